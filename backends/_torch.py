@@ -1,0 +1,63 @@
+"""What the two transformers engines share: device, dtype, quiet libraries, and out-of-memory by one name."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+from harness.errors import MissingExtra, OutOfMemory
+
+Device = Literal["auto", "cpu", "cuda"]
+DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+
+def import_torch(extra: str, purpose: str) -> Any:
+    """torch, or `MissingExtra`. Also silences libraries whose notes are not for the user of bench."""
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise MissingExtra(error.name or "torch", extra, purpose) from error
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    return torch
+
+
+def resolve_device(torch: Any, device: Device) -> str:
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def resolve_dtype(torch: Any, device: str, dtype: DType) -> str:
+    """`auto`: bfloat16 where a GPU has it, else float16 on a GPU; float32 on CPU, where bf16 is emulated and slow."""
+    if dtype != "auto":
+        return dtype
+    if device == "cpu":
+        return "float32"
+    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+
+
+@contextmanager
+def out_of_memory_named(torch: Any) -> Iterator[None]:
+    """Turn every way in which torch says that memory ran out into `OutOfMemory`."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise OutOfMemory("The device ran out of memory.") from error
+    except RuntimeError as error:
+        # The CPU allocator has no exception class of its own.
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            raise OutOfMemory("The machine ran out of memory.") from error
+        raise
+
+
+def free(torch: Any) -> None:
+    import gc
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,82 @@
+"""Baselines that anything else must beat: the majority class, and TF-IDF with logistic regression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from backends.base import Classifier, FloatArray, LabelledTexts, OnProgress
+from harness.errors import UserError
+from harness.types import LabelKind, LabelSpace
+
+
+class BaselineOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    classifier: Literal["majority", "tfidf"] = Field(
+        description="`majority`: class shares of train; `tfidf`: logistic regression"
+    )
+    c: float = Field(1.0, gt=0, description="tfidf: inverse strength of the L2 penalty")
+
+
+class Baseline(Classifier):
+    Options = BaselineOptions
+    needs_model = False
+    options: BaselineOptions
+
+    def __init__(self, options: BaseModel, model: Path | None) -> None:
+        super().__init__(options, model)
+        self._classes = 0
+        self._estimator: Any = None
+
+    def fit(
+        self,
+        train: LabelledTexts,
+        validation: LabelledTexts,
+        labels: LabelSpace,
+        seed: int,
+        scratch: Path,
+        on_progress: OnProgress,
+    ) -> dict[str, Any]:
+        if labels.kind is LabelKind.MULTILABEL:
+            raise UserError("The baseline engine has no multilabel classifier yet.", "Choose a task with one label per row.")
+        self._classes = len(labels)
+        self._estimator = self._new_estimator(seed)
+        self._estimator.fit(list(train.texts), np.asarray(train.labels))
+        return {"train_rows": len(train.texts)}
+
+    def _new_estimator(self, seed: int) -> Any:
+        from sklearn.dummy import DummyClassifier
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline, make_union
+
+        if self.options.classifier == "majority":
+            return DummyClassifier(strategy="prior")
+        # Character n-grams carry the languages that put no spaces between words.
+        features = make_union(
+            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
+            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True),
+        )
+        return make_pipeline(features, LogisticRegression(C=self.options.c, max_iter=1000, random_state=seed))
+
+    def save(self, folder: Path) -> None:
+        import joblib
+
+        joblib.dump((self._classes, self._estimator), folder / "baseline.joblib")
+
+    def load(self, folder: Path, labels: LabelSpace) -> None:
+        import joblib
+
+        self._classes, self._estimator = joblib.load(folder / "baseline.joblib")
+
+    def predict(self, texts: Sequence[str]) -> FloatArray:
+        known = self._estimator.predict_proba(list(texts))
+        # A class that train lacks has probability zero, and still its place.
+        probabilities = np.zeros((len(texts), self._classes))
+        probabilities[:, self._estimator.classes_] = known
+        return probabilities

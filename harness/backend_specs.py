@@ -1,0 +1,63 @@
+"""Named backends: one YAML each, a configuration of an engine. Engines are found through entry points."""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from harness.checkpoints import Checkpoint, resolve_checkpoint
+from harness.errors import MissingExtra, UnknownName, UserError
+from harness.yamlspec import Spec, load_yaml_spec, validate_options
+
+if TYPE_CHECKING:
+    from backends.base import Engine
+
+
+class BackendSpec(Spec):
+    """One file in `backends/`."""
+
+    name: str = Field(description="the file's name, without `.yaml`")
+    engine: str = Field(description="baseline, encoder, causal_lm, or an engine that a plugin adds")
+    description: str = ""
+    model: str | None = Field(None, description="hub id (`org/name`, `org/name@revision`), local path, or `packaged:NAME`")
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    languages: list[str] = Field([], description="languages the model was made for; empty: many. For the reader only")
+    options: dict[str, Any] = Field({}, description="settings of the engine; see its reference")
+
+
+def load_backend(path: Path) -> BackendSpec:
+    return load_yaml_spec(path, BackendSpec, name=path.stem)
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The class behind an engine's name. Raises `UnknownName`, and `MissingExtra` if its module can't be imported."""
+    found = {point.name: point for point in entry_points(group="bench.engines")}
+    if name not in found:
+        raise UnknownName("engine", name, found)
+    try:
+        loaded: type[Engine] = found[name].load()
+    except ImportError as error:
+        raise MissingExtra(error.name or name, name, f"The engine {name!r}") from error
+    return loaded
+
+
+def checkpoint_of(spec: BackendSpec) -> Checkpoint | None:
+    """The weights that the backend names, fetched if need be; None for an engine that has none.
+
+    Raises `UserError` where none is named, `ModelUnavailable` where they can't be had.
+    """
+    if not engine_class(spec.engine).needs_model:
+        return None
+    if spec.model is None:
+        raise UserError(f"Backend {spec.name!r} names no model.", "Add `model:` to its YAML, or pass --model PATH.")
+    return resolve_checkpoint(spec.model, spec.revision)
+
+
+def open_engine(spec: BackendSpec, checkpoint: Checkpoint | None) -> Engine:
+    """An engine with nothing loaded yet. Raises `UserError` for options that it does not have."""
+    cls = engine_class(spec.engine)
+    options = validate_options(spec.options, cls.Options, f"Backend {spec.name!r}, options")
+    return cls(options, checkpoint.folder if checkpoint else None)

@@ -1,0 +1,95 @@
+"""The one place where the names of tasks, prompts and backends become files.
+
+Built-ins come first, then the user's project folder (`./tasks`, `./prompts`, `./backends`), then installed plugins.
+A plugin is an entry point in the group `bench.catalog` that names a function like `builtin_folders`. A name means one
+thing: two files of the same name in two places are an error, since a leaderboard could not tell them apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Literal
+
+from harness.backend_specs import BackendSpec, load_backend
+from harness.errors import UnknownName, UserError
+from harness.prompts import Prompt, load_prompt, require_same_kind
+from harness.tasks import TaskSpec, load_task
+
+Kind = Literal["task", "prompt", "backend"]
+_FOLDERS: dict[Kind, str] = {"task": "tasks", "prompt": "prompts", "backend": "backends"}
+_SUFFIX: dict[Kind, str] = {"task": ".yaml", "prompt": ".j2", "backend": ".yaml"}
+
+
+def builtin_folders() -> Mapping[str, Path]:
+    """Where this distribution keeps its own; in a wheel the data folders lie inside the package."""
+    package = Path(__file__).parent
+    inside = package / "tasks_data"
+    root = package.parent
+    return {
+        "tasks": inside if inside.is_dir() else root / "tasks",
+        "prompts": package / "prompts_data" if inside.is_dir() else root / "prompts",
+        "backends": root / "backends",
+    }
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All names that can be used from `project`."""
+
+    project: Path
+
+    @cached_property
+    def _roots(self) -> list[Mapping[str, Path]]:
+        points = list(entry_points(group="bench.catalog"))
+        plugins = [point.load()() for point in points if point.name != "builtin"]
+        own = {folder: self.project / folder for folder in _FOLDERS.values()}
+        return [builtin_folders(), own, *plugins]
+
+    def files(self, kind: Kind) -> dict[str, Path]:
+        """Name → file. The name of a prompt's language variant is `NAME.LANG`."""
+        found: dict[str, Path] = {}
+        for root in self._roots:
+            folder = root.get(_FOLDERS[kind])
+            if folder is None or not folder.is_dir():
+                continue
+            for path in sorted(folder.glob("*" + _SUFFIX[kind])):
+                name = path.name.removesuffix(_SUFFIX[kind])
+                known = found.setdefault(name, path)
+                if not known.samefile(path):
+                    raise UserError(f"Two {kind}s are named {name!r}: {known} and {path}.", "Rename one of them.")
+        return found
+
+    def names(self, kind: Kind) -> list[str]:
+        """The names a user can ask for (a prompt's variants are not names of their own)."""
+        files = self.files(kind)
+        return sorted(name for name in files if kind != "prompt" or name.rpartition(".")[0] not in files)
+
+    def _file(self, kind: Kind, name: str) -> Path:
+        files = self.files(kind)
+        if name not in files:
+            raise UnknownName(kind, name, self.names(kind))
+        return files[name]
+
+    def task(self, name: str) -> TaskSpec:
+        return load_task(self._file("task", name))
+
+    def backend(self, name: str) -> BackendSpec:
+        return load_backend(self._file("backend", name))
+
+    def prompt(self, name: str, lang: str | None = None) -> Prompt:
+        """The prompt, in its variant for `lang` where there is one."""
+        base = self._file("prompt", name)
+        variant = self.files("prompt").get(f"{name}.{lang}")
+        if variant is None:
+            return load_prompt(base)
+        prompt = load_prompt(variant)
+        require_same_kind(prompt, load_prompt(base))  # the two may lie in different folders
+        return prompt
+
+    def variants(self, name: str) -> list[str]:
+        """Languages for which the prompt has a file of its own."""
+        return sorted(other.removeprefix(f"{name}.") for other in self.files("prompt") if other.startswith(f"{name}."))

@@ -1,0 +1,83 @@
+"""Every error that bench raises on purpose.
+
+Two branches: `UserError` (the user can fix it; exit code 2) and `RunError` (the machine, the network or the
+model failed; exit code 1). Each carries one sentence that names the thing and, in `hint`, the way out.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+class BenchError(Exception):
+    """Base of all errors raised by bench; `exit_code` is what the command line returns."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+
+class UserError(BenchError):
+    """A mistake that the user can mend."""
+
+    exit_code = 2
+
+
+class UnknownName(UserError):
+    """A name that is not in the catalog; the hint lists the nearest ones."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        hint = f"Did you mean {' or '.join(near)}?" if near else f"Known: {', '.join(names) or 'none'}."
+        super().__init__(f"There is no {kind} named {name!r}.", hint)
+
+
+class SpecError(UserError):
+    """A YAML file (or the front matter of a prompt) that does not say what it must."""
+
+    def __init__(self, path: Path | str, line: int | None, problem: str, hint: str = "") -> None:
+        where = f"{path}:{line}" if line else str(path)
+        super().__init__(f"{where}: {problem}", hint)
+
+
+class DataError(UserError):
+    """Rows that can't be read as the task describes them."""
+
+
+class PromptError(UserError):
+    """A prompt that can't be rendered, or asks for something its parser or engine can't do."""
+
+
+class MissingExtra(UserError):
+    """A library that only an extra installs is needed now."""
+
+    def __init__(self, library: str, extra: str, purpose: str) -> None:
+        super().__init__(
+            f"{purpose} needs the library {library!r}, which is not installed.",
+            f"Install the extra {extra!r}; in a checkout of bench: pip install -c constraints.txt -e '.[{extra}]'",
+        )
+
+
+class RunError(BenchError):
+    """A run that failed for a reason outside the command."""
+
+
+class ModelUnavailable(RunError):
+    """Weights that could not be had (no network, no such repository, wrong checksum)."""
+
+
+class OutOfMemory(RunError):
+    """The device has no memory left for this batch; the runner halves the batch and tries again."""
+
+
+class RunBusy(RunError):
+    """Another process is working on the same run."""

@@ -1,0 +1,49 @@
+"""A closer look at one run: its worst errors, and the texts and answers behind them where these are at hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.catalog import Catalog
+from harness.errors import BenchError
+from harness.rows import load_examples
+from harness.types import LabelKind
+
+
+def worst_errors(records: Sequence[Mapping[str, Any]], kind: str, count: int) -> list[dict[str, Any]]:
+    """The `count` worst predictions: first those without an answer, then by distance from the truth, then by confidence."""
+
+    def badness(record: Mapping[str, Any]) -> tuple[float, float, str]:
+        if record["label"] is None:
+            return -float("inf"), 0.0, record["id"]
+        if kind == LabelKind.MULTILABEL:
+            distance = float(len(set(record["label"]) ^ set(record["truth"])))
+        else:
+            distance = float(abs(record["label"] - record["truth"])) if kind == LabelKind.ORDINAL else 1.0
+        return -distance, -max(record.get("probabilities") or [0.0]), record["id"]
+
+    wrong = [dict(record) for record in records if record["label"] != record["truth"]]
+    return sorted(wrong, key=badness)[:count]
+
+
+def texts(identity: Mapping[str, Any], catalog: Catalog, data_dir: Path | None) -> dict[str, str]:
+    """Row id → text, where the task's data can be read here; empty otherwise."""
+    try:
+        task = catalog.task(identity["task"])
+        if task.source.hub is not None and data_dir is None:
+            return {}  # showing a run is no reason for a download
+        rows = load_examples(task, lang=identity["lang"], split=identity["split"], data_dir=data_dir)
+    except BenchError:
+        return {}
+    return {row.id: row.text for row in rows}
+
+
+def answers(path: Path) -> dict[str, str]:
+    """Row id → what the language model said, where this machine made the run."""
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8") as file:
+        return {record["id"]: record["answer"] for record in map(json.loads, file)}

@@ -1,0 +1,135 @@
+"""The leaderboard: a pure function of the run records, so the same records give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from harness.store import Store
+
+LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
+TITLES = {
+    "accuracy": "accuracy",
+    "macro_f1": "macro-F1",
+    "micro_f1": "micro-F1",
+    "subset_accuracy": "subset accuracy",
+    "mae": "MAE",
+    "qwk": "QWK",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One run as the leaderboard shows it."""
+
+    run_id: str
+    manifest: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+
+    @property
+    def group(self) -> tuple[str, str, str, str]:
+        """Runs of one group saw the same rows with the same labels; only these are compared."""
+        identity = self.manifest["identity"]
+        return identity["task"], identity["split"], identity["lang"], identity["rows"]
+
+    @property
+    def order(self) -> tuple[float, str]:
+        """Best first by the first headline metric; the id settles what is equal."""
+        name = self.metrics["headline"][0]
+        value = self.metrics["values"][name]["value"]
+        if value is None:
+            return float("inf"), self.run_id
+        return (value if name in LOWER_IS_BETTER else -value), self.run_id
+
+    @property
+    def how(self) -> str:
+        """What was trained on, or how it was prompted."""
+        identity = self.manifest["identity"]
+        prompt, train = identity["prompt"], identity["train"]
+        if prompt:
+            variant = f".{prompt['variant']}" if prompt["variant"] else ""
+            shots = f", {len(prompt['shots'])} exemplars" if prompt["shots"] else ""
+            return f"{prompt['name']}{variant} · {prompt['decoding']}{shots}"
+        return f"trained on {train['train_count']} {'+'.join(train['langs'])}"
+
+
+def read_entries(store: Store) -> list[Entry]:
+    return [Entry(name, store.manifest(name), store.metrics(name)) for name in store.ids()]
+
+
+def shown(metric: Mapping[str, Any]) -> str:
+    """`0.512 [0.468, 0.556]`; the interval only where there is one."""
+    value, low, high = metric["value"], metric["low"], metric["high"]
+    if value is None:
+        return "n/a"
+    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def tables(entries: Iterable[Entry]) -> list[tuple[tuple[str, str, str, str], list[Entry]]]:
+    """Groups by name, larger row sets first; within a group best first."""
+    groups: dict[tuple[str, str, str, str], list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group, []).append(entry)
+    ordered = sorted(groups.items(), key=lambda item: (*item[0][:3], -item[1][0].metrics["n"], item[0][3]))
+    return [(group, sorted(members, key=lambda entry: entry.order)) for group, members in ordered]
+
+
+def columns(members: list[Entry]) -> list[str]:
+    headline = members[0].metrics["headline"]
+    return ["#", "backend", "how", *(TITLES.get(name, name) for name in headline), "parsed", "rows/s", "run"]
+
+
+def cells(rank: int, entry: Entry) -> list[str]:
+    metrics, rate = entry.metrics, entry.manifest["timing"]["rows_per_second"]
+    return [
+        str(rank),
+        entry.manifest["identity"]["backend"]["name"],
+        entry.how,
+        *(shown(metrics["values"][name]) for name in metrics["headline"]),
+        f"{metrics['ok'] / metrics['n']:.1%}",
+        "n/a" if rate is None else f"{rate:.1f}",
+        entry.run_id,
+    ]
+
+
+LEGEND = """\
+Made by `bench leaderboard` from the records in `results/runs/`, and from nothing else.
+
+- Every table holds runs on the same rows, best first by its first metric. In brackets: the 95% interval of the sampling of rows
+  (Wilson for accuracy, bootstrap for the others). Where intervals overlap widely, the order means little.
+- An answer that could not be read counts as wrong in every metric (for MAE: as the largest possible error); `parsed` is the share
+  that could be read. Lower is better for MAE, higher for the rest. QWK: quadratic weighted kappa.
+- `rows/s` is inference alone, on the machine and at the load that the run's record names; compare it within one machine only.
+"""
+
+
+def markdown(entries: Iterable[Entry]) -> str:
+    lines = ["# Leaderboard", "", LEGEND]
+    current = ""
+    for (task, split, lang, rows), members in tables(entries):
+        heading = f"{task} ({split})"
+        if heading != current:
+            current = heading
+            lines += [f"## {escape(heading)}", ""]
+        lines += [f"### {escape(lang)}: {members[0].metrics['n']} rows (`{rows[:8]}`)", ""]
+        titles = columns(members)
+        lines += [_row(titles), "|" + "|".join(" --- " for _ in titles) + "|"]
+        for rank, entry in enumerate(members, start=1):
+            *values, run_id = cells(rank, entry)
+            lines.append(_row([*map(escape, values), f"[record](runs/{run_id}/run.json)"]))
+        lines.append("")
+    if not current:
+        lines += ["No runs yet.", ""]
+    return "\n".join(lines)
+
+
+def _row(values: Iterable[str]) -> str:
+    return "| " + " | ".join(values) + " |"
+
+
+def escape(text: str) -> str:
+    """A name from a file is text, not Markdown or HTML."""
+    for plain, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " ")):
+        text = text.replace(plain, safe)
+    return text

@@ -1,0 +1,176 @@
+"""From what the user asked to what determines the outcome: rows, checkpoint, prompt, and the run's identity."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from backends.base import Classifier, Engine
+from harness.backend_specs import BackendSpec, checkpoint_of, open_engine
+from harness.catalog import Catalog
+from harness.checkpoints import Checkpoint
+from harness.parsers import Parser, make_parser
+from harness.prompts import Decoding, Prompt, Renderer, pick_shots
+from harness.rows import fingerprint, load_examples
+from harness.store import digest, run_id
+from harness.tasks import TaskSpec
+from harness.types import Example, LabelKind
+
+RESULT_VERSION = 1
+"""Raised when a change to bench changes what the same command yields (a parser's rule, say)."""
+
+DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One cell of what the user asked for. `prompt` and `decoding` concern language models, `train_langs` the others."""
+
+    task: str
+    backend: str
+    lang: str
+    split: str = "test"
+    prompt: str | None = None
+    decoding: Decoding | None = None
+    train_langs: tuple[str, ...] = ()
+    seed: int = 0
+    limit: int | None = None
+    train_limit: int | None = None
+    model: str | None = None
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    langs: tuple[str, ...]
+    train: list[Example]
+    validation: list[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPlan:
+    prompt: Prompt
+    parser: Parser
+    renderer: Renderer
+    shots: list[Example]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run needs. `engine` has nothing loaded yet."""
+
+    request: Request
+    task: TaskSpec
+    backend: BackendSpec
+    engine: Engine
+    checkpoint: Checkpoint | None
+    rows: list[Example]
+    training: TrainingRows | None
+    prompt: PromptPlan | None
+    identity: dict[str, Any] = field(repr=False)
+
+    @property
+    def run_id(self) -> str:
+        return run_id(self.identity)
+
+
+def first_rows(rows: Sequence[Example], limit: int | None) -> list[Example]:
+    """`limit` rows, the same for every backend: those whose hashed ids come first, so that 100 are among the 500.
+
+    Files are often sorted by label; their first rows would be a sample of one class.
+    """
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    chosen = set(sorted((hashlib.sha256(row.id.encode()).digest(), row.id) for row in rows)[:limit])
+    return [row for row in rows if (hashlib.sha256(row.id.encode()).digest(), row.id) in chosen]
+
+
+def make_plan(request: Request, catalog: Catalog) -> Plan:
+    """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`."""
+    task = catalog.task(request.task)
+    backend = catalog.backend(request.backend)
+    if request.model is not None:
+        backend = backend.model_copy(update={"model": request.model, "revision": None})
+    checkpoint = checkpoint_of(backend)
+    engine = open_engine(backend, checkpoint)
+    rows = first_rows(load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir), request.limit)
+    trained = isinstance(engine, Classifier)
+    training = _training_rows(request, task) if trained else None
+    prompt = None if trained else _prompt_plan(request, task, catalog)
+    identity = {
+        "version": RESULT_VERSION,
+        "task": task.name,
+        "lang": request.lang,
+        "split": request.split,
+        "rows": fingerprint(rows),
+        "labels": list(task.label_space.names),
+        "label_kind": task.label_space.kind,
+        "backend": _backend_identity(backend, checkpoint, engine),
+        "train": _training_identity(training),
+        "prompt": _prompt_identity(prompt),
+        "seed": request.seed,
+    }
+    return Plan(request, task, backend, engine, checkpoint, rows, training, prompt, identity)
+
+
+def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:
+    langs = request.train_langs or (request.lang,)
+    train: list[Example] = []
+    validation: list[Example] = []
+    for lang in langs:
+        rows = load_examples(task, lang=lang, split="train", data_dir=request.data_dir)
+        train += first_rows(rows, request.train_limit)
+        validation += load_examples(task, lang=lang, split="validation", data_dir=request.data_dir)
+    return TrainingRows(langs, train, validation)
+
+
+def _prompt_plan(request: Request, task: TaskSpec, catalog: Catalog) -> PromptPlan:
+    labels = task.label_space
+    prompt = catalog.prompt(request.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
+    if request.decoding is not None:
+        prompt = replace(prompt, spec=prompt.spec.model_copy(update={"decoding": request.decoding}))
+    shots: list[Example] = []
+    if prompt.spec.shots:
+        train = load_examples(task, lang=request.lang, split="train", data_dir=request.data_dir)
+        shots = pick_shots(train, prompt.spec.shots, labels, request.seed)
+    parser = make_parser(prompt.spec.parser, labels)
+    return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
+
+
+def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engine: Engine) -> dict[str, Any]:
+    options = engine.options.model_dump(mode="json")  # with the defaults: a change of a default is a change of the run
+    return {
+        "name": backend.name,
+        "engine": backend.engine,
+        "model": checkpoint.name if checkpoint else None,
+        "revision": checkpoint.revision if checkpoint else None,
+        "options": options,
+        **engine.facts(),
+    }
+
+
+def _training_identity(training: TrainingRows | None) -> dict[str, Any] | None:
+    if training is None:
+        return None
+    return {
+        "langs": list(training.langs),
+        "train_rows": fingerprint(training.train),
+        "train_count": len(training.train),
+        "validation_rows": fingerprint(training.validation),
+    }
+
+
+def _prompt_identity(plan: PromptPlan | None) -> dict[str, Any] | None:
+    if plan is None:
+        return None
+    return {
+        "name": plan.prompt.name,
+        "variant": plan.prompt.lang,
+        "sha256": plan.prompt.sha256,
+        "decoding": plan.prompt.spec.decoding,
+        "shots": [shot.id for shot in plan.shots],
+        "shots_sha256": digest([[shot.text, shot.label] for shot in plan.shots]),
+    }

@@ -1,0 +1,111 @@
+"""The YAML of a task: what it accepts, what it refuses and where, and the tasks that come with bench."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from harness.errors import SpecError
+from harness.rows import load_examples
+from harness.tasks import SPLITS, TaskSpec, load_task, task_languages
+from harness.types import LabelKind
+
+TASKS = Path(__file__).resolve().parents[2] / "tasks"
+BASE = """\
+description: d
+source: {files: {train: train.jsonl}}
+labels: {kind: ordinal, names: [bad, fair, good]}
+languages: [en]
+"""
+
+
+def _load(tmp_path: Path, text: str) -> TaskSpec:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    return load_task(path)
+
+
+def test_name_and_label_space(tmp_path: Path) -> None:
+    task = _load(tmp_path, BASE)
+    assert task.name == "mine"
+    assert task.label_space.kind is LabelKind.ORDINAL
+    assert task.label_space.names == ("bad", "fair", "good")
+    assert task_languages(task) == ["en"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "words"),
+    [
+        ("languages: [en]", "languages: [en]\nlanguage: en", 5, "unknown key 'language'"),
+        ("{files: {train: train.jsonl}}", "{files: {train: t.csv}, bundled: reviews_demo}", 2, "exactly one of `hub`, `files`"),
+        ("{files: {train: train.jsonl}}", "{files: {}}", 2, "name at least one file"),
+        ("{files: {train: train.jsonl}}", "{files: {folder: d, all: a.csv}}", 2, "not both"),
+        ("[bad, fair, good]", "[bad, bad]", 3, "at least two different labels"),
+        ("[bad, fair, good]", '["1", "2", "3"]', 3, "the name '1' is a number"),
+        ("names: [bad, fair, good]", "names: [a, b], map: {x: c}", 3, "'x' to 'c'"),
+        ("names: [bad, fair, good]", "names: [a, b], map: {x: 2}", 3, "'x' to 2"),
+        ("names: [bad, fair, good]", "names: [a, b], map: {yes: a, no: b}", 3, "quote yes, no"),
+        ("languages: [en]", "languages: [en, de]", 1, "nothing tells a row's language"),
+        ("languages: [en]", "languages: [en, en]", 1, "twice"),
+        ("languages: [en]", "languages: [en]\nthreshold: 2", 1, "`threshold` must be below 2"),
+        ("languages: [en]", "languages: [en]\nsample: {train: {share: 0.5, count: 3}}", 5, "exactly one of `share`"),
+        ("languages: [en]", "languages: [en]\nsample: {dev: {count: 3}}", 5, "'train', 'validation' or 'test'"),
+        ("languages: [en]", "languages: [en]\nsplits: {stratified: {}}", 1, "`source.files.all`, which is missing"),
+        ("languages: [en]", "languages: [en]\nsplits: {stratified: {shares: {train: 0.7}}}", 5, "must sum to 1"),
+        ("languages: [en]", "languages: [en]\nsplits: {test: x, stratified: {}}", 5, "not both"),
+        ("languages: [en]", "languages: [en]\ncolumns: {lang_from_id: true}", 5, "`lang_from_id` needs an `id` column"),
+        ("ordinal, names: [bad, fair, good]", "nominal, names: [a, b]}\nthreshold: 0 #", 1, "ordinal labels only"),
+        ("{files: {train: train.jsonl}}\nlabels: {kind: ordinal, names: [bad, fair, good]}",
+         "{hub: {id: o/n}}\nlabels: {kind: nominal}", 1, "may be left out only for `files`"),
+    ],
+)  # fmt: skip
+def test_bad_yaml_says_file_line_and_field(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
+    assert old in BASE
+    with pytest.raises(SpecError) as caught:
+        _load(tmp_path, BASE.replace(old, new))
+    assert f"mine.yaml:{line}: " in caught.value.message
+    assert words in caught.value.message
+
+
+@pytest.mark.parametrize("path", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_tasks_load(path: Path) -> None:
+    task = load_task(path)
+    assert task.label_space.names == ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
+    assert task.licence
+    assert task.note
+
+
+def test_every_key_is_described() -> None:
+    def undescribed(schema: object) -> list[str]:
+        found = []
+        if isinstance(schema, dict):
+            for name, value in schema.get("properties", {}).items():
+                if "description" not in value:
+                    found.append(name)
+            for value in schema.values():
+                found += undescribed(value)
+        return found
+
+    assert undescribed(TaskSpec.model_json_schema()) == []
+
+
+def test_reviews_demo_is_complete_and_clean() -> None:
+    task = load_task(TASKS / "reviews_demo.yaml")
+    ids: Counter[str] = Counter()
+    texts: Counter[str] = Counter()
+    for lang in task_languages(task):
+        per_star: Counter[object] = Counter()
+        for split in SPLITS:
+            examples = load_examples(task, lang=lang, split=split)
+            ids.update(example.id for example in examples)
+            texts.update(" ".join(example.text.split()).casefold() for example in examples)
+            stars = Counter(example.label for example in examples)
+            assert len(set(stars.values())) == 1, (lang, split, stars)
+            per_star += stars
+        assert set(per_star) == {0, 1, 2, 3, 4}
+        assert min(per_star.values()) >= 20
+    assert len(task_languages(task)) == 6
+    assert max(ids.values()) == 1
+    assert max(texts.values()) == 1
