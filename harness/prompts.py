@@ -54,7 +54,9 @@ class PromptSpec(Spec):
     decoding: Decoding = Decoding.FREE
     system: str | None = None
     max_new_tokens: int = Field(default=16, ge=1, le=4096)
-    shots: int = Field(default=0, ge=0, description="exemplars per class")
+    shots: int = Field(
+        default=0, ge=0, description="exemplars per class; earlier turns of the chat, unless the template itself shows `shots`"
+    )
     kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1)
 
 
@@ -196,18 +198,25 @@ class Renderer:
         self._given = sum(len(shot.text) for shot in shots)
         self._system = system.render(self._variables, self._given).strip()
         self._used = self._body.used | system.used
+        # A template that does not show the exemplars itself gets them as earlier turns of the chat, as chat models expect.
+        self._turns: Messages = []
+        for shot in [] if "shots" in self._body.used else self._variables["shots"]:
+            self._turns += [{"role": "user", "content": self._user(shot["text"])}, {"role": "assistant", "content": shot["answer"]}]
         self.render(PROBE)  # a template that alters texts is found now, not at row 4,000
 
     def render(self, text: str) -> Messages:
-        """The chat for one text: a system turn where the prompt has one, then the user's turn."""
+        """The chat for one text: system turn and exemplars where the prompt has them, then the user's turn."""
+        system = [{"role": "system", "content": self._system}] if self._system else []
+        return [*system, *self._turns, {"role": "user", "content": self._user(text)}]
+
+    def _user(self, text: str) -> str:
         content = self._body.render({**self._variables, "text": text}, self._given + len(text))
         if text not in content:
             raise PromptError(
                 f"{self._where}: the text is missing from the rendered prompt, or altered.",
                 "Put {{ text }} into the template, with no filter such as truncate, trim or upper.",
             )
-        system = [{"role": "system", "content": self._system}] if self._system else []
-        return [*system, {"role": "user", "content": content}]
+        return content
 
     def uses(self, variable: str) -> bool:
         """Whether the body or the system turn mentions this variable."""
