@@ -1,13 +1,28 @@
+# Everything lives in .venv; `python3` with its venv module and pip are all that is assumed.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint
+.PHONY: demo test test-real lint clean
 
-demo: .venv/installed
-	$(BIN)/bench run --suite-demo
+demo: .venv/installed  ## the first benchmark: no hub, no GPU
+	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score
+	$(BIN)/bench leaderboard
+
+test: .venv/installed lint  ## all but the tests that fetch models
+	$(BIN)/pytest -m "not real"
+
+test-real: .venv/installed  ## the tests that run the packaged models
+	$(BIN)/pytest -m real
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install -c constraints.txt torch
-	$(BIN)/pip install -c constraints.txt -e '.[all]' --group dev
+	$(BIN)/pip install -q -c constraints.txt -e '.[all,dev]'
 	touch $@
+
+clean:
+	rm -rf .venv dist

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,11 @@ def checkpoint_of(spec: BackendSpec) -> Checkpoint | None:
 
     Raises `UserError` where none is named, `ModelUnavailable` where they can't be had.
     """
-    if not engine_class(spec.engine).needs_model:
+    cls = engine_class(spec.engine)
+    for library in cls.libraries:  # found missing before a download, not after
+        if find_spec(library) is None:
+            raise MissingExtra(library, cls.extra, f"The {spec.engine} engine")
+    if not cls.needs_model:
         return None
     if spec.model is None:
         raise UserError(f"Backend {spec.name!r} names no model.", "Add `model:` to its YAML, or pass --model PATH.")
