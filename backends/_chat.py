@@ -51,6 +51,8 @@ class ChatEncoder:
     def encode(self, text: str) -> list[int]:
         # The template writes the special tokens itself; without one the tokenizer adds its own (a leading BOS, say).
         ids: list[int] = self._tokenizer(text, add_special_tokens=not self.has_template)["input_ids"]
+        if not self.has_template and ids and ids[-1] == self._tokenizer.eos_token_id:
+            del ids[-1]  # some end every text with EOS, and nothing follows that
         return ids
 
     def prompt(self, chat: Messages) -> list[int]:
@@ -67,8 +69,6 @@ class ChatEncoder:
         prompt_text = self.render(chat)
         prompt = self.encode(prompt_text)
         wholes = [self.encode(prompt_text + self._answer_text(chat, prompt_text, choice)) for choice in choices]
-        if not self.has_template and prompt and wholes and prompt[-1] != wholes[0][len(prompt) - 1]:
-            prompt = common_prefix([prompt, *wholes])  # a tokenizer that ends every text with EOS
         start = len(common_prefix([prompt, *wholes]))
         tails = [whole[start:] for whole in wholes]
         if len({tuple(tail) for tail in tails}) < len(tails) or not all(tails):
@@ -90,11 +90,11 @@ class ChatEncoder:
         return choice if end < 0 else rest[: end + len(choice)]
 
 
-def common_prefix(sequences: Sequence[Sequence[int]]) -> list[int]:
+def common_prefix(sequences: Sequence[list[int]]) -> list[int]:
     """The longest list of tokens that all sequences start with."""
     # The smallest and the largest in lexical order bound what all others share.
     low, high = min(sequences), max(sequences)
     shared = 0
     while shared < min(len(low), len(high)) and low[shared] == high[shared]:
         shared += 1
-    return list(low[:shared])
+    return low[:shared]

@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends.base import Classifier, FloatArray, LabelledTexts, OnProgress
-from harness.errors import UserError
+from harness.errors import DataError, UserError
 from harness.types import LabelKind, LabelSpace
 
 
@@ -44,6 +44,8 @@ class Baseline(Classifier):
     ) -> dict[str, Any]:
         if labels.kind is LabelKind.MULTILABEL:
             raise UserError("The baseline engine has no multilabel classifier yet.", "Choose a task with one label per row.")
+        if self.options.classifier == "tfidf" and len(set(train.labels)) < 2:
+            raise DataError("All train rows are of a single class: there is nothing to learn.", "Take more, or `majority`.")
         self._classes = len(labels)
         self._estimator = self._new_estimator(seed)
         self._estimator.fit(list(train.texts), np.asarray(train.labels))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -38,8 +39,8 @@ class CausalLM(LanguageModel):
         super().__init__(options, model)
         self._source = model
         self._torch = import_torch("llm", "The causal_lm engine")
-        self._device = resolve_device(self._torch, options.device)
-        self._dtype = resolve_dtype(self._torch, self._device, options.dtype)
+        self._device = resolve_device(self._torch, self.options.device)
+        self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
         self._model: Any = None
         self._tokenizer: Any = None
         self._prefix: tuple[list[int], Any] = ([], None)
@@ -51,7 +52,7 @@ class CausalLM(LanguageModel):
         return self.options.batch_size
 
     def load(self) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         self._tokenizer = AutoTokenizer.from_pretrained(self._source)
         self._chat = ChatEncoder(self._tokenizer)
@@ -63,14 +64,17 @@ class CausalLM(LanguageModel):
                 device_map={"": self._device},
                 use_safetensors=True,
             ).eval()
-        self._context: int = self._model.config.max_position_embeddings
+        _unpack_odd_layers(self._model)
+        config = self._model.config.get_text_config()
+        self._context: int = getattr(config, "max_position_embeddings", None) or sys.maxsize  # ALiBi models name no limit
+        self._window: int = getattr(config, "sliding_window", None) or sys.maxsize
         ends = self._model.generation_config.eos_token_id
         self._ends: list[int] = ends if isinstance(ends, list) else [ends if ends is not None else self._tokenizer.eos_token_id]
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
-        # Sampling settings of the checkpoint would only warn: decoding here is greedy.
-        config = self._model.generation_config
-        config.temperature = config.top_p = config.top_k = None
+        # Of the checkpoint's own settings, those of sampling would warn, and a repetition penalty would punish every label
+        # that the instruction names.
+        self._model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
 
     def _quantization(self) -> Any:
         if self.options.quantization == "none":
@@ -92,30 +96,29 @@ class CausalLM(LanguageModel):
         encoded = [
             self._chat.prompt_and_choices(chat, choices or ()) if choices else (self._chat.prompt(chat), []) for chat in chats
         ]
-        answers: list[Generation | None] = [
-            Generation("", False, len(prompt), 0, error="prompt_too_long")
-            if len(prompt) + max_new_tokens > self._context
-            else None
-            for prompt, _ in encoded
-        ]
-        fitting = [i for i, answer in enumerate(answers) if answer is None]
+        if choices:  # a choice ends where it ends
+            max_new_tokens = max(len(tail) for _, tails in encoded for tail in tails) + 1
+        answers = [Generation("", False, len(prompt), 0, error="prompt_too_long") for prompt, _ in encoded]
+        fitting = [i for i, (prompt, _) in enumerate(encoded) if len(prompt) + max_new_tokens <= self._context]
         if fitting:
-            generated = self._generate([encoded[i][0] for i in fitting], max_new_tokens, [encoded[i][1] for i in fitting])
+            texts = [{tuple(tail): text for tail, text in zip(encoded[i][1], choices or (), strict=True)} for i in fitting]
+            generated = self._generate([encoded[i][0] for i in fitting], max_new_tokens, texts)
             for i, answer in zip(fitting, generated, strict=True):
                 answers[i] = answer
-        return [answer for answer in answers if answer is not None]
+        return answers
 
-    def _generate(self, prompts: list[list[int]], max_new_tokens: int, choices: list[list[list[int]]]) -> list[Generation]:
+    def _generate(
+        self, prompts: list[list[int]], max_new_tokens: int, choices: list[dict[tuple[int, ...], str]]
+    ) -> list[Generation]:
+        """`choices` holds for each row the answers that it may give, by their tokens; an empty one allows any text."""
         torch = self._torch
         constrained = bool(choices[0])
-        if constrained:
-            max_new_tokens = max(len(choice) for row in choices for choice in row) + 1
         with out_of_memory_named(torch), torch.inference_mode():
-            ids, mask, cache, _ = self._batch(prompts)
+            ids, mask, cache, _ = self._batch(prompts, max_new_tokens)
             width = ids.shape[1]
 
             def allowed(row: int, sequence: Any) -> list[int]:
-                so_far = sequence[width:].tolist()
+                so_far = tuple(sequence[width:].tolist())
                 follow = [c[len(so_far)] for c in choices[row] if c[: len(so_far)] == so_far and len(c) > len(so_far)]
                 return follow + (self._ends if so_far in choices[row] or not follow else [])
 
@@ -129,11 +132,13 @@ class CausalLM(LanguageModel):
                 eos_token_id=self._ends,
                 prefix_allowed_tokens_fn=allowed if constrained else None,
             )[:, width:].tolist()
-        return [self._generation(prompt, new) for prompt, new in zip(prompts, output, strict=True)]
+        return [self._generation(*row) for row in zip(prompts, output, choices, strict=True)]
 
-    def _generation(self, prompt: list[int], new: list[int]) -> Generation:
+    def _generation(self, prompt: list[int], new: list[int], choices: dict[tuple[int, ...], str]) -> Generation:
         end = next((i for i, token in enumerate(new) if token in self._ends), None)
-        text = self._tokenizer.decode(new if end is None else new[:end], skip_special_tokens=True)
+        answer = new if end is None else new[:end]
+        # A choice's tokens may decode to more than the choice: the template's space, or the end of the prompt.
+        text = choices[tuple(answer)] if choices else self._tokenizer.decode(answer, skip_special_tokens=True)
         return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
 
     def score(self, chats: Sequence[Messages], choices: Sequence[str]) -> FloatArray:
@@ -171,16 +176,16 @@ class CausalLM(LanguageModel):
                 if tail[:-1] == stem:
                     scores[row, column] = sum(log_p[job, first + i, token] for i, token in enumerate(tail))
 
-    def _batch(self, prompts: list[list[int]]) -> tuple[Any, Any, Any, int]:
+    def _batch(self, prompts: list[list[int]], new_tokens: int = 0) -> tuple[Any, Any, Any, int]:
         """Ids and mask, shape (rows, width); the cache of the shared prefix, and its length.
 
         Rows are padded between the shared prefix and their own tokens, so that the prefix is computed once and all
         rows end at the same place.
         """
         torch = self._torch
-        prefix, shared = self._shared_prefix(prompts)
-        start = len(prefix)
         width = max(map(len, prompts))
+        prefix, shared = self._shared_prefix(prompts, width + new_tokens)
+        start = len(prefix)
         ids = torch.full((len(prompts), width), self._pad)
         mask = torch.zeros((len(prompts), width), dtype=torch.long)
         for row, prompt in enumerate(prompts):
@@ -193,14 +198,15 @@ class CausalLM(LanguageModel):
             cache.batch_repeat_interleave(len(prompts))
         return ids.to(self._device), mask.to(self._device), cache, start
 
-    def _shared_prefix(self, prompts: list[list[int]]) -> tuple[list[int], Any]:
+    def _shared_prefix(self, prompts: list[list[int]], width: int) -> tuple[list[int], Any]:
         """What all prompts start with, and its key-value cache; kept for the next batch that starts alike.
 
         It depends on this batch alone, never on the ones before, so that a resumed run computes what an undisturbed
         one would, to the last bit.
         """
         shared = common_prefix([prompt[:-1] for prompt in prompts])  # every row needs a token of its own
-        if not shared or len(prompts) == 1:
+        # A sliding window counts padding too: where it is narrower than the rows, padding must come first.
+        if not shared or len(prompts) == 1 or width > self._window:
             return [], None
         if shared != self._prefix[0]:
             ids = self._torch.tensor([shared], device=self._device)
@@ -210,3 +216,11 @@ class CausalLM(LanguageModel):
     def close(self) -> None:
         self._model, self._prefix = None, ([], None)
         free(self._torch)
+
+
+def _unpack_odd_layers(model: Any) -> None:
+    """Keep bitsandbytes from packing 4-bit layers for its fast CPU kernel that this kernel has no shape for."""
+    for module in model.modules():
+        # Not isinstance: the class may only be imported where something was quantized.
+        if type(module).__name__ == "Linear4bit" and (module.out_features % 32 or module.in_features % 64):
+            module.support_avx512bf16_for_cpu = False

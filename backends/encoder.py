@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -46,8 +48,8 @@ class Encoder(Classifier):
         super().__init__(options, model)
         self._source = model
         self._torch = import_torch("train", "The encoder engine")
-        self._device = resolve_device(self._torch, options.device)
-        self._dtype = resolve_dtype(self._torch, self._device, options.dtype)
+        self._device = resolve_device(self._torch, self.options.device)
+        self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
         self._model: Any = None
         self._tokenizer: Any = None
 
@@ -67,7 +69,6 @@ class Encoder(Classifier):
         on_progress: OnProgress,
     ) -> dict[str, Any]:
         from transformers import AutoModelForSequenceClassification, PrinterCallback, Trainer, set_seed
-        from transformers.trainer_utils import get_last_checkpoint
 
         if labels.kind is LabelKind.MULTILABEL:
             raise UserError("The encoder engine trains one label per row so far.", "Choose a task that is not multilabel.")
@@ -87,15 +88,14 @@ class Encoder(Classifier):
         )
         trainer.remove_callback(PrinterCallback)
         with out_of_memory_named(self._torch):
-            result = trainer.train(resume_from_checkpoint=get_last_checkpoint(str(scratch)))
-        self._ready(trainer.model)
-        state = trainer.state
+            state = self._train(trainer, _last_checkpoint(scratch))
+        self._ready(self._model)
         return {
             "steps": state.global_step,
             "planned_steps": state.max_steps,
             "train_rows": len(train.texts),
             "validation_rows": len(validation.texts),
-            "train_loss": result.training_loss,
+            "train_loss": _mean_loss(state.log_history),
             "best": {self.options.best_metric: state.best_metric, "step": state.best_global_step} if validation.texts else None,
             "evaluations": [
                 {key.removeprefix("eval_"): value for key, value in entry.items() if key in _LOGGED}
@@ -103,6 +103,19 @@ class Encoder(Classifier):
                 if "eval_loss" in entry
             ],
         }
+
+    def _train(self, trainer: Any, checkpoint: Path | None) -> Any:
+        """The state at the end of training; `self._model` then has the weights to keep."""
+        from transformers import TrainerState
+
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+                # It had ended, and was killed before the model was kept; the Trainer would go on for one more epoch.
+                self._load_model(checkpoint.with_name(Path(state.best_model_checkpoint or checkpoint).name))
+                return state
+        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return trainer.state
 
     def _arguments(self, scratch: Path, seed: int, evaluated: bool) -> Any:
         from transformers import TrainingArguments
@@ -124,6 +137,8 @@ class Encoder(Classifier):
             load_best_model_at_end=evaluated,
             metric_for_best_model=self.options.best_metric if evaluated else None,
             greater_is_better=self.options.best_metric not in ("loss", "mae") if evaluated else None,
+            # Else an interrupted training would forget how long it has been without a better checkpoint.
+            restore_callback_states_from_checkpoint=True,
             logging_steps=10,
             report_to="none",
             disable_tqdm=True,
@@ -143,6 +158,9 @@ class Encoder(Classifier):
                 losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
                 on_progress(state.global_step, state.max_steps, f"loss {float(losses[-1]):.2f}" if losses else "")
 
+            def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                control.should_log = True  # so that a checkpoint holds the losses of all its steps
+
         return [Report(), *([EarlyStoppingCallback(self.options.patience)] if evaluated else [])]
 
     def _encoded(self, rows: LabelledTexts) -> list[dict[str, Any]]:
@@ -151,7 +169,7 @@ class Encoder(Classifier):
         return [{**{key: tokens[key][i] for key in keys}, "labels": label} for i, label in enumerate(rows.labels)]
 
     def _max_length(self) -> int:
-        return min(self.options.max_length, self._tokenizer.model_max_length)
+        return min(self.options.max_length, int(self._tokenizer.model_max_length))
 
     def _load_tokenizer(self, folder: Path) -> None:
         from transformers import AutoTokenizer
@@ -164,10 +182,16 @@ class Encoder(Classifier):
         self._ready(self._model)
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
+        self._load_tokenizer(folder)
+        self._load_model(folder)
+        self._ready(self._model)
+
+    def _load_model(self, folder: Path) -> None:
         from transformers import AutoModelForSequenceClassification
 
-        self._load_tokenizer(folder)
-        self._ready(AutoModelForSequenceClassification.from_pretrained(folder, dtype=self._torch.float32, use_safetensors=True))
+        self._model = AutoModelForSequenceClassification.from_pretrained(
+            folder, dtype=self._torch.float32, use_safetensors=True
+        )
 
     def _ready(self, model: Any) -> None:
         self._model = model.to(self._device, getattr(self._torch, self._dtype)).eval()
@@ -187,6 +211,24 @@ class Encoder(Classifier):
 
 
 _LOGGED = ("epoch", "eval_loss", "eval_accuracy", "eval_macro_f1", "eval_mae")
+
+
+def _last_checkpoint(scratch: Path) -> Path | None:
+    """The newest checkpoint that is whole: a kill in the midst of saving leaves one without its last file."""
+    for folder in sorted(scratch.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
+        try:
+            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        return folder
+    return None
+
+
+def _mean_loss(history: Sequence[dict[str, Any]]) -> float:
+    """Mean over all steps, those before an interruption included; each entry is the mean since the one before."""
+    logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
+    total = sum(loss * (step - before) for (before, _), (step, loss) in pairwise([(0, 0.0), *logged]))
+    return float(total / logged[-1][0])
 
 
 def _metrics(prediction: Any) -> dict[str, float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from harness.catalog import Catalog
 from harness.errors import BenchError
 from harness.rows import load_examples
+from harness.store import read_journal
 from harness.types import LabelKind
 
 
@@ -43,7 +43,4 @@ def texts(identity: Mapping[str, Any], catalog: Catalog, data_dir: Path | None) 
 
 def answers(path: Path) -> dict[str, str]:
     """Row id → what the language model said, where this machine made the run."""
-    if not path.exists():
-        return {}
-    with path.open(encoding="utf-8") as file:
-        return {record["id"]: record["answer"] for record in map(json.loads, file)}
+    return {record["id"]: record["answer"] for record in read_journal(path)}

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
-from harness.store import Store
+from harness.store import Store, digest
 
 LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
 TITLES = {
@@ -31,7 +32,8 @@ class Entry:
     def group(self) -> tuple[str, str, str, str]:
         """Runs of one group saw the same rows with the same labels; only these are compared."""
         identity = self.manifest["identity"]
-        return identity["task"], identity["split"], identity["lang"], identity["rows"]
+        labels = digest([identity["labels"], identity["label_kind"]])
+        return identity["task"], identity["split"], identity["lang"], identity["rows"] + labels
 
     @property
     def order(self) -> tuple[float, str]:
@@ -98,8 +100,8 @@ Made by `bench leaderboard` from the records in `results/runs/`, and from nothin
 
 - Every table holds runs on the same rows, best first by its first metric. In brackets: the 95% interval of the sampling of rows
   (Wilson for accuracy, bootstrap for the others). Where intervals overlap widely, the order means little.
-- An answer that could not be read counts as wrong in every metric (for MAE: as the largest possible error); `parsed` is the share
-  that could be read. Lower is better for MAE, higher for the rest. QWK: quadratic weighted kappa.
+- An answer that could not be read counts as wrong in every metric (for MAE: as the largest possible error); `parsed` is the
+  share that could be read. Lower is better for MAE, higher for the rest. QWK: quadratic weighted kappa.
 - `rows/s` is inference alone, on the machine and at the load that the run's record names; compare it within one machine only.
 """
 
@@ -117,7 +119,7 @@ def markdown(entries: Iterable[Entry]) -> str:
         lines += [_row(titles), "|" + "|".join(" --- " for _ in titles) + "|"]
         for rank, entry in enumerate(members, start=1):
             *values, run_id = cells(rank, entry)
-            lines.append(_row([*map(escape, values), f"[record](runs/{run_id}/run.json)"]))
+            lines.append(_row([*map(escape, values), f"[record](runs/{quote(run_id)}/run.json)"]))
         lines.append("")
     if not current:
         lines += ["No runs yet.", ""]
@@ -129,7 +131,6 @@ def _row(values: Iterable[str]) -> str:
 
 
 def escape(text: str) -> str:
-    """A name from a file is text, not Markdown or HTML."""
-    for plain, safe in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("|", "\\|"), ("\n", " ")):
-        text = text.replace(plain, safe)
-    return text
+    """A name from a file is text, not Markdown or HTML, and stays on its line."""
+    text = "".join(f"&#{ord(char)};" if char in "&<>|`*\\" else char for char in " ".join(text.split()))
+    return text.replace("](", "]&#40;")  # a link; brackets alone are intervals

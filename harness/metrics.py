@@ -15,7 +15,7 @@ A row without a parsed answer (status unparsed or failed) is wrong in every metr
 
 No answer is thereby never better than a *correct* answer, except in qwk and spearman (they measure association, and
 moving one answer to the far end can raise them), and perhaps in a metric of `evaluate`. Than a
-*wrong* answer it can be better in the F1s and hamming_loss too, where that also costs the label that it names. Read them beside parse_rate.
+*wrong* answer it can be better in the F1s and hamming_loss, where that also costs the label it names. See parse_rate.
 """
 
 from __future__ import annotations

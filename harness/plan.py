@@ -84,8 +84,12 @@ def first_rows(rows: Sequence[Example], limit: int | None) -> list[Example]:
     """
     if limit is None or limit >= len(rows):
         return list(rows)
-    chosen = set(sorted((hashlib.sha256(row.id.encode()).digest(), row.id) for row in rows)[:limit])
-    return [row for row in rows if (hashlib.sha256(row.id.encode()).digest(), row.id) in chosen]
+    chosen = set(sorted((row.id for row in rows), key=_rank)[:limit])
+    return [row for row in rows if row.id in chosen]
+
+
+def _rank(row_id: str) -> tuple[bytes, str]:
+    return hashlib.sha256(row_id.encode(errors="surrogatepass")).digest(), row_id
 
 
 def make_plan(request: Request, catalog: Catalog) -> Plan:

@@ -38,6 +38,8 @@ def predict_batch(plan: Plan, rows: Sequence[Example]) -> Batch:
 
 
 def _most_probable(row: Example, probabilities: Sequence[float]) -> Prediction:
+    if not np.isfinite(probabilities).all():
+        return Prediction(row.id, None, Status.FAILED, "not_a_number")  # weights that diverged, or overflow in half precision
     return Prediction(row.id, int(np.argmax(probabilities)), probabilities=tuple(float(p) for p in probabilities))
 
 

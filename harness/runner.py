@@ -52,9 +52,13 @@ class EngineSlot:
             elif isinstance(plan.engine, LanguageModel):
                 plan.engine.load()
         except OutOfMemory as error:
+            self.close()
             raise RunError(
                 f"{plan.backend.name}: no memory left while loading or training.", "Lower its batch size."
             ) from error
+        except BaseException:
+            self.close()
+            raise
         self._key, self._load_seconds = key, time.perf_counter() - started
         return plan, self._training, self._load_seconds
 
@@ -72,8 +76,8 @@ def run(plan: Plan, store: Store, slot: EngineSlot, on_progress: OnProgress, *, 
     name = plan.run_id
     if store.has(name) and not force:
         return Result(name, store.root / name, store.metrics(name), repeated=False)
-    plan, training, load_seconds = slot.ready(plan, on_progress)
-    with store.journal(name) as journal:
+    with store.journal(name) as journal:  # first, so that two processes do not both load the model
+        plan, training, load_seconds = slot.ready(plan, on_progress)
         if force:
             journal.clear()
         _predict_all(plan, journal, lambda done, note: on_progress("predict", done, len(plan.rows), note))

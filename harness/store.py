@@ -32,7 +32,9 @@ from harness.types import Example, Prediction, Status
 
 
 def canonical_json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    # Half a surrogate pair (JSON files may hold one) has no UTF-8; escaped it is still the same JSON.
+    return text.encode(errors="backslashreplace").decode()
 
 
 def digest(value: Any) -> str:
@@ -166,6 +168,7 @@ class Store:
                 folder = self.root / f"{name}.partial"
                 folder.mkdir(parents=True, exist_ok=True)
                 _drop_torn_line(folder / "journal.jsonl")
+                _drop_torn_line(self.answers_file(name))
                 yield Journal(folder, self.answers_file(name))
         except Timeout as error:
             raise RunBusy(f"Another process is working on the run {name}.", "Wait for it, or stop it.") from error
@@ -178,9 +181,12 @@ class Store:
         write_atomically(partial / "predictions.jsonl", "".join(canonical_json(record) + "\n" for record in records))
         write_atomically(partial / "metrics.json", _pretty(metrics))
         write_atomically(partial / "run.json", _pretty(manifest))
+        replaced = self.root / f"{name}.replaced.partial"
         if final.exists():
-            shutil.rmtree(final)
+            shutil.rmtree(replaced, ignore_errors=True)
+            final.replace(replaced)  # in one step: a kill while files are deleted would leave half a record
         partial.replace(final)
+        shutil.rmtree(replaced, ignore_errors=True)
         (final / "journal.jsonl").unlink(missing_ok=True)  # not before: a kill between the two would cost the whole run
         return final
 
@@ -194,7 +200,8 @@ def _drop_torn_line(path: Path) -> None:
 
 
 def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace").decode() + "\n"
 
 
 def _read_json(path: Path) -> dict[str, Any]:

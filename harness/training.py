@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from backends.base import Classifier, LabelledTexts
 from harness.checkpoints import cache_dir
+from harness.errors import RunError
 from harness.plan import Plan, TrainingRows
 from harness.store import digest, write_atomically
 from harness.types import Example
@@ -53,12 +54,15 @@ def _train(engine: Classifier, plan: Plan, rows: TrainingRows, folder: Path, on_
         folder / "scratch",
         lambda done, total, note: on_progress("train", done, total, note),
     )
-    seconds = time.perf_counter() - started
+    try:
+        record = json.dumps({**report, "seconds": round(time.perf_counter() - started, 3)}, allow_nan=False)
+    except ValueError as error:
+        raise RunError(f"{plan.backend.name}: the training diverged: {report}.", "Lower its learning rate.") from error
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     engine.save(unfinished)
-    write_atomically(unfinished / "training.json", json.dumps({**report, "seconds": round(seconds, 3)}, allow_nan=False))
+    write_atomically(unfinished / "training.json", record)
     unfinished.replace(folder / "model")
     shutil.rmtree(folder / "scratch", ignore_errors=True)
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
+from typing import Annotated
 
 import typer
 
 from harness.cli import doctor, leaderboard, listing, prompts, run, show
-from harness.errors import BenchError
+from harness.cli.options import report
+from harness.errors import BenchError, RunError
 
 app = typer.Typer(
     name="bench",
     help="For my text-classification task, in my languages: fine-tune an encoder or prompt an LLM?",
+    epilog="Exit codes: 0 done; 1 a run failed, or --check found a stale leaderboard; 2 a mistake in the command; 130 Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help and usage errors as plain text, in a terminal and in a pipe
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run_command)
@@ -25,19 +31,48 @@ app.command("doctor")(doctor.doctor_command)
 app.add_typer(prompts.app, name="prompts")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"bench {version('bench-harness')}")
+        raise typer.Exit()
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
 def main() -> None:
-    """Entry point of the console script: a `BenchError` becomes one message on stderr and its exit code."""
+    """Entry point of the console script: whatever goes wrong becomes one message on stderr and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # a review in Japanese must not end in an error where the terminal has no UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except BenchError as error:
-        report(error)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        typer.echo("Stopped. The same command goes on where this one was.", err=True)
         sys.exit(130)
+    except Exception as error:
+        if os.environ.get("BENCH_DEBUG"):
+            raise
+        known = as_bench_error(error)
+        report(known)
+        sys.exit(known.exit_code)
 
 
-def report(error: BenchError) -> None:
-    typer.echo(f"bench: {error.message}", err=True)
-    if error.hint:
-        typer.echo(f"       {error.hint}", err=True)
+def as_bench_error(error: Exception) -> BenchError:
+    """What a user should read of an error that nobody foresaw, or that the machine is the cause of."""
+    if isinstance(error, BenchError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return RunError(f"{where}{error.strerror}.", "Mend that, and give the same command again.")
+    said = (str(error).strip().splitlines() or [""])[0]
+    return RunError(f"Unexpected {type(error).__name__}: {said}", "BENCH_DEBUG=1 before the command shows where it comes from.")

@@ -4,65 +4,158 @@ from __future__ import annotations
 
 import importlib.util
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from harness.cli.options import Json, catalog, print_json, print_table
+from harness.cli.options import Json, catalog, plain, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.backend_specs import BackendSpec
+    from harness.tasks import TaskSpec
+
+HUB_SECONDS = 5.0
+AT_HAND, ONCE = "nothing, it is at hand", "from the hub, once"
 
 
 def doctor_command(as_json: Json = False) -> None:
-    """Say what this machine can run, and what to install for the rest."""
-    report = {"machine": _machine(), "backends": [_backend(name) for name in catalog().names("backend")]}
+    """Say what this machine can run, and what to install for the rest.
+
+    --json prints an object with machine (python, processor, gpu, libraries, cache, hub), backends (backend, engine, runs,
+    needs) and tasks (task, runs, needs); runs is true where the backend or task can be used now.
+    """
+    known = catalog()
+    hub = _hub()
+    machine = {**_machine(), "hub": hub or "can be reached"}
+    backends = [_row("backend", name, lambda name: _backend(known.backend(name), hub)) for name in known.names("backend")]
+    tasks = [_row("task", name, lambda name: _task(known.task(name), hub)) for name in known.names("task")]
     if as_json:
-        print_json(report)
+        print_json({"machine": machine, "backends": backends, "tasks": tasks})
         return
-    for key, value in report["machine"].items():
-        typer.echo(f"{key}: {value}")
-    typer.echo("")
-    print_table(["backend", "engine", "runs here", "needs"], [list(map(str, row.values())) for row in report["backends"]])
+    for key, value in machine.items():
+        typer.echo(plain(f"{key}: {value}"))
+    for rows in (backends, tasks):
+        typer.echo("")
+        columns = ["runs here" if name == "runs" else name for name in rows[0]]
+        cells = [[{True: "yes", False: "no"}.get(value, str(value)) for value in row.values()] for row in rows]
+        print_table(columns, cells, text=["needs"], optional=["engine"])
 
 
-def _machine() -> dict[str, Any]:
+def _hub() -> str:
+    """Why the hub can't be used; empty where it can."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return "can't be used: huggingface_hub is not installed"
+    import threading
+
+    import huggingface_hub
+    from huggingface_hub.constants import ENDPOINT
+
+    if huggingface_hub.is_offline_mode():
+        return "not used: HF_HUB_OFFLINE is set"
+    answers: list[int] = []
+
+    def ask() -> None:
+        try:
+            answers.append(huggingface_hub.get_session().head(ENDPOINT, timeout=HUB_SECONDS).status_code)
+        except Exception:  # the HTTP library's own; which library it is depends on the version
+            return
+
+    asking = threading.Thread(target=ask, daemon=True)  # the name server has no timeout: it must not hold up the exit
+    asking.start()
+    asking.join(HUB_SECONDS)
+    return "" if answers else "can't be reached"
+
+
+def _machine() -> dict[str, str]:
     from harness.checkpoints import cache_dir
     from harness.machine import describe_machine, library_versions
 
+    trouble = ""
     if importlib.util.find_spec("torch"):
-        import torch  # noqa: F401 - without it nobody can say whether a GPU is usable
+        try:
+            import torch  # noqa: F401 - without it nobody can say whether a GPU is usable
+        except Exception as error:  # a half-installed torch fails in many ways, and that is what a doctor is asked about
+            trouble = f" (torch can't be imported: {error})"
     described = describe_machine()
     versions = library_versions()
     return {
         "python": platform.python_version(),
         "processor": f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB",
-        "gpu": described["gpu"] or "none that torch can use",
+        "gpu": described["gpu"] or f"none that torch can use{trouble}",
         "libraries": ", ".join(f"{name} {number}" for name, number in versions.items() if name != "python"),
         "cache": str(cache_dir()),
     }
 
 
-def _backend(name: str) -> dict[str, Any]:
+def _row(kind: str, name: str, diagnose: Any) -> dict[str, Any]:
+    """A backend or task whose file is faulty, or whose library is missing, is a finding and no reason to stop."""
+    from harness.errors import BenchError
+
+    try:
+        return {kind: name, **diagnose(name)}
+    except BenchError as error:
+        engine = {"engine": "-"} if kind == "backend" else {}
+        return {kind: name, **engine, "runs": False, "needs": " ".join(str(error).split())}
+
+
+def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     from harness.backend_specs import engine_class
     from harness.checkpoints import PACKAGED_PREFIX
     from harness.errors import MissingExtra
 
-    spec = catalog().backend(name)
     try:
         engine = engine_class(spec.engine)
     except MissingExtra as error:
-        return {"backend": name, "engine": spec.engine, "runs": "no", "needs": error.hint}
+        return {"engine": spec.engine, "runs": False, "needs": error.hint}
     wanted = [*engine.libraries, *(["bitsandbytes"] if spec.options.get("quantization") == "nf4" else [])]
     missing = [library for library in wanted if importlib.util.find_spec(library) is None]
     if missing:
-        return {
-            "backend": name,
-            "engine": spec.engine,
-            "runs": "no",
-            "needs": f"{', '.join(missing)}: the extra [{engine.extra}]",
-        }
-    if not engine.needs_model:
-        source = "nothing"
-    elif (spec.model or "").startswith(PACKAGED_PREFIX):
-        source = "the package index, once"
+        runs, needs = False, f"{', '.join(missing)}. {MissingExtra(missing[0], engine.extra, '').hint}"
+    elif not engine.needs_model:
+        runs, needs = True, "nothing"
+    elif spec.model is None:
+        runs, needs = False, "--model PATH, as it names no model"
+    elif spec.model.startswith(PACKAGED_PREFIX):
+        runs, needs = True, _packaged(spec.model.removeprefix(PACKAGED_PREFIX))
     else:
-        source = f"{spec.model} from the hub, once; or --model PATH"
-    return {"backend": name, "engine": spec.engine, "runs": "yes", "needs": source}
+        runs, needs = _hub_model(spec, hub)
+    return {"engine": spec.engine, "runs": runs, "needs": needs}
+
+
+def _packaged(name: str) -> str:
+    from harness.checkpoints import cache_dir
+    from harness.packaged import packaged_model
+
+    folder = cache_dir() / "models" / f"{name}-{packaged_model(name).revision[:8]}"
+    return AT_HAND if folder.is_dir() else f"packaged:{name} from the package index, once"
+
+
+def _hub_model(spec: BackendSpec, hub: str) -> tuple[bool, str]:
+    """Whether the weights can be had, without fetching any."""
+    from pathlib import Path
+
+    assert spec.model is not None
+    path = Path(spec.model).expanduser()
+    if spec.model.startswith((".", "/", "~")) or path.is_dir():
+        return path.is_dir(), AT_HAND if path.is_dir() else f"the folder {path}, which does not exist"
+    if importlib.util.find_spec("huggingface_hub") is not None:
+        from huggingface_hub import try_to_load_from_cache
+
+        name, _, revision = spec.model.partition("@")
+        if isinstance(try_to_load_from_cache(name, "config.json", revision=revision or spec.revision), str):
+            return True, AT_HAND
+    return not hub, f"{spec.model} {ONCE if not hub else f'(the hub {hub})'}; or --model PATH"
+
+
+def _task(spec: TaskSpec, hub: str) -> dict[str, Any]:
+    from harness.errors import MissingExtra
+
+    if spec.source.hub is None:
+        files = spec.source.files
+        named = [files.folder, files.all, files.train, files.validation, files.test] if files else []
+        paths = [spec.folder / path.replace("{lang}", spec.languages[0]) for path in named if path]
+        missing = [str(path) for path in paths if not path.exists()]
+        return {"runs": not missing, "needs": f"{', '.join(missing)}; or --data DIR" if missing else "nothing"}
+    if importlib.util.find_spec("datasets") is None:
+        return {"runs": False, "needs": f"datasets. {MissingExtra('datasets', 'data', '').hint} Or --data DIR."}
+    return {"runs": not hub, "needs": f"{spec.source.hub.id} {ONCE if not hub else f'(the hub {hub})'}; or --data DIR"}

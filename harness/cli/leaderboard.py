@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import RESULTS, Json, Results, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.leaderboard import Entry
 
 
 def leaderboard_command(
@@ -14,28 +18,70 @@ def leaderboard_command(
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Rank all runs and write LEADERBOARD.md."""
-    from harness import leaderboard
-    from harness.errors import BenchError
-    from harness.store import Store, write_atomically
+    """Rank all runs and write LEADERBOARD.md.
 
-    entries = leaderboard.read_entries(Store(results / "runs"))
+    --json prints a list with one object per run, in the order of the tables: rank, run, task, split, lang, rows, backend,
+    how, identity, timing, metrics. With --check: an object with path and up_to_date.
+    """
+    from harness import leaderboard
+    from harness.cli.records import open_store, read_entries
+    from harness.errors import UserError
+    from harness.store import write_atomically
+
+    store = open_store(results)
+    if not results.exists():
+        raise UserError(
+            f"There is no folder {results}, so there are no runs.", "Begin with `bench run`, or name it: --results DIR."
+        )
+    entries = read_entries(store)
     path, text = results / "LEADERBOARD.md", leaderboard.markdown(entries)
     if check:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            raise BenchError(f"{path} does not show the records in {results / 'runs'}.", "Run `bench leaderboard`.")
-        typer.echo(f"{path} is up to date.")
+        _check(path, text, as_json)
         return
-    results.mkdir(parents=True, exist_ok=True)
     write_atomically(path, text)
     if as_json:
         print_json(
-            [{"run": entry.run_id, "identity": entry.manifest["identity"], "metrics": entry.metrics} for entry in entries]
+            [_as_json(rank, entry) for _, members in leaderboard.tables(entries) for rank, entry in enumerate(members, 1)]
         )
         return
     for (task, split, lang, _), members in leaderboard.tables(entries):
+        typer.echo(f"\n{task} ({split}), {lang}: {members[0].metrics['n']} rows")
+        columns = leaderboard.columns(members)
         rows = [leaderboard.cells(rank, entry) for rank, entry in enumerate(members, start=1)]
-        title = f"{task} ({split}), {lang}: {members[0].metrics['n']} rows"
-        typer.echo(f"\n{title}")
-        print_table(leaderboard.columns(members)[:-1], [row[:-1] for row in rows])
-    typer.echo(f"\n{len(entries)} runs; written to {path}", err=True)
+        headline = columns[3:-3]  # the first metric is what the rows are ranked by
+        print_table(
+            columns,
+            [[*row[:-1], row[-1].rpartition(".")[2]] for row in rows],
+            text=["how"],
+            optional=["rows/s", *reversed(headline[1:]), "parsed"],
+        )
+    typer.echo(f"\n{len(entries)} runs; written to {path}. A row's run is what `bench show` takes.", err=True)
+
+
+def _check(path: Path, text: str, as_json: bool) -> None:
+    from harness.errors import BenchError
+
+    try:
+        fresh = path.read_bytes() == text.encode()
+    except FileNotFoundError:
+        fresh = False
+    if as_json:
+        print_json({"path": str(path), "up_to_date": fresh})
+    elif fresh:
+        typer.echo(f"{path} is up to date.")
+    if not fresh:
+        raise BenchError(f"{path} does not show the records in {path.parent / 'runs'}.", "Run `bench leaderboard`.")
+
+
+def _as_json(rank: int, entry: Entry) -> dict[str, Any]:
+    identity = entry.manifest["identity"]
+    return {
+        "rank": rank,
+        "run": entry.run_id,
+        **{key: identity[key] for key in ("task", "split", "lang", "rows")},
+        "backend": identity["backend"]["name"],
+        "how": entry.how,
+        "identity": identity,
+        "timing": entry.manifest["timing"],
+        "metrics": entry.metrics,
+    }

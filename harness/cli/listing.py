@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, catalog, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, catalog, print_json, print_table, report
+
+if TYPE_CHECKING:
+    from harness.catalog import Catalog, Kind
+    from harness.errors import BenchError
+
+T = TypeVar("T")
+Rows = list[dict[str, Any]]
 
 
 class What(StrEnum):
@@ -17,29 +26,66 @@ class What(StrEnum):
     RUNS = "runs"
 
 
+TEXT = ("description", "names")
+# What a narrow terminal goes without, the first one first; a pipe and --json have all.
+OPTIONAL = {
+    What.TASKS: ["names"],
+    What.BACKENDS: ["model", "engine"],
+    What.PROMPTS: ["parser", "decoding"],
+    What.RUNS: ["finished", "no answer"],
+}
+
+
 def list_command(
     what: Annotated[What, typer.Argument(help="What to list.")], results: Results = RESULTS, as_json: Json = False
 ) -> None:
-    """List tasks, backends, prompts or runs."""
-    rows = (
-        {What.TASKS: _tasks, What.BACKENDS: _backends, What.PROMPTS: _prompts}[what]() if what != What.RUNS else _runs(results)
-    )
+    """List tasks, backends, prompts or runs.
+
+    --json prints a list of objects. tasks: task, labels, names, languages, description. backends: backend, engine, model,
+    languages, description. prompts: prompt, variants, labels, decoding, parser, description. runs: run, n, metric, value,
+    low, high, no_answer, finished.
+    """
+    faults: list[BenchError] = []
+    if what is What.RUNS:
+        rows = _runs(results)
+    else:
+        rows, faults = {What.TASKS: _tasks, What.BACKENDS: _backends, What.PROMPTS: _prompts}[what]()
     if as_json:
         print_json(rows)
     elif rows:
-        print_table(list(rows[0]), [[_cell(value) for value in row.values()] for row in rows])
-    else:
-        typer.echo(f"No {what} yet.", err=True)
+        table = [_run_row(row) for row in rows] if what is What.RUNS else rows
+        columns = list(table[0])
+        print_table(columns, [[_cell(row[name]) for name in columns] for row in table], text=TEXT, optional=OPTIONAL[what])
+    elif not faults:
+        typer.echo(f"No {what} in {results / 'runs'} yet." if what is What.RUNS else f"No {what}.", err=True)
+    for fault in faults:
+        report(fault)
+    if faults:
+        raise typer.Exit(faults[0].exit_code)
 
 
 def _cell(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else "-" if value is None else str(value)
+    return ", ".join(map(str, value)) or "-" if isinstance(value, list) else "-" if value is None else str(value)
 
 
-def _tasks() -> list[dict[str, Any]]:
+def _load(kind: Kind, load: Callable[[Catalog, str], T]) -> tuple[list[T], list[BenchError]]:
+    """All of a kind, and what is wrong with the files that can't be read: one bad file does not hide the others."""
+    from harness.errors import BenchError
+
     known = catalog()
-    specs = [known.task(name) for name in known.names("task")]
-    return [
+    loaded: list[T] = []
+    faults: list[BenchError] = []
+    for name in known.names(kind):
+        try:
+            loaded.append(load(known, name))
+        except BenchError as error:
+            faults.append(error)
+    return loaded, faults
+
+
+def _tasks() -> tuple[Rows, list[BenchError]]:
+    specs, faults = _load("task", lambda known, name: known.task(name))
+    rows = [
         {
             "task": spec.name,
             "labels": spec.labels.kind.value,
@@ -49,12 +95,12 @@ def _tasks() -> list[dict[str, Any]]:
         }
         for spec in specs
     ]
+    return rows, faults
 
 
-def _backends() -> list[dict[str, Any]]:
-    known = catalog()
-    specs = [known.backend(name) for name in known.names("backend")]
-    return [
+def _backends() -> tuple[Rows, list[BenchError]]:
+    specs, faults = _load("backend", lambda known, name: known.backend(name))
+    rows = [
         {
             "backend": spec.name,
             "engine": spec.engine,
@@ -64,36 +110,51 @@ def _backends() -> list[dict[str, Any]]:
         }
         for spec in specs
     ]
+    return rows, faults
 
 
-def _prompts() -> list[dict[str, Any]]:
-    known = catalog()
-    prompts = [known.prompt(name) for name in known.names("prompt")]
-    return [
+def _prompts() -> tuple[Rows, list[BenchError]]:
+    prompts, faults = _load("prompt", lambda known, name: (known.prompt(name), known.variants(name)))
+    rows = [
         {
             "prompt": prompt.name,
-            "variants": known.variants(prompt.name),
+            "variants": variants,
             "labels": [kind.value for kind in prompt.spec.kinds],
             "decoding": prompt.spec.decoding.value,
             "parser": prompt.spec.parser.type,
             "description": prompt.spec.description,
         }
-        for prompt in prompts
+        for prompt, variants in prompts
     ]
+    return rows, faults
 
 
-def _runs(results: Any) -> list[dict[str, Any]]:
-    from harness.leaderboard import read_entries, shown
-    from harness.store import Store
+def _runs(results: Path) -> Rows:
+    from harness.cli.records import open_store, read_entries
 
-    entries = read_entries(Store(results / "runs"))
-    return [
-        {
-            "run": entry.run_id,
-            "n": entry.metrics["n"],
-            entry.metrics["headline"][0]: shown(entry.metrics["values"][entry.metrics["headline"][0]]),
-            "no answer": entry.metrics["n"] - entry.metrics["ok"],
-            "finished": entry.manifest["finished"],
-        }
-        for entry in entries
-    ]
+    rows = []
+    for entry in read_entries(open_store(results)):
+        metric = entry.metrics["headline"][0]
+        value = entry.metrics["values"][metric]
+        rows.append(
+            {
+                "run": entry.run_id,
+                "n": entry.metrics["n"],
+                "metric": metric,
+                **{key: value[key] for key in ("value", "low", "high")},
+                "no_answer": entry.metrics["n"] - entry.metrics["ok"],
+                "finished": entry.manifest["finished"],
+            }
+        )
+    return rows
+
+
+def _run_row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "run": row["run"],
+        "n": row["n"],
+        "metric": row["metric"],
+        "value": None if row["value"] is None else f"{row['value']:.3f}",
+        "no answer": row["no_answer"],
+        "finished": row["finished"][:16].replace("T", " "),
+    }

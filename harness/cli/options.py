@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,19 +11,48 @@ import typer
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
+    from harness.errors import BenchError
 
-Results = Annotated[Path, typer.Option("--results", help="Folder of run records and leaderboard.")]
+Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of run records and leaderboard.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 Data = Annotated[
-    Path | None, typer.Option("--data", help="Folder with {train,validation,test}.{parquet,csv,jsonl,json} for this task.")
+    Path | None,
+    typer.Option(
+        "--data", metavar="DIR", help="Read the task's rows from here: {train,validation,test}.{parquet,csv,tsv,jsonl,json}."
+    ),
 ]
 RESULTS = Path("results")
 
+TEXT_WIDTH = 24
+"""Columns of a terminal that a cell of running text needs at least."""
 
-def names(values: Sequence[str] | None) -> list[str]:
-    """`--lang en --lang ja` and `--lang en,ja` mean the same; repeats count once."""
+# What moves the cursor, sets colours, reorders a line, or has no UTF-8: control characters but tab and newline, line and
+# paragraph separators, marks of writing direction, halves of surrogate pairs.
+_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Text from a file or a model, safe for a terminal: what would steer it is shown as an escape."""
+    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def one_line(text: str | None, width: int = 100) -> str:
+    line = " ".join(plain(text or "").split())
+    return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def names(values: Sequence[str] | None, option: str = "") -> list[str]:
+    """`--lang en --lang ja` and `--lang en,ja` mean the same; repeats count once.
+
+    Raises `UserError` for an option without a name: `--lang "$UNSET"` must not mean all languages.
+    """
+    from harness.errors import UserError
+
     split = [part.strip() for value in values or () for part in value.split(",")]
-    return list(dict.fromkeys(part for part in split if part))
+    found = list(dict.fromkeys(part for part in split if part))
+    if values and not found:
+        raise UserError(f"{option} is given without a value.", "Give it one, or leave the option out.")
+    return found
 
 
 def catalog() -> Catalog:
@@ -31,27 +61,71 @@ def catalog() -> Catalog:
     return Catalog(Path.cwd())
 
 
+def check_data(data: Path | None) -> None:
+    """Raise `UserError` for a folder that is not there: once, and not for every language."""
+    from harness.errors import UserError
+
+    if data is not None and not data.is_dir():
+        raise UserError(f"--data {data}: there is no such folder.", "It holds the files of the splits: see `bench run --help`.")
+
+
+def worded(error: BenchError) -> str:
+    return plain(f"bench: {error.message}" + (f"\n       {error.hint}" if error.hint else ""))
+
+
+def report(error: BenchError) -> None:
+    typer.echo(worded(error), err=True)
+
+
 def print_json(value: Any) -> None:
+    """UTF-8, with what would steer a terminal as JSON's own escapes (it can only stand inside strings)."""
     import json
-
-    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """A rich table on a terminal; tab-separated lines where the output is piped."""
     import sys
 
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    text = json.dumps(value, indent=1, ensure_ascii=not unicode, allow_nan=False)
+    typer.echo(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+
+
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = (), optional: Sequence[str] = ()
+) -> None:
+    """A table on a terminal; all columns as tab-separated lines where the output is piped.
+
+    `text` names the columns that may take several lines; `optional` those that a narrow terminal goes without, the
+    first one first.
+    """
+    import sys
+
+    cells = [[plain(cell).replace("\t", " ").replace("\n", " ") for cell in row] for row in [columns, *rows]]
     if not sys.stdout.isatty():
-        for row in [columns, *rows]:
+        for row in cells:
             typer.echo("\t".join(row))
         return
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title or None, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))  # Text: a name such as [red] is no markup
-    Console().print(table)
+    console = Console()
+    need = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    need = [min(width, TEXT_WIDTH) if name in text else width for name, width in zip(columns, need, strict=True)]
+    shown = list(range(len(columns)))
+    for name in optional:
+        if _total(need, shown) > console.width:
+            shown.remove(columns.index(name))
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for index in shown:
+        fixed = columns[index] not in text and _total(need, shown) <= console.width
+        table.add_column(Text(cells[0][index]), overflow="fold", min_width=need[index] if fixed else None)
+    for row in cells[1:]:
+        table.add_row(*(Text(row[index]) for index in shown))  # Text: a name such as [red] is no markup
+    console.print(table)
+    if len(shown) < len(columns):
+        left_out = ", ".join(name for index, name in enumerate(columns) if index not in shown)
+        typer.echo(f"(not in {console.width} columns: {left_out})", err=True)
+
+
+def _total(need: Sequence[int], shown: Sequence[int]) -> int:
+    """Columns of the terminal that the table takes, two between its own."""
+    return sum(need[index] for index in shown) + 2 * (len(shown) - 1)

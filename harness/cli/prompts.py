@@ -2,68 +2,96 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import Data, Json, catalog, names, print_json
+from harness.cli.options import Data, Json, catalog, check_data, names, plain, print_json
 
 if TYPE_CHECKING:
+    from harness.prompt_check import Problem
     from harness.prompts import Prompt
     from harness.tasks import TaskSpec
     from harness.types import Example
 
-app = typer.Typer(help="Look at a prompt, and check it on real rows.", no_args_is_help=True)
+CHECKED_ROWS = 50
+
+app = typer.Typer(help="Look at a prompt, and check it on real rows.", no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="Name of the prompt, without `.j2`.")]
-Task = Annotated[str, typer.Option(help="Task whose rows are rendered.")]
-Langs = Annotated[list[str] | None, typer.Option(help="Language; default: all of the task's.")]
+Task = Annotated[str, typer.Option(metavar="NAME", help="Task whose rows are rendered.")]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the choice of exemplars.")]
 
 
 @app.command("show")
 def show_command(
-    name: Name, task: Task = "reviews_demo", lang: Langs = None, data: Data = None, seed: int = 0, as_json: Json = False
+    name: Name,
+    task: Task = "reviews_demo",
+    lang: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Language; default: the task's first.")] = None,
+    data: Data = None,
+    seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
-    """Print the chat that a model gets for one row."""
+    """Print the chat that a model gets for one row.
+
+    --json prints a list with one object per language: prompt, lang, row, messages.
+    """
     from harness.prompts import Renderer, pick_shots
 
+    check_data(data)
     known = catalog()
     spec = known.task(task)
-    for language in names(lang) or spec.languages[:1]:
+    chats: list[dict[str, Any]] = []
+    for language in names(lang, "--lang") or spec.languages[:1]:
         prompt = known.prompt(name, language)
         train, rows = _rows(spec, prompt, language, data)
         shots = pick_shots(train, prompt.spec.shots, spec.label_space, seed) if prompt.spec.shots else []
         chat = Renderer(prompt, spec.label_space, language, shots).render(rows[0].text)
-        if as_json:
-            print_json({"prompt": name, "lang": language, "row": rows[0].id, "messages": chat})
-            continue
-        typer.echo(f"{name} ({language}), row {rows[0].id}, answer read by {prompt.spec.parser.type}, {prompt.spec.decoding}")
-        for turn in chat:
-            typer.echo(f"--- {turn['role']}\n{turn['content']}")
+        chats.append({"prompt": name, "lang": language, "row": rows[0].id, "messages": chat})
+        if not as_json:
+            how = f"answer read by {prompt.spec.parser.type}, decoding {prompt.spec.decoding}"
+            typer.echo(plain(f"{name} ({language}), row {rows[0].id}, {how}"))
+            for turn in chat:
+                typer.echo(plain(f"--- {turn['role']}\n{turn['content']}"))
+    if as_json:
+        print_json(chats)
 
 
 @app.command("check")
 def check_command(
-    name: Name, task: Task = "reviews_demo", lang: Langs = None, data: Data = None, as_json: Json = False
+    name: Name,
+    task: Task = "reviews_demo",
+    lang: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Language; default: all of the task's.")] = None,
+    data: Data = None,
+    as_json: Json = False,
 ) -> None:
-    """Render a prompt on real rows and report what is wrong; exit 2 if something is."""
+    """Render a prompt on real rows and report what is wrong; exit 2 if something is.
+
+    --json prints a list of problems: severity (error, warning, info), langs, message.
+    """
     from harness.prompt_check import check_prompt
 
+    check_data(data)
     known = catalog()
     spec = known.task(task)
-    found = []
-    for language in names(lang) or spec.languages:
+    languages = names(lang, "--lang") or spec.languages
+    found: dict[Problem, list[str]] = {}  # the languages of each problem: most are common to all
+    count = 0
+    for language in languages:
         prompt = known.prompt(name, language)
         train, rows = _rows(spec, prompt, language, data)
-        found += [(language, problem) for problem in check_prompt(prompt, spec.label_space, rows[:50], train)]
+        count += len(rows[:CHECKED_ROWS])
+        for problem in check_prompt(prompt, spec.label_space, rows[:CHECKED_ROWS], train):
+            found.setdefault(problem, []).append(language)
     if as_json:
-        print_json([{"lang": language, "severity": str(p.severity), "message": p.message} for language, p in found])
+        print_json([{"severity": str(p.severity), "langs": langs, "message": p.message} for p, langs in found.items()])
     else:
-        for language, problem in found:
-            typer.echo(f"{problem.severity}: {language}: {problem.message}")
+        for problem, langs in found.items():
+            where = "" if langs == languages else f"{', '.join(langs)}: "
+            typer.echo(plain(f"{problem.severity}: {where}{' '.join(problem.message.split())}"))
         if not found:
-            typer.echo(f"{name}: nothing wrong on {task} ({', '.join(names(lang) or spec.languages)}).")
-    if any(problem.severity == "error" for _, problem in found):
+            typer.echo(f"{name}: nothing wrong on {count} rows of {task} ({', '.join(languages)}).")
+    if any(problem.severity == "error" for problem in found):
         raise typer.Exit(2)
 
 

@@ -4,48 +4,71 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, names, print_json
+from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, names, print_json
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.plan import Request
-    from harness.runner import Result
+    from harness.prompts import Decoding
 
+T = TypeVar("T")
 Many = list[str] | None
 
 
 def run_command(
-    backend: Annotated[Many, typer.Option(help="Backend; repeat or separate by commas. See `bench list backends`.")] = None,
-    lang: Annotated[Many, typer.Option(help="Language to test in; default: all of the task's.")] = None,
-    task: Annotated[Many, typer.Option(help="Task.", show_default="reviews_demo")] = None,
-    prompt: Annotated[Many, typer.Option(help="Prompt for language models; default: by the task's kind of labels.")] = None,
-    decoding: Annotated[Many, typer.Option(help="free, constrained or score; default: the prompt's own.")] = None,
-    train_lang: Annotated[Many, typer.Option(help="Languages to train on, together; default: the tested one.")] = None,
-    seed: Annotated[list[int] | None, typer.Option(help="Seed of training and of exemplars.", show_default="0")] = None,
+    backend: Annotated[
+        Many, typer.Option(metavar="NAME", help="Backend; repeat or separate by commas. See `bench list backends`.")
+    ] = None,
+    lang: Annotated[Many, typer.Option(metavar="CODE", help="Language to test in; default: all of the task's.")] = None,
+    task: Annotated[Many, typer.Option(metavar="NAME", help="Task; default: reviews_demo. See `bench list tasks`.")] = None,
+    prompt: Annotated[
+        Many, typer.Option(metavar="NAME", help="Prompt for language models; default: by the task's kind of labels.")
+    ] = None,
+    decoding: Annotated[
+        Many, typer.Option(metavar="HOW", help="For language models: free, constrained or score; default: the prompt's own.")
+    ] = None,
+    train_lang: Annotated[
+        Many, typer.Option(metavar="CODE", help="Languages to train on, together; default: the tested one.")
+    ] = None,
+    seed: Annotated[Many, typer.Option(metavar="N", help="Seed of training and of exemplars; default: 0.")] = None,
     split: Annotated[str, typer.Option(help="Rows to predict: test or validation.")] = "test",
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows per language, always the same ones.")] = None,
-    train_limit: Annotated[int | None, typer.Option(min=1, help="At most so many training rows per language.")] = None,
-    model: Annotated[str | None, typer.Option(help="Checkpoint in place of the backend's: local path or hub id.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many rows per language, always the same ones.")
+    ] = None,
+    train_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many training rows per language.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id.")
+    ] = None,
     data: Data = None,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the run is there.")] = False,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Train or prompt backends on the same rows, and write a record of each run."""
-    from harness.errors import UserError
+    """Train or prompt backends on the same rows, and write a record of each run.
+
+    Options that take a NAME, CODE, HOW or seed can be repeated, or given several values with commas; every combination is a
+    run. A run that is recorded already is not repeated, and a stopped one goes on: give the same command again.
+
+    --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
+    decoding, seed, model_from_cache, metrics, error.
+    """
+    from harness.cli.records import open_store
+    from harness.cli.series import print_summary, run_all
     from harness.plan import Request
-    from harness.prompts import Decoding
 
     known = catalog()
-    if not names(backend):
-        raise UserError("Which backend? Name one or more with --backend.", f"Known: {', '.join(known.names('backend'))}.")
-    if split not in ("test", "validation"):
-        raise UserError(f"--split {split}: there is no such split to predict.", "Choose test or validation.")
-    decodings = [_decoding(name) for name in names(decoding)]
+    backends, prompts = _backends(known, backend), names(prompt, "--prompt")
+    decodings = [_decoding(name) for name in names(decoding, "--decoding")]
+    languages, trained_on = names(lang, "--lang"), tuple(names(train_lang, "--train-lang"))
+    _check_split(split)
+    _check_model(known, backends, model)
+    check_data(data)
     requests = [
         Request(
             task=task_name,
@@ -53,51 +76,110 @@ def run_command(
             lang=language,
             split=split,
             prompt=prompt_name,
-            decoding=Decoding(how) if how else None,
-            train_langs=tuple(names(train_lang)),
+            decoding=how,
+            train_langs=trained_on,
             seed=number,
             limit=limit,
             train_limit=train_limit,
-            model=model,
+            model=model if _needs_model(known, backend_name) else None,
             data_dir=data,
         )
-        for task_name in names(task) or ["reviews_demo"]
-        for backend_name in names(backend)
-        for number in seed or [0]
-        for prompt_name in _for_models(known, backend_name, names(prompt))
+        for task_name in names(task, "--task") or ["reviews_demo"]
+        for backend_name in backends
+        for number in _seeds(seed)
+        for prompt_name in _for_models(known, backend_name, prompts)
         for how in _for_models(known, backend_name, decodings)
-        for language in names(lang) or known.task(task_name).languages
+        for language in languages or known.task(task_name).languages
     ]
-    _check_names(known, requests, names(prompt))
-    outcomes, code = _run_all(known, requests, results, force)
+    _check_fit(known, requests, prompts)
+    store = open_store(results)
+    _note_unused(known, backends, prompt=prompts, decoding=decodings, train_lang=trained_on, train_limit=train_limit)
+    outcomes, stopped = run_all(known, requests, store, force)
     if as_json:
-        print_json([{"run": done.run_id, "computed": done.repeated, "metrics": done.metrics} for _, done in outcomes])
-    else:
-        _summary(outcomes, results)
+        print_json([done.as_json() for done in outcomes])
+    elif outcomes:
+        print_summary(outcomes, results)
+    if stopped:
+        typer.echo("Stopped. The same command goes on where this one was.", err=True)
+        raise typer.Exit(130)
+    code = max((done.error.exit_code for done in outcomes if done.error is not None), default=0)
     if code:
         raise typer.Exit(code)
 
 
-def _decoding(name: str) -> str:
+def _backends(known: Catalog, values: Many) -> list[str]:
+    from harness.errors import UserError
+
+    wanted = names(values, "--backend")
+    if not wanted:
+        raise UserError("Which backend? Name one or more with --backend.", f"Known: {', '.join(known.names('backend'))}.")
+    for name in wanted:
+        known.backend(name)
+    return wanted
+
+
+def _decoding(name: str) -> Decoding:
     from harness.errors import UnknownName
     from harness.prompts import Decoding
 
     if name not in list(Decoding):
         raise UnknownName("decoding", name, list(Decoding))
-    return name
+    return Decoding(name)
 
 
-def _for_models(known: Catalog, backend: str, values: Sequence[str]) -> Sequence[str | None]:
+def _seeds(values: Many) -> list[int]:
+    from harness.errors import UserError
+
+    texts = names(values, "--seed") or ["0"]
+    for text in texts:
+        if not (text.isascii() and text.isdigit() and int(text) < 2**32):
+            raise UserError(f"--seed {text}: a seed is a whole number.", f"Choose from 0 to {2**32 - 1}.")
+    return list(dict.fromkeys(map(int, texts)))
+
+
+def _check_split(split: str) -> None:
+    from harness.errors import UserError
+
+    if split not in ("test", "validation"):
+        raise UserError(f"--split {split}: there is no such split to predict.", "Choose test or validation.")
+
+
+def _for_models(known: Catalog, backend: str, values: Sequence[T]) -> Sequence[T | None]:
     """Prompts and decodings multiply the runs of language models only."""
+    return values if values and _is_prompted(known, backend) else [None]
+
+
+def _is_prompted(known: Catalog, backend: str) -> bool:
     from backends.base import LanguageModel
     from harness.backend_specs import engine_class
 
-    return values or [None] if issubclass(engine_class(known.backend(backend).engine), LanguageModel) else [None]
+    return issubclass(engine_class(known.backend(backend).engine), LanguageModel)
 
 
-def _check_names(known: Catalog, requests: Sequence[Request], prompts: Sequence[str]) -> None:
+def _needs_model(known: Catalog, backend: str) -> bool:
+    from harness.backend_specs import engine_class
+
+    return engine_class(known.backend(backend).engine).needs_model
+
+
+def _check_model(known: Catalog, backends: Sequence[str], model: str | None) -> None:
+    """One checkpoint for two backends would rank a model under the other's name."""
+    from harness.errors import UserError
+
+    if model is None:
+        return
+    loading = [name for name in backends if _needs_model(known, name)]
+    if not loading:
+        raise UserError(f"--model {model}: {', '.join(backends)} loads no model.", "Leave --model out.")
+    if len(loading) > 1:
+        raise UserError(f"--model names one checkpoint, and {', '.join(loading)} each load one.", "Give a command for each.")
+    if model.startswith((".", "/")) and not Path(model).is_dir():
+        raise UserError(f"--model {model}: there is no such folder.", "It holds config.json, *.safetensors and a tokenizer.")
+
+
+def _check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str]) -> None:
     """A slip in the last name is found before the first model trains."""
-    from harness.errors import UnknownName
+    from harness.errors import UnknownName, UserError
 
     for name in prompts:
         known.prompt(name)
@@ -106,52 +188,22 @@ def _check_names(known: Catalog, requests: Sequence[Request], prompts: Sequence[
         for language in (request.lang, *request.train_langs):
             if language not in task.languages:
                 raise UnknownName(f"language of the task {task.name!r}", language, task.languages)
+        if request.prompt and task.labels.kind not in known.prompt(request.prompt).spec.kinds:
+            kinds = ", ".join(known.prompt(request.prompt).spec.kinds)
+            fitting = [name for name in known.names("prompt") if task.labels.kind in known.prompt(name).spec.kinds]
+            raise UserError(
+                f"The prompt {request.prompt!r} is for {kinds} tasks, and {task.name!r} is {task.labels.kind}.",
+                f"These fit: {', '.join(fitting) or 'none'}.",
+            )
 
 
-def _run_all(
-    known: Catalog, requests: Sequence[Request], results: Path, force: bool
-) -> tuple[list[tuple[Request, Result]], int]:
-    """A run that fails is reported and the next one starts; the worst exit code is returned."""
-    from harness.cli import report
-    from harness.cli.progress import Progress
-    from harness.errors import BenchError
-    from harness.plan import make_plan
-    from harness.runner import EngineSlot, run
-    from harness.store import Store
-
-    outcomes: list[tuple[Request, Result]] = []
-    code, slot = 0, EngineSlot()
-    with Progress(len(requests)) as progress:
-        try:
-            for request in requests:
-                try:
-                    plan = make_plan(request, known)
-                    progress.start(plan.run_id)
-                    outcomes.append((request, run(plan, Store(results / "runs"), slot, progress.update, force=force)))
-                    progress.finish()
-                except BenchError as error:
-                    progress.clear()
-                    report(error)
-                    code = max(code, error.exit_code)
-        finally:
-            slot.close()
-    return outcomes, code
-
-
-def _summary(outcomes: Sequence[tuple[Request, Result]], results: Path) -> None:
-    from harness.cli.options import print_table
-    from harness.leaderboard import shown
-
-    if not outcomes:
-        return
-    rows = []
-    for request, done in outcomes:
-        values, counts = done.metrics["values"], done.metrics
-        headline = [f"{name} {shown(values[name])}" for name in counts["headline"] if name in values]
-        how = " ".join(filter(None, [request.prompt, request.decoding and str(request.decoding)])) or "-"
-        state = "new" if done.repeated else "found"
-        rows.append(
-            [request.backend, how, request.lang, str(counts["n"]), ", ".join(headline), str(counts["n"] - counts["ok"]), state]
-        )
-    print_table(["backend", "prompt", "lang", "n", "metrics (95% interval)", "no answer", "record"], rows)
-    typer.echo(f"Records: {results / 'runs'}. Next: bench leaderboard", err=True)
+def _note_unused(known: Catalog, backends: Sequence[str], **given: object) -> None:
+    """Say which options change nothing, as no backend of the command uses them."""
+    prompted = [_is_prompted(known, name) for name in backends]
+    for option, value in given.items():
+        used = any(prompted) if option in ("prompt", "decoding") else not all(prompted)
+        if value and not used:
+            what = "a language model" if option in ("prompt", "decoding") else "a backend that trains"
+            typer.echo(
+                f"note: --{option.replace('_', '-')} changes nothing here: none of {', '.join(backends)} is {what}.", err=True
+            )

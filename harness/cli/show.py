@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, print_json, print_table
+from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, one_line, plain, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.store import Store
+
+MATRIX_LABELS = 12
+"""With more labels a matrix is mostly zeros; the most frequent confusions are listed instead."""
 
 
 def show_command(
-    run: Annotated[str, typer.Argument(help="Id of the run, its first characters, or the digits at its end.")],
-    errors: Annotated[int, typer.Option(min=0, help="How many of the worst errors to list.")] = 10,
+    run: Annotated[str, typer.Argument(help="Id of the run, its first characters, the digits at its end, or its folder.")],
+    errors: Annotated[int, typer.Option(min=0, metavar="N", help="How many of the worst errors to list.")] = 10,
     data: Data = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Show a run: metrics, per-class report, confusion matrix, worst errors."""
-    from harness.inspection import answers, texts, worst_errors
-    from harness.store import Store
+    """Show a run: metrics, per-class report, confusion matrix, worst errors.
 
-    store = Store(results / "runs")
-    name = store.find(run)
-    manifest, metrics = store.manifest(name), store.metrics(name)
-    worst = worst_errors(store.predictions(name), manifest["identity"]["label_kind"], errors)
-    found = texts(manifest["identity"], catalog(), data)
+    The texts of the errors are shown where the data is at hand, and what a language model said where this machine made the
+    run. --json prints an object with run, manifest, metrics, worst_errors (id, truth, label, status, text, answer).
+    """
+    from harness.cli.records import open_store, read_entry, whole
+    from harness.inspection import answers, worst_errors
+
+    check_data(data)
+    store = open_store(results)
+    name = _find(store, run)
+    entry = read_entry(store, name)
+    manifest, metrics = dict(entry.manifest), dict(entry.metrics)
+    predictions = whole(store.root / name / "predictions.jsonl", store.predictions, name)
+    worst = worst_errors(predictions, manifest["identity"]["label_kind"], errors)
+    found = _texts(manifest["identity"], data)
     said = answers(store.answers_file(name))
     for record in worst:
         record["text"], record["answer"] = found.get(record["id"]), said.get(record["id"])
@@ -32,65 +46,102 @@ def show_command(
         print_json({"run": name, "manifest": manifest, "metrics": metrics, "worst_errors": worst})
         return
     _print_head(name, manifest, metrics)
-    _print_classes(metrics, manifest["identity"]["labels"])
-    _print_errors(worst, manifest["identity"]["labels"], bool(found))
+    _print_classes(metrics)
+    _print_confusion(metrics.get("confusion"), manifest["identity"]["labels"])
+    _print_errors(worst, manifest["identity"]["labels"])
+
+
+def _find(store: Store, run: str) -> str:
+    """The id that is meant; `run` may also be the path of the run's folder or of its run.json."""
+    from harness.errors import UserError
+
+    path = Path(run)
+    wanted = path.parent.name if path.name == "run.json" else path.name
+    names = store.ids()
+    if not names:
+        raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
+    hits = [name for name in names if name.startswith(wanted) or name.endswith(wanted)]
+    if wanted not in names and len(hits) > 1:
+        some = ", ".join(hits[:6]) + (", ..." if len(hits) > 6 else "")
+        raise UserError(f"{run!r} may be any of {len(hits)} runs.", f"Say which, the digits at the end will do: {some}")
+    if not hits:
+        raise UserError(f"There is no run {run!r} in {store.root}.", "`bench list runs` shows all of them.")
+    return store.find(wanted)
+
+
+def _texts(identity: dict[str, Any], data: Path | None) -> dict[str, str]:
+    """Row id → text. Data that was named must be readable; other data may be missing."""
+    from harness.inspection import texts
+    from harness.rows import load_examples
+
+    if data is None:
+        return texts(identity, catalog(), None)
+    rows = load_examples(catalog().task(identity["task"]), lang=identity["lang"], split=identity["split"], data_dir=data)
+    return {row.id: row.text for row in rows}
 
 
 def _print_head(name: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
     from harness.leaderboard import shown
 
-    identity, timing = manifest["identity"], manifest["timing"]
+    identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
+    backend, rate = identity["backend"], timing["rows_per_second"]
     typer.echo(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
     if metrics["reasons"]:
         typer.echo("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items())))
-    backend = identity["backend"]
-    typer.echo(
-        f"model: {backend['model'] or backend['engine']} ({backend.get('dtype', '-')} on {backend.get('device', 'cpu')})"
-    )
-    typer.echo(
-        f"speed: {timing['rows_per_second']} rows/s, {manifest['machine']['cpu']}, GPU: {manifest['machine']['gpu'] or 'none'}"
-    )
-    typer.echo("")
-    print_table(["metric", "value [95% interval]"], [[metric, shown(value)] for metric, value in metrics["values"].items()])
+    where = f" ({backend['dtype']} on {backend['device']})" if "dtype" in backend and "device" in backend else ""
+    typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))
+    speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
+    typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}\n"))
+    values, headline = metrics["values"], metrics["headline"]
+    ordered = [*headline, *(metric for metric in sorted(values) if metric not in headline)]
+    print_table(["metric", "value [95% interval]"], [[metric, shown(values[metric])] for metric in ordered])
 
 
-def _print_classes(metrics: dict[str, Any], labels: list[str]) -> None:
-    typer.echo("")
-    columns = ["class", "precision", "recall", "F1", "rows"]
+def _print_classes(metrics: dict[str, Any]) -> None:
     rows = [
         [row["name"], *(_number(row[key]) for key in ("precision", "recall", "f1")), str(row["support"])]
         for row in metrics["per_class"]
     ]
-    print_table(columns, rows)
-    if metrics.get("confusion"):
-        typer.echo("\nconfusion matrix: a row per true class, a column per answer")
-        counts = [[name, *map(str, row)] for name, row in zip(labels, metrics["confusion"], strict=True)]
-        print_table(["", *labels, "no answer"], counts)
+    typer.echo("")
+    print_table(["class", "precision", "recall", "F1", "rows"], rows, text=["class"])
 
 
 def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def _print_errors(worst: list[dict[str, Any]], labels: list[str], with_texts: bool) -> None:
+def _print_confusion(confusion: list[list[int]] | None, labels: list[str]) -> None:
+    if not confusion:
+        return
+    answers = [*labels, "no answer"]
+    if len(labels) <= MATRIX_LABELS:
+        typer.echo("\nconfusion matrix: a row per true class, a column per answer")
+        print_table(["", *answers], [[name, *map(str, row)] for name, row in zip(labels, confusion, strict=True)], text=answers)
+        return
+    cells = [
+        (count, labels[i], answers[j]) for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j and count
+    ]
+    typer.echo("\nmost frequent confusions (--json has the whole matrix)")
+    rows = [[truth, answer, str(count)] for count, truth, answer in sorted(cells, key=lambda cell: -cell[0])[:20]]
+    print_table(["truth", "answered", "rows"], rows, text=["truth", "answered"])
+
+
+def _print_errors(worst: list[dict[str, Any]], labels: list[str]) -> None:
     if not worst:
         return
 
     def named(label: Any) -> str:
         return "-" if label is None else ", ".join(labels[i] for i in (label if isinstance(label, list) else [label])) or "none"
 
-    typer.echo(f"\nworst errors{'' if with_texts else ' (no texts: the data is not at hand; --data DIR points to it)'}")
-    rows = [
-        [record["id"], named(record["truth"]), record.get("reason") or named(record["label"]), *_quoted(record)]
-        for record in worst
-    ]
-    print_table(["row", "truth", "answered", "text", "model said"], rows)
-
-
-def _quoted(record: dict[str, Any]) -> list[str]:
-    return [_one_line(record["text"]), _one_line(record["answer"])]
-
-
-def _one_line(text: str | None, width: int = 100) -> str:
-    line = " ".join("".join(c if c.isprintable() else " " for c in text or "").split())
-    return line if len(line) <= width else line[: width - 1] + "…"
+    columns = {
+        "row": [str(record["id"]) for record in worst],
+        "truth": [named(record["truth"]) for record in worst],
+        "answered": [record.get("reason") or named(record["label"]) for record in worst],
+        "text": [one_line(record["text"]) for record in worst],
+        "model said": [one_line(record["answer"]) for record in worst],
+    }
+    missing = not any(columns["text"])
+    shown = [name for name, cells in columns.items() if name not in ("text", "model said") or any(cells)]
+    typer.echo(f"\nworst errors{' (no texts: the data is not at hand; --data DIR points to it)' if missing else ''}")
+    rows = [list(row) for row in zip(*(columns[name] for name in shown), strict=True)]
+    print_table(shown, rows, text=["row", "truth", "answered", "text", "model said"])

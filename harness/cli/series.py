@@ -1,0 +1,161 @@
+"""The runs of one `bench run`, one after the other: a run that fails is reported, and the next one starts."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from harness.cli.options import RESULTS, print_table, worded
+
+if TYPE_CHECKING:
+    from harness.catalog import Catalog
+    from harness.cli.progress import Progress
+    from harness.errors import BenchError
+    from harness.plan import Plan, Request
+    from harness.runner import EngineSlot
+    from harness.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one request. `found`: the record was there already. `model_from_cache`: no training was needed."""
+
+    request: Request
+    state: str
+    run_id: str | None = None
+    metrics: Mapping[str, Any] | None = None
+    error: BenchError | None = None
+    model_from_cache: bool = False
+
+    def as_json(self) -> dict[str, Any]:
+        request, error = self.request, self.error
+        return {
+            "state": self.state,
+            "run": self.run_id,
+            "task": request.task,
+            "lang": request.lang,
+            "split": request.split,
+            "backend": request.backend,
+            "prompt": request.prompt,
+            "decoding": request.decoding,
+            "seed": request.seed,
+            "model_from_cache": self.model_from_cache,
+            "metrics": self.metrics,
+            "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
+        }
+
+
+def run_all(known: Catalog, requests: Sequence[Request], store: Store, force: bool) -> tuple[list[Outcome], bool]:
+    """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once."""
+    from harness.cli import as_bench_error
+    from harness.cli.progress import Progress
+    from harness.errors import ModelUnavailable
+    from harness.runner import EngineSlot
+
+    outcomes: list[Outcome] = []
+    told: set[str] = set()
+    unavailable: dict[str, ModelUnavailable] = {}  # to ask the hub again for every language would take minutes
+    slot = EngineSlot()
+    with Progress(len(requests)) as progress, _log_lines(progress):
+        try:
+            for request in requests:
+                progress.next(f"{request.backend} {request.lang}")
+                try:
+                    if request.backend in unavailable:
+                        raise unavailable[request.backend]
+                    outcomes.append(_one(known, request, store, slot, progress, force))
+                except Exception as error:
+                    if os.environ.get("BENCH_DEBUG"):
+                        raise
+                    failure = as_bench_error(error)
+                    outcomes.append(Outcome(request, "failed", error=failure))
+                    if isinstance(failure, ModelUnavailable):
+                        unavailable[request.backend] = failure
+                    if str(failure) not in told:
+                        told.add(str(failure))
+                        progress.print(worded(failure))
+                    if isinstance(error, OSError) and error.errno is not None:
+                        break  # no space, no permission: the next run would train for hours and end the same way
+        except KeyboardInterrupt:
+            return outcomes, True
+        finally:
+            slot.close()
+    return outcomes, False
+
+
+def _one(known: Catalog, request: Request, store: Store, slot: EngineSlot, progress: Progress, force: bool) -> Outcome:
+    from harness.cli.records import read_entry
+    from harness.plan import make_plan
+    from harness.runner import run
+
+    plan = make_plan(request, known)
+    if store.has(plan.run_id) and not force:
+        metrics = read_entry(store, plan.run_id).metrics
+        progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
+        return Outcome(request, "found", plan.run_id, metrics)
+    at_hand = _is_trained(plan)
+    notes = ["trained model found in the cache"] if at_hand else []
+    if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
+        notes.append("begins anew" if force else "goes on where it was stopped")
+    progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
+    done = run(plan, store, slot, progress.update, force=force)
+    return Outcome(request, "new", done.run_id, done.metrics, model_from_cache=at_hand)
+
+
+@contextmanager
+def _log_lines(progress: Progress) -> Iterator[None]:
+    """What the library logs (a download that takes a while, say) as lines that stay."""
+    import logging
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            progress.say(record.getMessage())
+
+    log, lines = logging.getLogger("bench"), Lines()
+    before = log.level
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+        log.setLevel(before)
+
+
+def _is_trained(plan: Plan) -> bool:
+    from harness.checkpoints import cache_dir
+    from harness.training import trained_key
+
+    return plan.training is not None and (cache_dir() / "trained" / trained_key(plan) / "model").is_dir()
+
+
+def print_summary(outcomes: Sequence[Outcome], results: Path) -> None:
+    """A row per run; on a narrow terminal the first metric is what stays."""
+    from harness.leaderboard import shown
+
+    counted = Counter(done.state for done in outcomes)
+    typer.echo(f"{', '.join(f'{count} {state}' for state, count in counted.items())}; records: {results / 'runs'}", err=True)
+    if not any(done.metrics for done in outcomes):
+        return
+    metrics = list(dict.fromkeys(name for done in outcomes if done.metrics for name in done.metrics["headline"]))
+    columns = ["task", "backend", "prompt", "lang", "seed", "n", *metrics, "no answer", "record", "run"]
+    rows = []
+    for done in outcomes:
+        request, found = done.request, done.metrics or {"values": {}}
+        how = " ".join(filter(None, [request.prompt, request.decoding and str(request.decoding)])) or "-"
+        values = [shown(found["values"][name]) if name in found["values"] else "-" for name in metrics]
+        counts = [str(found["n"]), str(found["n"] - found["ok"])] if done.metrics else ["-", "-"]
+        which = [request.task, request.backend, how, request.lang, str(request.seed)]
+        rows.append([*which, counts[0], *values, counts[1], done.state, (done.run_id or "-").rpartition(".")[2]])
+    same = [name for name in ("task", "seed", "prompt") if len({row[columns.index(name)] for row in rows}) == 1]
+    print_table(columns, rows, optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"])))
+    digits = next(row[-1] for row, done in zip(rows, outcomes, strict=True) if done.metrics)
+    where = "" if results == RESULTS else f" --results {results}"
+    typer.echo(f"Next: bench leaderboard{where}, or bench show {digits}{where}", err=True)

@@ -1,0 +1,43 @@
+"""Tiny checkpoints, built once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tiny_models import CHAT_KINDS, tokenizer_of, write_bert, write_mistral
+
+from backends.causal_lm import CausalLM, CausalLMOptions
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """One thread: the models are so small that more of them only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def mistrals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders with checkpoints, one for each of `CHAT_KINDS`."""
+    root = tmp_path_factory.mktemp("mistrals")
+    return {kind: write_mistral(root / kind, tokenizer_of(kind)) for kind in CHAT_KINDS}
+
+
+@pytest.fixture(scope="session")
+def engines(mistrals: dict[str, Path]) -> Iterator[dict[str, CausalLM]]:
+    """A loaded engine for each of `CHAT_KINDS`."""
+    loaded = {kind: CausalLM(CausalLMOptions.model_validate({"device": "cpu"}), folder) for kind, folder in mistrals.items()}
+    for engine in loaded.values():
+        engine.load()
+    yield loaded
+    for engine in loaded.values():
+        engine.close()
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an untrained encoder."""
+    return write_bert(tmp_path_factory.mktemp("bert"))

@@ -1,0 +1,157 @@
+"""Checkpoints small enough to be built in the test: a BERT of 8k parameters and Mistrals of 100k, real architectures.
+
+Their weights are random (seeded), so the tests compare an engine with a plain forward pass, never with sense.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# Sentences of our own, enough for a tokenizer to learn some merges, digits and punctuation.
+SENTENCES = [
+    "Rate the review from 0 to 4. Reply with the number only.",
+    "Review: the kettle works well and looks good, I love it.",
+    "Review: broken on arrival, bad lid, never again!",
+    "Answer: positive. Answer: negative. Answer: neutral.",
+    "It does the job, but the handle came loose after 10 days.",
+    "system user assistant INST 0 1 2 3 4 10 very good, very bad",
+]
+
+CHATML = (
+    "{% for turn in messages %}<|im_start|>{{ turn['role'] }}\n{{ turn['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# As in Mistral 7B Instruct v0.2: roles must alternate, there is no system turn, and a space comes before an answer.
+MISTRAL_V02 = (
+    "{{ bos_token }}{% for turn in messages %}"
+    "{% if (turn['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}"
+    "{% if turn['role'] == 'user' %}{{ ' [INST] ' + turn['content'] + ' [/INST]' }}"
+    "{% else %}{{ ' ' + turn['content'] + eos_token }}{% endif %}{% endfor %}"
+)
+
+CHAT_KINDS = ["chatml", "mistral", "plain"]
+
+
+def byte_level_tokenizer(template: str | None, specials: tuple[str, ...] = ("<|im_start|>", "<|im_end|>")) -> Any:
+    """Byte-level BPE, as GPT-2, SmolLM2 or Qwen have it."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=380,
+        special_tokens=["<s>", "</s>", *specials],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    end = "<|im_end|>" if "<|im_end|>" in specials else "</s>"
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token=end, pad_token="</s>")
+    fast.chat_template = template
+    return fast
+
+
+def sentencepiece_tokenizer(template: str | None) -> Any:
+    """BPE over "▁words", digits apart, unknown characters as bytes, BOS before every text: as Llama 2 and Mistral have it."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    # The Metaspace step is there to learn merges within words; Llama's tokenizer itself replaces spaces and runs BPE on all.
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(True), pre_tokenizers.Metaspace()])
+    bytes_ = [f"<0x{value:02X}>" for value in range(256)]
+    trainer = trainers.BpeTrainer(vocab_size=480, special_tokens=["<unk>", "<s>", "</s>", *bytes_], show_progress=False)
+    tokenizer.train_from_iterator(SENTENCES, trainer)
+    learnt = json.loads(tokenizer.to_str())["model"]
+    llama = Tokenizer(
+        models.BPE(
+            vocab=learnt["vocab"],
+            merges=[tuple(merge) for merge in learnt["merges"]],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
+        )
+    )
+    llama.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    llama.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    llama.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in ("<unk>", "<s>", "</s>")])
+    llama.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    fast = PreTrainedTokenizerFast(tokenizer_object=llama, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
+    fast.chat_template = template
+    return fast
+
+
+def tokenizer_of(kind: str) -> Any:
+    if kind == "chatml":
+        return byte_level_tokenizer(CHATML)
+    return sentencepiece_tokenizer(MISTRAL_V02 if kind == "mistral" else None)
+
+
+def write_mistral(folder: Path, tokenizer: Any, **config: Any) -> Path:
+    """A random Mistral for `tokenizer`; `config` changes its shape."""
+    import torch
+    from transformers import MistralConfig, MistralForCausalLM
+
+    shape = {
+        "hidden_size": 64,
+        "intermediate_size": 128,  # a multiple of 64, as 4-bit blocks on CPU want it
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 256,
+        "sliding_window": None,
+        # Large weights, so that answers differ from row to row instead of being all the same.
+        "initializer_range": 0.15,
+    }
+    torch.manual_seed(0)
+    model = MistralForCausalLM(
+        MistralConfig(
+            vocab_size=len(tokenizer),
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=None,
+            **(shape | config),
+        )
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+WORDS = ["good", "great", "lovely", "bad", "awful", "poor", "the", "kettle", "lid", "is", "very", "and", "it"]
+
+
+def write_bert(folder: Path) -> Path:
+    """An untrained BERT without a classification head, words as its vocabulary, 32 positions."""
+    import torch
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    vocabulary = {token: i for i, token in enumerate(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])}
+    tokenizer = Tokenizer(models.WordPiece(vocab=vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]
+    )
+    BertTokenizerFast(tokenizer_object=tokenizer, model_max_length=32).save_pretrained(folder)
+    torch.manual_seed(0)
+    BertModel(
+        BertConfig(
+            vocab_size=len(vocabulary),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            max_position_embeddings=32,
+            initializer_range=0.1,
+        )
+    ).save_pretrained(folder)
+    return folder

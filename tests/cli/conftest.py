@@ -1,0 +1,114 @@
+"""`bench` as a user calls it: arguments in; exit code, stdout and stderr out."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BENCH = [sys.executable, "-c", "from harness.cli import main; main()"]
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache for all tests: a baseline is trained once."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Path:
+    """An empty folder to work in, and a cache that is not the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_CACHE", str(cache))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.delenv("BENCH_DEBUG", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def bench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    """`bench("run", "--limit", 3)` in this process, through the entry point of the console script."""
+    from harness.cli import main
+
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code: Any = 0
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return Said(code or 0, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def environment(project: Path, cache: Path) -> dict[str, str]:
+    """For subprocesses: no hub, an empty hub cache, one thread, and this checkout's code whatever the working folder is."""
+    root = Path(__file__).resolve().parents[2]
+    own = {
+        "PYTHONPATH": str(root),
+        "BENCH_CACHE": str(cache),
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(project / "hub"),
+        "OMP_NUM_THREADS": "1",
+    }
+    return {**os.environ, **own}
+
+
+@pytest.fixture
+def process(environment: dict[str, str]) -> Callable[..., Said]:
+    """`bench` in a process of its own, where the process matters."""
+
+    def call(*arguments: object) -> Said:
+        done = subprocess.run(
+            [*BENCH, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert "Traceback" not in done.stderr
+        return Said(done.returncode, done.stdout, done.stderr)
+
+    return call
+
+
+@pytest.fixture
+def two_runs(bench: Callable[..., Said], project: Path) -> list[str]:
+    """Ids of a recorded majority run and a tfidf run on the same 20 English rows."""
+    said = bench("run", "--backend", "majority,tfidf", "--lang", "en", "--limit", 20, "--json")
+    assert said.code == 0, said.err
+    return [run["run"] for run in said.json]
+
+
+def write_rows(folder: Path, texts: list[str], lang: str = "en") -> Path:
+    """A --data folder for an ordinal task of five labels, the texts in all three splits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for split in ("train", "validation", "test"):
+        rows = [{"id": f"{split}-{i}", "text": text, "label": i % 5, "lang": lang} for i, text in enumerate(texts)]
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def rows_of(project: Path) -> Callable[..., Path]:
+    """`rows_of(texts)` is a --data folder with them."""
+    return lambda texts, lang="en": write_rows(project / "data", texts, lang)

@@ -1,0 +1,249 @@
+"""A mistake: one message that names the thing and the way out, exit code 2. A failed run: exit code 1. Never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+QUICK = ["run", "--backend", "majority", "--lang", "en", "--limit", "3"]
+
+MISTAKES = [
+    # what is typed, what the answer must name
+    (["run"], ["--backend", "majority"]),
+    (["run", "--backend", "mistrl"], ["'mistrl'", "Did you mean mistral"]),
+    (["run", "--backend", "majority,mistrl"], ["'mistrl'", "Did you mean mistral"]),
+    (["run", "--backend", ""], ["--backend is given without a value"]),
+    ([*QUICK, "--lang", "xx"], ["'xx'", "reviews_demo", "ja"]),
+    (["run", "--backend", "majority", "--lang", ""], ["--lang is given without a value"]),
+    ([*QUICK, "--train-lang", "xx"], ["'xx'", "ja"]),
+    ([*QUICK, "--task", "reviews_dmo"], ["'reviews_dmo'", "Did you mean reviews_demo"]),
+    ([*QUICK, "--prompt", "strct"], ["'strct'", "Did you mean strict"]),
+    (["run", "--backend", "majority,smollm2", "--prompt", "tags"], ["'tags'", "multilabel", "ordinal", "strict"]),
+    ([*QUICK, "--decoding", "foo"], ["'foo'", "constrained, free, score"]),
+    ([*QUICK, "--split", "foo"], ["--split foo", "validation"]),
+    ([*QUICK, "--limit", "0"], ["--limit", "1"]),
+    ([*QUICK, "--limit", "-1"], ["--limit", "1"]),
+    ([*QUICK, "--limit", "many"], ["--limit"]),
+    ([*QUICK, "--seed", "x"], ["--seed x", "whole number"]),
+    ([*QUICK, "--seed", "-1"], ["--seed -1", "from 0"]),
+    ([*QUICK, "--seed", "4294967296"], ["--seed 4294967296", "to 4294967295"]),
+    ([*QUICK, "--seed", "0,1.5"], ["--seed 1.5"]),
+    ([*QUICK, "--data", "nowhere"], ["--data nowhere", "no such folder"]),
+    (["run", "--backend", "majority", "--data", "nowhere"], ["--data nowhere", "no such folder"]),
+    ([*QUICK, "--model", "./nowhere"], ["--model ./nowhere", "loads no model"]),
+    (["run", "--backend", "minilm,smollm2", "--model", "org/name"], ["minilm, smollm2", "a command for each"]),
+    (["run", "--backend", "minilm", "--model", "./nowhere"], ["--model ./nowhere", "no such folder", "config.json"]),
+    ([*QUICK, "--results", "a_file"], ["--results a_file is not a folder"]),
+    ([*QUICK, "--nonsense"], ["--nonsense"]),
+    (["leaderboard", "--results", "a_file"], ["--results a_file is not a folder"]),
+    (["leaderboard", "--results", "nowhere"], ["nowhere", "bench run"]),
+    (["list", "cakes"], ["cakes", "backends"]),
+    (["list"], ["backends"]),
+    (["show"], ["run"]),
+    (["show", "anything"], ["results/runs", "bench run"]),
+    (["prompts", "show", "strct"], ["'strct'", "Did you mean strict"]),
+    (["prompts", "check", "strict", "--lang", "xx"], ["'xx'", "ja"]),
+    (["prompts", "check", "strict", "--task", "nothing"], ["'nothing'", "reviews_demo"]),
+    (["prompts", "check", "strict", "--data", "nowhere"], ["--data nowhere"]),
+    (["rum"], ["rum"]),
+]
+
+
+@pytest.mark.parametrize(("arguments", "named"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_is_named_and_nothing_is_written(bench: Any, project: Path, arguments: list[str], named: list[str]) -> None:
+    (project / "a_file").write_text("")
+    said = bench(*arguments)
+    assert said.code == 2
+    assert said.out == ""
+    assert all(part in said.err for part in named), said.err
+    assert len(said.err.strip().splitlines()) <= 8
+    assert said.err.count("bench: ") <= 1
+    assert [path.name for path in project.iterdir()] == ["a_file"]
+
+
+def test_mistrl_in_a_process(process: Any, project: Path) -> None:
+    said = process("run", "--backend", "mistrl")
+    assert said.code == 2
+    first, second = said.err.splitlines()
+    assert first == "bench: There is no backend named 'mistrl'."
+    assert "mistral" in second
+    assert not any(project.iterdir())
+
+
+def test_mistral_without_a_hub(process: Any, project: Path) -> None:
+    pytest.importorskip("huggingface_hub")
+    said = process("run", "--backend", "mistral", "--lang", "ja")
+    assert said.code == 1
+    assert said.out == ""
+    assert "Mistral-7B-Instruct-v0.2" in said.err
+    assert "--model PATH" in said.err
+    assert all(name in said.err for name in ("minilm", "smollm2", "tfidf", "majority"))
+    assert not (project / "results").exists()
+
+
+def test_a_hub_that_is_away_is_asked_once(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import plan
+    from harness.errors import ModelUnavailable
+
+    asked = []
+
+    def away(spec: Any) -> None:
+        if spec.name == "majority":
+            return
+        asked.append(spec.name)
+        raise ModelUnavailable("The model can't be had.", "Try --model PATH.")
+
+    monkeypatch.setattr(plan, "checkpoint_of", away)
+    said = bench("run", "--backend", "mistral,majority", "--lang", "en,ja", "--limit", 3, "--json")
+    assert said.code == 1
+    assert asked == ["mistral"]
+    assert said.err.count("can't be had") == 1
+    assert [run["state"] for run in said.json] == ["failed", "failed", "new", "new"]
+    assert said.json[1]["error"]["hint"] == "Try --model PATH."
+
+
+@pytest.mark.parametrize(
+    ("files", "named"),
+    [
+        ({}, "no config.json"),
+        ({"config.json": "{}"}, "no weights"),
+        ({"config.json": "{}", "pytorch_model.bin": ""}, "they must be safetensors"),
+    ],
+)
+def test_model_folder_that_is_no_checkpoint(bench: Any, project: Path, files: dict[str, str], named: str) -> None:
+    pytest.importorskip("torch")
+    (project / "model").mkdir()
+    for name, text in files.items():
+        (project / "model" / name).write_text(text)
+    said = bench("run", "--backend", "minilm", "--lang", "en,ja", "--model", "./model")
+    assert said.code == 2
+    assert said.err.count(named) == 1  # not once for every language
+    assert not (project / "results").exists()
+
+
+@pytest.mark.parametrize("file", ["run.json", "metrics.json"])
+@pytest.mark.parametrize("command", ["leaderboard", "list runs", "show", "run"])
+def test_a_truncated_record_is_named(bench: Any, two_runs: list[str], project: Path, command: str, file: str) -> None:
+    path = project / "results" / "runs" / two_runs[0] / file
+    path.write_bytes(path.read_bytes()[:40])
+    same = ["run", "--backend", "majority", "--lang", "en", "--limit", "20"]
+    said = bench(*{"show": ["show", two_runs[0]], "run": same}.get(command, command.split()))
+    assert said.code == 1
+    assert f"results/runs/{two_runs[0]}/{file}" in said.err
+    assert "Delete" in said.err
+    assert not (project / "results" / "LEADERBOARD.md").exists()
+
+
+@pytest.mark.parametrize(("file", "content"), [("run.json", "{}"), ("run.json", "[]"), ("metrics.json", '{"n": 1}')])
+def test_json_that_is_no_record_is_named(bench: Any, two_runs: list[str], project: Path, file: str, content: str) -> None:
+    (project / "results" / "runs" / two_runs[0] / file).write_text(content)
+    said = bench("leaderboard")
+    assert said.code == 1
+    assert two_runs[0] in said.err
+
+
+def test_damaged_predictions_are_named(bench: Any, two_runs: list[str], project: Path) -> None:
+    path = project / "results" / "runs" / two_runs[0] / "predictions.jsonl"
+    path.write_bytes(path.read_bytes()[:-20])
+    said = bench("show", two_runs[0])
+    assert said.code == 1
+    assert "predictions.jsonl is damaged" in said.err
+    path.unlink()
+    assert "predictions.jsonl is missing" in bench("show", two_runs[0]).err
+
+
+def test_force_mends_a_damaged_record(bench: Any, two_runs: list[str], project: Path) -> None:
+    (project / "results" / "runs" / two_runs[0] / "metrics.json").write_text("")
+    said = bench("run", "--backend", "majority", "--lang", "en", "--limit", 20, "--force")
+    assert said.code == 0
+    assert bench("show", two_runs[0]).code == 0
+
+
+def no_space(*arguments: Any, **options: Any) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_full_disk_ends_the_series_with_one_message(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.store import Store
+
+    monkeypatch.setattr(Store, "finish", no_space)
+    said = bench("run", "--backend", "majority,tfidf", "--lang", "en,ja", "--limit", 3)
+    assert said.code == 1
+    assert said.err.count("No space left on device") == 1
+    assert "[2/4]" not in said.err
+
+
+def test_a_leaderboard_that_cannot_be_written(bench: Any, two_runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness import store
+
+    monkeypatch.setattr(store, "write_atomically", no_space)
+    said = bench("leaderboard")
+    assert (said.code, said.out) == (1, "")
+    assert said.err.startswith("bench: No space left on device.")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_results_folder_without_write_permission(bench: Any, project: Path) -> None:
+    (project / "results").mkdir(mode=0o500)
+    said = bench(*QUICK)
+    assert said.code == 1
+    assert "results" in said.err
+    assert "Permission denied" in said.err
+
+
+def test_permission_error_names_the_file(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.store import Store
+
+    def denied(self: Store, name: str) -> None:
+        raise PermissionError(13, "Permission denied", str(self.root))
+
+    monkeypatch.setattr(Store, "journal", denied)
+    said = bench(*QUICK)
+    assert said.code == 1
+    assert "bench: results/runs: Permission denied." in said.err
+
+
+def test_an_error_that_nobody_foresaw(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.catalog import Catalog
+
+    def broken(self: Catalog, kind: str) -> None:
+        raise ZeroDivisionError("in the catalog\nsecond line")
+
+    monkeypatch.setattr(Catalog, "files", broken)
+    said = bench("list", "tasks")
+    assert said.code == 1
+    assert said.err.splitlines()[0] == "bench: Unexpected ZeroDivisionError: in the catalog"
+    monkeypatch.setenv("BENCH_DEBUG", "1")
+    with pytest.raises(ZeroDivisionError):
+        bench("list", "tasks")
+
+
+@pytest.mark.parametrize("arguments", [["list", "backends"], ["list", "backends", "--json"]])
+def test_a_closed_pipe_is_no_error(environment: dict[str, str], arguments: list[str]) -> None:
+    program = "from harness.cli import main; main()"
+    running = subprocess.Popen(
+        [sys.executable, "-c", program, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert running.stdout is not None
+    assert running.stderr is not None
+    running.stdout.close()
+    err = running.stderr.read()
+    running.stderr.close()
+    running.wait(300)
+    assert b"Traceback" not in err
+
+
+def test_stdout_without_utf8(environment: dict[str, str], process: Any, rows_of: Any) -> None:
+    environment["PYTHONIOENCODING"] = "latin-1"
+    said = process("prompts", "show", "strict", "--lang", "ja")
+    assert said.code == 0
+    assert "\\u" in said.out
+    data = rows_of(["déjà vu 😀"] * 5)
+    exact = process("prompts", "show", "strict", "--data", data, "--json")
+    assert "déjà vu 😀" in json.loads(exact.out)[0]["messages"][0]["content"]

@@ -1,0 +1,86 @@
+"""Help and version: complete, plain, and quick because nothing heavy is imported for them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+HEAVY = ["torch", "transformers", "datasets", "evaluate", "vllm", "pandas", "pyarrow", "sklearn", "scipy", "bitsandbytes"]
+COMMANDS = ["run", "leaderboard", "list", "show", "doctor", "prompts"]
+
+PROBE = """
+import json, sys
+from harness.cli import main
+sys.argv = ["bench", *json.loads(sys.argv[1])]
+try:
+    main()
+except SystemExit as stop:
+    code = stop.code
+else:
+    code = 0
+print(json.dumps([code or 0, sorted(name for name in sys.modules if "." not in name)]), file=sys.stderr)
+"""
+
+
+def imported(arguments: list[str], environment: dict[str, str]) -> tuple[int, set[str]]:
+    """Exit code, and the top-level modules that the command loaded in a fresh process."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, json.dumps(arguments)], env=environment, capture_output=True, text=True, check=True
+    )
+    code, modules = json.loads(done.stderr.splitlines()[-1])
+    return code, set(modules)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "backends"], ["list", "tasks"]], ids=" ".join)
+def test_nothing_heavy_is_imported(arguments: list[str], environment: dict[str, str]) -> None:
+    code, modules = imported(arguments, environment)
+    assert code == 0
+    assert not modules & set(HEAVY)
+
+
+@pytest.mark.parametrize("arguments", [["leaderboard"], ["list", "runs"]], ids=" ".join)
+def test_records_are_ranked_without_any_model_library(
+    arguments: list[str], environment: dict[str, str], two_runs: list[str]
+) -> None:
+    code, modules = imported(arguments, environment)
+    assert code == 0
+    assert not modules & {"torch", "transformers", "datasets", "evaluate", "vllm", "sklearn", "pandas"}
+
+
+def test_help_names_all_commands_and_the_exit_codes(bench: Any) -> None:
+    said = bench("--help")
+    assert said.code == 0
+    assert all(f"\n  {command} " in said.out for command in COMMANDS)
+    assert "Exit codes" in said.out
+
+
+@pytest.mark.parametrize("command", [*COMMANDS[:-1], "prompts show", "prompts check"])
+def test_help_of_every_command_is_plain_text_that_is_not_cut(bench: Any, command: str) -> None:
+    said = bench(*command.split(), "--help")
+    assert said.code == 0
+    assert "--json" in said.out
+    assert not set("│╭…") & set(said.out)
+    assert max(map(len, said.out.splitlines())) <= 80
+
+
+def test_help_of_run_names_every_option(bench: Any) -> None:
+    said = bench("run", "-h")
+    for option in ("backend", "lang", "task", "prompt", "decoding", "train-lang", "seed", "split", "limit", "model", "data"):
+        assert f"\n  --{option} " in said.out
+
+
+def test_no_command_shows_the_help(bench: Any) -> None:
+    said = bench()
+    assert said.code == 2
+    assert "Commands:" in said.out + said.err
+
+
+def test_version(bench: Any) -> None:
+    said = bench("--version")
+    assert said.code == 0
+    assert said.out.startswith("bench ")
+    assert said.out.strip()[-1].isdigit()

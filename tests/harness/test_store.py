@@ -1,0 +1,241 @@
+"""Run records: found by their name, written whole, never half replaced."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.errors import RunBusy, UnknownName
+from harness.store import (
+    Store,
+    canonical_json,
+    digest,
+    prediction_from,
+    prediction_record,
+    read_journal,
+    write_atomically,
+)
+from harness.types import Example, Prediction, Status
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results" / "runs")
+
+
+def finish(store: Store, name: str, value: int = 1) -> Path:
+    with store.journal(name) as journal:
+        journal.append({"rows": []})
+        return store.finish(name, {"value": value}, [{"id": "a"}, {"id": "b\u2028"}], {"accuracy": 0.5})
+
+
+# Finding
+
+
+def test_an_empty_or_absent_store(store: Store) -> None:
+    assert store.ids() == []
+    assert not store.has("x")
+    with pytest.raises(UnknownName, match="no run named 'x'"):
+        store.find("x")
+
+
+def test_a_run_is_found_by_the_beginning_or_the_end_of_its_id(store: Store) -> None:
+    for name in ("task.en.bert.s0.aaaa11", "task.en.tfidf.s0.bbbb22", "task.de.bert.s0.cccc33"):
+        finish(store, name)
+    assert store.find("task.en.b") == "task.en.bert.s0.aaaa11"
+    assert store.find("bbbb22") == "task.en.tfidf.s0.bbbb22"
+    assert store.find("task.de.bert.s0.cccc33") == "task.de.bert.s0.cccc33"
+
+
+def test_an_ambiguous_id_lists_what_it_could_be(store: Store) -> None:
+    for name in ("task.en.a.11", "task.en.b.22", "other.33"):
+        finish(store, name)
+    with pytest.raises(UnknownName) as caught:
+        store.find("task.en")
+    assert "task.en.a.11" in caught.value.hint
+    assert "task.en.b.22" in caught.value.hint
+    assert "other" not in caught.value.hint
+    with pytest.raises(UnknownName):
+        store.find("")
+
+
+def test_a_whole_id_wins_over_one_that_it_begins(store: Store) -> None:
+    finish(store, "run.1")
+    finish(store, "run.11")
+    assert store.find("run.1") == "run.1"
+
+
+def test_only_finished_runs_are_listed(store: Store) -> None:
+    finish(store, "done.1")
+    with store.journal("open.2") as journal:
+        journal.append({"rows": []})
+    (store.root / "unrelated").mkdir()
+    (store.root / "notes.txt").write_text("x")
+    written = store.root / "open.3.partial"  # killed after the files, before the rename
+    written.mkdir()
+    (written / "run.json").write_text("{}")
+    assert store.ids() == ["done.1"]
+    assert not store.has("open.2")
+    assert not store.has("open.3")
+
+
+# Writing
+
+
+def test_a_record_holds_what_was_given(store: Store) -> None:
+    folder = finish(store, "run.1")
+    assert (store.manifest("run.1"), store.metrics("run.1")) == ({"value": 1}, {"accuracy": 0.5})
+    assert store.predictions("run.1") == [{"id": "a"}, {"id": "b\u2028"}]
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.jsonl", "run.json"]
+
+
+def test_a_finished_run_can_be_replaced(store: Store) -> None:
+    folder = finish(store, "run.1")
+    (folder / "left-over.txt").write_text("x")
+    finish(store, "run.1", value=2)
+    assert store.manifest("run.1") == {"value": 2}
+    assert [path.name for path in store.root.iterdir()] == ["run.1"]
+    assert not (folder / "left-over.txt").exists()
+
+
+def test_a_record_that_can_not_be_written_leaves_the_old_one(store: Store) -> None:
+    finish(store, "run.1")
+    with pytest.raises(ValueError, match="not JSON compliant"), store.journal("run.1"):
+        store.finish("run.1", {"value": float("nan")}, [], {})
+    assert store.manifest("run.1") == {"value": 1}
+    assert store.ids() == ["run.1"]
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    path = tmp_path / "file.txt"
+    write_atomically(path, "old")
+
+    def full(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os if failing == "fsync" else Path, failing, full)
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, "new")
+    assert path.read_text() == "old"
+    monkeypatch.undo()
+    write_atomically(path, "new\n")
+    assert path.read_bytes() == b"new\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+# The journal
+
+
+def test_a_journal_goes_on(store: Store) -> None:
+    for number in range(3):
+        with store.journal("run.1") as journal:
+            assert len(journal.entries()) == number
+            journal.append({"number": number}, [{"id": f"{number}", "answer": "a\nb"}])
+    assert [entry["number"] for entry in read_journal(store.root / "run.1.partial" / "journal.jsonl")] == [0, 1, 2]
+    assert len(read_journal(store.answers_file("run.1"))) == 3
+    with store.journal("run.1") as journal:
+        journal.clear()
+        journal.clear()
+        assert journal.entries() == []
+    assert not store.answers_file("run.1").exists()
+
+
+def test_a_batch_is_on_disk_when_append_returns(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bytes] = []
+    path = store.root / "run.1.partial" / "journal.jsonl"
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(path.read_bytes()))
+    with store.journal("run.1") as journal:
+        journal.append({"number": 1})
+    assert synced == [b'{"number":1}\n']
+
+
+@pytest.mark.parametrize("torn", [b'{"num', b'{"number":1}', b"\xe3\x81", b"\0\0\0"])
+def test_what_a_kill_left_of_a_line_is_dropped_and_nothing_is_appended_to_it(store: Store, torn: bytes) -> None:
+    with store.journal("run.1") as journal:
+        journal.append({"number": 0}, [{"id": "0", "answer": "x"}])
+    files = [store.root / "run.1.partial" / "journal.jsonl", store.answers_file("run.1")]
+    for path in files:
+        path.write_bytes(path.read_bytes() + torn)
+    with store.journal("run.1") as journal:
+        journal.append({"number": 1}, [{"id": "1", "answer": "y"}])
+    for path in files:
+        assert len([json.loads(line) for line in path.read_bytes().splitlines()]) == 2
+
+
+def test_a_journal_that_is_not_there_is_empty(tmp_path: Path) -> None:
+    assert read_journal(tmp_path / "none.jsonl") == []
+
+
+def test_one_process_at_a_time(store: Store) -> None:
+    with store.journal("run.1"):
+        with pytest.raises(RunBusy), store.journal("run.1"):
+            pass
+        with store.journal("run.2"), Store(store.root.parent / "other").journal("run.1"):
+            pass
+    with store.journal("run.1"):
+        pass
+
+
+def test_no_lock_lies_among_the_records(store: Store) -> None:
+    with store.journal("run.1"):
+        assert [path.name for path in store.root.rglob("*")] == ["run.1.partial"]
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    "prediction",
+    [
+        Prediction("a", 2, probabilities=(0.1, 0.2, 0.7)),
+        Prediction("a", 0),
+        Prediction("a", (0, 2)),
+        Prediction("a", ()),
+        Prediction("a", None, Status.UNPARSED, "ambiguous"),
+        Prediction("a", None, Status.FAILED, "prompt_too_long"),
+    ],
+)
+def test_a_prediction_survives_the_record(prediction: Prediction) -> None:
+    record = prediction_record(Example("a", "the text", 1, "en"), prediction)
+    assert record["truth"] == 1
+    assert "the text" not in repr(record)
+    assert prediction_from(json.loads(canonical_json(record))) == prediction
+
+
+def test_probabilities_are_rounded_for_the_record() -> None:
+    record = prediction_record(Example("a", "t", 1, "en"), Prediction("a", 0, probabilities=(2 / 3, 1 / 3)))
+    assert record["probabilities"] == [0.666667, 0.333333]
+
+
+def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
+    assert digest({"a": 1, "b": [2, {"c": 3, "d": 4}]}) == digest({"b": [2, {"d": 4, "c": 3}], "a": 1})
+    assert digest([1, 2]) != digest([2, 1])
+    assert digest({"a": "1"}) != digest({"a": 1})
+
+
+TEXTS = st.text(st.characters(codec=None))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(JSON)
+def test_canonical_json_is_one_line_of_utf8_and_reads_back(value: Any) -> None:
+    line = canonical_json(value).encode("utf-8")
+    assert b"\n" not in line
+    assert json.loads(line) == value
+    assert canonical_json(json.loads(line)).encode() == line
+
+
+def test_halves_of_surrogate_pairs_are_escaped_and_nothing_else_is() -> None:
+    assert canonical_json("星 é \u2028") == '"星 é \u2028"'
+    assert canonical_json("a\ud800") == '"a\\ud800"'

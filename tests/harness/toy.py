@@ -1,0 +1,196 @@
+"""A project with a small task, and engines that count what they are asked: for the tests of the machinery.
+
+The engines read the answer in the text: a text that says `says 2` is answered with 2, `says mumble` with nothing
+readable, `says fail` with an error. A checkpoint holds a number that the language model adds to its answers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import BaseModel, ConfigDict
+
+from backends.base import Classifier, FloatArray, Generation, LabelledTexts, LanguageModel, Messages, OnProgress
+from harness.catalog import Catalog
+from harness.plan import Plan, Request, make_plan
+from harness.types import LabelSpace
+
+SECRET = "SENTINEL"  # stands in every text and every answer, and may stand in no record
+TASK = """\
+description: d
+source: {files: {train: rows/train.jsonl, validation: rows/validation.jsonl, test: rows/test.jsonl}}
+columns: {id: id, lang: lang}
+labels: {kind: ordinal, names: [bad, fair, good]}
+languages: [en, de]
+"""
+FILES = {
+    "tasks/toy.yaml": TASK,
+    "backends/toy-model.yaml": "engine: toy_model\nmodel: CHECKPOINT\n",
+    "backends/toy-classifier.yaml": "engine: toy_classifier\n",
+    "prompts/echo.j2": "---\ndescription: d\nparser: integer\n---\n{{ text }}\n",
+    "prompts/shown.j2": "---\ndescription: d\nparser: integer\nshots: 1\n---\n{{ text }}\n",
+}
+SAID = ["0", "1", "2", "mumble", "1", "fail", "2", "0", "1", "2", "2"]
+
+
+def row(split: str, lang: str, number: int, says: str, label: int) -> dict[str, Any]:
+    """Lengths differ and are not in the order of the ids, as in life."""
+    text = f"{SECRET} {split} {lang} {number} {'long ' * (number * 7 % 5)}says {says}"
+    return {"id": f"{split}-{lang}-{number}", "text": text, "label": label, "lang": lang}
+
+
+def write_rows(project: Path, split: str, rows: Iterable[dict[str, Any]]) -> None:
+    path = project / "tasks" / "rows" / f"{split}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def read_rows(project: Path, split: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (project / "tasks" / "rows" / f"{split}.jsonl").read_text().splitlines()]
+
+
+def write_checkpoint(folder: Path, shift: int = 0) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_text(str(shift))
+    return folder
+
+
+def write_project(project: Path) -> Path:
+    checkpoint = write_checkpoint(project / "weights" / "tiny")
+    for name, text in FILES.items():
+        path = project / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text.replace("CHECKPOINT", str(checkpoint)), encoding="utf-8")
+    write_rows(project, "test", [row("test", lang, n, says, n % 3) for lang in ("en", "de") for n, says in enumerate(SAID)])
+    for split, count in (("train", 9), ("validation", 3)):
+        write_rows(project, split, [row(split, lang, n, str(n % 3), n % 3) for lang in ("en", "de") for n in range(count)])
+    return project
+
+
+class ToyOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    batch: int = 3
+    flavour: str = "plain"
+
+
+class Counting:
+    """What the tests watch: `batches` holds the texts of each batch that was answered, the warm-up first."""
+
+    options: Any
+
+    def __init__(self, options: BaseModel, model: Path | None) -> None:
+        self.options, self.model = options, model
+        self.loads = self.closes = self.fits = 0
+        self.batches: list[list[str]] = []
+        self.hook: Callable[[Sequence[str]], None] = lambda texts: None
+
+    def batch_size(self) -> int:
+        return int(self.options.batch)
+
+    def close(self) -> None:
+        self.closes += 1
+
+    def says(self, texts: Sequence[str]) -> list[str]:
+        self.hook(texts)
+        self.batches.append(list(texts))
+        return [re.findall(r"says (\w+)", text)[-1] for text in texts]
+
+    @property
+    def counted(self) -> list[str]:
+        """The texts that were answered, without the warm-up."""
+        return [text for batch in self.batches[1:] for text in batch]
+
+
+class ToyModel(Counting, LanguageModel):
+    Options = ToyOptions
+
+    def load(self) -> None:
+        assert self.model is not None
+        self.loads += 1
+        self.shift = int((self.model / "model.safetensors").read_text())
+
+    def generate(self, chats: Sequence[Messages], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
+        return [self._answer(said) for said in self.says([chat[-1]["content"] for chat in chats])]
+
+    def _answer(self, said: str) -> Generation:
+        if said == "fail":
+            return Generation("", False, 7, 0, error="prompt_too_long")
+        text = f"{(int(said) + self.shift) % 3}\n{SECRET}" if said.isdigit() else SECRET
+        return Generation(text, True, 7, 2)
+
+    def score(self, chats: Sequence[Messages], choices: Sequence[str]) -> FloatArray:
+        said = self.says([chat[-1]["content"] for chat in chats])
+        return np.array([_scores(word, len(choices)) for word in said])
+
+
+class ToyClassifier(Counting, Classifier):
+    Options = ToyOptions
+    needs_model = False
+    during_fit: Callable[[Path], None] = staticmethod(lambda scratch: None)
+
+    def fit(
+        self,
+        train: LabelledTexts,
+        validation: LabelledTexts,
+        labels: LabelSpace,
+        seed: int,
+        scratch: Path,
+        on_progress: OnProgress,
+    ) -> dict[str, Any]:
+        self.fits += 1
+        scratch.mkdir(parents=True, exist_ok=True)
+        self.during_fit(scratch)
+        on_progress(1, 1, "")
+        self.state = {"seed": seed, "rows": len(train.texts), "classes": len(labels)}
+        return {"loss": 0.5, "rows": len(train.texts)}
+
+    def save(self, folder: Path) -> None:
+        (folder / "state.json").write_text(json.dumps(self.state))
+
+    def load(self, folder: Path, labels: LabelSpace) -> None:
+        self.loads += 1
+        self.state = json.loads((folder / "state.json").read_text())
+
+    def predict(self, texts: Sequence[str]) -> FloatArray:
+        scores = np.exp([_scores(word, self.state["classes"]) for word in self.says(texts)])
+        return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float64)
+
+
+def _scores(said: str, classes: int) -> list[float]:
+    """Prefers what is said; nothing in particular where that is no number; NaN for `fail`."""
+    if said == "fail":
+        return [float("nan")] * classes
+    return [0.0 if str(index) == said else -1.0 - index / 7 for index in range(classes)]
+
+
+def toy_entry_points(*, group: str) -> list[EntryPoint]:
+    toys = [EntryPoint("toy_model", "toy:ToyModel", group), EntryPoint("toy_classifier", "toy:ToyClassifier", group)]
+    return [*entry_points(group=group), *(toys if group == "bench.engines" else [])]
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.backend_specs.entry_points", toy_entry_points)
+
+
+def plan(project: Path, backend: str = "toy-model", **changes: Any) -> Plan:
+    """A plan for the English test rows, unless `changes` say otherwise."""
+    given: dict[str, Any] = {"task": "toy", "backend": backend, "lang": "en", "prompt": "echo", **changes}
+    return make_plan(Request(**given), Catalog(project))
+
+
+def engine_of(plan: Plan) -> Any:
+    """The plan's engine, for a look at its counts."""
+    return plan.engine
+
+
+def quiet(phase: str, done: int, total: int, note: str) -> None:
+    """No progress bar."""

@@ -1,0 +1,120 @@
+"""What a user gets: the public names, the wheel, and docs whose examples work."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import harness
+from harness.backend_specs import load_backend
+from harness.parsers import REASONS
+from harness.prompt_check import check_prompt
+from harness.prompts import load_prompt
+from harness.tasks import load_task
+from harness.types import Example, LabelKind, LabelSpace
+
+ROOT = Path(__file__).parents[1]
+STARS = LabelSpace(LabelKind.ORDINAL, tuple(f"{n} stars" for n in range(1, 6)))
+
+
+def test_public_names() -> None:
+    assert harness.__all__ == [
+        "BenchError",
+        "Catalog",
+        "EngineSlot",
+        "Example",
+        "LabelKind",
+        "LabelSpace",
+        "ParserSpec",
+        "Plan",
+        "Prediction",
+        "Request",
+        "Result",
+        "RunError",
+        "Status",
+        "Store",
+        "UserError",
+        "evaluate_predictions",
+        "load_examples",
+        "make_parser",
+        "make_plan",
+        "run",
+    ]
+    for name in harness.__all__:
+        assert getattr(harness, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        harness.nothing  # noqa: B018
+
+
+def test_wheel_runs_from_any_folder_with_its_data(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    code = "import harness.cli; assert harness.__file__.startswith(__import__('sys').argv.pop(1)); harness.cli.main()"
+    for arguments, expected in (
+        (["list", "tasks"], "reviews_demo"),
+        (["list", "prompts"], "strict"),
+        (["list", "backends"], "xlm-roberta"),
+        (["run", "--backend", "majority", "--lang", "zh"], "majority"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(site), *arguments],
+            cwd=elsewhere,
+            env={**os.environ, "PYTHONPATH": str(site), "BENCH_CACHE": str(tmp_path / "cache")},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        assert expected in done.stdout
+    assert (elsewhere / "results" / "runs").is_dir()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/prompts.md"])
+def test_prompts_in_the_docs_are_good(page: str, tmp_path: Path) -> None:
+    (text,) = blocks(page, "jinja")
+    path = tmp_path / "example.j2"
+    path.write_text(text, encoding="utf-8")
+    assert check_prompt(load_prompt(path), STARS, [Example("1", "A fine kettle.", 4, "en")], []) == []
+
+
+def test_tasks_in_the_docs_load(tmp_path: Path) -> None:
+    examples = blocks("docs/tasks.md", "yaml")
+    assert len(examples) == 2
+    for number, text in enumerate(examples):
+        path = tmp_path / f"task{number}.yaml"
+        path.write_text(text, encoding="utf-8")
+        assert load_task(path).languages
+
+
+def test_backends_in_the_docs_load(tmp_path: Path) -> None:
+    (text,) = blocks("docs/backends.md", "yaml")
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    assert load_backend(path).engine == "encoder"
+
+
+def test_the_docs_name_every_reason_of_a_refusal() -> None:
+    page = (ROOT / "docs/prompts.md").read_text(encoding="utf-8")
+    assert [reason for reason in REASONS if f"`{reason}`" not in page] == []
+
+
+def test_links_in_the_docs_lead_somewhere() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
+            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
