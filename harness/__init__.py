@@ -60,7 +60,7 @@ _HOME = {
     "Prediction": "types",
     "Status": "types",
 }
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

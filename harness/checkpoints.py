@@ -17,6 +17,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -142,10 +143,16 @@ def content_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.is_file() and _is_kept(file.name):
-            with file.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            total.update(f"{digest} {file.name}\0".encode())
+            about = file.stat()
+            total.update(f"{_file_hash(file, about.st_size, about.st_mtime_ns)} {file.name}\0".encode())
     return total.hexdigest()
+
+
+@cache
+def _file_hash(file: Path, size: int, modified: int) -> str:
+    """Kept within a process, where a large checkpoint would otherwise be read again for each language of a run."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _parse_hub_id(model: str, revision: str | None) -> tuple[str, str | None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.catalog import Catalog
-from harness.errors import BenchError
-from harness.rows import load_examples
+from harness.errors import BenchError, DataError
+from harness.rows import fingerprint, load_examples
 from harness.store import read_journal
 from harness.types import LabelKind
 
@@ -29,16 +29,24 @@ def worst_errors(records: Sequence[Mapping[str, Any]], kind: str, count: int) ->
     return sorted(wrong, key=badness)[:count]
 
 
-def texts(identity: Mapping[str, Any], catalog: Catalog, data_dir: Path | None) -> dict[str, str]:
-    """Row id → text, where the task's data can be read here; empty otherwise."""
+def texts(identity: Mapping[str, Any], ids: Collection[str], catalog: Catalog, data_dir: Path | None) -> dict[str, str]:
+    """Row id → text of the run's rows `ids`; empty where the task's data can't be read here, or has changed since.
+
+    Raises `DataError` where `data_dir` is given and does not hold what the run saw.
+    """
     try:
         task = catalog.task(identity["task"])
         if task.source.hub is not None and data_dir is None:
             return {}  # showing a run is no reason for a download
         rows = load_examples(task, lang=identity["lang"], split=identity["split"], data_dir=data_dir)
+        seen = [row for row in rows if row.id in ids]
+        if fingerprint(seen) != identity["rows"]:
+            raise DataError(f"The rows of {task.name!r} are not the ones that this run saw.", "Give --data the same data.")
     except BenchError:
+        if data_dir is not None:
+            raise
         return {}
-    return {row.id: row.text for row in rows}
+    return {row.id: row.text for row in seen}
 
 
 def answers(path: Path) -> dict[str, str]:

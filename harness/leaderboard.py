@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from harness.errors import RunError
 from harness.store import Store, digest
 
 LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
@@ -49,15 +50,29 @@ class Entry:
         """What was trained on, or how it was prompted."""
         identity = self.manifest["identity"]
         prompt, train = identity["prompt"], identity["train"]
+        seed = f", seed {identity['seed']}" if identity["seed"] else ""
         if prompt:
             variant = f".{prompt['variant']}" if prompt["variant"] else ""
             shots = f", {len(prompt['shots'])} exemplars" if prompt["shots"] else ""
-            return f"{prompt['name']}{variant} · {prompt['decoding']}{shots}"
-        return f"trained on {train['train_count']} {'+'.join(train['langs'])}"
+            return f"{prompt['name']}{variant} · {prompt['decoding']}{shots}{seed}"
+        return f"trained on {train['train_count']} {'+'.join(train['langs'])}{seed}"
 
 
 def read_entries(store: Store) -> list[Entry]:
-    return [Entry(name, store.manifest(name), store.metrics(name)) for name in store.ids()]
+    """All finished runs. Raises `RunError` for a damaged record: to leave it out would change the ranking in silence."""
+    return [read_entry(store, name) for name in store.ids()]
+
+
+def read_entry(store: Store, name: str) -> Entry:
+    entry = Entry(name, store.manifest(name), store.metrics(name))
+    try:
+        _ = entry.group, entry.order, cells(1, entry)
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        folder = store.root / name
+        raise RunError(
+            f"{folder} is not the record of a run ({type(error).__name__}: {error}).", "Delete that folder."
+        ) from error
+    return entry
 
 
 def shown(metric: Mapping[str, Any]) -> str:

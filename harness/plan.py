@@ -14,7 +14,7 @@ from harness.catalog import Catalog
 from harness.checkpoints import Checkpoint
 from harness.parsers import Parser, make_parser
 from harness.prompts import Decoding, Prompt, Renderer, pick_shots
-from harness.rows import fingerprint, load_examples
+from harness.rows import fingerprint, load_examples, with_names
 from harness.store import digest, run_id
 from harness.tasks import TaskSpec
 from harness.types import Example, LabelKind
@@ -94,7 +94,7 @@ def _rank(row_id: str) -> tuple[bytes, str]:
 
 def make_plan(request: Request, catalog: Catalog) -> Plan:
     """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`."""
-    task = catalog.task(request.task)
+    task = with_names(catalog.task(request.task))
     backend = catalog.backend(request.backend)
     if request.model is not None:
         backend = backend.model_copy(update={"model": request.model, "revision": None})

@@ -201,7 +201,10 @@ class Renderer:
         # A template that does not show the exemplars itself gets them as earlier turns of the chat, as chat models expect.
         self._turns: Messages = []
         for shot in [] if "shots" in self._body.used else self._variables["shots"]:
-            self._turns += [{"role": "user", "content": self._user(shot["text"])}, {"role": "assistant", "content": shot["answer"]}]
+            self._turns += [
+                {"role": "user", "content": self._user(shot["text"])},
+                {"role": "assistant", "content": shot["answer"]},
+            ]
         self.render(PROBE)  # a template that alters texts is found now, not at row 4,000
 
     def render(self, text: str) -> Messages:

@@ -33,6 +33,7 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
         raise DataError(f"There is no split {split!r}.", f"Use one of {', '.join(SPLITS)}.")
     if lang not in task.languages:
         raise DataError(f"The task {task.name!r} has no language {lang!r}.", f"Its languages: {', '.join(task.languages)}.")
+    task = with_names(task)
     raw = read_raw(task, lang, wanted, data_dir)
     examples = _examples(task, raw, lang, wanted)
     if raw.whole and task.splits.stratified is not None:
@@ -48,8 +49,10 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return hashlib.sha256("\n".join(rows).encode("ascii")).hexdigest()
 
 
-def names_in_train(task: TaskSpec) -> tuple[str, ...]:
-    """The labels of the train split, sorted, for a task that names none. Raises `DataError`."""
+def with_names(task: TaskSpec) -> TaskSpec:
+    """The task with `labels.names` filled in from the train split (sorted) where they are left out. Raises `DataError`."""
+    if task.labels.names is not None:
+        return task
     found: set[str] = set()
     # one file holds all languages, unless the path chooses the language
     for lang in task.languages if task.source.per_language else task.languages[:1]:
@@ -64,7 +67,10 @@ def names_in_train(task: TaskSpec) -> tuple[str, ...]:
                 found.add(item)
     if len(found) < 2:
         raise DataError(f"The train split of {task.name!r} has fewer than two labels: {sorted(found)}.")
-    return tuple(sorted(found))
+    names = sorted(found)
+    # Through `map`, so that a number in another split is an unseen label and not taken for an index.
+    labels = task.labels.model_copy(update={"names": names, "map": {name: index for index, name in enumerate(names)}})
+    return task.model_copy(update={"labels": labels})
 
 
 def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split) -> list[Example]:
@@ -163,7 +169,7 @@ def label_index(labels: Labels, space: LabelSpace) -> dict[str, int]:
         return {
             str(raw): space.names.index(target) if isinstance(target, str) else target for raw, target in labels.map.items()
         }
-    numbers = {} if labels.names is None else {str(labels.first + index): index for index in range(len(space))}
+    numbers = {str(labels.first + index): index for index in range(len(space))}
     return numbers | {name: index for index, name in enumerate(space.names)}
 
 
@@ -173,7 +179,7 @@ def _canonical_index(space: LabelSpace) -> dict[str, int]:
 
 
 def _label(value: Any, mapped: dict[str, int], task: TaskSpec, raw: RawTable, column: str, row_id: str) -> Label:
-    multilabel = task.label_space.kind is LabelKind.MULTILABEL
+    multilabel = task.labels.kind is LabelKind.MULTILABEL
     indices = []
     for item in value if multilabel and isinstance(value, list) else [value]:
         index = mapped.get(_key(item))

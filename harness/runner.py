@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +26,7 @@ class Result:
     run_id: str
     folder: Path
     metrics: dict[str, Any]
-    repeated: bool  # False where a finished record was found and nothing was computed
+    computed: bool  # False where a finished record was found and nothing was computed
 
 
 class EngineSlot:
@@ -68,14 +69,26 @@ class EngineSlot:
         self._key = self._engine = self._training = None
 
 
-def run(plan: Plan, store: Store, slot: EngineSlot, on_progress: OnProgress, *, force: bool = False) -> Result:
+def run(
+    plan: Plan,
+    store: Store,
+    slot: EngineSlot | None = None,
+    on_progress: OnProgress = lambda phase, done, total, note: None,
+    *,
+    force: bool = False,
+) -> Result:
     """Carry out a plan, or find it done. A killed run goes on where it stopped.
+
+    A `slot` keeps the engine for the next run; its owner closes it. Without one the engine is closed at the end.
 
     Raises `RunBusy`, `ModelUnavailable`, `RunError`, and `UserError` for what only the engine can find wrong.
     """
     name = plan.run_id
     if store.has(name) and not force:
-        return Result(name, store.root / name, store.metrics(name), repeated=False)
+        return Result(name, store.root / name, store.metrics(name), computed=False)
+    if slot is None:
+        with closing(EngineSlot()) as own:
+            return run(plan, store, own, on_progress, force=force)
     with store.journal(name) as journal:  # first, so that two processes do not both load the model
         plan, training, load_seconds = slot.ready(plan, on_progress)
         if force:
@@ -93,7 +106,7 @@ def run(plan: Plan, store: Store, slot: EngineSlot, on_progress: OnProgress, *, 
         )
         manifest = _manifest(plan, entries, training, load_seconds)
         folder = store.finish(name, manifest, records, dict(metrics))
-    return Result(name, folder, dict(metrics), repeated=True)
+    return Result(name, folder, dict(metrics), computed=True)
 
 
 def cut_batches(rows: Sequence[Example], size: int) -> list[list[Example]]:

@@ -27,7 +27,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from harness.checkpoints import cache_dir
-from harness.errors import RunBusy, UnknownName
+from harness.errors import RunBusy, RunError, UserError
 from harness.types import Example, Prediction, Status
 
 
@@ -134,14 +134,19 @@ class Store:
     def has(self, name: str) -> bool:
         return (self.root / name / "run.json").is_file()
 
-    def find(self, prefix: str) -> str:
-        """The run whose id is `prefix`, or starts or ends with it where that is unambiguous."""
+    def find(self, part: str) -> str:
+        """The run whose id is `part`, or the only one that contains it. Raises `UserError`."""
         names = self.ids()
-        hits = [name for name in names if name.startswith(prefix) or name.endswith(prefix)]
-        if prefix in names:
-            return prefix
-        if len(hits) != 1:
-            raise UnknownName("run", prefix, hits or names)
+        if part in names:
+            return part
+        if not names:
+            raise UserError(f"There are no runs in {self.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
+        hits = [name for name in names if part in name]
+        if not hits:
+            raise UserError(f"There is no run {part!r} in {self.root}.", "`bench list runs` shows all of them.")
+        if len(hits) > 1:
+            some = ", ".join(hits[:6]) + (", ..." if len(hits) > 6 else "")
+            raise UserError(f"{part!r} may be any of {len(hits)} runs.", f"Say which, the digits at the end will do: {some}")
         return hits[0]
 
     def manifest(self, name: str) -> dict[str, Any]:
@@ -151,7 +156,7 @@ class Store:
         return _read_json(self.root / name / "metrics.json")
 
     def predictions(self, name: str) -> list[dict[str, Any]]:
-        with (self.root / name / "predictions.jsonl").open(encoding="utf-8") as file:
+        with _damage_named(self.root / name / "predictions.jsonl") as path, path.open(encoding="utf-8") as file:
             return [json.loads(line) for line in file]
 
     def answers_file(self, name: str) -> Path:
@@ -205,5 +210,15 @@ def _pretty(value: Any) -> str:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    with _damage_named(path):
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return value
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except (FileNotFoundError, ValueError) as error:
+        problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
+        raise RunError(f"{path} {problem}.", "Delete that run's folder (`bench run` makes it anew), or restore it.") from error

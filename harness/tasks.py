@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
@@ -228,14 +227,11 @@ class TaskSpec(Spec):
                 raise ValueError(f"`threshold` must be below {len(names) - 1}, the index of the highest label")
         return self
 
-    @cached_property
+    @property
     def label_space(self) -> LabelSpace:
-        """The labels in order. Reads the train split where `labels.names` is left out; raises `DataError` then."""
-        if self.labels.names is not None:
-            return LabelSpace(self.labels.kind, tuple(self.labels.names))
-        from harness.rows import names_in_train
-
-        return LabelSpace(self.labels.kind, names_in_train(self))
+        """The labels in order; where `labels.names` is left out, `harness.rows.with_names` has to fill them in first."""
+        assert self.labels.names is not None
+        return LabelSpace(self.labels.kind, tuple(self.labels.names))
 
 
 def load_task(path: Path) -> TaskSpec:

@@ -29,11 +29,16 @@ def trained_key(plan: Plan) -> str:
     return digest([identity["version"], identity["backend"], identity["train"], identity["labels"], identity["seed"]])[:20]
 
 
+def trained_folder(plan: Plan) -> Path:
+    """Where the model is kept, or will be; it is there if this has a folder `model`."""
+    return cache_dir() / "trained" / trained_key(plan)
+
+
 def ensure_trained(plan: Plan, on_progress: OnProgress) -> dict[str, Any]:
     """Leave `plan.engine` ready to predict; train only if no run before did. Returns the record of the training."""
     assert isinstance(plan.engine, Classifier)
     assert plan.training is not None
-    folder = cache_dir() / "trained" / trained_key(plan)
+    folder = trained_folder(plan)
     folder.mkdir(parents=True, exist_ok=True)
     with FileLock(folder / "lock"):
         if not (folder / "model").is_dir():

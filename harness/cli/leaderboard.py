@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.leaderboard import Entry
@@ -24,8 +24,8 @@ def leaderboard_command(
     how, identity, timing, metrics. With --check: an object with path and up_to_date.
     """
     from harness import leaderboard
-    from harness.cli.records import open_store, read_entries
     from harness.errors import UserError
+    from harness.leaderboard import read_entries
     from harness.store import write_atomically
 
     store = open_store(results)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, catalog, print_json, print_table, report
+from harness.cli.options import RESULTS, Json, Results, catalog, open_store, print_json, print_table, report
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog, Kind
@@ -130,7 +130,7 @@ def _prompts() -> tuple[Rows, list[BenchError]]:
 
 
 def _runs(results: Path) -> Rows:
-    from harness.cli.records import open_store, read_entries
+    from harness.leaderboard import read_entries
 
     rows = []
     for entry in read_entries(open_store(results)):

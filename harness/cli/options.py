@@ -12,6 +12,7 @@ import typer
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.errors import BenchError
+    from harness.store import Store
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of run records and leaderboard.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -67,6 +68,16 @@ def check_data(data: Path | None) -> None:
 
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data}: there is no such folder.", "It holds the files of the splits: see `bench run --help`.")
+
+
+def open_store(results: Path) -> Store:
+    """The runs under `--results`; raises `UserError` where that is a file."""
+    from harness.errors import UserError
+    from harness.store import Store
+
+    if results.exists() and not results.is_dir():
+        raise UserError(f"--results {results} is not a folder.", "Name the folder that holds (or will hold) `runs`.")
+    return Store(results / "runs")
 
 
 def worded(error: BenchError) -> str:

@@ -37,10 +37,11 @@ def show_command(
     --json prints a list with one object per language: prompt, lang, row, messages.
     """
     from harness.prompts import Renderer, pick_shots
+    from harness.rows import with_names
 
     check_data(data)
     known = catalog()
-    spec = known.task(task)
+    spec = with_names(known.task(task))
     chats: list[dict[str, Any]] = []
     for language in names(lang, "--lang") or spec.languages[:1]:
         prompt = known.prompt(name, language)
@@ -70,10 +71,11 @@ def check_command(
     --json prints a list of problems: severity (error, warning, info), langs, message.
     """
     from harness.prompt_check import check_prompt
+    from harness.rows import with_names
 
     check_data(data)
     known = catalog()
-    spec = known.task(task)
+    spec = with_names(known.task(task))
     languages = names(lang, "--lang") or spec.languages
     found: dict[Problem, list[str]] = {}  # the languages of each problem: most are common to all
     count = 0

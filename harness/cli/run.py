@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, names, print_json
+from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, names, open_store, print_json
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -58,7 +58,6 @@ def run_command(
     --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
     decoding, seed, model_from_cache, metrics, error.
     """
-    from harness.cli.records import open_store
     from harness.cli.series import print_summary, run_all
     from harness.plan import Request
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.cli.progress import Progress
     from harness.errors import BenchError
-    from harness.plan import Plan, Request
+    from harness.plan import Request
     from harness.runner import EngineSlot
     from harness.store import Store
 
@@ -91,16 +91,17 @@ def run_all(known: Catalog, requests: Sequence[Request], store: Store, force: bo
 
 
 def _one(known: Catalog, request: Request, store: Store, slot: EngineSlot, progress: Progress, force: bool) -> Outcome:
-    from harness.cli.records import read_entry
+    from harness.leaderboard import read_entry
     from harness.plan import make_plan
     from harness.runner import run
+    from harness.training import trained_folder
 
     plan = make_plan(request, known)
     if store.has(plan.run_id) and not force:
         metrics = read_entry(store, plan.run_id).metrics
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
         return Outcome(request, "found", plan.run_id, metrics)
-    at_hand = _is_trained(plan)
+    at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
     if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
         notes.append("begins anew" if force else "goes on where it was stopped")
@@ -127,13 +128,6 @@ def _log_lines(progress: Progress) -> Iterator[None]:
     finally:
         log.removeHandler(lines)
         log.setLevel(before)
-
-
-def _is_trained(plan: Plan) -> bool:
-    from harness.checkpoints import cache_dir
-    from harness.training import trained_key
-
-    return plan.training is not None and (cache_dir() / "trained" / trained_key(plan) / "model").is_dir()
 
 
 def print_summary(outcomes: Sequence[Outcome], results: Path) -> None:

@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, one_line, plain, print_json, print_table
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Results,
+    catalog,
+    check_data,
+    one_line,
+    open_store,
+    plain,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
-    from harness.store import Store
+    pass
 
 MATRIX_LABELS = 12
 """With more labels a matrix is mostly zeros; the most frequent confusions are listed instead."""
 
 
 def show_command(
-    run: Annotated[str, typer.Argument(help="Id of the run, its first characters, the digits at its end, or its folder.")],
+    run: Annotated[str, typer.Argument(help="Id of the run, a part that only it has (the digits at the end), or its folder.")],
     errors: Annotated[int, typer.Option(min=0, metavar="N", help="How many of the worst errors to list.")] = 10,
     data: Data = None,
     results: Results = RESULTS,
@@ -28,17 +40,17 @@ def show_command(
     The texts of the errors are shown where the data is at hand, and what a language model said where this machine made the
     run. --json prints an object with run, manifest, metrics, worst_errors (id, truth, label, status, text, answer).
     """
-    from harness.cli.records import open_store, read_entry, whole
-    from harness.inspection import answers, worst_errors
+    from harness.inspection import answers, texts, worst_errors
+    from harness.leaderboard import read_entry
 
     check_data(data)
     store = open_store(results)
-    name = _find(store, run)
+    name = store.find(_named(run))
     entry = read_entry(store, name)
     manifest, metrics = dict(entry.manifest), dict(entry.metrics)
-    predictions = whole(store.root / name / "predictions.jsonl", store.predictions, name)
+    predictions = store.predictions(name)
     worst = worst_errors(predictions, manifest["identity"]["label_kind"], errors)
-    found = _texts(manifest["identity"], data)
+    found = texts(manifest["identity"], {record["id"] for record in predictions}, catalog(), data)
     said = answers(store.answers_file(name))
     for record in worst:
         record["text"], record["answer"] = found.get(record["id"]), said.get(record["id"])
@@ -51,33 +63,10 @@ def show_command(
     _print_errors(worst, manifest["identity"]["labels"])
 
 
-def _find(store: Store, run: str) -> str:
-    """The id that is meant; `run` may also be the path of the run's folder or of its run.json."""
-    from harness.errors import UserError
-
+def _named(run: str) -> str:
+    """What the run is called; `run` may also be the path of its folder or of its run.json."""
     path = Path(run)
-    wanted = path.parent.name if path.name == "run.json" else path.name
-    names = store.ids()
-    if not names:
-        raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
-    hits = [name for name in names if name.startswith(wanted) or name.endswith(wanted)]
-    if wanted not in names and len(hits) > 1:
-        some = ", ".join(hits[:6]) + (", ..." if len(hits) > 6 else "")
-        raise UserError(f"{run!r} may be any of {len(hits)} runs.", f"Say which, the digits at the end will do: {some}")
-    if not hits:
-        raise UserError(f"There is no run {run!r} in {store.root}.", "`bench list runs` shows all of them.")
-    return store.find(wanted)
-
-
-def _texts(identity: dict[str, Any], data: Path | None) -> dict[str, str]:
-    """Row id → text. Data that was named must be readable; other data may be missing."""
-    from harness.inspection import texts
-    from harness.rows import load_examples
-
-    if data is None:
-        return texts(identity, catalog(), None)
-    rows = load_examples(catalog().task(identity["task"]), lang=identity["lang"], split=identity["split"], data_dir=data)
-    return {row.id: row.text for row in rows}
+    return path.parent.name if path.name == "run.json" else path.name
 
 
 def _print_head(name: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:

@@ -213,6 +213,12 @@ def test_the_checkpoints_own_ways_of_decoding_are_ignored(mistrals: dict[str, Pa
     assert [answer.text for answer in engine.generate(CHATS, 8, None)] == [oracle_text(engine, chat, 8) for chat in CHATS]
 
 
+def test_four_bits_of_a_shape_that_the_fast_kernel_lacks(tmp_path: Path) -> None:
+    folder = write_mistral(tmp_path, tokenizer_of("mistral"), hidden_size=48, intermediate_size=96)
+    engine = loaded(folder, quantization="nf4")
+    assert np.isfinite(engine.score(CHATS, DIGITS)).all()
+
+
 def test_four_bits(mistrals: dict[str, Path]) -> None:
     pytest.importorskip("bitsandbytes")
     engine = loaded(mistrals["mistral"], quantization="nf4")

@@ -9,6 +9,7 @@ import pytest
 import toy
 
 from harness.catalog import Catalog
+from harness.errors import DataError
 from harness.inspection import answers, texts, worst_errors
 from harness.runner import EngineSlot, run
 from harness.store import Store
@@ -60,10 +61,12 @@ def test_errors_without_probabilities_come_by_id_and_records_stay_as_they_are() 
 
 
 def test_texts_where_the_data_is_at_hand(project: Path) -> None:
-    identity = {"task": "toy", "lang": "de", "split": "test"}
-    found = texts(identity, Catalog(project), None)
-    assert len(found) == 11
-    assert found["test-de-1"].endswith("says 1")
+    plan = toy.plan(project, lang="de")
+    seen = {row.id for row in plan.rows}
+    found = texts(plan.identity, seen, Catalog(project), None)
+    assert found == {row.id: row.text for row in plan.rows}
+    other = toy.plan(project).identity
+    assert texts({**plan.identity, "rows": other["rows"]}, seen, Catalog(project), None) == {}  # the data changed since
 
 
 @pytest.mark.parametrize(
@@ -76,15 +79,18 @@ def test_texts_where_the_data_is_at_hand(project: Path) -> None:
     ],
 )
 def test_no_texts_where_it_is_not(project: Path, identity: dict[str, str]) -> None:
-    assert texts(identity, Catalog(project), None) == {}
+    assert texts({**identity, "rows": ""}, {"test-en-1"}, Catalog(project), None) == {}
 
 
 def test_no_texts_after_the_files_are_gone_but_from_a_folder_of_them(project: Path, tmp_path: Path) -> None:
-    identity = {"task": "toy", "lang": "en", "split": "test"}
+    plan = toy.plan(project)
+    seen = {row.id for row in plan.rows}
     rows = (project / "tasks" / "rows").rename(tmp_path / "rows")
-    assert texts(identity, Catalog(project), None) == {}
-    assert texts(identity, Catalog(project), tmp_path / "nowhere") == {}
-    assert len(texts(identity, Catalog(project), rows)) == 11
+    assert texts(plan.identity, seen, Catalog(project), None) == {}
+    assert len(texts(plan.identity, seen, Catalog(project), rows)) == 11
+    for ids, folder in ((seen, tmp_path / "nowhere"), ({"test-en-1"}, rows)):
+        with pytest.raises(DataError):
+            texts(plan.identity, ids, Catalog(project), folder)
 
 
 def test_answers_of_a_run_on_this_machine(project: Path, tmp_path: Path) -> None:

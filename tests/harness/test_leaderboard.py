@@ -33,6 +33,7 @@ def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
         "backend": {"name": name},
         "prompt": None,
         "train": {"langs": ["en"], "train_count": 9},
+        "seed": 0,
     }
     metrics = {"n": 10, "ok": 9, "headline": ["accuracy"], "values": {"accuracy": value(accuracy, 0.25, 0.75)}}
     extra = {key: changes.pop(key) for key in ("metrics", "rate") if key in changes}
@@ -60,6 +61,11 @@ def test_best_first_and_without_a_value_last() -> None:
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
     assert rows[0][3] == "0.750 [0.250, 0.750]"
     assert rows[4][3] == "n/a"
+
+
+def test_a_seed_is_shown_where_it_is_not_the_first() -> None:
+    rows = table_rows(markdown([entry("a"), entry("b", seed=1)]))
+    assert [row[2] for row in rows] == ["trained on 9 en", "trained on 9 en, seed 1"]
 
 
 def test_where_lower_is_better_the_lowest_comes_first() -> None:

@@ -90,11 +90,12 @@ def test_shipped_prompts_are_the_ones_we_mean_to_ship() -> None:
 @pytest.mark.parametrize("lang", ["en", "de", "es", "fr", "ja", "zh", "sw", "xx"])
 def test_shipped_prompts_render_in_every_language(name: str, lang: str) -> None:
     chat = renderer(PROMPTS / name, lang=lang).render("The row's text.")
-    assert [turn["role"] for turn in chat] == ["user"]
-    content = chat[0]["content"]
-    assert content.removesuffix("\nScore:").endswith("The row's text.")
-    assert content == content.strip()
-    assert "\n\n\n" not in content
+    before = ["system", *["user", "assistant"] * 5] if name == "fewshot.j2" else []
+    assert [turn["role"] for turn in chat] == [*before, "user"]
+    assert chat[-1]["content"].endswith("The row's text.")
+    for turn in chat:
+        assert turn["content"] == turn["content"].strip()
+        assert "\n\n\n" not in turn["content"]
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -120,7 +121,6 @@ def test_strict_spells_the_scale_out() -> None:
     content = user_turn(PROMPTS / "strict.j2", "x", lang="fr")
     assert "0 = 1 star\n1 = 2 stars\n2 = 3 stars\n3 = 4 stars\n4 = 5 stars\n" in content
     assert "from 0 to 4" in content
-    assert "written in French" in content
 
 
 def test_strict_in_japanese_uses_no_english() -> None:
@@ -140,12 +140,20 @@ def test_json_shows_the_answers_as_the_parser_reads_them() -> None:
     assert re.search(r'^\{"score": ?0\} for 1 star$', content, re.MULTILINE)
 
 
-def test_fewshot_shows_each_class_once_before_the_text() -> None:
-    content = user_turn(PROMPTS / "fewshot.j2", "THE TEXT")
-    assert sorted(re.findall(r"^Score: (\d)$", content, re.MULTILINE)) == ["0", "1", "2", "3", "4"]
-    for index, answer in re.findall(r"^Review: train row \d of class (\d) \(en\)\nScore: (\d)$", content, re.MULTILINE):
-        assert index == answer
-    assert content.endswith("Review: THE TEXT\nScore:")
+def test_fewshot_shows_each_class_once_as_turns_before_the_text() -> None:
+    system, *turns, last = renderer(PROMPTS / "fewshot.j2").render("THE TEXT")
+    assert "0 = 1 star\n" in system["content"]
+    assert last == {"role": "user", "content": "THE TEXT"}
+    assert [turn["role"] for turn in turns] == ["user", "assistant"] * 5
+    assert sorted(turn["content"] for turn in turns[1::2]) == ["0", "1", "2", "3", "4"]
+    for shot, answer in zip(turns[::2], turns[1::2], strict=True):
+        assert re.fullmatch(r"train row \d of class (\d) \(en\)", shot["content"])[1] == answer["content"]  # type: ignore[index]
+
+
+def test_a_template_that_shows_the_exemplars_itself_gets_no_turns(write: Write) -> None:
+    body = "{% for s in shots %}{{ s.text }}: {{ s.answer }}\n{% endfor %}{{ text }}"
+    (turn,) = renderer(write(body, "parser: integer\nshots: 1")).render("THE TEXT")
+    assert sorted(re.findall(r"class (\d) \(en\): (\d)\n", turn["content"])) == [(str(n), str(n)) for n in range(5)]
 
 
 def test_all_chats_of_a_run_share_everything_before_the_text() -> None:
@@ -168,9 +176,9 @@ def test_hostile_texts_stay_as_they_are(name: str, text: str) -> None:
 def test_hostile_exemplars_and_label_names_stay_as_they_are(text: str) -> None:
     labels = LabelSpace(LabelKind.ORDINAL, ("{{ 7*7 }}", "<b>"))
     shots = [Example("a", text, 0, "en"), Example("b", "harmless", 1, "en")]
-    content = Renderer(load_prompt(PROMPTS / "fewshot.j2"), labels, "en", shots).render("x")[-1]["content"]
-    assert f"Review: {text}\nScore: 0\n" in content
-    assert "0 = {{ 7*7 }}\n1 = <b>\n" in content
+    system, *turns = Renderer(load_prompt(PROMPTS / "fewshot.j2"), labels, "en", shots).render("x")
+    assert [turn["content"] for turn in turns] == [text, "0", "harmless", "1", "x"]
+    assert system["content"].endswith("0 = {{ 7*7 }}\n1 = <b>")
 
 
 RENDERERS = [renderer(PROMPTS / name) for name in SHIPPED]
@@ -423,7 +431,7 @@ GOOD = "From {{ first }} to {{ last }}:\n{{ text }}"
         (GOOD + "{{ shots[0].text }}", "parser: integer", "error", "can't be rendered"),
         (GOOD, "parser: integer\nkinds: [nominal]", "error", "is for nominal tasks, and this one is ordinal"),
         (GOOD, "parser: integer\nshots: 5", "error", "wants 5 exemplars"),
-        (GOOD, "parser: integer\nshots: 1", "error", "exemplars are not shown"),
+        (GOOD + "{{ shots | length }}", "parser: integer\nshots: 1", "error", "exemplars are not shown"),
         (
             "{% for s in shots %}{{ s.text | upper }}{% endfor %}" + GOOD,
             "parser: integer\nshots: 1",

@@ -148,7 +148,7 @@ def test_a_finished_run_is_found_and_its_model_never_loaded(project: Path, store
     first = go(toy.plan(project), store)
     again = toy.plan(project)
     found = go(again, store)
-    assert (first.repeated, found.repeated) == (True, False)
+    assert (first.computed, found.computed) == (True, False)
     assert (found.run_id, found.folder, found.metrics) == (first.run_id, first.folder, first.metrics)
     assert toy.engine_of(again).loads == 0
     assert not toy.engine_of(again).batches
@@ -159,7 +159,7 @@ def test_force_predicts_again(project: Path, store: Store) -> None:
     before = outcome(first)
     plan = toy.plan(project)
     again = go(plan, store, force=True)
-    assert again.repeated
+    assert again.computed
     assert sorted(toy.engine_of(plan).counted) == sorted(row.text for row in plan.rows)
     assert outcome(again) == before
     assert [path.name for path in store.root.iterdir()] == [first.run_id]
@@ -195,7 +195,7 @@ def test_the_answers_of_one_model_are_never_served_for_another(project: Path, st
 def test_another_folder_of_results_makes_the_same_run_anew(project: Path, store: Store, tmp_path: Path) -> None:
     first = go(toy.plan(project), store)
     other = go(toy.plan(project), Store(tmp_path / "other"))
-    assert other.repeated
+    assert other.computed
     assert other.run_id == first.run_id
     assert outcome(other) == outcome(first)
 
@@ -424,8 +424,8 @@ def test_a_run_that_another_process_works_on_is_busy(project: Path, store: Store
         with pytest.raises(RunBusy, match=plan.run_id):
             go(plan, store)
         assert toy.engine_of(plan).loads == 0  # no second copy of the model beside the other process
-        assert go(toy.plan(project, lang="de"), store).repeated
-    assert go(toy.plan(project), store).repeated
+        assert go(toy.plan(project, lang="de"), store).computed
+    assert go(toy.plan(project), store).computed
 
 
 @pytest.mark.parametrize("decoding", list(Decoding))
@@ -527,7 +527,7 @@ def test_an_engine_that_fails_to_load_is_closed_and_not_reused(
     assert toy.engine_of(plan).closes == 1
     monkeypatch.setattr(toy.ToyModel, "load", load)
     again = toy.plan(project)
-    assert run(again, store, slot, toy.quiet).repeated
+    assert run(again, store, slot, toy.quiet).computed
     assert toy.engine_of(again).loads == 1
 
 

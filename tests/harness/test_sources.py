@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from harness.errors import BenchError, DataError, RunError, UnknownName
-from harness.rows import fingerprint, load_examples
+from harness.rows import fingerprint, load_examples, with_names
 from harness.tasks import SPLITS, TaskSpec, load_task
 from harness.types import Example
 
@@ -83,7 +83,7 @@ def test_columnar_json_without_names(tmp_path: Path) -> None:
         data = {"Text": [f"{name} {n}" for n in range(len(labels))], "Labels": labels}
         (tmp_path / f"{name}.json").write_text(json.dumps(data), encoding="utf-8")
     task = _task(tmp_path, "{files: {folder: .}}", "{kind: nominal}", "columns: {text: Text, label: Labels}\n")
-    assert task.label_space.names == ("coffee", "tea")
+    assert with_names(task).label_space.names == ("coffee", "tea")
     assert [(row.id, row.label) for row in load_examples(task, lang="en", split="train")] == [
         ("train-0", 1),
         ("train-1", 0),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import RunBusy, UnknownName
+from harness.errors import RunBusy, UserError
 from harness.store import (
     Store,
     canonical_json,
@@ -41,14 +41,15 @@ def finish(store: Store, name: str, value: int = 1) -> Path:
 def test_an_empty_or_absent_store(store: Store) -> None:
     assert store.ids() == []
     assert not store.has("x")
-    with pytest.raises(UnknownName, match="no run named 'x'"):
+    with pytest.raises(UserError, match="There are no runs in"):
         store.find("x")
 
 
-def test_a_run_is_found_by_the_beginning_or_the_end_of_its_id(store: Store) -> None:
+def test_a_run_is_found_by_a_part_that_only_it_has(store: Store) -> None:
     for name in ("task.en.bert.s0.aaaa11", "task.en.tfidf.s0.bbbb22", "task.de.bert.s0.cccc33"):
         finish(store, name)
     assert store.find("task.en.b") == "task.en.bert.s0.aaaa11"
+    assert store.find("tfidf") == "task.en.tfidf.s0.bbbb22"
     assert store.find("bbbb22") == "task.en.tfidf.s0.bbbb22"
     assert store.find("task.de.bert.s0.cccc33") == "task.de.bert.s0.cccc33"
 
@@ -56,13 +57,15 @@ def test_a_run_is_found_by_the_beginning_or_the_end_of_its_id(store: Store) -> N
 def test_an_ambiguous_id_lists_what_it_could_be(store: Store) -> None:
     for name in ("task.en.a.11", "task.en.b.22", "other.33"):
         finish(store, name)
-    with pytest.raises(UnknownName) as caught:
+    with pytest.raises(UserError, match="any of 2 runs") as caught:
         store.find("task.en")
     assert "task.en.a.11" in caught.value.hint
     assert "task.en.b.22" in caught.value.hint
     assert "other" not in caught.value.hint
-    with pytest.raises(UnknownName):
+    with pytest.raises(UserError, match="any of 3 runs"):
         store.find("")
+    with pytest.raises(UserError, match="no run 'nothing'"):
+        store.find("nothing")
 
 
 def test_a_whole_id_wins_over_one_that_it_begins(store: Store) -> None:
