@@ -34,14 +34,14 @@ def load_backend(path: Path) -> BackendSpec:
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class behind an engine's name. Raises `UnknownName`, and `MissingExtra` if its module can't be imported."""
+    """The class behind an engine's name. Raises `UserError` if there is none, or its module can't be imported."""
     found = {point.name: point for point in entry_points(group="bench.engines")}
     if name not in found:
         raise UnknownName("engine", name, found)
     try:
         loaded: type[Engine] = found[name].load()
     except ImportError as error:
-        raise MissingExtra(error.name or name, name, f"The engine {name!r}") from error
+        raise UserError(f"The engine {name!r} can't be imported: {error}.", "Install what it needs.") from error
     return loaded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -104,8 +105,8 @@ def cells(rank: int, entry: Entry) -> list[str]:
         entry.manifest["identity"]["backend"]["name"],
         entry.how,
         *(shown(metrics["values"][name]) for name in metrics["headline"]),
-        f"{metrics['ok'] / metrics['n']:.1%}",
-        "n/a" if rate is None else f"{rate:.1f}",
+        f"{math.floor(1000 * metrics['ok'] / metrics['n']) / 10:.1f}%",
+        "n/a" if rate is None else f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}",
         entry.run_id,
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backends.base import Classifier, Engine
-from harness.backend_specs import BackendSpec, checkpoint_of, open_engine
+from harness.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine
 from harness.catalog import Catalog
 from harness.checkpoints import Checkpoint
 from harness.parsers import Parser, make_parser
@@ -98,12 +98,12 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
     backend = catalog.backend(request.backend)
     if request.model is not None:
         backend = backend.model_copy(update={"model": request.model, "revision": None})
-    checkpoint = checkpoint_of(backend)
-    engine = open_engine(backend, checkpoint)
     rows = first_rows(load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir), request.limit)
-    trained = isinstance(engine, Classifier)
+    trained = issubclass(engine_class(backend.engine), Classifier)
     training = _training_rows(request, task) if trained else None
     prompt = None if trained else _prompt_plan(request, task, catalog)
+    checkpoint = checkpoint_of(backend)  # last: whatever else is wrong is found before a download
+    engine = open_engine(backend, checkpoint)
     identity = {
         "version": RESULT_VERSION,
         "task": task.name,

@@ -103,10 +103,7 @@ def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     from harness.checkpoints import PACKAGED_PREFIX
     from harness.errors import MissingExtra
 
-    try:
-        engine = engine_class(spec.engine)
-    except MissingExtra as error:
-        return {"engine": spec.engine, "runs": False, "needs": error.hint}
+    engine = engine_class(spec.engine)
     wanted = [*engine.libraries, *(["bitsandbytes"] if spec.options.get("quantization") == "nf4" else [])]
     missing = [library for library in wanted if importlib.util.find_spec(library) is None]
     if missing:

@@ -75,11 +75,19 @@ def test_texts_where_the_data_is_at_hand(project: Path) -> None:
         {"task": "gone", "lang": "en", "split": "test"},
         {"task": "toy", "lang": "ja", "split": "test"},
         {"task": "toy", "lang": "en", "split": "other"},
-        {"task": "amazon_reviews_multi", "lang": "en", "split": "test"},  # on the hub: no download for a look
     ],
 )
 def test_no_texts_where_it_is_not(project: Path, identity: dict[str, str]) -> None:
     assert texts({**identity, "rows": ""}, {"test-en-1"}, Catalog(project), None) == {}
+
+
+def test_a_look_at_a_run_downloads_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reached(*args: object, **options: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("harness.inspection.load_examples", reached)
+    identity = {"task": "amazon_reviews_multi", "lang": "en", "split": "test", "rows": ""}
+    assert texts(identity, {"en_1"}, Catalog(project), None) == {}
 
 
 def test_no_texts_after_the_files_are_gone_but_from_a_folder_of_them(project: Path, tmp_path: Path) -> None:

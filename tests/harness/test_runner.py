@@ -114,7 +114,7 @@ def test_unparsed_and_failed_answers_are_recorded_with_their_reason(project: Pat
 
 def test_the_record_says_how_it_was_made(project: Path, store: Store) -> None:
     plan = toy.plan(project, "toy-classifier", limit=7)
-    toy.engine_of(plan).hook = lambda texts: time.sleep(0.02)
+    toy.engine_of(plan).hook = lambda texts: time.sleep(0.05)
     manifest = store.manifest(go(plan, store).run_id)
     assert manifest["training"] == {"loss": 0.5, "rows": 9, "seconds": manifest["training"]["seconds"]}
     assert (manifest["limit"], manifest["n"]) == (7, 7)
@@ -356,7 +356,7 @@ from harness.runner import EngineSlot, run
 from harness.store import Store
 harness.backend_specs.entry_points = toy.toy_entry_points
 plan = toy.plan(Path(sys.argv[1]), sys.argv[3])
-toy.engine_of(plan).hook = lambda texts: time.sleep(0.02)
+toy.engine_of(plan).hook = lambda texts: time.sleep(0.05)
 run(plan, Store(Path(sys.argv[2])), EngineSlot(), toy.quiet)
 """
 
@@ -457,7 +457,7 @@ def test_no_text_and_no_answer_enters_a_record(project: Path, store: Store, deco
 def test_halves_of_surrogate_pairs_pass_through(project: Path, store: Store) -> None:
     rows = [{**row, "id": row["id"] + "\ud83d", "text": "\ud800 " + row["text"]} for row in toy.read_rows(project, "test")]
     toy.write_rows(project, "test", rows)
-    train = [{**row, "text": "\udfff " + row["text"]} for row in toy.read_rows(project, "train")]
+    train = [{**row, "id": row["id"] + "\udfff", "text": "\udfff " + row["text"]} for row in toy.read_rows(project, "train")]
     toy.write_rows(project, "train", train)
     result = go(toy.plan(project, prompt="shown", limit=9), store)
     assert all(record["id"].endswith("\ud83d") for record in store.predictions(result.run_id))
