@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -13,9 +14,11 @@ import pytest
 
 import harness
 from harness.backend_specs import load_backend
+from harness.leaderboard import markdown, read_entries
 from harness.parsers import REASONS
 from harness.prompt_check import check_prompt
 from harness.prompts import load_prompt
+from harness.store import Store
 from harness.tasks import load_task
 from harness.types import Example, LabelKind, LabelSpace
 
@@ -118,3 +121,18 @@ def test_links_in_the_docs_lead_somewhere() -> None:
     for page in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
         for target in re.findall(r"\]\(([^)#]+)", page.read_text(encoding="utf-8")):
             assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_leaderboard_shows_the_records_and_nothing_else() -> None:
+    entries = read_entries(Store(ROOT / "results" / "runs"))
+    assert len(entries) > 0
+    assert (ROOT / "results" / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(entries)
+
+
+def test_records_hold_no_texts() -> None:
+    allowed = {"id", "truth", "label", "status", "reason", "probabilities"}
+    for path in (ROOT / "results" / "runs").glob("*/predictions.jsonl"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            record = json.loads(line)
+            assert set(record) <= allowed
+            assert record.get("reason") is None or re.fullmatch(r"[a-z_]+", record["reason"])
