@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from backends.base import Messages
+from backends._choices import ChoiceTree
+from backends.base import Encoded, Messages
 from harness.errors import UserError
+
+Tails = tuple[tuple[int, ...], ...]
+"""The tokens of each choice, from where they part from the prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenPrompt:
+    """What the engines that hold a tokenizer put into `Encoded.content`. `tree` is shared by rows whose choices agree."""
+
+    ids: list[int]
+    tree: ChoiceTree | None
 
 
 class ChatEncoder:
@@ -18,6 +32,8 @@ class ChatEncoder:
         special = {*tokenizer.all_special_tokens, *(str(token) for token in tokenizer.added_tokens_decoder.values())}
         self._special = sorted((token for token in special if token.strip()), key=len, reverse=True)
         self.system_role = self.has_template and self._takes_system()
+        self._trees: dict[Tails, ChoiceTree] = {}
+        self._border: tuple[tuple[str, tuple[str, ...]], tuple[list[int], int, Tails]] | None = None
 
     def _takes_system(self) -> bool:
         """Some templates refuse a system turn (Mistral 7B v0.2, Gemma), and some drop it in silence."""
@@ -48,46 +64,96 @@ class ChatEncoder:
                 text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
         return text
 
-    def encode(self, text: str) -> list[int]:
+    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
         # The template writes the special tokens itself; without one the tokenizer adds its own (a leading BOS, say).
-        ids: list[int] = self._tokenizer(text, add_special_tokens=not self.has_template)["input_ids"]
-        if not self.has_template and ids and ids[-1] == self._tokenizer.eos_token_id:
-            del ids[-1]  # some end every text with EOS, and nothing follows that
-        return ids
-
-    def prompt(self, chat: Messages) -> list[int]:
-        return self.encode(self.render(chat))
-
-    def prompt_and_choices(self, chat: Messages, choices: Sequence[str]) -> tuple[list[int], list[list[int]]]:
-        """Token ids of the prompt, and of each choice as it would follow it.
-
-        A choice is found by encoding the whole conversation with and without it, so that a template's leading space and
-        a tokenizer's merges across the border are the model's own. Where encodings part before the prompt ends, the
-        prompt is cut there and the choices start there.
-        Raises `UserError` if two choices have the same tokens.
-        """
-        prompt_text = self.render(chat)
-        prompt = self.encode(prompt_text)
-        wholes = [self.encode(prompt_text + self._answer_text(chat, prompt_text, choice)) for choice in choices]
-        start = len(common_prefix([prompt, *wholes]))
-        tails = [whole[start:] for whole in wholes]
-        if len({tuple(tail) for tail in tails}) < len(tails) or not all(tails):
-            raise UserError(
-                f"This model's tokenizer can't tell the answers {', '.join(map(repr, choices))} apart.",
-                "Use the decoding `free`, or other answers in the prompt.",
-            )
-        return prompt[:start], tails
-
-    def _answer_text(self, chat: Messages, prompt_text: str, choice: str) -> str:
-        """`choice` with whatever the template puts before it."""
+        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=not self.has_template)["input_ids"]
         if not self.has_template:
-            return choice
-        whole = self.render(chat, choice)
-        if not whole.startswith(prompt_text):
-            return choice
-        rest = whole[len(prompt_text) :]
-        end = rest.find(choice)
-        return choice if end < 0 else rest[: end + len(choice)]
+            for ids in encoded:
+                if ids and ids[-1] == self._tokenizer.eos_token_id:
+                    del ids[-1]  # some end every text with EOS, and nothing follows that
+        return encoded
+
+    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+        """Prompts with a `TokenPrompt` each. Raises `UserError` if two choices have the same tokens."""
+        if not chats:
+            return []
+        texts = [self.render(chat) for chat in chats]
+        prompts = self.tokens(texts)
+        if choices is None:
+            return [Encoded(len(ids), TokenPrompt(ids, None)) for ids in prompts]
+        answers, closing = self._answers(chats[0], texts[0], choices)
+        encoded = []
+        for text, ids in zip(texts, prompts, strict=True):
+            kept, tails = self._split(text, ids, answers)
+            tree = self._tree(tails, closing, choices)
+            encoded.append(Encoded(len(kept) + len(tree), TokenPrompt(kept, tree)))
+        return encoded
+
+    def _answers(self, chat: Messages, prompt_text: str, choices: Sequence[str]) -> tuple[tuple[str, ...], int]:
+        """Each choice with whatever the template puts before it, and the token that ends an answer.
+
+        One chat tells it for all: what stands in the user's turn has no part in it.
+        """
+        answers, after = [], ""
+        for choice in choices:
+            whole = self.render(chat, choice)
+            rest = whole[len(prompt_text) :] if whole.startswith(prompt_text) else ""
+            start = rest.find(choice)
+            end = start + len(choice)
+            answers.append(choice if start < 0 else rest[:end])
+            after = "" if start < 0 else rest[end:]
+        closing = next((token for token in self._special if after.startswith(token)), self._tokenizer.eos_token)
+        return tuple(answers), self._tokenizer.convert_tokens_to_ids(closing)
+
+    def _split(self, text: str, ids: list[int], answers: tuple[str, ...]) -> tuple[list[int], Tails]:
+        """The prompt's ids, and those of each answer as it would follow.
+
+        An answer is found by encoding the prompt with and without it, so that a tokenizer's merges across the border are
+        the model's own. Where encodings part before the prompt ends, the prompt is cut there and the answers start there.
+        """
+        # A tokenizer treats what stands between two special tokens by itself: the last such stretch tells all, and it is
+        # the same for all rows of most templates.
+        start = max((text.rfind(token) for token in self._special), default=-1) if self.has_template else -1
+        if start > 0:
+            key = text[start:], answers
+            if self._border is None or self._border[0] != key:
+                self._border = key, self._parted(*key)
+            border, cut, tails = self._border[1]
+            before = len(ids) - len(border)
+            if ids[before:] == border:  # else this tokenizer looks across a special token
+                return ids[: before + cut], tails
+        _, cut, tails = self._parted(text, answers)
+        return ids[:cut], tails
+
+    def _parted(self, text: str, answers: tuple[str, ...]) -> tuple[list[int], int, Tails]:
+        """Ids of `text`, how many of them stand before every answer, and what follows these for each answer."""
+        ids, *wholes = self.tokens([text, *(text + answer for answer in answers)])
+        cut = len(common_prefix([ids, *wholes]))
+        return ids, cut, tuple(tuple(whole[cut:]) for whole in wholes)
+
+    def _tree(self, tails: Tails, closing: int, choices: Sequence[str]) -> ChoiceTree:
+        if tails not in self._trees:
+            if len(set(tails)) < len(tails) or not all(tails):
+                raise UserError(
+                    f"This model's tokenizer can't tell the answers {', '.join(map(repr, choices))} apart.",
+                    "Use the decoding `free`, or other answers in the prompt.",
+                )
+            # "1" begins "10": only with the end of the answer is the one no part of the other. Then all get it, so that
+            # all are measured alike.
+            begins = any(a != b and b[: len(a)] == a for a in tails for b in tails)
+            self._trees[tails] = ChoiceTree([(*tail, closing) for tail in tails] if begins else tails)
+        return self._trees[tails]
+
+
+def end_tokens(source: Path, tokenizer: Any) -> list[int]:
+    """The tokens that end an answer: those of the checkpoint's generation settings, else of its tokenizer."""
+    from transformers import AutoConfig, GenerationConfig
+
+    try:
+        ends = GenerationConfig.from_pretrained(source).eos_token_id
+    except OSError:  # it has none
+        ends = GenerationConfig.from_model_config(AutoConfig.from_pretrained(source)).eos_token_id
+    return ends if isinstance(ends, list) else [tokenizer.eos_token_id if ends is None else ends]
 
 
 def common_prefix(sequences: Sequence[list[int]]) -> list[int]:

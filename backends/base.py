@@ -2,7 +2,7 @@
 
 An engine runs models. It knows nothing of tasks, prompts, parsing, metrics or run records: texts or chat messages
 come in, probabilities or generated texts go out, in the order they came. The runner decides which rows go into a
-batch, keeps what comes out, and calls `close` at the end whatever happened.
+batch (never the same text twice), keeps what comes out, and calls `close` at the end whatever happened.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,13 +28,31 @@ OnProgress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Encoded:
+    """A prompt in its engine's own form. `tokens`: its length, or an upper bound where only a server can count."""
+
+    tokens: int
+    content: Any
+
+
+@dataclass(frozen=True, slots=True)
 class Generation:
-    """One answer. `complete` is False where `max_new_tokens` cut it. `error` is set where there is no answer."""
+    """One answer. `complete` is False where `max_new_tokens` cut it. `error` (a word) is set where there is no answer."""
 
     text: str
     complete: bool
     prompt_tokens: int
     new_tokens: int
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """log p(choice | prompt) of each whole choice, shape (len(choices),); None, and a word in `error`, where there is none."""
+
+    log_p: FloatArray | None
+    prompt_tokens: int
+    new_tokens: int = 0
     error: str | None = None
 
 
@@ -48,12 +66,12 @@ class Engine(ABC):
     """Base of both kinds. `Options` validates the `options` of a backend's YAML."""
 
     Options: type[BaseModel]
-    needs_model = True
+    model_is: Literal["checkpoint", "name", "nothing"] = "checkpoint"  # what a backend's `model` means
     libraries: tuple[str, ...] = ()  # what it imports beyond the bare install, and the extra that installs them
     extra = ""
 
-    def __init__(self, options: BaseModel, model: Path | None) -> None:
-        """`model` is a folder with a checkpoint (None unless `needs_model`). Loads nothing yet."""
+    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
+        """`model` is the folder of a checkpoint, or a server's name for a model (maybe None). Loads nothing yet."""
         self.options: BaseModel = options
 
     def facts(self) -> dict[str, Any]:
@@ -61,8 +79,11 @@ class Engine(ABC):
         return {}
 
     def batch_size(self) -> int:
-        """Rows a batch; the runner halves it when a batch raises `OutOfMemory`."""
+        """Rows a batch, at most; the runner halves it when a batch raises `OutOfMemory`."""
         return 64
+
+    def reset(self) -> None:  # noqa: B027 - most keep nothing
+        """Forget what was kept of earlier texts: a run must not be faster for the one before it."""
 
     def close(self) -> None:  # noqa: B027 - nothing to free is a valid implementation
         """Free what was loaded."""
@@ -99,15 +120,28 @@ class Classifier(Engine):
 class LanguageModel(Engine):
     """A prompted language model."""
 
+    def batch_tokens(self) -> int | None:
+        """Tokens a batch, at most: rows times the longest prompt and its new tokens. None: no limit but `batch_size`."""
+        return None
+
+    def attempts(self) -> int:
+        """How often one request may be sent, and charged, until its row has an answer or failed."""
+        return 1
+
     @abstractmethod
     def load(self) -> None:
         """Load the weights (or reach the server). Raises `ModelUnavailable`."""
 
     @abstractmethod
-    def generate(self, chats: Sequence[Messages], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
-        """Greedy answers; with `choices`, only one of these strings can be generated. Raises `OutOfMemory`."""
+    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+        """Prepare prompts; called in a thread of its own while another batch is computed. Raises `UserError` for
+        `choices` that the model can't tell apart."""
 
     @abstractmethod
-    def score(self, chats: Sequence[Messages], choices: Sequence[str]) -> FloatArray:
-        """log p(choice | chat) of each whole choice, shape (len(chats), len(choices)); NaN rows where the chat is
-        longer than the model's context. Raises `OutOfMemory`."""
+    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
+        """Greedy answers; with `choices` (those of `encode`), only one of these can be generated, and `max_new_tokens` is
+        room enough for each of them in a JSON object. Raises `OutOfMemory`."""
+
+    @abstractmethod
+    def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
+        """How likely each of `choices` (those of `encode`) is as the whole answer. Raises `OutOfMemory`."""

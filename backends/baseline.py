@@ -25,10 +25,10 @@ class BaselineOptions(BaseModel):
 
 class Baseline(Classifier):
     Options = BaselineOptions
-    needs_model = False
+    model_is = "nothing"
     options: BaselineOptions
 
-    def __init__(self, options: BaseModel, model: Path | None) -> None:
+    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
         self._classes = 0
         self._estimator: Any = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,10 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends._chat import ChatEncoder, common_prefix
+from backends._chat import ChatEncoder, common_prefix, end_tokens
+from backends._choices import ChoiceTree
 from backends._torch import Device, DType, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from backends.base import FloatArray, Generation, LanguageModel, Messages
+from backends.base import Encoded, FloatArray, Generation, LanguageModel, Messages, Scores
 from harness.errors import MissingExtra
 
 
@@ -21,7 +23,9 @@ class CausalLMOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     quantization: Literal["none", "nf4"] = Field("none", description="`nf4`: 4-bit NormalFloat, double quantization")
-    batch_size: int = Field(16, ge=1)
+    batch_tokens: int | None = Field(
+        None, ge=1, description="rows times the longest prompt and its new tokens, at most; default: 2048 on CPU, 8192 on a GPU"
+    )
     device: Device = "auto"
     dtype: DType = Field("auto", description="of the weights; with nf4, of the computation")
 
@@ -34,8 +38,8 @@ class CausalLM(LanguageModel):
     extra = "llm"
     options: CausalLMOptions
 
-    def __init__(self, options: BaseModel, model: Path | None) -> None:
-        assert model is not None
+    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
+        assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
         self._torch = import_torch("llm", "The causal_lm engine")
@@ -49,7 +53,11 @@ class CausalLM(LanguageModel):
         return {"device": self._device, "dtype": self._dtype}
 
     def batch_size(self) -> int:
-        return self.options.batch_size
+        return 256
+
+    def batch_tokens(self) -> int:
+        # A CPU gains nothing from more: what a batch needs should stay in its caches.
+        return self.options.batch_tokens or (2048 if self._device == "cpu" else 8192)
 
     def load(self) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
@@ -67,9 +75,13 @@ class CausalLM(LanguageModel):
         _unpack_odd_layers(self._model)
         config = self._model.config.get_text_config()
         self._context: int = getattr(config, "max_position_embeddings", None) or sys.maxsize  # ALiBi models name no limit
-        self._window: int = getattr(config, "sliding_window", None) or sys.maxsize
-        ends = self._model.generation_config.eos_token_id
-        self._ends: list[int] = ends if isinstance(ends, list) else [ends if ends is not None else self._tokenizer.eos_token_id]
+        windows = (getattr(config, name, None) for name in ("sliding_window", "window_size"))
+        self._window: int = min([window for window in windows if isinstance(window, int)], default=sys.maxsize)
+        kinds = set(getattr(config, "layer_types", None) or ())
+        self._stateful: bool = self._model._is_stateful or bool(kinds - {"full_attention", "sliding_attention"})
+        takes = inspect.signature(self._model.forward).parameters
+        self._takes_positions = "position_ids" in takes and not getattr(config, "alibi", False)
+        self._ends = end_tokens(self._source, self._tokenizer)
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
         # Of the checkpoint's own settings, those of sampling would warn, and a repetition penalty would punish every label
@@ -92,36 +104,32 @@ class CausalLM(LanguageModel):
             bnb_4bit_compute_dtype=getattr(self._torch, self._dtype),
         )
 
-    def generate(self, chats: Sequence[Messages], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
-        encoded = [
-            self._chat.prompt_and_choices(chat, choices or ()) if choices else (self._chat.prompt(chat), []) for chat in chats
-        ]
-        if choices:  # a choice ends where it ends
-            max_new_tokens = max(len(tail) for _, tails in encoded for tail in tails) + 1
-        answers = [Generation("", False, len(prompt), 0, error="prompt_too_long") for prompt, _ in encoded]
-        fitting = [i for i, (prompt, _) in enumerate(encoded) if len(prompt) + max_new_tokens <= self._context]
-        if fitting:
-            texts = [{tuple(tail): text for tail, text in zip(encoded[i][1], choices or (), strict=True)} for i in fitting]
-            generated = self._generate([encoded[i][0] for i in fitting], max_new_tokens, texts)
-            for i, answer in zip(fitting, generated, strict=True):
+    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+        return self._chat.encode(chats, choices)
+
+    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
+        if choices is not None:
+            return [self._chosen(*row, choices) for row in zip(prompts, self._edges(prompts), strict=True)]
+        answers = [Generation("", False, prompt.tokens, 0, error="prompt_too_long") for prompt in prompts]
+        fitting = [i for i, prompt in enumerate(prompts) if prompt.tokens + max_new_tokens <= self._context]
+        for rows in self._computable_together(fitting):
+            generated = self._generate([prompts[i].content.ids for i in rows], max_new_tokens)
+            for i, answer in zip(rows, generated, strict=True):
                 answers[i] = answer
         return answers
 
-    def _generate(
-        self, prompts: list[list[int]], max_new_tokens: int, choices: list[dict[tuple[int, ...], str]]
-    ) -> list[Generation]:
-        """`choices` holds for each row the answers that it may give, by their tokens; an empty one allows any text."""
+    def _chosen(self, prompt: Encoded, edges: FloatArray | None, choices: Sequence[str]) -> Generation:
+        """The constrained greedy answer. All that it could meet on its way was computed in one pass."""
+        length, tree = len(prompt.content.ids), prompt.content.tree
+        if edges is None:
+            return Generation("", False, length, 0, error="prompt_too_long")
+        choice = tree.greedy(edges)
+        return Generation(choices[choice], True, length, len(tree.choices[choice]))
+
+    def _generate(self, prompts: list[list[int]], max_new_tokens: int) -> list[Generation]:
         torch = self._torch
-        constrained = bool(choices[0])
         with out_of_memory_named(torch), torch.inference_mode():
             ids, mask, cache, _ = self._batch(prompts, max_new_tokens)
-            width = ids.shape[1]
-
-            def allowed(row: int, sequence: Any) -> list[int]:
-                so_far = tuple(sequence[width:].tolist())
-                follow = [c[len(so_far)] for c in choices[row] if c[: len(so_far)] == so_far and len(c) > len(so_far)]
-                return follow + (self._ends if so_far in choices[row] or not follow else [])
-
             output = self._model.generate(
                 input_ids=ids,
                 attention_mask=mask,
@@ -130,61 +138,104 @@ class CausalLM(LanguageModel):
                 do_sample=False,
                 pad_token_id=self._pad,
                 eos_token_id=self._ends,
-                prefix_allowed_tokens_fn=allowed if constrained else None,
-            )[:, width:].tolist()
-        return [self._generation(*row) for row in zip(prompts, output, choices, strict=True)]
+            )[:, ids.shape[1] :].tolist()
+        return [self._generation(*row) for row in zip(prompts, output, strict=True)]
 
-    def _generation(self, prompt: list[int], new: list[int], choices: dict[tuple[int, ...], str]) -> Generation:
+    def _generation(self, prompt: list[int], new: list[int]) -> Generation:
         end = next((i for i, token in enumerate(new) if token in self._ends), None)
-        answer = new if end is None else new[:end]
-        # A choice's tokens may decode to more than the choice: the template's space, or the end of the prompt.
-        text = choices[tuple(answer)] if choices else self._tokenizer.decode(answer, skip_special_tokens=True)
+        text = self._tokenizer.decode(new if end is None else new[:end], skip_special_tokens=True)
         return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
 
-    def score(self, chats: Sequence[Messages], choices: Sequence[str]) -> FloatArray:
-        scores = np.full((len(chats), len(choices)), np.nan)
-        jobs: list[tuple[int, list[int], list[int], list[list[int]]]] = []
-        for row, chat in enumerate(chats):
-            prompt, tails = self._chat.prompt_and_choices(chat, choices)
-            if len(prompt) + max(map(len, tails)) > self._context:
-                continue
-            # Choices that differ in their last token only are read off one pass.
-            for stem in dict.fromkeys(tuple(tail[:-1]) for tail in tails):
-                jobs.append((row, prompt, list(stem), tails))
-        if jobs:
-            self._score(jobs, scores)
-        return scores
+    def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
+        return [self._scores(*row) for row in zip(prompts, self._edges(prompts), strict=True)]
 
-    def _score(self, jobs: list[tuple[int, list[int], list[int], list[list[int]]]], scores: FloatArray) -> None:
-        """Fill in log p of every choice: the sum over its tokens of log p(token | prompt, tokens before)."""
+    def _scores(self, prompt: Encoded, edges: FloatArray | None) -> Scores:
+        length = len(prompt.content.ids)
+        if edges is None:
+            return Scores(None, length, error="prompt_too_long")
+        return Scores(prompt.content.tree.log_p(edges), length)
+
+    def _edges(self, prompts: Sequence[Encoded]) -> list[FloatArray | None]:
+        """log p of every edge of each row's tree, shape (edges,); None where prompt and choices exceed the context."""
+        found: list[FloatArray | None] = [None] * len(prompts)
+        trees: dict[ChoiceTree, list[int]] = {}  # nearly always one
+        for i, prompt in enumerate(prompts):
+            if len(prompt.content.ids) + prompt.content.tree.longest <= self._context:
+                trees.setdefault(prompt.content.tree, []).append(i)
+        for tree, fitting in trees.items():
+            for rows in self._computable_together(fitting):
+                for i, edges in zip(rows, self._tree([prompts[i].content.ids for i in rows], tree), strict=True):
+                    found[i] = edges
+        return found
+
+    def _computable_together(self, rows: list[int]) -> list[list[int]]:
+        """Layers with a running state (Mamba, short convolutions) would take padding into it: there each row for itself."""
+        if not rows or not self._stateful:
+            return [rows] if rows else []
+        return [[row] for row in rows]
+
+    def _tree(self, prompts: list[list[int]], tree: ChoiceTree) -> FloatArray:
+        """log p of each edge, shape (rows, edges): one pass over every prompt with the tree's tokens behind it."""
+        if len(tree) and not self._masks_freely(max(map(len, prompts)) + len(tree)):
+            return self._node_by_node(prompts, tree)
         torch = self._torch
-        depth = max(len(stem) for _, _, stem, _ in jobs) + 1
+        nodes, after = tree.nodes, [node[-1] for node in tree.nodes[1:]]
         with out_of_memory_named(torch), torch.inference_mode():
-            ids, mask, cache, start = self._batch([prompt + stem for _, prompt, stem, _ in jobs])
+            ids, mask, cache, start = self._batch([prompt + after for prompt in prompts], behind=len(after))
             positions = (mask.cumsum(-1) - 1).clamp(min=0)
+            if after:
+                root = positions[:, -len(nodes)]
+                positions[:, -len(after) :] = root[:, None] + torch.tensor([len(n) for n in nodes[1:]], device=root.device)
+                mask = self._tree_mask(mask, tree)[:, :, start:]
             logits = self._model(
                 input_ids=ids[:, start:],
                 attention_mask=mask,
-                position_ids=positions[:, start:],
                 past_key_values=cache,
-                logits_to_keep=depth,
+                logits_to_keep=len(nodes),
+                **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
             ).logits
-            log_p = torch.log_softmax(logits.double(), dim=-1).cpu().numpy()
-        for job, (row, _, stem, tails) in enumerate(jobs):
-            first = depth - 1 - len(stem)
-            for column, tail in enumerate(tails):
-                if tail[:-1] == stem:
-                    scores[row, column] = sum(log_p[job, first + i, token] for i, token in enumerate(tail))
+            at, token = zip(*tree.edges, strict=True)
+            log_p = logits[:, at, token].double() - torch.logsumexp(logits.double(), dim=-1)[:, at]
+        return np.asarray(log_p.cpu().numpy())
 
-    def _batch(self, prompts: list[list[int]], new_tokens: int = 0) -> tuple[Any, Any, Any, int]:
+    def _tree_mask(self, mask: Any, tree: ChoiceTree) -> Any:
+        """Who sees whom, shape (rows, 1, width, width): a node's token sees the prompt and the tokens that lead to it."""
+        torch = self._torch
+        width, prompt = mask.shape[1], mask.shape[1] - len(tree)
+        sees = torch.ones((width, width), dtype=torch.bool, device=mask.device).tril()
+        sees[prompt:, prompt:] = torch.tensor(
+            [[a == b[: len(a)] for a in tree.nodes[1:]] for b in tree.nodes[1:]], device=mask.device
+        )
+        sees = sees[None, None] & mask.bool()[:, None, None]
+        # To be added to the attention's scores: some implementations take a mask of booleans for numbers.
+        dtype = self._model.dtype
+        return torch.zeros(sees.shape, dtype=dtype, device=mask.device).masked_fill(~sees, torch.finfo(dtype).min)
+
+    def _node_by_node(self, prompts: list[list[int]], tree: ChoiceTree) -> FloatArray:
+        """What `_tree` gives, for models that can't be told who sees whom: the prompt anew for each node."""
+        found = np.empty((len(prompts), len(tree.edges)))
+        for index, node in enumerate(tree.nodes):
+            columns = [column for column, (at, _) in enumerate(tree.edges) if at == index]
+            here = ChoiceTree([(tree.edges[column][1],) for column in columns])
+            found[:, columns] = self._tree([[*prompt, *node] for prompt in prompts], here)
+        return found
+
+    def _masks_freely(self, width: int) -> bool:
+        """Whether it can be said of each token which others it sees, and where it stands, in a row of `width` tokens."""
+        return width <= self._window and self._takes_positions and not self._stateful
+
+    def _batch(self, prompts: list[list[int]], new_tokens: int = 0, behind: int = 0) -> tuple[Any, Any, Any, int]:
         """Ids and mask, shape (rows, width); the cache of the shared prefix, and its length.
+
+        `behind` tokens at the end of each are no part of the prompt.
 
         Rows are padded between the shared prefix and their own tokens, so that the prefix is computed once and all
         rows end at the same place.
         """
         torch = self._torch
         width = max(map(len, prompts))
-        prefix, shared = self._shared_prefix(prompts, width + new_tokens)
+        # Every row needs a token of its own, and what stands behind the prompt is none.
+        prefix, shared = self._shared_prefix([prompt[: -1 - behind] for prompt in prompts], width + new_tokens)
         start = len(prefix)
         ids = torch.full((len(prompts), width), self._pad)
         mask = torch.zeros((len(prompts), width), dtype=torch.long)
@@ -198,23 +249,27 @@ class CausalLM(LanguageModel):
             cache.batch_repeat_interleave(len(prompts))
         return ids.to(self._device), mask.to(self._device), cache, start
 
-    def _shared_prefix(self, prompts: list[list[int]], width: int) -> tuple[list[int], Any]:
-        """What all prompts start with, and its key-value cache; kept for the next batch that starts alike.
+    def _shared_prefix(self, beginnings: list[list[int]], width: int) -> tuple[list[int], Any]:
+        """What all beginnings share, and its key-value cache; kept for the next batch that starts alike.
 
         It depends on this batch alone, never on the ones before, so that a resumed run computes what an undisturbed
         one would, to the last bit.
         """
-        shared = common_prefix([prompt[:-1] for prompt in prompts])  # every row needs a token of its own
+        shared = common_prefix(beginnings)
         # A sliding window counts padding too: where it is narrower than the rows, padding must come first.
-        if not shared or len(prompts) == 1 or width > self._window:
+        if not shared or len(beginnings) == 1 or not self._masks_freely(width):
             return [], None
         if shared != self._prefix[0]:
             ids = self._torch.tensor([shared], device=self._device)
             self._prefix = (shared, self._model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values)
         return self._prefix
 
+    def reset(self) -> None:
+        self._prefix = ([], None)
+
     def close(self) -> None:
-        self._model, self._prefix = None, ([], None)
+        self._model = None
+        self.reset()
         free(self._torch)
 
 

@@ -43,8 +43,8 @@ class Encoder(Classifier):
     extra = "train"
     options: EncoderOptions
 
-    def __init__(self, options: BaseModel, model: Path | None) -> None:
-        assert model is not None
+    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
+        assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
         self._torch = import_torch("train", "The encoder engine")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from harness.checkpoints import Checkpoint, resolve_checkpoint
+from harness.costs import Price
 from harness.errors import MissingExtra, UnknownName, UserError
 from harness.yamlspec import Spec, load_yaml_spec, validate_options
 
@@ -21,11 +22,14 @@ class BackendSpec(Spec):
     """One file in `backends/`."""
 
     name: str = Field(description="the file's name, without `.yaml`")
-    engine: str = Field(description="baseline, encoder, causal_lm, or an engine that a plugin adds")
+    engine: str = Field(description="baseline, encoder, causal_lm, vllm, openai, or an engine that a plugin adds")
     description: str = ""
-    model: str | None = Field(None, description="hub id (`org/name`, `org/name@revision`), local path, or `packaged:NAME`")
+    model: str | None = Field(
+        None, description="hub id (`org/name`, `org/name@revision`), local path, `packaged:NAME`, or a server's name for it"
+    )
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
     languages: list[str] = Field([], description="languages the model was made for; empty: many. For the reader only")
+    price: Price | None = Field(None, description="of a server: US dollars per million tokens")
     options: dict[str, Any] = Field({}, description="settings of the engine; see its reference")
 
 
@@ -54,7 +58,7 @@ def checkpoint_of(spec: BackendSpec) -> Checkpoint | None:
     for library in cls.libraries:  # found missing before a download, not after
         if find_spec(library) is None:
             raise MissingExtra(library, cls.extra, f"The {spec.engine} engine")
-    if not cls.needs_model:
+    if cls.model_is != "checkpoint":
         return None
     if spec.model is None:
         raise UserError(f"Backend {spec.name!r} names no model.", "Add `model:` to its YAML, or pass --model PATH.")
@@ -65,4 +69,4 @@ def open_engine(spec: BackendSpec, checkpoint: Checkpoint | None) -> Engine:
     """An engine with nothing loaded yet. Raises `UserError` for options that it does not have."""
     cls = engine_class(spec.engine)
     options = validate_options(spec.options, cls.Options, f"Backend {spec.name!r}, options")
-    return cls(options, checkpoint.folder if checkpoint else None)
+    return cls(options, checkpoint.folder if checkpoint else spec.model)

@@ -111,7 +111,8 @@ def dequantize(blocks: bytes | memoryview, rows: int, columns: int) -> Float32:
     parsed = np.frombuffer(blocks, BLOCK)
     nibbles = parsed["nibbles"]
     values = np.concatenate([nibbles & 15, nibbles >> 4], axis=1).astype(np.float32) - np.float32(8)
-    return (values * parsed["scale"][:, None].astype(np.float32)).reshape(rows, columns)
+    scaled: Float32 = values * parsed["scale"][:, None].astype(np.float32)
+    return scaled.reshape(rows, columns)
 
 
 def _read_directory(data: bytes) -> tuple[Header, dict[str, Entry]]:

@@ -79,5 +79,9 @@ class OutOfMemory(RunError):
     """The device has no memory left for this batch; the runner halves the batch and tries again."""
 
 
+class BudgetReached(RunError):
+    """The next request might cost more than the user allowed; what was paid for is kept."""
+
+
 class RunBusy(RunError):
     """Another process is working on the same run."""

@@ -55,7 +55,9 @@ class Entry:
         if prompt:
             variant = f".{prompt['variant']}" if prompt["variant"] else ""
             shots = f", {len(prompt['shots'])} exemplars" if prompt["shots"] else ""
-            return f"{prompt['name']}{variant} · {prompt['decoding']}{shots}{seed}"
+            calibration = f", {prompt['calibration']} calibration" if "calibration" in prompt else ""
+            decision = ", expected value" if "decision" in prompt else ""
+            return f"{prompt['name']}{variant} · {prompt['decoding']}{calibration}{decision}{shots}{seed}"
         return f"trained on {train['train_count']} {'+'.join(train['langs'])}{seed}"
 
 

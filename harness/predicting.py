@@ -1,14 +1,16 @@
-"""One batch of rows through an engine: examples in, predictions (and a language model's raw answers) out."""
+"""One batch through an engine: items in, predictions of their rows (and a language model's raw answers) out."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from backends.base import Classifier, Generation, LanguageModel
+from backends.base import Classifier, Encoded, FloatArray, Generation, LanguageModel, Scores
+from harness.batching import Item, choices, encode, most_new_tokens
+from harness.calibration import CONTENT_FREE, Decision, calibrated, decide
 from harness.parsers import Parser
 from harness.plan import Plan, PromptPlan
 from harness.prompts import Decoding
@@ -25,48 +27,81 @@ class Batch:
     new_tokens: int = 0
 
 
-def predict_batch(plan: Plan, rows: Sequence[Example]) -> Batch:
+def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     """Raises `OutOfMemory` where the batch was too large for the device."""
     if isinstance(plan.engine, Classifier):
-        probabilities = plan.engine.predict([row.text for row in rows])
-        return Batch([_most_probable(row, p) for row, p in zip(rows, probabilities, strict=True)], [])
+        probabilities = plan.engine.predict([item.text for item in items])
+        return Batch([_most_probable(row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
     assert isinstance(plan.engine, LanguageModel)
     assert plan.prompt is not None
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
-        return _score(plan.engine, plan.prompt, rows)
-    return _generate(plan.engine, plan.prompt, rows)
+        return _score(plan, plan.engine, items)
+    return _generate(plan, plan.engine, plan.prompt, items)
 
 
 def _most_probable(row: Example, probabilities: Sequence[float]) -> Prediction:
     if not np.isfinite(probabilities).all():
         return Prediction(row.id, None, Status.FAILED, "not_a_number")  # weights that diverged, or overflow in half precision
-    return Prediction(row.id, int(np.argmax(probabilities)), probabilities=tuple(float(p) for p in probabilities))
+    return Prediction(row.id, decide(probabilities, Decision.ARGMAX), probabilities=tuple(float(p) for p in probabilities))
 
 
-def _score(engine: LanguageModel, plan: PromptPlan, rows: Sequence[Example]) -> Batch:
-    choices = plan.parser.choices()
-    assert choices is not None  # the renderer refuses `score` without
-    log_p = engine.score([plan.renderer.render(row.text) for row in rows], choices)
-    predictions = []
-    for row, scores in zip(rows, log_p, strict=True):
-        if np.isnan(scores).any():
-            predictions.append(Prediction(row.id, None, Status.FAILED, "prompt_too_long"))
-        else:
-            p = np.exp(scores - scores.max())
-            predictions.append(_most_probable(row, p / p.sum()))
-    return Batch(predictions, [])
-
-
-def _generate(engine: LanguageModel, plan: PromptPlan, rows: Sequence[Example]) -> Batch:
-    spec = plan.prompt.spec
-    choices = plan.parser.choices() if spec.decoding is Decoding.CONSTRAINED else None
-    generations = engine.generate([plan.renderer.render(row.text) for row in rows], spec.max_new_tokens, choices)
+def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
+    scores = engine.score(_prompts(items), choices(plan) or [])
     return Batch(
-        [_parsed(row, generation, plan.parser) for row, generation in zip(rows, generations, strict=True)],
-        [{"id": row.id, "answer": g.text, "complete": g.complete} for row, g in zip(rows, generations, strict=True)],
+        [_scored(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
+        [],
+        sum(score.prompt_tokens for score in scores),
+        sum(score.new_tokens for score in scores),
+    )
+
+
+def _scored(row: Example, score: Scores) -> Prediction:
+    """A label is decided on when all rows are there: a calibration may need them."""
+    if score.log_p is None:
+        return Prediction(row.id, None, Status.FAILED, score.error)
+    if not np.isfinite(score.log_p).all():
+        return Prediction(row.id, None, Status.FAILED, "not_a_number")
+    return Prediction(row.id, None, log_p=tuple(float(p) for p in score.log_p))
+
+
+def content_free(plan: Plan) -> list[Item]:
+    """The inputs that say nothing, whose scores `contextual` calibration needs."""
+    return encode(plan, [Item([Example(f"content-free-{n}", text, 0, "")]) for n, text in enumerate(CONTENT_FREE)])
+
+
+def settle(plan: Plan, predictions: Sequence[Prediction], reference: FloatArray | None) -> list[Prediction]:
+    """Turn the scores of all rows into probabilities and labels; what is no score stays as it is.
+
+    `reference`: log p of the choices for the inputs of `content_free`, shape (3, choices), where that is asked for.
+    """
+    scored = [prediction for prediction in predictions if prediction.log_p is not None]
+    if not scored:
+        return list(predictions)
+    assert plan.prompt is not None
+    spec = plan.prompt.prompt.spec
+    log_p = np.array([prediction.log_p for prediction in scored])
+    settled = {
+        prediction.id: replace(prediction, label=decide(p, spec.decision), probabilities=tuple(map(float, p)), log_p=None)
+        for prediction, p in zip(scored, calibrated(log_p, spec.calibration, reference), strict=True)
+    }
+    return [settled.get(prediction.id, prediction) for prediction in predictions]
+
+
+def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequence[Item]) -> Batch:
+    generations = engine.generate(_prompts(items), most_new_tokens(plan), choices(plan))
+    pairs = [(row, g) for item, g in zip(items, generations, strict=True) for row in item.rows]
+    return Batch(
+        [_parsed(row, generation, prompt.parser) for row, generation in pairs],
+        [{"id": row.id, "answer": g.text, "complete": g.complete} for row, g in pairs],
         sum(g.prompt_tokens for g in generations),
         sum(g.new_tokens for g in generations),
     )
+
+
+def _prompts(items: Sequence[Item]) -> list[Encoded]:
+    prompts = [item.prompt for item in items if item.prompt is not None]
+    assert len(prompts) == len(items)
+    return prompts
 
 
 def _parsed(row: Example, generation: Generation, parser: Parser) -> Prediction:

@@ -18,6 +18,7 @@ import yaml
 from pydantic import Field
 
 from backends.base import Messages
+from harness.calibration import Calibration, Decision
 from harness.errors import DataError, PromptError, SpecError
 from harness.parsers import ParserSpec, make_parser
 from harness.templates import SafeTemplate
@@ -52,6 +53,10 @@ class PromptSpec(Spec):
     description: str = Field(min_length=1)
     parser: ParserSpec
     decoding: Decoding = Decoding.FREE
+    calibration: Calibration = Field(default=Calibration.NONE, description="of the model's bias towards an answer; for `score`")
+    decision: Decision = Field(
+        default=Decision.ARGMAX, description="for `score`: the likeliest label, or (ordinal) the expected value, rounded"
+    )
     system: str | None = None
     max_new_tokens: int = Field(default=16, ge=1, le=4096)
     shots: int = Field(
@@ -99,7 +104,7 @@ def load_prompt(path: Path) -> Prompt:
 
 def require_same_kind(variant: Prompt, base: Prompt) -> None:
     """Raise `PromptError` where a language's variant measures something else than its base does."""
-    for field in ("parser", "decoding", "shots", "kinds"):
+    for field in ("parser", "decoding", "calibration", "decision", "shots", "kinds"):
         found, wanted = getattr(variant.spec, field), getattr(base.spec, field)
         if found != wanted:
             raise PromptError(
@@ -180,6 +185,13 @@ class Renderer:
         if spec.decoding is not Decoding.FREE and parser.choices() is None:
             hint = "Use 'decoding: free', or a parser with a finite list of answers."
             raise PromptError(f"{where}: 'decoding: {spec.decoding}' needs a list of answers, and the parser has none.", hint)
+        if spec.decoding is not Decoding.SCORE and (spec.calibration, spec.decision) != (Calibration.NONE, Decision.ARGMAX):
+            hint = "They work on probabilities: use the decoding 'score', or leave them out."
+            raise PromptError(f"{where}: there is no calibration and no decision in 'decoding: {spec.decoding}'.", hint)
+        if spec.decision is Decision.EXPECTED and labels.kind is not LabelKind.ORDINAL:
+            raise PromptError(
+                f"{where}: 'decision: expected' is for ordinal labels, and these are {labels.kind}.", "Use argmax."
+            )
         if bool(shots) != bool(spec.shots):
             raise PromptError(f"{where}: 'shots' is {spec.shots}, but {len(shots)} exemplars were given.")
         values = [parser.answer((index,) if labels.kind is LabelKind.MULTILABEL else index) for index in range(len(labels))]

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from backends.base import Classifier, Engine, LanguageModel
-from harness.errors import OutOfMemory, RunError
+from harness.batching import Item, batches, distinct, encode, most_new_tokens
+from harness.calibration import Calibration
+from harness.costs import Budget
+from harness.errors import BudgetReached, OutOfMemory, RunError, UserError
 from harness.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.metrics import evaluate_predictions
 from harness.plan import Plan
-from harness.predicting import Batch, predict_batch
+from harness.predicting import Batch, content_free, predict_batch, settle
 from harness.store import Journal, Store, digest, prediction_from, prediction_record
 from harness.training import OnProgress, ensure_trained, trained_key
-from harness.types import Example
+from harness.types import Example, Prediction
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,7 @@ class EngineSlot:
         """The plan with a loaded engine, the record of its training, and the seconds that loading took."""
         key = trained_key(plan) if isinstance(plan.engine, Classifier) else digest(plan.identity["backend"])
         if key == self._key and self._engine is not None:
+            self._engine.reset()
             return replace(plan, engine=self._engine), self._training, self._load_seconds
         self.close()
         on_progress("load", 0, 0, plan.backend.name)
@@ -76,30 +84,32 @@ def run(
     on_progress: OnProgress = lambda phase, done, total, note: None,
     *,
     force: bool = False,
+    budget: Budget | None = None,
 ) -> Result:
     """Carry out a plan, or find it done. A killed run goes on where it stopped.
 
     A `slot` keeps the engine for the next run; its owner closes it. Without one the engine is closed at the end.
+    A `budget` bounds what is spent on a server whose backend names a price.
 
-    Raises `RunBusy`, `ModelUnavailable`, `RunError`, and `UserError` for what only the engine can find wrong.
+    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `RunError`, and `UserError` for what only the engine can find wrong.
     """
     name = plan.run_id
     if store.has(name) and not force:
         return Result(name, store.root / name, store.metrics(name), computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:
-            return run(plan, store, own, on_progress, force=force)
+            return run(plan, store, own, on_progress, force=force, budget=budget)
     with store.journal(name) as journal:  # first, so that two processes do not both load the model
         plan, training, load_seconds = slot.ready(plan, on_progress)
         if force:
             journal.clear()
-        _predict_all(plan, journal, lambda done, note: on_progress("predict", done, len(plan.rows), note))
+        _predict_all(plan, journal, budget, lambda done, note: on_progress("predict", done, len(plan.rows), note))
         entries = journal.entries()
-        by_id = {record["id"]: record for entry in entries for record in entry["rows"]}
-        records = [by_id[row.id] for row in plan.rows]
+        predictions = _predictions(plan, entries)
+        records = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
         metrics = evaluate_predictions(
             plan.rows,
-            [prediction_from(record) for record in records],
+            predictions,
             plan.task.label_space,
             threshold=plan.task.threshold,
             extra_metrics=plan.task.metrics,
@@ -109,51 +119,115 @@ def run(
     return Result(name, folder, dict(metrics), computed=True)
 
 
-def cut_batches(rows: Sequence[Example], size: int) -> list[list[Example]]:
-    """Longest texts first: little padding, and a batch that does not fit shows at once. Fixed by rows and size."""
-    ordered = sorted(rows, key=lambda row: (-len(row.text), row.id))
-    return [ordered[start : start + size] for start in range(0, len(ordered), size)]
+def _predictions(plan: Plan, entries: list[dict[str, Any]]) -> list[Prediction]:
+    """What the journal holds of each row, settled, in the task's order."""
+    by_id = {record["id"]: prediction_from(record) for entry in entries for record in entry["rows"]}
+    reference = next((np.array(entry["content_free"]) for entry in entries if "content_free" in entry), None)
+    # As a record holds them, so that the metrics are those of the record to the last digit.
+    settled = settle(plan, [by_id[row.id] for row in plan.rows], reference)
+    return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, settled, strict=True)]
 
 
-def _predict_all(plan: Plan, journal: Journal, on_progress: Callable[[int, str], None]) -> None:
+def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progress: Callable[[int, str], None]) -> None:
     truth = {row.id: row for row in plan.rows}
-    done = {record["id"] for entry in journal.entries() for record in entry["rows"]}
-    # A batch that was halved for want of memory may be half done; whole batches are skipped as they were cut.
-    batches = [[row for row in batch if row.id not in done] for batch in cut_batches(plan.rows, plan.engine.batch_size())]
-    pending = [batch for batch in batches if batch]
-    if pending:
-        predict_batch(plan, pending[-1][-1:])  # warm-up on the shortest row, not counted
+    entries = journal.entries()
+    done = {record["id"] for entry in entries for record in entry["rows"]}
+    if len(done) < len(truth):
+        _warm_up(plan)
+    if _is_contextual(plan) and not any("content_free" in entry for entry in entries):
+        journal.append(_content_free_entry(plan, budget))
     on_progress(len(done), "")
-    counted = len(done)
-    for batch in pending:
-        for rows, outcome, seconds in _in_memory(plan, batch):
-            journal.append(_entry(rows, outcome, seconds, truth), outcome.answers)
-            counted += len(rows)
-            on_progress(counted, "")
+    pending = batches(plan, done)
+    while True:
+        batch, waited = _timed(lambda: next(pending, None))  # for its prompts to be ready
+        if batch is None:
+            return
+        for items, outcome, seconds in _within_budget(plan, batch, budget):
+            journal.append(_entry(len(items), outcome, seconds + waited, truth), outcome.answers)
+            waited = 0.0
+            done.update(prediction.id for prediction in outcome.predictions)
+            on_progress(len(done), "" if budget is None else f"${budget.spent:.4f}")
 
 
-def _in_memory(plan: Plan, rows: list[Example]) -> Iterator[tuple[list[Example], Batch, float]]:
-    """The batch, in halves (and their halves) where the device has no memory for the whole."""
-    started = time.perf_counter()
-    try:
-        outcome = predict_batch(plan, rows)
-    except OutOfMemory as error:
-        if len(rows) == 1:
-            raise RunError(f"No memory for a single row ({rows[0].id}) of {plan.run_id}.", "Use a smaller model.") from error
-        half = len(rows) // 2
-    else:
-        yield rows, outcome, time.perf_counter() - started
+def _content_free_entry(plan: Plan, budget: Budget | None) -> dict[str, Any]:
+    parts = [(outcome, seconds) for _, outcome, seconds in _within_budget(plan, content_free(plan), budget)]
+    predictions = [prediction for outcome, _ in parts for prediction in outcome.predictions]
+    failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
+    if failed is not None:
+        raise RunError(f"A content-free input could not be scored: {failed}.", "Use another calibration.")
+    tokens = sum(outcome.prompt_tokens for outcome, _ in parts), sum(outcome.new_tokens for outcome, _ in parts)
+    entry = _entry(0, Batch([], [], *tokens), sum(seconds for _, seconds in parts), {})
+    return {**entry, "content_free": [prediction.log_p for prediction in predictions]}
+
+
+def _warm_up(plan: Plan) -> None:
+    """The shortest text, not counted. A server needs none, and would charge for it."""
+    if plan.engine.model_is == "name":
         return
-    yield from _in_memory(plan, rows[:half])
-    yield from _in_memory(plan, rows[half:])
+    shortest = distinct(plan.rows)[-1:]
+    predict_batch(plan, encode(plan, shortest) if isinstance(plan.engine, LanguageModel) else shortest)
 
 
-def _entry(rows: list[Example], outcome: Batch, seconds: float, truth: dict[str, Example]) -> dict[str, Any]:
+def _is_contextual(plan: Plan) -> bool:
+    return plan.prompt is not None and plan.prompt.prompt.spec.calibration is Calibration.CONTEXTUAL
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    outcome = call()
+    return outcome, time.perf_counter() - started
+
+
+def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iterator[tuple[list[Item], Batch, float]]:
+    """The batch in parts that can't cost more than is left of the budget, each counted before the next is sent."""
+    price = plan.backend.price
+    if budget is None or price is None:
+        yield from _in_memory(plan, items)
+        return
+    assert isinstance(plan.engine, LanguageModel)
+    while items:
+        count, most = 0, 0.0
+        for item in items:
+            assert item.prompt is not None
+            most += plan.engine.attempts() * price.of(item.prompt.tokens, most_new_tokens(plan))
+            if most > budget.left:
+                break
+            count += 1
+        if count == 0 and budget.spent == 0:
+            raise UserError(f"--max-cost {budget.limit:g}: the first request may cost ${most:.4f}.", "Allow more than that.")
+        if count == 0:
+            raise BudgetReached(
+                f"{plan.run_id}: stopped at ${budget.spent:.4f} of ${budget.limit:.4f}; the next request could exceed it.",
+                "What is done is kept. The same command goes on, and may spend --max-cost again.",
+            )
+        for part, outcome, seconds in _in_memory(plan, items[:count]):
+            budget.spent += price.of(outcome.prompt_tokens, outcome.new_tokens)
+            yield part, outcome, seconds
+        items = items[count:]
+
+
+def _in_memory(plan: Plan, items: list[Item]) -> Iterator[tuple[list[Item], Batch, float]]:
+    """The batch, in halves (and their halves) where the device has no memory for the whole."""
+    try:
+        outcome, seconds = _timed(lambda: predict_batch(plan, items))
+    except OutOfMemory as error:
+        if len(items) == 1:
+            row = items[0].rows[0].id
+            raise RunError(f"No memory for a single row ({row}) of {plan.run_id}.", "Use a smaller model.") from error
+        half = len(items) // 2
+    else:
+        yield items, outcome, seconds
+        return
+    yield from _in_memory(plan, items[:half])
+    yield from _in_memory(plan, items[half:])
+
+
+def _entry(batch: int, outcome: Batch, seconds: float, truth: dict[str, Example]) -> dict[str, Any]:
     return {
         "seconds": round(seconds, 6),
         "prompt_tokens": outcome.prompt_tokens,
         "new_tokens": outcome.new_tokens,
-        "batch": len(rows),
+        "batch": batch,
         "rows": [prediction_record(truth[prediction.id], prediction) for prediction in outcome.predictions],
     }
 
@@ -162,6 +236,9 @@ def _manifest(
     plan: Plan, entries: list[dict[str, Any]], training: dict[str, Any] | None, load_seconds: float
 ) -> dict[str, Any]:
     seconds = sum(entry["seconds"] for entry in entries)
+    prompt_tokens = sum(entry["prompt_tokens"] for entry in entries)
+    new_tokens = sum(entry["new_tokens"] for entry in entries)
+    price = plan.backend.price
     return {
         "run_id": plan.run_id,
         "identity": plan.identity,
@@ -172,17 +249,18 @@ def _manifest(
         "timing": {
             "seconds": round(seconds, 3),
             "rows_per_second": round(len(plan.rows) / seconds, 3) if seconds else None,
-            "counts": "rendering, tokenization, the model and parsing; not loading, training, warm-up and the journal",
+            "counts": "rendering, tokenization (where it is waited for), the model and parsing; not loading, training, warm-up "
+            "and the journal; a text that several rows have is computed once",
             "load_seconds": round(load_seconds, 3),
+            "distinct_texts": len(distinct(plan.rows)),
             "batch_size": plan.engine.batch_size(),
-            "smallest_batch": min((entry["batch"] for entry in entries), default=0),
+            "batch_tokens": plan.engine.batch_tokens() if isinstance(plan.engine, LanguageModel) else None,
+            "smallest_batch": min((entry["batch"] for entry in entries if entry["rows"]), default=0),
             "sorted_by_length": True,
             "load_average": load_average(),
         },
-        "tokens": {
-            "prompt": sum(entry["prompt_tokens"] for entry in entries),
-            "new": sum(entry["new_tokens"] for entry in entries),
-        },
+        "tokens": {"prompt": prompt_tokens, "new": new_tokens},
+        "cost": None if price is None else {"usd": round(price.of(prompt_tokens, new_tokens), 6), **price.model_dump()},
         "peak_memory_mib": peak_memory(),
         "machine": describe_machine(),
         "versions": library_versions(),

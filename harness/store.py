@@ -46,7 +46,10 @@ def run_id(identity: Mapping[str, Any]) -> str:
     """A readable name that ends in a digest of all that determines the run's outcome."""
     prompt = identity["prompt"]
     parts = [identity["task"], identity["lang"], identity["backend"]["name"]]
-    parts += [prompt["name"], prompt["decoding"]] if prompt else [f"from-{'-'.join(identity['train']['langs'])}"]
+    if prompt:
+        parts += [prompt["name"], prompt["decoding"], *(prompt[key] for key in ("calibration", "decision") if key in prompt)]
+    else:
+        parts.append(f"from-{'-'.join(identity['train']['langs'])}")
     slug = ".".join(re.sub(r"[^\w-]+", "-", str(part)) for part in [*parts, f"s{identity['seed']}"])
     return f"{slug}.{digest(identity)[:10]}"
 
@@ -80,17 +83,20 @@ def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any
         record["reason"] = prediction.reason
     if prediction.probabilities is not None:
         record["probabilities"] = [round(p, 6) for p in prediction.probabilities]
+    if prediction.log_p is not None:
+        record["log_p"] = prediction.log_p  # to the last digit: a resumed run must settle on the same labels
     return record
 
 
 def prediction_from(record: Mapping[str, Any]) -> Prediction:
-    label, probabilities = record["label"], record.get("probabilities")
+    label, probabilities, log_p = record["label"], record.get("probabilities"), record.get("log_p")
     return Prediction(
         record["id"],
         tuple(label) if isinstance(label, list) else label,
         Status(record["status"]),
         record.get("reason"),
         None if probabilities is None else tuple(probabilities),
+        None if log_p is None else tuple(log_p),
     )
 
 

@@ -48,6 +48,7 @@ class Prediction:
 
     `label` is None unless `status` is OK. `probabilities` has one entry per label name (they sum to 1, except for
     multilabel), or is None where the decoding gives none. `reason` is a short machine-readable word for a failure.
+    `log_p` are the scores of the answers while a run is under way, before they are calibrated.
     """
 
     id: str
@@ -55,3 +56,4 @@ class Prediction:
     status: Status = Status.OK
     reason: str | None = None
     probabilities: tuple[float, ...] | None = None
+    log_p: tuple[float, ...] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 from typing import TYPE_CHECKING, Any
 
@@ -102,14 +103,17 @@ def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     from harness.backend_specs import engine_class
     from harness.checkpoints import PACKAGED_PREFIX
     from harness.errors import MissingExtra
+    from harness.yamlspec import validate_options
 
     engine = engine_class(spec.engine)
     wanted = [*engine.libraries, *(["bitsandbytes"] if spec.options.get("quantization") == "nf4" else [])]
     missing = [library for library in wanted if importlib.util.find_spec(library) is None]
     if missing:
         runs, needs = False, f"{', '.join(missing)}. {MissingExtra(missing[0], engine.extra, '').hint}"
-    elif not engine.needs_model:
+    elif engine.model_is == "nothing":
         runs, needs = True, "nothing"
+    elif engine.model_is == "name":
+        runs, needs = _server(validate_options(spec.options, engine.Options, f"Backend {spec.name!r}, options"))
     elif spec.model is None:
         runs, needs = False, "--model PATH, as it names no model"
     elif spec.model.startswith(PACKAGED_PREFIX):
@@ -117,6 +121,15 @@ def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     else:
         runs, needs = _hub_model(spec, hub)
     return {"engine": spec.engine, "runs": runs, "needs": needs}
+
+
+def _server(options: Any) -> tuple[bool, str]:
+    """Whether there is a key for it; the server itself is not asked."""
+    key = options.api_key_env
+    if key is None:
+        return True, f"a server at {options.base_url}"
+    there = bool(os.environ.get(key))
+    return there, f"{options.base_url}, with the key in ${key}" + ("" if there else " (not set)")
 
 
 def _packaged(name: str) -> str:

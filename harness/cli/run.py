@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -13,9 +14,9 @@ from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_dat
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.plan import Request
-    from harness.prompts import Decoding
 
 T = TypeVar("T")
+E = TypeVar("E", bound=StrEnum)
 Many = list[str] | None
 
 
@@ -30,6 +31,12 @@ def run_command(
     ] = None,
     decoding: Annotated[
         Many, typer.Option(metavar="HOW", help="For language models: free, constrained or score; default: the prompt's own.")
+    ] = None,
+    calibration: Annotated[
+        Many, typer.Option(metavar="HOW", help="For score: none, contextual or batch; default: the prompt's own.")
+    ] = None,
+    decision: Annotated[
+        Many, typer.Option(metavar="HOW", help="For score: argmax or expected (the mean, rounded); default: the prompt's own.")
     ] = None,
     train_lang: Annotated[
         Many, typer.Option(metavar="CODE", help="Languages to train on, together; default: the tested one.")
@@ -46,6 +53,9 @@ def run_command(
         str | None, typer.Option(metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id.")
     ] = None,
     data: Data = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, metavar="USD", help="Spend at most this on servers, in all runs of this command.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the run is there.")] = False,
     results: Results = RESULTS,
     as_json: Json = False,
@@ -56,14 +66,19 @@ def run_command(
     run. A run that is recorded already is not repeated, and a stopped one goes on: give the same command again.
 
     --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
-    decoding, seed, model_from_cache, metrics, error.
+    decoding, calibration, decision, seed, model_from_cache, metrics, error.
     """
+    from harness.calibration import Calibration, Decision
     from harness.cli.series import print_summary, run_all
+    from harness.costs import Budget
     from harness.plan import Request
+    from harness.prompts import Decoding
 
     known = catalog()
     backends, prompts = _backends(known, backend), names(prompt, "--prompt")
-    decodings = [_decoding(name) for name in names(decoding, "--decoding")]
+    decodings = [_member(Decoding, name) for name in names(decoding, "--decoding")]
+    calibrations = [_member(Calibration, name) for name in names(calibration, "--calibration")]
+    decisions = [_member(Decision, name) for name in names(decision, "--decision")]
     languages, trained_on = names(lang, "--lang"), tuple(names(train_lang, "--train-lang"))
     _check_split(split)
     _check_model(known, backends, model)
@@ -76,11 +91,13 @@ def run_command(
             split=split,
             prompt=prompt_name,
             decoding=how,
+            calibration=bias,
+            decision=rule,
             train_langs=trained_on,
             seed=number,
             limit=limit,
             train_limit=train_limit,
-            model=model if _needs_model(known, backend_name) else None,
+            model=model if _loads_model(known, backend_name) else None,
             data_dir=data,
         )
         for task_name in names(task, "--task") or ["reviews_demo"]
@@ -88,12 +105,17 @@ def run_command(
         for number in _seeds(seed)
         for prompt_name in _for_models(known, backend_name, prompts)
         for how in _for_models(known, backend_name, decodings)
+        for bias in _for_models(known, backend_name, calibrations)
+        for rule in _for_models(known, backend_name, decisions)
         for language in languages or known.task(task_name).languages
     ]
     _check_fit(known, requests, prompts)
     store = open_store(results)
-    _note_unused(known, backends, prompt=prompts, decoding=decodings, train_lang=trained_on, train_limit=train_limit)
-    outcomes, stopped = run_all(known, requests, store, force)
+    of_models = {"prompt": prompts, "decoding": decodings, "calibration": calibrations, "decision": decisions}
+    _note_unused(known, backends, of_models, train_lang=trained_on, train_limit=train_limit)
+    if max_cost is not None:
+        _check_priced(known, backends, max_cost)
+    outcomes, stopped = run_all(known, requests, store, force, None if max_cost is None else Budget(max_cost))
     if as_json:
         print_json([done.as_json() for done in outcomes])
     elif outcomes:
@@ -117,13 +139,12 @@ def _backends(known: Catalog, values: Many) -> list[str]:
     return wanted
 
 
-def _decoding(name: str) -> Decoding:
+def _member(kind: type[E], name: str) -> E:
     from harness.errors import UnknownName
-    from harness.prompts import Decoding
 
-    if name not in list(Decoding):
-        raise UnknownName("decoding", name, list(Decoding))
-    return Decoding(name)
+    if name not in list(kind):
+        raise UnknownName(kind.__name__.lower(), name, list(kind))
+    return kind(name)
 
 
 def _seeds(values: Many) -> list[int]:
@@ -155,24 +176,26 @@ def _is_prompted(known: Catalog, backend: str) -> bool:
     return issubclass(engine_class(known.backend(backend).engine), LanguageModel)
 
 
-def _needs_model(known: Catalog, backend: str) -> bool:
+def _loads_model(known: Catalog, backend: str) -> bool:
     from harness.backend_specs import engine_class
 
-    return engine_class(known.backend(backend).engine).needs_model
+    return engine_class(known.backend(backend).engine).model_is != "nothing"
 
 
 def _check_model(known: Catalog, backends: Sequence[str], model: str | None) -> None:
     """One checkpoint for two backends would rank a model under the other's name."""
+    from harness.backend_specs import engine_class
     from harness.errors import UserError
 
     if model is None:
         return
-    loading = [name for name in backends if _needs_model(known, name)]
+    loading = [name for name in backends if _loads_model(known, name)]
     if not loading:
         raise UserError(f"--model {model}: {', '.join(backends)} loads no model.", "Leave --model out.")
     if len(loading) > 1:
         raise UserError(f"--model names one checkpoint, and {', '.join(loading)} each load one.", "Give a command for each.")
-    if model.startswith((".", "/")) and not Path(model).is_dir():
+    is_file = engine_class(known.backend(loading[0]).engine).model_is == "checkpoint"
+    if is_file and model.startswith((".", "/")) and not Path(model).is_dir():
         raise UserError(f"--model {model}: there is no such folder.", "It holds config.json, *.safetensors and a tokenizer.")
 
 
@@ -196,13 +219,28 @@ def _check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[st
             )
 
 
-def _note_unused(known: Catalog, backends: Sequence[str], **given: object) -> None:
+def _check_priced(known: Catalog, backends: Sequence[str], max_cost: float) -> None:
+    """A budget that nothing is counted against would be a false comfort."""
+    from harness.backend_specs import engine_class
+    from harness.errors import UserError
+
+    served = [name for name in backends if engine_class(known.backend(name).engine).model_is == "name"]
+    unpriced = [name for name in served if known.backend(name).price is None]
+    if unpriced:
+        hint = "Add `price: {prompt: USD, completion: USD, source: WHERE}`, per million tokens, to its YAML."
+        raise UserError(f"--max-cost {max_cost:g}: {', '.join(unpriced)} has no price to count.", hint)
+    if not served:
+        typer.echo(f"note: --max-cost changes nothing here: none of {', '.join(backends)} is a server.", err=True)
+
+
+def _note_unused(known: Catalog, backends: Sequence[str], of_models: Mapping[str, object], **of_classifiers: object) -> None:
     """Say which options change nothing, as no backend of the command uses them."""
     prompted = [_is_prompted(known, name) for name in backends]
-    for option, value in given.items():
-        used = any(prompted) if option in ("prompt", "decoding") else not all(prompted)
-        if value and not used:
-            what = "a language model" if option in ("prompt", "decoding") else "a backend that trains"
+    for given, what, used in (
+        (of_models, "a language model", any(prompted)),
+        (of_classifiers, "a backend that trains", not all(prompted)),
+    ):
+        for option in [name for name, value in given.items() if value and not used]:
             typer.echo(
                 f"note: --{option.replace('_', '-')} changes nothing here: none of {', '.join(backends)} is {what}.", err=True
             )

@@ -17,6 +17,7 @@ from harness.cli.options import RESULTS, print_table, worded
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.cli.progress import Progress
+    from harness.costs import Budget
     from harness.errors import BenchError
     from harness.plan import Request
     from harness.runner import EngineSlot
@@ -45,6 +46,8 @@ class Outcome:
             "backend": request.backend,
             "prompt": request.prompt,
             "decoding": request.decoding,
+            "calibration": request.calibration,
+            "decision": request.decision,
             "seed": request.seed,
             "model_from_cache": self.model_from_cache,
             "metrics": self.metrics,
@@ -52,11 +55,13 @@ class Outcome:
         }
 
 
-def run_all(known: Catalog, requests: Sequence[Request], store: Store, force: bool) -> tuple[list[Outcome], bool]:
+def run_all(
+    known: Catalog, requests: Sequence[Request], store: Store, force: bool, budget: Budget | None
+) -> tuple[list[Outcome], bool]:
     """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once."""
     from harness.cli import as_bench_error
     from harness.cli.progress import Progress
-    from harness.errors import ModelUnavailable
+    from harness.errors import BudgetReached, ModelUnavailable
     from harness.runner import EngineSlot
 
     outcomes: list[Outcome] = []
@@ -70,7 +75,7 @@ def run_all(known: Catalog, requests: Sequence[Request], store: Store, force: bo
                 try:
                     if request.backend in unavailable:
                         raise unavailable[request.backend]
-                    outcomes.append(_one(known, request, store, slot, progress, force))
+                    outcomes.append(_one(known, request, store, slot, progress, force, budget))
                 except Exception as error:
                     if os.environ.get("BENCH_DEBUG"):
                         raise
@@ -81,6 +86,8 @@ def run_all(known: Catalog, requests: Sequence[Request], store: Store, force: bo
                     if str(failure) not in told:
                         told.add(str(failure))
                         progress.print(worded(failure))
+                    if isinstance(failure, BudgetReached):
+                        break
                     if isinstance(error, OSError) and error.errno is not None:
                         break  # no space, no permission: the next run would train for hours and end the same way
         except KeyboardInterrupt:
@@ -90,7 +97,15 @@ def run_all(known: Catalog, requests: Sequence[Request], store: Store, force: bo
     return outcomes, False
 
 
-def _one(known: Catalog, request: Request, store: Store, slot: EngineSlot, progress: Progress, force: bool) -> Outcome:
+def _one(
+    known: Catalog,
+    request: Request,
+    store: Store,
+    slot: EngineSlot,
+    progress: Progress,
+    force: bool,
+    budget: Budget | None,
+) -> Outcome:
     from harness.leaderboard import read_entry
     from harness.plan import make_plan
     from harness.runner import run
@@ -106,7 +121,7 @@ def _one(known: Catalog, request: Request, store: Store, slot: EngineSlot, progr
     if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
         notes.append("begins anew" if force else "goes on where it was stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
-    done = run(plan, store, slot, progress.update, force=force)
+    done = run(plan, store, slot, progress.update, force=force, budget=budget)
     return Outcome(request, "new", done.run_id, done.metrics, model_from_cache=at_hand)
 
 
@@ -143,7 +158,8 @@ def print_summary(outcomes: Sequence[Outcome], results: Path) -> None:
     rows = []
     for done in outcomes:
         request, found = done.request, done.metrics or {"values": {}}
-        how = " ".join(filter(None, [request.prompt, request.decoding and str(request.decoding)])) or "-"
+        asked = (request.prompt, request.decoding, request.calibration, request.decision)
+        how = " ".join(str(word) for word in asked if word) or "-"
         values = [shown(found["values"][name]) if name in found["values"] else "-" for name in metrics]
         counts = [str(found["n"]), str(found["n"] - found["ok"])] if done.metrics else ["-", "-"]
         which = [request.task, request.backend, how, request.lang, str(request.seed)]

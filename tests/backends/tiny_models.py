@@ -125,6 +125,62 @@ def write_mistral(folder: Path, tokenizer: Any, **config: Any) -> Path:
     return folder
 
 
+SHAPE = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+}
+GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
+OPT = {
+    "hidden_size": 64,
+    "word_embed_proj_dim": 64,
+    "ffn_dim": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 256,
+    "pad_token_id": 1,
+    "init_std": 0.15,
+}
+GEMMA2 = {**SHAPE, "head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+OSS = {**SHAPE, "head_dim": 16, "num_local_experts": 2, "num_experts_per_tok": 1, "rope_parameters": {"rope_type": "default"}}
+FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("Llama", SHAPE),
+    "qwen2": ("Qwen2", SHAPE),
+    "gemma2, wide window": ("Gemma2", {**GEMMA2, "sliding_window": 200}),  # sliding and full layers in turn
+    "gemma2, narrow window": ("Gemma2", {**GEMMA2, "sliding_window": 24}),
+    "gpt2": ("GPT2", GPT2),  # learned absolute positions
+    "opt": ("OPT", OPT),  # the same, and they start at 2
+    "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4}),  # ALiBi: takes no positions
+    "lfm2": ("Lfm2", {**SHAPE, "layer_types": ["conv", "full_attention"]}),  # short convolutions keep a state
+    "mamba": ("Mamba", {"hidden_size": 64, "state_size": 8, "num_hidden_layers": 2}),  # nothing but states
+    "gpt-oss": ("GptOss", {**OSS, "sliding_window": 200}),  # attention sinks: only in eager attention
+    "gpt-j": ("GPTJ", {**GPT2, "rotary_dim": 8}),  # only eager attention
+    "falcon, alibi": (
+        "Falcon",
+        {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "alibi": True},  # takes positions, uses none
+    ),
+}
+"""Architecture and shape of causal language models that differ in what their layers see of a row."""
+
+
+def write_family(folder: Path, name: str) -> Path:
+    """A random model of one of `FAMILIES`, with the tokenizer of the chat kind `chatml`."""
+    import torch
+    import transformers
+
+    tokenizer = tokenizer_of("chatml")
+    architecture, shape = FAMILIES[name]
+    own = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": tokenizer.eos_token_id, "initializer_range": 0.15}
+    config = getattr(transformers, f"{architecture}Config")(**{"pad_token_id": None, **own, **shape})
+    torch.manual_seed(0)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
 WORDS = ["good", "great", "lovely", "bad", "awful", "poor", "the", "kettle", "lid", "is", "very", "and", "it"]
 
 

@@ -62,7 +62,7 @@ def test_missing_libraries_come_with_the_command_that_installs_them(bench: Any, 
 
 
 def test_a_machine_without_torch(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    without(monkeypatch, "torch", "transformers", "accelerate", "safetensors", "huggingface_hub")
+    without(monkeypatch, "torch", "transformers", "accelerate", "safetensors", "huggingface_hub", "vllm", "openai")
     said = bench("doctor", "--json")
     assert said.code == 0
     assert {name for name, row in rows(said, "backend").items() if row["runs"]} == {"majority", "tfidf"}

@@ -13,6 +13,8 @@ import pytest
 
 QUICK = ["run", "--backend", "majority", "--lang", "en", "--limit", "3"]
 
+SCORED = ["run", "--backend", "smollm2", "--lang", "en", "--data", "data"]
+
 MISTAKES = [
     # what is typed, what the answer must name
     (["run"], ["--backend", "majority"]),
@@ -26,6 +28,21 @@ MISTAKES = [
     ([*QUICK, "--prompt", "strct"], ["'strct'", "Did you mean strict"]),
     (["run", "--backend", "majority,smollm2", "--prompt", "tags"], ["'tags'", "multilabel", "ordinal", "strict"]),
     ([*QUICK, "--decoding", "foo"], ["'foo'", "constrained, free, score"]),
+    ([*QUICK, "--calibration", "contxtual"], ["no calibration named 'contxtual'", "Did you mean contextual"]),
+    ([*QUICK, "--calibration", "batch,foo"], ["'foo'", "batch, contextual, none"]),
+    ([*QUICK, "--decision", "expcted"], ["no decision named 'expcted'", "Did you mean expected"]),
+    (
+        [*SCORED, "--calibration", "batch", "--decoding", "free"],
+        ["no calibration", "'decoding: free'", "use the decoding 'score'"],
+    ),
+    ([*SCORED, "--decision", "expected", "--decoding", "constrained"], ["no decision", "'decoding: constrained'"]),
+    (
+        [*SCORED, "--task", "names", "--decoding", "score", "--decision", "expected"],
+        ["'decision: expected' is for ordinal labels, and these are nominal", "argmax"],
+    ),
+    ([*QUICK, "--max-cost", "-1"], ["--max-cost", "0"]),
+    ([*QUICK, "--max-cost", "much"], ["--max-cost"]),
+    (["run", "--backend", "majority,unpriced", "--max-cost", "2"], ["--max-cost 2: unpriced has no price", "price: {prompt:"]),
     ([*QUICK, "--split", "foo"], ["--split foo", "validation"]),
     ([*QUICK, "--limit", "0"], ["--limit", "1"]),
     ([*QUICK, "--limit", "-1"], ["--limit", "1"]),
@@ -55,16 +72,33 @@ MISTAKES = [
 ]
 
 
+NAMES = """\
+description: d
+source: {files: {folder: ../data}}
+columns: {id: id, lang: lang}
+labels: {kind: nominal, names: [a, b, c, d, e]}
+languages: [en]
+"""
+
+
 @pytest.mark.parametrize(("arguments", "named"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
-def test_a_mistake_is_named_and_nothing_is_written(bench: Any, project: Path, arguments: list[str], named: list[str]) -> None:
+def test_a_mistake_is_named_and_nothing_is_written(
+    bench: Any, project: Path, rows_of: Any, arguments: list[str], named: list[str]
+) -> None:
     (project / "a_file").write_text("")
+    rows_of(["good", "bad", "so so", "fine", "poor"])
+    (project / "backends").mkdir()
+    (project / "backends" / "unpriced.yaml").write_text("engine: openai\nmodel: m\n")
+    (project / "tasks").mkdir()
+    (project / "tasks" / "names.yaml").write_text(NAMES)
+    before = sorted(path.name for path in project.iterdir())
     said = bench(*arguments)
     assert said.code == 2
     assert said.out == ""
     assert all(part in said.err for part in named), said.err
     assert len(said.err.strip().splitlines()) <= 8
     assert said.err.count("bench: ") <= 1
-    assert [path.name for path in project.iterdir()] == ["a_file"]
+    assert sorted(path.name for path in project.iterdir()) == before
 
 
 def test_mistrl_in_a_process(process: Any, project: Path) -> None:

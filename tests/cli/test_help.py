@@ -69,7 +69,8 @@ def test_help_of_every_command_is_plain_text_that_is_not_cut(bench: Any, command
 
 def test_help_of_run_names_every_option(bench: Any) -> None:
     said = bench("run", "-h")
-    for option in ("backend", "lang", "task", "prompt", "decoding", "train-lang", "seed", "split", "limit", "model", "data"):
+    language_models = ("prompt", "decoding", "calibration", "decision", "max-cost")
+    for option in ("backend", "lang", "task", *language_models, "train-lang", "seed", "split", "limit", "model", "data"):
         assert f"\n  --{option} " in said.out
 
 

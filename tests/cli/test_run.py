@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 JSON_KEYS = {
-    "state", "run", "task", "lang", "split", "backend", "prompt", "decoding", "seed", "model_from_cache", "metrics", "error",
+    "state", "run", "task", "lang", "split", "backend", "prompt", "decoding", "calibration", "decision", "seed",
+    "model_from_cache", "metrics", "error",
 }  # fmt: skip
 QUICK = ("--backend", "majority", "--lang", "en", "--limit", 5)
 
@@ -145,6 +146,9 @@ def test_training_on_another_language(bench: Any) -> None:
     [
         (["--prompt", "strict"], "--prompt"),
         (["--decoding", "score"], "--decoding"),
+        (["--calibration", "batch"], "--calibration"),
+        (["--decision", "expected"], "--decision"),
+        (["--max-cost", "0.5"], "--max-cost"),
         (["--prompt", "strict", "--train-lang", "de"], "--prompt"),
     ],
 )
@@ -255,6 +259,24 @@ def test_mistral_in_4_bit_from_a_local_path(bench: Any, mistral: Path, project: 
     assert str(mistral.parent) not in json.dumps(manifest)
     assert bench(*common, "--decoding", "free", "--json").json[0]["state"] == "found"
     assert "model said" in bench("show", free["run"]).out
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_calibrations_and_decisions_multiply_the_runs_of_language_models(bench: Any, mistral: Path) -> None:
+    said = bench(
+        *("run", "--backend", "mistral,majority", "--lang", "en", "--model", mistral, "--limit", 3, "--decoding", "score"),
+        *("--calibration", "none,contextual,batch", "--decision", "argmax", "--decision", "expected", "--json"),
+    )
+    assert said.code == 0, said.err
+    asked = [(run["backend"], run["calibration"], run["decision"]) for run in said.json]
+    assert asked == [
+        *(("mistral", bias, rule) for bias in ("none", "contextual", "batch") for rule in ("argmax", "expected")),
+        ("majority", None, None),
+    ]
+    assert len({run["run"] for run in said.json}) == 7
+    assert ".score.contextual.expected.s0." in said.json[3]["run"]
+    assert all(run["metrics"]["ok"] == 3 for run in said.json)
+    assert ", contextual calibration, expected value" in bench("leaderboard").out + Path("results/LEADERBOARD.md").read_text()
 
 
 def test_parquet_folder_in_place_of_the_hub(bench: Any, project: Path) -> None:

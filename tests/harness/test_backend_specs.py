@@ -92,5 +92,13 @@ def test_opening_an_engine_loads_nothing(project: Path) -> None:
 
 def test_only_engines_with_weights_need_a_model(project: Path) -> None:
     assert checkpoint_of(spec(engine="baseline")) is None
+    assert checkpoint_of(spec(engine="toy_server")) is None
     with pytest.raises(UserError, match="Backend 'mine' names no model"):
         checkpoint_of(spec(engine="toy_model"))
+
+
+@pytest.mark.parametrize("model", ["served/by-name@1", None])
+def test_the_name_of_a_server_s_model_reaches_the_engine_as_it_is(project: Path, model: str | None) -> None:
+    engine = open_engine(spec(engine="toy_server", model=model), None)
+    assert isinstance(engine, toy.ToyServer)
+    assert engine.model == model

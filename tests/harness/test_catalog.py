@@ -45,9 +45,10 @@ def write(path: Path, text: str) -> Path:
 def test_built_in_backends_load_and_their_options_fit_their_engine(name: str, tmp_path: Path) -> None:
     spec = Catalog(tmp_path).backend(name)
     assert (spec.name, bool(spec.description)) == (name, True)
-    needs_model = engine_class(spec.engine).needs_model
-    assert needs_model == (spec.model is not None)
-    checkpoint = Checkpoint(tmp_path, "path", "tiny", "0") if needs_model else None
+    model_is = engine_class(spec.engine).model_is
+    assert model_is == "name" or (model_is == "nothing") == (spec.model is None)
+    assert (spec.price is not None) == (model_is == "name")  # so that --max-cost works with each of them
+    checkpoint = Checkpoint(tmp_path, "path", "tiny", "0") if model_is == "checkpoint" else None
     assert open_engine(spec, checkpoint).batch_size() >= 1
 
 

@@ -113,6 +113,8 @@ def test_how_a_run_was_made() -> None:
     prompt = {"name": "strict", "variant": "ja", "decoding": "score", "shots": ["x", "y"]}
     assert entry("a", prompt=prompt, train=None).how == "strict.ja · score, 2 exemplars"
     assert entry("a", prompt={**prompt, "variant": None, "shots": []}, train=None).how == "strict · score"
+    even = {**prompt, "variant": None, "calibration": "batch", "decision": "expected"}
+    assert entry("a", prompt=even, train=None).how == "strict · score, batch calibration, expected value, 2 exemplars"
 
 
 def test_values_with_and_without_an_interval() -> None:

@@ -1,7 +1,8 @@
 """A project with a small task, and engines that count what they are asked: for the tests of the machinery.
 
 The engines read the answer in the text: a text that says `says 2` is answered with 2, `says mumble` with nothing
-readable, `says fail` with an error. A checkpoint holds a number that the language model adds to its answers.
+readable, `says fail` with an error. A checkpoint holds a number that the language model adds to its answers. A token is
+a word. `ToyServer` is the same model behind a name, at a price.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from backends.base import Classifier, FloatArray, Generation, LabelledTexts, LanguageModel, Messages, OnProgress
+from backends.base import (
+    Classifier,
+    Encoded,
+    FloatArray,
+    Generation,
+    LabelledTexts,
+    LanguageModel,
+    Messages,
+    OnProgress,
+    Scores,
+)
 from harness.catalog import Catalog
 from harness.plan import Plan, Request, make_plan
 from harness.types import LabelSpace
@@ -34,6 +45,7 @@ FILES = {
     "tasks/toy.yaml": TASK,
     "backends/toy-model.yaml": "engine: toy_model\nmodel: CHECKPOINT\n",
     "backends/toy-classifier.yaml": "engine: toy_classifier\n",
+    "backends/toy-server.yaml": "engine: toy_server\nmodel: served\nprice: {prompt: 1000, completion: 2000, source: nowhere}\n",
     "prompts/echo.j2": "---\ndescription: d\nparser: integer\n---\n{{ text }}\n",
     "prompts/shown.j2": "---\ndescription: d\nparser: integer\nshots: 1\n---\n{{ text }}\n",
 }
@@ -79,6 +91,7 @@ class ToyOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch: int = 3
+    tokens: int | None = None
     flavour: str = "plain"
 
 
@@ -87,22 +100,25 @@ class Counting:
 
     options: Any
 
-    def __init__(self, options: BaseModel, model: Path | None) -> None:
+    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         self.options, self.model = options, model
-        self.loads = self.closes = self.fits = 0
+        self.loads = self.closes = self.fits = self.resets = 0
         self.batches: list[list[str]] = []
         self.hook: Callable[[Sequence[str]], None] = lambda texts: None
 
     def batch_size(self) -> int:
         return int(self.options.batch)
 
+    def reset(self) -> None:
+        self.resets += 1
+
     def close(self) -> None:
         self.closes += 1
 
-    def says(self, texts: Sequence[str]) -> list[str]:
+    def answered(self, texts: Sequence[str]) -> list[str]:
         self.hook(texts)
         self.batches.append(list(texts))
-        return [re.findall(r"says (\w+)", text)[-1] for text in texts]
+        return [said_in(text) for text in texts]
 
     @property
     def counted(self) -> list[str]:
@@ -110,31 +126,65 @@ class Counting:
         return [text for batch in self.batches[1:] for text in batch]
 
 
+def said_in(text: str) -> str:
+    """`mumble` for a text that says nothing."""
+    found: list[str] = re.findall(r"says (\w+)", text)
+    return found[-1] if found else "mumble"
+
+
 class ToyModel(Counting, LanguageModel):
     Options = ToyOptions
+    shift = 0
+
+    def batch_tokens(self) -> int | None:
+        tokens: int | None = self.options.tokens
+        return tokens
 
     def load(self) -> None:
-        assert self.model is not None
+        assert isinstance(self.model, Path)
         self.loads += 1
         self.shift = int((self.model / "model.safetensors").read_text())
 
-    def generate(self, chats: Sequence[Messages], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
-        return [self._answer(said) for said in self.says([chat[-1]["content"] for chat in chats])]
+    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+        assert self.loads, "a tokenizer is loaded with its model"
+        texts = [chat[-1]["content"] for chat in chats]
+        return [Encoded(len(text.split()), (text, choices)) for text in texts]
 
-    def _answer(self, said: str) -> Generation:
+    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
+        return [self._answer(*row) for row in zip(prompts, self._said(prompts, choices), strict=True)]
+
+    def _said(self, prompts: Sequence[Encoded], choices: Sequence[str] | None) -> list[str]:
+        assert all(prompt.content[1] == choices for prompt in prompts)
+        return self.answered([prompt.content[0] for prompt in prompts])
+
+    def _answer(self, prompt: Encoded, said: str) -> Generation:
         if said == "fail":
-            return Generation("", False, 7, 0, error="prompt_too_long")
+            return Generation("", False, prompt.tokens, 0, error="prompt_too_long")
         text = f"{(int(said) + self.shift) % 3}\n{SECRET}" if said.isdigit() else SECRET
-        return Generation(text, True, 7, 2)
+        return Generation(text, True, prompt.tokens, 2)
 
-    def score(self, chats: Sequence[Messages], choices: Sequence[str]) -> FloatArray:
-        said = self.says([chat[-1]["content"] for chat in chats])
-        return np.array([_scores(word, len(choices)) for word in said])
+    def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
+        said = self._said(prompts, choices)
+        return [
+            Scores(None, prompt.tokens, error="prompt_too_long")
+            if word == "fail"
+            else Scores(np.array(_scores(word, len(choices))), prompt.tokens)
+            for prompt, word in zip(prompts, said, strict=True)
+        ]
+
+
+class ToyServer(ToyModel):
+    """Costs by the word, and has neither weights nor a warm-up: `batches` holds what was paid for and nothing else."""
+
+    model_is = "name"
+
+    def load(self) -> None:
+        self.loads += 1
 
 
 class ToyClassifier(Counting, Classifier):
     Options = ToyOptions
-    needs_model = False
+    model_is = "nothing"
     during_fit: Callable[[Path], None] = staticmethod(lambda scratch: None)
 
     def fit(
@@ -161,7 +211,7 @@ class ToyClassifier(Counting, Classifier):
         self.state = json.loads((folder / "state.json").read_text())
 
     def predict(self, texts: Sequence[str]) -> FloatArray:
-        scores = np.exp([_scores(word, self.state["classes"]) for word in self.says(texts)])
+        scores = np.exp([_scores(word, self.state["classes"]) for word in self.answered(texts)])
         return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
@@ -173,7 +223,8 @@ def _scores(said: str, classes: int) -> list[float]:
 
 
 def toy_entry_points(*, group: str) -> list[EntryPoint]:
-    toys = [EntryPoint("toy_model", "toy:ToyModel", group), EntryPoint("toy_classifier", "toy:ToyClassifier", group)]
+    kinds = {"toy_model": "ToyModel", "toy_classifier": "ToyClassifier", "toy_server": "ToyServer"}
+    toys = [EntryPoint(name, f"toy:{kind}", group) for name, kind in kinds.items()]
     return [*entry_points(group=group), *(toys if group == "bench.engines" else [])]
 
 

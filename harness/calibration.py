@@ -1,0 +1,54 @@
+"""From log p of the choices to a label: calibration of the model's bias towards a choice, and the decision.
+
+`contextual`: p(k | x) / p(k | content-free input), normalised, where the latter is the mean over three inputs that say
+nothing. Zhao et al. 2021, "Calibrate Before Use: Improving Few-Shot Performance of Language Models", ICML.
+`batch`: p(k | x) / mean of p(k | x') over all rows x' of the run, normalised; it looks at the texts of all rows, never
+at a label. Zhou et al. 2024, "Batch Calibration: Rethinking Calibration for In-Context Learning and Prompt
+Engineering", ICLR.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+import numpy as np
+
+from backends.base import FloatArray
+
+CONTENT_FREE = ("N/A", "[MASK]", "")
+"""The inputs of Zhao et al."""
+
+
+class Calibration(StrEnum):
+    NONE = "none"
+    CONTEXTUAL = "contextual"
+    BATCH = "batch"
+
+
+class Decision(StrEnum):
+    ARGMAX = "argmax"
+    EXPECTED = "expected"
+
+
+def calibrated(log_p: FloatArray, calibration: Calibration, content_free: FloatArray | None) -> FloatArray:
+    """Probabilities of the choices, shape (rows, choices), rows sum to 1.
+
+    `log_p`: log p of each whole choice, shape (rows, choices), finite. `content_free`: the same for `CONTENT_FREE`,
+    shape (3, choices); only for `contextual`.
+    """
+    from scipy.special import log_softmax, logsumexp
+
+    scores = log_softmax(log_p, axis=1)
+    if calibration is not Calibration.NONE:
+        prior = scores if calibration is Calibration.BATCH else log_softmax(content_free, axis=1)
+        scores = scores - logsumexp(prior, axis=0) + np.log(len(prior))
+    return np.asarray(np.exp(log_softmax(scores, axis=1)))
+
+
+def decide(probabilities: Sequence[float], decision: Decision) -> int:
+    """The label index: the likeliest (of equal ones the lowest); or the one nearest to the expected value, the sum of
+    k p(k), where a half goes up."""
+    if decision is Decision.EXPECTED:
+        return int(np.floor(np.dot(np.arange(len(probabilities)), probabilities) + 0.5))
+    return int(np.argmax(probabilities))

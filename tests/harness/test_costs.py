@@ -1,0 +1,264 @@
+"""What a server's tokens cost, and a limit that no command exceeds."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+from pydantic import ValidationError
+
+from backends.base import Encoded, Scores
+from harness.backend_specs import load_backend
+from harness.calibration import CONTENT_FREE, Calibration
+from harness.costs import Budget, Price
+from harness.errors import BudgetReached, SpecError, UserError
+from harness.plan import Plan
+from harness.prompts import Decoding
+from harness.runner import EngineSlot, Result, run
+from harness.store import Store
+
+WORD, NEW = 1000 / 1e6, 2000 / 1e6  # the prices of `toy-server.yaml`
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results" / "runs")
+
+
+def server_plan(project: Path, **changes: Any) -> Plan:
+    return toy.plan(project, "toy-server", **changes)
+
+
+def go(plan: Plan, store: Store, limit: float | None) -> Result:
+    return run(plan, store, None, toy.quiet, budget=None if limit is None else Budget(limit))
+
+
+def paid(engine: Any, decoding: Decoding = Decoding.FREE) -> float:
+    """US dollars for all that the server answered: an answer has two tokens, a score and an error have none."""
+    texts = [text for batch in engine.batches for text in batch]
+    silent = decoding is Decoding.SCORE
+    return sum(len(text.split()) * WORD + (0 if silent or toy.said_in(text) == "fail" else 2 * NEW) for text in texts)
+
+
+def test_price_is_per_million() -> None:
+    price = Price(prompt=0.4, completion=1.6, source="s")
+    assert price.of(1_000_000, 0) == pytest.approx(0.4)
+    assert price.of(0, 1_000_000) == pytest.approx(1.6)
+    assert price.of(1500, 250) == pytest.approx((0.4 * 1500 + 1.6 * 250) / 1e6)
+    assert price.of(0, 0) == 0
+    budget = Budget(2.0)
+    budget.spent += 0.5
+    assert budget.left == 1.5
+
+
+@pytest.mark.parametrize(
+    "price", [{"prompt": -1, "completion": 0, "source": "s"}, {"prompt": 1, "completion": 0, "source": ""}, {"prompt": 1}]
+)
+def test_a_price_has_both_parts_and_a_source(price: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        Price(**price)
+
+
+def test_a_slip_in_a_price_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("engine: openai\nmodel: m\nprice: {prompt: 1, completion: 2}\n")
+    with pytest.raises(SpecError, match="source"):
+        load_backend(path)
+
+
+def test_the_price_is_no_part_of_what_a_run_is(project: Path) -> None:
+    """A server that becomes cheaper gives the same answers."""
+    before = server_plan(project).run_id
+    path = project / "backends" / "toy-server.yaml"
+    path.write_text(path.read_text().replace("1000", "10"))
+    assert server_plan(project).run_id == before
+
+
+def test_a_record_says_what_it_cost(project: Path, store: Store) -> None:
+    plan = server_plan(project)
+    manifest = store.manifest(go(plan, store, None).run_id)
+    assert manifest["cost"] == {
+        "usd": pytest.approx(paid(toy.engine_of(plan)), abs=1e-6),
+        "prompt": 1000,
+        "completion": 2000,
+        "source": "nowhere",
+    }
+    assert manifest["cost"]["usd"] == pytest.approx(
+        manifest["tokens"]["prompt"] * WORD + manifest["tokens"]["new"] * NEW, abs=1e-6
+    )
+    assert store.manifest(go(toy.plan(project), store, None).run_id)["cost"] is None
+
+
+def test_a_server_is_asked_for_nothing_that_is_not_counted(project: Path, store: Store) -> None:
+    plan = server_plan(project)
+    go(plan, store, None)
+    engine = toy.engine_of(plan)
+    assert sorted(text for batch in engine.batches for text in batch) == sorted(row.text for row in plan.rows)  # no warm-up
+
+
+def stopped(plan: Plan, store: Store, budget: Budget) -> BudgetReached | UserError | None:
+    """What stopped the run; None where it was finished."""
+    try:
+        run(plan, store, None, toy.quiet, budget=budget)
+    except (BudgetReached, UserError) as stop:
+        return stop
+    return None
+
+
+@pytest.mark.parametrize("decoding", list(Decoding))
+@pytest.mark.parametrize("limit", [0.03, 0.047, 0.08, 0.1, 0.15, 0.3, 10.0])
+def test_never_more_than_the_limit_and_the_same_command_goes_on(
+    project: Path, store: Store, decoding: Decoding, limit: float
+) -> None:
+    whole = go(server_plan(project, decoding=decoding), Store(store.root / "whole"), None)
+    answered: list[str] = []
+    total = 0.0
+    for _ in range(12):
+        plan, budget = server_plan(project, decoding=decoding), Budget(limit)
+        engine = toy.engine_of(plan)
+        stop = stopped(plan, store, budget)
+        spent = paid(engine, decoding)
+        assert budget.spent == pytest.approx(spent)
+        assert spent <= limit + 1e-9
+        answered += [text for batch in engine.batches for text in batch]
+        total += spent
+        if stop is None:
+            break
+        assert store.ids() == []
+        if isinstance(stop, UserError):  # too little for any request: the same command would never go on
+            assert f"--max-cost {limit:g}: the first request may cost" in stop.message
+            assert (engine.batches, limit < 0.07) == ([], True)
+            return
+        assert f"of ${limit:.4f}" in stop.message
+        assert "The same command goes on" in stop.hint
+    assert sorted(answered) == sorted(row.text for row in plan.rows)  # none lost, none paid for twice
+    found = store.root / whole.run_id / "predictions.jsonl"
+    assert found.read_bytes() == (whole.folder / "predictions.jsonl").read_bytes()
+    assert store.manifest(whole.run_id)["cost"]["usd"] == pytest.approx(total, abs=1e-6)
+
+
+def test_a_limit_of_nothing_asks_nothing(project: Path, store: Store) -> None:
+    plan = server_plan(project)
+    with pytest.raises(UserError, match="--max-cost 0: the first request may cost"):
+        go(plan, store, 0.0)
+    assert toy.engine_of(plan).batches == []
+    assert BudgetReached("", "").exit_code == 1  # the other case is no mistake
+
+
+def test_what_costs_nothing_needs_no_budget(project: Path, store: Store) -> None:
+    path = project / "backends" / "toy-server.yaml"
+    path.write_text(path.read_text().replace("1000", "0").replace("2000", "0"))
+    result = go(server_plan(project), store, 0.0)
+    assert store.manifest(result.run_id)["cost"]["usd"] == 0
+
+
+def test_one_limit_for_all_runs_of_a_command(project: Path, store: Store) -> None:
+    english, german = server_plan(project), server_plan(project, lang="de")
+    slot = EngineSlot()
+    budget = Budget(1.5 * paid_alone(project, store))
+    run(english, store, slot, toy.quiet, budget=budget)
+    with pytest.raises(BudgetReached):
+        run(german, store, slot, toy.quiet, budget=budget)
+    engine = toy.engine_of(english)
+    assert engine.resets == 1
+    assert paid(engine) == pytest.approx(budget.spent)
+    assert 11 < sum(map(len, engine.batches)) < 22
+    slot.close()
+
+
+def paid_alone(project: Path, store: Store) -> float:
+    plan = server_plan(project)
+    go(plan, Store(store.root / "alone"), None)
+    return paid(toy.engine_of(plan))
+
+
+def test_content_free_inputs_count_too(project: Path, store: Store) -> None:
+    plan, budget = server_plan(project, decoding=Decoding.SCORE, calibration=Calibration.CONTEXTUAL), Budget(10.0)
+    result = run(plan, store, None, toy.quiet, budget=budget)
+    assert toy.engine_of(plan).batches[0] == list(CONTENT_FREE)
+    assert budget.spent == pytest.approx(store.manifest(result.run_id)["cost"]["usd"])
+    late = server_plan(project, lang="de", decoding=Decoding.SCORE, calibration=Calibration.CONTEXTUAL)
+    with pytest.raises(UserError, match="first request"):
+        go(late, store, 0.0)
+    assert toy.engine_of(late).batches == []
+
+
+def test_answers_that_failed_are_paid_for(project: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: toy.ToyServer, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
+        return [Scores(None, prompt.tokens, 1, error="no_label_in_top_logprobs") for prompt in prompts]
+
+    monkeypatch.setattr(toy.ToyServer, "score", failing)
+    plan, budget = server_plan(project, decoding=Decoding.SCORE), Budget(10.0)
+    result = run(plan, store, None, toy.quiet, budget=budget)
+    assert result.metrics["failed"] == 11
+    assert budget.spent == pytest.approx(sum(len(row.text.split()) * WORD + NEW for row in plan.rows))
+
+
+# On the command line
+
+
+@pytest.fixture
+def bench(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Exit code, stdout and stderr of a command in the toy project."""
+    from harness.cli import main
+
+    monkeypatch.chdir(project)
+    monkeypatch.delenv("BENCH_DEBUG", raising=False)
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        common = ["run", "--task", "toy", "--prompt", "echo"]
+        monkeypatch.setattr(sys, "argv", ["bench", *common, *map(str, arguments)])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code or 0, said.out, said.err
+
+    return call
+
+
+def test_max_cost_stops_the_command_and_the_same_one_goes_on(bench: Callable[..., Any], project: Path) -> None:
+    command = ("--backend", "toy-server", "--lang", "en,de", "--max-cost", 0.09)
+    store = Store(project / "results" / "runs")
+    codes = []
+    for _ in range(8):
+        code, _, err = bench(*command)
+        codes.append(code)
+        if code == 0:
+            break
+        assert err.count("bench: ") == 1  # the next language could not be paid for either: it is not begun
+        assert "of $0.0900; the next request could exceed it" in err
+        assert "The same command goes on" in err
+    assert codes[-1] == 0
+    assert set(codes[:-1]) == {1}
+    assert len(codes) > 2
+    assert len(store.ids()) == 2
+    for name in store.ids():
+        assert len(store.predictions(name)) == 11
+        assert store.manifest(name)["cost"]["usd"] > 0
+
+
+def test_max_cost_without_a_price_is_refused(bench: Callable[..., Any], project: Path) -> None:
+    path = project / "backends" / "unpriced.yaml"
+    path.write_text("engine: toy_server\nmodel: served\n")
+    code, out, err = bench("--backend", "toy-server,unpriced,toy-model", "--max-cost", 1.5)
+    assert (code, out) == (2, "")
+    assert "--max-cost 1.5: unpriced has no price" in err
+    assert "`price:" in err
+    assert not (project / "results").exists()
+
+
+def test_max_cost_without_a_server_is_noted(bench: Callable[..., Any]) -> None:
+    code, _, err = bench("--backend", "toy-model", "--lang", "en", "--max-cost", 0)
+    assert code == 0
+    assert [line for line in err.splitlines() if line.startswith("note:")] == [
+        "note: --max-cost changes nothing here: none of toy-model is a server."
+    ]
