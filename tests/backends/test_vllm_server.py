@@ -1,0 +1,149 @@
+"""The openai engine against a real server, vLLM's, directly and through a proxy that spoils every other request."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+from faulty_proxy import faulty_proxy, seeded_faults
+
+from backends._vllm_process import vllm_surroundings
+from backends.base import Messages
+from backends.causal_lm import CausalLM, CausalLMOptions
+from backends.openai import OpenAI, OpenAIOptions
+from harness.checkpoints import resolve_checkpoint
+
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.vllm,
+    pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+DIGITS = ["0", "1", "2", "3", "4"]
+RATE = "Rate the review from 0 to 4. Reply with the number only."
+CHATS: list[Messages] = [
+    [{"role": "system", "content": RATE}, {"role": "user", "content": f"Kettle number {n} came{' much' * (n % 5)} too late"}]
+    for n in range(24)
+]
+
+
+@pytest.fixture(scope="module")
+def folder() -> Path:
+    return resolve_checkpoint("packaged:smollm2").folder
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of vLLM's server, which calls the model by its folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--port", str(port)]
+    command += ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", "--block-size", "32", "--max-model-len", "512"]
+    command += ["--max-logprobs", "2000", "--kv-cache-memory-bytes", str(2**30)]
+    log = tmp_path_factory.mktemp("server") / "log"
+    with vllm_surroundings("cpu"), log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 300
+        while not _answers(f"http://127.0.0.1:{port}/health"):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except (URLError, OSError):
+        return False
+
+
+def connected(url: str, **options: object) -> OpenAI:
+    engine = OpenAI(OpenAIOptions.model_validate({"base_url": url, "api_key_env": None, **options}), None)
+    engine.load()
+    return engine
+
+
+def test_the_model_is_named_without_its_folder(server: str, folder: Path) -> None:
+    engine = OpenAI(OpenAIOptions.model_validate({"base_url": server, "api_key_env": None}), None)
+    assert engine.facts() == {"model": folder.name}
+
+
+def test_scores_over_the_server_are_those_of_causal_lm(server: str, folder: Path) -> None:
+    """As far as the server shows them: here 2,000 tokens, so that all five labels are among them."""
+    served, local = connected(server, top_logprobs=2000), CausalLM(CausalLMOptions(), folder)
+    local.load()
+    found = np.array([score.log_p for score in served.score(served.encode(CHATS, DIGITS), DIGITS)])
+    expected = np.array([score.log_p for score in local.score(local.encode(CHATS, DIGITS), DIGITS)])
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    served.close()
+    local.close()
+
+
+@pytest.mark.parametrize("structured", ["choice", "json_schema"])
+def test_constrained_answers_are_choices(structured: str, server: str) -> None:
+    engine = connected(server, structured=structured)
+    answers = engine.generate(engine.encode(CHATS, DIGITS), 40, DIGITS)
+    # A small model may fill the JSON's optional white space until it is cut: no answer then, and no guess.
+    allowed = {None} if structured == "choice" else {None, "bad_response"}
+    assert {answer.error for answer in answers} <= allowed
+    texts = [answer.text for answer in answers if answer.error is None]
+    assert texts
+    assert set(texts) <= set(DIGITS)
+    assert all(answer.prompt_tokens > 20 and answer.new_tokens > 0 for answer in answers)
+    engine.close()
+
+
+def test_a_prompt_that_is_too_long_fails_alone(server: str) -> None:
+    engine = connected(server)
+    long: Messages = [{"role": "user", "content": "kettle " * 600}]
+    answers = engine.generate(engine.encode([CHATS[0], long, CHATS[1]], None), 8, None)
+    assert [answer.error for answer in answers] == [None, "prompt_too_long", None]
+    engine.close()
+
+
+def test_faults_cost_no_row(server: str, tmp_path: Path) -> None:
+    """A whole `bench run`: each row ends ok, unparsed or failed with a reason, once; the others' answers do not change."""
+    backends = tmp_path / "backends"
+    backends.mkdir()
+    options = {"api_key_env": None, "timeout": 5, "retries": 1, "concurrency": 6}
+    runs = {}
+    with faulty_proxy(server, [None, None, *seeded_faults(7, 60)]) as proxy:
+        for name, url in (("plain", server), ("spoilt", proxy.url)):
+            spec = {"engine": "openai", "model": None, "options": {"base_url": url, **options}}
+            (backends / f"{name}.yaml").write_text(json.dumps(spec))
+            arguments = ["run", "--backend", name, "--lang", "en", "--prompt", "fewshot", "--json"]
+            command = [sys.executable, "-c", "from harness.cli import main; main()", *arguments]
+            done = subprocess.run(command, cwd=tmp_path, env=os.environ, text=True, capture_output=True, timeout=300)
+            assert done.returncode == 0, done.stderr
+            run = tmp_path / "results" / "runs" / json.loads(done.stdout)[0]["run"]
+            runs[name] = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+        spoilt = Counter(event.fault and event.fault.partition(":")[0] for event in proxy.log)
+    assert [row["id"] for row in runs["spoilt"]] == [row["id"] for row in runs["plain"]]
+    assert len({row["id"] for row in runs["spoilt"]}) == len(runs["spoilt"])
+    failed = {row["id"]: row["reason"] for row in runs["spoilt"] if row["status"] == "failed"}
+    assert all(spoilt[fault] for fault in ("429", "500", "hang", "cut"))
+    assert 0 < len(failed) < len(runs["plain"])
+    assert set(failed.values()) <= {"timeout", "rate_limited", "http_500", "bad_response"}
+    others = [(row, plain) for row, plain in zip(runs["spoilt"], runs["plain"], strict=True) if row["id"] not in failed]
+    assert sum(row == plain for row, plain in others) >= 0.95 * len(others)  # batches differ, and rounding with them
+    assert all(row["status"] != "failed" for row in runs["plain"])
