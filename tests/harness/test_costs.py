@@ -212,7 +212,7 @@ def bench(
     monkeypatch.delenv("BENCH_DEBUG", raising=False)
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        common = ["run", "--task", "toy", "--prompt", "echo"]
+        common = [] if arguments[0] == "show" else ["run", "--task", "toy", "--prompt", "echo"]
         monkeypatch.setattr(sys, "argv", ["bench", *common, *map(str, arguments)])
         code: Any = 0
         try:
@@ -243,7 +243,9 @@ def test_max_cost_stops_the_command_and_the_same_one_goes_on(bench: Callable[...
     assert len(store.ids()) == 2
     for name in store.ids():
         assert len(store.predictions(name)) == 11
-        assert store.manifest(name)["cost"]["usd"] > 0
+        cost = store.manifest(name)["cost"]["usd"]
+        assert cost > 0
+        assert f"cost: ${cost:.4f}; tokens: " in bench("show", name)[1]
 
 
 def test_max_cost_without_a_price_is_refused(bench: Callable[..., Any], project: Path) -> None:
