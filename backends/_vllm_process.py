@@ -7,6 +7,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import tempfile
@@ -105,6 +106,14 @@ def _log_folder() -> Path:
 def _remove_unless_kept(folder: Path, owner: int) -> None:
     if os.getpid() == owner and not (folder / "keep").exists():
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def cause_of(error: Exception, log: Path | None) -> str:
+    """One line. What vLLM raises here says only that a process failed; the process's own error is in the log."""
+    said = log.read_text(errors="replace") if log is not None and log.exists() else ""
+    causes = re.findall(r"^\w*(?:Error|Exception): .+", said, re.MULTILINE)
+    lines = causes[-1:] or str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:300]
 
 
 def keep(log: Path) -> None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backends._chat import ChatEncoder, end_tokens
 from backends._choices import ChoiceTree
 from backends._torch import DType, import_torch, resolve_device, resolve_dtype
-from backends._vllm_process import end_children, interruptible, keep, vllm_surroundings
+from backends._vllm_process import cause_of, end_children, interruptible, keep, vllm_surroundings
 from backends.base import Encoded, Generation, LanguageModel, Messages, Scores
 from harness.errors import RunError
 
@@ -86,8 +86,8 @@ class VLLM(LanguageModel):
                 if log is not None:
                     keep(log)
                 raise RunError(
-                    f"vLLM can't load {self._source.name}: {_first_line(error)}",
-                    f"Too little memory? Lower max_model_len or kv_cache_gib. What it says itself: {log or 'above'}",
+                    f"vLLM can't load {self._source.name}: {cause_of(error, log)}",
+                    f"Too little memory? Lower max_model_len or kv_cache_gib. All that it says: {log or 'above'}",
                 ) from error
         self._context: int = self._llm.llm_engine.model_config.max_model_len
 
@@ -215,7 +215,3 @@ class VLLM(LanguageModel):
         finally:
             self._llm = None
             end_children()
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)

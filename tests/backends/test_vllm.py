@@ -20,6 +20,7 @@ from backends.base import LanguageModel, Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.vllm import VLLM, VLLMOptions
 from harness.checkpoints import resolve_checkpoint
+from harness.errors import RunError
 
 pytestmark = [
     pytest.mark.real,
@@ -107,6 +108,18 @@ def test_a_prompt_that_is_too_long_fails_alone(choices: list[str] | None, vllm: 
     assert [answer.error for answer in answers] == [None, "prompt_too_long", None]
     found = vllm.score(vllm.encode([LONG, CHATS[0]], DIGITS), DIGITS)
     assert [score.error for score in found] == ["prompt_too_long", None]
+
+
+def test_what_vllm_refuses_is_told_with_its_reason(smollm2: Path) -> None:
+    engine = VLLM(VLLMOptions.model_validate({"kv_cache_gib": 1, "block_size": 16}), smollm2)
+    before = children(os.getpid())
+    with pytest.raises(RunError, match="block size for 16") as caught:
+        engine.load()
+    log = Path(caught.value.hint.rpartition(" ")[2])
+    assert "block size for 16" in log.read_text()
+    log.unlink()
+    engine.close()
+    assert children(os.getpid()) == before
 
 
 def bench(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
