@@ -57,7 +57,8 @@ def interruptible() -> Iterator[None]:
     Its wait for the processes has been seen to swallow the KeyboardInterrupt and to wait on for processes that the
     same Ctrl-C had ended. So it is raised again until it gets through.
     """
-    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+    in_main_thread = threading.current_thread() is threading.main_thread()  # only there can a signal be handled
+    if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
         return
     left, asked = threading.Event(), threading.Event()
