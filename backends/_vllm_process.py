@@ -75,15 +75,14 @@ def interruptible() -> Iterator[None]:
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield
+        try:
+            yield
+        finally:
+            left.set()
+            signal.signal(signal.SIGINT, before)
     except BaseException:
-        left.set()
-        signal.signal(signal.SIGINT, before)
         end_children()
         raise
-    finally:
-        left.set()
-        signal.signal(signal.SIGINT, before)
 
 
 def end_children() -> None:

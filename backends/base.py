@@ -29,7 +29,8 @@ OnProgress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt in its engine's own form. `tokens`: its length, or an upper bound where only a server can count."""
+    """A prompt in its engine's own form. `tokens`: its length, with what a pass over it reads of the choices; or an upper
+    bound where only a server can count."""
 
     tokens: int
     content: Any

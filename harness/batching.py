@@ -61,11 +61,12 @@ def _encoded(plan: Plan, engine: LanguageModel, items: list[Item], done: Collect
     windows = [window for window in windows if not all(_is_done(item, done) for item in window)]
     if not windows:
         return
+    new_tokens = most_new_tokens(plan) if choices(plan) is None else 0  # choices are among the tokens of a prompt
     with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
         ready = pool.submit(encode, plan, windows[0])
         for following in [*windows[1:], []]:
             current, ready = ready.result(), pool.submit(encode, plan, following)
-            yield from by_tokens(current, engine.batch_size(), engine.batch_tokens(), most_new_tokens(plan))
+            yield from by_tokens(current, engine.batch_size(), engine.batch_tokens(), new_tokens)
 
 
 def encode(plan: Plan, items: Sequence[Item]) -> list[Item]:
