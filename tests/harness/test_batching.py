@@ -121,6 +121,19 @@ def test_a_batch_is_cut_by_tokens_too(project: Path, tmp_path: Path) -> None:
     assert max(sizes) == 4
 
 
+def test_choices_take_no_room_beyond_the_prompts(project: Path) -> None:
+    """An engine counts them among a prompt's tokens: constrained batches are those of score, and free ones smaller."""
+    many_rows(project)
+    options(project, batch=7, tokens=100)
+    cut = {}
+    for how in Decoding:
+        plan = toy.plan(project, decoding=how)
+        toy.engine_of(plan).load()
+        cut[how] = [[item.text for item in batch] for batch in batches(plan, ())]
+    assert cut[Decoding.CONSTRAINED] == cut[Decoding.SCORE]
+    assert len(cut[Decoding.FREE]) > len(cut[Decoding.SCORE])
+
+
 @pytest.mark.parametrize("window", [5, 256])
 def test_a_resumed_run_computes_the_batches_of_an_undisturbed_one(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int
