@@ -89,6 +89,10 @@ def chain_of(error: BaseException | None) -> str:
     return "" if error is None else f"{error!r} {error} {chain_of(error.__cause__)} {chain_of(error.__context__)}"
 
 
+LATE = 3
+"""A batch that ended early leaves requests behind, which may reach the server in the next one and use a fault up."""
+
+
 def fatal(
     fake: FakeServer, kind: type[BenchError], how: str = "free", texts: list[str] = TEXTS, **options: Any
 ) -> tuple[str, str]:
@@ -416,7 +420,7 @@ def test_an_answer_that_is_no_choice(server: FakeServer, content: str, structure
     """Whole, it proves that the constraint is ignored; cut, it is the row's own failure."""
     for reason in ("stop", "length"):
         reply = {"choices": [{"message": {"content": content}, "finish_reason": reason}]}
-        server.faults = {TEXTS[0]: [status(200, reply)]}
+        server.faults = {TEXTS[0]: [status(200, reply)] * LATE}
         if reason == "stop":
             assert "ignores" in fatal(server, UserError, "constrained", structured=structured)[0]
         else:
@@ -432,9 +436,9 @@ def test_an_answer_that_is_no_choice(server: FakeServer, content: str, structure
 ])  # fmt: skip
 @pytest.mark.parametrize("code", [400, 422])
 def test_a_server_that_refuses_the_constraint(server: FakeServer, body: dict[str, Any], code: int) -> None:
-    server.faults = {TEXTS[3]: [status(code, body)] * 2}
+    server.faults = {TEXTS[3]: [status(code, body)] * LATE}
     assert "does not accept structured: json_schema" in fatal(server, UserError, "constrained")[0]
-    server.faults = {TEXTS[3]: [status(code, body)]}
+    server.faults = {TEXTS[3]: [status(code, body)] * LATE}
     assert words(server.url)[3] == f"http_{code}"  # nobody had asked for it
 
 
@@ -445,10 +449,10 @@ def test_a_server_without_log_probabilities(server: FakeServer) -> None:
     assert "constrained or free" in hint
     server.logprobs = True
     for body in ({"error": {"message": "`top_logprobs` is too high"}}, {"detail": [{"loc": ["body", "logprobs"]}]}):
-        server.faults = {TEXTS[3]: [status(400, body)]}
+        server.faults = {TEXTS[3]: [status(400, body)] * LATE}
         assert "gives no log-probabilities: " in fatal(server, UserError, "score")[0]
     only_chosen = {"message": {}, "logprobs": {"content": [{"token": "3", "logprob": -0.1}]}}
-    server.faults = {TEXTS[3]: [status(200, {"choices": [only_chosen]})]}
+    server.faults = {TEXTS[3]: [status(200, {"choices": [only_chosen]})] * LATE}
     assert "gives no log-probabilities" in fatal(server, UserError, "score")[0]
 
 
