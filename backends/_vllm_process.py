@@ -13,9 +13,10 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 
@@ -57,6 +58,7 @@ def interruptible() -> Iterator[None]:
     Its wait for the processes has been seen to swallow the KeyboardInterrupt and to wait on for processes that the
     same Ctrl-C had ended. So it is raised again until it gets through.
     """
+    others = set(multiprocessing.active_children())
     in_main_thread = threading.current_thread() is threading.main_thread()  # only there can a signal be handled
     if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         yield
@@ -81,13 +83,13 @@ def interruptible() -> Iterator[None]:
             left.set()
             signal.signal(signal.SIGINT, before)
     except BaseException:
-        end_children()
+        end(set(multiprocessing.active_children()) - others)
         raise
 
 
-def end_children() -> None:
-    """Whatever vLLM has started and not ended itself."""
-    for child in multiprocessing.active_children():
+def end(children: Iterable[BaseProcess]) -> None:
+    """What vLLM has started, and not ended itself."""
+    for child in children:
         child.terminate()
         child.join(10)
         if child.is_alive():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from multiprocessing import active_children
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backends._chat import ChatEncoder, end_tokens
 from backends._choices import ChoiceTree
 from backends._torch import DType, import_torch, resolve_device, resolve_dtype
-from backends._vllm_process import cause_of, end_children, interruptible, keep, vllm_surroundings
+from backends._vllm_process import cause_of, end, interruptible, keep, vllm_surroundings
 from backends.base import Encoded, Generation, LanguageModel, Messages, Scores
 from harness.errors import RunError
 
@@ -70,6 +71,7 @@ class VLLM(LanguageModel):
         self._tokenizer = AutoTokenizer.from_pretrained(self._source)
         self._chat = ChatEncoder(self._tokenizer)
         self._ends = end_tokens(self._source, self._tokenizer)
+        others = set(active_children())
         with vllm_surroundings(self._device) as log, interruptible():
             from vllm import LLM
 
@@ -89,6 +91,7 @@ class VLLM(LanguageModel):
                     f"vLLM can't load {self._source.name}: {cause_of(error, log)}",
                     f"Too little memory? Lower max_model_len or kv_cache_gib. All that it says: {log or 'above'}",
                 ) from error
+        self._processes = set(active_children()) - others
         self._context: int = self._llm.llm_engine.model_config.max_model_len
 
     def _settings(self) -> dict[str, Any]:
@@ -214,4 +217,4 @@ class VLLM(LanguageModel):
             self._llm.llm_engine.engine_core.shutdown()
         finally:
             self._llm = None
-            end_children()
+            end(self._processes)
