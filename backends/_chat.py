@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backends._choices import ChoiceTree
-from backends.base import Encoded, Messages
+from backends.base import Encoded, Generation, Messages
 from harness.errors import UserError
 
 Tails = tuple[tuple[int, ...], ...]
@@ -143,6 +143,12 @@ class ChatEncoder:
             begins = any(a != b and b[: len(a)] == a for a in tails for b in tails)
             self._trees[tails] = ChoiceTree([(*tail, closing) for tail in tails] if begins else tails)
         return self._trees[tails]
+
+    def generation(self, prompt: list[int], new: list[int], ends: Sequence[int]) -> Generation:
+        """What a model wrote after `prompt`, up to the first of the tokens that end an answer."""
+        end = next((i for i, token in enumerate(new) if token in ends), None)
+        text = self._tokenizer.decode(new if end is None else new[:end], skip_special_tokens=True)
+        return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
 
 
 def end_tokens(source: Path, tokenizer: Any) -> list[int]:

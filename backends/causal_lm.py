@@ -139,12 +139,7 @@ class CausalLM(LanguageModel):
                 pad_token_id=self._pad,
                 eos_token_id=self._ends,
             )[:, ids.shape[1] :].tolist()
-        return [self._generation(*row) for row in zip(prompts, output, strict=True)]
-
-    def _generation(self, prompt: list[int], new: list[int]) -> Generation:
-        end = next((i for i, token in enumerate(new) if token in self._ends), None)
-        text = self._tokenizer.decode(new if end is None else new[:end], skip_special_tokens=True)
-        return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
+        return [self._chat.generation(*row, self._ends) for row in zip(prompts, output, strict=True)]
 
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
         return [self._scores(*row) for row in zip(prompts, self._edges(prompts), strict=True)]

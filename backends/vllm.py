@@ -129,13 +129,8 @@ class VLLM(LanguageModel):
         fitting = [i for i, prompt in enumerate(prompts) if prompt.tokens + max_new_tokens <= self._context]
         outputs = self._run([prompts[i].content.ids for i in fitting], [self._params(max_tokens=max_new_tokens)] * len(fitting))
         for i, output in zip(fitting, outputs, strict=True):
-            answers[i] = self._generation(prompts[i].content.ids, list(output.outputs[0].token_ids))
+            answers[i] = self._chat.generation(prompts[i].content.ids, list(output.outputs[0].token_ids), self._ends)
         return answers
-
-    def _generation(self, prompt: list[int], new: list[int]) -> Generation:
-        end = next((i for i, token in enumerate(new) if token in self._ends), None)
-        text = self._tokenizer.decode(new if end is None else new[:end], skip_special_tokens=True)
-        return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
 
     def _walk(self, prompts: Sequence[Encoded]) -> list[int]:
         """The constrained greedy answers, token by token: of those that may follow, the likeliest."""
