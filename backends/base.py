@@ -29,8 +29,8 @@ OnProgress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A prompt in its engine's own form. `tokens`: its length, with what a pass over it reads of the choices; or an upper
-    bound where only a server can count."""
+    """A text or prompt in its engine's own form. `tokens`: its length, with what a pass over it reads of the choices; or an
+    upper bound where only a server can count."""
 
     tokens: int
     content: Any
@@ -63,6 +63,26 @@ class LabelledTexts:
     labels: Sequence[Label]
 
 
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """Says what probabilities of the validation rows are worth; an engine chooses its checkpoint by it.
+
+    `metrics` takes them in the rows' order, shape (validation rows, labels). `main` is the metric that counts where the
+    options name none. `watch` is told of them while a model trains, and may raise to end that (a search that gives up on it).
+    """
+
+    metrics: Callable[[FloatArray], dict[str, float]]
+    main: str
+    lower_is_better: frozenset[str]
+    watch: Callable[[dict[str, float]], None] = lambda metrics: None
+
+    def look(self, probabilities: FloatArray) -> dict[str, float]:
+        """`metrics` in the course of a training."""
+        found = self.metrics(probabilities)
+        self.watch(found)
+        return found
+
+
 class Engine(ABC):
     """Base of both kinds. `Options` validates the `options` of a backend's YAML."""
 
@@ -83,6 +103,10 @@ class Engine(ABC):
         """Rows a batch, at most; the runner halves it when a batch raises `OutOfMemory`."""
         return 64
 
+    def batch_tokens(self) -> int | None:
+        """Tokens a batch, at most: rows times the longest one and its new tokens. None: no limit but `batch_size`."""
+        return None
+
     def reset(self) -> None:  # noqa: B027 - most keep nothing
         """Forget what was kept of earlier texts: a run must not be faster for the one before it."""
 
@@ -93,12 +117,17 @@ class Engine(ABC):
 class Classifier(Engine):
     """A trainable classifier."""
 
+    def threshold(self) -> float | None:
+        """Of a multilabel task: the probability from which a label is given. None: one for each label, tuned on validation."""
+        return None
+
     @abstractmethod
     def fit(
         self,
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
+        judge: Judge,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,
@@ -113,17 +142,24 @@ class Classifier(Engine):
     def load(self, folder: Path, labels: LabelSpace) -> None:
         """Read what `save` wrote."""
 
+    def optimize(self, folder: Path, validation: LabelledTexts, judge: Judge) -> dict[str, Any] | None:
+        """After `fit` or `load`: exchange the model for a faster form of it, kept in `folder`, where the options ask for one.
+
+        Returns what a record should say of it. Raises `RunError` where the faster form is not good enough.
+        """
+        return None
+
     @abstractmethod
-    def predict(self, texts: Sequence[str]) -> FloatArray:
-        """Probabilities, shape (len(texts), len(labels)). Raises `OutOfMemory`."""
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Prepare texts, after `fit` or `load`; called in a thread of its own while another batch is computed."""
+
+    @abstractmethod
+    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
+        """Probabilities, shape (len(texts), len(labels)); of a multilabel task each label's own. Raises `OutOfMemory`."""
 
 
 class LanguageModel(Engine):
     """A prompted language model."""
-
-    def batch_tokens(self) -> int | None:
-        """Tokens a batch, at most: rows times the longest prompt and its new tokens. None: no limit but `batch_size`."""
-        return None
 
     def attempts(self) -> int:
         """How often one request may be sent, and charged, until its row has an answer or failed."""

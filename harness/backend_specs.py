@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Mapping
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +14,7 @@ from pydantic import Field
 from harness.checkpoints import Checkpoint, resolve_checkpoint
 from harness.costs import Price
 from harness.errors import MissingExtra, UnknownName, UserError
+from harness.search_space import Parameter
 from harness.yamlspec import Spec, load_yaml_spec, validate_options
 
 if TYPE_CHECKING:
@@ -31,10 +34,27 @@ class BackendSpec(Spec):
     languages: list[str] = Field([], description="languages the model was made for; empty: many. For the reader only")
     price: Price | None = Field(None, description="of a server: US dollars per million tokens")
     options: dict[str, Any] = Field({}, description="settings of the engine; see its reference")
+    search: dict[str, Parameter] = Field({}, description="for `bench tune`: dotted name of an option -> what to try")
 
 
 def load_backend(path: Path) -> BackendSpec:
     return load_yaml_spec(path, BackendSpec, name=path.stem)
+
+
+def with_settings(spec: BackendSpec, settings: Mapping[str, Any]) -> BackendSpec:
+    """The backend with some options changed: `{"train.lr": 3e-5}` is `lr` under `train`, whether or not its YAML has either."""
+    options: dict[str, Any] = copy.deepcopy(spec.options)
+    for path, value in settings.items():
+        *above, last = path.split(".")
+        inner = options
+        for key in above:
+            if inner.get(key) is None:
+                inner[key] = {}
+            inner = inner[key]
+            if not isinstance(inner, dict):
+                raise UserError(f"The setting {path!r}: {key!r} has no options inside.", f"Set {key!r} itself.")
+        inner[last] = value
+    return spec.model_copy(update={"options": options})
 
 
 def engine_class(name: str) -> type[Engine]:

@@ -1,4 +1,4 @@
-"""From log p of the choices to a label: calibration of the model's bias towards a choice, and the decision.
+"""From probabilities to a label: calibration of a language model's bias towards a choice, and the decision.
 
 `contextual`: p(k | x) / p(k | content-free input), normalised, where the latter is the mean over three inputs that say
 nothing. Zhao et al. 2021, "Calibrate Before Use: Improving Few-Shot Performance of Language Models", ICML.
@@ -29,6 +29,12 @@ class Calibration(StrEnum):
 class Decision(StrEnum):
     ARGMAX = "argmax"
     EXPECTED = "expected"
+    MEDIAN = "median"
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether it is for ordinal labels only."""
+        return self is not Decision.ARGMAX
 
 
 def calibrated(log_p: FloatArray, calibration: Calibration, content_free: FloatArray | None) -> FloatArray:
@@ -48,7 +54,11 @@ def calibrated(log_p: FloatArray, calibration: Calibration, content_free: FloatA
 
 def decide(probabilities: Sequence[float], decision: Decision) -> int:
     """The label index: the likeliest (of equal ones the lowest); or the one nearest to the expected value, the sum of
-    k p(k), where a half goes up."""
+    k p(k), where a half goes up; or the median, the lowest k with p(0) + ... + p(k) >= 1/2, which is the number of
+    thresholds that are passed with p(above k) > 1/2 (the rule of CORAL and CORN)."""
     if decision is Decision.EXPECTED:
         return int(np.floor(np.dot(np.arange(len(probabilities)), probabilities) + 0.5))
+    if decision is Decision.MEDIAN:
+        # What rounding leaves of a half is a half.
+        return int(np.argmax(np.cumsum(probabilities) >= np.sum(probabilities) / 2 - 1e-9))
     return int(np.argmax(probabilities))

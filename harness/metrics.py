@@ -39,7 +39,8 @@ CalibrationBin = dict[str, float]
 """low, high, count, confidence, accuracy: answered rows with low < confidence <= high (the first bin also holds 0)."""
 
 ECE_BINS = 15
-_HEADLINES = {
+LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
+HEADLINES = {
     LabelKind.ORDINAL: ["accuracy", "macro_f1", "mae", "qwk"],
     LabelKind.NOMINAL: ["accuracy", "macro_f1"],
     LabelKind.MULTILABEL: ["micro_f1", "macro_f1", "subset_accuracy"],
@@ -97,7 +98,7 @@ def evaluate_predictions(
         "unparsed": statuses[Status.UNPARSED],
         "failed": statuses[Status.FAILED],
         "reasons": dict(sorted(Counter(p.reason or str(p.status) for _, p in pairs if p.status is not Status.OK).items())),
-        "headline": list(_HEADLINES[labels.kind]),
+        "headline": list(HEADLINES[labels.kind]),
         "values": {"parse_rate": share(np.array([p.status is Status.OK for _, p in pairs]))},
         "per_class": [],
     }

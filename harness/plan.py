@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from backends.base import Classifier, Engine
-from harness.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine
+from harness.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
 from harness.calibration import Calibration, Decision
 from harness.catalog import Catalog
 from harness.checkpoints import Checkpoint
+from harness.distributed import processes
+from harness.errors import UserError
 from harness.parsers import Parser, make_parser
 from harness.prompts import Decoding, Prompt, Renderer, pick_shots
 from harness.rows import fingerprint, load_examples, with_names
+from harness.starts import Start, trained_start
 from harness.store import digest, run_id
-from harness.tasks import TaskSpec
+from harness.tasks import Split, TaskSpec
 from harness.types import Example, LabelKind
 
 RESULT_VERSION = 1
 """Raised when a change to bench changes what the same command yields (a parser's rule, say)."""
+
+TRAINING_VERSION = 2
+"""Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
 
 DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One cell of what the user asked for. `prompt`, `decoding`, `calibration` and `decision` concern language models,
-    `train_langs` the others."""
+    """One cell of what the user asked for. `prompt`, `decoding` and `calibration` concern language models; `train_langs` and
+    what begins with `train` or `validation` the others, as does `continued_from`, the `trained_key` of a model to start from.
+
+    `validation_langs` default to `train_langs`, and these to `lang`. `settings`: dotted name of an option -> value.
+    """
 
     task: str
     backend: str
@@ -41,9 +50,13 @@ class Request:
     calibration: Calibration | None = None
     decision: Decision | None = None
     train_langs: tuple[str, ...] = ()
+    validation_langs: tuple[str, ...] = ()
     seed: int = 0
     limit: int | None = None
     train_limit: int | None = None
+    validation_limit: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    continued_from: str | None = None
     model: str | None = None
     data_dir: Path | None = None
 
@@ -52,6 +65,7 @@ class Request:
 class TrainingRows:
     langs: tuple[str, ...]
     train: list[Example]
+    validation_langs: tuple[str, ...]
     validation: list[Example]
 
 
@@ -75,6 +89,7 @@ class Plan:
     rows: list[Example]
     training: TrainingRows | None
     prompt: PromptPlan | None
+    decision: Decision
     identity: dict[str, Any] = field(repr=False)
 
     @property
@@ -99,16 +114,18 @@ def _rank(row_id: str) -> tuple[bytes, str]:
 
 def make_plan(request: Request, catalog: Catalog) -> Plan:
     """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`."""
-    task = with_names(catalog.task(request.task))
-    backend = catalog.backend(request.backend)
+    task = with_names(catalog.task(request.task), request.data_dir)
+    backend = with_settings(catalog.backend(request.backend), request.settings)
     if request.model is not None:
         backend = backend.model_copy(update={"model": request.model, "revision": None})
     rows = first_rows(load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir), request.limit)
     trained = issubclass(engine_class(backend.engine), Classifier)
     training = _training_rows(request, task) if trained else None
     prompt = None if trained else _prompt_plan(request, task, catalog)
+    decision = _decision(request, task, prompt)
     checkpoint = checkpoint_of(backend)  # last: whatever else is wrong is found before a download
-    engine = open_engine(backend, checkpoint)
+    start = trained_start(request.continued_from, backend, checkpoint, task) if request.continued_from else None
+    engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
     identity = {
         "version": RESULT_VERSION,
         "task": task.name,
@@ -118,22 +135,35 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
         "labels": list(task.label_space.names),
         "label_kind": task.label_space.kind,
         "backend": _backend_identity(backend, checkpoint, engine),
-        "train": _training_identity(training),
+        "train": _training_identity(training, start),
         "prompt": _prompt_identity(prompt),
         "seed": request.seed,
+        # Only where it is used, as with prompts.
+        **({"decision": decision} if trained and decision is not Decision.ARGMAX else {}),
     }
-    return Plan(request, task, backend, engine, checkpoint, rows, training, prompt, identity)
+    return Plan(request, task, backend, engine, checkpoint, rows, training, prompt, decision, identity)
 
 
 def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:
+    def rows(split: Split, langs: Sequence[str], limit: int | None) -> list[Example]:
+        found = [load_examples(task, lang=lang, split=split, data_dir=request.data_dir) for lang in langs]
+        return sorted((row for part in found for row in first_rows(part, limit)), key=lambda row: row.id)
+
     langs = request.train_langs or (request.lang,)
-    train: list[Example] = []
-    validation: list[Example] = []
-    for lang in langs:
-        rows = load_examples(task, lang=lang, split="train", data_dir=request.data_dir)
-        train += first_rows(rows, request.train_limit)
-        validation += load_examples(task, lang=lang, split="validation", data_dir=request.data_dir)
-    return TrainingRows(langs, train, validation)
+    validation_langs = request.validation_langs or langs
+    train = rows("train", langs, request.train_limit)
+    return TrainingRows(langs, train, validation_langs, rows("validation", validation_langs, request.validation_limit))
+
+
+def _decision(request: Request, task: TaskSpec, prompt: PromptPlan | None) -> Decision:
+    if prompt is not None:
+        return prompt.prompt.spec.decision
+    decision = request.decision or Decision.ARGMAX
+    if decision.needs_order and task.labels.kind is not LabelKind.ORDINAL:
+        raise UserError(
+            f"The decision {decision!r} is for ordinal labels, and {task.name!r} is {task.labels.kind}.", "Leave it out."
+        )
+    return decision
 
 
 def _prompt_plan(request: Request, task: TaskSpec, catalog: Catalog) -> PromptPlan:
@@ -167,10 +197,15 @@ def _served_name(model: str | None) -> str | None:
     return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
-def _training_identity(training: TrainingRows | None) -> dict[str, Any] | None:
+def _training_identity(training: TrainingRows | None, start: Start | None) -> dict[str, Any] | None:
     if training is None:
         return None
+    validated = list(training.validation_langs)
     return {
+        "version": TRAINING_VERSION,
+        **({"validation_langs": validated} if validated != list(training.langs) else {}),
+        **({"processes": processes()} if processes() > 1 else {}),  # each has a batch of its own, so a step has more rows
+        **({"continued_from": {"key": start.key, "langs": start.langs}} if start else {}),
         "langs": list(training.langs),
         "train_rows": fingerprint(training.train),
         "train_count": len(training.train),

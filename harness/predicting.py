@@ -10,11 +10,12 @@ import numpy as np
 
 from backends.base import Classifier, Encoded, FloatArray, Generation, LanguageModel, Scores
 from harness.batching import Item, choices, encode, most_new_tokens
-from harness.calibration import CONTENT_FREE, Decision, calibrated, decide
+from harness.calibration import CONTENT_FREE, calibrated, decide
 from harness.parsers import Parser
 from harness.plan import Plan, PromptPlan
 from harness.prompts import Decoding
-from harness.types import Example, Prediction, Status
+from harness.thresholds import labels_above
+from harness.types import Example, LabelKind, Prediction, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ class Batch:
 def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     """Raises `OutOfMemory` where the batch was too large for the device."""
     if isinstance(plan.engine, Classifier):
-        probabilities = plan.engine.predict([item.text for item in items])
-        return Batch([_most_probable(row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
+        probabilities = plan.engine.predict([item.encoded for item in items])
+        return Batch([_decided(plan, row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
     assert isinstance(plan.engine, LanguageModel)
     assert plan.prompt is not None
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
@@ -39,10 +40,12 @@ def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     return _generate(plan, plan.engine, plan.prompt, items)
 
 
-def _most_probable(row: Example, probabilities: Sequence[float]) -> Prediction:
+def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Prediction:
+    """Of a multilabel task the labels are settled at the end, by the thresholds of the training."""
     if not np.isfinite(probabilities).all():
         return Prediction(row.id, None, Status.FAILED, "not_a_number")  # weights that diverged, or overflow in half precision
-    return Prediction(row.id, decide(probabilities, Decision.ARGMAX), probabilities=tuple(float(p) for p in probabilities))
+    label = None if plan.task.labels.kind is LabelKind.MULTILABEL else decide(probabilities, plan.decision)
+    return Prediction(row.id, label, probabilities=tuple(float(p) for p in probabilities))
 
 
 def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
@@ -69,11 +72,16 @@ def content_free(plan: Plan) -> list[Item]:
     return encode(plan, [Item([Example(f"content-free-{n}", text, 0, "")]) for n, text in enumerate(CONTENT_FREE)])
 
 
-def settle(plan: Plan, predictions: Sequence[Prediction], reference: FloatArray | None) -> list[Prediction]:
+def settle(
+    plan: Plan, predictions: Sequence[Prediction], reference: FloatArray | None, thresholds: Sequence[float] | None = None
+) -> list[Prediction]:
     """Turn the scores of all rows into probabilities and labels; what is no score stays as it is.
 
     `reference`: log p of the choices for the inputs of `content_free`, shape (3, choices), where that is asked for.
+    `thresholds`, shape (labels,): of a trained classifier's probabilities on a multilabel task.
     """
+    if thresholds is not None:
+        return [p if p.probabilities is None else _above(p, p.probabilities, thresholds) for p in predictions]
     scored = [prediction for prediction in predictions if prediction.log_p is not None]
     if not scored:
         return list(predictions)
@@ -85,6 +93,10 @@ def settle(plan: Plan, predictions: Sequence[Prediction], reference: FloatArray 
         for prediction, p in zip(scored, calibrated(log_p, spec.calibration, reference), strict=True)
     }
     return [settled.get(prediction.id, prediction) for prediction in predictions]
+
+
+def _above(prediction: Prediction, probabilities: Sequence[float], thresholds: Sequence[float]) -> Prediction:
+    return replace(prediction, label=labels_above(probabilities, thresholds))
 
 
 def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequence[Item]) -> Batch:
@@ -99,9 +111,7 @@ def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequ
 
 
 def _prompts(items: Sequence[Item]) -> list[Encoded]:
-    prompts = [item.prompt for item in items if item.prompt is not None]
-    assert len(prompts) == len(items)
-    return prompts
+    return [item.encoded for item in items]
 
 
 def _parsed(row: Example, generation: Generation, parser: Parser) -> Prediction:

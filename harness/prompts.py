@@ -55,7 +55,8 @@ class PromptSpec(Spec):
     decoding: Decoding = Decoding.FREE
     calibration: Calibration = Field(default=Calibration.NONE, description="of the model's bias towards an answer; for `score`")
     decision: Decision = Field(
-        default=Decision.ARGMAX, description="for `score`: the likeliest label, or (ordinal) the expected value, rounded"
+        default=Decision.ARGMAX,
+        description="for `score`: the likeliest label (argmax), or (ordinal) the rounded expected value, or the median",
     )
     system: str | None = None
     max_new_tokens: int = Field(default=16, ge=1, le=4096)
@@ -188,9 +189,9 @@ class Renderer:
         if spec.decoding is not Decoding.SCORE and (spec.calibration, spec.decision) != (Calibration.NONE, Decision.ARGMAX):
             hint = "They work on probabilities: use the decoding 'score', or leave them out."
             raise PromptError(f"{where}: there is no calibration and no decision in 'decoding: {spec.decoding}'.", hint)
-        if spec.decision is Decision.EXPECTED and labels.kind is not LabelKind.ORDINAL:
+        if spec.decision.needs_order and labels.kind is not LabelKind.ORDINAL:
             raise PromptError(
-                f"{where}: 'decision: expected' is for ordinal labels, and these are {labels.kind}.", "Use argmax."
+                f"{where}: 'decision: {spec.decision}' is for ordinal labels, and these are {labels.kind}.", "Use argmax."
             )
         if bool(shots) != bool(spec.shots):
             raise PromptError(f"{where}: 'shots' is {spec.shots}, but {len(shots)} exemplars were given.")

@@ -22,7 +22,7 @@ from harness.metrics import evaluate_predictions
 from harness.plan import Plan
 from harness.predicting import Batch, content_free, predict_batch, settle
 from harness.store import Journal, Store, digest, prediction_from, prediction_record
-from harness.training import OnProgress, ensure_trained, trained_key
+from harness.training import OnEvaluation, OnProgress, Trained, ensure_trained, trained_key
 from harness.types import Example, Prediction
 
 T = TypeVar("T")
@@ -42,22 +42,24 @@ class EngineSlot:
     def __init__(self) -> None:
         self._key: str | None = None
         self._engine: Engine | None = None
-        self._training: dict[str, Any] | None = None
+        self._trained: Trained | None = None
         self._load_seconds = 0.0
 
-    def ready(self, plan: Plan, on_progress: OnProgress) -> tuple[Plan, dict[str, Any] | None, float]:
-        """The plan with a loaded engine, the record of its training, and the seconds that loading took."""
-        key = trained_key(plan) if isinstance(plan.engine, Classifier) else digest(plan.identity["backend"])
+    def ready(
+        self, plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None
+    ) -> tuple[Plan, Trained | None, float]:
+        """The plan with a loaded engine, what is known of its training, and the seconds that loading took."""
+        key = digest([plan.identity["backend"], trained_key(plan) if isinstance(plan.engine, Classifier) else None])
         if key == self._key and self._engine is not None:
             self._engine.reset()
-            return replace(plan, engine=self._engine), self._training, self._load_seconds
+            return replace(plan, engine=self._engine), self._trained, self._load_seconds
         self.close()
         on_progress("load", 0, 0, plan.backend.name)
         started = time.perf_counter()
         self._engine = plan.engine
         try:
             if isinstance(plan.engine, Classifier):
-                self._training = ensure_trained(plan, on_progress)
+                self._trained = ensure_trained(plan, on_progress, on_evaluation)
             elif isinstance(plan.engine, LanguageModel):
                 plan.engine.load()
         except OutOfMemory as error:
@@ -69,12 +71,12 @@ class EngineSlot:
             self.close()
             raise
         self._key, self._load_seconds = key, time.perf_counter() - started
-        return plan, self._training, self._load_seconds
+        return plan, self._trained, self._load_seconds
 
     def close(self) -> None:
         if self._engine is not None:
             self._engine.close()
-        self._key = self._engine = self._training = None
+        self._key = self._engine = self._trained = None
 
 
 def run(
@@ -85,11 +87,13 @@ def run(
     *,
     force: bool = False,
     budget: Budget | None = None,
+    on_evaluation: OnEvaluation | None = None,
 ) -> Result:
     """Carry out a plan, or find it done. A killed run goes on where it stopped.
 
     A `slot` keeps the engine for the next run; its owner closes it. Without one the engine is closed at the end.
-    A `budget` bounds what is spent on a server whose backend names a price.
+    A `budget` bounds what is spent on a server whose backend names a price. `on_evaluation` sees the validation metrics
+    while a model trains, and may end the training by what it raises.
 
     Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `RunError`, and `UserError` for what only the engine can find wrong.
     """
@@ -98,14 +102,14 @@ def run(
         return Result(name, store.root / name, store.metrics(name), computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:
-            return run(plan, store, own, on_progress, force=force, budget=budget)
+            return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation)
     with store.journal(name) as journal:  # first, so that two processes do not both load the model
-        plan, training, load_seconds = slot.ready(plan, on_progress)
+        plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
             journal.clear()
         _predict_all(plan, journal, budget, lambda done, note: on_progress("predict", done, len(plan.rows), note))
         entries = journal.entries()
-        predictions = _predictions(plan, entries)
+        predictions = _predictions(plan, entries, trained)
         records = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
         metrics = evaluate_predictions(
             plan.rows,
@@ -114,17 +118,18 @@ def run(
             threshold=plan.task.threshold,
             extra_metrics=plan.task.metrics,
         )
-        manifest = _manifest(plan, entries, training, load_seconds)
+        manifest = _manifest(plan, entries, trained, load_seconds)
         folder = store.finish(name, manifest, records, dict(metrics))
     return Result(name, folder, dict(metrics), computed=True)
 
 
-def _predictions(plan: Plan, entries: list[dict[str, Any]]) -> list[Prediction]:
+def _predictions(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None) -> list[Prediction]:
     """What the journal holds of each row, settled, in the task's order."""
     by_id = {record["id"]: prediction_from(record) for entry in entries for record in entry["rows"]}
     reference = next((np.array(entry["content_free"]) for entry in entries if "content_free" in entry), None)
     # As a record holds them, so that the metrics are those of the record to the last digit.
-    settled = settle(plan, [by_id[row.id] for row in plan.rows], reference)
+    thresholds = trained.record["thresholds"] if trained is not None else None
+    settled = settle(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
     return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, settled, strict=True)]
 
 
@@ -164,8 +169,7 @@ def _warm_up(plan: Plan) -> None:
     """The shortest text, not counted. A server needs none, and would charge for it."""
     if plan.engine.model_is == "name":
         return
-    shortest = distinct(plan.rows)[-1:]
-    predict_batch(plan, encode(plan, shortest) if isinstance(plan.engine, LanguageModel) else shortest)
+    predict_batch(plan, encode(plan, distinct(plan.rows)[-1:]))
 
 
 def _is_contextual(plan: Plan) -> bool:
@@ -188,8 +192,7 @@ def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iter
     while items:
         count, most = 0, 0.0
         for item in items:
-            assert item.prompt is not None
-            most += plan.engine.attempts() * price.of(item.prompt.tokens, most_new_tokens(plan))
+            most += plan.engine.attempts() * price.of(item.encoded.tokens, most_new_tokens(plan))
             if most > budget.left:
                 break
             count += 1
@@ -232,9 +235,7 @@ def _entry(batch: int, outcome: Batch, seconds: float, truth: dict[str, Example]
     }
 
 
-def _manifest(
-    plan: Plan, entries: list[dict[str, Any]], training: dict[str, Any] | None, load_seconds: float
-) -> dict[str, Any]:
+def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None, load_seconds: float) -> dict[str, Any]:
     seconds = sum(entry["seconds"] for entry in entries)
     prompt_tokens = sum(entry["prompt_tokens"] for entry in entries)
     new_tokens = sum(entry["new_tokens"] for entry in entries)
@@ -245,7 +246,9 @@ def _manifest(
         "n": len(plan.rows),
         "limit": plan.request.limit,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "training": training,
+        "settings": dict(plan.request.settings),
+        "training": trained.record if trained is not None else None,
+        "runtime": trained.runtime if trained is not None else None,
         "timing": {
             "seconds": round(seconds, 3),
             "rows_per_second": round(len(plan.rows) / seconds, 3) if seconds else None,
@@ -254,7 +257,7 @@ def _manifest(
             "load_seconds": round(load_seconds, 3),
             "distinct_texts": len(distinct(plan.rows)),
             "batch_size": plan.engine.batch_size(),
-            "batch_tokens": plan.engine.batch_tokens() if isinstance(plan.engine, LanguageModel) else None,
+            "batch_tokens": plan.engine.batch_tokens(),
             "smallest_batch": min((entry["batch"] for entry in entries if entry["rows"]), default=0),
             "sorted_by_length": True,
             "load_average": load_average(),

@@ -5,62 +5,97 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from filelock import FileLock
 
-from backends.base import Classifier, LabelledTexts
-from harness.checkpoints import cache_dir
+from backends.base import Classifier, FloatArray, Judge, LabelledTexts
+from harness.batching import batches_of
+from harness.calibration import Decision, decide
+from harness.catalog import Catalog
+from harness.distributed import Stopped, broadcast, in_step, together
 from harness.errors import RunError
-from harness.plan import Plan, TrainingRows
-from harness.store import digest, write_atomically
-from harness.types import Example
+from harness.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
+from harness.plan import Plan, TrainingRows, make_plan
+from harness.starts import folder_of, key_of, origin
+from harness.store import write_atomically
+from harness.thresholds import DEFAULT, labels_above, tuned_thresholds
+from harness.types import Example, LabelKind, LabelSpace, Prediction
 
 OnProgress = Callable[[str, int, int, str], None]
 """`on_progress(phase, done, total, note)`."""
+OnEvaluation = Callable[[dict[str, float]], None]
+"""Called with the metrics of the validation rows, each time a training looks at them; what it raises ends the training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """`record` of the training, for the run's; `runtime`: what the engine says of a faster form of the model, if it has one."""
+
+    record: dict[str, Any]
+    runtime: dict[str, Any] | None
 
 
 def trained_key(plan: Plan) -> str:
     """Two plans with the same key need the same trained model."""
-    identity = plan.identity
-    # Batch size and dtype of the prediction pass stay in: they are options, and a wrong model is worse than a second one.
-    return digest([identity["version"], identity["backend"], identity["train"], identity["labels"], identity["seed"]])[:20]
+    return key_of(plan.identity)
 
 
 def trained_folder(plan: Plan) -> Path:
     """Where the model is kept, or will be; it is there if this has a folder `model`."""
-    return cache_dir() / "trained" / trained_key(plan)
+    return folder_of(trained_key(plan))
 
 
-def ensure_trained(plan: Plan, on_progress: OnProgress) -> dict[str, Any]:
-    """Leave `plan.engine` ready to predict; train only if no run before did. Returns the record of the training."""
+def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None) -> Trained:
+    """Leave `plan.engine` ready to predict; train only if no run before did. Raises what `on_evaluation` raises."""
     assert isinstance(plan.engine, Classifier)
     assert plan.training is not None
     folder = trained_folder(plan)
     folder.mkdir(parents=True, exist_ok=True)
+    judge = judge_of(plan) if on_evaluation is None else judge_of(plan, on_evaluation)
     with FileLock(folder / "lock"):
         if not (folder / "model").is_dir():
-            _train(plan.engine, plan, plan.training, folder, on_progress)
+            _train(plan.engine, plan, plan.training, judge, folder, on_progress)
         else:
             plan.engine.load(folder / "model", plan.task.label_space)
-    record: dict[str, Any] = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
-    return record
+        runtime = plan.engine.optimize(folder, _texts(plan.training.validation), judge)
+    record = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
+    return Trained(record, runtime)
 
 
-def _train(engine: Classifier, plan: Plan, rows: TrainingRows, folder: Path, on_progress: OnProgress) -> None:
+def judge_of(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> Judge:
+    """Scores validation rows as a run on them would be; of a multilabel task with a half as every threshold."""
+    assert plan.training is not None
+    rows, task = plan.training.validation, plan.task
+    labels = task.label_space
+
+    def metrics(probabilities: FloatArray) -> dict[str, float]:
+        predictions = [_judged(row, p, labels) for row, p in zip(rows, probabilities, strict=True)]
+        scored = evaluate_predictions(rows, predictions, labels, threshold=task.threshold, extra_metrics=task.metrics)
+        return {name: value["value"] for name, value in scored["values"].items() if value["value"] is not None}
+
+    return Judge(metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: watch(found)))
+
+
+def _judged(row: Example, p: Sequence[float], labels: LabelSpace) -> Prediction:
+    chosen = labels_above(p, [DEFAULT] * len(labels)) if labels.kind is LabelKind.MULTILABEL else decide(p, Decision.ARGMAX)
+    return Prediction(row.id, chosen, probabilities=tuple(map(float, p)))
+
+
+def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, folder: Path, on_progress: OnProgress) -> None:
     started = time.perf_counter()
-    report = engine.fit(
-        _texts(rows.train),
-        _texts(rows.validation),
-        plan.task.label_space,
-        plan.request.seed,
-        folder / "scratch",
-        lambda done, total, note: on_progress("train", done, total, note),
-    )
+    broadcast(plan.request)  # to the processes that wait in `train_along`
+    report = _fit(engine, plan, rows, judge, folder, on_progress)
+    seconds = round(time.perf_counter() - started, 3)
+    thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
     try:
-        record = json.dumps({**report, "seconds": round(time.perf_counter() - started, 3)}, allow_nan=False)
+        record = json.dumps(
+            {**report, "seconds": seconds, "thresholds": thresholds, "origin": origin(plan.identity)}, allow_nan=False
+        )
     except ValueError as error:
         raise RunError(f"{plan.backend.name}: the training diverged: {report}.", "Lower its learning rate.") from error
     unfinished = folder / "unfinished"
@@ -70,6 +105,57 @@ def _train(engine: Classifier, plan: Plan, rows: TrainingRows, folder: Path, on_
     write_atomically(unfinished / "training.json", record)
     unfinished.replace(folder / "model")
     shutil.rmtree(folder / "scratch", ignore_errors=True)
+
+
+def _fit(
+    engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, folder: Path, on_progress: OnProgress
+) -> dict[str, Any]:
+    with in_step():
+        return engine.fit(
+            _texts(rows.train),
+            _texts(rows.validation),
+            plan.task.label_space,
+            judge,
+            plan.request.seed,
+            folder / "scratch",
+            lambda done, total, note: on_progress("train", done, total, note),
+        )
+
+
+def train_along(catalog: Catalog) -> None:
+    """What every process but the first one does: take part in its trainings, until it says that there are no more."""
+    while (request := broadcast(None)) is not None:
+        plan = make_plan(request, catalog)
+        assert isinstance(plan.engine, Classifier)
+        assert plan.training is not None
+        try:
+            _fit(plan.engine, plan, plan.training, judge_of(plan), trained_folder(plan), lambda phase, done, total, note: None)
+        except Stopped:
+            pass
+        finally:
+            plan.engine.close()
+
+
+def _thresholds(engine: Classifier, labels: LabelSpace, validation: list[Example]) -> list[float] | None:
+    """Of a multilabel task: the engine's own, or the best on validation rows."""
+    if labels.kind is not LabelKind.MULTILABEL:
+        return None
+    given = engine.threshold()
+    if given is not None or not validation:
+        return [DEFAULT if given is None else given] * len(labels)
+    probabilities = {
+        row.id: p
+        for batch in batches_of(engine, validation)
+        for item, p in zip(batch, engine.predict([item.encoded for item in batch]), strict=True)
+        for row in item.rows
+    }
+    truth = np.array([[index in _label_set(row) for index in range(len(labels))] for row in validation], dtype=np.int64)
+    return tuned_thresholds(np.array([probabilities[row.id] for row in validation]), truth)
+
+
+def _label_set(row: Example) -> tuple[int, ...]:
+    assert isinstance(row.label, tuple)
+    return row.label
 
 
 def _texts(rows: list[Example]) -> LabelledTexts:

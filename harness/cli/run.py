@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
 from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, names, open_store, print_json
+from harness.cli.requests import (
+    backends,
+    check_fit,
+    check_model,
+    check_priced,
+    check_split,
+    for_models,
+    loads_model,
+    member,
+    note_unused,
+    seeds,
+    settings_from,
+    trained_by,
+)
 
-if TYPE_CHECKING:
-    from harness.catalog import Catalog
-    from harness.plan import Request
-
-T = TypeVar("T")
-E = TypeVar("E", bound=StrEnum)
 Many = list[str] | None
 
 
@@ -36,10 +41,24 @@ def run_command(
         Many, typer.Option(metavar="HOW", help="For score: none, contextual or batch; default: the prompt's own.")
     ] = None,
     decision: Annotated[
-        Many, typer.Option(metavar="HOW", help="For score: argmax or expected (the mean, rounded); default: the prompt's own.")
+        Many, typer.Option(metavar="HOW", help="Where there are probabilities: argmax, or (ordinal) expected or median.")
     ] = None,
     train_lang: Annotated[
         Many, typer.Option(metavar="CODE", help="Languages to train on, together; default: the tested one.")
+    ] = None,
+    validation_lang: Annotated[
+        Many,
+        typer.Option(metavar="CODE", help="Languages whose validation rows choose the checkpoint; default: as trained."),
+    ] = None,
+    continue_from: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Train on from the model of an earlier run (its digits will do).")
+    ] = None,
+    setting: Annotated[
+        Many,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated."),
+    ] = None,
+    runtime: Annotated[
+        str | None, typer.Option(metavar="NAME", help="How an encoder predicts: torch, onnx or onnx-int8.")
     ] = None,
     seed: Annotated[Many, typer.Option(metavar="N", help="Seed of training and of exemplars; default: 0.")] = None,
     split: Annotated[str, typer.Option(help="Rows to predict: test or validation.")] = "test",
@@ -48,6 +67,9 @@ def run_command(
     ] = None,
     train_limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="At most so many training rows per language.")
+    ] = None,
+    validation_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many validation rows per language.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id.")
@@ -66,7 +88,7 @@ def run_command(
     run. A run that is recorded already is not repeated, and a stopped one goes on: give the same command again.
 
     --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
-    decoding, calibration, decision, seed, model_from_cache, metrics, error.
+    decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
     """
     from harness.calibration import Calibration, Decision
     from harness.cli.series import print_summary, run_all
@@ -75,14 +97,18 @@ def run_command(
     from harness.prompts import Decoding
 
     known = catalog()
-    backends, prompts = _backends(known, backend), names(prompt, "--prompt")
-    decodings = [_member(Decoding, name) for name in names(decoding, "--decoding")]
-    calibrations = [_member(Calibration, name) for name in names(calibration, "--calibration")]
-    decisions = [_member(Decision, name) for name in names(decision, "--decision")]
+    named, prompts = backends(known, backend), names(prompt, "--prompt")
+    decodings = [member(Decoding, name) for name in names(decoding, "--decoding")]
+    calibrations = [member(Calibration, name) for name in names(calibration, "--calibration")]
+    decisions: list[Decision | None] = [member(Decision, name) for name in names(decision, "--decision")]
     languages, trained_on = names(lang, "--lang"), tuple(names(train_lang, "--train-lang"))
-    _check_split(split)
-    _check_model(known, backends, model)
+    validated_on = tuple(names(validation_lang, "--validation-lang"))
+    check_split(split)
+    check_model(known, named, model)
     check_data(data)
+    store = open_store(results)
+    changed = {**settings_from(setting), **({} if runtime is None else {"predict.runtime": runtime})}
+    start = None if continue_from is None else trained_by(store, continue_from)
     requests = [
         Request(
             task=task_name,
@@ -94,27 +120,32 @@ def run_command(
             calibration=bias,
             decision=rule,
             train_langs=trained_on,
+            validation_langs=validated_on,
             seed=number,
             limit=limit,
             train_limit=train_limit,
-            model=model if _loads_model(known, backend_name) else None,
+            validation_limit=validation_limit,
+            settings=changed,
+            continued_from=start,
+            model=model if loads_model(known, backend_name) else None,
             data_dir=data,
         )
         for task_name in names(task, "--task") or ["reviews_demo"]
-        for backend_name in backends
-        for number in _seeds(seed)
-        for prompt_name in _for_models(known, backend_name, prompts)
-        for how in _for_models(known, backend_name, decodings)
-        for bias in _for_models(known, backend_name, calibrations)
-        for rule in _for_models(known, backend_name, decisions)
+        for backend_name in named
+        for number in seeds(seed)
+        for prompt_name in for_models(known, backend_name, prompts)
+        for how in for_models(known, backend_name, decodings)
+        for bias in for_models(known, backend_name, calibrations)
+        for rule in decisions or [None]
         for language in languages or known.task(task_name).languages
     ]
-    _check_fit(known, requests, prompts)
-    store = open_store(results)
-    of_models = {"prompt": prompts, "decoding": decodings, "calibration": calibrations, "decision": decisions}
-    _note_unused(known, backends, of_models, train_lang=trained_on, train_limit=train_limit)
+    check_fit(known, requests, prompts)
+    of_models = {"prompt": prompts, "decoding": decodings, "calibration": calibrations}
+    of_classifiers = {"train_lang": trained_on, "validation_lang": validated_on, "continue_from": continue_from}
+    limits = {"train_limit": train_limit, "validation_limit": validation_limit}
+    note_unused(known, named, of_models, {**of_classifiers, **limits})
     if max_cost is not None:
-        _check_priced(known, backends, max_cost)
+        check_priced(known, named, max_cost)
     outcomes, stopped = run_all(known, requests, store, force, None if max_cost is None else Budget(max_cost))
     if as_json:
         print_json([done.as_json() for done in outcomes])
@@ -126,121 +157,3 @@ def run_command(
     code = max((done.error.exit_code for done in outcomes if done.error is not None), default=0)
     if code:
         raise typer.Exit(code)
-
-
-def _backends(known: Catalog, values: Many) -> list[str]:
-    from harness.errors import UserError
-
-    wanted = names(values, "--backend")
-    if not wanted:
-        raise UserError("Which backend? Name one or more with --backend.", f"Known: {', '.join(known.names('backend'))}.")
-    for name in wanted:
-        known.backend(name)
-    return wanted
-
-
-def _member(kind: type[E], name: str) -> E:
-    from harness.errors import UnknownName
-
-    if name not in list(kind):
-        raise UnknownName(kind.__name__.lower(), name, list(kind))
-    return kind(name)
-
-
-def _seeds(values: Many) -> list[int]:
-    from harness.errors import UserError
-
-    texts = names(values, "--seed") or ["0"]
-    for text in texts:
-        if not (text.isascii() and text.isdigit() and int(text) < 2**32):
-            raise UserError(f"--seed {text}: a seed is a whole number.", f"Choose from 0 to {2**32 - 1}.")
-    return list(dict.fromkeys(map(int, texts)))
-
-
-def _check_split(split: str) -> None:
-    from harness.errors import UserError
-
-    if split not in ("test", "validation"):
-        raise UserError(f"--split {split}: there is no such split to predict.", "Choose test or validation.")
-
-
-def _for_models(known: Catalog, backend: str, values: Sequence[T]) -> Sequence[T | None]:
-    """Prompts and decodings multiply the runs of language models only."""
-    return values if values and _is_prompted(known, backend) else [None]
-
-
-def _is_prompted(known: Catalog, backend: str) -> bool:
-    from backends.base import LanguageModel
-    from harness.backend_specs import engine_class
-
-    return issubclass(engine_class(known.backend(backend).engine), LanguageModel)
-
-
-def _loads_model(known: Catalog, backend: str) -> bool:
-    from harness.backend_specs import engine_class
-
-    return engine_class(known.backend(backend).engine).model_is != "nothing"
-
-
-def _check_model(known: Catalog, backends: Sequence[str], model: str | None) -> None:
-    """One checkpoint for two backends would rank a model under the other's name."""
-    from harness.backend_specs import engine_class
-    from harness.errors import UserError
-
-    if model is None:
-        return
-    loading = [name for name in backends if _loads_model(known, name)]
-    if not loading:
-        raise UserError(f"--model {model}: {', '.join(backends)} loads no model.", "Leave --model out.")
-    if len(loading) > 1:
-        raise UserError(f"--model names one checkpoint, and {', '.join(loading)} each load one.", "Give a command for each.")
-    is_file = engine_class(known.backend(loading[0]).engine).model_is == "checkpoint"
-    if is_file and model.startswith((".", "/")) and not Path(model).is_dir():
-        raise UserError(f"--model {model}: there is no such folder.", "It holds config.json, *.safetensors and a tokenizer.")
-
-
-def _check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str]) -> None:
-    """A slip in the last name is found before the first model trains."""
-    from harness.errors import UnknownName, UserError
-
-    for name in prompts:
-        known.prompt(name)
-    for request in requests:
-        task = known.task(request.task)
-        for language in (request.lang, *request.train_langs):
-            if language not in task.languages:
-                raise UnknownName(f"language of the task {task.name!r}", language, task.languages)
-        if request.prompt and task.labels.kind not in known.prompt(request.prompt).spec.kinds:
-            kinds = ", ".join(known.prompt(request.prompt).spec.kinds)
-            fitting = [name for name in known.names("prompt") if task.labels.kind in known.prompt(name).spec.kinds]
-            raise UserError(
-                f"The prompt {request.prompt!r} is for {kinds} tasks, and {task.name!r} is {task.labels.kind}.",
-                f"These fit: {', '.join(fitting) or 'none'}.",
-            )
-
-
-def _check_priced(known: Catalog, backends: Sequence[str], max_cost: float) -> None:
-    """A budget that nothing is counted against would be a false comfort."""
-    from harness.backend_specs import engine_class
-    from harness.errors import UserError
-
-    served = [name for name in backends if engine_class(known.backend(name).engine).model_is == "name"]
-    unpriced = [name for name in served if known.backend(name).price is None]
-    if unpriced:
-        hint = "Add `price: {prompt: USD, completion: USD, source: WHERE}`, per million tokens, to its YAML."
-        raise UserError(f"--max-cost {max_cost:g}: {', '.join(unpriced)} has no price to count.", hint)
-    if not served:
-        typer.echo(f"note: --max-cost changes nothing here: none of {', '.join(backends)} is a server.", err=True)
-
-
-def _note_unused(known: Catalog, backends: Sequence[str], of_models: Mapping[str, object], **of_classifiers: object) -> None:
-    """Say which options change nothing, as no backend of the command uses them."""
-    prompted = [_is_prompted(known, name) for name in backends]
-    for given, what, used in (
-        (of_models, "a language model", any(prompted)),
-        (of_classifiers, "a backend that trains", not all(prompted)),
-    ):
-        for option in [name for name, value in given.items() if value and not used]:
-            typer.echo(
-                f"note: --{option.replace('_', '-')} changes nothing here: none of {', '.join(backends)} is {what}.", err=True
-            )

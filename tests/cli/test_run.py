@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 JSON_KEYS = {
-    "state", "run", "task", "lang", "split", "backend", "prompt", "decoding", "calibration", "decision", "seed",
+    "state", "run", "task", "lang", "split", "backend", "prompt", "decoding", "calibration", "decision", "train_lang",
+    "validation_lang", "settings", "seed",
     "model_from_cache", "metrics", "error",
 }  # fmt: skip
 QUICK = ("--backend", "majority", "--lang", "en", "--limit", 5)
@@ -147,7 +148,7 @@ def test_training_on_another_language(bench: Any) -> None:
         (["--prompt", "strict"], "--prompt"),
         (["--decoding", "score"], "--decoding"),
         (["--calibration", "batch"], "--calibration"),
-        (["--decision", "expected"], "--decision"),
+        (["--validation-limit", "5", "--prompt", "strict"], "--prompt"),
         (["--max-cost", "0.5"], "--max-cost"),
         (["--prompt", "strict", "--train-lang", "de"], "--prompt"),
     ],
@@ -271,9 +272,9 @@ def test_calibrations_and_decisions_multiply_the_runs_of_language_models(bench: 
     asked = [(run["backend"], run["calibration"], run["decision"]) for run in said.json]
     assert asked == [
         *(("mistral", bias, rule) for bias in ("none", "contextual", "batch") for rule in ("argmax", "expected")),
-        ("majority", None, None),
+        *(("majority", None, rule) for rule in ("argmax", "expected")),  # which gives probabilities too
     ]
-    assert len({run["run"] for run in said.json}) == 7
+    assert len({run["run"] for run in said.json}) == 8
     assert ".score.contextual.expected.s0." in said.json[3]["run"]
     assert all(run["metrics"]["ok"] == 3 for run in said.json)
     assert ", contextual calibration, expected value" in bench("leaderboard").out + Path("results/LEADERBOARD.md").read_text()

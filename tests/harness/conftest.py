@@ -7,8 +7,15 @@ from pathlib import Path
 import pytest
 import toy
 
+from harness.store import Store
+
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     toy.install(monkeypatch)
     return toy.write_project(tmp_path / "project")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "results" / "runs")

@@ -59,11 +59,11 @@ def test_batches_stay_within_rows_and_tokens(lengths: list[int], most: int, toke
     items = items_of(lengths)
     cut = list(by_tokens(items, most, tokens, new))
     assert sorted(item.text for batch in cut for item in batch) == sorted(item.text for item in items)
-    flat = [item.prompt.tokens for batch in cut for item in batch if item.prompt]
+    flat = [item.encoded.tokens for batch in cut for item in batch]
     assert flat == sorted(lengths, reverse=True)
 
     def needs(batch: list[Item]) -> int:
-        return len(batch) * (new + max(item.prompt.tokens for item in batch if item.prompt))
+        return len(batch) * (new + max(item.encoded.tokens for item in batch))
 
     for batch, following in zip(cut, [*cut[1:], list[Item]()], strict=True):
         assert 1 <= len(batch) <= most
@@ -257,11 +257,15 @@ def test_prompts_are_encoded_while_the_window_before_is_computed(
     assert all(name.startswith("encode") for name in threads)
 
 
-def test_a_classifier_is_cut_by_rows_alone(project: Path) -> None:
+def test_a_classifier_is_cut_by_rows_and_its_own_tokens(project: Path) -> None:
     plan = toy.plan(project, "toy-classifier")
     cut = list(batches(plan, ()))
     assert [len(batch) for batch in cut] == [3, 3, 3, 2]
-    assert [item for batch in cut for item in batch] == distinct(plan.rows)
+    assert sorted(item.text for batch in cut for item in batch) == sorted(item.text for item in distinct(plan.rows))
+    assert all(item.encoded.content == item.text for batch in cut for item in batch)
+    tight = toy.plan(project, "toy-classifier", settings={"tokens": 12})
+    assert all(len(batch) == 1 or sum(item.encoded.tokens for item in batch) <= 12 for batch in batches(tight, ()))
+    assert max(len(batch) for batch in batches(tight, ())) < 3
 
 
 def test_room_for_an_answer(project: Path) -> None:

@@ -143,11 +143,6 @@ def go(plan: Plan, store: Store) -> Result:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results" / "runs")
-
-
-@pytest.fixture
 def biased(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """A model that likes the answer 2 in whatever it reads."""
     bias, score = [0.0, -0.3, 1.5], toy.ToyModel.score
@@ -162,6 +157,13 @@ def biased(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def toy_scores(said: str, bias: Sequence[float]) -> FloatArray:
     return np.array(toy._scores(said, 3)) + bias
+
+
+DECIDED: dict[Decision, Any] = {
+    Decision.ARGMAX: lambda p: int(np.argmax(p)),
+    Decision.EXPECTED: lambda p: int(p @ [0, 1, 2] + 0.5),
+    Decision.MEDIAN: lambda p: int(p[0] < 0.5) + int(p[0] + p[1] < 0.5),
+}
 
 
 @pytest.mark.parametrize("calibration", [NONE, CONTEXTUAL, BATCH])
@@ -185,7 +187,7 @@ def test_a_run_calibrates_and_decides(
             continue
         p = normalised(normalised(np.exp(toy_scores(said, biased))) / prior)
         np.testing.assert_allclose(record["probabilities"], p, atol=1e-6)
-        assert record["label"] == (int(np.argmax(p)) if decision is Decision.ARGMAX else int(p @ [0, 1, 2] + 0.5))
+        assert record["label"] == (DECIDED[decision](p))
     labels = [record["label"] for record in store.predictions(result.run_id) if record["label"] is not None]
     wanted = [int(said) for said in toy.SAID if said.isdigit()]
     if decision is Decision.ARGMAX and calibration is NONE:
@@ -248,12 +250,12 @@ def test_the_record_of_a_run_names_them(project: Path, store: Store) -> None:
         for decision in Decision:
             result = go(score_plan(project, calibration=calibration, decision=decision), store)
             names[result.run_id] = store.manifest(result.run_id)["identity"]["prompt"]
-    assert len(names) == 6
+    assert len(names) == 9
     for name, prompt in names.items():
         words = [prompt[key] for key in ("calibration", "decision") if key in prompt]
         assert name.startswith(".".join(["toy.en.toy-model.echo.score", *words, "s0."]))
     found = {(prompt.get("calibration"), prompt.get("decision")) for prompt in names.values()}
-    assert found == {(c, d) for c in (None, "contextual", "batch") for d in (None, "expected")}
+    assert found == {(c, d) for c in (None, "contextual", "batch") for d in (None, "expected", "median")}
 
 
 @pytest.mark.parametrize("decoding", [None, *Decoding])

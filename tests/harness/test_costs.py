@@ -24,11 +24,6 @@ from harness.store import Store
 WORD, NEW = 1000 / 1e6, 2000 / 1e6  # the prices of `toy-server.yaml`
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results" / "runs")
-
-
 def server_plan(project: Path, **changes: Any) -> Plan:
     return toy.plan(project, "toy-server", **changes)
 

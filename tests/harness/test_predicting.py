@@ -96,7 +96,7 @@ def test_all_rows_of_a_text_get_its_answer_and_it_is_counted_once(project: Path,
     toy.engine_of(plan).state = {"classes": 3}
     row = replace(plan.rows[0], text="says 2")
     items = [Item([row, replace(row, id="twin", label=1)]), *rows_saying(plan, "1")]
-    batch = predict_batch(plan, encode(plan, items) if decoding else items)
+    batch = predict_batch(plan, encode(plan, items))
     found = settle(plan, batch.predictions, None)
     assert [(prediction.id, prediction.label) for prediction in found] == [(row.id, 2), ("twin", 2), ("1-0", 1)]
     assert found[1] == replace(found[0], id="twin")
@@ -159,7 +159,7 @@ def test_a_classifier_gives_the_most_probable_class_and_fails_on_nan(project: Pa
     plan = toy.plan(project, "toy-classifier")
     engine = toy.engine_of(plan)
     engine.state = {"classes": 3}
-    batch = predict_batch(plan, rows_saying(plan, "2", "fail", "0"))
+    batch = predicted(plan, rows_saying(plan, "2", "fail", "0"))
     assert [prediction.label for prediction in batch.predictions] == [2, None, 0]
     assert batch.predictions[1] == Prediction("fail-1", None, Status.FAILED, "not_a_number")
     first = batch.predictions[0]

@@ -24,11 +24,6 @@ from harness.store import (
 from harness.types import Example, Prediction, Status
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "results" / "runs")
-
-
 def finish(store: Store, name: str, value: int = 1) -> Path:
     with store.journal(name) as journal:
         journal.append({"rows": []})

@@ -10,14 +10,18 @@ import numpy as np
 import pytest
 import toy
 
+from harness.batching import distinct, encode
+from harness.calibration import Decision
 from harness.checkpoints import cache_dir
-from harness.errors import RunError
+from harness.errors import RunError, UserError
 from harness.plan import Plan
+from harness.runner import run
+from harness.store import Store
 from harness.training import ensure_trained, trained_key
 
 
 def train(plan: Plan) -> dict[str, Any]:
-    return ensure_trained(plan, toy.quiet)
+    return ensure_trained(plan, toy.quiet).record
 
 
 def kept(plan: Plan) -> Path:
@@ -27,7 +31,8 @@ def kept(plan: Plan) -> Path:
 def test_the_second_plan_trains_nothing_and_predicts_the_same(project: Path) -> None:
     first, second = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", lang="de", train_langs=("en",))
     record = train(first)
-    assert record == {"loss": 0.5, "rows": 9, "seconds": record["seconds"]}
+    assert {key: record[key] for key in ("loss", "rows", "thresholds")} == {"loss": 0.5, "rows": 9, "thresholds": None}
+    assert record["seconds"] >= 0
     assert train(second) == record
     assert [toy.engine_of(plan).fits for plan in (first, second)] == [1, 0]
     assert [toy.engine_of(plan).loads for plan in (first, second)] == [0, 1]
@@ -39,19 +44,18 @@ def test_a_baseline_read_from_the_cache_predicts_what_the_trained_one_did(projec
     first, second = toy.plan(project, "tfidf"), toy.plan(project, "tfidf")
     train(first)
     train(second)
-    texts = [row.text for row in first.rows]
+    texts = [item.encoded for item in encode(first, distinct(first.rows))]
     assert np.array_equal(toy.engine_of(first).predict(texts), toy.engine_of(second).predict(texts))
 
 
 @pytest.mark.parametrize(
     "change",
-    ["seed", "train languages", "train limit", "train text", "train label", "validation text", "options", "backend", "labels"],
+    ["seed", "train languages", "train limit", "train text", "train label", "validation text", "options", "labels"],
 )
 def test_another_training_is_another_model(project: Path, change: str) -> None:
     before = toy.plan(project, "toy-classifier")
     train(before)
     asked: dict[str, Any] = {}
-    backend = "toy-classifier"
     if change == "seed":
         asked = {"seed": 1}
     elif change == "train languages":
@@ -60,9 +64,6 @@ def test_another_training_is_another_model(project: Path, change: str) -> None:
         asked = {"train_limit": 5}
     elif change == "options":
         (project / "backends" / "toy-classifier.yaml").write_text("engine: toy_classifier\noptions: {flavour: other}\n")
-    elif change == "backend":
-        backend = "other"
-        shutil.copy(project / "backends" / "toy-classifier.yaml", project / "backends" / "other.yaml")
     elif change == "labels":
         path = project / "tasks" / "toy.yaml"
         path.write_text(path.read_text().replace("fair", "middling"))
@@ -71,15 +72,26 @@ def test_another_training_is_another_model(project: Path, change: str) -> None:
         rows = toy.read_rows(project, split)
         rows[0][field] = 2 if field == "label" else "something else"
         toy.write_rows(project, split, rows)
-    plan = toy.plan(project, backend, **asked)
+    plan = toy.plan(project, "toy-classifier", **asked)
     train(plan)
     assert trained_key(plan) != trained_key(before)
     assert toy.engine_of(plan).fits == 1
 
 
-@pytest.mark.parametrize("change", [{"lang": "de", "train_langs": ("en",)}, {"limit": 3}, {"split": "validation"}])
-def test_what_is_tested_does_not_change_the_model(project: Path, change: dict[str, Any]) -> None:
-    before, after = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", **change)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lang": "de", "train_langs": ("en",)},
+        {"limit": 3},
+        {"split": "validation"},
+        {"decision": Decision.MEDIAN},
+        {"settings": {"predict.runtime": "fast"}},
+        {"backend": "other"},
+    ],
+)
+def test_what_is_tested_and_how_does_not_change_the_model(project: Path, change: dict[str, Any]) -> None:
+    shutil.copy(project / "backends" / "toy-classifier.yaml", project / "backends" / "other.yaml")
+    before, after = (toy.plan(project, **{"backend": "toy-classifier", **more}) for more in ({}, change))
     assert after.run_id != before.run_id
     assert trained_key(after) == trained_key(before)
 
@@ -122,3 +134,79 @@ def test_progress_is_passed_on(project: Path) -> None:
     seen: list[tuple[str, int, int, str]] = []
     ensure_trained(toy.plan(project, "toy-classifier"), lambda *args: seen.append(args))
     assert seen == [("train", 1, 1, "")]
+
+
+def test_the_order_of_the_training_rows_in_a_file_changes_nothing(project: Path) -> None:
+    seen: list[list[str]] = []
+    for _ in range(2):
+        plan = toy.plan(project, "toy-classifier")
+        assert plan.training is not None
+        seen.append([row.id for row in plan.training.train])
+        toy.write_rows(project, "train", toy.read_rows(project, "train")[::-1])
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 9
+
+
+def test_the_validation_language_is_a_choice_of_its_own(project: Path) -> None:
+    own, other = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", validation_langs=("de",))
+    assert own.training is not None
+    assert other.training is not None
+    assert {row.lang for row in other.training.validation} == {"de"}
+    assert other.training.train == own.training.train
+    assert "validation_langs" not in own.identity["train"]
+    assert other.identity["train"]["validation_langs"] == ["de"]
+    assert trained_key(own) != trained_key(other)
+    few = toy.plan(project, "toy-classifier", validation_limit=2)
+    assert few.training is not None
+    assert len(few.training.validation) == 2
+
+
+def test_the_judge_scores_validation_rows_as_a_run_on_them_does(project: Path, store: Store) -> None:
+    plan = toy.plan(project, "toy-classifier", settings={"evaluations": 2})
+    seen: list[dict[str, float]] = []
+    ensure_trained(plan, toy.quiet, seen.append)
+    assert len(seen) == 2
+    assert toy.engine_of(plan).judged == seen[-1]
+    validation = toy.plan(project, "toy-classifier", split="validation", settings={"evaluations": 2})
+    values = run(validation, store).metrics["values"]
+    assert seen[-1] == pytest.approx({name: value["value"] for name, value in values.items() if value["value"] is not None})
+    assert {"accuracy", "mae", "qwk", "macro_f1", "log_loss"} <= set(seen[-1])
+
+
+def test_a_judge_ends_the_training_by_what_it_raises(project: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def refuse(metrics: dict[str, float]) -> None:
+        raise Enough
+
+    plan = toy.plan(project, "toy-classifier", settings={"evaluations": 1})
+    with pytest.raises(Enough):
+        ensure_trained(plan, toy.quiet, refuse)
+    assert not (kept(plan) / "model").exists()
+
+
+def test_a_training_goes_on_from_another_ones_model(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy.ToyClassifier, "model_is", "checkpoint")
+    model = str(toy.write_checkpoint(project / "weights" / "other", 1))
+    first = toy.plan(project, "toy-classifier", model=model)
+    train(first)
+    second = toy.plan(project, "toy-classifier", lang="de", model=model, continued_from=trained_key(first))
+    assert toy.engine_of(second).model == kept(first) / "model"
+    assert second.identity["backend"] == first.identity["backend"]
+    assert second.identity["train"]["continued_from"] == {"key": trained_key(first), "langs": ["en"]}
+    assert trained_key(second) != trained_key(toy.plan(project, "toy-classifier", lang="de", model=model))
+    with pytest.raises(UserError, match="is not on this machine"):
+        toy.plan(project, "toy-classifier", model=model, continued_from="0" * 20)
+    elsewhere = str(toy.write_checkpoint(project / "weights" / "third", 2))
+    with pytest.raises(UserError, match="has the model 'other', and this run 'third'"):
+        toy.plan(project, "toy-classifier", model=elsewhere, continued_from=trained_key(first))
+    with pytest.raises(UserError, match="'tfidf' can't go on"):
+        toy.plan(project, "tfidf", continued_from=trained_key(first))
+
+
+def test_the_runtime_tells_of_itself(project: Path, store: Store) -> None:
+    plan = toy.plan(project, "toy-classifier", settings={"predict.runtime": "fast"})
+    result = run(plan, store)
+    assert store.manifest(result.run_id)["runtime"] == {"runtime": "fast"}
+    assert store.manifest(result.run_id)["settings"] == {"predict.runtime": "fast"}

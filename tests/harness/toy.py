@@ -23,6 +23,7 @@ from backends.base import (
     Encoded,
     FloatArray,
     Generation,
+    Judge,
     LabelledTexts,
     LanguageModel,
     Messages,
@@ -93,6 +94,8 @@ class ToyOptions(BaseModel):
     batch: int = 3
     tokens: int | None = None
     flavour: str = "plain"
+    evaluations: int = 0
+    predict: dict[str, Any] = {}
 
 
 class Counting:
@@ -108,6 +111,10 @@ class Counting:
 
     def batch_size(self) -> int:
         return int(self.options.batch)
+
+    def batch_tokens(self) -> int | None:
+        tokens: int | None = self.options.tokens
+        return tokens
 
     def reset(self) -> None:
         self.resets += 1
@@ -135,10 +142,6 @@ def said_in(text: str) -> str:
 class ToyModel(Counting, LanguageModel):
     Options = ToyOptions
     shift = 0
-
-    def batch_tokens(self) -> int | None:
-        tokens: int | None = self.options.tokens
-        return tokens
 
     def load(self) -> None:
         assert isinstance(self.model, Path)
@@ -192,6 +195,7 @@ class ToyClassifier(Counting, Classifier):
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
+        judge: Judge,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,
@@ -200,6 +204,8 @@ class ToyClassifier(Counting, Classifier):
         scratch.mkdir(parents=True, exist_ok=True)
         self.during_fit(scratch)
         on_progress(1, 1, "")
+        for _ in range(self.options.evaluations):
+            self.judged = judge.look(self._probabilities(list(validation.texts), len(labels)))
         self.state = {"seed": seed, "rows": len(train.texts), "classes": len(labels)}
         return {"loss": 0.5, "rows": len(train.texts)}
 
@@ -210,8 +216,20 @@ class ToyClassifier(Counting, Classifier):
         self.loads += 1
         self.state = json.loads((folder / "state.json").read_text())
 
-    def predict(self, texts: Sequence[str]) -> FloatArray:
-        scores = np.exp([_scores(word, self.state["classes"]) for word in self.answered(texts)])
+    def optimize(self, folder: Path, validation: LabelledTexts, judge: Judge) -> dict[str, Any] | None:
+        return self.options.predict or None
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        return [Encoded(len(text.split()), text) for text in texts]
+
+    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
+        return self._probabilities([text.content for text in texts], self.state["classes"], self.answered)
+
+    def _probabilities(
+        self, texts: list[str], classes: int, answered: Callable[[Sequence[str]], list[str]] | None = None
+    ) -> FloatArray:
+        said = answered(texts) if answered else [said_in(text) for text in texts]
+        scores = np.exp([_scores(word, classes) for word in said])
         return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
