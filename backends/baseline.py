@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends.base import Classifier, FloatArray, LabelledTexts, OnProgress
-from harness.errors import DataError, UserError
-from harness.types import LabelKind, LabelSpace
+from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
+from harness.errors import DataError
+from harness.types import Label, LabelKind, LabelSpace
 
 
 class BaselineOptions(BaseModel):
@@ -38,17 +40,21 @@ class Baseline(Classifier):
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
+        judge: Judge,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,
     ) -> dict[str, Any]:
-        if labels.kind is LabelKind.MULTILABEL:
-            raise UserError("The baseline engine has no multilabel classifier yet.", "Choose a task with one label per row.")
         if self.options.classifier == "tfidf" and len(set(train.labels)) < 2:
             raise DataError("All train rows are of a single class: there is nothing to learn.", "Take more, or `majority`.")
         self._classes = len(labels)
         self._estimator = self._new_estimator(seed)
-        self._estimator.fit(list(train.texts), np.asarray(train.labels))
+        if labels.kind is LabelKind.MULTILABEL:
+            self._estimator = _one_for_each_label(self._estimator)
+        with warnings.catch_warnings():
+            # A label that no row has, or every row, gets a constant: nothing to warn of.
+            warnings.filterwarnings("ignore", message="Label .* is present in all training examples", category=UserWarning)
+            self._estimator.fit(list(train.texts), _targets(train.labels, labels))
         return {"train_rows": len(train.texts)}
 
     def _new_estimator(self, seed: int) -> Any:
@@ -76,9 +82,33 @@ class Baseline(Classifier):
 
         self._classes, self._estimator = joblib.load(folder / "baseline.joblib")
 
-    def predict(self, texts: Sequence[str]) -> FloatArray:
-        known = self._estimator.predict_proba(list(texts))
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        return [Encoded(len(text), text) for text in texts]
+
+    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
+        known = self._estimator.predict_proba([text.content for text in texts])
         # A class that train lacks has probability zero, and still its place.
         probabilities = np.zeros((len(texts), self._classes))
         probabilities[:, self._estimator.classes_] = known
         return probabilities
+
+
+def _one_for_each_label(estimator: Any) -> Any:
+    from sklearn.multiclass import OneVsRestClassifier
+    from sklearn.pipeline import Pipeline
+
+    if not isinstance(estimator, Pipeline):
+        return OneVsRestClassifier(estimator)
+    estimator.steps[-1] = ("onevsrest", OneVsRestClassifier(estimator.steps[-1][1]))  # the features are the same for all
+    return estimator
+
+
+def _targets(labels: Sequence[Label], space: LabelSpace) -> NDArray[np.int64]:
+    """Shape (n,), or (n, labels) of zeros and ones."""
+    if space.kind is not LabelKind.MULTILABEL:
+        return np.asarray(labels, dtype=np.int64)
+    targets = np.zeros((len(labels), len(space)), dtype=np.int64)
+    for row, label in enumerate(labels):
+        assert isinstance(label, tuple)
+        targets[row, list(label)] = 1
+    return targets

@@ -2,41 +2,33 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from itertools import pairwise
+import copy
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
-from backends._torch import Device, DType, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from backends.base import Classifier, FloatArray, LabelledTexts, OnProgress
-from harness.errors import UserError
-from harness.types import LabelKind, LabelSpace
+from backends._batches import by_length, padded
+from backends._encoder_models import read_model, read_tokenizer, share_coral_weights, with_lora
+from backends._encoder_options import EncoderOptions
+from backends._heads import Head, make_head
+from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
+from backends._vocabulary import compact_vocabulary
+from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
+from harness.errors import DataError, UnknownName, UserError
+from harness.types import LabelSpace
 
+PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
-class EncoderOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    epochs: float = Field(3, gt=0, description="passes over train; early stopping may end sooner")
-    learning_rate: float = Field(2e-5, gt=0)
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_share: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises")
-    train_batch_size: int = Field(16, ge=1)
-    batch_size: int = Field(64, ge=1, description="rows a batch when predicting")
-    max_length: int = Field(256, ge=8, description="tokens; longer texts are cut at the end")
-    patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")
-    best_metric: Literal["accuracy", "macro_f1", "mae", "loss"] = Field(
-        "accuracy", description="chooses the checkpoint, on validation rows"
-    )
-    device: Device = "auto"
-    dtype: DType = Field("auto", description="of the prediction pass; training in bf16 needs a GPU")
+Session = Callable[[dict[str, Any]], Any]
+"""A model in another runtime: `input_ids`, `attention_mask` (and `token_type_ids`) to logits, shape (n, outputs)."""
 
 
 class Encoder(Classifier):
-    """Sequence classification head on `model`, trained end to end."""
+    """Sequence classification head on `model`, trained end to end or through low-rank adapters."""
 
     Options = EncoderOptions
     libraries = ("torch", "transformers", "accelerate", "safetensors")
@@ -49,195 +41,208 @@ class Encoder(Classifier):
         self._source = model
         self._torch = import_torch("train", "The encoder engine")
         self._device = resolve_device(self._torch, self.options.device)
-        self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
-        self._model: Any = None
+        predict, train = self.options.predict, self.options.train
+        self._dtype = "float32" if predict.runtime != "torch" else resolve_dtype(self._torch, self._device, predict.dtype)
+        self._precision: str = train.precision
+        if train.precision == "auto":
+            self._precision = PRECISIONS[resolve_dtype(self._torch, self._device, "auto")]
+        self._refuse_what_the_device_lacks()
+        self._head: Head | None = None
         self._tokenizer: Any = None
+        self._model: Any = None  # predicts, in `dtype`
+        self._trained: Any = None  # in fp32, until it is saved
+        self._session: Session | None = None
+
+    def _refuse_what_the_device_lacks(self) -> None:
+        if self._precision == "fp16" and self._device == "cpu":
+            raise UserError("Training in fp16 needs a GPU.", "Use fp32 on a CPU (bf16 works, and is slow).")
+        if self.options.predict.attention == "flash_attention_2":
+            if self._device == "cpu":
+                raise UserError("flash_attention_2 needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")
+            if self._dtype == "float32" or self._precision == "fp32":
+                raise UserError(
+                    "flash_attention_2 computes in half precision only.",
+                    "Use bf16 or fp16 for `train.precision` and `predict`.",
+                )
 
     def facts(self) -> dict[str, Any]:
-        return {"device": self._device, "dtype": self._dtype}
+        return {"device": self._device, "dtype": self._dtype, "precision": self._precision}
 
     def batch_size(self) -> int:
-        return self.options.batch_size
+        return self.options.predict.batch_size
+
+    def batch_tokens(self) -> int:
+        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
+
+    def threshold(self) -> float | None:
+        return self.options.threshold
 
     def fit(
         self,
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
+        judge: Judge,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,
     ) -> dict[str, Any]:
-        from transformers import AutoModelForSequenceClassification, PrinterCallback, Trainer, set_seed
+        """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
+        from transformers import set_seed
 
-        if labels.kind is LabelKind.MULTILABEL:
-            raise UserError("The encoder engine trains one label per row so far.", "Choose a task that is not multilabel.")
+        from backends._trainer import EncoderTrainer, arguments
+
+        processes = self._torch.distributed.get_world_size() if self._torch.distributed.is_initialized() else 1
+        if len(train.texts) < processes:
+            raise DataError(f"{len(train.texts)} training rows for {processes} process(es).", "Take more rows.")
+        options = self.options.train
+        self._head = make_head(self.options, labels, train.labels)
+        chosen_by = self._chosen_by(validation, judge)
+        self._tokenizer = read_tokenizer(self._source)
         set_seed(seed)  # before the new head is drawn
-        self._load_tokenizer(self._source)
-        self._model = AutoModelForSequenceClassification.from_pretrained(
-            self._source, num_labels=len(labels), dtype=self._torch.float32, use_safetensors=True, ignore_mismatched_sizes=True
+        model, new = read_model(self._source, self._head.outputs, self.options.predict.attention)
+        if options.lora is not None:
+            model = with_lora(model, options.lora, new)
+        if self._head.kind == "coral":
+            share_coral_weights(model)
+        trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+        train_rows, validation_rows = self._fields(train.texts), self._fields(validation.texts)
+        vocabulary = None
+        if options.lora is None:
+            ids = (row["input_ids"] for row in [*train_rows, *validation_rows])
+            vocabulary = compact_vocabulary(model, self._tokenizer, ids)
+        if vocabulary is not None:
+            for row in [*train_rows, *validation_rows]:
+                row["input_ids"] = vocabulary.compact(row["input_ids"])
+        checked = self._validation(validation, validation_rows, judge, chosen_by)
+        args = arguments(options, scratch, seed, self._device, self._precision, checked)
+        trainer = EncoderTrainer(
+            model, self._tokenizer, self._head, _rows(train_rows, train), checked, options, args, on_progress
         )
-        trainer = Trainer(
-            model=self._model,
-            args=self._arguments(scratch, seed, bool(validation.texts)),
-            train_dataset=self._encoded(train),
-            eval_dataset=self._encoded(validation) if validation.texts else None,
-            processing_class=self._tokenizer,
-            compute_metrics=_metrics,
-            callbacks=self._callbacks(on_progress, bool(validation.texts)),
-        )
-        trainer.remove_callback(PrinterCallback)
+        set_seed(seed + args.process_index)  # each process its own dropout masks
         with out_of_memory_named(self._torch):
-            state = self._train(trainer, _last_checkpoint(scratch))
-        self._ready(self._model)
+            state = trainer.run()
+        if vocabulary is not None:
+            vocabulary.restore()
+        self._keep(model if options.lora is None else model.merge_and_unload())
         return {
-            "steps": state.global_step,
-            "planned_steps": state.max_steps,
+            **_course(state, checked and chosen_by),
             "train_rows": len(train.texts),
             "validation_rows": len(validation.texts),
-            "train_loss": _mean_loss(state.log_history),
-            "best": {self.options.best_metric: state.best_metric, "step": state.best_global_step} if validation.texts else None,
-            "evaluations": [
-                {key.removeprefix("eval_"): value for key, value in entry.items() if key in _LOGGED}
-                for entry in state.log_history
-                if "eval_loss" in entry
-            ],
+            "trainable_parameters": trainable,
+            "compacted_vocabulary": vocabulary and [len(vocabulary.kept), len(vocabulary.table)],
         }
 
-    def _train(self, trainer: Any, checkpoint: Path | None) -> Any:
-        """The state at the end of training; `self._model` then has the weights to keep."""
-        from transformers import TrainerState
+    def _chosen_by(self, validation: LabelledTexts, judge: Judge) -> str:
+        """Raises `UserError` for a metric that the validation rows do not have."""
+        asked = self.options.train.best_metric or judge.main
+        if validation.texts and asked not in (judge.main, "loss"):
+            assert self._head is not None
+            evenly = np.full(self._head.classes, 0.5 if self._head.kind == "multilabel" else 1 / self._head.classes)
+            known = judge.metrics(np.tile(evenly, (len(validation.texts), 1)))
+            if asked not in known:
+                raise UnknownName("metric of this task", asked, [*known, "loss"])
+        return asked
 
-        if checkpoint is not None:
-            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-            if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
-                # It had ended, and was killed before the model was kept; the Trainer would go on for one more epoch.
-                self._load_model(checkpoint.with_name(Path(state.best_model_checkpoint or checkpoint).name))
-                return state
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        return trainer.state
+    def _validation(self, rows: LabelledTexts, encoded: list[dict[str, list[int]]], judge: Judge, chosen_by: str) -> Any:
+        from backends._trainer import Validation
 
-    def _arguments(self, scratch: Path, seed: int, evaluated: bool) -> Any:
-        from transformers import TrainingArguments
+        if not encoded:
+            return None
+        batches = by_length(encoded, self.batch_size(), self.batch_tokens())
+        lower = chosen_by == "loss" or chosen_by in judge.lower_is_better
+        return Validation(_rows(encoded, rows), batches, judge.look, chosen_by, lower)
 
-        on_gpu = self._device == "cuda"
-        return TrainingArguments(
-            output_dir=str(scratch),
-            num_train_epochs=self.options.epochs,
-            learning_rate=self.options.learning_rate,
-            weight_decay=self.options.weight_decay,
-            warmup_steps=self.options.warmup_share,
-            per_device_train_batch_size=self.options.train_batch_size,
-            per_device_eval_batch_size=self.options.batch_size,
-            # Rows of like length share a batch: about a third less padding, hence a third less time.
-            train_sampling_strategy="group_by_length",
-            eval_strategy="epoch" if evaluated else "no",
-            save_strategy="epoch",
-            save_total_limit=2,
-            load_best_model_at_end=evaluated,
-            metric_for_best_model=self.options.best_metric if evaluated else None,
-            greater_is_better=self.options.best_metric not in ("loss", "mae") if evaluated else None,
-            # Else an interrupted training would forget how long it has been without a better checkpoint.
-            restore_callback_states_from_checkpoint=True,
-            logging_steps=10,
-            report_to="none",
-            disable_tqdm=True,
-            remove_unused_columns=False,
-            use_cpu=not on_gpu,
-            bf16=on_gpu and self._dtype == "bfloat16",
-            fp16=on_gpu and self._dtype == "float16",
-            dataloader_pin_memory=on_gpu,
-            seed=seed,
-        )
-
-    def _callbacks(self, on_progress: OnProgress, evaluated: bool) -> list[Any]:
-        from transformers import EarlyStoppingCallback, TrainerCallback
-
-        class Report(TrainerCallback):  # type: ignore[misc]
-            def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
-                on_progress(state.global_step, state.max_steps, f"loss {float(losses[-1]):.2f}" if losses else "")
-
-            def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                control.should_log = True  # so that a checkpoint holds the losses of all its steps
-
-        return [Report(), *([EarlyStoppingCallback(self.options.patience)] if evaluated else [])]
-
-    def _encoded(self, rows: LabelledTexts) -> list[dict[str, Any]]:
-        tokens = self._tokenizer(list(rows.texts), truncation=True, max_length=self._max_length())
-        keys = list(tokens.keys())
-        return [{**{key: tokens[key][i] for key in keys}, "labels": label} for i, label in enumerate(rows.labels)]
-
-    def _max_length(self) -> int:
-        return min(self.options.max_length, int(self._tokenizer.model_max_length))
-
-    def _load_tokenizer(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
-        self._tokenizer = AutoTokenizer.from_pretrained(folder)
+    def _fields(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
+        if not texts:
+            return []
+        length = min(self.options.max_length, int(self._tokenizer.model_max_length))
+        tokens = self._tokenizer(list(texts), truncation=True, max_length=length, return_attention_mask=False)
+        return [{name: tokens[name][index] for name in tokens} for index in range(len(texts))]
 
     def save(self, folder: Path) -> None:
-        self._model.float().save_pretrained(folder)
+        """After `fit` or `load`, in fp32 if it is after `fit`."""
+        model = self._model if self._trained is None else self._trained
+        model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
-        self._ready(self._model)
+        self._trained = None
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
-        self._load_tokenizer(folder)
-        self._load_model(folder)
-        self._ready(self._model)
-
-    def _load_model(self, folder: Path) -> None:
-        from transformers import AutoModelForSequenceClassification
-
-        self._model = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=self._torch.float32, use_safetensors=True
-        )
-
-    def _ready(self, model: Any) -> None:
+        self._head = make_head(self.options, labels, None)
+        self._tokenizer = read_tokenizer(folder)
+        model, _ = read_model(folder, None, self.options.predict.attention)
         self._model = model.to(self._device, getattr(self._torch, self._dtype)).eval()
 
-    def predict(self, texts: Sequence[str]) -> FloatArray:
+    def _keep(self, model: Any) -> None:
+        """What predicts is what `load` would make of the saved model; what is saved has lost nothing to its dtype."""
+        model.zero_grad()
+        self._model = model.eval()
+        if self._dtype != "float32":
+            self._trained = copy.deepcopy(model).cpu()
+            self._model = self._model.to(getattr(self._torch, self._dtype))
+        self._model.to(self._device)
+
+    def optimize(self, folder: Path, validation: LabelledTexts, judge: Judge) -> dict[str, Any] | None:
+        predict = self.options.predict
+        if predict.runtime == "torch":
+            return None
+        from backends import _onnx
+
+        int8 = predict.runtime == "onnx-int8"
+        if int8 and not validation.texts:
+            raise UserError("onnx-int8 is accepted by its validation rows, and this task has none.", "Use runtime onnx.")
+        rows = self.encode(validation.texts)
+
+        def accuracy(session: Session) -> float:
+            value = judge.metrics(self._probabilities(rows, session))[judge.main]
+            return -value if judge.main in judge.lower_is_better else value
+
+        self._session, record = _onnx.prepare(
+            self._model.cpu(), folder, int8=int8, accuracy=accuracy, max_drop=predict.max_drop, device=self._device
+        )
+        self._model = None
+        return dict(record)
+
+    def _probabilities(self, rows: Sequence[Encoded], session: Session) -> FloatArray:
+        assert self._head is not None
+        logits = np.empty((len(rows), self._head.outputs))
+        for batch in by_length([row.content for row in rows], self.batch_size(), self.batch_tokens()):
+            logits[batch] = session(padded([rows[index].content for index in batch], self._tokenizer))
+        return self._head.probabilities(logits)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        return [Encoded(len(row["input_ids"]), row) for row in self._fields(texts)]
+
+    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
+        assert self._head is not None
+        batch = padded([text.content for text in texts], self._tokenizer)
+        with out_of_memory_named(self._torch):
+            return self._head.probabilities((self._session or self._logits)(batch))
+
+    def _logits(self, batch: dict[str, Any]) -> Any:
         torch = self._torch
-        with out_of_memory_named(torch), torch.inference_mode():
-            tokens = self._tokenizer(
-                list(texts), truncation=True, max_length=self._max_length(), padding=True, return_tensors="pt"
-            ).to(self._device)
-            logits = self._model(**tokens).logits
-            return np.asarray(logits.double().softmax(-1).cpu().numpy())
+        with torch.inference_mode():
+            inputs = {name: torch.from_numpy(values).to(self._device) for name, values in batch.items()}
+            return self._model(**inputs).logits.double().cpu().numpy()
 
     def close(self) -> None:
-        self._model = None
+        self._model = self._trained = self._session = None
         free(self._torch)
 
 
-_LOGGED = ("epoch", "eval_loss", "eval_accuracy", "eval_macro_f1", "eval_mae")
+def _rows(encoded: list[dict[str, list[int]]], rows: LabelledTexts) -> Any:
+    from backends._trainer import Rows
+
+    return Rows(encoded, rows.labels)
 
 
-def _last_checkpoint(scratch: Path) -> Path | None:
-    """The newest checkpoint that is whole: a kill in the midst of saving leaves one without its last file."""
-    for folder in sorted(scratch.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return folder
-    return None
+def _course(state: Any, chosen_by: str | None) -> dict[str, Any]:
+    from backends._trainer import evaluations, mean_loss
 
-
-def _mean_loss(history: Sequence[dict[str, Any]]) -> float:
-    """Mean over all steps, those before an interruption included; each entry is the mean since the one before."""
-    logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
-    total = sum(loss * (step - before) for (before, _), (step, loss) in pairwise([(0, 0.0), *logged]))
-    return float(total / logged[-1][0])
-
-
-def _metrics(prediction: Any) -> dict[str, float]:
-    """What can choose a checkpoint; logits of shape (n, k) against n label indices."""
-    from sklearn.metrics import accuracy_score, f1_score
-
-    chosen, truth = prediction.predictions.argmax(-1), prediction.label_ids
     return {
-        "accuracy": float(accuracy_score(truth, chosen)),
-        "macro_f1": float(f1_score(truth, chosen, average="macro", zero_division=0)),
-        "mae": float(np.abs(chosen - truth).mean()),
+        "steps": state.global_step,
+        "planned_steps": state.max_steps,
+        "train_loss": mean_loss(state.log_history),
+        "best": {chosen_by: state.best_metric, "step": state.best_global_step} if chosen_by else None,
+        "evaluations": evaluations(state.log_history),
     }

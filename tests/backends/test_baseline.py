@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from backends.base import LabelledTexts
+from backends.base import FloatArray, Judge, LabelledTexts
 from backends.baseline import Baseline, BaselineOptions
-from harness.errors import DataError, UserError
+from harness.errors import DataError
 from harness.types import LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "neutral", "good", "great"))
@@ -19,22 +18,33 @@ TRAIN = LabelledTexts(
     ["bad lid", "awful kettle", "a bad, awful thing", "good kettle", "lovely lid", "good and lovely", "lovely"],
     [0, 0, 0, 2, 2, 2, 2],
 )
+TOPICS = LabelSpace(LabelKind.MULTILABEL, ("kettle", "price", "service"))
+TAGGED = LabelledTexts(["a kettle", "cheap kettle", "cheap", "nothing", "my kettle"], [(0,), (0, 1), (1,), (), (0,)])
 NOTHING = LabelledTexts([], [])
+JUDGE = Judge(lambda probabilities: {"accuracy": 0.0}, "accuracy", frozenset())
 
 
-def fitted(classifier: Literal["majority", "tfidf"], scratch: Path, train: LabelledTexts = TRAIN) -> Baseline:
-    engine = Baseline(BaselineOptions.model_validate({"classifier": classifier}), None)
-    engine.fit(train, NOTHING, LABELS, 0, scratch, lambda done, total, note: None)
+def new_baseline(classifier: str) -> Baseline:
+    return Baseline(BaselineOptions.model_validate({"classifier": classifier}), None)
+
+
+def fitted(classifier: str, scratch: Path, train: LabelledTexts = TRAIN, labels: LabelSpace = LABELS) -> Baseline:
+    engine = new_baseline(classifier)
+    engine.fit(train, NOTHING, labels, JUDGE, 0, scratch, lambda done, total, note: None)
     return engine
 
 
+def predict(engine: Baseline, texts: list[str]) -> FloatArray:
+    return engine.predict(engine.encode(texts))
+
+
 def test_majority_gives_the_class_shares_of_train(tmp_path: Path) -> None:
-    probabilities = fitted("majority", tmp_path).predict(["anything", "lovely"])
+    probabilities = predict(fitted("majority", tmp_path), ["anything", "lovely"])
     np.testing.assert_allclose(probabilities, [[3 / 7, 0, 4 / 7, 0]] * 2)
 
 
 def test_tfidf_learns_words_and_keeps_a_place_for_classes_that_train_lacks(tmp_path: Path) -> None:
-    probabilities = fitted("tfidf", tmp_path).predict(["awful lid", "lovely kettle"])
+    probabilities = predict(fitted("tfidf", tmp_path), ["awful lid", "lovely kettle"])
     assert probabilities.shape == (2, 4)
     assert probabilities.argmax(1).tolist() == [0, 2]
     np.testing.assert_allclose(probabilities.sum(1), 1)
@@ -43,18 +53,18 @@ def test_tfidf_learns_words_and_keeps_a_place_for_classes_that_train_lacks(tmp_p
 
 def test_tfidf_reads_languages_without_spaces(tmp_path: Path) -> None:
     train = LabelledTexts(["とても良い商品です", "良いと思います", "最悪の商品です", "最悪でした"], [2, 2, 0, 0])
-    probabilities = fitted("tfidf", tmp_path, train).predict(["これは良い", "これは最悪"])
+    probabilities = predict(fitted("tfidf", tmp_path, train), ["これは良い", "これは最悪"])
     assert probabilities.argmax(1).tolist() == [2, 0]
 
 
 @pytest.mark.parametrize("classifier", ["majority", "tfidf"])
-def test_save_and_load(classifier: Literal["majority", "tfidf"], tmp_path: Path) -> None:
+def test_save_and_load(classifier: str, tmp_path: Path) -> None:
     engine = fitted(classifier, tmp_path)
     engine.save(tmp_path)
-    other = Baseline(BaselineOptions.model_validate({"classifier": classifier}), None)
+    other = new_baseline(classifier)
     other.load(tmp_path, LABELS)
     texts = ["a good kettle", "a bad one", ""]
-    np.testing.assert_array_equal(other.predict(texts), engine.predict(texts))
+    np.testing.assert_array_equal(predict(other, texts), predict(engine, texts))
 
 
 def test_tfidf_refuses_train_rows_of_a_single_class(tmp_path: Path) -> None:
@@ -62,11 +72,27 @@ def test_tfidf_refuses_train_rows_of_a_single_class(tmp_path: Path) -> None:
         fitted("tfidf", tmp_path, LabelledTexts(["good", "lovely"], [2, 2]))
 
 
-def test_multilabel_is_refused(tmp_path: Path) -> None:
-    labels = LabelSpace(LabelKind.MULTILABEL, ("a", "b"))
-    engine = Baseline(BaselineOptions.model_validate({"classifier": "tfidf"}), None)
-    with pytest.raises(UserError, match="multilabel"):
-        engine.fit(LabelledTexts(["x"], [(0, 1)]), NOTHING, labels, 0, tmp_path, lambda done, total, note: None)
+def test_majority_gives_the_share_of_each_label(tmp_path: Path) -> None:
+    probabilities = predict(fitted("majority", tmp_path, TAGGED, TOPICS), ["cheap kettle", "anything"])
+    np.testing.assert_allclose(probabilities, [[3 / 5, 2 / 5, 0]] * 2)
+
+
+def test_tfidf_gives_each_label_its_own_probability(tmp_path: Path) -> None:
+    engine = fitted("tfidf", tmp_path, TAGGED, TOPICS)
+    engine.save(tmp_path)
+    loaded = new_baseline("tfidf")
+    loaded.load(tmp_path, TOPICS)
+    for either in (engine, loaded):
+        both, kettle, cheap = predict(either, ["cheap kettle", "a kettle", "cheap"])
+        assert kettle[0] > cheap[0]
+        assert cheap[1] > kettle[1]
+        assert both[:2].sum() > 1
+        assert (both[2], kettle[2], cheap[2]) == (0, 0, 0)
+
+
+def test_a_label_that_every_row_has_is_certain(tmp_path: Path) -> None:
+    train = LabelledTexts(["cheap", "dear"], [(0, 1), (0,)])
+    assert predict(fitted("tfidf", tmp_path, train, TOPICS), ["cheap"])[0, 0] == 1
 
 
 def test_an_unknown_option_is_refused() -> None:

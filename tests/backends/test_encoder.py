@@ -2,56 +2,31 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from encoder_toy import (
+    CONTRADICTING,
+    EPOCH_STEPS,
+    LABELS,
+    NOTHING,
+    TRAIN,
+    VALIDATION,
+    Interrupted,
+    fit,
+    interrupt_at,
+    new_engine,
+    predict,
+    rows,
+)
 
+from backends._trainer import mean_loss
 from backends.base import LabelledTexts
-from backends.encoder import Encoder, EncoderOptions, _mean_loss
-from harness.errors import OutOfMemory, UserError
-from harness.types import LabelKind, LabelSpace
-
-LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "good"))
-TOLD = [["bad", "awful", "poor"], ["good", "great", "lovely"]]
-NEUTRAL = ["the", "kettle", "lid", "is", "very", "and", "it"]
-NOTHING = LabelledTexts([], [])
-CONTRADICTING = LabelledTexts(["it is very"] * 4, [0, 1, 0, 1])  # always half right: no epoch is better than the first
-EPOCH_STEPS = 8  # 64 rows in batches of 8
-
-
-def rows(count: int, seed: int) -> LabelledTexts:
-    """Texts of 2 to 7 words, one of which says the label."""
-    rng = random.Random(seed)
-    labels = [rng.randrange(2) for _ in range(count)]
-    texts = []
-    for label in labels:
-        words = [*rng.choices(NEUTRAL, k=rng.randrange(1, 7)), rng.choice(TOLD[label])]
-        rng.shuffle(words)
-        texts.append(" ".join(words))
-    return LabelledTexts(texts, labels)
-
-
-TRAIN, VALIDATION = rows(64, 0), rows(16, 1)
-
-
-def new_engine(bert: Path, **options: Any) -> Encoder:
-    quick: dict[str, Any] = {"epochs": 5, "learning_rate": 1e-2, "train_batch_size": 8, "device": "cpu"}
-    return Encoder(EncoderOptions(**(quick | options)), bert)
-
-
-def fit(
-    engine: Encoder,
-    scratch: Path,
-    train: LabelledTexts = TRAIN,
-    validation: LabelledTexts = VALIDATION,
-    seed: int = 0,
-    on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
-) -> dict[str, Any]:
-    return engine.fit(train, validation, LABELS, seed, scratch, on_progress)
+from backends.encoder import Encoder
+from harness.errors import OutOfMemory
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +40,7 @@ def test_it_learns_and_answers_in_the_order_of_the_texts(undisturbed: tuple[Enco
     engine, report, _ = undisturbed
     # Rows were grouped by length in training; these are not, and short and long ones alternate.
     unseen = rows(50, 2)
-    probabilities = engine.predict(unseen.texts)
+    probabilities = predict(engine, unseen)
     assert probabilities.shape == (50, 2)
     assert probabilities.dtype == np.float64
     np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-12)
@@ -81,13 +56,13 @@ def test_the_report_tells_of_the_training(undisturbed: tuple[Encoder, dict[str, 
     accuracies = [evaluation["accuracy"] for evaluation in report["evaluations"]]
     first_best = accuracies.index(max(accuracies))
     assert report["best"] == {"accuracy": max(accuracies), "step": (first_best + 1) * EPOCH_STEPS}
-    assert all(set(entry) == {"epoch", "loss", "accuracy", "macro_f1", "mae"} for entry in report["evaluations"])
+    assert all(set(entry) == {"epoch", "step", "loss", "accuracy", "mae"} for entry in report["evaluations"])
     assert 0 < report["train_loss"] < 1
 
 
 def test_the_loss_is_a_mean_over_steps() -> None:
     history = [{"loss": 1.0, "step": 10}, {"eval_loss": 9.0, "step": 10}, {"loss": 4.0, "step": 15}]
-    assert _mean_loss(history) == pytest.approx((10 * 1 + 5 * 4) / 15)
+    assert mean_loss(history) == pytest.approx((10 * 1 + 5 * 4) / 15)
 
 
 def test_the_same_seed_gives_the_same_model_and_another_another(
@@ -96,39 +71,39 @@ def test_the_same_seed_gives_the_same_model_and_another_another(
     engine, report, _ = undisturbed
     same, other = new_engine(bert), new_engine(bert)
     assert fit(same, tmp_path / "same") == report
-    fit(other, tmp_path / "other", seed=1)
-    np.testing.assert_array_equal(same.predict(VALIDATION.texts), engine.predict(VALIDATION.texts))
-    assert np.abs(other.predict(VALIDATION.texts) - engine.predict(VALIDATION.texts)).max() > 1e-4
+    fit(other, tmp_path / "other", seed=2)
+    np.testing.assert_array_equal(predict(same, VALIDATION), predict(engine, VALIDATION))
+    assert np.abs(predict(other, VALIDATION) - predict(engine, VALIDATION)).max() > 1e-4
 
 
 def test_save_and_load(bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path) -> None:
     engine, _, _ = undisturbed
-    before = engine.predict(VALIDATION.texts)
+    before = predict(engine, VALIDATION)
     engine.save(tmp_path)
     assert list(tmp_path.glob("*.safetensors"))
     other = new_engine(bert)
     other.load(tmp_path, LABELS)
-    np.testing.assert_array_equal(other.predict(VALIDATION.texts), before)
-    np.testing.assert_array_equal(engine.predict(VALIDATION.texts), before)
+    np.testing.assert_array_equal(predict(other, VALIDATION), before)
+    np.testing.assert_array_equal(predict(engine, VALIDATION), before)
 
 
 def test_a_batch_changes_nothing_for_its_rows(undisturbed: tuple[Encoder, dict[str, Any], Path]) -> None:
     engine, _, _ = undisturbed
     texts = ["good", "the lid is very very poor and the kettle is awful and it is bad", "it is great", ""]
-    one_by_one = np.concatenate([engine.predict([text]) for text in texts])
-    np.testing.assert_allclose(engine.predict(texts), one_by_one, atol=1e-5)
+    one_by_one = np.concatenate([predict(engine, [text]) for text in texts])
+    np.testing.assert_allclose(predict(engine, texts), one_by_one, atol=1e-5)
 
 
 def test_longer_texts_are_cut(bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path) -> None:
     engine, _, _ = undisturbed
     start = " ".join(["the"] * 30)  # with [CLS] and [SEP], the 32 positions of this model
-    np.testing.assert_array_equal(engine.predict([start + " good" * 40]), engine.predict([start]))
+    np.testing.assert_array_equal(predict(engine, [start + " good" * 40]), predict(engine, [start]))
     engine.save(tmp_path)
-    short = new_engine(bert, max_length=8)
+    short = new_engine(bert, {"max_length": 8})
     short.load(tmp_path, LABELS)
     six, five = "it is very very very very", "it is very very very"
-    np.testing.assert_array_equal(short.predict([f"{six} good"]), short.predict([six]))
-    assert np.abs(short.predict([f"{five} good"]) - short.predict([five])).max() > 1e-3
+    np.testing.assert_array_equal(predict(short, [f"{six} good"]), predict(short, [six]))
+    assert np.abs(predict(short, [f"{five} good"]) - predict(short, [five])).max() > 1e-3
 
 
 def test_training_stops_when_the_validation_rows_stop_gaining(bert: Path, tmp_path: Path) -> None:
@@ -143,10 +118,10 @@ def test_training_stops_when_the_validation_rows_stop_gaining(bert: Path, tmp_pa
         fit(once, tmp_path / "once", validation=CONTRADICTING, on_progress=interrupt_at(EPOCH_STEPS + 1))
     best = new_engine(bert)
     best.load(tmp_path / "once" / f"checkpoint-{EPOCH_STEPS}", LABELS)
-    np.testing.assert_array_equal(engine.predict(VALIDATION.texts), best.predict(VALIDATION.texts))
+    np.testing.assert_array_equal(predict(engine, VALIDATION), predict(best, VALIDATION))
 
 
-@pytest.mark.parametrize(("metric", "sign"), [("loss", -1), ("mae", -1), ("macro_f1", 1)])
+@pytest.mark.parametrize(("metric", "sign"), [("loss", -1), ("mae", -1), ("accuracy", 1)])
 def test_the_checkpoint_is_chosen_by_the_metric_asked_for(bert: Path, tmp_path: Path, metric: str, sign: int) -> None:
     report = fit(new_engine(bert, epochs=2, best_metric=metric), tmp_path)
     values = [entry[metric] for entry in report["evaluations"]]
@@ -158,19 +133,7 @@ def test_without_validation_rows_all_epochs_are_trained(bert: Path, tmp_path: Pa
     engine = new_engine(bert, epochs=4)
     report = fit(engine, tmp_path, validation=NOTHING)
     assert (report["steps"], report["best"], report["evaluations"]) == (4 * EPOCH_STEPS, None, [])
-    assert engine.predict(TRAIN.texts).argmax(1).tolist() == list(TRAIN.labels)
-
-
-class Interrupted(Exception):
-    pass
-
-
-def interrupt_at(step: int) -> Callable[[int, int, str], None]:
-    def on_progress(done: int, total: int, note: str) -> None:
-        if done == step:
-            raise Interrupted
-
-    return on_progress
+    assert predict(engine, TRAIN).argmax(1).tolist() == list(TRAIN.labels)
 
 
 @pytest.mark.parametrize("validation", [VALIDATION, NOTHING], ids=["validated", "unvalidated"])
@@ -190,7 +153,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_undisturbed(
     )
     assert steps == [(step, 3 * EPOCH_STEPS) for step in range(EPOCH_STEPS + 1, 3 * EPOCH_STEPS + 1)]
     assert report == expected
-    np.testing.assert_array_equal(resumed.predict(TRAIN.texts), whole.predict(TRAIN.texts))
+    np.testing.assert_array_equal(predict(resumed, TRAIN), predict(whole, TRAIN))
 
 
 def test_an_interruption_does_not_prolong_patience(bert: Path, tmp_path: Path) -> None:
@@ -208,7 +171,7 @@ def test_a_finished_training_that_was_not_kept_is_not_prolonged(bert: Path, tmp_
     expected = fit(engine, tmp_path, validation=validation)
     report = fit(again, tmp_path, validation=validation, on_progress=lambda done, total, note: steps.append(done))
     assert (report, steps) == (expected, [])
-    np.testing.assert_array_equal(again.predict(TRAIN.texts), engine.predict(TRAIN.texts))
+    np.testing.assert_array_equal(predict(again, TRAIN), predict(engine, TRAIN))
 
 
 def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(bert: Path, tmp_path: Path) -> None:
@@ -243,14 +206,14 @@ def test_out_of_memory_has_one_name(
     engine, _, _ = undisturbed
     monkeypatch.setattr(engine._model, "forward", failing(errors[kind]))
     with pytest.raises(OutOfMemory):
-        engine.predict(["good"])
+        predict(engine, ["good"])
 
 
 def test_other_errors_keep_theirs(undisturbed: tuple[Encoder, dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch) -> None:
     engine, _, _ = undisturbed
     monkeypatch.setattr(engine._model, "forward", failing(RuntimeError("shapes do not match")))
     with pytest.raises(RuntimeError, match="shapes do not match"):
-        engine.predict(["good"])
+        predict(engine, ["good"])
 
 
 def test_out_of_memory_in_training(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,18 +225,14 @@ def test_out_of_memory_in_training(bert: Path, tmp_path: Path, monkeypatch: pyte
         fit(new_engine(bert), tmp_path)
 
 
-def test_multilabel_is_refused(bert: Path, tmp_path: Path) -> None:
-    labels = LabelSpace(LabelKind.MULTILABEL, ("a", "b"))
-    with pytest.raises(UserError, match="multilabel"):
-        new_engine(bert).fit(LabelledTexts(["x"], [(0, 1)]), NOTHING, labels, 0, tmp_path, lambda done, total, note: None)
-
-
 def test_facts_and_close(bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path) -> None:
     import gc
     import weakref
 
-    assert new_engine(bert).facts() == {"device": "cpu", "dtype": "float32"}
-    assert new_engine(bert, batch_size=7).batch_size() == 7
+    assert new_engine(bert).facts() == {"device": "cpu", "dtype": "float32", "precision": "fp32"}
+    other = new_engine(bert, {"predict": {"batch_size": 7, "batch_tokens": 99, "dtype": "bfloat16"}, "threshold": 0.3})
+    assert (other.batch_size(), other.batch_tokens(), other.threshold(), other.facts()["dtype"]) == (7, 99, 0.3, "bfloat16")
+    assert (new_engine(bert).batch_tokens(), new_engine(bert).threshold()) == (4096, None)
     undisturbed[0].save(tmp_path)
     engine = new_engine(bert)
     engine.load(tmp_path, LABELS)

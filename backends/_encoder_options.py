@@ -1,0 +1,95 @@
+"""What a backend's YAML may say of an encoder: how it is trained, and how it predicts."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from backends._torch import Device, DType
+
+HeadKind = Literal["softmax", "one_hot", "coral", "corn"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
+
+RHO = {"sam": 0.05, "asam": 0.5}
+"""The radius that Foret et al. 2020 and Kwon et al. 2021 use most."""
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LoraOptions(_Strict):
+    """Low-rank adapters on all linear layers; the head is trained as well, the rest stays as it is (Hu et al. 2021)."""
+
+    rank: int = Field(8, ge=1)
+    alpha: int = Field(16, ge=1, description="the adapters count alpha / rank times")
+    dropout: float = Field(0.1, ge=0, lt=1)
+
+
+class TrainOptions(_Strict):
+    epochs: float = Field(3, gt=0, description="passes over train; early stopping may end sooner")
+    batch_size: int = Field(16, ge=1, description="rows that a device computes at a time")
+    accumulation: int = Field(1, ge=1, description="batches whose gradients make one step")
+    lr: float = Field(2e-5, gt=0, description="the highest learning rate, reached after the warm-up")
+    weight_decay: float = Field(0.01, ge=0)
+    warmup: float = Field(0.1, ge=0, description="share of the steps (below 1) or steps in which the learning rate rises")
+    schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="of the learning rate after the warm-up")
+    label_smoothing: float = Field(0, ge=0, lt=1)
+    class_weights: Literal["none", "balanced"] = Field("none", description="`balanced`: rare labels count more")
+    precision: Precision = Field("auto", description="`auto`: bf16 where a GPU has it, else fp16 on a GPU; fp32 on CPU")
+    optimizer: Literal["adamw", "sam", "asam"] = Field(
+        "adamw", description="(adaptive) sharpness-aware minimization around AdamW: two passes a step"
+    )
+    rho: float | None = Field(None, gt=0, description="radius of sam (default 0.05) and asam (default 0.5)")
+    lora: LoraOptions | None = None
+    gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
+    evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
+    patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")
+    best_metric: str | None = Field(
+        None,
+        description="chooses the checkpoint on validation rows: a metric of the task, or `loss`; default: the task's first",
+    )
+
+    @model_validator(mode="after")
+    def _radius_has_a_use(self) -> Self:
+        if self.rho is not None and self.optimizer == "adamw":
+            raise ValueError("rho is the radius of sam and asam; the optimizer is adamw")
+        return self
+
+    def radius(self) -> float | None:
+        """None for plain AdamW."""
+        return None if self.optimizer == "adamw" else self.rho or RHO[self.optimizer]
+
+
+class PredictOptions(_Strict):
+    batch_size: int = Field(64, ge=1, description="rows a batch")
+    batch_tokens: int | None = Field(None, ge=1, description="tokens a batch, padding included; default: by the device")
+    dtype: DType = Field("auto", description="of the weights; `auto`: bfloat16 on a GPU, float32 on CPU")
+    attention: Attention = Field("auto", description="flash_attention_2 computes no padding; it needs a GPU and its library")
+    runtime: Literal["torch", "onnx", "onnx-int8"] = Field("torch", description="onnx: ONNX Runtime, exported once")
+    max_drop: float = Field(
+        0.005, ge=0, description="onnx-int8: how much of the validation rows' main metric it may lose to be accepted"
+    )
+
+    @model_validator(mode="after")
+    def _one_dtype(self) -> Self:
+        if self.runtime != "torch" and self.dtype not in ("auto", "float32"):
+            raise ValueError(f"runtime {self.runtime} computes in its own precision; leave out dtype {self.dtype}")
+        return self
+
+
+class EncoderOptions(_Strict):
+    max_length: int = Field(256, ge=8, description="tokens; longer texts are cut at the end")
+    device: Device = "auto"
+    head: HeadKind = Field(
+        "softmax",
+        description="of a task with one label a row: softmax; one_hot: a yes or no for each label; "
+        "coral, corn: the ordinal heads of Cao et al. 2020 and Shi et al. 2021",
+    )
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="of a multilabel task: the probability from which a label is given; default: tuned"
+    )
+    train: TrainOptions = TrainOptions.model_validate({})
+    predict: PredictOptions = PredictOptions.model_validate({})
