@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import doctor, leaderboard, listing, prompts, run, show
+from harness.cli import doctor, leaderboard, listing, matrix, prompts, run, show, suite, tune
 from harness.cli.options import report
 from harness.errors import BenchError, RunError
 
@@ -24,6 +24,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run_command)
+app.command("tune")(tune.tune_command)
+app.command("suite")(suite.suite_command)
+app.command("matrix")(matrix.matrix_command)
 app.command("leaderboard")(leaderboard.leaderboard_command)
 app.command("list")(listing.list_command)
 app.command("show")(show.show_command)
@@ -56,7 +59,7 @@ def main() -> None:
         ):  # a review in Japanese must not end in an error where the terminal has no UTF-8
             stream.reconfigure(errors="backslashreplace")
     try:
-        app()
+        _run_app()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
@@ -65,6 +68,30 @@ def main() -> None:
         known = as_bench_error(error)
         report(known)
         sys.exit(known.exit_code)
+
+
+def _run_app() -> None:
+    """The command; where a launcher started several processes, all but the first one only take part in its trainings."""
+    from harness.distributed import OutOfStep, broadcast, is_first, leave, processes
+
+    if processes() == 1:
+        app()
+        return
+    if is_first():
+        try:
+            app()
+        except OutOfStep:
+            raise
+        except SystemExit:  # how every command ends
+            broadcast(None)
+            leave()
+            raise
+    else:
+        from harness.cli.options import catalog
+        from harness.training import train_along
+
+        train_along(catalog())
+        leave()
 
 
 def as_bench_error(error: Exception) -> BenchError:

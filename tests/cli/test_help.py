@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 HEAVY = ["torch", "transformers", "datasets", "evaluate", "vllm", "pandas", "pyarrow", "sklearn", "scipy", "bitsandbytes"]
-COMMANDS = ["run", "leaderboard", "list", "show", "doctor", "prompts"]
+HEAVY += ["optuna", "sqlalchemy", "matplotlib", "onnxruntime", "peft"]
+COMMANDS = ["run", "tune", "suite", "matrix", "leaderboard", "list", "show", "doctor", "prompts"]
 
 PROBE = """
 import json, sys

@@ -1,0 +1,146 @@
+"""`bench matrix`: the runs, the table, the page and the picture."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MATRIX = ("matrix", "--backend", "tfidf", "--train-lang", "en,fr", "--lang", "en,fr", "--limit", 10, "--train-limit", 20)
+PAGE = Path("results") / "matrix" / "reviews_demo-tfidf-accuracy.md"
+
+
+def test_every_training_language_meets_every_test_language(bench: Any, project: Path) -> None:
+    pytest.importorskip("matplotlib")
+    said = bench(*MATRIX, "--json")
+    assert said.code == 0, said.err
+    assert set(said.json) == {"task", "backend", "metric", "seeds", "page", "picture", "cells"}
+    cells = {(*cell["train"], cell["lang"]): cell for cell in said.json["cells"]}
+    assert list(cells) == [("en", "en"), ("en", "fr"), ("fr", "en"), ("fr", "fr")]
+    assert [cell["trained"] for cell in cells.values()] == [True, False, False, True]
+    assert {cell["n"] for cell in cells.values()} == {10}
+    runs = bench("run", *MATRIX[1:4], "fr", *MATRIX[5:], "--json")
+    assert [run["state"] for run in runs.json] == ["found", "found"]  # they are the runs that `bench run` makes
+    assert [run["metrics"]["values"]["accuracy"]["value"] for run in runs.json] == [
+        cells["fr", "en"]["value"],
+        cells["fr", "fr"]["value"],
+    ]
+    assert PAGE.is_file()
+    assert PAGE.with_suffix(".svg").read_bytes().startswith(b"<?xml")
+    assert f"]({PAGE.with_suffix('.svg').name})" in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_same_command_gives_the_same_bytes_and_runs_nothing(bench: Any) -> None:
+    first = bench(*MATRIX)
+    before = [path.read_bytes() for path in sorted(PAGE.parent.iterdir())]
+    again = bench(*MATRIX)
+    assert again.err.count("found, nothing to do") == 4
+    assert again.out == first.out
+    assert [path.read_bytes() for path in sorted(PAGE.parent.iterdir())] == before
+
+
+def test_a_row_for_each_validation_language_and_for_joint_training(bench: Any) -> None:
+    said = bench(*MATRIX[:4], "fr,en+fr", *MATRIX[5:], "--validation-lang", "own,en")
+    assert said.code == 0, said.err
+    header, *rows = [line.split("\t") for line in said.out.splitlines()]
+    assert header == ["trained on", "validated on", "en", "fr"]
+    assert [row[:2] for row in rows] == [["fr", "own"], ["fr", "en"], ["en+fr", "own"], ["en+fr", "en"]]
+    assert all(re.fullmatch(r"\d\.\d{3} ?\*?◆? \[\d\.\d{3}, \d\.\d{3}\]", cell) for row in rows for cell in row[2:])
+    assert ["◆" in cell for cell in rows[0][2:]] == [False, True]
+    assert ["◆" in cell for cell in rows[2][2:]] == [True, True]
+    assert any("*" in row[2] for row in rows)
+
+
+def test_own_in_other_words_is_one_row(bench: Any) -> None:
+    said = bench(*MATRIX, "--validation-lang", "own,en,own", "--json")
+    pairs = {(*cell["train"], *cell["validation"]) for cell in said.json["cells"]}
+    assert pairs == {("en", "en"), ("fr", "fr"), ("fr", "en")}
+    assert len(said.json["cells"]) == 6
+
+
+def test_several_seeds_and_another_metric(bench: Any) -> None:
+    said = bench(*MATRIX, "--seed", "0,1", "--metric", "mae", "--json")
+    assert said.json["seeds"] == [0, 1]
+    assert all(len(cell["runs"]) == 2 for cell in said.json["cells"])
+    column = [cell for cell in said.json["cells"] if cell["lang"] == "en"]
+    assert min(column, key=lambda cell: cell["value"])["best"]
+    assert "mean of 2 seeds" in (PAGE.parent / "reviews_demo-tfidf-mae.md").read_text(encoding="utf-8")
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_colours(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    bench(*MATRIX)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    bench(*MATRIX)
+    shown = terminal.getvalue()
+    assert "48;2;" in shown  # a background
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert "tfidf · reviews_demo" in lines[0]
+    assert max(map(len, lines)) <= 80
+    assert sum("◆" in line for line in lines) == 2
+
+
+def test_without_matplotlib_the_table_still_comes(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench(*MATRIX)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == "matplotlib" else find(name, *more))
+    said = bench(*MATRIX, "--json")
+    assert said.code == 0
+    assert said.json["picture"] is None
+    assert "install the extra 'charts'" in said.err
+    assert [path.name for path in PAGE.parent.iterdir()] == [PAGE.name]
+    assert "![" not in PAGE.read_text(encoding="utf-8")
+
+
+def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.cli import series
+    from harness.errors import RunError
+
+    one = series._one
+
+    def failing(known: Any, request: Any, *more: Any) -> Any:
+        if (request.train_langs, request.lang) == (("fr",), "en"):
+            raise RunError("no memory left")
+        return one(known, request, *more)
+
+    monkeypatch.setattr(series, "_one", failing)
+    said = bench(*MATRIX)
+    assert said.code == 1
+    assert said.out.splitlines()[2].split("\t")[2] == "failed"
+    assert "failed" in PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--backend", "smollm2"], "is not trained"),
+        (["--backend", "tfidf", "--lang", "xx"], "named 'xx'"),
+        (["--backend", "tfidf", "--train-lang", "en+xx"], "named 'xx'"),
+        (["--backend", "tfidf", "--validation-lang", "xx"], "named 'xx'"),
+        (["--backend", "tfidf", "--train-lang", "en+"], "named ''"),
+        (["--backend", "tfidf", "--metric", "speed"], "no metric 'speed'"),
+        (["--backend", "tfidf", "--set", "c"], "is not KEY=VALUE"),
+        (["--backend", "tfidi"], "Did you mean tfidf"),
+    ],
+    ids=" ".join,
+)
+def test_mistakes_are_found_before_the_first_run(bench: Any, project: Path, options: list[str], words: str) -> None:
+    said = bench("matrix", *options)
+    assert said.code == 2
+    assert words in said.err
+    assert not (project / "results").exists()
