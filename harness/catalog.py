@@ -1,6 +1,6 @@
-"""The one place where the names of tasks, prompts and backends become files.
+"""The one place where the names of tasks, prompts, backends, recipes and reported figures become files.
 
-Built-ins come first, then the user's project folder (`./tasks`, `./prompts`, `./backends`), then installed plugins.
+Built-ins come first, then the user's project folder (`./tasks`, `./prompts`, ...), then installed plugins.
 A plugin is an entry point in the group `bench.catalog` that names a function like `builtin_folders`. A name means one
 thing: two files of the same name in two places are an error, since a leaderboard could not tell them apart.
 """
@@ -17,23 +17,31 @@ from typing import Literal
 from harness.backend_specs import BackendSpec, load_backend
 from harness.errors import UnknownName, UserError
 from harness.prompts import Prompt, load_prompt, require_same_kind
+from harness.recipes import Recipe, load_recipe
+from harness.reported import Reported, load_reported
 from harness.tasks import TaskSpec, load_task
 
-Kind = Literal["task", "prompt", "backend"]
-_FOLDERS: dict[Kind, str] = {"task": "tasks", "prompt": "prompts", "backend": "backends"}
-_SUFFIX: dict[Kind, str] = {"task": ".yaml", "prompt": ".j2", "backend": ".yaml"}
+Kind = Literal["task", "prompt", "backend", "recipe", "reported"]
+_FOLDERS: dict[Kind, str] = {
+    "task": "tasks",
+    "prompt": "prompts",
+    "backend": "backends",
+    "recipe": "recipes",
+    "reported": "results/reported",
+}
+_SUFFIX: dict[Kind, str] = {"prompt": ".j2"}
+_YAML = ".yaml"
+_PLURAL = {"reported": "files of reported figures"}
 
 
 def builtin_folders() -> Mapping[str, Path]:
     """Where this distribution keeps its own; in a wheel the data folders lie inside the package."""
     package = Path(__file__).parent
-    inside = package / "tasks_data"
     root = package.parent
-    return {
-        "tasks": inside if inside.is_dir() else root / "tasks",
-        "prompts": package / "prompts_data" if inside.is_dir() else root / "prompts",
-        "backends": root / "backends",
-    }
+    moved = {folder: f"{folder.rpartition('/')[2]}_data" for folder in _FOLDERS.values()}
+    inside = (package / moved["tasks"]).is_dir()
+    folders = {folder: package / moved[folder] if inside else root / folder for folder in moved}
+    return {**folders, "backends": root / "backends"}  # a package, with the engines
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,13 @@ class Catalog:
             folder = root.get(_FOLDERS[kind])
             if folder is None or not folder.is_dir():
                 continue
-            for path in sorted(folder.glob("*" + _SUFFIX[kind])):
-                name = path.name.removesuffix(_SUFFIX[kind])
+            suffix = _SUFFIX.get(kind, _YAML)
+            for path in sorted(folder.glob("*" + suffix)):
+                name = path.name.removesuffix(suffix)
                 known = found.setdefault(name, path)
                 if not known.samefile(path):
-                    raise UserError(f"Two {kind}s are named {name!r}: {known} and {path}.", "Rename one of them.")
+                    kinds = _PLURAL.get(kind, f"{kind}s")
+                    raise UserError(f"Two {kinds} are named {name!r}: {known} and {path}.", "Rename one of them.")
         return found
 
     def names(self, kind: Kind) -> list[str]:
@@ -79,6 +89,12 @@ class Catalog:
 
     def backend(self, name: str) -> BackendSpec:
         return load_backend(self._file("backend", name))
+
+    def recipe(self, name: str) -> Recipe:
+        return load_recipe(self._file("recipe", name))
+
+    def reported(self, name: str) -> Reported:
+        return load_reported(self._file("reported", name))
 
     def prompt(self, name: str, lang: str | None = None) -> Prompt:
         """The prompt, in its variant for `lang` where there is one."""

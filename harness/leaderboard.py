@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
 from harness.errors import RunError
+from harness.metrics import LOWER_IS_BETTER
+from harness.reported import Figure, Reported
 from harness.store import Store, digest
 
-LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
+DECISIONS = {"expected": "expected value"}
 TITLES = {
     "accuracy": "accuracy",
     "macro_f1": "macro-F1",
@@ -19,6 +22,9 @@ TITLES = {
     "subset_accuracy": "subset accuracy",
     "mae": "MAE",
     "qwk": "QWK",
+    "roc_auc": "ROC AUC",
+    "binary_accuracy": "binary accuracy",
+    "off_by_one": "off by one at most",
 }
 
 
@@ -50,15 +56,34 @@ class Entry:
     def how(self) -> str:
         """What was trained on, or how it was prompted."""
         identity = self.manifest["identity"]
-        prompt, train = identity["prompt"], identity["train"]
-        seed = f", seed {identity['seed']}" if identity["seed"] else ""
-        if prompt:
-            variant = f".{prompt['variant']}" if prompt["variant"] else ""
-            shots = f", {len(prompt['shots'])} exemplars" if prompt["shots"] else ""
-            calibration = f", {prompt['calibration']} calibration" if "calibration" in prompt else ""
-            decision = ", expected value" if "decision" in prompt else ""
-            return f"{prompt['name']}{variant} · {prompt['decoding']}{calibration}{decision}{shots}{seed}"
-        return f"trained on {train['train_count']} {'+'.join(train['langs'])}{seed}"
+        prompt = identity["prompt"]
+        first = _prompted(prompt) if prompt else _trained(identity["train"])
+        decision = (prompt or identity).get("decision")
+        runtime = (self.manifest.get("runtime") or {}).get("runtime")
+        settings = dict(self.manifest.get("settings") or {})
+        if runtime is not None:
+            settings.pop("predict.runtime", None)
+        parts = [
+            *first,
+            *([DECISIONS.get(decision, decision)] if decision else []),
+            *([f"{len(prompt['shots'])} exemplars"] if prompt and prompt["shots"] else []),
+            *(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()),
+            *([runtime] if runtime else []),
+            *([f"seed {identity['seed']}"] if identity["seed"] else []),
+        ]
+        return ", ".join(parts)
+
+
+def _prompted(prompt: Mapping[str, Any]) -> list[str]:
+    variant = f".{prompt['variant']}" if prompt["variant"] else ""
+    calibration = [f"{prompt['calibration']} calibration"] if "calibration" in prompt else []
+    return [f"{prompt['name']}{variant} · {prompt['decoding']}", *calibration]
+
+
+def _trained(train: Mapping[str, Any]) -> list[str]:
+    validated = [f"validated on {'+'.join(train['validation_langs'])}"] if "validation_langs" in train else []
+    before = [f"continued from {'+'.join(train['continued_from']['langs'])}"] if "continued_from" in train else []
+    return [f"trained on {train['train_count']} {'+'.join(train['langs'])}", *validated, *before]
 
 
 def read_entries(store: Store) -> list[Entry]:
@@ -124,7 +149,8 @@ Made by `bench leaderboard` from the records in `results/runs/`, and from nothin
 """
 
 
-def markdown(entries: Iterable[Entry]) -> str:
+def markdown(entries: Iterable[Entry], reported: Sequence[Reported] = ()) -> str:
+    """The whole file; `reported` comes last, in tables of its own."""
     lines = ["# Leaderboard", "", LEGEND]
     current = ""
     for (task, split, lang, rows), members in tables(entries):
@@ -133,15 +159,41 @@ def markdown(entries: Iterable[Entry]) -> str:
             current = heading
             lines += [f"## {escape(heading)}", ""]
         lines += [f"### {escape(lang)}: {members[0].metrics['n']} rows (`{rows[:8]}`)", ""]
-        titles = columns(members)
-        lines += [_row(titles), "|" + "|".join(" --- " for _ in titles) + "|"]
-        for rank, entry in enumerate(members, start=1):
-            *values, run_id = cells(rank, entry)
-            lines.append(_row([*map(escape, values), f"[record](runs/{quote(run_id)}/run.json)"]))
-        lines.append("")
+        ranked = [cells(rank, entry) for rank, entry in enumerate(members, start=1)]
+        linked = [[*map(escape, row[:-1]), f"[record](runs/{quote(row[-1])}/run.json)"] for row in ranked]
+        lines += [*_table(columns(members), linked), ""]
     if not current:
         lines += ["No runs yet.", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_reported_section(reported)])
+
+
+REPORTED = """\
+## Reported by others, not measured here
+
+Published figures, from the files in `results/reported/`: on other rows, by other code, and never ranked. In brackets, for
+shares of a known number of rows: the 95% interval of Clopper and Pearson.
+"""
+
+
+def _reported_section(reported: Sequence[Reported]) -> list[str]:
+    lines = [REPORTED] if reported else []
+    titles = ["model", "task", "language", "trained or prompted", "rows", "metric", "reported", "note"]
+    for source in reported:
+        lines += [f"### {escape(source.name)}", "", f"Source: {escape(source.source)}.", ""]
+        lines += [escape(source.note), ""] if source.note else []
+        lines += [*_table(titles, [list(map(escape, _reported_cells(figure))) for figure in source.figures]), ""]
+    return lines
+
+
+def _reported_cells(figure: Figure) -> list[str]:
+    n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
+    rows = n if figure.split == "test" else f"{figure.split}, {n}"
+    metric = TITLES.get(figure.metric, figure.metric)
+    return [figure.model, figure.task, figure.lang or "all", figure.train, rows, metric, figure.shown, figure.note]
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [_row(titles), "|" + "|".join(" --- " for _ in titles) + "|", *map(_row, rows)]
 
 
 def _row(values: Iterable[str]) -> str:

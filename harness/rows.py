@@ -12,7 +12,7 @@ from typing import Any
 from harness.errors import DataError
 from harness.sources import RawTable, read_raw
 from harness.tasks import SPLITS, Columns, Labels, Sample, Split, Stratified, TaskSpec
-from harness.types import Example, Label, LabelKind, LabelSpace
+from harness.types import Example, Label, LabelKind
 
 CANONICAL_COLUMNS = Columns(text="text", label="label", id="id", lang="lang")
 
@@ -33,7 +33,7 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
         raise DataError(f"There is no split {split!r}.", f"Use one of {', '.join(SPLITS)}.")
     if lang not in task.languages:
         raise DataError(f"The task {task.name!r} has no language {lang!r}.", f"Its languages: {', '.join(task.languages)}.")
-    task = with_names(task)
+    task = with_names(task, data_dir)
     raw = read_raw(task, lang, wanted, data_dir)
     examples = _examples(task, raw, lang, wanted)
     if raw.whole and task.splits.stratified is not None:
@@ -49,28 +49,51 @@ def fingerprint(examples: Sequence[Example]) -> str:
     return hashlib.sha256("\n".join(rows).encode("ascii")).hexdigest()
 
 
-def with_names(task: TaskSpec) -> TaskSpec:
-    """The task with `labels.names` filled in from the train split (sorted) where they are left out. Raises `DataError`."""
+def with_names(task: TaskSpec, data_dir: Path | None = None) -> TaskSpec:
+    """The task with `labels.names` filled in from its train rows, or those of `data_dir`, where they are left out.
+
+    The names are sorted; by their value where all are whole numbers, which only the canonical columns of a `data_dir` may
+    hold. Raises `DataError`.
+    """
     if task.labels.names is not None:
         return task
     found: set[str] = set()
-    # one file holds all languages, unless the path chooses the language
-    for lang in task.languages if task.source.per_language else task.languages[:1]:
-        raw = read_raw(task, lang, "train", None)
-        for row, value in enumerate(_column(raw, task.columns.label)):
+    for lang in _languages_with_rows(task, data_dir):
+        raw = read_raw(task, lang, "train", data_dir)
+        for row, value in enumerate(_column(raw, (CANONICAL_COLUMNS if raw.canonical else task.columns).label)):
             for item in value if isinstance(value, list) else [value]:
-                if not isinstance(item, str) or not item.strip():
+                name = _key(item) if raw.canonical and item is not None else item
+                if not isinstance(name, str) or not name.strip():
                     raise DataError(
                         f"{raw.origin}: the label of row {row + 1} is {item!r}, not a name.",
                         "Give `labels.names` in the task's YAML.",
                     )
-                found.add(item)
+                found.add(name)
     if len(found) < 2:
         raise DataError(f"The train split of {task.name!r} has fewer than two labels: {sorted(found)}.")
-    names = sorted(found)
+    numbers = all(name.isascii() and name.isdigit() for name in found)
+    # The numbers of a file that names its labels by text ("10", "9") keep the order that they always had.
+    names = sorted(found, key=int) if numbers and data_dir is not None else sorted(found)
     # Through `map`, so that a number in another split is an unseen label and not taken for an index.
-    labels = task.labels.model_copy(update={"names": names, "map": {name: index for index, name in enumerate(names)}})
-    return task.model_copy(update={"labels": labels})
+    return task.model_copy(update={"labels": task.labels.inferring(names)})
+
+
+def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:
+    """The languages that have a folder of their own; the first one where a file holds all of them, or there is nothing."""
+    if data_dir is not None:
+        return [lang for lang in task.languages if (data_dir / lang).is_dir()] or task.languages[:1]
+    if not task.source.per_language:
+        return task.languages[:1]
+    folder = task.source.files.folder if task.source.files is not None else None
+    if folder is None:
+        return task.languages
+    there = [lang for lang in task.languages if (task.folder / folder.replace("{lang}", lang)).is_dir()]
+    if not there:
+        raise DataError(
+            f"The task {task.name!r} reads the folder {task.folder / folder}, which is not there.",
+            "Make it, or give your own: --data DIR, with train, validation and test as json, jsonl, csv, tsv or parquet.",
+        )
+    return there
 
 
 def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split) -> list[Example]:
@@ -86,7 +109,7 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split) -> list[Ex
         )
     if len(empty) == len(rows):
         raise DataError(f"{raw.origin}: no row has a text.")
-    mapped = _canonical_index(task.label_space) if raw.canonical else label_index(task.labels, task.label_space)
+    mapped = _canonical_index(task.labels) if raw.canonical else label_index(task.labels)
     labels = _column(raw, columns.label)
     skipped = set(empty)
     return [
@@ -163,19 +186,25 @@ def _texts(raw: RawTable, columns: Columns, ids: list[str], rows: list[int]) -> 
     return {row: "\n".join(texts) for row, texts in parts.items()}
 
 
-def label_index(labels: Labels, space: LabelSpace) -> dict[str, int]:
-    """Label as it stands in the data (as a string) -> index into `space.names`."""
+def label_index(labels: Labels) -> dict[str, int]:
+    """Label as it stands in the data (as a string) -> index into the task's label space."""
+    names = labels.names or []
     if labels.map is not None:
-        return {
-            str(raw): space.names.index(target) if isinstance(target, str) else target for raw, target in labels.map.items()
-        }
-    numbers = {str(labels.first + index): index for index in range(len(space))}
-    return numbers | {name: index for index, name in enumerate(space.names)}
+        indices = {str(raw): names.index(target) if isinstance(target, str) else target for raw, target in labels.map.items()}
+    else:
+        numbers = {str(labels.first + index): index for index in range(len(names))}
+        indices = numbers | {name: index for index, name in enumerate(names)}
+    return {raw: labels.merged(index) for raw, index in indices.items()}
 
 
-def _canonical_index(space: LabelSpace) -> dict[str, int]:
-    """0-based indices, or names; an index wins over a name that looks like it."""
-    return {name: index for index, name in enumerate(space.names)} | {str(index): index for index in range(len(space))}
+def _canonical_index(labels: Labels) -> dict[str, int]:
+    """0-based indices into `names`, or names; an index wins over a name that looks like it. Of `merge` the new names too."""
+    if labels.inferred:
+        return label_index(labels)
+    names = labels.names or []
+    indices = {name: index for index, name in enumerate(names)} | {str(index): index for index in range(len(names))}
+    new = {name: index for index, name in enumerate(labels.merge or {})}
+    return new | {raw: labels.merged(index) for raw, index in indices.items()}
 
 
 def _label(value: Any, mapped: dict[str, int], task: TaskSpec, raw: RawTable, column: str, row_id: str) -> Label:
@@ -187,11 +216,7 @@ def _label(value: Any, mapped: dict[str, int], task: TaskSpec, raw: RawTable, co
             raise DataError(
                 f"{raw.origin}: the label {_short(item)} of row {row_id!r} (column {column!r}) is none of {task.name!r}.",
                 f"Allowed: {_some(list(mapped), 12)}. "
-                + (
-                    "These are the labels of the train split."
-                    if task.labels.names is None
-                    else "See `labels` in the task's YAML."
-                ),
+                + ("These are the labels of the train split." if task.labels.inferred else "See `labels` in the task's YAML."),
             )
         indices.append(index)
     return tuple(sorted(set(indices))) if multilabel else indices[0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from harness.types import LabelKind, LabelSpace
 from harness.yamlspec import Spec, load_yaml_spec
@@ -104,6 +104,11 @@ class Labels(Spec):
         default=None,
         description="Label in the data -> name, or 0-based index of the name. Several may map to one; then all must be listed.",
     )
+    merge: dict[str, list[str]] | None = Field(
+        default=None,
+        description="New name -> the `names` that it joins, each of them once: the task then has the new names, in this order.",
+    )
+    _inferred: bool = PrivateAttr(default=False)
 
     @field_validator("map", mode="before")
     @classmethod
@@ -116,8 +121,8 @@ class Labels(Spec):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.names is None:
-            if self.map is not None:
-                raise ValueError("`map` needs `names`")
+            if self.map is not None or self.merge is not None:
+                raise ValueError(f"`{'merge' if self.map is None else 'map'}` needs `names`")
             return self
         if len(self.names) < 2 or len(set(self.names)) != len(self.names) or not all(name.strip() for name in self.names):
             raise ValueError("`names` must hold at least two different labels, none of them empty")
@@ -130,7 +135,43 @@ class Labels(Spec):
                     f"the name {name!r} is a number, but the number {self.first + index} stands for it in the data;"
                     " set `first`, or list every label in `map`"
                 )
+        if self.merge is not None:
+            self._check_merge(self.names, self.merge)
         return self
+
+    def _check_merge(self, names: list[str], merge: dict[str, list[str]]) -> None:
+        joined = [name for group in merge.values() for name in group]
+        if sorted(joined) != sorted(names) or not all(merge.values()):
+            raise ValueError(f"`merge` must join each of `names` once ({', '.join(names)}), and joins {', '.join(joined)}")
+        if len(merge) < 2 or not all(new.strip() for new in merge):
+            raise ValueError("`merge` must leave at least two labels, none of them empty")
+        if self.kind is LabelKind.ORDINAL and joined != names:
+            raise ValueError("`merge` of an ordinal task joins neighbours, from the lowest to the highest")
+        for new, group in merge.items():
+            if new in names and new not in group:
+                raise ValueError(f"`merge` calls {new!r} what does not hold the label {new!r}")
+
+    @property
+    def answers(self) -> list[str] | None:
+        """What a row can be answered with: the new names of `merge`, else `names`; None where these are left out."""
+        return self.names if self.merge is None else list(self.merge)
+
+    @property
+    def inferred(self) -> bool:
+        """Whether `names` come from the rows: then a label is one of them, and a number is no index."""
+        return self._inferred
+
+    def inferring(self, names: list[str]) -> Labels:
+        """These labels with the names that stand in the rows."""
+        labels = self.model_copy(update={"names": names, "map": {name: index for index, name in enumerate(names)}})
+        labels._inferred = True
+        return labels
+
+    def merged(self, index: int) -> int:
+        """Index into `names` -> index into `answers`."""
+        if self.merge is None or self.names is None:
+            return index
+        return next(new for new, joined in enumerate(self.merge.values()) if self.names[index] in joined)
 
 
 class Shares(Spec):
@@ -215,7 +256,7 @@ class TaskSpec(Spec):
                 "nothing tells a row's language: give `columns.lang`, `columns.lang_from_id`,"
                 " or `{lang}` in `source.hub.config` or in the files' paths"
             )
-        files, names = self.source.files, self.labels.names
+        files, names = self.source.files, self.labels.answers
         if names is None and (files is None or self.splits.stratified is not None):
             raise ValueError("`labels.names` may be left out only for `files` with a train split of their own")
         if files is not None and self.splits.stratified is not None and files.all is None and files.folder is None:
@@ -230,8 +271,8 @@ class TaskSpec(Spec):
     @property
     def label_space(self) -> LabelSpace:
         """The labels in order; where `labels.names` is left out, `harness.rows.with_names` has to fill them in first."""
-        assert self.labels.names is not None
-        return LabelSpace(self.labels.kind, tuple(self.labels.names))
+        assert self.labels.answers is not None
+        return LabelSpace(self.labels.kind, tuple(self.labels.answers))
 
 
 def load_task(path: Path) -> TaskSpec:

@@ -98,7 +98,7 @@ def test_prompts_in_the_docs_are_good(page: str, tmp_path: Path) -> None:
 
 def test_tasks_in_the_docs_load(tmp_path: Path) -> None:
     examples = blocks("docs/tasks.md", "yaml")
-    assert len(examples) == 2
+    assert len(examples) == 3
     for number, text in enumerate(examples):
         path = tmp_path / f"task{number}.yaml"
         path.write_text(text, encoding="utf-8")

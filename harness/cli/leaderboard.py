@@ -18,7 +18,7 @@ def leaderboard_command(
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Rank all runs and write LEADERBOARD.md.
+    """Rank all runs and write LEADERBOARD.md; what others reported (in `reported`, beside `runs`) comes last and unranked.
 
     --json prints a list with one object per run, in the order of the tables: rank, run, task, split, lang, rows, backend,
     how, identity, timing, metrics. With --check: an object with path and up_to_date.
@@ -26,6 +26,7 @@ def leaderboard_command(
     from harness import leaderboard
     from harness.errors import UserError
     from harness.leaderboard import read_entries
+    from harness.reported import read_reported
     from harness.store import write_atomically
 
     store = open_store(results)
@@ -34,7 +35,7 @@ def leaderboard_command(
             f"There is no folder {results}, so there are no runs.", "Begin with `bench run`, or name it: --results DIR."
         )
     entries = read_entries(store)
-    path, text = results / "LEADERBOARD.md", leaderboard.markdown(entries)
+    path, text = results / "LEADERBOARD.md", leaderboard.markdown(entries, read_reported(results / "reported"))
     if check:
         _check(path, text, as_json)
         return

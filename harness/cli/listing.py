@@ -23,6 +23,7 @@ class What(StrEnum):
     TASKS = "tasks"
     BACKENDS = "backends"
     PROMPTS = "prompts"
+    RECIPES = "recipes"
     RUNS = "runs"
 
 
@@ -32,6 +33,7 @@ OPTIONAL = {
     What.TASKS: ["names"],
     What.BACKENDS: ["model", "engine"],
     What.PROMPTS: ["parser", "decoding"],
+    What.RECIPES: ["names", "backends"],
     What.RUNS: ["finished", "no answer"],
 }
 
@@ -39,17 +41,18 @@ OPTIONAL = {
 def list_command(
     what: Annotated[What, typer.Argument(help="What to list.")], results: Results = RESULTS, as_json: Json = False
 ) -> None:
-    """List tasks, backends, prompts or runs.
+    """List tasks, backends, prompts, recipes or runs.
 
     --json prints a list of objects. tasks: task, labels, names, languages, description. backends: backend, engine, model,
-    languages, description. prompts: prompt, variants, labels, decoding, parser, description. runs: run, n, metric, value,
-    low, high, no_answer, finished.
+    languages, description. prompts: prompt, variants, labels, decoding, parser, description. recipes: recipe, names (of its
+    runs), backends, description. runs: run, n, metric, value, low, high, no_answer, finished.
     """
     faults: list[BenchError] = []
     if what is What.RUNS:
         rows = _runs(results)
     else:
-        rows, faults = {What.TASKS: _tasks, What.BACKENDS: _backends, What.PROMPTS: _prompts}[what]()
+        makers = {What.TASKS: _tasks, What.BACKENDS: _backends, What.PROMPTS: _prompts, What.RECIPES: _recipes}
+        rows, faults = makers[what]()
     if as_json:
         print_json(rows)
     elif rows:
@@ -89,7 +92,7 @@ def _tasks() -> tuple[Rows, list[BenchError]]:
         {
             "task": spec.name,
             "labels": spec.labels.kind.value,
-            "names": spec.labels.names,
+            "names": spec.labels.answers,
             "languages": spec.languages,
             "description": spec.description,
         }
@@ -125,6 +128,20 @@ def _prompts() -> tuple[Rows, list[BenchError]]:
             "description": prompt.spec.description,
         }
         for prompt, variants in prompts
+    ]
+    return rows, faults
+
+
+def _recipes() -> tuple[Rows, list[BenchError]]:
+    recipes, faults = _load("recipe", lambda known, name: known.recipe(name))
+    rows = [
+        {
+            "recipe": recipe.name,
+            "names": [run.name for run in recipe.runs],
+            "backends": list(dict.fromkeys(name for run in recipe.runs for name in run.over(recipe.defaults).backend or [])),
+            "description": recipe.description,
+        }
+        for recipe in recipes
     ]
     return rows, faults
 

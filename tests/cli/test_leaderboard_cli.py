@@ -74,3 +74,26 @@ def test_an_empty_folder_gives_a_board_without_runs(bench: Any, project: Path) -
     (project / "results").mkdir()
     assert bench("leaderboard").code == 0
     assert "No runs yet" in BOARD.read_text(encoding="utf-8")
+
+
+def test_reported_figures_come_last(bench: Any, two_runs: list[str]) -> None:
+    bench("leaderboard")
+    without = BOARD.read_text(encoding="utf-8")
+    assert "Reported" not in without
+    folder = BOARD.parent / "reported"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(
+        "source: s\nfigures: [{model: m, task: reviews_demo, lang: en, n: 10, metric: accuracy, value: 0.4}]\n",
+        encoding="utf-8",
+    )
+    assert bench("leaderboard", "--check").code == 1
+    said = bench("leaderboard", "--json")
+    assert {entry["run"] for entry in said.json} == set(two_runs)  # never ranked
+    text = BOARD.read_text(encoding="utf-8")
+    assert text.startswith(without)
+    assert "0.400 [0.122, 0.738]" in text.removeprefix(without)
+    assert bench("leaderboard", "--check").code == 0
+    (folder / "a.yaml").write_text("figures: 3", encoding="utf-8")
+    broken = bench("leaderboard")
+    assert broken.code == 2
+    assert "a.yaml:1" in broken.err

@@ -56,7 +56,8 @@ def test_built_in_backends_load_and_their_options_fit_their_engine(name: str, tm
 @pytest.mark.parametrize("name", files("tasks", ".yaml"))
 def test_built_in_tasks_load(name: str, tmp_path: Path) -> None:
     task = Catalog(tmp_path).task(name)
-    assert (task.name, len(task.label_space) > 1) == (name, True)
+    assert task.name == name
+    assert task.labels.answers is None or len(task.label_space) > 1
 
 
 @pytest.mark.parametrize("name", files("prompts", ".j2"))
@@ -73,7 +74,15 @@ def test_built_in_prompts_load_and_render_for_each_kind_that_they_name(name: str
         assert "{{ 7*7 }}" in Renderer(prompt, space, lang or "en", shots).render("{{ 7*7 }}")[-1]["content"]
 
 
-@pytest.mark.parametrize(("kind", "folder", "suffix"), [("task", "tasks", ".yaml"), ("backend", "backends", ".yaml")])
+@pytest.mark.parametrize(
+    ("kind", "folder", "suffix"),
+    [
+        ("task", "tasks", ".yaml"),
+        ("backend", "backends", ".yaml"),
+        ("recipe", "recipes", ".yaml"),
+        ("reported", "results/reported", ".yaml"),
+    ],
+)
 def test_built_in_names_are_the_files(kind: Kind, folder: str, suffix: str, tmp_path: Path) -> None:
     assert Catalog(tmp_path).names(kind) == files(folder, suffix)
     assert Catalog(ROOT).names(kind) == files(folder, suffix)  # the project that is bench itself: no name stands twice
@@ -96,6 +105,8 @@ def test_data_folders_inside_a_wheel_are_preferred(tmp_path: Path, monkeypatch: 
     assert builtin_folders() == {
         "tasks": package / "tasks_data",
         "prompts": package / "prompts_data",
+        "recipes": package / "recipes_data",
+        "results/reported": package / "reported_data",
         "backends": tmp_path / "backends",
     }
 
@@ -107,11 +118,17 @@ def test_files_in_the_users_folders_are_names(tmp_path: Path) -> None:
     write(tmp_path / "backends" / "mine.yaml", "engine: baseline\noptions: {classifier: tfidf}\n")
     shutil.copy(ROOT / "tasks" / "reviews_demo.yaml", write(tmp_path / "tasks" / "mine.yaml", ""))
     write(tmp_path / "prompts" / "mine.j2", "---\ndescription: d\nparser: integer\n---\n{{ text }}")
+    write(tmp_path / "recipes" / "mine.yaml", "description: d\nruns: [{name: a, task: mine, backend: mine}]\n")
+    figure = "{model: m, task: mine, metric: accuracy, value: 0.5}"
+    write(tmp_path / "results" / "reported" / "mine.yaml", f"source: s\nfigures: [{figure}]\n")
     catalog = Catalog(tmp_path)
+    assert catalog.recipe("mine").runs[0].name == "a"
+    assert catalog.reported("mine").figures[0].value == 0.5
     assert catalog.backend("mine").options == {"classifier": "tfidf"}
     assert catalog.task("mine").folder == tmp_path / "tasks"
     assert catalog.prompt("mine", "en").spec.shots == 0
-    for kind in ("task", "backend", "prompt"):
+    kinds: tuple[Kind, ...] = ("task", "backend", "prompt", "recipe", "reported")
+    for kind in kinds:
         assert "mine" in catalog.names(kind)
     assert "mine" not in Catalog(tmp_path / "elsewhere").names("task")
 
@@ -141,10 +158,16 @@ def test_a_variant_that_measures_something_else_is_refused(tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("kind", "folder", "file"),
-    [("task", "tasks", "reviews_demo.yaml"), ("backend", "backends", "tfidf.yaml"), ("prompt", "prompts", "strict.ja.j2")],
+    [
+        ("task", "tasks", "reviews_demo.yaml"),
+        ("backend", "backends", "tfidf.yaml"),
+        ("prompt", "prompts", "strict.ja.j2"),
+        ("recipe", "recipes", "mbert-amazon.yaml"),
+        ("reported", "results/reported", "mbert-amazon.yaml"),
+    ],
 )
 def test_a_name_that_stands_twice_is_an_error_that_names_both_files(tmp_path: Path, kind: Kind, folder: str, file: str) -> None:
-    (tmp_path / folder).mkdir()
+    (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / folder / file, tmp_path / folder / file)
     with pytest.raises(UserError) as caught:
         Catalog(tmp_path).names(kind)
@@ -193,7 +216,12 @@ def test_a_plugin_can_not_take_a_built_in_name(plugin: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("kind", "name", "near"),
-    [("backend", "mistrl", "mistral"), ("task", "reviews-demo", "reviews_demo"), ("prompt", "strikt", "strict")],
+    [
+        ("recipe", "mbert-amazn", "mbert-amazon"),
+        ("backend", "mistrl", "mistral"),
+        ("task", "reviews-demo", "reviews_demo"),
+        ("prompt", "strikt", "strict"),
+    ],
 )
 def test_an_unknown_name_suggests_the_nearest(kind: Kind, name: str, near: str, tmp_path: Path) -> None:
     catalog = Catalog(tmp_path)

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.leaderboard import LEGEND, Entry, cells, escape, markdown, read_entries, shown, tables
+from harness.reported import Figure, Reported
 from harness.runner import EngineSlot, run
 from harness.store import Store
 
@@ -115,6 +116,61 @@ def test_how_a_run_was_made() -> None:
     assert entry("a", prompt={**prompt, "variant": None, "shots": []}, train=None).how == "strict · score"
     even = {**prompt, "variant": None, "calibration": "batch", "decision": "expected"}
     assert entry("a", prompt=even, train=None).how == "strict · score, batch calibration, expected value, 2 exemplars"
+
+
+def test_what_was_changed_and_where_it_came_from_stands_with_how() -> None:
+    train = {
+        "langs": ["fr"],
+        "train_count": 1000,
+        "validation_langs": ["en", "fr"],
+        "continued_from": {"langs": ["en"], "key": "k"},
+    }
+    made = entry("a", train=train, seed=1, decision="median")
+    settings = {"train.lr": 3e-05, "train.lora": {"rank": 8}, "train.schedule": "cosine", "predict.runtime": "onnx-int8"}
+    manifest = {**made.manifest, "settings": settings, "runtime": {"runtime": "onnx-int8", "drop": 0.0}}
+    assert Entry("a", manifest, made.metrics).how == (
+        "trained on 1000 fr, validated on en+fr, continued from en, median, "
+        'train.lr=3e-05, train.lora={"rank": 8}, train.schedule=cosine, onnx-int8, seed 1'
+    )
+    assert Entry("a", {**made.manifest, "settings": {}, "runtime": None}, made.metrics).how == made.how
+    prompt = {"name": "strict", "variant": None, "decoding": "score", "shots": ["x"], "decision": "median"}
+    prompted = entry("a", prompt=prompt, train=None)
+    changed = Entry("a", {**prompted.manifest, "settings": {"max_length": 64}}, prompted.metrics)
+    assert changed.how == "strict · score, median, 1 exemplars, max_length=64"
+
+
+def figure(**changes: Any) -> Figure:
+    return Figure.model_validate(
+        {"model": "m", "task": "toy", "lang": "en", "metric": "accuracy", "value": 0.4, "n": 10, **changes}
+    )
+
+
+def test_reported_figures_come_last_and_are_not_ranked() -> None:
+    sources = [
+        Reported(name="one", source="a report", note="ten rows", figures=[figure(note="by hand")]),
+        Reported(
+            name="two", source="a card", figures=[figure(value=0.99, lang=None, n=None, split="validation", metric="qwk")]
+        ),
+    ]
+    text = markdown([entry("a", 0.2)], sources)
+    before, section = text.split("## Reported by others, not measured here\n")
+    assert before == markdown([entry("a", 0.2)]) + "\n"
+    assert table_rows(text) == table_rows(before)
+    assert "### one\n\nSource: a report.\n\nten rows\n" in section
+    assert "| m | toy | en |  | n = 10 | accuracy | 0.400 [0.122, 0.738] | by hand |" in section
+    assert "| m | toy | all |  | validation, n unknown | QWK | 0.99 |  |" in section
+
+
+def test_hostile_reported_words_stay_in_their_cell() -> None:
+    words = dict.fromkeys(("model", "task", "lang", "train", "split", "metric", "note"), HOSTILE)
+    source = Reported(name=HOSTILE, source=HOSTILE, note=HOSTILE, figures=[figure(**words)])
+    section = markdown([], [source]).split("## Reported")[1]
+    lines = section.splitlines()
+    (row,) = (line for line in lines if line.startswith("| a&#124;"))
+    assert row.count("|") == 9
+    assert sum(line.startswith("#") for line in lines) == 1
+    assert "<script" not in section
+    assert "](javascript" not in section
 
 
 def test_values_with_and_without_an_interval() -> None:

@@ -59,6 +59,15 @@ def test_name_and_label_space(tmp_path: Path) -> None:
         ("ordinal, names: [bad, fair, good]", "nominal, names: [a, b]}\nthreshold: 0 #", 1, "ordinal labels only"),
         ("{files: {train: train.jsonl}}\nlabels: {kind: ordinal, names: [bad, fair, good]}",
          "{hub: {id: o/n}}\nlabels: {kind: nominal}", 1, "may be left out only for `files`"),
+        ("good]}", "good], merge: {low: [bad], high: [good]}}", 3, "must join each of `names` once"),
+        ("good]}", "good], merge: {low: [bad, fair], high: [fair, good]}}", 3, "must join each of `names` once"),
+        ("good]}", "good], merge: {low: [bad, fair], high: [good], top: []}}", 3, "must join each of `names` once"),
+        ("good]}", "good], merge: {low: [bad, fair, good]}}", 3, "at least two labels"),
+        ("good]}", "good], merge: {low: [bad, good], high: [fair]}}", 3, "joins neighbours"),
+        ("good]}", "good], merge: {high: [good], low: [bad, fair]}}", 3, "joins neighbours"),
+        ("good]}", "good], merge: {fair: [bad], high: [fair, good]}}", 3, "calls 'fair' what does not hold"),
+        ("names: [bad, fair, good]", "merge: {a: [b], c: [d]}", 3, "`merge` needs `names`"),
+        ("good]}", "good], merge: {low: [bad, fair], high: [good]}}\nthreshold: 1 #", 1, "`threshold` must be below 1"),
     ],
 )  # fmt: skip
 def test_bad_yaml_says_file_line_and_field(tmp_path: Path, old: str, new: str, line: int, words: str) -> None:
@@ -69,12 +78,31 @@ def test_bad_yaml_says_file_line_and_field(tmp_path: Path, old: str, new: str, l
     assert words in caught.value.message
 
 
+STARS = ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
+OTHER_LABELS = {
+    **dict.fromkeys(("amazon_reviews_3", "reviews_demo_3"), ("negative", "neutral", "positive")),
+    **dict.fromkeys(("choosing", "deciding"), None),  # those of the user's files
+}
+
+
 @pytest.mark.parametrize("path", sorted(TASKS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_shipped_tasks_load(path: Path) -> None:
     task = load_task(path)
-    assert task.label_space.names == ("1 star", "2 stars", "3 stars", "4 stars", "5 stars")
-    assert task.licence
+    names = None if task.labels.answers is None else task.label_space.names
+    assert names == OTHER_LABELS.get(path.stem, STARS)
     assert task.note
+    assert bool(task.licence) == (names is not None)
+
+
+def test_merged_labels_are_the_label_space(tmp_path: Path) -> None:
+    text = BASE.replace("good]}", "good], merge: {low: [bad, fair], high: [good]}}\nthreshold: 0")
+    task = _load(tmp_path, text)
+    assert task.label_space.names == ("low", "high")
+    assert [task.labels.merged(index) for index in range(3)] == [0, 0, 1]
+    nominal = _load(
+        tmp_path, BASE.replace("ordinal", "nominal").replace("good]}", "good], merge: {ends: [bad, good], fair: [fair]}}")
+    )
+    assert [nominal.labels.merged(index) for index in range(3)] == [0, 1, 0]
 
 
 def test_every_key_is_described() -> None:

@@ -1,0 +1,229 @@
+"""`bench suite`: the runs of a recipe, beside what others reported of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import RESULTS, Data, Json, catalog, check_data, names, open_store, print_json, print_table
+from harness.cli.requests import check_fit, seeds, settings_from
+from harness.cli.suite_steps import Done, Searched, carry_out
+
+if TYPE_CHECKING:
+    from harness.catalog import Catalog
+    from harness.outlook import Outlook
+    from harness.reported import Figure
+    from harness.steps import Step
+    from harness.store import Store
+
+Many = list[str] | None
+
+
+def suite_command(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Recipe. See `bench list recipes`.")],
+    run: Annotated[Many, typer.Option(metavar="NAME", help="Only these of its runs, and what they go on from.")] = None,
+    lang: Annotated[Many, typer.Option(metavar="CODE", help="Languages to test in, in place of the recipe's.")] = None,
+    backend: Annotated[str | None, typer.Option(metavar="NAME", help="Backend in place of the recipe's.")] = None,
+    seed: Annotated[
+        Many, typer.Option(metavar="N", help="Seed in place of the recipe's; with several, each run so often.")
+    ] = None,
+    setting: Annotated[
+        Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend, in all runs: train.epochs=1.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many test rows per language.")] = None,
+    train_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many training rows per language.")
+    ] = None,
+    validation_limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="At most so many validation rows per language.")
+    ] = None,
+    data: Data = None,
+    smoke: Annotated[
+        bool,
+        typer.Option("--smoke", help="Every step in minutes: a small model, and few rows, bench's own or those of --data."),
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and about how long it takes.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Repeat runs that are there.")] = False,
+    results: Annotated[
+        Path | None,
+        typer.Option("--results", metavar="DIR", help="Folder of run records; default: results, with --smoke results/smoke."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Carry out a recipe: every run of a comparison that was published, and beside each what was reported.
+
+    A run that is recorded already is not repeated, and a stopped one goes on: give the same command again. A search, too.
+
+    --json prints a list with one object per step: step, reported (source's figures: metric, value, low, high, n, lang, note),
+    and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials, error. With
+    --dry-run: step, task, backend, train, validation, test, settings, seed, continued_from, trials, state, seconds, basis.
+    """
+    from harness.outlook import outlooks
+    from harness.recipes import Cell
+    from harness.steps import Changes, steps_of
+
+    known = catalog()
+    recipe = known.recipe(name)
+    check_data(data)
+    cell = Cell(
+        backend=[backend] if backend else None,
+        lang=names(lang, "--lang") or None,
+        seed=seeds(seed) if seed else None,
+        limit=[limit] if limit else None,
+        train_limit=train_limit,
+        validation_limit=validation_limit,
+        set=settings_from(setting),
+    )
+    steps = steps_of(recipe, known, Changes(cell, smoke, data), names(run, "--run") or None)
+    check_fit(known, [step.request for step in steps], [step.request.prompt for step in steps if step.request.prompt])
+    figures = known.reported(recipe.reported).figures if recipe.reported else []
+    folder = results or (RESULTS / "smoke" if smoke else RESULTS)
+    store = open_store(folder)
+    if dry_run:
+        ahead = outlooks(steps, known, store)
+        _print_plan(ahead, as_json)
+        if recipe.note and not as_json:
+            typer.echo(f"Note: {recipe.note}", err=True)
+        return
+    _check_options(steps, known)
+    done, stopped = carry_out(recipe.name, steps, known, store, force)
+    if as_json:
+        print_json([_as_json(step, outcome, figures) for step, outcome in done])
+    elif done:
+        _print_outcomes(done, figures, store, folder)
+        if smoke and figures:
+            typer.echo(
+                "A smoke test's figures are no measurement: other rows, and another model, than those reported.", err=True
+            )
+    if stopped:
+        typer.echo("Stopped. The same command goes on where this one was.", err=True)
+        raise typer.Exit(130)
+    code = max((outcome.error.exit_code for _, outcome in done if outcome.error is not None), default=0)
+    if code:
+        raise typer.Exit(code)
+
+
+def _check_options(steps: Sequence[Step], known: Catalog) -> None:
+    """A slip in a setting is found before the first model trains."""
+    from harness.backend_specs import engine_class, with_settings
+    from harness.yamlspec import validate_options
+
+    for step in steps:
+        spec = with_settings(known.backend(step.request.backend), step.request.settings)
+        validate_options(spec.options, engine_class(spec.engine).Options, f"{step.name}: backend {spec.name!r}, options")
+
+
+def _print_plan(ahead: Sequence[Outlook], as_json: bool) -> None:
+    from harness.estimate import words_for
+    from harness.outlook import as_json as outlook_json
+
+    if as_json:
+        print_json([outlook_json(outlook) for outlook in ahead])
+        return
+    columns = ["step", "task", "backend", "train", "validation", "test", "settings", "state", "time"]
+    rows = [_plan_row(outlook) for outlook in ahead]
+    print_table(columns, rows, text=["settings", "state"], optional=["task", "validation", "settings"])
+    known = [outlook.estimate.seconds for outlook in ahead if outlook.estimate.seconds is not None]
+    missing = len(ahead) - len(known)
+    total = words_for(sum(known)) if known else "unknown"
+    more = f", and {missing} of {len(ahead)} steps of unknown length" if missing and known else ""
+    typer.echo(f"Total: {total}{more}. Nothing was run.", err=True)
+    for basis in dict.fromkeys(outlook.estimate.basis for outlook in ahead):
+        which = [outlook for outlook in ahead if outlook.estimate.basis == basis]
+        shown = list(dict.fromkeys(outlook.step.name for outlook in which))
+        typer.echo(f"  {basis}: {', '.join(shown)}", err=True)
+
+
+def _plan_row(outlook: Outlook) -> list[str]:
+    from harness.estimate import words_for
+
+    step, request = outlook.step, outlook.step.request
+    settings = [f"{key}={value}" for key, value in request.settings.items()]
+    if step.tune is not None:
+        settings += [f"search of {', '.join(step.tune.space)}: {step.tune.trials} trials"]
+    if request.prompt:
+        settings.append(f"prompt {request.prompt}")
+    if request.seed:
+        settings.append(f"seed {request.seed}")
+    counts = [str(count or "-") for count in (outlook.train, outlook.validation, outlook.test)]
+    if step.base is not None:
+        counts[0] += f", after {step.base.name}"
+    which = [step.name, request.task, request.backend]
+    return [*which, *counts, ", ".join(settings) or "-", outlook.state, words_for(outlook.estimate.seconds)]
+
+
+def _figures(step: Step, figures: Sequence[Figure]) -> list[Figure]:
+    """What was reported of this run in this language, or of it in all languages together."""
+    return [figure for figure in figures if figure.run == step.name and figure.lang in (None, step.request.lang)]
+
+
+def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Store, folder: Path) -> None:
+    runs = [outcome for _, outcome in done if not isinstance(outcome, Searched) and outcome.metrics]
+    metrics = list(dict.fromkeys(name for run in runs if run.metrics for name in run.metrics["headline"]))
+    searched = [outcome.metric for _, outcome in done if isinstance(outcome, Searched) and outcome.metric]
+    also = [figure.metric for figure in figures if any(run.metrics and figure.metric in run.metrics["values"] for run in runs)]
+    metrics = list(dict.fromkeys([*metrics, *searched, *also]))
+    columns = ["step", "lang", "n", *metrics, "rows/s", "reported", "record", "run"]
+    rows = [
+        [step.name, step.request.lang, *_measured(outcome, metrics, store), _shown(_figures(step, figures)), *_record(outcome)]
+        for step, outcome in done
+    ]
+    print_table(columns, rows, text=["reported"], optional=["rows/s", *reversed(metrics[1:]), "run"])
+    where = "" if folder == RESULTS else f" --results {folder}"
+    typer.echo(f"Reported figures were not measured here. Next: bench leaderboard{where}", err=True)
+
+
+def _measured(outcome: Any, metrics: Sequence[str], store: Store) -> list[str]:
+    """Number of rows, metrics, rows per second."""
+    from harness.leaderboard import shown
+
+    if isinstance(outcome, Searched):
+        value = "-" if outcome.value is None else f"{outcome.value:.3f} (validation)"
+        return ["-", *(value if name == outcome.metric else "-" for name in metrics), "-"]
+    if outcome.metrics is None:
+        return ["-"] * (len(metrics) + 2)
+    values = outcome.metrics["values"]
+    rate = store.manifest(outcome.run_id)["timing"]["rows_per_second"]
+    cells = [shown(values[name]) if name in values else "-" for name in metrics]
+    return [str(outcome.metrics["n"]), *cells, "-" if rate is None else f"{rate:,.1f}"]
+
+
+def _record(outcome: Any) -> list[str]:
+    which = outcome.study if isinstance(outcome, Searched) else (outcome.run_id or "").rpartition(".")[2]
+    return [outcome.state, which or "-"]
+
+
+def _shown(figures: Sequence[Figure]) -> str:
+    return "; ".join(f"{figure.metric} {figure.shown}{_of(figure)}" for figure in figures) or "-"
+
+
+def _of(figure: Figure) -> str:
+    parts = [
+        f"n {figure.n:,}" if figure.n else "",
+        "" if figure.lang else "all languages",
+        "" if figure.split == "test" else figure.split,
+    ]
+    said = ", ".join(part for part in parts if part)
+    return f" ({said})" if said else ""
+
+
+def _as_json(step: Step, outcome: Any, figures: Sequence[Figure]) -> dict[str, Any]:
+    reported = [
+        {
+            **figure.model_dump(include={"metric", "value", "n", "lang", "split", "note"}),
+            **dict(zip(("low", "high"), figure.interval or (None, None), strict=True)),
+        }
+        for figure in _figures(step, figures)
+    ]
+    if not isinstance(outcome, Searched):
+        return {"step": step.name, "reported": reported, **outcome.as_json()}
+    error = outcome.error
+    return {
+        "step": step.name,
+        "reported": reported,
+        **{field: getattr(outcome, field) for field in ("state", "study", "metric", "value", "best", "trials")},
+        "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
+    }
