@@ -83,7 +83,8 @@ def _prompted(prompt: Mapping[str, Any]) -> list[str]:
 def _trained(train: Mapping[str, Any]) -> list[str]:
     validated = [f"validated on {'+'.join(train['validation_langs'])}"] if "validation_langs" in train else []
     before = [f"continued from {'+'.join(train['continued_from']['langs'])}"] if "continued_from" in train else []
-    return [f"trained on {train['train_count']} {'+'.join(train['langs'])}", *validated, *before]
+    several = [f"{train['processes']} processes"] if "processes" in train else []
+    return [f"trained on {train['train_count']} {'+'.join(train['langs'])}", *validated, *before, *several]
 
 
 def read_entries(store: Store) -> list[Entry]:

@@ -13,14 +13,16 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.backend_specs import load_backend
+from harness.backend_specs import engine_class, load_backend
 from harness.leaderboard import markdown, read_entries
 from harness.parsers import REASONS
 from harness.prompt_check import check_prompt
 from harness.prompts import load_prompt
+from harness.reported import read_reported
 from harness.store import Store
 from harness.tasks import load_task
 from harness.types import Example, LabelKind, LabelSpace
+from harness.yamlspec import validate_options
 
 ROOT = Path(__file__).parents[1]
 STARS = LabelSpace(LabelKind.ORDINAL, tuple(f"{n} stars" for n in range(1, 6)))
@@ -106,10 +108,13 @@ def test_tasks_in_the_docs_load(tmp_path: Path) -> None:
 
 
 def test_backends_in_the_docs_load(tmp_path: Path) -> None:
-    (text,) = blocks("docs/backends.md", "yaml")
-    path = tmp_path / "mine.yaml"
-    path.write_text(text, encoding="utf-8")
-    assert load_backend(path).engine == "encoder"
+    examples = [*blocks("docs/backends.md", "yaml"), *blocks("docs/tuning.md", "yaml")]
+    assert len(examples) == 3
+    for text in examples:
+        path = tmp_path / "mine.yaml"
+        path.write_text(text, encoding="utf-8")
+        spec = load_backend(path)
+        validate_options(spec.options, engine_class(spec.engine).Options, spec.name)
 
 
 def test_the_docs_name_every_reason_of_a_refusal() -> None:
@@ -124,9 +129,10 @@ def test_links_in_the_docs_lead_somewhere() -> None:
 
 
 def test_the_leaderboard_shows_the_records_and_nothing_else() -> None:
-    entries = read_entries(Store(ROOT / "results" / "runs"))
+    entries, reported = read_entries(Store(ROOT / "results" / "runs")), read_reported(ROOT / "results" / "reported")
     assert len(entries) > 0
-    assert (ROOT / "results" / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(entries)
+    assert len(reported) > 0
+    assert (ROOT / "results" / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(entries, reported)
 
 
 def test_records_hold_no_texts() -> None:

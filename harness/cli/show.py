@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +58,7 @@ def show_command(
     if as_json:
         print_json({"run": name, "manifest": manifest, "metrics": metrics, "worst_errors": worst})
         return
-    _print_head(name, manifest, metrics)
+    _print_head(name, entry.how, manifest, metrics)
     _print_classes(metrics)
     _print_confusion(metrics.get("confusion"), manifest["identity"]["labels"])
     _print_errors(worst, manifest["identity"]["labels"])
@@ -69,7 +70,7 @@ def _named(run: str) -> str:
     return path.parent.name if path.name == "run.json" else path.name
 
 
-def _print_head(name: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
     from harness.leaderboard import shown
 
     identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
@@ -79,6 +80,9 @@ def _print_head(name: str, manifest: dict[str, Any], metrics: dict[str, Any]) ->
         typer.echo("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items())))
     where = f" ({backend['dtype']} on {backend['device']})" if "dtype" in backend and "device" in backend else ""
     typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))
+    typer.echo(plain(f"how: {how}"))
+    for line in (*_training_lines(manifest.get("training") or {}), *_runtime_lines(manifest.get("runtime") or {})):
+        typer.echo(plain(line))
     speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
     typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}"))
     cost, tokens = manifest.get("cost"), manifest["tokens"]
@@ -88,6 +92,27 @@ def _print_head(name: str, manifest: dict[str, Any], metrics: dict[str, Any]) ->
     values, headline = metrics["values"], metrics["headline"]
     ordered = [*headline, *(metric for metric in sorted(values) if metric not in headline)]
     print_table(["metric", "value [95% interval]"], [[metric, shown(values[metric])] for metric in ordered])
+
+
+def _training_lines(training: Mapping[str, Any]) -> list[str]:
+    """Records of earlier versions, and of engines that look at no validation rows, say less."""
+    best, steps, vocabulary = training.get("best"), training.get("steps"), training.get("compacted_vocabulary")
+    lines = [f"training: {training['seconds']:.0f} s" + (f", {steps} steps" if steps else "")] if training else []
+    if best:
+        (metric, value), step = next(item for item in best.items() if item[0] != "step"), best["step"]
+        lines.append(f"checkpoint: step {step}, {metric} {value:.3f} on {training['validation_rows']} validation rows")
+    if vocabulary:
+        lines.append(f"vocabulary while training: {vocabulary[0]:,} of {vocabulary[1]:,} tokens")
+    if training.get("thresholds"):
+        lines.append("thresholds: " + ", ".join(f"{threshold:.2f}" for threshold in training["thresholds"]))
+    return lines
+
+
+def _runtime_lines(runtime: Mapping[str, Any]) -> list[str]:
+    if "drop" not in runtime:
+        return [f"runtime: {runtime['runtime']} ({runtime['library']})"] if runtime else []
+    worth = f"{runtime['validation_int8']:.4f} on validation rows, {runtime['validation_fp32']:.4f} in fp32"
+    return [f"runtime: {runtime['runtime']} ({runtime['library']}): {worth}; a drop of {runtime['max_drop']:g} is allowed"]
 
 
 def _print_classes(metrics: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import sys
 from pathlib import Path
@@ -97,6 +98,27 @@ def test_show(bench: Any, two_runs: list[str]) -> None:
         assert part in said.out
     assert "model said" not in said.out  # a classifier says nothing
     assert said.out.index("accuracy") < said.out.index("brier")  # what counts first
+
+
+def test_show_tells_of_the_training_and_the_runtime(bench: Any, two_runs: list[str], project: Path) -> None:
+    assert "\nhow: trained on 60 en\ntraining: " in bench("show", two_runs[1]).out
+    path = project / "results" / "runs" / two_runs[1] / "run.json"
+    manifest = json.loads(path.read_text())
+    manifest["training"] |= {"best": {"mae": 0.4, "step": 12}, "steps": 20, "validation_rows": 15, "seconds": 61.2}
+    manifest["training"] |= {"compacted_vocabulary": [900, 250037], "thresholds": [0.5, 0.25]}
+    manifest["runtime"] = {"runtime": "onnx-int8", "library": "onnxruntime 1", "validation_fp32": 0.5, "validation_int8": 0.496}
+    manifest["runtime"] |= {"drop": 0.004, "max_drop": 0.005}
+    path.write_text(json.dumps(manifest))
+    shown = bench("show", two_runs[1]).out.splitlines()
+    assert shown[4:8] == [
+        "training: 61 s, 20 steps",
+        "checkpoint: step 12, mae 0.400 on 15 validation rows",
+        "vocabulary while training: 900 of 250,037 tokens",
+        "thresholds: 0.50, 0.25",
+    ]
+    assert shown[8] == (
+        "runtime: onnx-int8 (onnxruntime 1): 0.4960 on validation rows, 0.5000 in fp32; a drop of 0.005 is allowed"
+    )
 
 
 def test_show_worst_errors_with_their_texts(bench: Any, two_runs: list[str]) -> None:

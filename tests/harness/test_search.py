@@ -76,7 +76,7 @@ class Tunable(toy.ToyClassifier):
         kept = scratch / "epoch"
         for epoch in range(int(kept.read_text()) if kept.exists() else 0, self.options.evaluations):
             self.epochs.append(epoch)
-            judge.metrics(self._answers(list(validation.texts)))
+            judge.look(self._answers(list(validation.texts)))
             self.moment(epoch, self.options.train.lr)
             kept.write_text(str(epoch + 1))
         self.state = {"seed": seed, "classes": len(labels)}

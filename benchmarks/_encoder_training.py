@@ -1,0 +1,113 @@
+"""The encoder engine's training against the stock Trainer: the same rows, head, steps and evaluations, seed by seed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from _encoder_work import Work, synchronize
+
+from backends.base import Classifier, LabelledTexts
+from harness.plan import Plan
+
+
+def train(work: Work, seeds: Sequence[int], scratch: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
+    """A measurement for each seed and trainer. Leaves our model of the first seed in `scratch/model`."""
+    measured = []
+    for number, seed in enumerate(seeds):
+        plan = work.plan(seed, {})
+        trainers = [("ours", _ours), ("stock", _stock)]
+        for name, trainer in trainers if number % 2 == 0 else reversed(trainers):
+            tell(f"training: {name}, seed {seed}")
+            folder = scratch / f"{name}-{seed}"
+            folder.mkdir()
+            seconds, evaluations = trainer(plan, folder)
+            measured.append({"trainer": name, "seed": seed, "seconds": seconds, "accuracy": evaluations})
+            if name == "ours" and number == 0:
+                assert isinstance(plan.engine, Classifier)
+                (scratch / "model").mkdir()
+                plan.engine.save(scratch / "model")
+        plan.engine.close()
+    return measured
+
+
+def _texts(rows: Sequence[Any]) -> LabelledTexts:
+    return LabelledTexts([row.text for row in rows], [row.label for row in rows])
+
+
+def _ours(plan: Plan, folder: Path) -> tuple[float, list[float]]:
+    """Seconds, tokenization and evaluations included, and the validation accuracy of each epoch."""
+    import torch
+
+    from harness.training import judge_of
+
+    assert isinstance(plan.engine, Classifier)
+    assert plan.training is not None
+    train, validation, judge = _texts(plan.training.train), _texts(plan.training.validation), judge_of(plan)
+    started = time.perf_counter()
+    report = plan.engine.fit(
+        train, validation, plan.task.label_space, judge, plan.request.seed, folder, lambda done, total, note: None
+    )
+    synchronize(torch)
+    return time.perf_counter() - started, [entry["accuracy"] for entry in report["evaluations"]]
+
+
+def _stock(plan: Plan, folder: Path) -> tuple[float, list[float]]:
+    """The same with transformers' Trainer: its defaults, but for what the models need to be comparable."""
+    import torch
+    from transformers import (
+        AutoModelForSequenceClassification,
+        AutoTokenizer,
+        PrinterCallback,
+        Trainer,
+        TrainingArguments,
+        set_seed,
+    )
+
+    assert plan.training is not None
+    assert plan.checkpoint is not None
+    options: Any = plan.engine.options
+    source, seed = plan.checkpoint.folder, plan.request.seed
+    started = time.perf_counter()
+    tokenizer = AutoTokenizer.from_pretrained(source)
+    set_seed(seed)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        source, num_labels=len(plan.task.label_space), dtype=torch.float32, ignore_mismatched_sizes=True
+    )
+
+    def encoded(rows: LabelledTexts) -> list[dict[str, Any]]:
+        length = min(options.max_length, int(tokenizer.model_max_length))
+        tokens = tokenizer(list(rows.texts), truncation=True, max_length=length)
+        return [{**{key: tokens[key][i] for key in tokens}, "labels": label} for i, label in enumerate(rows.labels)]
+
+    def accuracy(prediction: Any) -> dict[str, float]:
+        return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
+
+    trainer = Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            num_train_epochs=options.train.epochs,
+            per_device_train_batch_size=options.train.batch_size,
+            learning_rate=options.train.lr,
+            weight_decay=options.train.weight_decay,
+            warmup_steps=options.train.warmup,
+            eval_strategy="epoch",
+            seed=seed,
+            report_to="none",
+            disable_tqdm=True,
+            use_cpu=plan.engine.facts()["device"] == "cpu",
+            dataloader_pin_memory=plan.engine.facts()["device"] != "cpu",  # on a CPU only a warning comes of it
+        ),
+        train_dataset=encoded(_texts(plan.training.train)),
+        eval_dataset=encoded(_texts(plan.training.validation)),
+        processing_class=tokenizer,
+        compute_metrics=accuracy,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.train()
+    synchronize(torch)
+    seconds = time.perf_counter() - started
+    return seconds, [entry["eval_accuracy"] for entry in trainer.state.log_history if "eval_accuracy" in entry]

@@ -1,0 +1,112 @@
+"""The encoder's benchmark: what it counts, what it writes, and that it runs to its end. No time decides a test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `python benchmarks/encoder.py` finds its neighbours."""
+    if not (ROOT / "benchmarks").is_dir():
+        pytest.skip("the benchmarks are not part of the source distribution")
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+
+
+def test_flops_by_hand() -> None:
+    from _encoder_work import needed_flops
+
+    # Two layers of width 3 and 5: 4 * 9 + 2 * 15 = 66 weights a layer; texts of 1 and 4 tokens.
+    assert needed_flops([1, 4], layers=2, hidden=3, intermediate=5) == 2 * (2 * 66 * 5 + 4 * 3 * (1 + 16))
+
+
+def _rows(table: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n") if line.startswith("|")]
+
+
+def test_inference_table() -> None:
+    from _encoder_report import inference_table
+
+    found = {
+        "tokens": 40,
+        "flops": 2e9,
+        "gflops": [4.0, 1.0, 9.0],
+        "truth": [0, 1, 2, 3],
+        "seconds": {"a.pipeline": [3.0, 4.0, 9.0], "b.pipeline-64": [2.0, 2.0, 2.0], "d.torch": [1.0, 1.0, 0.5]},
+        "labels": {"a.pipeline": [0, 1, 2, 4], "b.pipeline-64": [0, 1, 2, 4], "d.torch": [0, 1, 3, 3]},
+    }
+    assert [row[2:] for row in _rows(inference_table(found))[2:]] == [
+        ["4.00 (3.00-9.00)", "1.0", "10", "1.00", "0.50", "12%", "100.0%", "0.7500"],
+        ["2.00 (2.00-2.00)", "2.0", "20", "2.00", "1.00", "25%", "100.0%", "0.7500"],
+        ["1.00 (0.50-1.00)", "4.0", "40", "4.00", "2.00", "50%", "50.0%", "0.7500"],
+    ]
+
+
+def test_training_table() -> None:
+    from _encoder_report import training_table
+
+    measured = [
+        {"trainer": "ours", "seed": 0, "seconds": 2.0, "accuracy": [0.5, 0.25]},
+        {"trainer": "stock", "seed": 0, "seconds": 3.0, "accuracy": [0.25, 0.5]},
+        {"trainer": "stock", "seed": 1, "seconds": 5.0, "accuracy": [0.5, 0.75]},
+        {"trainer": "ours", "seed": 1, "seconds": 2.0, "accuracy": [0.75]},
+    ]
+    text = training_table(measured, 60)
+    assert [row for row in _rows(text) if row[1] == "mean"] == [
+        ["stock", "mean", "4.0", "15.0", "0.6250", "0.6250"],
+        ["ours", "mean", "2.0", "30.0", "0.6250", "0.5000"],
+    ]
+    assert "over 2.00" in text
+
+
+@pytest.mark.filterwarnings("ignore")  # the rivals' own
+def test_a_whole_run_with_a_tiny_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "backends"))
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(ROOT)
+    import _encoder_work
+    from encoder import main
+    from tiny_models import write_bert
+
+    (tmp_path / "model").mkdir()
+    write_bert(tmp_path / "model")
+    monkeypatch.setattr(_encoder_work, "GEMM_REPETITIONS", 1)
+    arguments = ["--model", str(tmp_path / "model"), "--json", str(tmp_path / "speed.json"), "--rows", "12"]
+    arguments += ["--train-rows", "32", "--epochs", "1", "--seeds", "3", "--rounds", "1", "--set", "device=cpu"]
+    assert main(arguments) == 0
+    record: dict[str, Any] = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
+    labels = record["inference"]["labels"]
+    assert set(labels) == set(record["inference"]["seconds"])
+    exact = [labels[name] for name in labels if name != "f.onnx-int8"]
+    assert len(exact) == 5
+    assert all(found == exact[0] for found in exact)  # so a row's label is its own in all of them
+    assert record["inference"]["runtimes"]["f.onnx-int8"]["runtime"] == "onnx-int8"
+    assert {(entry["trainer"], len(entry["accuracy"])) for entry in record["training"]} == {("ours", 1), ("stock", 1)}
+    printed = capsys.readouterr().out
+    assert "| f.onnx-int8 |" in printed
+    assert "| stock | 3 |" in printed
+
+
+def test_help_imports_nothing_heavy() -> None:
+    script = """
+import runpy, sys
+sys.argv = ["encoder.py", "--help"]
+try:
+    runpy.run_path("encoder.py", run_name="__main__")
+except SystemExit:
+    print(sorted({"torch", "transformers", "onnxruntime", "pandas"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False)
+    assert "--train-rows" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
