@@ -121,6 +121,8 @@ def _one(
         return Outcome(request, "found", plan.run_id, metrics)
     at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
+    if plan.training is not None and not at_hand and any((trained_folder(plan) / "scratch").glob("*")):
+        notes.append("training goes on from its last checkpoint")
     if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
         notes.append("begins anew" if force else "goes on where it was stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))

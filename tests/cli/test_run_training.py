@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -84,3 +85,16 @@ def test_nothing_to_continue_from(bench: Any) -> None:
     baseline = bench(*TFIDF, "--train-lang", "fr", "--continue-from", "en.tfidf")
     assert baseline.code == 2
     assert "'tfidf' can't go on from an earlier training" in baseline.err
+
+
+def test_says_that_a_training_goes_on(
+    bench: Any, project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    assert "goes on" not in bench(*TFIDF).err
+    (trained,) = (Path(os.environ["BENCH_CACHE"]) / "trained").iterdir()
+    (trained / "model").rename(trained / "lost")
+    (trained / "scratch").mkdir()
+    (trained / "scratch" / "checkpoint-8").touch()
+    assert "training goes on from its last checkpoint" in bench(*TFIDF, "--force").err
+    assert "training goes on" not in bench(*TFIDF, "--force").err
