@@ -8,14 +8,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, names, open_store, print_json, print_table
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Limit,
+    Many,
+    Model,
+    Results,
+    Settings,
+    TrainLimit,
+    ValidationLimit,
+    catalog,
+    check_data,
+    names,
+    open_store,
+    print_json,
+    print_table,
+)
 from harness.cli.requests import check_fit, check_model, is_prompted, seeds, settings_from
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.matrix import Grid, Row
-
-Many = list[str] | None
 
 
 def matrix_command(
@@ -35,21 +50,11 @@ def matrix_command(
         str | None, typer.Option(metavar="NAME", help="What the cells show; default: the task's first headline metric.")
     ] = None,
     seed: Annotated[Many, typer.Option(metavar="N", help="Seed of training; with several a cell is their mean.")] = None,
-    settings: Annotated[
-        Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many test rows per language, always the same ones.")
-    ] = None,
-    train_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many training rows per language.")
-    ] = None,
-    validation_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many validation rows per language.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id.")
-    ] = None,
+    settings: Settings = None,
+    limit: Limit = None,
+    train_limit: TrainLimit = None,
+    validation_limit: ValidationLimit = None,
+    model: Model = None,
     data: Data = None,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the runs are there.")] = False,
     results: Results = RESULTS,

@@ -22,6 +22,24 @@ Data = Annotated[
         "--data", metavar="DIR", help="Read the task's rows from here: {train,validation,test}.{parquet,csv,tsv,jsonl,json}."
     ),
 ]
+Many = list[str] | None
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="At most so many test rows per language, always the same ones."),
+]
+TrainLimit = Annotated[
+    int | None, typer.Option("--train-limit", min=1, metavar="N", help="At most so many training rows per language.")
+]
+ValidationLimit = Annotated[
+    int | None, typer.Option("--validation-limit", min=1, metavar="N", help="At most so many validation rows per language.")
+]
+Settings = Annotated[
+    Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")
+]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id."),
+]
 RESULTS = Path("results")
 
 TEXT_WIDTH = 24

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from harness.cli.options import names
+from harness.cli.options import Many, names
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
-Many = list[str] | None
 
 
 def settings_from(values: Many) -> dict[str, Any]:

@@ -6,7 +6,23 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, names, open_store, print_json
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Limit,
+    Many,
+    Model,
+    Results,
+    Settings,
+    TrainLimit,
+    ValidationLimit,
+    catalog,
+    check_data,
+    names,
+    open_store,
+    print_json,
+)
 from harness.cli.requests import (
     backends,
     check_fit,
@@ -21,8 +37,6 @@ from harness.cli.requests import (
     settings_from,
     trained_by,
 )
-
-Many = list[str] | None
 
 
 def run_command(
@@ -53,27 +67,16 @@ def run_command(
     continue_from: Annotated[
         str | None, typer.Option(metavar="RUN", help="Train on from the model of an earlier run (its digits will do).")
     ] = None,
-    setting: Annotated[
-        Many,
-        typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated."),
-    ] = None,
+    setting: Settings = None,
     runtime: Annotated[
         str | None, typer.Option(metavar="NAME", help="How an encoder predicts: torch, onnx or onnx-int8.")
     ] = None,
     seed: Annotated[Many, typer.Option(metavar="N", help="Seed of training and of exemplars; default: 0.")] = None,
     split: Annotated[str, typer.Option(help="Rows to predict: test or validation.")] = "test",
-    limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many rows per language, always the same ones.")
-    ] = None,
-    train_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many training rows per language.")
-    ] = None,
-    validation_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many validation rows per language.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id.")
-    ] = None,
+    limit: Limit = None,
+    train_limit: TrainLimit = None,
+    validation_limit: ValidationLimit = None,
+    model: Model = None,
     data: Data = None,
     max_cost: Annotated[
         float | None, typer.Option(min=0, metavar="USD", help="Spend at most this on servers, in all runs of this command.")

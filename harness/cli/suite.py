@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, catalog, check_data, names, open_store, print_json, print_table
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Limit,
+    Many,
+    Settings,
+    TrainLimit,
+    ValidationLimit,
+    catalog,
+    check_data,
+    names,
+    open_store,
+    print_json,
+    print_table,
+)
 from harness.cli.requests import check_fit, seeds, settings_from
 from harness.cli.suite_steps import Done, Searched, carry_out
 
@@ -19,8 +34,6 @@ if TYPE_CHECKING:
     from harness.steps import Step
     from harness.store import Store
 
-Many = list[str] | None
-
 
 def suite_command(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Recipe. See `bench list recipes`.")],
@@ -30,16 +43,10 @@ def suite_command(
     seed: Annotated[
         Many, typer.Option(metavar="N", help="Seed in place of the recipe's; with several, each run so often.")
     ] = None,
-    setting: Annotated[
-        Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend, in all runs: train.epochs=1.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, metavar="N", help="At most so many test rows per language.")] = None,
-    train_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many training rows per language.")
-    ] = None,
-    validation_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many validation rows per language.")
-    ] = None,
+    setting: Settings = None,
+    limit: Limit = None,
+    train_limit: TrainLimit = None,
+    validation_limit: ValidationLimit = None,
     data: Data = None,
     smoke: Annotated[
         bool,

@@ -9,7 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, names, print_json, print_table, worded
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Many,
+    Model,
+    Results,
+    Settings,
+    TrainLimit,
+    ValidationLimit,
+    catalog,
+    check_data,
+    names,
+    print_json,
+    print_table,
+    worded,
+)
 from harness.cli.requests import check_model, settings_from
 
 if TYPE_CHECKING:
@@ -18,8 +34,6 @@ if TYPE_CHECKING:
     from harness.plan import Request
     from harness.search import Search
     from harness.study import Study, Trial
-
-Many = list[str] | None
 
 
 def tune_command(
@@ -42,18 +56,10 @@ def tune_command(
         bool, typer.Option("--pruning/--no-pruning", help="Give up on a trial that does worse than the median of the others.")
     ] = True,
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, metavar="N", help="Of the search and of every training.")] = 0,
-    train_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many training rows per language.")
-    ] = None,
-    validation_limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="At most so many validation rows per language.")
-    ] = None,
-    settings: Annotated[
-        Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend for all trials; can be repeated.")
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id.")
-    ] = None,
+    train_limit: TrainLimit = None,
+    validation_limit: ValidationLimit = None,
+    settings: Settings = None,
+    model: Model = None,
     data: Data = None,
     study: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the study; default: from task, backend and languages.")
