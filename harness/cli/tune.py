@@ -185,7 +185,7 @@ def run_trials(study: Study, trials: int, pruning: bool) -> bool:
 
     before = study.finished()
     if before:
-        typer.echo(f"Found: {before} finished trials.", err=True)
+        typer.echo(f"Found: {before} finished trial{'' if before == 1 else 's'}.", err=True)
     with Progress(max(trials - before, 0)) as progress:
         try:
             while study.finished() < trials:

@@ -46,7 +46,7 @@ def test_the_same_command_goes_on_and_repeats_nothing(bench: Any) -> None:
     assert "[1/1] trial 0: c=" in first.err
     more = bench(*TUNE, "--trials", 2)
     assert more.code == 0
-    assert "Found: 1 finished trials." in more.err
+    assert "Found: 1 finished trial." in more.err
     assert "trial 1: c=" in more.err
     assert "trial 0: c=" not in more.err
     again = bench(*TUNE, "--trials", 2)
