@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -55,3 +56,23 @@ def test_smollm2_in_four_bits_answers_in_every_decoding(decoding: Decoding, tmp_
     assert (counts["n"], counts["failed"]) == (4, 0)
     if decoding is not Decoding.FREE:  # free text may hold no answer
         assert counts["ok"] == 4
+
+
+def test_a_recipe_in_onnx_runtime_predicts_as_in_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A whole recipe by --smoke: a multilabel task, tuned thresholds, and the export of a real multilingual encoder."""
+    from typer.testing import CliRunner
+
+    from harness.cli import app
+
+    monkeypatch.chdir(tmp_path)
+    said = []
+    for more in ([], ["--set", "predict.runtime=onnx"]):
+        done = CliRunner().invoke(app, ["suite", "bert-douban", "--smoke", "--json", *more])
+        assert done.exit_code == 0, done.output
+        said.append(json.loads(done.stdout)[0])
+    assert [step["state"] for step in said] == ["new", "new"]
+    assert said[1]["model_from_cache"]
+    torch, onnx = (Store(Path("results/smoke/runs")).predictions(step["run"]) for step in said)
+    assert len(torch) == 20
+    for one, other in zip(torch, onnx, strict=True):
+        assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-3)
