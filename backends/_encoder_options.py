@@ -17,7 +17,7 @@ RHO = {"sam": 0.05, "asam": 0.5}
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LoraOptions(_Strict):

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from harness.errors import MissingExtra, OutOfMemory
+from harness.errors import MissingExtra, OutOfMemory, UserError
 
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -27,6 +27,8 @@ def import_torch(extra: str, purpose: str) -> Any:
 
 
 def resolve_device(torch: Any, device: Device) -> str:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("There is no GPU that torch can use.", "Leave `device` at auto, or say cpu.")
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -38,7 +40,7 @@ def resolve_dtype(torch: Any, device: str, dtype: DType) -> str:
         return dtype
     if device == "cpu":
         return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from backends._encoder_options import TrainOptions
 from backends._heads import Head
 from backends._sam import perturbed
 from backends.base import FloatArray, OnProgress
+from harness.distributed import alike
 from harness.errors import RunError
 from harness.types import Label
 
@@ -118,12 +119,12 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         assert self._validation is not None
         logits = self._validation_logits(self._validation)
         if not np.isfinite(logits).all():
-            raise RunError(f"The training diverged at step {self.state.global_step}.", "Lower its learning rate.")
+            raise alike(RunError(f"The training diverged at step {self.state.global_step}.", "Lower its learning rate."))
         targets = torch.tensor([self._head.target(label) for label in self._validation.rows.labels])
         loss = float(self._head.loss(torch.from_numpy(logits), targets)) / int((targets != -100).sum())
         metrics = {**self._validation.metrics(self._head.probabilities(logits)), "loss": loss}
         if self._validation.chosen_by not in metrics:
-            raise RunError(f"The validation rows have no {self._validation.chosen_by}.", "Choose another `best_metric`.")
+            raise alike(RunError(f"The validation rows have no {self._validation.chosen_by}.", "Choose another `best_metric`."))
         metrics = {f"eval_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -223,6 +224,8 @@ def arguments(
         dataloader_pin_memory=on_gpu,
         seed=seed,
     )
+    # Else a launcher's environment would say which, whatever the record names.
+    args.mixed_precision = "no" if precision == "fp32" else precision
     # More devices than one are for more processes; the Trainer would use them all from one, in another way.
     args._n_gpu = min(args.n_gpu, 1)
     return args

@@ -17,7 +17,7 @@ from harness.types import Label, LabelKind, LabelSpace
 
 
 class BaselineOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     classifier: Literal["majority", "tfidf"] = Field(
         description="`majority`: class shares of train; `tfidf`: logistic regression"

@@ -24,6 +24,8 @@ PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # On a CPU so few that what the layers pass on stays in its caches.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 
+ROBERTAS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet"})
+
 Session = Callable[[dict[str, Any]], Any]
 """A model in another runtime: `input_ids`, `attention_mask` (and `token_type_ids`) to logits, shape (n, outputs)."""
 
@@ -53,6 +55,7 @@ class Encoder(Classifier):
         self._model: Any = None  # predicts, in `dtype`
         self._trained: Any = None  # in fp32, until it is saved
         self._session: Session | None = None
+        self._positions: int | None = None
 
     def _refuse_what_the_device_lacks(self) -> None:
         if self._precision == "fp16" and self._device == "cpu":
@@ -73,7 +76,8 @@ class Encoder(Classifier):
         return self.options.predict.batch_size
 
     def batch_tokens(self) -> int:
-        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
+        on_cpu = self.options.predict.runtime == "onnx-int8"  # wherever the model was trained
+        return self.options.predict.batch_tokens or BATCH_TOKENS["cpu" if on_cpu else self._device]
 
     def threshold(self) -> float | None:
         return self.options.threshold
@@ -102,6 +106,8 @@ class Encoder(Classifier):
         self._tokenizer = read_tokenizer(self._source)
         set_seed(seed)  # before the new head is drawn
         model, new = read_model(self._source, self._head.outputs, self.options.predict.attention)
+        if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
+            raise UserError(f"{type(model).__name__} can't do gradient checkpointing.", "Leave it out.")
         if options.lora is not None:
             model = with_lora(model, options.lora, new)
         if self._head.kind == "coral":
@@ -157,9 +163,21 @@ class Encoder(Classifier):
     def _fields(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
         if not texts:
             return []
-        length = min(self.options.max_length, int(self._tokenizer.model_max_length))
-        tokens = self._tokenizer(list(texts), truncation=True, max_length=length, return_attention_mask=False)
+        tokens = self._tokenizer(list(texts), truncation=True, max_length=self._max_length(), return_attention_mask=False)
         return [{name: tokens[name][index] for name in tokens} for index in range(len(texts))]
+
+    def _max_length(self) -> int:
+        """Not every tokenizer knows how many positions its model has."""
+        from transformers import AutoConfig
+
+        if self._positions is None:
+            config = AutoConfig.from_pretrained(self._source)
+            most = getattr(config, "max_position_embeddings", None) or -1
+            most = most if most > 0 else self.options.max_length  # XLNet has no limit, and says -1
+            # The positions of RoBERTa and its kin begin after that of the padding.
+            offset = config.pad_token_id + 1 if config.model_type in ROBERTAS else 0
+            self._positions = min(self.options.max_length, int(self._tokenizer.model_max_length), most - offset)
+        return self._positions
 
     def save(self, folder: Path) -> None:
         """After `fit` or `load`, in fp32 if it is after `fit`."""
@@ -177,6 +195,8 @@ class Encoder(Classifier):
     def _keep(self, model: Any) -> None:
         """What predicts is what `load` would make of the saved model; what is saved has lost nothing to its dtype."""
         model.zero_grad()
+        for name in ("forward", "_original_forward"):  # accelerate's autocast, which a loaded model would not have
+            model.__dict__.pop(name, None)
         self._model = model.eval()
         if self._dtype != "float32":
             self._trained = copy.deepcopy(model).cpu()

@@ -10,11 +10,23 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import yaml
-
+from harness.cli.requests import settings_from
+from harness.errors import UserError
 from harness.plan import Plan, Request, make_plan
+from harness.types import LabelKind
 
 BACKEND = "minilm"
+SHARED = (
+    "device",
+    "max_length",
+    "train.lr",
+    "train.batch_size",
+    "train.weight_decay",
+    "train.warmup",
+    "predict.batch_size",
+    "predict.batch_tokens",
+)
+"""Options that the rivals have too, or that are ours alone to choose (how predictions are batched)."""
 GEMM_TOKENS = (512, 2048)
 """Rows of the matrix products; the faster one is the reference, so that shares are rather too low than too high."""
 GEMM_REPETITIONS = 15
@@ -25,12 +37,15 @@ class Work:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        asked = dict(word.split("=", 1) for word in options.set)
+        asked = settings_from(options.set)
+        for name in asked:
+            if name not in SHARED:
+                raise UserError(f"--set {name}: the rivals would not have it.", f"Allowed: {', '.join(SHARED)}.")
         self.settings = {
             # The rivals' defaults, where speed or accuracy would not be comparable.
             **{"train.precision": "fp32", "predict.dtype": "float32", "train.best_metric": "accuracy"},
             **{"train.epochs": options.epochs, "train.patience": options.epochs + 1},
-            **{key: yaml.safe_load(value) for key, value in asked.items()},
+            **asked,
         }
 
     def plan(self, seed: int, settings: Mapping[str, Any]) -> Plan:
@@ -51,6 +66,8 @@ class Work:
             settings={**self.settings, **settings},
         )
         plan = make_plan(request, Catalog(Path.cwd()))
+        if plan.task.labels.kind is LabelKind.MULTILABEL:
+            raise UserError(f"{plan.task.name} is multilabel.", "Choose a task with one label a row.")
         kept = {item.rows[0].id for item in distinct(plan.rows)}
         return replace(plan, rows=[row for row in plan.rows if row.id in kept])
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from harness.checkpoints import Checkpoint, resolve_checkpoint
 from harness.costs import Price
@@ -87,6 +87,9 @@ def checkpoint_of(spec: BackendSpec) -> Checkpoint | None:
 
 def open_engine(spec: BackendSpec, checkpoint: Checkpoint | None) -> Engine:
     """An engine with nothing loaded yet. Raises `UserError` for options that it does not have."""
-    cls = engine_class(spec.engine)
-    options = validate_options(spec.options, cls.Options, f"Backend {spec.name!r}, options")
-    return cls(options, checkpoint.folder if checkpoint else spec.model)
+    return engine_class(spec.engine)(validated_options(spec), checkpoint.folder if checkpoint else spec.model)
+
+
+def validated_options(spec: BackendSpec) -> BaseModel:
+    """The options with their defaults. Raises `UserError` for those that the engine does not have."""
+    return validate_options(spec.options, engine_class(spec.engine).Options, f"Backend {spec.name!r}, options")

@@ -10,7 +10,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+
+from harness.errors import UserError
+
+E = TypeVar("E", bound=Exception)
 
 PATIENCE = timedelta(days=7)
 """How long the others wait for the next training: the first one may predict for hours in between."""
@@ -51,16 +55,29 @@ def broadcast(value: Any) -> Any:
 
 @contextmanager
 def in_step() -> Iterator[None]:
-    """Around a training: an error that the other processes do not know of becomes `OutOfStep`."""
+    """Around a training: an error that the other processes do not know of becomes `OutOfStep`.
+
+    A user's mistake is found by all of them alike, before the first step; what `alike` made known is, too.
+    """
     try:
         yield
+    except KeyboardInterrupt as error:
+        if processes() == 1:
+            raise
+        raise OutOfStep(130) from error
     except Exception as error:
-        if processes() == 1 or isinstance(error, Stopped) or error in _known_to_all:
+        if processes() == 1 or isinstance(error, Stopped | UserError) or error in _known_to_all:
             raise
         raise OutOfStep(f"bench: a training of {processes()} processes failed: {error}") from error
 
 
 _known_to_all: list[BaseException] = []
+
+
+def alike(error: E) -> E:
+    """The same error, marked as one that every process raises at this point, from the same numbers."""
+    _known_to_all.append(error)
+    return error
 
 
 def together(call: Callable[[], None]) -> None:

@@ -67,11 +67,16 @@ class Entry:
             *first,
             *([DECISIONS.get(decision, decision)] if decision else []),
             *([f"{len(prompt['shots'])} exemplars"] if prompt and prompt["shots"] else []),
-            *(f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in settings.items()),
+            *(_setting(name, value) for name, value in settings.items()),
             *([runtime] if runtime else []),
             *([f"seed {identity['seed']}"] if identity["seed"] else []),
         ]
         return ", ".join(parts)
+
+
+def _setting(name: str, value: Any) -> str:
+    """`train.lora={}` asks for adapters with their defaults: the name says it all."""
+    return name if value == {} else f"{name}={value if isinstance(value, str) else json.dumps(value)}"
 
 
 def _prompted(prompt: Mapping[str, Any]) -> list[str]:

@@ -146,8 +146,11 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
 
 def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:
     def rows(split: Split, langs: Sequence[str], limit: int | None) -> list[Example]:
-        found = [load_examples(task, lang=lang, split=split, data_dir=request.data_dir) for lang in langs]
-        return sorted((row for part in found for row in first_rows(part, limit)), key=lambda row: row.id)
+        parts = [load_examples(task, lang=lang, split=split, data_dir=request.data_dir) for lang in langs]
+        found = [row for part in parts for row in first_rows(part, limit)]
+        if len({row.id for row in found}) < len(found):  # a file for each language, each with ids of its own
+            found = [replace(row, id=f"{row.lang}/{row.id}") for row in found]
+        return sorted(found, key=lambda row: row.id)
 
     langs = request.train_langs or (request.lang,)
     validation_langs = request.validation_langs or langs

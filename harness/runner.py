@@ -239,14 +239,15 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
     seconds = sum(entry["seconds"] for entry in entries)
     prompt_tokens = sum(entry["prompt_tokens"] for entry in entries)
     new_tokens = sum(entry["new_tokens"] for entry in entries)
-    price = plan.backend.price
+    price, options = plan.backend.price, plan.identity["backend"]["options"]
     return {
         "run_id": plan.run_id,
         "identity": plan.identity,
         "n": len(plan.rows),
         "limit": plan.request.limit,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": dict(plan.request.settings),
+        # Not those that are no part of the identity: the same run may go on with others.
+        "settings": {key: value for key, value in plan.request.settings.items() if key.split(".")[0] in options},
         "training": trained.record if trained is not None else None,
         "runtime": trained.runtime if trained is not None else None,
         "timing": {

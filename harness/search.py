@@ -55,6 +55,29 @@ def new_search(request: Request, langs: tuple[str, ...], catalog: Catalog, metri
 
     Raises `UserError` for a space that does not fit the engine, an unknown metric, or a backend that does not train.
     """
+    spec = searched_backend(request, catalog)
+    request = replace(
+        request,
+        lang=langs[0],
+        split="validation",
+        train_langs=request.train_langs or (request.lang,),  # else each validation language would train a model of its own
+        validation_langs=langs,
+        limit=request.validation_limit,
+    )
+    plan = make_plan(request, catalog)
+    chosen = metric_of(plan, metric)
+    identity = {
+        **{name: plan.identity[name] for name in ("version", "task", "labels", "label_kind", "train", "seed")},
+        "backend": plan.identity["backend"],
+        "space": {name: parameter.model_dump() for name, parameter in spec.search.items()},
+        "validation languages": langs,
+        "metric": chosen,
+    }
+    return Search(request, langs, spec, chosen, identity)
+
+
+def searched_backend(request: Request, catalog: Catalog) -> BackendSpec:
+    """The backend with the request's settings and model. Raises `UserError` where it can't be searched as its space says."""
     spec = catalog.backend(request.backend)
     engine = engine_class(spec.engine)
     if not issubclass(engine, Classifier):
@@ -74,17 +97,7 @@ def new_search(request: Request, langs: tuple[str, ...], catalog: Catalog, metri
     for library in ("optuna", "sqlalchemy"):
         if find_spec(library) is None:
             raise MissingExtra(library, "tune", "The search")
-    request = replace(request, lang=langs[0], split="validation", validation_langs=langs, limit=request.validation_limit)
-    plan = make_plan(request, catalog)
-    chosen = metric_of(plan, metric)
-    identity = {
-        **{name: plan.identity[name] for name in ("version", "task", "labels", "label_kind", "train", "seed")},
-        "backend": plan.identity["backend"],
-        "space": {name: parameter.model_dump() for name, parameter in spec.search.items()},
-        "validation languages": langs,
-        "metric": chosen,
-    }
-    return Search(request, langs, spec, chosen, identity)
+    return spec
 
 
 def metric_of(plan: Plan, metric: str | None) -> str:

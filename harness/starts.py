@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.backend_specs import BackendSpec
+from harness.backend_specs import BackendSpec, validated_options
 from harness.checkpoints import Checkpoint, cache_dir
 from harness.errors import UserError
 from harness.store import digest
 from harness.tasks import TaskSpec
+from harness.types import LabelKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +29,15 @@ def key_of(identity: Mapping[str, Any]) -> str:
     """Two runs with the same key need the same trained model.
 
     What concerns predictions alone (`options.predict` and the dtype of the prediction pass) is left out, and so is the
-    backend's name: a search's best model is the model of the backend that the search wrote.
+    backend's name: a search's best model is the model of the backend that the search wrote. What of these a training depends
+    on all the same stays: the kernel of attention, and of a multilabel task the dtype, with which thresholds were tuned.
     """
-    backend = {name: value for name, value in identity["backend"].items() if name not in ("name", "dtype")}
+    left_out = ["name"] if identity["label_kind"] == LabelKind.MULTILABEL else ["name", "dtype"]
+    backend = {name: value for name, value in identity["backend"].items() if name not in left_out}
     backend["options"] = {name: value for name, value in backend["options"].items() if name != "predict"}
+    attention = identity["backend"]["options"].get("predict", {}).get("attention", "auto")
+    if attention != "auto":
+        backend["attention"] = attention
     parts = [identity[name] for name in ("version", "train", "labels", "label_kind", "seed")]
     return digest([backend, *parts])[:20]
 
@@ -48,6 +54,7 @@ def origin(identity: Mapping[str, Any]) -> dict[str, Any]:
         **{name: backend[name] for name in ("engine", "model", "revision")},
         "labels": identity["labels"],
         "label_kind": identity["label_kind"],
+        "head": backend["options"].get("head"),
         "langs": identity["train"]["langs"],
     }
 
@@ -71,6 +78,7 @@ def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None,
         "revision": checkpoint.revision,
         "labels": list(labels.names),
         "label_kind": labels.kind,
+        "head": getattr(validated_options(backend), "head", None),
     }
     for name, value in wanted.items():
         if found[name] != value:

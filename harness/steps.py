@@ -91,7 +91,7 @@ def _requests(cell: Cell, catalog: Catalog, data_dir: Path | None, *, search: bo
     for task, backend, seed in product(cell.task or [], cell.backend or [], cell.seed or [0]):
         languages = catalog.task(task).languages
         catalog.backend(backend)
-        tested = (cell.validation_lang or cell.train_lang or languages)[:1] if search else cell.lang or languages
+        tested = (cell.validation_lang or cell.train_lang or cell.lang or languages)[:1] if search else cell.lang or languages
         prompts: list[str | None] = [*cell.prompt] if cell.prompt else [None]
         decodings: list[str | None] = [*cell.decoding] if cell.decoding else [None]
         limits: list[int | None] = [*cell.limit] if cell.limit else [None]

@@ -218,7 +218,7 @@ def _take_up(study: optuna.Study) -> None:
 
 def _trial(found: optuna.trial.FrozenTrial) -> Trial:
     attributes = found.user_attrs
-    state = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "running"}.get(found.state.name)
+    state = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "interrupted"}.get(found.state.name)
     state = state or ("failed" if "error" in attributes else "interrupted")
     value = found.value if state == "complete" else None  # Optuna gives a pruned one its last intermediate value
     return Trial(found.number, state, dict(found.params), value, attributes.get("key"), attributes.get("error"))

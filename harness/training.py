@@ -18,7 +18,7 @@ from harness.batching import batches_of
 from harness.calibration import Decision, decide
 from harness.catalog import Catalog
 from harness.distributed import Stopped, broadcast, in_step, together
-from harness.errors import RunError
+from harness.errors import BenchError, RunError
 from harness.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
 from harness.plan import Plan, TrainingRows, make_plan
 from harness.starts import folder_of, key_of, origin
@@ -68,21 +68,25 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
 
 
 def judge_of(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> Judge:
-    """Scores validation rows as a run on them would be; of a multilabel task with a half as every threshold."""
+    """Scores validation rows as a run on them would be, of a multilabel task with thresholds tuned on them each time: an
+    early checkpoint may have no probability above a half, and still know which rows are likelier."""
     assert plan.training is not None
+    assert isinstance(plan.engine, Classifier)
+    given = plan.engine.threshold()
     rows, task = plan.training.validation, plan.task
     labels = task.label_space
 
     def metrics(probabilities: FloatArray) -> dict[str, float]:
-        predictions = [_judged(row, p, labels) for row, p in zip(rows, probabilities, strict=True)]
+        thresholds = _label_thresholds(given, labels, rows, probabilities)
+        predictions = [_judged(row, p, thresholds) for row, p in zip(rows, probabilities, strict=True)]
         scored = evaluate_predictions(rows, predictions, labels, threshold=task.threshold, extra_metrics=task.metrics)
         return {name: value["value"] for name, value in scored["values"].items() if value["value"] is not None}
 
     return Judge(metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: watch(found)))
 
 
-def _judged(row: Example, p: Sequence[float], labels: LabelSpace) -> Prediction:
-    chosen = labels_above(p, [DEFAULT] * len(labels)) if labels.kind is LabelKind.MULTILABEL else decide(p, Decision.ARGMAX)
+def _judged(row: Example, p: Sequence[float], thresholds: list[float] | None) -> Prediction:
+    chosen = decide(p, Decision.ARGMAX) if thresholds is None else labels_above(p, thresholds)
     return Prediction(row.id, chosen, probabilities=tuple(map(float, p)))
 
 
@@ -130,7 +134,7 @@ def train_along(catalog: Catalog) -> None:
         assert plan.training is not None
         try:
             _fit(plan.engine, plan, plan.training, judge_of(plan), trained_folder(plan), lambda phase, done, total, note: None)
-        except Stopped:
+        except (Stopped, BenchError):  # the first process tells of it; what it does not know of is `OutOfStep`
             pass
         finally:
             plan.engine.close()
@@ -138,19 +142,27 @@ def train_along(catalog: Catalog) -> None:
 
 def _thresholds(engine: Classifier, labels: LabelSpace, validation: list[Example]) -> list[float] | None:
     """Of a multilabel task: the engine's own, or the best on validation rows."""
-    if labels.kind is not LabelKind.MULTILABEL:
-        return None
-    given = engine.threshold()
-    if given is not None or not validation:
-        return [DEFAULT if given is None else given] * len(labels)
+    if labels.kind is not LabelKind.MULTILABEL or engine.threshold() is not None or not validation:
+        return _label_thresholds(engine.threshold(), labels, [], np.empty((0, len(labels))))
     probabilities = {
         row.id: p
         for batch in batches_of(engine, validation)
         for item, p in zip(batch, engine.predict([item.encoded for item in batch]), strict=True)
         for row in item.rows
     }
-    truth = np.array([[index in _label_set(row) for index in range(len(labels))] for row in validation], dtype=np.int64)
-    return tuned_thresholds(np.array([probabilities[row.id] for row in validation]), truth)
+    return _label_thresholds(None, labels, validation, np.array([probabilities[row.id] for row in validation]))
+
+
+def _label_thresholds(
+    given: float | None, labels: LabelSpace, rows: Sequence[Example], probabilities: FloatArray
+) -> list[float] | None:
+    """`probabilities`, shape (rows, labels), are what they are tuned on where none is given. None: one label a row."""
+    if labels.kind is not LabelKind.MULTILABEL:
+        return None
+    if given is not None or not rows:
+        return [DEFAULT if given is None else given] * len(labels)
+    truth = np.array([[index in _label_set(row) for index in range(len(labels))] for row in rows], dtype=np.int64)
+    return tuned_thresholds(probabilities, truth)
 
 
 def _label_set(row: Example) -> tuple[int, ...]:

@@ -82,7 +82,7 @@ def _run_app() -> None:
             app()
         except OutOfStep:
             raise
-        except SystemExit:  # how every command ends
+        except (SystemExit, Exception):  # how every command ends
             broadcast(None)
             leave()
             raise

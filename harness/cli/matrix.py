@@ -74,6 +74,7 @@ def matrix_command(
     from harness.metrics import HEADLINES
     from harness.plan import Request, make_plan
     from harness.search import metric_of
+    from harness.store import digest
 
     known = catalog()
     if is_prompted(known, backend):
@@ -112,7 +113,8 @@ def matrix_command(
     if not done:
         raise RunError("No run of the matrix was completed.", "See above why.")
     grid = make_grid([(store.manifest(name), store.metrics(name)) for name in done], chosen, rows)
-    page, picture = _write(grid, results)
+    asked = [settings_from(settings), seeds(seed), limit, train_limit, validation_limit, model]
+    page, picture = _write(grid, results, "" if asked == [{}, [0], *[None] * 4] else f"-{digest(asked)[:6]}")
     if as_json:
         print_json(_as_json(grid, page, picture))
     else:
@@ -135,8 +137,8 @@ def _rows(known: Catalog, task: str, train_lang: Many, validation_lang: Many) ->
     return list(dict.fromkeys(rows))
 
 
-def _write(grid: Grid, results: Path) -> tuple[Path, Path | None]:
-    """The page, and the picture beside it where matplotlib is installed. The names hold what the grid is of."""
+def _write(grid: Grid, results: Path, variant: str) -> tuple[Path, Path | None]:
+    """The page, and the picture beside it where matplotlib is installed. `variant`: of grids made with other options."""
     from importlib.util import find_spec
 
     from harness.matrix import markdown
@@ -144,7 +146,7 @@ def _write(grid: Grid, results: Path) -> tuple[Path, Path | None]:
 
     folder = results / "matrix"
     folder.mkdir(parents=True, exist_ok=True)
-    stem = "-".join(re.sub(r"[^\w-]+", "-", part) for part in (grid.task, grid.backend, grid.metric))
+    stem = "-".join(re.sub(r"[^\w-]+", "-", part) for part in (grid.task, grid.backend, grid.metric)) + variant
     page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
     drawn = find_spec("matplotlib") is not None
     if drawn:

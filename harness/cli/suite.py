@@ -26,6 +26,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import check_fit, seeds, settings_from
 from harness.cli.suite_steps import Done, Searched, carry_out
+from harness.cli.tune import shown_value
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -65,8 +66,9 @@ def suite_command(
     A run that is recorded already is not repeated, and a stopped one goes on: give the same command again. A search, too.
 
     --json prints a list with one object per step: step, reported (source's figures: metric, value, low, high, n, lang, note),
-    and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials, error. With
-    --dry-run: step, task, backend, train, validation, test, settings, seed, continued_from, trials, state, seconds, basis.
+    and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials, backend,
+    error. With --dry-run: step, task, backend, train, validation, test, settings, seed, continued_from, trials, state,
+    seconds, basis.
     """
     from harness.outlook import outlooks
     from harness.recipes import Cell
@@ -114,13 +116,17 @@ def suite_command(
 
 
 def _check_options(steps: Sequence[Step], known: Catalog) -> None:
-    """A slip in a setting is found before the first model trains."""
+    """A slip in a setting, or in what is searched, is found before the first model trains."""
     from harness.backend_specs import engine_class, with_settings
+    from harness.search import searched_backend
+    from harness.steps import SearchCatalog
     from harness.yamlspec import validate_options
 
     for step in steps:
         spec = with_settings(known.backend(step.request.backend), step.request.settings)
         validate_options(spec.options, engine_class(spec.engine).Options, f"{step.name}: backend {spec.name!r}, options")
+        if step.tune is not None:
+            searched_backend(step.request, SearchCatalog(known.project, step.tune.space))
 
 
 def _print_plan(ahead: Sequence[Outlook], as_json: bool) -> None:
@@ -179,6 +185,10 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Stor
         for step, outcome in done
     ]
     print_table(columns, rows, text=["reported"], optional=["rows/s", *reversed(metrics[1:]), "run"])
+    for step, outcome in done:
+        if isinstance(outcome, Searched) and outcome.best is not None:
+            best = ", ".join(f"{name}={shown_value(value)}" for name, value in outcome.best.items())
+            typer.echo(f"{step.name}, best of {outcome.trials} trials: {best}. Written: {outcome.backend}", err=True)
     where = "" if folder == RESULTS else f" --results {folder}"
     typer.echo(f"Reported figures were not measured here. Next: bench leaderboard{where}", err=True)
 
@@ -232,5 +242,6 @@ def _as_json(step: Step, outcome: Any, figures: Sequence[Figure]) -> dict[str, A
         "step": step.name,
         "reported": reported,
         **{field: getattr(outcome, field) for field in ("state", "study", "metric", "value", "best", "trials")},
+        "backend": None if outcome.backend is None else str(outcome.backend),
         "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
     }

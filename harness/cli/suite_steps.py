@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Searched:
-    """What became of a search. `best`: the settings of its best trial, worth `value` in `metric` on validation rows."""
+    """What became of a search. `best`: the settings of its best trial, worth `value` in `metric` on validation rows, and
+    `backend` the YAML that has them."""
 
     state: str
     study: str = ""
@@ -30,6 +31,7 @@ class Searched:
     value: float | None = None
     best: dict[str, Any] | None = None
     trials: int = 0
+    backend: Path | None = None
     error: BenchError | None = None
 
 
@@ -101,6 +103,7 @@ def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Sea
     from harness.cli import as_bench_error, tune
     from harness.search import new_search
     from harness.steps import SearchCatalog
+    from harness.store import write_atomically
     from harness.study import open_study
 
     assert step.tune is not None
@@ -111,9 +114,12 @@ def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Sea
         search = new_search(request, langs, catalog, step.tune.metric)
         # A search of other rows, or of another backend, is another study.
         name = f"{recipe}-{step.name}-{search.digest}"
+        path = results / "studies" / name / f"{request.backend}-tuned.yaml"
         with open_study(search, results / "studies" / name, catalog) as study:
             stopped = tune.run_trials(study, step.tune.trials, True)
             best, finished = study.best(), study.finished()
+            if best is not None:
+                write_atomically(path, tune.backend_yaml(search, best, study.trials(), name))
     except Exception as problem:
         error = as_bench_error(problem)
         typer.echo(worded(error), err=True)
@@ -121,7 +127,7 @@ def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Sea
     found = "stopped" if stopped else "searched"
     if best is None:
         return Searched(found, name, search.metric, trials=finished, error=_fruitless(name, stopped)), stopped
-    return Searched(found, name, search.metric, best.value, best.settings, finished), stopped
+    return Searched(found, name, search.metric, best.value, best.settings, finished, path), stopped
 
 
 def _fruitless(name: str, stopped: bool) -> BenchError | None:

@@ -100,7 +100,7 @@ def tune_command(
         done, best = opened.trials(), opened.best()
     if best is not None:
         path.parent.mkdir(exist_ok=True)
-        write_atomically(path, _backend(search, best, done, name))
+        write_atomically(path, backend_yaml(search, best, done, name))
     if as_json:
         print_json(_as_json(name, folder, search, done, best, path))
     else:
@@ -189,7 +189,7 @@ def run_trials(study: Study, trials: int, pruning: bool) -> bool:
     with Progress(max(trials - before, 0)) as progress:
         try:
             while study.finished() < trials:
-                progress.next(f"trial {before}")
+                progress.next(f"trial {study.finished()}")
                 trial = study.next_trial(_started(progress), progress.update, pruning=pruning)
                 _ended(progress, trial, study)
             study.tidy()  # a kill may have come after the last trial and before its model was deleted
@@ -223,7 +223,7 @@ def shown_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _backend(search: Search, best: Trial, trials: Sequence[Trial], study: str) -> str:
+def backend_yaml(search: Search, best: Trial, trials: Sequence[Trial], study: str) -> str:
     from harness.search import tuned_backend
 
     count = sum(trial.state in ("complete", "pruned", "failed") for trial in trials)

@@ -275,6 +275,12 @@ def test_bf16_on_a_cpu(bert: Path, tmp_path: Path) -> None:
     half.load(tmp_path, LABELS)
     np.testing.assert_array_equal(predict(half, VALIDATION), before)  # as if it had been loaded
     assert 0 < np.abs(predict(exact, VALIDATION) - before).max() < 0.05  # and nothing was lost to the dtype
+    mixed = new_engine(bert, epochs=2, precision="bf16")
+    fit(mixed, tmp_path / "mixed")
+    trained = predict(mixed, VALIDATION)  # in fp32, without the autocast of the training
+    mixed.save(tmp_path)
+    exact.load(tmp_path, LABELS)
+    np.testing.assert_array_equal(predict(exact, VALIDATION), trained)
     assert any((value.bfloat16().float() != value).any() for value in weights_of(exact).values() if value.is_floating_point())
 
 
@@ -363,13 +369,13 @@ def test_another_runtime_takes_over(bert: Path, tmp_path: Path, monkeypatch: pyt
     before = predict(engine, VALIDATION)
     asked: dict[str, Any] = {}
 
-    def prepare(model: Any, folder: Path, *, int8: bool, accuracy: Any, max_drop: float) -> Any:
+    def prepare(model: Any, folder: Path, *, int8: bool, accuracy: Any, max_drop: float, device: str) -> Any:
         def session(batch: dict[str, Any]) -> Any:
             assert all(values.dtype == np.int64 for values in batch.values())
             with torch.no_grad():
                 return model(**{name: torch.from_numpy(values) for name, values in batch.items()}).logits.numpy()
 
-        asked.update(folder=folder, int8=int8, max_drop=max_drop, accuracy=accuracy(session))
+        asked.update(folder=folder, int8=int8, max_drop=max_drop, accuracy=accuracy(session), device=device)
         return session, {"runtime": "another"}
 
     monkeypatch.setattr(backends, "_onnx", SimpleNamespace(prepare=prepare), raising=False)
@@ -377,7 +383,8 @@ def test_another_runtime_takes_over(bert: Path, tmp_path: Path, monkeypatch: pyt
     judge = Judge(metrics, main, frozenset({"mae"}))
     assert engine.optimize(tmp_path, VALIDATION, judge) == {"runtime": "another"}
     worth = metrics(before)[main]
-    assert asked == {"folder": tmp_path, "int8": True, "max_drop": 0.25, "accuracy": -worth if main == "mae" else worth}
+    higher = -worth if main == "mae" else worth
+    assert asked == {"folder": tmp_path, "int8": True, "max_drop": 0.25, "accuracy": higher, "device": "cpu"}
     np.testing.assert_allclose(predict(engine, VALIDATION), before, atol=1e-6)
     with pytest.raises(UserError, match="validation rows"):
         engine.optimize(tmp_path, NOTHING, judge)

@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 MATRIX = ("matrix", "--backend", "tfidf", "--train-lang", "en,fr", "--lang", "en,fr", "--limit", 10, "--train-limit", 20)
-PAGE = Path("results") / "matrix" / "reviews_demo-tfidf-accuracy.md"
+FOLDER = Path("results") / "matrix"
+
+
+def page(metric: str = "accuracy") -> Path:
+    """Its name ends in a digest of the limits."""
+    (found,) = FOLDER.glob(f"reviews_demo-tfidf-{metric}-??????.md")
+    return found
 
 
 def test_every_training_language_meets_every_test_language(bench: Any, project: Path) -> None:
@@ -30,18 +36,17 @@ def test_every_training_language_meets_every_test_language(bench: Any, project: 
         cells["fr", "en"]["value"],
         cells["fr", "fr"]["value"],
     ]
-    assert PAGE.is_file()
-    assert PAGE.with_suffix(".svg").read_bytes().startswith(b"<?xml")
-    assert f"]({PAGE.with_suffix('.svg').name})" in PAGE.read_text(encoding="utf-8")
+    assert page().with_suffix(".svg").read_bytes().startswith(b"<?xml")
+    assert f"]({page().with_suffix('.svg').name})" in page().read_text(encoding="utf-8")
 
 
 def test_the_same_command_gives_the_same_bytes_and_runs_nothing(bench: Any) -> None:
     first = bench(*MATRIX)
-    before = [path.read_bytes() for path in sorted(PAGE.parent.iterdir())]
+    before = [path.read_bytes() for path in sorted(FOLDER.iterdir())]
     again = bench(*MATRIX)
     assert again.err.count("found, nothing to do") == 4
     assert again.out == first.out
-    assert [path.read_bytes() for path in sorted(PAGE.parent.iterdir())] == before
+    assert [path.read_bytes() for path in sorted(FOLDER.iterdir())] == before
 
 
 def test_a_row_for_each_validation_language_and_for_joint_training(bench: Any) -> None:
@@ -69,7 +74,7 @@ def test_several_seeds_and_another_metric(bench: Any) -> None:
     assert all(len(cell["runs"]) == 2 for cell in said.json["cells"])
     column = [cell for cell in said.json["cells"] if cell["lang"] == "en"]
     assert min(column, key=lambda cell: cell["value"])["best"]
-    assert "mean of 2 seeds" in (PAGE.parent / "reviews_demo-tfidf-mae.md").read_text(encoding="utf-8")
+    assert "mean of 2 seeds" in page("mae").read_text(encoding="utf-8")
 
 
 class Terminal(io.StringIO):
@@ -103,8 +108,8 @@ def test_without_matplotlib_the_table_still_comes(bench: Any, monkeypatch: pytes
     assert said.code == 0
     assert said.json["picture"] is None
     assert "install the extra 'charts'" in said.err
-    assert [path.name for path in PAGE.parent.iterdir()] == [PAGE.name]
-    assert "![" not in PAGE.read_text(encoding="utf-8")
+    assert [path.name for path in FOLDER.iterdir()] == [page().name]
+    assert "![" not in page().read_text(encoding="utf-8")
 
 
 def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,7 +127,7 @@ def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeyp
     said = bench(*MATRIX)
     assert said.code == 1
     assert said.out.splitlines()[2].split("\t")[2] == "failed"
-    assert "failed" in PAGE.read_text(encoding="utf-8")
+    assert "failed" in page().read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -144,3 +149,11 @@ def test_mistakes_are_found_before_the_first_run(bench: Any, project: Path, opti
     assert said.code == 2
     assert words in said.err
     assert not (project / "results").exists()
+
+
+def test_grids_made_with_other_options_stand_side_by_side(bench: Any) -> None:
+    assert bench(*MATRIX).code == 0
+    assert bench(*MATRIX, "--set", "c=2").code == 0
+    assert bench("matrix", "--backend", "majority", "--train-lang", "en", "--lang", "en").code == 0
+    assert len(list(FOLDER.glob("reviews_demo-tfidf-accuracy-*.md"))) == 2
+    assert (FOLDER / "reviews_demo-majority-accuracy.md").is_file()

@@ -38,6 +38,7 @@ def test_set_changes_an_option_and_makes_another_run(bench: Any, project: Path) 
         ("=3", "that is not KEY=VALUE"),
         ("c=[", "can't be read as YAML"),
         ("c=-1", "'c': input should be greater than 0, found -1"),
+        ("c=.inf", "'c': input should be a finite number"),
         ("d=1", "unknown key 'd'"),
         ("c.d=1", "'c' has no options inside"),
     ],

@@ -189,6 +189,8 @@ def test_a_search_is_a_step_that_goes_on(bench: Any, recipe: Path) -> None:
     said = bench("suite", "tuned")
     assert said.code == 0
     assert "Found: 2 finished trials" in said.err
+    assert f"search, best of 2 trials: classifier={first['best']['classifier']}. Written: {first['backend']}" in said.err
+    assert f"classifier: {first['best']['classifier']}" in (recipe / first["backend"]).read_text()
     (row,) = lines(said.out)
     assert row["accuracy"] == f"{first['value']:.3f} (validation)"
     (other,) = bench("suite", "tuned", "--train-limit", 10, "--json").json  # other rows: another study
@@ -274,3 +276,15 @@ def test_recipes_are_listed(bench: Any, recipe: Path) -> None:
     assert broken.code == 2
     assert "small.yaml:1" in broken.err
     assert "mbert-amazon" in {row["recipe"] for row in json.loads(broken.out)}
+
+
+def test_a_search_that_can_not_be_is_found_before_anything_trains(bench: Any, project: Path) -> None:
+    (project / "recipes").mkdir()
+    text = SEARCH.replace("runs:", "runs:\n  - {name: first, backend: tfidf, lang: en}").replace(
+        "{classifier: {", "{nothing: {"
+    )
+    (project / "recipes" / "wrong.yaml").write_text(text)
+    said = bench("suite", "wrong")
+    assert said.code == 2
+    assert "search of 'nothing'" in said.err
+    assert not (project / "results" / "runs").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -210,3 +211,34 @@ def test_the_runtime_tells_of_itself(project: Path, store: Store) -> None:
     result = run(plan, store)
     assert store.manifest(result.run_id)["runtime"] == {"runtime": "fast"}
     assert store.manifest(result.run_id)["settings"] == {"predict.runtime": "fast"}
+
+
+def test_languages_may_have_the_same_ids(project: Path) -> None:
+    rows = [{**row, "id": str(n % 9), "lang": row["lang"]} for n, row in enumerate(toy.read_rows(project, "train"))]
+    for lang in ("en", "de"):
+        folder = project / "data" / lang
+        folder.mkdir(parents=True)
+        for split in ("train", "validation", "test"):
+            here = [row for row in rows if row["lang"] == lang]
+            (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in here))
+    both = toy.plan(project, "toy-classifier", train_langs=("en", "de"), data_dir=project / "data", settings={"evaluations": 1})
+    assert both.training is not None
+    assert len({row.id for row in both.training.train}) == len(both.training.train) == 18
+    assert train(both)["rows"] == 18
+    one = toy.plan(project, "toy-classifier", data_dir=project / "data")
+    assert one.training is not None
+    assert {row.id for row in one.training.train} == set("012345678")
+
+
+def test_the_kernel_of_attention_is_part_of_a_model(project: Path) -> None:
+    keys = [
+        trained_key(toy.plan(project, "toy-classifier", settings=settings))
+        for settings in ({}, {"predict.attention": "auto"}, {"predict.attention": "eager"})
+    ]
+    assert keys[0] == keys[1]
+    assert keys[0] != keys[2]
+
+
+def test_settings_that_are_no_part_of_the_identity_are_no_part_of_the_record(project: Path, store: Store) -> None:
+    plan = toy.plan(project, "toy-classifier", settings={"threads": 7, "flavour": "other"})
+    assert store.manifest(run(plan, store).run_id)["settings"] == {"flavour": "other"}

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from backends.base import (
     Classifier,
@@ -96,6 +96,7 @@ class ToyOptions(BaseModel):
     flavour: str = "plain"
     evaluations: int = 0
     predict: dict[str, Any] = {}
+    threads: int = Field(1, exclude=True)
 
 
 class Counting:
