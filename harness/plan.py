@@ -38,7 +38,9 @@ class Request:
     """One cell of what the user asked for. `prompt`, `decoding` and `calibration` concern language models; `train_langs` and
     what begins with `train` or `validation` the others, as does `continued_from`, the `trained_key` of a model to start from.
 
-    `validation_langs` default to `train_langs`, and these to `lang`. `settings`: dotted name of an option -> value.
+    `validation_langs` default to `train_langs`, and these to `lang`. `drawn`: the seed draws the `train_limit` rows, and a
+    larger limit adds to them; else they are the same for all seeds. A `validation_limit` of 0 trains without a look at
+    validation rows. `settings`: dotted name of an option -> value.
     """
 
     task: str
@@ -54,6 +56,7 @@ class Request:
     seed: int = 0
     limit: int | None = None
     train_limit: int | None = None
+    drawn: bool = False
     validation_limit: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     continued_from: str | None = None
@@ -97,19 +100,20 @@ class Plan:
         return run_id(self.identity)
 
 
-def first_rows(rows: Sequence[Example], limit: int | None) -> list[Example]:
+def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = None) -> list[Example]:
     """`limit` rows, the same for every backend: those whose hashed ids come first, so that 100 are among the 500.
 
-    Files are often sorted by label; their first rows would be a sample of one class.
+    Files are often sorted by label; their first rows would be a sample of one class. Each `draw` is another sample.
     """
     if limit is None or limit >= len(rows):
         return list(rows)
-    chosen = set(sorted((row.id for row in rows), key=_rank)[:limit])
+    salt = "" if draw is None else f"{draw}\n"
+    chosen = set(sorted((row.id for row in rows), key=lambda row_id: _rank(row_id, salt))[:limit])
     return [row for row in rows if row.id in chosen]
 
 
-def _rank(row_id: str) -> tuple[bytes, str]:
-    return hashlib.sha256(row_id.encode(errors="surrogatepass")).digest(), row_id
+def _rank(row_id: str, salt: str) -> tuple[bytes, str]:
+    return hashlib.sha256((salt + row_id).encode(errors="surrogatepass")).digest(), row_id
 
 
 def make_plan(request: Request, catalog: Catalog) -> Plan:
@@ -135,7 +139,7 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
         "labels": list(task.label_space.names),
         "label_kind": task.label_space.kind,
         "backend": _backend_identity(backend, checkpoint, engine),
-        "train": _training_identity(training, start),
+        "train": _training_identity(training, start, request.drawn and request.train_limit is not None),
         "prompt": _prompt_identity(prompt),
         "seed": request.seed,
         # Only where it is used, as with prompts.
@@ -145,16 +149,16 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
 
 
 def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:
-    def rows(split: Split, langs: Sequence[str], limit: int | None) -> list[Example]:
+    def rows(split: Split, langs: Sequence[str], limit: int | None, draw: int | None = None) -> list[Example]:
         parts = [load_examples(task, lang=lang, split=split, data_dir=request.data_dir) for lang in langs]
-        found = [row for part in parts for row in first_rows(part, limit)]
+        found = [row for part in parts for row in first_rows(part, limit, draw)]
         if len({row.id for row in found}) < len(found):  # a file for each language, each with ids of its own
             found = [replace(row, id=f"{row.lang}/{row.id}") for row in found]
         return sorted(found, key=lambda row: row.id)
 
     langs = request.train_langs or (request.lang,)
     validation_langs = request.validation_langs or langs
-    train = rows("train", langs, request.train_limit)
+    train = rows("train", langs, request.train_limit, request.seed if request.drawn else None)
     return TrainingRows(langs, train, validation_langs, rows("validation", validation_langs, request.validation_limit))
 
 
@@ -200,7 +204,7 @@ def _served_name(model: str | None) -> str | None:
     return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
-def _training_identity(training: TrainingRows | None, start: Start | None) -> dict[str, Any] | None:
+def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool) -> dict[str, Any] | None:
     if training is None:
         return None
     validated = list(training.validation_langs)
@@ -208,6 +212,7 @@ def _training_identity(training: TrainingRows | None, start: Start | None) -> di
         "version": TRAINING_VERSION,
         **({"validation_langs": validated} if validated != list(training.langs) else {}),
         **({"processes": processes()} if processes() > 1 else {}),  # each has a batch of its own, so a step has more rows
+        **({"drawn": True} if drawn else {}),
         **({"continued_from": {"key": start.key, "langs": start.langs}} if start else {}),
         "langs": list(training.langs),
         "train_rows": fingerprint(training.train),

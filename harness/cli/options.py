@@ -31,7 +31,8 @@ TrainLimit = Annotated[
     int | None, typer.Option("--train-limit", min=1, metavar="N", help="At most so many training rows per language.")
 ]
 ValidationLimit = Annotated[
-    int | None, typer.Option("--validation-limit", min=1, metavar="N", help="At most so many validation rows per language.")
+    int | None,
+    typer.Option("--validation-limit", min=0, metavar="N", help="At most so many validation rows per language; 0: train to the end."),
 ]
 Settings = Annotated[
     Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")

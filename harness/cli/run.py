@@ -75,6 +75,9 @@ def run_command(
     split: Annotated[str, typer.Option(help="Rows to predict: test or validation.")] = "test",
     limit: Limit = None,
     train_limit: TrainLimit = None,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="The seed draws the rows of --train-limit, so that seeds differ in them too.")
+    ] = False,
     validation_limit: ValidationLimit = None,
     model: Model = None,
     data: Data = None,
@@ -96,6 +99,7 @@ def run_command(
     from harness.calibration import Calibration, Decision
     from harness.cli.series import print_summary, run_all
     from harness.costs import Budget
+    from harness.errors import UserError
     from harness.plan import Request
     from harness.prompts import Decoding
 
@@ -109,6 +113,8 @@ def run_command(
     check_split(split)
     check_model(known, named, model)
     check_data(data)
+    if draw and train_limit is None:
+        raise UserError("--draw draws the rows of --train-limit, which is not given.", "Say how many: --train-limit N.")
     store = open_store(results)
     changed = {**settings_from(setting), **({} if runtime is None else {"predict.runtime": runtime})}
     start = None if continue_from is None else trained_by(store, continue_from)
@@ -127,6 +133,7 @@ def run_command(
             seed=number,
             limit=limit,
             train_limit=train_limit,
+            drawn=draw,
             validation_limit=validation_limit,
             settings=changed,
             continued_from=start,
