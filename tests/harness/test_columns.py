@@ -1,0 +1,148 @@
+"""Predictions as columns: the same numbers as the metrics, and only rows that are the same are paired."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.columns import read_columns, shared_rows
+from harness.errors import RunError, UserError
+from harness.metrics import evaluate_predictions
+from harness.store import Store, canonical_json, prediction_record
+from harness.types import Example, LabelKind, LabelSpace, Prediction, Status
+
+ORDINAL = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
+MULTILABEL = LabelSpace(LabelKind.MULTILABEL, ("a", "b", "c"))
+
+
+def write_run(
+    root: Path, name: str, rows: list[tuple[Example, Prediction]], labels: LabelSpace, changes: dict[str, Any] | None = None
+) -> str:
+    identity = {
+        "task": "toy",
+        "lang": "en",
+        "split": "test",
+        "labels": list(labels.names),
+        "label_kind": labels.kind,
+        **changes,
+    }
+    folder = root / name
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"identity": identity}))
+    lines = "".join(canonical_json(prediction_record(example, prediction)) + "\n" for example, prediction in rows)
+    (folder / "predictions.jsonl").write_text(lines, encoding="utf-8")
+    return name
+
+
+def single(ids: str, *, probable: bool = True) -> list[tuple[Example, Prediction]]:
+    """Rows of an ordinal task: truth and answer go round, each fifth row is unparsed and each seventh failed."""
+    rows = []
+    for number, row in enumerate(ids):
+        example = Example(row, "t", number % 3, "en")
+        p = np.array([1.0, 1.0, 1.0]) + np.eye(3)[number * 2 % 3]
+        if number % 5 == 4 or number % 7 == 6:
+            status = Status.UNPARSED if number % 5 == 4 else Status.FAILED
+            rows.append((example, Prediction(row, None, status, "word")))
+        else:
+            rows.append((example, Prediction(row, number * 2 % 3, probabilities=tuple(p / p.sum()) if probable else None)))
+    return rows
+
+
+def test_columns_are_what_the_metrics_are_made_of(tmp_path: Path) -> None:
+    rows = single("hgfedcbaäz字k")
+    columns = read_columns(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL))
+    metrics = evaluate_predictions([e for e, _ in rows], [p for _, p in rows], ORDINAL)
+    assert columns.ids.tolist() == sorted("hgfedcbaäz字k")
+    assert columns.cells.tolist() == metrics["confusion"]
+    assert columns.correct.mean() == metrics["values"]["accuracy"]["value"]
+    assert columns.probabilities is not None
+    by_id = {p.id: p for _, p in rows}
+    for row, given, answered in zip(columns.ids, columns.probabilities, columns.answered, strict=True):
+        expected = by_id[row].probabilities or (1 / 3,) * 3
+        assert given == pytest.approx(expected, abs=1e-5)
+        assert answered == (by_id[row].status is Status.OK)
+    assert columns.probabilities.sum(axis=1) == pytest.approx(1)
+
+
+def test_probabilities_are_all_or_none(tmp_path: Path) -> None:
+    rows = single("abcd")
+    rows[0] = (rows[0][0], Prediction("a", 1))
+    assert read_columns(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL)).probabilities is None
+    none = read_columns(Store(tmp_path), write_run(tmp_path, "none", single("abcd", probable=False), ORDINAL))
+    assert none.probabilities is None
+
+
+def test_sets_of_labels(tmp_path: Path) -> None:
+    def row(name: str, truth: tuple[int, ...], answer: tuple[int, ...] | None) -> tuple[Example, Prediction]:
+        status = Status.OK if answer is not None else Status.FAILED
+        return Example(name, "t", truth, "en"), Prediction(name, answer, status, probabilities=None)
+
+    rows = [row("d", (), None), row("c", (0, 2), None), row("b", (1,), (1,)), row("a", (0, 1), (1, 2)), row("e", (), ())]
+    columns = read_columns(Store(tmp_path), write_run(tmp_path, "one", rows, MULTILABEL))
+    metrics = evaluate_predictions([e for e, _ in rows], [p for _, p in rows], MULTILABEL)
+    assert columns.truth.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
+    assert columns.answers.tolist() == [[0, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
+    assert columns.correct.mean() == metrics["values"]["subset_accuracy"]["value"]
+
+
+def test_an_id_that_only_python_reads(tmp_path: Path) -> None:
+    rows = single("abc")
+    rows[1] = (Example("b\ud800", "t", 1, "en"), Prediction("b\ud800", 1))
+    name = write_run(tmp_path, "one", rows, ORDINAL)
+    columns = read_columns(Store(tmp_path), name)
+    assert len(columns) == 3
+    assert columns.correct.tolist() == [True, True, False]
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    name = write_run(tmp_path, "one", single("abc"), ORDINAL)
+    with (tmp_path / name / "predictions.jsonl").open("a") as file:
+        file.write('{"id": "x", "tru')
+    with pytest.raises(RunError, match=r"one/predictions\.jsonl"):
+        read_columns(Store(tmp_path), name)
+    (tmp_path / name / "predictions.jsonl").unlink()
+    with pytest.raises(RunError, match=r"one/predictions\.jsonl"):
+        read_columns(Store(tmp_path), name)
+
+
+def test_only_shared_rows_are_paired(tmp_path: Path) -> None:
+    rows = single("abcdef")
+    store = Store(tmp_path)
+    runs = [
+        read_columns(store, write_run(tmp_path, "ends", rows[3:], ORDINAL)),
+        read_columns(store, write_run(tmp_path, "all", rows[::-1], ORDINAL)),
+        read_columns(store, write_run(tmp_path, "starts", rows[:5], ORDINAL)),
+    ]
+    paired = shared_rows(runs)
+    assert [run.run_id for run in paired] == ["ends", "all", "starts"]
+    assert [run.ids.tolist() for run in paired] == [["d", "e"]] * 3
+    assert paired[0].truth.tolist() == paired[1].truth.tolist() == [0, 1]
+    assert paired[1].answered.tolist() == [True, False]
+    whole = shared_rows([runs[1], runs[1]])
+    assert len(whole[0]) == 6
+
+
+@pytest.mark.parametrize("change", [{"task": "other"}, {"lang": "de"}, {"split": "validation"}, {"labels": ["x", "y", "z"]}])
+def test_runs_that_answer_other_questions_are_not_paired(tmp_path: Path, change: dict[str, Any]) -> None:
+    store = Store(tmp_path)
+    one = read_columns(store, write_run(tmp_path, "one", single("abc"), ORDINAL))
+    two = read_columns(store, write_run(tmp_path, "two", single("abc"), ORDINAL, change))
+    with pytest.raises(UserError, match=next(iter(change))):
+        shared_rows([one, two])
+
+
+def test_other_data_under_the_same_ids_is_found_out(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    rows = single("abc")
+    changed = [(Example(example.id, "t", (example.label + 1) % 3, "en"), prediction) for example, prediction in rows[:1]]  # type: ignore[operator]
+    one = read_columns(store, write_run(tmp_path, "one", rows, ORDINAL))
+    two = read_columns(store, write_run(tmp_path, "two", changed + rows[1:], ORDINAL))
+    with pytest.raises(UserError, match="differ in 1 true labels, first in that of 'a'"):
+        shared_rows([one, two])
+    three = read_columns(store, write_run(tmp_path, "three", single("xyz"), ORDINAL))
+    with pytest.raises(UserError, match="no row in common"):
+        shared_rows([one, three])
