@@ -28,7 +28,7 @@ def write_run(
         "split": "test",
         "labels": list(labels.names),
         "label_kind": labels.kind,
-        **changes,
+        **(changes or {}),
     }
     folder = root / name
     folder.mkdir(parents=True)
