@@ -121,6 +121,12 @@ class Classifier(Engine):
         """Of a multilabel task: the probability from which a label is given. None: one for each label, tuned on validation."""
         return None
 
+    @classmethod
+    def lengthened(cls, options: BaseModel, rows: int, steps: int) -> dict[str, Any]:
+        """The options, by dotted name, with which a training on so many rows takes at least so many steps; empty where the
+        options take them already, or there are no such steps."""
+        return {}
+
     @abstractmethod
     def fit(
         self,

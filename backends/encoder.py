@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,13 @@ class Encoder(Classifier):
 
     def threshold(self) -> float | None:
         return self.options.threshold
+
+    @classmethod
+    def lengthened(cls, options: BaseModel, rows: int, steps: int) -> dict[str, Any]:
+        assert isinstance(options, EncoderOptions)
+        train = options.train
+        epochs = math.ceil(steps / math.ceil(rows / (train.batch_size * train.accumulation)))
+        return {"train.epochs": epochs} if epochs > train.epochs else {}
 
     def fit(
         self,

@@ -8,6 +8,8 @@
     result = harness.run(plan, harness.Store(Path("results/runs")))
     print(result.metrics["values"]["accuracy"])
 
+What was run before is there as pandas frames (`harness.load_runs()`, `harness.load_predictions()`; docs/notebooks.md).
+
 Names are imported when they are first used, so `import harness` costs nothing.
 """
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from harness.errors import BenchError as BenchError
     from harness.errors import RunError as RunError
     from harness.errors import UserError as UserError
+    from harness.frames import load_predictions as load_predictions
+    from harness.frames import load_runs as load_runs
     from harness.metrics import evaluate_predictions as evaluate_predictions
     from harness.parsers import ParserSpec as ParserSpec
     from harness.parsers import make_parser as make_parser
@@ -43,6 +47,8 @@ _HOME = {
     "BenchError": "errors",
     "RunError": "errors",
     "UserError": "errors",
+    "load_predictions": "frames",
+    "load_runs": "frames",
     "evaluate_predictions": "metrics",
     "ParserSpec": "parsers",
     "make_parser": "parsers",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field
 
 from harness.checkpoints import Checkpoint, resolve_checkpoint
 from harness.costs import Price
+from harness.dates import Date
 from harness.errors import MissingExtra, UnknownName, UserError
 from harness.search_space import Parameter
 from harness.yamlspec import Spec, load_yaml_spec, validate_options
@@ -25,14 +26,17 @@ class BackendSpec(Spec):
     """One file in `backends/`."""
 
     name: str = Field(description="the file's name, without `.yaml`")
-    engine: str = Field(description="baseline, encoder, causal_lm, vllm, openai, or an engine that a plugin adds")
+    engine: str = Field(description="baseline, encoder, setfit, causal_lm, vllm, openai, or an engine that a plugin adds")
     description: str = ""
     model: str | None = Field(
         None, description="hub id (`org/name`, `org/name@revision`), local path, `packaged:NAME`, or a server's name for it"
     )
     revision: str | None = Field(None, description="branch, tag or commit of a hub model")
     languages: list[str] = Field([], description="languages the model was made for; empty: many. For the reader only")
-    price: Price | None = Field(None, description="of a server: US dollars per million tokens")
+    training_cutoff: Date | None = Field(
+        None, description="where the model's training data ends (at the latest): a year, month or day, such as 2024-06"
+    )
+    price: Price | None = Field(None, description="of a server that prices.yaml does not know: US dollars per million tokens")
     options: dict[str, Any] = Field({}, description="settings of the engine; see its reference")
     search: dict[str, Parameter] = Field({}, description="for `bench tune`: dotted name of an option -> what to try")
 

@@ -16,6 +16,7 @@ from typing import Literal
 
 from harness.backend_specs import BackendSpec, load_backend
 from harness.errors import UnknownName, UserError
+from harness.pricing import Prices, load_prices
 from harness.prompts import Prompt, load_prompt, require_same_kind
 from harness.recipes import Recipe, load_recipe
 from harness.reported import Reported, load_reported
@@ -87,8 +88,14 @@ class Catalog:
     def task(self, name: str) -> TaskSpec:
         return load_task(self._file("task", name))
 
+    @cached_property
+    def prices(self) -> Prices:
+        """What machines and tokens cost, the project's own `prices.yaml` included."""
+        return load_prices(self.project)
+
     def backend(self, name: str) -> BackendSpec:
-        return load_backend(self._file("backend", name))
+        """The backend, with the price of its model where one is known."""
+        return self.prices.filled(load_backend(self._file("backend", name)))
 
     def recipe(self, name: str) -> Recipe:
         return load_recipe(self._file("recipe", name))

@@ -33,7 +33,7 @@ log = logging.getLogger("bench")
 PACKAGED_PREFIX = "packaged:"
 OFFLINE_HINT = (
     "`--model PATH` runs this backend on a local checkpoint; "
-    "backends that work offline: minilm, e5-small, smollm2, tfidf, majority."
+    "backends that work offline: minilm, e5-small, setfit-minilm, setfit-e5, smollm2, tfidf, majority."
 )
 SHAPE_HINT = "A checkpoint is a folder with config.json, *.safetensors and a tokenizer."
 # What a checkpoint consists of; a content hash covers the same files of a local folder.

@@ -12,8 +12,10 @@ from harness.yamlspec import Spec
 class Price(Spec):
     """US dollars per million tokens."""
 
-    prompt: float = Field(ge=0, description="of the prompt; what a server reads from its cache is counted in full")
-    completion: float = Field(ge=0, description="of the answer")
+    prompt: float = Field(
+        ge=0, allow_inf_nan=False, description="of the prompt; what a server reads from its cache is counted in full"
+    )
+    completion: float = Field(ge=0, allow_inf_nan=False, description="of the answer")
     source: str = Field(min_length=1, description="where and when this price was found")
 
     def of(self, prompt_tokens: int, new_tokens: int) -> float:

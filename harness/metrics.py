@@ -28,17 +28,21 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from harness import intervals
+from harness import intervals, row_intervals
 from harness.errors import DataError, MissingExtra, RunError, UserError
 from harness.intervals import FloatArray, IntArray, MetricValue, booted, finite, plain, share
+from harness.multilabel_intervals import with_intervals
 from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 Pairs = list[tuple[Example, Prediction]]
 Values = dict[str, MetricValue]
+OfCounts = dict[str, tuple[float, intervals.Statistic]]
 CalibrationBin = dict[str, float]
 """low, high, count, confidence, accuracy: answered rows with low < confidence <= high (the first bin also holds 0)."""
 
 ECE_BINS = 15
+SURE = float(np.finfo(np.float64).eps)
+"""Where log_loss clips, as scikit-learn's does."""
 LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
 HEADLINES = {
     LabelKind.ORDINAL: ["accuracy", "macro_f1", "mae", "qwk"],
@@ -155,11 +159,15 @@ def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold:
     metrics["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **f1_options))
     values = metrics["values"]
     values["accuracy"] = share(truth == answers)
-    values["macro_f1"] = booted(f1_score(truth, answers, average="macro", **f1_options), cells, intervals.macro_f1)
-    values["weighted_f1"] = booted(f1_score(truth, answers, average="weighted", **f1_options), cells, intervals.weighted_f1)
+    of_cells: OfCounts = {
+        "macro_f1": (f1_score(truth, answers, average="macro", **f1_options), intervals.macro_f1),
+        "weighted_f1": (f1_score(truth, answers, average="weighted", **f1_options), intervals.weighted_f1),
+    }
     filled = np.where(answers == k, intervals.farthest_labels(k)[truth], answers)
     if labels.kind is LabelKind.ORDINAL:
-        values.update(_ordinal(truth, answers, filled, cells, threshold))
+        values.update(_ordinal_shares(truth, answers, k, threshold))
+        of_cells.update(_ordinal(truth, filled, k))
+    values.update(booted(of_cells, cells, intervals.pseudo_cells(cells)))
     probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # what a rounded file lost
@@ -168,23 +176,26 @@ def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold:
     return truth, filled
 
 
-def _ordinal(truth: IntArray, answers: IntArray, filled: IntArray, cells: IntArray, threshold: int | None) -> Values:
+def _ordinal_shares(truth: IntArray, answers: IntArray, k: int, threshold: int | None) -> Values:
+    answered = answers < k
+    values = {"off_by_one": share(answered & (np.abs(truth - answers) <= 1))}
+    if threshold is not None:
+        values["binary_accuracy"] = share(answered & ((truth <= threshold) == (answers <= threshold)))
+    return values
+
+
+def _ordinal(truth: IntArray, filled: IntArray, k: int) -> OfCounts:
     from scipy.stats import spearmanr
     from sklearn.metrics import cohen_kappa_score, mean_absolute_error
 
-    k = len(cells)
-    answered = answers < k
-    values = {
-        "mae": booted(mean_absolute_error(truth, filled), cells, intervals.mae),
-        "off_by_one": share(answered & (np.abs(truth - answers) <= 1)),
-    }
-    if threshold is not None:
-        values["binary_accuracy"] = share(answered & ((truth <= threshold) == (answers <= threshold)))
     one_label = len(np.union1d(truth, filled)) == 1
     kappa = math.nan if one_label else cohen_kappa_score(truth, filled, labels=range(k), weights="quadratic")
-    values["qwk"] = booted(kappa, cells, intervals.qwk)
-    values["spearman"] = plain(spearmanr(truth, filled).statistic if np.ptp(truth) and np.ptp(filled) else math.nan)
-    return values
+    rho = spearmanr(truth, filled).statistic if np.ptp(truth) and np.ptp(filled) else math.nan
+    return {
+        "mae": (mean_absolute_error(truth, filled), intervals.mae),
+        "qwk": (kappa, intervals.qwk),
+        "spearman": (rho, intervals.spearman),
+    }
 
 
 def _probabilities(pairs: Pairs, labels: LabelSpace) -> FloatArray | None:
@@ -204,27 +215,16 @@ def _probabilities(pairs: Pairs, labels: LabelSpace) -> FloatArray | None:
 
 def _probability_metrics(truth: IntArray, answers: IntArray, probabilities: FloatArray) -> Values:
     """roc_auc (one-vs-rest, macro), log_loss, brier: squared distances summed over labels, 0 to 2 (Brier 1950)."""
-    from sklearn.metrics import log_loss
-
     k = probabilities.shape[1]
     lost = answers == k
     one_hot = np.eye(k)[truth]
     worst = np.where(lost[:, None], np.eye(k)[intervals.farthest_labels(k)[truth]], probabilities)
+    given = worst[np.arange(len(truth)), truth]
     return {
-        "roc_auc": plain(_roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities))),
-        "log_loss": plain(log_loss(truth, worst, labels=range(k))),
-        "brier": plain(((worst - one_hot) ** 2).sum(axis=1).mean()),
+        "roc_auc": row_intervals.roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities)),
+        "log_loss": row_intervals.mean_of(-np.log(np.clip(given, SURE, 1 - SURE))),
+        "brier": row_intervals.mean_of(((worst - one_hot) ** 2).sum(axis=1)),
     }
-
-
-def _roc_auc(truth: FloatArray, scores: FloatArray) -> float:
-    """Macro mean over the columns of (n, k) arrays; NaN if a label occurs never or always."""
-    from sklearn.metrics import roc_auc_score
-
-    if np.any(np.ptp(truth, axis=0) == 0):
-        return math.nan
-    # column by column, which is one-vs-rest without its demand that scores sum to 1
-    return float(np.mean([roc_auc_score(truth[:, i], scores[:, i]) for i in range(truth.shape[1])]))
 
 
 def _calibration(truth: IntArray, answers: IntArray, probabilities: FloatArray) -> tuple[list[CalibrationBin], MetricValue]:
@@ -258,17 +258,13 @@ def _score_multilabel(metrics: Metrics, pairs: Pairs, labels: LabelSpace) -> tup
     # one column alone is a binary task to scikit-learn, which would average over its 0 and 1
     options: dict[str, Any] = {"labels": range(k) if k > 1 else [1], "zero_division": np.nan}
     metrics["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **options))
-    patterns, counts = np.unique(np.hstack([truth, answers]), axis=0, return_counts=True)
-    seen, said = patterns[:, :k], patterns[:, k:]
+    f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **options) for average in ("micro", "macro")}
     values = metrics["values"]
-    for average in ("micro", "macro"):
-        statistic = intervals.multilabel_f1(seen, said, micro=average == "micro")
-        values[f"{average}_f1"] = booted(f1_score(truth, answers, average=average, **options), counts, statistic)
+    values.update(with_intervals({**f1s, "hamming_loss": hamming_loss(truth, answers)}, truth, answers))
     values["subset_accuracy"] = share(answered & (truth == answers).all(axis=1))
-    values["hamming_loss"] = booted(hamming_loss(truth, answers), counts, intervals.hamming(seen, said))
     probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
-        values["roc_auc"] = plain(_roc_auc(truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth)))
+        values["roc_auc"] = row_intervals.roc_auc(truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth))
     return truth, answers
 
 

@@ -16,9 +16,11 @@ from backends.base import Classifier, Engine, LanguageModel
 from harness.batching import Item, batches, distinct, encode, most_new_tokens
 from harness.calibration import Calibration
 from harness.costs import Budget
+from harness.dates import dates_of
 from harness.errors import BudgetReached, OutOfMemory, RunError, UserError
 from harness.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.metrics import evaluate_predictions
+from harness.overlap import overlap_of
 from harness.plan import Plan
 from harness.predicting import Batch, content_free, predict_batch, settle
 from harness.store import Journal, Store, digest, prediction_from, prediction_record
@@ -250,6 +252,8 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
         "settings": {key: value for key, value in plan.request.settings.items() if key.split(".")[0] in options},
         "training": trained.record if trained is not None else None,
         "runtime": trained.runtime if trained is not None else None,
+        "overlap": overlap_of(plan),
+        "dates": dates_of(plan.task, plan.backend),
         "timing": {
             "seconds": round(seconds, 3),
             "rows_per_second": round(len(plan.rows) / seconds, 3) if seconds else None,

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from harness.dates import Date
 from harness.types import LabelKind, LabelSpace
 from harness.yamlspec import Spec, load_yaml_spec
 
@@ -242,6 +243,10 @@ class TaskSpec(Spec):
         description="Ordinal only: also report binary accuracy, label index <= threshold against the ones above.",
     )
     metrics: list[str] = Field(default_factory=list, description="More Hugging Face `evaluate` metrics: names or local paths.")
+    published: Date | None = Field(
+        default=None,
+        description="Since when (at the latest) anybody could read some of the rows: a year, month or day, such as 2020-10.",
+    )
     licence: str = Field(default="", description="Licence of the data.")
     note: str = Field(default="", description="What a reader of the results should know about the data.")
     reference_urls: list[str] = Field(default_factory=list, description="Papers and pages about the data.")

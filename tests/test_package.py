@@ -14,7 +14,7 @@ import pytest
 
 import harness
 from harness.backend_specs import engine_class, load_backend
-from harness.leaderboard import markdown, read_entries
+from harness.leaderboard import markdown, read_entries, read_tables
 from harness.parsers import REASONS
 from harness.prompt_check import check_prompt
 from harness.prompts import load_prompt
@@ -47,6 +47,8 @@ def test_public_names() -> None:
         "UserError",
         "evaluate_predictions",
         "load_examples",
+        "load_predictions",
+        "load_runs",
         "make_parser",
         "make_plan",
         "run",
@@ -129,10 +131,11 @@ def test_links_in_the_docs_lead_somewhere() -> None:
 
 
 def test_the_leaderboard_shows_the_records_and_nothing_else() -> None:
-    entries, reported = read_entries(Store(ROOT / "results" / "runs")), read_reported(ROOT / "results" / "reported")
+    store = Store(ROOT / "results" / "runs")
+    entries, reported = read_entries(store), read_reported(ROOT / "results" / "reported")
     assert len(entries) > 0
     assert len(reported) > 0
-    assert (ROOT / "results" / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(entries, reported)
+    assert (ROOT / "results" / "LEADERBOARD.md").read_text(encoding="utf-8") == markdown(read_tables(store, entries), reported)
 
 
 def test_records_hold_no_texts() -> None:

@@ -9,7 +9,26 @@ from typing import Annotated
 
 import typer
 
-from harness.cli import doctor, leaderboard, listing, matrix, prompts, run, show, suite, tune
+from harness.cli import (
+    audit,
+    cascade,
+    compare,
+    cost,
+    curve,
+    doctor,
+    leaderboard,
+    listing,
+    matrix,
+    prompts,
+    recommend,
+    reliability,
+    rescore,
+    run,
+    show,
+    speed,
+    suite,
+    tune,
+)
 from harness.cli.options import report
 from harness.errors import BenchError, RunError
 
@@ -27,7 +46,16 @@ app.command("run")(run.run_command)
 app.command("tune")(tune.tune_command)
 app.command("suite")(suite.suite_command)
 app.command("matrix")(matrix.matrix_command)
+app.command("compare")(compare.compare_command)
+app.command("curve")(curve.curve_command)
+app.command("speed")(speed.speed_command)
+app.command("cost")(cost.cost_command)
+app.command("reliability")(reliability.reliability_command)
+app.command("cascade")(cascade.cascade_command)
+app.command("recommend")(recommend.recommend_command)
+app.command("audit")(audit.audit_command)
 app.command("leaderboard")(leaderboard.leaderboard_command)
+app.command("rescore")(rescore.rescore_command)
 app.command("list")(listing.list_command)
 app.command("show")(show.show_command)
 app.command("doctor")(doctor.doctor_command)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.leaderboard import Entry
+    from harness.leaderboard import Table
+    from harness.ranks import Place
 
 
 def leaderboard_command(
@@ -20,13 +22,15 @@ def leaderboard_command(
 ) -> None:
     """Rank all runs and write LEADERBOARD.md; what others reported (in `reported`, beside `runs`) comes last and unranked.
 
-    --json prints a list with one object per run, in the order of the tables: rank, run, task, split, lang, rows, backend,
-    how, identity, timing, metrics. With --check: an object with path and up_to_date.
+    What can't be told apart from the best shares its rank; the runs of several seeds share a row.
+
+    --json prints a list with one object per row, in the order of the tables: rank, tied, run, task, split, lang, rows,
+    few_rows (why they are few, or null), backend, how, seeds, runs, spread (by headline metric: low, median, high over the
+    seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path and
+    up_to_date.
     """
     from harness import leaderboard
     from harness.errors import UserError
-    from harness.leaderboard import read_entries
-    from harness.reported import read_reported
     from harness.store import write_atomically
 
     store = open_store(results)
@@ -34,29 +38,52 @@ def leaderboard_command(
         raise UserError(
             f"There is no folder {results}, so there are no runs.", "Begin with `bench run`, or name it: --results DIR."
         )
-    entries = read_entries(store)
-    path, text = results / "LEADERBOARD.md", leaderboard.markdown(entries, read_reported(results / "reported"))
+    tables = leaderboard.read_tables(store, leaderboard.read_entries(store))
+    path, text = results / "LEADERBOARD.md", leaderboard.markdown(tables, _reported(results / "reported"))
     if check:
         _check(path, text, as_json)
         return
     write_atomically(path, text)
     if as_json:
-        print_json(
-            [_as_json(rank, entry) for _, members in leaderboard.tables(entries) for rank, entry in enumerate(members, 1)]
-        )
+        print_json([_as_json(table, place) for table in tables for place in table.places])
         return
-    for (task, split, lang, _), members in leaderboard.tables(entries):
-        typer.echo(f"\n{task} ({split}), {lang}: {members[0].metrics['n']} rows")
-        columns = leaderboard.columns(members)
-        rows = [leaderboard.cells(rank, entry) for rank, entry in enumerate(members, start=1)]
-        headline = columns[3:-3]  # the first metric is what the rows are ranked by
-        print_table(
-            columns,
-            [[*row[:-1], row[-1].rpartition(".")[2]] for row in rows],
-            text=["how"],
-            optional=["rows/s", *reversed(headline[1:]), "parsed"],
-        )
-    typer.echo(f"\n{len(entries)} runs; written to {path}. A row's run is what `bench show` takes.", err=True)
+    for table in tables:
+        _print_table(table)
+    runs = sum(len(place.row.runs) for table in tables for place in table.places)
+    typer.echo(f"\n{runs} runs; written to {path}. A row's run is what `bench show` takes.", err=True)
+    if tables:
+        typer.echo(plain(f"\n{leaderboard.sentence(tables)}"))
+
+
+def _reported(folder: Path) -> Sequence[Any]:
+    if not folder.is_dir():
+        return []
+    from harness.reported import read_reported
+
+    return read_reported(folder)
+
+
+def _print_table(table: Table) -> None:
+    from harness import leaderboard
+
+    task, split, lang, _ = table.group
+    few = table.few
+    typer.echo(plain(f"\n{task} ({split}), {lang}: {table.first.metrics['n']} rows" + (f" † {few}" if few else "")))
+    columns = leaderboard.columns(table)
+    headline = [leaderboard.TITLES.get(name, name) for name in table.first.metrics["headline"]]
+    seeds = [name for name in columns if name.endswith(leaderboard.OVER_SEEDS)]
+    statuses = [name for name in columns if name in leaderboard.STATUSES]
+    print_table(
+        columns,
+        [[*leaderboard.cells(columns, place), place.row.entry.run_id.rpartition(".")[2]] for place in table.places],
+        text=["how"],
+        optional=["rows/s", *reversed(headline[1:]), *reversed(statuses), *seeds],
+    )
+    if table.spreads:
+        typer.echo("\nover the prompts of one model:")
+        titles = leaderboard.spread_columns(table.metric)
+        rows = [leaderboard.spread_cells(spread) for spread in table.spreads]
+        print_table(titles, rows, text=["how", "prompts"], optional=[titles[-1], "not read", "by chance", "range"])
 
 
 def _check(path: Path, text: str, as_json: bool) -> None:
@@ -74,14 +101,23 @@ def _check(path: Path, text: str, as_json: bool) -> None:
         raise BenchError(f"{path} does not show the records in {path.parent / 'runs'}.", "Run `bench leaderboard`.")
 
 
-def _as_json(rank: int, entry: Entry) -> dict[str, Any]:
+def _as_json(table: Table, place: Place) -> dict[str, Any]:
+    from harness.leaderboard import how
+
+    row, entry = place.row, place.row.entry
     identity = entry.manifest["identity"]
+    spread = {name: row.spread(name) for name in entry.metrics["headline"]}
     return {
-        "rank": rank,
+        "rank": place.rank,
+        "tied": place.tied,
         "run": entry.run_id,
         **{key: identity[key] for key in ("task", "split", "lang", "rows")},
-        "backend": identity["backend"]["name"],
-        "how": entry.how,
+        "few_rows": table.few,
+        "backend": entry.backend,
+        "how": how(row),
+        "seeds": row.seeds,
+        "runs": [run.run_id for run in sorted(row.runs, key=lambda run: run.seed)],
+        "spread": {name: found and dict(zip(("low", "median", "high"), found, strict=True)) for name, found in spread.items()},
         "identity": identity,
         "timing": entry.manifest["timing"],
         "metrics": entry.metrics,

@@ -68,7 +68,7 @@ def matrix_command(
     --json prints an object with task, backend, metric, seeds, page, picture, and cells: a list of train, validation, lang, n,
     value, low, high, runs, best (of its column), trained (tested in a training language).
     """
-    from harness.cli.series import run_all
+    from harness.cli.series import leave_if, leave_with_code, run_all
     from harness.errors import RunError, UserError
     from harness.matrix import make_grid
     from harness.metrics import HEADLINES
@@ -107,9 +107,7 @@ def matrix_command(
     store = open_store(results)
     outcomes, stopped = run_all(known, requests, store, force, None)
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
-    if stopped:
-        typer.echo("Stopped. The same command goes on where this one was.", err=True)
-        raise typer.Exit(130)
+    leave_if(stopped)
     if not done:
         raise RunError("No run of the matrix was completed.", "See above why.")
     grid = make_grid([(store.manifest(name), store.metrics(name)) for name in done], chosen, rows)
@@ -120,9 +118,7 @@ def matrix_command(
     else:
         _print(grid)
     typer.echo(f"Written: {page}" + (f", {picture}" if picture else ""), err=True)
-    code = max((outcome.error.exit_code for outcome in outcomes if outcome.error is not None), default=0)
-    if code:
-        raise typer.Exit(code)
+    leave_with_code(done.error for done in outcomes)
 
 
 def _rows(known: Catalog, task: str, train_lang: Many, validation_lang: Many) -> list[Row]:

@@ -32,7 +32,9 @@ TrainLimit = Annotated[
 ]
 ValidationLimit = Annotated[
     int | None,
-    typer.Option("--validation-limit", min=0, metavar="N", help="At most so many validation rows per language; 0: train to the end."),
+    typer.Option(
+        "--validation-limit", min=0, metavar="N", help="At most so many validation rows per language; 0: train to the end."
+    ),
 ]
 Settings = Annotated[
     Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")

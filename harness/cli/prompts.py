@@ -1,4 +1,4 @@
-"""`bench prompts check` and `bench prompts show`."""
+"""`bench prompts check` and `bench prompts show`; `spread` is in a module of its own."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import Data, Json, catalog, check_data, names, plain, print_json
+from harness.cli.prompt_spread import spread_command
 
 if TYPE_CHECKING:
     from harness.prompt_check import Problem
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
 
 CHECKED_ROWS = 50
 
-app = typer.Typer(help="Look at a prompt, and check it on real rows.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(
+    help="Look at a prompt, check it on real rows, and see how much it matters.", no_args_is_help=True, rich_markup_mode=None
+)
+app.command("spread")(spread_command)
 
 Name = Annotated[str, typer.Argument(help="Name of the prompt, without `.j2`.")]
 Task = Annotated[str, typer.Option(metavar="NAME", help="Task whose rows are rendered.")]

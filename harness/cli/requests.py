@@ -145,15 +145,15 @@ def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str
             )
 
 
-def check_priced(known: Catalog, backends: Sequence[str], max_cost: float) -> None:
+def check_priced(known: Catalog, backends: Sequence[str], max_cost: float, model: str | None = None) -> None:
     """A budget that nothing is counted against would be a false comfort."""
     from harness.backend_specs import engine_class
     from harness.errors import UserError
 
     served = [name for name in backends if engine_class(known.backend(name).engine).model_is == "name"]
-    unpriced = [name for name in served if known.backend(name).price is None]
+    unpriced = [name for name in served if known.prices.filled(known.backend(name), model).price is None]
     if unpriced:
-        hint = "Add `price: {prompt: USD, completion: USD, source: WHERE}`, per million tokens, to its YAML."
+        hint = "Add its model to `models:` in prices.yaml in your folder: US dollars per million tokens (docs/price.md)."
         raise UserError(f"--max-cost {max_cost:g}: {', '.join(unpriced)} has no price to count.", hint)
     if not served:
         typer.echo(f"note: --max-cost changes nothing here: none of {', '.join(backends)} is a server.", err=True)

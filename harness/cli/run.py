@@ -97,7 +97,7 @@ def run_command(
     decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
     """
     from harness.calibration import Calibration, Decision
-    from harness.cli.series import print_summary, run_all
+    from harness.cli.series import leave_if, leave_with_code, print_summary, run_all
     from harness.costs import Budget
     from harness.errors import UserError
     from harness.plan import Request
@@ -155,15 +155,11 @@ def run_command(
     limits = {"train_limit": train_limit, "validation_limit": validation_limit}
     note_unused(known, named, of_models, {**of_classifiers, **limits})
     if max_cost is not None:
-        check_priced(known, named, max_cost)
+        check_priced(known, named, max_cost, model)
     outcomes, stopped = run_all(known, requests, store, force, None if max_cost is None else Budget(max_cost))
     if as_json:
         print_json([done.as_json() for done in outcomes])
     elif outcomes:
         print_summary(outcomes, results)
-    if stopped:
-        typer.echo("Stopped. The same command goes on where this one was.", err=True)
-        raise typer.Exit(130)
-    code = max((done.error.exit_code for done in outcomes if done.error is not None), default=0)
-    if code:
-        raise typer.Exit(code)
+    leave_if(stopped)
+    leave_with_code(done.error for done in outcomes)

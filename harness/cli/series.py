@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +98,20 @@ def run_all(
         finally:
             slot.close()
     return outcomes, False
+
+
+def leave_if(stopped: bool) -> None:
+    """After Ctrl-C: nothing is shown of half a series."""
+    if stopped:
+        typer.echo("Stopped. The same command goes on where this one was.", err=True)
+        raise typer.Exit(130)
+
+
+def leave_with_code(errors: Iterable[BenchError | None]) -> None:
+    """Of the worst failure, if there is one."""
+    code = max((error.exit_code for error in errors if error is not None), default=0)
+    if code:
+        raise typer.Exit(code)
 
 
 def _one(

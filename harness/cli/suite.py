@@ -70,6 +70,7 @@ def suite_command(
     error. With --dry-run: step, task, backend, train, validation, test, settings, seed, continued_from, trials, state,
     seconds, basis.
     """
+    from harness.cli.series import leave_if, leave_with_code
     from harness.outlook import outlooks
     from harness.recipes import Cell
     from harness.steps import Changes, steps_of
@@ -107,12 +108,8 @@ def suite_command(
             typer.echo(
                 "A smoke test's figures are no measurement: other rows, and another model, than those reported.", err=True
             )
-    if stopped:
-        typer.echo("Stopped. The same command goes on where this one was.", err=True)
-        raise typer.Exit(130)
-    code = max((outcome.error.exit_code for _, outcome in done if outcome.error is not None), default=0)
-    if code:
-        raise typer.Exit(code)
+    leave_if(stopped)
+    leave_with_code(outcome.error for _, outcome in done)
 
 
 def _check_options(steps: Sequence[Step], known: Catalog) -> None:

@@ -79,6 +79,7 @@ def tune_command(
     --json prints an object with study, folder, metric, trials (a list of number, state, settings, value, error), best, backend
     (the file).
     """
+    from harness.cli.series import leave_if
     from harness.errors import RunError
     from harness.search import check_output, new_search
     from harness.store import write_atomically
@@ -107,9 +108,7 @@ def tune_command(
         _print_trials(search, done, best)
     if best is not None:
         typer.echo(f"Best: trial {best.number}. Written: {path}\nNext: {_next(request, langs, path.stem, results)}", err=True)
-    if stopped:
-        typer.echo("Stopped. The same command goes on where this one was.", err=True)
-        raise typer.Exit(130)
+    leave_if(stopped)
     if best is None:
         raise RunError(f"No trial of the study {name!r} was completed.", "See above why; then more --trials, or another space.")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,20 +54,55 @@ def test_check_as_json(bench: Any, two_runs: list[str]) -> None:
 def test_json(bench: Any, two_runs: list[str]) -> None:
     bench("run", "--backend", "majority", "--lang", "ja", "--limit", 3)
     said = bench("leaderboard", "--json")
-    keys = {"rank", "run", "task", "split", "lang", "rows", "backend", "how", "identity", "timing", "metrics"}
-    assert all(set(entry) == keys for entry in said.json)
-    ranks = [(entry["lang"], entry["rank"]) for entry in said.json]
-    assert ranks == [("en", 1), ("en", 2), ("ja", 1)]
+    keys = {"rank", "tied", "run", "task", "split", "lang", "rows", "few_rows", "backend", "how", "seeds", "runs", "spread"}
+    assert all(set(entry) == keys | {"identity", "timing", "metrics"} for entry in said.json)
+    ranks = [(entry["lang"], entry["rank"], entry["tied"]) for entry in said.json]
+    assert ranks == [("en", 1, True), ("en", 1, True), ("ja", 1, False)]  # 20 rows tell nothing apart
     accuracies = [entry["metrics"]["values"]["accuracy"]["value"] for entry in said.json[:2]]
     assert accuracies == sorted(accuracies, reverse=True)
+    assert [entry["few_rows"] for entry in said.json] == ["only 20 rows", "only 20 rows", "only 3 rows"]
     assert BOARD.exists()
+
+
+def test_seeds_share_a_row(bench: Any, project: Path) -> None:
+    assert bench("run", "--backend", "tfidf", "--lang", "en", "--limit", 20, "--seed", 0, "--seed", 1).code == 0
+    (row,) = bench("leaderboard", "--json").json
+    assert row["seeds"] == [0, 1]
+    assert [run.split(".")[-2] for run in row["runs"]] == ["s0", "s1"]
+    assert row["run"] in row["runs"]
+    spread = row["spread"]["accuracy"]
+    assert spread["low"] <= spread["median"] <= spread["high"]
+    assert row["how"].endswith(", 2 seeds")
+    lines = bench("leaderboard").out.splitlines()
+    header = next(line for line in lines if line.startswith("#\t")).split("\t")
+    values = next(line for line in lines if line.startswith("1\t")).split("\t")
+    assert values[header.index("accuracy over seeds")].endswith("(2)")
+
+
+def test_it_ends_with_a_sentence(bench: Any, two_runs: list[str]) -> None:
+    out = bench("leaderboard").out
+    assert "en: 20 rows † only 20 rows" in out
+    assert out.splitlines()[-1].startswith("On 20 en rows of reviews_demo, ")
+    assert out.splitlines()[-1].endswith("1 of the 1 others can't be told apart from it at the 5% level.")
+
+
+def test_nothing_heavy_is_imported(process: Any, environment: dict[str, str], two_runs: list[str]) -> None:
+    code = (
+        "import sys; sys.argv = ['bench', 'leaderboard']\n"
+        "from harness.cli import main\n"
+        "main()\n"
+        "heavy = {'pandas', 'torch', 'transformers', 'scipy.stats', 'sklearn', 'pyarrow.compute'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr[-200:]) == (0, done.stderr[-200:])
 
 
 def test_table_in_a_pipe_leads_to_show(bench: Any, two_runs: list[str]) -> None:
     lines = bench("leaderboard").out.splitlines()
     header = next(line for line in lines if line.startswith("#\t")).split("\t")
     assert header[:4] == ["#", "backend", "how", "accuracy"]
-    digits = [line.split("\t")[-1] for line in lines if line.startswith(("1\t", "2\t"))]
+    digits = [line.split("\t")[-1] for line in lines if line.startswith("1\t")]
     assert sorted(digits) == sorted(run[-10:] for run in two_runs)
     assert bench("show", digits[0]).code == 0
 

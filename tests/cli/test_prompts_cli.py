@@ -1,14 +1,18 @@
-"""`bench prompts show` and `bench prompts check`."""
+"""`bench prompts show`, `bench prompts check` and `bench prompts spread`."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.catalog import Catalog
+from harness.metrics import evaluate_predictions
 from harness.rows import load_examples
+from harness.store import Store, canonical_json, prediction_record, run_id
+from harness.types import Example, LabelKind, LabelSpace, Prediction
 
 
 def write_prompt(project: Path, name: str, body: str, front: str = "") -> None:
@@ -109,3 +113,97 @@ def test_rows_from_a_folder(bench: Any, rows_of: Any) -> None:
     said = bench("prompts", "show", "strict", "--task", "amazon_reviews_multi", "--data", data)
     assert said.code == 0
     assert "a text of my own" in said.out
+
+
+def write_run(backend: str, prompt: str, right: int, task: str = "toy", n: int = 200) -> str:
+    """A record under results/runs of a prompted run with `right` of n rows right."""
+    space = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
+    examples = [Example(f"row-{i}", "", i % 3, "en") for i in range(n)]
+    given = [Prediction(e.id, e.label if i < right else (i + 1) % 3) for i, e in enumerate(examples)]
+    text = {"name": prompt, "variant": None, "sha256": prompt, "decoding": "free", "shots": [], "shots_sha256": ""}
+    identity = {
+        "task": task,
+        "split": "test",
+        "lang": "en",
+        "rows": "a" * 64,
+        "labels": list(space.names),
+        "label_kind": "ordinal",
+        "backend": {"name": backend, "engine": "toy", "model": None},
+        "prompt": text,
+        "train": None,
+        "seed": 0,
+    }
+    name = run_id(identity)
+    folder = Store(Path("results") / "runs").root / name
+    folder.mkdir(parents=True)
+    manifest = {"identity": identity, "timing": {"rows_per_second": 1.0}}
+    (folder / "run.json").write_text(json.dumps(manifest))
+    (folder / "metrics.json").write_text(json.dumps(evaluate_predictions(examples, given, space)))
+    lines = [canonical_json(prediction_record(*pair)) + "\n" for pair in zip(examples, given, strict=True)]
+    (folder / "predictions.jsonl").write_text("".join(lines))
+    return name
+
+
+@pytest.fixture
+def prompted(project: Path) -> list[str]:
+    runs = [("llm", "strict", 150), ("llm", "loose", 60), ("llm", "terse", 120), ("alone", "strict", 90)]
+    return [write_run(*run) for run in runs]
+
+
+def test_spread_tells_what_the_wording_does(bench: Any, prompted: list[str]) -> None:
+    said = bench("prompts", "spread")
+    assert said.code == 0
+    header, values = (line.split("\t") for line in said.out.splitlines()[:2])
+    row = dict(zip(header, values, strict=True))
+    assert (row["backend"], row["n"], row["metric"], row["prompts"]) == ("llm", "200", "accuracy", "strict, terse, loose")
+    assert row["over prompts"] == "0.300 – 0.600 – 0.750"
+    assert row["range"] == "0.450*"
+    assert "sd seeds" not in header
+    last = said.out.splitlines()[-1]
+    assert last.startswith("On 200 en rows of toy the wording moves llm's accuracy from 0.300 to 0.750 (3 prompts, free)")
+    assert last.endswith("so the prompts do differ (at the 5% level).")
+
+
+def test_spread_as_json(bench: Any, prompted: list[str]) -> None:
+    said = bench("prompts", "spread", "--metric", "mae", "--json").json
+    (spread,) = said["spreads"]
+    assert said["sentence"].startswith("On 200 en rows of toy the wording moves llm's MAE from ")
+    assert [(p["name"], p["exemplars"]) for p in spread["prompts"]] == [("strict", 0), ("terse", 0), ("loose", 0)]
+    assert [p["runs"] for p in spread["prompts"]] == [[prompted[0]], [prompted[2]], [prompted[1]]]
+    assert spread["low"] < spread["median"] < spread["high"]
+    assert spread["interval"]["low"] < spread["median"] < spread["interval"]["high"]
+    assert spread["range"] > spread["by_chance"]
+    assert spread["beyond_chance"] is True
+    assert spread["sd_seeds"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--lang", "de"], "'de'"),
+        (["--task", "tox"], "Did you mean toy?"),
+        (["--backend", "alone"], "two prompts"),
+        (["--metric", "accurac"], "Did you mean accuracy?"),
+        (["--metric", "x"], "Known:"),
+        (["--metric", "spearman"], "spearman"),
+    ],
+)
+def test_spread_of_what_is_not_there(bench: Any, prompted: list[str], arguments: list[str], words: str) -> None:
+    said = bench("prompts", "spread", *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err
+
+
+def test_spread_filters(bench: Any, prompted: list[str]) -> None:
+    write_run("llm", "strict", 100, task="other")
+    write_run("llm", "loose", 100, task="other")
+    assert len(bench("prompts", "spread", "--json").json["spreads"]) == 2
+    (spread,) = bench("prompts", "spread", "--task", "other", "--json").json["spreads"]
+    assert spread["task"] == "other"
+    assert "can't be told apart" in bench("prompts", "spread", "--task", "other").out
+
+
+def test_spread_without_prompted_runs(bench: Any, project: Path) -> None:
+    said = bench("prompts", "spread")
+    assert said.code == 2
+    assert "bench run" in said.err

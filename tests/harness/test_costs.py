@@ -259,3 +259,26 @@ def test_max_cost_without_a_server_is_noted(bench: Callable[..., Any]) -> None:
     assert [line for line in err.splitlines() if line.startswith("note:")] == [
         "note: --max-cost changes nothing here: none of toy-model is a server."
     ]
+
+
+def test_max_cost_counts_the_model_that_is_asked(bench: Callable[..., Any], project: Path) -> None:
+    """The price in the backend's YAML is of the model that stands there; another one's stands in prices.yaml, or nowhere."""
+    command = ("--backend", "toy-server", "--lang", "en", "--model", "other", "--max-cost", 10)
+    code, out, err = bench(*command)
+    assert (code, out) == (2, "")
+    assert "--max-cost 10: toy-server has no price to count" in err
+    assert not (project / "results").exists()
+    (project / "prices.yaml").write_text(
+        "models: {other: {prompt: 10, completion: 20, date: 2026-01-02, source: my contract}}\n"
+    )
+    assert bench(*command)[0] == 0
+    store = Store(project / "results" / "runs")
+    cost = store.manifest(store.ids()[0])["cost"]
+    assert (cost["prompt"], cost["source"]) == (10, "my contract, 2026-01-02")
+
+
+def test_the_own_prices_go_before_the_backends(bench: Callable[..., Any], project: Path) -> None:
+    (project / "prices.yaml").write_text("models: {served: {prompt: 0, completion: 1, date: 2026-01-02, source: s}}\n")
+    assert bench("--backend", "toy-server", "--lang", "en", "--max-cost", 1)[0] == 0
+    store = Store(project / "results" / "runs")
+    assert store.manifest(store.ids()[0])["cost"]["completion"] == 1

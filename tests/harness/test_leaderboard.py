@@ -4,42 +4,45 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
-from hypothesis import given
+from boards import entry, prompt, record, value
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.leaderboard import LEGEND, Entry, cells, escape, markdown, read_entries, shown, tables
+from harness.entries import Entry, read_entries
+from harness.errors import RunError
+from harness.intervals import small
+from harness.leaderboard import (
+    LEGEND,
+    Table,
+    escape,
+    grouped,
+    markdown,
+    part,
+    read_tables,
+    sentence,
+    shown,
+)
+from harness.ranks import fold_seeds, ranked
 from harness.reported import Figure, Reported
 from harness.runner import EngineSlot, run
 from harness.store import Store
+from harness.types import LabelKind
 
 
-def value(number: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
-    return {"value": number, "low": low, "high": high}
+def board(entries: Sequence[Entry], p: float = 0.0) -> list[Table]:
+    """Tables of entries without predictions; `p` is what every test says."""
+    folded = [(group, fold_seeds(members)) for group, members in grouped(entries)]
+    return [Table(group, tuple(ranked(rows, lambda best, others: [p] * len(others))), ()) for group, rows in folded]
 
 
-def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
-    identity = {
-        "task": "toy",
-        "split": "test",
-        "lang": "en",
-        "rows": "aaaaaaaa1",
-        "labels": ["bad", "good"],
-        "label_kind": "ordinal",
-        "backend": {"name": name},
-        "prompt": None,
-        "train": {"langs": ["en"], "train_count": 9},
-        "seed": 0,
-    }
-    metrics = {"n": 10, "ok": 9, "headline": ["accuracy"], "values": {"accuracy": value(accuracy, 0.25, 0.75)}}
-    extra = {key: changes.pop(key) for key in ("metrics", "rate") if key in changes}
-    timing = {"timing": {"rows_per_second": extra.get("rate", 12.34)}}
-    return Entry(f"run.{name}", {"identity": {**identity, **changes}, **timing}, {**metrics, **extra.get("metrics", {})})
+def page(entries: Sequence[Entry], reported: Sequence[Reported] = (), p: float = 0.0) -> str:
+    return markdown(board(entries, p), reported)
 
 
 def table_rows(text: str) -> list[list[str]]:
@@ -49,15 +52,15 @@ def table_rows(text: str) -> list[list[str]]:
 
 def test_no_runs(tmp_path: Path) -> None:
     assert read_entries(Store(tmp_path / "none")) == []
-    assert markdown([]).startswith("# Leaderboard\n")
-    assert "No runs yet." in markdown([])
-    assert LEGEND in markdown([])
-    assert "No runs yet." not in markdown([entry("a")])
+    assert page([]).startswith("# Leaderboard\n")
+    assert "No runs yet." in page([])
+    assert LEGEND in page([])
+    assert "No runs yet." not in page([entry("a")])
 
 
 def test_best_first_and_without_a_value_last() -> None:
     entries = [entry("low", 0.25), entry("none", None), entry("high", 0.75), entry("same-b", 0.5), entry("same-a", 0.5)]
-    rows = table_rows(markdown(entries))
+    rows = table_rows(page(entries))
     assert [row[1] for row in rows] == ["high", "same-a", "same-b", "low", "none"]
     assert [row[0] for row in rows] == ["1", "2", "3", "4", "5"]
     assert rows[0][3] == "0.750 [0.250, 0.750]"
@@ -65,7 +68,7 @@ def test_best_first_and_without_a_value_last() -> None:
 
 
 def test_a_seed_is_shown_where_it_is_not_the_first() -> None:
-    rows = table_rows(markdown([entry("a"), entry("b", seed=1)]))
+    rows = table_rows(page([entry("a"), entry("b", seed=1)]))
     assert [row[2] for row in rows] == ["trained on 9 en", "trained on 9 en, seed 1"]
 
 
@@ -74,8 +77,8 @@ def test_where_lower_is_better_the_lowest_comes_first() -> None:
         entry(name, metrics={"headline": ["mae", "accuracy"], "values": {"mae": value(error), "accuracy": value(0.5)}})
         for name, error in (("worse", 1.5), ("best", 0.0), ("none", None), ("good", 0.25))
     ]
-    assert [row[1] for row in table_rows(markdown(entries))] == ["best", "good", "worse", "none"]
-    assert "| MAE | accuracy |" in markdown(entries)
+    assert [row[1] for row in table_rows(page(entries))] == ["best", "good", "worse", "none"]
+    assert "| MAE | accuracy |" in page(entries)
 
 
 @pytest.mark.parametrize(
@@ -92,51 +95,127 @@ def test_where_lower_is_better_the_lowest_comes_first() -> None:
 )
 def test_only_runs_on_the_same_rows_and_labels_share_a_table(other: dict[str, Any]) -> None:
     entries = [entry("a"), entry("b"), entry("c", **other)]
-    assert sorted(len(members) for _, members in tables(entries)) == [1, 2]
-    text = markdown(entries)
+    assert sorted(len(members) for _, members in grouped(entries)) == [1, 2]
+    text = page(entries)
     assert text.count("| # |") == 2
     assert [row[0] for row in table_rows(text)].count("1") == 2
 
 
 def test_larger_row_sets_come_first() -> None:
-    text = markdown([entry("few", rows="aaaaaaaa1"), entry("many", rows="cccccccc3", metrics={"n": 500, "ok": 500})])
-    assert text.index("en: 500 rows (`cccccccc`)") < text.index("en: 10 rows (`aaaaaaaa`)")
+    text = page([entry("few", rows="aaaaaaaa1"), entry("many", rows="cccccccc3", metrics={"n": 500, "ok": 500})])
+    assert text.index("en: 500 rows (`cccccccc`)") < text.index("en: 200 rows (`aaaaaaaa`)")
     assert text.count("## toy (test)") == 1
 
 
-def test_the_share_that_could_be_read_and_the_speed() -> None:
-    assert table_rows(markdown([entry("a")]))[0][4:6] == ["90.0%", "12.3"]
-    assert table_rows(markdown([entry("a", rate=None)]))[0][5] == "n/a"
+def test_unread_and_failed_rows_have_columns_where_there_are_any() -> None:
+    all_read = {"ok": 200, "unparsed": 0}
+    assert "unparsed |" not in page([entry("a", metrics=all_read)])
+    failing = entry("b", 0.4, metrics={"unparsed": 0, "failed": 0.1, "ok": 199})
+    lines = page([entry("a", metrics=all_read), failing]).splitlines()
+    assert "| accuracy | failed | rows/s | run |" in next(line for line in lines if line.startswith("| #"))
+    found = table_rows(page([entry("a", 0.5), entry("b", 0.4, metrics={"unparsed": 0, "failed": 2})]))
+    assert [row[4:6] for row in found] == [["10.0%", "–"], ["–", "1.0%"]]
 
 
-def test_how_a_run_was_made() -> None:
-    assert entry("a", train={"langs": ["en", "de"], "train_count": 400}).how == "trained on 400 en+de"
-    prompt = {"name": "strict", "variant": "ja", "decoding": "score", "shots": ["x", "y"]}
-    assert entry("a", prompt=prompt, train=None).how == "strict.ja · score, 2 exemplars"
-    assert entry("a", prompt={**prompt, "variant": None, "shots": []}, train=None).how == "strict · score"
-    even = {**prompt, "variant": None, "calibration": "batch", "decision": "expected"}
-    assert entry("a", prompt=even, train=None).how == "strict · score, batch calibration, expected value, 2 exemplars"
+def test_a_share_that_is_not_nothing_does_not_look_like_it() -> None:
+    assert [part(share) for share in (0, 0.0004, 0.001, 0.5, 1)] == ["–", "<0.1%", "0.1%", "50.0%", "100.0%"]
 
 
-def test_what_was_changed_and_where_it_came_from_stands_with_how() -> None:
-    train = {
-        "langs": ["fr"],
-        "train_count": 1000,
-        "validation_langs": ["en", "fr"],
-        "continued_from": {"langs": ["en"], "key": "k"},
-    }
-    made = entry("a", train=train, seed=1, decision="median")
-    settings = {"train.lr": 3e-05, "train.lora": {"rank": 8}, "train.schedule": "cosine", "predict.runtime": "onnx-int8"}
-    manifest = {**made.manifest, "settings": settings, "runtime": {"runtime": "onnx-int8", "drop": 0.0}}
-    assert Entry("a", manifest, made.metrics).how == (
-        "trained on 1000 fr, validated on en+fr, continued from en, median, "
-        'train.lr=3e-05, train.lora={"rank": 8}, train.schedule=cosine, onnx-int8, seed 1'
+def test_the_speed() -> None:
+    assert table_rows(page([entry("a")]))[0][5] == "12.3"
+    assert table_rows(page([entry("a", rate=None)]))[0][5] == "n/a"
+    assert table_rows(page([entry("a", rate=12345.6)]))[0][5] == "12,346"
+
+
+def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
+    entries = [entry("a", 0.5), entry("b", 0.6), entry("c", 0.4)]
+    assert [row[0] for row in table_rows(page(entries, p=1.0))] == ["1", "1", "1"]
+    assert [row[0] for row in table_rows(page(entries, p=0.0))] == ["1", "2", "3"]
+
+
+def test_seeds_share_a_row_with_their_spread_and_a_link_each() -> None:
+    made = [entry("a", accuracy, seed=seed) for seed, accuracy in enumerate((0.5, 0.9, 0.7))]
+    entries = [Entry(f"run.{e.seed}", e.manifest, e.metrics) for e in made]
+    text = page([*entries, entry("b", 0.1)])
+    both = table_rows(text)
+    assert both[0][1:5] == ["a", "trained on 9 en, 3 seeds", "0.700 [0.250, 0.750]", "0.500 – 0.700 – 0.900 (3)"]
+    assert both[0][-1] == "[seed 0](runs/run.0/run.json), [seed 1](runs/run.1/run.json), [seed 2](runs/run.2/run.json)"
+    assert both[1][4] == "–"
+    assert "| accuracy | accuracy over seeds |" in text
+    assert "| accuracy over seeds |" not in page([entry("b", 0.1)])
+
+
+@pytest.mark.parametrize(("n", "supports"), [(40, [20, 20]), (999, [3, 996])], ids=["few in all", "few of a label"])
+def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
+    lines = page([entry("a", metrics={"n": n, "per_class": [{"support": rows} for rows in supports]})]).splitlines()
+    (heading,) = (line for line in lines if line.startswith("###"))
+    assert " rows † (`" in heading
+    assert small(n, supports) is not None
+    assert f"† {small(n, supports)}" in lines
+    plenty = page([entry("a", metrics={"n": 2000, "per_class": [{"support": 1000}] * 2})])
+    assert "†" not in plenty.replace(LEGEND, "")
+
+
+def test_the_sentence() -> None:
+    one = [entry("a", 0.6), entry("b", 0.5), entry("c", 0.4)]
+    assert sentence(board(one, p=1.0)) == (
+        "On 200 en rows of toy, a (trained on 9 en) is first with accuracy 0.600 [0.250, 0.750]; "
+        "2 of the 2 others can't be told apart from it at the 5% level."
     )
-    assert Entry("a", {**made.manifest, "settings": {}, "runtime": None}, made.metrics).how == made.how
-    prompt = {"name": "strict", "variant": None, "decoding": "score", "shots": ["x"], "decision": "median"}
-    prompted = entry("a", prompt=prompt, train=None)
-    changed = Entry("a", {**prompted.manifest, "settings": {"max_length": 64}}, prompted.metrics)
-    assert changed.how == "strict · score, median, 1 exemplars, max_length=64"
+    assert "; 0 of the 2 others" in sentence(board(one))
+    assert sentence(board(one[:1])).endswith("0.600 [0.250, 0.750].")
+    several = [*one, entry("d", rows="other"), entry("e", rows="more"), entry("f", rows="more")]
+    assert sentence(board(several)).startswith("Of 2 tables with more than one row, 2 have a first that all others")
+    assert sentence(board(several, p=1.0)).startswith("Of 2 tables with more than one row, 0 have a first")
+
+
+TRUTH = [i % 3 for i in range(300)]
+
+
+def answers(right: int) -> list[int]:
+    return [label if (i * 7) % 300 < right else (label + 1) % 3 for i, label in enumerate(TRUTH)]
+
+
+def test_ranks_come_from_the_predictions(store: Store) -> None:
+    for name, right in (("best", 240), ("near", 238), ("far", 120)):
+        record(store, name, answers(right), TRUTH)
+    (table,) = read_tables(store, read_entries(store))
+    assert [(p.row.entry.backend, p.rank, p.tied) for p in table.places] == [
+        ("best", 1, True),
+        ("near", 1, True),
+        ("far", 3, False),
+    ]
+    assert table.spreads == ()
+
+
+def test_several_prompts_of_one_model_are_a_row_of_a_table_below(store: Store) -> None:
+    for name, right in (("strict", 240), ("loose", 120), ("terse", 200)):
+        record(store, "llm", answers(right), TRUTH, prompt=prompt(name))
+    record(store, "tfidf", answers(150), TRUTH)
+    text = markdown(read_tables(store, read_entries(store)))
+    ranking, prompts = text.split("The same models over their prompts")
+    assert [row[1] for row in table_rows(ranking)] == ["llm", "llm", "tfidf", "llm"]
+    (line,) = (line for line in prompts.splitlines() if line.startswith("| llm"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:6] == ["llm", "score", "strict, terse, loose", "–, –, –", "0.400 – 0.667 – 0.800", "0.400&#42;"]
+
+
+def test_a_multilabel_group_is_ranked_by_its_own_metric(store: Store) -> None:
+    truth = [(i % 3,) for i in range(90)]
+    for name, right in (("good", 80), ("bad", 20)):
+        given = [t if i < right else ((t[0] + 1) % 3,) for i, t in enumerate(truth)]
+        record(store, name, given, truth, kind=LabelKind.MULTILABEL)
+    (table,) = read_tables(store, read_entries(store))
+    assert [(p.row.entry.backend, p.rank) for p in table.places] == [("good", 1), ("bad", 2)]
+    assert table.metric == "micro_f1"
+
+
+def test_a_damaged_prediction_file_ends_it(store: Store) -> None:
+    record(store, "a", answers(200), TRUTH)
+    name = record(store, "b", answers(100), TRUTH)
+    (store.root / name / "predictions.jsonl").write_text("{\n")
+    with pytest.raises(RunError, match=name):
+        read_tables(store, read_entries(store))
 
 
 def figure(**changes: Any) -> Figure:
@@ -152,9 +231,9 @@ def test_reported_figures_come_last_and_are_not_ranked() -> None:
             name="two", source="a card", figures=[figure(value=0.99, lang=None, n=None, split="validation", metric="qwk")]
         ),
     ]
-    text = markdown([entry("a", 0.2)], sources)
+    text = page([entry("a", 0.2)], sources)
     before, section = text.split("## Reported by others, not measured here\n")
-    assert before == markdown([entry("a", 0.2)]) + "\n"
+    assert before == page([entry("a", 0.2)]) + "\n"
     assert table_rows(text) == table_rows(before)
     assert "### one\n\nSource: a report.\n\nten rows\n" in section
     assert "| m | toy | en |  | n = 10 | accuracy | 0.400 [0.122, 0.738] | by hand |" in section
@@ -164,7 +243,7 @@ def test_reported_figures_come_last_and_are_not_ranked() -> None:
 def test_hostile_reported_words_stay_in_their_cell() -> None:
     words = dict.fromkeys(("model", "task", "lang", "train", "split", "metric", "note"), HOSTILE)
     source = Reported(name=HOSTILE, source=HOSTILE, note=HOSTILE, figures=[figure(**words)])
-    section = markdown([], [source]).split("## Reported")[1]
+    section = page([], [source]).split("## Reported")[1]
     lines = section.splitlines()
     (row,) = (line for line in lines if line.startswith("| a&#124;"))
     assert row.count("|") == 9
@@ -183,11 +262,11 @@ HOSTILE = "a|b\\|c`d`<script>alert(1)</script>\n| x | [y](javascript:z) **w** &a
 
 
 def test_hostile_names_stay_in_their_cell() -> None:
-    prompt = {"name": HOSTILE, "variant": HOSTILE, "decoding": "free", "shots": []}
-    entries = [entry(HOSTILE, prompt=prompt, task=HOSTILE, lang=HOSTILE, split=HOSTILE), entry("fine")]
-    text = markdown(entries)
+    hostile = prompt(HOSTILE, variant=HOSTILE, decoding="free")
+    entries = [entry(HOSTILE, prompt=hostile, task=HOSTILE, lang=HOSTILE, split=HOSTILE), entry("fine")]
+    text = page(entries)
     rows = table_rows(text)
-    assert [len(row) for row in rows] == [len(cells(1, entries[0]))] * 2
+    assert [len(row) for row in rows] == [7] * 2
     assert "<script" not in text
     assert "](javascript" not in text
     names = [row[1] for row in rows] + [line for line in text.splitlines() if line.startswith("#") and "script" in line]
@@ -196,6 +275,7 @@ def test_hostile_names_stay_in_their_cell() -> None:
     assert sum(line.startswith("#") for line in text.splitlines()) == 5
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_an_escaped_text_is_one_plain_line(text: str) -> None:
     escaped = escape(text)
@@ -226,17 +306,17 @@ def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path, mon
         return iter(found)
 
     monkeypatch.setattr(Path, "iterdir", shuffled)
-    texts = {markdown(read_entries(store)) for store in stores for _ in range(5)}
+    texts = {markdown(read_tables(store, read_entries(store))) for store in stores for _ in range(5)}
     assert len(texts) == 1
     text = texts.pop()
-    assert len(table_rows(text)) == 8
+    assert len(table_rows(text)) == 4  # two seeds share a row
     for name in stores[0].ids():
-        assert f"[record](runs/{name}/run.json)" in text
+        assert f"](runs/{name}/run.json)" in text
     entries = read_entries(stores[0])
-    assert markdown(entries[::-1]) == markdown(entries)
+    assert markdown(read_tables(stores[0], entries[::-1])) == markdown(read_tables(stores[0], entries))
 
 
 def test_the_record_of_a_run_with_an_odd_name_is_linked() -> None:
     odd = entry("a")
-    text = markdown([Entry("run a](b", odd.manifest, odd.metrics)])
+    text = page([Entry("run a](b", odd.manifest, odd.metrics)])
     assert "[record](runs/run%20a%5D%28b/run.json)" in text

@@ -140,7 +140,39 @@ def test_what_each_kind_shows() -> None:
     ordinal = score("ordinal", 3, [0, 1], [0, 1])["values"]
     assert "binary_accuracy" not in ordinal
     assert ordinal["accuracy"]["method"] == ordinal["off_by_one"]["method"] == "wilson"
-    assert ordinal["mae"]["method"] == "bootstrap"
+    assert ordinal["mae"]["method"] == "bc_bootstrap"
+
+
+def test_every_metric_but_ece_has_an_interval() -> None:
+    truth, answers, probabilities = random_run(5, 4, 60)
+    values = score("ordinal", 4, truth, answers, probabilities=probabilities, threshold=1)["values"]
+    methods = {name: number["method"] for name, number in values.items()}
+    shares = ("parse_rate", "accuracy", "off_by_one", "binary_accuracy")
+    counted = ("macro_f1", "weighted_f1", "mae", "qwk", "spearman")
+    assert methods == {
+        **dict.fromkeys(shares, "wilson"),
+        **dict.fromkeys(counted, "bc_bootstrap"),
+        "log_loss": "skewed_t",
+        "brier": "skewed_t",
+        "roc_auc": "delong",
+        "ece": None,
+    }
+    sets = [(0, 1), (1,), (), (0, 2), (2,)]
+    several = score("multilabel", 3, sets, sets[::-1], probabilities=[[0.5, 0.2, 0.1 * i] for i in range(5)])["values"]
+    assert {name: number["method"] for name, number in several.items()} == {
+        "parse_rate": "wilson",
+        "subset_accuracy": "wilson",
+        **dict.fromkeys(("micro_f1", "macro_f1", "hamming_loss"), "bc_bootstrap"),
+        "roc_auc": "delong",
+    }
+
+
+def test_what_is_all_right_still_has_an_interval() -> None:
+    values = score("ordinal", 3, [0, 1, 2, 2], [0, 1, 2, 2])["values"]
+    for name, number in values.items():
+        assert number["low"] < number["high"], name  # type: ignore[operator]
+    assert values["mae"]["low"] == 0
+    assert values["macro_f1"]["high"] == values["qwk"]["high"] == 1
 
 
 def test_a_share_has_wilsons_interval() -> None:

@@ -1,0 +1,78 @@
+"""The second step of SetFit: logistic regression on embeddings, kept as numbers so that no pickle is ever loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.base import FloatArray
+from harness.types import Label, LabelKind, LabelSpace
+
+FILE = "head.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class LinearHead:
+    """`weights`: (labels, dimensions), `biases`: (labels,). A label that train lacks has the bias -inf, hence probability 0."""
+
+    weights: FloatArray
+    biases: FloatArray
+    multilabel: bool
+
+    def probabilities(self, embeddings: FloatArray) -> FloatArray:
+        """Shape (n, labels); rows sum to 1 except for a multilabel task. `embeddings`: (n, dimensions)."""
+        from scipy.special import expit, softmax
+
+        logits = embeddings @ self.weights.T + self.biases
+        return np.asarray(expit(logits) if self.multilabel else softmax(logits, axis=1))
+
+    def save(self, folder: Path) -> None:
+        from safetensors.numpy import save_file
+
+        save_file({"weights": self.weights, "biases": self.biases}, folder / FILE)
+
+
+def load_head(folder: Path, labels: LabelSpace) -> LinearHead:
+    from safetensors.numpy import load_file
+
+    found = load_file(folder / FILE)
+    return LinearHead(found["weights"], found["biases"], labels.kind is LabelKind.MULTILABEL)
+
+
+def fit_head(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, c: float, seed: int) -> LinearHead:
+    """`c`: the inverse strength of the L2 penalty. `labels` hold two classes at least, unless the task is multilabel."""
+    weights = np.zeros((len(space), embeddings.shape[1]))
+    biases = np.full(len(space), -np.inf)
+    if space.kind is LabelKind.MULTILABEL:
+        for k, targets in enumerate(memberships(labels, len(space)).T):
+            if targets.all():
+                biases[k] = np.inf
+            elif targets.any():
+                found = _regression(c, seed).fit(embeddings, targets)
+                weights[k], biases[k] = found.coef_[0], found.intercept_[0]
+        return LinearHead(weights, biases, multilabel=True)
+    found = _regression(c, seed).fit(embeddings, np.asarray(labels))
+    # Of two classes scikit-learn keeps one vector, the log-odds of the second: those of the first are the zeros.
+    biases[found.classes_] = 0.0
+    trained = found.classes_ if len(found.classes_) > 2 else found.classes_[1:]
+    weights[trained], biases[trained] = found.coef_, found.intercept_
+    return LinearHead(weights, biases, multilabel=False)
+
+
+def memberships(labels: Sequence[Label], count: int) -> FloatArray:
+    """Shape (n, count) of zeros and ones: which labels a row of a multilabel task has."""
+    found = np.zeros((len(labels), count))
+    for row, label in enumerate(labels):
+        assert isinstance(label, tuple)
+        found[row, list(label)] = 1
+    return found
+
+
+def _regression(c: float, seed: int) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=c, max_iter=1000, random_state=seed)

@@ -1,0 +1,184 @@
+"""`bench cost`: what the predictions of recorded runs cost, with training and labels."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import RESULTS, Json, Many, Results, names, open_store, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.entries import Entry
+    from harness.pricing import Cost, Prices
+    from harness.store import Store
+
+Priced = list[tuple["Entry", "Cost | None"]]
+PARTS = ("inference", "training", "labelling")
+
+
+def cost_command(
+    run: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; the digits of their ids will do. Default: all.")
+    ] = None,
+    predictions: Annotated[
+        float, typer.Option(metavar="N", help="Predictions that share the cost of training and labels.")
+    ] = 1e6,
+    label_usd: Annotated[float, typer.Option(metavar="USD", help="What a label costs: a person's time, say.")] = 0,
+    hardware: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Count the measured time at the price of this entry of prices.yaml."),
+    ] = None,
+    task: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of this task.")] = None,
+    lang: Annotated[Many, typer.Option(metavar="CODE", help="Only runs in this language.")] = None,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Price recorded runs: their time at the price of the machine, or an API's tokens at its price, with training and labels.
+
+    Prices come with bench, each with its date and source; a prices.yaml in your folder adds to them and overrides them.
+
+    --json prints an object with predictions, label_usd, hardware, sentence, and runs: a list of run, task, lang, backend,
+    how, n, labels, inference, training, labelling, total (US dollars per 1,000 rows), usd (in all), basis, under_load,
+    problem (why there is no price, or null).
+    """
+    from harness.pricing import cost_of, load_prices
+
+    _check(predictions, "--predictions", 0, strictly=True)
+    _check(label_usd, "--label-usd", 0, strictly=False)
+    prices = load_prices(Path.cwd())
+    entries = _entries(open_store(results), run, names(task, "--task"), names(lang, "--lang"))
+    priced: Priced = [(entry, cost_of(entry.manifest, prices, predictions, label_usd, hardware)) for entry in entries]
+    priced.sort(key=lambda pair: (*pair[0].group[:3], math.inf if pair[1] is None else pair[1].total, pair[0].run_id))
+    said = sentence(priced, predictions)
+    if as_json:
+        asked = {"predictions": predictions, "label_usd": label_usd, "hardware": hardware}
+        print_json({**asked, "sentence": said, "runs": [_as_json(entry, cost, prices) for entry, cost in priced]})
+    else:
+        _print(priced)
+        typer.echo(said)
+    _notes(priced, prices, label_usd, hardware)
+
+
+def _check(number: float, option: str, least: float, *, strictly: bool) -> None:
+    from harness.errors import UserError
+
+    if not math.isfinite(number) or number < least or (strictly and number == least):
+        raise UserError(
+            f"{option} {number:g}: it must be {'more than' if strictly else 'at least'} {least:g}.", "For example: 1e6"
+        )
+
+
+def _entries(store: Store, runs: Many, tasks: list[str], langs: list[str]) -> list[Entry]:
+    from harness.entries import read_entries, read_entry
+    from harness.errors import UserError
+
+    if runs:
+        found = [read_entry(store, name) for name in dict.fromkeys(store.find(part) for part in runs)]
+    else:
+        found = read_entries(store)
+    if not found:
+        raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
+    kept = [entry for entry in found if (not tasks or entry.group[0] in tasks) and (not langs or entry.group[2] in langs)]
+    if not kept:
+        there = ", ".join(sorted({f"{entry.group[0]} {entry.group[2]}" for entry in found}))
+        raise UserError("No run is of that task and language.", f"There are: {there}.")
+    return kept
+
+
+def _as_json(entry: Entry, cost: Cost | None, prices: Prices) -> dict[str, Any]:
+    from harness.pricing import labels_of, missing_price
+
+    task, _, lang, _ = entry.group
+    figures = ("inference", "training", "labelling", "total", "usd", "basis", "under_load")
+    return {
+        "run": entry.run_id,
+        "task": task,
+        "lang": lang,
+        "backend": entry.backend,
+        "how": entry.how,
+        "n": entry.manifest["n"],
+        "labels": labels_of(entry.manifest),
+        **{name: None if cost is None else getattr(cost, name) for name in figures},
+        "problem": missing_price(entry.manifest, prices) if cost is None else None,
+    }
+
+
+def _print(priced: Priced) -> None:
+    typer.echo("US dollars per 1,000 rows, and in all; cheapest first", err=True)
+    columns = ["task", "lang", "backend", "how", *PARTS, "total", "in all", "load", "run"]
+    rows = [
+        [
+            entry.group[0],
+            entry.group[2],
+            entry.backend,
+            entry.how,
+            *(["-"] * 5 if cost is None else [*(usd(getattr(cost, part)) for part in (*PARTS, "total")), usd(cost.usd)]),
+            "high" if cost is not None and cost.under_load else "",
+            entry.run_id.rpartition(".")[2],
+        ]
+        for entry, cost in priced
+    ]
+    same = [name for name in ("task", "lang") if len({row[columns.index(name)] for row in rows}) == 1]
+    print_table(columns, rows, text=["how"], optional=[*same, "load", "training", "task"])
+
+
+def usd(value: float) -> str:
+    """Two decimals, or three digits of what is less than a dollar."""
+    return f"{value:,.2f}" if value >= 1 or value == 0 else f"{value:.3g}" if value >= 1e-4 else f"{value:.1e}"
+
+
+def sentence(priced: Priced, predictions: float) -> str:
+    """What the runs of each backend cost, cheapest first, and what that is made of."""
+    with_cost = [(entry, cost) for entry, cost in priced if cost is not None]
+    if not with_cost:
+        return "None of these runs has a price."
+    several = len({entry.group[:3] for entry, _ in with_cost}) > 1
+    by_name: dict[str, list[Cost]] = {}
+    for entry, cost in sorted(with_cost, key=lambda pair: pair[1].total):
+        name = f"{entry.backend} ({entry.group[0]} {entry.group[2]})" if several else entry.backend
+        by_name.setdefault(name, []).append(cost)
+    shown = list(by_name.items())[:6]
+    said = [_range(name, costs, "costs " if not n else "") for n, (name, costs) in enumerate(shown)]
+    more = " (the others are in the table)" if len(by_name) > len(shown) else ""
+    named = dict.fromkeys(_made_of(name, costs[end]) for name, costs, end in ((*shown[0], 0), (*shown[-1], -1)))
+    return f"For {predictions:,.0f} predictions {_listed(said)}{more}; {' and '.join(named)}."
+
+
+def _range(name: str, costs: list[Cost], verb: str) -> str:
+    if len(costs) == 1:
+        return f"{name} {verb}${usd(costs[0].usd)} in all"
+    return f"{name} {verb}${usd(costs[0].usd)} to ${usd(costs[-1].usd)} in all ({len(costs)} runs)"
+
+
+def _listed(parts: list[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+
+
+def _made_of(name: str, cost: Cost) -> str:
+    """Its largest part."""
+    if not cost.total:
+        return f"{name} costs nothing at these prices"
+    part = max(PARTS, key=lambda part: float(getattr(cost, part)))
+    return f"{part} is {getattr(cost, part) / cost.total:.0%} of the ${usd(cost.usd)} of {name}"
+
+
+def _notes(priced: Priced, prices: Prices, label_usd: float, hardware: str | None) -> None:
+    """What the figures leave out, or rest on; on stderr."""
+    from harness.pricing import missing_price
+
+    costs = [cost for _, cost in priced if cost is not None]
+    for problem in dict.fromkeys(missing_price(entry.manifest, prices) for entry, cost in priced if cost is None):
+        typer.echo(f"note: {problem}", err=True)
+    if not label_usd and any(cost.labels for cost in costs):
+        typer.echo("note: labels are counted as free: say what one costs with --label-usd", err=True)
+    if hardware is not None:
+        typer.echo(f"note: times are those of the machines that they were measured on, at the price of {hardware}", err=True)
+    loaded = sum(cost.under_load for cost in costs)
+    if loaded:
+        typer.echo(
+            f"note: {loaded} of {len(costs)} runs were measured under load (more to do than cores): they cost less",
+            err=True,
+        )

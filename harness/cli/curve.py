@@ -1,0 +1,233 @@
+"""`bench curve`: quality against the number of labels, and where a trained backend passes a prompted one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Limit,
+    Many,
+    Results,
+    Settings,
+    catalog,
+    check_data,
+    names,
+    open_store,
+    print_json,
+    print_table,
+)
+from harness.cli.requests import check_fit, is_prompted, member, settings_from
+
+if TYPE_CHECKING:
+    from harness.calibration import Calibration
+    from harness.catalog import Catalog
+    from harness.curve import Measured, Wanted
+    from harness.plan import Request
+
+
+def curve_command(
+    encoder: Annotated[Many, typer.Option(metavar="NAME", help="Backend that trains; repeat or separate by commas.")] = None,
+    llm: Annotated[Many, typer.Option(metavar="NAME", help="Backend that is prompted: a line to pass.")] = None,
+    task: Annotated[str, typer.Option(metavar="NAME", help="Task. See `bench list tasks`.")] = "reviews_demo",
+    lang: Annotated[Many, typer.Option(metavar="CODE", help="A curve for each language; default: all of the task's.")] = None,
+    sizes: Annotated[
+        Many, typer.Option(metavar="N", help="Numbers of labels: 8,16,...,all (`...` goes on as the two before it).")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, metavar="N", help="How many seeds; each draws its own labels and exemplars.")
+    ] = 5,
+    prompt: Annotated[
+        Many,
+        typer.Option(
+            metavar="NAME", help="Prompt, each a line; fewshot+batch calibrates it. Default: the zero-shot one and fewshot."
+        ),
+    ] = None,
+    decoding: Annotated[
+        Many, typer.Option(metavar="HOW", help="free, constrained or score; default: the prompt's own.")
+    ] = None,
+    metric: Annotated[str | None, typer.Option(metavar="NAME", help="Default: the task's first headline metric.")] = None,
+    min_steps: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Train for more epochs where the labels give fewer steps.")
+    ] = 100,
+    setting: Settings = None,
+    limit: Limit = None,
+    data: Data = None,
+    force: Annotated[bool, typer.Option("--force", help="Repeat the runs although they are there.")] = False,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Train on more and more labels, and say from how many on that is better than prompting.
+
+    Each point is a run as `bench run --draw --validation-limit 0` makes it: recorded ones are not repeated, and a stopped
+    command goes on. Writes a page, a plot and the figures to curves/ in the folder of results.
+
+    --json prints a list with an object per language: sentence, task, lang, metric, n, curves (name, points: labels, value, low,
+    high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from the
+    smallest number on, null: not up to the largest; never: share of the resamples), runs, page, picture.
+    """
+    from harness.cli.series import leave_if, leave_with_code, run_all
+    from harness.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
+    from harness.errors import RunError
+    from harness.prompts import Decoding
+
+    known = catalog()
+    trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
+    _check_contestants(known, trained, prompted)
+    check_data(data)
+    chosen = _chosen(known, task, metric)
+    lines = _lines(prompt)
+    plans: list[tuple[Wanted, list[Request]]] = []
+    for language in names(lang, "--lang") or known.task(task).languages:
+        available = available_labels(known.task(task), language, data)
+        wanted = Wanted(
+            task=task,
+            lang=language,
+            encoders=trained,
+            llms=prompted,
+            sizes=sizes_of(names(sizes, "--sizes") or ["8", "16", "...", "all"], available),
+            seeds=range(seeds),
+            prompts=lines,
+            decodings=[member(Decoding, name) for name in names(decoding, "--decoding")] or [None],
+            min_steps=min_steps,
+            settings=settings_from(setting),
+            limit=limit,
+            data_dir=data,
+        )
+        check_settings(wanted, known)
+        plans.append((wanted, requests_of(wanted, known, available)))
+    requests = [request for _, requests in plans for request in requests]
+    check_fit(known, requests, [name for name, _ in lines])
+    store = open_store(results)
+    outcomes, stopped = run_all(known, requests, store, force, None)
+    leave_if(stopped)
+    found = [
+        made
+        for wanted, _ in plans
+        if (made := measured(wanted, [(done.request, done.run_id) for done in outcomes if done.run_id], store, chosen))
+    ]
+    if not found:
+        raise RunError("No point of the curve was completed.", "See above why.")
+    written = [_write(made, results) for made in found]
+    if as_json:
+        print_json([_as_json(made, *paths) for made, paths in zip(found, written, strict=True)])
+    else:
+        for made in found:
+            _print(made)
+    for page, picture in written:
+        typer.echo(f"Written: {page}" + (f", {picture}" if picture else ""), err=True)
+    leave_with_code(done.error for done in outcomes)
+
+
+def _check_contestants(known: Catalog, trained: Sequence[str], prompted: Sequence[str]) -> None:
+    from harness.errors import UserError
+
+    if not trained:
+        raise UserError("A curve needs a backend that trains.", "Name one or more with --encoder.")
+    for name in trained:
+        if is_prompted(known, name):
+            raise UserError(f"--encoder {name}: it is prompted, so there is no curve of it.", f"A line is: --llm {name}")
+    for name in prompted:
+        if not is_prompted(known, name):
+            raise UserError(f"--llm {name}: it is trained, and has no prompt.", f"A curve is: --encoder {name}")
+
+
+def _lines(prompt: Many) -> list[tuple[str, Calibration | None]]:
+    """`strict,fewshot+batch`: the one as it is, the other with batch calibration."""
+    from harness.calibration import Calibration
+
+    parts = [text.partition("+") for text in names(prompt, "--prompt")]
+    return [(name, member(Calibration, calibration) if plus else None) for name, plus, calibration in parts]
+
+
+def _chosen(known: Catalog, task: str, metric: str | None) -> str:
+    """A slip is found before the first model trains."""
+    from harness.errors import UserError
+    from harness.metrics import HEADLINES
+
+    kind = known.task(task).labels.kind
+    offered = known_metrics(kind, probable=True)
+    if metric is not None and metric not in offered:
+        raise UserError(f"--metric {metric}: there is no curve of that for {kind} labels.", f"Known: {', '.join(offered)}.")
+    return metric or HEADLINES[kind][0]
+
+
+def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
+    """The page and the figures, and the plot beside them where matplotlib is installed."""
+    import json
+    from importlib.util import find_spec
+
+    from harness.curve_page import markdown
+    from harness.store import write_atomically
+
+    folder = results / "curves"
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted, result = made.wanted, made.result
+    contestants = [*wanted.encoders, "vs", *wanted.llms] if wanted.llms else wanted.encoders
+    stem = "-".join(re.sub(r"[^\w-]+", "-", part) for part in (wanted.task, wanted.lang, *contestants, result.metric))
+    page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
+    drawn = find_spec("matplotlib") is not None
+    if drawn:
+        from harness.curve_plot import svg
+
+        write_atomically(picture, svg(result, wanted.task, wanted.lang).decode())
+    else:
+        picture.unlink(missing_ok=True)  # that of an earlier curve would stand beside this page
+        typer.echo("note: no plot, as matplotlib is not installed: install the extra 'charts'.", err=True)
+    write_atomically(page, markdown(result, wanted.task, wanted.lang, picture.name if drawn else None))
+    figures = _as_json(made, page, picture if drawn else None)
+    write_atomically(folder / f"{stem}.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    return page, picture if drawn else None
+
+
+def _as_json(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]:
+    from dataclasses import asdict
+    from math import isinf
+
+    from harness.curve_page import sentence
+
+    result, wanted = made.result, made.wanted
+    curves = [
+        {"name": curve.name, "points": [{"labels": size, **asdict(point)} for size, point in curve.points.items()]}
+        for curve in result.curves
+    ]
+    lines = [{"name": line.name, "labels": line.labels, **asdict(line.estimate)} for line in result.lines]
+    crossings = [
+        {name: None if isinstance(value, float) and isinf(value) else value for name, value in asdict(found).items()}
+        for found in result.crossings
+    ]
+    return {
+        "sentence": sentence(result, wanted.lang),
+        "task": wanted.task,
+        "lang": wanted.lang,
+        "metric": result.metric,
+        "n": result.n,
+        "curves": curves,
+        "lines": lines,
+        "crossings": crossings,
+        "runs": made.run_ids,
+        "page": page.name,
+        "picture": picture and picture.name,
+    }
+
+
+def _print(made: Measured) -> None:
+    from harness.curve_page import CROSSING_COLUMNS, POINT_COLUMNS, crossing_rows, point_rows, sentence
+    from harness.entries import TITLES
+
+    result, wanted = made.result, made.wanted
+    title = TITLES.get(result.metric, result.metric)
+    typer.echo(f"\n{wanted.task}, {wanted.lang}: {title} on {result.n:,} rows")
+    columns = [name or title for name in POINT_COLUMNS]
+    print_table(columns, point_rows(result), text=["backend"], optional=["seeds", columns[3]])
+    if result.crossings:
+        typer.echo("")
+        print_table(CROSSING_COLUMNS, crossing_rows(result), text=CROSSING_COLUMNS[:3], optional=[CROSSING_COLUMNS[3]])
+    typer.echo(f"\n{sentence(result, wanted.lang)}")

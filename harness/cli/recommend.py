@@ -1,0 +1,200 @@
+"""`bench recommend`: which of the recorded models to take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
+
+if TYPE_CHECKING:
+    from harness.candidates import Candidate
+    from harness.recommend import Question, Recommendation
+    from harness.what_if import Changes, Move, Stretch
+
+
+def recommend_command(
+    task: Annotated[str, typer.Option(metavar="NAME", help="Task, as in `bench list runs`.")],
+    lang: Annotated[str, typer.Option(metavar="CODE", help="Language of the rows.")],
+    split: Annotated[str, typer.Option(help="Rows that the runs were tested on: test or validation.")] = "test",
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, metavar="USD", help="Per 1,000 rows, with training and labels.")
+    ] = None,
+    max_p95_ms: Annotated[
+        float | None, typer.Option(min=0, metavar="MS", help="Latency that 95 of 100 single rows stay below.")
+    ] = None,
+    min_f1: Annotated[float | None, typer.Option(min=0, max=1, metavar="X", help="Macro-F1 (multilabel: micro-F1).")] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0, max=1, metavar="X", help="Accuracy (multilabel: subset accuracy).")
+    ] = None,
+    predictions: Annotated[
+        float, typer.Option(min=1, metavar="N", help="Rows that share the cost of training and labels.")
+    ] = 1e6,
+    label_usd: Annotated[float, typer.Option(min=0, metavar="USD", help="What a label costs.")] = 0.0,
+    utility: Annotated[str, typer.Option(metavar="NAME", help="What is best: quality, or f1-cost-latency.")] = "quality",
+    tau: Annotated[
+        float, typer.Option(min=0.001, metavar="MS", help="Of f1-cost-latency: F1 / cost * exp(-p50 / tau).")
+    ] = 1000.0,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """The best recorded model within your limits, who can't be told apart from it, and what would change the answer.
+
+    Quality is of the recorded runs, cost as in `bench cost`, latency from `bench speed`. A figure that is unknown does not meet
+    a limit. Several seeds of one configuration are one candidate, with the figures of the run in the middle.
+
+    --json prints an object with task, lang, split, n, asked, candidates (name, run, runs, made, f1, accuracy, cost, p50_ms,
+    p95_ms, front, misses, worth), pick, runners_up (name, difference: value, low, high; p_holm, apart), nearest, changes
+    (loosened, tightened, predictions, label_usd, unknown), notes, sentence. pick and nearest are names of candidates.
+    """
+    from harness.candidates import field_of
+    from harness.cli.requests import member
+    from harness.pricing import load_prices
+    from harness.recommend import Question, Utility, recommend
+    from harness.recommend_words import change_lines, sentence
+    from harness.speed import load_speeds
+    from harness.what_if import changes_of
+
+    store = open_store(results)
+    question = Question(max_cost, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau)
+    field = field_of(store, task, lang, split, load_prices(Path.cwd()), load_speeds(results))
+    found = recommend(store, field, question)
+    changes = changes_of(field.candidates, question)
+    if as_json:
+        print_json(_as_json(found, changes))
+        return
+    _print(found)
+    typer.echo("\nWhat would change the answer")
+    for line in change_lines(found, changes):
+        typer.echo(f"- {line}")
+    for note in notes(found):
+        typer.echo(f"note: {note}", err=True)
+    typer.echo(f"\n{sentence(found, changes)}")
+
+
+def notes(found: Recommendation) -> list[str]:
+    """What a reader should know before believing the figures."""
+    from harness.intervals import small
+
+    field, question = found.field, found.question
+    told = [f"{field.left_out} runs of this task and language on other rows are left out."] if field.left_out else []
+    few = small(field.n)
+    told += [f"These are {few}: only large differences can be seen."] if few else []
+    loaded = [c.name for c in field.candidates if c.under_load]
+    told += [f"Something else was running while {_some(loaded)} predicted: the real cost may be lower."] if loaded else []
+    f1 = None if found.pick is None else found.pick.f1
+    if f1 and question.min_f1 is not None and f1["low"] is not None and f1["low"] < question.min_f1:
+        told.append(f"The interval of the pick's F1 begins below --min-f1 {question.min_f1:g}.")
+    unpriced = sorted({c.unpriced for c in field.candidates if c.unpriced})
+    return told + [f"{text}." for text in unpriced]
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _print(found: Recommendation) -> None:
+    from harness.entries import TITLES
+    from harness.recommend_words import state
+
+    field, question = found.field, found.question
+    typer.echo(
+        f"{field.task} ({field.group[1]}), {field.lang}: {len(field.candidates)} candidates on the same {field.n:,} rows\n"
+    )
+    apart = {id(runner.candidate): runner for runner in found.runners_up}
+    columns = ["", "candidate", TITLES[field.f1], "seeds", "$ per 1,000", "p50 ms", "p95 ms", "limits", "apart from it"]
+    rows = []
+    for candidate in sorted(field.candidates, key=lambda c: -(c.f1["value"] or 0.0)):
+        mark = "pick" if candidate is found.pick else "front" if any(c is candidate for c in found.front) else ""
+        runner = apart.get(id(candidate))
+        verdict = "" if runner is None else "yes" if runner.apart else "no"
+        rows.append([mark, *_cells(candidate, question), state(candidate, question), verdict])
+    print_table(columns, rows, text=["candidate", "limits"], optional=["p50 ms", "seeds", "p95 ms"])
+
+
+def _cells(candidate: Candidate, question: Question) -> list[str]:
+    from harness.recommend_words import usd
+
+    f1, cost = candidate.f1, question.cost(candidate)
+    interval = "" if f1["low"] is None else f" [{f1['low']:.3f}, {f1['high']:.3f}]"
+    return [
+        candidate.name,
+        "n/a" if f1["value"] is None else f"{f1['value']:.3f}{interval}",
+        str(len(candidate.row.runs)),
+        "unknown" if cost is None else usd(cost)[1:],
+        *("unknown" if ms is None else f"{ms:.3g}" for ms in (candidate.p50_ms, candidate.p95_ms)),
+    ]
+
+
+def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from harness.recommend_words import sentence
+
+    field = found.field
+    return {
+        "task": field.task,
+        "lang": field.lang,
+        "split": field.group[1],
+        "n": field.n,
+        "asked": asdict(found.question),
+        "candidates": [_candidate(found, candidate) for candidate in field.candidates],
+        "pick": None if found.pick is None else found.pick.name,
+        "runners_up": [
+            {"name": r.candidate.name, "difference": _difference(r.difference), "p_holm": _finite(r.p_holm), "apart": r.apart}
+            for r in found.runners_up
+        ],
+        "nearest": None if found.nearest is None else found.nearest.name,
+        "changes": {
+            "loosened": [_move(move) for move in changes.loosened],
+            "tightened": [_move(move) for move in changes.tightened],
+            "predictions": [_stretch(part) for part in changes.predictions],
+            "label_usd": [_stretch(part) for part in changes.label_usd],
+            "unknown": [{"name": candidate.name, "unknown": needed} for candidate, needed in changes.unknown],
+        },
+        "notes": notes(found),
+        "sentence": sentence(found, changes),
+    }
+
+
+def _candidate(found: Recommendation, candidate: Candidate) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from harness.recommend import misses, worth
+
+    value = worth(candidate, found.question)
+    return {
+        "name": candidate.name,
+        "run": candidate.entry.run_id,
+        "runs": [entry.run_id for entry in candidate.row.runs],
+        "made": candidate.entry.made,
+        "f1": candidate.f1,
+        "accuracy": candidate.accuracy,
+        "cost": found.question.cost(candidate),
+        "p50_ms": candidate.p50_ms,
+        "p95_ms": candidate.p95_ms,
+        "front": any(c is candidate for c in found.front),
+        "misses": [asdict(miss) for miss in misses(candidate, found.question)],
+        "worth": None if value is None else value[0],
+    }
+
+
+def _move(move: Move) -> dict[str, Any]:
+    pick = None if move.pick is None else move.pick.name
+    return {"constraint": move.constraint, "bound": move.bound, "beyond": move.beyond, "pick": pick}
+
+
+def _stretch(part: Stretch) -> dict[str, Any]:
+    return {"low": part.low, "high": part.high, "pick": None if part.pick is None else part.pick.name}
+
+
+def _difference(difference: Any) -> dict[str, float | None]:
+    return {name: _finite(getattr(difference, name)) for name in ("value", "low", "high")}
+
+
+def _finite(value: float) -> float | None:
+    from harness.intervals import finite
+
+    return finite(value)

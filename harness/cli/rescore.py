@@ -1,0 +1,40 @@
+"""`bench rescore`: the intervals of recorded runs by today's rules."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
+
+
+def rescore_command(
+    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Ids, or parts of them; default: all.")] = None,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Compute the intervals of recorded runs anew, from their predictions, and write them to their metrics.json.
+
+    Values stay as they are, and nothing is predicted again. It is for records of an earlier version of bench; then
+    `bench leaderboard` shows the new intervals.
+
+    --json prints an object with runs, a list of run and changed (the names of the metrics whose interval is another one now),
+    and sentence.
+    """
+    from harness.errors import UserError
+    from harness.rescoring import rescore
+
+    store = open_store(results)
+    chosen = list(dict.fromkeys(store.find(part) for part in runs)) if runs else store.ids()
+    if not chosen:
+        raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
+    changed = {name: rescore(store, name) for name in chosen}
+    count = sum(map(bool, changed.values()))
+    sentence = f"{count} of {len(chosen)} run{'s' if len(chosen) > 1 else ''} got new intervals; no value has changed."
+    if as_json:
+        listed = [{"run": name, "changed": metrics} for name, metrics in changed.items()]
+        print_json({"runs": listed, "sentence": sentence})
+        return
+    print_table(["run", "new intervals"], [[name, ", ".join(metrics) or "none"] for name, metrics in changed.items()])
+    typer.echo(sentence)

@@ -1,0 +1,207 @@
+"""`bench audit`: what it counts, what it says, and what it shows only when asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SECRET = "SENTINEL"
+TASK = """\
+description: d
+source: {files: {train: train.jsonl, validation: validation.jsonl, test: test.jsonl}}
+columns: {id: id}
+labels: {kind: KIND, names: [bad, fair, good, "[red]"]}
+languages: [en]
+published: 2020-10
+"""
+
+
+def write(folder: Path, split: str, rows: list[tuple[str, int]]) -> None:
+    records = [{"id": f"{split}-{number:02}", "text": text, "label": label} for number, (text, label) in enumerate(rows)]
+    (folder / f"{split}.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.fixture
+def torn(project: Path) -> Path:
+    """A task with two test rows that have twins in train, one text with two labels, and an empty text."""
+    folder = project / "tasks"
+    folder.mkdir()
+    (folder / "torn.yaml").write_text(TASK.replace("KIND", "ordinal"))
+    words = ["bad", "fair", "good"]
+    write(folder, "train", [(f"this is {words[n % 3]} and the number is {n * 7919}", n % 3) for n in range(24)] + [("", 0)])
+    write(folder, "validation", [(f"a {words[n % 3]} thing for {n * 104729} people", n % 3) for n in range(6)])
+    test = [(f"it was {words[n % 3]} in {n * 1299709} ways", n % 3) for n in range(12)]
+    test += [("THIS is bad and the number is 0", 0), ("this is fair and the number is 7919!", 2)]
+    write(folder, "test", [*test, (f"{SECRET} \x1b[31m twice", 0), (f"{SECRET} \x1b[31m  Twice", 1)])
+    return folder
+
+
+def test_without_runs(bench: Any, torn: Path) -> None:
+    said = bench("audit", "--task", "torn", "--json")
+    assert said.code == 0, said.err
+    (found,) = said.json
+    assert found["rows"] == {"train": 24, "validation": 6, "test": 16}
+    assert found["empty"] == 1
+    assert found["labels"]["bad"] == {"train": 8, "validation": 2, "test": 6}
+    assert found["labels"]["[red]"] == {"train": 0, "validation": 0, "test": 0}
+    twins = {(pair["of"], pair["among"]): pair for pair in found["twins"]}
+    assert twins["test", "train"]["ids"] == ["test-12", "test-13"]
+    assert [twins["test", "train"][key] for key in ("rows", "exact", "near", "other_label")] == [16, 1, 1, 1]
+    assert twins["test", "test"]["exact"] == 2
+    assert (found["conflicts"]["rows"], found["conflicts"]["ceiling"]["test"]) == (2, 15 / 16)
+    assert found["conflicts"]["ids"] == ["test-14", "test-15"]
+    assert found["runs"] == found["without_twins"] == found["suspects"]["list"] == []
+    dates = {line["backend"]: line for line in found["dates"]}
+    assert dates["gpt-4.1-mini"]["may_have_read"] is True
+    assert dates["bert"] == {"backend": "bert", "published": "2020-10", "training_cutoff": "2018-10", "may_have_read": False}
+    assert found["sentence"] == (
+        "Of 16 test rows 2 have a twin among the 24 training rows. One text stands with several labels (2 rows), so that no "
+        "more than 0.938 of the test rows can be answered right. By its date the training data of gpt-4.1-mini (2024-06) may "
+        "hold the rows: they were public by 2020-10."
+    )
+
+
+def test_as_a_table(bench: Any, torn: Path) -> None:
+    said = bench("audit", "--task", "torn")
+    lines = said.out.splitlines()
+    assert "label\ttrain\tvalidation\ttest" in lines
+    assert "[red]\t0\t0\t0" in lines
+    assert "test\ttrain\t1\t1\t1\ttest-12, test-13" in lines
+    assert "Texts with several labels: 1, in 2 rows (2 test), such as test-14, test-15" in lines
+    assert lines[-1].startswith("Of 16 test rows 2 have a twin")
+    assert "1 row has no text" in said.err
+
+
+def test_texts_are_shown_only_when_asked_and_can_not_steer_the_terminal(bench: Any, torn: Path, cache: Path) -> None:
+    assert SECRET not in bench("audit", "--task", "torn").out
+    said = bench("audit", "--task", "torn", "--show-texts")
+    assert f"test-14\t{SECRET} \\x1b[31m twice" in said.out.splitlines()
+    assert "\x1b" not in said.out
+    assert SECRET not in bench("audit", "--task", "torn", "--json").out
+    (found,) = bench("audit", "--task", "torn", "--json", "--show-texts").json
+    assert found["texts"]["test-14"] == f"{SECRET} \x1b[31m twice"
+    for file in cache.rglob("*"):
+        assert not file.is_file() or SECRET.encode() not in file.read_bytes()
+
+
+def test_with_runs(bench: Any, torn: Path) -> None:
+    (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
+    assert bench("run", "--task", "torn", "--backend", "majority,tfidf").code == 0
+    (found,) = bench("audit", "--task", "torn", "--json").json
+    assert len(found["runs"]) == 2
+    assert found["suspects"]["models"] in (["tfidf"], [])
+    best = found["without_twins"][0]
+    assert (best["backend"], best["n"]) == ("tfidf", 14)
+    assert f"without them tfidf is right in {best['without']['value']:.3f} of 14 rows, with them in" in found["sentence"]
+    (only,) = bench("audit", "--task", "torn", "--json", "--backend", "majority").json
+    assert [name.split(".")[2] for name in only["runs"]] == ["majority"]
+    (named,) = bench("audit", "--task", "torn", "--json", "--run", best["run"][-10:]).json
+    assert named["runs"] == [best["run"]]
+
+
+def test_runs_on_other_rows_are_left_out(bench: Any, torn: Path) -> None:
+    (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
+    (run,) = bench("run", "--task", "torn", "--backend", "majority", "--json").json
+    (torn / "test.jsonl").write_text((torn / "test.jsonl").read_text().replace("in 0 ways", "in no way"))
+    said = bench("audit", "--task", "torn")
+    assert "1 run was tested on other rows" in said.err
+    said = bench("audit", "--task", "torn", "--run", run["run"])
+    assert said.code == 2
+    assert "not a run on these rows" in said.err
+
+
+def planted(results: Path, like: str, model: str, labels: list[int]) -> None:
+    """A copy of the record `like`, as if of a model that is sure of `labels`."""
+    source, folder = results / "runs" / like, results / "runs" / f"torn.en.{model}.from-en.s0.{model}"
+    shutil.copytree(source, folder)
+    manifest = json.loads((source / "run.json").read_text())
+    manifest["identity"]["backend"] |= {"name": model, "model": f"packaged:{model}"}
+    (folder / "run.json").write_text(json.dumps(manifest))
+    records = [json.loads(line) for line in (source / "predictions.jsonl").read_text().splitlines()]
+    for record, label in zip(records, labels, strict=True):
+        record["label"], record["probabilities"] = label, [0.8 if index == label else 0.2 / 3 for index in range(4)]
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+@pytest.mark.parametrize("kind", ["ordinal", "nominal"])
+def test_a_shortlist_of_likely_label_errors(bench: Any, torn: Path, project: Path, kind: str) -> None:
+    (torn / "torn.yaml").write_text(TASK.replace("KIND", kind))
+    (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
+    (run,) = bench("run", "--task", "torn", "--backend", "majority", "--json").json
+    rows = [json.loads(line) for line in (torn / "test.jsonl").read_text().splitlines()]
+    said = [row["label"] for row in rows]
+    said[0], said[1] = 2, 2  # bad as good: two steps; fair as good: one
+    for model in ("minilm", "e5-small"):
+        planted(project / "results", run["run"], model, said)
+    (found,) = bench("audit", "--task", "torn", "--json").json
+    listed = found["suspects"]["list"]
+    assert listed[0] | {"strength": None} == {
+        "id": "test-00",
+        "given": "bad",
+        "suggested": "good",
+        "votes": 2,
+        "against": 0,
+        "models": 2,
+        "strength": None,
+    }
+    assert listed[0]["strength"] == pytest.approx(0.8 - 0.2 / 3)
+    assert len(listed) == (1 if kind == "ordinal" else 2)
+    assert found["suspects"]["neighbours"] == (1 if kind == "ordinal" else 0)
+    assert ("One row is worth a second look" if kind == "ordinal" else "2 rows are worth a second look") in found["sentence"]
+    assert ("hard rows, not errors" in found["sentence"]) == (kind == "ordinal")
+    out = bench("audit", "--task", "torn", "--show-texts").out
+    assert "test-00\tbad\tgood\t2 of 2\t0.73\tit was bad in 0 ways" in out.splitlines()
+
+
+def test_every_language_that_has_rows(bench: Any, project: Path) -> None:
+    data = project / "data"
+    data.mkdir()
+    for split in ("train", "validation", "test"):
+        rows = [
+            {"id": f"{split}{n}", "text": f"text {n} of {split}", "label": n % 5, "lang": lang}
+            for n, lang in enumerate(["en", "ja"] * 5)
+        ]
+        (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said = bench("audit", "--task", "reviews_demo", "--data", data, "--json")
+    assert [report["lang"] for report in said.json] == ["en", "ja"]
+    with_dates = [{line["backend"] for line in report["dates"]} for report in said.json]
+    assert with_dates[0] - with_dates[1] >= {"bert", "roberta"}  # for English texts
+    assert "gpt-4.1-mini" in with_dates[1]
+    said = bench("audit", "--task", "reviews_demo", "--data", data, "--lang", "fr")
+    assert said.code == 2
+    assert "no rows in 'fr'" in said.err
+
+
+def test_a_missing_split_is_named(bench: Any, torn: Path) -> None:
+    (torn / "train.jsonl").unlink()
+    said = bench("audit", "--task", "torn")
+    assert said.code == 0
+    assert "no train rows" in said.err
+    assert "test rows can't be compared with training rows" in said.out
+
+
+def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
+    for report in bench("audit", "--json").json:
+        assert all(pair["exact"] == 0 for pair in report["twins"]), report["sentence"]
+        assert report["conflicts"]["rows"] == report["empty"] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--task", "nothing"], "There is no task named 'nothing'"),
+        (["--split", "train"], "test or validation"),
+        (["--data", "nowhere"], "there is no such folder"),
+        (["--backend", "tfdif"], "Did you mean tfidf"),
+        (["--run", "0123456789"], "There are no runs"),
+        (["--lang", "xx"], "no language 'xx'"),
+    ],
+)
+def test_mistakes(bench: Any, project: Path, arguments: list[str], said: str) -> None:
+    found = bench("audit", *arguments)
+    assert found.code == 2
+    assert said in found.err

@@ -1,0 +1,99 @@
+"""`bench cost` as a user calls it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Bench = Callable[..., Any]
+OWN = """\
+hardware:
+  desk: {cpu: "", usd_per_hour: 3.6, date: 2026-01-02, source: my invoice}
+"""
+
+
+@pytest.fixture
+def own(project: Path) -> Path:
+    """A machine that costs a tenth of a cent a second."""
+    path = project / "prices.yaml"
+    path.write_text(OWN)
+    return path
+
+
+@pytest.mark.usefixtures("own")
+def test_the_figures_follow_from_the_record(bench: Bench, two_runs: list[str]) -> None:
+    said = bench("cost", "--predictions", "2e4", "--label-usd", 0.1, "--json")
+    assert said.code == 0, said.err
+    assert [run["backend"] for run in said.json["runs"]] == ["majority", "tfidf"]
+    for run in said.json["runs"]:
+        assert run["run"] in two_runs
+        assert (run["labels"], run["n"], run["problem"]) == (60, 20, None)
+        assert run["labelling"] == pytest.approx(60 * 0.1 / 20)
+        assert run["total"] == pytest.approx(run["inference"] + run["training"] + run["labelling"])
+        assert run["usd"] == pytest.approx(run["total"] * 20)
+        assert "at $3.6 an hour (desk; my invoice, 2026-01-02)" in run["basis"]
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_table_and_a_sentence(bench: Bench) -> None:
+    said = bench("cost", "--label-usd", 0.05)
+    lines = said.out.splitlines()
+    assert lines[0].split("\t") == [
+        *("task", "lang", "backend", "how", "inference", "training", "labelling", "total", "in all", "load", "run")
+    ]
+    assert [line.split("\t")[2] for line in lines[1:3]] == ["majority", "tfidf"]
+    assert lines[-1].startswith("For 1,000,000 predictions majority costs $3.")
+    assert "labelling is " in lines[-1]
+    assert "--label-usd" not in said.err
+
+
+def test_runs_can_be_chosen(bench: Bench, two_runs: list[str]) -> None:
+    one = bench("cost", two_runs[0][-10:], two_runs[0][-10:], "--json")
+    assert [run["run"] for run in one.json["runs"]] == [two_runs[0]]
+    assert "labels are counted as free" in one.err
+    none = bench("cost", "--lang", "fr")
+    assert (none.code, none.out) == (2, "")
+    assert "There are: reviews_demo en." in none.err
+
+
+def test_other_hardware(bench: Bench, two_runs: list[str]) -> None:
+    said = bench("cost", "--hardware", "h100", "--json")
+    assert said.code == 0
+    assert all("(h100; " in run["basis"] for run in said.json["runs"])
+    assert "at the price of h100" in said.err
+    assert len(said.json["runs"]) == len(two_runs)
+
+
+@pytest.mark.usefixtures("two_runs")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--predictions", "0"], "--predictions 0: it must be more than 0"),
+        (["--predictions", "nan"], "--predictions nan"),
+        (["--label-usd", "-1"], "--label-usd -1: it must be at least 0"),
+        (["--label-usd", "inf"], "--label-usd inf"),
+        (["--hardware", "h10"], "Did you mean h100"),
+        (["nothing"], "There is no run 'nothing'"),
+    ],
+)
+def test_slips(bench: Bench, options: list[str], said: str) -> None:
+    got = bench("cost", *options)
+    assert (got.code, got.out) == (2, "")
+    assert said in got.err
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_a_slip_in_the_own_prices_is_named(bench: Bench, own: Path) -> None:
+    own.write_text(OWN.replace("usd_per_hour", "usd_per_our"))
+    said = bench("cost")
+    assert said.code == 2
+    assert "prices.yaml:2: unknown key 'hardware.desk.usd_per_our'" in said.err
+
+
+def test_no_runs(bench: Bench) -> None:
+    said = bench("cost")
+    assert said.code == 2
+    assert "There are no runs in" in said.err

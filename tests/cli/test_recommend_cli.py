@@ -1,0 +1,61 @@
+"""`bench recommend`: the table, what would change the answer, the sentence, and JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+ASK = ("recommend", "--task", "reviews_demo", "--lang", "en")
+
+
+def test_a_pick_among_recorded_runs(bench: Any, two_runs: list[str]) -> None:
+    said = bench(*ASK)
+    assert said.code == 0, said.err
+    lines = said.out.splitlines()
+    assert lines[0] == "reviews_demo (test), en: 2 candidates on the same 20 rows"
+    rows = [line.split("\t") for line in lines if "\t" in line]
+    assert rows[0][:3] == ["", "candidate", "macro-F1"]
+    assert [row[0] for row in rows[1:]].count("pick") == 1
+    assert "What would change the answer" in lines
+    assert lines[-1].startswith("For 1,000,000 en rows of reviews_demo take ")
+    assert "only 20 rows" in said.err
+
+
+def test_json_and_limits(bench: Any, two_runs: list[str]) -> None:
+    found = bench(*ASK, "--min-f1", 0.99, "--max-p95-ms", 50, "--label-usd", 0.1, "--json")
+    assert found.code == 0, found.err  # that nothing fits is an answer
+    assert set(found.json) == {
+        "task", "lang", "split", "n", "asked", "candidates", "pick", "runners_up", "nearest", "changes", "notes", "sentence",
+    }  # fmt: skip
+    assert found.json["pick"] is None
+    assert found.json["nearest"] in {"majority", "tfidf"}
+    assert "no recorded run meets all constraints" in found.json["sentence"]
+    assert {run for c in found.json["candidates"] for run in c["runs"]} == set(two_runs)
+    missed = {miss["constraint"] for c in found.json["candidates"] for miss in c["misses"]}
+    assert missed == {"min_f1", "max_p95_ms"}
+    assert set(found.json["changes"]) == {"loosened", "tightened", "predictions", "label_usd", "unknown"}
+
+
+def test_ones_own_prices_change_the_cost(bench: Any, project: Path, two_runs: list[str]) -> None:
+    price = "hardware: {mine: {cpu: '', usd_per_hour: %s, date: 2026-01-01, source: me}}\n"
+    costs = []
+    for usd in (1, 1000):
+        (project / "prices.yaml").write_text(price % usd, encoding="utf-8")
+        costs.append([c["cost"] for c in bench(*ASK, "--json").json["candidates"]])
+    assert all(b > 100 * a for a, b in zip(*costs, strict=True))
+
+
+def test_the_utility_needs_what_it_divides_by(bench: Any, two_runs: list[str]) -> None:
+    said = bench(*ASK, "--utility", "f1-cost-latency", "--tau", 100)
+    assert said.code == 0, said.err
+    assert "bench speed" in said.out.splitlines()[-1]
+    assert said.out.count("run `bench speed --backend tfidf`") > 0
+
+
+def test_slips(bench: Any, two_runs: list[str]) -> None:
+    assert bench("recommend", "--lang", "en").code == 2
+    assert "There are some of: reviews_demo (en, test)" in bench("recommend", "--task", "reviews_demo", "--lang", "ja").err
+    wrong = bench(*ASK, "--utility", "qualty")
+    assert wrong.code == 2
+    assert "Did you mean quality?" in wrong.err
+    assert bench(*ASK, "--min-f1", 2).code == 2

@@ -1,0 +1,99 @@
+"""Run records made on the spot: for the tests of what is computed from records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.entries import Entry
+from harness.metrics import evaluate_predictions
+from harness.store import Store, canonical_json, prediction_record, run_id
+from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
+
+NAMES = ("bad", "fair", "good")
+SCORE = {"name": "strict", "variant": None, "sha256": "a" * 64, "decoding": "score", "shots": [], "shots_sha256": "none"}
+TRAIN = {"langs": ["en"], "train_count": 9, "train_rows": "t", "validation_rows": "v"}
+
+
+def value(number: float | None, low: float | None = None, high: float | None = None) -> dict[str, float | None]:
+    return {"value": number, "low": low, "high": high}
+
+
+def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
+    """An entry without a record; `changes` are of the identity, but for `metrics` and `rate`."""
+    identity = {
+        "task": "toy",
+        "split": "test",
+        "lang": "en",
+        "rows": "aaaaaaaa1",
+        "labels": ["bad", "good"],
+        "label_kind": "ordinal",
+        "backend": {"name": name},
+        "prompt": None,
+        "train": TRAIN,
+        "seed": 0,
+    }
+    metrics = {"n": 200, "ok": 180, "unparsed": 20, "failed": 0, "headline": ["accuracy"]}
+    values = {"values": {"accuracy": value(accuracy, 0.25, 0.75)}}
+    extra = {key: changes.pop(key) for key in ("metrics", "rate") if key in changes}
+    timing = {"timing": {"rows_per_second": extra.get("rate", 12.34)}}
+    return Entry(
+        f"run.{name}", {"identity": {**identity, **changes}, **timing}, {**metrics, **values, **extra.get("metrics", {})}
+    )
+
+
+def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
+    return {**SCORE, "name": name, "sha256": name.ljust(64, "0"), "shots": list(shots), **changes}
+
+
+def record(
+    store: Store,
+    backend: str,
+    answers: Sequence[Label | None],
+    truth: Sequence[Label],
+    *,
+    kind: LabelKind = LabelKind.ORDINAL,
+    probabilities: Callable[[int], tuple[float, ...]] | None = None,
+    ids: Sequence[str] | None = None,
+    manifest: Mapping[str, Any] | None = None,
+    **identity: Any,
+) -> str:
+    """Write a finished run with these answers (None: could not be read) and return its id."""
+    labels = LabelSpace(kind, NAMES)
+    names = ids or [f"row-{i}" for i in range(len(truth))]
+    examples = [Example(name, "", label, "en") for name, label in zip(names, truth, strict=True)]
+    given = [
+        Prediction(e.id, None, Status.UNPARSED, "no_number")
+        if label is None
+        else Prediction(e.id, label, probabilities=probabilities(i) if probabilities else None)
+        for i, (e, label) in enumerate(zip(examples, answers, strict=True))
+    ]
+    prompted = "prompt" in identity
+    made = {
+        "version": 1,
+        "task": "toy",
+        "split": "test",
+        "lang": "en",
+        "rows": f"{len(truth)}".rjust(64, "0"),
+        "labels": list(NAMES),
+        "label_kind": kind,
+        "backend": {"name": backend, "engine": "toy", "model": None},
+        "prompt": None,
+        "train": None if prompted else TRAIN,
+        "seed": 0,
+        **identity,
+    }
+    name = run_id(made)
+    folder = store.root / name
+    folder.mkdir(parents=True)
+    write_json(folder / "run.json", {"identity": made, "timing": {"rows_per_second": 10.0}, **(manifest or {})})
+    write_json(folder / "metrics.json", evaluate_predictions(examples, given, labels))
+    lines = [canonical_json(prediction_record(*pair)) + "\n" for pair in zip(examples, given, strict=True)]
+    (folder / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
+    return name
+
+
+def write_json(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")

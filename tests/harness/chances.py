@@ -1,0 +1,100 @@
+"""Run records with probabilities, made on the spot: what reliability, cascades and recommendations are computed from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.intervals import FloatArray, IntArray
+from harness.metrics import evaluate_predictions
+from harness.store import Store, digest, prediction_from, prediction_record, run_id
+from harness.types import Example, LabelKind, LabelSpace, Prediction, Status
+
+NAMES = ("bad", "fair", "good")
+
+
+def draw(n: int, k: int = 3, sharpness: float = 2.0, seed: int = 0) -> tuple[FloatArray, IntArray]:
+    """Probabilities of a perfectly calibrated model, shape (n, k), and labels drawn from them, shape (n,)."""
+    rng = np.random.default_rng(seed)
+    scores = np.exp(sharpness * rng.normal(size=(n, k)))
+    probabilities = scores / scores.sum(axis=1, keepdims=True)
+    truth = (rng.random((n, 1)) > probabilities.cumsum(axis=1)).sum(axis=1)
+    return probabilities, np.minimum(truth, k - 1).astype(np.int64)
+
+
+def write_run(
+    store: Store,
+    truth: Sequence[int] | IntArray,
+    probabilities: FloatArray | None = None,
+    labels: Sequence[int | None] | NDArray[np.int64] | None = None,
+    *,
+    backend: str = "toy",
+    split: str = "test",
+    lang: str = "en",
+    seed: int = 0,
+    kind: LabelKind = LabelKind.NOMINAL,
+    prompt: dict[str, Any] | None = None,
+    train: dict[str, Any] | None = None,
+    seconds: float = 1.0,
+    **manifest: Any,
+) -> str:
+    """The id of a finished run; a row whose label is None has no parsed answer. Labels default to the likeliest ones.
+
+    `train` given: of a trained backend; else of a language model, unless `prompt` is None, which is of one without either.
+    """
+    space = LabelSpace(kind, NAMES)
+    said = list(labels if labels is not None else np.argmax(np.asarray(probabilities), axis=1))
+    examples = [Example(f"{split}-{i:05}", "", int(label), lang) for i, label in enumerate(truth)]
+    predictions = []
+    for i, (example, label) in enumerate(zip(examples, said, strict=True)):
+        if label is None:
+            predictions.append(Prediction(example.id, None, Status.UNPARSED, "no_answer"))
+        else:
+            given = None if probabilities is None else tuple(map(float, probabilities[i]))
+            predictions.append(Prediction(example.id, int(label), Status.OK, None, given))
+    records = [prediction_record(example, p) for example, p in zip(examples, predictions, strict=True)]
+    metrics = evaluate_predictions(examples, [prediction_from(record) for record in records], space)
+    identity = {
+        "version": 1,
+        "task": "toy",
+        "lang": lang,
+        "split": split,
+        "rows": digest([record["id"] for record in records]),
+        "labels": list(NAMES),
+        "label_kind": kind,
+        "backend": {"name": backend, "engine": "toy", "model": None, "revision": None, "options": {}, "device": "cpu"},
+        "train": train,
+        "prompt": prompt if prompt or train else {**PROMPT},
+        "seed": seed,
+    }
+    training = (
+        None if train is None else {"seconds": 10.0, "train_rows": train["train_count"], "validation_rows": 0, "best": None}
+    )
+    name = run_id(identity)
+    told = {
+        "run_id": name,
+        "identity": identity,
+        "n": len(examples),
+        "limit": None,
+        "settings": {},
+        "training": training,
+        "runtime": None,
+        "timing": {"seconds": seconds, "rows_per_second": len(examples) / seconds, "load_average": 0.1},
+        "tokens": {"prompt": 0, "new": 0},
+        "cost": None,
+        "machine": {"cores": 1, "cpu": "toy", "gpu": None, "memory_gib": 1, "system": "Linux"},
+        **manifest,
+    }
+    with store.journal(name):
+        store.finish(name, told, records, dict(metrics))
+    return name
+
+
+PROMPT = {"name": "strict", "variant": None, "decoding": "score", "sha256": "0", "shots": [], "shots_sha256": "0"}
+
+
+def trained_on(count: int) -> dict[str, Any]:
+    return {"version": 2, "langs": ["en"], "train_rows": f"rows{count}", "train_count": count, "validation_rows": "none"}

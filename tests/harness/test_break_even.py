@@ -1,0 +1,185 @@
+"""Where a curve crosses a line, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
+from harness.columns import Columns
+from harness.curve_page import best_line, crossing_words, markdown, sentence
+from harness.errors import UserError
+from harness.types import LabelKind, LabelSpace
+
+LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
+IDENTITY = {"task": "toy", "lang": "en", "split": "test", "labels": list(LABELS.names)}
+
+
+def run_of(hits: Any, name: str = "run", **changes: Any) -> Columns:
+    """A run that is right where `hits` is true, and one label off elsewhere."""
+    hits = np.asarray(hits, dtype=bool)
+    truth = np.arange(len(hits)) % 3
+    answers = np.where(hits, truth, (truth + 1) % 3)
+    ids = np.array([f"{row:05}" for row in range(len(hits))], dtype=object)
+    columns = Columns(name, IDENTITY, LABELS, ids, truth, answers, np.ones(len(hits), dtype=bool), None)
+    return columns if not changes else Columns(**{**columns.__dict__, **changes})
+
+
+def with_accuracy(accuracy: float, n: int, rng: np.random.Generator) -> Columns:
+    return run_of(rng.random(n) < accuracy)
+
+
+@pytest.mark.parametrize(
+    ("values", "line", "labels"),
+    [
+        ([0.2, 0.4, 0.6], 0.4, 32),  # met exactly at the second size
+        ([0.2, 0.4, 0.6], 0.5, 64),  # halfway between 32 and 128 on a logarithmic scale
+        ([0.2, 0.4, 0.6], 0.2, 0),  # from the first size on
+        ([0.2, 0.4, 0.6], 0.7, math.inf),  # never
+        ([0.5, 0.3, 0.6], 0.45, 2 ** (5 + 2 * 0.05 / 0.2)),  # the dip is levelled: 0.4, 0.4, 0.6
+    ],
+)
+def test_a_crossing_lies_where_the_rising_curve_meets_the_line(values: list[float], line: float, labels: float) -> None:
+    drawn = {size: np.array([value, value]) for size, value in zip((8, 32, 128), values, strict=True)}
+    found = crossing("curve", "line", drawn, np.array([line, line]))
+    assert found.labels == pytest.approx(labels)
+    assert found.low == found.high == pytest.approx(labels)
+    assert found.never == (1.0 if math.isinf(labels) else 0.0)
+
+
+def test_lower_is_better_turns_it_round() -> None:
+    drawn = {8: np.array([0.8, 0.8]), 32: np.array([0.4, 0.4])}
+    found = crossing("curve", "line", drawn, np.array([0.6, 0.6]), lower_is_better=True)
+    assert found.labels == pytest.approx(16)
+    assert crossing("curve", "line", drawn, np.array([0.6, 0.6])).labels == 0
+
+
+def test_an_interval_may_reach_beyond_what_was_tried() -> None:
+    ends = np.concatenate([[0.5], np.linspace(0.3, 0.7, 101)])  # at 32 labels; below the line of 0.4 in a quarter of them
+    found = crossing("curve", "line", {8: np.full(102, 0.1), 32: ends}, np.full(102, 0.4))
+    assert found.never == pytest.approx(25 / 101)
+    assert math.isinf(found.high)
+    assert 8 < found.low < found.labels < 32
+
+
+def test_estimates_are_the_metric_itself() -> None:
+    rng = np.random.default_rng(3)
+    runs = {seed: with_accuracy(0.6, 300, rng) for seed in range(3)}
+    result = break_even({"tfidf": {8: runs}}, {"llm": (0, {0: runs[1]})}, "accuracy", replicates=200)
+    point = result.curves[0].points[8]
+    assert point.by_seed == pytest.approx(tuple(runs[seed].correct.mean() for seed in range(3)))
+    assert point.value == pytest.approx(np.mean(point.by_seed))
+    assert result.lines[0].estimate.value == pytest.approx(runs[1].correct.mean())
+    assert point.low < point.value < point.high
+    assert result.n == 300
+
+
+def test_rows_and_seeds_both_widen_an_interval() -> None:
+    """Of the mean of S seeds: the variance of the rows that they share, and that between seeds over S."""
+    rng = np.random.default_rng(5)
+    n, seeds, between = 2000, 6, 0.05
+    alike = [run_of(rng.permutation(n) < 0.5 * n) for _ in range(seeds)]
+    apart = [run_of(rng.permutation(n) < (0.5 + shift) * n) for shift in np.linspace(-1, 1, seeds) * between * 1.2]
+    one, two = (
+        break_even({"c": {8: dict(enumerate(runs))}}, {}, "accuracy", replicates=2000).curves[0].points[8]
+        for runs in (alike, apart)
+    )
+    spread = np.std([run.correct.mean() for run in apart], ddof=1) / math.sqrt(seeds)
+    rows = np.std(np.mean([run.correct for run in apart], axis=0)) / math.sqrt(n)
+    assert two.high - two.low == pytest.approx(2 * 1.96 * math.hypot(spread, rows), rel=0.1)
+    assert two.high - two.low > 2 * (one.high - one.low)
+
+
+def test_runs_are_resampled_together() -> None:
+    """Equal runs have equal values in every replicate, so that their difference has no noise of its own."""
+    rng = np.random.default_rng(0)
+    run = with_accuracy(0.4, 50, rng)
+    values = resampled([run, run], "macro_f1", 20)
+    assert values.shape == (21, 2)
+    assert (values[:, 0] == values[:, 1]).all()
+    assert values[1:, 0].std() > 0
+
+
+def test_the_interval_of_a_crossing_holds_it() -> None:
+    """Accuracies rise by 0.1 a doubling from 0.3 at 8 labels, a seed is off by 0.03, the line is 0.55: so it is 45 labels."""
+    truth, hits, finite = 8 * 2**2.5, 0, 0
+    for trial in range(40):
+        rng = np.random.default_rng(trial)
+        shifts = rng.normal(0, 0.03, 5)
+        curve = {
+            size: {seed: with_accuracy(0.3 + 0.1 * place + shift, 400, rng) for seed, shift in enumerate(shifts)}
+            for place, size in enumerate((8, 16, 32, 64, 128))
+        }
+        result = break_even({"c": curve}, {"l": (0, {0: with_accuracy(0.55, 400, rng)})}, "accuracy", replicates=300)
+        found = result.crossings[0]
+        hits += found.low <= truth <= found.high
+        finite += not math.isinf(found.high)
+    assert hits >= 34  # of 40; 95% of them would be 38
+    assert finite >= 30  # and not by being so wide that it says nothing
+
+
+def test_a_seed_that_one_size_lacks_changes_nothing_there() -> None:
+    rng = np.random.default_rng(1)
+    runs = {seed: with_accuracy(0.5, 100, rng) for seed in range(3)}
+    sizes = {8: runs, 16: {seed: runs[seed] for seed in (0, 2)}}
+    points = break_even({"c": sizes}, {}, "accuracy", replicates=300).curves[0].points
+    assert len(points[16].by_seed) == 2
+    assert points[16].low <= points[16].value <= points[16].high
+
+
+def test_a_metric_that_a_run_lacks_is_named() -> None:
+    run = run_of([True, False])
+    with pytest.raises(UserError, match="has no log_loss"):
+        resampled([run], "log_loss", 10)
+
+
+@pytest.mark.parametrize(
+    ("labels", "low", "high", "words"),
+    [
+        (127, 91, 212, "about 130 labels (95%: between 91 and 210)"),
+        (0, 0, 0, "from 8 labels on, or fewer (the smallest number tried)"),
+        (12, 0, 33, "about 12 labels (95%: at most 33)"),
+        (0, 0, 33, "8 labels or fewer (95%: at most 33)"),
+        (200, 90, math.inf, "about 200 labels (95%: at least 90, perhaps more than 2,000)"),
+        (math.inf, math.inf, math.inf, "no crossing up to 2,000 labels"),
+        (math.inf, 700, math.inf, "no crossing up to 2,000 labels, though 700 can't be ruled out (95%)"),
+        (math.inf, 0, math.inf, "no crossing up to 2,000 labels, though 8 or fewer can't be ruled out (95%)"),
+        (50, 0, math.inf, "about 50 labels, but anything is possible (95%: from 8 or fewer to more than 2,000)"),
+        (1234, 1000, 1500, "about 1,200 labels (95%: between 1,000 and 1,500)"),
+    ],
+)
+def test_a_crossing_in_words(labels: float, low: float, high: float, words: str) -> None:
+    assert crossing_words(Crossing("c", "l", labels, low, high, 0.0), [8, 2000]) == words
+
+
+def result_of(*crossings: Crossing, metric: str = "accuracy") -> BreakEven:
+    def estimate(value: float) -> Estimate:
+        return Estimate(value, value - 0.1, value + 0.1, (value,))
+
+    curves = (Curve("tfidf", {8: estimate(0.2), 2000: estimate(0.6)}), Curve("e5", {8: estimate(0.4), 2000: estimate(0.5)}))
+    lines = (Line("zero", 0, estimate(0.3)), Line("few", 5, estimate(0.45)))
+    return BreakEven(metric, 500, curves, lines, crossings)
+
+
+def test_the_sentence_is_about_the_best_line() -> None:
+    made = result_of(
+        Crossing("tfidf", "zero", 20, 10, 30, 0), Crossing("tfidf", "few", 90, 70, 120, 0), Crossing("e5", "few", 0, 0, 0, 0)
+    )
+    assert best_line(made).name == "few"
+    assert best_line(result_of(metric="mae")).name == "zero"
+    assert sentence(made, "en") == (
+        "On 500 en rows, few has accuracy 0.450; tfidf is at least as good with about 90 labels (95%: between 70 and 120); "
+        "e5 is at least as good from 8 labels on, or fewer (the smallest number tried)."
+    )
+
+
+def test_the_page_shows_all_of_it_and_names_are_text() -> None:
+    page = markdown(result_of(Crossing("tfidf", "few", math.inf, 700, math.inf, 0.9)), "a|b<i>", "en", "plot.svg")
+    assert "![accuracy by number of labels](plot.svg)" in page
+    assert "a&#124;b&#60;i&#62;" in page
+    assert "| tfidf | 2,000 | 0.600 [0.500, 0.700] | – | 1 |" in page
+    assert "| few | 5 | 0.450 [0.350, 0.550] | – | 1 |" in page
+    assert "no crossing up to 2,000 labels, though 700 can't be ruled out (95%) | 90% |" in page

@@ -1,0 +1,118 @@
+"""The runs of a learning curve: which they are, and what is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from backends._encoder_options import EncoderOptions
+from backends.encoder import Encoder
+from harness.catalog import Catalog
+from harness.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
+from harness.errors import UserError
+from harness.plan import first_rows, make_plan
+from harness.runner import run
+from harness.store import Store
+from harness.types import Example
+
+
+@pytest.mark.parametrize(
+    ("texts", "available", "sizes"),
+    [
+        (["8", "32"], 1000, [8, 32]),
+        (["8", "16", "...", "all"], 100, [8, 16, 32, 64, None]),
+        (["8", "16", "...", "100"], 1000, [8, 16, 32, 64, 100]),
+        (["10", "30", "..."], 500, [10, 30, 90, 270, None]),
+        (["32", "8", "8"], 1000, [8, 32]),
+        (["8", "5000"], 1000, [8]),  # there are not so many
+        (["8", "1000"], 1000, [8, None]),  # all that there are, under one name
+        (["8", "16", "...", "64"], 64, [8, 16, 32, None]),
+        (["all"], 7, [None]),
+    ],
+)
+def test_sizes(texts: list[str], available: int, sizes: list[int | None]) -> None:
+    assert sizes_of(texts, available) == sizes
+
+
+@pytest.mark.parametrize("texts", [["0"], ["-8"], ["many"], ["8", "..."], ["16", "8", "...", "all"], ["8", "...", "64"]])
+def test_what_is_no_size(texts: list[str]) -> None:
+    with pytest.raises(UserError, match="--sizes"):
+        sizes_of(texts, 1000)
+
+
+def wanted(**changes: Any) -> Wanted:
+    base = Wanted(
+        "toy", "en", ["toy-classifier"], ["toy-model"], [2, 4, None], [0, 1], prompts=[("echo", None), ("shown", None)]
+    )
+    return replace(base, **changes)
+
+
+def test_a_prompt_without_exemplars_needs_one_seed(project: Path) -> None:
+    requests = requests_of(wanted(), Catalog(project), 9)
+    prompted = [(r.prompt, r.seed) for r in requests if r.backend == "toy-model"]
+    assert prompted == [("echo", 0), ("shown", 0), ("shown", 1)]
+    trained = [(r.seed, r.train_limit, r.drawn, r.validation_limit) for r in requests if r.backend == "toy-classifier"]
+    assert trained == [(s, n, n is not None, 0) for s in (0, 1) for n in (2, 4, None)]
+
+
+def test_seeds_draw_other_rows_and_larger_draws_hold_the_smaller() -> None:
+    rows = [Example(f"r{number}", "t", 0, "en") for number in range(200)]
+    chosen = {(seed, n): {row.id for row in first_rows(rows, n, seed)} for seed in (0, 1, 2) for n in (8, 32)}
+    assert all(len(chosen[key]) == key[1] for key in chosen)
+    assert all(chosen[seed, 8] < chosen[seed, 32] for seed in (0, 1, 2))
+    assert len({frozenset(found) for found in chosen.values()}) == 6
+    assert {row.id for row in first_rows(rows, 8)} not in [chosen[seed, 8] for seed in (0, 1, 2)]
+
+
+def test_a_drawn_sample_is_another_training_and_no_validation_row_is_read(project: Path) -> None:
+    plans = [toy.plan(project, "toy-classifier", train_limit=3, drawn=True, validation_limit=0, seed=seed) for seed in (0, 1)]
+    identities = [plan.identity["train"] for plan in plans]
+    assert identities[0]["train_rows"] != identities[1]["train_rows"]
+    assert [identity["drawn"] for identity in identities] == [True, True]
+    assert "drawn" not in toy.plan(project, "toy-classifier", train_limit=3).identity["train"]
+    assert "drawn" not in toy.plan(project, "toy-classifier", drawn=True).identity["train"]  # all rows: nothing to draw
+    assert all(plan.training is not None and plan.training.validation == [] for plan in plans)
+
+
+def test_few_labels_get_more_epochs() -> None:
+    def longer(rows: int, **train: Any) -> dict[str, Any]:
+        return Encoder.lengthened(EncoderOptions.model_validate({"train": train}), rows, 100)
+
+    assert longer(8) == {"train.epochs": 100}  # a step an epoch
+    assert longer(100) == {"train.epochs": 15}  # 7 steps an epoch
+    assert longer(100, batch_size=8, accumulation=2) == {"train.epochs": 15}
+    assert longer(100, epochs=20) == {}
+    assert longer(5000) == {}
+
+
+def test_settings_go_to_those_that_have_them(project: Path) -> None:
+    asked = wanted(encoders=["toy-classifier", "tfidf"], settings={"c": 2.0, "flavour": "sour"}, llms=[])
+    catalog = Catalog(project)
+    found = {request.backend: request.settings for request in requests_of(asked, catalog, 9)}
+    assert found == {"toy-classifier": {"flavour": "sour"}, "tfidf": {"c": 2.0}}
+    check_settings(asked, catalog)
+    with pytest.raises(UserError, match="--set salt"):
+        check_settings(replace(asked, settings={"salt": 1}), catalog)
+
+
+def test_runs_become_curves_and_lines(project: Path, store: Store) -> None:
+    catalog, asked = Catalog(project), wanted()
+    assert available_labels(catalog.task("toy"), "en", None) == 9
+    requests = requests_of(asked, catalog, 9)
+    done = [(request, run(make_plan(request, catalog), store).run_id) for request in requests]
+    made = measured(asked, done, store, "accuracy")
+    assert made is not None
+    (curve,) = made.result.curves
+    assert {size: len(point.by_seed) for size, point in curve.points.items()} == {2: 2, 4: 2, 9: 2}
+    assert [(line.name, line.labels) for line in made.result.lines] == [
+        ("toy-model (echo · free)", 0),
+        ("toy-model (shown · free)", 3),
+    ]
+    echo = store.metrics(done[0][1])["values"]["accuracy"]["value"]
+    assert made.result.lines[0].estimate.value == pytest.approx(echo)
+    assert made.run_ids == [name for _, name in done]
+    assert measured(replace(asked, lang="de"), done, store, "accuracy") is None

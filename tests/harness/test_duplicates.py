@@ -1,0 +1,200 @@
+"""Twins: exact ones whatever the case, width and white space; near ones as counting all trigrams finds them."""
+
+from __future__ import annotations
+
+import random
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness import duplicates
+from harness.duplicates import OF, SHINGLE, SIMILAR, Twin, counted, normalized, twins
+
+SCRIPTS = {
+    "latin": "abcdefghijklmnopqrstuvwxyz    éüñß",
+    "japanese": "かなカナ漢字商品最高良悪色形使、。箱届壊早遅い",
+    "chinese": "这部电影很好看不演员导演故事无聊真的",
+    "arabic": "ابتثجحخدذرزسشصضطظعغفقكلمنهوي   ",
+    "emoji": "😀😃😄👍👎❤ ab",
+}
+ONE_LETTER = "ab"  # few trigrams, and so many pairs that are similar
+
+
+def shingles(text: str) -> set[str]:
+    text = normalized(text).ljust(SHINGLE, "\0")
+    return {text[start : start + SHINGLE] for start in range(len(text) - SHINGLE + 1)}
+
+
+def jaccard(left: str, right: str) -> float:
+    a, b = shingles(left), shingles(right)
+    return len(a & b) / len(a | b)
+
+
+def is_near(left: str, right: str) -> bool:
+    a, b = shingles(left), shingles(right)
+    return normalized(left) != normalized(right) and OF * len(a & b) >= SIMILAR * len(a | b)
+
+
+def expected(texts: list[str], others: list[str] | None = None) -> dict[int, bool]:
+    """Row -> whether its twin is exact, by comparing every pair."""
+    pool = texts if others is None else others
+    found = {}
+    for row, text in enumerate(texts):
+        rest = [other for place, other in enumerate(pool) if others is not None or place != row]
+        if any(normalized(text) == normalized(other) for other in rest):
+            found[row] = True
+        elif any(is_near(text, other) for other in rest):
+            found[row] = False
+    return found
+
+
+def check(texts: list[str], others: list[str] | None = None) -> list[Twin]:
+    found = twins(texts, others)
+    assert {twin.row: twin.exact for twin in found} == expected(texts, others)
+    assert [twin.row for twin in found] == sorted({twin.row for twin in found})
+    pool = texts if others is None else others
+    for twin in found:
+        assert others is not None or twin.other != twin.row
+        assert (normalized(texts[twin.row]) == normalized(pool[twin.other])) == twin.exact
+        assert twin.similarity == pytest.approx(1.0 if twin.exact else jaccard(texts[twin.row], pool[twin.other]))
+    return found
+
+
+def some_texts(letters: str, count: int, longest: int, seed: int) -> list[str]:
+    """Random ones, and as many that differ from one of them in a few characters: on both sides of the threshold."""
+    chance = random.Random(seed)
+    texts = ["".join(chance.choices(letters, k=chance.randint(1, longest))) for _ in range(count // 2)]
+    for text in chance.choices(texts, k=count - len(texts)):
+        changed = list(text)
+        for _ in range(chance.randint(0, 1 + len(text) // 25)):
+            place = chance.randrange(len(changed))
+            changed[place : place + chance.randint(0, 2)] = chance.choices(letters, k=chance.randint(0, 2)) or ["x"]
+        texts.append("".join(changed) or "x")
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("Great product", "great  PRODUCT\n"),
+        ("ＡＢＣ１２３", "abc123"),
+        ("ｶﾞﾗｽ", "ガラス"),
+        ("café", "cafe\u0301"),
+        ("Straße", "STRASSE"),
+        ("very\u00a0good", "very good"),
+        ("全角\u3000スペース", "全角 スペース"),
+        ("ﬁne", "FINE"),
+        ("ΣΟΦΟΣ", "σοφος"),
+        ("℡ 123", "tel 123"),
+    ],
+)
+def test_what_a_reader_would_call_the_same_text(left: str, right: str) -> None:
+    assert normalized(left) == normalized(right)
+    assert twins([left], [right]) == [Twin(0, 0, True, 1.0)]
+
+
+@pytest.mark.parametrize(("left", "right"), [("good", "goood"), ("5 stars", "4 stars"), ("はは", "ばば"), ("良い", "良くない")])
+def test_what_is_another_text(left: str, right: str) -> None:
+    assert normalized(left) != normalized(right)
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_normalized_stays_so_and_knows_neither_case_nor_composition(text: str) -> None:
+    once = normalized(text)
+    assert normalized(once) == once
+    assert once == once.strip()
+    assert normalized(unicodedata.normalize("NFD", text)) == normalized(unicodedata.normalize("NFC", text)) == once
+    assert normalized(text.casefold()) == once
+    assert normalized(f" {text}\n") == once
+
+
+@pytest.mark.parametrize("letters", [*SCRIPTS.values(), ONE_LETTER], ids=[*SCRIPTS, "two letters"])
+@pytest.mark.parametrize("longest", [6, 40, 300])
+def test_all_near_twins_and_no_others(letters: str, longest: int) -> None:
+    texts = some_texts(letters, 120, longest, seed=longest)
+    found = check(texts[::2], texts[1::2])
+    assert found
+    check(texts)
+
+
+@given(st.lists(st.text("ab c", max_size=30), max_size=12), st.none() | st.lists(st.text("ab c", max_size=30), max_size=12))
+@settings(deadline=None, max_examples=60)
+def test_any_texts(texts: list[str], others: list[str] | None) -> None:
+    check(texts, others)
+
+
+@given(st.lists(st.text(max_size=12), max_size=6), st.lists(st.text(max_size=12), max_size=6))
+@settings(deadline=None, max_examples=60)
+def test_any_characters(texts: list[str], others: list[str]) -> None:
+    check(texts, others)
+
+
+def test_long_texts_need_only_their_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With other numbers of shared trigrams the same is found: that of the prefix is a matter of speed alone."""
+    texts = some_texts(SCRIPTS["latin"], 80, 400, seed=7)
+    usual = twins(texts)
+    for enough in (1, 3, 1000):
+        monkeypatch.setattr(duplicates, "ENOUGH", enough)
+        assert twins(texts) == usual
+
+
+def test_in_parts_the_same_rows_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = some_texts(SCRIPTS["japanese"], 150, 60, seed=3)
+    usual = expected(texts)
+    monkeypatch.setattr(duplicates, "CELLS", 200)
+    assert {twin.row: twin.exact for twin in twins(texts)} == usual
+
+
+def test_many_letters_make_the_chunks_small() -> None:
+    """With 40,000 different characters a trigram has 46 bits; the numbers must not overflow."""
+    letters = [chr(0x4E00 + point) for point in range(20_000)] + [chr(0xAC00 + point) for point in range(11_000)]
+    letters += [chr(0x20000 + point) for point in range(9_000)]
+    random.Random(1).shuffle(letters)
+    texts = ["".join(letters[start : start + 50]) for start in range(0, len(letters), 50)]
+    changed = [text[:-1] + "x" for text in texts]
+    assert counted(twins(texts, changed)) == {"exact": 0, "near": len(texts)}
+
+
+def test_the_first_exact_twin_is_named_and_among_themselves_another_row() -> None:
+    assert twins(["b", "a"], ["x", "A", "a"]) == [Twin(1, 1, True, 1.0)]
+    assert twins(["a", "b", "A", "a"]) == [Twin(0, 2, True, 1.0), Twin(2, 0, True, 1.0), Twin(3, 0, True, 1.0)]
+
+
+def test_near_counts_trigrams_not_how_often_they_stand_there() -> None:
+    (found,) = twins(["ha ha ha"], ["ha ha ha ha ha ha"])
+    assert not found.exact
+    assert found.similarity == 1.0
+
+
+@pytest.mark.parametrize(("texts", "others"), [([], []), ([], ["a"]), (["a"], []), (["a"], None), ([], None)])
+def test_nothing_to_compare(texts: list[str], others: list[str] | None) -> None:
+    assert twins(texts, others) == []
+
+
+def test_halves_of_surrogate_pairs() -> None:
+    assert counted(twins(["a\ud800 bad text from json", "fine"], ["a\ud800 bad text from json!"])) == {"exact": 0, "near": 1}
+
+
+def test_four_in_five_are_near() -> None:
+    """Four trigrams of five, whichever of the two is asked for; three of four are not enough."""
+    assert [twin.similarity for twin in twins(["abcdef"], ["abcdefg"])] == [0.8]
+    assert [twin.similarity for twin in twins(["abcdefg"], ["abcdef"])] == [0.8]
+    assert twins(["abcde"], ["abcdef"]) == twins(["abcdef"], ["abcde"]) == []
+
+
+def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten thousand comments `good!` cost no more than one."""
+    asked: list[tuple[int, int]] = []
+    near = duplicates._near
+
+    def watched(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
+        asked.append((len(queries), len(index)))
+        return near(queries, index)
+
+    monkeypatch.setattr(duplicates, "_near", watched)
+    found = twins(["the very same text"] * 500, ["the very same text."] * 500)
+    assert counted(found) == {"exact": 0, "near": 500}
+    assert asked == [(1, 1)]

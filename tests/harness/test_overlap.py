@@ -1,0 +1,116 @@
+"""What a record says of twins: of its own rows, among what its model was shown; found once for the same rows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import toy
+
+from harness import overlap
+from harness.checkpoints import cache_dir
+from harness.overlap import overlap_of
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    toy.install(monkeypatch)
+    return toy.write_project(tmp_path)
+
+
+def row(split: str, number: int, text: str, label: int = 0) -> dict[str, Any]:
+    return {"id": f"{split}-{number:02}", "text": text, "label": label, "lang": "en"}
+
+
+def write(project: Path, **splits: list[str]) -> None:
+    for split, texts in splits.items():
+        toy.write_rows(project, split, [row(split, number, text, number % 3) for number, text in enumerate(texts)])
+
+
+PLAIN = ["the first of them", "a second one follows", "and here is the third"]
+
+
+def test_of_a_trained_model(project: Path) -> None:
+    write(
+        project,
+        train=[*PLAIN, "Says the SAME", "this is nearly the same text"],
+        validation=["says the same", "something else", "more"],
+        test=["new to all", "says  the same", "this is nearly the same text!", "new to all"],
+    )
+    found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
+    assert found == {
+        "threshold": 0.8,
+        "exact": 1,
+        "near": 1,
+        "ids": ["test-01", "test-02"],
+        "by": {
+            "train": {"rows": 5, "exact": 1, "near": 1},
+            "validation": {"rows": 3, "exact": 1, "near": 0},
+            "itself": {"rows": 4, "exact": 2, "near": 0},
+        },
+    }
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_only_rows_that_were_trained_on_count(project: Path) -> None:
+    write(project, train=[f"row number {number} of many" for number in range(12)], test=["row number 1 of many", "x", "y"])
+    assert overlap_of(toy.plan(project, "toy-classifier", prompt=None))["exact"] == 1
+    found = [overlap_of(toy.plan(project, "toy-classifier", prompt=None, train_limit=6, drawn=True, seed=n)) for n in range(8)]
+    assert {part["by"]["train"]["rows"] for part in found} == {6}
+    assert {part["exact"] for part in found} == {0, 1}
+
+
+def test_of_exemplars(project: Path) -> None:
+    write(project, train=PLAIN, test=["The first of them", "new"])
+    assert overlap_of(toy.plan(project, prompt="shown")) == {
+        "threshold": 0.8,
+        "exact": 1,
+        "near": 0,
+        "ids": ["test-00"],
+        "by": {"shots": {"rows": 3, "exact": 1, "near": 0}, "itself": {"rows": 2, "exact": 0, "near": 0}},
+    }
+
+
+def test_without_exemplars_nothing_was_shown(project: Path) -> None:
+    write(project, train=PLAIN, test=PLAIN)
+    found = overlap_of(toy.plan(project))
+    assert (found["exact"], found["near"], found["ids"]) == (0, 0, [])
+    assert found["by"]["shots"]["rows"] == 0
+
+
+def test_at_most_twenty_ids(project: Path) -> None:
+    texts = [f"text with the number {number} written {'again ' * number}" for number in range(30)]
+    write(project, train=texts, test=texts[::-1])
+    found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
+    assert found["exact"] == 30
+    assert found["ids"] == [f"test-{number:02}" for number in range(20)]
+
+
+def test_of_too_many_rows_only_exact_twins_are_looked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "MOST_PAIRS", 8)
+    write(project, train=PLAIN, test=["the first of them!", "The first of them", "a second one follows"], validation=PLAIN[:2])
+    found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
+    assert (found["exact"], found["near"], found["ids"]) == (2, None, ["test-01", "test-02"])
+    assert found["by"]["train"] == {"rows": 3, "exact": 2, "near": None}
+    assert found["by"]["validation"] == {"rows": 2, "exact": 2, "near": 1}
+
+
+def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(project, train=PLAIN, test=PLAIN)
+    first = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
+    (file,) = (cache_dir() / "overlap").glob("*.json")
+    assert toy.SECRET not in file.read_text()
+    assert not any(text in file.read_text() for text in PLAIN)
+    with monkeypatch.context() as patch:
+        patch.setattr(overlap, "twins", None)
+        again = toy.plan(project, "toy-classifier", prompt=None, seed=1, settings={"flavour": "other"})
+        assert overlap_of(again) == first
+    file.write_text(file.read_text()[:20])
+    assert overlap_of(toy.plan(project, "toy-classifier", prompt=None)) == first
+    write(project, train=["other rows", "of another", "kind altogether"])
+    assert overlap_of(toy.plan(project, "toy-classifier", prompt=None))["exact"] == 0
+    monkeypatch.setattr(overlap, "VERSION", 99)
+    overlap_of(toy.plan(project, "toy-classifier", prompt=None))
+    assert len(list((cache_dir() / "overlap").glob("*.json"))) == 3

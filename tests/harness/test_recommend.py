@@ -1,0 +1,320 @@
+"""Recommendations: the pick, the front, the ties and what would change it, against brute force and by hand."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chances import PROMPT, draw, trained_on, write_run
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.candidates import Candidate, field_of
+from harness.entries import Entry
+from harness.errors import UserError
+from harness.intervals import MetricValue
+from harness.pricing import HardwarePrice, PriceFile, Prices
+from harness.ranks import Row
+from harness.recommend import Question, Recommendation, Utility, asked, best_of, misses, nearest_of, pareto, recommend, worth
+from harness.recommend_words import change_lines, count, rounded, sentence, state, usd
+from harness.store import Store
+from harness.types import LabelKind
+from harness.what_if import Stretch, changes_of, stretches
+
+FREE = PriceFile(hardware={}, models={})
+TOY = {"cpu": "toy", "usd_per_core_hour": 3.6, "date": "2026-01-01", "source": "nowhere"}
+PRICED = Prices(PriceFile(hardware={"toy": HardwarePrice.model_validate(TOY)}, models={}), FREE)
+F1 = Utility.F1_COST_LATENCY
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+def value(number: float | None) -> MetricValue:
+    return {"value": number, "low": number, "high": number, "method": None}
+
+
+def candidate(
+    name: str,
+    f1: float | None = 0.5,
+    inference: float | None = 1.0,
+    training: float = 0.0,
+    labels: int = 0,
+    p50: float | None = 5.0,
+    p95: float | None = 10.0,
+    accuracy: float = 0.5,
+) -> Candidate:
+    identity = {"backend": {"name": name}, "prompt": None, "train": {"langs": ["en"], "train_count": labels}, "seed": 0}
+    row = Row((Entry(f"run.{name}", {"identity": identity}, {}),))
+    once = None if inference is None else training
+    return Candidate(name, row, value(f1), value(accuracy), inference, once, labels, "", False, p50, p95)
+
+
+few = st.one_of(st.none(), st.integers(1, 4).map(float))
+candidates = st.lists(
+    st.builds(candidate, st.just("x"), few, few, st.integers(0, 3).map(float), st.integers(0, 3), few, few), max_size=7
+)
+
+
+@given(found=candidates)
+@settings(deadline=None)
+def test_the_front_is_what_brute_force_finds(found: list[Candidate]) -> None:
+    question = Question(predictions=1000, label_usd=1)
+
+    def figures(c: Candidate) -> tuple[float, float, float]:
+        cost, p95 = question.cost(c), c.p95_ms
+        return (c.f1["value"] or 0.0, -math.inf if cost is None else -cost, -math.inf if p95 is None else -p95)
+
+    def beaten(one: Candidate) -> bool:
+        mine = figures(one)
+        return any(
+            all(theirs[i] >= mine[i] for i in range(3)) and any(theirs[i] > mine[i] for i in range(3))
+            for theirs in map(figures, found)
+        )
+
+    front = pareto(found, question)
+    assert [c for c in found if not beaten(c)] == front
+    assert bool(front) == bool(found)
+
+
+@given(found=candidates, utility=st.sampled_from(list(Utility)), limit=st.one_of(st.none(), st.floats(0.5, 6)))
+@settings(deadline=None)
+def test_the_pick_meets_all_and_nothing_that_does_is_worth_more(
+    found: list[Candidate], utility: Utility, limit: float | None
+) -> None:
+    question = Question(max_cost=limit, max_p95_ms=limit, min_f1=limit and limit / 2, utility=utility, predictions=1000)
+    pick = best_of(found, question)
+    fitting = [worth(c, question) for c in found if not misses(c, question) and worth(c, question) is not None]
+    if pick is None:
+        assert not fitting
+    else:
+        assert not misses(pick, question)
+        assert worth(pick, question) == max(value for value in fitting if value is not None)
+
+
+def test_what_is_unknown_meets_no_limit() -> None:
+    question = Question(max_cost=1, max_p95_ms=10)
+    found = misses(candidate("a", inference=None, p95=None), question)
+    assert [(miss.constraint, miss.value) for miss in found] == [("max_cost", None), ("max_p95_ms", None)]
+    assert misses(candidate("b", inference=1.0, p95=10.0), question) == []  # a limit may be reached
+    assert "run `bench speed --backend a`" in state(candidate("a", p95=None), question)
+
+
+def test_the_utility_of_cost_and_latency() -> None:
+    question = Question(utility=F1, tau=100.0, predictions=1000, label_usd=0.5)
+    one = candidate("a", f1=0.6, inference=0.1, training=0.2, labels=4, p50=50.0)
+    assert question.cost(one) == pytest.approx(0.1 + 0.2 + 2.0)
+    assert worth(one, question) == pytest.approx((0.6 / 2.3 * math.exp(-0.5),))
+    free = worth(candidate("free", inference=0.0), question)
+    assert free is not None
+    assert math.isfinite(free[0])
+    assert worth(candidate("slow", p50=None), question) is None
+    assert worth(candidate("slow", p50=None), Question()) is not None
+
+
+def test_of_equal_quality_the_cheapest_then_the_quickest() -> None:
+    dear, slow, quick = candidate("dear", inference=2.0), candidate("slow"), candidate("quick", p95=5.0)
+    unknown = candidate("unknown", inference=None)
+    assert best_of([dear, slow, quick, unknown], Question()) is quick
+    assert best_of([unknown, dear], Question()) is dear
+
+
+def test_where_nothing_meets_all_the_nearest_is_named() -> None:
+    question = Question(max_cost=1.0, min_f1=0.8)
+    dear, worse = candidate("dear", f1=0.9, inference=1.5), candidate("worse", f1=0.7)
+    both, unknown = candidate("both", f1=0.75, inference=1.4), candidate("unknown", f1=0.9, inference=None)
+    assert nearest_of([unknown, dear, both, worse], question) is worse
+    assert nearest_of([unknown, dear], question) is dear
+
+
+def test_the_numbers_of_predictions_at_which_the_answer_changes() -> None:
+    """Trained: 1 + 1000 * 200 / N a thousand; prompted: 5. Below N = 50,000 the trained one costs more."""
+    trained, prompted = candidate("trained", f1=0.6, training=200.0), candidate("prompted", f1=0.6, inference=5.0)
+    assert stretches([trained, prompted], Question(), "predictions") == [
+        Stretch(1.0, pytest.approx(50_000), prompted),
+        Stretch(pytest.approx(50_000), 1e12, trained),
+    ]
+    better = candidate("better", f1=0.7, training=200.0)
+    found = stretches([better, prompted], Question(max_cost=6.0), "predictions")
+    assert [(part.low, part.pick) for part in found] == [(1.0, prompted), (pytest.approx(40_000), better)]
+
+
+def test_where_utilities_cross() -> None:
+    """0.6 / (1 + 1000 * 200 / N) = 0.3 / 1 at N = 200,000; the latencies are equal."""
+    better, cheaper = candidate("better", f1=0.6, training=200.0), candidate("cheaper", f1=0.3)
+    found = stretches([better, cheaper], Question(utility=F1), "predictions")
+    assert [(part.low, part.pick) for part in found] == [(1.0, cheaper), (pytest.approx(200_000), better)]
+
+
+def test_the_price_of_a_label_at_which_the_answer_changes() -> None:
+    many, few_labels = candidate("many", f1=0.7, labels=1000), candidate("few", f1=0.6, labels=10)
+    found = stretches([many, few_labels], Question(max_cost=2.0, predictions=1e5), "label_usd")
+    assert [(part.low, part.pick) for part in found] == [
+        (0.0, many),
+        (pytest.approx(0.1), few_labels),
+        (pytest.approx(10.0), None),
+    ]
+
+
+@given(found=candidates, utility=st.sampled_from(list(Utility)), at=st.floats(0.5, 9))
+@settings(deadline=None, max_examples=60)
+def test_stretches_say_what_asking_again_would_say(found: list[Candidate], utility: Utility, at: float) -> None:
+    question = Question(max_cost=3.0, utility=utility, predictions=2000.0, label_usd=0.5)
+    for name, where in (("predictions", 10**at), ("label_usd", at)):
+        parts = stretches(found, question, name)
+        assert all(a.high == b.low and a.pick is not b.pick for a, b in pairwise(parts))
+        (part,) = [part for part in parts if part.low < where <= part.high]
+        if min(abs(where - part.low), abs(where - part.high)) > 1e-6 * where:
+            best = best_of(found, asked(question, name, where))
+            mine, theirs = (None if c is None else worth(c, asked(question, name, where)) for c in (part.pick, best))
+            assert mine == theirs or part.pick is best
+
+
+def test_moves_of_the_limits() -> None:
+    cheap, fair, dear = (candidate(n, f, c) for n, f, c in (("cheap", 0.4, 1.0), ("fair", 0.5, 2.0), ("dear", 0.6, 3.0)))
+    slow = candidate("slow", 0.9, 2.5, p95=90.0)
+    changes = changes_of([dear, cheap, slow, fair], Question(max_cost=1.5, max_p95_ms=50))
+    assert [(m.constraint, m.bound, m.pick) for m in changes.loosened] == [("max_cost", 2.0, fair), ("max_cost", 3.0, dear)]
+    assert [(m.constraint, m.bound, m.pick) for m in changes.tightened] == [
+        ("max_cost", 1.0, None),
+        ("max_p95_ms", 10.0, None),
+        ("min_f1", 0.4, None),
+        ("min_accuracy", 0.5, None),
+    ]
+    (move,) = [m for m in changes_of([dear, cheap], Question(max_cost=5)).tightened if m.constraint == "max_cost"]
+    assert (move.bound, move.pick) == (3.0, cheap)
+
+
+def test_a_figure_that_is_missing_may_change_the_answer() -> None:
+    known, better, worse = candidate("known"), candidate("better", 0.9, p95=None), candidate("worse", 0.1, p95=None)
+    changes = changes_of([known, better, worse], Question(max_p95_ms=50))
+    assert changes.unknown == [(better, ["max_p95_ms"])]
+    assert changes_of([known, better, worse], Question()).unknown == []
+    unmeasured = candidate("unmeasured", p50=None)
+    assert changes_of([known, unmeasured], Question(utility=F1)).unknown == [(unmeasured, ["utility"])]
+
+
+def told(field_candidates: list[Candidate], store: Store, question: Question) -> Recommendation:
+    from harness.candidates import Field
+
+    field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", field_candidates, 0)
+    return recommend(store, field, question)
+
+
+def test_the_words_for_nothing_and_for_what_would_change(store: Store) -> None:
+    question = Question(max_cost=0.5, max_p95_ms=50)
+    found = told([candidate("a", inference=0.75), candidate("b", inference=3.0, p95=None)], store, question)
+    changes = changes_of(found.field.candidates, question)
+    assert sentence(found, changes) == (
+        "For 1,000,000 en rows of toy no recorded run meets all constraints; a (trained on 0 en) comes nearest: "
+        "$0.75 where --max-cost is $0.50."
+    )
+    assert change_lines(found, changes) == ["with --max-cost 0.750: a"]
+    known, open_one = candidate("a", f1=0.5, training=100.0, labels=10), candidate("b", f1=0.6, inference=2.0, p95=None)
+    limits = Question(max_cost=2.0, max_p95_ms=50, label_usd=1.0)
+    assert change_lines(told([known], store, limits), changes_of([known, open_one], limits)) == [
+        "with --max-cost below 1.11: nothing meets all",
+        "with --max-p95-ms below 10.0: nothing meets all",
+        "up to 110,000 predictions: nothing meets all",
+        "from 110,000 predictions on: a",
+        "up to $90.0 a label: a",
+        "from $90.0 a label on: nothing meets all",
+        "might be the answer: b (unknown latency: run `bench speed --backend b`)",
+    ]
+    alone = told([candidate("a", inference=0.25)], store, question)
+    assert sentence(alone, changes_of(alone.field.candidates, question)).endswith("; nothing else meets the constraints.")
+
+
+def test_how_numbers_are_written() -> None:
+    assert [usd(x) for x in (0, 12.345, 0.5, 0.0301, 1.219e-5)] == ["$0.00", "$12.35", "$0.50", "$0.030", "$0.000012"]
+    assert count(41_234) == "41,200"
+    assert [rounded(0.0006861, up=up) for up in (True, False)] == ["0.000687", "0.000686"]
+    assert [rounded(x, up=True) for x in (0.25, 3.0, 1234.5, 0)] == ["0.250", "3.00", "1235", "0"]
+
+
+def speed_record(backend: str, p50: float, p95: float, rows: str = "r") -> dict[str, Any]:
+    identity = {"task": "toy", "lang": "en", "split": "test", "rows": rows, "prompt": None, "trained": "k"}
+    told = {"name": backend, "engine": "toy", "model": None, "revision": None, "options": {}, "device": "cpu"}
+    return {
+        "identity": {**identity, "backend": told},
+        "machine": {},
+        "finished": "2026-01-01",
+        "p50_ms": p50,
+        "p95_ms": p95,
+        "rows_per_second": 1.0,
+    }
+
+
+def test_a_field_from_records(store: Store) -> None:
+    probabilities, truth = draw(120, sharpness=1.0)
+    rng = np.random.default_rng(0)
+    for seed, right in ((0, 0.9), (1, 0.6), (2, 0.7)):
+        labels = np.where(rng.random(120) < right, truth, (truth + 1) % 3)
+        write_run(store, truth, labels=labels, backend="large", seed=seed, prompt=dict(PROMPT), seconds=12.0)
+    write_run(store, truth, probabilities, backend="small", train=trained_on(50), seconds=0.12)
+    write_run(store, truth, probabilities, backend="small", train=trained_on(20), seconds=0.12)
+    write_run(store, truth[:30], probabilities[:30], backend="small", train=trained_on(50))  # other rows
+    write_run(store, truth, probabilities, backend="small", lang="de")
+    field = field_of(store, "toy", "en", "test", PRICED, [speed_record("small", 2.0, 3.0)])
+    assert (field.n, field.f1, field.accuracy, field.left_out) == (120, "macro_f1", "accuracy", 1)
+    by_name = {c.name: c for c in field.candidates}
+    assert set(by_name) == {"large", "small (trained on 50 en)", "small (trained on 20 en)"}
+    large, small = by_name["large"], by_name["small (trained on 50 en)"]
+    assert [entry.seed for entry in large.row.runs] == [0, 2, 1]
+    assert large.accuracy["value"] == pytest.approx(0.7, abs=0.1)
+    assert (large.p95_ms, small.p50_ms, small.p95_ms) == (None, 2.0, 3.0)
+    assert (large.inference, large.training, large.labels) == (pytest.approx(0.1), 0.0, 0)
+    assert (small.inference, small.training, small.labels) == (pytest.approx(0.001), pytest.approx(0.01), 50)
+    assert small.cost(1000, 0.1) == pytest.approx(0.001 + 0.01 + 5.0)
+
+
+def test_ties_with_the_pick_are_tested(store: Store) -> None:
+    _, truth = draw(300)
+    for backend, right, shift, seconds in (("best", 45, 0, 30.0), ("tied", 44, 20, 3.0), ("worse", 25, 0, 0.3)):
+        labels = np.where((np.arange(300) + shift) % 50 < right, truth, (truth + 1) % 3)
+        write_run(store, truth, labels=labels, backend=backend, seconds=seconds)
+    field = field_of(store, "toy", "en", "test", PRICED, [])
+    question = Question()
+    found = recommend(store, field, question)
+    assert found.pick is not None
+    assert found.pick.name == "best"
+    assert [(r.candidate.name, r.apart) for r in found.runners_up] == [("tied", False), ("worse", True)]
+    assert found.runners_up[1].p_holm <= 2 * found.runners_up[1].difference.p + 1e-12
+    said = sentence(found, changes_of(field.candidates, question))
+    assert said.startswith("For 1,000,000 en rows of toy take best (strict · score): macro-F1 0.")
+    assert "tied can't be told apart from it at this n and is 10 times cheaper" in said
+    cheap = Question(max_cost=0.05)
+    said = sentence(recommend(store, field, cheap), changes_of(field.candidates, cheap))
+    assert "take tied" in said
+    assert "worse is 10 times cheaper and" in said
+    assert "with --max-cost 0.100 it would be best" in said
+
+
+def test_a_multilabel_task_is_judged_by_micro_f1(store: Store) -> None:
+    name = write_run(store, [0, 1, 2], np.eye(3) * 0.7 + 0.1)
+    folder = store.root / name
+    manifest, metrics = (json.loads((folder / f"{file}.json").read_text()) for file in ("run", "metrics"))
+    manifest["identity"]["label_kind"] = LabelKind.MULTILABEL
+    metrics["headline"] = ["micro_f1", "macro_f1", "subset_accuracy"]
+    metrics["values"] |= {"micro_f1": value(0.75), "subset_accuracy": value(0.25)}
+    (folder / "run.json").write_text(json.dumps(manifest))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    field = field_of(store, "toy", "en", "test", PRICED, [])
+    assert (field.candidates[0].f1["value"], field.candidates[0].accuracy["value"]) == (0.75, 0.25)
+
+
+def test_no_runs_and_the_way_out(store: Store) -> None:
+    with pytest.raises(UserError, match="no runs of the task 'toy' in 'en'") as error:
+        field_of(store, "toy", "en", "test", PRICED, [])
+    assert "bench run" in error.value.hint
+    write_run(store, [0, 1, 2], np.eye(3) * 0.7 + 0.1)
+    with pytest.raises(UserError, match="in 'ja'") as error:
+        field_of(store, "toy", "ja", "test", PRICED, [])
+    assert "toy (en, test)" in error.value.hint

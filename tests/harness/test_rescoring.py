@@ -1,0 +1,115 @@
+"""Intervals of records that are there already: renewed, with all else as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from harness.errors import RunError
+from harness.metrics import evaluate_predictions
+from harness.rescoring import rescore
+from harness.store import Store, prediction_record
+from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
+
+RUN = "a-run"
+
+
+def write_run(
+    root: Path, labels: LabelSpace, truth: list[Label], predictions: list[Prediction], threshold: int | None = None
+) -> dict[str, Any]:
+    """A finished record with the intervals of an earlier version; returns its metrics."""
+    examples = [Example(f"row-{i}", "a text", label, "ja") for i, label in enumerate(truth)]
+    metrics = evaluate_predictions(examples, predictions, labels, threshold=threshold)
+    for value in metrics["values"].values():
+        if value["method"] == "bc_bootstrap":
+            value.update({"low": value["value"], "high": value["value"], "method": "bootstrap"})  # type: ignore[typeddict-item]
+        elif value["method"] != "wilson":
+            value.update({"low": None, "high": None, "method": None})
+    store = Store(root)
+    identity = {"labels": list(labels.names), "label_kind": str(labels.kind), "lang": "ja"}
+    records = [prediction_record(example, p) for example, p in zip(examples, predictions, strict=True)]
+    with store.journal(RUN):
+        store.finish(RUN, {"identity": identity}, records, dict(metrics))
+    return json.loads(json.dumps(metrics))  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "runs"
+
+
+def stars(root: Path) -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 40).tolist()
+    probabilities = rng.dirichlet(np.ones(3), 40)
+    predictions = [
+        Prediction(f"row-{i}", None, Status.UNPARSED, "mumble")
+        if i == 7
+        else Prediction(f"row-{i}", int(p.argmax()), probabilities=tuple(p.tolist()))
+        for i, p in enumerate(probabilities)
+    ]
+    labels = LabelSpace(LabelKind.ORDINAL, ("悪い", "so-so", "良い"))
+    return write_run(root, labels, truth, predictions, threshold=0)
+
+
+def test_intervals_are_those_of_a_run_made_today(root: Path) -> None:
+    before = stars(root)
+    assert rescore(Store(root), RUN) == [
+        "brier",
+        "log_loss",
+        "macro_f1",
+        "mae",
+        "qwk",
+        "roc_auc",
+        "spearman",
+        "weighted_f1",
+    ]
+    after = Store(root).metrics(RUN)
+    for name, value in after["values"].items():
+        assert value["value"] == before["values"][name]["value"], name  # to the last digit
+        assert (value["low"] is None) == (name == "ece"), name
+    assert after["values"]["mae"]["method"] == "bc_bootstrap"
+    assert after["values"]["binary_accuracy"] == before["values"]["binary_accuracy"]
+    assert {**after, "values": None} == {**before, "values": None}
+
+
+def test_a_second_time_changes_nothing(root: Path) -> None:
+    stars(root)
+    rescore(Store(root), RUN)
+    path = root / RUN / "metrics.json"
+    text = path.read_bytes()
+    assert "悪い".encode() in text
+    assert rescore(Store(root), RUN) == []
+    assert path.read_bytes() == text
+
+
+def test_multilabel(root: Path) -> None:
+    labels = LabelSpace(LabelKind.MULTILABEL, ("a", "b"))
+    truth: list[Label] = [(0,), (0, 1), (), (1,)]
+    predictions = [Prediction(f"row-{i}", label) for i, label in enumerate([(0,), (1,), (), None])]
+    predictions[3] = Prediction("row-3", None, Status.FAILED, "prompt_too_long")
+    write_run(root, labels, truth, predictions)
+    assert rescore(Store(root), RUN) == ["hamming_loss", "macro_f1", "micro_f1"]
+
+
+def test_a_probability_that_was_rounded_away_leaves_log_loss_as_it_is(root: Path) -> None:
+    labels = LabelSpace(LabelKind.NOMINAL, ("a", "b"))
+    predictions = [Prediction(f"row-{i}", 0, probabilities=(1 - p, p)) for i, p in enumerate([0.1, 0.2, 1e-9])]
+    before = write_run(root, labels, [0, 1, 1], predictions)
+    assert "log_loss" not in rescore(Store(root), RUN)
+    assert Store(root).metrics(RUN)["values"]["log_loss"] == before["values"]["log_loss"]
+
+
+def test_files_of_two_runs_are_found_out(root: Path) -> None:
+    stars(root)
+    path = root / RUN / "predictions.jsonl"
+    path.write_text(path.read_text().replace('"label":1', '"label":2'))
+    before = (root / RUN / "metrics.json").read_bytes()
+    with pytest.raises(RunError, match=r"predictions of a-run give the .*metrics.json says"):
+        rescore(Store(root), RUN)
+    assert (root / RUN / "metrics.json").read_bytes() == before
