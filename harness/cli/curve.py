@@ -151,6 +151,7 @@ def _chosen(known: Catalog, task: str, metric: str | None) -> str:
     """A slip is found before the first model trains."""
     from harness.errors import UserError
     from harness.metrics import HEADLINES
+    from harness.row_means import known_metrics
 
     kind = known.task(task).labels.kind
     offered = known_metrics(kind, probable=True)
