@@ -35,8 +35,9 @@ def svg(result: BreakEven, task: str, lang: str) -> bytes:
         _draw_curves(axes, result)
         _draw_crossings(axes, result)
         _label(axes, result, task, lang)
-        note = "Bands and bars: 95% interval of test rows and seeds. Small dots: single seeds. Circled: crossings."
-        figure.supxlabel(note, fontsize=7, color=GREY)
+        figure.legend(fontsize=8, frameon=False, loc="outside lower left", ncols=2)
+        note = "Bands: 95% interval of test rows and seeds. Small dots: single seeds. Circled: crossings."
+        axes.annotate(note, (1.0, 1.015), xycoords="axes fraction", ha="right", fontsize=7, color=GREY)
         file = io.BytesIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None}, bbox_inches="tight", pad_inches=0.1)
     return file.getvalue()
@@ -83,5 +84,4 @@ def _label(axes: Axes, result: BreakEven, task: str, lang: str) -> None:
     title = TITLES.get(result.metric, result.metric)
     axes.set_ylabel(f"{title} ({'lower' if result.metric in LOWER_IS_BETTER else 'higher'} is better)")
     axes.set_xlabel("training labels")
-    axes.set_title(f"{task} · {lang} · {result.n:,} test rows", loc="left", fontsize=11, fontweight="bold", pad=10)
-    axes.legend(fontsize=8, frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    axes.set_title(f"{task} · {lang} · {result.n:,} test rows", loc="left", fontsize=11, fontweight="bold", pad=18)
