@@ -23,7 +23,7 @@ from harness.audit import (
 from harness.catalog import Catalog
 from harness.columns import Columns, read_columns
 from harness.dates import dates_of
-from harness.entries import read_entry
+from harness.entries import Entry, read_entries, read_entry
 from harness.errors import UnknownName, UserError
 from harness.store import Store
 from harness.suspects import Shortlist, shortlist
@@ -62,13 +62,13 @@ def make_report(
     data: Path | None,
     known: Catalog,
     store: Store,
-    asked: list[str],
+    asked: list[Entry] | None,
     backends: list[str],
 ) -> Report:
-    """The rows of one language, with the runs of `store` that were tested on the rows of `split`.
+    """The rows of one language, with the runs that were tested on its rows of `split`.
 
-    `asked` (parts of run ids) and `backends` narrow the runs down. Raises `UserError` for names that are none, for a run on
-    other rows, and what reading the rows raises.
+    They are those of `asked` (see `named_runs`) in this language, else all of `store`, of `backends` only if there are any.
+    Raises `UserError` for names that are none, for an asked run on other rows, and what reading the rows raises.
     """
     splits, missing = read_splits(task, lang, data)
     pairs = list(overlaps(splits))
@@ -93,17 +93,41 @@ def make_report(
     )
 
 
+def named_runs(
+    store: Store, names: list[str], task: TaskSpec, split: Split, langs: list[str], backends: list[str]
+) -> list[Entry]:
+    """The runs that the parts of ids mean. `langs`, `backends`: those asked for; none: any.
+
+    Raises `UserError` for one that the other options leave out: it would be missing without a word.
+    """
+    entries = [read_entry(store, name) for name in dict.fromkeys(map(store.find, names))]
+    for entry in entries:
+        its_task, its_split, its_lang, _ = entry.group
+        if (its_task, its_split) != (task.name, split):
+            raise UserError(
+                f"{entry.run_id} is a run on the {its_split} rows of {its_task}, not on the {split} rows of {task.name}.",
+                f"Say --task {its_task} --split {its_split}, or leave the run out.",
+            )
+        if langs and its_lang not in langs:
+            raise UserError(f"{entry.run_id} is a run in {its_lang!r}, which --lang leaves out.", f"Add --lang {its_lang}.")
+        if backends and entry.backend not in backends:
+            raise UserError(
+                f"{entry.run_id} is a run of {entry.backend}, which --backend leaves out.", f"Add --backend {entry.backend}."
+            )
+    return entries
+
+
 def _runs(
-    task: TaskSpec, lang: str, split: Split, splits: Splits, store: Store, asked: list[str], backends: list[str]
+    task: TaskSpec, lang: str, split: Split, splits: Splits, store: Store, asked: list[Entry] | None, backends: list[str]
 ) -> tuple[list[Columns], int]:
     """The runs on these rows, and how many others there are of this task, language and split."""
-    entries = [read_entry(store, name) for name in (map(store.find, asked) if asked else store.ids())]
+    entries = read_entries(store) if asked is None else asked
     wanted = (task.name, split, lang)
     ours = [entry for entry in entries if entry.group[:3] == wanted and (not backends or entry.backend in backends)]
     found = on_these_rows(ours, splits.get(split, []))
-    left = sorted({entry.run_id for entry in entries} - {entry.run_id for entry in found})
-    if asked and left:
-        raise UserError(f"{left[0]} is not a run on these rows: {', '.join(wanted)}.", "Does it need another --data or --lang?")
+    left = sorted({entry.run_id for entry in ours} - {entry.run_id for entry in found})
+    if asked is not None and left:
+        raise UserError(f"{left[0]} is not a run on these rows: {', '.join(wanted)}.", "Does it need another --data?")
     return [read_columns(store, entry.run_id) for entry in found], len(ours) - len(found)
 
 

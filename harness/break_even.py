@@ -31,7 +31,7 @@ _ENTRIES_AT_ONCE = 4_000_000  # of row weights: bounds the memory
 
 @dataclass(frozen=True)
 class Estimate:
-    """Mean over the seeds with its 95% interval (test rows and seeds), and what each seed had."""
+    """Mean over the seeds with its 95% interval (test rows and seeds; NaN where there is none), and what each seed had."""
 
     value: float
     low: float
@@ -162,6 +162,8 @@ def _mean(by_seed: Mapping[int, FloatArray], drawn: Mapping[int, FloatArray]) ->
 
 def _estimate(drawn: FloatArray, by_seed: Mapping[int, FloatArray]) -> Estimate:
     low, high = np.nanquantile(drawn[1:], (0.025, 0.975))
+    if low == high:  # rows that are all right, or all wrong, teach a bootstrap nothing of those that are not
+        low = high = math.nan
     return Estimate(float(drawn[0]), float(low), float(high), tuple(float(by_seed[seed][0]) for seed in sorted(by_seed)))
 
 

@@ -28,7 +28,7 @@ class Candidate:
 
     `inference`: US dollars per 1,000 rows; `training`: US dollars once; both None where a price is missing, with `unpriced`
     saying why. `labels`: how many people had to give. `p50_ms`, `p95_ms`: latency of a row by itself, None where `bench speed`
-    did not measure it.
+    did not measure it, or not on enough texts: `timed` is their number and what it was limited to, None without a record.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Candidate:
     under_load: bool
     p50_ms: float | None
     p95_ms: float | None
+    timed: tuple[int, int] | None = None
 
     @property
     def entry(self) -> Entry:
@@ -56,7 +57,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Field:
-    """The candidates of one group of runs. `left_out`: runs of the same task and language on other rows."""
+    """The candidates of one group of runs. `left_out`: runs of the same task and language on other rows. `hardware`: what all
+    time is priced at, None for the machine of each record."""
 
     group: Group
     n: int
@@ -64,6 +66,7 @@ class Field:
     accuracy: str
     candidates: list[Candidate]
     left_out: int
+    hardware: str | None = None
 
     @property
     def task(self) -> str:
@@ -74,11 +77,13 @@ class Field:
         return self.group[2]
 
 
-def field_of(store: Store, task: str, lang: str, split: str, prices: Prices, speeds: Sequence[Speed]) -> Field:
-    """The rows on which the most backends were tested (of several such, the most rows). Raises `UserError` without runs."""
-    from harness.pricing import cost_of, missing_price
-    from harness.speed import speed_of
+def field_of(
+    store: Store, task: str, lang: str, split: str, prices: Prices, speeds: Sequence[Speed], hardware: str | None = None
+) -> Field:
+    """The rows on which the most backends were tested (of several such, the most rows). `hardware` as in `cost_of`.
 
+    Raises `UserError` without runs, `UnknownName` for `hardware`.
+    """
     entries = [entry for entry in read_entries(store) if entry.group[:3] == (task, split, lang)]
     if not entries:
         known = sorted({f"{e.group[0]} ({e.group[2]}, {e.group[1]})" for e in read_entries(store)})
@@ -94,26 +99,34 @@ def field_of(store: Store, task: str, lang: str, split: str, prices: Prices, spe
     group, members = max(groups.items(), key=lambda item: (*_breadth(item[1]), item[0]))
     f1, accuracy = QUALITY.get(members[0].manifest["identity"]["label_kind"], SINGLE)
     rows = fold_seeds(members)
-    candidates = []
-    for name, row in zip(_names(rows), rows, strict=True):
-        manifest, values = row.entry.manifest, row.entry.metrics["values"]
-        cost, speed = cost_of(manifest, prices, 1000.0, 0.0), speed_of(manifest, speeds)
-        candidates.append(
-            Candidate(
-                name=name,
-                row=row,
-                f1=values[f1],
-                accuracy=values[accuracy],
-                inference=None if cost is None else cost.inference,
-                training=None if cost is None else cost.training,  # of 1,000 predictions: all of it
-                labels=0 if cost is None else cost.labels,
-                unpriced=missing_price(manifest, prices) if cost is None else "",
-                under_load=cost is not None and cost.under_load,
-                p50_ms=None if speed is None else speed["p50_ms"],
-                p95_ms=None if speed is None else speed["p95_ms"],
-            )
-        )
-    return Field(group, members[0].metrics["n"], f1, accuracy, candidates, len(entries) - len(members))
+    candidates = [
+        _candidate(name, row, (f1, accuracy), prices, speeds, hardware) for name, row in zip(_names(rows), rows, strict=True)
+    ]
+    return Field(group, members[0].metrics["n"], f1, accuracy, candidates, len(entries) - len(members), hardware)
+
+
+def _candidate(
+    name: str, row: Row, quality: tuple[str, str], prices: Prices, speeds: Sequence[Speed], hardware: str | None
+) -> Candidate:
+    from harness.pricing import cost_of, missing_price
+    from harness.speed import speed_of
+
+    manifest, values = row.entry.manifest, row.entry.metrics["values"]
+    cost, speed = cost_of(manifest, prices, 1000.0, 0.0, hardware), speed_of(manifest, speeds)
+    return Candidate(
+        name=name,
+        row=row,
+        f1=values[quality[0]],
+        accuracy=values[quality[1]],
+        inference=None if cost is None else cost.inference,
+        training=None if cost is None else cost.training,  # of 1,000 predictions: all of it
+        labels=0 if cost is None else cost.labels,
+        unpriced=missing_price(manifest, prices) if cost is None else "",
+        under_load=cost is not None and cost.under_load,
+        p50_ms=None if speed is None else speed["p50_ms"],
+        p95_ms=None if speed is None else speed["p95_ms"],
+        timed=None if speed is None else (speed["n"], speed["settings"]["limit"]),
+    )
 
 
 def _breadth(members: Sequence[Entry]) -> tuple[int, int, int]:

@@ -64,7 +64,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Cascade:
-    """`points`: from the first model alone to the second alone. `commands` make the validation runs that are missing."""
+    """`points`: from the first model alone to the second alone. `missing`: the models whose validation runs
+    are, and without which no threshold was chosen."""
 
     first: Entry
     second: Entry
@@ -73,7 +74,12 @@ class Cascade:
     metrics: list[str]
     points: list[Point]
     choice: Choice | None
-    commands: list[str]
+    missing: list[Entry]
+
+    @property
+    def commands(self) -> list[str]:
+        """What makes the validation runs that are missing."""
+        return [validation_command(entry.manifest) for entry in self.missing]
 
 
 @dataclass(frozen=True)
@@ -111,12 +117,16 @@ def cascade_of(
     metric: str = "accuracy",
     predictions: float = 1e6,
     labelling: float = 0.0,
+    hardware: str | None = None,
 ) -> Cascade:
     """`threshold`: the user's own, from 0 to 1; else it is chosen on validation runs. `metric`: what it is chosen by.
+    `hardware` as in `pricing.cost_of`.
 
     Raises `UserError` where the first run has no probabilities, for one run named twice, for runs of different tasks,
     languages, splits or labels, and for a metric that the task does not have.
     """
+    from harness.pricing import cost_of
+
     if first == second:
         raise UserError(f"Both runs are {first}.", "A cascade is of two: a quick one first, a better one second.")
     entries = read_entry(store, first), read_entry(store, second)
@@ -127,12 +137,13 @@ def cascade_of(
         raise UserError(
             f"--metric {metric}: a cascade of this task can't be judged by that.", f"Choose from {', '.join(known)}."
         )
-    rates = _rates(entries, prices, predictions, labelling)
+    costs = [cost_of(entry.manifest, prices, predictions, labelling, hardware) for entry in entries]
+    rates = _rates(entries, costs)
     tenths = [at_coverage(stated, a.correct, share).threshold for share in SHARES_OF_FIRST]
     grid = sorted({0.0, *tenths, math.inf, *([] if threshold is None else [threshold])})
     points = [_point(a, b, limit, known, rates) for limit in grid]
     twins = validation_twin(store, first), validation_twin(store, second)
-    commands: list[str] = []
+    missing: list[Entry] = []
     choice = None
     if threshold is not None:
         choice = _choice(a, b, points[grid.index(threshold)], metric, None)
@@ -141,8 +152,8 @@ def cascade_of(
         limit, value = tuned(held_out[0], held_out[1], metric)
         choice = _choice(a, b, _point(a, b, limit, known, rates), metric, (len(held_out[0]), value))
     else:
-        commands = [validation_command(e.manifest) for e, twin in zip(entries, twins, strict=True) if twin is None]
-    return Cascade(*entries, len(a), metric, known, points, choice, commands)
+        missing = [entry for entry, twin in zip(entries, twins, strict=True) if twin is None]
+    return Cascade(*entries, len(a), metric, known, points, choice, missing)
 
 
 def combined(first: Columns, second: Columns, threshold: float) -> Columns:
@@ -173,10 +184,8 @@ def tuned(first: Columns, second: Columns, metric: str) -> tuple[float, float]:
     return limits[best], math.nan if value is None else value
 
 
-def _rates(entries: Sequence[Entry], prices: Prices, predictions: float, labelling: float) -> _Rates:
-    from harness.pricing import cost_of
-
-    first, second = (cost_of(entry.manifest, prices, predictions, labelling) for entry in entries)
+def _rates(entries: Sequence[Entry], costs: Sequence[Cost | None]) -> _Rates:
+    first, second = costs
     pace = [entry.manifest["timing"]["rows_per_second"] for entry in entries]
     rows = [_training_rows(entry.manifest) for entry in entries]
     return _Rates(

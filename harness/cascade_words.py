@@ -11,6 +11,7 @@ from harness.entries import TITLES
 from harness.metrics import LOWER_IS_BETTER
 from harness.paired import LEVEL
 from harness.recommend_words import usd
+from harness.reliability_words import caveats
 
 
 def sentence(found: Cascade) -> str:
@@ -55,12 +56,13 @@ def _verdict(found: Cascade, choice: Choice, first: str, second: str) -> str:
 
 
 def _spared(found: Cascade, choice: Choice, first: str, second: str) -> str:
-    """A model that does as well alone, and is cheaper (or quicker, where prices are unknown)."""
+    """The cheapest of the models that do as well alone, and are cheaper (or quicker, where prices are unknown)."""
+    able = []
     for name, end, to in ((first, found.points[0], choice.to_first), (second, found.points[-1], choice.to_second)):
         ours, alone = (choice.point.cost, end.cost) if choice.point.cost is not None else (choice.point.seconds, end.seconds)
         if not to.p <= LEVEL and ours is not None and alone is not None and alone < ours:
-            return f"; so {name} alone may do"
-    return ""
+            able.append((alone, name))
+    return f"; so {min(able)[1]} alone may do" if able else ""
 
 
 def _p(p: float) -> str:
@@ -84,7 +86,9 @@ def _unsettled(found: Cascade, first: str, second: str) -> str:
         else f", with {_number(best, found.metric)} at best between them, where {first} answers {best.share:.0%}"
     )
     how = " && ".join(found.commands)
-    way = f"; to have one chosen on validation rows, run `{how}`" if how else "; name the test runs to have one chosen"
+    way = "; name the test runs to have one chosen"
+    if how:
+        way = f"; to have one chosen on validation rows, run `{how}` ({caveats([one.manifest for one in found.missing])})"
     return (
         f"On {found.rows:,} rows the cascade goes from {ends[0]} ({first} alone{_price(found, found.points[0])}) to {ends[1]} "
         f"({second} alone{_price(found, found.points[-1])}){between}; no threshold is chosen, as one chosen on the rows that "

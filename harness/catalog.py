@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal
 
-from harness.backend_specs import BackendSpec, load_backend
+from harness.backend_specs import BackendSpec, engine_class, load_backend
 from harness.errors import UnknownName, UserError
 from harness.pricing import Prices, load_prices
 from harness.prompts import Prompt, load_prompt, require_same_kind
@@ -43,6 +43,14 @@ def builtin_folders() -> Mapping[str, Path]:
     inside = (package / moved["tasks"]).is_dir()
     folders = {folder: package / moved[folder] if inside else root / folder for folder in moved}
     return {**folders, "backends": root / "backends"}  # a package, with the engines
+
+
+def _is_server(spec: BackendSpec) -> bool:
+    """Whether its tokens may cost something. An engine that can't be had is reported when it is used, not here."""
+    try:
+        return engine_class(spec.engine).model_is == "name"
+    except UserError:
+        return False
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,9 @@ class Catalog:
         return load_prices(self.project)
 
     def backend(self, name: str) -> BackendSpec:
-        """The backend, with the price of its model where one is known."""
-        return self.prices.filled(load_backend(self._file("backend", name)))
+        """The backend; that of a server with the price of its model, where one is known."""
+        spec = load_backend(self._file("backend", name))
+        return self.prices.filled(spec) if _is_server(spec) else spec
 
     def recipe(self, name: str) -> Recipe:
         return load_recipe(self._file("recipe", name))

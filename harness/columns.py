@@ -67,9 +67,9 @@ class Columns:
 def read_columns(store: Store, run_id: str) -> Columns:
     """Raises `RunError` for a record that is damaged or not there."""
     identity = store.manifest(run_id)["identity"]
-    labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
     path = store.root / run_id / "predictions.jsonl"
     try:
+        labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
         return _columns(run_id, identity, labels, _table(store, run_id, path, labels))
     except (FileNotFoundError, LookupError, TypeError, ValueError) as error:
         raise RunError(
@@ -96,7 +96,26 @@ def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:
     return table.sort_by("id").combine_chunks()
 
 
+def _check(table: Any, labels: LabelSpace) -> None:
+    """Raises `ValueError` for what no run writes."""
+    import pyarrow.compute as pc
+
+    k, statuses = len(labels), {str(status) for status in Status}
+    if table["id"].null_count or table["truth"].null_count or pc.count_distinct(table["id"]).as_py() < len(table):
+        raise ValueError("a row has no id or no true label, or an id stands twice")
+    if not set(pc.unique(table["status"]).to_pylist()) <= statuses:
+        raise ValueError("a row has no status that there is")
+    if table["label"].filter(pc.equal(table["status"], str(Status.OK))).null_count:
+        raise ValueError("an answered row has no label")
+    for name in ("truth", "label"):
+        flat = pc.list_flatten(table[name]) if labels.kind is LabelKind.MULTILABEL else table[name]
+        ends = pc.min_max(flat)
+        if ends["min"].is_valid and not 0 <= ends["min"].as_py() <= ends["max"].as_py() < k:
+            raise ValueError(f"a {name} is none of the {k} labels")
+
+
 def _columns(run_id: str, identity: Mapping[str, Any], labels: LabelSpace, table: Any) -> Columns:
+    _check(table, labels)
     answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
     if labels.kind is LabelKind.MULTILABEL:
         truth, given = _indicators(table["truth"], len(labels)), _indicators(table["label"], len(labels))
@@ -130,6 +149,8 @@ def _probabilities(column: Any, answered: BoolArray, labels: LabelSpace) -> Floa
     found[given] = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, k)
     found[~answered] = 1 / k
     if labels.kind is not LabelKind.MULTILABEL:
+        if not np.allclose(found.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("probabilities of a row do not sum to 1")
         found /= found.sum(axis=1, keepdims=True)  # what the rounded file lost
     return found
 

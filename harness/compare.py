@@ -58,7 +58,8 @@ class Verdict:
     @property
     def better(self) -> int | None:
         """The place of the better run; None where they can't be told apart at 5%."""
-        if not self.p_holm <= LEVEL:
+        inside = self.difference.low <= 0 <= self.difference.high
+        if inside or not self.p_holm <= LEVEL:
             return None
         return self.b if (self.difference.value > 0) != (self.metric in LOWER_IS_BETTER) else self.a
 
@@ -132,7 +133,8 @@ def _chosen(columns: Sequence[Columns], asked: list[str]) -> list[str]:
 def _values(metrics: Sequence[str], entry: Entry, own_rows: int, run: Columns) -> dict[str, MetricValue]:
     """Of the shared rows: those of the record where they are all of its rows, else Wilson's interval or none."""
     if len(run) == own_rows:
-        return {metric: entry.metrics["values"][metric] for metric in metrics}
+        recorded = entry.metrics["values"]  # that of an earlier version may lack a metric
+        return {metric: recorded.get(metric) or value_of(metric, run) for metric in metrics}
     return {metric: value_of(metric, run) for metric in metrics}
 
 
@@ -183,14 +185,21 @@ def names_of(entries: Sequence[Entry]) -> list[str]:
     return names
 
 
+def _support(run: Columns) -> list[int]:
+    """Rows of each label."""
+    if run.labels.kind is LabelKind.MULTILABEL:
+        return [int(count) for count in run.truth.sum(axis=0)]
+    return [int(count) for count in run.cells.sum(axis=1)]
+
+
 def _notes(runs: Sequence[Contestant], columns: Sequence[Columns]) -> list[str]:
     """What a reader should know before believing the numbers."""
     n = len(columns[0])
     notes = [f"{run.name} was tested on {run.own_rows:,} rows; {n:,} of them are compared." for run in runs if run.own_rows > n]
-    few = intervals.small(n)
+    few = intervals.small(n, _support(columns[0]))
     if few:
-        notes.append(f"These are {few}: only large differences can be seen.")
-    if not notes and len({run.entry.manifest["identity"]["rows"] for run in runs}) > 1:
+        notes.append(f"There are {few}: only large differences can be seen.")
+    if all(run.own_rows == n for run in runs) and len({run.entry.manifest["identity"]["rows"] for run in runs}) > 1:
         notes.append("The ids of the rows are the same, but not their texts: the runs did not read the same data.")
     silent = [(run, int((~part.answered).sum())) for run, part in zip(runs, columns, strict=True)]
     notes += [

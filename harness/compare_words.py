@@ -56,7 +56,7 @@ def interval_text(metric: str, low: float, high: float) -> str:
 def _of_two(comparison: Comparison) -> str:
     metric = comparison.metrics[0]
     (verdict,) = comparison.of(metric)
-    difference, begin = verdict.difference, f"On the {comparison.n:,} rows that both have, "
+    difference, begin = verdict.difference, f"On the {_rows(comparison.n)} that both have, "
     ahead, behind = _order(verdict)
     names = [run.name for run in comparison.runs]
     if math.isnan(difference.value):
@@ -81,7 +81,7 @@ def _of_two(comparison: Comparison) -> str:
 
 def _of_several(comparison: Comparison) -> str:
     metric = comparison.metrics[0]
-    begin = f"On the {comparison.n:,} rows that all {len(comparison.runs)} have, "
+    begin = f"On the {_rows(comparison.n)} that all {len(comparison.runs)} have, "
     values = [_sortable(metric, run.values[metric]) for run in comparison.runs]
     top = values.index(min(values))
     if math.isinf(values[top]):
@@ -98,6 +98,10 @@ def _of_several(comparison: Comparison) -> str:
     said = f"{_name(comparison, top)} has the {best} {title(metric)}, {value:.3f}: {' and '.join(parts)}"
     pairs = f" (at 5%, by Holm over {len(comparison.pairs)} pairs)"
     return f"{begin}{said}{pairs}{_missed(metric, against)}."
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'s' if n > 1 else ''}"
 
 
 def _order(verdict: Verdict) -> tuple[int, int]:
@@ -122,9 +126,7 @@ def _elsewhere(comparison: Comparison, better: int | None) -> str:
         groups.setdefault(verdict.better, []).append(title(metric))
     parts = []
     for winner, titles in sorted(groups.items(), key=lambda group: group[0] != better):
-        if winner is None and better is None:
-            parts.append(f"nor in {_listed(titles)}")
-        elif winner is None:
+        if winner is None:
             parts.append(f"in {_listed(titles)} they can't be told apart")
         else:
             parts.append(f"in {_listed(titles)} {_name(comparison, winner)} is better{' too' if winner == better else ''}")

@@ -52,7 +52,7 @@ def _seen(metric: str, a: Columns, b: Columns) -> Patterns:
 
 def _pseudo(metric: str, a: Columns, b: Columns) -> Patterns:
     """One row in which only A is right and one in which only B is: shared out among the true labels as often as they occur, and
-    among the other labels that occur evenly. Of a multilabel task: a label that one has found and the other has not."""
+    among the other true labels evenly. Of a multilabel task: a label that one has found and the other has not."""
     k = len(a.labels)
     if a.labels.kind is LabelKind.MULTILABEL:
         right, wrong = np.eye(k, dtype=np.int64), np.zeros((k, k), dtype=np.int64)
@@ -62,7 +62,7 @@ def _pseudo(metric: str, a: Columns, b: Columns) -> Patterns:
         truth, shares = right, (often if often.any() else often + 1)[occurs] / max(often.sum(), len(occurs))
     else:
         cells = a.cells + b.cells
-        occurs = cells.sum(axis=1) + cells[:, :k].sum(axis=0) > 0
+        occurs = cells.sum(axis=1) > 0  # a label that only one model names would be a part of the other's mean too
         others = (occurs if occurs.sum() > 1 else ~occurs)[None, :] & ~np.eye(k, dtype=bool) & (cells.sum(axis=1) > 0)[:, None]
         truth, wrong = np.nonzero(others)
         right, shares = truth, (cells.sum(axis=1) / cells.sum() / np.maximum(others.sum(axis=1), 1))[truth]

@@ -60,6 +60,8 @@ def sizes_of(texts: Sequence[str], available: int) -> list[int | None]:
         else:
             found.append(_size(text))
     whole = whole or available in found
+    if not whole and min(found, default=0) > available:
+        raise UserError(f"--sizes: there are only {available} training rows.", "Ask for fewer, or for all.")
     return [*sorted({size for size in found if size < available}), *([None] if whole else [])]
 
 

@@ -87,7 +87,8 @@ def _cells(found: Estimate) -> list[str]:
     seeds = sorted(found.by_seed)
     middle = (seeds[(len(seeds) - 1) // 2] + seeds[len(seeds) // 2]) / 2
     spread = "–" if len(seeds) == 1 else f"{seeds[0]:.3f} · {middle:.3f} · {seeds[-1]:.3f}"
-    return [f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]", spread, str(len(seeds))]
+    interval = "" if math.isnan(found.low) else f" [{found.low:.3f}, {found.high:.3f}]"
+    return [f"{found.value:.3f}{interval}", spread, str(len(seeds))]
 
 
 def crossing_rows(result: BreakEven) -> list[list[str]]:
@@ -102,9 +103,10 @@ POINT_COLUMNS = ["backend", "labels", "", "seeds: lowest · median · highest", 
 CROSSING_COLUMNS = ["trained", "prompted", "at least as good with", "no crossing in"]
 LEGEND = """\
 Made by `bench curve`. A value is the mean over the seeds; each seed draws its own labels (a larger number adds to the smaller)
-and its own exemplars. In brackets the 95% interval of test rows and seeds together; beside it the seeds alone. All labels that
-are used are counted: no checkpoint is chosen on validation rows. The crossing takes quality not to fall with more labels, and
-to be linear between the sizes on a logarithmic scale; the last column is the share of the resamples without one."""
+and its own exemplars. In brackets the 95% interval of test rows and seeds together (of one seed: of the rows); beside it the
+seeds alone. All labels that are used are counted: no checkpoint is chosen on validation rows. The crossing takes quality not
+to fall with more labels, and to be linear between the sizes on a logarithmic scale; the last column is the share of the
+resamples without one."""
 
 
 def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> str:

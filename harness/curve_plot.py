@@ -48,7 +48,8 @@ def _draw_lines(axes: Axes, result: BreakEven) -> None:
         colour, found = PROMPTED[place % len(PROMPTED)], line.estimate
         labels = f" · {line.labels} labels shown" if line.labels else ""
         axes.axhline(found.value, color=colour, linestyle=DASHES[place % len(DASHES)], linewidth=1.4, label=line.name + labels)
-        axes.axhspan(found.low, found.high, color=colour, alpha=0.08, linewidth=0)
+        if not math.isnan(found.low):
+            axes.axhspan(found.low, found.high, color=colour, alpha=0.08, linewidth=0)
 
 
 def _draw_curves(axes: Axes, result: BreakEven) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.entries import Entry, read_entries
-from harness.errors import MissingExtra, UserError
+from harness.errors import MissingExtra, RunError, UserError
 from harness.jsonl import read_tables
 from harness.store import Store
 from harness.types import LabelKind
@@ -143,7 +143,7 @@ def load_predictions(runs: str | Sequence[str] | None = None, results: Path | st
     found = store.ids() if runs is None else [store.find(part) for part in ([runs] if isinstance(runs, str) else runs)]
     identities = {name: store.manifest(name)["identity"] for name in found}
     tables = _tables(store, identities)
-    shaped = [_shaped(name, tables[name], identity) for name, identity in identities.items()]
+    shaped = [_shaped_or_named(store, name, tables[name], identity) for name, identity in identities.items()]
     table = pa.concat_tables([_empty(), *shaped], promote_options="default")
     for place, (name, dtype) in enumerate(PREDICTION_COLUMNS.items()):
         if dtype == "category":
@@ -176,6 +176,14 @@ def _tables(store: Store, identities: Mapping[str, Mapping[str, Any]]) -> dict[s
         paths = [store.root / name / "predictions.jsonl" for name in names]
         found.update(zip(names, read_tables(paths, schema), strict=True))
     return found
+
+
+def _shaped_or_named(store: Store, name: str, table: Any, identity: Mapping[str, Any]) -> Any:
+    try:
+        return _shaped(name, table, identity)
+    except (LookupError, ValueError) as error:  # Arrow's own are among them
+        path = store.root / name / "predictions.jsonl"
+        raise RunError(f"{path} is damaged ({error}).", "Delete that run's folder, or restore it.") from error
 
 
 def _shaped(name: str, table: Any, identity: Mapping[str, Any]) -> Any:

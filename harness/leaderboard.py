@@ -132,7 +132,7 @@ LEGEND = """\
 Made by `bench leaderboard` from the records in `results/runs/`, and from nothing else.
 
 - Every table holds runs on the same rows, ranked by its first metric. Rows of one rank can't be told apart from its first row
-  at the 5% level: paired on the same rows (McNemar's exact test; a permutation test for metrics that are no shares), after
+  at the 5% level: paired on the same rows (McNemar's exact test; a paired bootstrap for metrics that are no shares), after
   Holm's correction. That is not "equally good": more rows might tell them apart. Nor does it pass on: two rows of one rank may
   differ from each other, and a row of a higher value may stand in a lower rank, if it errs on nearly the same rows as the best.
 - In brackets: the 95% interval of the sampling of rows. `over seeds`: lowest – median – highest value over the runs of one
@@ -218,6 +218,8 @@ def sentence(tables: Sequence[Table]) -> str:
             f"first with {TITLES.get(table.metric, table.metric)} {value}{rest}."
         )
     several = [table for table in tables if len(table.places) > 1]
+    if not several:
+        return "No table has two rows to compare."
     alone = sum(not table.places[0].tied for table in several)
     return (
         f"Of {len(several)} tables with more than one row, {alone} have a first that all others can be told apart from at the "

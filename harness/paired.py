@@ -198,6 +198,8 @@ def counted_difference(
     value = float(own[1] - own[0])
     if not math.isfinite(value):
         return Difference(math.nan, math.nan, math.nan, math.nan, math.nan, "bootstrap")
+    if abs(value) < 1e-12:  # what adding in another order leaves
+        value = 0.0
     both = Patterns(*(np.concatenate(parts) for parts in zip(seen, pseudo, strict=True)))
     shares = both.counts / both.counts.sum()
     centre, error = (float(part[0]) for part in _estimated(metric, both, shares[None], n))

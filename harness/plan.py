@@ -121,7 +121,8 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
     task = with_names(catalog.task(request.task), request.data_dir)
     backend = with_settings(catalog.backend(request.backend), request.settings)
     if request.model is not None:
-        backend = catalog.prices.filled(backend, request.model)
+        if engine_class(backend.engine).model_is == "name":
+            backend = catalog.prices.filled(backend, request.model)
         # What the YAML says of its own model is not true of another one.
         backend = backend.model_copy(update={"model": request.model, "revision": None, "training_cutoff": None})
     rows = first_rows(load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir), request.limit)

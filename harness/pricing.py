@@ -16,7 +16,7 @@ from pydantic import Field, model_validator
 
 from harness.backend_specs import BackendSpec, engine_class
 from harness.costs import Price
-from harness.errors import UnknownName
+from harness.errors import SpecError, UnknownName
 from harness.yamlspec import Spec, load_yaml_spec
 
 FILE = "prices.yaml"
@@ -137,9 +137,13 @@ def _plain(price: ModelPrice | None) -> Price | None:
 
 def load_prices(folder: Path) -> Prices:
     """Prices as seen from a project folder. Raises `SpecError` for a file that can't be read."""
-    own = folder / FILE
+    own, none = folder / FILE, PriceFile(hardware={}, models={})
+    there = own.is_symlink() or own.exists()
+    if there and not own.is_file():  # the prices that were meant to count would not
+        what = "is a folder" if own.is_dir() else "is no file" if own.exists() else "is a link to a file that is not there"
+        raise SpecError(own, None, what, "Put a file of prices in its place, or remove it.")
     built_in = load_yaml_spec(Path(__file__).with_name(FILE), PriceFile)
-    return Prices(load_yaml_spec(own, PriceFile) if own.is_file() else PriceFile(hardware={}, models={}), built_in)
+    return Prices(load_yaml_spec(own, PriceFile) if there else none, built_in)
 
 
 @dataclass(frozen=True)

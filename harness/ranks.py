@@ -1,7 +1,7 @@
 """Ranks that say no more than the rows do: what can't be told apart from the best shares its rank.
 
 Within a group (runs on the same rows) every row is compared with the best one, paired, on the first headline metric: by
-McNemar's exact test where that is the accuracy, by the studentised permutation test of `paired` where it is not. Those that
+McNemar's exact test where that is the accuracy, by the studentised paired bootstrap of `paired` where it is not. Those that
 stay above 5% after Holm's correction share the best one's rank; the best of the others begins the next rank, and so on.
 Ranks are counted as in sports: 1, 1, 1, 4.
 """

@@ -6,7 +6,9 @@ import math
 
 from harness.candidates import Candidate
 from harness.entries import TITLES
-from harness.recommend import Miss, Question, Recommendation, Utility, misses
+from harness.latency import needed
+from harness.recommend import Miss, Question, Recommendation, RunnerUp, Utility, misses
+from harness.twins import speed_command
 from harness.what_if import Changes, Move, Stretch
 
 OPTIONS = {
@@ -37,10 +39,9 @@ def sentence(found: Recommendation, changes: Changes) -> str:
         return _nothing(found, rows)
     pick = found.pick
     title = TITLES[field.f1]
-    ties = [runner.candidate for runner in found.runners_up if not runner.apart]
     told = f"For {rows} take {pick.name}{_how(pick)}: {figures(pick, question, title)} (tested on {field.n:,} rows)"
     looser = "; " + _move(changes.loosened[0]).replace(": ", " it would be ", 1) if changes.loosened else ""
-    return f"{told}; {_beside(found, pick, ties, title)}{looser}."
+    return f"{told}; {_beside(found, pick, title)}{looser}."
 
 
 def _how(candidate: Candidate) -> str:
@@ -59,47 +60,84 @@ def figures(candidate: Candidate, question: Question, title: str) -> str:
     return ", ".join(parts)
 
 
-def _beside(found: Recommendation, pick: Candidate, ties: list[Candidate], title: str) -> str:
-    """Of those that can't be told apart the cheapest, else the best of those that are cheaper."""
+def _beside(found: Recommendation, pick: Candidate, title: str) -> str:
+    """Those that can't be told apart, and the best of those that are better (which a utility may pass over); else the best of
+    those that are cheaper."""
     question, own = found.question, found.question.cost(pick)
-    cheaper = [
-        (cost, runner)
-        for runner in found.runners_up
-        if own is not None and (cost := question.cost(runner.candidate)) is not None and cost < own
-    ]
-    same = [(cost, runner) for cost, runner in cheaper if not runner.apart]
-    if same:
-        cost, runner = min(same, key=lambda pair: pair[0])
-        others = f" (as can't {len(ties) - 1} more)" if len(ties) > 1 else ""
-        return (
-            f"{runner.candidate.name} can't be told apart from it at this n{others} and {_times(own, cost)}: "
-            f"{title} {runner.candidate.f1['value']:.3f}"
-        )
-    if ties:
-        others = f", nor can {len(ties) - 1} more" if len(ties) > 1 else ""
-        return f"{ties[0].name} can't be told apart from it at this n{others}, and none of these is known to be cheaper"
+    better = [runner for runner in found.runners_up if runner.apart and runner.difference.value > 0]
+    said = [_tied(found, own, title), _passed_over(found, own, better)]
+    if any(said):
+        return "; ".join(part for part in said if part)
+    cheaper = [runner for runner in found.runners_up if _is_cheaper(question.cost(runner.candidate), own)]
     if cheaper:
-        cost, runner = max(cheaper, key=lambda pair: (pair[1].candidate.f1["value"] or 0.0, -pair[0]))
-        gap = 100 * runner.difference.value
-        return f"{runner.candidate.name} {_times(own, cost)} and {abs(gap):.1f} points {'worse' if gap < 0 else 'better'}"
+        best = max(cheaper, key=lambda runner: (runner.difference.value, -_or_zero(question.cost(runner.candidate))))
+        price = _times(own, question.cost(best.candidate))
+        return f"{best.candidate.name} {price} and {_gap(best)}"
     if not found.runners_up:
         return "nothing else meets the constraints" if _constrained(question) else "nothing else was tested on these rows"
-    return f"all of the {len(found.runners_up)} others that meet the constraints are worse beyond chance, and none is cheaper"
+    known = own is not None and all(question.cost(runner.candidate) is not None for runner in found.runners_up)
+    none = "cheaper" if known else "known to be cheaper"
+    n, limits = len(found.runners_up), " that meets the constraints" if _constrained(question) else ""
+    if n == 1:
+        return f"the only other one{limits} is worse beyond chance, and is not {none}"
+    return f"all {n} others{limits.replace('meets', 'meet')} are worse beyond chance, and none is {none}"
+
+
+def _tied(found: Recommendation, own: float | None, title: str) -> str:
+    """The cheapest of those that can't be told apart from the pick; nothing where there are none."""
+    ties = [(found.question.cost(runner.candidate), runner.candidate) for runner in found.runners_up if not runner.apart]
+    if not ties:
+        return ""
+    more = f"{len(ties) - 1} more" if len(ties) > 1 else ""
+    cheaper = [(cost, candidate) for cost, candidate in ties if _is_cheaper(cost, own)]
+    if cheaper:
+        cost, other = min(cheaper, key=lambda pair: _or_zero(pair[0]))
+        others = f" (as can't {more})" if more else ""
+        told = f"{other.name} can't be told apart from it at this n{others} and {_times(own, cost)}"
+        return f"{told}: {title} {other.f1['value']:.3f}"
+    none = "cheaper" if own is not None and all(cost is not None for cost, _ in ties) else "known to be cheaper"
+    beside = f", nor can {more}, and none of these is {none}" if more else f", and is not {none}"
+    return f"{ties[0][1].name} can't be told apart from it at this n{beside}"
+
+
+def _passed_over(found: Recommendation, own: float | None, better: list[RunnerUp]) -> str:
+    """The best of those that are better beyond chance: only another utility than quality leaves any."""
+    if not better:
+        return ""
+    best = max(better, key=lambda runner: runner.difference.value)
+    told = f"{_gap(best)} and {_times(own, found.question.cost(best.candidate))}"
+    if len(better) == 1:
+        return f"{best.candidate.name} {told}"
+    return f"{len(better)} others are better beyond chance, and the best of them, {best.candidate.name}, {told}"
+
+
+def _gap(runner: RunnerUp) -> str:
+    gap = 100 * runner.difference.value
+    return f"is {abs(gap):.1f} points {'worse' if gap < 0 else 'better'}"
+
+
+def _is_cheaper(cost: float | None, own: float | None) -> bool:
+    return cost is not None and own is not None and cost < own
+
+
+def _or_zero(cost: float | None) -> float:
+    return 0.0 if cost is None else cost
 
 
 def _constrained(question: Question) -> bool:
     return any(getattr(question, name) is not None for name in OPTIONS if name != "utility")
 
 
-def _times(own: float | None, cost: float) -> str:
-    ratio = math.inf if not cost or own is None else own / cost
-    return (
-        "costs nothing"
-        if math.isinf(ratio)
-        else f"is {ratio:.2g} times cheaper"
-        if ratio < 10
-        else f"is {ratio:,.0f} times cheaper"
-    )
+def _times(own: float | None, cost: float | None) -> str:
+    """What `cost` is beside the pick's `own`."""
+    if own is None or cost is None:
+        return f"costs {'an unknown price' if cost is None else usd(cost) + ' per 1,000 rows'}"
+    if max(own, cost) < 1.1 * min(own, cost) or own == cost:
+        return "costs about the same"
+    if not min(own, cost):
+        return "costs nothing" if not cost else f"costs {usd(cost)} per 1,000 rows"
+    ratio = max(own, cost) / min(own, cost)
+    return f"is {ratio:{'.2g' if ratio < 10 else ',.0f'}} times {'cheaper' if cost < own else 'dearer'}"
 
 
 def _nothing(found: Recommendation, rows: str) -> str:
@@ -119,11 +157,36 @@ def missed_text(miss: Miss, candidate: Candidate) -> str:
 
 
 def _unknown(constraint: str, candidate: Candidate) -> str:
+    """Why a figure is missing, and what to do about it."""
+    price = candidate.unpriced or "unknown cost"
     if constraint == "max_cost":
-        return candidate.unpriced or "unknown cost"
-    if constraint in ("max_p95_ms", "utility"):
-        return candidate.unpriced or f"unknown latency: run `bench speed --backend {candidate.entry.backend}`"
+        return price
+    if constraint == "max_p95_ms":
+        return _untimed(candidate, 95)
+    if constraint == "utility":
+        missing = [price] if candidate.inference is None else []
+        return " and ".join([*missing, *([_untimed(candidate, 50)] if candidate.p50_ms is None else [])])
     return "undefined"
+
+
+def _untimed(candidate: Candidate, percent: int) -> str:
+    manifest, enough = candidate.entry.manifest, needed(percent)
+    if candidate.timed is None:
+        return f"unknown latency: run `{speed_command(manifest)}`"
+    texts, limit = candidate.timed
+    # Texts that occur twice are timed once, so that a limit that should have done may not have.
+    again = speed_command(manifest, enough if limit < enough else 2 * limit)
+    return f"p{percent} needs {enough} different texts, and {texts} were timed: run `{again}`, if there are so many test rows"
+
+
+def measured_elsewhere(hardware: str) -> str:
+    return f"times are those of the machines that they were measured on, at the price of {hardware}"
+
+
+def lacks_latency(candidate: Candidate, question: Question) -> bool:
+    """Whether a latency that was asked about is unknown."""
+    utility = question.utility is Utility.F1_COST_LATENCY and candidate.p50_ms is None
+    return utility or (question.max_p95_ms is not None and candidate.p95_ms is None)
 
 
 def amount(constraint: str, value: float) -> str:
@@ -146,9 +209,9 @@ def change_lines(found: Recommendation, changes: Changes) -> list[str]:
     lines = [_move(move) for move in [*changes.loosened, *given]]
     lines += [*_stretches("predictions", changes.predictions), *_stretches("label_usd", changes.label_usd)]
     open_questions: dict[str, list[str]] = {}
-    for candidate, needed in changes.unknown:
-        open_questions.setdefault(_needed(candidate, needed), []).append(candidate.name)
-    lines += [f"might be the answer: {' or '.join(names)} ({needed})" for needed, names in open_questions.items()]
+    for candidate, missing in changes.unknown:
+        open_questions.setdefault(_missing(candidate, missing), []).append(candidate.name)
+    lines += [f"might be the answer: {' or '.join(names)} ({missing})" for missing, names in open_questions.items()]
     return lines or ["nothing that was tried: no constraint, number of predictions or price of a label gives another answer"]
 
 
@@ -181,5 +244,5 @@ def _stretches(name: str, parts: list[Stretch]) -> list[str]:
     return lines if len(parts) > 1 else []
 
 
-def _needed(candidate: Candidate, needed: list[str]) -> str:
-    return " and ".join(dict.fromkeys(_unknown(constraint, candidate) for constraint in needed))
+def _missing(candidate: Candidate, constraints: list[str]) -> str:
+    return " and ".join(dict.fromkeys(_unknown(constraint, candidate) for constraint in constraints))

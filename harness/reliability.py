@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.calibration import Decision, decide
 from harness.columns import Columns, read_columns
 from harness.errors import UserError
 from harness.intervals import BoolArray, FloatArray, IntArray, MetricValue, farthest_labels, share
@@ -75,13 +76,19 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """`saved`: how much log loss falls on the test rows, with its 95% interval (paired rows, normal approximation)."""
+    """`saved`: how much log loss falls on the test rows, with its 95% interval (paired rows, normal approximation).
+
+    `decision`: by which labels are taken from the scaled probabilities too: `changed` differ, `accuracy` is that of all rows.
+    """
 
     temperature: Temperature
     run_id: str
     rows: int
     scores: Scores
     saved: tuple[float, float, float]
+    decision: str
+    changed: int
+    accuracy: float
 
 
 @dataclass(frozen=True)
@@ -269,7 +276,24 @@ def _scaling(store: Store, run: Columns, bins: int) -> Scaling | None:
     assert fitted.probabilities is not None
     assert run.probabilities is not None
     temperature = fit_temperature(fitted.probabilities, fitted.truth)
-    after = replace(run, probabilities=scaled(run.probabilities, temperature.value))
-    assert after.probabilities is not None
-    loss = [negative_log_likelihood(p[run.answered], run.truth[run.answered]) for p in (run.probabilities, after.probabilities)]
-    return Scaling(temperature, name, len(fitted), scores_of(after, bins), mean_interval(loss[0] - loss[1]))
+    decision = Decision((run.identity["prompt"] or run.identity).get("decision", Decision.ARGMAX))
+    after, rows, truth = _at(run, run.probabilities, temperature, decision), run.answered, run.truth[run.answered]
+    loss = [negative_log_likelihood(one.probabilities[rows], truth) for one in (run, after) if one.probabilities is not None]
+    return Scaling(
+        temperature,
+        name,
+        len(fitted),
+        scores_of(after, bins),
+        mean_interval(loss[0] - loss[1]),
+        decision,
+        int((after.answers != run.answers).sum()),
+        float(after.correct.mean()),
+    )
+
+
+def _at(run: Columns, recorded: FloatArray, temperature: Temperature, decision: Decision) -> Columns:
+    """The run at a temperature. It changes no likeliest label, but may change an expected value or a median."""
+    probabilities, answers = scaled(recorded, temperature.value), run.answers
+    if decision is not Decision.ARGMAX:
+        answers = np.where(run.answered, np.array([decide(row, decision) for row in probabilities]), answers)
+    return replace(run, probabilities=probabilities, answers=answers)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from harness.entries import Entry
 from harness.reliability import Reliability, Scaling
@@ -39,7 +40,7 @@ def _scaled(found: Reliability, scaling: Scaling | None) -> str:
     if scaling is None:
         return (
             "no temperature is fitted, as there is no run of this model on validation rows: make one by "
-            f"`{found.command}` (with the --data, --model or --continue-from that this run was given, if any{_anew(found)})"
+            f"`{found.command}` ({caveats([found.manifest])})"
         )
     t, (saved, low, high) = scaling.temperature, scaling.saved
     interval = "" if t.low is None or t.high is None else f" (95% interval {t.low:.2f} to {t.high:.2f})"
@@ -49,14 +50,36 @@ def _scaled(found: Reliability, scaling: Scaling | None) -> str:
         effect = f"{'lowers' if saved > 0 else 'raises'} log loss by {abs(saved):.3f} ({_sorted(low, high)})"
     else:
         effect = f"does not change log loss beyond chance ({-high:+.3f} to {-low:+.3f})"
+    changed = _changed(found, scaling)
     seen = "; those rows also chose the checkpoint, so the model may look surer there than it is" if found.seen else ""
-    return f"{fitted}, {effect} and makes ECE {scaling.scores.ece.value:.3f}{seen}"
+    return f"{fitted}, {effect} and makes ECE {scaling.scores.ece.value:.3f}{changed}{seen}"
 
 
-def _anew(found: Reliability) -> str:
-    if not is_outdated(found.manifest):
+def _changed(found: Reliability, scaling: Scaling) -> str:
+    """Nothing where the likeliest label is the answer, which no temperature changes."""
+    if scaling.decision == "argmax":
         return ""
-    return "; this record is of an earlier version of bench, so the first makes it anew, under another id"
+    what = {"expected": "the expected value", "median": "the median"}.get(scaling.decision, scaling.decision)
+    told = f"; {what} of the scaled probabilities gives another answer in {scaling.changed:,} of {found.answered:,} rows"
+    return f"{told}, and accuracy goes from {1 - found.error:.3f} to {scaling.accuracy:.3f}" if scaling.changed else told
+
+
+def caveats(manifests: Sequence[Mapping[str, Any]]) -> str:
+    """What the commands that make the validation runs of these runs can't tell, and what they make besides."""
+    given = "with the --data, --model or --continue-from that "
+    given += "this run was given, if any" if len(manifests) == 1 else "each run was given, if any"
+    old = [str(manifest["run_id"].rpartition(".")[2]) for manifest in manifests if is_outdated(manifest)]
+    if not old:
+        return given
+    if len(old) == 1:
+        return (
+            f"{given}; the record {old[0]} is of an earlier version of bench, so the first command that is about it makes it "
+            "anew, under another id: name that one then"
+        )
+    return (
+        f"{given}; the records {' and '.join(old)} are of earlier versions of bench, so the first command that is about each "
+        "makes it anew, under another id: name the new ids then"
+    )
 
 
 def of_several(found: Sequence[Reliability]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from harness.errors import RunError
+from harness.errors import DataError, RunError
 from harness.metrics import evaluate_predictions
 from harness.store import Store, prediction_from, write_atomically
 from harness.types import Example, LabelKind, LabelSpace
@@ -23,9 +23,9 @@ def rescore(store: Store, run_id: str) -> list[str]:
     binary_accuracy (a share, whose interval has not changed), and log loss where a probability was rounded to 0.
     Raises `RunError` for a record that is damaged, or whose predictions do not give its values.
     """
+    renewed = _intervals(store, run_id)
     metrics = store.metrics(run_id)
     values = metrics["values"]
-    renewed = _intervals(store, run_id)
     changed = []
     for name in sorted(values.keys() & renewed.keys()):
         old, new = values[name], renewed[name]
@@ -48,6 +48,14 @@ def rescore(store: Store, run_id: str) -> list[str]:
 
 
 def _intervals(store: Store, run_id: str) -> dict[str, Any]:
+    try:
+        return _scored(store, run_id)
+    except (DataError, LookupError, TypeError, ValueError) as error:
+        path = store.root / run_id / "predictions.jsonl"
+        raise RunError(f"{path} can't be scored: {error}", "Delete that run's folder, or restore it.") from error
+
+
+def _scored(store: Store, run_id: str) -> dict[str, Any]:
     identity = store.manifest(run_id)["identity"]
     records = store.predictions(run_id)
     labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))

@@ -95,7 +95,7 @@ def _rows(runs: Sequence[Columns]) -> tuple[list[str], IntArray]:
     for run in runs:
         for row, label in zip(run.ids.tolist(), run.truth.tolist(), strict=True):
             if labels.setdefault(row, label) != label:
-                raise UserError(f"The runs differ in the label of the row {row!r}.", "Name runs on the same data: --runs.")
+                raise UserError(f"The runs differ in the label of the row {row!r}.", "Name runs on the same data: --run.")
     ids = sorted(labels)
     return ids, np.array([labels[row] for row in ids])
 

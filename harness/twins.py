@@ -1,4 +1,7 @@
-"""The run of the same model on validation rows: what may be tuned (a temperature, a threshold) is tuned there."""
+"""The run of the same model on validation rows: what may be tuned (a temperature, a threshold) is tuned there.
+
+And the commands that make what a record lacks: that run, or its latency.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +35,25 @@ def _model(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_outdated(manifest: Mapping[str, Any]) -> bool:
-    """Whether an earlier version of bench made the record, so that no new run can be its twin."""
+    """Whether an earlier version of bench made the record, so that no new run can be its twin (nor a new speed record its own):
+    another version is recorded, or other options of the engine than it has today."""
     from harness.plan import RESULT_VERSION, TRAINING_VERSION
 
     identity = manifest["identity"]
     train = identity["train"]
-    return bool(identity["version"] != RESULT_VERSION or (train is not None and train.get("version") != TRAINING_VERSION))
+    trained_before = train is not None and train.get("version") != TRAINING_VERSION
+    return bool(identity["version"] != RESULT_VERSION or trained_before or _has_other_options(identity["backend"]))
+
+
+def _has_other_options(backend: Mapping[str, Any]) -> bool:
+    from harness.backend_specs import engine_class
+    from harness.errors import UserError
+
+    try:
+        known = engine_class(backend["engine"]).Options.model_fields
+    except UserError:  # not installed here: nothing is known of it
+        return False
+    return set(backend["options"]) != set(known)
 
 
 def chose_checkpoint(manifest: Mapping[str, Any]) -> bool:
@@ -54,28 +70,40 @@ def validation_command(manifest: Mapping[str, Any]) -> str:
 
     It can't tell of `--data` and `--model`, which name places on a machine, and of what `--continue-from` named.
     """
-    command = _command(manifest)
+    command = f"bench run {_options(manifest)}"
+    return f"{_anew(manifest)}{command} --split validation"
+
+
+def speed_command(manifest: Mapping[str, Any], limit: int | None = None) -> str:
+    """The command that measures the latency of what the run did, of at most `limit` texts; as `validation_command`."""
+    of_texts = "" if limit is None else f" --limit {limit}"
+    return f"{_anew(manifest)}bench speed {_options(manifest, for_speed=True)}{of_texts}"
+
+
+def _anew(manifest: Mapping[str, Any]) -> str:
     if not is_outdated(manifest):
-        return f"{command} --split validation"
-    limit = "" if manifest.get("limit") is None else f" --limit {manifest['limit']}"
-    return f"{command}{limit} && {command} --split validation"
+        return ""
+    split, limit = manifest["identity"]["split"], manifest.get("limit")
+    rows = ("" if split == "test" else f" --split {split}") + ("" if limit is None else f" --limit {limit}")
+    return f"bench run {_options(manifest)}{rows} && "
 
 
-def _command(manifest: Mapping[str, Any]) -> str:
+def _options(manifest: Mapping[str, Any], *, for_speed: bool = False) -> str:
+    """What a calibration or a decision makes of the scores takes no time, so `bench speed` has no such options."""
     identity = manifest["identity"]
     options: list[tuple[str, Any]] = [(key, identity[key]) for key in ("task", "lang")]
     options += [("backend", identity["backend"]["name"])]
     prompt, train = identity["prompt"], identity["train"]
     if prompt is not None:
         options += [("prompt", prompt["name"]), ("decoding", prompt["decoding"])]
-        options += [(key, prompt[key]) for key in ("calibration", "decision") if key in prompt]
+        options += [(key, prompt[key]) for key in ("calibration", "decision") if key in prompt and not for_speed]
     if train is not None:
         options += _training_options(train, manifest["training"] or {}, identity["lang"])
-        options += [("decision", identity["decision"])] if "decision" in identity else []
+        options += [("decision", identity["decision"])] if "decision" in identity and not for_speed else []
     options += [("set", f"{key}={_plain(value)}") for key, value in (manifest.get("settings") or {}).items()]
     options += [("seed", identity["seed"])] if identity["seed"] else []
     words = [f"--{key} {shlex.quote(str(value))}" for key, value in options]
-    return " ".join(["bench run", *words, *(["--draw"] if train is not None and train.get("drawn") else [])])
+    return " ".join([*words, *(["--draw"] if train is not None and train.get("drawn") else [])])
 
 
 def _training_options(train: Mapping[str, Any], training: Mapping[str, Any], lang: str) -> list[tuple[str, Any]]:

@@ -92,7 +92,7 @@ def _unknown(candidates: Sequence[Candidate], question: Question, pick: Candidat
             continue
         value = worth(candidate, question)
         if value is None and candidate.f1["value"] is not None:
-            found.append((candidate, needed or ["utility"]))
+            found.append((candidate, [*needed, "utility"]))
         elif value is not None and missing and (own is None or value > own):
             found.append((candidate, needed))
     return found

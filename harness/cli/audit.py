@@ -35,12 +35,15 @@ BEST = 5
 
 def audit_command(
     task: Annotated[str, typer.Option(metavar="NAME", help="Task. See `bench list tasks`.")] = "reviews_demo",
-    lang: Annotated[Many, typer.Option(metavar="CODE", help="Language; default: all that have rows.")] = None,
+    lang: Annotated[
+        Many, typer.Option(metavar="CODE", help="Language; default: all that have rows, or those of --run.")
+    ] = None,
     split: Annotated[
         str, typer.Option(metavar="NAME", help="Which rows the runs were tested on: test or validation.")
     ] = "test",
     run: Annotated[
-        Many, typer.Option(metavar="RUN", help="Runs that vote on labels; default: all on these rows. Can be repeated.")
+        Many,
+        typer.Option(metavar="RUN", help="Runs that vote, each in its language; default: all on these rows. Can be repeated."),
     ] = None,
     backend: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of these backends.")] = None,
     show_texts: Annotated[
@@ -62,7 +65,7 @@ def audit_command(
     given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
     training_cutoff, may_have_read), texts (with --show-texts), sentence.
     """
-    from harness.audit_report import make_report
+    from harness.audit_report import make_report, named_runs
     from harness.rows import with_names
     from harness.tasks import SPLITS
 
@@ -72,9 +75,12 @@ def audit_command(
     check_data(data)
     known, store = catalog(), open_store(results)
     spec = with_names(known.task(task), data)
+    langs, runs, backends = names(lang, "--lang"), names(run, "--run"), names(backend, "--backend")
+    asked = named_runs(store, runs, spec, tested, langs, backends) if runs else None
+    of_runs = sorted({entry.group[2] for entry in asked or []})
     reports = [
-        make_report(spec, language, tested, data, known, store, names(run, "--run"), names(backend, "--backend"))
-        for language in _languages(spec, names(lang, "--lang"), data)
+        make_report(spec, language, tested, data, known, store, asked, backends)
+        for language in _languages(spec, langs or of_runs, data)
     ]
     if as_json:
         print_json([_as_json(report, show_texts) for report in reports])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.cascade import Cascade, Choice, Point
@@ -25,6 +25,10 @@ def cascade_command(
         float, typer.Option(min=1, metavar="N", help="Rows that share the cost of training and labels.")
     ] = 1e6,
     label_usd: Annotated[float, typer.Option(min=0, metavar="USD", help="What a label costs.")] = 0.0,
+    hardware: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Count the measured time at the price of this entry of prices.yaml."),
+    ] = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
@@ -40,22 +44,30 @@ def cascade_command(
     from harness.cascade import cascade_of
     from harness.cascade_words import sentence
     from harness.pricing import load_prices
+    from harness.recommend_words import measured_elsewhere
 
-    store = open_store(results)
+    finite_number(predictions, "--predictions")
+    finite_number(label_usd, "--label-usd")
+    store, prices = open_store(results), load_prices(Path.cwd())
+    if hardware is not None:
+        prices.named(hardware)  # a slip in the name, even where no record needs it
     found = cascade_of(
         store,
         store.find(first),
         store.find(second),
-        load_prices(Path.cwd()),
+        prices,
         threshold=confidence,
         metric=metric,
         predictions=predictions,
         labelling=label_usd,
+        hardware=hardware,
     )
     if as_json:
         print_json(_as_json(found))
         return
     _print(found)
+    if hardware is not None:
+        typer.echo(f"note: {measured_elsewhere(hardware)}", err=True)
     typer.echo(f"\n{sentence(found)}")
 
 
@@ -64,7 +76,8 @@ def _print(found: Cascade) -> None:
 
     points, chosen = found.points, None if found.choice is None else found.choice.point
     tuned_on = None if found.choice is None else found.choice.tuned_on
-    if chosen is not None and chosen not in points:
+    settled = None if chosen is None else chosen.threshold
+    if chosen is not None and all(point.threshold != settled for point in points):
         points = sorted([*points, chosen], key=lambda point: point.threshold)
     priced = points[0].cost is not None
     typer.echo(f"first: {found.first.run_id}\nsecond: {found.second.run_id}\n{found.rows:,} rows that both have\n")
@@ -77,7 +90,7 @@ def _print(found: Cascade) -> None:
                 f"{point.share:.0%}",
                 *(_value(point, name) for name in found.metrics),
                 _price(point, priced),
-                ("yours" if tuned_on is None else "chosen") if point is chosen else "",
+                ("yours" if tuned_on is None else "chosen") if point.threshold == settled else "",
             ]
             for point in points
         ],

@@ -33,8 +33,8 @@ def compare_command(
     """Compare runs, row by row, on the rows that all of them have.
 
     Differences are B - A with 95% intervals. p is that of McNemar's exact test for shares (accuracy), of a permutation test
-    for all else, and after Holm's correction over all pairs; where it is at most 0.05, one is better. "found from" is the
-    smallest true difference that four of five such samples would show.
+    for log loss and Brier, of a paired bootstrap for all else, and after Holm's correction over all pairs; where it is at
+    most 0.05, one is better. "found from" is the smallest true difference that four of five such samples would show.
 
     --json prints an object with task, lang, split, n, metrics, runs (letter, name, run, rows, values), pairs (a, b: ids of
     runs; both_right, only_a, only_b, neither_right; differences: for each metric value, low, high, p, p_holm, method,

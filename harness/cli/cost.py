@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Many, Results, names, open_store, print_json, print_table
+from harness.cli.options import RESULTS, Json, Many, Results, finite_number, names, open_store, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.entries import Entry
@@ -33,25 +33,32 @@ def cost_command(
     ] = None,
     task: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of this task.")] = None,
     lang: Annotated[Many, typer.Option(metavar="CODE", help="Only runs in this language.")] = None,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Only runs on these rows, test or validation; a RUN is always shown.")
+    ] = "test",
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
     """Price recorded runs: their time at the price of the machine, or an API's tokens at its price, with training and labels.
 
+    Cheapest first within each task and language. Named runs are shown whatever their rows are, else those on test rows.
+
     Prices come with bench, each with its date and source; a prices.yaml in your folder adds to them and overrides them.
 
-    --json prints an object with predictions, label_usd, hardware, sentence, and runs: a list of run, task, lang, backend,
-    how, n, labels, inference, training, labelling, total (US dollars per 1,000 rows), usd (in all), basis, under_load,
+    --json prints an object with predictions, label_usd, hardware, sentence, and runs: a list of run, task, split, lang,
+    backend, how, n, labels, inference, training, labelling, total (US dollars per 1,000 rows), usd (in all), basis, under_load,
     problem (why there is no price, or null).
     """
+    from harness.cli.requests import check_split
     from harness.pricing import cost_of, load_prices
 
+    check_split(split)
     _check(predictions, "--predictions", 0, strictly=True)
     _check(label_usd, "--label-usd", 0, strictly=False)
     prices = load_prices(Path.cwd())
-    entries = _entries(open_store(results), run, names(task, "--task"), names(lang, "--lang"))
+    entries = _entries(open_store(results), run, split, names(task, "--task"), names(lang, "--lang"))
     priced: Priced = [(entry, cost_of(entry.manifest, prices, predictions, label_usd, hardware)) for entry in entries]
-    priced.sort(key=lambda pair: (*pair[0].group[:3], math.inf if pair[1] is None else pair[1].total, pair[0].run_id))
+    priced.sort(key=lambda pair: (*_place(pair[0]), math.inf if pair[1] is None else pair[1].total, pair[0].run_id))
     said = sentence(priced, predictions)
     if as_json:
         asked = {"predictions": predictions, "label_usd": label_usd, "hardware": hardware}
@@ -65,13 +72,20 @@ def cost_command(
 def _check(number: float, option: str, least: float, *, strictly: bool) -> None:
     from harness.errors import UserError
 
-    if not math.isfinite(number) or number < least or (strictly and number == least):
+    finite_number(number, option)
+    if number < least or (strictly and number == least):
         raise UserError(
             f"{option} {number:g}: it must be {'more than' if strictly else 'at least'} {least:g}.", "For example: 1e6"
         )
 
 
-def _entries(store: Store, runs: Many, tasks: list[str], langs: list[str]) -> list[Entry]:
+def _place(entry: Entry) -> tuple[str, str]:
+    """Task and language: within these the cheapest is looked for."""
+    return entry.group[0], entry.group[2]
+
+
+def _entries(store: Store, runs: Many, split: str, tasks: list[str], langs: list[str]) -> list[Entry]:
+    """The named runs, else those on the rows of `split`; of these tasks and languages (none: of any)."""
     from harness.entries import read_entries, read_entry
     from harness.errors import UserError
 
@@ -81,21 +95,28 @@ def _entries(store: Store, runs: Many, tasks: list[str], langs: list[str]) -> li
         found = read_entries(store)
     if not found:
         raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
-    kept = [entry for entry in found if (not tasks or entry.group[0] in tasks) and (not langs or entry.group[2] in langs)]
+    kept = [
+        entry
+        for entry in found
+        if (runs or entry.group[1] == split)
+        and (not tasks or entry.group[0] in tasks)
+        and (not langs or entry.group[2] in langs)
+    ]
     if not kept:
-        there = ", ".join(sorted({f"{entry.group[0]} {entry.group[2]}" for entry in found}))
-        raise UserError("No run is of that task and language.", f"There are: {there}.")
+        there = ", ".join(" ".join(group) for group in sorted({(*_place(entry), entry.group[1]) for entry in found}))
+        raise UserError("No run is of that task, language and split.", f"There are: {there}.")
     return kept
 
 
 def _as_json(entry: Entry, cost: Cost | None, prices: Prices) -> dict[str, Any]:
     from harness.pricing import labels_of, missing_price
 
-    task, _, lang, _ = entry.group
+    task, split, lang, _ = entry.group
     figures = ("inference", "training", "labelling", "total", "usd", "basis", "under_load")
     return {
         "run": entry.run_id,
         "task": task,
+        "split": split,
         "lang": lang,
         "backend": entry.backend,
         "how": entry.how,
@@ -107,12 +128,15 @@ def _as_json(entry: Entry, cost: Cost | None, prices: Prices) -> dict[str, Any]:
 
 
 def _print(priced: Priced) -> None:
-    typer.echo("US dollars per 1,000 rows, and in all; cheapest first", err=True)
-    columns = ["task", "lang", "backend", "how", *PARTS, "total", "in all", "load", "run"]
+    within = " within each task and language" if len({_place(entry) for entry, _ in priced}) > 1 else ""
+    typer.echo(f"US dollars per 1,000 rows, and in all; cheapest first{within}", err=True)
+    splits = len({entry.group[1] for entry, _ in priced}) > 1
+    columns = ["task", "lang", *(["split"] if splits else []), "backend", "how", *PARTS, "total", "in all", "load", "run"]
     rows = [
         [
             entry.group[0],
             entry.group[2],
+            *([entry.group[1]] if splits else []),
             entry.backend,
             entry.how,
             *(["-"] * 5 if cost is None else [*(usd(getattr(cost, part)) for part in (*PARTS, "total")), usd(cost.usd)]),
@@ -135,10 +159,10 @@ def sentence(priced: Priced, predictions: float) -> str:
     with_cost = [(entry, cost) for entry, cost in priced if cost is not None]
     if not with_cost:
         return "None of these runs has a price."
-    several = len({entry.group[:3] for entry, _ in with_cost}) > 1
+    several = len({_place(entry) for entry, _ in with_cost}) > 1
     by_name: dict[str, list[Cost]] = {}
     for entry, cost in sorted(with_cost, key=lambda pair: pair[1].total):
-        name = f"{entry.backend} ({entry.group[0]} {entry.group[2]})" if several else entry.backend
+        name = f"{entry.backend} ({' '.join(_place(entry))})" if several else entry.backend
         by_name.setdefault(name, []).append(cost)
     shown = list(by_name.items())[:6]
     said = [_range(name, costs, "costs " if not n else "") for n, (name, costs) in enumerate(shown)]

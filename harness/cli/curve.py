@@ -75,7 +75,7 @@ def curve_command(
     """
     from harness.cli.series import leave_if, leave_with_code, run_all
     from harness.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
-    from harness.errors import RunError
+    from harness.errors import RunError, UserError
     from harness.prompts import Decoding
 
     known = catalog()
@@ -83,6 +83,8 @@ def curve_command(
     _check_contestants(known, trained, prompted)
     check_data(data)
     chosen = _chosen(known, task, metric)
+    if not prompted and (prompt or decoding):
+        raise UserError("--prompt and --decoding are of lines, and there is no --llm.", "Name a backend that is prompted.")
     lines = _lines(prompt)
     plans: list[tuple[Wanted, list[Request]]] = []
     for language in names(lang, "--lang") or known.task(task).languages:
@@ -121,6 +123,9 @@ def curve_command(
     else:
         for made in found:
             _print(made)
+    lost = sum(done.run_id is None for done in outcomes)
+    if lost:
+        typer.echo(f"note: {lost} of {len(outcomes)} runs failed; a point is the mean of those that are there.", err=True)
     for page, picture in written:
         typer.echo(f"Written: {page}" + (f", {picture}" if picture else ""), err=True)
     leave_with_code(done.error for done in outcomes)
@@ -190,20 +195,16 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
 
 def _as_json(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]:
     from dataclasses import asdict
-    from math import isinf
 
     from harness.curve_page import sentence
 
     result, wanted = made.result, made.wanted
     curves = [
-        {"name": curve.name, "points": [{"labels": size, **asdict(point)} for size, point in curve.points.items()]}
+        {"name": curve.name, "points": [{"labels": size, **_finite(asdict(point))} for size, point in curve.points.items()]}
         for curve in result.curves
     ]
-    lines = [{"name": line.name, "labels": line.labels, **asdict(line.estimate)} for line in result.lines]
-    crossings = [
-        {name: None if isinstance(value, float) and isinf(value) else value for name, value in asdict(found).items()}
-        for found in result.crossings
-    ]
+    lines = [{"name": line.name, "labels": line.labels, **_finite(asdict(line.estimate))} for line in result.lines]
+    crossings = [_finite(asdict(found)) for found in result.crossings]
     return {
         "sentence": sentence(result, wanted.lang),
         "task": wanted.task,
@@ -217,6 +218,13 @@ def _as_json(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]
         "page": page.name,
         "picture": picture and picture.name,
     }
+
+
+def _finite(figures: dict[str, Any]) -> dict[str, Any]:
+    """None for what strict JSON has no word for."""
+    from math import isfinite
+
+    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in figures.items()}
 
 
 def _print(made: Measured) -> None:

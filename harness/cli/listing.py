@@ -102,7 +102,14 @@ def _tasks() -> tuple[Rows, list[BenchError]]:
 
 
 def _backends() -> tuple[Rows, list[BenchError]]:
-    specs, faults = _load("backend", lambda known, name: known.backend(name))
+    from harness.backend_specs import load_backend
+    from harness.errors import BenchError
+
+    specs, faults = _load("backend", lambda known, name: load_backend(known.files("backend")[name]))
+    try:
+        _ = catalog().prices
+    except BenchError as error:  # once, and not for each backend that asks for a price; the list shows none
+        faults.append(error)
     rows = [
         {
             "backend": spec.name,

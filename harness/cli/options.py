@@ -77,6 +77,17 @@ def names(values: Sequence[str] | None, option: str = "") -> list[str]:
     return found
 
 
+def finite_number(value: float, option: str) -> float:
+    """The value; raises `UserError` for `inf` and `nan`, which Python reads as numbers."""
+    from math import isfinite
+
+    from harness.errors import UserError
+
+    if not isfinite(value):
+        raise UserError(f"{option} {value:g}: that is no finite number.", "Give a number such as 0.5 or 1000.")
+    return value
+
+
 def catalog() -> Catalog:
     from harness.catalog import Catalog
 
@@ -143,7 +154,7 @@ def print_table(
     need = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
     need = [min(width, TEXT_WIDTH) if name in text else width for name, width in zip(columns, need, strict=True)]
     shown = list(range(len(columns)))
-    for name in optional:
+    for name in dict.fromkeys(optional):
         if _total(need, shown) > console.width:
             shown.remove(columns.index(name))
     table = Table(header_style="bold", box=None, pad_edge=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.candidates import Candidate
@@ -37,6 +37,10 @@ def recommend_command(
     tau: Annotated[
         float, typer.Option(min=0.001, metavar="MS", help="Of f1-cost-latency: F1 / cost * exp(-p50 / tau).")
     ] = 1000.0,
+    hardware: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Count the measured time at the price of this entry of prices.yaml."),
+    ] = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
@@ -57,9 +61,21 @@ def recommend_command(
     from harness.speed import load_speeds
     from harness.what_if import changes_of
 
-    store = open_store(results)
+    given = {
+        "--max-cost": max_cost,
+        "--max-p95-ms": max_p95_ms,
+        "--predictions": predictions,
+        "--label-usd": label_usd,
+        "--tau": tau,
+    }
+    for option, value in given.items():
+        if value is not None:
+            finite_number(value, option)
+    store, prices = open_store(results), load_prices(Path.cwd())
+    if hardware is not None:
+        prices.named(hardware)  # a slip in the name, even where no record needs it
     question = Question(max_cost, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau)
-    field = field_of(store, task, lang, split, load_prices(Path.cwd()), load_speeds(results))
+    field = field_of(store, task, lang, split, prices, load_speeds(results), hardware)
     found = recommend(store, field, question)
     changes = changes_of(field.candidates, question)
     if as_json:
@@ -77,6 +93,7 @@ def recommend_command(
 def notes(found: Recommendation) -> list[str]:
     """What a reader should know before believing the figures."""
     from harness.intervals import small
+    from harness.recommend_words import lacks_latency, measured_elsewhere
 
     field, question = found.field, found.question
     told = [f"{field.left_out} runs of this task and language on other rows are left out."] if field.left_out else []
@@ -87,8 +104,22 @@ def notes(found: Recommendation) -> list[str]:
     f1 = None if found.pick is None else found.pick.f1
     if f1 and question.min_f1 is not None and f1["low"] is not None and f1["low"] < question.min_f1:
         told.append(f"The interval of the pick's F1 begins below --min-f1 {question.min_f1:g}.")
+    told += [f"All {measured_elsewhere(field.hardware)}."] if field.hardware is not None else []
+    told += _about_commands([c for c in field.candidates if lacks_latency(c, question)])
     unpriced = sorted({c.unpriced for c in field.candidates if c.unpriced})
     return told + [f"{text}." for text in unpriced]
+
+
+def _about_commands(untimed: list[Candidate]) -> list[str]:
+    """What the `bench speed` commands that are named can't tell."""
+    from harness.twins import is_outdated
+
+    if not untimed:
+        return []
+    told = ["Add to `bench speed` the --data, --model or --continue-from that the run was given, if any, and use its machine."]
+    if any(is_outdated(c.entry.manifest) for c in untimed):
+        told.append("Where a `bench run` comes first, the record is of an earlier version of bench, and that makes it anew.")
+    return told
 
 
 def _some(names: list[str]) -> str:
@@ -139,7 +170,7 @@ def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
         "lang": field.lang,
         "split": field.group[1],
         "n": field.n,
-        "asked": asdict(found.question),
+        "asked": {**asdict(found.question), "hardware": field.hardware},
         "candidates": [_candidate(found, candidate) for candidate in field.candidates],
         "pick": None if found.pick is None else found.pick.name,
         "runners_up": [

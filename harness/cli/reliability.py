@@ -29,7 +29,7 @@ def reliability_command(
     --json prints an object with sentence and runs: a list of run, n, answered, confidence, gap (mean confidence less accuracy:
     value, low, high), bins (low, high, count, confidence, accuracy), ece (value, calibrated, calibrated_high, p, debiased),
     log_loss, brier, coverage (wanted, threshold, rows, accuracy), aurc, best_aurc, error, scaling (null, or temperature, run,
-    rows, ece, log_loss, brier, saved, seen), command, sentence.
+    rows, ece, log_loss, brier, saved, decision, changed (answers that are others), accuracy, seen), command, sentence.
     """
     from harness.reliability import reliability_of
     from harness.reliability_words import of_one, of_several
@@ -122,6 +122,9 @@ def _as_json(one: Reliability) -> dict[str, Any]:
             "rows": scaling.rows,
             **asdict(scaling.scores),
             "saved": _interval(scaling.saved),
+            "decision": scaling.decision,
+            "changed": scaling.changed,
+            "accuracy": scaling.accuracy,
             "seen": one.seen,
         },
         "command": one.command,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,6 +19,7 @@ from harness.cli.options import (
     ValidationLimit,
     catalog,
     check_data,
+    finite_number,
     names,
     open_store,
     print_json,
@@ -133,12 +133,13 @@ def speed_command(
         model=model if loads_model(known, backend) else None,
         data_dir=data,
     )
-    wish = Wish(_sizes(batch_size), _finite(lag_ms, "--lag-ms") / 1000, None if rate is None else _rate(rate))
+    wish = Wish(_sizes(batch_size), finite_number(lag_ms, "--lag-ms") / 1000, None if rate is None else _rate(rate))
+    budget = None if max_cost is None else Budget(finite_number(max_cost, "--max-cost"))
     _check(known, request, prompt, how)
     plan = make_plan(request, known)
     if not wish.sizes:
         wish = replace(wish, sizes=tuple(size for size in DEFAULT_SIZES if size <= len(distinct(plan.rows))))
-    record = _measured(plan, wish, None if max_cost is None else Budget(max_cost))
+    record = _measured(plan, wish, budget)
     path = write_speed(results, plan.run_id, record)
     if as_json:
         print_json({**record, "file": path.as_posix(), "sentence": sentence(record)})
@@ -173,18 +174,10 @@ def _sizes(values: Many) -> tuple[int, ...]:
     return tuple(dict.fromkeys(map(int, texts)))
 
 
-def _finite(number: float, option: str) -> float:
-    from harness.errors import UserError
-
-    if not math.isfinite(number):
-        raise UserError(f"{option} {number}: that is no number.", "Give a number, such as 20.")
-    return number
-
-
 def _rate(rate: float) -> float:
     from harness.errors import UserError
 
-    if _finite(rate, "--rate") <= 0:
+    if finite_number(rate, "--rate") <= 0:
         raise UserError(f"--rate {rate:g}: no rows would ever arrive.", "Give the rows that arrive in a second, such as 50.")
     return rate
 

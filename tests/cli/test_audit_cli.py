@@ -103,6 +103,30 @@ def test_with_runs(bench: Any, torn: Path) -> None:
     assert named["runs"] == [best["run"]]
 
 
+def test_named_runs_say_the_languages_and_vote_each_in_its_own(bench: Any) -> None:
+    made = bench("run", "--backend", "majority,tfidf", "--lang", "en,ja", "--limit", 10, "--json").json
+    run = {(made_run["lang"], made_run["backend"]): made_run["run"] for made_run in made}
+
+    def audited(*options: str) -> dict[str, list[str]]:
+        said = bench("audit", "--json", *options)
+        assert said.code == 0, said.err
+        return {report["lang"]: report["runs"] for report in said.json}
+
+    en, ja = run["en", "tfidf"], run["ja", "tfidf"]
+    assert audited("--run", ja[-10:]) == {"ja": [ja]}
+    assert audited("--run", f"{ja[-10:]},{en[-10:]}") == {"en": [en], "ja": [ja]}
+    assert audited("--lang", "en,ja", "--run", f"{en},{ja}") == {"en": [en], "ja": [ja]}
+    assert audited("--lang", "en,ja", "--run", en) == {"en": [en], "ja": []}
+    for options, why in (
+        (["--lang", "en"], f"{ja} is a run in 'ja', which --lang leaves out"),
+        (["--backend", "majority"], f"{ja} is a run of tfidf, which --backend leaves out"),
+        (["--split", "validation"], f"{ja} is a run on the test rows of reviews_demo, not on the validation rows"),
+    ):
+        said = bench("audit", "--run", ja, *options)
+        assert (said.code, said.out) == (2, "")
+        assert why in said.err
+
+
 def test_runs_on_other_rows_are_left_out(bench: Any, torn: Path) -> None:
     (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
     (run,) = bench("run", "--task", "torn", "--backend", "majority", "--json").json

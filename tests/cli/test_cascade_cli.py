@@ -53,6 +53,42 @@ def test_ones_own_threshold(bench: Any, pair: tuple[str, str]) -> None:
     assert set(found["points"][0]) == {"threshold", "share", "values", "cost", "seconds"}
 
 
+@pytest.mark.parametrize("threshold", [0.0, float("inf"), 0.5])
+def test_the_row_that_was_chosen_is_marked_wherever_it_comes_from(threshold: float, capsys: pytest.CaptureFixture[str]) -> None:
+    from types import SimpleNamespace
+
+    from harness.cascade import Point
+    from harness.cli.cascade import _print
+
+    def point(limit: float, nan: float) -> Point:  # a figure that is not equal to itself: never the same object, nor equal
+        return Point(limit, 0.5, {"accuracy": {"value": nan, "low": None, "high": None, "method": None}}, None, None)
+
+    run = SimpleNamespace(run_id="r")
+    choice = SimpleNamespace(point=point(threshold, float("nan")), tuned_on=9)
+    points = [point(limit, float("nan")) for limit in (0.0, 0.5, float("inf"))]
+    _print(SimpleNamespace(first=run, second=run, rows=9, points=points, choice=choice, metrics=["accuracy"]))  # type: ignore[arg-type]
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines() if "\t" in line]
+    assert [row[-1] for row in rows[1:]] == ["chosen" if p.threshold == threshold else "" for p in points]
+
+
+def test_one_price_for_all_time(bench: Any, pair: tuple[str, str]) -> None:
+    def at(*options: object) -> Any:
+        return bench("cascade", *pair, *options, "--json").json["points"][-1]["cost"]
+
+    assert at("--hardware", "h100") > at()
+    assert "at the price of h100" in bench("cascade", *pair, "--hardware", "h100").err
+    wrong = bench("cascade", *pair, "--hardware", "h1000")
+    assert wrong.code == 2
+    assert "Did you mean h100" in wrong.err
+
+
+@pytest.mark.parametrize("option", ["--predictions", "--label-usd"])
+def test_numbers_that_are_none(bench: Any, pair: tuple[str, str], option: str) -> None:
+    wrong = bench("cascade", *pair, option, "inf")
+    assert wrong.code == 2
+    assert f"{option} inf: that is no finite number" in wrong.err
+
+
 def test_slips(bench: Any, pair: tuple[str, str]) -> None:
     assert "Both runs are" in bench("cascade", pair[0], pair[0]).err
     for wrong in (("--confidence", 1.5), ("--metric", "nonsense"), ("--predictions", 0)):

@@ -17,7 +17,7 @@ def test_tables_rows_and_the_sentence(bench: Any, two_runs: list[str]) -> None:
     assert any(line.startswith("accuracy\tB - A\t") for line in lines)
     assert "pair\tboth right\tonly the first\tonly the second\tboth wrong" in lines
     assert sum(line.startswith("demo") or "-test-" in line.split("\t")[0] for line in lines) <= 10
-    assert "Note: These are only 20 rows: only large differences can be seen." in lines
+    assert "Note: There are only 20 rows: only large differences can be seen." in lines
     assert lines[-1].startswith("On the 20 rows that both have, ")
     assert lines[-1].endswith(".")
 

@@ -56,7 +56,40 @@ def test_runs_can_be_chosen(bench: Bench, two_runs: list[str]) -> None:
     assert "labels are counted as free" in one.err
     none = bench("cost", "--lang", "fr")
     assert (none.code, none.out) == (2, "")
-    assert "There are: reviews_demo en." in none.err
+    assert "There are: reviews_demo en test." in none.err
+
+
+def test_runs_on_validation_rows_are_not_among_those_on_test_rows(bench: Bench, two_runs: list[str]) -> None:
+    made = bench("run", "--backend", "majority", "--lang", "en", "--limit", 10, "--split", "validation", "--json")
+    (other,) = (run["run"] for run in made.json)
+    said = bench("cost", "--json")
+    assert {run["run"] for run in said.json["runs"]} == set(two_runs)
+    assert "(reviews_demo en)" not in said.json["sentence"]
+    assert [(run["run"], run["split"]) for run in bench("cost", "--split", "validation", "--json").json["runs"]] == [
+        (other, "validation")
+    ]
+    assert "split" not in bench("cost").out.splitlines()[0].split("\t")
+    both = bench("cost", two_runs[1][-10:], other[-10:])
+    assert [line.split("\t")[2] for line in both.out.splitlines()[:3]] == ["split", "validation", "test"]  # majority costs less
+    assert "(reviews_demo en)" not in both.out
+    none = bench("cost", "--split", "train")
+    assert (none.code, none.out) == (2, "")
+    assert "Choose test or validation" in none.err
+
+
+@pytest.mark.usefixtures("two_runs")
+def test_what_the_order_is_within(bench: Bench) -> None:
+    one = bench("cost")
+    assert "in all; cheapest first\n" in one.err
+    assert bench("run", "--backend", "majority", "--lang", "ja", "--limit", 20).code == 0
+    two = bench("cost")
+    assert [line.split("\t")[1:3] for line in two.out.splitlines()[1:4]] == [
+        ["en", "majority"],
+        ["en", "tfidf"],
+        ["ja", "majority"],
+    ]
+    assert "cheapest first within each task and language" in two.err
+    assert "majority (reviews_demo ja)" in two.out
 
 
 def test_other_hardware(bench: Bench, two_runs: list[str]) -> None:
@@ -72,9 +105,10 @@ def test_other_hardware(bench: Bench, two_runs: list[str]) -> None:
     ("options", "said"),
     [
         (["--predictions", "0"], "--predictions 0: it must be more than 0"),
-        (["--predictions", "nan"], "--predictions nan"),
+        (["--predictions", "nan"], "--predictions nan: that is no finite number"),
+        (["--predictions", "inf"], "--predictions inf: that is no finite number"),
         (["--label-usd", "-1"], "--label-usd -1: it must be at least 0"),
-        (["--label-usd", "inf"], "--label-usd inf"),
+        (["--label-usd", "inf"], "--label-usd inf: that is no finite number"),
         (["--hardware", "h10"], "Did you mean h100"),
         (["nothing"], "There is no run 'nothing'"),
     ],

@@ -54,6 +54,7 @@ def test_the_points_are_runs_as_bench_run_makes_them(bench: Any) -> None:
         (["--encoder", "tfidf", "--lang", "en", "--sizes", "many"], "--sizes: 'many'"),
         (["--encoder", "tfidf", "--lang", "en", "--metric", "roc_auc"], "--metric roc_auc"),
         (["--encoder", "tfidf", "--lang", "en", "--set", "train.lr=1"], "--set train.lr"),
+        (["--encoder", "tfidf", "--lang", "en", "--prompt", "strict"], "there is no --llm"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(bench: Any, arguments: list[str], message: str) -> None:
@@ -71,6 +72,7 @@ def test_a_failed_point_is_left_out_and_the_command_fails(bench: Any, rows_of: A
     assert "single class" in said.err
     assert "tfidf\t20\t" in said.out
     assert "tfidf\t1\t" not in said.out
+    assert "note: 2 of 4 runs failed" in said.err
 
 
 def test_draw_needs_a_number(bench: Any) -> None:

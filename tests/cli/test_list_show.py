@@ -57,6 +57,15 @@ def test_a_faulty_file_is_named_and_hides_no_other(bench: Any, project: Path) ->
     assert "tfidf" in said.out
 
 
+def test_a_faulty_price_file_is_named_once_and_hides_no_backend(bench: Any, project: Path) -> None:
+    everything = bench("list", "backends").out
+    (project / "prices.yaml").write_text("hardware: {x: 3}\n")
+    said = bench("list", "backends")
+    assert (said.code, said.out) == (2, everything)
+    assert said.err.count("prices.yaml:1: ") == 1
+    assert "gpt-4.1-mini" in [row["backend"] for row in table(said.out)]
+
+
 def test_list_runs(bench: Any, two_runs: list[str]) -> None:
     rows = table(bench("list", "runs").out)
     assert [row["run"] for row in rows] == sorted(two_runs)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ASK = ("recommend", "--task", "reviews_demo", "--lang", "en")
 
 
@@ -49,7 +51,36 @@ def test_the_utility_needs_what_it_divides_by(bench: Any, two_runs: list[str]) -
     said = bench(*ASK, "--utility", "f1-cost-latency", "--tau", 100)
     assert said.code == 0, said.err
     assert "bench speed" in said.out.splitlines()[-1]
-    assert said.out.count("run `bench speed --backend tfidf`") > 0
+    assert "bench speed --task reviews_demo --lang en --backend tfidf --train-limit" in said.out
+    assert "Add to `bench speed` the --data, --model" in said.err
+
+
+def test_the_command_that_it_names_makes_the_latency_known(bench: Any, two_runs: list[str]) -> None:
+    ask = (*ASK, "--max-p95-ms", 10_000, "--utility", "f1-cost-latency")
+    before = bench(*ask).out
+    (row,) = [line for line in before.splitlines() if line.split("\t")[1:2] == ["tfidf"]]
+    command = row.partition("run `")[2].partition("`")[0]
+    made = bench(*command.split()[1:], "--limit", 30)
+    assert made.code == 0, made.err
+    after = {c["name"]: c for c in bench(*ask, "--json").json["candidates"]}
+    assert after["tfidf"]["p50_ms"] > 0
+    (row,) = [line for line in bench(*ask).out.splitlines() if line.split("\t")[1:2] == ["tfidf"]]
+    assert f"p95 needs 200 different texts, and 30 were timed: run `{command} --limit 200`" in row
+
+
+def test_one_price_for_all_time(bench: Any, two_runs: list[str]) -> None:
+    usual, dear = (bench(*ASK, *options, "--json").json for options in ((), ("--hardware", "h100")))
+    assert all(b["cost"] > a["cost"] for a, b in zip(usual["candidates"], dear["candidates"], strict=True))
+    assert (usual["asked"]["hardware"], dear["asked"]["hardware"]) == (None, "h100")
+    assert any("at the price of h100" in note for note in dear["notes"])
+    assert bench(*ASK, "--hardware", "h1000").code == 2
+
+
+@pytest.mark.parametrize("option", ["--predictions", "--max-cost", "--label-usd", "--max-p95-ms", "--tau"])
+def test_numbers_that_are_none(bench: Any, two_runs: list[str], option: str) -> None:
+    wrong = bench(*ASK, option, "inf", "--json")
+    assert wrong.code == 2
+    assert f"{option} inf: that is no finite number" in wrong.err
 
 
 def test_slips(bench: Any, two_runs: list[str]) -> None:

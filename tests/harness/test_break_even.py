@@ -183,3 +183,10 @@ def test_the_page_shows_all_of_it_and_names_are_text() -> None:
     assert "| tfidf | 2,000 | 0.600 [0.500, 0.700] | – | 1 |" in page
     assert "| few | 5 | 0.450 [0.350, 0.550] | – | 1 |" in page
     assert "no crossing up to 2,000 labels, though 700 can't be ruled out (95%) | 90% |" in page
+
+
+def test_rows_that_are_all_wrong_give_no_interval() -> None:
+    result = break_even({"c": {8: {0: run_of([False] * 30)}}}, {}, "accuracy", replicates=50)
+    point = result.curves[0].points[8]
+    assert (point.value, math.isnan(point.low), math.isnan(point.high)) == (0.0, True, True)
+    assert "| c | 8 | 0.000 | – | 1 |" in markdown(result, "toy", "en", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -217,6 +218,30 @@ def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     assert [command.split()[7] for command in found.commands] == ["large"]
     assert "no threshold is chosen" in sentence(found)
     assert found.commands[0] in sentence(found)
+    assert "with the --data, --model or --continue-from that this run was given" in sentence(found)
+    path = store.root / names["second test"] / "run.json"
+    path.write_text(path.read_text().replace('"version": 1', '"version": 0').replace('"version":1', '"version":0'))
+    assert "name that one then" in sentence(cascade(store, names))
+
+
+def test_the_cheapest_that_may_do_alone_is_named(store: Store) -> None:
+    found = cascade(store, records(store), threshold=0.6)
+    assert found.choice is not None
+    dear, cheap = (replace(found.points[i], cost=cost) for i, cost in ((0, 0.5), (-1, 0.1)))
+    same = replace(found.choice.to_first, p=0.9)
+    point = replace(found.choice.point, cost=1.0)
+    choice = replace(found.choice, point=point, to_first=same, to_second=same, better=False)
+    for first, second, name in ((dear, cheap, "large"), (cheap, dear, "small")):
+        said = sentence(replace(found, points=[first, *found.points[1:-1], second], choice=choice))
+        assert said.endswith(f"; so {name} alone may do.")
+
+
+def test_all_time_at_the_price_of_one_machine(store: Store) -> None:
+    names = records(store)
+    assert cascade(store, names, UNPRICED).points[-1].cost is None
+    mine = HardwarePrice.model_validate({"cpu": "other", "usd_per_core_hour": 7.2, "date": "2026-01-01", "source": "nowhere"})
+    prices = Prices(PriceFile(hardware={"mine": mine}, models={}), FREE)
+    assert cascade(store, names, prices, hardware="mine").points[-1].cost == pytest.approx(0.2)
 
 
 def test_mistakes_are_told(store: Store) -> None:

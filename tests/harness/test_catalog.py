@@ -53,6 +53,15 @@ def test_built_in_backends_load_and_their_options_fit_their_engine(name: str, tm
     assert open_engine(spec, checkpoint).batch_size() >= 1
 
 
+def test_only_a_server_needs_the_prices(tmp_path: Path) -> None:
+    write(tmp_path / "prices.yaml", "hardware: {x: 3}")
+    write(tmp_path / "backends" / "odd.yaml", "engine: not-installed\nmodel: m")
+    catalog = Catalog(tmp_path)
+    assert [catalog.backend(name).price for name in ("tfidf", "bert", "mistral", "odd")] == [None] * 4
+    with pytest.raises(SpecError, match=r"prices\.yaml:1"):
+        catalog.backend("gpt-4.1-mini")
+
+
 @pytest.mark.parametrize("name", files("tasks", ".yaml"))
 def test_built_in_tasks_load(name: str, tmp_path: Path) -> None:
     task = Catalog(tmp_path).task(name)

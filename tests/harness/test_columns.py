@@ -146,3 +146,26 @@ def test_other_data_under_the_same_ids_is_found_out(tmp_path: Path) -> None:
     three = read_columns(store, write_run(tmp_path, "three", single("xyz"), ORDINAL))
     with pytest.raises(UserError, match="no row in common"):
         shared_rows([one, three])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"label": 3}, "a label is none of the 3 labels"),
+        ({"label": -1}, "a label is none of the 3 labels"),
+        ({"truth": 9}, "a truth is none of the 3 labels"),
+        ({"truth": None}, "no true label"),
+        ({"label": None}, "an answered row has no label"),
+        ({"id": "b"}, "an id stands twice"),
+        ({"status": "banana"}, "no status that there is"),
+        ({"probabilities": [0.0, 0.0, 0.0]}, "do not sum to 1"),
+        ({"probabilities": [0.5, 0.5]}, "damaged|can't be read"),
+    ],
+)
+def test_what_no_run_writes_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    name = write_run(tmp_path, "one", single("abcd"), ORDINAL)
+    path = tmp_path / name / "predictions.jsonl"
+    first, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(first), **change}), *rest]) + "\n")
+    with pytest.raises(RunError, match=message):
+        read_columns(Store(tmp_path), name)

@@ -115,6 +115,8 @@ def test_pseudo_rows_are_one_each_way_and_name_only_labels_that_occur(tmp_path: 
         [0, 0, 0, 1, 0, 1, 0, 0, 1],
     ]
     assert found.b.tolist() == [*found.a[2:].tolist(), *found.a[:2].tolist()]
+    named = read_columns(store, record(tmp_path, "m.2", [0, 0, 0, 2], [1, 1, 0, 2]))  # by one model only, and never true
+    assert contrast._pseudo("macro_f1", one, named).counts.tolist() == [0.75, 0.25, 0.75, 0.25]
     tags = [read_columns(store, record(tmp_path, f"t.{i}", [(0,), (0, 1)], [(0,), None], TAGS)) for i in range(2)]
     found = contrast._pseudo("micro_f1", *tags)
     assert found.counts == pytest.approx([2 / 3, 1 / 3, 2 / 3, 1 / 3])
@@ -216,7 +218,7 @@ def test_the_sentence_of_two_runs(tmp_path: Path) -> None:
     assert turned[:100] == said[:100]
     level = sentence(compare(store, ["good.2", "fair.3"], ["accuracy", "qwk"]))
     assert "good and fair can't be told apart in accuracy: " in level
-    assert "; nor in QWK; " in level
+    assert "; in QWK they can't be told apart; " in level
     assert "exact McNemar p = " in level
 
 

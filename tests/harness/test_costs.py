@@ -249,7 +249,7 @@ def test_max_cost_without_a_price_is_refused(bench: Callable[..., Any], project:
     code, out, err = bench("--backend", "toy-server,unpriced,toy-model", "--max-cost", 1.5)
     assert (code, out) == (2, "")
     assert "--max-cost 1.5: unpriced has no price" in err
-    assert "`price:" in err
+    assert "prices.yaml" in err
     assert not (project / "results").exists()
 
 

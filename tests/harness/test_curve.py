@@ -38,6 +38,11 @@ def test_sizes(texts: list[str], available: int, sizes: list[int | None]) -> Non
     assert sizes_of(texts, available) == sizes
 
 
+def test_more_than_there_is() -> None:
+    with pytest.raises(UserError, match="only 60 training rows"):
+        sizes_of(["100", "200"], 60)
+
+
 @pytest.mark.parametrize("texts", [["0"], ["-8"], ["many"], ["8", "..."], ["16", "8", "...", "all"], ["8", "...", "64"]])
 def test_what_is_no_size(texts: list[str]) -> None:
     with pytest.raises(UserError, match="--sizes"):

@@ -190,6 +190,21 @@ def test_a_slip_in_a_price_file_is_named(tmp_path: Path, text: str, line: int, s
     assert said in caught.value.message
 
 
+def test_what_is_no_file_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / FILE).mkdir()
+    with pytest.raises(SpecError, match="is a folder"):
+        load_prices(tmp_path)
+    (tmp_path / FILE).rmdir()
+    try:
+        (tmp_path / FILE).symlink_to(tmp_path / "moved.yaml")
+    except OSError:
+        pytest.skip("links need a right that this user lacks")
+    with pytest.raises(SpecError, match="is a link to a file that is not there"):
+        load_prices(tmp_path)
+    (tmp_path / "moved.yaml").write_text(OWN)
+    assert "desk" in load_prices(tmp_path).hardware
+
+
 # Costs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,19 @@ from harness.errors import UserError
 from harness.intervals import MetricValue
 from harness.pricing import HardwarePrice, PriceFile, Prices
 from harness.ranks import Row
-from harness.recommend import Question, Recommendation, Utility, asked, best_of, misses, nearest_of, pareto, recommend, worth
+from harness.recommend import (
+    Question,
+    Recommendation,
+    RunnerUp,
+    Utility,
+    asked,
+    best_of,
+    misses,
+    nearest_of,
+    pareto,
+    recommend,
+    worth,
+)
 from harness.recommend_words import change_lines, count, rounded, sentence, state, usd
 from harness.store import Store
 from harness.types import LabelKind
@@ -51,8 +64,16 @@ def candidate(
     p95: float | None = 10.0,
     accuracy: float = 0.5,
 ) -> Candidate:
-    identity = {"backend": {"name": name}, "prompt": None, "train": {"langs": ["en"], "train_count": labels}, "seed": 0}
-    row = Row((Entry(f"run.{name}", {"identity": identity}, {}),))
+    identity = {
+        "version": 1,
+        "task": "toy",
+        "lang": "en",
+        "backend": {"name": name, "engine": "toy"},
+        "prompt": None,
+        "train": {"version": 2, "langs": ["en"], "train_count": labels},
+        "seed": 0,
+    }
+    row = Row((Entry(f"run.{name}", {"identity": identity, "training": None}, {}),))
     once = None if inference is None else training
     return Candidate(name, row, value(f1), value(accuracy), inference, once, labels, "", False, p50, p95)
 
@@ -104,7 +125,85 @@ def test_what_is_unknown_meets_no_limit() -> None:
     found = misses(candidate("a", inference=None, p95=None), question)
     assert [(miss.constraint, miss.value) for miss in found] == [("max_cost", None), ("max_p95_ms", None)]
     assert misses(candidate("b", inference=1.0, p95=10.0), question) == []  # a limit may be reached
-    assert "run `bench speed --backend a`" in state(candidate("a", p95=None), question)
+    command = "bench speed --task toy --lang en --backend a --train-limit 0"
+    assert state(candidate("a", p95=None), question) == f"unknown latency: run `{command}`"
+
+
+def test_too_few_texts_are_told_with_how_many_would_do() -> None:
+    question = Question(max_p95_ms=10)
+    few_texts = replace(candidate("a", p95=None), timed=(60, 60))
+    assert "p95 needs 200 different texts, and 60 were timed: run `bench speed " in state(few_texts, question)
+    assert "--limit 200`, if there are so many test rows" in state(few_texts, question)
+    repeated = replace(few_texts, timed=(190, 200))  # ten of the 200 were the same
+    assert "--limit 400`" in state(repeated, question)
+    assert "p50 needs 20" in state(replace(few_texts, p50_ms=None, timed=(9, 9)), Question(utility=F1))
+
+
+def test_a_price_that_is_missing_is_no_reason_for_an_unknown_latency() -> None:
+    unpriced = replace(candidate("a", inference=None, p50=None, p95=None), unpriced="no price for it")
+    assert "no price" not in state(unpriced, Question(max_p95_ms=10))
+    assert state(unpriced, Question(max_cost=10)) == "no price for it"
+    assert state(unpriced, Question(utility=F1)).startswith("no price for it and unknown latency: run `bench speed")
+    assert state(replace(unpriced, p50_ms=1.0), Question(utility=F1)) == "no price for it"
+    changes = changes_of([unpriced], Question(max_p95_ms=10, utility=F1))
+    assert changes.unknown == [(unpriced, ["max_p95_ms", "utility"])]
+
+
+def beside(pick: Candidate, *others: tuple[Candidate, float, bool], **asked_for: Any) -> str:
+    """What the sentence says of the others: each with its difference to the pick, and whether they are told apart."""
+    from harness.candidates import Field
+    from harness.paired import share_difference
+
+    truth = np.array([True, False])
+    runners = [RunnerUp(other, replace(share_difference(truth, truth), value=gap), 0.5, apart) for other, gap, apart in others]
+    field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [pick, *(o[0] for o in others)], 0)
+    question = Question(**asked_for)
+    found = Recommendation(field, question, [], pick, runners, None)
+    return sentence(found, changes_of([], question)).partition("rows); ")[2]
+
+
+def test_what_is_said_of_those_beside_the_pick() -> None:
+    pick, best, fair = candidate("pick"), candidate("best", 0.8, 30.0), candidate("fair", 0.7, 20.0)
+    worse = candidate("worse", 0.2, 3.0)
+    assert (
+        beside(pick, (best, 0.3, True), (worse, -0.3, True), utility=F1) == "best is 30.0 points better and is 30 times dearer."
+    )
+    assert beside(pick, (best, 0.3, True), (fair, 0.2, True)) == (
+        "2 others are better beyond chance, and the best of them, best, is 30.0 points better and is 30 times dearer."
+    )
+    unknown = candidate("unknown", 0.8, None)
+    assert beside(pick, (unknown, 0.3, True)) == "unknown is 30.0 points better and costs an unknown price."
+    tied = candidate("tied", 0.5, 0.5)
+    assert beside(pick, (tied, 0.0, False), (best, 0.3, True)).startswith(
+        "tied can't be told apart from it at this n and is 2 times"
+    )
+    assert beside(pick, (tied, 0.0, False), (best, 0.3, True)).endswith("; best is 30.0 points better and is 30 times dearer.")
+    assert beside(pick, (worse, -0.3, True)) == "the only other one is worse beyond chance, and is not cheaper."
+    assert beside(pick, (worse, -0.3, True), max_cost=5.0) == (
+        "the only other one that meets the constraints is worse beyond chance, and is not cheaper."
+    )
+    assert beside(pick, (worse, -0.3, True), (unknown, -0.2, True)) == (
+        "all 2 others are worse beyond chance, and none is known to be cheaper."
+    )
+    assert beside(unknown, (worse, -0.3, True)).endswith("and is not known to be cheaper.")
+    assert beside(unknown, (tied, 0.0, False)) == "tied can't be told apart from it at this n, and is not known to be cheaper."
+    assert beside(pick, (fair, 0.0, False), (best, 0.0, False)) == (
+        "fair can't be told apart from it at this n, nor can 1 more, and none of these is cheaper."
+    )
+
+
+@pytest.mark.parametrize(
+    ("cost", "said"),
+    [
+        (0.95, "costs about the same"),
+        (0.5, "is 2 times cheaper"),
+        (0.001, "is 1,000 times cheaper"),
+        (0.0, "costs nothing"),
+    ],
+)
+def test_how_much_cheaper(cost: float, said: str) -> None:
+    other = candidate("other", 0.4, cost)
+    assert beside(candidate("pick"), (other, -0.1, True)) == f"other {said} and is 10.0 points worse."
 
 
 def test_the_utility_of_cost_and_latency() -> None:
@@ -226,7 +325,7 @@ def test_the_words_for_nothing_and_for_what_would_change(store: Store) -> None:
         "from 110,000 predictions on: a",
         "up to $90.0 a label: a",
         "from $90.0 a label on: nothing meets all",
-        "might be the answer: b (unknown latency: run `bench speed --backend b`)",
+        "might be the answer: b (unknown latency: run `bench speed --task toy --lang en --backend b --train-limit 0`)",
     ]
     alone = told([candidate("a", inference=0.25)], store, question)
     assert sentence(alone, changes_of(alone.field.candidates, question)).endswith("; nothing else meets the constraints.")
@@ -246,6 +345,8 @@ def speed_record(backend: str, p50: float, p95: float, rows: str = "r") -> dict[
         "identity": {**identity, "backend": told},
         "machine": {},
         "finished": "2026-01-01",
+        "n": 200,
+        "settings": {"limit": 200},
         "p50_ms": p50,
         "p95_ms": p95,
         "rows_per_second": 1.0,
@@ -272,6 +373,7 @@ def test_a_field_from_records(store: Store) -> None:
     assert (large.p95_ms, small.p50_ms, small.p95_ms) == (None, 2.0, 3.0)
     assert (large.inference, large.training, large.labels) == (pytest.approx(0.1), 0.0, 0)
     assert (small.inference, small.training, small.labels) == (pytest.approx(0.001), pytest.approx(0.01), 50)
+    assert (large.timed, small.timed) == (None, (200, 200))
     assert small.cost(1000, 0.1) == pytest.approx(0.001 + 0.01 + 5.0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
+from harness.calibration import Decision, decide
 from harness.columns import read_columns
 from harness.errors import UserError
 from harness.intervals import FloatArray, IntArray
@@ -27,10 +29,10 @@ from harness.reliability import (
     reliability_of,
     scores_of,
 )
-from harness.reliability_words import of_one, of_several
+from harness.reliability_words import caveats, of_one, of_several
 from harness.store import Store
 from harness.temperature import RANGE, fit_temperature, negative_log_likelihood, scaled
-from harness.twins import chose_checkpoint, validation_command, validation_twin
+from harness.twins import chose_checkpoint, is_outdated, speed_command, validation_command, validation_twin
 from harness.types import LabelKind
 
 
@@ -231,6 +233,8 @@ def test_a_temperature_comes_from_validation_rows_and_mends_the_test_rows(store:
     assert "too sure by" in said
     assert "fitted on 600 validation rows, lowers log loss by" in said
     assert "bench run" not in said
+    assert "another answer" not in said
+    assert found.scaling.changed == 0
     assert "judged on test rows" in of_one(reliability_of(store, validation))
 
 
@@ -267,7 +271,9 @@ def test_a_twin_differs_in_its_rows_alone(store: Store) -> None:
 
 def test_the_command_names_all_that_the_record_tells() -> None:
     train = {"version": 2, "langs": ["en", "fr"], "train_count": 400, "validation_langs": ["en"], "drawn": True}
-    identity = {"version": 1, "task": "t", "lang": "fr", "backend": {"name": "b"}, "prompt": None, "train": train, "seed": 3}
+    backend = {"name": "b", "engine": "toy"}
+    identity: dict[str, Any] = {"version": 1, "task": "t", "lang": "fr", "split": "test", "backend": backend}
+    identity |= {"prompt": None, "train": train, "seed": 3}
     manifest: dict[str, Any] = {
         "identity": {**identity, "decision": "median"},
         "training": {"validation_rows": 50},
@@ -282,6 +288,66 @@ def test_the_command_names_all_that_the_record_tells() -> None:
     outdated = {**manifest, "identity": {**manifest["identity"], "train": {**train, "version": 1}}, "limit": 50}
     base = command.removesuffix(" --split validation")
     assert validation_command(outdated) == f"{base} --limit 50 && {command}"
+    timed = base.replace("bench run", "bench speed").replace(" --decision median", "")
+    assert speed_command(manifest) == timed
+    assert speed_command(outdated, 200) == f"{base} --limit 50 && {timed} --limit 200"
+
+
+def test_the_options_that_an_engine_has_today_tell_an_outdated_record() -> None:
+    from backends.baseline import Baseline
+
+    options = Baseline.Options(classifier="majority").model_dump()
+    for recorded, old in ((options, False), ({**options, "of_old": 1}, True)):
+        backend = {"name": "b", "engine": "baseline", "options": recorded}
+        assert is_outdated({"identity": {"version": 1, "train": None, "backend": backend}}) is old
+
+
+def test_what_the_commands_do_not_tell_is_told() -> None:
+    new: dict[str, Any] = {
+        "run_id": "t.b.1",
+        "identity": {"version": 1, "train": None, "backend": {"name": "b", "engine": "toy"}},
+    }
+    old, older = ({**new, "run_id": f"t.b.{n}", "identity": {**new["identity"], "version": 0}} for n in (2, 3))
+    assert caveats([new]) == "with the --data, --model or --continue-from that this run was given, if any"
+    assert "each run was given" in caveats([new, new])
+    assert "the record 2 is of an earlier version of bench" in caveats([new, old])
+    assert "name that one then" in caveats([old])
+    assert "the records 2 and 3 are of earlier versions" in caveats([old, older])
+    assert "name the new ids then" in caveats([old, older])
+
+
+@pytest.mark.parametrize("decision", [Decision.EXPECTED, Decision.MEDIAN])
+@pytest.mark.parametrize("prompted", [True, False])
+def test_what_is_decided_otherwise_than_by_the_likeliest_is_decided_anew(
+    store: Store, decision: Decision, prompted: bool
+) -> None:
+    how = {"prompt": {**PROMPT, "decision": decision}} if prompted else {"train": trained_on(5)}
+    names = {}
+    for split, seed in (("test", 1), ("validation", 2)):
+        probabilities, truth = draw(300, seed=seed)
+        blunt = np.asarray(sharpened(probabilities, 0.3))
+        labels: list[int | None] = [decide(row, decision) for row in blunt]
+        labels[0] = None
+        names[split] = write_run(store, truth, blunt, labels, split=split, kind=LabelKind.ORDINAL, **how)  # type: ignore[arg-type]
+    if not prompted:  # a trained run tells its decision beside its prompt
+        for name in names.values():
+            path = store.root / name / "run.json"
+            manifest = json.loads(path.read_text())
+            manifest["identity"]["decision"] = decision
+            path.write_text(json.dumps(manifest))
+    found = reliability_of(store, names["test"]).scaling
+    assert found is not None
+    run = read_columns(store, names["test"])
+    assert run.probabilities is not None
+    at = scaled(run.probabilities, found.temperature.value)
+    wanted = np.array([3 if i == 0 else decide(row, decision) for i, row in enumerate(at)])
+    assert found.changed == (wanted != run.answers).sum() > 0
+    assert found.accuracy == (wanted == run.truth).mean() != run.correct.mean()
+    stated = at[np.arange(1, 300), wanted[1:]]
+    assert found.scores.ece.value == pytest.approx(calibration_error(stated, wanted[1:] == run.truth[1:], 1, 15).value)
+    assert f"of the scaled probabilities gives another answer in {found.changed} of 299 rows" in of_one(
+        reliability_of(store, names["test"])
+    )
 
 
 def test_validation_rows_that_an_engine_never_looked_at_tell_no_models_apart(store: Store) -> None:

@@ -45,6 +45,13 @@ TRUTH = [0, 1, 2] * 10
 SAID = [1, *TRUTH[1:]]  # row r000 looks like a `b`
 
 
+def test_runs_that_differ_in_a_label_are_an_error() -> None:
+    with pytest.raises(UserError) as caught:
+        shortlist([columns("m1", TRUTH, sure(SAID)), columns("m2", SAID, sure(SAID))])
+    assert "'r000'" in caught.value.message
+    assert caught.value.hint.endswith("--run.")
+
+
 def test_what_two_models_are_sure_of_and_one_is_not_enough() -> None:
     one, other = columns("m1", TRUTH, sure(SAID)), columns("m2", TRUTH, sure(SAID, p=0.8))
     strength = ((0.9 - 0.05) + (0.8 - 0.1)) / 2
