@@ -27,7 +27,7 @@ FEW_SHOT = "fewshot"
 @dataclass(frozen=True)
 class Wanted:
     """What to draw, in one language. `sizes`: numbers of labels, None for all there are. `prompts`: each a line, with the
-    calibration that replaces its own."""
+    calibration that replaces its own; `llm_seeds`: how many of the seeds draw exemplars for them (None: all)."""
 
     task: str
     lang: str
@@ -38,6 +38,7 @@ class Wanted:
     prompts: Sequence[tuple[str, Calibration | None]] = ()
     decodings: Sequence[Decoding | None] = (None,)
     min_steps: int = 100
+    llm_seeds: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     limit: int | None = None
     data_dir: Path | None = None
@@ -98,7 +99,7 @@ def requests_of(wanted: Wanted, catalog: Catalog, available: int) -> list[Reques
         for llm in wanted.llms
         for prompt, calibration in wanted.prompts or default_prompts(catalog, wanted.task)
         for decoding in wanted.decodings
-        for seed in (wanted.seeds if catalog.prompt(prompt, wanted.lang).spec.shots else wanted.seeds[:1])
+        for seed in wanted.seeds[: wanted.llm_seeds if catalog.prompt(prompt, wanted.lang).spec.shots else 1]
     ]
     trained = [
         replace(

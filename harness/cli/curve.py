@@ -44,6 +44,9 @@ def curve_command(
     seeds: Annotated[
         int, typer.Option(min=1, metavar="N", help="How many seeds; each draws its own labels and exemplars.")
     ] = 5,
+    llm_seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Draw exemplars by so many of the seeds only; default: by all.")
+    ] = None,
     prompt: Annotated[
         Many,
         typer.Option(
@@ -99,6 +102,7 @@ def curve_command(
             prompts=lines,
             decodings=[member(Decoding, name) for name in names(decoding, "--decoding")] or [None],
             min_steps=min_steps,
+            llm_seeds=llm_seeds,
             settings=settings_from(setting),
             limit=limit,
             data_dir=data,
