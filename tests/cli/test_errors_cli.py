@@ -42,7 +42,7 @@ MISTAKES = [
     ),
     ([*QUICK, "--max-cost", "-1"], ["--max-cost", "0"]),
     ([*QUICK, "--max-cost", "much"], ["--max-cost"]),
-    (["run", "--backend", "majority,unpriced", "--max-cost", "2"], ["--max-cost 2: unpriced has no price", "price: {prompt:"]),
+    (["run", "--backend", "majority,unpriced", "--max-cost", "2"], ["--max-cost 2: unpriced has no price", "prices.yaml"]),
     ([*QUICK, "--split", "foo"], ["--split foo", "validation"]),
     ([*QUICK, "--limit", "0"], ["--limit", "1"]),
     ([*QUICK, "--limit", "-1"], ["--limit", "1"]),
