@@ -141,7 +141,10 @@ def _dates(task: TaskSpec, lang: str, known: Catalog, tested: Sequence[str], ask
     specs = [known.backend(name) for name in chosen or there]
     nothing = {"published": task.published, "may_have_read": None}
     return [
-        {"backend": spec.name, **(dates_of(task, spec) or {**nothing, "training_cutoff": spec.training_cutoff})}
+        {
+            "backend": spec.name,
+            **(dates_of(task.published, spec.training_cutoff) or {**nothing, "training_cutoff": spec.training_cutoff}),
+        }
         for spec in specs
         if spec.model is not None and (chosen or (spec.training_cutoff is not None and lang in (spec.languages or [lang])))
     ]

@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator
-
-if TYPE_CHECKING:
-    from harness.backend_specs import BackendSpec
-    from harness.tasks import TaskSpec
 
 
 def _date(value: object) -> str:
@@ -26,12 +22,11 @@ Date = Annotated[str, BeforeValidator(_date)]
 """`YYYY`, `YYYY-MM` or `YYYY-MM-DD`."""
 
 
-def dates_of(task: TaskSpec, backend: BackendSpec) -> dict[str, Any] | None:
+def dates_of(published: str | None, cutoff: str | None) -> dict[str, Any] | None:
     """What a record says of the dates: `published`, `training_cutoff`, and whether the model `may_have_read` the rows.
 
     None where either is not known. It may have where they are the same as far as both are told: 2020 and 2020-10.
     """
-    published, cutoff = task.published, backend.training_cutoff
     if published is None or cutoff is None:
         return None
     known = min(len(published), len(cutoff))

@@ -253,7 +253,7 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
         "training": trained.record if trained is not None else None,
         "runtime": trained.runtime if trained is not None else None,
         "overlap": overlap_of(plan),
-        "dates": dates_of(plan.task, plan.backend),
+        "dates": dates_of(plan.task.published, plan.backend.training_cutoff),
         "timing": {
             "seconds": round(seconds, 3),
             "rows_per_second": round(len(plan.rows) / seconds, 3) if seconds else None,

@@ -59,7 +59,7 @@ def test_no_date(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_what_may_have_been_read(tmp_path: Path, published: str, cutoff: str, may: bool) -> None:
-    assert dates_of(task(tmp_path, published), backend(tmp_path, cutoff)) == {
+    assert dates_of(task(tmp_path, published).published, backend(tmp_path, cutoff).training_cutoff) == {
         "published": published,
         "training_cutoff": cutoff,
         "may_have_read": may,
@@ -67,5 +67,5 @@ def test_what_may_have_been_read(tmp_path: Path, published: str, cutoff: str, ma
 
 
 def test_where_a_date_is_not_known_nothing_is_said(tmp_path: Path) -> None:
-    assert dates_of(task(tmp_path), backend(tmp_path, "2024")) is None
-    assert dates_of(task(tmp_path, "2020"), backend(tmp_path)) is None
+    assert dates_of(task(tmp_path).published, "2024") is None
+    assert dates_of("2020", backend(tmp_path).training_cutoff) is None
