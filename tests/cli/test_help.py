@@ -10,8 +10,22 @@ from typing import Any
 import pytest
 
 HEAVY = ["torch", "transformers", "datasets", "evaluate", "vllm", "pandas", "pyarrow", "sklearn", "scipy", "bitsandbytes"]
-HEAVY += ["optuna", "sqlalchemy", "matplotlib", "onnxruntime", "peft"]
-COMMANDS = ["run", "tune", "suite", "matrix", "leaderboard", "list", "show", "doctor", "prompts"]
+HEAVY += ["optuna", "sqlalchemy", "matplotlib", "onnxruntime", "peft", "setfit", "sentence_transformers"]
+COMMANDS = [
+    "run",
+    "tune",
+    "suite",
+    "matrix",
+    "compare",
+    "curve",
+    "speed",
+    "cost",
+    "reliability",
+    "cascade",
+    "recommend",
+    "audit",
+]
+COMMANDS += ["leaderboard", "rescore", "list", "show", "doctor", "prompts"]
 
 PROBE = """
 import json, sys
@@ -86,3 +100,12 @@ def test_version(bench: Any) -> None:
     assert said.code == 0
     assert said.out.startswith("bench ")
     assert said.out.strip()[-1].isdigit()
+
+
+def test_a_column_that_is_optional_twice_is_left_out_once(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from harness.cli.options import print_table
+
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    print_table(["name", "wide"], [["a", "x" * 30]], optional=["wide", "wide"])
+    assert "(not in 20 columns: wide)" in capsys.readouterr().err
