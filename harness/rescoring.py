@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from harness.errors import DataError, RunError
 from harness.metrics import evaluate_predictions
-from harness.store import Store, prediction_from, write_atomically
+from harness.store import Store, prediction_from, pretty_json, write_atomically
 from harness.types import Example, LabelKind, LabelSpace
 
 ROUNDING = 1e-3
@@ -41,9 +40,7 @@ def rescore(store: Store, run_id: str) -> list[str]:
             changed.append(name)
             values[name] = {"value": old["value"], **interval}
     if changed:
-        text = json.dumps(metrics, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-        text = text.encode(errors="backslashreplace").decode()  # half a surrogate pair in a label's name
-        write_atomically(store.root / run_id / "metrics.json", text + "\n")
+        write_atomically(store.root / run_id / "metrics.json", pretty_json(metrics))
     return changed
 
 

@@ -190,8 +190,8 @@ class Store:
         """Turn the open journal into a finished record, in one rename."""
         partial, final = self.root / f"{name}.partial", self.root / name
         write_atomically(partial / "predictions.jsonl", "".join(canonical_json(record) + "\n" for record in records))
-        write_atomically(partial / "metrics.json", _pretty(metrics))
-        write_atomically(partial / "run.json", _pretty(manifest))
+        write_atomically(partial / "metrics.json", pretty_json(metrics))
+        write_atomically(partial / "run.json", pretty_json(manifest))
         replaced = self.root / f"{name}.replaced.partial"
         if final.exists():
             shutil.rmtree(replaced, ignore_errors=True)
@@ -210,7 +210,8 @@ def _drop_torn_line(path: Path) -> None:
             write_atomically(path, whole)
 
 
-def _pretty(value: Any) -> str:
+def pretty_json(value: Any) -> str:
+    """As records hold it: sorted keys, an indent, and a lone half of a surrogate pair as its escape."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace").decode() + "\n"
 
