@@ -66,7 +66,7 @@ def prepare(
 
 
 def _cpu() -> str:
-    from harness.machine import describe_machine
+    from harness.running.machine import describe_machine
 
     return re.sub(r"\W+", "-", str(describe_machine()["cpu"]))
 
@@ -213,7 +213,7 @@ def _open(folder: Path, device: str) -> Session:
 
 def _compared(file: Path, accuracy: Callable[[Session], float], session: Session, exported: Path) -> dict[str, float]:
     """The metric of both graphs, as it was found when the int8 graph was new."""
-    from harness.store import write_atomically
+    from harness.records.store import write_atomically
 
     if not file.is_file():
         found = {"fp32": float(accuracy(_open(exported, "cpu"))), "int8": float(accuracy(session))}

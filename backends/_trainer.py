@@ -19,8 +19,8 @@ from backends._encoder_options import TrainOptions
 from backends._heads import Head
 from backends._sam import perturbed
 from backends.base import FloatArray, OnProgress
-from harness.distributed import alike
 from harness.errors import RunError
+from harness.running.distributed import alike
 from harness.types import Label
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.intervals import FloatArray, IntArray
+from harness.statistics.intervals import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

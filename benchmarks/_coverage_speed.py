@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from harness import intervals
-from harness.intervals import FloatArray, IntArray, Statistic
+from harness.statistics import intervals
+from harness.statistics.intervals import FloatArray, IntArray, Statistic
 
 LABELS = (5, 60)
 RIVAL_REPLICATES = 5

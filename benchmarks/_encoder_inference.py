@@ -10,7 +10,7 @@ from typing import Any
 from _encoder_work import Work, gemm_gflops, needed_flops, synchronize
 
 from backends.base import Classifier, LabelledTexts
-from harness.plan import Plan
+from harness.running.plan import Plan
 
 BATCH_SIZE = 64
 OURS = {"d.torch": "torch", "e.onnx": "onnx", "f.onnx-int8": "onnx-int8"}
@@ -105,9 +105,9 @@ def _rivals(checkpoint: Path, texts: list[str], length: int, device: str) -> dic
 
 def _ours(work: Work, checkpoint: Path, runtime: str, scratch: Path) -> tuple[Way, dict[str, Any] | None]:
     """The path of a run without its journal: batches that are encoded in a thread, predictions, labels."""
-    from harness.batching import distinct, encode
-    from harness.predicting import predict_batch
-    from harness.training import judge_of
+    from harness.running.batching import distinct, encode
+    from harness.running.predicting import predict_batch
+    from harness.running.training import judge_of
 
     # int8 is measured whatever it loses; the report says what it lost.
     plan = work.plan(0, {"predict.runtime": runtime, **({"predict.max_drop": 1.0} if runtime == "onnx-int8" else {})})
@@ -122,8 +122,8 @@ def _ours(work: Work, checkpoint: Path, runtime: str, scratch: Path) -> tuple[Wa
 
 
 def _predicted(plan: Plan) -> list[int]:
-    from harness.batching import batches
-    from harness.predicting import predict_batch
+    from harness.running.batching import batches
+    from harness.running.predicting import predict_batch
 
     found: dict[str, Any] = {}
     for batch in batches(plan, ()):

@@ -10,7 +10,7 @@ from typing import Any
 from _encoder_work import Work, synchronize
 
 from backends.base import Classifier, LabelledTexts
-from harness.plan import Plan
+from harness.running.plan import Plan
 
 
 def train(work: Work, seeds: Sequence[int], scratch: Path, tell: Callable[[str], None]) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def _ours(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     """Seconds, tokenization and evaluations included, and the validation accuracy of each epoch."""
     import torch
 
-    from harness.training import judge_of
+    from harness.running.training import judge_of
 
     assert isinstance(plan.engine, Classifier)
     assert plan.training is not None

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from harness.metrics import evaluate_predictions
-from harness.store import canonical_json, run_id
+from harness.records.store import canonical_json, run_id
+from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"))

@@ -23,10 +23,10 @@ OUR_BLOCK_SIZE = 32
 
 def _ours(job: Job, engine: str, decoding: str) -> Measured:
     from harness.catalog import Catalog
-    from harness.plan import Request, make_plan
-    from harness.prompts import Decoding
-    from harness.runner import run
-    from harness.store import Store
+    from harness.records.store import Store
+    from harness.running.plan import Request, make_plan
+    from harness.running.runner import run
+    from harness.specs.prompts import Decoding
 
     settings = job.settings
     _own_cache(job)
@@ -85,7 +85,7 @@ def _machine(job: Job) -> Measured:
 
 def _own_cache(job: Job) -> None:
     """The user's models, but a place of its own for all that a run writes: answers, locks."""
-    from harness.checkpoints import cache_dir
+    from harness.models.checkpoints import cache_dir
 
     cache = job.scratch / "cache"
     cache.mkdir()

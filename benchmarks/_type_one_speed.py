@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.metrics import HEADLINES
+from harness.statistics.metrics import HEADLINES
 from harness.types import LabelKind
 
 

@@ -13,8 +13,8 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from backends.base import Messages
-    from harness.parsers import Parser
-    from harness.prompts import Renderer
+    from harness.parsing.parsers import Parser
+    from harness.specs.prompts import Renderer
     from harness.types import Example
 
 Labels = dict[str, int | None]
@@ -90,10 +90,10 @@ def read_work(settings: Settings, *, loop: bool = False) -> Work:
     Raises `UserError` where the task has too few rows: an engine may compute a repeated prompt once, so none is repeated.
     """
     from harness.catalog import Catalog
-    from harness.parsers import make_parser
-    from harness.plan import first_rows
-    from harness.prompts import Renderer
-    from harness.rows import load_examples, with_names
+    from harness.data.rows import load_examples, with_names
+    from harness.parsing.parsers import make_parser
+    from harness.running.plan import first_rows
+    from harness.specs.prompts import Renderer
 
     catalog = Catalog(Path.cwd())
     task = with_names(catalog.task(settings.task))

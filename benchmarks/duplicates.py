@@ -22,8 +22,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness.duplicates import OF, SHINGLE, SIMILAR, THRESHOLD, normalized, twins
-from harness.sources import read_file
+from harness.data.duplicates import OF, SHINGLE, SIMILAR, THRESHOLD, normalized, twins
+from harness.data.sources import read_file
 
 Finder = Callable[[list[str], list[str]], set[int]]
 PERMUTATIONS = 128

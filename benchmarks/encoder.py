@@ -77,8 +77,8 @@ def _benchmark(options: argparse.Namespace) -> str:
     from _encoder_training import train
     from _encoder_work import Work, preface
 
-    from harness.store import write_atomically
-    from harness.training import ensure_trained, trained_folder
+    from harness.records.store import write_atomically
+    from harness.running.training import ensure_trained, trained_folder
 
     work = Work(options)
     record: dict[str, Any] = preface(work)

@@ -26,9 +26,9 @@ import numpy as np
 from _coverage_designs import DESIGNS, SCORERS, Design, Scorer
 from _coverage_speed import speed_table
 
-from harness import intervals, row_intervals
-from harness.intervals import FloatArray, IntArray, MetricValue
-from harness.store import write_atomically
+from harness.records.store import write_atomically
+from harness.statistics import intervals, row_intervals
+from harness.statistics.intervals import FloatArray, IntArray, MetricValue
 
 STATISTICS = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
 METRICS = ("accuracy", *STATISTICS)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.columns import Columns, read_columns
-from harness.store import Store
-from harness.suspects import model_of, shortlist
+from harness.questions.suspects import model_of, shortlist
+from harness.records.columns import Columns, read_columns
+from harness.records.store import Store
 from harness.types import LabelKind
 
 TOP = 10

@@ -93,7 +93,7 @@ def select(only: str | None, parts: Sequence[str]) -> list[str]:
 
 
 def _benchmark(options: argparse.Namespace) -> int:
-    from harness.checkpoints import resolve_checkpoint
+    from harness.models.checkpoints import resolve_checkpoint
 
     names = select(options.only, list(PARTS))
     data = None if options.data is None else str(options.data.resolve())
@@ -125,8 +125,8 @@ def _benchmark(options: argparse.Namespace) -> int:
 def _fresh_record(settings: Settings) -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
-    from harness.machine import describe_machine
-    from harness.rows import fingerprint
+    from harness.data.rows import fingerprint
+    from harness.running.machine import describe_machine
 
     versions = {"python": sys.version.split()[0]}
     for name in LIBRARIES:
@@ -186,7 +186,7 @@ def is_measured(record: dict[str, Any], name: str, repeat: int) -> bool:
 
 
 def save(file: Path | None, record: dict[str, Any]) -> None:
-    from harness.store import write_atomically
+    from harness.records.store import write_atomically
 
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -20,11 +20,11 @@ from itertools import combinations
 
 import numpy as np
 
-from harness import intervals
-from harness.columns import Columns
-from harness.contrast import difference_of
-from harness.intervals import FloatArray
-from harness.paired import holm, mcnemar, share_interval
+from harness.records.columns import Columns
+from harness.statistics import intervals
+from harness.statistics.contrast import difference_of
+from harness.statistics.intervals import FloatArray
+from harness.statistics.paired import holm, mcnemar, share_interval
 from harness.types import LabelKind, LabelSpace
 
 METRICS = ("accuracy", "macro_f1", "mae", "qwk", "log_loss")

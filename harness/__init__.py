@@ -20,22 +20,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog as Catalog
+    from harness.data.rows import load_examples as load_examples
     from harness.errors import BenchError as BenchError
     from harness.errors import RunError as RunError
     from harness.errors import UserError as UserError
-    from harness.frames import load_predictions as load_predictions
-    from harness.frames import load_runs as load_runs
-    from harness.metrics import evaluate_predictions as evaluate_predictions
-    from harness.parsers import ParserSpec as ParserSpec
-    from harness.parsers import make_parser as make_parser
-    from harness.plan import Plan as Plan
-    from harness.plan import Request as Request
-    from harness.plan import make_plan as make_plan
-    from harness.rows import load_examples as load_examples
-    from harness.runner import EngineSlot as EngineSlot
-    from harness.runner import Result as Result
-    from harness.runner import run as run
-    from harness.store import Store as Store
+    from harness.parsing.parsers import ParserSpec as ParserSpec
+    from harness.parsing.parsers import make_parser as make_parser
+    from harness.records.frames import load_predictions as load_predictions
+    from harness.records.frames import load_runs as load_runs
+    from harness.records.store import Store as Store
+    from harness.running.plan import Plan as Plan
+    from harness.running.plan import Request as Request
+    from harness.running.plan import make_plan as make_plan
+    from harness.running.runner import EngineSlot as EngineSlot
+    from harness.running.runner import Result as Result
+    from harness.running.runner import run as run
+    from harness.statistics.metrics import evaluate_predictions as evaluate_predictions
     from harness.types import Example as Example
     from harness.types import LabelKind as LabelKind
     from harness.types import LabelSpace as LabelSpace
@@ -47,19 +47,19 @@ _HOME = {
     "BenchError": "errors",
     "RunError": "errors",
     "UserError": "errors",
-    "load_predictions": "frames",
-    "load_runs": "frames",
-    "evaluate_predictions": "metrics",
-    "ParserSpec": "parsers",
-    "make_parser": "parsers",
-    "Plan": "plan",
-    "Request": "plan",
-    "make_plan": "plan",
-    "load_examples": "rows",
-    "EngineSlot": "runner",
-    "Result": "runner",
-    "run": "runner",
-    "Store": "store",
+    "load_predictions": "records.frames",
+    "load_runs": "records.frames",
+    "evaluate_predictions": "statistics.metrics",
+    "ParserSpec": "parsing.parsers",
+    "make_parser": "parsing.parsers",
+    "Plan": "running.plan",
+    "Request": "running.plan",
+    "make_plan": "running.plan",
+    "load_examples": "data.rows",
+    "EngineSlot": "running.runner",
+    "Result": "running.runner",
+    "run": "running.runner",
+    "Store": "records.store",
     "Example": "types",
     "LabelKind": "types",
     "LabelSpace": "types",

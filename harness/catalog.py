@@ -14,13 +14,13 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Literal
 
-from harness.backend_specs import BackendSpec, engine_class, load_backend
 from harness.errors import UnknownName, UserError
-from harness.pricing import Prices, load_prices
-from harness.prompts import Prompt, load_prompt, require_same_kind
-from harness.recipes import Recipe, load_recipe
-from harness.reported import Reported, load_reported
-from harness.tasks import TaskSpec, load_task
+from harness.questions.pricing import Prices, load_prices
+from harness.specs.backend_specs import BackendSpec, engine_class, load_backend
+from harness.specs.prompts import Prompt, load_prompt, require_same_kind
+from harness.specs.recipes import Recipe, load_recipe
+from harness.specs.reported import Reported, load_reported
+from harness.specs.tasks import TaskSpec, load_task
 
 Kind = Literal["task", "prompt", "backend", "recipe", "reported"]
 _FOLDERS: dict[Kind, str] = {

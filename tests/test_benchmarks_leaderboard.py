@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.entries import read_entries
-from harness.leaderboard import read_tables
-from harness.store import Store
+from harness.records.entries import read_entries
+from harness.records.store import Store
+from harness.reports.leaderboard import read_tables
 
 ROOT = Path(__file__).parent.parent
 

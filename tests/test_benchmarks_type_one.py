@@ -36,7 +36,7 @@ def test_models_are_equally_good_in_the_population(type_one: Any) -> None:
 
 @pytest.mark.parametrize("metric", ["accuracy", "mae", "log_loss"])
 def test_a_large_sample_is_the_population(type_one: Any, metric: str) -> None:
-    from harness.contrast import value_of
+    from harness.statistics.contrast import value_of
 
     design = type_one.DESIGNS[7]
     matrices, sure = type_one.pair_of(design, metric)
@@ -59,8 +59,8 @@ def test_the_tables_have_a_row_for_each_design(type_one: Any, capsys: pytest.Cap
 def test_a_synthetic_record_is_one_that_bench_reads(type_one: Any, tmp_path: Path) -> None:
     from _type_one_speed import write_record
 
-    from harness.compare import compare
-    from harness.store import Store
+    from harness.questions.compare import compare
+    from harness.records.store import Store
 
     for seed, name in enumerate(("one.0", "two.1")):
         write_record(tmp_path, name, 50, seed)

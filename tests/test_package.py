@@ -13,16 +13,16 @@ from pathlib import Path
 import pytest
 
 import harness
-from harness.backend_specs import engine_class, load_backend
-from harness.leaderboard import markdown, read_entries, read_tables
-from harness.parsers import REASONS
-from harness.prompt_check import check_prompt
-from harness.prompts import load_prompt
-from harness.reported import read_reported
-from harness.store import Store
-from harness.tasks import load_task
+from harness.parsing.parsers import REASONS
+from harness.parsing.prompt_check import check_prompt
+from harness.records.store import Store
+from harness.reports.leaderboard import markdown, read_entries, read_tables
+from harness.specs.backend_specs import engine_class, load_backend
+from harness.specs.prompts import load_prompt
+from harness.specs.reported import read_reported
+from harness.specs.tasks import load_task
+from harness.specs.yamlspec import validate_options
 from harness.types import Example, LabelKind, LabelSpace
-from harness.yamlspec import validate_options
 
 ROOT = Path(__file__).parents[1]
 STARS = LabelSpace(LabelKind.ORDINAL, tuple(f"{n} stars" for n in range(1, 6)))

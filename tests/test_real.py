@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from harness.catalog import Catalog
-from harness.checkpoints import resolve_checkpoint
-from harness.plan import Request, make_plan
-from harness.prompts import Decoding
-from harness.runner import run
-from harness.store import Store
+from harness.models.checkpoints import resolve_checkpoint
+from harness.records.store import Store
+from harness.running.plan import Request, make_plan
+from harness.running.runner import run
+from harness.specs.prompts import Decoding
 
 pytestmark = pytest.mark.real
 

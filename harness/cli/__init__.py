@@ -100,7 +100,7 @@ def main() -> None:
 
 def _run_app() -> None:
     """The command; where a launcher started several processes, all but the first one only take part in its trainings."""
-    from harness.distributed import OutOfStep, broadcast, is_first, leave, processes
+    from harness.running.distributed import OutOfStep, broadcast, is_first, leave, processes
 
     if processes() == 1:
         app()
@@ -116,7 +116,7 @@ def _run_app() -> None:
             raise
     else:
         from harness.cli.options import catalog
-        from harness.training import train_along
+        from harness.running.training import train_along
 
         train_along(catalog())
         leave()

@@ -26,8 +26,8 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.audit_report import Report
-    from harness.tasks import TaskSpec
+    from harness.questions.audit_report import Report
+    from harness.specs.tasks import TaskSpec
 
 LISTED = 20
 BEST = 5
@@ -65,9 +65,9 @@ def audit_command(
     given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
     training_cutoff, may_have_read), texts (with --show-texts), sentence.
     """
-    from harness.audit_report import make_report, named_runs
-    from harness.rows import with_names
-    from harness.tasks import SPLITS
+    from harness.data.rows import with_names
+    from harness.questions.audit_report import make_report, named_runs
+    from harness.specs.tasks import SPLITS
 
     tested = next((name for name in SPLITS if name == split and name != "train"), None)
     if tested is None:
@@ -91,8 +91,8 @@ def audit_command(
 
 def _languages(task: TaskSpec, asked: list[str], data: Path | None) -> list[str]:
     """Those asked for, else those of the task that have rows. Raises `DataError` where none has."""
-    from harness.audit import read_splits
     from harness.errors import DataError
+    from harness.questions.audit import read_splits
 
     if asked or len(task.languages) == 1:
         return asked or list(task.languages)
@@ -117,7 +117,7 @@ def _texts(report: Report) -> dict[str, str]:
 
 
 def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
-    from harness.audit_report import sentence
+    from harness.questions.audit_report import sentence
 
     label, voting = report.task.label_space.names, report.suspects
     return {
@@ -154,7 +154,7 @@ def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
 
 
 def _print(report: Report, show_texts: bool) -> None:
-    from harness.audit_report import sentence
+    from harness.questions.audit_report import sentence
 
     texts = _texts(report) if show_texts else {}
     for split, why in report.missing.items():

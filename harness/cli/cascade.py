@@ -10,7 +10,7 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.cascade import Cascade, Choice, Point
+    from harness.questions.cascade import Cascade, Choice, Point
 
 
 def cascade_command(
@@ -41,10 +41,10 @@ def cascade_command(
     answers; values; cost per 1,000 rows in US dollars; seconds a row), choice (null, or point, tuned_on, tuned_value, to_first
     and to_second: value, low, high, p; better, p), commands, sentence.
     """
-    from harness.cascade import cascade_of
-    from harness.cascade_words import sentence
-    from harness.pricing import load_prices
-    from harness.recommend_words import measured_elsewhere
+    from harness.questions.cascade import cascade_of
+    from harness.questions.cascade_words import sentence
+    from harness.questions.pricing import load_prices
+    from harness.questions.recommend_words import measured_elsewhere
 
     finite_number(predictions, "--predictions")
     finite_number(label_usd, "--label-usd")
@@ -72,7 +72,7 @@ def cascade_command(
 
 
 def _print(found: Cascade) -> None:
-    from harness.entries import TITLES
+    from harness.records.entries import TITLES
 
     points, chosen = found.points, None if found.choice is None else found.choice.point
     tuned_on = None if found.choice is None else found.choice.tuned_on
@@ -113,7 +113,7 @@ def _value(point: Point, name: str) -> str:
 
 
 def _price(point: Point, priced: bool) -> str:
-    from harness.recommend_words import usd
+    from harness.questions.recommend_words import usd
 
     if priced:
         return "n/a" if point.cost is None else usd(point.cost)[1:]
@@ -121,7 +121,7 @@ def _price(point: Point, priced: bool) -> str:
 
 
 def _as_json(found: Cascade) -> dict[str, Any]:
-    from harness.cascade_words import sentence
+    from harness.questions.cascade_words import sentence
 
     return {
         "first": found.first.run_id,
@@ -142,7 +142,7 @@ def _point_json(point: Point) -> dict[str, Any]:
 
 
 def _choice_json(choice: Choice) -> dict[str, Any]:
-    from harness.intervals import finite
+    from harness.statistics.intervals import finite
 
     def difference(found: Any) -> dict[str, float | None]:
         return {name: finite(getattr(found, name)) for name in ("value", "low", "high", "p")}

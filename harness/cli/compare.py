@@ -9,8 +9,8 @@ import typer
 from harness.cli.options import RESULTS, Json, Many, Results, names, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.compare import Comparison, Verdict
-    from harness.intervals import MetricValue
+    from harness.questions.compare import Comparison, Verdict
+    from harness.statistics.intervals import MetricValue
 
 LISTED = 10
 
@@ -40,8 +40,8 @@ def compare_command(
     runs; both_right, only_a, only_b, neither_right; differences: for each metric value, low, high, p, p_holm, method,
     detectable, better: an id or null), differing (how many rows), rows (id, truth, answers: by letter), notes, sentence.
     """
-    from harness.compare import compare
-    from harness.compare_words import sentence
+    from harness.questions.compare import compare
+    from harness.questions.compare_words import sentence
 
     store = open_store(results)
     comparison = compare(store, [store.find(part) for part in runs], names(metric, "--metric"))
@@ -59,7 +59,7 @@ def compare_command(
 
 
 def _print_runs(comparison: Comparison) -> None:
-    from harness.compare_words import title
+    from harness.questions.compare_words import title
 
     columns = ["", "backend", "how", "rows", *map(title, comparison.metrics), "run"]
     table = [
@@ -78,7 +78,7 @@ def _print_runs(comparison: Comparison) -> None:
 
 
 def _print_differences(comparison: Comparison) -> None:
-    from harness.compare_words import amount, interval_text, p_text, title
+    from harness.questions.compare_words import amount, interval_text, p_text, title
 
     several = len(comparison.pairs) > 1
     columns = ["metric", "pair", "difference", "95% interval", "p", *(["p (Holm)"] if several else []), "found from", "better"]
@@ -169,7 +169,7 @@ def _as_json(comparison: Comparison, rows: int | None, said: str) -> dict[str, A
 
 
 def _pairs_json(comparison: Comparison) -> list[dict[str, Any]]:
-    from harness.intervals import finite
+    from harness.statistics.intervals import finite
 
     ids = [run.entry.run_id for run in comparison.runs]
     differences: dict[tuple[int, int], dict[str, Any]] = {}

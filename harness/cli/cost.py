@@ -11,9 +11,9 @@ import typer
 from harness.cli.options import RESULTS, Json, Many, Results, finite_number, names, open_store, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.entries import Entry
-    from harness.pricing import Cost, Prices
-    from harness.store import Store
+    from harness.questions.pricing import Cost, Prices
+    from harness.records.entries import Entry
+    from harness.records.store import Store
 
 Priced = list[tuple["Entry", "Cost | None"]]
 PARTS = ("inference", "training", "labelling")
@@ -50,7 +50,7 @@ def cost_command(
     problem (why there is no price, or null).
     """
     from harness.cli.requests import check_split
-    from harness.pricing import cost_of, load_prices
+    from harness.questions.pricing import cost_of, load_prices
 
     check_split(split)
     _check(predictions, "--predictions", 0, strictly=True)
@@ -86,8 +86,8 @@ def _place(entry: Entry) -> tuple[str, str]:
 
 def _entries(store: Store, runs: Many, split: str, tasks: list[str], langs: list[str]) -> list[Entry]:
     """The named runs, else those on the rows of `split`; of these tasks and languages (none: of any)."""
-    from harness.entries import read_entries, read_entry
     from harness.errors import UserError
+    from harness.records.entries import read_entries, read_entry
 
     if runs:
         found = [read_entry(store, name) for name in dict.fromkeys(store.find(part) for part in runs)]
@@ -109,7 +109,7 @@ def _entries(store: Store, runs: Many, split: str, tasks: list[str], langs: list
 
 
 def _as_json(entry: Entry, cost: Cost | None, prices: Prices) -> dict[str, Any]:
-    from harness.pricing import labels_of, missing_price
+    from harness.questions.pricing import labels_of, missing_price
 
     task, split, lang, _ = entry.group
     figures = ("inference", "training", "labelling", "total", "usd", "basis", "under_load")
@@ -191,7 +191,7 @@ def _made_of(name: str, cost: Cost) -> str:
 
 def _notes(priced: Priced, prices: Prices, label_usd: float, hardware: str | None) -> None:
     """What the figures leave out, or rest on; on stderr."""
-    from harness.pricing import missing_price
+    from harness.questions.pricing import missing_price
 
     costs = [cost for _, cost in priced if cost is not None]
     for problem in dict.fromkeys(missing_price(entry.manifest, prices) for entry, cost in priced if cost is None):

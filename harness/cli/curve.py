@@ -27,10 +27,10 @@ from harness.cli.options import (
 from harness.cli.requests import check_fit, is_prompted, member, settings_from
 
 if TYPE_CHECKING:
-    from harness.calibration import Calibration
     from harness.catalog import Catalog
-    from harness.curve import Measured, Wanted
-    from harness.plan import Request
+    from harness.running.calibration import Calibration
+    from harness.running.plan import Request
+    from harness.studies.curve import Measured, Wanted
 
 
 def curve_command(
@@ -77,9 +77,9 @@ def curve_command(
     smallest number on, null: not up to the largest; never: share of the resamples), runs, page, picture.
     """
     from harness.cli.series import leave_if, leave_with_code, run_all
-    from harness.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
     from harness.errors import RunError, UserError
-    from harness.prompts import Decoding
+    from harness.specs.prompts import Decoding
+    from harness.studies.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
 
     known = catalog()
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
@@ -150,7 +150,7 @@ def _check_contestants(known: Catalog, trained: Sequence[str], prompted: Sequenc
 
 def _lines(prompt: Many) -> list[tuple[str, Calibration | None]]:
     """`strict,fewshot+batch`: the one as it is, the other with batch calibration."""
-    from harness.calibration import Calibration
+    from harness.running.calibration import Calibration
 
     parts = [text.partition("+") for text in names(prompt, "--prompt")]
     return [(name, member(Calibration, calibration) if plus else None) for name, plus, calibration in parts]
@@ -159,8 +159,8 @@ def _lines(prompt: Many) -> list[tuple[str, Calibration | None]]:
 def _chosen(known: Catalog, task: str, metric: str | None) -> str:
     """A slip is found before the first model trains."""
     from harness.errors import UserError
-    from harness.metrics import HEADLINES
-    from harness.row_means import known_metrics
+    from harness.statistics.metrics import HEADLINES
+    from harness.statistics.row_means import known_metrics
 
     kind = known.task(task).labels.kind
     offered = known_metrics(kind, probable=True)
@@ -174,8 +174,8 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     import json
     from importlib.util import find_spec
 
-    from harness.curve_page import markdown
-    from harness.store import write_atomically
+    from harness.records.store import write_atomically
+    from harness.reports.curve_page import markdown
 
     folder = results / "curves"
     folder.mkdir(parents=True, exist_ok=True)
@@ -185,7 +185,7 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
     drawn = find_spec("matplotlib") is not None
     if drawn:
-        from harness.curve_plot import svg
+        from harness.reports.curve_plot import svg
 
         write_atomically(picture, svg(result, wanted.task, wanted.lang).decode())
     else:
@@ -200,7 +200,7 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
 def _as_json(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from harness.curve_page import sentence
+    from harness.reports.curve_page import sentence
 
     result, wanted = made.result, made.wanted
     curves = [
@@ -232,8 +232,8 @@ def _finite(figures: dict[str, Any]) -> dict[str, Any]:
 
 
 def _print(made: Measured) -> None:
-    from harness.curve_page import CROSSING_COLUMNS, POINT_COLUMNS, crossing_rows, point_rows, sentence
-    from harness.entries import TITLES
+    from harness.records.entries import TITLES
+    from harness.reports.curve_page import CROSSING_COLUMNS, POINT_COLUMNS, crossing_rows, point_rows, sentence
 
     result, wanted = made.result, made.wanted
     title = TITLES.get(result.metric, result.metric)

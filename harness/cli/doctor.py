@@ -12,8 +12,8 @@ import typer
 from harness.cli.options import Json, catalog, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.backend_specs import BackendSpec
-    from harness.tasks import TaskSpec
+    from harness.specs.backend_specs import BackendSpec
+    from harness.specs.tasks import TaskSpec
 
 HUB_SECONDS = 5.0
 AT_HAND, ONCE = "nothing, it is at hand", "from the hub, once"
@@ -68,8 +68,8 @@ def _hub() -> str:
 
 
 def _machine() -> dict[str, str]:
-    from harness.checkpoints import cache_dir
-    from harness.machine import describe_machine, library_versions
+    from harness.models.checkpoints import cache_dir
+    from harness.running.machine import describe_machine, library_versions
 
     trouble = ""
     if importlib.util.find_spec("torch"):
@@ -100,10 +100,10 @@ def _row(kind: str, name: str, diagnose: Any) -> dict[str, Any]:
 
 
 def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
-    from harness.backend_specs import engine_class
-    from harness.checkpoints import PACKAGED_PREFIX
     from harness.errors import MissingExtra
-    from harness.yamlspec import validate_options
+    from harness.models.checkpoints import PACKAGED_PREFIX
+    from harness.specs.backend_specs import engine_class
+    from harness.specs.yamlspec import validate_options
 
     engine = engine_class(spec.engine)
     wanted = [*engine.libraries, *(["bitsandbytes"] if spec.options.get("quantization") == "nf4" else [])]
@@ -133,8 +133,8 @@ def _server(options: Any) -> tuple[bool, str]:
 
 
 def _packaged(name: str) -> str:
-    from harness.checkpoints import cache_dir
-    from harness.packaged import packaged_model
+    from harness.models.checkpoints import cache_dir
+    from harness.models.packaged import packaged_model
 
     folder = cache_dir() / "models" / f"{name}-{packaged_model(name).revision[:8]}"
     return AT_HAND if folder.is_dir() else f"packaged:{name} from the package index, once"

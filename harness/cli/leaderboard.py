@@ -11,8 +11,8 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.leaderboard import Table
-    from harness.ranks import Place
+    from harness.reports.leaderboard import Table
+    from harness.reports.ranks import Place
 
 
 def leaderboard_command(
@@ -29,9 +29,9 @@ def leaderboard_command(
     seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path and
     up_to_date.
     """
-    from harness import leaderboard
     from harness.errors import UserError
-    from harness.store import write_atomically
+    from harness.records.store import write_atomically
+    from harness.reports import leaderboard
 
     store = open_store(results)
     if not results.exists():
@@ -58,13 +58,13 @@ def leaderboard_command(
 def _reported(folder: Path) -> Sequence[Any]:
     if not folder.is_dir():
         return []
-    from harness.reported import read_reported
+    from harness.specs.reported import read_reported
 
     return read_reported(folder)
 
 
 def _print_table(table: Table) -> None:
-    from harness import leaderboard
+    from harness.reports import leaderboard
 
     task, split, lang, _ = table.group
     few = table.few
@@ -102,7 +102,7 @@ def _check(path: Path, text: str, as_json: bool) -> None:
 
 
 def _as_json(table: Table, place: Place) -> dict[str, Any]:
-    from harness.leaderboard import how
+    from harness.reports.leaderboard import how
 
     row, entry = place.row, place.row.entry
     identity = entry.manifest["identity"]

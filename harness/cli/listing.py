@@ -102,8 +102,8 @@ def _tasks() -> tuple[Rows, list[BenchError]]:
 
 
 def _backends() -> tuple[Rows, list[BenchError]]:
-    from harness.backend_specs import load_backend
     from harness.errors import BenchError
+    from harness.specs.backend_specs import load_backend
 
     specs, faults = _load("backend", lambda known, name: load_backend(known.files("backend")[name]))
     try:
@@ -154,7 +154,7 @@ def _recipes() -> tuple[Rows, list[BenchError]]:
 
 
 def _runs(results: Path) -> Rows:
-    from harness.leaderboard import read_entries
+    from harness.reports.leaderboard import read_entries
 
     rows = []
     for entry in read_entries(open_store(results)):

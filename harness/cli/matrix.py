@@ -30,7 +30,7 @@ from harness.cli.requests import check_fit, check_model, is_prompted, seeds, set
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
-    from harness.matrix import Grid, Row
+    from harness.studies.matrix import Grid, Row
 
 
 def matrix_command(
@@ -70,11 +70,11 @@ def matrix_command(
     """
     from harness.cli.series import leave_if, leave_with_code, run_all
     from harness.errors import RunError, UserError
-    from harness.matrix import make_grid
-    from harness.metrics import HEADLINES
-    from harness.plan import Request, make_plan
-    from harness.search import metric_of
-    from harness.store import digest
+    from harness.records.store import digest
+    from harness.running.plan import Request, make_plan
+    from harness.statistics.metrics import HEADLINES
+    from harness.studies.matrix import make_grid
+    from harness.studies.search import metric_of
 
     known = catalog()
     if is_prompted(known, backend):
@@ -123,7 +123,7 @@ def matrix_command(
 
 def _rows(known: Catalog, task: str, train_lang: Many, validation_lang: Many) -> list[Row]:
     """One for each training set and each way to validate, without those that mean the same."""
-    from harness.matrix import Row
+    from harness.studies.matrix import Row
 
     trained = [
         tuple(dict.fromkeys(name.split("+"))) for name in names(train_lang, "--train-lang") or known.task(task).languages
@@ -137,8 +137,8 @@ def _write(grid: Grid, results: Path, variant: str) -> tuple[Path, Path | None]:
     """The page, and the picture beside it where matplotlib is installed. `variant`: of grids made with other options."""
     from importlib.util import find_spec
 
-    from harness.matrix import markdown
-    from harness.store import write_atomically
+    from harness.records.store import write_atomically
+    from harness.studies.matrix import markdown
 
     folder = results / "matrix"
     folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ def _write(grid: Grid, results: Path, variant: str) -> tuple[Path, Path | None]:
     page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
     drawn = find_spec("matplotlib") is not None
     if drawn:
-        from harness.heatmap import svg
+        from harness.reports.heatmap import svg
 
         write_atomically(picture, svg(grid).decode())
     else:
@@ -179,7 +179,7 @@ def _print(grid: Grid) -> None:
     """Colours on a terminal, tab-separated lines in a pipe."""
     import sys
 
-    from harness.matrix import validated
+    from harness.studies.matrix import validated
 
     heads = [["+".join(row.train), validated(row)] for row in grid.rows]
     columns = ["trained on", "validated on", *grid.langs]
@@ -192,7 +192,7 @@ def _print(grid: Grid) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.heatmap import colour, hex_of, ink_on
+    from harness.reports.heatmap import colour, hex_of, ink_on
 
     shares = grid.shares()
     table = Table(title=f"{grid.backend} · {grid.task}", header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))

@@ -12,7 +12,7 @@ import typer
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.errors import BenchError
-    from harness.store import Store
+    from harness.records.store import Store
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of run records and leaderboard.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -105,7 +105,7 @@ def check_data(data: Path | None) -> None:
 def open_store(results: Path) -> Store:
     """The runs under `--results`; raises `UserError` where that is a file."""
     from harness.errors import UserError
-    from harness.store import Store
+    from harness.records.store import Store
 
     if results.exists() and not results.is_dir():
         raise UserError(f"--results {results} is not a folder.", "Name the folder that holds (or will hold) `runs`.")

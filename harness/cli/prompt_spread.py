@@ -11,8 +11,8 @@ from harness.cli.options import RESULTS, Json, Many, Results, names, open_store,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from harness.entries import Entry
-    from harness.spread import Spread
+    from harness.records.entries import Entry
+    from harness.reports.spread import Spread
 
 MetricName = Annotated[str | None, typer.Option(metavar="NAME", help="Metric; default: what the leaderboard ranks by.")]
 
@@ -37,8 +37,8 @@ def spread_command(
     exemplars, value, not_read, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
     sampling of rows, for the median prompt: low, high), sd_prompts, sd_seeds, sd_sampling.
     """
-    from harness.entries import read_entries
-    from harness.spread import influences_of, spreads
+    from harness.records.entries import read_entries
+    from harness.reports.spread import influences_of, spreads
 
     store = open_store(results)
     filters = {"task": names(task, "--task"), "lang": names(lang, "--lang"), "backend": names(backend, "--backend")}
@@ -89,7 +89,7 @@ def _none_found(entries: Sequence[Entry], metric: str | None) -> None:
 
 
 def _print(found: Sequence[Spread]) -> None:
-    from harness.leaderboard import spread_cells, spread_columns
+    from harness.reports.leaderboard import spread_cells, spread_columns
 
     seeds = any(spread.sd_seeds is not None for spread in found)
     columns = ["task", "lang", "n", "metric", *spread_columns(""), "sd prompts", *(["sd seeds"] if seeds else []), "sd rows"]

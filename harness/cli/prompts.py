@@ -10,9 +10,9 @@ from harness.cli.options import Data, Json, catalog, check_data, names, plain, p
 from harness.cli.prompt_spread import spread_command
 
 if TYPE_CHECKING:
-    from harness.prompt_check import Problem
-    from harness.prompts import Prompt
-    from harness.tasks import TaskSpec
+    from harness.parsing.prompt_check import Problem
+    from harness.specs.prompts import Prompt
+    from harness.specs.tasks import TaskSpec
     from harness.types import Example
 
 CHECKED_ROWS = 50
@@ -40,8 +40,8 @@ def show_command(
 
     --json prints a list with one object per language: prompt, lang, row, messages.
     """
-    from harness.prompts import Renderer, pick_shots
-    from harness.rows import with_names
+    from harness.data.rows import with_names
+    from harness.specs.prompts import Renderer, pick_shots
 
     check_data(data)
     known = catalog()
@@ -74,8 +74,8 @@ def check_command(
 
     --json prints a list of problems: severity (error, warning, info), langs, message.
     """
-    from harness.prompt_check import check_prompt
-    from harness.rows import with_names
+    from harness.data.rows import with_names
+    from harness.parsing.prompt_check import check_prompt
 
     check_data(data)
     known = catalog()
@@ -103,7 +103,7 @@ def check_command(
 
 def _rows(spec: TaskSpec, prompt: Prompt, lang: str, data: Data) -> tuple[list[Example], list[Example]]:
     """Training rows (only where the prompt wants exemplars) and rows to render."""
-    from harness.rows import load_examples
+    from harness.data.rows import load_examples
 
     train = load_examples(spec, lang=lang, split="train", data_dir=data) if prompt.spec.shots else []
     return train, load_examples(spec, lang=lang, split="validation", data_dir=data)

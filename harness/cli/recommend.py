@@ -10,9 +10,9 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.candidates import Candidate
-    from harness.recommend import Question, Recommendation
-    from harness.what_if import Changes, Move, Stretch
+    from harness.questions.candidates import Candidate
+    from harness.questions.recommend import Question, Recommendation
+    from harness.questions.what_if import Changes, Move, Stretch
 
 
 def recommend_command(
@@ -53,13 +53,13 @@ def recommend_command(
     p95_ms, front, misses, worth), pick, runners_up (name, difference: value, low, high; p_holm, apart), nearest, changes
     (loosened, tightened, predictions, label_usd, unknown), notes, sentence. pick and nearest are names of candidates.
     """
-    from harness.candidates import field_of
     from harness.cli.requests import member
-    from harness.pricing import load_prices
-    from harness.recommend import Question, Utility, recommend
-    from harness.recommend_words import change_lines, sentence
-    from harness.speed import load_speeds
-    from harness.what_if import changes_of
+    from harness.questions.candidates import field_of
+    from harness.questions.pricing import load_prices
+    from harness.questions.recommend import Question, Utility, recommend
+    from harness.questions.recommend_words import change_lines, sentence
+    from harness.questions.what_if import changes_of
+    from harness.records.speed import load_speeds
 
     given = {
         "--max-cost": max_cost,
@@ -92,8 +92,8 @@ def recommend_command(
 
 def notes(found: Recommendation) -> list[str]:
     """What a reader should know before believing the figures."""
-    from harness.intervals import small
-    from harness.recommend_words import lacks_latency, measured_elsewhere
+    from harness.questions.recommend_words import lacks_latency, measured_elsewhere
+    from harness.statistics.intervals import small
 
     field, question = found.field, found.question
     told = [f"{field.left_out} runs of this task and language on other rows are left out."] if field.left_out else []
@@ -112,7 +112,7 @@ def notes(found: Recommendation) -> list[str]:
 
 def _about_commands(untimed: list[Candidate]) -> list[str]:
     """What the `bench speed` commands that are named can't tell."""
-    from harness.twins import is_outdated
+    from harness.records.twins import is_outdated
 
     if not untimed:
         return []
@@ -127,8 +127,8 @@ def _some(names: list[str]) -> str:
 
 
 def _print(found: Recommendation) -> None:
-    from harness.entries import TITLES
-    from harness.recommend_words import state
+    from harness.questions.recommend_words import state
+    from harness.records.entries import TITLES
 
     field, question = found.field, found.question
     typer.echo(
@@ -146,7 +146,7 @@ def _print(found: Recommendation) -> None:
 
 
 def _cells(candidate: Candidate, question: Question) -> list[str]:
-    from harness.recommend_words import usd
+    from harness.questions.recommend_words import usd
 
     f1, cost = candidate.f1, question.cost(candidate)
     interval = "" if f1["low"] is None else f" [{f1['low']:.3f}, {f1['high']:.3f}]"
@@ -162,7 +162,7 @@ def _cells(candidate: Candidate, question: Question) -> list[str]:
 def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from harness.recommend_words import sentence
+    from harness.questions.recommend_words import sentence
 
     field = found.field
     return {
@@ -193,7 +193,7 @@ def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
 def _candidate(found: Recommendation, candidate: Candidate) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from harness.recommend import misses, worth
+    from harness.questions.recommend import misses, worth
 
     value = worth(candidate, found.question)
     return {
@@ -226,6 +226,6 @@ def _difference(difference: Any) -> dict[str, float | None]:
 
 
 def _finite(value: float) -> float | None:
-    from harness.intervals import finite
+    from harness.statistics.intervals import finite
 
     return finite(value)

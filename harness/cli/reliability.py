@@ -9,8 +9,8 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.intervals import MetricValue
-    from harness.reliability import Reliability, Scores
+    from harness.questions.reliability import Reliability, Scores
+    from harness.statistics.intervals import MetricValue
 
 
 def reliability_command(
@@ -31,8 +31,8 @@ def reliability_command(
     log_loss, brier, coverage (wanted, threshold, rows, accuracy), aurc, best_aurc, error, scaling (null, or temperature, run,
     rows, ece, log_loss, brier, saved, decision, changed (answers that are others), accuracy, seen), command, sentence.
     """
-    from harness.reliability import reliability_of
-    from harness.reliability_words import of_one, of_several
+    from harness.questions.reliability import reliability_of
+    from harness.questions.reliability_words import of_one, of_several
 
     store = open_store(results)
     found = [reliability_of(store, name, bins) for name in dict.fromkeys(map(store.find, runs))]
@@ -99,7 +99,7 @@ def _verdict(confidence: float, accuracy: MetricValue) -> str:
 def _as_json(one: Reliability) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from harness.reliability_words import of_one
+    from harness.questions.reliability_words import of_one
 
     scaling = one.scaling
     return {

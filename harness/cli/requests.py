@@ -14,8 +14,8 @@ from harness.cli.options import Many, names
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
-    from harness.plan import Request
-    from harness.store import Store
+    from harness.records.store import Store
+    from harness.running.plan import Request
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -45,7 +45,7 @@ def settings_from(values: Many) -> dict[str, Any]:
 def trained_by(store: Store, part: str) -> str:
     """The key of the model that a run trained. Raises `UserError` where there is no such run, or it trained none."""
     from harness.errors import UserError
-    from harness.starts import key_of
+    from harness.running.starts import key_of
 
     name = store.find(part)
     identity = store.manifest(name)["identity"]
@@ -97,21 +97,21 @@ def for_models(known: Catalog, backend: str, values: Sequence[T]) -> Sequence[T 
 
 def is_prompted(known: Catalog, backend: str) -> bool:
     from backends.base import LanguageModel
-    from harness.backend_specs import engine_class
+    from harness.specs.backend_specs import engine_class
 
     return issubclass(engine_class(known.backend(backend).engine), LanguageModel)
 
 
 def loads_model(known: Catalog, backend: str) -> bool:
-    from harness.backend_specs import engine_class
+    from harness.specs.backend_specs import engine_class
 
     return engine_class(known.backend(backend).engine).model_is != "nothing"
 
 
 def check_model(known: Catalog, backends: Sequence[str], model: str | None) -> None:
     """One checkpoint for two backends would rank a model under the other's name."""
-    from harness.backend_specs import engine_class
     from harness.errors import UserError
+    from harness.specs.backend_specs import engine_class
 
     if model is None:
         return
@@ -147,8 +147,8 @@ def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str
 
 def check_priced(known: Catalog, backends: Sequence[str], max_cost: float, model: str | None = None) -> None:
     """A budget that nothing is counted against would be a false comfort."""
-    from harness.backend_specs import engine_class
     from harness.errors import UserError
+    from harness.specs.backend_specs import engine_class
 
     served = [name for name in backends if engine_class(known.backend(name).engine).model_is == "name"]
     unpriced = [name for name in served if known.prices.filled(known.backend(name), model).price is None]

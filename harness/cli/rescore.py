@@ -23,7 +23,7 @@ def rescore_command(
     and sentence.
     """
     from harness.errors import UserError
-    from harness.rescoring import rescore
+    from harness.records.rescoring import rescore
 
     store = open_store(results)
     chosen = list(dict.fromkeys(store.find(part) for part in runs)) if runs else store.ids()

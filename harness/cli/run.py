@@ -96,12 +96,12 @@ def run_command(
     --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
     decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
     """
-    from harness.calibration import Calibration, Decision
     from harness.cli.series import leave_if, leave_with_code, print_summary, run_all
-    from harness.costs import Budget
     from harness.errors import UserError
-    from harness.plan import Request
-    from harness.prompts import Decoding
+    from harness.running.calibration import Calibration, Decision
+    from harness.running.costs import Budget
+    from harness.running.plan import Request
+    from harness.specs.prompts import Decoding
 
     known = catalog()
     named, prompts = backends(known, backend), names(prompt, "--prompt")

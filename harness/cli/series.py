@@ -17,11 +17,11 @@ from harness.cli.options import RESULTS, print_table, worded
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.cli.progress import Progress
-    from harness.costs import Budget
     from harness.errors import BenchError
-    from harness.plan import Request
-    from harness.runner import EngineSlot
-    from harness.store import Store
+    from harness.records.store import Store
+    from harness.running.costs import Budget
+    from harness.running.plan import Request
+    from harness.running.runner import EngineSlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def run_all(
     from harness.cli import as_bench_error
     from harness.cli.progress import Progress
     from harness.errors import BudgetReached, ModelUnavailable
-    from harness.runner import EngineSlot
+    from harness.running.runner import EngineSlot
 
     outcomes: list[Outcome] = []
     told: set[str] = set()
@@ -123,10 +123,10 @@ def _one(
     force: bool,
     budget: Budget | None,
 ) -> Outcome:
-    from harness.leaderboard import read_entry
-    from harness.plan import make_plan
-    from harness.runner import run
-    from harness.training import trained_folder
+    from harness.reports.leaderboard import read_entry
+    from harness.running.plan import make_plan
+    from harness.running.runner import run
+    from harness.running.training import trained_folder
 
     plan = make_plan(request, known)
     if store.has(plan.run_id) and not force:
@@ -166,7 +166,7 @@ def _log_lines(progress: Progress) -> Iterator[None]:
 
 def print_summary(outcomes: Sequence[Outcome], results: Path) -> None:
     """A row per run; on a narrow terminal the first metric is what stays."""
-    from harness.leaderboard import shown
+    from harness.reports.leaderboard import shown
 
     counted = Counter(done.state for done in outcomes)
     typer.echo(f"{', '.join(f'{count} {state}' for state, count in counted.items())}; records: {results / 'runs'}", err=True)

@@ -41,8 +41,8 @@ def show_command(
     The texts of the errors are shown where the data is at hand, and what a language model said where this machine made the
     run. --json prints an object with run, manifest, metrics, worst_errors (id, truth, label, status, text, answer).
     """
-    from harness.inspection import answers, texts, worst_errors
-    from harness.leaderboard import read_entry
+    from harness.data.inspection import answers, texts, worst_errors
+    from harness.reports.leaderboard import read_entry
 
     check_data(data)
     store = open_store(results)
@@ -71,7 +71,7 @@ def _named(run: str) -> str:
 
 
 def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
-    from harness.leaderboard import shown
+    from harness.reports.leaderboard import shown
 
     identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
     backend, rate = identity["backend"], timing["rows_per_second"]

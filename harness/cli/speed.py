@@ -39,8 +39,8 @@ from harness.cli.requests import (
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
-    from harness.plan import Plan, Request
-    from harness.timing import Wish
+    from harness.running.plan import Plan, Request
+    from harness.running.timing import Wish
 
 DEFAULT_SIZES = (1, 32)
 
@@ -96,13 +96,13 @@ def speed_command(
 
     --json prints the record (its keys are described in docs/price.md), with file and sentence.
     """
-    from harness.batching import distinct
-    from harness.costs import Budget
     from harness.errors import UserError
-    from harness.plan import Request, make_plan
-    from harness.prompts import Decoding
-    from harness.speed import write_speed
-    from harness.timing import Wish
+    from harness.records.speed import write_speed
+    from harness.running.batching import distinct
+    from harness.running.costs import Budget
+    from harness.running.plan import Request, make_plan
+    from harness.running.timing import Wish
+    from harness.specs.prompts import Decoding
 
     known = catalog()
     prompted = is_prompted(known, backend)
@@ -185,7 +185,7 @@ def _rate(rate: float) -> float:
 def _measured(plan: Plan, wish: Wish, budget: Any) -> dict[str, Any]:
     """The record. The bar is gone when the clock starts: it would take part of a core."""
     from harness.cli.progress import Progress
-    from harness.timing import measure
+    from harness.running.timing import measure
 
     with Progress(1) as progress:
         progress.next(f"{plan.backend.name} {plan.request.lang}")
@@ -257,7 +257,7 @@ def _queue_line(queue: dict[str, Any], rate: float) -> str:
 
 def sentence(record: dict[str, Any]) -> str:
     """What the figures say, in one sentence."""
-    from harness.timing import is_loaded
+    from harness.running.timing import is_loaded
 
     one = record["batches"][0]
     if one["p50_ms"] is None:

@@ -30,10 +30,10 @@ from harness.cli.tune import shown_value
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
-    from harness.outlook import Outlook
-    from harness.reported import Figure
-    from harness.steps import Step
-    from harness.store import Store
+    from harness.records.store import Store
+    from harness.specs.reported import Figure
+    from harness.studies.outlook import Outlook
+    from harness.studies.steps import Step
 
 
 def suite_command(
@@ -71,9 +71,9 @@ def suite_command(
     seconds, basis.
     """
     from harness.cli.series import leave_if, leave_with_code
-    from harness.outlook import outlooks
-    from harness.recipes import Cell
-    from harness.steps import Changes, steps_of
+    from harness.specs.recipes import Cell
+    from harness.studies.outlook import outlooks
+    from harness.studies.steps import Changes, steps_of
 
     known = catalog()
     recipe = known.recipe(name)
@@ -114,10 +114,10 @@ def suite_command(
 
 def _check_options(steps: Sequence[Step], known: Catalog) -> None:
     """A slip in a setting, or in what is searched, is found before the first model trains."""
-    from harness.backend_specs import engine_class, with_settings
-    from harness.search import searched_backend
-    from harness.steps import SearchCatalog
-    from harness.yamlspec import validate_options
+    from harness.specs.backend_specs import engine_class, with_settings
+    from harness.specs.yamlspec import validate_options
+    from harness.studies.search import searched_backend
+    from harness.studies.steps import SearchCatalog
 
     for step in steps:
         spec = with_settings(known.backend(step.request.backend), step.request.settings)
@@ -127,8 +127,8 @@ def _check_options(steps: Sequence[Step], known: Catalog) -> None:
 
 
 def _print_plan(ahead: Sequence[Outlook], as_json: bool) -> None:
-    from harness.estimate import words_for
-    from harness.outlook import as_json as outlook_json
+    from harness.studies.estimate import words_for
+    from harness.studies.outlook import as_json as outlook_json
 
     if as_json:
         print_json([outlook_json(outlook) for outlook in ahead])
@@ -148,7 +148,7 @@ def _print_plan(ahead: Sequence[Outlook], as_json: bool) -> None:
 
 
 def _plan_row(outlook: Outlook) -> list[str]:
-    from harness.estimate import words_for
+    from harness.studies.estimate import words_for
 
     step, request = outlook.step, outlook.step.request
     settings = [f"{key}={value}" for key, value in request.settings.items()]
@@ -192,7 +192,7 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Stor
 
 def _measured(outcome: Any, metrics: Sequence[str], store: Store) -> list[str]:
     """Number of rows, metrics, rows per second."""
-    from harness.leaderboard import shown
+    from harness.reports.leaderboard import shown
 
     if isinstance(outcome, Searched):
         value = "-" if outcome.value is None else f"{outcome.value:.3f} (validation)"

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.cli.series import Outcome
     from harness.errors import BenchError
-    from harness.plan import Request
-    from harness.steps import Step
-    from harness.store import Store
+    from harness.records.store import Store
+    from harness.running.plan import Request
+    from harness.studies.steps import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ def _groups(steps: Sequence[Step]) -> list[list[Step]]:
 def _request(step: Step, known: Catalog, done: Sequence[Done]) -> Request | BenchError:
     """What to run, now that the model it goes on from is trained; or why that is not possible."""
     from harness.errors import BenchError, RunError
-    from harness.outlook import request_of
+    from harness.studies.outlook import request_of
 
     if step.base is None:
         return step.request
@@ -101,10 +101,10 @@ def _failed(step: Step, error: BenchError) -> Outcome:
 def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Searched, bool]:
     """The search, and whether Ctrl-C ended it."""
     from harness.cli import as_bench_error, tune
-    from harness.search import new_search
-    from harness.steps import SearchCatalog
-    from harness.store import write_atomically
-    from harness.study import open_study
+    from harness.records.store import write_atomically
+    from harness.studies.search import new_search
+    from harness.studies.steps import SearchCatalog
+    from harness.studies.study import open_study
 
     assert step.tune is not None
     catalog = SearchCatalog(known.project, step.tune.space)

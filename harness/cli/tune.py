@@ -31,9 +31,9 @@ from harness.cli.requests import check_model, settings_from
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.cli.progress import Progress
-    from harness.plan import Request
-    from harness.search import Search
-    from harness.study import Study, Trial
+    from harness.running.plan import Request
+    from harness.studies.search import Search
+    from harness.studies.study import Study, Trial
 
 
 def tune_command(
@@ -81,9 +81,9 @@ def tune_command(
     """
     from harness.cli.series import leave_if
     from harness.errors import RunError
-    from harness.search import check_output, new_search
-    from harness.store import write_atomically
-    from harness.study import open_study
+    from harness.records.store import write_atomically
+    from harness.studies.search import check_output, new_search
+    from harness.studies.study import open_study
 
     known = catalog()
     check_data(data)
@@ -145,7 +145,7 @@ def _request(
     model: str | None,
     data: Path | None,
 ) -> Request:
-    from harness.plan import Request
+    from harness.running.plan import Request
 
     return Request(
         task=task,
@@ -223,7 +223,7 @@ def shown_value(value: Any) -> str:
 
 
 def backend_yaml(search: Search, best: Trial, trials: Sequence[Trial], study: str) -> str:
-    from harness.search import tuned_backend
+    from harness.studies.search import tuned_backend
 
     count = sum(trial.state in ("complete", "pruned", "failed") for trial in trials)
     description = (

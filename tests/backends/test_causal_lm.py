@@ -283,7 +283,7 @@ def test_facts_and_close(mistrals: dict[str, Path]) -> None:
 
 @pytest.mark.real
 def test_smollm2_scores_alike_in_batches_and_answers() -> None:
-    from harness.checkpoints import resolve_checkpoint
+    from harness.models.checkpoints import resolve_checkpoint
 
     engine = loaded(resolve_checkpoint("packaged:smollm2").folder)
     chats = CHATS[:3]

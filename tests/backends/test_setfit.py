@@ -17,11 +17,11 @@ from backends._setfit_options import SetFitOptions, TrainOptions
 from backends._setfit_train import planned_steps
 from backends.base import FloatArray, LabelledTexts
 from backends.setfit import MOST_ROWS, SetFit
-from harness.backend_specs import load_backend
 from harness.catalog import builtin_folders
 from harness.errors import DataError, OutOfMemory, RunError, UserError
+from harness.specs.backend_specs import load_backend
+from harness.specs.yamlspec import validate_options
 from harness.types import LabelSpace
-from harness.yamlspec import validate_options
 
 TRAIN, UNSEEN = rows(40, 0), rows(60, 2)
 

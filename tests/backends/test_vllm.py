@@ -19,8 +19,8 @@ import pytest
 from backends.base import LanguageModel, Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.vllm import VLLM, VLLMOptions
-from harness.checkpoints import resolve_checkpoint
 from harness.errors import RunError
+from harness.models.checkpoints import resolve_checkpoint
 
 pytestmark = [
     pytest.mark.real,

@@ -23,7 +23,7 @@ from backends._vllm_process import vllm_surroundings
 from backends.base import Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.openai import OpenAI, OpenAIOptions
-from harness.checkpoints import resolve_checkpoint
+from harness.models.checkpoints import resolve_checkpoint
 
 pytestmark = [
     pytest.mark.real,

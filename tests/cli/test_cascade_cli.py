@@ -57,8 +57,8 @@ def test_ones_own_threshold(bench: Any, pair: tuple[str, str]) -> None:
 def test_the_row_that_was_chosen_is_marked_wherever_it_comes_from(threshold: float, capsys: pytest.CaptureFixture[str]) -> None:
     from types import SimpleNamespace
 
-    from harness.cascade import Point
     from harness.cli.cascade import _print
+    from harness.questions.cascade import Point
 
     def point(limit: float, nan: float) -> Point:  # a figure that is not equal to itself: never the same object, nor equal
         return Point(limit, 0.5, {"accuracy": {"value": nan, "low": None, "high": None, "method": None}}, None, None)

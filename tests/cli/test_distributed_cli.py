@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import distributed
+from harness.running import distributed
 
 BACKENDS_TESTS = Path(__file__).resolve().parents[1] / "backends"
 

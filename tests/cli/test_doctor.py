@@ -85,7 +85,7 @@ def test_hub_models(bench: Any, monkeypatch: pytest.MonkeyPatch, hub: str, runs:
 
 
 def test_packaged_models_at_hand(bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from harness.packaged import packaged_model
+    from harness.models.packaged import packaged_model
 
     pytest.importorskip("torch")
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))

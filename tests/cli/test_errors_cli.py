@@ -122,8 +122,8 @@ def test_mistral_without_a_hub(process: Any, project: Path) -> None:
 
 
 def test_a_hub_that_is_away_is_asked_once(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import plan
     from harness.errors import ModelUnavailable
+    from harness.running import plan
 
     asked = []
 
@@ -204,7 +204,7 @@ def no_space(*arguments: Any, **options: Any) -> None:
 
 
 def test_a_full_disk_ends_the_series_with_one_message(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.store import Store
+    from harness.records.store import Store
 
     monkeypatch.setattr(Store, "finish", no_space)
     said = bench("run", "--backend", "majority,tfidf", "--lang", "en,ja", "--limit", 3)
@@ -214,7 +214,7 @@ def test_a_full_disk_ends_the_series_with_one_message(bench: Any, monkeypatch: p
 
 
 def test_a_leaderboard_that_cannot_be_written(bench: Any, two_runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness import store
+    from harness.records import store
 
     monkeypatch.setattr(store, "write_atomically", no_space)
     said = bench("leaderboard")
@@ -232,7 +232,7 @@ def test_a_results_folder_without_write_permission(bench: Any, project: Path) ->
 
 
 def test_permission_error_names_the_file(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.store import Store
+    from harness.records.store import Store
 
     def denied(self: Store, name: str) -> None:
         raise PermissionError(13, "Permission denied", str(self.root))

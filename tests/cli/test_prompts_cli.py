@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from harness.catalog import Catalog
-from harness.metrics import evaluate_predictions
-from harness.rows import load_examples
-from harness.store import Store, canonical_json, prediction_record, run_id
+from harness.data.rows import load_examples
+from harness.records.store import Store, canonical_json, prediction_record, run_id
+from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction
 
 

@@ -12,9 +12,9 @@ from harness.catalog import Catalog
 from harness.cli import suite_steps
 from harness.cli.series import Outcome
 from harness.errors import RunError
-from harness.recipes import load_recipe
-from harness.steps import Changes, steps_of
-from harness.store import Store
+from harness.records.store import Store
+from harness.specs.recipes import load_recipe
+from harness.studies.steps import Changes, steps_of
 
 RECIPE = """\
 description: Two baselines.
@@ -215,8 +215,8 @@ def carried_out(
         return (outcomes, False) if stops_after is None else (outcomes[:stops_after], True)
 
     monkeypatch.setattr("harness.cli.series.run_all", run_all)
-    monkeypatch.setattr("harness.outlook.plan_of", lambda step, catalog: step)
-    monkeypatch.setattr("harness.outlook.trained_key", lambda step: f"key-of-{step.name}")
+    monkeypatch.setattr("harness.studies.outlook.plan_of", lambda step, catalog: step)
+    monkeypatch.setattr("harness.studies.outlook.trained_key", lambda step: f"key-of-{step.name}")
     path = tmp_path / "mine.yaml"
     path.write_text(
         f"description: d\ndefaults: {{task: reviews_demo, backend: tfidf, lang: en}}\nruns:\n{runs}", encoding="utf-8"

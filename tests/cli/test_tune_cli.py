@@ -136,7 +136,7 @@ def test_ctrl_c(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_optuna(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.search.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.studies.search.find_spec", lambda name: None)
     said = bench(*TUNE)
     assert said.code == 2
     assert "The search needs the library 'optuna'" in said.err

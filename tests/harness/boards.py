@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.entries import Entry
-from harness.metrics import evaluate_predictions
-from harness.store import Store, canonical_json, prediction_record, run_id
+from harness.records.entries import Entry
+from harness.records.store import Store, canonical_json, prediction_record, run_id
+from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 NAMES = ("bad", "fair", "good")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.intervals import FloatArray, IntArray
-from harness.metrics import evaluate_predictions
-from harness.store import Store, digest, prediction_from, prediction_record, run_id
+from harness.records.store import Store, digest, prediction_from, prediction_record, run_id
+from harness.statistics.intervals import FloatArray, IntArray
+from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction, Status
 
 NAMES = ("bad", "fair", "good")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import toy
 
-from harness.store import Store
+from harness.records.store import Store
 
 
 @pytest.fixture

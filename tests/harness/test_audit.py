@@ -10,13 +10,13 @@ import pytest
 import toy
 from test_suspects import TRUTH, columns, sure
 
-from harness.audit import cleaned, conflicts, label_counts, on_these_rows, overlaps, read_splits, without_text
 from harness.catalog import Catalog
-from harness.entries import Entry
+from harness.data.rows import fingerprint
 from harness.errors import DataError
-from harness.plan import first_rows
-from harness.rows import fingerprint
-from harness.tasks import TaskSpec
+from harness.questions.audit import cleaned, conflicts, label_counts, on_these_rows, overlaps, read_splits, without_text
+from harness.records.entries import Entry
+from harness.running.plan import first_rows
+from harness.specs.tasks import TaskSpec
 from harness.types import Example
 
 

@@ -9,8 +9,8 @@ import pytest
 import toy
 
 from backends.baseline import Baseline
-from harness.backend_specs import BackendSpec, checkpoint_of, engine_class, load_backend, open_engine
 from harness.errors import MissingExtra, SpecError, UnknownName, UserError
+from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, load_backend, open_engine
 
 
 def spec(**values: object) -> BackendSpec:
@@ -27,7 +27,7 @@ def test_engines_come_from_entry_points(project: Path) -> None:
 
 def test_an_engine_whose_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     points = [EntryPoint("far", "no_such_library.engine:Far", "bench.engines")]
-    monkeypatch.setattr("harness.backend_specs.entry_points", lambda *, group: points)
+    monkeypatch.setattr("harness.specs.backend_specs.entry_points", lambda *, group: points)
     with pytest.raises(UserError, match="The engine 'far' can't be imported: No module named 'no_such_library'"):
         engine_class("far")
 
@@ -35,8 +35,8 @@ def test_an_engine_whose_library_is_missing(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_missing_library_is_found_before_a_download(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text("engine: encoder\nmodel: org/name\n")
-    monkeypatch.setattr("harness.backend_specs.find_spec", lambda name: None)
-    monkeypatch.setattr("harness.backend_specs.resolve_checkpoint", lambda *wanted: pytest.fail("downloaded"))
+    monkeypatch.setattr("harness.specs.backend_specs.find_spec", lambda name: None)
+    monkeypatch.setattr("harness.specs.backend_specs.resolve_checkpoint", lambda *wanted: pytest.fail("downloaded"))
     with pytest.raises(MissingExtra, match="The encoder engine needs the library 'torch'"):
         checkpoint_of(load_backend(path))
 

@@ -16,13 +16,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Encoded, Messages
-from harness import batching
-from harness.batching import Item, batches, by_tokens, distinct, most_new_tokens
 from harness.errors import UserError
-from harness.plan import Plan
-from harness.prompts import Decoding
-from harness.runner import Result, run
-from harness.store import Store
+from harness.records.store import Store
+from harness.running import batching
+from harness.running.batching import Item, batches, by_tokens, distinct, most_new_tokens
+from harness.running.plan import Plan
+from harness.running.runner import Result, run
+from harness.specs.prompts import Decoding
 from harness.types import Example
 
 rows = st.lists(st.text("ab", max_size=4), max_size=25).map(

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
-from harness.columns import Columns
-from harness.curve_page import best_line, crossing_words, markdown, sentence
 from harness.errors import UserError
+from harness.records.columns import Columns
+from harness.reports.curve_page import best_line, crossing_words, markdown, sentence
+from harness.statistics.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
 from harness.types import LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))

@@ -14,12 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backends.base import Encoded, FloatArray, Scores
-from harness.calibration import CONTENT_FREE, Calibration, Decision, calibrated, decide
 from harness.errors import PromptError
-from harness.plan import Plan
-from harness.prompts import Decoding
-from harness.runner import Result, run
-from harness.store import Store, read_journal
+from harness.records.store import Store, read_journal
+from harness.running.calibration import CONTENT_FREE, Calibration, Decision, calibrated, decide
+from harness.running.plan import Plan
+from harness.running.runner import Result, run
+from harness.specs.prompts import Decoding
 
 NONE, CONTEXTUAL, BATCH = Calibration.NONE, Calibration.CONTEXTUAL, Calibration.BATCH
 logs = st.floats(-30, 0)

@@ -13,15 +13,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
 
-from harness.cascade import Cascade, cascade_of, combined, tuned
-from harness.cascade_words import sentence
-from harness.columns import Columns, read_columns
 from harness.errors import UserError
-from harness.intervals import FloatArray, IntArray
-from harness.paired import mcnemar
-from harness.pricing import HardwarePrice, PriceFile, Prices
-from harness.reliability import confidence
-from harness.store import Store
+from harness.questions.cascade import Cascade, cascade_of, combined, tuned
+from harness.questions.cascade_words import sentence
+from harness.questions.pricing import HardwarePrice, PriceFile, Prices
+from harness.questions.reliability import confidence
+from harness.records.columns import Columns, read_columns
+from harness.records.store import Store
+from harness.statistics.intervals import FloatArray, IntArray
+from harness.statistics.paired import mcnemar
 from harness.types import LabelKind, LabelSpace
 
 FREE = PriceFile(hardware={}, models={})

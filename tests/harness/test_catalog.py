@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.backend_specs import engine_class, open_engine
 from harness.catalog import Catalog, Kind, builtin_folders
-from harness.checkpoints import Checkpoint
 from harness.errors import PromptError, SpecError, UnknownName, UserError
-from harness.prompts import Renderer, load_prompt, pick_shots
+from harness.models.checkpoints import Checkpoint
+from harness.specs.backend_specs import engine_class, open_engine
+from harness.specs.prompts import Renderer, load_prompt, pick_shots
 from harness.types import Example, LabelKind, LabelSpace
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from harness import checkpoints
-from harness.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
 from harness.errors import ModelUnavailable, UnknownName, UserError
+from harness.models import checkpoints
+from harness.models.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

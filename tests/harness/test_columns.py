@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.columns import read_columns, shared_rows
 from harness.errors import RunError, UserError
-from harness.metrics import evaluate_predictions
-from harness.store import Store, canonical_json, prediction_record
+from harness.records.columns import read_columns, shared_rows
+from harness.records.store import Store, canonical_json, prediction_record
+from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction, Status
 
 ORDINAL = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))

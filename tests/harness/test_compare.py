@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness import contrast
-from harness.columns import read_columns
-from harness.compare import Comparison, compare
-from harness.compare_words import amount, interval_text, p_text, sentence
-from harness.contrast import comparable, difference_of, value_of
 from harness.errors import UserError
-from harness.metrics import evaluate_predictions
-from harness.paired import holm, mcnemar
-from harness.store import Store, canonical_json, prediction_record
+from harness.questions.compare import Comparison, compare
+from harness.questions.compare_words import amount, interval_text, p_text, sentence
+from harness.records.columns import read_columns
+from harness.records.store import Store, canonical_json, prediction_record
+from harness.statistics import contrast
+from harness.statistics.contrast import comparable, difference_of, value_of
+from harness.statistics.metrics import evaluate_predictions
+from harness.statistics.paired import holm, mcnemar
 from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 ORDINAL = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))

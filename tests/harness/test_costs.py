@@ -12,14 +12,14 @@ import toy
 from pydantic import ValidationError
 
 from backends.base import Encoded, Scores
-from harness.backend_specs import load_backend
-from harness.calibration import CONTENT_FREE, Calibration
-from harness.costs import Budget, Price
 from harness.errors import BudgetReached, SpecError, UserError
-from harness.plan import Plan
-from harness.prompts import Decoding
-from harness.runner import EngineSlot, Result, run
-from harness.store import Store
+from harness.records.store import Store
+from harness.running.calibration import CONTENT_FREE, Calibration
+from harness.running.costs import Budget, Price
+from harness.running.plan import Plan
+from harness.running.runner import EngineSlot, Result, run
+from harness.specs.backend_specs import load_backend
+from harness.specs.prompts import Decoding
 
 WORD, NEW = 1000 / 1e6, 2000 / 1e6  # the prices of `toy-server.yaml`
 

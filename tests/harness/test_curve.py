@@ -12,11 +12,11 @@ import toy
 from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
 from harness.catalog import Catalog
-from harness.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
 from harness.errors import UserError
-from harness.plan import first_rows, make_plan
-from harness.runner import run
-from harness.store import Store
+from harness.records.store import Store
+from harness.running.plan import first_rows, make_plan
+from harness.running.runner import run
+from harness.studies.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
 from harness.types import Example
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.backend_specs import BackendSpec, load_backend
-from harness.dates import dates_of
+from harness.data.dates import dates_of
 from harness.errors import SpecError
-from harness.tasks import TaskSpec, load_task
+from harness.specs.backend_specs import BackendSpec, load_backend
+from harness.specs.tasks import TaskSpec, load_task
 
 TASK = """\
 description: d

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness import duplicates
-from harness.duplicates import OF, SHINGLE, SIMILAR, Twin, counted, normalized, twins
+from harness.data import duplicates
+from harness.data.duplicates import OF, SHINGLE, SIMILAR, Twin, counted, normalized, twins
 
 SCRIPTS = {
     "latin": "abcdefghijklmnopqrstuvwxyz    éüñß",

@@ -8,9 +8,9 @@ import pytest
 import toy
 from boards import TRAIN, entry, prompt, record
 
-from harness.entries import Entry, read_entries, read_entry
 from harness.errors import RunError
-from harness.store import Store
+from harness.records.entries import Entry, read_entries, read_entry
+from harness.records.store import Store
 
 
 def with_(made: Entry, **manifest: Any) -> Entry:
@@ -88,7 +88,7 @@ def test_all_else_is_another_configuration(one: dict[str, Any], other: dict[str,
 
 
 def test_the_records_of_real_runs_share_a_configuration(project: Any, store: Store) -> None:
-    from harness.runner import EngineSlot, run
+    from harness.running.runner import EngineSlot, run
 
     for seed in (0, 1):
         run(toy.plan(project, "toy-model", prompt="shown", seed=seed), store, EngineSlot(), toy.quiet)

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from harness import estimate as module
-from harness.estimate import (
+from harness.reports.leaderboard import Entry
+from harness.running.machine import describe_machine
+from harness.studies import estimate as module
+from harness.studies.estimate import (
     Speed,
     Work,
     computing_parameters,
@@ -19,8 +21,6 @@ from harness.estimate import (
     tokens_of,
     words_for,
 )
-from harness.leaderboard import Entry
-from harness.machine import describe_machine
 
 BERT_BASE = {"hidden_size": 768, "num_hidden_layers": 12, "intermediate_size": 3072}
 NOTHING = Speed(None, None)

@@ -11,8 +11,8 @@ import pytest
 from boards import prompt, record
 
 from harness.errors import MissingExtra, RunError, UserError
-from harness.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_predictions, load_runs
-from harness.store import Store
+from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_predictions, load_runs
+from harness.records.store import Store
 from harness.types import LabelKind
 
 TRUTH = [0, 1, 2, 0]

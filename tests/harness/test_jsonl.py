@@ -8,9 +8,9 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from harness import jsonl
 from harness.errors import RunError
-from harness.jsonl import read_tables
+from harness.records import jsonl
+from harness.records.jsonl import read_tables
 
 SCHEMA = pa.schema({"id": pa.string(), "label": pa.int64()})
 

@@ -14,10 +14,10 @@ from boards import entry, prompt, record, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.entries import Entry, read_entries
 from harness.errors import RunError
-from harness.intervals import small
-from harness.leaderboard import (
+from harness.records.entries import Entry, read_entries
+from harness.records.store import Store
+from harness.reports.leaderboard import (
     LEGEND,
     Table,
     escape,
@@ -28,10 +28,10 @@ from harness.leaderboard import (
     sentence,
     shown,
 )
-from harness.ranks import fold_seeds, ranked
-from harness.reported import Figure, Reported
-from harness.runner import EngineSlot, run
-from harness.store import Store
+from harness.reports.ranks import fold_seeds, ranked
+from harness.running.runner import EngineSlot, run
+from harness.specs.reported import Figure, Reported
+from harness.statistics.intervals import small
 from harness.types import LabelKind
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from harness.heatmap import RAMP, colour, contrast, hex_of, ink_on, svg
-from harness.matrix import Cell, Grid, Row, make_grid, markdown, row_of
+from harness.reports.heatmap import RAMP, colour, contrast, hex_of, ink_on, svg
+from harness.studies.matrix import Cell, Grid, Row, make_grid, markdown, row_of
 
 EN, FR, FR_BY_EN = Row(("en",), ("en",)), Row(("fr",), ("fr",)), Row(("fr",), ("en",))
 BOTH = Row(("en", "fr"), ("en", "fr"))

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError, MissingExtra, RunError, UserError
-from harness.metrics import Metrics, evaluate_predictions
+from harness.statistics.metrics import Metrics, evaluate_predictions
 from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 LOWER_IS_BETTER = {"mae", "log_loss", "brier", "ece", "hamming_loss"}

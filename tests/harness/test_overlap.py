@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import toy
 
-from harness import overlap
-from harness.checkpoints import cache_dir
-from harness.overlap import overlap_of
+from harness.data import overlap
+from harness.data.overlap import overlap_of
+from harness.models.checkpoints import cache_dir
 
 
 @pytest.fixture

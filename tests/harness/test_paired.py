@@ -14,9 +14,9 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_oracle
 from statsmodels.stats.multitest import multipletests
 
-from harness import paired, smooth
-from harness.intervals import BoolArray, FloatArray, IntArray
-from harness.paired import (
+from harness.statistics import paired, smooth
+from harness.statistics.intervals import BoolArray, FloatArray, IntArray
+from harness.statistics.paired import (
     Patterns,
     counted_difference,
     detectable_share,
@@ -27,7 +27,7 @@ from harness.paired import (
     share_interval,
     sign_test,
 )
-from harness.smooth import Smooth
+from harness.statistics.smooth import Smooth
 
 K = 3
 Rows = tuple[IntArray, IntArray, IntArray]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from harness.errors import PromptError
-from harness.parsers import REASONS, Parser, ParserSpec, make_parser
+from harness.parsing.parsers import REASONS, Parser, ParserSpec, make_parser
 from harness.types import Label, LabelKind, LabelSpace
 
 STARS = LabelSpace(LabelKind.ORDINAL, ("awful", "poor", "fair", "good", "great"))

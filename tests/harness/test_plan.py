@@ -14,8 +14,8 @@ import toy
 
 from harness.catalog import Catalog
 from harness.errors import UserError
-from harness.plan import Request, first_rows, make_plan
-from harness.prompts import Decoding
+from harness.running.plan import Request, first_rows, make_plan
+from harness.specs.prompts import Decoding
 from harness.types import Example
 
 Change = Callable[[Path], dict[str, Any]]

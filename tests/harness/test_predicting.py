@@ -12,14 +12,14 @@ import pytest
 import toy
 
 from backends.base import Encoded, Generation, Scores
-from harness.batching import Item, encode, most_new_tokens
-from harness.calibration import Calibration
 from harness.errors import RunError
-from harness.plan import Plan
-from harness.predicting import Batch, predict_batch, settle
-from harness.prompts import Decoding
-from harness.runner import run
-from harness.store import Store
+from harness.records.store import Store
+from harness.running.batching import Item, encode, most_new_tokens
+from harness.running.calibration import Calibration
+from harness.running.plan import Plan
+from harness.running.predicting import Batch, predict_batch, settle
+from harness.running.runner import run
+from harness.specs.prompts import Decoding
 from harness.types import Prediction, Status
 
 

@@ -11,10 +11,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.backend_specs import BackendSpec
-from harness.costs import Price
 from harness.errors import SpecError, UnknownName
-from harness.pricing import FILE, HardwarePrice, Prices, cost_of, labels_of, load_prices, missing_price
+from harness.questions.pricing import FILE, HardwarePrice, Prices, cost_of, labels_of, load_prices, missing_price
+from harness.running.costs import Price
+from harness.specs.backend_specs import BackendSpec
 
 OWN = """\
 hardware:
@@ -335,7 +335,7 @@ def test_more_predictions_never_cost_more_each_nor_less_in_all(predictions: floa
 
 
 def test_the_file_reads_as_its_comment_says() -> None:
-    path = Path(__file__).parents[2] / "harness" / FILE
+    path = Path(__file__).parents[2] / "harness" / "questions" / FILE
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(found) == {"hardware", "models"}
     assert all(HardwarePrice.model_validate(entry) for entry in found["hardware"].values())

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.errors import DataError, PromptError, SpecError
-from harness.parsers import ParserSpec, make_parser
-from harness.prompt_check import LONG_PROMPT, Problem, Severity, check_prompt
-from harness.prompts import LANGUAGES, Decoding, Prompt, Renderer, load_prompt, pick_shots, require_same_kind
+from harness.parsing.parsers import ParserSpec, make_parser
+from harness.parsing.prompt_check import LONG_PROMPT, Problem, Severity, check_prompt
+from harness.specs.prompts import LANGUAGES, Decoding, Prompt, Renderer, load_prompt, pick_shots, require_same_kind
 from harness.types import Example, LabelKind, LabelSpace
 
 PROMPTS = Path(__file__).parents[2] / "prompts"
@@ -483,7 +483,7 @@ def test_decoding_that_needs_choices_is_refused_without_them(write: Write) -> No
 def test_check_finds_answers_that_the_parser_cannot_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     real = make_parser(ParserSpec.model_validate("integer"), STARS)
     deaf = SimpleNamespace(answer=real.answer, choices=lambda: [*map(real.answer, range(5)), "?"], parse=lambda _: NO_LABEL)
-    monkeypatch.setattr("harness.prompt_check.make_parser", lambda spec, labels: deaf)
+    monkeypatch.setattr("harness.parsing.prompt_check.make_parser", lambda spec, labels: deaf)
     messages = [problem.message for problem in found(write(GOOD)) if problem.severity is Severity.ERROR]
     assert messages == [
         *(f"The parser can't read back its own answer '{value}'." for value in range(5)),

@@ -11,11 +11,11 @@ from boards import entry, prompt, record, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.entries import Entry, read_entries
 from harness.errors import RunError
-from harness.paired import holm, mcnemar
-from harness.ranks import Place, Row, exact_p, fold_seeds, metric_test, ranked, read_correct, share_test
-from harness.store import Store
+from harness.records.entries import Entry, read_entries
+from harness.records.store import Store
+from harness.reports.ranks import Place, Row, exact_p, fold_seeds, metric_test, ranked, read_correct, share_test
+from harness.statistics.paired import holm, mcnemar
 from harness.types import LabelKind
 
 

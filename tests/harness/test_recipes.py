@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import toy
 
-from harness.backend_specs import engine_class, with_settings
 from harness.catalog import Catalog
 from harness.cli.requests import check_fit
 from harness.errors import SpecError, UnknownName, UserError
-from harness.outlook import Outlook, outlooks, request_of
-from harness.recipes import Cell, Recipe, load_recipe
-from harness.reported import load_reported
-from harness.runner import run
-from harness.steps import Changes, Step, steps_of, training
-from harness.store import Store
-from harness.training import trained_key
-from harness.yamlspec import validate_options
+from harness.records.store import Store
+from harness.running.runner import run
+from harness.running.training import trained_key
+from harness.specs.backend_specs import engine_class, with_settings
+from harness.specs.recipes import Cell, Recipe, load_recipe
+from harness.specs.reported import load_reported
+from harness.specs.yamlspec import validate_options
+from harness.studies.outlook import Outlook, outlooks, request_of
+from harness.studies.steps import Changes, Step, steps_of, training
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))

@@ -15,13 +15,10 @@ from chances import PROMPT, draw, trained_on, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.candidates import Candidate, field_of
-from harness.entries import Entry
 from harness.errors import UserError
-from harness.intervals import MetricValue
-from harness.pricing import HardwarePrice, PriceFile, Prices
-from harness.ranks import Row
-from harness.recommend import (
+from harness.questions.candidates import Candidate, field_of
+from harness.questions.pricing import HardwarePrice, PriceFile, Prices
+from harness.questions.recommend import (
     Question,
     Recommendation,
     RunnerUp,
@@ -34,10 +31,13 @@ from harness.recommend import (
     recommend,
     worth,
 )
-from harness.recommend_words import change_lines, count, rounded, sentence, state, usd
-from harness.store import Store
+from harness.questions.recommend_words import change_lines, count, rounded, sentence, state, usd
+from harness.questions.what_if import Stretch, changes_of, stretches
+from harness.records.entries import Entry
+from harness.records.store import Store
+from harness.reports.ranks import Row
+from harness.statistics.intervals import MetricValue
 from harness.types import LabelKind
-from harness.what_if import Stretch, changes_of, stretches
 
 FREE = PriceFile(hardware={}, models={})
 TOY = {"cpu": "toy", "usd_per_core_hour": 3.6, "date": "2026-01-01", "source": "nowhere"}
@@ -151,8 +151,8 @@ def test_a_price_that_is_missing_is_no_reason_for_an_unknown_latency() -> None:
 
 def beside(pick: Candidate, *others: tuple[Candidate, float, bool], **asked_for: Any) -> str:
     """What the sentence says of the others: each with its difference to the pick, and whether they are told apart."""
-    from harness.candidates import Field
-    from harness.paired import share_difference
+    from harness.questions.candidates import Field
+    from harness.statistics.paired import share_difference
 
     truth = np.array([True, False])
     runners = [RunnerUp(other, replace(share_difference(truth, truth), value=gap), 0.5, apart) for other, gap, apart in others]
@@ -301,7 +301,7 @@ def test_a_figure_that_is_missing_may_change_the_answer() -> None:
 
 
 def told(field_candidates: list[Candidate], store: Store, question: Question) -> Recommendation:
-    from harness.candidates import Field
+    from harness.questions.candidates import Field
 
     field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", field_candidates, 0)
     return recommend(store, field, question)

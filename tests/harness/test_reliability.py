@@ -15,11 +15,8 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
 
-from harness.calibration import Decision, decide
-from harness.columns import read_columns
 from harness.errors import UserError
-from harness.intervals import FloatArray, IntArray
-from harness.reliability import (
+from harness.questions.reliability import (
     at_coverage,
     aurc,
     bins_of,
@@ -29,10 +26,13 @@ from harness.reliability import (
     reliability_of,
     scores_of,
 )
-from harness.reliability_words import caveats, of_one, of_several
-from harness.store import Store
-from harness.temperature import RANGE, fit_temperature, negative_log_likelihood, scaled
-from harness.twins import chose_checkpoint, is_outdated, speed_command, validation_command, validation_twin
+from harness.questions.reliability_words import caveats, of_one, of_several
+from harness.records.columns import read_columns
+from harness.records.store import Store
+from harness.records.twins import chose_checkpoint, is_outdated, speed_command, validation_command, validation_twin
+from harness.running.calibration import Decision, decide
+from harness.statistics.intervals import FloatArray, IntArray
+from harness.statistics.temperature import RANGE, fit_temperature, negative_log_likelihood, scaled
 from harness.types import LabelKind
 
 

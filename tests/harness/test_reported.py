@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from harness.errors import SpecError
-from harness.reported import Figure, load_reported, read_reported
+from harness.specs.reported import Figure, load_reported, read_reported
 
 REPORTED = Path(__file__).resolve().parents[2] / "results" / "reported"
 BASE = """\

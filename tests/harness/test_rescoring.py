@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harness.errors import RunError
-from harness.metrics import evaluate_predictions
-from harness.rescoring import rescore
-from harness.store import Store, prediction_record
+from harness.records.rescoring import rescore
+from harness.records.store import Store, prediction_record
+from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 RUN = "a-run"

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.data.rows import fingerprint, label_index, load_examples, with_names
 from harness.errors import DataError
-from harness.rows import fingerprint, label_index, load_examples, with_names
-from harness.tasks import TaskSpec, load_task
+from harness.specs.tasks import TaskSpec, load_task
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"
 MERGED = "{kind: ordinal, names: [bad, fair, good], first: 1, merge: {low: [bad, fair], high: [good]}}"

@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import toy
 
-from harness import store as store_module
 from harness.errors import ModelUnavailable, OutOfMemory, RunBusy, RunError
-from harness.plan import Plan
-from harness.prompts import Decoding
-from harness.runner import EngineSlot, Result, run
-from harness.store import Store, read_journal
+from harness.records import store as store_module
+from harness.records.store import Store, read_journal
+from harness.running.plan import Plan
+from harness.running.runner import EngineSlot, Result, run
+from harness.specs.prompts import Decoding
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -342,10 +342,10 @@ def test_from_a_damaged_line_on_rows_are_predicted_again(project: Path, store: S
 KILLED_RUN = """
 import sys, time
 from pathlib import Path
-import toy, harness.backend_specs
-from harness.runner import EngineSlot, run
-from harness.store import Store
-harness.backend_specs.entry_points = toy.toy_entry_points
+import toy, harness.specs.backend_specs
+from harness.running.runner import EngineSlot, run
+from harness.records.store import Store
+harness.specs.backend_specs.entry_points = toy.toy_entry_points
 plan = toy.plan(Path(sys.argv[1]), sys.argv[3])
 toy.engine_of(plan).hook = lambda texts: time.sleep(0.05)
 run(plan, Store(Path(sys.argv[2])), EngineSlot(), toy.quiet)

@@ -19,19 +19,19 @@ from pydantic import BaseModel, ConfigDict
 pytest.importorskip("optuna")
 
 from backends.base import FloatArray, Judge, LabelledTexts, OnProgress
-from harness import plan as planning
-from harness.backend_specs import load_backend
 from harness.catalog import Catalog
-from harness.checkpoints import cache_dir
 from harness.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
-from harness.plan import Request, make_plan
-from harness.runner import run
-from harness.search import Search, check_output, new_search, tuned_backend
-from harness.search_space import Parameter
-from harness.starts import folder_of
-from harness.store import Store
-from harness.study import Trial, open_study
-from harness.training import trained_key
+from harness.models.checkpoints import cache_dir
+from harness.records.store import Store
+from harness.running import plan as planning
+from harness.running.plan import Request, make_plan
+from harness.running.runner import run
+from harness.running.starts import folder_of
+from harness.running.training import trained_key
+from harness.specs.backend_specs import load_backend
+from harness.specs.search_space import Parameter
+from harness.studies.search import Search, check_output, new_search, tuned_backend
+from harness.studies.study import Trial, open_study
 from harness.types import LabelSpace
 
 BACKEND = """\
@@ -110,7 +110,7 @@ def write_project(project: Path) -> Path:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Without a file of test rows."""
-    monkeypatch.setattr("harness.backend_specs.entry_points", entry_points)
+    monkeypatch.setattr("harness.specs.backend_specs.entry_points", entry_points)
     monkeypatch.setattr(Tunable, "epochs", [])
     return write_project(tmp_path / "project")
 
@@ -276,8 +276,8 @@ import os, signal, sys
 from pathlib import Path
 import pytest, test_search
 from test_search import Tunable, go_on, searched
-import harness.backend_specs
-harness.backend_specs.entry_points = test_search.entry_points
+import harness.specs.backend_specs
+harness.specs.backend_specs.entry_points = test_search.entry_points
 started = 0
 def moment(epoch, lr):
     global started

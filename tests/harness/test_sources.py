@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from harness.data.rows import fingerprint, load_examples, with_names
 from harness.errors import BenchError, DataError, RunError, UnknownName
-from harness.rows import fingerprint, load_examples, with_names
-from harness.tasks import SPLITS, TaskSpec, load_task
+from harness.specs.tasks import SPLITS, TaskSpec, load_task
 from harness.types import Example
 
 Rows = list[dict[str, Any]]

@@ -16,17 +16,17 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness import machine
-from harness.batching import most_new_tokens
-from harness.costs import Budget
 from harness.errors import OutOfMemory, RunError, UserError
-from harness.latency import arrivals, departures, figures, in_batches, needed, one_at_a_time, percentiles
-from harness.plan import Plan
-from harness.prompts import Decoding
-from harness.runner import run
-from harness.speed import load_speeds, speed_of, write_speed
-from harness.store import Store
-from harness.timing import WARM_UP, Wish, measure
+from harness.records.speed import load_speeds, speed_of, write_speed
+from harness.records.store import Store
+from harness.running import machine
+from harness.running.batching import most_new_tokens
+from harness.running.costs import Budget
+from harness.running.latency import arrivals, departures, figures, in_batches, needed, one_at_a_time, percentiles
+from harness.running.plan import Plan
+from harness.running.runner import run
+from harness.running.timing import WARM_UP, Wish, measure
+from harness.specs.prompts import Decoding
 
 # Percentiles
 
@@ -296,7 +296,7 @@ def test_failed_answers_are_counted(project: Path) -> None:
 def test_load_is_a_warning(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = toy.plan(many, "toy-classifier")
     loads = iter([0.0, 1000.0, 0.0, 0.0])
-    monkeypatch.setattr("harness.timing.load_average", lambda: next(loads))
+    monkeypatch.setattr("harness.running.timing.load_average", lambda: next(loads))
     record = measure(plan, Wish((1,)), clock=FakeClock(plan))
     assert record["load_average"] == {"before": 0.0, "after": 1000.0}
     assert any("something else was running" in warning for warning in record["warnings"])

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from boards import prompt, record
 
-from harness.columns import read_columns
-from harness.entries import read_entries
 from harness.errors import RunError, UserError
-from harness.intervals import FloatArray
-from harness.row_means import features_of
-from harness.spread import Spread, influences_of, spreads
-from harness.store import Store
+from harness.records.columns import read_columns
+from harness.records.entries import read_entries
+from harness.records.store import Store
+from harness.reports.spread import Spread, influences_of, spreads
+from harness.statistics.intervals import FloatArray
+from harness.statistics.row_means import features_of
 from harness.types import LabelKind
 
 N = 300

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import RunBusy, UserError
-from harness.store import (
+from harness.records.store import (
     Store,
     canonical_json,
     digest,

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.columns import Columns
 from harness.errors import UserError
-from harness.suspects import Shortlist, Suspect, model_of, shortlist
+from harness.questions.suspects import Shortlist, Suspect, model_of, shortlist
+from harness.records.columns import Columns
 from harness.types import LabelKind, LabelSpace
 
 NOMINAL = LabelSpace(LabelKind.NOMINAL, ("a", "b", "c"))

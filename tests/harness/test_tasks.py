@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.data.rows import load_examples
 from harness.errors import SpecError
-from harness.rows import load_examples
-from harness.tasks import SPLITS, TaskSpec, load_task, task_languages
+from harness.specs.tasks import SPLITS, TaskSpec, load_task, task_languages
 from harness.types import LabelKind
 
 TASKS = Path(__file__).resolve().parents[2] / "tasks"

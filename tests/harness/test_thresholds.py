@@ -10,9 +10,9 @@ import toy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.runner import run
-from harness.store import Store
-from harness.thresholds import labels_above, tuned_thresholds
+from harness.records.store import Store
+from harness.running.runner import run
+from harness.running.thresholds import labels_above, tuned_thresholds
 
 
 @settings(max_examples=60, deadline=None)

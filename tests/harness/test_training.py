@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import toy
 
-from harness.batching import distinct, encode
-from harness.calibration import Decision
-from harness.checkpoints import cache_dir
 from harness.errors import RunError, UserError
-from harness.plan import Plan
-from harness.runner import run
-from harness.store import Store
-from harness.training import ensure_trained, trained_key
+from harness.models.checkpoints import cache_dir
+from harness.records.store import Store
+from harness.running.batching import distinct, encode
+from harness.running.calibration import Decision
+from harness.running.plan import Plan
+from harness.running.runner import run
+from harness.running.training import ensure_trained, trained_key
 
 
 def train(plan: Plan) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from harness.errors import SpecError, UserError
-from harness.yamlspec import Spec, load_yaml_spec, parse_yaml_spec, validate_options
+from harness.specs.yamlspec import Spec, load_yaml_spec, parse_yaml_spec, validate_options
 
 
 class Inner(Spec):

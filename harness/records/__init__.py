@@ -1,0 +1,1 @@
+"""What runs left on disk, written and read back."""

@@ -1,0 +1,189 @@
+"""The predictions of a run as columns: what comparisons, cascades, curves and audits compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import RunError, UserError
+from harness.records.store import Store, canonical_json
+from harness.statistics.intervals import BoolArray, FloatArray, IntArray
+from harness.types import LabelKind, LabelSpace, Status
+
+ObjectArray = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Rows sorted by id. Of a multilabel task `truth` and `answers` hold a 0 or 1 for each label, shape (n, k).
+
+    `answers` of a row without a parsed answer: k; of a multilabel task the set that counts as wrong (see `metrics`).
+    `probabilities`, shape (n, k), are None unless every answered row has some; a row without an answer holds 1/k.
+    """
+
+    run_id: str
+    identity: Mapping[str, Any]
+    labels: LabelSpace
+    ids: ObjectArray
+    truth: IntArray
+    answers: IntArray
+    answered: BoolArray
+    probabilities: FloatArray | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def correct(self) -> BoolArray:
+        """Shape (n,): parsed, and right; of a multilabel task exactly the right set."""
+        same = self.truth == self.answers
+        return np.asarray(self.answered & (same.all(axis=1) if same.ndim == 2 else same))
+
+    @cached_property
+    def cells(self) -> IntArray:
+        """The confusion matrix of a single-label task, shape (k, k + 1); the last column: no parsed answer."""
+        k = len(self.labels)
+        return np.bincount(self.truth * (k + 1) + self.answers, minlength=k * (k + 1)).reshape(k, k + 1)
+
+    def take(self, index: IntArray) -> Columns:
+        """Only the rows at these positions, in this order."""
+        found = self.probabilities
+        return replace(
+            self,
+            ids=self.ids[index],
+            truth=self.truth[index],
+            answers=self.answers[index],
+            answered=self.answered[index],
+            probabilities=None if found is None else found[index],
+        )
+
+
+def read_columns(store: Store, run_id: str) -> Columns:
+    """Raises `RunError` for a record that is damaged or not there."""
+    identity = store.manifest(run_id)["identity"]
+    path = store.root / run_id / "predictions.jsonl"
+    try:
+        labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
+        return _columns(run_id, identity, labels, _table(store, run_id, path, labels))
+    except (FileNotFoundError, LookupError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path} can't be read ({type(error).__name__}: {error}).", "`bench run --force` makes it anew."
+        ) from error
+
+
+def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:
+    """A pyarrow table, sorted by id."""
+    import pyarrow as pa
+    from pyarrow import json
+
+    label = pa.list_(pa.int64()) if labels.kind is LabelKind.MULTILABEL else pa.int64()
+    fields = {"id": pa.string(), "truth": label, "label": label, "status": pa.string(), "probabilities": pa.list_(pa.float64())}
+    schema = pa.schema(fields)
+    try:
+        parsing = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        table = json.read_json(path, parse_options=parsing)
+    except pa.ArrowInvalid:  # an id with half a surrogate pair is JSON to Python alone; a damaged line is one to nobody
+        records = [{**dict.fromkeys(fields), **record} for record in store.predictions(run_id)]
+        columns = {name: [record[name] for record in records] for name in fields}
+        columns["id"] = [canonical_json(name)[1:-1] for name in columns["id"]]
+        table = pa.table(columns, schema=schema)
+    return table.sort_by("id").combine_chunks()
+
+
+def _check(table: Any, labels: LabelSpace) -> None:
+    """Raises `ValueError` for what no run writes."""
+    import pyarrow.compute as pc
+
+    k, statuses = len(labels), {str(status) for status in Status}
+    if table["id"].null_count or table["truth"].null_count or pc.count_distinct(table["id"]).as_py() < len(table):
+        raise ValueError("a row has no id or no true label, or an id stands twice")
+    if not set(pc.unique(table["status"]).to_pylist()) <= statuses:
+        raise ValueError("a row has no status that there is")
+    if table["label"].filter(pc.equal(table["status"], str(Status.OK))).null_count:
+        raise ValueError("an answered row has no label")
+    for name in ("truth", "label"):
+        flat = pc.list_flatten(table[name]) if labels.kind is LabelKind.MULTILABEL else table[name]
+        ends = pc.min_max(flat)
+        if ends["min"].is_valid and not 0 <= ends["min"].as_py() <= ends["max"].as_py() < k:
+            raise ValueError(f"a {name} is none of the {k} labels")
+
+
+def _columns(run_id: str, identity: Mapping[str, Any], labels: LabelSpace, table: Any) -> Columns:
+    _check(table, labels)
+    answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
+    if labels.kind is LabelKind.MULTILABEL:
+        truth, given = _indicators(table["truth"], len(labels)), _indicators(table["label"], len(labels))
+        wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels where none is right, else none
+        answers = np.where(answered[:, None], given, wrong)
+    else:
+        truth = table["truth"].to_numpy().astype(np.int64)
+        answers = table["label"].fill_null(len(labels)).to_numpy().astype(np.int64)
+        answers[~answered] = len(labels)
+    probabilities = _probabilities(table["probabilities"], answered, labels)
+    ids = table["id"].to_numpy(zero_copy_only=False)
+    return Columns(run_id, identity, labels, ids, truth, answers, answered, probabilities)
+
+
+def _indicators(column: Any, k: int) -> IntArray:
+    """Shape (n, k), from lists of label indices."""
+    lists = column.combine_chunks()
+    found = np.zeros((len(lists), k), dtype=np.int64)
+    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    found[np.repeat(np.arange(len(lists)), lengths), lists.flatten().to_numpy(zero_copy_only=False)] = 1
+    return found
+
+
+def _probabilities(column: Any, answered: BoolArray, labels: LabelSpace) -> FloatArray | None:
+    lists = column.combine_chunks()
+    given = lists.is_valid().to_numpy(zero_copy_only=False)
+    if not answered.any() or not given[answered].all():
+        return None
+    k = len(labels)
+    found = np.full((len(lists), k), 1 / k)
+    found[given] = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, k)
+    found[~answered] = 1 / k
+    if labels.kind is not LabelKind.MULTILABEL:
+        if not np.allclose(found.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("probabilities of a row do not sum to 1")
+        found /= found.sum(axis=1, keepdims=True)  # what the rounded file lost
+    return found
+
+
+def shared_rows(runs: Sequence[Columns]) -> list[Columns]:
+    """The rows that all runs have, in the same order.
+
+    Raises `UserError` where the runs are of different tasks, languages, splits or labels, where they have no row in common, and
+    where the true labels of the same ids differ (other data under the same name).
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        for what in ("task", "lang", "split", "labels"):
+            ours, theirs = first.identity[what], run.identity[what]
+            if ours != theirs:
+                raise UserError(
+                    f"{first.run_id} and {run.run_id} differ in their {what}: {_worded(ours)} and {_worded(theirs)}.",
+                    "Runs are compared on the same rows of the same task.",
+                )
+    if any(not np.array_equal(run.ids, first.ids) for run in runs[1:]):
+        common = reduce(set.intersection, (set(run.ids.tolist()) for run in runs))
+        if not common:
+            raise UserError(f"{', '.join(run.run_id for run in runs)} have no row in common.", "Test them on the same rows.")
+        runs = [run.take(np.flatnonzero([row in common for row in run.ids.tolist()]).astype(np.int64)) for run in runs]
+    for run in runs[1:]:
+        other = np.flatnonzero((run.truth != runs[0].truth).reshape(len(run), -1).any(axis=1))
+        if len(other):
+            raise UserError(
+                f"{first.run_id} and {run.run_id} differ in {len(other)} true labels, first in that of {run.ids[other[0]]!r}.",
+                "They were not tested on the same data.",
+            )
+    return list(runs)
+
+
+def _worded(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,233 @@
+"""Runs and predictions as pandas frames, for notebooks; docs/notebooks.md lists the columns.
+
+pandas is an extra (`frames`): nothing else in bench needs it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import MissingExtra, RunError, UserError
+from harness.records.entries import Entry, read_entries
+from harness.records.jsonl import read_tables
+from harness.records.store import Store
+from harness.types import LabelKind
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+RUN_COLUMNS: dict[str, str] = {
+    **dict.fromkeys(("run", "configuration", "task", "lang", "split", "rows", "label_kind"), "string"),
+    **dict.fromkeys(("n", "ok", "unparsed", "failed"), "int64"),
+    **dict.fromkeys(("backend", "engine", "model", "how", "prompt", "decoding", "calibration", "decision"), "string"),
+    "exemplars": "Int64",
+    "train_langs": "string",
+    "train_count": "Int64",
+    "seed": "int64",
+    "limit": "Int64",
+    "finished": "datetime64[s, UTC]",
+    **dict.fromkeys(("rows_per_second", "training_seconds", "peak_memory_host_mib", "peak_memory_gpu_mib"), "float64"),
+    **dict.fromkeys(("prompt_tokens", "new_tokens"), "Int64"),
+    "usd": "float64",
+    **dict.fromkeys(("cpu", "gpu"), "string"),
+    "cores": "Int64",
+}
+"""Columns of `load_runs` and their dtypes; the metrics follow, three of float64 each."""
+
+
+PREDICTION_COLUMNS: dict[str, str] = {
+    "run": "category",
+    "id": "string",
+    "truth": "Int64",
+    "label": "Int64",
+    "truth_name": "category",
+    "label_name": "category",
+    "status": "category",
+    "reason": "category",
+    "correct": "bool",
+}
+"""Columns of `load_predictions` and their dtypes; then come probabilities."""
+
+
+def load_runs(results: Path | str = "results") -> DataFrame:
+    """A row per finished run, in the order of the ids: what was run, how, metrics with their intervals, time, cost, machine.
+
+    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Columns and
+    dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
+    there is no folder `results`, `RunError` for a damaged record.
+    """
+    pandas = _pandas()
+    entries = read_entries(_store(results))
+    frame = pandas.DataFrame([_run_row(entry) for entry in entries], columns=list(RUN_COLUMNS), dtype="object")
+    frame["finished"] = pandas.to_datetime(frame["finished"], utc=True)
+    frame = frame.astype(RUN_COLUMNS)
+    names = sorted({name for entry in entries for name in entry.metrics["values"]})
+    metrics = {
+        name + end: [_number(entry.metrics["values"].get(name, {}).get(key)) for entry in entries]
+        for name in names
+        for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
+    }
+    made: DataFrame = pandas.concat([frame, pandas.DataFrame(metrics, index=frame.index, dtype="float64")], axis=1)
+    return made
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingExtra("pandas", "frames", "A frame of the runs") from error
+    return pandas
+
+
+def _store(results: Path | str) -> Store:
+    if not Path(results).is_dir():
+        raise UserError(f"There is no folder {results}, so there are no runs.", "Name the folder that holds `runs`.")
+    return Store(Path(results) / "runs")
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
+
+
+def _run_row(entry: Entry) -> dict[str, Any]:
+    """By column of `RUN_COLUMNS`; None where a run, or a record of an earlier version, does not have it."""
+    manifest, metrics, identity = entry.manifest, entry.metrics, entry.manifest["identity"]
+    prompt, train, machine = identity["prompt"] or {}, identity["train"] or {}, manifest.get("machine") or {}
+    memory, tokens = manifest.get("peak_memory_mib") or {}, manifest.get("tokens") or {}
+    return {
+        "run": entry.run_id,
+        "configuration": entry.configuration,
+        **{name: identity[name] for name in ("task", "lang", "split", "rows", "label_kind", "seed")},
+        **{name: metrics.get(name, 0) for name in ("n", "ok", "unparsed", "failed")},
+        "backend": entry.backend,
+        "engine": identity["backend"].get("engine"),
+        "model": identity["backend"].get("model"),
+        "how": entry.how,
+        "prompt": prompt.get("name"),
+        "decoding": prompt.get("decoding"),
+        "calibration": prompt.get("calibration", "none") if prompt else None,
+        "decision": (prompt or identity).get("decision", "argmax"),
+        "exemplars": len(prompt["shots"]) if prompt else None,
+        "train_langs": "+".join(train["langs"]) if train else None,
+        "train_count": train.get("train_count"),
+        "limit": manifest.get("limit"),
+        "finished": manifest.get("finished"),
+        "rows_per_second": manifest["timing"]["rows_per_second"],
+        "training_seconds": (manifest.get("training") or {}).get("seconds"),
+        "peak_memory_host_mib": memory.get("host"),
+        "peak_memory_gpu_mib": memory.get("gpu"),
+        "prompt_tokens": tokens.get("prompt"),
+        "new_tokens": tokens.get("new"),
+        "usd": (manifest.get("cost") or {}).get("usd"),
+        **{name: machine.get(name) for name in ("cpu", "gpu", "cores")},
+    }
+
+
+def load_predictions(runs: str | Sequence[str] | None = None, results: Path | str = "results") -> DataFrame:
+    """A row per run and test row, the runs in the order asked for, their rows in the order of the record.
+
+    `runs`: ids, or parts that only one run has; default: all runs. Columns: those of `PREDICTION_COLUMNS`, and p_0, p_1, ...
+    (float64) with the probabilities, as many as the largest label space has; NaN where a run or a row has none. For runs of a
+    multilabel task `truth` and `label` are missing, the names are joined by commas, and truth_0, ..., label_0, ... (boolean)
+    say of each label whether it is true and whether it was answered; these are there only with such runs. Raises as
+    `load_runs` does, and `UserError` for a run that is not there.
+    """
+    pandas = _pandas()
+    import pyarrow as pa
+
+    store = _store(results)
+    found = store.ids() if runs is None else [store.find(part) for part in ([runs] if isinstance(runs, str) else runs)]
+    identities = {name: store.manifest(name)["identity"] for name in found}
+    tables = _tables(store, identities)
+    shaped = [_shaped_or_named(store, name, tables[name], identity) for name, identity in identities.items()]
+    table = pa.concat_tables([_empty(), *shaped], promote_options="default")
+    for place, (name, dtype) in enumerate(PREDICTION_COLUMNS.items()):
+        if dtype == "category":
+            table = table.set_column(place, name, table[name].dictionary_encode().unify_dictionaries())
+    most = max((len(identity["labels"]) for identity in identities.values()), default=0)
+    ends = [f"{stem}_{i}" for stem in ("p", "truth", "label") for i in range(most)]
+    table = table.select([*PREDICTION_COLUMNS, *(name for name in ends if name in table.column_names)])
+    nullable = {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype(), pa.string(): pandas.StringDtype()}
+    frame: DataFrame = table.to_pandas(types_mapper=nullable.get)
+    return frame.astype(PREDICTION_COLUMNS)
+
+
+def _empty() -> Any:
+    """So that the columns are there without any run."""
+    import pyarrow as pa
+
+    types = {"Int64": pa.int64(), "bool": pa.bool_()}
+    return pa.schema([(name, types.get(dtype, pa.string())) for name, dtype in PREDICTION_COLUMNS.items()]).empty_table()
+
+
+def _tables(store: Store, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The predictions of each run as they are recorded; labels of a multilabel task are lists."""
+    import pyarrow as pa
+
+    found: dict[str, Any] = {}
+    for label, several in ((pa.int64(), False), (pa.list_(pa.int64()), True)):
+        fields = {"id": pa.string(), "truth": label, "label": label, "status": pa.string(), "reason": pa.string()}
+        schema = pa.schema({**fields, "probabilities": pa.list_(pa.float64())})
+        names = [name for name, identity in identities.items() if (identity["label_kind"] == LabelKind.MULTILABEL) is several]
+        paths = [store.root / name / "predictions.jsonl" for name in names]
+        found.update(zip(names, read_tables(paths, schema), strict=True))
+    return found
+
+
+def _shaped_or_named(store: Store, name: str, table: Any, identity: Mapping[str, Any]) -> Any:
+    try:
+        return _shaped(name, table, identity)
+    except (LookupError, ValueError) as error:  # Arrow's own are among them
+        path = store.root / name / "predictions.jsonl"
+        raise RunError(f"{path} is damaged ({error}).", "Delete that run's folder, or restore it.") from error
+
+
+def _shaped(name: str, table: Any, identity: Mapping[str, Any]) -> Any:
+    """The columns of one run, but for those that are missing in all of its rows."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = table.combine_chunks()
+    columns = {column: table[column].combine_chunks() for column in table.column_names}
+    truth, label, names = columns["truth"], columns["label"], pa.array(identity["labels"], pa.string())
+    made = {"run": pa.repeat(name, len(table)), **{column: columns[column] for column in ("id", "status", "reason")}}
+    if identity["label_kind"] == LabelKind.MULTILABEL:
+        sets = {"truth": _indicators(truth, len(names)), "label": _indicators(label, len(names))}
+        made["correct"] = pa.array(
+            (sets["truth"] == sets["label"]).all(axis=1) & label.is_valid().to_numpy(zero_copy_only=False)
+        )
+        for stem, found in sets.items():
+            made |= {
+                f"{stem}_{i}": pa.array(found[:, i], mask=~columns[stem].is_valid().to_numpy(zero_copy_only=False))
+                for i in range(len(names))
+            }
+        made |= {"truth_name": _joined(truth, names), "label_name": _joined(label, names)}
+    else:
+        made |= {"truth": truth, "label": label, "correct": pc.fill_null(pc.equal(truth, label), False)}
+        made |= {"truth_name": names.take(truth), "label_name": names.take(label)}
+    if columns["probabilities"].null_count < len(table):
+        made |= {f"p_{i}": pc.list_element(columns["probabilities"], i) for i in range(len(names))}
+    return pa.table(made)
+
+
+def _indicators(lists: Any, k: int) -> Any:
+    """Booleans of shape (n, k), from lists of label indices."""
+    found = np.zeros((len(lists), k), dtype=bool)
+    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    found[np.repeat(np.arange(len(lists)), lengths), lists.flatten().to_numpy(zero_copy_only=False)] = True
+    return found
+
+
+def _joined(lists: Any, names: Any) -> Any:
+    """The names of the labels of each row, joined by commas; null where there is no answer."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+    joined = pc.binary_join(pa.ListArray.from_arrays(offsets, names.take(lists.flatten())), ", ")
+    return pc.if_else(lists.is_valid(), joined, pa.scalar(None, pa.string()))

@@ -1,0 +1,126 @@
+"""Which rows are computed together: each text once, the longest first, cut by tokens; made ready while others compute."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from backends.base import Classifier, Encoded, Engine, LanguageModel
+from harness.running.plan import Plan
+from harness.specs.prompts import Decoding
+from harness.types import Example
+
+WINDOW = 256
+"""Texts that are encoded at a time. Within a window the order is by tokens, among windows by characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A text, all rows that have it, and its form for the engine (of a language model: the prompt) once there is one."""
+
+    rows: list[Example]
+    form: Encoded | None = None
+
+    @property
+    def text(self) -> str:
+        return self.rows[0].text
+
+    @property
+    def encoded(self) -> Encoded:
+        assert self.form is not None
+        return self.form
+
+
+def distinct(rows: Sequence[Example]) -> list[Item]:
+    """One item a text, longest first: little padding, and a batch that does not fit shows at once."""
+    by_text: dict[str, list[Example]] = {}
+    for row in rows:
+        by_text.setdefault(row.text, []).append(row)
+    return [Item(by_text[text]) for text in sorted(by_text, key=lambda text: (-len(text), text))]
+
+
+def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
+    """The batches with something to do. They are fixed by all rows of the run, so that a resumed run computes what an
+    undisturbed one would; of a batch that was halved for want of memory, what is done is left out."""
+    prompted = isinstance(plan.engine, LanguageModel)
+    # choices are among the tokens of a prompt
+    new_tokens = most_new_tokens(plan) if prompted and choices(plan) is None else 0
+    yield from _batches(plan.engine, distinct(plan.rows), lambda items: encode(plan, items), new_tokens, done)
+
+
+def batches_of(engine: Classifier, rows: Sequence[Example]) -> Iterator[list[Item]]:
+    """All rows, for a classifier without a plan of its own."""
+    return _batches(engine, distinct(rows), lambda items: _encoded(engine, items), 0, ())
+
+
+def _batches(
+    engine: Engine, items: list[Item], encoder: Callable[[list[Item]], list[Item]], new_tokens: int, done: Collection[str]
+) -> Iterator[list[Item]]:
+    windows = [items[start : start + WINDOW] for start in range(0, len(items), WINDOW)]
+    windows = [window for window in windows if not all(_is_done(item, done) for item in window)]
+    if not windows:
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
+        ready = pool.submit(encoder, windows[0])
+        for following in [*windows[1:], []]:
+            current, ready = ready.result(), pool.submit(encoder, following)
+            for batch in by_tokens(current, engine.batch_size(), engine.batch_tokens(), new_tokens):
+                pending = [item for item in batch if not _is_done(item, done)]
+                if pending:
+                    yield pending
+
+
+def _is_done(item: Item, done: Collection[str]) -> bool:
+    return all(row.id in done for row in item.rows)
+
+
+def encode(plan: Plan, items: Sequence[Item]) -> list[Item]:
+    """The items with what the engine reads, in the same order."""
+    if isinstance(plan.engine, Classifier):
+        return _encoded(plan.engine, items)
+    assert isinstance(plan.engine, LanguageModel)
+    assert plan.prompt is not None
+    chats = [plan.prompt.renderer.render(item.text) for item in items]
+    return _with_forms(items, plan.engine.encode(chats, choices(plan)))
+
+
+def _encoded(engine: Classifier, items: Sequence[Item]) -> list[Item]:
+    return _with_forms(items, engine.encode([item.text for item in items]))
+
+
+def _with_forms(items: Sequence[Item], forms: Sequence[Encoded]) -> list[Item]:
+    return [Item(item.rows, form) for item, form in zip(items, forms, strict=True)]
+
+
+def choices(plan: Plan) -> list[str] | None:
+    """The answers that are scored or allowed; None where the model may say anything."""
+    assert plan.prompt is not None
+    return None if plan.prompt.prompt.spec.decoding is Decoding.FREE else plan.prompt.parser.choices()
+
+
+def most_new_tokens(plan: Plan) -> int:
+    """Room for an answer, which bounds its cost: a token is at least a byte, and a server may wrap a choice in JSON."""
+    assert plan.prompt is not None
+    spec = plan.prompt.prompt.spec
+    if spec.decoding is Decoding.SCORE:
+        return 1
+    return max([spec.max_new_tokens, *(len(json.dumps(choice)) + 24 for choice in choices(plan) or ())])
+
+
+def by_tokens(items: Sequence[Item], rows: int, tokens: int | None, new_tokens: int) -> Iterator[list[Item]]:
+    """Batches of at most `rows` items and `tokens` tokens, padding and new ones included; at least one item each."""
+
+    def width(item: Item) -> int:
+        return item.encoded.tokens + new_tokens
+
+    batch: list[Item] = []
+    for item in sorted(items, key=lambda item: (-width(item), item.text)):
+        full = len(batch) == rows or (tokens is not None and (len(batch) + 1) * max(map(width, [*batch[:1], item])) > tokens)
+        if batch and full:
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch

@@ -1,0 +1,243 @@
+"""From what the user asked to what determines the outcome: rows, checkpoint, prompt, and the run's identity."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from backends.base import Classifier, Engine
+from harness.catalog import Catalog
+from harness.data.rows import fingerprint, load_examples, with_names
+from harness.errors import UserError
+from harness.models.checkpoints import Checkpoint
+from harness.parsing.parsers import Parser, make_parser
+from harness.records.store import digest, run_id
+from harness.running.calibration import Calibration, Decision
+from harness.running.distributed import processes
+from harness.running.starts import Start, trained_start
+from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
+from harness.specs.prompts import Decoding, Prompt, Renderer, pick_shots
+from harness.specs.tasks import Split, TaskSpec
+from harness.types import Example, LabelKind
+
+RESULT_VERSION = 1
+"""Raised when a change to bench changes what the same command yields (a parser's rule, say)."""
+
+TRAINING_VERSION = 2
+"""Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
+
+DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One cell of what the user asked for. `prompt`, `decoding` and `calibration` concern language models; `train_langs` and
+    what begins with `train` or `validation` the others, as does `continued_from`, the `trained_key` of a model to start from.
+
+    `validation_langs` default to `train_langs`, and these to `lang`. `drawn`: the seed draws the `train_limit` rows, and a
+    larger limit adds to them; else they are the same for all seeds. A `validation_limit` of 0 trains without a look at
+    validation rows. `settings`: dotted name of an option -> value.
+    """
+
+    task: str
+    backend: str
+    lang: str
+    split: str = "test"
+    prompt: str | None = None
+    decoding: Decoding | None = None
+    calibration: Calibration | None = None
+    decision: Decision | None = None
+    train_langs: tuple[str, ...] = ()
+    validation_langs: tuple[str, ...] = ()
+    seed: int = 0
+    limit: int | None = None
+    train_limit: int | None = None
+    drawn: bool = False
+    validation_limit: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    continued_from: str | None = None
+    model: str | None = None
+    data_dir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRows:
+    langs: tuple[str, ...]
+    train: list[Example]
+    validation_langs: tuple[str, ...]
+    validation: list[Example]
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPlan:
+    prompt: Prompt
+    parser: Parser
+    renderer: Renderer
+    shots: list[Example]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run needs. `engine` has nothing loaded yet."""
+
+    request: Request
+    task: TaskSpec
+    backend: BackendSpec
+    engine: Engine
+    checkpoint: Checkpoint | None
+    rows: list[Example]
+    training: TrainingRows | None
+    prompt: PromptPlan | None
+    decision: Decision
+    identity: dict[str, Any] = field(repr=False)
+
+    @property
+    def run_id(self) -> str:
+        return run_id(self.identity)
+
+
+def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = None) -> list[Example]:
+    """`limit` rows, the same for every backend: those whose hashed ids come first, so that 100 are among the 500.
+
+    Files are often sorted by label; their first rows would be a sample of one class. Each `draw` is another sample.
+    """
+    if limit is None or limit >= len(rows):
+        return list(rows)
+    salt = "" if draw is None else f"{draw}\n"
+    chosen = set(sorted((row.id for row in rows), key=lambda row_id: _rank(row_id, salt))[:limit])
+    return [row for row in rows if row.id in chosen]
+
+
+def _rank(row_id: str, salt: str) -> tuple[bytes, str]:
+    return hashlib.sha256((salt + row_id).encode(errors="surrogatepass")).digest(), row_id
+
+
+def make_plan(request: Request, catalog: Catalog) -> Plan:
+    """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`."""
+    task = with_names(catalog.task(request.task), request.data_dir)
+    backend = with_settings(catalog.backend(request.backend), request.settings)
+    if request.model is not None:
+        if engine_class(backend.engine).model_is == "name":
+            backend = catalog.prices.filled(backend, request.model)
+        # What the YAML says of its own model is not true of another one.
+        backend = backend.model_copy(update={"model": request.model, "revision": None, "training_cutoff": None})
+    rows = first_rows(load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir), request.limit)
+    trained = issubclass(engine_class(backend.engine), Classifier)
+    training = _training_rows(request, task) if trained else None
+    prompt = None if trained else _prompt_plan(request, task, catalog)
+    decision = _decision(request, task, prompt)
+    checkpoint = checkpoint_of(backend)  # last: whatever else is wrong is found before a download
+    start = trained_start(request.continued_from, backend, checkpoint, task) if request.continued_from else None
+    engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
+    identity = {
+        "version": RESULT_VERSION,
+        "task": task.name,
+        "lang": request.lang,
+        "split": request.split,
+        "rows": fingerprint(rows),
+        "labels": list(task.label_space.names),
+        "label_kind": task.label_space.kind,
+        "backend": _backend_identity(backend, checkpoint, engine),
+        "train": _training_identity(training, start, request.drawn and request.train_limit is not None),
+        "prompt": _prompt_identity(prompt),
+        "seed": request.seed,
+        # Only where it is used, as with prompts.
+        **({"decision": decision} if trained and decision is not Decision.ARGMAX else {}),
+    }
+    return Plan(request, task, backend, engine, checkpoint, rows, training, prompt, decision, identity)
+
+
+def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:
+    def rows(split: Split, langs: Sequence[str], limit: int | None, draw: int | None = None) -> list[Example]:
+        parts = [load_examples(task, lang=lang, split=split, data_dir=request.data_dir) for lang in langs]
+        found = [row for part in parts for row in first_rows(part, limit, draw)]
+        if len({row.id for row in found}) < len(found):  # a file for each language, each with ids of its own
+            found = [replace(row, id=f"{row.lang}/{row.id}") for row in found]
+        return sorted(found, key=lambda row: row.id)
+
+    langs = request.train_langs or (request.lang,)
+    validation_langs = request.validation_langs or langs
+    train = rows("train", langs, request.train_limit, request.seed if request.drawn else None)
+    return TrainingRows(langs, train, validation_langs, rows("validation", validation_langs, request.validation_limit))
+
+
+def _decision(request: Request, task: TaskSpec, prompt: PromptPlan | None) -> Decision:
+    if prompt is not None:
+        return prompt.prompt.spec.decision
+    decision = request.decision or Decision.ARGMAX
+    if decision.needs_order and task.labels.kind is not LabelKind.ORDINAL:
+        raise UserError(
+            f"The decision {decision!r} is for ordinal labels, and {task.name!r} is {task.labels.kind}.", "Leave it out."
+        )
+    return decision
+
+
+def _prompt_plan(request: Request, task: TaskSpec, catalog: Catalog) -> PromptPlan:
+    labels = task.label_space
+    prompt = catalog.prompt(request.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
+    asked = {field: getattr(request, field) for field in ("decoding", "calibration", "decision")}
+    chosen = {field: value for field, value in asked.items() if value is not None}
+    prompt = replace(prompt, spec=prompt.spec.model_copy(update=chosen))
+    shots: list[Example] = []
+    if prompt.spec.shots:
+        train = load_examples(task, lang=request.lang, split="train", data_dir=request.data_dir)
+        shots = pick_shots(train, prompt.spec.shots, labels, request.seed)
+    parser = make_parser(prompt.spec.parser, labels)
+    return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
+
+
+def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engine: Engine) -> dict[str, Any]:
+    options = engine.options.model_dump(mode="json")  # with the defaults: a change of a default is a change of the run
+    return {
+        "name": backend.name,
+        "engine": backend.engine,
+        "model": checkpoint.name if checkpoint else _served_name(backend.model),
+        "revision": checkpoint.revision if checkpoint else None,
+        "options": options,
+        **engine.facts(),
+    }
+
+
+def _served_name(model: str | None) -> str | None:
+    """A server may call a model by the path where it lies; no record tells of a machine's folders."""
+    return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
+
+
+def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool) -> dict[str, Any] | None:
+    if training is None:
+        return None
+    validated = list(training.validation_langs)
+    return {
+        "version": TRAINING_VERSION,
+        **({"validation_langs": validated} if validated != list(training.langs) else {}),
+        **({"processes": processes()} if processes() > 1 else {}),  # each has a batch of its own, so a step has more rows
+        **({"drawn": True} if drawn else {}),
+        **({"continued_from": {"key": start.key, "langs": start.langs}} if start else {}),
+        "langs": list(training.langs),
+        "train_rows": fingerprint(training.train),
+        "train_count": len(training.train),
+        "validation_rows": fingerprint(training.validation),
+    }
+
+
+def _prompt_identity(plan: PromptPlan | None) -> dict[str, Any] | None:
+    if plan is None:
+        return None
+    spec = plan.prompt.spec
+    # Only where they are used, so that runs without keep the names that they had before there were any.
+    calibration = {"calibration": spec.calibration} if spec.calibration is not Calibration.NONE else {}
+    decision = {"decision": spec.decision} if spec.decision is not Decision.ARGMAX else {}
+    return {
+        "name": plan.prompt.name,
+        "variant": plan.prompt.lang,
+        "sha256": plan.prompt.sha256,
+        "decoding": spec.decoding,
+        **calibration,
+        **decision,
+        "shots": [shot.id for shot in plan.shots],
+        "shots_sha256": digest([[shot.text, shot.label] for shot in plan.shots]),
+    }

@@ -1,0 +1,123 @@
+"""One batch through an engine: items in, predictions of their rows (and a language model's raw answers) out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from backends.base import Classifier, Encoded, FloatArray, Generation, LanguageModel, Scores
+from harness.parsing.parsers import Parser
+from harness.running.batching import Item, choices, encode, most_new_tokens
+from harness.running.calibration import CONTENT_FREE, calibrated, decide
+from harness.running.plan import Plan, PromptPlan
+from harness.running.thresholds import labels_above
+from harness.specs.prompts import Decoding
+from harness.types import Example, LabelKind, Prediction, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What came of one batch. `answers` hold generated text: they never go into a run record."""
+
+    predictions: list[Prediction]
+    answers: list[dict[str, Any]]
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+
+
+def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
+    """Raises `OutOfMemory` where the batch was too large for the device."""
+    if isinstance(plan.engine, Classifier):
+        probabilities = plan.engine.predict([item.encoded for item in items])
+        return Batch([_decided(plan, row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
+    assert isinstance(plan.engine, LanguageModel)
+    assert plan.prompt is not None
+    if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
+        return _score(plan, plan.engine, items)
+    return _generate(plan, plan.engine, plan.prompt, items)
+
+
+def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Prediction:
+    """Of a multilabel task the labels are settled at the end, by the thresholds of the training."""
+    if not np.isfinite(probabilities).all():
+        return Prediction(row.id, None, Status.FAILED, "not_a_number")  # weights that diverged, or overflow in half precision
+    label = None if plan.task.labels.kind is LabelKind.MULTILABEL else decide(probabilities, plan.decision)
+    return Prediction(row.id, label, probabilities=tuple(float(p) for p in probabilities))
+
+
+def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
+    scores = engine.score(_prompts(items), choices(plan) or [])
+    return Batch(
+        [_scored(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
+        [],
+        sum(score.prompt_tokens for score in scores),
+        sum(score.new_tokens for score in scores),
+    )
+
+
+def _scored(row: Example, score: Scores) -> Prediction:
+    """A label is decided on when all rows are there: a calibration may need them."""
+    if score.log_p is None:
+        return Prediction(row.id, None, Status.FAILED, score.error)
+    if not np.isfinite(score.log_p).all():
+        return Prediction(row.id, None, Status.FAILED, "not_a_number")
+    return Prediction(row.id, None, log_p=tuple(float(p) for p in score.log_p))
+
+
+def content_free(plan: Plan) -> list[Item]:
+    """The inputs that say nothing, whose scores `contextual` calibration needs."""
+    return encode(plan, [Item([Example(f"content-free-{n}", text, 0, "")]) for n, text in enumerate(CONTENT_FREE)])
+
+
+def settle(
+    plan: Plan, predictions: Sequence[Prediction], reference: FloatArray | None, thresholds: Sequence[float] | None = None
+) -> list[Prediction]:
+    """Turn the scores of all rows into probabilities and labels; what is no score stays as it is.
+
+    `reference`: log p of the choices for the inputs of `content_free`, shape (3, choices), where that is asked for.
+    `thresholds`, shape (labels,): of a trained classifier's probabilities on a multilabel task.
+    """
+    if thresholds is not None:
+        return [p if p.probabilities is None else _above(p, p.probabilities, thresholds) for p in predictions]
+    scored = [prediction for prediction in predictions if prediction.log_p is not None]
+    if not scored:
+        return list(predictions)
+    assert plan.prompt is not None
+    spec = plan.prompt.prompt.spec
+    log_p = np.array([prediction.log_p for prediction in scored])
+    settled = {
+        prediction.id: replace(prediction, label=decide(p, spec.decision), probabilities=tuple(map(float, p)), log_p=None)
+        for prediction, p in zip(scored, calibrated(log_p, spec.calibration, reference), strict=True)
+    }
+    return [settled.get(prediction.id, prediction) for prediction in predictions]
+
+
+def _above(prediction: Prediction, probabilities: Sequence[float], thresholds: Sequence[float]) -> Prediction:
+    return replace(prediction, label=labels_above(probabilities, thresholds))
+
+
+def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequence[Item]) -> Batch:
+    generations = engine.generate(_prompts(items), most_new_tokens(plan), choices(plan))
+    pairs = [(row, g) for item, g in zip(items, generations, strict=True) for row in item.rows]
+    return Batch(
+        [_parsed(row, generation, prompt.parser) for row, generation in pairs],
+        [{"id": row.id, "answer": g.text, "complete": g.complete} for row, g in pairs],
+        sum(g.prompt_tokens for g in generations),
+        sum(g.new_tokens for g in generations),
+    )
+
+
+def _prompts(items: Sequence[Item]) -> list[Encoded]:
+    return [item.encoded for item in items]
+
+
+def _parsed(row: Example, generation: Generation, parser: Parser) -> Prediction:
+    if generation.error is not None:
+        return Prediction(row.id, None, Status.FAILED, generation.error)
+    parsed = parser.parse(generation.text)
+    if parsed.label is None:
+        return Prediction(row.id, None, Status.UNPARSED, parsed.reason)
+    return Prediction(row.id, parsed.label)

@@ -1,0 +1,275 @@
+"""The one loop that all engines go through: batches in a fixed order, a journal line each, a record at the end."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from backends.base import Classifier, Engine, LanguageModel
+from harness.data.dates import dates_of
+from harness.data.overlap import overlap_of
+from harness.errors import BudgetReached, OutOfMemory, RunError, UserError
+from harness.records.store import Journal, Store, digest, prediction_from, prediction_record
+from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
+from harness.running.calibration import Calibration
+from harness.running.costs import Budget
+from harness.running.machine import describe_machine, library_versions, load_average, peak_memory
+from harness.running.plan import Plan
+from harness.running.predicting import Batch, content_free, predict_batch, settle
+from harness.running.training import OnEvaluation, OnProgress, Trained, ensure_trained, trained_key
+from harness.statistics.metrics import evaluate_predictions
+from harness.types import Example, Prediction
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    run_id: str
+    folder: Path
+    metrics: dict[str, Any]
+    computed: bool  # False where a finished record was found and nothing was computed
+
+
+class EngineSlot:
+    """Keeps one engine loaded for as long as the next runs need the same one (the same model in another language)."""
+
+    def __init__(self) -> None:
+        self._key: str | None = None
+        self._engine: Engine | None = None
+        self._trained: Trained | None = None
+        self._load_seconds = 0.0
+
+    def ready(
+        self, plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None
+    ) -> tuple[Plan, Trained | None, float]:
+        """The plan with a loaded engine, what is known of its training, and the seconds that loading took."""
+        key = digest([plan.identity["backend"], trained_key(plan) if isinstance(plan.engine, Classifier) else None])
+        if key == self._key and self._engine is not None:
+            self._engine.reset()
+            return replace(plan, engine=self._engine), self._trained, self._load_seconds
+        self.close()
+        on_progress("load", 0, 0, plan.backend.name)
+        started = time.perf_counter()
+        self._engine = plan.engine
+        try:
+            if isinstance(plan.engine, Classifier):
+                self._trained = ensure_trained(plan, on_progress, on_evaluation)
+            elif isinstance(plan.engine, LanguageModel):
+                plan.engine.load()
+        except OutOfMemory as error:
+            self.close()
+            raise RunError(
+                f"{plan.backend.name}: no memory left while loading or training.", "Lower its batch size."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+        self._key, self._load_seconds = key, time.perf_counter() - started
+        return plan, self._trained, self._load_seconds
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+        self._key = self._engine = self._trained = None
+
+
+def run(
+    plan: Plan,
+    store: Store,
+    slot: EngineSlot | None = None,
+    on_progress: OnProgress = lambda phase, done, total, note: None,
+    *,
+    force: bool = False,
+    budget: Budget | None = None,
+    on_evaluation: OnEvaluation | None = None,
+) -> Result:
+    """Carry out a plan, or find it done. A killed run goes on where it stopped.
+
+    A `slot` keeps the engine for the next run; its owner closes it. Without one the engine is closed at the end.
+    A `budget` bounds what is spent on a server whose backend names a price. `on_evaluation` sees the validation metrics
+    while a model trains, and may end the training by what it raises.
+
+    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `RunError`, and `UserError` for what only the engine can find wrong.
+    """
+    name = plan.run_id
+    if store.has(name) and not force:
+        return Result(name, store.root / name, store.metrics(name), computed=False)
+    if slot is None:
+        with closing(EngineSlot()) as own:
+            return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation)
+    with store.journal(name) as journal:  # first, so that two processes do not both load the model
+        plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
+        if force:
+            journal.clear()
+        _predict_all(plan, journal, budget, lambda done, note: on_progress("predict", done, len(plan.rows), note))
+        entries = journal.entries()
+        predictions = _predictions(plan, entries, trained)
+        records = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
+        metrics = evaluate_predictions(
+            plan.rows,
+            predictions,
+            plan.task.label_space,
+            threshold=plan.task.threshold,
+            extra_metrics=plan.task.metrics,
+        )
+        manifest = _manifest(plan, entries, trained, load_seconds)
+        folder = store.finish(name, manifest, records, dict(metrics))
+    return Result(name, folder, dict(metrics), computed=True)
+
+
+def _predictions(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None) -> list[Prediction]:
+    """What the journal holds of each row, settled, in the task's order."""
+    by_id = {record["id"]: prediction_from(record) for entry in entries for record in entry["rows"]}
+    reference = next((np.array(entry["content_free"]) for entry in entries if "content_free" in entry), None)
+    # As a record holds them, so that the metrics are those of the record to the last digit.
+    thresholds = trained.record["thresholds"] if trained is not None else None
+    settled = settle(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
+    return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, settled, strict=True)]
+
+
+def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progress: Callable[[int, str], None]) -> None:
+    truth = {row.id: row for row in plan.rows}
+    entries = journal.entries()
+    done = {record["id"] for entry in entries for record in entry["rows"]}
+    if len(done) < len(truth):
+        _warm_up(plan)
+    if _is_contextual(plan) and not any("content_free" in entry for entry in entries):
+        journal.append(_content_free_entry(plan, budget))
+    on_progress(len(done), "")
+    pending = batches(plan, done)
+    while True:
+        batch, waited = _timed(lambda: next(pending, None))  # for its prompts to be ready
+        if batch is None:
+            return
+        for items, outcome, seconds in _within_budget(plan, batch, budget):
+            journal.append(_entry(len(items), outcome, seconds + waited, truth), outcome.answers)
+            waited = 0.0
+            done.update(prediction.id for prediction in outcome.predictions)
+            on_progress(len(done), "" if budget is None else f"${budget.spent:.4f}")
+
+
+def _content_free_entry(plan: Plan, budget: Budget | None) -> dict[str, Any]:
+    parts = [(outcome, seconds) for _, outcome, seconds in _within_budget(plan, content_free(plan), budget)]
+    predictions = [prediction for outcome, _ in parts for prediction in outcome.predictions]
+    failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
+    if failed is not None:
+        raise RunError(f"A content-free input could not be scored: {failed}.", "Use another calibration.")
+    tokens = sum(outcome.prompt_tokens for outcome, _ in parts), sum(outcome.new_tokens for outcome, _ in parts)
+    entry = _entry(0, Batch([], [], *tokens), sum(seconds for _, seconds in parts), {})
+    return {**entry, "content_free": [prediction.log_p for prediction in predictions]}
+
+
+def _warm_up(plan: Plan) -> None:
+    """The shortest text, not counted. A server needs none, and would charge for it."""
+    if plan.engine.model_is == "name":
+        return
+    predict_batch(plan, encode(plan, distinct(plan.rows)[-1:]))
+
+
+def _is_contextual(plan: Plan) -> bool:
+    return plan.prompt is not None and plan.prompt.prompt.spec.calibration is Calibration.CONTEXTUAL
+
+
+def _timed(call: Callable[[], T]) -> tuple[T, float]:
+    started = time.perf_counter()
+    outcome = call()
+    return outcome, time.perf_counter() - started
+
+
+def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iterator[tuple[list[Item], Batch, float]]:
+    """The batch in parts that can't cost more than is left of the budget, each counted before the next is sent."""
+    price = plan.backend.price
+    if budget is None or price is None:
+        yield from _in_memory(plan, items)
+        return
+    assert isinstance(plan.engine, LanguageModel)
+    while items:
+        count, most = 0, 0.0
+        for item in items:
+            most += plan.engine.attempts() * price.of(item.encoded.tokens, most_new_tokens(plan))
+            if most > budget.left:
+                break
+            count += 1
+        if count == 0 and budget.spent == 0:
+            raise UserError(f"--max-cost {budget.limit:g}: the first request may cost ${most:.4f}.", "Allow more than that.")
+        if count == 0:
+            raise BudgetReached(
+                f"{plan.run_id}: stopped at ${budget.spent:.4f} of ${budget.limit:.4f}; the next request could exceed it.",
+                "What is done is kept. The same command goes on, and may spend --max-cost again.",
+            )
+        for part, outcome, seconds in _in_memory(plan, items[:count]):
+            budget.spent += price.of(outcome.prompt_tokens, outcome.new_tokens)
+            yield part, outcome, seconds
+        items = items[count:]
+
+
+def _in_memory(plan: Plan, items: list[Item]) -> Iterator[tuple[list[Item], Batch, float]]:
+    """The batch, in halves (and their halves) where the device has no memory for the whole."""
+    try:
+        outcome, seconds = _timed(lambda: predict_batch(plan, items))
+    except OutOfMemory as error:
+        if len(items) == 1:
+            row = items[0].rows[0].id
+            raise RunError(f"No memory for a single row ({row}) of {plan.run_id}.", "Use a smaller model.") from error
+        half = len(items) // 2
+    else:
+        yield items, outcome, seconds
+        return
+    yield from _in_memory(plan, items[:half])
+    yield from _in_memory(plan, items[half:])
+
+
+def _entry(batch: int, outcome: Batch, seconds: float, truth: dict[str, Example]) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 6),
+        "prompt_tokens": outcome.prompt_tokens,
+        "new_tokens": outcome.new_tokens,
+        "batch": batch,
+        "rows": [prediction_record(truth[prediction.id], prediction) for prediction in outcome.predictions],
+    }
+
+
+def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None, load_seconds: float) -> dict[str, Any]:
+    seconds = sum(entry["seconds"] for entry in entries)
+    prompt_tokens = sum(entry["prompt_tokens"] for entry in entries)
+    new_tokens = sum(entry["new_tokens"] for entry in entries)
+    price, options = plan.backend.price, plan.identity["backend"]["options"]
+    return {
+        "run_id": plan.run_id,
+        "identity": plan.identity,
+        "n": len(plan.rows),
+        "limit": plan.request.limit,
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        # Not those that are no part of the identity: the same run may go on with others.
+        "settings": {key: value for key, value in plan.request.settings.items() if key.split(".")[0] in options},
+        "training": trained.record if trained is not None else None,
+        "runtime": trained.runtime if trained is not None else None,
+        "overlap": overlap_of(plan),
+        "dates": dates_of(plan.task.published, plan.backend.training_cutoff),
+        "timing": {
+            "seconds": round(seconds, 3),
+            "rows_per_second": round(len(plan.rows) / seconds, 3) if seconds else None,
+            "counts": "rendering, tokenization (where it is waited for), the model and parsing; not loading, training, warm-up "
+            "and the journal; a text that several rows have is computed once",
+            "load_seconds": round(load_seconds, 3),
+            "distinct_texts": len(distinct(plan.rows)),
+            "batch_size": plan.engine.batch_size(),
+            "batch_tokens": plan.engine.batch_tokens(),
+            "smallest_batch": min((entry["batch"] for entry in entries if entry["rows"]), default=0),
+            "sorted_by_length": True,
+            "load_average": load_average(),
+        },
+        "tokens": {"prompt": prompt_tokens, "new": new_tokens},
+        "cost": None if price is None else {"usd": round(price.of(prompt_tokens, new_tokens), 6), **price.model_dump()},
+        "peak_memory_mib": peak_memory(),
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }

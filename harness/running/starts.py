@@ -1,0 +1,88 @@
+"""Where a training may start from: the model that an earlier run trained, in this machine's cache."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError
+from harness.models.checkpoints import Checkpoint, cache_dir
+from harness.records.store import digest
+from harness.specs.backend_specs import BackendSpec, validated_options
+from harness.specs.tasks import TaskSpec
+from harness.types import LabelKind
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """`checkpoint` is the one of the backend, with the trained weights in place of its own; `langs` those it was trained on."""
+
+    key: str
+    langs: list[str]
+    checkpoint: Checkpoint
+
+
+def key_of(identity: Mapping[str, Any]) -> str:
+    """Two runs with the same key need the same trained model.
+
+    What concerns predictions alone (`options.predict` and the dtype of the prediction pass) is left out, and so is the
+    backend's name: a search's best model is the model of the backend that the search wrote. What of these a training depends
+    on all the same stays: the kernel of attention, and of a multilabel task the dtype, with which thresholds were tuned.
+    """
+    left_out = ["name"] if identity["label_kind"] == LabelKind.MULTILABEL else ["name", "dtype"]
+    backend = {name: value for name, value in identity["backend"].items() if name not in left_out}
+    backend["options"] = {name: value for name, value in backend["options"].items() if name != "predict"}
+    attention = identity["backend"]["options"].get("predict", {}).get("attention", "auto")
+    if attention != "auto":
+        backend["attention"] = attention
+    parts = [identity[name] for name in ("version", "train", "labels", "label_kind", "seed")]
+    return digest([backend, *parts])[:20]
+
+
+def folder_of(key: str) -> Path:
+    """Where that model is kept, or will be; it is there if this has a folder `model`."""
+    return cache_dir() / "trained" / key
+
+
+def origin(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trained model says of itself, for a training that goes on from it."""
+    backend = identity["backend"]
+    return {
+        **{name: backend[name] for name in ("engine", "model", "revision")},
+        "labels": identity["labels"],
+        "label_kind": identity["label_kind"],
+        "head": backend["options"].get("head"),
+        "langs": identity["train"]["langs"],
+    }
+
+
+def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None, task: TaskSpec) -> Start:
+    """Raises `UserError` for a model that is not on this machine, or that does not fit."""
+    if checkpoint is None:
+        raise UserError(
+            f"The backend {backend.name!r} can't go on from an earlier training.", "Choose one that fine-tunes a model."
+        )
+    folder = folder_of(key) / "model"
+    if not folder.is_dir():
+        raise UserError(
+            f"The model to go on from ({key}) is not on this machine.", "Repeat the run that trained it, with --force."
+        )
+    found = json.loads((folder / "training.json").read_text(encoding="utf-8"))["origin"]
+    labels = task.label_space
+    wanted = {
+        "engine": backend.engine,
+        "model": checkpoint.name,
+        "revision": checkpoint.revision,
+        "labels": list(labels.names),
+        "label_kind": labels.kind,
+        "head": getattr(validated_options(backend), "head", None),
+    }
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise UserError(
+                f"The model to go on from has the {name} {found[name]!r}, and this run {value!r}.", "They must be the same."
+            )
+    return Start(key, found["langs"], replace(checkpoint, folder=folder))

@@ -1,0 +1,174 @@
+"""Trained classifiers are kept in the user's cache under a digest of all that determines them: no training twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from backends.base import Classifier, FloatArray, Judge, LabelledTexts
+from harness.catalog import Catalog
+from harness.errors import BenchError, RunError
+from harness.records.store import write_atomically
+from harness.running.batching import batches_of
+from harness.running.calibration import Decision, decide
+from harness.running.distributed import Stopped, broadcast, in_step, together
+from harness.running.plan import Plan, TrainingRows, make_plan
+from harness.running.starts import folder_of, key_of, origin
+from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
+from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
+from harness.types import Example, LabelKind, LabelSpace, Prediction
+
+OnProgress = Callable[[str, int, int, str], None]
+"""`on_progress(phase, done, total, note)`."""
+OnEvaluation = Callable[[dict[str, float]], None]
+"""Called with the metrics of the validation rows, each time a training looks at them; what it raises ends the training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """`record` of the training, for the run's; `runtime`: what the engine says of a faster form of the model, if it has one."""
+
+    record: dict[str, Any]
+    runtime: dict[str, Any] | None
+
+
+def trained_key(plan: Plan) -> str:
+    """Two plans with the same key need the same trained model."""
+    return key_of(plan.identity)
+
+
+def trained_folder(plan: Plan) -> Path:
+    """Where the model is kept, or will be; it is there if this has a folder `model`."""
+    return folder_of(trained_key(plan))
+
+
+def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None) -> Trained:
+    """Leave `plan.engine` ready to predict; train only if no run before did. Raises what `on_evaluation` raises."""
+    assert isinstance(plan.engine, Classifier)
+    assert plan.training is not None
+    folder = trained_folder(plan)
+    folder.mkdir(parents=True, exist_ok=True)
+    judge = judge_of(plan) if on_evaluation is None else judge_of(plan, on_evaluation)
+    with FileLock(folder / "lock"):
+        if not (folder / "model").is_dir():
+            _train(plan.engine, plan, plan.training, judge, folder, on_progress)
+        else:
+            plan.engine.load(folder / "model", plan.task.label_space)
+        runtime = plan.engine.optimize(folder, _texts(plan.training.validation), judge)
+    record = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
+    return Trained(record, runtime)
+
+
+def judge_of(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> Judge:
+    """Scores validation rows as a run on them would be, of a multilabel task with thresholds tuned on them each time: an
+    early checkpoint may have no probability above a half, and still know which rows are likelier."""
+    assert plan.training is not None
+    assert isinstance(plan.engine, Classifier)
+    given = plan.engine.threshold()
+    rows, task = plan.training.validation, plan.task
+    labels = task.label_space
+
+    def metrics(probabilities: FloatArray) -> dict[str, float]:
+        thresholds = _label_thresholds(given, labels, rows, probabilities)
+        predictions = [_judged(row, p, thresholds) for row, p in zip(rows, probabilities, strict=True)]
+        scored = evaluate_predictions(rows, predictions, labels, threshold=task.threshold, extra_metrics=task.metrics)
+        return {name: value["value"] for name, value in scored["values"].items() if value["value"] is not None}
+
+    return Judge(metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: watch(found)))
+
+
+def _judged(row: Example, p: Sequence[float], thresholds: list[float] | None) -> Prediction:
+    chosen = decide(p, Decision.ARGMAX) if thresholds is None else labels_above(p, thresholds)
+    return Prediction(row.id, chosen, probabilities=tuple(map(float, p)))
+
+
+def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, folder: Path, on_progress: OnProgress) -> None:
+    started = time.perf_counter()
+    broadcast(plan.request)  # to the processes that wait in `train_along`
+    report = _fit(engine, plan, rows, judge, folder, on_progress)
+    seconds = round(time.perf_counter() - started, 3)
+    thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
+    try:
+        record = json.dumps(
+            {**report, "seconds": seconds, "thresholds": thresholds, "origin": origin(plan.identity)}, allow_nan=False
+        )
+    except ValueError as error:
+        raise RunError(f"{plan.backend.name}: the training diverged: {report}.", "Lower its learning rate.") from error
+    unfinished = folder / "unfinished"
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir()
+    engine.save(unfinished)
+    write_atomically(unfinished / "training.json", record)
+    unfinished.replace(folder / "model")
+    shutil.rmtree(folder / "scratch", ignore_errors=True)
+
+
+def _fit(
+    engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, folder: Path, on_progress: OnProgress
+) -> dict[str, Any]:
+    with in_step():
+        return engine.fit(
+            _texts(rows.train),
+            _texts(rows.validation),
+            plan.task.label_space,
+            judge,
+            plan.request.seed,
+            folder / "scratch",
+            lambda done, total, note: on_progress("train", done, total, note),
+        )
+
+
+def train_along(catalog: Catalog) -> None:
+    """What every process but the first one does: take part in its trainings, until it says that there are no more."""
+    while (request := broadcast(None)) is not None:
+        plan = make_plan(request, catalog)
+        assert isinstance(plan.engine, Classifier)
+        assert plan.training is not None
+        try:
+            _fit(plan.engine, plan, plan.training, judge_of(plan), trained_folder(plan), lambda phase, done, total, note: None)
+        except (Stopped, BenchError):  # the first process tells of it; what it does not know of is `OutOfStep`
+            pass
+        finally:
+            plan.engine.close()
+
+
+def _thresholds(engine: Classifier, labels: LabelSpace, validation: list[Example]) -> list[float] | None:
+    """Of a multilabel task: the engine's own, or the best on validation rows."""
+    if labels.kind is not LabelKind.MULTILABEL or engine.threshold() is not None or not validation:
+        return _label_thresholds(engine.threshold(), labels, [], np.empty((0, len(labels))))
+    probabilities = {
+        row.id: p
+        for batch in batches_of(engine, validation)
+        for item, p in zip(batch, engine.predict([item.encoded for item in batch]), strict=True)
+        for row in item.rows
+    }
+    return _label_thresholds(None, labels, validation, np.array([probabilities[row.id] for row in validation]))
+
+
+def _label_thresholds(
+    given: float | None, labels: LabelSpace, rows: Sequence[Example], probabilities: FloatArray
+) -> list[float] | None:
+    """`probabilities`, shape (rows, labels), are what they are tuned on where none is given. None: one label a row."""
+    if labels.kind is not LabelKind.MULTILABEL:
+        return None
+    if given is not None or not rows:
+        return [DEFAULT if given is None else given] * len(labels)
+    truth = np.array([[index in _label_set(row) for index in range(len(labels))] for row in rows], dtype=np.int64)
+    return tuned_thresholds(probabilities, truth)
+
+
+def _label_set(row: Example) -> tuple[int, ...]:
+    assert isinstance(row.label, tuple)
+    return row.label
+
+
+def _texts(rows: list[Example]) -> LabelledTexts:
+    return LabelledTexts([row.text for row in rows], [row.label for row in rows])

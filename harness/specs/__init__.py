@@ -1,0 +1,1 @@
+"""What the YAML files and templates say, checked."""

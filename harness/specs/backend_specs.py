@@ -1,0 +1,99 @@
+"""Named backends: one YAML each, a configuration of an engine. Engines are found through entry points."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, Field
+
+from harness.data.dates import Date
+from harness.errors import MissingExtra, UnknownName, UserError
+from harness.models.checkpoints import Checkpoint, resolve_checkpoint
+from harness.running.costs import Price
+from harness.specs.search_space import Parameter
+from harness.specs.yamlspec import Spec, load_yaml_spec, validate_options
+
+if TYPE_CHECKING:
+    from backends.base import Engine
+
+
+class BackendSpec(Spec):
+    """One file in `backends/`."""
+
+    name: str = Field(description="the file's name, without `.yaml`")
+    engine: str = Field(description="baseline, encoder, setfit, causal_lm, vllm, openai, or an engine that a plugin adds")
+    description: str = ""
+    model: str | None = Field(
+        None, description="hub id (`org/name`, `org/name@revision`), local path, `packaged:NAME`, or a server's name for it"
+    )
+    revision: str | None = Field(None, description="branch, tag or commit of a hub model")
+    languages: list[str] = Field([], description="languages the model was made for; empty: many. For the reader only")
+    training_cutoff: Date | None = Field(
+        None, description="where the model's training data ends (at the latest): a year, month or day, such as 2024-06"
+    )
+    price: Price | None = Field(None, description="of a server that prices.yaml does not know: US dollars per million tokens")
+    options: dict[str, Any] = Field({}, description="settings of the engine; see its reference")
+    search: dict[str, Parameter] = Field({}, description="for `bench tune`: dotted name of an option -> what to try")
+
+
+def load_backend(path: Path) -> BackendSpec:
+    return load_yaml_spec(path, BackendSpec, name=path.stem)
+
+
+def with_settings(spec: BackendSpec, settings: Mapping[str, Any]) -> BackendSpec:
+    """The backend with some options changed: `{"train.lr": 3e-5}` is `lr` under `train`, whether or not its YAML has either."""
+    options: dict[str, Any] = copy.deepcopy(spec.options)
+    for path, value in settings.items():
+        *above, last = path.split(".")
+        inner = options
+        for key in above:
+            if inner.get(key) is None:
+                inner[key] = {}
+            inner = inner[key]
+            if not isinstance(inner, dict):
+                raise UserError(f"The setting {path!r}: {key!r} has no options inside.", f"Set {key!r} itself.")
+        inner[last] = value
+    return spec.model_copy(update={"options": options})
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The class behind an engine's name. Raises `UserError` if there is none, or its module can't be imported."""
+    found = {point.name: point for point in entry_points(group="bench.engines")}
+    if name not in found:
+        raise UnknownName("engine", name, found)
+    try:
+        loaded: type[Engine] = found[name].load()
+    except ImportError as error:
+        raise UserError(f"The engine {name!r} can't be imported: {error}.", "Install what it needs.") from error
+    return loaded
+
+
+def checkpoint_of(spec: BackendSpec) -> Checkpoint | None:
+    """The weights that the backend names, fetched if need be; None for an engine that has none.
+
+    Raises `UserError` where none is named, `ModelUnavailable` where they can't be had.
+    """
+    cls = engine_class(spec.engine)
+    for library in cls.libraries:  # found missing before a download, not after
+        if find_spec(library) is None:
+            raise MissingExtra(library, cls.extra, f"The {spec.engine} engine")
+    if cls.model_is != "checkpoint":
+        return None
+    if spec.model is None:
+        raise UserError(f"Backend {spec.name!r} names no model.", "Add `model:` to its YAML, or pass --model PATH.")
+    return resolve_checkpoint(spec.model, spec.revision)
+
+
+def open_engine(spec: BackendSpec, checkpoint: Checkpoint | None) -> Engine:
+    """An engine with nothing loaded yet. Raises `UserError` for options that it does not have."""
+    return engine_class(spec.engine)(validated_options(spec), checkpoint.folder if checkpoint else spec.model)
+
+
+def validated_options(spec: BackendSpec) -> BaseModel:
+    """The options with their defaults. Raises `UserError` for those that the engine does not have."""
+    return validate_options(spec.options, engine_class(spec.engine).Options, f"Backend {spec.name!r}, options")

@@ -1,0 +1,290 @@
+"""A task: a data set plus its label space, read from one YAML file. The field descriptions are the YAML's reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, PrivateAttr, field_validator, model_validator
+
+from harness.data.dates import Date
+from harness.specs.yamlspec import Spec, load_yaml_spec
+from harness.types import LabelKind, LabelSpace
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class HubSource(Spec):
+    id: str = Field(min_length=1, description="Name of the data set on the Hugging Face hub, such as `owner/name`.")
+    config: str | None = Field(
+        default=None,
+        description="Configuration (subset) of the data set; `{lang}` stands for the language, one configuration each.",
+    )
+    revision: str | None = Field(default=None, description="Commit, tag or branch; pin it to read the same rows next year.")
+
+
+class FilesSource(Spec):
+    """Paths are relative to the YAML file and may contain `{lang}`; the suffix is parquet, csv, tsv, jsonl or json."""
+
+    train: str | None = Field(default=None, description="File of the train split.")
+    validation: str | None = Field(default=None, description="File of the validation split.")
+    test: str | None = Field(default=None, description="File of the test split.")
+    all: str | None = Field(default=None, description="One file with all rows, for `splits: {stratified: ...}`.")
+    folder: str | None = Field(
+        default=None,
+        description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes.",
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        paths = [self.train, self.validation, self.test, self.all]
+        if self.folder is None and not any(paths):
+            raise ValueError("name at least one file: `train`, `validation`, `test`, `all`, or a `folder`")
+        if self.folder is not None and any(paths):
+            raise ValueError("give either a `folder` or single files, not both")
+        return self
+
+    @property
+    def per_language(self) -> bool:
+        """Whether the path chooses the language."""
+        return any("{lang}" in path for path in (self.train, self.validation, self.test, self.all, self.folder) if path)
+
+
+class Source(Spec):
+    """Exactly one of the three."""
+
+    hub: HubSource | None = Field(default=None, description="A data set on the Hugging Face hub (needs `bench[data]`).")
+    files: FilesSource | None = Field(default=None, description="Files on this machine.")
+    bundled: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$", description="Name of a data set that comes with bench.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(source is not None for source in (self.hub, self.files, self.bundled)) != 1:
+            raise ValueError("give exactly one of `hub`, `files` and `bundled`")
+        return self
+
+    @property
+    def per_language(self) -> bool:
+        """Whether the configuration or the path chooses the language, so that all rows read are in it."""
+        if self.hub is not None:
+            return "{lang}" in (self.hub.config or "")
+        return self.files is not None and self.files.per_language
+
+
+class Columns(Spec):
+    text: str | list[str] = Field(
+        default="text", description="Column of the text, or several, joined by newlines in this order."
+    )
+    label: str = Field(default="label", description="Column of the label (a list of labels where `kind` is multilabel).")
+    id: str | None = Field(
+        default=None, description="Column of the row's id. Without it ids are made from the split and the row's number."
+    )
+    lang: str | None = Field(default=None, description="Column of the row's language.")
+    lang_from_id: bool = Field(
+        default=False, description="The language is the part of the id before the first `_`, as in `de_0203609`."
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if not self.text:
+            raise ValueError("`text` must name at least one column")
+        if self.lang_from_id and (self.id is None or self.lang is not None):
+            raise ValueError("`lang_from_id` needs an `id` column and no `lang` column")
+        return self
+
+
+class Labels(Spec):
+    kind: LabelKind = Field(description="`ordinal` (names from lowest to highest), `nominal`, or `multilabel`.")
+    names: list[str] | None = Field(
+        default=None,
+        description="The labels, in order. May be left out for `files`: then the labels of the train split, sorted.",
+    )
+    first: int = Field(default=0, description="What the lowest whole-number label in the data is: 1 for stars from 1 to 5.")
+    map: dict[str | int, str | int] | None = Field(
+        default=None,
+        description="Label in the data -> name, or 0-based index of the name. Several may map to one; then all must be listed.",
+    )
+    merge: dict[str, list[str]] | None = Field(
+        default=None,
+        description="New name -> the `names` that it joins, each of them once: the task then has the new names, in this order.",
+    )
+    _inferred: bool = PrivateAttr(default=False)
+
+    @field_validator("map", mode="before")
+    @classmethod
+    def _no_bool_keys(cls, value: object) -> object:
+        # YAML reads an unquoted yes, no, on or off as a bool, which would then pass as the label 1 or 0
+        if isinstance(value, dict) and any(isinstance(item, bool) for pair in value.items() for item in pair):
+            raise ValueError('quote yes, no, on, off, true and false, as in "yes"')
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.names is None:
+            if self.map is not None or self.merge is not None:
+                raise ValueError(f"`{'merge' if self.map is None else 'map'}` needs `names`")
+            return self
+        if len(self.names) < 2 or len(set(self.names)) != len(self.names) or not all(name.strip() for name in self.names):
+            raise ValueError("`names` must hold at least two different labels, none of them empty")
+        for raw, target in (self.map or {}).items():
+            if target not in self.names and not (isinstance(target, int) and 0 <= target < len(self.names)):
+                raise ValueError(f"`map` sends {raw!r} to {target!r}, which is neither one of `names` nor an index of one")
+        for index, name in enumerate(self.names):
+            if self.map is None and name.lstrip("-").isdecimal() and name != str(self.first + index):
+                raise ValueError(
+                    f"the name {name!r} is a number, but the number {self.first + index} stands for it in the data;"
+                    " set `first`, or list every label in `map`"
+                )
+        if self.merge is not None:
+            self._check_merge(self.names, self.merge)
+        return self
+
+    def _check_merge(self, names: list[str], merge: dict[str, list[str]]) -> None:
+        joined = [name for group in merge.values() for name in group]
+        if sorted(joined) != sorted(names) or not all(merge.values()):
+            raise ValueError(f"`merge` must join each of `names` once ({', '.join(names)}), and joins {', '.join(joined)}")
+        if len(merge) < 2 or not all(new.strip() for new in merge):
+            raise ValueError("`merge` must leave at least two labels, none of them empty")
+        if self.kind is LabelKind.ORDINAL and joined != names:
+            raise ValueError("`merge` of an ordinal task joins neighbours, from the lowest to the highest")
+        for new, group in merge.items():
+            if new in names and new not in group:
+                raise ValueError(f"`merge` calls {new!r} what does not hold the label {new!r}")
+
+    @property
+    def answers(self) -> list[str] | None:
+        """What a row can be answered with: the new names of `merge`, else `names`; None where these are left out."""
+        return self.names if self.merge is None else list(self.merge)
+
+    @property
+    def inferred(self) -> bool:
+        """Whether `names` come from the rows: then a label is one of them, and a number is no index."""
+        return self._inferred
+
+    def inferring(self, names: list[str]) -> Labels:
+        """These labels with the names that stand in the rows."""
+        labels = self.model_copy(update={"names": names, "map": {name: index for index, name in enumerate(names)}})
+        labels._inferred = True
+        return labels
+
+    def merged(self, index: int) -> int:
+        """Index into `names` -> index into `answers`."""
+        if self.merge is None or self.names is None:
+            return index
+        return next(new for new, joined in enumerate(self.merge.values()) if self.names[index] in joined)
+
+
+class Shares(Spec):
+    train: float = Field(default=0.64, gt=0, lt=1, description="Share of the rows for training.")
+    validation: float = Field(default=0.16, gt=0, lt=1, description="Share of the rows for choosing (early stopping, search).")
+    test: float = Field(default=0.20, gt=0, lt=1, description="Share of the rows for measuring.")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if abs(self.train + self.validation + self.test - 1) > 1e-9:
+            raise ValueError("the three shares must sum to 1")
+        return self
+
+
+class Stratified(Spec):
+    seed: int = Field(default=42, ge=0, description="Seed of the split.")
+    shares: Shares = Field(default_factory=Shares, description="Shares of the three splits; they sum to 1.")
+    of: list[str] = Field(
+        default=["train"], min_length=1, description="For `hub`: the splits there whose rows are put together first."
+    )
+
+
+class Splits(Spec):
+    """Either the names of the three splits on the hub, or `stratified`."""
+
+    train: str = Field(default="train", description="Name of the train split on the hub.")
+    validation: str = Field(default="validation", description="Name of the validation split on the hub.")
+    test: str = Field(default="test", description="Name of the test split on the hub.")
+    stratified: Stratified | None = Field(
+        default=None, description="Divide all rows, language by language, into three splits with the same shares of each label."
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.stratified is not None and self.model_fields_set != {"stratified"}:
+            raise ValueError("give either `stratified` or the names of splits, not both")
+        return self
+
+
+class Sample(Spec):
+    share: float | None = Field(default=None, gt=0, lt=1, description="Share of the split's rows, per language.")
+    count: int | None = Field(default=None, ge=1, description="Rows per language, at most.")
+    seed: int = Field(default=42, ge=0, description="Seed of the sample.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.share is None) == (self.count is None):
+            raise ValueError("give exactly one of `share` and `count`")
+        return self
+
+
+class TaskSpec(Spec):
+    """One YAML file of a `tasks/` folder."""
+
+    name: str = Field(description="Taken from the file's name; does not stand in the file.")
+    folder: Path = Field(description="Folder of the file, for relative paths; does not stand in the file.")
+    description: str = Field(min_length=1, description="What is classified into what, in a sentence.")
+    source: Source = Field(description="Where the rows come from.")
+    columns: Columns = Field(default_factory=Columns, description="Which columns hold what.")
+    labels: Labels = Field(description="The label space, and how the data's labels map to it.")
+    languages: list[str] = Field(min_length=1, description="ISO 639-1 codes of the languages.")
+    splits: Splits = Field(default_factory=Splits, description="How rows are divided into train, validation and test.")
+    sample: dict[Split, Sample] = Field(default_factory=dict, description="Use only a part of a split, stratified by label.")
+    drop_empty_text: bool = Field(default=False, description="Leave out rows without text. By default they are an error.")
+    threshold: int | None = Field(
+        default=None,
+        ge=0,
+        description="Ordinal only: also report binary accuracy, label index <= threshold against the ones above.",
+    )
+    metrics: list[str] = Field(default_factory=list, description="More Hugging Face `evaluate` metrics: names or local paths.")
+    published: Date | None = Field(
+        default=None,
+        description="Since when (at the latest) anybody could read some of the rows: a year, month or day, such as 2020-10.",
+    )
+    licence: str = Field(default="", description="Licence of the data.")
+    note: str = Field(default="", description="What a reader of the results should know about the data.")
+    reference_urls: list[str] = Field(default_factory=list, description="Papers and pages about the data.")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if len(set(self.languages)) != len(self.languages):
+            raise ValueError("`languages` names a language twice")
+        known = self.columns.lang is not None or self.columns.lang_from_id or self.source.per_language
+        if len(self.languages) > 1 and not known:
+            raise ValueError(
+                "nothing tells a row's language: give `columns.lang`, `columns.lang_from_id`,"
+                " or `{lang}` in `source.hub.config` or in the files' paths"
+            )
+        files, names = self.source.files, self.labels.answers
+        if names is None and (files is None or self.splits.stratified is not None):
+            raise ValueError("`labels.names` may be left out only for `files` with a train split of their own")
+        if files is not None and self.splits.stratified is not None and files.all is None and files.folder is None:
+            raise ValueError("`splits.stratified` divides the file `source.files.all`, which is missing")
+        if self.threshold is not None:
+            if self.labels.kind is not LabelKind.ORDINAL:
+                raise ValueError("`threshold` is for ordinal labels only")
+            if names is not None and self.threshold >= len(names) - 1:
+                raise ValueError(f"`threshold` must be below {len(names) - 1}, the index of the highest label")
+        return self
+
+    @property
+    def label_space(self) -> LabelSpace:
+        """The labels in order; where `labels.names` is left out, `harness.data.rows.with_names` has to fill them in first."""
+        assert self.labels.answers is not None
+        return LabelSpace(self.labels.kind, tuple(self.labels.answers))
+
+
+def load_task(path: Path) -> TaskSpec:
+    """Read a task's YAML; its name is the file's stem. Raises `SpecError`."""
+    return load_yaml_spec(path, TaskSpec, name=path.stem, folder=path.parent)
+
+
+def task_languages(task: TaskSpec) -> list[str]:
+    """The languages that the YAML declares."""
+    return list(task.languages)

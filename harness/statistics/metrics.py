@@ -1,0 +1,296 @@
+"""From examples and predictions to numbers.
+
+A row without a parsed answer (status unparsed or failed) is wrong in every metric and never dropped:
+
+| metric | such a row counts as |
+|---|---|
+| accuracy, off_by_one, binary_accuracy, subset_accuracy | wrong |
+| F1s of a single-label task | a miss of its true label, and an answer of no label |
+| mae | the most the row can err: max(y, k - 1 - y) |
+| qwk, spearman, metrics of `evaluate` | the label farthest from the truth; a tie goes to the low end |
+| log_loss, brier | all probability on a wrong label (log_loss clips at the machine's epsilon: 36.04 a row) |
+| roc_auc | ranked last for its true labels and first for all others |
+| ece | a bin of its own with confidence 1 and accuracy 0 |
+| F1s and hamming_loss of a multilabel task | the empty set; all labels where the truth is the empty set |
+
+No answer is thereby never better than a *correct* answer, except in qwk and spearman (they measure association, and
+moving one answer to the far end can raise them), and perhaps in a metric of `evaluate`. Than a
+*wrong* answer it can be better in the F1s and hamming_loss, where that also costs the label it names. See parse_rate.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+import numpy as np
+
+from harness.errors import DataError, MissingExtra, RunError, UserError
+from harness.statistics import intervals, row_intervals
+from harness.statistics.intervals import FloatArray, IntArray, MetricValue, booted, finite, plain, share
+from harness.statistics.multilabel_intervals import with_intervals
+from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
+
+Pairs = list[tuple[Example, Prediction]]
+Values = dict[str, MetricValue]
+OfCounts = dict[str, tuple[float, intervals.Statistic]]
+CalibrationBin = dict[str, float]
+"""low, high, count, confidence, accuracy: answered rows with low < confidence <= high (the first bin also holds 0)."""
+
+ECE_BINS = 15
+SURE = float(np.finfo(np.float64).eps)
+"""Where log_loss clips, as scikit-learn's does."""
+LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
+HEADLINES = {
+    LabelKind.ORDINAL: ["accuracy", "macro_f1", "mae", "qwk"],
+    LabelKind.NOMINAL: ["accuracy", "macro_f1"],
+    LabelKind.MULTILABEL: ["micro_f1", "macro_f1", "subset_accuracy"],
+}
+
+
+class ClassScores(TypedDict):
+    """Precision is None where the label was never answered, recall where it never occurs, f1 where neither."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+class Metrics(TypedDict):
+    """What a run is worth; strict JSON. `confusion` is (k, k + 1), the last column for rows without a parsed answer."""
+
+    n: int
+    ok: int
+    unparsed: int
+    failed: int
+    reasons: dict[str, int]
+    headline: list[str]
+    values: Values
+    per_class: list[ClassScores]
+    confusion: NotRequired[list[list[int]]]
+    calibration_bins: NotRequired[list[CalibrationBin]]
+
+
+def evaluate_predictions(
+    examples: Sequence[Example],
+    predictions: Sequence[Prediction],
+    labels: LabelSpace,
+    *,
+    threshold: int | None = None,
+    extra_metrics: Sequence[str] = (),
+) -> Metrics:
+    """Score predictions against examples, paired by id; the order of the rows does not matter.
+
+    `threshold` t adds binary_accuracy to an ordinal task: label index <= t against > t, 0 <= t < k - 1.
+    `extra_metrics` are names or local folders of Hugging Face `evaluate` metrics: this runs their code.
+    Probability metrics need probabilities in all answered rows. Raises `DataError` for ids that repeat or differ as
+    sets, unknown labels, malformed probabilities; `UserError` for the threshold; `MissingExtra`, `RunError` for the extras.
+    """
+    if threshold is not None and not (labels.kind is LabelKind.ORDINAL and 0 <= threshold < len(labels) - 1):
+        hint = f"Only an ordinal task has one; with {len(labels)} labels, from 0 to {len(labels) - 2}."
+        raise UserError(f"The threshold {threshold} does not fit this {labels.kind} task.", hint)
+    pairs = _pair(examples, predictions, labels)
+    statuses = Counter(p.status for _, p in pairs)
+    metrics: Metrics = {
+        "n": len(pairs),
+        "ok": statuses[Status.OK],
+        "unparsed": statuses[Status.UNPARSED],
+        "failed": statuses[Status.FAILED],
+        "reasons": dict(sorted(Counter(p.reason or str(p.status) for _, p in pairs if p.status is not Status.OK).items())),
+        "headline": list(HEADLINES[labels.kind]),
+        "values": {"parse_rate": share(np.array([p.status is Status.OK for _, p in pairs]))},
+        "per_class": [],
+    }
+    if labels.kind is LabelKind.MULTILABEL:
+        references, answers = _score_multilabel(metrics, pairs, labels)
+    else:
+        references, answers = _score_single(metrics, pairs, labels, threshold)
+    for name in extra_metrics:
+        metrics["values"].update(_extra_metric(name, answers, references))
+    return metrics
+
+
+def _pair(examples: Sequence[Example], predictions: Sequence[Prediction], labels: LabelSpace) -> Pairs:
+    """Sorted by id, so that no number depends on the order of the rows, not even in its last bit."""
+    if not examples:
+        raise DataError("There are no rows to score.")
+    if len(labels) < 2 and labels.kind is not LabelKind.MULTILABEL:
+        raise DataError(f"A {labels.kind} task with {len(labels)} labels can't be scored.", "It needs at least two labels.")
+    for what, ids in (("examples", [e.id for e in examples]), ("predictions", [p.id for p in predictions])):
+        row, count = Counter(ids).most_common(1)[0] if ids else ("", 0)
+        if count > 1:
+            raise DataError(f"The {what} hold the id {row!r} {count} times.", "Each row needs an id of its own.")
+    by_id = {p.id: p for p in predictions}
+    for row in sorted({e.id for e in examples} ^ by_id.keys())[:1]:
+        side = "examples" if row in by_id else "predictions"
+        raise DataError(f"The {side} have no row {row!r}.", "Score predictions against the rows that they were made for.")
+    pairs = [(e, by_id[e.id]) for e in sorted(examples, key=lambda e: e.id)]
+    for example, prediction in pairs:
+        _check_label(example.label, labels, f"The example {example.id!r}")
+        if prediction.status is Status.OK:
+            _check_label(prediction.label, labels, f"The prediction {prediction.id!r}")
+    return pairs
+
+
+def _check_label(label: Label | None, labels: LabelSpace, where: str) -> None:
+    parts = label if isinstance(label, tuple) else (label,)
+    known = all(isinstance(i, int | np.integer) and 0 <= i < len(labels) for i in parts)
+    if not known or isinstance(label, tuple) != (labels.kind is LabelKind.MULTILABEL):
+        wanted = "a tuple of indices" if labels.kind is LabelKind.MULTILABEL else "an index"
+        raise DataError(f"{where} has the label {label!r}.", f"Expected {wanted} from 0 to {len(labels) - 1}.")
+
+
+def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold: int | None) -> tuple[IntArray, IntArray]:
+    """Fill in the metrics; returns true labels and answers (with the farthest label for none), both of shape (n,)."""
+    from sklearn.metrics import f1_score, precision_recall_fscore_support
+
+    k = len(labels)
+    truth = np.array([e.label for e, _ in pairs], dtype=np.int64)
+    # k, one past the labels, stands for "no answer"
+    answers = np.array([p.label if p.status is Status.OK else k for _, p in pairs], dtype=np.int64)
+    cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
+    metrics["confusion"] = cells.tolist()
+    f1_options: dict[str, Any] = {"labels": range(k), "zero_division": np.nan}  # "no answer" is no label to average
+    metrics["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **f1_options))
+    values = metrics["values"]
+    values["accuracy"] = share(truth == answers)
+    of_cells: OfCounts = {
+        "macro_f1": (f1_score(truth, answers, average="macro", **f1_options), intervals.macro_f1),
+        "weighted_f1": (f1_score(truth, answers, average="weighted", **f1_options), intervals.weighted_f1),
+    }
+    filled = np.where(answers == k, intervals.farthest_labels(k)[truth], answers)
+    if labels.kind is LabelKind.ORDINAL:
+        values.update(_ordinal_shares(truth, answers, k, threshold))
+        of_cells.update(_ordinal(truth, filled, k))
+    values.update(booted(of_cells, cells, intervals.pseudo_cells(cells)))
+    probabilities = _probabilities(pairs, labels)
+    if probabilities is not None:
+        probabilities /= probabilities.sum(axis=1, keepdims=True)  # what a rounded file lost
+        values.update(_probability_metrics(truth, answers, probabilities))
+        metrics["calibration_bins"], values["ece"] = _calibration(truth, answers, probabilities)
+    return truth, filled
+
+
+def _ordinal_shares(truth: IntArray, answers: IntArray, k: int, threshold: int | None) -> Values:
+    answered = answers < k
+    values = {"off_by_one": share(answered & (np.abs(truth - answers) <= 1))}
+    if threshold is not None:
+        values["binary_accuracy"] = share(answered & ((truth <= threshold) == (answers <= threshold)))
+    return values
+
+
+def _ordinal(truth: IntArray, filled: IntArray, k: int) -> OfCounts:
+    from scipy.stats import spearmanr
+    from sklearn.metrics import cohen_kappa_score, mean_absolute_error
+
+    one_label = len(np.union1d(truth, filled)) == 1
+    kappa = math.nan if one_label else cohen_kappa_score(truth, filled, labels=range(k), weights="quadratic")
+    rho = spearmanr(truth, filled).statistic if np.ptp(truth) and np.ptp(filled) else math.nan
+    return {
+        "mae": (mean_absolute_error(truth, filled), intervals.mae),
+        "qwk": (kappa, intervals.qwk),
+        "spearman": (rho, intervals.spearman),
+    }
+
+
+def _probabilities(pairs: Pairs, labels: LabelSpace) -> FloatArray | None:
+    """Shape (n, k), with 1/k in the rows without an answer; None unless all answered rows have probabilities."""
+    answered = [p for _, p in pairs if p.status is Status.OK]
+    if not answered or any(p.probabilities is None for p in answered):
+        return None
+    k, one_sum = len(labels), labels.kind is not LabelKind.MULTILABEL
+    for p in answered:
+        given = p.probabilities or ()
+        fit = len(given) == k and all(0 <= x <= 1 for x in given)  # NaN does not
+        if not fit or (one_sum and abs(sum(given) - 1) > 1e-3):
+            wanted = f"{k} numbers from 0 to 1" + (" that sum to 1" if one_sum else "")
+            raise DataError(f"The prediction {p.id!r} has the probabilities {given}.", f"Expected {wanted}.")
+    return np.array([p.probabilities if p.status is Status.OK else (1 / k,) * k for _, p in pairs], dtype=np.float64)
+
+
+def _probability_metrics(truth: IntArray, answers: IntArray, probabilities: FloatArray) -> Values:
+    """roc_auc (one-vs-rest, macro), log_loss, brier: squared distances summed over labels, 0 to 2 (Brier 1950)."""
+    k = probabilities.shape[1]
+    lost = answers == k
+    one_hot = np.eye(k)[truth]
+    worst = np.where(lost[:, None], np.eye(k)[intervals.farthest_labels(k)[truth]], probabilities)
+    given = worst[np.arange(len(truth)), truth]
+    return {
+        "roc_auc": row_intervals.roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities)),
+        "log_loss": row_intervals.mean_of(-np.log(np.clip(given, SURE, 1 - SURE))),
+        "brier": row_intervals.mean_of(((worst - one_hot) ** 2).sum(axis=1)),
+    }
+
+
+def _calibration(truth: IntArray, answers: IntArray, probabilities: FloatArray) -> tuple[list[CalibrationBin], MetricValue]:
+    """Expected calibration error on the answered label's confidence, 15 bins of equal width (Guo et al. 2017).
+
+    A row without an answer adds the largest gap there is, 1. Inside the top bin it could *mend* a gap instead.
+    """
+    answered = np.flatnonzero(answers < probabilities.shape[1])
+    confidence = probabilities[answered, answers[answered]]
+    correct = truth[answered] == answers[answered]
+    place = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
+    bins: list[CalibrationBin] = []
+    for i in np.unique(place):
+        inside = place == i
+        means = {"confidence": float(confidence[inside].mean()), "accuracy": float(correct[inside].mean())}
+        bins.append({"low": float(i / ECE_BINS), "high": float((i + 1) / ECE_BINS), "count": int(inside.sum()), **means})
+    gaps = sum(b["count"] * abs(b["accuracy"] - b["confidence"]) for b in bins)
+    return bins, plain((gaps + len(truth) - len(answered)) / len(truth))
+
+
+def _score_multilabel(metrics: Metrics, pairs: Pairs, labels: LabelSpace) -> tuple[IntArray, IntArray]:
+    """Fill in the metrics; returns true labels and answers as 0/1 arrays of shape (n, k)."""
+    from sklearn.metrics import f1_score, hamming_loss, precision_recall_fscore_support
+
+    k = len(labels)
+    truth = np.array([_indicators(e.label, k) for e, _ in pairs], dtype=np.int64)
+    answered = np.array([p.status is Status.OK for _, p in pairs])
+    given = np.array([_indicators(p.label if p.status is Status.OK else None, k) for _, p in pairs], dtype=np.int64)
+    wrong = np.repeat(truth.sum(axis=1, keepdims=True) == 0, k, axis=1)
+    answers = np.where(answered[:, None], given, wrong).astype(np.int64)
+    # one column alone is a binary task to scikit-learn, which would average over its 0 and 1
+    options: dict[str, Any] = {"labels": range(k) if k > 1 else [1], "zero_division": np.nan}
+    metrics["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **options))
+    f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **options) for average in ("micro", "macro")}
+    values = metrics["values"]
+    values.update(with_intervals({**f1s, "hamming_loss": hamming_loss(truth, answers)}, truth, answers))
+    values["subset_accuracy"] = share(answered & (truth == answers).all(axis=1))
+    probabilities = _probabilities(pairs, labels)
+    if probabilities is not None:
+        values["roc_auc"] = row_intervals.roc_auc(truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth))
+    return truth, answers
+
+
+def _indicators(label: Label | None, k: int) -> list[int]:
+    chosen = label if isinstance(label, tuple) else ()
+    return [int(i in chosen) for i in range(k)]
+
+
+def _per_class(labels: LabelSpace, scores: tuple[FloatArray, ...]) -> list[ClassScores]:
+    return [
+        {"name": name, "precision": finite(p), "recall": finite(r), "f1": finite(f), "support": int(s)}
+        for name, p, r, f, s in zip(labels.names, *scores, strict=True)
+    ]
+
+
+def _extra_metric(name: str, answers: IntArray, references: IntArray) -> Values:
+    try:
+        import evaluate
+    except ImportError as error:
+        raise MissingExtra("evaluate", "evaluate", f"The metric {name!r}") from error
+    try:
+        metric = evaluate.load(name, keep_in_memory=True)
+        result = metric.compute(predictions=answers.tolist(), references=references.tolist()) or {}
+    except Exception as error:  # whatever the code of a metric raises
+        hint = "Names are looked up on the hub; without a network, give the path of a local metric folder."
+        raise RunError(f"The metric {name!r} of evaluate gave no result: {type(error).__name__}: {error}", hint) from error
+    short = Path(name).name.removesuffix(".py")  # the folders above it are this machine's business
+    items = [(k, v) for k, v in result.items() if isinstance(v, int | float | np.number) and not isinstance(v, bool)]
+    return {f"evaluate/{short}/{key}": plain(float(value)) for key, value in items}

@@ -1,0 +1,224 @@
+"""A study: the trials of a search, remembered in SQLite, so that a search that was stopped goes on.
+
+    results/studies/<name>/study.db    Optuna's study: values, states, metrics at each evaluation
+    results/studies/<name>/runs/       a run record per trial and validation language
+
+Every trial is an ordinary run on validation rows. What it tries depends on the seed and the trials that are finished, so a
+search that was stopped and resumed tries what an undisturbed one tries (as long as the trial that was interrupted would not
+have been pruned: it never is).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from harness.catalog import Catalog
+from harness.errors import ModelUnavailable, RunBusy, RunError, UserError
+from harness.models.checkpoints import cache_dir
+from harness.records.store import Store, digest
+from harness.running.plan import Plan, make_plan
+from harness.running.runner import EngineSlot, run
+from harness.running.starts import folder_of
+from harness.running.training import OnEvaluation, OnProgress, trained_folder, trained_key
+from harness.studies.search import Search
+
+if TYPE_CHECKING:
+    import optuna
+
+FIRST_COMPLETE = 3
+"""So many trials are completed before one is pruned: the median of fewer says little."""
+FIRST_EVALUATION = 2
+"""A trial is pruned from its second evaluation on: after the first the learning rate has hardly been warm."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """`state`: complete, pruned, failed, or interrupted (it is run again). `value` of a pruned trial is None."""
+
+    number: int
+    state: str
+    settings: dict[str, Any]
+    value: float | None
+    key: str | None
+    error: str | None
+
+
+@dataclass
+class Study:
+    """An open study: nobody else works on it. Made by `open_study`."""
+
+    folder: Path
+    search: Search
+    catalog: Catalog = field(repr=False)
+    optuna_study: optuna.Study = field(repr=False)
+
+    def trials(self) -> list[Trial]:
+        return [_trial(found) for found in self.optuna_study.trials if found.state.name != "WAITING"]
+
+    def finished(self) -> int:
+        """Complete, pruned and failed trials; without the interrupted ones, which are run again."""
+        return sum(trial.state in ("complete", "pruned", "failed") for trial in self.trials())
+
+    def best(self) -> Trial | None:
+        """Of equally good ones the first."""
+        sign = 1 if self.search.lower_is_better else -1
+        done = [(sign * trial.value, trial.number, trial) for trial in self.trials() if trial.value is not None]
+        return min(done)[2] if done else None
+
+    def next_trial(self, on_start: Callable[[Trial], None], on_progress: OnProgress, *, pruning: bool = True) -> Trial:
+        """Run one trial. A `RunError` makes it a failed one; whatever else is raised ends the search, and the trial is run
+        again by the next one."""
+        from optuna.exceptions import TrialPruned
+        from optuna.samplers import TPESampler
+        from optuna.trial import TrialState
+
+        # A sampler of its own for each trial, since one that is made anew would repeat its first draws.
+        draw = int(digest([self.search.request.seed, self.finished()])[:8], 16)
+        self.optuna_study.sampler = TPESampler(seed=draw)
+        asked = self.optuna_study.ask({name: parameter.distribution() for name, parameter in self.search.space.items()})
+        on_start(Trial(asked.number, "running", asked.params, None, None, None))
+        try:
+            value = self._worth(asked, on_progress, pruning)
+        except TrialPruned:
+            self.optuna_study.tell(asked, state=TrialState.PRUNED)
+        except (ModelUnavailable, RunBusy):
+            raise
+        except RunError as error:
+            asked.set_user_attr("error", error.message)
+            self.optuna_study.tell(asked, state=TrialState.FAIL)
+        else:
+            self.optuna_study.tell(asked, value)
+        self.tidy()
+        return _trial(self.optuna_study.trials[asked.number])
+
+    def _worth(self, asked: optuna.Trial, on_progress: OnProgress, pruning: bool) -> float:
+        """The metric on validation rows, the mean over languages. Raises `RunError`, and `TrialPruned` while it trains."""
+        settings = {**self.search.request.settings, **asked.params}
+        store, values = Store(self.folder / "runs"), []
+        # The evaluations of an interrupted trial are not all seen again, and its own would be counted wrongly.
+        watch = self._pruner(asked) if pruning and "again" not in asked.user_attrs else None
+        with closing(EngineSlot()) as slot:
+            for lang in self.search.langs:
+                plan = make_plan(replace(self.search.request, lang=lang, settings=settings), self.catalog)
+                self._remember(asked, plan)
+                try:
+                    metrics = run(plan, store, slot, on_progress, on_evaluation=watch).metrics
+                except RunBusy:
+                    raise
+                except Exception:  # after Ctrl-C the next search goes on where it was
+                    shutil.rmtree(store.root / f"{plan.run_id}.partial", ignore_errors=True)
+                    raise
+                values.append(metrics["values"][self.search.metric]["value"])
+        if None in values:
+            raise RunError(f"{self.search.metric} is undefined for this trial.", "Choose another metric.")
+        return float(sum(values) / len(values))
+
+    def _pruner(self, asked: optuna.Trial) -> OnEvaluation:
+        from optuna.exceptions import TrialPruned
+
+        evaluations = 0
+
+        def on_evaluation(metrics: dict[str, float]) -> None:
+            nonlocal evaluations
+            evaluations += 1
+            if self.search.metric in metrics:
+                asked.report(metrics[self.search.metric], evaluations)
+                if asked.should_prune():
+                    raise TrialPruned
+
+        return on_evaluation
+
+    def _remember(self, asked: optuna.Trial, plan: Plan) -> None:
+        """Before it trains: a model that this study makes is this study's to delete, and no other one is."""
+        key, ours = trained_key(plan), self.optuna_study.user_attrs.get("models", [])
+        asked.set_user_attr("key", key)
+        if key not in ours and not trained_folder(plan).exists():
+            self.optuna_study.set_user_attr("models", [*ours, key])
+
+    def tidy(self) -> None:
+        """Delete the models that the study made, all but the best trial's and those that another process is using."""
+        best, kept = self.best(), []
+        for key in self.optuna_study.user_attrs.get("models", []):
+            folder = folder_of(key)
+            if best is not None and key == best.key:
+                kept.append(key)
+            elif folder.is_dir():
+                try:
+                    with FileLock(folder / "lock", timeout=0):
+                        shutil.rmtree(folder)
+                except Timeout:
+                    kept.append(key)
+        self.optuna_study.set_user_attr("models", kept)
+
+
+@contextmanager
+def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study]:
+    """The study in `folder`, begun if there is none; trials that a kill interrupted are put first in the queue.
+
+    Raises `RunBusy` if another process is searching there, `UserError` if the study there is one of something else.
+    """
+    import optuna
+    from optuna.pruners import MedianPruner
+    from optuna.storages import RDBStorage
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    lock = cache_dir() / "locks" / f"{digest(['study', str(folder.resolve())])[:16]}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(lock, timeout=0):
+            storage = RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
+            try:
+                found = optuna.create_study(
+                    storage=storage,
+                    study_name=folder.name,
+                    direction="minimize" if search.lower_is_better else "maximize",
+                    pruner=MedianPruner(n_startup_trials=FIRST_COMPLETE, n_warmup_steps=FIRST_EVALUATION),
+                    load_if_exists=True,
+                )
+                _check_same(found, search, folder)
+                _take_up(found)
+                yield Study(folder, search, catalog, found)
+            finally:
+                storage.remove_session()
+                storage.engine.dispose()
+    except Timeout as error:
+        raise RunBusy(f"Another process is working on the study {folder.name}.", "Wait for it, or stop it.") from error
+
+
+def _check_same(study: optuna.Study, search: Search, folder: Path) -> None:
+    """Trials of another task, space or seed would be taken for trials of this one."""
+    wanted = json.loads(json.dumps(search.identity))
+    known = study.user_attrs.get("identity")
+    if known is None:
+        study.set_user_attr("identity", wanted)
+    elif known != wanted:
+        differ = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
+        raise UserError(
+            f"The study {folder.name!r} in {folder.parent} is one of something else: {', '.join(differ)} differ.",
+            "Name another one: --study NAME.",
+        )
+
+
+def _take_up(study: optuna.Study) -> None:
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.enqueue_trial(trial.params, user_attrs={"again": trial.number})
+
+
+def _trial(found: optuna.trial.FrozenTrial) -> Trial:
+    attributes = found.user_attrs
+    state = {"COMPLETE": "complete", "PRUNED": "pruned", "RUNNING": "interrupted"}.get(found.state.name)
+    state = state or ("failed" if "error" in attributes else "interrupted")
+    value = found.value if state == "complete" else None  # Optuna gives a pruned one its last intermediate value
+    return Trial(found.number, state, dict(found.params), value, attributes.get("key"), attributes.get("error"))
