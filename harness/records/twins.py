@@ -28,6 +28,8 @@ def validation_twin(store: Store, run_id: str) -> str | None:
 def _model(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The identity without its rows, and without the validation rows that an engine was offered and did not look at."""
     identity = {key: value for key, value in manifest["identity"].items() if key not in ("split", "rows")}
+    # Of an imported run this names the file, which is another one for other rows.
+    identity["backend"] = {key: value for key, value in identity["backend"].items() if key != "samples_sha256"}
     train = identity["train"]
     if train is not None and "validation_rows" not in (manifest["training"] or {}):
         identity["train"] = {key: value for key, value in train.items() if not key.startswith("validation")}
@@ -70,14 +72,19 @@ def validation_command(manifest: Mapping[str, Any]) -> str:
 
     It can't tell of `--data` and `--model`, which name places on a machine, and of what `--continue-from` named.
     """
-    command = f"bench run {_options(manifest)}"
+    if "imported" in manifest:
+        identity, told = manifest["identity"], manifest["imported"]
+        asked = {"task": identity["task"], "lang": identity["lang"], "backend": identity["backend"]["name"]}
+        words = [f"--{key} {shlex.quote(value)}" for key, value in {**asked, "filter": told["filter"]}.items()]
+        return f"bench import lm-eval FILE {' '.join(words)} --split validation"
+    command = f"bench run {run_options(manifest)}"
     return f"{_anew(manifest)}{command} --split validation"
 
 
 def speed_command(manifest: Mapping[str, Any], limit: int | None = None) -> str:
     """The command that measures the latency of what the run did, of at most `limit` texts; as `validation_command`."""
     of_texts = "" if limit is None else f" --limit {limit}"
-    return f"{_anew(manifest)}bench speed {_options(manifest, for_speed=True)}{of_texts}"
+    return f"{_anew(manifest)}bench speed {run_options(manifest, for_speed=True)}{of_texts}"
 
 
 def _anew(manifest: Mapping[str, Any]) -> str:
@@ -85,10 +92,10 @@ def _anew(manifest: Mapping[str, Any]) -> str:
         return ""
     split, limit = manifest["identity"]["split"], manifest.get("limit")
     rows = ("" if split == "test" else f" --split {split}") + ("" if limit is None else f" --limit {limit}")
-    return f"bench run {_options(manifest)}{rows} && "
+    return f"bench run {run_options(manifest)}{rows} && "
 
 
-def _options(manifest: Mapping[str, Any], *, for_speed: bool = False) -> str:
+def run_options(manifest: Mapping[str, Any], *, for_speed: bool = False) -> str:
     """What a calibration or a decision makes of the scores takes no time, so `bench speed` has no such options."""
     identity = manifest["identity"]
     options: list[tuple[str, Any]] = [(key, identity[key]) for key in ("task", "lang")]

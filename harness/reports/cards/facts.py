@@ -1,0 +1,252 @@
+"""What a model card tells, gathered from run records: the model, every run that tested it, and what its task's file says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from harness.catalog import Catalog
+from harness.errors import UserError
+from harness.records.entries import Entry, read_entry
+from harness.records.store import Store
+from harness.records.twins import is_outdated
+from harness.running.starts import folder_of, key_of
+from harness.specs.backend_specs import BackendSpec, engine_class
+from harness.specs.tasks import TaskSpec
+
+ENGINES = ("encoder", "setfit")
+"""Whose trained models are weights and a tokenizer, which others can load."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`entry` is the run that was asked for, `runs` all that tested its trained model (the same weights), that one included.
+
+    `task` is None where no task of that name is here, or one with other labels; so is `backend` where none of its name is.
+    `start` is the run whose model this one went on from, if it did and its record is here. `seeds` are the runs on the same
+    rows that only the seed tells from `entry`.
+    """
+
+    entry: Entry
+    runs: tuple[Entry, ...]
+    task: TaskSpec | None
+    backend: BackendSpec | None
+    start: str | None
+    seeds: tuple[Entry, ...]
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        identity: Mapping[str, Any] = self.entry.manifest["identity"]
+        return identity
+
+    @property
+    def training(self) -> Mapping[str, Any]:
+        """What the engine said of its training; records of earlier versions say less."""
+        return self.entry.manifest.get("training") or {}
+
+    @property
+    def labels(self) -> list[str]:
+        return list(self.identity["labels"])
+
+    @property
+    def langs(self) -> list[str]:
+        """Those it was trained on, in this training."""
+        return list(self.identity["train"]["langs"])
+
+    @property
+    def head(self) -> str:
+        """softmax, one_hot, coral, corn, multilabel (a sigmoid for each label), or setfit."""
+        if self.identity["backend"]["engine"] == "setfit":
+            return "setfit"
+        if self.identity["label_kind"] == "multilabel":
+            return "multilabel"
+        return str(self.identity["backend"]["options"].get("head", "softmax"))
+
+    @property
+    def folder(self) -> Path:
+        """Where the trained model lies on this machine, if it is still there."""
+        return folder_of(key_of(self.identity)) / "model"
+
+    @property
+    def name(self) -> str:
+        """For a title, and for the repository where nobody names one."""
+        parts = [self.identity["backend"]["name"], self.identity["task"], *self.langs]
+        return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part).strip("-.") for part in parts)
+
+    @property
+    def has_own_model(self) -> bool:
+        """Whether the base model is another one than the backend's file names (`--model`), or that file is not here."""
+        if self.backend is None or self.backend.model is None:
+            return True
+        usual = self.backend.model.partition("@")[0]
+        return self.identity["backend"]["model"].partition("@")[0] not in (usual, Path(usual).name)
+
+    @property
+    def base_languages(self) -> list[str]:
+        """Those that the base model was made for, as the backend's file says; empty where it says nothing of this model."""
+        return [] if self.has_own_model or self.backend is None else list(self.backend.languages)
+
+    @property
+    def headline(self) -> list[str]:
+        return list(self.entry.metrics["headline"])
+
+
+def subject_of(store: Store, run_id: str, catalog: Catalog) -> Subject:
+    """Raises `UserError` for a run that fine-tuned no encoder, `RunError` for a damaged record."""
+    entry = read_entry(store, run_id)
+    identity = entry.manifest["identity"]
+    engine = identity["backend"]["engine"]
+    if identity["train"] is None:
+        raise UserError(f"{run_id} prompts a model and trains none, so there is no model of its own to describe.", _HINT)
+    if engine not in ENGINES:
+        raise UserError(f"{run_id}: the engine {engine!r} is no encoder; its models are for bench alone.", _HINT)
+    ordered = sorted(_same_model(store, entry), key=lambda run: _order(run, entry))
+    return Subject(
+        entry, tuple(ordered), _task(identity, catalog), _backend(identity, catalog), _start(store, entry), _seeds(store, entry)
+    )
+
+
+_HINT = "A card is for a fine-tuned encoder (e5-small, minilm, xlm-roberta ...) or SetFit: `bench list runs` shows the runs."
+
+
+def _same_model(store: Store, entry: Entry) -> Iterable[Entry]:
+    """The runs that predicted with these weights, whatever their rows, runtime or decision."""
+    key, seed = key_of(entry.manifest["identity"]), entry.seed
+    for name in store.ids():
+        if name == entry.run_id:
+            yield entry
+            continue
+        if f".s{seed}." not in name:  # the seed stands in every id, so that most records need no reading
+            continue
+        identity = store.manifest(name)["identity"]
+        if identity["train"] is not None and identity["backend"]["engine"] in ENGINES and key_of(identity) == key:
+            yield read_entry(store, name)
+
+
+def _seeds(store: Store, entry: Entry) -> tuple[Entry, ...]:
+    """Ids of such runs differ in the seed and the digest alone."""
+    slug = re.escape(entry.run_id.rpartition(".s")[0])
+    names = [name for name in store.ids() if name != entry.run_id and re.fullmatch(rf"{slug}\.s-?\d+\.[0-9a-f]+", name)]
+    alike = (run for run in (read_entry(store, name) for name in names) if run.configuration == entry.configuration)
+    return tuple(
+        sorted((run for run in alike if run.group == entry.group and run.seed != entry.seed), key=lambda run: run.seed)
+    )
+
+
+def _order(run: Entry, asked: Entry) -> tuple[Any, ...]:
+    """The test split first, languages of the training before others, larger row sets first; the run that was asked for
+    before others on its rows."""
+    identity = run.manifest["identity"]
+    lang = identity["lang"]
+    place = (identity["task"], identity["split"] != "test", lang not in identity["train"]["langs"], lang)
+    return *place, -run.metrics["n"], run.run_id != asked.run_id, run.run_id
+
+
+def _task(identity: Mapping[str, Any], catalog: Catalog) -> TaskSpec | None:
+    """The task's file, if it still means what the run meant."""
+    try:
+        task = catalog.task(identity["task"])
+    except UserError:
+        return None
+    answers = task.labels.answers
+    if answers is not None and list(answers) != list(identity["labels"]):
+        return None
+    return task if task.labels.kind == identity["label_kind"] else None
+
+
+def _backend(identity: Mapping[str, Any], catalog: Catalog) -> BackendSpec | None:
+    try:
+        return catalog.backend(identity["backend"]["name"])
+    except UserError:
+        return None
+
+
+def _start(store: Store, entry: Entry) -> str | None:
+    before = entry.manifest["identity"]["train"].get("continued_from")
+    if before is None:
+        return None
+    for name in store.ids():
+        identity = store.manifest(name)["identity"]
+        trained = identity["train"] is not None and identity["backend"]["engine"] in ENGINES
+        if trained and key_of(identity) == before["key"]:
+            return name
+    return None
+
+
+def used_alike(run: Entry, subject: Subject) -> bool:
+    """Whether a run predicted as the run that was asked for did."""
+    same_task = run.manifest["identity"]["task"] == subject.identity["task"]
+    return same_task and answered_by(run) == answered_by(subject.entry)
+
+
+def answered_by(run: Entry) -> str:
+    """Decision, runtime, and precision of the weights."""
+    identity = run.manifest["identity"]
+    predict = identity["backend"]["options"].get("predict") or {}
+    parts = [identity.get("decision", "argmax"), predict.get("runtime", "torch"), identity["backend"].get("dtype")]
+    return ", ".join(part for part in parts if part)
+
+
+def main_runs(subject: Subject) -> list[Entry]:
+    """One run for each language and split: that which was asked for, else the one on most rows; all of one sort of use.
+
+    Those are what the metadata may tell: a hub knows one figure for a language and split.
+    """
+    found: dict[tuple[str, str], Entry] = {}
+    for run in subject.runs:
+        identity = run.manifest["identity"]
+        if used_alike(run, subject) and (
+            run.run_id == subject.entry.run_id or (identity["lang"], identity["split"]) not in found
+        ):
+            found[identity["lang"], identity["split"]] = run
+    return list(found.values())
+
+
+def base_repository(identity: Mapping[str, Any]) -> str | None:
+    """The hub's name of the model that was fine-tuned; None for a folder and for a model of the package index."""
+    backend = identity["backend"]
+    is_commit = re.fullmatch("[0-9a-f]{40}", backend["revision"] or "") is not None
+    return str(backend["model"]).partition("@")[0] if is_commit else None
+
+
+def base_licence(identity: Mapping[str, Any]) -> str | None:
+    """As the card of the base model says, where this machine's hub cache holds that card; else None, and nothing is guessed."""
+    repository = base_repository(identity)
+    if repository is None:
+        return None
+    from huggingface_hub import ModelCard, try_to_load_from_cache
+
+    card = try_to_load_from_cache(repository, "README.md", revision=identity["backend"]["revision"])
+    if not isinstance(card, str):
+        return None
+    try:
+        licence = ModelCard.load(card, ignore_metadata_errors=True).data.get("license")
+    except (OSError, ValueError, yaml.YAMLError):  # a card without front matter, or with one that can't be read
+        return None
+    return licence if isinstance(licence, str) else None
+
+
+def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """`{"train": {"lr": 1}}` as `{"train.lr": 1}`."""
+    found: dict[str, Any] = {}
+    for name, value in options.items():
+        inner = flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
+        found.update(inner)
+    return found
+
+
+def options_of(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that differ from the engine's defaults, and the others. All of them are of the first kind where an earlier
+    version of bench made the record, whose defaults nobody knows any more."""
+    backend = subject.identity["backend"]
+    options, asked = flat(backend["options"]), set(subject.entry.manifest.get("settings") or {})
+    if is_outdated(subject.entry.manifest):
+        return options, {}
+    defaults = flat(engine_class(backend["engine"]).Options().model_dump(mode="json"))
+    chosen = {name: value for name, value in options.items() if name in asked or defaults.get(name, ...) != value}
+    return chosen, {name: value for name, value in options.items() if name not in chosen}

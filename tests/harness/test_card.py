@@ -1,0 +1,311 @@
+"""A model card: what it tells, that it never guesses, and that the hub's own library reads from it what was measured."""
+
+from __future__ import annotations
+
+import html
+import shlex
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import boards
+import pytest
+import yaml
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from markdown_it import MarkdownIt
+
+from harness.catalog import Catalog
+from harness.errors import MissingExtra, UserError
+from harness.records.store import Store, run_id
+from harness.reports.cards import metadata
+from harness.reports.cards.card import Card, make_card
+from harness.reports.cards.facts import Subject, base_licence, subject_of
+from harness.types import LabelKind
+
+HOSTILE = "<script>|`{{ 7*7 }}`\n```\n# x"
+OPTIONS = {"head": "softmax", "max_length": 64, "threshold": None, "device": "auto", "predict": {}, "train": {"lr": 0.001}}
+HUB_TASK = """\
+description: Kettles, judged.
+source: {hub: {id: kettles/reviews, config: "{lang}", revision: 5503434ddd753f426f4b38109466949a1217c2bb}}
+labels: {kind: ordinal, names: [bad, fair, good]}
+languages: [en, de, fr]
+licence: CC0-1.0
+note: Two | columns.
+reference_urls: ["https://example.org/kettles"]
+"""
+TRUTH = [0, 1, 2] * 20
+ANSWERS = [0, 1, 1] * 20
+
+
+def backend(**changes: Any) -> dict[str, Any]:
+    return {
+        "name": "kettle-bert",
+        "engine": "encoder",
+        "model": "org/bert",
+        "revision": "0" * 40,
+        "options": OPTIONS,
+        **changes,
+    }
+
+
+def train(**changes: Any) -> dict[str, Any]:
+    rows = {"train_rows": "t" * 64, "validation_rows": "v" * 64}
+    return {"version": 2, "langs": ["en"], "train_count": 90, **rows, **changes}
+
+
+def manifest(**changes: Any) -> dict[str, Any]:
+    return {
+        "finished": "2026-11-22T11:46:45+00:00",
+        "limit": None,
+        "settings": {"train.lr": 0.001},
+        "overlap": {"exact": 1, "near": 2, "by": {"validation": {"exact": 0, "near": 3}}},
+        "dates": None,
+        "machine": {"cpu": "Abacus", "cores": 2, "memory_gib": 4, "gpu": None},
+        "versions": {"torch": "1"},
+        "timing": {"rows_per_second": 10.0, "batch_size": 8},
+        "training": {
+            "steps": 20,
+            "planned_steps": 20,
+            "train_loss": 0.5,
+            "seconds": 9.0,
+            "best": {"accuracy": 0.75, "step": 10},
+            "validation_rows": 30,
+            "evaluations": [
+                {"step": 10, "epoch": 1.0, "loss": 0.9, "accuracy": 0.75, "macro_f1": 0.7, "mae": 0.25, "qwk": 0.8},
+                {"step": 20, "epoch": 2.0, "loss": 0.8, "accuracy": 0.5, "macro_f1": 0.4, "mae": 0.5, "qwk": 0.6},
+            ],
+        },
+        **changes,
+    }
+
+
+def record(store: Store, lang: str = "en", **changes: Any) -> str:
+    given: dict[str, Any] = {"manifest": manifest(), "backend": backend(), "train": train(), **changes}
+    own = given.pop("backend")
+    name = own["name"]
+    answers, truth = given.pop("answers", ANSWERS), given.pop("truth", TRUTH)
+    identity = {key: value for key, value in given.items() if key not in ("manifest", "kind", "probabilities")}
+    extra = {key: given[key] for key in ("manifest", "kind", "probabilities") if key in given}
+    # `boards.record` calls its backend by a name; here all of it counts.
+    with patch.object(boards, "run_id", lambda made: _id(made, own)):
+        made = boards.record(store, name, answers, truth, lang=lang, **extra, **identity)
+    path = store.root / made / "run.json"
+    content = store.manifest(made)
+    content["identity"]["backend"] = own
+    boards.write_json(path, content)
+    return made
+
+
+def _id(made: Any, own: Any) -> str:
+    return run_id({**made, "backend": own})
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "project" / "tasks").mkdir(parents=True)
+    (tmp_path / "project" / "tasks" / "toy.yaml").write_text(HUB_TASK)
+    return tmp_path / "project"
+
+
+def subject(store: Store, name: str, project: Path) -> Subject:
+    return subject_of(store, name, Catalog(project))
+
+
+def card(store: Store, name: str, project: Path, **options: Any) -> Card:
+    return make_card(subject(store, name, project), **options)
+
+
+def sure(index: int) -> tuple[float, ...]:
+    answer = ANSWERS[index]
+    return tuple(0.9 if label == answer else 0.05 for label in range(3))
+
+
+def test_the_hubs_library_reads_what_was_measured(store: Store, project: Path) -> None:
+    names = [record(store, lang, probabilities=sure) for lang in ("en", "de")]
+    made = card(store, names[0], project, repository="me/kettles", licence="mit")
+    data = ModelCard(made.readme).data
+    assert (data.language, data.license, data.base_model, data.library_name) == (["en"], "mit", "org/bert", "transformers")
+    assert (data.pipeline_tag, data.datasets, data.model_name) == ("text-classification", ["kettles/reviews"], "kettles")
+    read = {(result.dataset_config, result.metric_name.split(" (")[0]): result for result in data.eval_results or []}
+    for name in names:
+        metrics, lang = store.metrics(name), store.manifest(name)["identity"]["lang"]
+        for metric, title in (("accuracy", "accuracy"), ("macro_f1", "macro-F1"), ("mae", "MAE"), ("qwk", "QWK")):
+            result = read.pop((lang, title))
+            assert result.metric_value == metrics["values"][metric]["value"]
+            assert (result.dataset_type, result.dataset_split, result.verified) == ("kettles/reviews", "test", None)
+            assert result.dataset_revision == "5503434ddd753f426f4b38109466949a1217c2bb"
+    assert read == {}
+    entries = parse_eval_result_entries(yaml.safe_load(made.others[".eval_results/toy.yaml"]))
+    assert {entry.task_id: entry.value for entry in entries} == {
+        store.manifest(name)["identity"]["lang"]: store.metrics(name)["values"]["accuracy"]["value"] for name in names
+    }
+    assert all(entry.dataset_id == "kettles/reviews" and "n = 60" in (entry.notes or "") for entry in entries)
+    assert ModelCard(str(ModelCard(made.readme))).data.to_dict() == data.to_dict()
+
+
+def test_all_runs_of_the_same_trained_model_are_in_it_and_no_other(store: Store, project: Path) -> None:
+    name = record(store)
+    same = [
+        record(store, "de"),
+        record(store, split="validation"),
+        record(store, decision="median"),
+        record(store, backend=backend(name="renamed", dtype="bfloat16")),
+    ]
+    record(store, seed=1, answers=TRUTH)
+    record(store, train=train(train_rows="u" * 64))
+    record(store, backend=backend(options={**OPTIONS, "max_length": 32}))
+    made = subject(store, name, project)
+    assert {run.run_id for run in made.runs} == {name, *same}
+    assert made.runs[0].manifest["identity"]["split"] == "test"
+    readme = make_card(made).readme
+    assert all(run.run_id.rpartition(".")[2] in readme for run in made.runs)
+    assert "median" in readme
+    assert "The same training with the seed 1 gave accuracy 1.000 on the en test rows." in readme
+    # One figure for a language and split, all given in one way.
+    results = ModelCard(readme).data.eval_results or []
+    assert {(result.dataset_config, result.dataset_split) for result in results} == {
+        ("en", "test"),
+        ("de", "test"),
+        ("en", "validation"),
+    }
+    assert len(results) == 3 * 4
+
+
+def test_of_two_runs_on_the_same_split_that_which_was_asked_for_is_told(store: Store, project: Path) -> None:
+    few = record(store, answers=ANSWERS[:30], truth=TRUTH[:30])
+    many = record(store)
+    for name in (few, many):
+        results = ModelCard(card(store, name, project).readme).data.eval_results or []
+        assert results[0].metric_value == store.metrics(name)["values"]["accuracy"]["value"]
+        assert len(results) == 4
+        assert f"n = {store.metrics(name)['n']}" in results[0].metric_name
+
+
+def test_the_course_of_the_training_marks_the_checkpoint_that_was_kept(store: Store, project: Path) -> None:
+    readme = card(store, record(store), project).readme
+    assert "| ★ | 10 | 1 | 0.9 | 0.750 | 0.700 | 0.250 | 0.800 |" in readme
+    assert "|  | 20 | 2 | 0.8 | 0.500 | 0.400 | 0.500 | 0.600 |" in readme
+    none = manifest(training={**manifest()["training"], "evaluations": [], "best": None, "validation_rows": 0})
+    readme = card(store, record(store, "de", manifest=none), project).readme
+    assert "★" not in readme
+    assert "the last step is the model" in readme
+
+
+def test_limits_are_those_of_the_facts(store: Store, project: Path) -> None:
+    dates = {"published": "2015", "training_cutoff": "2018-10", "may_have_read": True}
+    name = record(store, manifest=manifest(dates=dates), probabilities=sure)
+    record(store, "de", manifest=manifest(overlap=None))
+    readme = card(store, name, project).readme
+    for said in (
+        "No training row is in de",
+        "Nothing is known of languages other than en and de.",
+        "Trained on few rows (90)",
+        "only 60 rows",
+        "Labels that it never answers on the en test rows: “good” (20 rows).",
+        "90% sure on average and right on 67% (95% interval 54% to 77%, n = 60): too sure on the whole.",
+        "1 of 60 have an exact twin among the training rows and 2 a near one",
+        "0 an exact, 3 a near twin among the rows that chose the checkpoint",
+        "Nobody looked for twins of training rows among the de test rows",
+        "may have read them in its pre-training",
+        "Texts are cut after 64 tokens.",
+    ):
+        assert said in readme, said
+    other = card(store, record(store, "fr", train=train(train_count=5000, langs=["en", "fr"])), project).readme
+    assert "Not tested in en, though trained on it." in other
+    assert "few rows (" not in other
+
+
+def test_nothing_is_guessed(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    name = record(store, backend=backend(model="packaged:thing", revision="a" * 64))
+    (project / "tasks" / "toy.yaml").unlink()
+    made = card(store, name, project)
+    data = ModelCard(made.readme).data.to_dict()
+    assert {"license", "base_model", "datasets"} & set(data) == set()
+    assert made.others == {}
+    assert "Its licence is not known from the checkpoint" in made.readme
+    assert "nothing is known of where its rows are from" in made.readme
+    (project / "tasks" / "toy.yaml").write_text(HUB_TASK.replace("good", "other"))  # another task of that name
+    assert "kettles/reviews" not in card(store, name, project).readme
+
+
+def test_the_licence_of_a_base_model_is_that_of_its_card(
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    name = record(store)
+    readme = tmp_path / "README.md"
+    asked = []
+
+    def cached(repository: str, file: str, revision: str | None = None) -> str:
+        asked.append((repository, file, revision))
+        return str(readme)
+
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", cached)
+    for text, licence in (("---\nlicense: mit\n---\n", "mit"), ("no front matter", None), ("---\n[\n---\n", None)):
+        readme.write_text(text)
+        assert base_licence(store.manifest(name)["identity"]) == licence
+    assert set(asked) == {("org/bert", "README.md", "0" * 40)}
+    readme.write_text("---\nlicense: mit\n---\n")
+    assert ModelCard(card(store, name, project).readme).data.license == "mit"
+    assert ModelCard(card(store, name, project, licence="gpl-3.0").readme).data.license == "gpl-3.0"
+
+
+def test_the_recipe_tells_what_was_set_and_the_command_repeats_it(store: Store, project: Path) -> None:
+    from backends._encoder_options import EncoderOptions
+
+    options = EncoderOptions.model_validate({"max_length": 64, "train": {"lr": 0.001, "epochs": 3}}).model_dump(mode="json")
+    name = record(
+        store,
+        backend=backend(options=options),
+        manifest=manifest(settings={"train.lr": 0.001, "train.epochs": 3}, limit=60),
+        seed=3,
+        train=train(continued_from={"key": "k" * 20, "langs": ["fr"]}),
+    )
+    readme = card(store, name, project).readme
+    assert "| max_length | 64 |\n| train.lr | 0.001 |\n" in readme.replace("| train.epochs | 3.0 |\n", "")
+    assert "| train.epochs | 3.0 |" in readme  # asked for, though it is the default
+    assert "train.batch_size=16" in readme
+    command = next(line for line in readme.splitlines() if line.startswith("bench run --task"))
+    for part in ("--backend kettle-bert", "--train-limit 90", "--seed 3", "--limit 60", "--set train.lr=0.001"):
+        assert part in command
+    assert command.endswith(f"--model org/bert@{'0' * 40} --continue-from RUN")
+
+
+@pytest.mark.parametrize(
+    ("kind", "head"), [(LabelKind.ORDINAL, "softmax"), (LabelKind.ORDINAL, "coral"), (LabelKind.MULTILABEL, "softmax")]
+)
+def test_hostile_names_change_nothing_but_their_cell(
+    kind: LabelKind, head: str, store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boards, "NAMES", ("bad", HOSTILE, "good"))
+    answers: list[Any] = [(label,) for label in ANSWERS] if kind is LabelKind.MULTILABEL else list(ANSWERS)
+    truth: list[Any] = [(label,) for label in TRUTH] if kind is LabelKind.MULTILABEL else list(TRUTH)
+    own = backend(name="x", options={**OPTIONS, "head": head})
+    name = record(store, "en", kind=kind, answers=answers, truth=truth, backend=own, task="t<b>|`")
+    readme = card(store, name, project).readme
+    assert ModelCard(readme).data.language == ["en"]
+    tokens = MarkdownIt("commonmark").enable("table").parse(ModelCard(readme).text)
+    inner = [child for token in tokens for child in token.children or []]
+    assert not {token.type for token in [*tokens, *inner]} & {"html_block", "html_inline", "code_block", "image"}
+    python, further, command = [token for token in tokens if token.type == "fence"]
+    compile(python.content, "card", "exec")
+    assert (python.info, further.info, command.info) == ("python", "sh", "sh")
+    assert "t<b>|`" in shlex.split(command.content)
+    headings = [after.content for token, after in pairwise(tokens) if token.type == "heading_open"]
+    sections = ["How to use it", "Labels", "How good it is", "Limits", "Data", "Training", "How it was measured"]
+    assert headings == ["x-t-b-en", *sections]
+    cells = [token.content for token in tokens if token.type == "inline"]
+    assert " ".join(HOSTILE.split()) in [html.unescape(cell) for cell in cells]
+
+
+def test_what_has_no_card(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prompted = boards.record(store, "llm", ANSWERS, TRUTH, prompt=boards.prompt())
+    with pytest.raises(UserError, match="prompts a model and trains none"):
+        subject(store, prompted, project)
+    baseline = record(store, backend=backend(name="tfidf", engine="baseline", options={}))
+    with pytest.raises(UserError, match="the engine 'baseline' is no encoder"):
+        subject(store, baseline, project)
+    monkeypatch.setattr(metadata.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtra, match="huggingface_hub"):
+        card(store, record(store), project)
