@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -145,3 +146,10 @@ def test_records_hold_no_texts() -> None:
             record = json.loads(line)
             assert set(record) <= allowed
             assert record.get("reason") is None or re.fullmatch(r"[a-z_]+", record["reason"])
+
+
+def test_every_extra_that_an_error_names_exists() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    sources = [path.read_text(encoding="utf-8") for room in ("harness", "backends") for path in (ROOT / room).rglob("*.py")]
+    named = {extra for source in sources for extra in re.findall(r'MissingExtra\(\s*[^,]+,\s*"(\w+)"', source)}
+    assert {"notebooks", "charts"} <= named <= set(extras)

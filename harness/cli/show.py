@@ -83,8 +83,15 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
     typer.echo(plain(f"how: {how}"))
     for line in (*_training_lines(manifest.get("training") or {}), *_runtime_lines(manifest.get("runtime") or {})):
         typer.echo(plain(line))
-    speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
-    typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}"))
+    imported = manifest.get("imported")
+    if imported:
+        origin = f"{imported['from']} {imported['version'] or ''}".strip()
+        reported = ", ".join(f"{name} {value:.4g}" for name, value in sorted(imported["reported"].items()))
+        typer.echo(plain(f"imported: from {origin}, task {imported['task']}, filter {imported['filter']}; time unknown"))
+        typer.echo(plain(f"reported there: {reported or 'nothing'}"))
+    else:
+        speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
+        typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}"))
     cost, tokens = manifest.get("cost"), manifest["tokens"]
     if cost is not None:
         typer.echo(plain(f"cost: ${cost['usd']:.4f}; tokens: {tokens['prompt']:,} read, {tokens['new']:,} written"))

@@ -191,6 +191,8 @@ def cost_of(
 
     Raises `UnknownName` for `hardware`.
     """
+    if "imported" in manifest:  # no time, no tokens and no machine are known of it
+        return None
     inference = _inference(manifest, prices, hardware)
     training = _training(manifest, prices, hardware)
     if inference is None or training is None:
@@ -209,6 +211,8 @@ def cost_of(
 
 def missing_price(manifest: Mapping[str, Any], prices: Prices) -> str:
     """Why `cost_of` has no answer, and the way out."""
+    if "imported" in manifest:
+        return "no cost of what was imported: neither its time nor its tokens are known"
     machine, backend = manifest["machine"], manifest["identity"]["backend"]
     if _is_served(manifest):
         free = _token_price(manifest, prices) is not None

@@ -171,6 +171,8 @@ def _unknown(constraint: str, candidate: Candidate) -> str:
 
 def _untimed(candidate: Candidate, percent: int) -> str:
     manifest, enough = candidate.entry.manifest, needed(percent)
+    if "imported" in manifest:
+        return "unknown latency: the run was imported"
     if candidate.timed is None:
         return f"unknown latency: run `{speed_command(manifest)}`"
     texts, limit = candidate.timed

@@ -106,6 +106,7 @@ class Entry:
             *([f"{len(prompt['shots'])} exemplars"] if prompt and prompt["shots"] else []),
             *(_setting(name, value) for name, value in settings.items()),
             *([runtime] if runtime else []),
+            *(["imported"] if "imported" in self.manifest else []),
         ]
         return ", ".join(parts)
 

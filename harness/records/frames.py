@@ -1,6 +1,6 @@
 """Runs and predictions as pandas frames, for notebooks; docs/notebooks.md lists the columns.
 
-pandas is an extra (`frames`): nothing else in bench needs it.
+pandas is an extra (`notebooks`): nothing else in bench needs it.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def _pandas() -> Any:
     try:
         import pandas
     except ImportError as error:
-        raise MissingExtra("pandas", "frames", "A frame of the runs") from error
+        raise MissingExtra("pandas", "notebooks", "A frame of the runs") from error
     return pandas
 
 

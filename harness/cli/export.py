@@ -1,0 +1,175 @@
+"""`bench export`: runs or predictions in files that other tools read."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from harness.cli.options import RESULTS, Json, Many, Results, names, open_store, plain, print_json
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from harness.records.entries import Entry
+    from harness.records.store import Store
+
+STDOUT = Path("-")
+
+
+class Format(StrEnum):
+    """What a file is to look like."""
+
+    CSV = "csv"
+    PARQUET = "parquet"
+    JSON = "json"
+    LM_EVAL = "lm-eval"
+
+
+class What(StrEnum):
+    """What a line is about."""
+
+    RUNS = "runs"
+    PREDICTIONS = "predictions"
+
+
+def export_command(
+    run: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; the digits of their ids will do. Default: all.")
+    ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", metavar="FORMAT", help="csv, parquet, json, or lm-eval (lm-evaluation-harness).")
+    ] = Format.CSV,
+    what: Annotated[
+        What, typer.Option(metavar="WHAT", help="runs: a line per run; predictions: a line per run and row.")
+    ] = What.RUNS,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="PATH", help="The file, for lm-eval the folder; - is the standard output.")
+    ] = STDOUT,
+    task: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of this task.")] = None,
+    lang: Annotated[Many, typer.Option(metavar="CODE", help="Only runs in this language.")] = None,
+    backend: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of this backend.")] = None,
+    split: Annotated[Many, typer.Option(metavar="NAME", help="Only runs on these rows: test or validation.")] = None,
+    spreadsheet: Annotated[
+        bool,
+        typer.Option("--spreadsheet", help="CSV for Excel and the like: no text is taken for a formula, and UTF-8 is known."),
+    ] = False,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Write runs, or their predictions, as CSV, Parquet or JSON, or in the layout of lm-evaluation-harness.
+
+    docs/notebooks.md lists the columns. No text of a row and no output of a model is in any of these files. For lm-eval each
+    run has a folder of its own, with its figures and its predictions.
+
+    --json prints an object with format, what, files, runs, lines (null for lm-eval), sentence.
+    """
+    from harness.errors import UserError
+
+    if output == STDOUT and (as_json or form in (Format.PARQUET, Format.LM_EVAL)):
+        why = "--json says there what was written" if as_json else f"{form} is not for a terminal or a pipe"
+        raise UserError(f"--output is missing: {why}.", f"For example: --output {_example(form, what)}")
+    if spreadsheet and form is not Format.CSV:
+        raise UserError(f"--spreadsheet is for csv, not for {form}.", "Leave it out: other formats say what is text.")
+    store = open_store(results)
+    chosen = _chosen(store, run, {"task": task, "lang": lang, "backend": backend, "split": split})
+    if form is Format.LM_EVAL:
+        files, lines = _write_lm_eval(store, chosen, output), None
+    else:
+        files, lines = _write_table(results, chosen, form, what, output, spreadsheet=spreadsheet)
+    said = _sentence(len(chosen), lines, what, files, output)
+    if as_json:
+        written = [str(file) for file in files]
+        print_json({"format": form, "what": what, "files": written, "runs": len(chosen), "lines": lines, "sentence": said})
+    else:
+        typer.echo(plain(said), err=True)
+
+
+def _example(form: Format, what: What) -> str:
+    return "exported" if form is Format.LM_EVAL else f"{what}.{form}"
+
+
+def _chosen(store: Store, runs: Many, filters: dict[str, Many]) -> list[Entry]:
+    """The runs that are named, or all, and of these the ones that fit the filters."""
+    from harness.errors import UserError
+    from harness.records.entries import read_entries, read_entry
+
+    wanted = {key: names(values, f"--{key}") for key, values in filters.items()}
+    named = None if not runs else sorted({store.find(part) for part in runs})
+    found = read_entries(store) if named is None else [read_entry(store, name) for name in named]
+    if not found:
+        raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
+    kept = [entry for entry in found if all(not values or _of(entry)[key] in values for key, values in wanted.items())]
+    if not kept:
+        there = "; ".join(f"{key}: {', '.join(sorted({_of(entry)[key] for entry in found}))}" for key in wanted if wanted[key])
+        raise UserError("No run is like that.", f"There are runs of {there}.")
+    return kept
+
+
+def _of(entry: Entry) -> dict[str, str]:
+    task, split, lang, _ = entry.group
+    return {"task": task, "lang": lang, "backend": entry.backend, "split": split}
+
+
+def _write_table(
+    results: Path, chosen: list[Entry], form: Format, what: What, output: Path, *, spreadsheet: bool
+) -> tuple[list[Path], int]:
+    from harness.reports import export
+
+    read = export.runs_frame if what is What.RUNS else export.predictions_frame
+    frame = read(results, [entry.run_id for entry in chosen])
+    if form is Format.CSV:
+        content = export.as_csv(frame, spreadsheet=spreadsheet)
+        _warn_of_formulas(frame, spreadsheet=spreadsheet)
+    else:
+        content = (export.as_parquet if form is Format.PARQUET else export.as_json)(frame)
+    if output == STDOUT:
+        _to_stdout(content)
+        return [], len(frame)
+    export.write_whole(output, content)
+    return [output], len(frame)
+
+
+def _warn_of_formulas(frame: DataFrame, *, spreadsheet: bool) -> None:
+    from harness.reports.export import formulas
+
+    count = 0 if spreadsheet else formulas(frame)
+    if count:
+        cells = "cells begin" if count > 1 else "cell begins"
+        typer.echo(
+            f"note: {count} {cells} with = + - or @, which a spreadsheet may run as a formula; --spreadsheet prevents that",
+            err=True,
+        )
+
+
+def _to_stdout(content: bytes) -> None:
+    """Byte for byte into a pipe; on a terminal what would steer it is shown as an escape."""
+    if sys.stdout.isatty():
+        typer.echo(plain(content.decode().replace("\r\n", "\n")), nl=False)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(content)
+    sys.stdout.buffer.flush()
+
+
+def _write_lm_eval(store: Store, chosen: list[Entry], output: Path) -> list[Path]:
+    from harness.reports.export import write_whole
+    from harness.reports.export_lm_eval import lm_eval_files
+
+    files = []
+    for entry in chosen:
+        for name, content in lm_eval_files(entry, store.predictions(entry.run_id)).items():
+            files.append(output / entry.run_id / name)
+            write_whole(files[-1], content)
+    return files
+
+
+def _sentence(runs: int, lines: int | None, what: What, files: list[Path], output: Path) -> str:
+    of_runs = f"{runs:,} run{'s' if runs > 1 else ''}"
+    if lines is None:
+        return f"{of_runs}, each in a folder of {output} with results and samples as lm-evaluation-harness writes them."
+    counted = of_runs if what is What.RUNS else f"{lines:,} predictions of {of_runs}"
+    return f"{counted} written to {files[0] if files else 'the standard output'}."

@@ -1,0 +1,96 @@
+"""`bench export` as a user calls it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+
+def rows(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text, newline="")))
+
+
+def test_runs_go_to_the_standard_output_as_csv(bench: Callable[..., Any], two_runs: list[str]) -> None:
+    said = bench("export")
+    assert said.code == 0, said.err
+    assert [row["run"] for row in rows(said.out)] == sorted(two_runs)
+    assert said.err.strip() == "2 runs written to the standard output."
+
+
+def test_predictions_of_one_backend_in_a_file(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
+    said = bench("export", "--what", "predictions", "--backend", "tfidf", "-o", "out/rows.csv", "--json")
+    assert said.code == 0, said.err
+    assert said.json == {
+        "format": "csv",
+        "what": "predictions",
+        "files": ["out/rows.csv"],
+        "runs": 1,
+        "lines": 20,
+        "sentence": "20 predictions of 1 run written to out/rows.csv.",
+    }
+    written = rows((project / "out" / "rows.csv").read_text(encoding="utf-8"))
+    assert {row["run"] for row in written} == {run for run in two_runs if "tfidf" in run}
+    assert len(written) == 20
+
+
+def test_a_named_run_as_json(bench: Callable[..., Any], two_runs: list[str]) -> None:
+    said = bench("export", two_runs[0][-10:], "--format", "json", "-o", "-")
+    assert [run["run"] for run in json.loads(said.out)] == two_runs[:1]
+
+
+def test_parquet(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
+    import pyarrow.parquet as pq
+
+    assert bench("export", "--format", "parquet", "-o", "runs.parquet").code == 0
+    assert pq.read_table(project / "runs.parquet")["run"].to_pylist() == sorted(two_runs)
+
+
+def test_a_folder_for_each_run_in_the_layout_of_lm_eval(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
+    said = bench("export", "--format", "lm-eval", "-o", "lm")
+    assert said.code == 0, said.err
+    assert said.err.startswith("2 runs, each in a folder of lm with results and samples")
+    assert {path.name for path in (project / "lm").iterdir()} == set(two_runs)
+    for run in two_runs:
+        samples, results = sorted((project / "lm" / run).iterdir(), reverse=True)
+        assert samples.name.startswith("samples_reviews_demo_en_")
+        assert results.name.startswith("results_")
+        assert len(samples.read_text().splitlines()) == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--format", "parquet"], "--output is missing"),
+        (["--format", "lm-eval"], "--output exported"),
+        (["--json"], "--output is missing"),
+        (["--format", "json", "--spreadsheet"], "--spreadsheet is for csv"),
+        (["--backend", "tfidff"], "There are runs of backend: majority, tfidf."),
+        (["--lang", ""], "--lang is given without a value"),
+        (["nothing-like-it"], "There is no run"),
+        (["--results", "elsewhere"], "There are no runs"),
+    ],
+)
+def test_mistakes(bench: Callable[..., Any], two_runs: list[str], arguments: list[str], problem: str) -> None:
+    said = bench("export", *arguments)
+    assert (said.code, said.out) == (2, "")
+    assert problem in said.err
+
+
+def test_a_cell_that_looks_like_a_formula_is_told_of(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
+    path = project / "results" / "runs" / two_runs[0] / "predictions.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    first = {**json.loads(lines[0]), "id": '=cmd|"/C calc"!A0'}
+    path.write_text("\n".join([json.dumps(first), *lines[1:], ""]), encoding="utf-8")
+    said = bench("export", two_runs[0], "--what", "predictions")
+    assert rows(said.out)[0]["id"] == '=cmd|"/C calc"!A0'
+    assert "1 cell begins with = + - or @" in said.err
+    safe = bench("export", two_runs[0], "--what", "predictions", "--spreadsheet")
+    assert "\n=" not in safe.out
+    assert "'=cmd" in safe.out
+    assert "formula" not in safe.err
