@@ -1,0 +1,257 @@
+"""All that results/leaderboard.html shows, as one JSON object: a pure function of records, prices and reported figures.
+
+Numbers carry six significant digits; no clock and no path of a machine gets in, so the same records give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import RunError
+from harness.questions.pricing import Prices, cost_of, labels_of, missing_price
+from harness.records.entries import TITLES, Entry
+from harness.records.speed import Speed, load_speeds, speed_of
+from harness.records.store import Store
+from harness.reports.leaderboard import Table, how, sentence
+from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
+from harness.reports.page.curves import read_curves
+from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of, shortened
+from harness.reports.page.explain import explanations
+from harness.reports.page.transfers import matrices
+from harness.reports.ranks import Place, Row
+from harness.reports.spread import Prompted, Spread
+from harness.statistics.metrics import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from harness.specs.reported import Figure, Reported
+
+PREDICTIONS = 1e6
+"""Rows that share the cost of training: what `bench cost` takes where nothing else is said."""
+ODD = (LookupError, TypeError, ValueError, AttributeError)
+"""What a manifest of another shape raises: older records lack fields that later ones have."""
+UNKNOWN_COST = "the record does not hold what a price is made of (an earlier version of bench wrote it)"
+
+
+def payload(
+    store: Store, results: Path, tables: Sequence[Table], prices: Prices, reported: Sequence[Reported] = ()
+) -> dict[str, Any]:
+    """What the page shows; strict JSON, the same for the same records.
+
+    `results` is the folder that holds runs/, speed/ and curves/. Raises `RunError` for a record, a speed or a curve that is
+    damaged.
+    """
+    speeds = load_speeds(results)
+    packed = pack(store, tables)
+    keyed = {f"t{number}": table for number, table in enumerate(tables)}
+    entries = [entry for table in tables for entry in runs_of(table)]
+    metrics = sorted({name for entry in entries for name in entry.metrics["values"]})
+    return {
+        "version": 1,
+        "bench": version("bench-harness"),
+        "tables": [_table(key, store, table, packed, prices, speeds) for key, table in keyed.items()],
+        "runs": _runs(store, keyed, packed),
+        "titles": {name: TITLES.get(name, name if "/" in name else name.replace("_", " ")) for name in metrics},
+        "lower_is_better": sorted(LOWER_IS_BETTER),
+        "explain": explanations(entries),
+        "alphabet": ALPHABET,
+        "rowsets": packed.rows,
+        "matrices": matrices(entries),
+        "curves": read_curves(results),
+        "reported": [_reported(source) for source in reported],
+    }
+
+
+def _runs(store: Store, keyed: Mapping[str, Table], packed: Packed) -> dict[str, Any]:
+    entries = [(key, entry) for key, table in keyed.items() for entry in runs_of(table)]
+    most = max(LEAST, common_limit([(len(evaluations_of(entry)), 1) for _, entry in entries], EVALUATIONS))
+    runs = {}
+    for key, entry in entries:
+        with _named(store, entry):
+            runs[entry.run_id] = {
+                "table": key,
+                **details(store, entry, most),
+                "answers": packed.answers.get(entry.run_id),
+            }
+    return runs
+
+
+@contextmanager
+def _named(store: Store, entry: Entry) -> Iterator[None]:
+    """A shape that no version of bench wrote is a `RunError` that names the record."""
+    try:
+        yield
+    except ODD as error:
+        folder = store.root / entry.run_id
+        raise RunError(
+            f"{folder} is not the record of a run ({type(error).__name__}: {error}).", "Delete that folder."
+        ) from error
+
+
+def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
+    task, split, lang, _ = table.group
+    identity = table.first.manifest["identity"]
+    return {
+        "key": key,
+        "task": task,
+        "split": split,
+        "lang": lang,
+        "rows": packed.row_sets[table.group],
+        "n": table.first.metrics["n"],
+        "kind": str(identity["label_kind"]),
+        "labels": list(identity["labels"]),
+        "headline": list(table.first.metrics["headline"]),
+        "metric": table.metric,
+        "few": table.few,
+        "sentence": sentence([table]),
+        "places": [_place(store, place, prices, speeds) for place in table.places],
+        "spreads": [_spread(spread) for spread in table.spreads],
+    }
+
+
+def _place(store: Store, place: Place, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
+    row, entry = place.row, place.row.entry
+    with _named(store, entry):
+        return {
+            "rank": place.rank,
+            "tied": place.tied,
+            "backend": entry.backend,
+            "how": how(row),
+            **_made(entry.manifest["identity"]),
+            "run": entry.run_id,
+            **_figures(row),
+            "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
+            **_money(entry.manifest, prices),
+            **_latency(entry.manifest, speeds),
+            **_machine(entry.manifest),
+        }
+
+
+def _figures(row: Row) -> dict[str, Any]:
+    """Of the run in the middle, but for what tells of all seeds; `by_seed` in the order of `runs`."""
+    entry = row.entry
+    runs = sorted(row.runs, key=lambda run: run.seed)
+    spread = {name: row.spread(name) for name in entry.metrics["values"]}
+    by_seed = {name: [shortened(run.metrics["values"][name]["value"]) for run in runs] for name in entry.metrics["headline"]}
+    return {
+        "runs": [run.run_id for run in runs],
+        "seeds": row.seeds,
+        "values": {name: _bounds(value) for name, value in entry.metrics["values"].items()},
+        "over_seeds": {name: shortened(found) for name, found in spread.items() if found} or None,
+        "by_seed": by_seed if len(runs) > 1 else None,
+        "unparsed": shortened(row.share("unparsed")),
+        "failed": shortened(row.share("failed")),
+    }
+
+
+def _bounds(value: Mapping[str, Any]) -> list[float | None]:
+    return [shortened(value[key]) for key in ("value", "low", "high")]
+
+
+def _money(manifest: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
+    """US dollars per 1,000 rows as `bench cost` has them, `parts`: inference and training; or why there is no price."""
+    try:
+        cost = cost_of(manifest, prices, PREDICTIONS, 0)
+        basis = missing_price(manifest, prices) if cost is None else cost.basis
+        labelled: int | None = labels_of(manifest)
+    except ODD:
+        cost, basis, labelled = None, UNKNOWN_COST, None
+    parts = None if cost is None else [shortened(cost.inference), shortened(cost.training)]
+    return {
+        "cost": None if cost is None else shortened(cost.total),
+        "cost_parts": parts,
+        "cost_basis": basis,
+        "labelled": labelled,
+    }
+
+
+def _latency(manifest: Mapping[str, Any], speeds: Sequence[Speed]) -> dict[str, Any]:
+    identity = manifest["identity"]
+    names = identity["task"], identity["lang"], identity["backend"]["name"]
+    near = [s for s in speeds if names == (s["identity"]["task"], s["identity"]["lang"], s["identity"]["backend"]["name"])]
+    try:
+        speed = speed_of({"machine": None, **manifest}, near) if near else None
+    except ODD:  # a record too old to say what its speed depends on
+        speed = None
+    if speed is None:
+        return {"p50_ms": None, "p95_ms": None, "p95_basis": None}
+    basis = f"{speed.get('n', 0):,} rows, one at a time, on {_machine_words(speed['machine'])}"
+    return {"p50_ms": shortened(speed["p50_ms"]), "p95_ms": shortened(speed["p95_ms"]), "p95_basis": basis}
+
+
+def _made(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What answered, what it learned from, or how it was asked."""
+    train, prompt = identity["train"], identity["prompt"]
+    variant = f".{prompt['variant']}" if prompt and prompt.get("variant") else ""
+    return {
+        "engine": str(identity["backend"].get("engine", "")),
+        "model": identity["backend"].get("model"),
+        "trained": train is not None,
+        "train_count": None if train is None else train.get("train_count"),
+        "train_langs": [] if train is None else list(train["langs"]),
+        "validation_langs": None if train is None else list(train.get("validation_langs", train["langs"])),
+        "prompt": f"{prompt['name']}{variant}" if prompt else None,
+        "decoding": prompt["decoding"] if prompt else None,
+        "exemplars": len(prompt["shots"]) if prompt else None,
+    }
+
+
+def _machine(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """`busy`: more to do than cores, so that its times, and what they cost, are too high."""
+    machine, load = manifest.get("machine"), manifest["timing"].get("load_average")
+    return {
+        "machine": _machine_words(machine),
+        "load": load,
+        "busy": bool(machine and load is not None and load > machine.get("cores", load)),
+        "finished": manifest.get("finished"),
+    }
+
+
+def _machine_words(machine: Mapping[str, Any] | None) -> str:
+    if not machine:
+        return "unknown"
+    cores = machine.get("cores")
+    return str(machine.get("gpu") or f"{machine.get('cpu') or 'unknown'}{f', {cores} cores' if cores else ''}")
+
+
+def _spread(spread: Spread) -> dict[str, Any]:
+    figures = {key: shortened(getattr(spread, key)) for key in ("low", "high", "range", "expected")}
+    return {
+        "backend": spread.backend,
+        "how": spread.how,
+        "metric": spread.metric,
+        "prompts": [_prompted(prompt, spread.metric) for prompt in spread.prompts],
+        **figures,
+        "median": shortened(spread.middle.value),
+        "beyond": spread.beyond,
+        "sentence": spread.sentence,
+    }
+
+
+def _prompted(prompt: Prompted, metric: str) -> dict[str, Any]:
+    """`low` and `high`: the 95% interval of one run; of several seeds their smallest and largest value, as `value` is their
+    mean."""
+    bounds = _bounds(prompt.row.entry.metrics["values"][metric])[1:]
+    over = prompt.row.spread(metric)
+    low, high = bounds if over is None else [shortened(over[0]), shortened(over[2])]
+    return {
+        "name": prompt.name,
+        "value": shortened(prompt.value),
+        "low": low,
+        "high": high,
+        "unread": shortened(prompt.unread),
+        "run": prompt.row.entry.run_id,
+        "seeds": len(prompt.row.runs),
+    }
+
+
+def _reported(source: Reported) -> dict[str, Any]:
+    return {"name": source.name, "source": source.source, "note": source.note, "figures": list(map(_figure, source.figures))}
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    kept = ("model", "task", "lang", "train", "n", "split", "metric", "value", "shown", "note")
+    return {name: getattr(figure, name) for name in kept}

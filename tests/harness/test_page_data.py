@@ -1,0 +1,338 @@
+"""The data of the page: all of the records that it shows, as they are, and the same bytes each time."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import boards
+import pytest
+from boards import NAMES, SCORE, TRAIN, prompt, record
+
+from harness.errors import RunError
+from harness.questions.pricing import Prices, cost_of, load_prices, missing_price
+from harness.records import jsonl
+from harness.records.speed import write_speed
+from harness.records.store import Store
+from harness.reports.leaderboard import read_entries, read_tables
+from harness.reports.page import answers, details
+from harness.reports.page.data import PREDICTIONS, UNKNOWN_COST, payload
+from harness.specs.reported import Figure, Reported
+from harness.types import LabelKind
+
+TRUTH = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0] * 3
+GOOD = [0, 1, 2, 0, 1, 2, 0, 1, 0, None] * 3
+BAD = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1] * 3
+MACHINE = {"cores": 2, "cpu": "Made-Up 9000", "gpu": None}
+BACKEND = {"name": "enc", "engine": "encoder", "model": "org/enc", "device": "cpu", "options": {"max_length": 64}}
+MANIFEST: dict[str, Any] = {
+    "n": 30,
+    "machine": MACHINE,
+    "tokens": {"prompt": 0, "new": 0},
+    "timing": {"rows_per_second": 10.0, "seconds": 3.0, "load_average": 2.5},
+    "training": {"seconds": 360.0, "train_rows": 9, "validation_rows": 4},
+    "finished": "2026-01-01T00:00:00+00:00",
+    "settings": {"max_length": 64},
+}
+PRICES = 'hardware: {desk: {cpu: "9000", usd_per_core_hour: 0.05, date: 2026-01-02, source: my invoice}}\n'
+HOSTILE = ["<script>alert(1)</script>", "a|b", '"quoted"', "</script>", "{{ 7*7 }}", "$x$", "日本語", "\u202eשלום", "__proto__"]
+PLACE = (
+    "rank tied backend engine model how trained run runs seeds values over_seeds by_seed unparsed failed rate cost cost_parts "
+    "cost_basis labelled p50_ms p95_ms p95_basis train_count train_langs validation_langs prompt decoding exemplars machine "
+    "load busy finished"
+)
+
+
+@pytest.fixture
+def prices(tmp_path: Path) -> Prices:
+    (tmp_path / "prices.yaml").write_text(PRICES)
+    return load_prices(tmp_path)
+
+
+def shown(store: Store, prices: Prices | None = None, reported: Sequence[Reported] = ()) -> dict[str, Any]:
+    """The payload, through strict JSON."""
+    tables = read_tables(store, read_entries(store))
+    found = payload(store, store.root.parent, tables, prices or load_prices(store.root), reported)
+    back: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
+    assert back == found, "what is no JSON would change on its way to the page"
+    return back
+
+
+def encoder(store: Store, backend: Mapping[str, Any] = BACKEND, manifest: Mapping[str, Any] = MANIFEST) -> str:
+    """A trained run whose record says all that records say of a backend."""
+    name = record(store, str(backend["name"]), GOOD, TRUTH, manifest=manifest)
+    written = store.manifest(name)
+    boards.write_json(store.root / name / "run.json", {**written, "identity": {**written["identity"], "backend": backend}})
+    return name
+
+
+def only(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The place of the only run."""
+    ((place,),) = (table["places"] for table in found["tables"])
+    return dict(place)
+
+
+def test_nothing_yet(store: Store) -> None:
+    found = shown(store)
+    assert (found["tables"], found["runs"], found["rowsets"], found["matrices"], found["curves"]) == ([], {}, {}, [], [])
+
+
+def test_a_run_is_shown_as_it_is(store: Store) -> None:
+    name = encoder(store)
+    metrics = store.metrics(name)
+    found = shown(store)
+    (table,), place, run = found["tables"], only(found), found["runs"][name]
+    assert sorted(place) == sorted(PLACE.split())
+    assert {key: table[key] for key in ("task", "split", "lang", "n", "kind", "metric")} == {
+        "task": "toy",
+        "split": "test",
+        "lang": "en",
+        "n": 30,
+        "kind": "ordinal",
+        "metric": "accuracy",
+    }
+    assert (table["labels"], table["headline"], table["few"]) == (list(NAMES), metrics["headline"], "only 30 rows")
+    assert table["sentence"].startswith("On 30 en rows of toy, enc (trained on 9 en, max_length=64) is first")
+    assert set(place["values"]) == set(metrics["values"])
+    for metric, value in metrics["values"].items():
+        assert place["values"][metric] == pytest.approx([value[key] for key in ("value", "low", "high")], rel=1e-5)
+    assert (place["unparsed"], place["failed"], place["rate"]) == (0.1, 0.0, 10.0)
+    assert (place["engine"], place["model"], place["trained"]) == ("encoder", "org/enc", True)
+    assert (place["train_count"], place["train_langs"], place["validation_langs"]) == (9, ["en"], ["en"])
+    assert (place["prompt"], place["decoding"], place["exemplars"], place["labelled"]) == (None, None, None, 13)
+    assert (place["machine"], place["load"], place["busy"]) == ("Made-Up 9000, 2 cores", 2.5, True)
+    assert place["finished"] == "2026-01-01T00:00:00+00:00"
+    assert (run["table"], run["settings"], run["confusion"]) == (table["key"], {"max_length": 64}, metrics["confusion"])
+    assert run["per_class"][0] == ["bad", 0.75, 0.75, 0.75, 12]
+    assert (store.root.parent / run["record"]).is_file()
+
+
+def test_a_prompted_run_says_how_it_was_asked(store: Store) -> None:
+    asked = prompt("fewshot", ["a", "b"], variant="ja", decoding="free", calibration="batch")
+    record(store, "llm", GOOD, TRUTH, prompt=asked, manifest={**MANIFEST, "training": None})
+    place = only(shown(store))
+    assert (place["trained"], place["train_count"], place["train_langs"], place["validation_langs"]) == (False, None, [], None)
+    assert (place["prompt"], place["decoding"], place["exemplars"], place["labelled"]) == ("fewshot.ja", "free", 2, 2)
+
+
+def test_seeds_share_a_place_and_each_has_its_answers(store: Store) -> None:
+    names = [
+        record(store, "enc", [*TRUTH[:right], *(2 - t if t != 1 else 0 for t in TRUTH[right:])], TRUTH, seed=seed)
+        for seed, right in enumerate((24, 12, 18))
+    ]
+    found = shown(store)
+    place = only(found)
+    assert (place["runs"], place["seeds"], place["run"]) == (names, [0, 1, 2], names[2])
+    assert place["over_seeds"]["accuracy"] == [0.4, 0.6, 0.8]
+    assert place["by_seed"]["accuracy"] == [0.8, 0.4, 0.6]
+    assert place["values"]["accuracy"][0] == 0.6
+    assert sorted(found["runs"]) == sorted(names)
+    assert len({run["answers"] for run in found["runs"].values()}) == 3
+    record(store, "other", BAD, TRUTH)
+    assert [place["over_seeds"] is None for place in shown(store)["tables"][0]["places"]] == [False, True]
+
+
+def test_ranks_are_those_of_the_table(store: Store) -> None:
+    for backend, given in (("good", TRUTH), ("fair", GOOD[:10] + TRUTH[10:]), ("bad", BAD)):
+        record(store, backend, given, TRUTH)
+    places = shown(store)["tables"][0]["places"]
+    assert [(place["rank"], place["tied"], place["backend"]) for place in places] == [
+        (1, True, "good"),
+        (1, True, "fair"),
+        (3, False, "bad"),
+    ]
+
+
+def test_costs_are_those_of_bench_cost_in_its_words(store: Store, prices: Prices) -> None:
+    name = encoder(store)
+    place, cost = only(shown(store, prices)), cost_of(store.manifest(name), prices, PREDICTIONS, 0)
+    assert cost is not None
+    assert place["cost_basis"] == cost.basis
+    assert place["cost_basis"].startswith("100 ms a row at $0.1 an hour (desk, 2 cores; my invoice, 2026-01-02)")
+    inference, training = 0.1 / 3600 * 0.1 * 1000, 0.1 / 10 / 1000  # 0.1 s a row; 360 s once, for 1,000 of a million rows
+    assert place["cost_parts"] == pytest.approx([inference, training], rel=1e-5)
+    assert place["cost"] == pytest.approx(inference + training, rel=1e-5)
+
+
+def test_a_missing_price_says_why(store: Store, prices: Prices) -> None:
+    manifest = {**MANIFEST, "machine": {**MACHINE, "gpu": "Unheard-of GPU"}}
+    name = encoder(store, {**BACKEND, "device": "cuda"}, manifest)
+    place = only(shown(store, prices))
+    assert (place["cost"], place["cost_parts"], place["cost_basis"]) == (
+        None,
+        None,
+        missing_price(store.manifest(name), prices),
+    )
+    assert place["machine"] == "Unheard-of GPU"
+
+
+def test_records_that_lack_what_later_ones_have(store: Store) -> None:
+    record(store, "old", GOOD, TRUTH)  # no machine, tokens, training, settings or day
+    found = shown(store)
+    place, (run,) = only(found), found["runs"].values()
+    assert (place["cost"], place["cost_basis"], place["labelled"], place["machine"]) == (None, UNKNOWN_COST, None, "unknown")
+    assert (place["load"], place["busy"], place["finished"], place["p95_ms"]) == (None, False, None, None)
+    assert (run["evaluations"], run["evaluations_of"], run["best_step"], run["settings"]) == (None, None, None, {})
+    assert run["bins"] is None, "there were no probabilities"
+
+
+def test_calibration_bins(store: Store) -> None:
+    name = record(store, "enc", BAD, TRUTH, probabilities=lambda i: (0.1, 0.7, 0.2))
+    (found,) = store.metrics(name)["calibration_bins"]
+    ((low, high, confidence, accuracy, count),) = shown(store)["runs"][name]["bins"]
+    assert (low, high) == pytest.approx((found["low"], found["high"]), rel=1e-5)
+    assert (confidence, accuracy, count) == (0.7, 0.3, 30)
+
+
+def test_latency_is_what_was_measured_of_the_same_backend(store: Store) -> None:
+    name = encoder(store)
+    identity = store.manifest(name)["identity"]
+    speed = {"identity": identity, "machine": {**MACHINE, "cpu": "Elsewhere"}, "threads": 1, "settings": {}, "n": 200}
+    speed |= {"finished": "2026-01-01", "p50_ms": 1.5, "p95_ms": 2.25, "rows_per_second": 100.0}
+    write_speed(store.root.parent, name, speed)
+    write_speed(store.root.parent, "other.x", {**speed, "identity": {**identity, "lang": "fr"}, "p95_ms": 9.0})
+    options = {**identity["backend"], "options": {"max_length": 512}}
+    write_speed(store.root.parent, "longer.x", {**speed, "identity": {**identity, "backend": options}, "p95_ms": 8.0})
+    place = only(shown(store))
+    assert (place["p50_ms"], place["p95_ms"]) == (1.5, 2.25)
+    assert place["p95_basis"] == "200 rows, one at a time, on Elsewhere, 2 cores"
+
+
+def test_what_the_validation_rows_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [{"epoch": i / 10, "step": i, "loss": 1 / (1 + i), "accuracy": 0.5} for i in range(30)]
+    training = {**MANIFEST["training"], "evaluations": said, "best": {"step": 8, "accuracy": 0.5}}
+    name = record(store, "enc", GOOD, TRUTH, manifest={**MANIFEST, "training": training})
+    run = shown(store)["runs"][name]
+    assert [one["step"] for one in run["evaluations"]] == list(range(30))
+    assert run["evaluations"][2] == {"epoch": 0.2, "step": 2, "loss": 0.333333, "accuracy": 0.5}
+    assert (run["evaluations_of"], run["best_step"]) == (None, 8)
+    from harness.reports.page import data
+
+    monkeypatch.setattr(data, "EVALUATIONS", 10)
+    run = shown(store)["runs"][name]
+    steps = [one["step"] for one in run["evaluations"]]
+    assert (len(steps), steps[0], steps[-1], run["evaluations_of"]) == (11, 0, 29, 30)
+    assert max(b - a for a, b in pairwise(steps)) <= 4
+    assert 8 in steps, "what was kept"
+
+
+def test_several_labels_a_row(store: Store) -> None:
+    truth = [(0,), (0, 1), (), (2,)]
+    name = record(store, "enc", [(0,), (0,), None, (1, 2)], truth, kind=LabelKind.MULTILABEL)
+    record(store, "other", [(0,)] * 4, truth, kind=LabelKind.MULTILABEL)
+    found = shown(store)
+    (table,), run = found["tables"], found["runs"][name]
+    assert (table["kind"], table["metric"], run["answers"], found["rowsets"]) == ("multilabel", "micro_f1", None, {})
+    # [[tn, fp], [fn, tp]]; the unread row has no label, so it counts as if all had been given
+    assert run["confusion"] == [[[1, 1], [0, 2]], [[1, 2], [1, 0]], [[2, 1], [0, 1]]]
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.setattr(boards, "NAMES", tuple(f"label {i}" for i in range(63)))
+    return 63
+
+
+def test_many_labels_show_their_most_frequent_mistakes(store: Store, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = [i % many for i in range(4 * many)]
+    given = [1 if i in (0, many, 2 * many) else None if i == 5 else 7 if i == 6 else t for i, t in enumerate(truth)]
+    name = record(store, "enc", given, truth, kind=LabelKind.NOMINAL)
+    record(store, "other", truth, truth, kind=LabelKind.NOMINAL)
+    found = shown(store)
+    run = found["runs"][name]
+    assert (run["confusion"], run["mistakes"], run["mistakes_left_out"]) == (None, [[0, 1, 3], [5, 63, 1], [6, 7, 1]], 0)
+    assert (run["answers"], found["rowsets"]) == (None, {}), "there are not as many letters"
+    monkeypatch.setattr(details, "MISTAKES", 1)
+    run = shown(store)["runs"][name]
+    assert (run["mistakes"], run["mistakes_left_out"]) == ([[0, 1, 3]], 2)
+
+
+def test_prompts_of_one_model(store: Store) -> None:
+    wordings: dict[str, list[list[int | None]]] = {"strict": [GOOD], "chatty": [[*BAD], [*TRUTH]]}
+    for name, runs in wordings.items():
+        for seed, given in enumerate(runs):
+            record(store, "llm", given, TRUTH, prompt=prompt(name, shots=["s"] * (len(runs) - 1)), seed=seed)
+    (table,) = shown(store)["tables"]
+    (spread,) = table["spreads"]
+    by_name = {one["name"]: one for one in spread["prompts"]}
+    strict, chatty = by_name["strict"], by_name["chatty"]
+    middle = {place["run"]: place for place in table["places"]}[strict["run"]]
+    assert [strict["low"], strict["high"]] == middle["values"]["accuracy"][1:], "the interval of the only run"
+    assert (strict["value"], strict["unread"], strict["seeds"]) == (0.8, 0.1, 1)
+    assert (chatty["value"], chatty["low"], chatty["high"], chatty["seeds"]) == (0.65, 0.3, 1.0, 2)
+    assert (spread["metric"], spread["low"], spread["median"], spread["high"], spread["range"]) == (
+        "accuracy",
+        0.65,
+        0.65,
+        0.8,
+        0.15,
+    )
+    assert spread["sentence"].startswith("On 30 en rows of toy the prompt")
+
+
+def test_reported_figures_keep_their_source(store: Store) -> None:
+    figures = [Figure(model="m", task="toy", metric="accuracy", value=0.5, n=100, lang="en", note="careful")]
+    (found,) = shown(store, reported=[Reported(name="paper", source="A. Uthor 2020", note="old", figures=figures)])["reported"]
+    (figure,) = found.pop("figures")
+    assert found == {"name": "paper", "source": "A. Uthor 2020", "note": "old"}
+    assert (figure["model"], figure["value"], figure["n"], figure["note"]) == ("m", 0.5, 100, "careful")
+    assert figure["shown"] == "0.500 [0.398, 0.602]"
+
+
+def test_names_of_any_kind_change_nothing_but_their_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boards, "NAMES", tuple(HOSTILE[:3]))
+    ids = [f"{HOSTILE[i % 9]}{i}" for i in range(30)]
+    for name in HOSTILE:
+        asked = {"prompt": {**SCORE, "name": name}} if name > "a" else {"train": {**TRAIN, "langs": [name]}}
+        manifest = {**MANIFEST, "machine": {**MACHINE, "cpu": name}, "settings": {name: name}}
+        record(store, name, GOOD, TRUTH, ids=ids, task=HOSTILE[0], lang=HOSTILE[7], manifest=manifest, **asked)
+    found = shown(store)
+    (table,) = found["tables"]
+    assert (table["task"], table["lang"], table["labels"]) == (HOSTILE[0], HOSTILE[7], HOSTILE[:3])
+    assert sorted(place["backend"] for place in table["places"]) == sorted(HOSTILE)
+    assert sorted(key for run in found["runs"].values() for key in run["settings"]) == sorted(HOSTILE)
+    assert found["rowsets"][table["rows"]]["ids"] == sorted(ids)
+    for run in found["runs"].values():
+        assert re.fullmatch(r"runs/[\w.%-]+/run\.json", run["record"], re.ASCII), "a link that any browser reads alike"
+        assert (store.root.parent / unquote(run["record"])).is_file()
+
+
+def test_the_same_records_give_the_same_bytes_wherever_they_lie(store: Store, tmp_path: Path) -> None:
+    for seed in range(2):
+        record(store, "enc", GOOD, TRUTH, seed=seed, manifest=MANIFEST, probabilities=lambda i: (0.2, 0.3, 0.5))
+    for name in ("strict", "chatty"):
+        record(store, "llm", BAD, TRUTH, prompt=prompt(name))
+    moved = tmp_path / "elsewhere" / "results"
+    shutil.copytree(store.root.parent, moved)
+    texts = [json.dumps(shown(Store(root))) for root in (store.root, moved / "runs")]
+    assert texts[0] == texts[1]
+    assert str(tmp_path) not in texts[0]
+
+
+def test_every_prediction_file_is_read_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [record(store, backend, GOOD, TRUTH) for backend in ("a", "b")] + [record(store, "c", [0], [0])]
+    tables = read_tables(store, read_entries(store))
+    seen: list[Path] = []
+
+    def counted(paths: Sequence[Path], schema: Any) -> Any:
+        seen.extend(paths)
+        return jsonl.read_tables(paths, schema)
+
+    monkeypatch.setattr(answers, "read_tables", counted)
+    payload(store, store.root.parent, tables, load_prices(store.root))
+    assert sorted(path.parent.name for path in seen) == sorted(names)
+
+
+def test_a_damaged_record_is_named(store: Store) -> None:
+    name = record(store, "enc", GOOD, TRUTH)
+    metrics = store.metrics(name)
+    del metrics["values"]["weighted_f1"]["low"]
+    boards.write_json(store.root / name / "metrics.json", metrics)
+    with pytest.raises(RunError, match=rf"{name} is not the record of a run \(KeyError: 'low'\)"):
+        shown(store)

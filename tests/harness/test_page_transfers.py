@@ -1,0 +1,129 @@
+"""Cross-lingual matrices, found in the records whoever made them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from boards import TRAIN, prompt, record
+
+from harness.records.entries import read_entries
+from harness.records.store import Store
+from harness.reports.page.transfers import matrices
+
+TRUTH = [i % 3 for i in range(30)]
+
+
+def trained(store: Store, langs: str, lang: str, right: int = 20, **changes: Any) -> str:
+    """A run trained on 9 rows of each of `langs` and tested on `rows` rows in `lang`."""
+    given = [t if i < right else (t + 1) % 3 for i, t in enumerate(TRUTH)]
+    train = {**TRAIN, "langs": langs.split("+"), "train_count": 9 * len(langs.split("+")), "train_rows": langs}
+    train |= changes.pop("train", {})
+    rows = changes.pop("rows", lang).ljust(64, "0")
+    seed, backend = changes.pop("seed", 0), changes.pop("backend", "enc")
+    return record(store, backend, given, TRUTH, lang=lang, train=train, rows=rows, seed=seed, manifest=changes)
+
+
+def found(store: Store) -> list[dict[str, Any]]:
+    return matrices(read_entries(store))
+
+
+def square(store: Store, **changes: Any) -> dict[tuple[str, str], str]:
+    pairs = [(train, test) for train in ("en", "fr") for test in ("en", "fr")]
+    return {pair: trained(store, *pair, right=12 + 4 * i, **changes) for i, pair in enumerate(pairs)}
+
+
+def test_a_square_and_a_row_of_both_languages(store: Store) -> None:
+    names = square(store)
+    both = trained(store, "en+fr", "fr", right=28)
+    (matrix,) = found(store)
+    assert {key: matrix[key] for key in ("task", "split", "backend", "metric", "langs", "n", "seeds")} == {
+        "task": "toy",
+        "split": "test",
+        "backend": "enc",
+        "metric": "accuracy",
+        "langs": ["en", "fr"],
+        "n": [30, 30],
+        "seeds": [0],
+    }
+    assert matrix["settings"] == "9 training rows of each language"
+    assert [row["train"] for row in matrix["rows"]] == ["en", "fr", "en+fr"]
+    en, fr, together = matrix["cells"]
+    assert together[0] is None, "there is no such run"
+    assert (together[1]["run"], together[1]["trained"], together[1]["best"]) == (both, True, True)
+    assert [cell["run"] for cell in (*en, *fr)] == list(names.values())
+    assert [cell["trained"] for cell in (*en, *fr)] == [True, False, False, True]
+    assert [cell["value"] for cell in (*en, *fr)] == [0.4, 0.533333, 0.666667, 0.8]
+    metrics = store.metrics(names["en", "fr"])
+    for name in metrics["headline"]:
+        value = metrics["values"][name]
+        assert en[1]["values"][name] == pytest.approx([value[key] for key in ("value", "low", "high")], rel=1e-5)
+    assert [en[1]["value"], en[1]["low"], en[1]["high"]] == en[1]["values"]["accuracy"]
+
+
+def test_each_way_to_validate_is_a_row(store: Store) -> None:
+    square(store)
+    trained(store, "fr", "en", train={"validation_langs": ["en"]})
+    (matrix,) = found(store)
+    assert [(row["train"], row["validation"]) for row in matrix["rows"]] == [("en", "own"), ("fr", "own"), ("fr", "en")]
+
+
+def test_several_seeds_are_a_mean_and_a_range(store: Store) -> None:
+    square(store)
+    names = [trained(store, "en", "fr", right=right, seed=seed) for seed, right in ((1, 10), (2, 26))]
+    (matrix,) = found(store)
+    cell = matrix["cells"][0][1]
+    assert (matrix["seeds"], len(cell["runs"]), cell["runs"][1:]) == ([0, 1, 2], 3, names)
+    assert (cell["value"], cell["low"], cell["high"]) == (pytest.approx((10 + 16 + 26) / 90, rel=1e-5), 0.333333, 0.866667)
+
+
+@pytest.mark.parametrize("pairs", [[("en", "en"), ("en", "fr")], [("en", "fr"), ("fr", "fr")], [("en", "en"), ("fr", "fr")]])
+def test_less_than_two_by_two_or_never_abroad_is_no_matrix(store: Store, pairs: list[tuple[str, str]]) -> None:
+    for pair in pairs:
+        trained(store, *pair)
+    assert found(store) == []
+
+
+OTHERWISE: list[dict[str, Any]] = [{"train": {"train_count": 90}}, {"train": {"drawn": True}}, {"limit": 5}, {"backend": "b"}]
+
+
+@pytest.mark.parametrize("change", OTHERWISE)
+def test_what_was_made_in_another_way_is_another_matrix(store: Store, change: dict[str, Any]) -> None:
+    names = square(store)
+    trained(store, "fr", "en", rows="other", **change)
+    (matrix,) = found(store)
+    assert [cell["runs"] for row in matrix["cells"] for cell in row] == [[name] for name in names.values()]
+    others = square(store, rows="third", **change)
+    first, second = sorted(found(store), key=lambda one: one["cells"][0][0]["run"] != names["en", "en"])
+    assert [cell["runs"] for row in first["cells"] for cell in row] == [[name] for name in names.values()]
+    assert [cell["runs"] for row in second["cells"] for cell in row] == [[name] for name in others.values()]
+
+
+def test_changed_settings_are_named(store: Store) -> None:
+    square(store, settings={"max_length": 64, "train.schedule": "linear"})
+    assert found(store)[0]["settings"] == "9 training rows of each language, max_length=64, train.schedule=linear"
+
+
+def test_a_language_has_one_set_of_rows(store: Store) -> None:
+    names = square(store)
+    trained(store, "en", "en", rows="other")
+    (matrix,) = found(store)
+    assert matrix["cells"][0][0]["runs"] == [names["en", "en"]], "most runs in English were on the other rows"
+
+
+def test_of_one_seed_the_latest_run_counts(store: Store) -> None:
+    square(store, finished="2026-01-02")
+    train = {"train_rows": "other data"}
+    trained(store, "en", "fr", train=train, finished="2026-01-01")
+    (matrix,) = found(store)
+    before = matrix["cells"][0][1]["runs"]
+    latest = trained(store, "en", "fr", train={"train_rows": "newer data"}, finished="2026-01-03")
+    (matrix,) = found(store)
+    assert (len(before), matrix["cells"][0][1]["runs"]) == (1, [latest])
+
+
+def test_prompted_runs_are_in_no_matrix(store: Store) -> None:
+    for lang in ("en", "fr"):
+        for name in ("strict", "chatty"):
+            record(store, "llm", TRUTH, TRUTH, prompt=prompt(name), lang=lang)
+    assert found(store) == []
