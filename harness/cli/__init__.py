@@ -11,19 +11,25 @@ import typer
 
 from harness.cli import (
     audit,
+    card,
     cascade,
     compare,
     cost,
     curve,
     doctor,
+    export,
+    import_,
+    init,
     leaderboard,
     listing,
     matrix,
     prompts,
+    push,
     recommend,
     reliability,
     rescore,
     run,
+    schema,
     show,
     speed,
     suite,
@@ -42,6 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,  # help and usage errors as plain text, in a terminal and in a pipe
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command("init")(init.init_command)
 app.command("run")(run.run_command)
 app.command("tune")(tune.tune_command)
 app.command("suite")(suite.suite_command)
@@ -56,6 +63,11 @@ app.command("recommend")(recommend.recommend_command)
 app.command("audit")(audit.audit_command)
 app.command("leaderboard")(leaderboard.leaderboard_command)
 app.command("rescore")(rescore.rescore_command)
+app.command("card")(card.card_command)
+app.command("push")(push.push_command)
+app.command("export")(export.export_command)
+app.command("import")(import_.import_command)
+app.command("schema")(schema.schema_command)
 app.command("list")(listing.list_command)
 app.command("show")(show.show_command)
 app.command("doctor")(doctor.doctor_command)

@@ -11,7 +11,7 @@ import typer
 from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.records.imports import Imported
+    from harness.records.lm_eval.importing import Imported
 
 
 class Origin(StrEnum):
@@ -61,7 +61,7 @@ def import_command(
     ambiguous), read (how answers became labels), compared (a list of metric, value, reported_as, reported), metrics, sentence.
     """
     from harness.cli.requests import check_split
-    from harness.records.imports import Wanted, import_lm_eval, parser_named
+    from harness.records.lm_eval.importing import Wanted, import_lm_eval, parser_named
 
     check_split(split)
     check_data(data)

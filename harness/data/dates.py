@@ -18,7 +18,7 @@ def _date(value: object) -> str:
     return text
 
 
-Date = Annotated[str, BeforeValidator(_date)]
+Date = Annotated[str, BeforeValidator(_date, json_schema_input_type=str | int)]
 """`YYYY`, `YYYY-MM` or `YYYY-MM-DD`."""
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.data.cells import column, in_split, label_cells, label_columns, languages, without_label
 from harness.data.sources import RawTable, read_raw
 from harness.errors import DataError
 from harness.specs.tasks import SPLITS, Columns, Labels, Sample, Split, Stratified, TaskSpec
@@ -23,7 +24,7 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
     `data_dir` is a folder with files {train, validation or val, test}.{parquet, csv, tsv, jsonl, json}, or with one
     such folder per language; it takes the place of the task's source. Files that have the columns id, text, label
     and lang are read as such (label: 0-based index, or a name); others as the task's `columns` and `labels` say.
-    Where the task divides its rows itself (`splits.stratified`), a folder with all three splits is taken as it is.
+    Where the task divides its rows itself (`splits`), a folder with all three splits is taken as it is.
 
     Rows come in the order of the source, or in a seeded random order where the task divides or samples them.
     Raises `DataError` for rows that do not fit the task, `RunError` where the hub can't be reached.
@@ -36,8 +37,11 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
     task = with_names(task, data_dir)
     raw = read_raw(task, lang, wanted, data_dir)
     examples = _examples(task, raw, lang, wanted)
+    share = None if data_dir is not None else task.splits.validation_share
     if raw.whole and task.splits.stratified is not None:
         examples = _divide(examples, task.splits.stratified, raw.origin)[wanted]
+    elif share is not None and wanted != "test":
+        examples = _set_aside(examples, share, raw.origin)[wanted]
     if wanted in task.sample:
         examples = _sampled(examples, task.sample[wanted])
     return examples
@@ -60,9 +64,9 @@ def with_names(task: TaskSpec, data_dir: Path | None = None) -> TaskSpec:
     found: set[str] = set()
     for lang in _languages_with_rows(task, data_dir):
         raw = read_raw(task, lang, "train", data_dir)
-        for row, value in enumerate(_column(raw, (CANONICAL_COLUMNS if raw.canonical else task.columns).label)):
+        for row, value in enumerate(label_cells(raw, CANONICAL_COLUMNS if raw.canonical else task.columns, task.labels)):
             for item in value if isinstance(value, list) else [value]:
-                name = _key(item) if raw.canonical and item is not None else item
+                name = label_key(item) if raw.canonical and item is not None else item
                 if not isinstance(name, str) or not name.strip():
                     raise DataError(
                         f"{raw.origin}: the label of row {row + 1} is {item!r}, not a name.",
@@ -99,7 +103,10 @@ def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:
 def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split) -> list[Example]:
     columns = CANONICAL_COLUMNS if raw.canonical else task.columns
     ids = _ids(raw, columns, lang, split)
-    rows = _rows_in_language(task, raw, columns, ids, lang)
+    labels = label_cells(raw, columns, task.labels)
+    rows = _rows_of(task, raw, columns, ids, lang, split)
+    if task.drop_empty_label and task.labels.kind is not LabelKind.MULTILABEL:
+        rows = [row for row in rows if not without_label(labels[row])]
     texts = _texts(raw, columns, ids, rows)
     empty = [row for row in rows if not texts[row].strip()]
     if empty and not task.drop_empty_text:
@@ -110,31 +117,22 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split) -> list[Ex
     if len(empty) == len(rows):
         raise DataError(f"{raw.origin}: no row has a text.")
     mapped = _canonical_index(task.labels) if raw.canonical else label_index(task.labels)
-    labels = _column(raw, columns.label)
     skipped = set(empty)
+    named = label_columns(columns)
     return [
-        Example(ids[row], texts[row], _label(labels[row], mapped, task, raw, columns.label, ids[row]), lang)
+        Example(ids[row], texts[row], _label(labels[row], mapped, task, raw, named, ids[row]), lang)
         for row in rows
         if row not in skipped
     ]
-
-
-def _column(raw: RawTable, name: str) -> list[Any]:
-    if name not in raw.columns:
-        raise DataError(
-            f"{raw.origin} has no column {name!r}; its columns: {', '.join(raw.columns) or 'none'}.",
-            "Name the right one under `columns` in the task's YAML.",
-        )
-    return raw.columns[name]
 
 
 def _ids(raw: RawTable, columns: Columns, lang: str, split: Split) -> list[str]:
     """The rows' ids, unique; made from split and row number where the data has none."""
     if columns.id is None:
         prefix = f"{lang}-" if raw.one_language else ""
-        count = len(_column(raw, columns.label))
+        count = len(next(iter(raw.columns.values()), []))
         return [f"{prefix}{'all' if raw.whole else split}-{row}" for row in range(count)]
-    values = _column(raw, columns.id)
+    values = column(raw, columns.id)
     missing = next((row for row, value in enumerate(values) if value is None or str(value) == ""), None)
     if missing is not None:
         raise DataError(f"{raw.origin}: row {missing + 1} has no id in column {columns.id!r}.")
@@ -148,10 +146,10 @@ def _ids(raw: RawTable, columns: Columns, lang: str, split: Split) -> list[str]:
     return ids
 
 
-def _rows_in_language(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str], lang: str) -> list[int]:
-    """Indices of the rows in `lang`, at least one."""
+def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str], lang: str, split: Split) -> list[int]:
+    """Indices of the rows in `lang` that belong to `split`, at least one."""
     if columns.lang is not None:
-        langs = _column(raw, columns.lang)
+        langs = languages(raw, columns)
     elif columns.lang_from_id:
         langs = [name.split("_", 1)[0] for name in ids]
     elif raw.one_language or len(task.languages) == 1:
@@ -161,9 +159,10 @@ def _rows_in_language(task: TaskSpec, raw: RawTable, columns: Columns, ids: list
             f"{raw.origin}: nothing tells the rows' languages; its columns: {', '.join(raw.columns)}.",
             "Add a column `lang` beside id, text and label, or put the files into one folder per language.",
         )
-    rows = [row for row, value in enumerate(langs) if value == lang]
+    wanted = in_split(raw, task, columns, split)
+    rows = [row for row, value in enumerate(langs) if value == lang and wanted[row]]
     if not rows:
-        found = sorted({str(value) for value in langs})
+        found = sorted({str(value) for row, value in enumerate(langs) if wanted[row]})
         raise DataError(
             f"{raw.origin} has no rows in {lang!r}; languages there: {_some(found, 12) or 'none, it is empty'}.",
             "Ask for a language that is there, or give a folder that holds this one: --data DIR.",
@@ -176,7 +175,7 @@ def _texts(raw: RawTable, columns: Columns, ids: list[str], rows: list[int]) -> 
     names = [columns.text] if isinstance(columns.text, str) else columns.text
     parts: dict[int, list[str]] = {row: [] for row in rows}
     for name in names:
-        values = _column(raw, name)
+        values = column(raw, name)
         for row in rows:
             value = values[row]
             if value is not None and not isinstance(value, str):
@@ -211,7 +210,7 @@ def _label(value: Any, mapped: dict[str, int], task: TaskSpec, raw: RawTable, co
     multilabel = task.labels.kind is LabelKind.MULTILABEL
     indices = []
     for item in value if multilabel and isinstance(value, list) else [value]:
-        index = mapped.get(_key(item))
+        index = mapped.get(label_key(item))
         if index is None:
             raise DataError(
                 f"{raw.origin}: the label {_short(item)} of row {row_id!r} (column {column!r}) is none of {task.name!r}.",
@@ -222,7 +221,8 @@ def _label(value: Any, mapped: dict[str, int], task: TaskSpec, raw: RawTable, co
     return tuple(sorted(set(indices))) if multilabel else indices[0]
 
 
-def _key(value: Any) -> str:
+def label_key(value: Any) -> str:
+    """How a label that is no text is written: whole numbers without a point, truth values in small letters."""
     if isinstance(value, bool):
         return str(value).lower()
     # a column of whole numbers with a gap is read as floats
@@ -238,6 +238,15 @@ def _divide(examples: list[Example], how: Stratified, origin: str) -> dict[Split
     tested, others = _draw(examples, test, how.seed)
     validated, trained = _draw(others, validation, how.seed)
     return {"train": trained, "validation": validated, "test": tested}
+
+
+def _set_aside(examples: list[Example], share: float, origin: str) -> dict[Split, list[Example]]:
+    """Train rows, and the share of them that validates; neither depends on the order of `examples`."""
+    count = round(len(examples) * share)
+    if not 0 < count < len(examples):
+        raise DataError(f"{origin}: {len(examples)} train rows are too few to set {share:.0%} aside for validation.")
+    validated, trained = _draw(examples, count, Stratified().seed)
+    return {"train": trained, "validation": validated}
 
 
 def _sampled(examples: list[Example], how: Sample) -> list[Example]:

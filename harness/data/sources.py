@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import json
 import sys
@@ -11,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import DataError, MissingExtra, RunError, UnknownName
-from harness.specs.tasks import SPLITS, FilesSource, HubSource, Split, TaskSpec
+from harness.specs.task_sources import CsvFormat, FilesSource, HubSource
+from harness.specs.tasks import SPLITS, Split, TaskSpec
+from harness.watching import tell
 
 ColumnLists = dict[str, list[Any]]
 
@@ -19,6 +22,7 @@ HERE = Path(__file__).resolve().parents[1]
 # a wheel carries the repository's tasks/ as a folder inside the package
 BUNDLED = HERE / "tasks_data" if (HERE / "tasks_data").is_dir() else HERE.parent / "tasks"
 CANONICAL = ("id", "text", "label", "lang")
+USUAL = CsvFormat()
 HUB_TIMEOUT = 5.0  # seconds; `load_dataset` itself retries for some 25 s before it says that there is no network
 WAY_OUT = "Give local files instead: --data DIR, with train, validation and test as parquet, csv, tsv, jsonl or json."
 
@@ -42,11 +46,13 @@ def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> 
     """The rows that hold `split` of `lang` (and maybe others). Raises `DataError`, `MissingExtra` or `RunError`."""
     if data_dir is not None:
         return _read_data_dir(task, lang, split, data_dir)
+    if split == "validation" and task.splits.validation_share is not None:
+        split = "train"
     if task.source.hub is not None:
         return _read_hub(task, task.source.hub, lang, split)
     if task.source.files is not None:
         path, whole = _locate(task, task.source.files, lang, split)
-        return RawTable(read_file(path), str(path), whole, one_language=task.source.per_language)
+        return RawTable(read_file(path, task.source.files.csv), str(path), whole, one_language=task.source.per_language)
     name = str(task.source.bundled)
     if not (BUNDLED / name).is_dir():
         raise UnknownName("bundled data set", name, (folder.name for folder in BUNDLED.iterdir() if folder.is_dir()))
@@ -58,13 +64,13 @@ def _read_data_dir(task: TaskSpec, lang: str, split: Split, data_dir: Path) -> R
     per_language = (data_dir / lang).is_dir()
     folder = data_dir / lang if per_language else data_dir
     path, whole = _in_folder(folder, split, task.splits.stratified is not None)
-    columns = read_file(path)
+    columns = read_file(path, task.source.files.csv if task.source.files is not None else USUAL)
     canonical = all(name in columns for name in CANONICAL)
     return RawTable(columns, str(path), whole, canonical, per_language)
 
 
 def _locate(task: TaskSpec, files: FilesSource, lang: str, split: Split) -> tuple[Path, bool]:
-    stratified = task.splits.stratified is not None
+    stratified = task.splits.stratified is not None or task.columns.split is not None
     if files.folder is not None:
         return _in_folder(task.folder / files.folder.replace("{lang}", lang), split, stratified)
     named = files.all if stratified else getattr(files, split)
@@ -86,7 +92,7 @@ def _in_folder(folder: Path, split: Split, stratified: bool) -> tuple[Path, bool
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         stem = "validation" if path.stem == "val" else path.stem
-        if stem in (*SPLITS, "all") and path.suffix in READERS:
+        if stem in (*SPLITS, "all") and path.suffix.lower() in READERS:
             if stem in found:
                 raise DataError(f"{folder} holds both {found[stem].name} and {path.name}.", "Keep one of them.")
             found[stem] = path
@@ -100,15 +106,18 @@ def _in_folder(folder: Path, split: Split, stratified: bool) -> tuple[Path, bool
     return found[split], False
 
 
-def read_file(path: Path) -> ColumnLists:
-    """Columns of a parquet, csv, tsv, jsonl or json file. Raises `DataError`."""
-    reader = READERS.get(path.suffix)
+def read_file(path: Path, csv: CsvFormat = USUAL) -> ColumnLists:
+    """Columns of a parquet, csv, tsv, jsonl or json file; `csv` is the format of csv and tsv. Raises `DataError`."""
+    reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise DataError(f"{path}: the suffix {path.suffix!r} is not known.", f"Use one of {', '.join(READERS)}.")
+    tell("read", 0, 0, path.name)
     try:
-        return reader(path)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} can't be read: {error}", "Text files must be UTF-8.") from error
+        return _read_delimited(path, csv) if reader is _read_delimited else reader(path)
+    except (OSError, UnicodeError) as error:
+        raise DataError(
+            f"{path} can't be read: {error}", "Text files must be UTF-8, or a csv file's encoding be named."
+        ) from error
 
 
 def _read_parquet(path: Path) -> ColumnLists:
@@ -122,12 +131,18 @@ def _read_parquet(path: Path) -> ColumnLists:
     return columns
 
 
-def _read_delimited(path: Path) -> ColumnLists:
+def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
     """The csv module, not pandas: every value stays the string that it is ("NA", "007"), and errors have a line."""
     csv.field_size_limit(sys.maxsize)  # the default of 128 KiB is less than some documents
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True)
-        header = next(reader, [])
+    with path.open(encoding=_without_mark(how.encoding), newline="") as file:
+        reader = csv.reader(
+            file,
+            delimiter=how.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ","),
+            quoting=csv.QUOTE_MINIMAL if how.quoted else csv.QUOTE_NONE,
+            escapechar=how.escape,
+            strict=True,
+        )
+        header = how.header if how.header is not None else next(reader, [])
         if len(set(header)) != len(header):
             raise DataError(f"{path}:1: a column name stands there twice: {', '.join(header)}.")
         rows = []
@@ -145,6 +160,11 @@ def _read_delimited(path: Path) -> ColumnLists:
                 f"{path}:{reader.line_num}: {error}.", "Double quotes inside a quoted text must be doubled."
             ) from error
     return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+def _without_mark(encoding: str) -> str:
+    """UTF-8 that leaves out a byte order mark, which UTF-16 does by itself."""
+    return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def _read_jsonl(path: Path) -> ColumnLists:
@@ -208,6 +228,7 @@ def _load_hub(hub: HubSource, config: str | None, split: str) -> ColumnLists:
         import datasets
     except ImportError as error:
         raise MissingExtra("datasets", "data", f"Reading {hub.id} from the hub") from error
+    tell("read", 0, 0, f"{hub.id} {config or ''} {split}")
     if not datasets.config.HF_HUB_OFFLINE:
         _check_reachable(hub)
     try:

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.data.cells import languages
 from harness.data.duplicates import Twin, counted, normalized, twins
-from harness.data.rows import fingerprint, load_examples
+from harness.data.rows import CANONICAL_COLUMNS, fingerprint, load_examples
 from harness.data.sources import RawTable, read_raw
 from harness.errors import DataError
 from harness.records.columns import Columns
@@ -89,6 +90,8 @@ def without_text(task: TaskSpec, lang: str, data_dir: Path | None, splits: Itera
     """How many rows of the language have no text, in the files of these splits (as `read_splits` found them readable)."""
     total = 0
     for split in splits:
+        if split == "validation" and task.splits.validation_share is not None and data_dir is None:
+            continue  # a part of the train rows
         raw = read_raw(task, lang, split, data_dir)
         named = ["text"] if raw.canonical else [task.columns.text] if isinstance(task.columns.text, str) else task.columns.text
         texts = zip(*(raw.columns[name] for name in named), strict=True)
@@ -103,7 +106,7 @@ def without_text(task: TaskSpec, lang: str, data_dir: Path | None, splits: Itera
 def _langs(task: TaskSpec, raw: RawTable) -> list[Any] | None:
     """Of each row; None where all are in one language."""
     if raw.canonical or task.columns.lang is not None:
-        return raw.columns["lang" if raw.canonical else str(task.columns.lang)]
+        return languages(raw, CANONICAL_COLUMNS if raw.canonical else task.columns)
     if task.columns.lang_from_id:
         return [str(name).split("_", 1)[0] for name in raw.columns[str(task.columns.id)]]
     return None

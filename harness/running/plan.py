@@ -178,7 +178,7 @@ def _decision(request: Request, task: TaskSpec, prompt: PromptPlan | None) -> De
 
 def _prompt_plan(request: Request, task: TaskSpec, catalog: Catalog) -> PromptPlan:
     labels = task.label_space
-    prompt = catalog.prompt(request.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
+    prompt = catalog.prompt(request.prompt or task.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
     asked = {field: getattr(request, field) for field in ("decoding", "calibration", "decision")}
     chosen = {field: value for field, value in asked.items() if value is not None}
     prompt = replace(prompt, spec=prompt.spec.model_copy(update=chosen))

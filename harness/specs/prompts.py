@@ -50,20 +50,23 @@ class Decoding(StrEnum):
 class PromptSpec(Spec):
     """The front matter of a prompt."""
 
-    description: str = Field(min_length=1)
-    parser: ParserSpec
-    decoding: Decoding = Decoding.FREE
+    description: str = Field(min_length=1, description="what it asks for, in a sentence")
+    parser: ParserSpec = Field(description="how the answer is read: integer, label, json or json_list, with options or without")
+    decoding: Decoding = Field(
+        default=Decoding.FREE,
+        description="free (generate and parse), constrained (only valid answers), score (probabilities of the answers)",
+    )
     calibration: Calibration = Field(default=Calibration.NONE, description="of the model's bias towards an answer; for `score`")
     decision: Decision = Field(
         default=Decision.ARGMAX,
         description="for `score`: the likeliest label (argmax), or (ordinal) the rounded expected value, or the median",
     )
-    system: str | None = None
-    max_new_tokens: int = Field(default=16, ge=1, le=4096)
+    system: str | None = Field(default=None, description="template of the system turn; knows all variables but `text`")
+    max_new_tokens: int = Field(default=16, ge=1, le=4096, description="of the answer, at most; what is longer is cut")
     shots: int = Field(
         default=0, ge=0, description="exemplars per class; earlier turns of the chat, unless the template itself shows `shots`"
     )
-    kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1)
+    kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1, description="kinds of labels that it is for")
 
 
 @dataclass(frozen=True, slots=True)

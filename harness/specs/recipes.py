@@ -16,9 +16,9 @@ def _listed(value: Any) -> Any:
     return value if value is None or isinstance(value, list | dict) else [value]
 
 
-Names = Annotated[list[str], BeforeValidator(_listed)]
-Limits = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_listed)]
-Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], BeforeValidator(_listed)]
+Names = Annotated[list[str], BeforeValidator(_listed, json_schema_input_type=str | list[str])]
+Limits = Annotated[list[Annotated[int, Field(ge=1)]], BeforeValidator(_listed, json_schema_input_type=int | list[int])]
+Seeds = Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], BeforeValidator(_listed, json_schema_input_type=int | list[int])]
 
 
 class Cell(Spec):

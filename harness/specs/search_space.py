@@ -29,18 +29,18 @@ def _choice(value: Any) -> Any:
     return value if isinstance(value, bool) else _number(value)
 
 
-Number = Annotated[int | float, BeforeValidator(_number)]
+Number = Annotated[int | float, BeforeValidator(_number, json_schema_input_type=int | float | str)]
 Choice = Annotated[bool | int | float | str | None, BeforeValidator(_choice)]
 
 
 class Parameter(Spec):
     """Numbers from `low` to `high`, whole ones where both are; or one of `choices`."""
 
-    low: Number | None = None
-    high: Number | None = None
+    low: Number | None = Field(None, description="the lowest number to try")
+    high: Number | None = Field(None, description="the highest number to try")
     log: bool = Field(False, description="whether each order of magnitude is as likely as the next")
     step: Number | None = Field(None, description="the numbers are `low`, `low + step`, ...")
-    choices: list[Choice] | None = None
+    choices: list[Choice] | None = Field(None, description="in place of a range: the values to try")
 
     @model_validator(mode="after")
     def _fits(self) -> Parameter:

@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from harness.data.dates import Date
+from harness.specs.task_sources import Source
 from harness.specs.yamlspec import Spec, load_yaml_spec
 from harness.types import LabelKind, LabelSpace
 
@@ -15,72 +16,25 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-class HubSource(Spec):
-    id: str = Field(min_length=1, description="Name of the data set on the Hugging Face hub, such as `owner/name`.")
-    config: str | None = Field(
-        default=None,
-        description="Configuration (subset) of the data set; `{lang}` stands for the language, one configuration each.",
-    )
-    revision: str | None = Field(default=None, description="Commit, tag or branch; pin it to read the same rows next year.")
-
-
-class FilesSource(Spec):
-    """Paths are relative to the YAML file and may contain `{lang}`; the suffix is parquet, csv, tsv, jsonl or json."""
-
-    train: str | None = Field(default=None, description="File of the train split.")
-    validation: str | None = Field(default=None, description="File of the validation split.")
-    test: str | None = Field(default=None, description="File of the test split.")
-    all: str | None = Field(default=None, description="One file with all rows, for `splits: {stratified: ...}`.")
-    folder: str | None = Field(
-        default=None,
-        description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes.",
-    )
-
-    @model_validator(mode="after")
-    def _something(self) -> Self:
-        paths = [self.train, self.validation, self.test, self.all]
-        if self.folder is None and not any(paths):
-            raise ValueError("name at least one file: `train`, `validation`, `test`, `all`, or a `folder`")
-        if self.folder is not None and any(paths):
-            raise ValueError("give either a `folder` or single files, not both")
-        return self
-
-    @property
-    def per_language(self) -> bool:
-        """Whether the path chooses the language."""
-        return any("{lang}" in path for path in (self.train, self.validation, self.test, self.all, self.folder) if path)
-
-
-class Source(Spec):
-    """Exactly one of the three."""
-
-    hub: HubSource | None = Field(default=None, description="A data set on the Hugging Face hub (needs `bench[data]`).")
-    files: FilesSource | None = Field(default=None, description="Files on this machine.")
-    bundled: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$", description="Name of a data set that comes with bench.")
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        if sum(source is not None for source in (self.hub, self.files, self.bundled)) != 1:
-            raise ValueError("give exactly one of `hub`, `files` and `bundled`")
-        return self
-
-    @property
-    def per_language(self) -> bool:
-        """Whether the configuration or the path chooses the language, so that all rows read are in it."""
-        if self.hub is not None:
-            return "{lang}" in (self.hub.config or "")
-        return self.files is not None and self.files.per_language
-
-
 class Columns(Spec):
     text: str | list[str] = Field(
         default="text", description="Column of the text, or several, joined by newlines in this order."
     )
-    label: str = Field(default="label", description="Column of the label (a list of labels where `kind` is multilabel).")
+    label: str | list[str] = Field(
+        default="label",
+        description="Column of the label (a list of labels where `kind` is multilabel); or of a multilabel task several columns"
+        " of 0 and 1, one for each of `labels.names`, in their order.",
+    )
     id: str | None = Field(
         default=None, description="Column of the row's id. Without it ids are made from the split and the row's number."
     )
     lang: str | None = Field(default=None, description="Column of the row's language.")
+    lang_map: dict[str, str] | None = Field(
+        default=None, description="What stands in the column `lang` -> the language's code, where it is not the code itself."
+    )
+    split: str | None = Field(
+        default=None, description="Column of the row's split in `source.files.all`; `splits` says what stands there."
+    )
     lang_from_id: bool = Field(
         default=False, description="The language is the part of the id before the first `_`, as in `de_0203609`."
     )
@@ -91,6 +45,8 @@ class Columns(Spec):
             raise ValueError("`text` must name at least one column")
         if self.lang_from_id and (self.id is None or self.lang is not None):
             raise ValueError("`lang_from_id` needs an `id` column and no `lang` column")
+        if self.lang_map is not None and self.lang is None:
+            raise ValueError("`lang_map` says what stands in the column `lang`, which is missing")
         return self
 
 
@@ -109,6 +65,12 @@ class Labels(Spec):
         default=None,
         description="New name -> the `names` that it joins, each of them once: the task then has the new names, in this order.",
     )
+    separator: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Multilabel: what stands between the labels where one text holds all of them, as in `joy|anger`."
+        " Brackets and quotes around them don't count.",
+    )
     _inferred: bool = PrivateAttr(default=False)
 
     @field_validator("map", mode="before")
@@ -121,9 +83,12 @@ class Labels(Spec):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.separator is not None and self.kind is not LabelKind.MULTILABEL:
+            raise ValueError("`separator` is for multilabel tasks only")
         if self.names is None:
-            if self.map is not None or self.merge is not None:
-                raise ValueError(f"`{'merge' if self.map is None else 'map'}` needs `names`")
+            needing = next((key for key in ("map", "merge", "separator") if getattr(self, key) is not None), None)
+            if needing is not None:
+                raise ValueError(f"`{needing}` needs `names`")
             return self
         if len(self.names) < 2 or len(set(self.names)) != len(self.names) or not all(name.strip() for name in self.names):
             raise ValueError("`names` must hold at least two different labels, none of them empty")
@@ -196,11 +161,17 @@ class Stratified(Spec):
 
 
 class Splits(Spec):
-    """Either the names of the three splits on the hub, or `stratified`."""
+    """Either the names of the three splits on the hub or in the column `columns.split`, or `stratified`."""
 
-    train: str = Field(default="train", description="Name of the train split on the hub.")
-    validation: str = Field(default="validation", description="Name of the validation split on the hub.")
-    test: str = Field(default="test", description="Name of the test split on the hub.")
+    train: str = Field(default="train", description="Name of the train split.")
+    validation: str = Field(default="validation", description="Name of the validation split.")
+    test: str = Field(default="test", description="Name of the test split.")
+    validation_share: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Where there is no validation split: the share of the train rows that becomes one.",
+    )
     stratified: Stratified | None = Field(
         default=None, description="Divide all rows, language by language, into three splits with the same shares of each label."
     )
@@ -237,10 +208,16 @@ class TaskSpec(Spec):
     splits: Splits = Field(default_factory=Splits, description="How rows are divided into train, validation and test.")
     sample: dict[Split, Sample] = Field(default_factory=dict, description="Use only a part of a split, stratified by label.")
     drop_empty_text: bool = Field(default=False, description="Leave out rows without text. By default they are an error.")
+    drop_empty_label: bool = Field(
+        default=False, description="Leave out rows whose label is missing or empty. By default they are an error."
+    )
     threshold: int | None = Field(
         default=None,
         ge=0,
         description="Ordinal only: also report binary accuracy, label index <= threshold against the ones above.",
+    )
+    prompt: str | None = Field(
+        default=None, description="Prompt for language models where a command names none; default: by the kind of the labels."
     )
     metrics: list[str] = Field(default_factory=list, description="More Hugging Face `evaluate` metrics: names or local paths.")
     published: Date | None = Field(
@@ -264,6 +241,16 @@ class TaskSpec(Spec):
         files, names = self.source.files, self.labels.answers
         if names is None and (files is None or self.splits.stratified is not None):
             raise ValueError("`labels.names` may be left out only for `files` with a train split of their own")
+        if isinstance(self.columns.label, list) and (
+            self.labels.kind is not LabelKind.MULTILABEL
+            or len(self.labels.names or []) != len(self.columns.label)
+            or self.labels.map is not None
+        ):
+            raise ValueError(
+                "several columns of labels need a multilabel task with one of `labels.names` for each, and no `map`"
+            )
+        if self.columns.split is not None and (files is None or files.all is None or self.splits.stratified is not None):
+            raise ValueError("`columns.split` divides the file `source.files.all`, and goes without `splits.stratified`")
         if files is not None and self.splits.stratified is not None and files.all is None and files.folder is None:
             raise ValueError("`splits.stratified` divides the file `source.files.all`, which is missing")
         if self.threshold is not None:

@@ -119,10 +119,11 @@ def requests_of(wanted: Wanted, catalog: Catalog, available: int) -> list[Reques
 
 
 def default_prompts(catalog: Catalog, task: str) -> list[tuple[str, Calibration | None]]:
-    """As they are: the zero-shot prompt for such labels, and the few-shot one where it fits them."""
-    kind = catalog.task(task).labels.kind
+    """As they are: the task's own or the zero-shot prompt for such labels, and the few-shot one where it fits them."""
+    spec = catalog.task(task)
+    kind = spec.labels.kind
     few_shot = [FEW_SHOT] if kind in catalog.prompt(FEW_SHOT).spec.kinds else []
-    return [(name, None) for name in (DEFAULT_PROMPTS[kind], *few_shot)]
+    return [(name, None) for name in (spec.prompt or DEFAULT_PROMPTS[kind], *few_shot)]
 
 
 def _settings(wanted: Wanted, catalog: Catalog, backend: str, rows: int) -> dict[str, Any]:

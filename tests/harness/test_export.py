@@ -20,7 +20,7 @@ from harness.catalog import Catalog
 from harness.data.rows import fingerprint
 from harness.records.entries import read_entry
 from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_runs
-from harness.records.imports import Imported, Wanted, import_lm_eval
+from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval
 from harness.records.store import Store
 from harness.reports.export import as_csv, as_json, as_parquet, formulas, predictions_frame, runs_frame, write_whole
 from harness.reports.export_lm_eval import lm_eval_files

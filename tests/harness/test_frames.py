@@ -147,7 +147,7 @@ def test_no_folder_and_a_damaged_record(store: Store, results: Path) -> None:
 def test_without_pandas_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, results: Path) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
     for load in (load_runs, load_predictions):
-        with pytest.raises(MissingExtra, match="frames"):
+        with pytest.raises(MissingExtra, match="notebooks"):
             load()
 
 

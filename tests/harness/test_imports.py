@@ -15,7 +15,7 @@ from harness.data.rows import fingerprint, load_examples
 from harness.errors import DataError, UserError
 from harness.records.entries import read_entry
 from harness.records.frames import load_predictions, load_runs
-from harness.records.imports import Imported, Wanted, import_lm_eval, parser_named
+from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval, parser_named
 from harness.records.store import Store
 from harness.reports.leaderboard import read_tables
 

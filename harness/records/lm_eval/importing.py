@@ -19,9 +19,9 @@ from harness.data.dates import dates_of
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.errors import DataError, UserError
 from harness.parsing.parsers import ParserSpec
-from harness.records.imports_answers import Answers, read_choices, read_texts
-from harness.records.imports_files import Evaluation, read_evaluation
-from harness.records.imports_rows import Pairing, check_left_out, pair
+from harness.records.lm_eval.answers import Answers, read_choices, read_texts
+from harness.records.lm_eval.files import Evaluation, read_evaluation
+from harness.records.lm_eval.rows import Pairing, check_left_out, pair
 from harness.records.store import Store, digest, prediction_from, prediction_record, run_id
 from harness.specs.tasks import TaskSpec
 from harness.specs.yamlspec import validate_options

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.errors import DataError, UserError
-from harness.records.imports_files import Sample
+from harness.records.lm_eval.files import Sample
 from harness.specs.tasks import TaskSpec
 from harness.types import Example
 

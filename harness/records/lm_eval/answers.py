@@ -15,8 +15,8 @@ import numpy as np
 
 from harness.errors import DataError, PromptError, UserError
 from harness.parsing.parsers import Parser, ParserSpec, make_parser
-from harness.records.imports_files import Sample
-from harness.records.imports_rows import folded
+from harness.records.lm_eval.files import Sample
+from harness.records.lm_eval.rows import folded
 from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 Pairs = Sequence[tuple[Example, Sample]]

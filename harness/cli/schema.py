@@ -1,0 +1,40 @@
+"""`bench schema`: JSON Schema files for the YAMLs, so that an editor completes and checks them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import Json, print_json
+
+FOLDER = Path("schemas")
+
+
+def schema_command(
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")] = FOLDER,
+    as_json: Json = False,
+) -> None:
+    """Write the JSON schemas of tasks, backends, prompts (their front matter), recipes, prices and reported figures.
+
+    An editor finds them by the first line of a YAML: # yaml-language-server: $schema=../schemas/task.json
+
+    --json writes nothing, and prints an object: kind of file -> its schema.
+    """
+    from harness.errors import UserError
+    from harness.records.store import write_atomically
+    from harness.specs.schemas import FORMS, schema_of, schema_text
+
+    if as_json:
+        print_json({form: schema_of(form) for form in FORMS})
+        return
+    if output.exists() and not output.is_dir():
+        raise UserError(f"--output {output} is not a folder.", "Name a folder; it is made where there is none.")
+    output.mkdir(parents=True, exist_ok=True)
+    for form in FORMS:
+        write_atomically(output / f"{form}.json", schema_text(form))
+    names = ", ".join(f"{form}.json" for form in FORMS)
+    typer.echo(
+        f"Written to {output}: {names}. First line of a task: # yaml-language-server: $schema=../{output.name}/task.json"
+    )

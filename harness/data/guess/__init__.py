@@ -1,0 +1,1 @@
+"""`bench init`: what a file of texts and labels holds."""

@@ -1,0 +1,274 @@
+"""Open a file, or a folder of splits, that nobody has described yet: encoding, delimiter, quotes, header."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.data.guess.words import SPLITS as WORDS
+from harness.data.sources import READERS, ColumnLists, read_file
+from harness.errors import DataError, UserError
+from harness.specs.task_sources import CsvFormat
+from harness.specs.tasks import SPLITS, Split
+
+SAMPLE = 1 << 20
+"""Characters of a delimited file that decide on its delimiter and header."""
+
+DELIMITERS = (",", ";", "\t", "|")
+MOST_FOREIGN = 0.15  # of Western text in cp1252 far fewer bytes are no ASCII, of Cyrillic or Chinese text most are
+LONGEST_NAME = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """All rows, those of several files one after another, and how they were read.
+
+    `files`: split -> file, or `all` -> the only one; `rows`: how many are of each. `notes` are sentences on what was not plain.
+    `names`: column -> label names that the file's own metadata gives to its numbers.
+    """
+
+    files: dict[str, Path]
+    csv: CsvFormat
+    columns: ColumnLists
+    rows: dict[str, int]
+    notes: list[str] = field(default_factory=list)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def total(self) -> int:
+        return sum(self.rows.values())
+
+    def split_of_rows(self) -> Iterator[str]:
+        for split, count in self.rows.items():
+            yield from [split] * count
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What the user said of the format; None: to be found out."""
+
+    delimiter: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+
+
+def open_data(path: Path, wish: Wish) -> Opened:
+    """Read `path`. Raises `UserError` (among them `DataError`) where it can't be read, or only by guessing."""
+    if not path.exists():
+        raise UserError(f"{path}: there is no such file or folder.", "Give a csv, tsv, jsonl, json or parquet file.")
+    files = _splits_in(path) if path.is_dir() else {"all": path}
+    if any("{lang}" in str(file) for file in files.values()):
+        raise UserError(f"{path}: a path with {{lang}} in it stands for several files.", "Rename it.")
+    first = next(iter(files.values()))
+    form, notes, table = CsvFormat(), list[str](), None
+    if first.suffix.lower() in (".csv", ".tsv"):
+        form, notes, table = _format_of(first, wish)
+    tables = {split: read_file(file, form) if file != first or table is None else table for split, file in files.items()}
+    tables, left_out = _alike(tables)
+    notes += left_out
+    columns: ColumnLists = {name: [] for name in next(iter(tables.values()))}
+    for table in tables.values():
+        for name, values in table.items():
+            columns[name] += values
+    rows = {split: len(next(iter(table.values()), [])) for split, table in tables.items()}
+    if not columns or not sum(rows.values()):
+        raise DataError(f"{path} has no rows.", "The first line names the columns, each further line is a row.")
+    kept = {split: files[split] for split in tables}
+    return Opened(kept, form, columns, rows, notes, _class_names(first))
+
+
+def split_named(text: str) -> Split | None:
+    """The split that a file's stem or a cell means."""
+    word = text.strip().lower().removesuffix("_set").removesuffix(" set")
+    return next((split for split in SPLITS if word in WORDS[split]), None)
+
+
+def _splits_in(folder: Path) -> dict[str, Path]:
+    readable = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in READERS)
+    found: dict[str, Path] = {}
+    for path in readable:
+        split = (
+            split_named(path.stem)
+            or split_named(re.split(r"[-_.]", path.stem)[-1])
+            or split_named(re.split(r"[-_.]", path.stem)[0])
+        )
+        if split is not None and split in found:
+            raise UserError(f"{folder}: both {found[split].name} and {path.name} look like {split} rows.", "Keep one of them.")
+        if split is not None:
+            found[split] = path
+    if "train" in found:
+        return {split: found[split] for split in SPLITS if split in found}
+    if len(readable) == 1:
+        return {"all": readable[0]}
+    names = ", ".join(path.name for path in readable[:12]) or "none of " + ", ".join(READERS)
+    raise UserError(
+        f"{folder}: none of its files is called train (found: {names}).", "Name one of the files, or call it train.csv."
+    )
+
+
+def _alike(tables: dict[str, ColumnLists]) -> tuple[dict[str, ColumnLists], list[str]]:
+    """Those with the columns of the first; another one (a test file without labels, say) can't be used."""
+    first = next(iter(tables.values()))
+    kept, notes = {}, []
+    for split, table in tables.items():
+        missing = [name for name in first if name not in table]
+        if missing and table:
+            notes.append(f"The {split} file is left out: it lacks the column {', '.join(missing)}.")
+        else:
+            kept[split] = {name: table.get(name, []) for name in first}
+    return kept, notes
+
+
+def _format_of(path: Path, wish: Wish) -> tuple[CsvFormat, list[str], ColumnLists]:
+    """The format in which the whole file can be read, what of it was not plain, and what was read."""
+    encoding, notes = (wish.encoding, []) if wish.encoding else _encoding(path)
+    form = CsvFormat(encoding=encoding)
+    with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
+        text = file.read(SAMPLE)
+        whole = not file.read(1)
+    if "\x00" in text:
+        raise DataError(f"{path} is no text: it holds zero bytes.", "Save it as CSV in UTF-8, or give --encoding utf-16.")
+    if not text.strip():
+        raise DataError(f"{path} is empty.", "The first line names the columns, each further line is a row.")
+    delimiter, variants = _dialect(path, text, whole, wish.delimiter)
+    usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    form = form.model_copy(update={"delimiter": None if delimiter == usual else delimiter})
+    failed: DataError | None = None
+    for variant in variants:
+        form = form.model_copy(update=variant)
+        rows = _readable(text, delimiter, form, whole)
+        bare = not _has_header(rows) if wish.header is None else not wish.header
+        header = [f"column_{number + 1}" for number in range(len(rows[0]))] if bare else None
+        try:
+            table = read_file(path, form := form.model_copy(update={"header": header}))
+        except DataError as error:
+            failed = failed or error
+            continue
+        if bare and wish.header is None:
+            notes.append("The first line looks like a row, not like names of columns; if it holds names: --header.")
+        return form, notes, table
+    assert failed is not None
+    raise failed
+
+
+def _encoding(path: Path) -> tuple[str, list[str]]:
+    data = path.read_bytes()
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16", ["The file is in UTF-16."]
+    try:
+        data.decode("utf-8")
+        return "utf-8", []
+    except UnicodeDecodeError as error:
+        foreign = sum(byte > 127 for byte in data) / len(data)
+        if foreign <= MOST_FOREIGN and b"\x00" not in data:
+            try:
+                data.decode("cp1252")
+            except UnicodeDecodeError:
+                pass
+            else:
+                return "cp1252", [
+                    "The file is not in UTF-8; read as cp1252 (Western European). If letters are wrong: --encoding NAME."
+                ]
+        raise DataError(
+            f"{path} is not in UTF-8 ({error.reason} at byte {error.start}).",
+            "Say in what it is: --encoding cp1251 (Cyrillic), gb18030 (Chinese), cp932 (Japanese), cp949 (Korean), ...",
+        ) from error
+
+
+def _dialect(path: Path, text: str, whole: bool, wished: str | None) -> tuple[str, list[dict[str, Any]]]:
+    """The delimiter, and ways of quoting to try, the likeliest first."""
+    variants: list[dict[str, Any]] = [{}, {"escape": "\\"}, {"quoted": False, "escape": None}]
+    if wished is not None:
+        return wished, variants
+    scores = []
+    for delimiter in DELIMITERS:
+        for rank, variant in enumerate(variants):
+            try:
+                widths = [len(row) for row in _rows(text, delimiter, CsvFormat(**variant), whole) if row]
+            except csv.Error:
+                continue
+            width, count = Counter(widths).most_common(1)[0] if widths else (0, 0)
+            if width > 1:
+                first = widths[0] == width  # a text in each row may hold a comma, the names of the columns don't
+                usual = delimiter == ("\t" if path.suffix.lower() == ".tsv" else ",")
+                scores.append((first, round(count / len(widths), 2), usual, -rank, width, delimiter))
+    if not scores and not any(delimiter in text for delimiter in DELIMITERS):
+        raise DataError(
+            f"{path} has a single column; a text and a label are needed.", "If a delimiter was not seen: --delimiter CHAR."
+        )
+    if not scores:  # reading it whole tells what is wrong, and in which line
+        return next(delimiter for delimiter in DELIMITERS if delimiter in text), variants
+    _, _, _, rank, _, delimiter = max(scores)
+    best = -rank
+    return delimiter, [variants[best], *(variant for number, variant in enumerate(variants) if number != best)]
+
+
+def _rows(text: str, delimiter: str, form: CsvFormat, whole: bool) -> Iterator[list[str]]:
+    """The rows of the sample; the last one is left out where the sample may cut it."""
+    csv.field_size_limit(sys.maxsize)
+    lines = iter(io.StringIO(text, newline=""))
+    reader = csv.reader(
+        lines,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE,
+        escapechar=form.escape,
+        strict=True,
+    )
+    held: list[str] | None = None
+    try:
+        for row in reader:
+            if held:
+                yield held
+            held = row
+    except csv.Error:
+        if whole or next(lines, None) is not None:
+            raise
+        return  # the sample ends within a quoted text
+    if held and (whole or reader.line_num == 1):
+        yield held
+
+
+def _readable(text: str, delimiter: str, form: CsvFormat, whole: bool) -> list[list[str]]:
+    """The rows up to one that is malformed."""
+    found: list[list[str]] = []
+    with contextlib.suppress(csv.Error):
+        found.extend(_rows(text, delimiter, form, whole))
+    return found or [[""]]
+
+
+def _has_header(rows: list[list[str]]) -> bool:
+    """Whether the first row names columns: no numbers, dates or long texts, and nothing that is a common value further down."""
+    first, rest = rows[0], rows[1:2001]
+    if first == [str(number) for number in range(len(first))]:
+        return True  # as pandas names columns that have no names
+    for index, cell in enumerate(first):
+        name = cell.strip()
+        if re.fullmatch(r"[-+]?\d+([.,]\d+)?|\d{2,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", name) or len(name) > LONGEST_NAME:
+            return False
+        below = Counter(row[index].strip() for row in rest if index < len(row))
+        if name and len(below) <= len(rest) / 2 and below[name] > 1:
+            return False
+    return len(set(first)) == len(first) and sum(not cell.strip() for cell in first) <= 1
+
+
+def _class_names(path: Path) -> dict[str, list[str]]:
+    """Label names that the `datasets` library wrote into a parquet file."""
+    if path.suffix.lower() != ".parquet":
+        return {}
+    from pyarrow import parquet
+
+    metadata = parquet.read_schema(path).metadata or {}
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, KeyError, TypeError):
+        return {}
+    return {name: list(kind["names"]) for name, kind in features.items() if isinstance(kind, dict) and kind.get("names")}

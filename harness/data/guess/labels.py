@@ -1,0 +1,238 @@
+"""The label space that the cells of a label column stand for: kind, names in order, and how cells map to names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from harness.data.cells import separated
+from harness.data.guess.cells import Column
+from harness.data.guess.words import RATED, SCALES, UNITS
+from harness.errors import UserError
+from harness.parsing._answers import fold
+from harness.types import LabelKind
+
+FEW = 10
+"""A label with fewer rows is named as rare: nothing can be said of how well it is found."""
+
+MOST_STEPS = 11
+"""Whole numbers from 0 or 1 may be a scale if they are so many at most: 0 to 10."""
+
+_STEPS = [{fold(word): step for word, step in scale.items()} for scale in SCALES]
+_UNITS = re.compile(UNITS)
+_STARS = re.compile(r"[★⭐✩☆\ufe0f\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpaceGuess:
+    """`rows`: name -> rows, all names in their order. `mapping`: cell -> name, where the harness can't know it by itself.
+
+    `first`: the lowest whole number, where cells are whole numbers in a row. `separator`: of a cell with several labels.
+    """
+
+    kind: LabelKind
+    rows: dict[str, int]
+    first: int = 0
+    mapping: dict[str, str] = field(default_factory=dict)
+    separator: str | None = None
+    missing: int = 0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.rows)
+
+
+def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, str]) -> LabelSpaceGuess:
+    """Of one column. `names`: cell -> name from elsewhere. Raises `UserError` where a scale can't be told from classes."""
+    several = column.lists or column.separator is not None
+    if wished is LabelKind.MULTILABEL or (wished is None and several):
+        return _several(column, names)
+    counts = column.counts
+    cells = _joined_spellings(counts)
+    missing = len(column.cells) - sum(counts.values())
+    notes = [f"{missing:,} rows have no label in {column.name!r} and are left out."] if missing else []
+    notes += _spelling_notes(cells)
+    by_cell = {cell: names.get(name, name) for cell, name in cells.items()}
+    ordered, kind, said = _ordered(column, by_cell, wished)
+    shown = _shown(ordered, kind, column)
+    to_name = {cell: shown[name] for cell, name in by_cell.items()}
+    rows: dict[str, int] = {shown[name]: 0 for name in ordered}
+    for cell, count in counts.items():
+        rows[to_name[cell]] += count
+    if len(rows) < 2:
+        raise UserError(
+            f"The column {column.name!r} has only one label: {next(iter(rows), 'none')}.", "Name another one: --label NAME."
+        )
+    first, mapping = _mapped(to_name, list(rows))
+    return LabelSpaceGuess(kind, rows, first, mapping, None, missing, [*notes, *said])
+
+
+def flags_space(columns: Sequence[Column]) -> LabelSpaceGuess:
+    """Of several columns of 0 and 1, named by their columns."""
+    on = {
+        column.name: sum(column.counts[cell] for cell in column.counts if cell.lower() in ("1", "1.0", "true"))
+        for column in columns
+    }
+    each = Counter(
+        sum(cell.lower() in ("1", "1.0", "true") for cell in row) for row in zip(*(one.cells for one in columns), strict=True)
+    )
+    notes = []
+    if each.keys() == {1}:
+        notes.append("Each row has exactly one of these labels; a single column with its name would make a nominal task of it.")
+    elif each[0]:
+        notes.append(f"{each[0]:,} rows have none of these labels, which is an answer too.")
+    return LabelSpaceGuess(LabelKind.MULTILABEL, on, notes=notes)
+
+
+def rare(space: LabelSpaceGuess) -> list[str]:
+    """Sentences on labels with very few rows."""
+    few = {name: count for name, count in space.rows.items() if count < FEW}
+    if not few:
+        return []
+    shown = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
+    return [f"{len(few)} of {len(space.rows)} labels have fewer than {FEW} rows, too few to learn or to measure: {shown}."]
+
+
+def _several(column: Column, names: Mapping[str, str]) -> LabelSpaceGuess:
+    separator = column.separator or ","
+    counts = Counter(
+        part for cell, count in column.counts.items() for part in set(separated(cell, separator)) for _ in range(count)
+    )
+    cells = list(counts)
+    ordered = sorted(cells, key=int) if all(re.fullmatch(r"\d+", cell) for cell in cells) else sorted(cells)
+    to_name = {cell: names.get(cell, cell) for cell in ordered}
+    rows = {to_name[cell]: counts[cell] for cell in ordered}
+    if len(rows) < 2:
+        raise UserError(f"The column {column.name!r} has only one label.", "Name another one: --label NAME.")
+    first, mapping = _mapped(to_name, list(rows))
+    empty = sum(not separated(cell, separator) for cell in column.cells)
+    notes = [f"{empty:,} rows have no label in {column.name!r}, which is an answer too."] if empty else []
+    if all(name.isdecimal() for name in rows):
+        notes.append(_unnamed(column))
+    return LabelSpaceGuess(LabelKind.MULTILABEL, rows, first, mapping, None if column.lists else separator, 0, notes)
+
+
+def _unnamed(column: Column) -> str:
+    return (
+        f"The labels in {column.name!r} are bare numbers. A language model can't know what they mean:"
+        " give them names in the task's YAML, in the place of the numbers under `names`."
+    )
+
+
+def _joined_spellings(counts: Counter[str]) -> dict[str, str]:
+    """Cell -> the commonest spelling of what reads the same: `Positive`, ` positive`."""
+    best: dict[str, str] = {}
+    for cell, _ in counts.most_common():
+        best.setdefault(fold(cell), cell.strip())
+    return {cell: best[fold(cell)] for cell in counts}
+
+
+def _spelling_notes(cells: Mapping[str, str]) -> list[str]:
+    by_name = Counter(cells.values())
+    joined = [name for name, count in by_name.items() if count > 1]
+    return [f"Spellings that differ in case or spaces only are one label: {', '.join(joined[:6])}."] if joined else []
+
+
+def _ordered(column: Column, by_cell: Mapping[str, str], wished: LabelKind | None) -> tuple[list[str], LabelKind, list[str]]:
+    """The names in order, their kind, and what was doubtful. Names are bare numbers where there are no others."""
+    names = list(dict.fromkeys(by_cell.values()))
+    numbers = {by_cell[cell]: _number(cell) for cell in by_cell}
+    by_word = _by_words(names)
+    if by_word is not None:
+        binary = len(names) == 2 and wished is not LabelKind.ORDINAL
+        kind = LabelKind.NOMINAL if binary else wished or LabelKind.ORDINAL
+        return by_word, kind, [] if binary or wished else [_scale_note(by_word)]
+    stars = {name: _stars(name) for name in names}
+    if None in numbers.values() and None not in stars.values() and len(set(stars.values())) == len(names):
+        ordered = sorted(names, key=lambda name: stars[name] or 0)
+        kind = wished or (LabelKind.ORDINAL if len(names) > 2 else LabelKind.NOMINAL)
+        return ordered, kind, [] if wished or len(names) == 2 else [_scale_note(ordered)]
+    if None in numbers.values():
+        if wished is LabelKind.ORDINAL:
+            raise UserError(
+                f"The order of the labels is not known: {', '.join(names[:12])}.",
+                "Leave --kind out; then put `kind: ordinal` and the names from lowest to highest into the task's YAML.",
+            )
+        return sorted(names), LabelKind.NOMINAL, []
+    ordered = sorted(names, key=lambda name: numbers[name] or 0)
+    named = any(_number(name) is None for name in names)
+    kind, said = _kind_of_numbers(column, [numbers[name] or 0 for name in ordered], named, wished)
+    bare = kind is LabelKind.NOMINAL and not named and len(names) > 2
+    return ordered, kind, [*said, *([_unnamed(column)] if bare or (len(names) == 2 and not named) else [])]
+
+
+def _kind_of_numbers(
+    column: Column, values: Sequence[float], named: bool, wished: LabelKind | None
+) -> tuple[LabelKind, list[str]]:
+    rated = column.key in RATED or bool(column.words & RATED)
+    if wished is not None:
+        return wished, []
+    if len(values) == 2 or (named and not rated):
+        return LabelKind.NOMINAL, []
+    low, high = min(values), max(values)
+    if rated or (low == 1 and high in (5, 10)):
+        note = f"The numbers {low:g} to {high:g} in {column.name!r} are taken for a scale. If they are classes: --kind nominal."
+        return LabelKind.ORDINAL, [note]
+    if high - low < MOST_STEPS and low in (-2, -1, 0, 1):
+        raise UserError(
+            f"The numbers {low:g} to {high:g} in {column.name!r} may be a scale, or stand for classes in no order.",
+            "Say which: --kind ordinal (from lowest to highest) or --kind nominal.",
+        )
+    return LabelKind.NOMINAL, []
+
+
+def _scale_note(ordered: Sequence[str]) -> str:
+    return f"The labels are taken for a scale, from low to high: {', '.join(ordered)}. If they have no order: --kind nominal."
+
+
+def _by_words(names: Sequence[str]) -> list[str] | None:
+    """In the order of a known scale that has all of them, each a step of its own."""
+    folded = {name: fold(name).replace("_", " ").replace("-", " ").strip() for name in names}
+    for steps in _STEPS:
+        found = {name: steps.get(word) for name, word in folded.items()}
+        if None not in found.values() and len(set(found.values())) == len(names) >= 2:
+            return sorted(names, key=lambda name: found[name] or 0)
+    return None
+
+
+def _stars(name: str) -> float | None:
+    """The number in `4 stars`, `★★★★☆`, `4/5` or `7-8`; None where the words around it do not speak of a scale."""
+    if _STARS.fullmatch(name):
+        return float(sum(name.count(star) for star in "★⭐"))
+    match = re.match(r"\D*?(\d+(?:[.,]\d+)?)", name)
+    if match is None:
+        return None
+    rest = re.sub(r"\d+(?:[.,]\d+)?", " ", name.lower())
+    words = [word for word in re.split(r"[\s\-–_()]+", rest) if word]
+    return float(match[1].replace(",", ".")) if all(_UNITS.fullmatch(word) for word in words) else None
+
+
+def _number(cell: str) -> float | None:
+    text = cell.strip().replace(",", ".")
+    return float(text) if re.fullmatch(r"[-+]?\d+(\.\d+)?", text) else None
+
+
+def _shown(ordered: Sequence[str], kind: LabelKind, column: Column) -> dict[str, str]:
+    """Name -> what it is called: a bare number of a scale says what it counts; a prompt's own numbers would clash with it."""
+    numbers = [_number(name) for name in ordered]
+    if kind is not LabelKind.ORDINAL or None in numbers:
+        return {name: name for name in ordered}
+    texts = [f"{number:g}" for number in numbers if number is not None]
+    if {"star", "stars"} & column.words:
+        return {name: f"{text} star" + ("" if text == "1" else "s") for name, text in zip(ordered, texts, strict=True)}
+    return {name: f"{text} of {texts[-1]}" for name, text in zip(ordered, texts, strict=True)}
+
+
+def _mapped(to_name: Mapping[str, str], names: Sequence[str]) -> tuple[int, dict[str, str]]:
+    """`first`, and the map: empty where cells are the names, or whole numbers in a row."""
+    numbers = {cell: int(cell) for cell in to_name if re.fullmatch(r"-?(0|[1-9]\d*)", cell)}
+    low = min(numbers.values(), default=0)
+    if len(numbers) == len(to_name) and {number - low: to_name[cell] for cell, number in numbers.items()} == dict(
+        enumerate(names)
+    ):
+        return low, {}
+    bare = any(re.fullmatch(r"-?\d+", name) for name in names)  # a name that is a number would be read as an index
+    return 0, {} if not bare and all(cell == name for cell, name in to_name.items()) else dict(to_name)

@@ -1,0 +1,123 @@
+"""Which languages the texts are in: as a column says, or by py3langid (offline; its model comes with the package)."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.data.guess.words import ISO3, LANGUAGE_NAMES, SAME_LANGUAGE
+from harness.specs.prompts import LANGUAGES
+
+SAMPLE = 400
+"""Texts whose language is looked at, of a column; of each language where a column names them, a part of these."""
+
+CONSTANT = 0.8
+"""A file is in one language where so large a share of its texts is taken for that; short texts are often mistaken."""
+
+SEVERAL = "mul"
+"""ISO 639-2 for several languages, where nothing tells which row is in which."""
+
+LETTERS = 3  # fewer tell nothing of a language
+DOUBTFUL = 0.5  # a share below this of the rows of a language looks like that language
+
+_NAMES = {name.lower(): code for code, name in LANGUAGES.items()} | LANGUAGE_NAMES
+
+
+@dataclass(frozen=True, slots=True)
+class Languages:
+    """`codes`: the commonest first, with their rows. `column` and `mapping` (cell -> code, where they differ) or detected."""
+
+    rows: dict[str, int]
+    column: str | None = None
+    mapping: dict[str, str] = field(default_factory=dict)
+    share: float = 1.0
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def codes(self) -> list[str]:
+        return list(self.rows)
+
+
+def code_of(cell: str, strict: bool = False) -> str | None:
+    """The code that `en`, `EN`, `en_US`, `eng_Latn` or `English` mean; None for what means no language.
+
+    `strict`: the column's name does not speak of languages, so a code must be one of the usual ones and in small letters.
+    """
+    text = cell.strip()
+    if strict:
+        return text if text in LANGUAGES else None
+    word = text.lower()
+    if word in _NAMES:
+        return _NAMES[word]
+    match = re.fullmatch(r"([a-z]{2,3})([-_][a-z0-9]{2,8})*", word)
+    return None if match is None else SAME_LANGUAGE.get(match[1], ISO3.get(match[1], match[1]))
+
+
+def languages_of(column: str, cells: Sequence[str], least: int) -> Languages:
+    """As a column says. Languages with fewer than `least` rows, and rows without a language, are left out."""
+    counts = Counter(cells)
+    mapping = {cell: code for cell in counts if (code := code_of(cell)) is not None}
+    rows: Counter[str] = Counter()
+    for cell, code in mapping.items():
+        rows[code] += counts[cell]
+    few = {code: count for code, count in rows.items() if count < least}
+    notes = []
+    if few and len(few) < len(rows):
+        shown = ", ".join(f"{code} ({count})" for code, count in sorted(few.items())[:8])
+        notes.append(f"Left out, as there are too few rows to train and test on: {shown}.")
+    else:
+        few = {}
+    unknown = sum(count for cell, count in counts.items() if cell not in mapping)
+    if unknown:
+        notes.append(f"{unknown:,} rows name no language in {column!r} and are left out.")
+    kept = {code: count for code, count in rows.most_common() if code not in few}
+    differing = {cell: code for cell, code in mapping.items() if cell != code and code in kept}
+    return Languages(kept, column, differing, 1.0, notes)
+
+
+def detected(texts: Sequence[str]) -> Languages:
+    """By the texts themselves: one language, or `mul` where they are too mixed. No rows where nothing can be told."""
+    found = Counter(_detect(texts))
+    total = sum(found.values())
+    if not total:
+        return Languages({})
+    best, count = found.most_common(1)[0]
+    share = count / total
+    if share >= CONSTANT:
+        return Languages({best: len(texts)}, share=share)
+    mix = ", ".join(f"{code} {number / total:.0%}" for code, number in found.most_common(4))
+    notes = [
+        f"The texts seem to be in several languages ({mix}), and no column tells which row is in which: they are taken together"
+        f" as {SEVERAL!r}. With such a column there are results for each language: --lang COLUMN; if it is one: --lang {best}."
+    ]
+    return Languages({SEVERAL: len(texts)}, share=share, notes=notes)
+
+
+def doubts(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> list[str]:
+    """Where the texts of a language look like another one."""
+    by_code: dict[str, list[str]] = defaultdict(list)
+    for cell, text in zip(cells, texts, strict=True):
+        code = said.mapping.get(cell, cell)
+        if code in said.rows and len(by_code[code]) < SAMPLE // 4:
+            by_code[code].append(text)
+    notes = []
+    for code, rows in by_code.items():
+        found = Counter(_detect(rows))
+        if found and code in LANGUAGES and found[code] / sum(found.values()) < DOUBTFUL:
+            other, count = found.most_common(1)[0]
+            notes.append(
+                f"Rows that {said.column!r} calls {code} look like {other} ({count / sum(found.values()):.0%} of those seen)."
+            )
+    return notes
+
+
+def _detect(texts: Sequence[str]) -> list[str]:
+    """The language of each of a sample, without those that have too few letters to tell."""
+    from py3langid import classify
+
+    step = max(1, len(texts) // SAMPLE)
+    rows = [text for text in texts[::step] if sum(letter.isalpha() for letter in text) >= LETTERS]
+    codes = (classify(row)[0] for row in rows)
+    return [SAME_LANGUAGE.get(code, code) for code in codes if code not in ("zxx", "und")]

@@ -1,0 +1,219 @@
+"""What a file of texts and labels holds, for `bench init`: every guess, how sure it is, and what was counted."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from harness.data.duplicates import normalized
+from harness.data.guess.cells import Column, as_columns
+from harness.data.guess.columns import Chosen, Roles, roles_of
+from harness.data.guess.files import Opened, Wish, open_data
+from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space, rare
+from harness.data.guess.language import Languages, code_of, detected, doubts, languages_of
+from harness.data.guess.splits import Division, divide
+from harness.errors import UserError
+from harness.specs.tasks import Split
+from harness.types import LabelKind
+
+LEAST = 20
+"""Rows of a language, at least: fewer can't be divided into three splits that tell anything."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What the user asked and said. `lang` is the name of a column, or a language's code."""
+
+    path: Path
+    wish: Wish = field(default_factory=Wish)
+    chosen: Chosen = field(default_factory=Chosen)
+    lang: str | None = None
+    kind: LabelKind | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Of the rows that can be used. `lengths`: characters of a text: median, 95th percentile, most.
+
+    `twins`: rows whose text stood in an earlier row; `torn` those of them with other labels; `leaked`: test rows whose text
+    is a train row's (only where the splits are given).
+    """
+
+    rows: dict[Split, dict[str, int]]
+    without_text: int
+    twins: int
+    torn: int
+    leaked: int
+    lengths: tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    path: Path
+    opened: Opened
+    roles: Roles
+    labels: LabelSpaceGuess
+    languages: Languages
+    division: Division
+    counted: Counted
+    notes: list[str]
+
+    @property
+    def total(self) -> int:
+        return self.opened.total
+
+
+def look(question: Question) -> Found:
+    """Read the file and say what it holds. Raises `UserError` where it can't be read, or does not tell."""
+    opened = open_data(question.path, question.wish)
+    columns = as_columns(opened.columns)
+    code, chosen = _language_wish(question, columns)
+    roles = roles_of(columns, chosen, opened.total)
+    if code is not None:
+        roles = replace(roles, lang=None)
+    labels = _labels(columns, roles, opened, question.kind)
+    texts = _texts(columns, roles.text)
+    languages, lang_notes = _languages(columns, roles, texts, code)
+    langs = _lang_of_rows(columns, languages, opened.total)
+    truths = [_truth(columns, roles.label, row) for row in range(opened.total)]
+    judged = [labels.kind is LabelKind.MULTILABEL or bool(truth.strip()) for truth in truths]
+    usable = [bool(text.strip()) and langs[row] in languages.rows and judged[row] for row, text in enumerate(texts)]
+    division = divide(opened, None if roles.split is None else columns[roles.split], usable, langs, list(languages.rows))
+    kept = set(division.rows["test"])
+    if not kept:
+        raise UserError(f"{question.path}: no language has rows in all splits.", "Leave the splits to bench: give one file.")
+    languages = replace(languages, rows={code: count for code, count in languages.rows.items() if code in kept})
+    counted = _counted(texts, truths, usable, division)
+    notes = [
+        *opened.notes,
+        *roles.notes,
+        *_others(roles),
+        *labels.notes,
+        *rare(labels),
+        *lang_notes,
+        *division.notes,
+        *_of_rows(counted),
+    ]
+    return Found(question.path, opened, roles, labels, languages, division, counted, notes)
+
+
+def _language_wish(question: Question, columns: dict[str, Column]) -> tuple[str | None, Chosen]:
+    """`--lang` as a code, or as a column that is chosen."""
+    if question.lang is None:
+        return None, question.chosen
+    if question.lang in columns:
+        return None, replace(question.chosen, lang=question.lang)
+    code = code_of(question.lang)
+    if code is None or len(question.lang) > 12:
+        raise UserError(
+            f"--lang {question.lang}: neither a column nor a language's code.",
+            f"The columns: {', '.join(columns)}; a code: en, ja.",
+        )
+    return code, question.chosen
+
+
+def _labels(columns: dict[str, Column], roles: Roles, opened: Opened, kind: LabelKind | None) -> LabelSpaceGuess:
+    if len(roles.label) > 1:
+        if kind not in (None, LabelKind.MULTILABEL):
+            raise UserError(
+                "Several columns of labels make a multilabel task.",
+                f"Leave --kind {kind} out, or name one column: --label NAME.",
+            )
+        wrong = next((name for name in roles.label if not columns[name].on_off and len(columns[name].counts) != 1), None)
+        if wrong is not None:
+            raise UserError(f"The column {wrong!r} does not hold 0 and 1.", "Name one column of labels, or several of 0 and 1.")
+        return flags_space([columns[name] for name in roles.label])
+    column = columns[roles.label[0]]
+    names: dict[str, str] = {}
+    if roles.names is not None:
+        pairs = zip(column.cells, columns[roles.names].cells, strict=True)
+        names = {cell: name.strip() for cell, name in pairs if cell.strip()}
+    elif column.name in opened.names:
+        names = {str(index): name for index, name in enumerate(opened.names[column.name])}
+    return label_space(column, kind, names)
+
+
+def _texts(columns: dict[str, Column], names: Sequence[str]) -> list[str]:
+    if len(names) == 1:
+        return list(columns[names[0]].cells)
+    return ["\n".join(part for part in parts if part) for parts in zip(*(columns[name].cells for name in names), strict=True)]
+
+
+def _languages(columns: dict[str, Column], roles: Roles, texts: list[str], code: str | None) -> tuple[Languages, list[str]]:
+    if code is not None:
+        return Languages({code: len(texts)}), []
+    if roles.lang is not None:
+        cells = columns[roles.lang].cells
+        found = languages_of(roles.lang, cells, LEAST)
+        if not found.rows:
+            raise UserError(f"The column {roles.lang!r} names no language.", "Give a code instead: --lang en.")
+        return found, [*found.notes, *doubts(found, cells, texts)]
+    found = detected(texts)
+    if not found.rows:
+        raise UserError("No text has enough letters to tell its language.", "Say which it is: --lang en (a code, or a column).")
+    return found, found.notes
+
+
+def _lang_of_rows(columns: dict[str, Column], languages: Languages, total: int) -> Sequence[str]:
+    if languages.column is None:
+        return [next(iter(languages.rows))] * total
+    return [languages.mapping.get(cell, cell) for cell in columns[languages.column].cells]
+
+
+def _truth(columns: dict[str, Column], names: Sequence[str], row: int) -> str:
+    return columns[names[0]].cells[row] if len(names) == 1 else "".join(columns[name].cells[row] for name in names)
+
+
+def _counted(texts: Sequence[str], truths: Sequence[str], usable: Sequence[bool], division: Division) -> Counted:
+    first: dict[str, int] = {}
+    twins = torn = leaked = 0
+    split_of = division.split_of_rows
+    trained: set[str] = set()
+    tested: Counter[str] = Counter()
+    for row in (row for row, good in enumerate(usable) if good):
+        text = normalized(texts[row])
+        earlier = first.setdefault(text, row)
+        twins += earlier != row
+        torn += earlier != row and truths[earlier] != truths[row]
+        if split_of is not None and split_of[row] == "train":
+            trained.add(text)
+        elif split_of is not None and split_of[row] == "test":
+            tested[text] += 1
+    leaked = sum(count for text, count in tested.items() if text in trained)
+    lengths = np.array([len(text) for text, good in zip(texts, usable, strict=True) if good])
+    middle, long = np.percentile(lengths, [50, 95])
+    without_text = sum(not text.strip() for text in texts)
+    return Counted(division.rows, without_text, twins, torn, leaked, (round(middle), round(long), int(lengths.max())))
+
+
+def _others(roles: Roles) -> list[str]:
+    if not roles.others:
+        return []
+    names = ", ".join(repr(name) for name in roles.others[:4])
+    return [f"The label is {roles.label[0]!r}" + (" and its neighbours" if len(roles.label) > 1 else "")
+            + f"; {names} could be it too: --label {roles.others[0]}."]  # fmt: skip
+
+
+def _of_rows(counted: Counted) -> list[str]:
+    notes = []
+    if counted.without_text:
+        notes.append(f"{_rows(counted.without_text)} no text, which is left out.")
+    if counted.torn:
+        notes.append(f"{_rows(counted.torn)} the text of an earlier row and another label: one of the two must be wrong.")
+    if counted.leaked:
+        notes.append(
+            f"{_rows(counted.leaked, 'test row')} the text of a train row, so that a model may know it by heart: bench audit."
+        )
+    elif counted.twins:
+        notes.append(
+            f"{_rows(counted.twins)} the text of an earlier row; whether such twins end up in train and test, bench audit says."
+        )
+    return notes
+
+
+def _rows(count: int, what: str = "row") -> str:
+    return f"{count:,} {what}s have" if count != 1 else f"1 {what} has"

@@ -1,0 +1,118 @@
+"""How the rows of a file are divided into train, validation and test: as given, or by bench."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from harness.data.guess.cells import Column
+from harness.data.guess.files import Opened, split_named
+from harness.data.guess.words import SPLITS as SPLITS_BY_WORDS
+from harness.errors import UserError
+from harness.specs.tasks import SPLITS, Shares, Split
+
+VALIDATION_SHARE = 0.1
+"""Of the train rows, where there are no validation rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Division:
+    """`rows`: split -> language -> rows. `source`: split -> the cell of the column `column`, or the file's split; empty where
+    bench divides the rows. `validation_share`: of the train rows. `split_of_rows`: of the given splits."""
+
+    rows: dict[Split, dict[str, int]]
+    source: dict[Split, str]
+    column: str | None = None
+    validation_share: float | None = None
+    split_of_rows: Sequence[str | None] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def stratified(self) -> bool:
+        return not self.source
+
+
+def divide(
+    opened: Opened, column: Column | None, usable: Sequence[bool], langs: Sequence[str], codes: Sequence[str]
+) -> Division:
+    """By the column of splits, by the files, or else by bench. Raises `UserError` for a column that holds no splits."""
+    notes: list[str] = []
+    if column is not None:
+        cells, source = column.cells, _cells_of(column, notes)
+        split_of: list[str | None] = [_of_cell(cell, source) for cell in cells]
+    else:
+        split_of = list(opened.split_of_rows())
+        source = {split: split for split in SPLITS if split in opened.rows}
+    counts = {
+        split: Counter(langs[row] for row, there in enumerate(split_of) if there == split and usable[row]) for split in SPLITS
+    }
+    for split in [split for split in source if not counts[split]]:
+        notes.append(f"The {split} rows are left out: they have no labels.")
+        del source[split]
+    if "train" not in source or len(source) == 1:
+        if column is not None and source:
+            notes.append(
+                f"All rows of {column.name!r} with a label are {' and '.join(source)} rows: bench divides them itself."
+            )
+        return _stratified(usable, langs, codes, notes)
+    share = None
+    if "validation" not in source or "test" not in source:
+        share = VALIDATION_SHARE
+    if "validation" not in source:
+        notes.append(f"There are no validation rows: {share:.0%} of the train rows, drawn evenly over the labels, become them.")
+    elif "test" not in source:
+        notes.append(
+            f"There are no test rows with labels: the validation rows are the test, and {share:.0%} of the train rows validate."
+        )
+        source["test"] = source.pop("validation")
+        counts["test"], counts["validation"] = counts["validation"], Counter()
+        split_of = ["test" if split == "validation" else split for split in split_of]
+    if share is not None:
+        counts["validation"] = Counter({code: round(count * share) for code, count in counts["train"].items()})
+        counts["train"] -= counts["validation"]
+    kept = [code for code in codes if all(counts[split][code] for split in SPLITS)]
+    if missing := [code for code in codes if code not in kept]:
+        notes.append(f"Left out, as they lack rows in a split: {', '.join(missing)}.")
+    rows: dict[Split, dict[str, int]] = {split: {code: counts[split][code] for code in kept} for split in SPLITS}
+    return Division(rows, source, None if column is None else column.name, share, split_of, notes)
+
+
+def _cells_of(column: Column, notes: list[str]) -> dict[Split, str]:
+    """Split -> what stands in the column for it, the commonest where there are several."""
+    source: dict[Split, str] = {}
+    for cell, count in column.counts.most_common():
+        split = split_named(cell)
+        if split is None:
+            notes.append(f"{count:,} rows are left out: {column.name!r} has {cell!r} there, which is no split.")
+        elif split in source:
+            notes.append(f"{count:,} rows are left out: {column.name!r} has {cell!r} there, and {source[split]!r} in others.")
+        else:
+            source[split] = cell
+    if "train" not in source:
+        raise UserError(
+            f"The column {column.name!r} names no train rows; it holds {', '.join(sorted(column.counts)[:6])}.",
+            f"Words for them: {', '.join(sorted(SPLITS_BY_WORDS['train'])[:4])}. Without --split, bench divides the rows.",
+        )
+    return source
+
+
+def _of_cell(cell: str, source: dict[Split, str]) -> str | None:
+    return next((split for split, named in source.items() if named == cell), None)
+
+
+def _stratified(usable: Sequence[bool], langs: Sequence[str], codes: Sequence[str], notes: list[str]) -> Division:
+    """As `harness.data.rows` divides: language by language, with the same shares of each label."""
+    shares = Shares()
+    totals = Counter(lang for lang, good in zip(langs, usable, strict=True) if good)
+    rows: dict[Split, dict[str, int]] = {split: {} for split in SPLITS}
+    for code in codes:
+        test, validation = round(totals[code] * shares.test), round(totals[code] * shares.validation)
+        train = totals[code] - test - validation
+        if min(test, validation, train) < 1:
+            if len(codes) == 1:
+                raise UserError(f"{totals[code]} rows with text and label are too few for three splits.", "Give more rows.")
+            notes.append(f"{code} is left out: {totals[code]} rows are too few for three splits.")
+            continue
+        rows["train"][code], rows["validation"][code], rows["test"][code] = train, validation, test
+    return Division(rows, {}, notes=notes)

@@ -1,0 +1,183 @@
+"""`bench init`, and `bench run` on what it wrote."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import Said
+
+from harness.data.rows import load_examples
+from harness.specs.tasks import load_task
+
+Bench = Callable[..., Said]
+SECRET = "my doctor is Miller"
+TOPICS = ("art", "work", "food")
+ABOUT = {"art": "the painter showed a picture", "work": "the office hired a clerk", "food": "the cook baked a cake"}
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]], **form: Any) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, **form).writerows([header, *rows])
+    return path
+
+
+def text_of(row: int) -> str:
+    return f"{ABOUT[TOPICS[row % 3]]} and {SECRET}, letter {row}"
+
+
+@pytest.fixture
+def topics(project: Path) -> Path:
+    return write_csv(project / "letters.csv", ["text", "topic"], [[text_of(row), TOPICS[row % 3]] for row in range(150)])
+
+
+def run_tfidf(bench: Bench, task: str) -> Any:
+    said = bench("run", "--task", task, "--backend", "tfidf", "--json")
+    assert said.code == 0, said.err
+    return said.json
+
+
+def test_init_then_run_with_nothing_edited(bench: Bench, topics: Path) -> None:
+    said = bench("init", topics, "--lang", "en")
+    assert said.code == 0, said.err
+    assert "bench run --task letters" in said.out
+    assert "nominal: 3 classes" in said.out
+    runs = run_tfidf(bench, "letters")
+    assert [run["metrics"]["n"] for run in runs] == [30]
+    assert runs[0]["metrics"]["values"]["accuracy"]["value"] > 0.9
+    checked = bench("prompts", "check", "letters", "--task", "letters")
+    assert (checked.code, "nothing wrong" in checked.out) == (0, True), checked.out
+
+
+def test_no_text_of_a_row_is_written_or_printed(bench: Bench, topics: Path, project: Path) -> None:
+    said = bench("init", topics, "--lang", "en")
+    written = [path.read_text(encoding="utf-8") for path in project.rglob("*") if path.suffix in (".yaml", ".j2", ".json")]
+    assert len(written) == 3
+    assert not any(SECRET in content for content in [*written, said.out, said.err])
+    assert str(project) not in "".join(written)
+
+
+def test_the_folder_can_be_moved(bench: Bench, topics: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner = project / "here"
+    (inner / "data").mkdir(parents=True)
+    shutil.move(topics, inner / "data" / "letters.csv")
+    monkeypatch.chdir(inner)
+    assert bench("init", "data/letters.csv", "--lang", "en").code == 0
+    moved = project / "there"
+    monkeypatch.chdir(project)
+    inner.rename(moved)
+    monkeypatch.chdir(moved)
+    assert run_tfidf(bench, "letters")[0]["state"] == "new"
+
+
+def test_nothing_is_written_over(bench: Bench, topics: Path, project: Path) -> None:
+    (project / "prompts").mkdir()
+    mine = project / "prompts" / "letters.j2"
+    mine.write_text("mine", encoding="utf-8")
+    said = bench("init", topics, "--lang", "en")
+    assert (said.code, mine.read_text(encoding="utf-8")) == (2, "mine")
+    assert "--force" in said.err
+    assert not (project / "tasks").exists()
+    assert bench("init", topics, "--lang", "en", "--force").code == 0
+    assert mine.read_text(encoding="utf-8") != "mine"
+
+
+def test_a_name_that_bench_has_is_refused(bench: Bench, topics: Path, project: Path) -> None:
+    said = bench("init", topics, "--lang", "en", "--name", "topic")  # a prompt that comes with bench
+    assert (said.code, "--name" in said.err) == (2, True)
+    assert bench("init", topics, "--lang", "en", "--name", "../letters").code == 2
+    assert not (project / "tasks").exists()
+
+
+def test_what_is_not_told_is_asked_and_nothing_written(bench: Bench, project: Path) -> None:
+    rows = [[text_of(row), row % 4, "abc"[row % 3]] for row in range(90)]
+    path = write_csv(project / "two.csv", ["text", "emotion", "category"], rows)
+    said = bench("init", path, "--lang", "en")
+    assert (said.code, "--label" in said.err, (project / "tasks").exists()) == (2, True, False)
+
+
+def test_json(bench: Bench, topics: Path) -> None:
+    found = bench("init", topics, "--lang", "en", "--json").json
+    assert found["files"] == {"task": "tasks/letters.yaml", "prompt": "prompts/letters.j2"}
+    assert found["columns"] == {"text": ["text"], "label": ["topic"], "lang": None, "id": None, "split": None, "unused": []}
+    assert found["labels"] == [{"name": "art", "rows": 50}, {"name": "food", "rows": 50}, {"name": "work", "rows": 50}]
+    assert found["splits"] == {"how": "stratified", "rows": {"train": {"en": 96}, "validation": {"en": 24}, "test": {"en": 30}}}
+    assert found["next"][0] == "bench audit --task letters"
+
+
+def test_given_splits_languages_by_other_names_and_missing_labels(bench: Bench, project: Path) -> None:
+    splits, langs = ["train", "train", "train", "test"], ["English", "de_DE"]
+    rows = [[text_of(row), TOPICS[row % 3] if row % 40 else "", splits[row // 2 % 4], langs[row % 2]] for row in range(480)]
+    path = write_csv(project / "mixed.csv", ["body", "topic", "split", "language"], rows, delimiter=";")
+    found = bench("init", path, "--json").json
+    runs = run_tfidf(bench, "mixed")
+    assert {run["lang"]: run["metrics"]["n"] for run in runs} == found["splits"]["rows"]["test"]
+    task = load_task(project / "tasks" / "mixed.yaml")
+    for split, counts in found["splits"]["rows"].items():  # what init counts is what a run reads
+        for lang, count in counts.items():
+            assert len(load_examples(task, lang=lang, split=split)) == count, (split, lang)
+
+
+@pytest.mark.parametrize("form", ["columns", "cell", "list"])
+def test_several_labels_a_row(bench: Bench, project: Path, form: str) -> None:
+    truths = [[topic for topic in TOPICS if (row // (1 + TOPICS.index(topic))) % 2] for row in range(150)]
+    texts = ["; ".join(ABOUT[topic] for topic in truth) + f" nothing more {row}" for row, truth in enumerate(truths)]
+    if form == "columns":
+        rows = [[text, *(int(topic in truth) for topic in TOPICS)] for text, truth in zip(texts, truths, strict=True)]
+        path = write_csv(project / "many.csv", ["text", *TOPICS], rows)
+    elif form == "cell":
+        path = write_csv(
+            project / "many.csv", ["text", "topics"], [[t, "|".join(x)] for t, x in zip(texts, truths, strict=True)]
+        )
+    else:
+        path = project / "many.jsonl"
+        lines = [json.dumps({"text": text, "topics": truth}) for text, truth in zip(texts, truths, strict=True)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    assert bench("init", path, "--lang", "en").code == 0
+    assert run_tfidf(bench, "many")[0]["state"] == "new"
+    task = load_task(project / "tasks" / "many.yaml")
+    for row in load_examples(task, lang="en", split="test"):
+        assert isinstance(row.label, tuple)
+        said = {task.label_space.names[index] for index in row.label}
+        assert said == {topic for topic in TOPICS if ABOUT[topic] in row.text}
+
+
+HOSTILE = ["yes", "no: never", "# {{ 7*7 }}", "'a' \"b\" [red]", "1.50", "null", "<script>|x|</script>"]
+
+
+def test_names_that_yaml_and_jinja_would_read_otherwise(bench: Bench, project: Path) -> None:
+    rows = [[text_of(row), HOSTILE[row % len(HOSTILE)]] for row in range(140)]
+    path = write_csv(project / "odd.csv", ["{{ text }}", "{% topic %}"], rows)
+    said = bench("init", path, "--lang", "en", "--text", "{{ text }}", "--label", "{% topic %}")
+    assert said.code == 0, said.err
+    task = load_task(project / "tasks" / "odd.yaml")
+    assert sorted(task.label_space.names) == sorted(HOSTILE)
+    shown = bench("prompts", "show", "odd", "--task", "odd").out
+    assert "# {{ 7*7 }}" in shown
+    assert "49" not in shown.split("Text:")[0]
+
+
+def test_a_scale_and_its_prompt(bench: Bench, project: Path) -> None:
+    path = write_csv(project / "stars.csv", ["review", "stars"], [[text_of(row), 1 + row % 5] for row in range(150)])
+    assert bench("init", path, "--lang", "de", "--name", "shop").code == 0
+    shown = bench("prompts", "show", "shop", "--task", "shop").out
+    assert "1 = 1 star" in shown
+    assert "5 = 5 stars" in shown
+    assert "written in German" in shown
+    assert yaml.safe_load((project / "tasks" / "shop.yaml").read_text(encoding="utf-8"))["labels"]["first"] == 1
+    assert bench("prompts", "check", "strict", "--task", "shop").code == 0  # the built-in prompt fits such labels too
+
+
+def test_schema_files(bench: Bench, project: Path) -> None:
+    said = bench("schema")
+    assert said.code == 0
+    assert sorted(path.name for path in (project / "schemas").iterdir()) == [
+        f"{name}.json" for name in ("backend", "prices", "prompt", "recipe", "reported", "task")
+    ]
+    assert bench("schema", "--json").json["task"] == json.loads((project / "schemas" / "task.json").read_text(encoding="utf-8"))
