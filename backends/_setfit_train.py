@@ -17,6 +17,8 @@ from transformers import PrinterCallback, TrainerCallback
 
 from backends._setfit_options import TrainOptions
 from backends.base import OnProgress
+from harness import noise
+from harness.running.tracking import log_course
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
@@ -27,6 +29,9 @@ class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
 class _Course(TrainerCallback):  # type: ignore[misc]
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        log_course(state.global_step, logs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
@@ -72,6 +77,7 @@ def contrast(
         dataloader_pin_memory=device == "cuda",
         seed=seed,
     )
+    args.report_to = []  # the environment of Kubeflow adds itself even to "none"
     # Else a launcher's environment would say which.
     args.mixed_precision = "no"
     args._n_gpu = min(args.n_gpu, 1)
@@ -91,7 +97,8 @@ def _pairs(texts: Sequence[str], targets: Sequence[Any], multilabel: bool, optio
         from setfit import logging
         from setfit.sampler import ContrastiveDataset
 
-    logging.set_verbosity_error()
+    if not noise.loud():
+        logging.set_verbosity_error()
     # No more than the steps have use for.
     iterations = min(options.iterations, math.ceil(steps * options.batch_size / (2 * len(texts))))
     sampler = ContrastiveDataset(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from harness import noise
 from harness.errors import MissingExtra, OutOfMemory, UserError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -14,15 +15,17 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def import_torch(extra: str, purpose: str) -> Any:
-    """torch, or `MissingExtra`. Also silences libraries whose notes are not for the user of bench."""
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    """torch, or `MissingExtra`. Also silences libraries whose notes are not for the user of bench, unless asked not to."""
+    if not noise.loud():
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import torch
         import transformers
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra, purpose) from error
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    if not noise.loud():
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
     return torch
 
 

@@ -21,6 +21,7 @@ from backends._sam import perturbed
 from backends.base import FloatArray, OnProgress
 from harness.errors import RunError
 from harness.running.distributed import alike
+from harness.running.tracking import log_course
 from harness.types import Label
 
 
@@ -62,6 +63,7 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
             args.world_size,
         )
         targets = [head.target(label) for label in train.labels]
+        self._course = _Course(self._batches, on_progress, None if validation is None else validation.chosen_by)
         super().__init__(
             model=model,
             args=args,
@@ -70,7 +72,7 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
             processing_class=tokenizer,
             compute_loss_func=self._loss,
             callbacks=[
-                _Course(self._batches, on_progress),
+                self._course,
                 *([EarlyStoppingCallback(options.patience)] if validation is not None else []),
             ],
         )
@@ -134,10 +136,11 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         """Shape (rows, outputs), in the rows' order; each process computes a part and gets the whole."""
         self.model.eval()
         logits = np.empty((len(validation.rows.labels), self._head.outputs))
-        parts = [
-            (batch, self._logits([validation.rows.encoded[index] for index in batch]))
-            for batch in validation.batches[self.args.process_index :: self.args.world_size]
-        ]
+        ours = validation.batches[self.args.process_index :: self.args.world_size]
+        parts = []
+        for number, batch in enumerate(ours):
+            self._course.validating(self.state, number, len(ours))
+            parts.append((batch, self._logits([validation.rows.encoded[index] for index in batch])))
         gathered: list[Any] = [parts]
         if self.args.world_size > 1:
             gathered = [None] * self.args.world_size
@@ -167,15 +170,30 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
 class _Course(TrainerCallback):  # type: ignore[misc]
     """Tells how far it is, and sees to it that the last step is evaluated and saved whatever `evaluate_every` says."""
 
-    def __init__(self, batches: TrainBatches, on_progress: OnProgress) -> None:
-        self._batches, self._on_progress = batches, on_progress
+    def __init__(self, batches: TrainBatches, on_progress: OnProgress, chosen_by: str | None) -> None:
+        self._batches, self._on_progress, self._chosen_by = batches, on_progress, chosen_by
+        self._worth = ""
 
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._batches.epoch = int(state.epoch)
 
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
+        if state.is_world_process_zero:
+            log_course(state.global_step, logs)
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        if self._chosen_by is not None:
+            self._worth = f"{self._chosen_by} {metrics[f'eval_{self._chosen_by}']:.3f} at step {state.global_step}"
+        self._tell(state)
+
+    def _tell(self, state: Any) -> None:
+        self._on_progress(state.global_step, state.max_steps, ", ".join(filter(None, [_loss(state), self._worth])))
+
+    def validating(self, state: Any, done: int, total: int) -> None:
+        self._on_progress(state.global_step, state.max_steps, f"validating, batch {done} of {total}")
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
-        self._on_progress(state.global_step, state.max_steps, f"loss {float(losses[-1]):.2f}" if losses else "")
+        self._tell(state)
         if args.save_strategy == "steps" and state.global_step == state.max_steps:
             control.should_save, control.should_evaluate = True, args.eval_strategy != "no"
         if control.should_save:
@@ -224,11 +242,18 @@ def arguments(
         dataloader_pin_memory=on_gpu,
         seed=seed,
     )
+    args.report_to = []  # the environment of Kubeflow adds itself even to "none"
     # Else a launcher's environment would say which, whatever the record names.
     args.mixed_precision = "no" if precision == "fp32" else precision
     # More devices than one are for more processes; the Trainer would use them all from one, in another way.
     args._n_gpu = min(args.n_gpu, 1)
     return args
+
+
+def _loss(state: TrainerState) -> str:
+    """The last loss that was logged, in words; empty before there is one."""
+    losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
+    return f"loss {float(losses[-1]):.2f}" if losses else ""
 
 
 def _last_checkpoint(scratch: Path) -> Path | None:

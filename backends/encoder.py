@@ -20,12 +20,16 @@ from backends._vocabulary import compact_vocabulary
 from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
 from harness.errors import DataError, UnknownName, UserError
 from harness.types import LabelSpace
+from harness.watching import tell
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # On a CPU so few that what the layers pass on stays in its caches.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
 
 ROBERTAS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet"})
+
+CHUNK = 2000
+"""Texts that are tokenized at a time, where progress is shown: more than the runner ever asks for at once."""
 
 Session = Callable[[dict[str, Any]], Any]
 """A model in another runtime: `input_ids`, `attention_mask` (and `token_type_ids`) to logits, shape (n, outputs)."""
@@ -171,8 +175,14 @@ class Encoder(Classifier):
     def _fields(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
         if not texts:
             return []
-        tokens = self._tokenizer(list(texts), truncation=True, max_length=self._max_length(), return_attention_mask=False)
-        return [{name: tokens[name][index] for name in tokens} for index in range(len(texts))]
+        rows: list[dict[str, list[int]]] = []
+        for start in range(0, len(texts), CHUNK):
+            if len(texts) > CHUNK:
+                tell("tokenize", start, len(texts))
+            part = list(texts[start : start + CHUNK])
+            tokens = self._tokenizer(part, truncation=True, max_length=self._max_length(), return_attention_mask=False)
+            rows += [{name: tokens[name][index] for name in tokens} for index in range(len(part))]
+        return rows
 
     def _max_length(self) -> int:
         """Not every tokenizer knows how many positions its model has."""

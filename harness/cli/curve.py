@@ -9,14 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import (
     RESULTS,
     Data,
     Json,
     Limit,
     Many,
+    Quiet,
     Results,
     Settings,
+    Track,
+    Verbose,
     catalog,
     check_data,
     names,
@@ -65,6 +69,9 @@ def curve_command(
     data: Data = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat the runs although they are there.")] = False,
     results: Results = RESULTS,
+    track: Track = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Train on more and more labels, and say from how many on that is better than prompting.
@@ -76,11 +83,12 @@ def curve_command(
     high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from the
     smallest number on, null: not up to the largest; never: share of the resamples), runs, page, picture.
     """
-    from harness.cli.series import leave_if, leave_with_code, run_all
+    from harness.cli.series import leave_if, leave_with_code, run_all, tracking_with
     from harness.errors import RunError, UserError
     from harness.specs.prompts import Decoding
     from harness.studies.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
 
+    talk.begin(quiet, verbose)
     known = catalog()
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
     _check_contestants(known, trained, prompted)
@@ -112,7 +120,8 @@ def curve_command(
     requests = [request for _, requests in plans for request in requests]
     check_fit(known, requests, [name for name, _ in lines])
     store = open_store(results)
-    outcomes, stopped = run_all(known, requests, store, force, None)
+    with tracking_with(track, results) as series:
+        outcomes, stopped = run_all(known, requests, store, force, None)
     leave_if(stopped)
     found = [
         made
@@ -132,6 +141,7 @@ def curve_command(
         typer.echo(f"note: {lost} of {len(outcomes)} runs failed; a point is the mean of those that are there.", err=True)
     for page, picture in written:
         typer.echo(f"Written: {page}" + (f", {picture}" if picture else ""), err=True)
+    series.print_summary(outcomes)
     leave_with_code(done.error for done in outcomes)
 
 
@@ -170,12 +180,13 @@ def _chosen(known: Catalog, task: str, metric: str | None) -> str:
 
 
 def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
-    """The page and the figures, and the plot beside them where matplotlib is installed."""
+    """The page and the figures, and the plot beside them where the extra `charts` is installed."""
     import json
-    from importlib.util import find_spec
 
+    from harness.errors import MissingExtra
     from harness.records.store import write_atomically
     from harness.reports.curve_page import markdown
+    from harness.reports.curve_plot import svg
 
     folder = results / "curves"
     folder.mkdir(parents=True, exist_ok=True)
@@ -183,14 +194,13 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     contestants = [*wanted.encoders, "vs", *wanted.llms] if wanted.llms else wanted.encoders
     stem = "-".join(re.sub(r"[^\w-]+", "-", part) for part in (wanted.task, wanted.lang, *contestants, result.metric))
     page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
-    drawn = find_spec("matplotlib") is not None
-    if drawn:
-        from harness.reports.curve_plot import svg
-
+    try:
         write_atomically(picture, svg(result, wanted.task, wanted.lang).decode())
-    else:
+        drawn = True
+    except MissingExtra as error:
         picture.unlink(missing_ok=True)  # that of an earlier curve would stand beside this page
-        typer.echo("note: no plot, as matplotlib is not installed: install the extra 'charts'.", err=True)
+        talk.note(f"note: no plot. {error} {error.hint}")
+        drawn = False
     write_atomically(page, markdown(result, wanted.task, wanted.lang, picture.name if drawn else None))
     figures = _as_json(made, page, picture if drawn else None)
     write_atomically(folder / f"{stem}.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")

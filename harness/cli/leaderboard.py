@@ -12,26 +12,32 @@ from harness.cli.options import RESULTS, Json, Results, open_store, plain, print
 
 if TYPE_CHECKING:
     from harness.reports.leaderboard import Table
+    from harness.reports.pictures import Picture
     from harness.reports.ranks import Place
+
+MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
 
 
 def leaderboard_command(
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if the file is stale.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a file is stale.")] = False,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Rank all runs and write LEADERBOARD.md; what others reported (in `reported`, beside `runs`) comes last and unranked.
+    """Rank all runs and write LEADERBOARD.md and leaderboard.html, a page that opens from disk (it needs the extra `charts`).
 
-    What can't be told apart from the best shares its rank; the runs of several seeds share a row.
+    What can't be told apart from the best shares its rank; the runs of several seeds share a row. What others reported (in
+    `reported`, beside `runs`) comes last and unranked.
 
     --json prints a list with one object per row, in the order of the tables: rank, tied, run, task, split, lang, rows,
     few_rows (why they are few, or null), backend, how, seeds, runs, spread (by headline metric: low, median, high over the
-    seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path and
-    up_to_date.
+    seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path (of the
+    stale file, or of LEADERBOARD.md) and up_to_date; the page counts where it exists.
     """
     from harness.errors import UserError
-    from harness.records.store import write_atomically
+    from harness.questions.pricing import load_prices
     from harness.reports import leaderboard
+    from harness.reports.page.data import payload
+    from harness.reports.pictures import pictures
 
     store = open_store(results)
     if not results.exists():
@@ -39,20 +45,44 @@ def leaderboard_command(
             f"There is no folder {results}, so there are no runs.", "Begin with `bench run`, or name it: --results DIR."
         )
     tables = leaderboard.read_tables(store, leaderboard.read_entries(store))
-    path, text = results / "LEADERBOARD.md", leaderboard.markdown(tables, _reported(results / "reported"))
+    reported = _reported(results / "reported")
+    shown = payload(store, results, tables, load_prices(Path.cwd()), reported)
+    drawn = pictures(tables, {place["run"]: place["cost"] for table in shown["tables"] for place in table["places"]})
+    texts = [leaderboard.markdown(tables, reported, drawn), leaderboard.markdown(tables, reported)]
     if check:
-        _check(path, text, as_json)
+        _check(results, texts, shown, as_json)
         return
-    write_atomically(path, text)
+    missing = _write(results, texts, shown, drawn)
     if as_json:
         print_json([_as_json(table, place) for table in tables for place in table.places])
         return
     for table in tables:
         _print_table(table)
     runs = sum(len(place.row.runs) for table in tables for place in table.places)
-    typer.echo(f"\n{runs} runs; written to {path}. A row's run is what `bench show` takes.", err=True)
+    where = f"{results / MARKDOWN}" + ("" if missing else f" and {results / PAGE}")
+    typer.echo(f"\n{runs} runs; written to {where}. A row's run is what `bench show` takes.", err=True)
+    if missing:
+        typer.echo(f"Without charts and {PAGE}: {missing}", err=True)
     if tables:
         typer.echo(plain(f"\n{leaderboard.sentence(tables)}"))
+
+
+def _write(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: dict[str, Picture]) -> str:
+    """Write all files; `texts` are the Markdown with and without pictures. Says what is missing for the page, or nothing."""
+    from harness.errors import MissingExtra
+    from harness.records.store import write_atomically
+    from harness.reports.page import html
+    from harness.reports.pictures import FOLDER, write_pictures
+
+    try:
+        page = html.render(shown)
+        write_pictures(drawn, results / FOLDER)
+    except MissingExtra as error:
+        write_atomically(results / MARKDOWN, texts[1])
+        return str(error).replace("\n", " ")
+    write_atomically(results / MARKDOWN, texts[0])
+    write_atomically(results / PAGE, page)
+    return ""
 
 
 def _reported(folder: Path) -> Sequence[Any]:
@@ -86,19 +116,22 @@ def _print_table(table: Table) -> None:
         print_table(titles, rows, text=["how", "prompts"], optional=[titles[-1], "not read", "by chance", "range"])
 
 
-def _check(path: Path, text: str, as_json: bool) -> None:
+def _check(results: Path, texts: Sequence[str], shown: dict[str, Any], as_json: bool) -> None:
     from harness.errors import BenchError
+    from harness.reports.page import html
 
-    try:
-        fresh = path.read_bytes() == text.encode()
-    except FileNotFoundError:
-        fresh = False
+    markdown, page = results / MARKDOWN, results / PAGE
+    made = markdown.read_bytes() if markdown.exists() else None
+    stale = [] if made in [text.encode() for text in texts] else [markdown]
+    if page.exists() and not html.shows(page.read_text(encoding="utf-8", errors="replace"), shown):
+        stale.append(page)
+    path = stale[0] if stale else markdown
     if as_json:
-        print_json({"path": str(path), "up_to_date": fresh})
-    elif fresh:
-        typer.echo(f"{path} is up to date.")
-    if not fresh:
-        raise BenchError(f"{path} does not show the records in {path.parent / 'runs'}.", "Run `bench leaderboard`.")
+        print_json({"path": str(path), "up_to_date": not stale})
+    elif not stale:
+        typer.echo(f"{markdown}{f' and {PAGE} are' if page.exists() else ' is'} up to date.")
+    if stale:
+        raise BenchError(f"{path} does not show the records in {results / 'runs'}.", "Run `bench leaderboard`.")
 
 
 def _as_json(table: Table, place: Place) -> dict[str, Any]:

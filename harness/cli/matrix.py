@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import (
     RESULTS,
     Data,
@@ -15,10 +16,13 @@ from harness.cli.options import (
     Limit,
     Many,
     Model,
+    Quiet,
     Results,
     Settings,
+    Track,
     TrainLimit,
     ValidationLimit,
+    Verbose,
     catalog,
     check_data,
     names,
@@ -58,6 +62,9 @@ def matrix_command(
     data: Data = None,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the runs are there.")] = False,
     results: Results = RESULTS,
+    track: Track = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Fill a table, trained on by tested on, and write it with a heat map to matrix/ in the folder of results.
@@ -68,7 +75,7 @@ def matrix_command(
     --json prints an object with task, backend, metric, seeds, page, picture, and cells: a list of train, validation, lang, n,
     value, low, high, runs, best (of its column), trained (tested in a training language).
     """
-    from harness.cli.series import leave_if, leave_with_code, run_all
+    from harness.cli.series import leave_if, leave_with_code, run_all, tracking_with
     from harness.errors import RunError, UserError
     from harness.records.store import digest
     from harness.running.plan import Request, make_plan
@@ -76,6 +83,7 @@ def matrix_command(
     from harness.studies.matrix import make_grid
     from harness.studies.search import metric_of
 
+    talk.begin(quiet, verbose)
     known = catalog()
     if is_prompted(known, backend):
         raise UserError(f"The backend {backend!r} is not trained: there is nothing to cross.", "Choose one that trains.")
@@ -105,7 +113,8 @@ def matrix_command(
     # A slip is found before the first model trains.
     chosen = metric_of(make_plan(requests[0], known), metric) if metric else HEADLINES[known.task(task).labels.kind][0]
     store = open_store(results)
-    outcomes, stopped = run_all(known, requests, store, force, None)
+    with tracking_with(track, results) as series:
+        outcomes, stopped = run_all(known, requests, store, force, None)
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     leave_if(stopped)
     if not done:
@@ -118,6 +127,7 @@ def matrix_command(
     else:
         _print(grid)
     typer.echo(f"Written: {page}" + (f", {picture}" if picture else ""), err=True)
+    series.print_summary(outcomes)
     leave_with_code(done.error for done in outcomes)
 
 
@@ -134,24 +144,23 @@ def _rows(known: Catalog, task: str, train_lang: Many, validation_lang: Many) ->
 
 
 def _write(grid: Grid, results: Path, variant: str) -> tuple[Path, Path | None]:
-    """The page, and the picture beside it where matplotlib is installed. `variant`: of grids made with other options."""
-    from importlib.util import find_spec
-
+    """The page, and the picture where the extra `charts` is installed. `variant`: of grids made with other options."""
+    from harness.errors import MissingExtra
     from harness.records.store import write_atomically
+    from harness.reports.heatmap import svg
     from harness.studies.matrix import markdown
 
     folder = results / "matrix"
     folder.mkdir(parents=True, exist_ok=True)
     stem = "-".join(re.sub(r"[^\w-]+", "-", part) for part in (grid.task, grid.backend, grid.metric)) + variant
     page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
-    drawn = find_spec("matplotlib") is not None
-    if drawn:
-        from harness.reports.heatmap import svg
-
+    try:
         write_atomically(picture, svg(grid).decode())
-    else:
+        drawn = True
+    except MissingExtra as error:
         picture.unlink(missing_ok=True)  # that of an earlier grid would stand beside this page
-        typer.echo("note: no heat map, as matplotlib is not installed: install the extra 'charts'.", err=True)
+        talk.note(f"note: no heat map. {error} {error.hint}")
+        drawn = False
     write_atomically(page, markdown(grid, picture.name if drawn else None))
     return page, picture if drawn else None
 

@@ -39,6 +39,16 @@ ValidationLimit = Annotated[
 Settings = Annotated[
     Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="NAME",
+        help="Show the runs in wandb, trackio, mlflow or tensorboard, too; default: in none.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors, the result, and where it is.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what the libraries log and warn of, too.")]
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id."),

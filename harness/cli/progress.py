@@ -1,81 +1,189 @@
-"""What a long command shows while it works: a line per run, and on a terminal a bar below them."""
+"""What a long command shows while it works: a line per run; below them a bar on a terminal, and elsewhere a line at times."""
 
 from __future__ import annotations
 
 import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import one_line, plain
 
 if TYPE_CHECKING:
     import rich.progress
 
+PHASES = {
+    "prepare": "",
+    "download": "bytes",
+    "read": "rows",
+    "convert": "",
+    "load": "",
+    "tokenize": "rows",
+    "train": "steps",
+    "replay": "rows",
+    "warm up": "",
+    "predict": "rows",
+    "time": "batch sizes",
+}
+"""What a run goes through, and what is counted."""
+
+EVERY = 10.0
+"""Seconds between two lines about the same phase, where there is no terminal."""
+
+
+@dataclass
+class Phase:
+    """`first`: what was done when it began, which says nothing of its speed."""
+
+    name: str
+    first: int
+    began: float
+    done: int = 0
+    total: int = 0
+    note: str = ""
+
+    def figures(self, now: float) -> str:
+        """`120 of 400 steps, 3.2 steps/s, 1:27 left; loss 0.34`."""
+        unit = PHASES.get(self.name, "")
+        counted = _counted(self.done, self.total, unit) if unit and (self.total or self.done) else ""
+        rate = self._rate(now)
+        speed = _speed(rate, unit) if rate and unit else ""
+        left = f"{clock_time((self.total - self.done) / rate)} left" if unit and rate and self.total > self.done else ""
+        return "; ".join(filter(None, [", ".join(filter(None, [counted, speed, left])), self.note]))
+
+    def summary(self, now: float) -> str:
+        """Of a phase that ended: `400 steps in 2:03, 3.2 steps/s; loss 0.34`."""
+        unit, rate = PHASES.get(self.name, ""), self._rate(now)
+        what = f"{_counted(self.done, 0, unit)} in " if unit and self.done else ""
+        speed = f", {_speed(rate, unit)}" if rate and unit else ""
+        return f"{what}{clock_time(now - self.began)}{speed}" + (f"; {self.note}" if self.note else "")
+
+    def _rate(self, now: float) -> float | None:
+        seconds = now - self.began
+        return (self.done - self.first) / seconds if seconds > 0 and self.done > self.first else None
+
+
+def _counted(done: int, total: int, unit: str) -> str:
+    if unit == "bytes":
+        return f"{done / 1e6:.1f} of {total / 1e6:.1f} MB" if total else f"{done / 1e6:.1f} MB"
+    one = unit.removesuffix("s") if (total or done) == 1 else unit
+    return f"{done:,} of {total:,} {one}" if total else f"{done:,} {one}"
+
+
+def _speed(rate: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{rate / 1e6:.1f} MB/s"
+    return f"{rate:,.0f} {unit}/s" if rate >= 10 else f"{rate:.1f} {unit}/s" if rate >= 1 else f"{1 / rate:.1f} s a {unit[:-1]}"
+
+
+def clock_time(seconds: float) -> str:
+    """`0:07`, `12:30`, `1:02:03`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
 
 class Progress:
-    """`update` is the callback that the runner wants."""
+    """`update` is the callback that the runner wants; it also hears what `harness.watching` is told, from any thread."""
 
-    def __init__(self, runs: int) -> None:
-        self._runs = runs
+    def __init__(self, runs: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._runs, self._clock = runs, clock
         self._run = 0
         self._name = ""
-        self._phase = ""
+        self._phase: Phase | None = None
+        self._told = clock()  # when the last line was printed
+        self._lock = threading.RLock()
         self._bar: rich.progress.Progress | None = None
         self._task: rich.progress.TaskID | None = None
 
     def __enter__(self) -> Self:
-        if sys.stderr.isatty():
-            from rich.console import Console
-            from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-            from rich.progress import Progress as Bar
+        from harness import noise
+        from harness.watching import watched
 
-            self._bar = Bar(
-                TextColumn("{task.description}", markup=False),
-                BarColumn(bar_width=12),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}", markup=False),
-                console=Console(stderr=True),
-                transient=True,
-            )
+        self._watching = watched(self.update)
+        self._watching.__enter__()
+        if sys.stderr.isatty() and not talk.is_quiet() and not noise.loud():  # log lines would tear a bar
+            self._bar = _bar(self._clock)
             self._bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        if self._bar is not None:
-            self._bar.stop()
+        self._watching.__exit__(kind, error, trace)
+        with self._lock:
+            self._end()
+            if self._bar is not None:
+                self._bar.stop()
 
     def next(self, name: str) -> None:
         """The next run begins: its rows are read and its model is found."""
-        self._clear()
-        self._run += 1
-        self._name = one_line(name, 24)
+        with self._lock:
+            self._end()
+            self._run += 1
+            self._name = one_line(name, 24)
         self.update("prepare", 0, 0, "")
 
     def say(self, text: str) -> None:
         """A line of this run that stays."""
-        self.print(f"[{self._run}/{self._runs}] {plain(text)}")
+        if not talk.is_quiet():
+            self.print(f"[{self._run}/{self._runs}] {plain(text)}")
 
     def print(self, text: str) -> None:
-        if self._bar is None:
-            typer.echo(text, err=True)
-        else:  # not past the bar, or the text would begin where the bar ends
-            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with self._lock:
+            self._told = self._clock()
+            if self._bar is None:
+                typer.echo(text, err=True)
+            else:  # not past the bar, or the text would begin where the bar ends
+                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def update(self, phase: str, done: int, total: int, note: str) -> None:
-        if self._bar is None:
-            return
-        if phase != self._phase or self._task is None:  # another unit and another speed: another estimate of what is left
-            self._clear()
-            self._phase = phase
-            self._task = self._bar.add_task(f"[{self._run}/{self._runs}] {self._name} {phase}", total=None, note="")
-        self._bar.update(self._task, completed=done, total=total or None, note=one_line(note, 16))
+        with self._lock:
+            now = self._clock()
+            if self._phase is None or phase != self._phase.name:  # another unit and another speed
+                self._end()
+                self._phase = Phase(phase, done, now)
+            self._phase.done, self._phase.total, self._phase.note = done, total, one_line(note, 80)
+            if self._bar is not None:
+                self._show(self._bar, self._phase, now)
+            elif now - self._told >= EVERY:
+                self.say(f"{self._name} {phase}: {self._phase.figures(now) or 'under way'}")
 
-    def _clear(self) -> None:
+    def _show(self, bar: rich.progress.Progress, phase: Phase, now: float) -> None:
+        if self._task is None:
+            self._task = bar.add_task(plain(f"[{self._run}/{self._runs}] {self._name} {phase.name}"), total=None, figures="")
+        bar.update(self._task, completed=phase.done, total=phase.total or None, figures=phase.figures(now))
+
+    def _end(self) -> None:
+        """Of a phase; one that took a while leaves a line."""
+        phase, self._phase = self._phase, None
+        if phase is None:
+            return
         if self._bar is not None and self._task is not None:
             self._bar.remove_task(self._task)
             self._task = None
+        now = self._clock()
+        if now - phase.began >= EVERY:
+            self.say(f"{self._name} {phase.name}: {phase.summary(now)}")
+
+
+def _bar(clock: Callable[[], float]) -> rich.progress.Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
+
+    return Bar(
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+        BarColumn(bar_width=8),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        console=Console(stderr=True),
+        transient=True,
+        expand=True,
+        get_time=clock,
+    )

@@ -8,8 +8,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
-
+from harness.cli import talk
 from harness.cli.options import Many, names
 
 if TYPE_CHECKING:
@@ -156,7 +155,7 @@ def check_priced(known: Catalog, backends: Sequence[str], max_cost: float, model
         hint = "Add its model to `models:` in prices.yaml in your folder: US dollars per million tokens (docs/price.md)."
         raise UserError(f"--max-cost {max_cost:g}: {', '.join(unpriced)} has no price to count.", hint)
     if not served:
-        typer.echo(f"note: --max-cost changes nothing here: none of {', '.join(backends)} is a server.", err=True)
+        talk.note(f"note: --max-cost changes nothing here: none of {', '.join(backends)} is a server.")
 
 
 def note_unused(
@@ -169,6 +168,4 @@ def note_unused(
         (of_classifiers, "a backend that trains", not all(prompted)),
     ):
         for option in [name for name, value in given.items() if value and not used]:
-            typer.echo(
-                f"note: --{option.replace('_', '-')} changes nothing here: none of {', '.join(backends)} is {what}.", err=True
-            )
+            talk.note(f"note: --{option.replace('_', '-')} changes nothing here: none of {', '.join(backends)} is {what}.")

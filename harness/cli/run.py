@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import (
     RESULTS,
     Data,
@@ -13,10 +14,13 @@ from harness.cli.options import (
     Limit,
     Many,
     Model,
+    Quiet,
     Results,
     Settings,
+    Track,
     TrainLimit,
     ValidationLimit,
+    Verbose,
     catalog,
     check_data,
     names,
@@ -86,6 +90,9 @@ def run_command(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the run is there.")] = False,
     results: Results = RESULTS,
+    track: Track = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Train or prompt backends on the same rows, and write a record of each run.
@@ -96,13 +103,14 @@ def run_command(
     --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
     decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
     """
-    from harness.cli.series import leave_if, leave_with_code, print_summary, run_all
+    from harness.cli.series import leave_if, leave_with_code, print_runs, run_all, tracking_with
     from harness.errors import UserError
     from harness.running.calibration import Calibration, Decision
     from harness.running.costs import Budget
     from harness.running.plan import Request
     from harness.specs.prompts import Decoding
 
+    talk.begin(quiet, verbose)
     known = catalog()
     named, prompts = backends(known, backend), names(prompt, "--prompt")
     decodings = [member(Decoding, name) for name in names(decoding, "--decoding")]
@@ -156,10 +164,12 @@ def run_command(
     note_unused(known, named, of_models, {**of_classifiers, **limits})
     if max_cost is not None:
         check_priced(known, named, max_cost, model)
-    outcomes, stopped = run_all(known, requests, store, force, None if max_cost is None else Budget(max_cost))
+    with tracking_with(track, results) as series:
+        outcomes, stopped = run_all(known, requests, store, force, None if max_cost is None else Budget(max_cost))
     if as_json:
         print_json([done.as_json() for done in outcomes])
     elif outcomes:
-        print_summary(outcomes, results)
+        print_runs(outcomes)
+    series.print_summary(outcomes)
     leave_if(stopped)
     leave_with_code(done.error for done in outcomes)

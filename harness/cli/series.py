@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import RESULTS, print_table, worded
 
 if TYPE_CHECKING:
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from harness.running.costs import Budget
     from harness.running.plan import Request
     from harness.running.runner import EngineSlot
+    from harness.running.trackers import Track
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,22 +158,86 @@ def _log_lines(progress: Progress) -> Iterator[None]:
             progress.say(record.getMessage())
 
     log, lines = logging.getLogger("bench"), Lines()
-    before = log.level
+    before = log.level, log.propagate
     log.addHandler(lines)
     log.setLevel(logging.INFO)
+    log.propagate = False  # or --verbose would show them twice
     try:
         yield
     finally:
         log.removeHandler(lines)
-        log.setLevel(before)
+        log.setLevel(before[0])
+        log.propagate = before[1]
 
 
-def print_summary(outcomes: Sequence[Outcome], results: Path) -> None:
+@dataclass
+class Series:
+    """What the end of a long command says: how many runs, how long, where things are."""
+
+    results: Path
+    began: float
+    track: Track | None = None
+    problem: str | None = None
+    """Of the tracker."""
+
+    def print_summary(self, outcomes: Sequence[Any]) -> None:
+        """`outcomes`: all that have a `state`."""
+        counted = Counter(done.state for done in outcomes)
+        counts = ", ".join(f"{count} {state}" for state, count in counted.items()) or "No runs"
+        typer.echo(f"{counts}{self._time()}; records: {self.results / 'runs'}", err=True)
+        digits = next((done.run_id.rpartition(".")[2] for done in outcomes if getattr(done, "run_id", None)), None)
+        where = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
+        if digits is not None:
+            talk.note(f"Next: bench leaderboard{where}, or bench show {digits}{where}")
+        self._print_tracker()
+
+    def print_search(self, folder: Path) -> None:
+        typer.echo(f"The study is in {folder}{self._time()}", err=True)
+        self._print_tracker()
+
+    def _time(self) -> str:
+        from harness.cli.progress import clock_time
+
+        return "" if talk.is_quiet() else f" in {clock_time(time.monotonic() - self.began)}"
+
+    def _print_tracker(self) -> None:
+        from harness.running.trackers import where
+
+        if self.track is None:
+            return
+        if self.problem is not None:
+            typer.echo(f"note: not all could be tracked by {self.track} ({self.problem}); the records are whole.", err=True)
+        else:
+            talk.note(f"Tracked: {where(self.track, self.results)}")
+
+
+@contextmanager
+def tracking_with(name: str | None, results: Path) -> Iterator[Series]:
+    """Around the runs of a command: what they tell goes to the tracker of that name, if one is asked for. Raises `UserError`
+    for one that is not known, or not installed."""
+    series = Series(results, time.monotonic())
+    if name is None:
+        yield series
+        return
+    from harness.errors import UnknownName
+    from harness.running.trackers import Track, open_sink
+    from harness.running.tracking import Tracker, tracked_by
+
+    if name not in list(Track):
+        raise UnknownName("tracker", name, list(Track))
+    series.track = Track(name)
+    tracker = Tracker(open_sink(series.track, results))
+    try:
+        with tracked_by(tracker):
+            yield series
+    finally:
+        series.problem = tracker.close()
+
+
+def print_runs(outcomes: Sequence[Outcome]) -> None:
     """A row per run; on a narrow terminal the first metric is what stays."""
     from harness.reports.leaderboard import shown
 
-    counted = Counter(done.state for done in outcomes)
-    typer.echo(f"{', '.join(f'{count} {state}' for state, count in counted.items())}; records: {results / 'runs'}", err=True)
     if not any(done.metrics for done in outcomes):
         return
     metrics = list(dict.fromkeys(name for done in outcomes if done.metrics for name in done.metrics["headline"]))
@@ -185,6 +253,3 @@ def print_summary(outcomes: Sequence[Outcome], results: Path) -> None:
         rows.append([*which, counts[0], *values, counts[1], done.state, (done.run_id or "-").rpartition(".")[2]])
     same = [name for name in ("task", "seed", "prompt") if len({row[columns.index(name)] for row in rows}) == 1]
     print_table(columns, rows, optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"])))
-    digits = next(row[-1] for row, done in zip(rows, outcomes, strict=True) if done.metrics)
-    where = "" if results == RESULTS else f" --results {results}"
-    typer.echo(f"Next: bench leaderboard{where}, or bench show {digits}{where}", err=True)

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import (
     RESULTS,
     Data,
     Json,
     Many,
     Model,
+    Quiet,
     Results,
     Settings,
     TrainLimit,
     ValidationLimit,
+    Verbose,
     catalog,
     check_data,
     finite_number,
@@ -86,6 +89,8 @@ def speed_command(
         float | None, typer.Option(min=0, metavar="USD", help="Spend at most this on a server; needed where it charges.")
     ] = None,
     results: Results = RESULTS,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Time a backend: how long a row takes, how many a second it does, and in how much memory.
@@ -104,6 +109,7 @@ def speed_command(
     from harness.running.timing import Wish
     from harness.specs.prompts import Decoding
 
+    talk.begin(quiet, verbose)
     known = catalog()
     prompted = is_prompted(known, backend)
     check_model(known, [backend], model)
@@ -147,7 +153,7 @@ def speed_command(
         _print(record)
         typer.echo(sentence(record))
     for warning in record["warnings"]:
-        typer.echo(f"note: {warning}", err=True)
+        talk.note(f"note: {warning}")
     typer.echo(f"Written: {path}", err=True)
 
 
@@ -193,7 +199,7 @@ def _measured(plan: Plan, wish: Wish, budget: Any) -> dict[str, Any]:
         def watch(phase: str, done: int, total: int, note: str) -> None:
             if phase == "time":
                 progress.__exit__(None, None, None)
-                typer.echo(f"timing {note} ({done + 1} of {total})", err=True)
+                talk.note(f"timing {note} ({done + 1} of {total})")
             else:
                 progress.update(phase, done, total, note)
 

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import (
     RESULTS,
     Data,
     Json,
     Limit,
     Many,
+    Quiet,
     Settings,
+    Track,
     TrainLimit,
     ValidationLimit,
+    Verbose,
     catalog,
     check_data,
     names,
@@ -59,6 +63,9 @@ def suite_command(
         Path | None,
         typer.Option("--results", metavar="DIR", help="Folder of run records; default: results, with --smoke results/smoke."),
     ] = None,
+    track: Track = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Carry out a recipe: every run of a comparison that was published, and beside each what was reported.
@@ -70,11 +77,12 @@ def suite_command(
     error. With --dry-run: step, task, backend, train, validation, test, settings, seed, continued_from, trials, state,
     seconds, basis.
     """
-    from harness.cli.series import leave_if, leave_with_code
+    from harness.cli.series import leave_if, leave_with_code, tracking_with
     from harness.specs.recipes import Cell
     from harness.studies.outlook import outlooks
     from harness.studies.steps import Changes, steps_of
 
+    talk.begin(quiet, verbose)
     known = catalog()
     recipe = known.recipe(name)
     check_data(data)
@@ -99,15 +107,15 @@ def suite_command(
             typer.echo(f"Note: {recipe.note}", err=True)
         return
     _check_options(steps, known)
-    done, stopped = carry_out(recipe.name, steps, known, store, force)
+    with tracking_with(track, folder) as series:
+        done, stopped = carry_out(recipe.name, steps, known, store, force)
     if as_json:
         print_json([_as_json(step, outcome, figures) for step, outcome in done])
     elif done:
         _print_outcomes(done, figures, store, folder)
         if smoke and figures:
-            typer.echo(
-                "A smoke test's figures are no measurement: other rows, and another model, than those reported.", err=True
-            )
+            talk.note("A smoke test's figures are no measurement: other rows, and another model, than those reported.")
+    series.print_summary([outcome for _, outcome in done])
     leave_if(stopped)
     leave_with_code(outcome.error for _, outcome in done)
 
@@ -186,8 +194,7 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Stor
         if isinstance(outcome, Searched) and outcome.best is not None:
             best = ", ".join(f"{name}={shown_value(value)}" for name, value in outcome.best.items())
             typer.echo(f"{step.name}, best of {outcome.trials} trials: {best}. Written: {outcome.backend}", err=True)
-    where = "" if folder == RESULTS else f" --results {folder}"
-    typer.echo(f"Reported figures were not measured here. Next: bench leaderboard{where}", err=True)
+    talk.note("Reported figures were not measured here.")
 
 
 def _measured(outcome: Any, metrics: Sequence[str], store: Store) -> list[str]:

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli import talk
 from harness.cli.options import (
     RESULTS,
     Data,
     Json,
     Many,
     Model,
+    Quiet,
     Results,
     Settings,
+    Track,
     TrainLimit,
     ValidationLimit,
+    Verbose,
     catalog,
     check_data,
     names,
@@ -68,6 +72,9 @@ def tune_command(
         str | None, typer.Option(metavar="NAME", help="Name of the backend to write; default: the backend's, and -tuned.")
     ] = None,
     results: Results = RESULTS,
+    track: Track = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
     """Search for options that do well on validation rows, and write a backend that has them.
@@ -79,12 +86,13 @@ def tune_command(
     --json prints an object with study, folder, metric, trials (a list of number, state, settings, value, error), best, backend
     (the file).
     """
-    from harness.cli.series import leave_if
+    from harness.cli.series import leave_if, tracking_with
     from harness.errors import RunError
     from harness.records.store import write_atomically
     from harness.studies.search import check_output, new_search
     from harness.studies.study import open_study
 
+    talk.begin(quiet, verbose)
     known = catalog()
     check_data(data)
     known.backend(backend)
@@ -96,7 +104,7 @@ def tune_command(
     path = Path("backends") / f"{_checked(output or f'{backend}-tuned', '--output')}.yaml"
     check_output(path, search, name, known)
     folder = results / "studies" / _checked(name, "--study")
-    with open_study(search, folder, known) as opened:
+    with open_study(search, folder, known) as opened, tracking_with(track, results) as series:
         stopped = run_trials(opened, trials, pruning)
         done, best = opened.trials(), opened.best()
     if best is not None:
@@ -107,7 +115,9 @@ def tune_command(
     else:
         _print_trials(search, done, best)
     if best is not None:
-        typer.echo(f"Best: trial {best.number}. Written: {path}\nNext: {_next(request, langs, path.stem, results)}", err=True)
+        typer.echo(f"Best: trial {best.number}. Written: {path}", err=True)
+        talk.note(f"Next: {_next(request, langs, path.stem, results)}")
+    series.print_search(folder)
     leave_if(stopped)
     if best is None:
         raise RunError(f"No trial of the study {name!r} was completed.", "See above why; then more --trials, or another space.")
@@ -184,7 +194,7 @@ def run_trials(study: Study, trials: int, pruning: bool) -> bool:
 
     before = study.finished()
     if before:
-        typer.echo(f"Found: {before} finished trial{'' if before == 1 else 's'}.", err=True)
+        talk.note(f"Found: {before} finished trial{'' if before == 1 else 's'}.")
     with Progress(max(trials - before, 0)) as progress:
         try:
             while study.finished() < trials:

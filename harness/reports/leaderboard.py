@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from harness.records.entries import TITLES as TITLES
 from harness.records.entries import Entry as Entry
@@ -13,12 +14,23 @@ from harness.records.entries import Group
 from harness.records.entries import read_entries as read_entries
 from harness.records.entries import read_entry as read_entry
 from harness.records.store import Store
+from harness.reports.by_language import sections
+from harness.reports.by_language_page import first_words, picture_lines, record_path, section_lines
+from harness.reports.markdown import Markup, details, link
+from harness.reports.markdown import escape as escape
+from harness.reports.markdown import table as table_of
+from harness.reports.pictures import file_name
 from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, read_correct, share_test
+from harness.reports.reported_page import ANCHOR, reported_section
+from harness.reports.reported_page import TITLE as REPORTED_TITLE
 from harness.reports.spread import Spread, influences_of, spreads
+from harness.reports.words import between, part
+from harness.reports.words import how as how
+from harness.reports.words import shown as shown
 from harness.statistics.intervals import small
 
 if TYPE_CHECKING:
-    from harness.specs.reported import Figure, Reported
+    from harness.specs.reported import Reported
 
 OVER_SEEDS = " over seeds"
 STATUSES = ("unparsed", "failed")
@@ -75,24 +87,6 @@ def _is_by_accuracy(members: Sequence[Entry]) -> bool:
     return bool(members[0].metrics["headline"][0] == "accuracy")
 
 
-def shown(metric: Mapping[str, Any]) -> str:
-    """`0.512 [0.468, 0.556]`; the interval only where there is one."""
-    value, low, high = metric["value"], metric["low"], metric["high"]
-    if value is None:
-        return "n/a"
-    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def between(low: float, median: float, high: float) -> str:
-    """`0.512 – 0.530 – 0.551`: lowest, median and highest."""
-    return f"{low:.3f} – {median:.3f} – {high:.3f}"
-
-
-def part(share: float) -> str:
-    """A share of rows that is not there reads differently from one that rounds to 0."""
-    return "–" if share == 0 else "<0.1%" if share < 0.001 else f"{share:.1%}"
-
-
 def columns(table: Table) -> list[str]:
     """Titles; seeds, unread and failed rows have a column only where there are any."""
     rows = [place.row for place in table.places]
@@ -119,22 +113,24 @@ def cells(titles: Sequence[str], place: Place) -> list[str]:
     ]
 
 
-def how(row: Row) -> str:
-    return row.entry.how if len(row.runs) == 1 else f"{row.entry.made}, {len(row.runs)} seeds"
-
-
 def _over_seeds(row: Row) -> str:
     spread = row.spread(row.entry.metrics["headline"][0])
     return "–" if spread is None else f"{between(*spread)} ({len(row.runs)})"
 
 
+SHORT_LEGEND = """\
+Made by `bench leaderboard` from the records in `results/runs/`, and from nothing else. A cell is the rank on the column's rows,
+the value (it leads to the record of the run) and its 95% interval. `2=`: the rank is shared, as these rows can't be told apart
+at the 5% level; that is not "equally good". ×3: the middle one of three seeds. †: few rows. [More](#how-to-read-this)
+"""
 LEGEND = """\
-Made by `bench leaderboard` from the records in `results/runs/`, and from nothing else.
-
-- Every table holds runs on the same rows, ranked by its first metric. Rows of one rank can't be told apart from its first row
-  at the 5% level: paired on the same rows (McNemar's exact test; a paired bootstrap for metrics that are no shares), after
-  Holm's correction. That is not "equally good": more rows might tell them apart. Nor does it pass on: two rows of one rank may
-  differ from each other, and a row of a higher value may stand in a lower rank, if it errs on nearly the same rows as the best.
+- Every column, and every full table, holds runs on the same rows. Rows of one rank can't be told apart from its first row at
+  the 5% level: paired on the same rows (McNemar's exact test; a paired bootstrap for metrics that are no shares), after Holm's
+  correction. More rows might tell them apart. Nor does it pass on: two rows of one rank may differ from each other, and a row
+  of a higher value may stand in a lower rank, if it errs on nearly the same rows as the best.
+- The lines of a table of several languages stand in the order of their mean distance from the best value of each column, over
+  the languages that they have; –: no run. `of its own language`: a model for each language; a line that names a language is one
+  model for all of them, so that a run may stand in both. Different sets of rows of one language are never in one column.
 - In brackets: the 95% interval of the sampling of rows. `over seeds`: lowest – median – highest value over the runs of one
   configuration, and their number; all else in such a row is of the run in the middle. These are two uncertainties, and neither
   holds the other: ranks know only of the rows.
@@ -150,38 +146,53 @@ seeds) alone would give if all prompts were equally good; * where the range is l
 """
 
 
-def markdown(tables: Sequence[Table], reported: Sequence[Reported] = ()) -> str:
-    """The whole file; `reported` comes last, in tables of its own."""
-    lines = ["# Leaderboard", "", LEGEND]
-    current = ""
-    for table in tables:
-        task, split, lang, rows = table.group
-        heading = f"{task} ({split})"
-        if heading != current:
-            current = heading
-            lines += [f"## {escape(heading)}", ""]
-        few = table.few
-        lines += [f"### {escape(lang)}: {table.first.metrics['n']} rows{' †' if few else ''} (`{rows[:8]}`)", ""]
-        lines += [f"† {escape(few)}", ""] if few else []
-        titles = columns(table)
-        ranked_rows = [[*map(escape, cells(titles, place)), _records(place.row)] for place in table.places]
-        lines += [*_table(titles, ranked_rows), ""]
-        if table.spreads:
-            lines += [
-                PROMPTS,
-                *_table(spread_columns(table.metric), [list(map(escape, spread_cells(s))) for s in table.spreads]),
-                "",
-            ]
-    if not current:
-        lines += ["No runs yet.", ""]
-    return "\n".join([*lines, *_reported_section(reported)])
+def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = ()) -> str:
+    """The whole file; `reported` comes last, in tables of its own. `drawn`: the pictures that stand in charts/ beside it."""
+    by_task = groupby(tables, key=lambda table: table.group[:2])
+    tasks = [(f"{task} ({split})", sections(list(members))) for (task, split), members in by_task]
+    lines = ["# Leaderboard", "", SHORT_LEGEND]
+    lines += [] if tasks else ["No runs yet.", ""]
+    for number, (title, found) in enumerate(tasks, 1):
+        lines.append(f"- {link(title, f'#task-{number}')}")
+        lines += [f"  - {first_words(section, column)}" for section in found for column in range(len(section.tables))]
+    lines += [f"- {link(REPORTED_TITLE, f'#{ANCHOR}')}"] if reported else []
+    lines += [""] if tasks or reported else []
+    for number, (title, found) in enumerate(tasks, 1):
+        lines += [f'## <a id="task-{number}"></a>{escape(title)}', ""]
+        for section in found:
+            lines += section_lines(section, drawn)
+            for table in section.tables:
+                lines += _full(table, drawn)
+    lines += ["## How to read this", "", LEGEND]
+    return "\n".join([*lines, *reported_section(reported)])
 
 
-def _records(row: Row) -> str:
+def _full(table: Table, drawn: Collection[str]) -> list[str]:
+    """All metrics of a set of rows, folded away."""
+    _, _, lang, rows = table.group
+    few, n = table.few, table.first.metrics["n"]
+    summary = Markup(f"<b>{escape(lang)}</b>: {n:,} rows{' †' if few else ''} (<code>{escape(rows[:8])}</code>), all metrics")
+    titles = columns(table)
+    lines = [f"† {escape(few)}", ""] if few else []
+    lines += picture_lines(file_name([table], "speed"), "Quality against rows per second", drawn)
+    lines += picture_lines(file_name([table], "cost"), "Quality against cost", drawn)
+    lines += [*table_of(titles, [[*map(_unbroken, cells(titles, place)), _records(place.row)] for place in table.places]), ""]
+    if table.spreads:
+        lines += [PROMPTS, *table_of(spread_columns(table.metric), map(spread_cells, table.spreads)), ""]
+    return details(summary, lines)
+
+
+def _records(row: Row) -> Markup:
     """Links; of several seeds each has one."""
+    if len(row.runs) == 1:
+        return Markup(f"[record]({record_path(row.entry.run_id)})")
     runs = sorted(row.runs, key=lambda run: run.seed)
-    named = {run.run_id: "record" if len(runs) == 1 else f"seed {run.seed}" for run in runs}
-    return ", ".join(f"[{name}](runs/{quote(run_id)}/run.json)" for run_id, name in named.items())
+    return Markup(f"seeds {', '.join(f'[{run.seed}]({record_path(run.run_id)})' for run in runs)}")
+
+
+def _unbroken(cell: str) -> Markup:
+    """As text, with both ends of an interval on one line."""
+    return Markup(re.sub(r"(\[-?\d[\d.]*,) (-?\d[\d.]*\])", r"\1&nbsp;\2", escape(cell)))
 
 
 def spread_columns(metric: str) -> list[str]:
@@ -225,44 +236,3 @@ def sentence(tables: Sequence[Table]) -> str:
         f"Of {len(several)} tables with more than one row, {alone} have a first that all others can be told apart from at the "
         f"5% level; in the other {len(several) - alone} the first rank is shared."
     )
-
-
-REPORTED = """\
-## Reported by others, not measured here
-
-Published figures, from the files in `results/reported/`: on other rows, by other code, and never ranked. In brackets, for
-shares of a known number of rows: the 95% interval of Clopper and Pearson.
-"""
-
-
-def _reported_section(reported: Sequence[Reported]) -> list[str]:
-    lines = [REPORTED] if reported else []
-    titles = ["model", "task", "language", "trained or prompted", "rows", "metric", "reported", "note"]
-    for source in reported:
-        lines += [f"### {escape(source.name)}", "", f"Source: {escape(source.source)}.", ""]
-        lines += [escape(source.note), ""] if source.note else []
-        lines += [*_table(titles, [list(map(escape, _reported_cells(figure))) for figure in source.figures]), ""]
-    return lines
-
-
-def _reported_cells(figure: Figure) -> list[str]:
-    n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
-    rows = n if figure.split == "test" else f"{figure.split}, {n}"
-    metric = TITLES.get(figure.metric, figure.metric)
-    return [figure.model, figure.task, figure.lang or "all", figure.train, rows, metric, figure.shown, figure.note]
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [_row(titles), "|" + "|".join(" --- " for _ in titles) + "|", *map(_row, rows)]
-
-
-def _row(values: Iterable[str]) -> str:
-    return "| " + " | ".join(values) + " |"
-
-
-_ESCAPES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|`*\\"})
-
-
-def escape(text: str) -> str:
-    """A name from a file is text, not Markdown or HTML, and stays on its line."""
-    return " ".join(text.split()).translate(_ESCAPES).replace("](", "]&#40;")  # a link; brackets alone are intervals

@@ -23,9 +23,10 @@ from harness.running.costs import Budget
 from harness.running.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, predict_batch, settle
+from harness.running.tracking import tracked
 from harness.running.training import OnEvaluation, OnProgress, Trained, ensure_trained, trained_key
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, Prediction
+from harness.types import Example, Prediction, Status
 
 T = TypeVar("T")
 
@@ -105,11 +106,12 @@ def run(
     if slot is None:
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation)
-    with store.journal(name) as journal:  # first, so that two processes do not both load the model
+    # The journal first, so that two processes do not both load the model.
+    with store.journal(name) as journal, tracked(plan) as finished:
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
             journal.clear()
-        _predict_all(plan, journal, budget, lambda done, note: on_progress("predict", done, len(plan.rows), note))
+        _predict_all(plan, journal, budget, on_progress)
         entries = journal.entries()
         predictions = _predictions(plan, entries, trained)
         records = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
@@ -122,6 +124,7 @@ def run(
         )
         manifest = _manifest(plan, entries, trained, load_seconds)
         folder = store.finish(name, manifest, records, dict(metrics))
+        finished(manifest, metrics)
     return Result(name, folder, dict(metrics), computed=True)
 
 
@@ -135,15 +138,18 @@ def _predictions(plan: Plan, entries: list[dict[str, Any]], trained: Trained | N
     return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, settled, strict=True)]
 
 
-def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progress: Callable[[int, str], None]) -> None:
-    truth = {row.id: row for row in plan.rows}
+def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress) -> None:
+    truth, total = {row.id: row for row in plan.rows}, len(plan.rows)
+    on_progress("replay", 0, total, "")
     entries = journal.entries()
     done = {record["id"] for entry in entries for record in entry["rows"]}
+    unread = sum(record["status"] != Status.OK for entry in entries for record in entry["rows"])
     if len(done) < len(truth):
+        on_progress("warm up", 0, 0, "")
         _warm_up(plan)
     if _is_contextual(plan) and not any("content_free" in entry for entry in entries):
         journal.append(_content_free_entry(plan, budget))
-    on_progress(len(done), "")
+    on_progress("predict", len(done), total, _so_far(unread, budget))
     pending = batches(plan, done)
     while True:
         batch, waited = _timed(lambda: next(pending, None))  # for its prompts to be ready
@@ -153,7 +159,15 @@ def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progres
             journal.append(_entry(len(items), outcome, seconds + waited, truth), outcome.answers)
             waited = 0.0
             done.update(prediction.id for prediction in outcome.predictions)
-            on_progress(len(done), "" if budget is None else f"${budget.spent:.4f}")
+            unread += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
+            on_progress("predict", len(done), total, _so_far(unread, budget))
+
+
+def _so_far(unread: int, budget: Budget | None) -> str:
+    """Rows without an answer, and what a server has been paid."""
+    return ", ".join(
+        ([f"{unread:,} without an answer"] if unread else []) + ([] if budget is None else [f"${budget.spent:.4f}"])
+    )
 
 
 def _content_free_entry(plan: Plan, budget: Budget | None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 from filelock import FileLock
 
 from backends.base import Classifier, FloatArray, Judge, LabelledTexts
+from harness import noise
 from harness.catalog import Catalog
 from harness.errors import BenchError, RunError
 from harness.records.store import write_atomically
@@ -128,6 +129,7 @@ def _fit(
 
 def train_along(catalog: Catalog) -> None:
     """What every process but the first one does: take part in its trainings, until it says that there are no more."""
+    noise.hush()  # the options of the command are read by the first process only
     while (request := broadcast(None)) is not None:
         plan = make_plan(request, catalog)
         assert isinstance(plan.engine, Classifier)

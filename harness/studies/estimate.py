@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.reports.leaderboard import Entry
+from harness.records.entries import Entry
 from harness.running.machine import describe_machine
 
 SHARE_OF_GEMM = 0.4

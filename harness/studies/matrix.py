@@ -8,7 +8,8 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import UserError
-from harness.reports.leaderboard import TITLES, escape
+from harness.records.entries import TITLES
+from harness.reports.markdown import Markup, escape, table
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 SAME_VALUE = 1e-12
@@ -156,11 +157,8 @@ def markdown(grid: Grid, picture: str | None) -> str:
     if picture is not None:
         lines += [f"![{escape(grid.title)} by training and test language]({picture})", ""]
     header = ["trained on", "validated on", *(f"{lang} (n = {grid.counts[lang]})" for lang in grid.langs)]
-    lines += ["| " + " | ".join(map(escape, header)) + " |", "|" + " --- |" * len(header)]
-    for row in grid.rows:
-        cells = [_marked(grid, row, lang) for lang in grid.langs]
-        lines.append("| " + " | ".join([escape("+".join(row.train)), escape(validated(row)), *cells]) + " |")
-    return "\n".join([*lines, ""])
+    rows = [["+".join(row.train), validated(row), *(_marked(grid, row, lang) for lang in grid.langs)] for row in grid.rows]
+    return "\n".join([*lines, *table(header, rows), ""])
 
 
 def validated(row: Row) -> str:
@@ -170,7 +168,7 @@ def validated(row: Row) -> str:
 
 def _marked(grid: Grid, row: Row, lang: str) -> str:
     text = " ".join(part for part in grid.texts(row, lang) if part)
-    return (f"**{text}**" if (row, lang) in grid.best else text) + (" ◆" if grid.is_trained(row, lang) else "")
+    return Markup((f"**{text}**" if (row, lang) in grid.best else text) + (" ◆" if grid.is_trained(row, lang) else ""))
 
 
 def _legend(grid: Grid) -> str:

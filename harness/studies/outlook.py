@@ -15,8 +15,8 @@ from harness.data.rows import load_examples
 from harness.errors import BenchError, MissingExtra, ModelUnavailable
 from harness.models.checkpoints import PACKAGED_PREFIX, Checkpoint, cache_dir, resolve_checkpoint
 from harness.models.packaged import packaged_model
+from harness.records.entries import read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import read_entries
 from harness.running.plan import Plan, Request, first_rows, make_plan
 from harness.running.training import trained_folder, trained_key
 from harness.specs.backend_specs import BackendSpec, engine_class, with_settings

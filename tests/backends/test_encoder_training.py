@@ -389,3 +389,52 @@ def test_another_runtime_takes_over(bert: Path, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(UserError, match="validation rows"):
         engine.optimize(tmp_path, NOTHING, judge)
     assert new_engine(bert).optimize(tmp_path, VALIDATION, judge) is None
+
+
+def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
+    bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kubeflow's variable adds its callback even to `report_to="none"`; the others wait for a library and a login."""
+    from transformers.trainer_callback import DefaultFlowCallback, EarlyStoppingCallback
+
+    from backends import _trainer
+
+    monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", "http://localhost:9")
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    args = _trainer.arguments(EncoderOptions().train, tmp_path, 0, "cpu", "fp32", None)
+    assert args.report_to == []
+    seen: list[Any] = []
+    monkeypatch.setattr(_trainer.EncoderTrainer, "run", lambda self: seen.append(self) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        fit(new_engine(bert), tmp_path / "scratch", TRAIN, VALIDATION)
+    assert {type(callback) for callback in seen[0].callback_handler.callbacks} == {
+        DefaultFlowCallback,
+        EarlyStoppingCallback,
+        _trainer._Course,
+    }
+
+
+def test_the_course_of_a_training_is_told_and_its_progress_names_loss_and_metric(bert: Path, tmp_path: Path) -> None:
+    from harness.running.tracking import Tracker, tracked_by
+
+    heard: list[tuple[int, dict[str, float]]] = []
+    notes: list[tuple[int, int, str]] = []
+
+    class Sink:
+        def log(self, step: int, values: dict[str, float]) -> None:
+            heard.append((step, values))
+
+    tracker = Tracker(Sink())  # type: ignore[arg-type]
+    engine = new_engine(bert, epochs=2)
+    judge = Judge(accuracy_and_error(VALIDATION), "accuracy", frozenset({"mae"}))
+    with tracked_by(tracker):
+        engine.fit(TRAIN, VALIDATION, LABELS, judge, 0, tmp_path, lambda *words: notes.append(words))
+    assert tracker.close() is None
+    steps = [step for step, values in heard if "train/loss" in values]
+    assert steps[-1] == 2 * EPOCH_STEPS
+    assert [step for step, values in heard if "eval/accuracy" in values] == [EPOCH_STEPS, 2 * EPOCH_STEPS]
+    assert notes[0] == (1, 2 * EPOCH_STEPS, "")
+    assert any(note.startswith("validating, batch 0 of ") for _, _, note in notes)
+    assert notes[-1][2].startswith("loss ")
+    assert notes[-1][2].endswith(f" at step {2 * EPOCH_STEPS}")

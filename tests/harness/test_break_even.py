@@ -10,6 +10,7 @@ import pytest
 
 from harness.errors import UserError
 from harness.records.columns import Columns
+from harness.reports import curve_plot
 from harness.reports.curve_page import best_line, crossing_words, markdown, sentence
 from harness.statistics.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
 from harness.types import LabelKind, LabelSpace
@@ -183,6 +184,37 @@ def test_the_page_shows_all_of_it_and_names_are_text() -> None:
     assert "| tfidf | 2,000 | 0.600 [0.500, 0.700] | – | 1 |" in page
     assert "| few | 5 | 0.450 [0.350, 0.550] | – | 1 |" in page
     assert "no crossing up to 2,000 labels, though 700 can't be ruled out (95%) | 90% |" in page
+
+
+def test_the_picture_shows_curves_lines_and_crossings() -> None:
+    pytest.importorskip("vl_convert")
+    crossings = [
+        Crossing("tfidf", "few", 90, 70, 120, 0),
+        Crossing("e5", "few", 0, 0, 0, 0),
+        Crossing("e5", "zero", math.inf, 0, 9, 1),
+    ]
+    made = result_of(*crossings)
+    rows = curve_plot.rows(made)
+    assert [(row["name"], row["labels"], row["value"]) for row in rows if row["kind"] == "crossing"] == [("tfidf", 90, 0.45)]
+    assert [row["name"] for row in rows if row["kind"] == "prompted"] == ["zero", "few · 5 labels shown"]
+    assert not [row for row in rows if row["kind"] == "seed"]  # of one seed the dot would be the point itself
+    assert rows[0] == {"name": "tfidf", "kind": "trained", "labels": 8, "value": 0.2, "low": 0.1, "high": pytest.approx(0.3)}
+    picture = curve_plot.svg(made, "a|b<i>", "en")
+    assert curve_plot.svg(made, "a|b<i>", "en") == picture
+    text = picture.decode()
+    for said in ("few · 5 labels shown", "2,000", "accuracy (higher is better)", "a|b&lt;i&gt; · en · 500 test rows"):
+        assert f">{said}<" in text
+    assert ">MAE (lower is better)<" in curve_plot.svg(result_of(metric="mae"), "toy", "en").decode()
+
+
+def test_an_interval_that_is_none_is_no_number_in_a_picture() -> None:
+    nothing = Estimate(0.5, math.nan, math.nan, (0.4, 0.6))
+    rows = curve_plot.rows(BreakEven("accuracy", 9, (Curve("a", {8: nothing}),), (), ()))
+    assert [(row["kind"], row["value"], row.get("low")) for row in rows] == [
+        ("trained", 0.5, None),
+        ("seed", 0.4, None),
+        ("seed", 0.6, None),
+    ]
 
 
 def test_rows_that_are_all_wrong_give_no_interval() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 import pytest
 
-from harness.errors import UserError
+from harness.errors import MissingExtra, UserError
 from harness.reports.heatmap import RAMP, colour, contrast, hex_of, ink_on, svg
 from harness.studies.matrix import Cell, Grid, Row, make_grid, markdown, row_of
 
@@ -140,43 +140,51 @@ def test_the_ramp_grows_darker_and_its_text_is_readable() -> None:
 
 
 def said_in(picture: bytes) -> list[str]:
-    """What is written in it: matplotlib puts each text as a comment beside its shapes."""
-    return [text.strip() for text in re.findall(r"<!--(.*?)-->", picture.decode(), flags=re.DOTALL)]
+    """What is written in it."""
+    return ["".join(text.itertext()) for text in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
 
 
 def test_the_picture_is_the_same_each_time_and_holds_every_cell() -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("vl_convert")
     found = grid(*SQUARE, record(FR_BY_EN, "en", 0.33), rows=(EN, FR, FR_BY_EN))
     picture = svg(found)
     assert svg(found) == picture
-    assert ElementTree.fromstring(picture).tag.endswith("svg")
     assert b"<image" not in picture
-    assert b"dc:date" not in picture
     said = said_in(picture)
-    for text in (
-        "0.600",
-        "[0.500, 0.700]",
-        "0.330",
-        "failed",
-        "fr (en)",
-        "tested on",
-        "trained on (validated on)",
-        "mine · toy",
-    ):
+    for text in ("0.600", "[0.500, 0.700]", "0.330", "failed", "fr (en)", "tested on", "fr (n = 40)"):
         assert text in said
+    assert "mine · toy · accuracy (higher is better)" in said
     for share in (0.0, 1.0):
-        assert hex_of(colour(share)).encode() in picture
-    assert "trained and validated on" in said_in(svg(grid(*SQUARE)))
+        red, green, blue = (round(255 * part) for part in colour(share))
+        assert f"rgb({red}, {green}, {blue})".encode() in picture
+    notes = [" ".join(said_in(svg(made))) for made in (found, grid(*SQUARE))]
+    assert ["in parentheses: whose validation rows" in note for note in notes] == [True, False]
+
+
+def test_a_row_without_a_value_keeps_its_place() -> None:
+    pytest.importorskip("vl_convert")
+    records = [record(EN, "en", None), record(EN, "fr", None), *SQUARE[2:]]
+    said = said_in(svg(grid(*records)))
+    assert said.index("en") < said.index("fr")
+    assert said.count("n/a") == 2
 
 
 def test_a_picture_of_one_value_and_of_none() -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("vl_convert")
     assert "0.600" in said_in(svg(grid(record(EN, "en", 0.6), rows=(EN,))))
     assert "n/a" in said_in(svg(grid(record(EN, "en", None), rows=(EN,))))
 
 
 def test_a_name_with_signs_of_mathematics_is_drawn_as_it_is() -> None:
-    pytest.importorskip("matplotlib")
+    pytest.importorskip("vl_convert")
     manifest, metrics = record(EN, "en", 0.6)
     manifest["identity"]["backend"]["name"] = "my$odel_$x"
-    assert "my$odel_$x · toy" in said_in(svg(make_grid([(manifest, metrics)], "accuracy", (EN,))))
+    drawn = svg(make_grid([(manifest, metrics)], "accuracy", (EN,)))
+    assert "my$odel_$x · toy · accuracy (higher is better)" in said_in(drawn)
+
+
+def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "altair", None)
+    with pytest.raises(MissingExtra, match="altair") as caught:
+        svg(grid(*SQUARE))
+    assert "'charts'" in caught.value.hint

@@ -129,7 +129,8 @@ def test_the_record_says_how_it_was_made(project: Path, store: Store) -> None:
 def test_progress_counts_rows_up_to_all(project: Path, store: Store) -> None:
     seen: list[tuple[str, int, int]] = []
     run(toy.plan(project), store, EngineSlot(), lambda phase, done, total, note: seen.append((phase, done, total)))
-    assert seen == [("load", 0, 0), *(("predict", done, 11) for done in (0, 3, 6, 9, 11))]
+    before = [("load", 0, 0), ("replay", 0, 11), ("warm up", 0, 0)]
+    assert seen == [*before, *(("predict", done, 11) for done in (0, 3, 6, 9, 11))]
 
 
 # Nothing twice

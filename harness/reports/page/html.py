@@ -1,6 +1,6 @@
 """`leaderboard.html`: the page as one file that opens from disk and asks the network for nothing.
 
-The template, the style and the scripts lie beside this module; the data come from `data.payload`, the specs of the charts from
+The template, the style and the scripts lie in `browser/`; the data come from `data.payload`, the specs of the charts from
 `harness.reports.charts`, and the runtime that draws them from vl-convert. Nothing may be loaded or sent: the policy in the
 page's head names the digests of its own two scripts, and no other code runs, whatever stands in the data.
 """
@@ -23,7 +23,7 @@ from harness.errors import MissingExtra, RunError
 from harness.models.checkpoints import cache_dir
 from harness.records.store import write_atomically
 
-HERE = Path(__file__).parent
+PARTS = Path(__file__).parent / "browser"
 SCRIPTS = (
     "core",
     "scope",
@@ -49,10 +49,10 @@ _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u20
 def render(payload: Mapping[str, Any]) -> str:
     """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
     runtime, charts = _runtime(), as_json(_charts())
-    script = "(() => {\n" + "\n".join((HERE / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS) + "})();\n"
-    page = Environment(loader=FileSystemLoader(HERE), autoescape=True, keep_trailing_newline=True).get_template("page.html.j2")
+    script = "(() => {\n" + "\n".join((PARTS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS) + "})();\n"
+    page = Environment(loader=FileSystemLoader(PARTS), autoescape=True, keep_trailing_newline=True).get_template("page.html.j2")
     return page.render(
-        css=Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
         data=Markup(as_json(payload)),
         charts=Markup(charts),
         runtime=Markup(runtime),

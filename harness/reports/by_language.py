@@ -1,0 +1,198 @@
+"""Languages side by side: how good each configuration is in each of them, from tables of one language each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from harness.records.entries import Entry
+from harness.records.store import canonical_json
+from harness.reports.ranks import Place
+from harness.statistics.metrics import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from harness.reports.leaderboard import Table
+
+NEARLY = 1.25
+"""Two languages' training sets are one setting if one is larger by no more than this: all rows that there are, as a rule."""
+
+ONLY_SPEED = ("batch_size", "batch_tokens")
+"""Options of a backend that are no reason for a line of its own."""
+
+Key = tuple[str, str, str]
+"""Backend, how, and its configuration: what has one line."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One way to do it; `places` by the number of the column."""
+
+    backend: str
+    how: str
+    places: Mapping[int, Place]
+
+    def value(self, column: int, metric: str) -> float | None:
+        place = self.places.get(column)
+        found: float | None = None if place is None else place.row.entry.metrics["values"][metric]["value"]
+        return found
+
+
+@dataclass(frozen=True)
+class Section:
+    """Tables of different languages that have lines in common; `common`: the settings that all lines share."""
+
+    tables: tuple[Table, ...]
+    common: str
+    lines: tuple[Line, ...]
+
+    @property
+    def metric(self) -> str:
+        return self.tables[0].metric
+
+    def best(self) -> list[float | None]:
+        """Of each column; None where nothing has a value."""
+        columns = [[line.value(column, self.metric) for line in self.lines] for column in range(len(self.tables))]
+        top = min if self.metric in LOWER_IS_BETTER else max
+        return [top((value for value in values if value is not None), default=None) for values in columns]
+
+
+def sections(tables: Sequence[Table]) -> list[Section]:
+    """Of one task and split: no section has a language twice, so that no column mixes two sets of rows.
+
+    A table goes where most of its lines are already, before that where the number of rows is the same. Those of most
+    languages come first.
+    """
+    groups: list[list[Table]] = []
+    keys: list[set[Key]] = []
+    for table in tables:
+        own = {_key(place.row.entry, per_language=True) for place in table.places}
+        fits = [
+            (len(own & keys[number]), members[0].first.metrics["n"] == table.first.metrics["n"], -number)
+            for number, members in enumerate(groups)
+            if table.group[2] not in {member.group[2] for member in members} and members[0].metric == table.metric
+        ]
+        shared, same_n, place = max(fits, default=(0, False, 0))
+        if shared or same_n:
+            groups[-place].append(table)  # of equal ones the first
+            keys[-place] |= own
+        else:
+            groups.append([table])
+            keys.append(own)
+    return sorted(map(_section, groups), key=lambda section: -len(section.tables))
+
+
+def _section(tables: Sequence[Table]) -> Section:
+    common = _common(place.row.entry for table in tables for place in table.places)
+    own, other = _lines(tables, common, True), _lines(tables, common, False)
+    if len(tables) > 1:
+        # One model for all languages: what it has in the language that it was trained on stands here too.
+        across = [line for line in other if not all(_is_own(place.row.entry) for place in line.places.values())]
+        there = set[str]().union(*map(_runs, across))
+        per_language = [line for line in _nearly_the_same(own, common) if len(line.places) > 1 or not _runs(line) <= there]
+        found = [*per_language, *across]
+    else:
+        found = other
+    section = Section(tuple(tables), ", ".join(_setting(*item) for item in common.items()), tuple(found))
+    best = section.best()
+    return replace(section, lines=tuple(sorted(found, key=lambda line: _order(line, section.metric, best))))
+
+
+def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: bool) -> list[Line]:
+    """`per_language`: a model for each language is one line, of those alone that were trained on their own; if not: all, by
+    what they were trained on."""
+    lines: dict[tuple[Key, int], dict[int, Place]] = {}
+    for column, table in enumerate(tables):
+        seen: dict[Key, int] = {}
+        for place in table.places:
+            if _is_own(place.row.entry) or not per_language:
+                key = _key(place.row.entry, common, per_language)
+                seen[key] = seen.get(key, 0) + 1  # of two that nothing visible tells apart each has a line
+                lines.setdefault((key, seen[key]), {})[column] = place
+    return [Line(key[0], key[1], places) for (key, _), places in lines.items()]
+
+
+def _runs(line: Line) -> set[str]:
+    return {place.row.entry.run_id for place in line.places.values()}
+
+
+def _order(line: Line, metric: str, best: Sequence[float | None]) -> tuple[float, int, str, str]:
+    """By the mean distance from the best value of each column; what covers more columns first, of two that are equal."""
+    pairs = [(line.value(column, metric), best[column]) for column in line.places]
+    gaps = [abs(value - top) for value, top in pairs if value is not None and top is not None]
+    mean = round(math.fsum(gaps) / len(gaps), 12) if gaps else math.inf
+    return mean, -len(gaps), line.backend, line.how
+
+
+def _common(entries: Iterable[Entry]) -> dict[str, Any]:
+    """Settings that all of several configurations have; naming them in each line would hide what differs."""
+    several = list(entries)
+    first = dict(several[0].manifest.get("settings") or {})
+    if len({entry.configuration for entry in several}) < 2:
+        return {}
+    for entry in several[1:]:
+        settings = entry.manifest.get("settings") or {}
+        first = {name: value for name, value in first.items() if name in settings and settings[name] == value}
+    return {name: value for name, value in first.items() if name != "predict.runtime"}  # `how` words that in its own way
+
+
+def _setting(name: str, value: Any) -> str:
+    return name if value == {} else f"{name}={value if isinstance(value, str) else canonical_json(value)}"
+
+
+def _key(entry: Entry, common: Mapping[str, Any] | None = None, per_language: bool = False) -> Key:
+    backend = dict(entry.manifest["identity"]["backend"])
+    options = {name: value for name, value in (backend.get("options") or {}).items() if name not in ONLY_SPEED}
+    return entry.backend, _how(entry, common or {}, per_language), canonical_json({**backend, "options": options})
+
+
+def _how(entry: Entry, common: Mapping[str, Any], per_language: bool, count: str | None = None) -> str:
+    """`Entry.made` without the common settings, the language of a prompt's variant, and that of training if `per_language`."""
+    identity, settings = dict(entry.manifest["identity"]), dict(entry.manifest.get("settings") or {})
+    prompt, train = identity["prompt"], identity.get("train") or {}
+    if prompt and prompt["variant"] == identity["lang"]:
+        identity["prompt"] = {**prompt, "variant": None}
+    if per_language and _is_own(entry):
+        identity["train"] = {**train, "langs": ["of its own language"], "train_count": count or train["train_count"]}
+    settings = {name: value for name, value in settings.items() if name not in common}
+    return Entry(entry.run_id, {**entry.manifest, "identity": identity, "settings": settings}, entry.metrics).made
+
+
+def _is_own(entry: Entry) -> bool:
+    """Whether it was trained on the language that it is tested in, and on no other."""
+    identity = entry.manifest["identity"]
+    return not identity["prompt"] and list((identity.get("train") or {}).get("langs", [])) == [identity["lang"]]
+
+
+def _nearly_the_same(lines: Sequence[Line], common: Mapping[str, Any]) -> list[Line]:
+    """One line for what each language trained on nearly as many rows of its own: "all there are" is no round number."""
+    kept, groups = [], dict[Key, list[tuple[int, Line]]]()
+    for line in lines:
+        entry = next(iter(line.places.values())).row.entry
+        if len(line.places) > 1:
+            kept.append(line)
+        else:
+            key = line.backend, _how(entry, common, True, "…"), _key(entry)[2]
+            groups.setdefault(key, []).append((entry.manifest["identity"]["train"]["train_count"], line))
+    for members in groups.values():
+        left = sorted(members, key=lambda member: -member[0])
+        while left:
+            by_column: dict[int, tuple[int, Line]] = {}
+            for count, line in left:
+                if count * NEARLY >= left[0][0]:
+                    by_column.setdefault(next(iter(line.places)), (count, line))
+            kept.append(_joined(list(by_column.values()), common))
+            used = {id(line) for _, line in by_column.values()}
+            left = [member for member in left if id(member[1]) not in used]
+    return kept
+
+
+def _joined(members: Sequence[tuple[int, Line]], common: Mapping[str, Any]) -> Line:
+    (most, line), (least, _) = members[0], members[-1]
+    if len(members) == 1:
+        return line
+    entry = next(iter(line.places.values())).row.entry
+    places = {column: place for _, member in members for column, place in member.places.items()}
+    count = f"{least} to {most}" if least < most else str(most)
+    return Line(line.backend, _how(entry, common, True, count), dict(sorted(places.items())))

@@ -1,0 +1,96 @@
+"""Languages as columns, in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from harness.records.entries import TITLES
+from harness.reports.by_language import Section
+from harness.reports.markdown import Markup, escape, table
+from harness.reports.pictures import FOLDER, file_name
+from harness.reports.ranks import Place
+from harness.reports.words import shown
+from harness.statistics.metrics import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    from harness.reports.leaderboard import Table
+
+NAMED = 4
+"""Backends that a sentence names."""
+
+
+def first_words(section: Section, column: int) -> str:
+    """Who is first on the rows of a column, and how many can't be told apart from it."""
+    found = section.tables[column]
+    first, others = found.places[0], found.places[1:]
+    made = next(line.how for line in section.lines if line.places.get(column) is first)
+    said = (
+        f"**{escape(found.group[2])}**, {found.first.metrics['n']:,} rows{' †' if found.few else ''}: "
+        f"{escape(found.first.backend)} ({escape(made)}) is first with {escape(TITLES.get(found.metric, found.metric))} "
+        f"{shown(found.first.metrics['values'][found.metric])}"
+    )
+    level = [place for place in others if place.rank == first.rank]
+    if not others:
+        return f"{said}; nothing else was run on these rows."
+    if not level:
+        return f"{said}, and can be told apart from {'the other one' if len(others) == 1 else f'all {len(others)} others'}."
+    names = list(dict.fromkeys(place.row.entry.backend for place in level))
+    named = f"{escape(', '.join(names[:NAMED]))}{', …' if len(names) > NAMED else ''}"
+    if len(level) == len(others):
+        return f"{said}, and can't be told apart from {'the other one' if len(others) == 1 else 'any other'} ({named})."
+    return f"{said}, and can't be told apart from {len(level)} of the {len(others)} others ({named})."
+
+
+def section_lines(section: Section, drawn: Collection[str]) -> list[str]:
+    """Languages as columns."""
+    titles = ["backend", "how", *map(_column_title, section.tables)]
+    rows = [
+        [line.backend, line.how, *(_cell(line.places.get(column), section.metric) for column in range(len(section.tables)))]
+        for line in section.lines
+    ]
+    better = "lower" if section.metric in LOWER_IS_BETTER else "higher"
+    common = f"; all with {escape(section.common)}" if section.common else ""
+    lines = [
+        f"### {escape(_heading(section))}",
+        "",
+        f"By {escape(TITLES.get(section.metric, section.metric))} ({better} is better){common}.",
+        "",
+    ]
+    lines += picture_lines(file_name(section.tables, "languages"), "Heat map: quality of each line by language", drawn)
+    return [*lines, *table(titles, rows), ""]
+
+
+def _heading(section: Section) -> str:
+    sizes = [(column.group[2], column.first.metrics["n"]) for column in section.tables]
+    if len({n for _, n in sizes}) == 1:
+        return f"{' · '.join(lang for lang, _ in sizes)}: {sizes[0][1]:,} rows{' each' if len(sizes) > 1 else ''}"
+    return " · ".join(f"{lang}: {n:,} rows" for lang, n in sizes)
+
+
+def _column_title(column: Table) -> str:
+    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.metrics['n']:,}")
+
+
+def _cell(place: Place | None, metric: str) -> str:
+    """Rank, value and interval; the best rank in bold."""
+    if place is None:
+        return "–"
+    entry, seeds = place.row.entry, len(place.row.runs)
+    found = entry.metrics["values"][metric]
+    value = "n/a" if found["value"] is None else f"{found['value']:.3f}"
+    linked = f"[{value}]({record_path(entry.run_id)})"
+    return Markup(
+        f"{place.rank}{'=' if place.tied else ''}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
+        + (f"&nbsp;×{seeds}" if seeds > 1 else "")
+        + ("" if found["low"] is None else f"<br><sub>[{found['low']:.3f},&nbsp;{found['high']:.3f}]</sub>")
+    )
+
+
+def picture_lines(name: str, words: str, drawn: Collection[str]) -> list[str]:
+    return [f"![{words}]({FOLDER}/{quote(name)})", ""] if name in drawn else []
+
+
+def record_path(run_id: str) -> str:
+    return f"runs/{quote(run_id)}/run.json"

@@ -1,0 +1,47 @@
+"""Markdown as GitHub reads it: text that stays text, and tables."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+_ESCAPES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|`*\\$~"})
+
+
+class Markup(str):
+    """Markdown that is ready: links, emphasis. Whoever makes it has escaped the names in it."""
+
+    __slots__ = ()
+
+
+def escape(text: str) -> str:
+    """A name from a file is text, not Markdown or HTML, and stays on its line."""
+    line = " ".join(text.split()).translate(_ESCAPES).replace("](", "]&#40;")  # a link; brackets alone are intervals
+    return re.sub(r"(?<!\w)_|_(?!\w)", "&#95;", line)  # within a word it is no emphasis
+
+
+def link(text: str, target: str) -> Markup:
+    """`target` is ready for an address: quoted, or made of our own words."""
+    named = escape(text).replace("[", "&#91;").replace("]", "&#93;")
+    return Markup(f"[{named}]({target})")
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """The lines of a table. What is no `Markup` is text, and is escaped."""
+    return [_row(titles), "|" + " --- |" * len(titles), *map(_row, rows)]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell if isinstance(cell, Markup) else escape(cell) for cell in cells) + " |"
+
+
+def details(summary: str, lines: Iterable[str]) -> list[str]:
+    """Lines that are folded away until a reader opens them; the blank lines let GitHub read what is inside as Markdown."""
+    return [
+        "<details>",
+        f"<summary>{summary if isinstance(summary, Markup) else escape(summary)}</summary>",
+        "",
+        *lines,
+        "</details>",
+        "",
+    ]

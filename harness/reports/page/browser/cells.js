@@ -1,0 +1,73 @@
+// What stands in a cell of the ranking.
+function rankCell({place}) {
+  return el(
+    "td",
+    {class: "rank number"},
+    String(place.rank),
+    place.tied ? el("span", {class: "tie", title: "shares this rank"}, "=") : "",
+  );
+}
+
+function modelCell(entry) {
+  const {place} = entry;
+  return el(
+    "th",
+    {scope: "row", class: "model"},
+    el("button", {type: "button", class: "link", "data-run": place.run, onclick: () => openRun(place.run)}, place.backend),
+    el("span", {class: "how", text: place.how}),
+  );
+}
+
+function metricCell(entry, column, scale) {
+  const [value, low, high] = measured(entry.place, column.metric);
+  if (!isNumber(value)) return el("td", {class: "number none", text: "–"});
+  return el(
+    "td",
+    {class: "metric"},
+    el(
+      "div",
+      {class: "measure"},
+      el(
+        "span",
+        {class: "number"},
+        el("span", {class: "value", text: decimal(value)}),
+        el("span", {class: "range", text: interval(low, high)}),
+      ),
+      bar(scale, value, low, high),
+    ),
+  );
+}
+
+const seedsOf = entry => entry.place.over_seeds?.[entry.board.metric] ?? null;
+
+function seedsCell(entry, column, scale) {
+  const found = seedsOf(entry);
+  if (!found) return el("td", {class: "number none", text: "–"});
+  const [low, middle, high] = found;
+  return el(
+    "td",
+    {class: "metric"},
+    el(
+      "div",
+      {class: "measure"},
+      el("span", {class: "number"}, el("span", {class: "spread", text: interval(low, high)})),
+      scale ? bar(scale, middle, low, high, "seeds", own(entry.place.by_seed ?? {}, entry.board.metric)) : "",
+    ),
+  );
+}
+
+/** A dagger where others were at work on the machine: the rate is then too low. */
+function rateCell({place}) {
+  return [
+    rate(place.rate),
+    isNumber(place.rate) && place.busy
+      ? el("span", {class: "busy", title: "the machine was busy: the rate is too low", text: "†"})
+      : "",
+  ];
+}
+
+function costCell({place}) {
+  return isNumber(place.cost)
+    ? dollars(place.cost).slice(1)
+    : el("span", {class: "none", title: place.cost_basis ?? "not known"}, "–");
+}

@@ -1,0 +1,151 @@
+// What is drawn anew when something changes, and the way about the page.
+const LATER = {
+  quality: [drawQuality, "Cost"],
+  languages: [drawLanguages, "Languages"],
+  transfer: [drawTransfer, "Transfer"],
+  prompts: [drawPrompts, "Prompts"],
+  curves: [drawCurves, "Labels"],
+  differ: [drawDiffer, "Two runs"],
+};
+const stale = new Set();
+const near = new IntersectionObserver(
+  found => found.filter(one => one.isIntersecting).forEach(one => drawSection(one.target.id)),
+  {rootMargin: "600px"},
+);
+
+/** Which parts hang on what was changed; a section far below is drawn when it comes near. */
+function draw(changed) {
+  const has = (...names) => names.some(name => changed.includes(name));
+  if (has("task", "lang", "rows", "engine", "q")) wanted = STEP;
+  if (has("task", "lang", "rows", "a", "b", "kind")) differWanted = STEP;
+  if (has("task", "lang", "rows")) {
+    drawQuestion();
+    drawAnswer();
+  }
+  if (has("task", "lang", "rows", "engine", "q", "cols", "sort")) drawFilters();
+  if (has("task", "lang", "rows", "engine", "q", "cols", "sort")) drawTable();
+  if (has("run")) drawRun();
+  if (has("task", "lang", "rows", "engine", "q", "metric")) later("quality", "languages");
+  if (has("machine")) later("quality");
+  if (has("task", "lang", "rows")) later("transfer", "prompts", "curves", "differ");
+  if (has("lines")) later("languages");
+  if (has("matrix")) later("transfer");
+  if (has("a", "b", "kind")) later("differ");
+}
+
+function later(...ids) {
+  for (const id of ids) {
+    stale.add(id);
+    near.unobserve(find(`#${id}`)); // observing anew reports at once whether it is near
+    near.observe(find(`#${id}`));
+  }
+}
+
+function drawSection(id) {
+  if (!stale.delete(id)) return;
+  const focused = document.activeElement?.closest(`#${id} label`);
+  const place = focused ? [...document.querySelectorAll(`#${id} label`)].indexOf(focused) : -1;
+  LATER[id][0]();
+  if (place >= 0) document.querySelectorAll(`#${id} label`)[place]?.querySelector("select, input")?.focus();
+}
+
+function drawSections() {
+  Object.keys(LATER).forEach(drawSection);
+}
+
+function drawFilters() {
+  const engines = [["", "all"], ...ENGINES.map(name => [name, name])];
+  find("#engine").replaceChildren(
+    ...engines.map(([key, text]) => el("option", {value: key, text, selected: key === state.engine})),
+  );
+  find("#engine").value = ENGINES.includes(state.engine) ? state.engine : "";
+  if (find("#q").value !== state.q) find("#q").value = state.q;
+  const shown = new Set(columnsNow().map(column => column.key));
+  const boxes = COLUMNS.filter(column => !column.fixed).map(column =>
+    el(
+      "label",
+      {},
+      el("input", {type: "checkbox", value: column.key, checked: shown.has(column.key), onchange: chooseColumns}),
+      el("span", {text: column.title}),
+    ),
+  );
+  if (!find("#columns").contains(document.activeElement))
+    find("#columns fieldset").replaceChildren(find("#columns legend"), ...boxes);
+}
+
+function chooseColumns() {
+  const keys = [...document.querySelectorAll("#columns input:checked")].map(box => box.value);
+  choose({cols: keys.join(",") || "rank"});
+}
+
+function listenToFilters() {
+  find("#q").addEventListener("input", event => choose({q: event.target.value}));
+  find("#engine").addEventListener("change", event => choose({engine: event.target.value}));
+  find("#reset").addEventListener("click", () => {
+    choose({q: "", engine: "", cols: "", sort: ""});
+    find("#q").focus();
+  });
+  for (const form of document.querySelectorAll("form")) form.addEventListener("submit", event => event.preventDefault());
+  const columns = find("#columns");
+  addEventListener("click", event => {
+    if (columns.open && !columns.contains(event.target)) columns.open = false;
+  });
+  columns.addEventListener("keydown", event => {
+    if (event.key !== "Escape" || !columns.open) return;
+    columns.open = false;
+    find("summary", columns).focus();
+  });
+}
+
+// ---- The way about
+
+function goTo(id) {
+  const title = find(`#${id}-title`);
+  if (!title) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  find(`#${id}`).scrollIntoView({behavior: calm ? "auto" : "smooth", block: "start"});
+  title.focus({preventScroll: true});
+}
+
+function drawNavigation() {
+  const names = [
+    ["ranking", "Ranking"],
+    ...Object.entries(LATER).map(([id, [, name]]) => [id, name]),
+    ["reported", "Reported"],
+    ["glossary", "Glossary"],
+  ];
+  find("#nav").replaceChildren(
+    ...names.map(([id, name]) => el("li", {}, el("a", {href: `#at=${id}`, "data-at": id, text: name}))),
+  );
+  document.addEventListener("click", event => {
+    const link = event.target.closest("a[data-at]");
+    if (!link) return;
+    event.preventDefault();
+    goTo(link.dataset.at);
+  });
+}
+
+function start() {
+  state = stateFrom(location.hash);
+  listenToTheme();
+  listenToPlots();
+  listenToTips();
+  listenToQuestion();
+  listenToFilters();
+  listenToRun();
+  drawNavigation();
+  drawReported();
+  drawGlossary();
+  draw(Object.keys(DEFAULTS));
+  find("#version").textContent = `bench ${DATA.bench}, ${plural(Object.keys(RUNS).length, "run")}.`;
+  find("#print").addEventListener("click", () => print());
+  addEventListener("hashchange", () => {
+    state = stateFrom(location.hash);
+    draw(Object.keys(DEFAULTS));
+  });
+  addEventListener("resize", fitTable);
+  const at = new URLSearchParams(location.hash.slice(1)).get("at");
+  if (at) goTo(at);
+}
+
+start();

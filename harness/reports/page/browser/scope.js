@@ -1,0 +1,139 @@
+// Which boards (sets of test rows) and which rows of them the reader looks at.
+const RUNS = DATA.runs;
+const BOARDS = DATA.tables.map(table => ({
+  ...table,
+  taskName: table.split === "test" ? table.task : `${table.task} (${table.split})`,
+}));
+const ENTRIES = BOARDS.flatMap(board =>
+  board.places.map(place => ({
+    board,
+    place,
+    key: `${board.key}/${place.run}`,
+    search: [
+      place.backend,
+      place.engine,
+      place.how,
+      place.prompt,
+      place.decoding,
+      place.machine,
+      ...place.runs.map(run => run.split(".").at(-1)),
+    ]
+      .filter(Boolean)
+      .join(" ")
+      .toLowerCase(),
+  })),
+);
+const ENTRY_OF = new Map(ENTRIES.flatMap(entry => entry.place.runs.map(run => [run, entry])));
+const TASKS = unique(BOARDS.map(board => board.taskName));
+const ENGINES = unique(ENTRIES.map(entry => entry.place.engine)).sort();
+
+const backends = board => new Set(board.places.map(place => place.backend)).size;
+
+/** Of several sets of rows of a language, the one on which most backends were tested; then the one of most rows. */
+function mainBoard(boards) {
+  return boards.reduce((best, board) => {
+    const more = backends(board) - backends(best) || board.places.length - best.places.length || board.n - best.n;
+    return more > 0 ? board : best;
+  });
+}
+
+const taskNow = () => (state.task === "*" || TASKS.includes(state.task) ? state.task : (TASKS[0] ?? ""));
+const boardsOfTask = () => BOARDS.filter(board => taskNow() === "*" || board.taskName === taskNow());
+const languagesNow = () => unique(boardsOfTask().map(board => board.lang));
+
+function langNow() {
+  const known = languagesNow();
+  return taskNow() === "*" || state.lang === "*" ? "*" : known.includes(state.lang) ? state.lang : (known[0] ?? "");
+}
+
+const boardsOfLang = () => boardsOfTask().filter(board => langNow() === "*" || board.lang === langNow());
+
+/** The boards in sight: one, unless the reader asked for all languages, tasks or sets of rows. */
+function boardsNow() {
+  const boards = boardsOfLang();
+  if (state.rows === "*") return boards;
+  const chosen = boards.filter(board => board.rows === state.rows);
+  if (chosen.length) return chosen;
+  const groups = Map.groupBy(boards, board => `${board.taskName}\n${board.lang}`);
+  return [...groups.values()].map(mainBoard);
+}
+
+/** Whether a row is left by engine and text, wherever it stands. */
+function passes(entry) {
+  const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
+  return (!state.engine || entry.place.engine === state.engine) && words.every(word => entry.search.includes(word));
+}
+
+function entriesNow() {
+  const keys = new Set(boardsNow().map(board => board.key));
+  return ENTRIES.filter(entry => keys.has(entry.board.key) && passes(entry));
+}
+
+const nameOf = place => `${place.backend} · ${place.how}`;
+const boardName = board => `${board.taskName}, ${languageName(board.lang)}, ${plural(board.n, "row")}`;
+/** Those of the machine that most ran on: rates of unlike machines can't be compared. */
+function onOneMachine(places) {
+  const machines = Map.groupBy(places, place => place.machine);
+  return [...machines.values()].reduce((most, some) => (some.length > most.length ? some : most), []);
+}
+
+const measured = (place, metric) => own(place.values, metric) ?? [];
+const valueOf = (place, metric) => measured(place, metric)[0] ?? null;
+
+/** Names that are unlike each other, for axes and menus: the end of the run's id is added where two are alike. */
+function namesOf(entries) {
+  const counts = new Map();
+  for (const entry of entries) counts.set(nameOf(entry.place), (counts.get(nameOf(entry.place)) ?? 0) + 1);
+  return new Map(
+    entries.map(entry => {
+      const name = nameOf(entry.place);
+      return [entry.key, counts.get(name) > 1 ? `${name} (${entry.place.run.slice(-6)})` : name];
+    }),
+  );
+}
+
+// ---- The question: three menus in a sentence
+
+function drawQuestion() {
+  const options = (select, choices, value) => {
+    select.replaceChildren(...choices.map(([key, text]) => el("option", {value: key, text, selected: key === value})));
+    select.value = value;
+    select.disabled = choices.length < 2;
+  };
+  const several = (name, choices) => (choices.length > 1 ? [["*", name], ...choices] : choices);
+  options(
+    find("#task"),
+    several(
+      "all tasks",
+      TASKS.map(name => [name, name]),
+    ),
+    taskNow(),
+  );
+  const languages = languagesNow().map(code => [code, languageWords(code)]);
+  options(find("#lang"), taskNow() === "*" ? [["*", "all languages"]] : several("all languages", languages), langNow());
+  const boards = boardsOfLang();
+  const chosen = boardsNow();
+  const each = Map.groupBy(boards, board => `${board.taskName}\n${board.lang}`);
+  const choices =
+    each.size === 1
+      ? boards.map(board => [board.rows, `${plural(board.n, "row")}${sizeTwice(boards, board) ? ` (${board.rows})` : ""}`])
+      : [["", "the main rows of each"]];
+  options(
+    find("#rows"),
+    boards.length > each.size ? [...choices, ["*", "all sets of rows"]] : choices,
+    state.rows === "*" ? "*" : each.size === 1 && chosen[0] ? chosen[0].rows : "",
+  );
+}
+
+const sizeTwice = (boards, board) => boards.filter(other => other.n === board.n).length > 1;
+
+function languageWords(code) {
+  const name = languageName(code);
+  return name === code ? code : `${name} (${code})`;
+}
+
+function listenToQuestion() {
+  find("#task").addEventListener("change", event => choose({task: event.target.value, rows: "", a: "", b: ""}));
+  find("#lang").addEventListener("change", event => choose({lang: event.target.value, rows: "", a: "", b: ""}));
+  find("#rows").addEventListener("change", event => choose({rows: event.target.value, a: "", b: ""}));
+}

@@ -1,0 +1,145 @@
+// What prompts and labels make of a model.
+function drawPrompts() {
+  const boards = boardsNow().filter(board => board.spreads.length);
+  if (!boards.length) {
+    return fillSection(
+      "prompts",
+      el(
+        "p",
+        {class: "empty"},
+        "No language model was run with two prompts on these rows: ",
+        command("bench run --prompt strict,fewshot"),
+        " does that.",
+      ),
+    );
+  }
+  return fillSection(
+    "prompts",
+    boards.slice(0, 6).flatMap(board => {
+      const metric = board.spreads[0].metric;
+      const rows = board.spreads.flatMap(spread =>
+        spread.prompts.map(({name, value, low, high, unread}) => ({
+          name: `${spread.backend} · ${spread.how}`,
+          prompt: name,
+          value,
+          low,
+          high,
+          unread,
+        })),
+      );
+      const place = plot(
+        () => ({chart: "prompts", titles: {title: titleOf(metric)}, rows}),
+        `Prompts, ${boardName(board)}, chart`,
+      );
+      return [
+        figure(boardName(board), "one line per model and decoding, one mark per prompt, with 95% intervals", place),
+        spreadTable(board),
+      ];
+    }),
+    note(
+      "By chance: the range that the sampling of rows (and of exemplars, with several seeds) alone would give if all prompts were equally good. * where the range is larger than that at the 5% level.",
+    ),
+  );
+}
+
+function spreadTable(board) {
+  const heads = ["Model", "Prompts", "Lowest", "Middle", "Highest", "Range", "By chance"];
+  const line = spread => [
+    el(
+      "th",
+      {scope: "row", class: "model"},
+      el("strong", {text: spread.backend}),
+      el("span", {class: "how", text: spread.how}),
+    ),
+    el("td", {
+      text: spread.prompts
+        .map(prompt => `${prompt.name}${prompt.unread ? ` (${share(prompt.unread)} not read)` : ""}`)
+        .join(", "),
+    }),
+    ...[spread.low, spread.median, spread.high].map(value => el("td", {class: "number", text: decimal(value)})),
+    el("td", {class: "number", text: `${decimal(spread.range)}${spread.beyond ? "*" : ""}`}),
+    el("td", {class: "number", text: decimal(spread.expected)}),
+  ];
+  return table(`Prompts on ${boardName(board)}`, heads, board.spreads.map(line), 2);
+}
+
+/** A plain table in a box of its own; the first `words` columns hold text. */
+function table(caption, heads, lines, words = 1) {
+  return el(
+    "div",
+    {class: "scroll", role: "region", "aria-label": caption, tabindex: "0"},
+    el(
+      "table",
+      {class: "plain"},
+      el("caption", {class: "hidden", text: caption}),
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          heads.map((head, place) => el("th", {scope: "col", class: place < words ? "text" : "number", text: head})),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        lines.map(cells => el("tr", {}, cells)),
+      ),
+    ),
+  );
+}
+
+// ---- Learning curves
+
+function drawCurves() {
+  const board = boardNow();
+  const langs = new Set(boardsNow().map(one => one.lang));
+  const curves = DATA.curves.filter(curve => curve.task === board?.task && langs.has(curve.lang));
+  if (!curves.length) {
+    const where = unique(DATA.curves.map(curve => `${curve.task} in ${languageName(curve.lang)}`));
+    return fillSection(
+      "curves",
+      el(
+        "p",
+        {class: "empty"},
+        "No learning curve here yet: ",
+        command("bench curve"),
+        ` trains on more and more labels until that beats a prompt.${where.length ? ` There are curves for ${listed(where)}.` : ""}`,
+      ),
+    );
+  }
+  return fillSection(
+    "curves",
+    curves.map(curve => {
+      const title = `${titleOf(curve.metric)} (${isLower(curve.metric) ? "lower" : "higher"} is better)`;
+      const place = plot(
+        () => ({chart: "curve", titles: {title}, rows: curveRows(curve)}),
+        `Learning curves, ${curve.task}, ${languageName(curve.lang)}, chart`,
+      );
+      return [
+        figure(
+          `${curve.task}, ${languageName(curve.lang)}, ${plural(curve.n, "test row")}`,
+          "bands: 95% interval of rows and seeds; small dots: single seeds; circles: where a curve reaches a prompt",
+          place,
+        ),
+        el("p", {text: curve.sentence}),
+      ];
+    }),
+  );
+}
+
+function curveRows(curve) {
+  const trained = curve.curves.flatMap(({name, points}) =>
+    points.flatMap(point => [
+      {name, kind: "trained", labels: point.labels, value: point.value, low: point.low, high: point.high},
+      ...(point.by_seed ?? []).map(value => ({name, kind: "seed", labels: point.labels, value})),
+    ]),
+  );
+  const lines = by(curve.lines, line => line.name);
+  const prompted = curve.lines.map(({name, labels, value, low, high}) => ({name, kind: "prompted", labels, value, low, high}));
+  const crossings = curve.crossings
+    .filter(found => isNumber(found.labels) && found.labels > 0 && lines.has(found.line))
+    .map(found => ({name: found.curve, kind: "crossing", labels: found.labels, value: lines.get(found.line).value}));
+  return [...trained, ...prompted, ...crossings];
+}

@@ -1,0 +1,166 @@
+"""The pictures beside LEADERBOARD.md. Which ones there are, and what they show, is a pure function of the tables."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.records.entries import TITLES, Entry, Group
+from harness.records.store import digest, write_atomically
+from harness.reports.by_language import Section, sections
+from harness.statistics.metrics import LOWER_IS_BETTER
+
+if TYPE_CHECKING:
+    import altair as alt
+
+    from harness.reports.leaderboard import Table
+
+FOLDER = "charts"
+MOST_LINES = 20
+"""Of a heat map: more can't be taken in at once, and stand in the table."""
+WIDEST_NAME = 70
+"""Characters; the library takes a second to cut a long one to its width."""
+STALE = re.compile(r".*-[0-9a-f]{8}-(speed|cost|languages)\.svg")
+
+Figures = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A chart yet to be drawn: its data, and the function that makes it of them."""
+
+    rows: Figures
+    chart: Callable[[Figures], alt.TopLevelMixin]
+
+    def svg(self) -> bytes:
+        """Raises `MissingExtra`."""
+        from harness.reports.charts import svg_of
+
+        return svg_of(self.chart(self.rows))
+
+
+def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[str, Picture]:
+    """By file name. `cost`: US dollars per 1,000 rows by the id of the run; the run in the middle stands for its seeds."""
+    found: dict[str, Picture] = {}
+    for table in tables:
+        rows = _on_one_machine(table)
+        speeds = {entry.run_id: entry.manifest["timing"]["rows_per_second"] for entry in rows}
+        _add(
+            found, file_name([table], "speed"), _quality(table, rows, speeds, f"rows per second, on {machine(rows[0])}", False)
+        )
+        everyone = [place.row.entry for place in table.places]
+        prices = {entry.run_id: cost.get(entry.run_id) for entry in everyone}
+        _add(found, file_name([table], "cost"), _quality(table, everyone, prices, "US dollars per 1,000 rows", True))
+    for _, several in groupby(tables, key=lambda table: table.group[:2]):
+        for section in sections(list(several)):
+            if len(section.tables) > 1:
+                found[file_name(section.tables, "languages")] = _languages(section)
+    return found
+
+
+def _add(found: dict[str, Picture], name: str, picture: Picture) -> None:
+    if len(picture.rows) > 1:  # a single point compares nothing
+        found[name] = picture
+
+
+def write_pictures(found: Mapping[str, Picture], folder: Path) -> list[Path]:
+    """Draw all of them into the folder, and take away those of an earlier leaderboard.
+
+    Raises `MissingExtra` before anything is written.
+    """
+    drawn = {folder / name: picture.svg().decode() for name, picture in found.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, text in drawn.items():
+        write_atomically(path, text)
+    for path in folder.iterdir():
+        if path not in drawn and STALE.fullmatch(path.name):
+            path.unlink()
+    return list(drawn)
+
+
+def file_name(tables: Sequence[Table], kind: str) -> str:
+    """Readable, and unlike that of any other set of rows."""
+    groups: list[Group] = [table.group for table in tables]
+    langs = [group[2] for group in groups] if len(groups) == 1 else []
+    words = (re.sub(r"[^\w-]+", "-", part, flags=re.ASCII) for part in (*groups[0][:2], *langs))
+    return f"{'-'.join(words)}-{digest(groups)[:8]}-{kind}.svg"
+
+
+def machine(entry: Entry) -> str:
+    found = entry.manifest.get("machine") or {}
+    cores = found.get("cores")
+    return str(found.get("gpu") or f"{found.get('cpu') or 'an unknown machine'}{f' ({cores} cores)' if cores else ''}")
+
+
+def _on_one_machine(table: Table) -> list[Entry]:
+    """The rows of the machine that most of them ran on: speeds of two machines have no common axis."""
+    entries = [place.row.entry for place in table.places]
+    most, _ = max(Counter(map(machine, entries)).items(), key=lambda item: (item[1], item[0]))
+    return [entry for entry in entries if machine(entry) == most]
+
+
+def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | None], title: str, less: bool) -> Picture:
+    """Quality by what it takes; `less`: less of it is better."""
+    from harness.reports.charts import quality
+
+    rows: Figures = []
+    for entry in entries:
+        value, at = entry.metrics["values"][table.metric], x[entry.run_id]
+        if value["value"] is not None and at is not None and 0 < at < math.inf:
+            engine = str(entry.manifest["identity"]["backend"].get("engine", "unknown"))
+            bounds = {name: value[name] for name in ("value", "low", "high")}
+            rows.append({"key": entry.run_id, "name": entry.backend, "how": entry.made, "engine": engine, "x": at, **bounds})
+    lower = table.metric in LOWER_IS_BETTER
+    for row in rows:
+        row["front"] = not any(_beats(other, row, lower, less) for other in rows)
+    y_title = f"{TITLES.get(table.metric, table.metric)} ({'lower' if lower else 'higher'} is better)"
+    made = partial(quality, x_title=title, y_title=y_title, lower_is_better=lower, less_x_is_better=less)
+    return Picture(rows, made)
+
+
+def _beats(one: Mapping[str, Any], other: Mapping[str, Any], lower: bool, less: bool) -> bool:
+    """At least as good in both, and better in one."""
+    value = (other["value"] - one["value"]) if lower else (one["value"] - other["value"])
+    x = (other["x"] - one["x"]) if less else (one["x"] - other["x"])
+    return bool(min(value, x) >= 0 and max(value, x) > 0)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= WIDEST_NAME else name[: WIDEST_NAME - 1] + "…"
+
+
+def _languages(section: Section) -> Picture:
+    from harness.reports.charts import languages
+
+    metric, shown = section.metric, section.lines[:MOST_LINES]
+    columns = range(len(section.tables))
+    values = [value for line in shown for column in columns if (value := line.value(column, metric)) is not None]
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    rows: Figures = []
+    for number, line in enumerate(shown):
+        for column, place in sorted(line.places.items()):
+            value = place.row.entry.metrics["values"][metric]
+            if value["value"] is not None:
+                share = (value["value"] - low) / (high - low) if high > low else 0.5
+                shade = 1 - share if metric in LOWER_IS_BETTER else share
+                table = section.tables[column]
+                rows.append(
+                    {
+                        "lang": f"{table.group[2]} (n = {table.first.metrics['n']:,})",
+                        "name": _shortened(f"{number + 1}. {line.backend} · {line.how}"),  # two lines may look the same
+                        "text": f"{value['value']:.3f}",
+                        "shade": shade,
+                        **{name: value[name] for name in ("value", "low", "high")},
+                    }
+                )
+    left = len(section.lines) - len(shown)
+    rest = f"; the first {MOST_LINES} of {len(section.lines)} lines" if left else ""
+    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    return Picture(rows, partial(languages, title=f"{TITLES.get(metric, metric)} by language ({better} is better{rest})"))

@@ -1,0 +1,209 @@
+"""A run's curve, figures and configuration, told to a tracker (wandb, trackio, MLflow, TensorBoard): for eyes, not for records.
+
+What is tracked is no part of a run and changes nothing of it: the libraries are called in a thread of their own, what they
+raise becomes one warning, and a network that does not answer costs seconds at the end of the command. A tracker gets
+numbers, names and options; never a text, a key, an address or a path.
+
+The Trainer's own callbacks (`report_to`) are not used: they send all of its arguments, among them the folder of the
+checkpoints and the path of the model, raise into the training, and end the tracker's run before the test rows are predicted.
+The curves have the names that these callbacks give them (`train/loss`, `eval/accuracy`).
+"""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from typing import Any, Protocol
+
+from harness.errors import BenchError
+from harness.running.plan import Plan
+
+PATIENCE = 15.0
+"""Seconds that the end of a command waits for what is still to be sent."""
+
+Plain = str | int | float | bool
+
+
+class Sink(Protocol):
+    """A tracker's library. One run at a time; called from one thread; whatever is raised ends the tracking, not the run."""
+
+    def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None: ...
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def finish(self, values: Mapping[str, float], ok: bool) -> None: ...
+
+
+class Tracker:
+    """Hands over to a `Sink` in a thread, and never waits for it but in `close`."""
+
+    def __init__(self, sink: Sink) -> None:
+        self.problem: str | None = None
+        self._sink = sink
+        self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # A daemon: a library that hangs must not keep the command alive.
+        self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
+        self._thread.start()
+
+    def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
+        self._asked.put(lambda: self._sink.start(run, task, config))
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._asked.put(lambda: self._sink.log(step, values))
+
+    def finish(self, values: Mapping[str, float], ok: bool) -> None:
+        self._asked.put(lambda: self._sink.finish(values, ok))
+
+    def close(self, patience: float = PATIENCE) -> str | None:
+        """What went wrong, in one line without an address; None where all was handed over."""
+        self._asked.put(None)
+        self._thread.join(patience)
+        if self._thread.is_alive() and self.problem is None:
+            self.problem = f"no answer in {patience:g} s"
+        return self.problem
+
+    def _work(self) -> None:
+        while (call := self._asked.get()) is not None:
+            if self.problem is None:
+                try:
+                    call()
+                except (Exception, SystemExit) as error:  # the libraries' own errors have no common base
+                    self.problem = _said(error)
+
+
+def _said(error: BaseException) -> str:
+    """The first line, without what may be a path, an address, or a key in one."""
+    if isinstance(error, BenchError):
+        return error.message
+    line = (str(error).strip().splitlines() or [""])[0]
+    line = re.sub(r"\w+://\S+|(?<!\S)[~.]?/\S+", "…", line)
+    said = f"{type(error).__name__}: {line}".rstrip(": .")
+    return said if len(said) <= 160 else said[:159] + "…"
+
+
+_current: Tracker | None = None
+
+
+@contextmanager
+def tracked_by(tracker: Tracker | None) -> Iterator[None]:
+    """While this lasts, every run that computes something is told to `tracker`."""
+    global _current
+    before, _current = _current, tracker
+    try:
+        yield
+    finally:
+        _current = before
+
+
+@contextmanager
+def tracked(plan: Plan) -> Iterator[Callable[[Mapping[str, Any], Mapping[str, Any]], None]]:
+    """Around a run: its beginning and its end. What is yielded takes the finished run's manifest and metrics."""
+    tracker = _current
+    if tracker is None:
+        yield lambda manifest, metrics: None
+        return
+    done: dict[str, float] = {}
+    tracker.start(plan.run_id, plan.task.name, config_of(plan))
+    ok = False
+    try:
+        yield lambda manifest, metrics: done.update(figures_of(manifest, metrics))
+        ok = True
+    finally:
+        tracker.finish(done, ok)
+
+
+def log_course(step: int, values: Mapping[str, Any]) -> None:
+    """Of a training, told by the engine in the Trainer's own words: loss, learning_rate, eval_accuracy, ..."""
+    named = {_curve(name): float(value) for name, value in values.items() if _is_number(value)}
+    # The epoch stands beside a loss, and not again beside each evaluation; totals (train_runtime, ...) are no curves.
+    named = {name: value for name, value in named.items() if name and (name != "train/epoch" or "loss" in values)}
+    if _current is not None and named:
+        _current.log(step, named)
+
+
+def _curve(name: str) -> str:
+    """Empty for what is no curve."""
+    if name.startswith("train_") or name == "total_flos":
+        return ""
+    return f"eval/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}"
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+
+
+def config_of(plan: Plan) -> dict[str, Plain]:
+    """What was run, flat. Row ids, fingerprints and label names stay here, and so does what a value gives away as a place."""
+    request, identity = plan.request, plan.identity
+    backend, prompt, train = identity["backend"], identity["prompt"], identity["train"]
+    found: dict[str, Any] = {
+        **{name: identity[name] for name in ("task", "lang", "split", "seed")},
+        "backend": backend["name"],
+        **{name: backend.get(name) for name in ("engine", "model", "revision", "device", "dtype", "precision")},
+        "rows": len(plan.rows),
+    }
+    if prompt is not None:
+        found |= {name: prompt.get(name) for name in ("decoding", "calibration", "decision")}
+        found |= {"prompt": prompt["name"], "shots": len(prompt["shots"])}
+    if train is not None and plan.training is not None:
+        found |= {
+            "train_langs": plan.training.langs,
+            "validation_langs": plan.training.validation_langs,
+            "train_rows": len(plan.training.train),
+            "validation_rows": len(plan.training.validation),
+            "train_limit": request.train_limit,
+        }
+    found |= _flat("options", backend["options"])
+    return {name: shown for name, value in found.items() if "api_key" not in name and (shown := _shown(value)) is not None}
+
+
+def _flat(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {key: part for inner, found in value.items() for key, part in _flat(f"{name}.{inner}", found).items()}
+
+
+def _shown(value: Any) -> Plain | None:
+    """None for what is nothing to show: no value, a place, or a structure."""
+    if isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, list | tuple):
+        return "+".join(map(str, value)) if all(_is_word(part) for part in value) else None
+    return str(value) if value is not None and _is_word(value) else None
+
+
+def _is_word(value: object) -> bool:
+    """A name or number such as `org/model`, and no address, path or sentence."""
+    text = str(value)
+    return re.fullmatch(r"[\w.:@+-]+(/[\w.@+-]+)?", text) is not None and not re.match(r"[.~]|[A-Za-z]:", text)
+
+
+def figures_of(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Of a finished run: metrics with their intervals, shares of rows without an answer, time, tokens, money, memory."""
+    n, timing, training, cost = metrics["n"], manifest["timing"], manifest["training"], manifest["cost"]
+    split = manifest["identity"]["split"]
+    found: dict[str, Any] = {}
+    for name, value in metrics["values"].items():
+        found[f"{split}/{name}"] = value["value"]
+        found |= {f"{split}/{name}_{side}": value.get(side) for side in ("low", "high")}
+    found |= {
+        f"{split}/n": n,
+        f"{split}/unparsed_share": metrics["unparsed"] / n,
+        f"{split}/failed_share": metrics["failed"] / n,
+        "speed/rows_per_second": timing["rows_per_second"],
+        "speed/seconds": timing["seconds"],
+        "speed/load_seconds": timing["load_seconds"],
+        "memory/host_mib": manifest["peak_memory_mib"]["host"],
+        "memory/gpu_mib": manifest["peak_memory_mib"]["gpu"],
+        "train/seconds": training and training.get("seconds"),
+        "cost/usd": cost and cost["usd"],
+    }
+    if manifest["identity"]["prompt"] is not None:
+        tokens, seconds = manifest["tokens"], timing["seconds"]
+        found |= {"tokens/prompt": tokens["prompt"], "tokens/new": tokens["new"]}
+        found |= {"speed/new_tokens_per_second": tokens["new"] / seconds if seconds else None}
+    return {name: float(value) for name, value in found.items() if _is_number(value)}

@@ -1,0 +1,199 @@
+"""What stands below the ranking: charts, one run, two runs; and what it says where there is nothing to show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from harness.records.store import Store
+
+pytestmark = pytest.mark.browser
+Visit = Callable[..., Any]
+
+
+def show(page: Any, section: str) -> str:
+    """Scroll to a section, wait for its charts, return its words."""
+    page.locator(f"#{section}").scroll_into_view_if_needed()
+    page.wait_for_function(
+        """id => document.querySelector(`#${id} .body`).children.length
+            && [...document.querySelectorAll(`#${id} .plot`)].every(plot => plot.querySelector("svg"))""",
+        arg=section,
+    )
+    return str(page.inner_text(f"#{section}"))
+
+
+def test_every_chart_is_drawn_and_described(visit: Visit, board: dict[str, Any]) -> None:
+    page = visit(board)
+    for section, charts in {"quality": 2, "languages": 1, "transfer": 1, "prompts": 1, "curves": 1}.items():
+        show(page, section)
+        assert page.locator(f"#{section} .plot .vega[aria-label]").count() == charts, section
+    assert "encoder is at least as good with 12 labels or fewer." in page.inner_text("#curves")
+    assert "n = 100" in page.inner_text("#reported")
+    assert "others-model" in page.inner_text("#reported")
+
+
+def test_charts_wait_until_they_are_in_sight(visit: Visit, board: dict[str, Any]) -> None:
+    page = visit(board, height=300)
+    page.wait_for_timeout(300)
+    assert page.locator(".plot svg").count() == 0
+    show(page, "quality")
+    assert page.locator("#quality .plot svg").count() == 2
+
+
+def test_the_front_is_of_what_the_filters_leave(visit: Visit, board: dict[str, Any]) -> None:
+    page = visit(board)
+    said = show(page, "quality")
+    assert "nobody knows its price" in said
+    front = "#quality figure:first-child li"
+    page.locator("#quality figure:first-child summary").click()
+    assert [text.split(" · ")[0] for text in page.locator(front).all_inner_texts()] == ["fast", "encoder"]
+    page.fill("#q", "fast")
+    show(page, "quality")
+    page.locator("#quality figure:first-child summary").click()
+    assert [text.split(" · ")[0] for text in page.locator(front).all_inner_texts()] == ["fast"]
+    page.fill("#q", "llm")
+    assert "No rate was measured" in show(page, "quality")
+
+
+def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
+    page = visit(board)
+    place = next(place for place in board["tables"][0]["places"] if board["runs"][place["run"]]["bins"])
+    details = board["runs"][place["run"]]
+    page.click(f"[data-run='{place['run']}']")
+    page.wait_for_selector("#run .plot .vega[aria-label]")
+    said = page.inner_text("#run")
+    assert all(words in said for words in ("Errors", "By label", "Confidence", "Training", "Settings", place["how"]))
+    assert page.get_attribute("#run footer a", "href") == details["record"]
+    cells = page.locator("#run .plot").first.locator("svg text").all_text_contents()
+    counts = [str(count) for row in details["confusion"] for count in row[:3]]
+    assert all(count in cells for count in counts)
+    assert "0.700" in said  # the loss of the second evaluation
+    assert f"run={place['run']}" in page.url
+    page.go_back()
+    page.wait_for_function("!document.querySelector('#run').open")
+    assert "run=" not in page.url
+
+
+def test_seeds_of_a_run_are_told_apart(visit: Visit, board: dict[str, Any]) -> None:
+    place = next(place for place in board["tables"][0]["places"] if place["backend"] == "seeded")
+    page = visit(board, f"#run={place['runs'][2]}")
+    assert page.locator("#run select option").count() == 3
+    assert page.inner_text("#run select option:checked").startswith("seed 2")
+    assert "Seeds 0 · 1 · 2" in page.inner_text("#run")
+    assert page.get_attribute("#run footer a", "href") == board["runs"][place["runs"][2]]["record"]
+
+
+def kinds(store: Store, a: str, b: str) -> tuple[dict[str, int], list[str]]:
+    """What the page must count, from the records themselves."""
+    counts = {"both": 0, "onlyA": 0, "onlyB": 0, "neither": 0}
+    differ = []
+    for one, other in zip(store.predictions(a), store.predictions(b), strict=True):
+        right = (one["label"] == one["truth"], other["label"] == other["truth"])
+        counts[{(True, True): "both", (True, False): "onlyA", (False, True): "onlyB", (False, False): "neither"}[right]] += 1
+        if one["label"] != other["label"]:
+            differ.append(one["id"])
+    return counts, differ
+
+
+def test_where_two_differ(visit: Visit, board: dict[str, Any], store: Store) -> None:
+    page = visit(board)
+    show(page, "differ")
+    places = {place["backend"]: place["run"] for place in board["tables"][0]["places"]}
+    page.get_by_label("A", exact=True).select_option(places["fast"])
+    page.get_by_label("B", exact=True).select_option(places["llm"])
+    counts, differ = kinds(store, places["fast"], places["llm"])
+    found = {kind: int(page.inner_text(f"[data-count={kind}]")) for kind in counts}
+    assert found == counts
+    assert f"The rows where they differ: {len(differ)}" in page.inner_text("#differ")
+    while page.locator("#differ button:has-text('more of')").count():
+        page.click("#differ button:has-text('more of')")
+    assert sorted(page.locator("#differ th.id").all_inner_texts()) == sorted(differ)
+    grid = page.locator("#differ td.cell").all_inner_texts()
+    assert sum(int(cell) for cell in grid if cell != "·") == sum(counts.values())
+    page.get_by_label("Show").select_option("onlyA")
+    assert page.locator("#differ th.id").count() == min(50, counts["onlyA"])
+    p = exact(counts["onlyA"], counts["onlyB"])
+    assert (f"p = {p:.3f}" if p >= 0.001 else "p < 0.001") in page.inner_text("#differ")
+
+
+def exact(only_a: int, only_b: int) -> float:
+    from scipy.stats import binomtest
+
+    return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def test_a_sample_of_rows_is_called_one(visit: Visit, board: dict[str, Any]) -> None:
+    rows = board["tables"][0]["rows"]
+    kept = 40
+    board["rowsets"][rows].update(
+        ids=board["rowsets"][rows]["ids"][:kept], truth=board["rowsets"][rows]["truth"][:kept], sampled=kept
+    )
+    for place in board["tables"][0]["places"]:
+        for run in place["runs"]:
+            board["runs"][run]["answers"] = board["runs"][run]["answers"][:kept]
+    page = visit(board)
+    said = show(page, "differ")
+    assert "the answers to 40 of them, drawn by chance" in said
+    assert sum(int(text) for text in page.locator("[data-count]").all_inner_texts()) == kept
+    assert "McNemar" not in said
+
+
+def test_from_a_run_to_a_comparison(visit: Visit, board: dict[str, Any]) -> None:
+    place = board["tables"][1]["places"][2]
+    page = visit(board, f"#run={place['run']}")
+    page.click("#run footer button")
+    assert not page.is_visible("#run")
+    show(page, "differ")
+    assert page.get_by_label("A", exact=True).input_value() == place["run"]
+    assert page.input_value("#lang") == "ja"
+
+
+def test_empty_sections_say_so(visit: Visit, board: dict[str, Any]) -> None:
+    board.update(tables=board["tables"][:1], matrices=[], curves=[], reported=[])
+    table = board["tables"][0]
+    table.update(places=table["places"][:1], spreads=[])
+    table["places"][0].update(rate=None, cost=None)
+    page = visit(board)
+    assert "Nothing else was run on these rows" in page.inner_text("#answer")
+    said = " ".join(
+        show(page, section) for section in ("quality", "languages", "transfer", "prompts", "curves", "differ", "reported")
+    )
+    commands = ("bench run --lang en,ja", "bench matrix", "bench run --prompt strict,fewshot", "bench curve", "reported/")
+    assert [words for words in commands if words not in said] == []
+    assert "No rate was measured" in said
+    assert "Two runs on the same rows are needed" in said
+
+
+def test_no_runs_at_all(visit: Visit, board: dict[str, Any]) -> None:
+    board.update(tables=[], runs={}, rowsets={}, matrices=[], curves=[], reported=[])
+    page = visit(board)
+    assert "There are no runs yet. Begin with bench run." in page.inner_text("#answer")
+    show(page, "differ")
+
+
+def test_many_labels_are_told_in_words(visit: Visit, board: dict[str, Any]) -> None:
+    place = board["tables"][0]["places"][0]
+    names = [f"label {number}" for number in range(50)]
+    board["tables"][0]["labels"] = names
+    classes = [[name, 0.5, 0.5, 0.5, 10] for name in names]
+    board["runs"][place["run"]].update(confusion=None, mistakes=[[3, 7, 5], [1, 50, 2]], per_class=classes)
+    page = visit(board, f"#run={place['run']}")
+    said = page.inner_text("#run")
+    assert "50 labels are too many for a picture" in said
+    assert "label 3, answered as label 7: 5 rows (50.0% of that label)" in said
+    assert "label 1, answered as no answer: 2 rows" in said
+
+
+def test_several_labels_per_row(visit: Visit, board: dict[str, Any]) -> None:
+    table = board["tables"][0]
+    table["kind"] = "multilabel"
+    del board["rowsets"][table["rows"]]
+    for place in table["places"]:
+        for run in place["runs"]:
+            board["runs"][run].update(confusion=[[[80, 5], [7, 28]]] * 3, answers=None)
+    page = visit(board, f"#run={table['places'][0]['run']}")
+    assert "28\t5\t7\t80" in page.inner_text("#run")
+    page.keyboard.press("Escape")
+    assert "bench compare does it" in show(page, "differ")

@@ -1,0 +1,228 @@
+"""--track, --quiet, --verbose and the last lines of long commands, as a user sees them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness import noise
+from harness.running.trackers import TensorBoard
+
+BENCH = [sys.executable, "-c", "from harness.cli import main; main()"]
+QUICK = ("--backend", "tfidf", "--lang", "en", "--limit", 20)
+
+
+def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder))
+    found.Reload()
+    return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
+
+
+def test_tensorboard_has_the_figures_of_the_record(bench: Any, project: Path) -> None:
+    pytest.importorskip("tensorboard")
+    said = bench("run", *QUICK, "--track", "tensorboard", "--json")
+    assert said.code == 0, said.err
+    (done,) = said.json
+    folder = project / "results" / "tensorboard" / "reviews_demo" / done["run"]
+    assert events(folder)["test/accuracy"] == [(0, pytest.approx(done["metrics"]["values"]["accuracy"]["value"]))]
+    assert "Tracked: tensorboard --logdir results/tensorboard" in said.err
+    again = bench("run", *QUICK, "--json")
+    assert again.json[0]["state"] == "found", "what is tracked is no part of a run's identity"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("tune", "--backend", "words", "--lang", "en", "--trials", 1, "--train-limit", 20),
+        ("matrix", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr", "--limit", 5),
+        ("curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 1, "--limit", 5),
+    ],
+    ids=lambda command: command[0],
+)
+def test_every_run_of_a_study_is_tracked(command: Any, bench: Any, project: Path) -> None:
+    pytest.importorskip("tensorboard")
+    pytest.importorskip("optuna")
+    (project / "backends").mkdir()
+    (project / "backends" / "words.yaml").write_text(
+        "engine: baseline\noptions: {classifier: tfidf}\nsearch: {c: {choices: [1.0, 2.0]}}\n"
+    )
+    said = bench(*command, "--track", "tensorboard")
+    assert said.code == 0, said.err
+    assert "Tracked: tensorboard" in said.err
+    folders = [
+        path for path in (project / "results" / "tensorboard" / "reviews_demo").iterdir() if "accuracy" in str(events(path))
+    ]
+    assert len(folders) == (2 if command[0] == "matrix" else 1)
+
+
+def test_a_tracker_in_trouble_is_one_line_and_no_failure(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+
+    def down(*words: Any) -> None:
+        raise ConnectionError("no route to http://key@host/")
+
+    monkeypatch.setattr(TensorBoard, "start", down)
+    said = bench("run", *QUICK, "--track", "tensorboard", "--json")
+    assert said.code == 0
+    assert said.json[0]["state"] == "new"
+    (line,) = [line for line in said.err.splitlines() if "tracked" in line]
+    assert line == "note: not all could be tracked by tensorboard (ConnectionError: no route to …); the records are whole."
+
+
+def test_an_unknown_or_missing_tracker_is_a_mistake_before_anything_runs(
+    bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = bench("run", *QUICK, "--track", "wandbb")
+    assert unknown.code == 2
+    assert "Did you mean wandb?" in unknown.err
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    missing = bench("run", *QUICK, "--track", "wandb")
+    assert missing.code == 2
+    assert "pip install wandb" in missing.err
+    assert not (project / "results").exists()
+
+
+def test_quiet_leaves_the_result_and_where_it_is(bench: Any) -> None:
+    plain = bench("run", *QUICK, "--prompt", "strict")
+    quiet = bench("run", *QUICK, "--prompt", "strict", "-q")
+    assert "note: --prompt changes nothing" in plain.err
+    assert quiet.err == "1 found; records: results/runs\n"
+    assert quiet.out == plain.out.replace("\tnew\t", "\tfound\t")
+    wrong = bench("run", "--backend", "tfidff", "--quiet")
+    assert "Did you mean tfidf" in wrong.err
+
+
+@pytest.mark.parametrize("command", ["run", "tune", "suite", "matrix", "curve", "speed"])
+def test_quiet_and_verbose_exclude_each_other(command: str, bench: Any) -> None:
+    arguments = {"suite": ["bert-douban"], "curve": []}.get(command, ["--backend", "tfidf"])
+    said = bench(command, *arguments, "-q", "-v")
+    assert said.code == 2
+    assert "--quiet and --verbose say the opposite" in said.err
+
+
+def test_the_summary_counts_runs_and_says_what_next(bench: Any) -> None:
+    bench("run", *QUICK)
+    said = bench("run", *QUICK, "--backend", "majority", "--results", "results")
+    assert re.search(r"^1 found, 1 new in \d+:\d\d; records: results/runs$", said.err, re.MULTILINE)
+    digits = re.search(r"^Next: bench leaderboard, or bench show (\w+)$", said.err, re.MULTILINE)
+    assert digits
+    assert bench("show", digits[1]).code == 0
+
+
+def test_what_libraries_say_is_heard_with_verbose_only(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A library of ours for the purpose, which warns and logs while it trains."""
+    import logging
+    import types
+    import warnings
+
+    from backends.baseline import Baseline
+
+    monkeypatch.setattr(noise, "_QUIET", {})
+    library = types.ModuleType("somelibrary")
+    source = """
+def act():
+    logging.getLogger("somelibrary").warning("a log line")
+    warnings.warn("a warning", FutureWarning)
+"""
+    vars(library).update(logging=logging, warnings=warnings)
+    exec(compile(source, "somelibrary.py", "exec"), vars(library))
+    predict = Baseline.predict
+
+    def noisy(self: Baseline, texts: Any) -> Any:
+        library.act()
+        return predict(self, texts)
+
+    monkeypatch.setattr(Baseline, "predict", noisy)
+    root = logging.getLogger()
+    before = root.handlers[:]
+    try:
+        root.handlers[:] = []
+        quiet = bench("run", *QUICK)
+        assert "a log line" not in quiet.err
+        assert "a warning" not in quiet.err
+        root.handlers[:] = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("default")
+            loud = bench("run", *QUICK, "--force", "--verbose")
+        assert "somelibrary: a log line" in loud.err
+        assert "FutureWarning: a warning" in loud.err
+    finally:
+        logging.captureWarnings(False)
+        root.handlers[:] = before
+        noise._loud = False
+
+
+LINES = [
+    r"\[1/1\] reviews_demo\.en\.tiny\.from-en\.s0\.\w+",
+    r"\[1/1\] tiny en [a-z ]+: .+",
+    r"1 new in \d+:\d\d; records: results/runs",
+    r"Next: bench leaderboard, or bench show \w+",
+]
+"""All that a run may say on stderr."""
+
+
+def test_training_an_encoder_says_nothing_but_our_own_lines(environment: dict[str, str], project: Path) -> None:
+    """In a process of its own, where the libraries do what they like; and with a wandb that nobody asked for."""
+    pytest.importorskip("torch")
+    pytest.importorskip("accelerate")
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "backends"))
+    try:
+        from tiny_models import write_bert
+    finally:
+        sys.path.pop(0)
+    write_bert(project / "model")
+    spy = project / "spy" / "wandb"
+    spy.mkdir(parents=True)
+    (spy / "__init__.py").write_text("raise SystemExit('wandb was imported, and nobody asked for it')\n")
+    (project / "backends").mkdir()
+    (project / "backends" / "tiny.yaml").write_text(
+        "engine: encoder\nmodel: ./model\noptions: {train: {epochs: 1}, device: cpu}\n"
+    )
+    own = {"PYTHONPATH": os.pathsep.join([environment["PYTHONPATH"], str(spy.parent)]), "WANDB_API_KEY": "x" * 40}
+    arguments = ["run", "--backend", "tiny", "--lang", "en", "--limit", "6", "--train-limit", "8", "--validation-limit", "4"]
+    done = subprocess.run(
+        [*BENCH, *arguments], env={**environment, **own}, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    odd = [line for line in re.split(r"[\r\n]+", done.stderr) if line and not any(re.fullmatch(p, line) for p in LINES)]
+    assert odd == []
+    assert done.stdout.startswith("task\t")
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_ctrl_c_while_a_bar_is_shown(environment: dict[str, str], project: Path) -> None:
+    pty = pytest.importorskip("pty")
+    seeds = ",".join(map(str, range(300)))
+    arguments = ["run", "--backend", "majority", "--lang", "en", "--limit", "5", "--seed", seeds]
+    ours, theirs = pty.openpty()
+    running = subprocess.Popen(
+        [*BENCH, *arguments], env={**environment, "TERM": "xterm"}, stdout=subprocess.DEVNULL, stderr=theirs
+    )
+    os.close(theirs)
+    shown = ""
+    while "[3/300]" not in shown:
+        shown += os.read(ours, 10_000).decode(errors="replace")
+    running.send_signal(signal.SIGINT)
+    try:
+        while part := os.read(ours, 10_000):
+            shown += part.decode(errors="replace")
+    except OSError:  # how a terminal ends on Linux
+        pass
+    os.close(ours)
+    assert running.wait(timeout=300) == 130
+    assert "━" in shown
+    assert "The same command goes on" in shown
+    assert shown.rindex("\x1b[?25h") > shown.rindex("\x1b[?25l")  # the cursor is back
+    assert "Traceback" not in shown

@@ -1,0 +1,181 @@
+"""A project in which the commands of the docs can be run: small data, tiny checkpoints, a few runs, and the recorded ones."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import sys
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # the builders of tiny checkpoints
+
+from shell import PAGES, ROOT, blocks, file_name
+
+DEMO = ROOT / "tasks" / "reviews_demo"
+CAUSAL = ("smollm2", "mistral", "qwen", "llama")
+
+
+@dataclass(frozen=True)
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Bench = Callable[..., Said]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny checkpoints, and a cache in which a model that several pages train is found."""
+    pytest.importorskip("transformers")
+    from tiny_models import tokenizer_of, write_bert, write_mistral
+
+    folder = tmp_path_factory.mktemp("shared")
+    write_bert(folder / "encoder")
+    # Exemplars make prompts of a few thousand of its tokens, which are hardly longer than bytes.
+    write_mistral(folder / "causal", tokenizer_of("chatml"), max_position_embeddings=32768)
+    return folder
+
+
+@pytest.fixture
+def real_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
+    """`real_bench("list", "backends")` in this process, through the entry point of the console script."""
+    from harness.cli import main
+
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("BENCH_DEBUG", raising=False)
+
+    def call(*arguments: object) -> Said:
+        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
+        capsys.readouterr()
+        try:
+            main()
+            code: Any = 0
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return Said(code or 0, said.out, said.err)
+
+    return call
+
+
+@pytest.fixture
+def bench(shared: Path, monkeypatch: pytest.MonkeyPatch, real_bench: Bench) -> Bench:
+    """The same; whatever model a backend names, a tiny one of its kind takes its place."""
+    from harness.models.checkpoints import Checkpoint, resolve_checkpoint
+
+    def tiny(model: str, revision: str | None = None) -> Checkpoint:
+        if Path(model).is_dir():
+            return resolve_checkpoint(model, revision)
+        kind = "causal" if any(name in model.lower() for name in CAUSAL) else "encoder"
+        return Checkpoint(shared / kind, "path", model, "tiny")
+
+    for module in ("harness.specs.backend_specs", "harness.studies.outlook"):
+        monkeypatch.setattr(f"{module}.resolve_checkpoint", tiny)
+    monkeypatch.setenv("BENCH_CACHE", str(shared / "cache"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    return real_bench
+
+
+@pytest.fixture(scope="session")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the records that the docs speak of."""
+    folder = tmp_path_factory.mktemp("recorded") / "results"
+    shutil.copytree(ROOT / "results", folder, ignore=shutil.ignore_patterns("studies", "smoke", "*.partial"))
+    return folder
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with data for the examples: reviews.csv, the files of the task `tickets`, `rows` for --data."""
+    monkeypatch.chdir(tmp_path)
+    write_reviews(tmp_path / "reviews.csv")
+    write_tickets(tmp_path / "tasks" / "data")
+    write_rows(tmp_path / "rows")
+    return tmp_path
+
+
+@pytest.fixture
+def plugin(project: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The engine of docs/add-an-engine.md, found through the entry point that the page declares."""
+    write_examples(project)
+    declared = next(block for block in blocks("docs/add-an-engine.md", "toml") if file_name(block) == "pyproject.toml")
+    points = tomllib.loads(declared.text)["project"]["entry-points"]["bench.engines"]
+    monkeypatch.syspath_prepend(str(project))
+    monkeypatch.setattr(
+        "harness.specs.backend_specs.entry_points",
+        lambda *, group: [*entry_points(group=group), *(EntryPoint(*point, group) for point in points.items())],
+    )
+    yield project
+    sys.modules.pop("nearest_mean", None)
+
+
+def demo_rows() -> Iterator[dict[str, Any]]:
+    for split in ("train", "validation", "test"):
+        for line in (DEMO / f"{split}.jsonl").read_text(encoding="utf-8").splitlines():
+            yield {**json.loads(line), "split": split}
+
+
+def write_reviews(path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        table = csv.writer(file)
+        table.writerow(["review", "stars", "language"])
+        table.writerows([row["text"], row["label"] + 1, row["lang"]] for row in demo_rows() if row["lang"] in ("en", "ja"))
+
+
+def write_rows(folder: Path) -> None:
+    """A --data folder: four train rows of each language and label, two of the other splits."""
+    folder.mkdir()
+    counts: Counter[tuple[str, str, int]] = Counter()
+    lines: dict[str, str] = {"train": "", "validation": "", "test": ""}
+    for row in demo_rows():
+        split = row.pop("split")
+        counts[split, row["lang"], row["label"]] += 1
+        if counts[split, row["lang"], row["label"]] <= (4 if split == "train" else 2):
+            lines[split] += json.dumps(row) + "\n"
+    for split, text in lines.items():
+        (folder / f"{split}.jsonl").write_text(text, encoding="utf-8")
+
+
+def write_tickets(folder: Path) -> None:
+    """Rows for the task `tickets` of docs/tasks.md."""
+    folder.mkdir(parents=True)
+    topics = ["billing", "delivery", "defect", "other"]
+    for split, count in (("train", 24), ("val", 8), ("test", 12)):
+        with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
+            table = csv.writer(file)
+            table.writerow(["ticket", "subject", "body", "topic", "language"])
+            for number in range(count):
+                topic, lang = topics[number % 4], ("de", "en")[number // 4 % 2]
+                table.writerow([f"{split}-{number}", f"About {topic} {number}", f"Case {number * 7}: {topic}", topic, lang])
+
+
+def write_examples(project: Path) -> None:
+    """The files that the pages show by name, where they say that these are."""
+    for page in PAGES:
+        for block in blocks(page, "yaml", "python", "toml", "jinja"):
+            name = file_name(block)
+            if name is not None and name != "pyproject.toml":
+                path = project / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+        write_named_prompts(page, project)
+
+
+def write_named_prompts(page: str, project: Path) -> None:
+    """A prompt begins with its front matter, so the sentence before it says its name."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name, prompt in re.findall(r"`(prompts/[\w-]+\.j2)`[^`]*\n```jinja\n(.*?)```", text, re.DOTALL):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(prompt, encoding="utf-8")

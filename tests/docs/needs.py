@@ -1,0 +1,62 @@
+"""The commands of the docs that no test runs, by what they would need. All others are run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from shell import ROOT, Command
+
+from harness.catalog import Catalog
+
+RUNS = ROOT / "results" / "runs"
+
+_NEEDS = {
+    "server": """
+bench run --backend gpt-4.1-mini --lang ja --limit 200 --max-cost 0.50
+bench run --backend local-server --lang ja
+bench run --backend local-server --model qwen2.5:7b --lang ja
+bench speed --backend gpt-4.1-mini --limit 50 --max-cost 0.20
+""",
+    "vllm": """
+bench run --backend mistral-vllm --lang ja --decoding score --calibration batch
+bench run --backend smollm2-vllm --lang en --decoding score
+bench run --task amazon_reviews_multi --data DIR --lang en --limit 500 --backend smollm2-vllm --prompt strict --decoding score,constrained,free
+bench speed --backend mistral-vllm --lang ja --batch-size 1,32,256
+""",  # noqa: E501
+    "lm-eval": """
+bench import lm-eval out --task reviews_demo --lang en
+bench import lm-eval out --from-task reviews_stars --task reviews_demo --lang en
+bench compare dc0574ade9 2e2edae90d
+""",
+    "launcher": """
+torchrun --standalone --nproc-per-node 8 -m harness.cli run --backend xlm-roberta --lang en
+accelerate launch --multi_gpu -m harness.cli run --backend xlm-roberta --lang en
+""",
+    # Dozens of trainings, even of the tiniest model. Tests of the command itself do the same with fewer.
+    "minutes": """
+bench curve --lang ja --encoder tfidf,e5-small --llm smollm2 --sizes 8,16,...,all
+bench curve --task amazon_reviews_multi --data DIR --lang en --encoder tfidf,e5-small --llm smollm2 --prompt strict,fewshot+batch --decoding score --sizes 8,32,128,512 --seeds 3 --min-steps 60 --limit 500 --set train.lr=1e-4 --set max_length=64
+bench curve --task reviews_demo --lang en --encoder tfidf,minilm --llm smollm2 --sizes 8,16,...,all --seeds 5
+bench suite mbert-amazon --backend e5-small --data DIR --train-limit 1000 --limit 500
+bench suite mbert-amazon --smoke
+bench tune --backend e5-small --lang en --trials 20
+""",  # noqa: E501
+}
+PARSED_ONLY = {text: reason for reason, texts in _NEEDS.items() for text in texts.strip().splitlines()}
+
+
+def reason_holds(reason: str, command: Command) -> bool:
+    """Whether the command still needs what it is said to need."""
+    if reason == "launcher":
+        return command.argv[0] in ("torchrun", "accelerate")
+    if reason == "lm-eval":  # its results, and runs that were made of them
+        return command.argv[1] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
+    if reason == "minutes":
+        return command.argv[1] in ("curve", "tune", "suite")
+    wanted = "openai" if reason == "server" else reason
+    return wanted in {Catalog(Path.cwd()).backend(name).engine for name in _backends(command)}
+
+
+def _backends(command: Command) -> list[str]:
+    values = [command.argv[at + 1] for at, part in enumerate(command.argv) if part == "--backend"]
+    return [name for value in values for name in value.split(",")]
