@@ -12,17 +12,6 @@ import pytest
 HEAVY = ["torch", "transformers", "datasets", "evaluate", "vllm", "pandas", "pyarrow", "sklearn", "scipy", "bitsandbytes"]
 HEAVY += ["optuna", "sqlalchemy", "altair", "vl_convert", "onnxruntime", "peft", "setfit", "sentence_transformers"]
 HEAVY += ["huggingface_hub", "py3langid", "tensorboard", "wandb"]
-    "optuna",
-    "sqlalchemy",
-    "altair",
-    "vl_convert",
-    "huggingface_hub",
-    "py3langid",
-    "onnxruntime",
-    "peft",
-    "setfit",
-    "sentence_transformers",
-]
 COMMANDS = [
     "run",
     "tune",
