@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-browser test-real test-vllm chromium vllm-cpu docs docs-serve lint clean
+.PHONY: demo test test-browser test-real test-vllm chromium vllm-cpu docs docs-serve reference lint clean
 
 demo: .venv/installed  ## the first benchmark: no hub, no GPU
 	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score
@@ -29,10 +29,14 @@ chromium: .venv/installed
 	|| $(BIN)/playwright install --with-deps chromium
 
 docs: .venv/installed  ## the documentation as a site that opens from disk: site/index.html
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 docs-serve: .venv/installed  ## the same, while writing
-	$(BIN)/mkdocs serve
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs serve
+
+reference: .venv/installed  ## docs/reference/ and schemas/, from the code
+	$(BIN)/python docs/_reference.py
+	$(BIN)/bench schema --output schemas
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -23,9 +23,9 @@ class _Strict(BaseModel):
 class LoraOptions(_Strict):
     """Low-rank adapters on all linear layers; the head is trained as well, the rest stays as it is (Hu et al. 2021)."""
 
-    rank: int = Field(8, ge=1)
+    rank: int = Field(8, ge=1, description="of the adapters' matrices")
     alpha: int = Field(16, ge=1, description="the adapters count alpha / rank times")
-    dropout: float = Field(0.1, ge=0, lt=1)
+    dropout: float = Field(0.1, ge=0, lt=1, description="of what goes into the adapters")
 
 
 class TrainOptions(_Strict):
@@ -33,17 +33,19 @@ class TrainOptions(_Strict):
     batch_size: int = Field(16, ge=1, description="rows that a device computes at a time")
     accumulation: int = Field(1, ge=1, description="batches whose gradients make one step")
     lr: float = Field(2e-5, gt=0, description="the highest learning rate, reached after the warm-up")
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW; not for biases and norms")
     warmup: float = Field(0.1, ge=0, description="share of the steps (below 1) or steps in which the learning rate rises")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="of the learning rate after the warm-up")
-    label_smoothing: float = Field(0, ge=0, lt=1)
+    label_smoothing: float = Field(0, ge=0, lt=1, description="share of the target that is spread over all labels")
     class_weights: Literal["none", "balanced"] = Field("none", description="`balanced`: rare labels count more")
     precision: Precision = Field("auto", description="`auto`: bf16 where a GPU has it, else fp16 on a GPU; fp32 on CPU")
     optimizer: Literal["adamw", "sam", "asam"] = Field(
         "adamw", description="(adaptive) sharpness-aware minimization around AdamW: two passes a step"
     )
     rho: float | None = Field(None, gt=0, description="radius of sam (default 0.05) and asam (default 0.5)")
-    lora: LoraOptions | None = None
+    lora: LoraOptions | None = Field(
+        None, description="train adapters instead of all weights; `{}` for their defaults"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
     evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
     patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")
@@ -82,7 +84,7 @@ class PredictOptions(_Strict):
 
 class EncoderOptions(_Strict):
     max_length: int = Field(256, ge=8, description="tokens; longer texts are cut at the end")
-    device: Device = "auto"
+    device: Device = Field("auto", description="where it computes; `auto`: a GPU where there is one")
     head: HeadKind = Field(
         "softmax",
         description="of a task with one label a row: softmax; one_hot: a yes or no for each label; "
@@ -91,5 +93,5 @@ class EncoderOptions(_Strict):
     threshold: float | None = Field(
         None, gt=0, lt=1, description="of a multilabel task: the probability from which a label is given; default: tuned"
     )
-    train: TrainOptions = TrainOptions.model_validate({})
-    predict: PredictOptions = PredictOptions.model_validate({})
+    train: TrainOptions = Field(TrainOptions.model_validate({}), description="how it is fine-tuned")
+    predict: PredictOptions = Field(PredictOptions.model_validate({}), description="how the trained model predicts")

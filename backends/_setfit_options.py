@@ -19,7 +19,7 @@ class TrainOptions(_Strict):
     max_steps: int | None = Field(None, ge=1, description="batches of pairs, at most; default: all of them")
     batch_size: int = Field(16, ge=1, description="pairs a step")
     lr: float = Field(2e-5, gt=0, description="the highest learning rate of the encoder, reached after the warm-up")
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW; not for biases and norms")
     warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls")
     c: float = Field(1.0, gt=0, description="of the logistic regression: inverse strength of the L2 penalty")
 
@@ -32,9 +32,9 @@ class PredictOptions(_Strict):
 
 class SetFitOptions(_Strict):
     max_length: int = Field(256, ge=8, description="tokens; longer texts are cut at the end")
-    device: Device = "auto"
+    device: Device = Field("auto", description="where it computes; `auto`: a GPU where there is one")
     threshold: float | None = Field(
         None, gt=0, lt=1, description="of a multilabel task: the probability from which a label is given; default: tuned"
     )
-    train: TrainOptions = TrainOptions.model_validate({})
-    predict: PredictOptions = PredictOptions.model_validate({})
+    train: TrainOptions = Field(TrainOptions.model_validate({}), description="how encoder and head are trained")
+    predict: PredictOptions = Field(PredictOptions.model_validate({}), description="how the trained model predicts")

@@ -26,7 +26,7 @@ class CausalLMOptions(BaseModel):
     batch_tokens: int | None = Field(
         None, ge=1, description="rows times the longest prompt and its new tokens, at most; default: 2048 on CPU, 8192 on a GPU"
     )
-    device: Device = "auto"
+    device: Device = Field("auto", description="where it computes; `auto`: a GPU where there is one")
     dtype: DType = Field("auto", description="of the weights; with nf4, of the computation")
 
 

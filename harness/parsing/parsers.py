@@ -62,7 +62,7 @@ REASONS: dict[str, str] = {
 class ParserSpec(Spec):
     """The `parser` of a prompt. A bare string stands for its `type`; `key` defaults to "labels" for `json_list`."""
 
-    type: Literal["integer", "label", "json", "json_list"]
+    type: Annotated[Literal["integer", "label", "json", "json_list"], Field(description="what an answer looks like")]
     first: Annotated[int, Field(ge=-1000, le=1000, description="integer, json: the number that stands for the first label")] = 0
     key: Annotated[str, Field(min_length=1, description="json, json_list: the key that holds the answer")] = "score"
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -29,7 +29,7 @@ class HardwarePrice(Spec):
     cpu: str | None = Field(None, description="words that stand in the processor's name; an empty text fits any")
     usd_per_hour: float | None = Field(None, ge=0, allow_inf_nan=False, description="one GPU with its share of the machine")
     usd_per_core_hour: float | None = Field(None, ge=0, allow_inf_nan=False, description="a core that the run could use")
-    date: date
+    date: Annotated[date, Field(description="a day on which this was the price")]
     source: str = Field(min_length=1, description="where this price was found")
 
     @model_validator(mode="after")
@@ -55,7 +55,7 @@ class HardwarePrice(Spec):
 class ModelPrice(Price):
     """US dollars per million tokens of a served model, with the day on which they were asked."""
 
-    date: date
+    date: Annotated[date, Field(description="a day on which this was the price")]
 
 
 class PriceFile(Spec):

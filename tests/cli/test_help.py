@@ -26,7 +26,20 @@ COMMANDS = [
     "recommend",
     "audit",
 ]
-COMMANDS += ["leaderboard", "rescore", "list", "show", "doctor", "prompts"]
+COMMANDS += [
+    "leaderboard",
+    "rescore",
+    "list",
+    "show",
+    "doctor",
+    "prompts",
+    "init",
+    "card",
+    "push",
+    "export",
+    "import",
+    "schema",
+]
 
 PROBE = """
 import json, sys

@@ -38,6 +38,7 @@ bench curve --lang ja --encoder tfidf,e5-small --llm smollm2 --sizes 8,16,...,al
 bench curve --task amazon_reviews_multi --data DIR --lang en --encoder tfidf,e5-small --llm smollm2 --prompt strict,fewshot+batch --decoding score --sizes 8,32,128,512 --seeds 3 --min-steps 60 --limit 500 --set train.lr=1e-4 --set max_length=64
 bench curve --task reviews_demo --lang en --encoder tfidf,minilm --llm smollm2 --sizes 8,16,...,all --seeds 5
 bench suite mbert-amazon --backend e5-small --data DIR --train-limit 1000 --limit 500
+bench suite mbert-amazon --backend e5-small --data DIR --train-limit 500 --validation-limit 150 --limit 400 --set max_length=64
 bench suite mbert-amazon --smoke
 bench tune --backend e5-small --lang en --trials 20
 """,  # noqa: E501

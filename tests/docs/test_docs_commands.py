@@ -21,6 +21,7 @@ from harness.cli import app
 
 READERS = ("compare", "cost", "reliability", "cascade", "recommend", "prompts spread", "rescore", "show", "leaderboard")
 """Commands that read records: where they name recorded runs, or the task of these, they get the recorded results."""
+TUTORIAL = "docs/tutorial.md"  # it has a test of its own
 BACKENDS = ("backend", "encoder", "llm")
 LANGUAGES = ("lang", "train_lang", "validation_lang")
 
@@ -100,7 +101,7 @@ def split(value: Any) -> list[str]:
     return [part for text in values for part in str(text).split(",") if part]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if bench_commands(page)])
+@pytest.mark.parametrize("page", [page for page in PAGES if bench_commands(page) and page != TUTORIAL])
 def test_commands_work(
     page: str, project: Path, bench: Bench, shared: Path, recorded: Path, request: pytest.FixtureRequest
 ) -> None:

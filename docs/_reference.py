@@ -1,0 +1,356 @@
+"""Write docs/reference/ from the code: `make reference`. A test says when the pages no longer fit the code."""
+
+from __future__ import annotations
+
+import html
+import inspect
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import typer
+import yaml
+from pydantic import BaseModel
+
+import harness
+from harness.cli import app
+from harness.errors import BenchError
+from harness.questions.pricing import PriceFile
+from harness.specs.backend_specs import BackendSpec, engine_class
+from harness.specs.prompts import PromptSpec
+from harness.specs.recipes import Recipe
+from harness.specs.reported import Reported
+from harness.specs.tasks import TaskSpec
+
+FOLDER = Path(__file__).parent / "reference"
+NOTICE = "<!-- Made from the code by `make reference`: change the code, not this page. -->"
+NOT_IN_FILE = ("name", "folder")
+"""Fields that come from where a file lies."""
+NAMED = (TaskSpec, BackendSpec, Recipe, Reported)
+
+FILES: dict[str, tuple[type[BaseModel], str]] = {
+    "Task": (TaskSpec, "`tasks/NAME.yaml` ([how to add one](../tasks.md))"),
+    "Backend": (BackendSpec, "`backends/NAME.yaml` ([how to add one](../backends.md))"),
+    "Prompt": (PromptSpec, "The front matter of `prompts/NAME.j2` ([how to add one](../prompts.md))"),
+    "Recipe": (Recipe, "`recipes/NAME.yaml` ([how to write one](../recipes.md#writing-one))"),
+    "Prices": (PriceFile, "`prices.yaml` in the folder that you work in ([what it is for](../price.md#prices))"),
+    "Reported figures": (Reported, "`results/reported/NAME.yaml` ([what they are](../recipes.md#reported-figures))"),
+}
+TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "nothing"}
+PLAIN = ("text", "number", "whole number")
+LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+BAR = "&#124;"
+WIDTH = 110
+"""Characters of a signature in one line."""
+
+
+def pages() -> dict[str, str]:
+    """File name -> text of every page of the reference."""
+    return {"cli.md": cli_page(), "yaml.md": yaml_page(), "python.md": python_page()}
+
+
+# The command line
+
+
+def cli_page() -> str:
+    root = typer.main.get_command(app)
+    parts = [
+        "# Command line",
+        NOTICE,
+        "`bench COMMAND --help` prints the same. Every command has `--json`; `bench --version` says which version this is.",
+        *_exit_codes(),
+    ]
+    for name, command in _commands(root, ""):
+        parts += _command(name, command)
+    return _joined(parts)
+
+
+def _exit_codes() -> list[str]:
+    rows = [
+        ("0", "done"),
+        ("1", "a run failed, or `--check` found a stale leaderboard"),
+        ("2", "a mistake in the command or in a file; the message says which, and the way out"),
+        ("130", "Ctrl-C; the same command goes on where it stopped"),
+    ]
+    return ["## Exit codes", _table(("code", "means"), rows)]
+
+
+def _commands(command: Any, above: str) -> Iterable[tuple[str, Any]]:
+    for name, inner in command.commands.items():
+        if inner.hidden:
+            continue
+        if hasattr(inner, "commands"):
+            yield from _commands(inner, f"{above}{name} ")
+        else:
+            yield f"{above}{name}", inner
+
+
+def _command(name: str, command: Any) -> list[str]:
+    context = command.make_context(f"bench {name}", [], resilient_parsing=True)
+    usage = " ".join([f"bench {name}", *command.collect_usage_pieces(context)])
+    parts = [f"## bench {name}", f"```text\n{usage}\n```", *_paragraphs(command.help or "")]
+    for kind in ("argument", "option"):
+        params = [param for param in command.params if param.param_type_name == kind and not param.hidden]
+        rows = [_parameter(param.get_help_record(context)) for param in params if "--help" not in param.opts]
+        parts += [_table((kind, "default", ""), rows)] if rows else []
+    return parts
+
+
+def _parameter(record: tuple[str, str]) -> tuple[str, str, str]:
+    """From what `--help` shows: how it is spelled, its default (or that it is required), what it does."""
+    spelled, text = record
+    found = re.fullmatch(
+        r"(?P<text>.*?)(?:  )?\[(?P<extra>(?:[^\[\]]*; )?(?:default: .*|required|[x\d.<>=]+))\]", text, re.DOTALL
+    )
+    if found is None:
+        return _cell(f"`{spelled}`"), "", _cell(text)
+    extras = found["extra"].split("; ")
+    default = next((f"`{extra.removeprefix('default: ')}`" for extra in extras if extra.startswith("default: ")), "")
+    others = "; ".join(extra.replace(">=", " ≥ ").replace("<=", " ≤ ") for extra in extras if not extra.startswith("default: "))
+    return _cell(f"`{spelled}`"), default, _cell(found["text"]) + (f" ({others})" if others else "")
+
+
+def _paragraphs(text: str) -> list[str]:
+    """A docstring; what it says of --json with the option as code."""
+    found = [_prose(paragraph) for paragraph in inspect.cleandoc(text).split("\n\n")]
+    return [re.sub(r"^--json", "**`--json`**", paragraph) for paragraph in found]
+
+
+# YAML files
+
+
+def yaml_page() -> str:
+    parts = [
+        "# YAML files",
+        NOTICE,
+        "What may stand in the files of a project. An unknown key, a missing one and a value that does not fit are errors "
+        "that name file, line, what was found and what is allowed. A key without a default must be given.",
+    ]
+    for title, (model, where) in FILES.items():
+        parts += [f"## {title}", f"{where}.", *_model(model, title)]
+        if model is BackendSpec:
+            parts += _engines()
+    return _joined(parts)
+
+
+def _engines() -> list[str]:
+    """The `options` of every engine that comes with bench; those of plugins are their own matter."""
+    found = [point for point in entry_points(group="bench.engines") if point.value.startswith("backends.")]
+    parts = []
+    for point in sorted(found, key=lambda point: point.name):
+        engine = engine_class(point.name)
+        title = f"Options of the engine {point.name}"
+        parts += [f"## {title}", f"What stands under `options:` of a backend with `engine: {point.name}`."]
+        parts += _model(engine.Options, title)
+    return parts
+
+
+def _model(model: type[BaseModel], title: str) -> list[str]:
+    """A table for the model, and one for each model inside it."""
+    schema = model.model_json_schema()
+    top = {key: value for key, value in schema["properties"].items() if key not in NOT_IN_FILE or model not in NAMED}
+    parts = [_fields({**schema, "properties": top}, title)]
+    for name, inner in schema.get("$defs", {}).items():
+        if "properties" in inner:
+            parts += [f"### {_heading(name, title)}", *_described(inner), _fields(inner, title)]
+    return parts
+
+
+def _described(schema: Mapping[str, Any]) -> list[str]:
+    return [_prose(schema["description"])] if "description" in schema else []
+
+
+def _fields(schema: Mapping[str, Any], title: str) -> str:
+    required = schema.get("required", [])
+    rows = [
+        (
+            f"`{name}`",
+            _cell(_type(field, title)),
+            "" if name in required else _default(field),
+            _cell(field.get("description", "")),
+        )
+        for name, field in schema["properties"].items()
+    ]
+    return _table(("key", "is", "default", ""), rows)
+
+
+def _type(field: Mapping[str, Any], title: str) -> str:
+    """`text`, `list of whole number`, `a or b`: a JSON schema in words."""
+    if "$ref" in field:
+        return _referred(field["$ref"].rpartition("/")[2], title)
+    for key in ("anyOf", "oneOf"):
+        if key in field:
+            return " or ".join(dict.fromkeys(_type(option, title) for option in field[key] if option.get("type") != "null"))
+    if "allOf" in field:
+        return _type(field["allOf"][0], title)
+    if "const" in field:
+        return f"`{field['const']}`"
+    if "enum" in field:
+        return ", ".join(f"`{value}`" for value in field["enum"])
+    if field.get("type") == "array":
+        item = _type(field.get("items", {}), title)
+        return f"list of {item}s" if item in PLAIN else f"list of {item}"
+    if field.get("type") == "object":
+        inside = field.get("additionalProperties")
+        return f"key → {_type(inside, title)}" if isinstance(inside, dict) and inside else "keys and values"
+    limits = [f"{sign} {field[key]:g}" for key, sign in LIMITS.items() if key in field]
+    return " ".join([TYPES.get(field.get("type", ""), "any value"), *limits])
+
+
+def _referred(name: str, title: str) -> str:
+    definition = _definitions(title).get(name, {})
+    if "enum" in definition:
+        return ", ".join(f"`{value}`" for value in definition["enum"])
+    return f"[{name}](#{_anchor(_heading(name, title))})"
+
+
+def _definitions(title: str) -> Mapping[str, Any]:
+    engine = title.removeprefix("Options of the engine ")
+    model = FILES[title][0] if title in FILES else engine_class(engine).Options
+    found: Mapping[str, Any] = model.model_json_schema().get("$defs", {})
+    return found
+
+
+def _heading(name: str, title: str) -> str:
+    """The same name may mean different things in two kinds of files."""
+    return f"{name}, {title[:1].lower()}{title[1:]}"
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", heading).strip().lower())
+
+
+def _default(field: Mapping[str, Any]) -> str:
+    if "default" not in field:  # it is made anew each time
+        return "empty" if field.get("type") in ("array", "object") else "its own"
+    value = field["default"]
+    if value is None:
+        return "none"
+    if isinstance(value, dict) and value:
+        return "its own"
+    if value in ("", [], {}):
+        return "empty"
+    return f"`{yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}`"
+
+
+# Python
+
+
+def python_page() -> str:
+    parts = ["# Python", NOTICE, *_docstring(harness)]
+    homes: dict[str, list[str]] = {}
+    for name in harness.__all__:
+        homes.setdefault(getattr(harness, name).__module__, []).append(name)
+    for module in sorted(homes):
+        first = inspect.cleandoc(import_module(module).__doc__ or "").partition("\n\n")[0]
+        parts += [f"## {module}", _prose(first)]
+        for name in homes[module]:
+            parts += _object(name, getattr(harness, name))
+    return _joined(parts)
+
+
+def _object(name: str, value: Any) -> list[str]:
+    head = f"### {name}"
+    if hasattr(value, "__members__"):
+        return [head, *_docstring(value), "One of " + ", ".join(f"`{member.value}`" for member in value) + "."]
+    keyword = "class " if inspect.isclass(value) else ""
+    shown = [head, f"```python\n{keyword}{_signature(name, value)}\n```", *_docstring(value)]
+    if not inspect.isclass(value) or issubclass(value, BenchError | BaseModel):
+        return shown
+    methods = {key: _function(found) for key, found in vars(value).items() if not key.startswith("_")}
+    listed = [f"- {_method(key, found)}" for key, found in methods.items() if found is not None]
+    return [*shown, "\n".join(listed)] if listed else shown
+
+
+def _method(name: str, found: Any) -> str:
+    first = " ".join(inspect.cleandoc(found.__doc__ or "").partition("\n\n")[0].split())
+    signature = " ".join(_signature(name, found).split()).replace("( ", "(").replace(", )", ")")
+    return f"`{signature}`" + (f": {_prose(first)}" if first else "")
+
+
+def _function(found: Any) -> Any:
+    """What is called; None for an attribute that is no method."""
+    if isinstance(found, property):
+        return found
+    function = getattr(found, "__func__", found)
+    return function if inspect.isfunction(function) else None
+
+
+def _signature(name: str, value: Any) -> str:
+    """As one would write it, without `self` and the modules of the types; a long one with a line for each parameter."""
+    if isinstance(value, property):
+        return name
+    found = inspect.signature(value)
+    parts: list[str] = []
+    for param in found.parameters.values():
+        if param.name == "self":
+            continue
+        if param.kind is param.KEYWORD_ONLY and "*" not in parts:
+            parts.append("*")
+        parts.append(_param(param))
+    returned = "" if inspect.isclass(value) else f" -> {_annotation(found.return_annotation)}"
+    line = f"{name}({', '.join(parts)}){returned}"
+    return line if len(line) <= WIDTH else f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){returned}"
+
+
+def _param(param: inspect.Parameter) -> str:
+    text = f"{param.name}: {_annotation(param.annotation)}"
+    if param.default is param.empty:
+        return text
+    plain = param.default is None or type(param.default) in (bool, int, float, str, tuple)
+    return f"{text} = {param.default!r}" if plain else f"{text} = {getattr(param.default, 'name', '...')}"
+
+
+def _annotation(annotation: Any) -> str:
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    return re.sub(r"\b(?:harness|pathlib|collections|typing)\.(?:\w+\.)*(?=\w)", "", text)
+
+
+def _docstring(value: Any) -> list[str]:
+    """Its paragraphs; those of a dataclass without one are made by Python and say nothing."""
+    own = value.__doc__ if not inspect.isclass(value) else vars(value).get("__doc__")
+    if not own or own.startswith(f"{getattr(value, '__name__', '')}("):
+        return []
+    return [_prose(paragraph) for paragraph in inspect.cleandoc(own).split("\n\n")]
+
+
+# Markdown
+
+
+def _prose(text: str) -> str:
+    """Text of a docstring, with what HTML would swallow as itself; code and listings as they are."""
+    if text.startswith("    "):
+        return text
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else re.sub(r"<(?=[\w/!])", "&lt;", part) for part in parts)
+
+
+def _cell(text: str) -> str:
+    """In one line; a bar inside code as HTML, since Markdown's dialects differ on `\\|` there."""
+    line = _prose(" ".join(text.split()))
+    line = re.sub(r"`([^`]*\|[^`]*)`", lambda code: f"<code>{html.escape(code[1]).replace('|', BAR)}</code>", line)
+    return line.replace("|", BAR)
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "\n\n".join(parts) + "\n"
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    for name, text in pages().items():
+        (FOLDER / name).write_text(text, encoding="utf-8")
+        sys.stdout.write(f"written: docs/reference/{name}\n")
+
+
+if __name__ == "__main__":
+    main()
