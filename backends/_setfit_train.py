@@ -30,6 +30,9 @@ class _Course(TrainerCallback):  # type: ignore[misc]
     def __init__(self, on_progress: OnProgress) -> None:
         self._on_progress = on_progress
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._on_progress(state.global_step, state.max_steps, "")
+
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         log_course(state.global_step, logs)
 

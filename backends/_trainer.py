@@ -174,6 +174,9 @@ class _Course(TrainerCallback):  # type: ignore[misc]
         self._batches, self._on_progress, self._chosen_by = batches, on_progress, chosen_by
         self._worth = ""
 
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell(state)  # from here on its speed counts
+
     def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self._batches.epoch = int(state.epoch)
 

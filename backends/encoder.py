@@ -176,12 +176,14 @@ class Encoder(Classifier):
         if not texts:
             return []
         rows: list[dict[str, list[int]]] = []
+        if len(texts) > CHUNK:
+            tell("tokenize", 0, len(texts))
         for start in range(0, len(texts), CHUNK):
-            if len(texts) > CHUNK:
-                tell("tokenize", start, len(texts))
             part = list(texts[start : start + CHUNK])
             tokens = self._tokenizer(part, truncation=True, max_length=self._max_length(), return_attention_mask=False)
             rows += [{name: tokens[name][index] for name in tokens} for index in range(len(part))]
+            if len(texts) > CHUNK:
+                tell("tokenize", len(rows), len(texts))
         return rows
 
     def _max_length(self) -> int:

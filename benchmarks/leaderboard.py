@@ -4,8 +4,9 @@
 
 Run it in the root of a checkout, on a machine with nothing else to do. The records are made up in a temporary folder: in each
 group of runs on the same rows a third are three seeds of one configuration, a fifth are prompts of a language model; all have
-probabilities. Each measurement is a whole process, interpreter and imports included. The rival reads every file with pandas,
-tests with statsmodels and writes no page; that both find the same ranks is checked. `--no-rival` leaves it out.
+probabilities. Each measurement is a whole process, interpreter and imports included. Where the extra `charts` is installed,
+ours is measured with its pictures and page, and as if it were not there: the Markdown alone. The rival reads every file with
+pandas, tests with statsmodels and writes nothing; that both find the same ranks is checked. `--no-rival` leaves it out.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
 OURS = "from harness.cli import main; main()"
+EXTRA = ("altair", "vl_convert")
+"""What the extra `charts` installs for the leaderboard."""
+HIDE = f"import sys; sys.modules.update(dict.fromkeys({EXTRA}))"
+"""Importing one of these then fails as if it were not installed."""
 Ranks = list[tuple[str, int]]
 """Id of the run that stands for a row, and the rank, in the order of the ids."""
 
@@ -34,17 +40,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         results = Path(folder) / "results"
         made = make_records(results / "runs", options.runs, options.groups, options.rows)
-        print(f"{made} runs in {options.groups} groups, {options.rows} rows each; {os.cpu_count()} cores\n")
-        command = [sys.executable, "-c", OURS, "leaderboard", "--results", str(results)]
-        ours = [timed(command) for _ in range(options.repeats)]
+        load = f"load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "load unknown"
+        print(f"{made} runs in {options.groups} groups, {options.rows} rows each; {os.cpu_count()} cores, {load} before\n")
+        arguments = ["leaderboard", "--results", str(results)]
+        ours = {name: [sys.executable, "-c", code, *arguments] for name, code in variants().items()}
+        found = {name: [timed(command) for _ in range(options.repeats)] for name, command in ours.items()}
         rival_command = [sys.executable, str(Path(__file__).with_name("_leaderboard_rival.py")), str(results)]
         rival = [] if options.no_rival else [timed(rival_command) for _ in range(min(3, options.repeats))]
-        print(table({"bench leaderboard": ours, "pandas and statsmodels": rival}))
+        print(table({**found, "pandas and statsmodels": rival}))
         if not options.no_rival:
-            same = our_ranks(command) == json.loads(subprocess.run(rival_command, capture_output=True, check=True).stdout)
+            theirs = json.loads(subprocess.run(rival_command, capture_output=True, check=True).stdout)
+            same = our_ranks(next(iter(ours.values()))) == theirs
             print(f"\nThe ranks are {'the same' if same else 'NOT the same'}.")
             return 0 if same else 1
     return 0
+
+
+def variants() -> dict[str, str]:
+    """The code of each process, by what it makes."""
+    without = {"bench leaderboard, without the extra `charts`: Markdown": f"{HIDE}; {OURS}"}
+    if not all(map(find_spec, EXTRA)):
+        return without
+    return {**without, "bench leaderboard, with the extra `charts`: Markdown, pictures, page": OURS}
 
 
 def _parser() -> argparse.ArgumentParser:

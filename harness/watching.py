@@ -41,6 +41,7 @@ def growth_told(folder: Path, note: str, every: float = 0.5) -> Iterator[None]:
         while not ended.wait(every):
             tell("download", _bytes_in(folder), 0, note)
 
+    tell("download", 0, 0, note)  # another file than that before
     looking = threading.Thread(target=look, name="growth", daemon=True)
     looking.start()
     try:

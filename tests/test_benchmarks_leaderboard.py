@@ -62,4 +62,16 @@ def test_it_runs_to_its_end() -> None:
     done = subprocess.run([*command, "--no-rival"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "6 runs in 2 groups, 20 rows each" in done.stdout
-    assert "| bench leaderboard | " in done.stdout
+    assert "| bench leaderboard, without the extra `charts`: Markdown | " in done.stdout
+
+
+def test_it_says_which_extra_it_ran_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    import leaderboard
+
+    code = "from harness.reports.page import html; html._runtime()"
+    hidden = subprocess.run([sys.executable, "-c", f"{leaderboard.HIDE}; {code}"], cwd=ROOT, capture_output=True, text=True)
+    assert "MissingExtra" in hidden.stderr
+    monkeypatch.setattr(leaderboard, "find_spec", lambda name: None)
+    assert list(leaderboard.variants()) == ["bench leaderboard, without the extra `charts`: Markdown"]
+    monkeypatch.setattr(leaderboard, "find_spec", lambda name: "there")
+    assert [name.partition(": ")[2] for name in leaderboard.variants()] == ["Markdown", "Markdown, pictures, page"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from harness.cli.options import (
     open_store,
     print_json,
     print_table,
+    whoever_reads,
 )
 from harness.cli.requests import check_fit, is_prompted, member, settings_from
 
@@ -84,9 +86,9 @@ def curve_command(
     smallest number on, null: not up to the largest; never: share of the resamples), runs, page, picture.
     """
     from harness.cli.series import leave_if, leave_with_code, run_all, tracking_with
-    from harness.errors import RunError, UserError
+    from harness.errors import UserError
     from harness.specs.prompts import Decoding
-    from harness.studies.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
+    from harness.studies.curve import Wanted, measured
 
     talk.begin(quiet, verbose)
     known = catalog()
@@ -97,52 +99,64 @@ def curve_command(
     if not prompted and (prompt or decoding):
         raise UserError("--prompt and --decoding are of lines, and there is no --llm.", "Name a backend that is prompted.")
     lines = _lines(prompt)
-    plans: list[tuple[Wanted, list[Request]]] = []
-    for language in names(lang, "--lang") or known.task(task).languages:
-        available = available_labels(known.task(task), language, data)
-        wanted = Wanted(
-            task=task,
-            lang=language,
-            encoders=trained,
-            llms=prompted,
-            sizes=sizes_of(names(sizes, "--sizes") or ["8", "16", "...", "all"], available),
-            seeds=range(seeds),
-            prompts=lines,
-            decodings=[member(Decoding, name) for name in names(decoding, "--decoding")] or [None],
-            min_steps=min_steps,
-            llm_seeds=llm_seeds,
-            settings=settings_from(setting),
-            limit=limit,
-            data_dir=data,
-        )
-        check_settings(wanted, known)
-        plans.append((wanted, requests_of(wanted, known, available)))
+    alike = Wanted(
+        task=task,
+        lang="",
+        encoders=trained,
+        llms=prompted,
+        sizes=[],
+        seeds=range(seeds),
+        prompts=lines,
+        decodings=[member(Decoding, name) for name in names(decoding, "--decoding")] or [None],
+        min_steps=min_steps,
+        llm_seeds=llm_seeds,
+        settings=settings_from(setting),
+        limit=limit,
+        data_dir=data,
+    )
+    plans = _plans(known, alike, names(lang, "--lang"), names(sizes, "--sizes") or ["8", "16", "...", "all"])
     requests = [request for _, requests in plans for request in requests]
     check_fit(known, requests, [name for name, _ in lines])
     store = open_store(results)
     with tracking_with(track, results) as series:
         outcomes, stopped = run_all(known, requests, store, force, None)
-    leave_if(stopped)
-    found = [
-        made
-        for wanted, _ in plans
-        if (made := measured(wanted, [(done.request, done.run_id) for done in outcomes if done.run_id], store, chosen))
-    ]
-    if not found:
-        raise RunError("No point of the curve was completed.", "See above why.")
-    written = [_write(made, results) for made in found]
-    if as_json:
-        print_json([_as_json(made, *paths) for made, paths in zip(found, written, strict=True)])
-    else:
-        for made in found:
-            _print(made)
-    lost = sum(done.run_id is None for done in outcomes)
-    if lost:
-        typer.echo(f"note: {lost} of {len(outcomes)} runs failed; a point is the mean of those that are there.", err=True)
-    for page, picture in written:
-        typer.echo(f"Written: {page}" + (f", {picture}" if picture else ""), err=True)
+    if not stopped:
+        runs = [(done.request, done.run_id) for done in outcomes if done.run_id]
+        found = [made for wanted, _ in plans if (made := measured(wanted, runs, store, chosen))]
+        _show(found, results, as_json, lost=len(outcomes) - len(runs), of=len(outcomes))
     series.print_summary(outcomes)
+    leave_if(stopped)
     leave_with_code(done.error for done in outcomes)
+
+
+def _plans(known: Catalog, alike: Wanted, langs: Sequence[str], sizes: Sequence[str]) -> list[tuple[Wanted, list[Request]]]:
+    """A curve for each language, and its runs."""
+    from harness.studies.curve import available_labels, check_settings, requests_of, sizes_of
+
+    plans = []
+    for language in langs or known.task(alike.task).languages:
+        available = available_labels(known.task(alike.task), language, alike.data_dir)
+        wanted = replace(alike, lang=language, sizes=sizes_of(sizes, available))
+        check_settings(wanted, known)
+        plans.append((wanted, requests_of(wanted, known, available)))
+    return plans
+
+
+def _show(found: Sequence[Measured], results: Path, as_json: bool, lost: int, of: int) -> None:
+    """Write the curves, and print them."""
+    if not found:
+        return
+    written = [_write(made, results) for made in found]
+    with whoever_reads():
+        if as_json:
+            print_json([_as_json(made, *paths) for made, paths in zip(found, written, strict=True)])
+        else:
+            for made in found:
+                _print(made)
+    if lost:
+        typer.echo(f"note: {lost} of {of} runs failed; a point is the mean of those that are there.", err=True)
+    for page, picture in written:
+        talk.note(f"Written: {page}" + (f", {picture}" if picture else ""))
 
 
 def _check_contestants(known: Catalog, trained: Sequence[str], prompted: Sequence[str]) -> None:

@@ -41,11 +41,17 @@ def export_command(
         list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; the digits of their ids will do. Default: all.")
     ] = None,
     form: Annotated[
-        Format, typer.Option("--format", metavar="FORMAT", help="csv, parquet, json, or lm-eval (lm-evaluation-harness).")
-    ] = Format.CSV,
+        Format | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help="csv, parquet, json, or lm-eval (lm-evaluation-harness). Default: by the file's suffix, else csv.",
+        ),
+    ] = None,
     what: Annotated[
-        What, typer.Option(metavar="WHAT", help="runs: a line per run; predictions: a line per run and row.")
-    ] = What.RUNS,
+        What | None,
+        typer.Option(metavar="WHAT", help="runs: a line per run (the default); predictions: a line per run and row."),
+    ] = None,
     output: Annotated[
         Path, typer.Option("--output", "-o", metavar="PATH", help="The file, for lm-eval the folder; - is the standard output.")
     ] = STDOUT,
@@ -65,20 +71,25 @@ def export_command(
     docs/notebooks.md lists the columns. No text of a row and no output of a model is in any of these files. For lm-eval each
     run has a folder of its own, with its figures and its predictions.
 
-    --json prints an object with format, what, files, runs, lines (null for lm-eval), sentence.
+    --json prints an object with format, what, files, runs, lines (what and lines are null for lm-eval), sentence.
     """
     from harness.errors import UserError
 
+    form = _format(form, output)
+    if what is not None and form is Format.LM_EVAL:
+        raise UserError("--what is for tables; lm-eval's layout holds figures and predictions.", "Leave it out.")
     if output == STDOUT and (as_json or form in (Format.PARQUET, Format.LM_EVAL)):
         why = "--json says there what was written" if as_json else f"{form} is not for a terminal or a pipe"
         raise UserError(f"--output is missing: {why}.", f"For example: --output {_example(form, what)}")
     if spreadsheet and form is not Format.CSV:
         raise UserError(f"--spreadsheet is for csv, not for {form}.", "Leave it out: other formats say what is text.")
+    _check_place(output, form)
     store = open_store(results)
     chosen = _chosen(store, run, {"task": task, "lang": lang, "backend": backend, "split": split})
     if form is Format.LM_EVAL:
         files, lines = _write_lm_eval(store, chosen, output), None
     else:
+        what = what or What.RUNS
         files, lines = _write_table(results, chosen, form, what, output, spreadsheet=spreadsheet)
     said = _sentence(len(chosen), lines, what, files, output)
     if as_json:
@@ -88,8 +99,42 @@ def export_command(
         typer.echo(plain(said), err=True)
 
 
-def _example(form: Format, what: What) -> str:
-    return "exported" if form is Format.LM_EVAL else f"{what}.{form}"
+def _format(asked: Format | None, output: Path) -> Format:
+    """What was asked, or what the file's name says. Raises `UserError` where they disagree or the name says nothing known."""
+    from harness.errors import UserError
+
+    suffix = "" if output == STDOUT else output.suffix.lower().removeprefix(".")
+    named = Format(suffix) if suffix in (Format.CSV, Format.PARQUET, Format.JSON) else None
+    if asked is None and named is None and suffix:
+        raise UserError(
+            f"--output {output}: no format has the suffix .{suffix}.", "Use .csv, .parquet or .json, or say which: --format csv"
+        )
+    if asked is not None and named is not None and asked is not named:
+        way = "Name a folder." if asked is Format.LM_EVAL else f"Leave out --format, or name a file that ends in .{asked}."
+        raise UserError(f"--format {asked}, but --output {output} is named like {named}.", way)
+    return asked or named or Format.CSV
+
+
+def _check_place(output: Path, form: Format) -> None:
+    """Raises `UserError` for what can't be written there: a file in a folder's place, or the reverse."""
+    from harness.errors import UserError
+
+    if output == STDOUT:
+        return
+    if form is Format.LM_EVAL:
+        if output.exists() and not output.is_dir():
+            raise UserError(f"--output {output} is not a folder, and lm-eval's layout is one.", "Name a folder, new or not.")
+    elif output.is_dir():
+        raise UserError(f"--output {output} is a folder.", f"Name a file in it: --output {output / f'runs.{form}'}")
+    elif output.exists() and not output.is_file():  # writing a file whole would put it in the place of a device
+        raise UserError(f"--output {output} is no file that can be replaced.", "For a pipe: --output -")
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise UserError(f"--output {output}: {above.name} is a file, not a folder.", "Name another place.")
+
+
+def _example(form: Format, what: What | None) -> str:
+    return "exported" if form is Format.LM_EVAL else f"{what or What.RUNS}.{form}"
 
 
 def _chosen(store: Store, runs: Many, filters: dict[str, Many]) -> list[Entry]:
@@ -167,7 +212,7 @@ def _write_lm_eval(store: Store, chosen: list[Entry], output: Path) -> list[Path
     return files
 
 
-def _sentence(runs: int, lines: int | None, what: What, files: list[Path], output: Path) -> str:
+def _sentence(runs: int, lines: int | None, what: What | None, files: list[Path], output: Path) -> str:
     of_runs = f"{runs:,} run{'s' if runs > 1 else ''}"
     if lines is None:
         return f"{of_runs}, each in a folder of {output} with results and samples as lm-evaluation-harness writes them."

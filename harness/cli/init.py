@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from harness.data.guess.look import Found
 
 MOST_SHOWN = 12
-CHECKED_ROWS = 50
-MANY = 100_000
 BACKENDS = "tfidf,minilm,smollm2"
 BACKENDS_OF_MANY = "tfidf,e5-small,smollm2"
 
@@ -51,18 +49,19 @@ def init_command(
 
     --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, unused), kind,
     labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, twins,
-    notes, next.
+    leaked (test rows whose text is a train row's; null where the file is too large to count them), notes, next.
     """
     from harness.data.guess.columns import Chosen
+    from harness.data.guess.encoding import encoding_named
     from harness.data.guess.files import Wish
     from harness.data.guess.look import Question, look
 
-    chosen = Chosen(_columns(text), _columns(label), None, row_id, split)
-    question = Question(path, Wish(_delimiter(delimiter), _encoding(encoding), header), chosen, lang, kind)
+    chosen = Chosen(_columns("--text", text), _columns("--label", label), None, row_id, split)
+    wish = Wish(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
+    question = Question(path, wish, chosen, lang, kind)
     named = _name(path, name)
     files = _places(named, force)
-    found = look(question)
-    _write(found, named, files)
+    found = _write(look(question), named, files)
     following = _commands(found, named)
     if as_json:
         print_json(_as_json(found, named, files, following))
@@ -74,8 +73,16 @@ def init_command(
         typer.echo(f"  {command:<58} # {why}")
 
 
-def _columns(said: str | None) -> tuple[str, ...]:
-    return () if said is None else tuple(part.strip() for part in said.split(",") if part.strip())
+def _columns(option: str, said: str | None) -> tuple[str, ...]:
+    from harness.errors import UserError
+
+    names = () if said is None else tuple(part.strip() for part in said.split(",") if part.strip())
+    if said is not None and not names:
+        raise UserError(f"{option} {said!r} names no column.", "Several are divided by commas.")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UserError(f"{option} {said} names the column {twice!r} twice.", "Name each column once.")
+    return names
 
 
 def _delimiter(said: str | None) -> str | None:
@@ -85,17 +92,6 @@ def _delimiter(said: str | None) -> str | None:
     if found is not None and len(found) != 1:
         raise UserError(f"--delimiter {said}: one character is wanted.", "Such as ';' (in quotes), or \\t for a tab.")
     return found
-
-
-def _encoding(said: str | None) -> str | None:
-    import codecs
-
-    from harness.errors import UserError
-
-    try:
-        return None if said is None else codecs.lookup(said).name
-    except LookupError as error:
-        raise UserError(f"--encoding {said}: no encoding that Python knows.", "Such as utf-8, cp1252 or gb18030.") from error
 
 
 def _name(path: Path, said: str | None) -> str:
@@ -126,11 +122,12 @@ def _places(name: str, force: bool) -> dict[str, Path]:
     return files
 
 
-def _write(found: Found, name: str, files: dict[str, Path]) -> None:
-    """Write task, prompt and schema, after all of the file was read with them as `bench run` will."""
+def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
+    """Write task, prompt and schema, after rows were read with them as `bench run` will; `found` with what that told."""
     from tempfile import TemporaryDirectory
 
     from harness.data.guess.task_yaml import prompt_text, task_yaml
+    from harness.data.guess.trial import tried
     from harness.records.store import write_atomically
     from harness.specs.schemas import schema_text
 
@@ -140,12 +137,13 @@ def _write(found: Found, name: str, files: dict[str, Path]) -> None:
     with TemporaryDirectory() as folder, _unmade(files["task"].parent if new else None):
         draft = Path(folder) / files["prompt"].name
         draft.write_text(prompt, encoding="utf-8")
-        _check(found, task, files["task"], draft)
+        found = tried(found, task, files["task"], draft)
     schema = Path("schemas") / "task.json"
     for path, content in ((files["task"], task), (files["prompt"], prompt), (schema, schema_text("task"))):
         if path != schema or not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(path, content)
+    return found
 
 
 @contextmanager
@@ -157,24 +155,6 @@ def _unmade(folder: Path | None) -> Iterator[None]:
         if folder is not None:
             folder.rmdir()
         raise
-
-
-def _check(found: Found, text: str, path: Path, prompt: Path) -> None:
-    """Read the splits of the first language with the task, and render the prompt; raises what a run would."""
-    from harness.data.rows import load_examples
-    from harness.errors import PromptError
-    from harness.parsing.prompt_check import Severity, check_prompt
-    from harness.specs.prompts import load_prompt
-    from harness.specs.tasks import SPLITS, TaskSpec
-    from harness.specs.yamlspec import parse_yaml_spec
-
-    spec = parse_yaml_spec(text, path, TaskSpec, name=path.stem, folder=path.parent)
-    lang = spec.languages[0]
-    wanted = SPLITS if found.total <= MANY else ("validation",)  # each reads the whole file again
-    rows = {split: load_examples(spec, lang=lang, split=split) for split in wanted}
-    for problem in check_prompt(load_prompt(prompt), spec.label_space, rows["validation"][:CHECKED_ROWS], []):
-        if problem.severity is Severity.ERROR:
-            raise PromptError(problem.message, "Rename the labels in the data, or name another column: --label NAME.")
 
 
 def _commands(found: Found, name: str) -> list[tuple[str, str]]:
@@ -293,6 +273,7 @@ def _as_json(found: Found, name: str, files: dict[str, Path], following: list[tu
         "lengths": dict(zip(("median", "p95", "longest"), found.counted.lengths, strict=True)),
         "without_text": found.counted.without_text,
         "twins": found.counted.twins,
+        "leaked": found.counted.leaked,
         "notes": found.notes,
         "next": [command for command, _ in following],
     }

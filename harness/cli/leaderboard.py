@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from harness.reports.ranks import Place
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
+LEGEND = "A row's run is what `bench show` takes; `1=` is a shared rank."
 
 
 def leaderboard_command(
@@ -31,7 +32,8 @@ def leaderboard_command(
     --json prints a list with one object per row, in the order of the tables: rank, tied, run, task, split, lang, rows,
     few_rows (why they are few, or null), backend, how, seeds, runs, spread (by headline metric: low, median, high over the
     seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path (of the
-    stale file, or of LEADERBOARD.md) and up_to_date; the page counts where it exists.
+    stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts where it exists, the pictures where
+    LEADERBOARD.md shows them.
     """
     from harness.errors import UserError
     from harness.questions.pricing import load_prices
@@ -50,25 +52,25 @@ def leaderboard_command(
     drawn = pictures(tables, {place["run"]: place["cost"] for table in shown["tables"] for place in table["places"]})
     texts = [leaderboard.markdown(tables, reported, drawn), leaderboard.markdown(tables, reported)]
     if check:
-        _check(results, texts, shown, as_json)
+        _check(results, _stale(results, texts, shown, drawn), as_json)
         return
     missing = _write(results, texts, shown, drawn)
+    if missing:
+        typer.echo(plain(f"Without charts and {PAGE}: {missing}"), err=True)
     if as_json:
         print_json([_as_json(table, place) for table in tables for place in table.places])
         return
     for table in tables:
         _print_table(table)
-    runs = sum(len(place.row.runs) for table in tables for place in table.places)
     where = f"{results / MARKDOWN}" + ("" if missing else f" and {results / PAGE}")
-    typer.echo(f"\n{runs} runs; written to {where}. A row's run is what `bench show` takes.", err=True)
-    if missing:
-        typer.echo(f"Without charts and {PAGE}: {missing}", err=True)
-    if tables:
-        typer.echo(plain(f"\n{leaderboard.sentence(tables)}"))
+    runs = sum(len(place.row.runs) for table in tables for place in table.places)
+    written = f"{runs:,} run{'s' if runs > 1 else ''}; written to {where}. {LEGEND}" if runs else f"Written to {where}."
+    typer.echo(plain(f"\n{written}"), err=True)
+    typer.echo(plain(f"\n{leaderboard.sentence(tables)}"))
 
 
 def _write(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: dict[str, Picture]) -> str:
-    """Write all files; `texts` are the Markdown with and without pictures. Says what is missing for the page, or nothing."""
+    """Write all files; `texts` are the Markdown with and without pictures. Says what is missing for the page, if it is."""
     from harness.errors import MissingExtra
     from harness.records.store import write_atomically
     from harness.reports.page import html
@@ -79,7 +81,8 @@ def _write(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: di
         write_pictures(drawn, results / FOLDER)
     except MissingExtra as error:
         write_atomically(results / MARKDOWN, texts[1])
-        return str(error).replace("\n", " ")
+        old = [path for path in _stale(results, texts, shown, drawn) if path == results / PAGE]
+        return f"{str(error).replace(chr(10), ' ')}{f'. {old[0]} is still there, of earlier records.' if old else ''}"
     write_atomically(results / MARKDOWN, texts[0])
     write_atomically(results / PAGE, page)
     return ""
@@ -116,22 +119,47 @@ def _print_table(table: Table) -> None:
         print_table(titles, rows, text=["how", "prompts"], optional=[titles[-1], "not read", "by chance", "range"])
 
 
-def _check(results: Path, texts: Sequence[str], shown: dict[str, Any], as_json: bool) -> None:
-    from harness.errors import BenchError
+def _stale(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: Collection[str]) -> list[Path]:
+    """The files that `bench leaderboard` would make anew. Pictures count for a Markdown that shows them, the page if there."""
     from harness.reports.page import html
+    from harness.reports.pictures import FOLDER, STALE
 
-    markdown, page = results / MARKDOWN, results / PAGE
+    markdown, page, folder = results / MARKDOWN, results / PAGE, results / FOLDER
     made = markdown.read_bytes() if markdown.exists() else None
     stale = [] if made in [text.encode() for text in texts] else [markdown]
+    if made == texts[0].encode():
+        there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+        odd = {name for name in there - set(drawn) if STALE.fullmatch(name)} | (set(drawn) - there)
+        stale += [folder / name for name in sorted(odd)]
     if page.exists() and not html.shows(page.read_text(encoding="utf-8", errors="replace"), shown):
         stale.append(page)
+    return stale
+
+
+def _check(results: Path, stale: Sequence[Path], as_json: bool) -> None:
+    from harness.errors import BenchError
+
+    markdown = results / MARKDOWN
     path = stale[0] if stale else markdown
     if as_json:
         print_json({"path": str(path), "up_to_date": not stale})
     elif not stale:
-        typer.echo(f"{markdown}{f' and {PAGE} are' if page.exists() else ' is'} up to date.")
+        typer.echo(plain(f"{markdown}{f' and {PAGE} are' if (results / PAGE).exists() else ' is'} up to date."))
     if stale:
-        raise BenchError(f"{path} does not show the records in {results / 'runs'}.", "Run `bench leaderboard`.")
+        state = f"{path} does not show" if path.exists() else f"There is no {path} for"
+        raise BenchError(f"{state} the records in {results / 'runs'}.", _way_out(path))
+
+
+def _way_out(stale: Path) -> str:
+    """What makes it fresh; the page and the pictures can't be made without the extra."""
+    from importlib.util import find_spec
+
+    from harness.errors import MissingExtra
+
+    lacking = [name for name in ("altair", "vl_convert") if find_spec(name) is None]
+    if stale.name == MARKDOWN or not stale.exists() or not lacking:
+        return "Run `bench leaderboard`."
+    return f"{MissingExtra(lacking[0], 'charts', stale.name).hint}. Then run `bench leaderboard`; or delete {stale}."
 
 
 def _as_json(table: Table, place: Place) -> dict[str, Any]:

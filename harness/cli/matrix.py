@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ from harness.cli.options import (
     open_store,
     print_json,
     print_table,
+    whoever_reads,
 )
 from harness.cli.requests import check_fit, check_model, is_prompted, seeds, settings_from
 
@@ -76,7 +78,7 @@ def matrix_command(
     value, low, high, runs, best (of its column), trained (tested in a training language).
     """
     from harness.cli.series import leave_if, leave_with_code, run_all, tracking_with
-    from harness.errors import RunError, UserError
+    from harness.errors import UserError
     from harness.records.store import digest
     from harness.running.plan import Request, make_plan
     from harness.statistics.metrics import HEADLINES
@@ -90,21 +92,19 @@ def matrix_command(
     check_model(known, [backend], model)
     check_data(data)
     rows = _rows(known, task, train_lang, validation_lang)
+    alike = Request(
+        task=task,
+        backend=backend,
+        lang="",
+        limit=limit,
+        train_limit=train_limit,
+        validation_limit=validation_limit,
+        settings=settings_from(settings),
+        model=model,
+        data_dir=data,
+    )
     requests = [
-        Request(
-            task=task,
-            backend=backend,
-            lang=tested,
-            train_langs=row.train,
-            validation_langs=row.validation,
-            seed=number,
-            limit=limit,
-            train_limit=train_limit,
-            validation_limit=validation_limit,
-            settings=settings_from(settings),
-            model=model,
-            data_dir=data,
-        )
+        replace(alike, lang=tested, train_langs=row.train, validation_langs=row.validation, seed=number)
         for row in rows
         for number in seeds(seed)
         for tested in names(lang, "--lang") or known.task(task).languages
@@ -116,19 +116,24 @@ def matrix_command(
     with tracking_with(track, results) as series:
         outcomes, stopped = run_all(known, requests, store, force, None)
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
-    leave_if(stopped)
-    if not done:
-        raise RunError("No run of the matrix was completed.", "See above why.")
-    grid = make_grid([(store.manifest(name), store.metrics(name)) for name in done], chosen, rows)
-    asked = [settings_from(settings), seeds(seed), limit, train_limit, validation_limit, model]
-    page, picture = _write(grid, results, "" if asked == [{}, [0], *[None] * 4] else f"-{digest(asked)[:6]}")
-    if as_json:
-        print_json(_as_json(grid, page, picture))
-    else:
-        _print(grid)
-    typer.echo(f"Written: {page}" + (f", {picture}" if picture else ""), err=True)
+    if done and not stopped:
+        grid = make_grid([(store.manifest(name), store.metrics(name)) for name in done], chosen, rows)
+        asked = [settings_from(settings), seeds(seed), limit, train_limit, validation_limit, model]
+        _show(grid, results, "" if asked == [{}, [0], *[None] * 4] else f"-{digest(asked)[:6]}", as_json)
     series.print_summary(outcomes)
+    leave_if(stopped)
     leave_with_code(done.error for done in outcomes)
+
+
+def _show(grid: Grid, results: Path, variant: str, as_json: bool) -> None:
+    """Write the grid, and print it."""
+    page, picture = _write(grid, results, variant)
+    with whoever_reads():
+        if as_json:
+            print_json(_as_json(grid, page, picture))
+        else:
+            _print(grid)
+    talk.note(f"Written: {page}" + (f", {picture}" if picture else ""))
 
 
 def _rows(known: Catalog, task: str, train_lang: Many, validation_lang: Many) -> list[Row]:
@@ -193,7 +198,7 @@ def _print(grid: Grid) -> None:
     heads = [["+".join(row.train), validated(row)] for row in grid.rows]
     columns = ["trained on", "validated on", *grid.langs]
     spread = "its 95% interval" if len(grid.seeds) == 1 else f"the smallest and largest of {len(grid.seeds)} seeds"
-    typer.echo(f"{grid.title} and {spread}; * best of its column, ◆ tested in a training language", err=True)
+    talk.note(f"{grid.title} and {spread}; * best of its column, ◆ tested in a training language")
     if not sys.stdout.isatty():
         print_table(columns, [[*head, *_texts(grid, row, " ")] for head, row in zip(heads, grid.rows, strict=True)])
         return

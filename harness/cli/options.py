@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -120,6 +122,29 @@ def open_store(results: Path) -> Store:
     if results.exists() and not results.is_dir():
         raise UserError(f"--results {results} is not a folder.", "Name the folder that holds (or will hold) `runs`.")
     return Store(results / "runs")
+
+
+def check_cache() -> None:
+    """Raise `RunError` for a cache that nothing can be written to, before it is looked for in the midst of a run."""
+    from harness.models.checkpoints import cache_dir
+    from harness.running.training import make_cache_folder
+
+    make_cache_folder(cache_dir())
+
+
+@contextmanager
+def whoever_reads() -> Iterator[None]:
+    """Around what goes to stdout after long work: a reader who stops early (`| head -1`) does not make it a failure."""
+    import sys
+
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What is left in the buffer would fail again when Python ends.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def worded(error: BenchError) -> str:

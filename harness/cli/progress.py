@@ -60,7 +60,7 @@ class Phase:
     def summary(self, now: float) -> str:
         """Of a phase that ended: `400 steps in 2:03, 3.2 steps/s; loss 0.34`."""
         unit, rate = PHASES.get(self.name, ""), self._rate(now)
-        what = f"{_counted(self.done, 0, unit)} in " if unit and self.done else ""
+        what = f"{_counted(self.done - self.first, 0, unit)} in " if unit and self.done > self.first else ""
         speed = f", {_speed(rate, unit)}" if rate and unit else ""
         return f"{what}{clock_time(now - self.began)}{speed}" + (f"; {self.note}" if self.note else "")
 
@@ -144,7 +144,8 @@ class Progress:
     def update(self, phase: str, done: int, total: int, note: str) -> None:
         with self._lock:
             now = self._clock()
-            if self._phase is None or phase != self._phase.name:  # another unit and another speed
+            # Another unit and another speed; or the same work anew, on other rows or another file.
+            if self._phase is None or phase != self._phase.name or done < self._phase.done:
                 self._end()
                 self._phase = Phase(phase, done, now)
             self._phase.done, self._phase.total, self._phase.note = done, total, one_line(note, 80)

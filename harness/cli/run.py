@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,6 +28,7 @@ from harness.cli.options import (
     names,
     open_store,
     print_json,
+    whoever_reads,
 )
 from harness.cli.requests import (
     backends,
@@ -41,6 +44,12 @@ from harness.cli.requests import (
     settings_from,
     trained_by,
 )
+
+if TYPE_CHECKING:
+    from harness.catalog import Catalog
+    from harness.running.calibration import Calibration, Decision
+    from harness.running.plan import Request
+    from harness.specs.prompts import Decoding
 
 
 def run_command(
@@ -126,37 +135,25 @@ def run_command(
     store = open_store(results)
     changed = {**settings_from(setting), **({} if runtime is None else {"predict.runtime": runtime})}
     start = None if continue_from is None else trained_by(store, continue_from)
-    requests = [
-        Request(
-            task=task_name,
-            backend=backend_name,
-            lang=language,
-            split=split,
-            prompt=prompt_name,
-            decoding=how,
-            calibration=bias,
-            decision=rule,
-            train_langs=trained_on,
-            validation_langs=validated_on,
-            seed=number,
-            limit=limit,
-            train_limit=train_limit,
-            drawn=draw,
-            validation_limit=validation_limit,
-            settings=changed,
-            continued_from=start,
-            model=model if loads_model(known, backend_name) else None,
-            data_dir=data,
-        )
-        for task_name in names(task, "--task") or ["reviews_demo"]
-        for backend_name in named
-        for number in seeds(seed)
-        for prompt_name in for_models(known, backend_name, prompts)
-        for how in for_models(known, backend_name, decodings)
-        for bias in for_models(known, backend_name, calibrations)
-        for rule in decisions or [None]
-        for language in languages or known.task(task_name).languages
-    ]
+    alike = Request(
+        task="",
+        backend="",
+        lang="",
+        split=split,
+        train_langs=trained_on,
+        validation_langs=validated_on,
+        limit=limit,
+        train_limit=train_limit,
+        drawn=draw,
+        validation_limit=validation_limit,
+        settings=changed,
+        continued_from=start,
+        model=model,
+        data_dir=data,
+    )
+    tasks = names(task, "--task") or ["reviews_demo"]
+    ways = (prompts, decodings, calibrations, decisions)
+    requests = _combinations(known, alike, tasks, named, seeds(seed), ways, languages)
     check_fit(known, requests, prompts)
     of_models = {"prompt": prompts, "decoding": decodings, "calibration": calibrations}
     of_classifiers = {"train_lang": trained_on, "validation_lang": validated_on, "continue_from": continue_from}
@@ -166,10 +163,44 @@ def run_command(
         check_priced(known, named, max_cost, model)
     with tracking_with(track, results) as series:
         outcomes, stopped = run_all(known, requests, store, force, None if max_cost is None else Budget(max_cost))
-    if as_json:
-        print_json([done.as_json() for done in outcomes])
-    elif outcomes:
-        print_runs(outcomes)
+    if not stopped:
+        with whoever_reads():
+            print_json([done.as_json() for done in outcomes]) if as_json else print_runs(outcomes)
     series.print_summary(outcomes)
     leave_if(stopped)
     leave_with_code(done.error for done in outcomes)
+
+
+def _combinations(
+    known: Catalog,
+    alike: Request,
+    tasks: Sequence[str],
+    named: Sequence[str],
+    numbers: Sequence[int],
+    ways: tuple[Sequence[str], Sequence[Decoding], Sequence[Calibration], Sequence[Decision | None]],
+    languages: Sequence[str],
+) -> list[Request]:
+    """`ways`: prompts, decodings, calibrations, decisions. Languages change fastest: a model is loaded once for all."""
+    prompts, decodings, calibrations, decisions = ways
+    return [
+        replace(
+            alike,
+            task=task,
+            backend=backend,
+            seed=number,
+            prompt=prompt,
+            decoding=how,
+            calibration=bias,
+            decision=rule,
+            lang=language,
+            model=alike.model if loads_model(known, backend) else None,
+        )
+        for task in tasks
+        for backend in named
+        for number in numbers
+        for prompt in for_models(known, backend, prompts)
+        for how in for_models(known, backend, decodings)
+        for bias in for_models(known, backend, calibrations)
+        for rule in decisions or [None]
+        for language in languages or known.task(task).languages
+    ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli import talk
-from harness.cli.options import RESULTS, print_table, worded
+from harness.cli.options import RESULTS, check_cache, print_table, worded
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from harness.running.plan import Request
     from harness.running.runner import EngineSlot
     from harness.running.trackers import Track
+    from harness.running.tracking import Tracker
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +106,7 @@ def run_all(
 
 
 def leave_if(stopped: bool) -> None:
-    """After Ctrl-C: nothing is shown of half a series."""
+    """After Ctrl-C, the last thing: half a series has no table, JSON or page, only the count of what is done and kept."""
     if stopped:
         typer.echo("Stopped. The same command goes on where this one was.", err=True)
         raise typer.Exit(130)
@@ -137,6 +138,7 @@ def _one(
         metrics = read_entry(store, plan.run_id).metrics
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
         return Outcome(request, "found", plan.run_id, metrics)
+    check_cache()
     at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
     if plan.training is not None and not at_hand and any((trained_folder(plan) / "scratch").glob("*")):
@@ -179,12 +181,15 @@ class Series:
     track: Track | None = None
     problem: str | None = None
     """Of the tracker."""
+    tracked: bool = False
+    """Whether there was a run for it: none that is found is tracked, and none that fails before it begins."""
 
     def print_summary(self, outcomes: Sequence[Any]) -> None:
         """`outcomes`: all that have a `state`."""
         counted = Counter(done.state for done in outcomes)
         counts = ", ".join(f"{count} {state}" for state, count in counted.items()) or "No runs"
-        typer.echo(f"{counts}{self._time()}; records: {self.results / 'runs'}", err=True)
+        there = f"; records: {self.results / 'runs'}" if counted["new"] + counted["found"] else ""
+        typer.echo(f"{counts}{self._time()}{there}", err=True)
         digits = next((done.run_id.rpartition(".")[2] for done in outcomes if getattr(done, "run_id", None)), None)
         where = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
         if digits is not None:
@@ -203,7 +208,7 @@ class Series:
     def _print_tracker(self) -> None:
         from harness.running.trackers import where
 
-        if self.track is None:
+        if self.track is None or not self.tracked:
             return
         if self.problem is not None:
             typer.echo(f"note: not all could be tracked by {self.track} ({self.problem}); the records are whole.", err=True)
@@ -231,7 +236,18 @@ def tracking_with(name: str | None, results: Path) -> Iterator[Series]:
         with tracked_by(tracker):
             yield series
     finally:
-        series.problem = tracker.close()
+        series.tracked = tracker.asked
+        series.problem = _close(tracker, series.track)
+
+
+def _close(tracker: Tracker, track: Track) -> str | None:
+    """What went wrong. Ctrl-C ends the waiting, not the command: the runs are done, and their table is still to come."""
+    from harness.running.tracking import PATIENCE
+
+    try:
+        return tracker.close(on_wait=lambda: talk.note(f"waiting for {track}, up to {PATIENCE:g} s"))
+    except KeyboardInterrupt:
+        return "interrupted"
 
 
 def print_runs(outcomes: Sequence[Outcome]) -> None:

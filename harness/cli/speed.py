@@ -27,6 +27,7 @@ from harness.cli.options import (
     open_store,
     print_json,
     print_table,
+    whoever_reads,
 )
 from harness.cli.requests import (
     check_fit,
@@ -147,11 +148,12 @@ def speed_command(
         wish = replace(wish, sizes=tuple(size for size in DEFAULT_SIZES if size <= len(distinct(plan.rows))))
     record = _measured(plan, wish, budget)
     path = write_speed(results, plan.run_id, record)
-    if as_json:
-        print_json({**record, "file": path.as_posix(), "sentence": sentence(record)})
-    else:
-        _print(record)
-        typer.echo(sentence(record))
+    with whoever_reads():
+        if as_json:
+            print_json({**record, "file": path.as_posix(), "sentence": sentence(record)})
+        else:
+            _print(record)
+            typer.echo(sentence(record))
     for warning in record["warnings"]:
         talk.note(f"note: {warning}")
     typer.echo(f"Written: {path}", err=True)
@@ -215,11 +217,8 @@ def _print(record: dict[str, Any]) -> None:
         f"threads of torch: {record['threads']}" if record["threads"] else None,
         None if load is None else f"load at the end {load:.1f}",
     ]
-    typer.echo(
-        f"{backend['name']}, {record['identity']['task']} {record['identity']['lang']}, {record['n']} texts; "
-        + ", ".join(fact for fact in facts if fact),
-        err=True,
-    )
+    what = f"{backend['name']}, {record['identity']['task']} {record['identity']['lang']}, {record['n']} texts"
+    talk.note(f"{what}; {', '.join(fact for fact in facts if fact)}")
     lag = record["settings"]["lag_ms"]
     lagged = [f"p50 +{lag:g} ms", f"p95 +{lag:g} ms", f"rows/s +{lag:g} ms"] if lag else []
     columns = ["rows a call", "calls", "mean ms", "p50 ms", "p95 ms", "p99 ms", "rows/s", *lagged, "host MiB", "GPU MiB"]

@@ -27,6 +27,7 @@ from harness.cli.options import (
     open_store,
     print_json,
     print_table,
+    whoever_reads,
 )
 from harness.cli.requests import check_fit, seeds, settings_from
 from harness.cli.suite_steps import Done, Searched, carry_out
@@ -109,10 +110,12 @@ def suite_command(
     _check_options(steps, known)
     with tracking_with(track, folder) as series:
         done, stopped = carry_out(recipe.name, steps, known, store, force)
-    if as_json:
-        print_json([_as_json(step, outcome, figures) for step, outcome in done])
-    elif done:
-        _print_outcomes(done, figures, store, folder)
+    if not stopped:
+        with whoever_reads():
+            if as_json:
+                print_json([_as_json(step, outcome, figures) for step, outcome in done])
+            else:
+                _print_outcomes(done, figures, store)
         if smoke and figures:
             talk.note("A smoke test's figures are no measurement: other rows, and another model, than those reported.")
     series.print_summary([outcome for _, outcome in done])
@@ -178,7 +181,7 @@ def _figures(step: Step, figures: Sequence[Figure]) -> list[Figure]:
     return [figure for figure in figures if figure.run == step.name and figure.lang in (None, step.request.lang)]
 
 
-def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Store, folder: Path) -> None:
+def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Store) -> None:
     runs = [outcome for _, outcome in done if not isinstance(outcome, Searched) and outcome.metrics]
     metrics = list(dict.fromkeys(name for run in runs if run.metrics for name in run.metrics["headline"]))
     searched = [outcome.metric for _, outcome in done if isinstance(outcome, Searched) and outcome.metric]
@@ -193,7 +196,7 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Stor
     for step, outcome in done:
         if isinstance(outcome, Searched) and outcome.best is not None:
             best = ", ".join(f"{name}={shown_value(value)}" for name, value in outcome.best.items())
-            typer.echo(f"{step.name}, best of {outcome.trials} trials: {best}. Written: {outcome.backend}", err=True)
+            talk.note(f"{step.name}, best of {outcome.trials} trials: {best}. Written: {outcome.backend}")
     talk.note("Reported figures were not measured here.")
 
 

@@ -24,10 +24,12 @@ from harness.cli.options import (
     ValidationLimit,
     Verbose,
     catalog,
+    check_cache,
     check_data,
     names,
     print_json,
     print_table,
+    whoever_reads,
     worded,
 )
 from harness.cli.requests import check_model, settings_from
@@ -107,16 +109,15 @@ def tune_command(
     with open_study(search, folder, known) as opened, tracking_with(track, results) as series:
         stopped = run_trials(opened, trials, pruning)
         done, best = opened.trials(), opened.best()
-    if best is not None:
-        path.parent.mkdir(exist_ok=True)
-        write_atomically(path, backend_yaml(search, best, done, name))
-    if as_json:
-        print_json(_as_json(name, folder, search, done, best, path))
-    else:
-        _print_trials(search, done, best)
-    if best is not None:
-        typer.echo(f"Best: trial {best.number}. Written: {path}", err=True)
-        talk.note(f"Next: {_next(request, langs, path.stem, results)}")
+    if not stopped:
+        if best is not None:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, backend_yaml(search, best, done, name))
+        with whoever_reads():
+            print_json(_as_json(name, folder, search, done, best, path)) if as_json else _print_trials(search, done, best)
+        if best is not None:
+            talk.note(f"Best: trial {best.number}. Written: {path}")
+            talk.note(f"Next: {_next(request, langs, path.stem, results)}")
     series.print_search(folder)
     leave_if(stopped)
     if best is None:
@@ -192,6 +193,7 @@ def run_trials(study: Study, trials: int, pruning: bool) -> bool:
     """Whether Ctrl-C ended it."""
     from harness.cli.progress import Progress
 
+    check_cache()
     before = study.finished()
     if before:
         talk.note(f"Found: {before} finished trial{'' if before == 1 else 's'}.")

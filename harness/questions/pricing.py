@@ -223,7 +223,7 @@ def missing_price(manifest: Mapping[str, Any], prices: Prices) -> str:
 
 
 def labels_of(manifest: Mapping[str, Any]) -> int:
-    """Labels that people had to give: of training and validation rows, and of a prompt's exemplars."""
+    """Labels that people had to give: of training (the last one alone) and validation rows, and of a prompt's exemplars."""
     training, prompt = manifest["training"], manifest["identity"]["prompt"]
     rows = 0 if training is None else training["train_rows"] + training.get("validation_rows", 0)
     return int(rows) + (0 if prompt is None else len(prompt["shots"]))

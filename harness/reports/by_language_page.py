@@ -11,36 +11,22 @@ from harness.reports.by_language import Section
 from harness.reports.markdown import Markup, escape, table
 from harness.reports.pictures import FOLDER, file_name
 from harness.reports.ranks import Place
-from harness.reports.words import shown
+from harness.reports.words import apart, rank, shown
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     from harness.reports.leaderboard import Table
 
-NAMED = 4
-"""Backends that a sentence names."""
-
 
 def first_words(section: Section, column: int) -> str:
     """Who is first on the rows of a column, and how many can't be told apart from it."""
     found = section.tables[column]
-    first, others = found.places[0], found.places[1:]
-    made = next(line.how for line in section.lines if line.places.get(column) is first)
-    said = (
+    made = next(line.how for line in section.lines if line.places.get(column) is found.places[0])
+    return (
         f"**{escape(found.group[2])}**, {found.first.metrics['n']:,} rows{' †' if found.few else ''}: "
         f"{escape(found.first.backend)} ({escape(made)}) is first with {escape(TITLES.get(found.metric, found.metric))} "
-        f"{shown(found.first.metrics['values'][found.metric])}"
+        f"{shown(found.first.metrics['values'][found.metric])}{escape(apart(found.places))}."
     )
-    level = [place for place in others if place.rank == first.rank]
-    if not others:
-        return f"{said}; nothing else was run on these rows."
-    if not level:
-        return f"{said}, and can be told apart from {'the other one' if len(others) == 1 else f'all {len(others)} others'}."
-    names = list(dict.fromkeys(place.row.entry.backend for place in level))
-    named = f"{escape(', '.join(names[:NAMED]))}{', …' if len(names) > NAMED else ''}"
-    if len(level) == len(others):
-        return f"{said}, and can't be told apart from {'the other one' if len(others) == 1 else 'any other'} ({named})."
-    return f"{said}, and can't be told apart from {len(level)} of the {len(others)} others ({named})."
 
 
 def section_lines(section: Section, drawn: Collection[str]) -> list[str]:
@@ -82,7 +68,7 @@ def _cell(place: Place | None, metric: str) -> str:
     value = "n/a" if found["value"] is None else f"{found['value']:.3f}"
     linked = f"[{value}]({record_path(entry.run_id)})"
     return Markup(
-        f"{place.rank}{'=' if place.tied else ''}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
+        f"{rank(place)}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
         + (f"&nbsp;×{seeds}" if seeds > 1 else "")
         + ("" if found["low"] is None else f"<br><sub>[{found['low']:.3f},&nbsp;{found['high']:.3f}]</sub>")
     )

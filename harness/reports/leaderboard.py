@@ -24,7 +24,7 @@ from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, r
 from harness.reports.reported_page import ANCHOR, reported_section
 from harness.reports.reported_page import TITLE as REPORTED_TITLE
 from harness.reports.spread import Spread, influences_of, spreads
-from harness.reports.words import between, part
+from harness.reports.words import apart, between, part, rank
 from harness.reports.words import how as how
 from harness.reports.words import shown as shown
 from harness.statistics.intervals import small
@@ -103,7 +103,7 @@ def cells(titles: Sequence[str], place: Place) -> list[str]:
     """A line under `columns`, but for the run, which is told in other words on a page than on a terminal."""
     row, rate = place.row, place.row.entry.manifest["timing"]["rows_per_second"]
     return [
-        str(place.rank),
+        rank(place),
         row.entry.backend,
         how(row),
         *(shown(row.entry.metrics["values"][name]) for name in row.entry.metrics["headline"]),
@@ -217,22 +217,26 @@ def spread_cells(spread: Spread) -> list[str]:
 
 def sentence(tables: Sequence[Table]) -> str:
     """Who is first, or in how many tables somebody is."""
-    if len(tables) == 1:
-        (table,) = tables
-        task, _, lang, _ = table.group
-        value = shown(table.first.metrics["values"][table.metric])
-        others = sum(place.rank == 1 for place in table.places) - 1
-        many = len(table.places) - 1
-        rest = f"; {others} of the {many} others can't be told apart from it at the 5% level" if many else ""
-        return (
-            f"On {table.first.metrics['n']:,} {lang} rows of {task}, {table.first.backend} ({how(table.places[0].row)}) is "
-            f"first with {TITLES.get(table.metric, table.metric)} {value}{rest}."
-        )
     several = [table for table in tables if len(table.places) > 1]
+    if not tables:
+        return "No runs yet. Begin with `bench run`, or name the folder of the records: --results DIR."
+    if len(tables) == 1:
+        return _first(tables[0])
     if not several:
         return "No table has two rows to compare."
-    alone = sum(not table.places[0].tied for table in several)
+    if len(several) == 1:
+        return f"One of the {len(tables)} tables has rows to compare. {_first(several[0])}"
+    alone, many = sum(not table.places[0].tied for table in several), len(several)
+    found = "each" if alone == many else "none" if not alone else str(alone)
+    rest = "" if alone in (0, many) else f"; in the other{f' {many - alone}' if many - alone > 1 else ''} its rank is shared"
+    where = f"{found} of the {many} tables with more than one row{rest}"
+    return f"The first can be told apart from all others at the 5% level in {where}."
+
+
+def _first(table: Table) -> str:
+    task, _, lang, _ = table.group
     return (
-        f"Of {len(several)} tables with more than one row, {alone} have a first that all others can be told apart from at the "
-        f"5% level; in the other {len(several) - alone} the first rank is shared."
+        f"On {table.first.metrics['n']:,} {lang} rows of {task}, {table.first.backend} ({how(table.places[0].row)}) is first "
+        f"with {TITLES.get(table.metric, table.metric)} {shown(table.first.metrics['values'][table.metric])}"
+        f"{apart(table.places)}{' at the 5% level' if len(table.places) > 1 else ''}."
     )

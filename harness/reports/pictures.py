@@ -96,7 +96,8 @@ def file_name(tables: Sequence[Table], kind: str) -> str:
 def machine(entry: Entry) -> str:
     found = entry.manifest.get("machine") or {}
     cores = found.get("cores")
-    return str(found.get("gpu") or f"{found.get('cpu') or 'an unknown machine'}{f' ({cores} cores)' if cores else ''}")
+    counted = f" ({cores} core{'' if cores == 1 else 's'})" if cores else ""
+    return str(found.get("gpu") or f"{found.get('cpu') or 'an unknown machine'}{counted}")
 
 
 def _on_one_machine(table: Table) -> list[Entry]:
@@ -107,22 +108,28 @@ def _on_one_machine(table: Table) -> list[Entry]:
 
 
 def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | None], title: str, less: bool) -> Picture:
-    """Quality by what it takes; `less`: less of it is better."""
+    """Quality by what it takes; `less`: less of it is better.
+
+    What costs nothing has no place on a logarithmic axis, but it may beat what has one: the front is of all.
+    """
     from harness.reports.charts import quality
 
     rows: Figures = []
     for entry in entries:
         value, at = entry.metrics["values"][table.metric], x[entry.run_id]
-        if value["value"] is not None and at is not None and 0 < at < math.inf:
+        if value["value"] is not None and at is not None and 0 <= at < math.inf:
             engine = str(entry.manifest["identity"]["backend"].get("engine", "unknown"))
             bounds = {name: value[name] for name in ("value", "low", "high")}
             rows.append({"key": entry.run_id, "name": entry.backend, "how": entry.made, "engine": engine, "x": at, **bounds})
     lower = table.metric in LOWER_IS_BETTER
     for row in rows:
         row["front"] = not any(_beats(other, row, lower, less) for other in rows)
+    drawn = [row for row in rows if row["x"] > 0]
+    if left := len(rows) - len(drawn):
+        title += f" ({left} at 0 not shown: the axis is logarithmic)"
     y_title = f"{TITLES.get(table.metric, table.metric)} ({'lower' if lower else 'higher'} is better)"
     made = partial(quality, x_title=title, y_title=y_title, lower_is_better=lower, less_x_is_better=less)
-    return Picture(rows, made)
+    return Picture(drawn, made)
 
 
 def _beats(one: Mapping[str, Any], other: Mapping[str, Any], lower: bool, less: bool) -> bool:

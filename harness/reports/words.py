@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.reports.ranks import Row
+from harness.reports.ranks import Place, Row
+
+NAMED = 4
+"""Backends that a sentence names."""
 
 
 def shown(metric: Mapping[str, Any]) -> str:
@@ -24,6 +27,25 @@ def between(low: float, median: float, high: float) -> str:
 def part(share: float) -> str:
     """A share of rows that is not there reads differently from one that rounds to 0."""
     return "–" if share == 0 else "<0.1%" if share < 0.001 else f"{share:.1%}"
+
+
+def rank(place: Place) -> str:
+    """`2=` where the rank is shared."""
+    return f"{place.rank}{'=' if place.tied else ''}"
+
+
+def apart(places: Sequence[Place]) -> str:
+    """How the first stands to the others, to follow its value: `, and can't be told apart from 2 of the 3 others (b, c)`."""
+    first, *others = places
+    level = [place for place in others if place.rank == first.rank]
+    if not others:
+        return "; nothing else was run on these rows"
+    if not level:
+        return f", and can be told apart from {'the other one' if len(others) == 1 else f'all {len(others)} others'}"
+    names = list(dict.fromkeys(place.row.entry.backend for place in level))
+    named = f"{', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''}"
+    many = f"{len(level)} of the {len(others)} others" if len(level) < len(others) else "any other"
+    return f", and can't be told apart from {'the other one' if len(others) == 1 else many} ({named})"
 
 
 def how(row: Row) -> str:

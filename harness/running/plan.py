@@ -90,6 +90,7 @@ class Plan:
     engine: Engine
     checkpoint: Checkpoint | None
     rows: list[Example]
+    rows_from: dict[str, Any]
     training: TrainingRows | None
     prompt: PromptPlan | None
     decision: Decision
@@ -125,7 +126,9 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
             backend = catalog.prices.filled(backend, request.model)
         # What the YAML says of its own model is not true of another one.
         backend = backend.model_copy(update={"model": request.model, "revision": None, "training_cutoff": None})
-    rows = first_rows(load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir), request.limit)
+    split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir)
+    rows = first_rows(split_rows, request.limit)
+    origin = rows_from(task, request.split, request.data_dir, len(split_rows))
     trained = issubclass(engine_class(backend.engine), Classifier)
     training = _training_rows(request, task) if trained else None
     prompt = None if trained else _prompt_plan(request, task, catalog)
@@ -148,7 +151,24 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
         # Only where it is used, as with prompts.
         **({"decision": decision} if trained and decision is not Decision.ARGMAX else {}),
     }
-    return Plan(request, task, backend, engine, checkpoint, rows, training, prompt, decision, identity)
+    return Plan(request, task, backend, engine, checkpoint, rows, origin, training, prompt, decision, identity)
+
+
+def rows_from(task: TaskSpec, split: str, data_dir: Path | None, count: int) -> dict[str, Any]:
+    """Where rows were read, for the manifest; of files on a machine no path. It is no part of the identity, as the same rows
+    are the same from anywhere. `count`: rows of the task's split, before any limit."""
+    if data_dir is not None:
+        return {"source": "data", "hub": None, "split_rows": count}
+    hub, splits = task.source.hub, task.splits
+    if hub is None:
+        return {"source": "bundled" if task.source.files is None else "files", "hub": None, "split_rows": count}
+    divided = splits.stratified is not None or (split == "validation" and splits.validation_share is not None)
+    there = None if divided else getattr(splits, split)
+    return {
+        "source": "hub",
+        "hub": {"id": hub.id, "config": hub.config, "revision": hub.revision, "split": there},
+        "split_rows": count,
+    }
 
 
 def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:

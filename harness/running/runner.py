@@ -261,6 +261,7 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
         "identity": plan.identity,
         "n": len(plan.rows),
         "limit": plan.request.limit,
+        "rows_from": plan.rows_from,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         # Not those that are no part of the identity: the same run may go on with others.
         "settings": {key: value for key, value in plan.request.settings.items() if key.split(".")[0] in options},

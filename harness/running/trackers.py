@@ -14,7 +14,7 @@ from typing import Any
 
 from harness import noise
 from harness.errors import UserError
-from harness.running.tracking import PATIENCE, Plain, Sink
+from harness.running.tracking import PATIENCE, End, Plain, Sink
 
 PROJECT = "bench"
 
@@ -87,37 +87,51 @@ class TensorBoard:
     def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        self._writer, self._config, self._step = EventFileWriter(str(self._root / task / run)), config, 0
+        self._folder = self._root / task / run
+        self._step = _last_step(self._folder)
+        self._writer, self._config = EventFileWriter(str(self._folder)), config
         self._begun = False
 
     def _begin(self, step: int) -> None:
-        """What an earlier process logged of this step and later ones is not shown: they are done again."""
+        """What an earlier process logged of this step and later ones is not shown: they are done again. Not called where
+        nothing is trained: figures alone must not hide a curve."""
         from tensorboard.compat.proto import event_pb2
 
         session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
         self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=session))
-        self._begun = True
+        self._begun, self._step = True, step
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        from tensorboard.compat.proto import event_pb2, summary_pb2
-
         if not self._begun:
             self._begin(step)
         self._step = max(self._step, step)
+        self._add(step, values)
+
+    def _add(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
         found = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
         summary = summary_pb2.Summary(value=found)
         self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
         self._writer.flush()
 
-    def finish(self, values: Mapping[str, float], ok: bool) -> None:
+    def finish(self, values: Mapping[str, float], end: End) -> None:
         from tensorboard.compat.proto import event_pb2
         from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-        if ok:
-            self.log(self._step, values)
+        if end is End.DONE:
+            self._add(self._step, values)
             summary = hparams_pb(dict(self._config))
             self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=0, summary=summary))
         self._writer.close()
+
+
+def _last_step(folder: Path) -> int:
+    """Of what earlier processes logged there; 0 where that is nothing."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    files = sorted(folder.glob("events.out.tfevents.*"))
+    return max((event.step for file in files for event in EventFileLoader(str(file)).Load()), default=0)
 
 
 class Wandb:
@@ -162,15 +176,16 @@ class Wandb:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log({**values, "train/global_step": step})
 
-    def finish(self, values: Mapping[str, float], ok: bool) -> None:
+    def finish(self, values: Mapping[str, float], end: End) -> None:
         self._run.summary.update(dict(values))
-        self._run.finish(exit_code=0 if ok else 1)
+        # 255 is what wandb itself sends after Ctrl-C.
+        self._run.finish(exit_code={End.FAILED: 1, End.STOPPED: 255}.get(end, 0))
 
 
 class Trackio:
     def __init__(self, results: Path) -> None:
         self._run: Any = None
-        self._step = 0
+        self._step: int | None = None
 
     def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
         import trackio
@@ -178,14 +193,14 @@ class Trackio:
         _silence("trackio")
         options = {"resume": "allow", "embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
         self._run = trackio.init(_project("TRACKIO_PROJECT"), name=run, group=task, config=dict(config), **options)
-        self._step = 0
+        self._step = None
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._step = max(self._step, step)
+        self._step = max(self._step or 0, step)
         self._run.log(dict(values), step=step)
 
-    def finish(self, values: Mapping[str, float], ok: bool) -> None:
-        if values:
+    def finish(self, values: Mapping[str, float], end: End) -> None:
+        if values:  # without a step: after the last one on record
             self._run.log(dict(values), step=self._step)
         self._run.finish()
 
@@ -219,16 +234,18 @@ class MLflow:
         found = self._client.get_experiment_by_name(name)
         experiment = self._client.create_experiment(name) if found is None else found.experiment_id
         earlier = self._client.search_runs([experiment], f"tags.`bench.run` = '{run}'", max_results=1)
+        self._step = 0
         if earlier:
             self._id = earlier[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
+            # Of what earlier processes trained: figures belong at the end of the curve, also where nothing is trained now.
+            self._step = max((found.step for found in self._client.get_metric_history(self._id, "train/loss")), default=0)
         else:
             tags = {"bench.run": run, "bench.task": task}
             self._id = self._client.create_run(experiment, run_name=run, tags=tags).info.run_id
             params = [Param(name, str(value)) for name, value in config.items()]
             for start in range(0, len(params), 100):  # more at a time are refused
                 self._client.log_batch(self._id, params=params[start : start + 100])
-        self._step = 0
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         from mlflow.entities import Metric
@@ -237,7 +254,7 @@ class MLflow:
         now = int(time.time() * 1000)
         self._client.log_batch(self._id, [Metric(name, value, now, step) for name, value in values.items()])
 
-    def finish(self, values: Mapping[str, float], ok: bool) -> None:
+    def finish(self, values: Mapping[str, float], end: End) -> None:
         if values:
             self.log(self._step, values)
-        self._client.set_terminated(self._id, "FINISHED" if ok else "FAILED")
+        self._client.set_terminated(self._id, {End.DONE: "FINISHED", End.FAILED: "FAILED"}.get(end, "KILLED"))

@@ -15,7 +15,8 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from enum import Enum, auto
 from math import isfinite
 from typing import Any, Protocol
 
@@ -25,7 +26,19 @@ from harness.running.plan import Plan
 PATIENCE = 15.0
 """Seconds that the end of a command waits for what is still to be sent."""
 
+SHORT = 1.0
+"""Seconds of it that need no explanation."""
+
 Plain = str | int | float | bool
+
+
+class End(Enum):
+    """How a run ended. `STOPPED`: by Ctrl-C, to go on later. `PRUNED`: a trial of a search that was given up on."""
+
+    DONE = auto()
+    FAILED = auto()
+    STOPPED = auto()
+    PRUNED = auto()
 
 
 class Sink(Protocol):
@@ -35,7 +48,7 @@ class Sink(Protocol):
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
 
-    def finish(self, values: Mapping[str, float], ok: bool) -> None: ...
+    def finish(self, values: Mapping[str, float], end: End) -> None: ...
 
 
 class Tracker:
@@ -43,44 +56,52 @@ class Tracker:
 
     def __init__(self, sink: Sink) -> None:
         self.problem: str | None = None
+        self.asked = False
+        """Whether there was any run to track."""
         self._sink = sink
-        self._asked: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # A daemon: a library that hangs must not keep the command alive.
         self._thread = threading.Thread(target=self._work, name="tracker", daemon=True)
         self._thread.start()
 
     def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
-        self._asked.put(lambda: self._sink.start(run, task, config))
+        self.asked = True
+        self._calls.put(lambda: self._sink.start(run, task, config))
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        self._asked.put(lambda: self._sink.log(step, values))
+        self._calls.put(lambda: self._sink.log(step, values))
 
-    def finish(self, values: Mapping[str, float], ok: bool) -> None:
-        self._asked.put(lambda: self._sink.finish(values, ok))
+    def finish(self, values: Mapping[str, float], end: End) -> None:
+        self._calls.put(lambda: self._sink.finish(values, end))
 
-    def close(self, patience: float = PATIENCE) -> str | None:
-        """What went wrong, in one line without an address; None where all was handed over."""
-        self._asked.put(None)
-        self._thread.join(patience)
+    def close(self, patience: float = PATIENCE, on_wait: Callable[[], None] = lambda: None) -> str | None:
+        """What went wrong, in one line; None where all was handed over. `on_wait` is called when this takes a while."""
+        self._calls.put(None)
+        self._thread.join(min(patience, SHORT))
+        if self._thread.is_alive() and patience > SHORT:
+            on_wait()
+            self._thread.join(patience - SHORT)
         if self._thread.is_alive() and self.problem is None:
             self.problem = f"no answer in {patience:g} s"
         return self.problem
 
     def _work(self) -> None:
-        while (call := self._asked.get()) is not None:
+        while (call := self._calls.get()) is not None:
             if self.problem is None:
                 try:
                     call()
                 except (Exception, SystemExit) as error:  # the libraries' own errors have no common base
                     self.problem = _said(error)
+                    # Else the run would stand there as one that goes on, and what is buffered would be lost.
+                    with suppress(Exception, SystemExit):
+                        self._sink.finish({}, End.STOPPED)
 
 
 def _said(error: BaseException) -> str:
-    """The first line, without what may be a path, an address, or a key in one."""
+    """The first line."""
     if isinstance(error, BenchError):
         return error.message
     line = (str(error).strip().splitlines() or [""])[0]
-    line = re.sub(r"\w+://\S+|(?<!\S)[~.]?/\S+", "…", line)
     said = f"{type(error).__name__}: {line}".rstrip(": .")
     return said if len(said) <= 160 else said[:159] + "…"
 
@@ -108,12 +129,19 @@ def tracked(plan: Plan) -> Iterator[Callable[[Mapping[str, Any], Mapping[str, An
         return
     done: dict[str, float] = {}
     tracker.start(plan.run_id, plan.task.name, config_of(plan))
-    ok = False
     try:
         yield lambda manifest, metrics: done.update(figures_of(manifest, metrics))
-        ok = True
-    finally:
-        tracker.finish(done, ok)
+    except BaseException as error:
+        tracker.finish(done, _end(error))
+        raise
+    tracker.finish(done, End.DONE)
+
+
+def _end(error: BaseException) -> End:
+    if isinstance(error, KeyboardInterrupt):
+        return End.STOPPED
+    # Optuna's, by name: only a search imports that library.
+    return End.PRUNED if type(error).__name__ == "TrialPruned" else End.FAILED
 
 
 def log_course(step: int, values: Mapping[str, Any]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -26,9 +28,8 @@ from harness.running.starts import folder_of, key_of, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction
+from harness.watching import OnProgress as OnProgress
 
-OnProgress = Callable[[str, int, int, str], None]
-"""`on_progress(phase, done, total, note)`."""
 OnEvaluation = Callable[[dict[str, float]], None]
 """Called with the metrics of the validation rows, each time a training looks at them; what it raises ends the training."""
 
@@ -56,7 +57,7 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
     assert isinstance(plan.engine, Classifier)
     assert plan.training is not None
     folder = trained_folder(plan)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_cache_folder(folder)
     judge = judge_of(plan) if on_evaluation is None else judge_of(plan, on_evaluation)
     with FileLock(folder / "lock"):
         if not (folder / "model").is_dir():
@@ -66,6 +67,17 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
         runtime = plan.engine.optimize(folder, _texts(plan.training.validation), judge)
     record = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
     return Trained(record, runtime)
+
+
+def make_cache_folder(folder: Path) -> None:
+    """Raises `RunError` where that is not possible, and where nothing can be written to one that is there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+    except OSError as error:
+        hint = "Set BENCH_CACHE to a folder that can be written."
+        raise RunError(f"The cache can't be written: {error.filename}: {error.strerror}.", hint) from error
 
 
 def judge_of(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> Judge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Callable
@@ -197,6 +198,25 @@ def test_print(visit: Visit, board: dict[str, Any]) -> None:
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     page.wait_for_function("document.querySelector('.plot').dataset.drawn === 'dark'")
     assert page.pdf()[:4] == b"%PDF"
+
+
+def test_on_paper_the_ranking_is_whole_and_says_which_two_are_compared(visit: Visit, board: dict[str, Any]) -> None:
+    table = board["tables"][0]
+    for number in range(60):
+        run = f"made-up-{number}"
+        table["places"].append(copy.deepcopy(table["places"][0]) | {"backend": f"m{number}", "run": run, "runs": [run]})
+        board["runs"][run] = board["runs"][table["places"][0]["run"]]
+    page = visit(board)
+    assert page.locator("#board tbody tr").count() == 50
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#board tbody tr").count() == len(table["places"])
+    first = table["places"][0]
+    assert f"A: {first['rank']}. {first['backend']} · {first['how']}" in page.inner_text("#differ .printed >> nth=0")
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#board tbody tr").count() == 50
+    assert not page.locator("#differ .printed").first.is_visible()
 
 
 def test_without_scripts_it_leads_to_the_markdown(visit: Visit, board: dict[str, Any]) -> None:

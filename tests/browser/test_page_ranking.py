@@ -43,6 +43,21 @@ def test_the_first_screen_answers_the_question(visit: Visit, board: dict[str, An
     assert page.title() == "Leaderboard · bench"
 
 
+def test_fewest_labels_counts_all_that_people_gave(visit: Visit, board: dict[str, Any]) -> None:
+    """Prompted models need none, and validation rows count."""
+    level = [place for place in board["tables"][0]["places"] if place["rank"] == 1]
+    assert len(level) > 1
+    for place in level:
+        place.update(labelled=13, train_count=9)
+    level[-1].update(labelled=11, train_count=10)
+    said = visit(board).inner_text("#answer")
+    assert f"Fewest labels of these\n{level[-1]['backend']}" in said
+    assert "11 labels" in said
+    for place in board["tables"][0]["places"]:
+        place.update(rank=1, labelled=0 if place["prompt"] else 13, train_count=None if place["prompt"] else 9)
+    assert "0 labels, as one other" in visit(board).inner_text("#answer")
+
+
 def test_a_single_best_is_said_to_be_better(visit: Visit, board: dict[str, Any]) -> None:
     for number, place in enumerate(board["tables"][0]["places"]):
         place.update(rank=number + 1, tied=False)

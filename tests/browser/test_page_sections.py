@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -54,7 +55,70 @@ def test_the_front_is_of_what_the_filters_leave(visit: Visit, board: dict[str, A
     page.locator("#quality figure:first-child summary").click()
     assert [text.split(" · ")[0] for text in page.locator(front).all_inner_texts()] == ["fast"]
     page.fill("#q", "llm")
-    assert "No rate was measured" in show(page, "quality")
+    assert "2 rows without a measured rate." in show(page, "quality")
+
+
+def test_what_costs_nothing_is_on_the_front_but_not_on_a_logarithmic_axis(visit: Visit, board: dict[str, Any]) -> None:
+    places = board["tables"][0]["places"]
+    free = max(places, key=lambda place: float(place["values"]["accuracy"][0]))
+    free.update(backend="free-of-charge", cost=0, cost_basis="a server that costs nothing")
+    page = visit(board)
+    said = show(page, "quality")
+    assert "1 row that costs nothing, and so has no place on a logarithmic axis." in said
+    assert "(nobody knows its price)" in said
+    assert "a server that costs nothing" not in said
+    assert "axes of cost and throughput are logarithmic" in said
+    page.locator("#quality figure:first-child summary").click()
+    front = page.locator("#quality figure:first-child li").all_inner_texts()
+    assert [text.split(" · ")[0] for text in front] == ["free-of-charge"], "nothing is as good for as little"
+    page.fill("#q", "free-of-charge")
+    page.wait_for_selector("#quality figure:first-child .plot", state="detached")
+    assert "No row is left" not in show(page, "quality")
+
+
+def test_configurations_are_the_lines_of_the_markdown(visit: Visit, board: dict[str, Any]) -> None:
+    """In their order and under their names there; a filter takes lines away, and numbers stay."""
+    page = visit(board, "#lines=all")
+    show(page, "languages")
+    (section,) = board["by_language"]
+    names = [f"{number}. {line['backend']} · {line['how']}" for number, line in enumerate(section["lines"], 1)]
+    assert any("of its own language" in name for name in names)
+    drawn = page.locator("#languages .plot svg text").all_text_contents()
+    lines = [text for text in drawn if text[:1].isdigit() and ". " in text]
+    assert [name for name in names if not any(name.startswith(line.rstrip("…")) for line in lines)] == []
+    values = {place["run"]: place["values"]["accuracy"][0] for table in board["tables"] for place in table["places"]}
+    cells = [f"{values[run]:.3f}" for line in section["lines"] for run in line["runs"] if run]
+    assert sorted(text for text in drawn if text.startswith(("0.", "1.0")) and len(text) == 5) == sorted(cells)
+    page.fill("#q", "llm")
+    show(page, "languages")
+    number = next(number for number, name in enumerate(names, 1) if "llm" in name)
+    page.wait_for_function(
+        "start => [...document.querySelectorAll('#languages svg text')].some(text => text.textContent.startsWith(start))",
+        arg=f"{number}. llm",
+    )
+    assert "encoder" not in page.inner_text("#languages .plot")
+
+
+def test_transfer_and_curves_are_of_the_split_in_sight(visit: Visit, board: dict[str, Any]) -> None:
+    other = copy.deepcopy(board["matrices"][0]) | {"backend": "on-other-rows", "n": [7, 7]}
+    board["matrices"].insert(0, other)
+    page = visit(board)
+    said = show(page, "transfer")
+    assert page.locator("#transfer select option:checked").inner_text().startswith("encoder · ")
+    assert "120 test rows each. Trained on a row’s language" in said
+    for table in board["tables"]:
+        table["split"] = "validation"
+    page = visit(board)
+    assert "bench matrix" in show(page, "transfer")
+    assert "No learning curve here yet" in show(page, "curves")
+
+
+def test_prompts_of_several_seeds_are_no_intervals(visit: Visit, board: dict[str, Any]) -> None:
+    assert "with 95% intervals" in show(visit(board), "prompts")
+    board["tables"][0]["spreads"][0]["prompts"][0].update(seeds=3)
+    page = visit(board)
+    assert "dashed, of several seeds: their mean, lowest and highest value" in show(page, "prompts")
+    assert page.locator("#prompts svg line[stroke-dasharray='4,3']").count() == 1
 
 
 def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
@@ -74,6 +138,45 @@ def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
     page.go_back()
     page.wait_for_function("!document.querySelector('#run').open")
     assert "run=" not in page.url
+
+
+def test_details_say_what_was_measured_and_where(visit: Visit, board: dict[str, Any]) -> None:
+    place = board["tables"][0]["places"][0]
+    place.update(
+        p50_ms=5.5, p95_ms=12.25, p95_basis="200 rows, one at a time, on Elsewhere, 1 core", labelled=13, model="org/x"
+    )
+    place.update(cost=0.03, cost_parts=[0.02, 0.01])
+    page = visit(board, f"#cols=p95_ms,labelled&run={place['run']}")
+    said = page.inner_text("#run")
+    assert "half within 5.5 ms, 95% within 12.3 ms (200 rows, one at a time, on Elsewhere, 1 core)" in said
+    assert "$0.030 per 1,000 rows: inference $0.020, training $0.010" in said
+    assert "org/x" in said
+    page.keyboard.press("Escape")
+    assert page.get_attribute("#board tbody tr:first-child td span[title*=Elsewhere]", "title") == place["p95_basis"]
+    assert page.locator("#board thead .sort").all_inner_texts()[-1].startswith("Labels given")
+
+
+def test_an_unknown_run_is_said_to_be_unknown(visit: Visit, board: dict[str, Any]) -> None:
+    page = visit(board, "#run=gone.1234&engine=none-such")
+    assert page.is_visible("#unknown")
+    assert page.inner_text("#unknown") == "There is no run gone.1234 on this page."
+    assert not page.is_visible("#run")
+    assert "run=" not in page.url
+    assert page.locator("#board tbody tr").count() == len(board["tables"][0]["places"])
+    assert not page.is_visible("#reset")
+    page.locator("#board tbody button").first.click()
+    assert not page.is_visible("#unknown")
+
+
+def test_choosing_a_seed_keeps_focus_and_place(visit: Visit, board: dict[str, Any]) -> None:
+    place = next(place for place in board["tables"][0]["places"] if place["backend"] == "seeded")
+    page = visit(board, f"#run={place['runs'][0]}", height=300)
+    page.focus("#run select")
+    page.evaluate("document.querySelector('#run').scrollTop = 60")
+    page.keyboard.press("ArrowDown")
+    page.wait_for_function("run => location.hash.includes(run)", arg=place["runs"][1])
+    assert page.evaluate("document.activeElement.matches('#run select')")
+    assert page.evaluate("document.querySelector('#run').scrollTop") == 60
 
 
 def test_seeds_of_a_run_are_told_apart(visit: Visit, board: dict[str, Any]) -> None:
@@ -108,7 +211,11 @@ def test_where_two_differ(visit: Visit, board: dict[str, Any], store: Store) -> 
     assert found == counts
     assert f"The rows where they differ: {len(differ)}" in page.inner_text("#differ")
     while page.locator("#differ button:has-text('more of')").count():
-        page.click("#differ button:has-text('more of')")
+        there = page.locator("#differ th.id").count()
+        page.focus("#differ button:has-text('more of')")
+        page.keyboard.press("Enter")
+        focused = "[...document.querySelectorAll('#differ th.id')].indexOf(document.activeElement)"
+        assert page.evaluate(focused) == there, "the first of the new rows"
     assert sorted(page.locator("#differ th.id").all_inner_texts()) == sorted(differ)
     grid = page.locator("#differ td.cell").all_inner_texts()
     assert sum(int(cell) for cell in grid if cell != "·") == sum(counts.values())
@@ -162,7 +269,7 @@ def test_empty_sections_say_so(visit: Visit, board: dict[str, Any]) -> None:
     )
     commands = ("bench run --lang en,ja", "bench matrix", "bench run --prompt strict,fewshot", "bench curve", "reported/")
     assert [words for words in commands if words not in said] == []
-    assert "No rate was measured" in said
+    assert "1 row without a measured rate." in said
     assert "Two runs on the same rows are needed" in said
 
 

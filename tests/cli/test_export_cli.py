@@ -51,9 +51,22 @@ def test_parquet(bench: Callable[..., Any], project: Path, two_runs: list[str]) 
     assert pq.read_table(project / "runs.parquet")["run"].to_pylist() == sorted(two_runs)
 
 
+def test_the_format_is_that_of_the_files_suffix(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
+    import pyarrow.parquet as pq
+
+    for name in ("runs.PARQUET", "runs.json", "runs.csv", "runs"):
+        assert bench("export", "-o", name).code == 0
+    assert pq.read_table(project / "runs.PARQUET").num_rows == 2
+    assert len(json.loads((project / "runs.json").read_text())) == 2
+    assert len(rows((project / "runs.csv").read_text())) == len(rows((project / "runs").read_text())) == 2
+    assert bench("export", "--format", "csv", "-o", "runs.txt", "--json").json["format"] == "csv"
+
+
 def test_a_folder_for_each_run_in_the_layout_of_lm_eval(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
     said = bench("export", "--format", "lm-eval", "-o", "lm")
     assert said.code == 0, said.err
+    again = bench("export", "--format", "lm-eval", "-o", "lm", "--json").json
+    assert (again["what"], again["lines"], len(again["files"])) == (None, None, 4)
     assert said.err.startswith("2 runs, each in a folder of lm with results and samples")
     assert {path.name for path in (project / "lm").iterdir()} == set(two_runs)
     for run in two_runs:
@@ -70,16 +83,32 @@ def test_a_folder_for_each_run_in_the_layout_of_lm_eval(bench: Callable[..., Any
         (["--format", "lm-eval"], "--output exported"),
         (["--json"], "--output is missing"),
         (["--format", "json", "--spreadsheet"], "--spreadsheet is for csv"),
+        (["--what", "runs", "--format", "lm-eval", "-o", "lm"], "--what is for tables"),
+        (["--format", "csv", "-o", "runs.parquet"], "--output runs.parquet is named like parquet"),
+        (["--format", "lm-eval", "-o", "runs.JSON"], "is named like json"),
+        (["-o", "runs.xlsx"], "no format has the suffix .xlsx"),
+        (["-o", "."], "--output . is a folder"),
+        (["-o", ""], "--output . is a folder"),
+        (["--format", "json", "-o", "tables.json"], "Name a file in it: --output tables.json/runs.json"),
+        (["-o", "/dev/null"], "is no file that can be replaced"),
+        (["-o", "notes.txt/runs.csv"], "notes.txt is a file, not a folder"),
+        (["--format", "lm-eval", "-o", "notes.txt"], "--output notes.txt is not a folder"),
+        (["--format", "lm-eval", "-o", "notes.txt/lm"], "notes.txt is a file, not a folder"),
         (["--backend", "tfidff"], "There are runs of backend: majority, tfidf."),
         (["--lang", ""], "--lang is given without a value"),
         (["nothing-like-it"], "There is no run"),
         (["--results", "elsewhere"], "There are no runs"),
     ],
 )
-def test_mistakes(bench: Callable[..., Any], two_runs: list[str], arguments: list[str], problem: str) -> None:
+def test_mistakes(bench: Callable[..., Any], project: Path, two_runs: list[str], arguments: list[str], problem: str) -> None:
+    (project / "notes.txt").write_text("mine")
+    (project / "tables.json").mkdir()
+    there = sorted(project.iterdir())
     said = bench("export", *arguments)
     assert (said.code, said.out) == (2, "")
-    assert problem in said.err
+    assert problem in " ".join(said.err.split())
+    assert sorted(project.iterdir()) == there
+    assert (project / "notes.txt").read_text() == "mine"
 
 
 def test_a_cell_that_looks_like_a_formula_is_told_of(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:

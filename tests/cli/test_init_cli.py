@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -181,3 +182,42 @@ def test_schema_files(bench: Bench, project: Path) -> None:
         f"{name}.json" for name in ("backend", "prices", "prompt", "recipe", "reported", "task")
     ]
     assert bench("schema", "--json").json["task"] == json.loads((project / "schemas" / "task.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("cells", [[1, 3, 4, 5], [1, 1.5, 2, 2.5], [-2, -1, 0, 1, 2], [0.5, 1.5, 2.5]])
+def test_the_prompt_of_a_scale_does_not_contradict_itself(bench: Bench, project: Path, cells: list[float]) -> None:
+    path = write_csv(project / "odd.csv", ["review", "rating"], [[text_of(row), cells[row % len(cells)]] for row in range(150)])
+    assert bench("init", path, "--lang", "en").code == 0
+    shown = bench("prompts", "show", "odd", "--task", "odd").out
+    assert all(left.split(" of ")[0] == number for number, left in re.findall(r"^(\S+) = (.*)$", shown, re.MULTILINE))
+    assert all(f"{cell:g} of {max(cells):g}" in shown for cell in cells)
+    checked = bench("prompts", "check", "odd", "--task", "odd")
+    assert (checked.code, "nothing wrong" in checked.out) == (0, True), checked.out
+
+
+@pytest.mark.parametrize("langs", [["en"], ["en", "de"]])
+def test_twins_that_bench_puts_into_train_and_test_are_counted(bench: Bench, project: Path, langs: list[str]) -> None:
+    rows = [[text_of(row % 42), TOPICS[row % 3], langs[row % len(langs)]] for row in range(600)]
+    path = write_csv(project / "again.csv", ["text", "topic", "language"], rows)
+    found = bench("init", path, "--text", "text", "--json").json
+    task = load_task(project / "tasks" / "again.yaml")
+    leaked = 0
+    for lang in langs:
+        known = {row.text for row in load_examples(task, lang=lang, split="train")}
+        leaked += sum(row.text in known for row in load_examples(task, lang=lang, split="test"))
+    assert found["leaked"] == leaked > 100
+    assert any(
+        note.startswith(f"{leaked} test rows have the text of a train row") and "--split" in note for note in found["notes"]
+    )
+
+
+def test_texts_that_stand_once_are_in_one_split(bench: Bench, topics: Path) -> None:
+    assert bench("init", topics, "--lang", "en", "--json").json["leaked"] == 0
+
+
+@pytest.mark.parametrize(
+    "named", [("--text", "text,text"), ("--label", "topic,topic"), ("--text", ","), ("--encoding", "base64")]
+)
+def test_options_that_can_not_be_meant(bench: Bench, topics: Path, project: Path, named: tuple[str, str]) -> None:
+    said = bench("init", topics, "--lang", "en", *named)
+    assert (said.code, named[0] in said.err, (project / "tasks").exists()) == (2, True, False), said.err

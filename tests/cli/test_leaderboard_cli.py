@@ -80,10 +80,19 @@ def test_seeds_share_a_row(bench: Any, project: Path) -> None:
 
 
 def test_it_ends_with_a_sentence(bench: Any, two_runs: list[str]) -> None:
-    out = bench("leaderboard").out
+    said = bench("leaderboard")
+    assert "\n2 runs; written to results/LEADERBOARD.md" in said.err
+    out = said.out
     assert "en: 20 rows † only 20 rows" in out
     assert out.splitlines()[-1].startswith("On 20 en rows of reviews_demo, ")
-    assert out.splitlines()[-1].endswith("1 of the 1 others can't be told apart from it at the 5% level.")
+    assert out.splitlines()[-1].endswith(", and can't be told apart from the other one (majority) at the 5% level.")
+
+
+def test_one_run_is_not_told_in_the_plural(bench: Any, project: Path) -> None:
+    bench("run", "--backend", "majority", "--lang", "en", "--limit", 3)
+    said = bench("leaderboard")
+    assert "\n1 run; written to results/LEADERBOARD.md" in said.err
+    assert said.out.endswith("; nothing else was run on these rows.\n")
 
 
 def test_nothing_heavy_is_imported(process: Any, environment: dict[str, str], two_runs: list[str]) -> None:
@@ -102,14 +111,17 @@ def test_table_in_a_pipe_leads_to_show(bench: Any, two_runs: list[str]) -> None:
     lines = bench("leaderboard").out.splitlines()
     header = next(line for line in lines if line.startswith("#\t")).split("\t")
     assert header[:4] == ["#", "backend", "how", "accuracy"]
-    digits = [line.split("\t")[-1] for line in lines if line.startswith("1\t")]
+    digits = [line.split("\t")[-1] for line in lines if line.startswith("1=\t")]
     assert sorted(digits) == sorted(run[-10:] for run in two_runs)
     assert bench("show", digits[0]).code == 0
 
 
 def test_an_empty_folder_gives_a_board_without_runs(bench: Any, project: Path) -> None:
     (project / "results").mkdir()
-    assert bench("leaderboard").code == 0
+    said = bench("leaderboard")
+    assert said.code == 0
+    assert "Begin with `bench run`" in said.out
+    assert "bench show" not in said.err
     assert "No runs yet" in BOARD.read_text(encoding="utf-8")
 
 

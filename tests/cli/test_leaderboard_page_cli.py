@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from harness.reports.page import html
 
 BOARD = Path("results") / "LEADERBOARD.md"
 PAGE = Path("results") / "leaderboard.html"
+CHARTS = Path("results") / "charts"
 
 
 @pytest.fixture
@@ -48,19 +49,64 @@ def test_check_knows_a_stale_page(bench: Any, runtime: None, two_runs: list[str]
     assert bench("leaderboard", "--check").code == 0  # it need not exist
 
 
-def test_without_the_extra_there_is_the_markdown(bench: Any, two_runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    real = builtins.__import__
+def test_check_looks_for_the_pictures(bench: Any, runtime: None, two_runs: list[str]) -> None:
+    pytest.importorskip("vl_convert")
+    bench("leaderboard")
+    assert "](charts/" in BOARD.read_text(encoding="utf-8")
+    (picture,) = CHARTS.glob("*-speed.svg")
+    earlier = CHARTS / "toy-test-en-01234567-speed.svg"
+    (CHARTS / "mine.svg").write_text("")
+    assert bench("leaderboard", "--check").code == 0
+    earlier.write_text("")
+    assert bench("leaderboard", "--check", "--json").json == {"path": str(earlier), "up_to_date": False}
+    earlier.unlink()
+    picture.unlink()
+    gone = bench("leaderboard", "--check")
+    assert gone.code == 1
+    assert f"There is no {picture} for the records in results/runs" in gone.err
+    assert "Run `bench leaderboard`." in gone.err
+    bench("leaderboard")
+    assert bench("leaderboard", "--check").code == 0
+    for path in CHARTS.iterdir():
+        path.unlink()
+    CHARTS.rmdir()
+    assert bench("leaderboard", "--check").code == 1
 
-    def without(name: str, *rest: Any, **more: Any) -> Any:
-        if name in ("vl_convert", "altair"):
-            raise ImportError(name)
-        return real(name, *rest, **more)
 
-    monkeypatch.setattr(builtins, "__import__", without)
+@pytest.fixture
+def without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing what the extra brings fails as if it were not installed."""
+    for name in ("vl_convert", "altair"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_without_the_extra_there_is_the_markdown(bench: Any, without_charts: None, two_runs: list[str]) -> None:
     said = bench("leaderboard")
     assert said.code == 0
     assert BOARD.exists()
     assert not PAGE.exists()
     assert "leaderboard.html" in said.err
     assert "[charts]" in said.err
+    assert "earlier records" not in said.err
+    assert bench("leaderboard", "--check").code == 0
+
+
+def test_without_the_extra_an_older_page_is_told_of(
+    bench: Any, runtime: None, two_runs: list[str], request: pytest.FixtureRequest
+) -> None:
+    pytest.importorskip("vl_convert")
+    bench("leaderboard")
+    request.getfixturevalue("without_charts")
+    assert "earlier records" not in bench("leaderboard").err  # it shows the records that there are
+    assert bench("leaderboard", "--check").code == 0
+    bench("run", "--backend", "majority", "--lang", "ja", "--limit", 3)
+    for arguments in ([], ["--json"]):
+        said = bench("leaderboard", *arguments)
+        assert said.code == 0
+        assert f"{PAGE} is still there, of earlier records." in said.err
+    stale = bench("leaderboard", "--check")
+    assert stale.code == 1
+    assert "[charts]" in stale.err
+    assert f"or delete {PAGE}." in stale.err
+    PAGE.unlink()
     assert bench("leaderboard", "--check").code == 0

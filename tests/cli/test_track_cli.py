@@ -36,8 +36,9 @@ def test_tensorboard_has_the_figures_of_the_record(bench: Any, project: Path) ->
     folder = project / "results" / "tensorboard" / "reviews_demo" / done["run"]
     assert events(folder)["test/accuracy"] == [(0, pytest.approx(done["metrics"]["values"]["accuracy"]["value"]))]
     assert "Tracked: tensorboard --logdir results/tensorboard" in said.err
-    again = bench("run", *QUICK, "--json")
+    again = bench("run", *QUICK, "--json", "--track", "tensorboard")
     assert again.json[0]["state"] == "found", "what is tracked is no part of a run's identity"
+    assert "Tracked" not in again.err
 
 
 @pytest.mark.parametrize(
@@ -69,14 +70,30 @@ def test_a_tracker_in_trouble_is_one_line_and_no_failure(bench: Any, monkeypatch
     pytest.importorskip("tensorboard")
 
     def down(*words: Any) -> None:
-        raise ConnectionError("no route to http://key@host/")
+        raise ConnectionError("no route to host")
 
     monkeypatch.setattr(TensorBoard, "start", down)
     said = bench("run", *QUICK, "--track", "tensorboard", "--json")
     assert said.code == 0
     assert said.json[0]["state"] == "new"
     (line,) = [line for line in said.err.splitlines() if "tracked" in line]
-    assert line == "note: not all could be tracked by tensorboard (ConnectionError: no route to …); the records are whole."
+    assert line == "note: not all could be tracked by tensorboard (ConnectionError: no route to host); the records are whole."
+
+
+def test_ctrl_c_while_a_tracker_is_waited_for_loses_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorboard")
+    from harness.running.tracking import Tracker
+
+    def interrupted(self: Tracker, **options: Any) -> None:
+        options["on_wait"]()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Tracker, "close", interrupted)
+    said = bench("run", *QUICK, "--track", "tensorboard", "--force", "--json")
+    assert said.code == 0
+    assert said.json[0]["state"] == "new"
+    assert "waiting for tensorboard, up to 15 s" in said.err
+    assert "note: not all could be tracked by tensorboard (interrupted); the records are whole." in said.err
 
 
 def test_an_unknown_or_missing_tracker_is_a_mistake_before_anything_runs(
@@ -100,6 +117,75 @@ def test_quiet_leaves_the_result_and_where_it_is(bench: Any) -> None:
     assert quiet.out == plain.out.replace("\tnew\t", "\tfound\t")
     wrong = bench("run", "--backend", "tfidff", "--quiet")
     assert "Did you mean tfidf" in wrong.err
+
+
+def test_quiet_says_in_one_line_where_things_are(bench: Any) -> None:
+    pytest.importorskip("vl_convert")
+    few = ("--backend", "majority", "--lang", "en", "--limit", 5, "-q")
+    assert bench("matrix", *few, "--train-lang", "en").err == "1 new; records: results/runs\n"
+    curve = ("curve", "--encoder", "majority", "--sizes", "8", "--seeds", 1, *few[2:])
+    assert bench(*curve).err == "1 new; records: results/runs\n"
+    speed = bench("speed", "--backend", "majority", *few[2:])
+    assert re.fullmatch(r"Written: results/speed/.+\n", speed.err)
+
+
+def test_a_reader_who_stops_early_does_not_fail_the_command(environment: dict[str, str]) -> None:
+    arguments = ["run", "--backend", "majority", "--lang", "en", "--limit", "5"]
+    ours, theirs = os.pipe()
+    os.close(ours)  # nobody reads any more
+    done = subprocess.run([*BENCH, *arguments], env=environment, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(theirs)
+    assert done.returncode == 0, done.stderr
+    assert "1 new in" in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("run", "--backend", "majority", "--lang", "en,fr", "--json"),
+        ("matrix", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr"),
+        ("curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 2),
+    ],
+    ids=lambda command: command[0],
+)
+def test_half_a_series_is_counted_and_not_shown(
+    command: Any, bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.cli import series
+
+    one, calls = series._one, iter(range(9))
+
+    def stopping(*words: Any) -> Any:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        return one(*words)
+
+    monkeypatch.setattr(series, "_one", stopping)
+    said = bench(*command, "--limit", 5)
+    assert said.code == 130
+    assert said.out == ""
+    assert "1 new in" in said.err
+    assert said.err.endswith("Stopped. The same command goes on where this one was.\n")
+    assert [path.name for path in (project / "results").iterdir()] == ["runs"]
+
+
+@pytest.mark.parametrize("command", ["run", "matrix", "curve"])
+def test_a_series_of_mistakes_ends_as_a_mistake(command: str, bench: Any) -> None:
+    backend = ("--encoder", "majority", "--sizes", "8") if command == "curve" else ("--backend", "majority")
+    said = bench(command, *backend, "--lang", "en", "--set", "nope=1")
+    assert said.code == 2
+    assert "nope" in said.err
+
+
+def test_a_cache_that_can_not_be_written_is_named(bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / "file").touch()
+    monkeypatch.setenv("BENCH_CACHE", str(project / "file" / "cache"))
+    said = bench("run", *QUICK)
+    assert said.code == 1
+    assert "BENCH_CACHE" in said.err
+    assert "records:" not in said.err
+    assert "BENCH_CACHE" in bench("speed", "--backend", "tfidf", "--lang", "en", "--limit", 5).err
 
 
 @pytest.mark.parametrize("command", ["run", "tune", "suite", "matrix", "curve", "speed"])

@@ -232,6 +232,15 @@ def test_what_is_beaten_in_both_is_not_on_the_front() -> None:
     assert {row["name"]: row["front"] for row in picture.rows} == {"a": True, "b": False, "c": True}
 
 
+def test_what_costs_nothing_beats_though_it_has_no_place_on_the_axis() -> None:
+    found = tables(run("free", "en", 0.9), run("a", "en", 0.8), run("b", "en", 0.95))
+    costs = {place.row.entry.run_id: 0.0 if place.row.entry.backend == "free" else 0.5 for place in found[0].places}
+    picture = pictures(found, costs)[file_name(found, "cost")]
+    assert {row["name"]: row["front"] for row in picture.rows} == {"a": False, "b": True}
+    spec = picture.chart(picture.rows).to_dict()
+    assert "1 at 0 not shown" in spec["layer"][2]["encoding"]["x"]["title"]
+
+
 def test_speeds_of_two_machines_are_not_in_one_picture() -> None:
     def on(cpu: str, name: str) -> Entry:
         made = run(name, "en")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import shlex
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 
 from harness.catalog import Catalog
+from harness.data.rows import fingerprint
 from harness.errors import MissingExtra, UserError
 from harness.records.store import Store, run_id
 from harness.reports.cards import metadata
 from harness.reports.cards.card import Card, make_card
 from harness.reports.cards.facts import Subject, base_licence, subject_of
-from harness.types import LabelKind
+from harness.types import Example, LabelKind
 
 HOSTILE = "<script>|`{{ 7*7 }}`\n```\n# x"
 OPTIONS = {"head": "softmax", "max_length": 64, "threshold": None, "device": "auto", "predict": {}, "train": {"lr": 0.001}}
@@ -54,10 +56,19 @@ def train(**changes: Any) -> dict[str, Any]:
     return {"version": 2, "langs": ["en"], "train_count": 90, **rows, **changes}
 
 
+def from_hub(**changes: Any) -> dict[str, Any]:
+    hub = {"id": "kettles/reviews", "config": "{lang}", "revision": "5503434ddd753f426f4b38109466949a1217c2bb", "split": "test"}
+    return {"source": "hub", "hub": {**hub, **changes}, "split_rows": 60}
+
+
+LOCAL = {"source": "data", "hub": None, "split_rows": 60}
+
+
 def manifest(**changes: Any) -> dict[str, Any]:
     return {
         "finished": "2026-11-22T11:46:45+00:00",
         "limit": None,
+        "rows_from": from_hub(),
         "settings": {"train.lr": 0.001},
         "overlap": {"exact": 1, "near": 2, "by": {"validation": {"exact": 0, "near": 3}}},
         "dates": None,
@@ -148,7 +159,7 @@ def test_all_runs_of_the_same_trained_model_are_in_it_and_no_other(store: Store,
     name = record(store)
     same = [
         record(store, "de"),
-        record(store, split="validation"),
+        record(store, split="validation", manifest=manifest(rows_from=from_hub(split="validation"))),
         record(store, decision="median"),
         record(store, backend=backend(name="renamed", dtype="bfloat16")),
     ]
@@ -173,13 +184,74 @@ def test_all_runs_of_the_same_trained_model_are_in_it_and_no_other(store: Store,
 
 
 def test_of_two_runs_on_the_same_split_that_which_was_asked_for_is_told(store: Store, project: Path) -> None:
-    few = record(store, answers=ANSWERS[:30], truth=TRUTH[:30])
+    few = record(store, answers=ANSWERS[:30], truth=TRUTH[:30], manifest=manifest(limit=30))
     many = record(store)
     for name in (few, many):
         results = ModelCard(card(store, name, project).readme).data.eval_results or []
         assert results[0].metric_value == store.metrics(name)["values"]["accuracy"]["value"]
         assert len(results) == 4
-        assert f"n = {store.metrics(name)['n']}" in results[0].metric_name
+        assert f"n = {'30 of 60' if name == few else '60'})" in results[0].metric_name
+
+
+def test_the_card_says_how_many_rows_of_the_split_were_used(store: Store, project: Path) -> None:
+    cases: tuple[tuple[dict[str, Any], str, str], ...] = (
+        ({}, "All 60 of the en test rows of the task were used.", "60"),
+        (
+            {"limit": 60, "rows_from": {**from_hub(), "split_rows": 5000}},
+            "Of the 5000 en test rows of the task 60",
+            "60 of 5000",
+        ),
+        ({"limit": 60}, "All 60 of the en test rows of the task", "60"),
+        ({"limit": 60, "rows_from": None}, "At most 60 of the en test rows were used", "60, by --limit"),
+    )
+    for seed, (changes, said, used) in enumerate(cases):
+        made = card(store, record(store, manifest=manifest(**changes), seed=seed), project)
+        assert said in made.readme
+        assert f"| en | test | {used} |" in made.readme
+        for entries in (yaml.safe_load(text) for text in made.others.values()):
+            assert f"n = {used})" in entries[0]["notes"]
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_figures_on_local_rows_are_not_said_to_be_on_the_hubs_data_set(store: Store, project: Path, old: bool) -> None:
+    given = manifest(rows_from=LOCAL)
+    if old:
+        del given["rows_from"]
+    local, hub = record(store, manifest=given), record(store, "de")
+    made = card(store, local, project)
+    data = ModelCard(made.readme).data
+    assert data.datasets is None  # of the training, which the local run's record tells of
+    assert {(result.dataset_config, result.dataset_type) for result in data.eval_results or []} == {
+        ("en", "bench:toy"),
+        ("de", "kettles/reviews"),
+    }
+    entries = parse_eval_result_entries(yaml.safe_load(made.others[".eval_results/toy.yaml"]))
+    assert [entry.task_id for entry in entries] == ["de"]
+    said = "The record does not tell where the rows came from" if old else "The rows came from local files (`--data`), not from"
+    assert f"{said}{': ' if old else ' '}[kettles/reviews]" in made.readme
+    assert "The task's file says of its own data: Licence of the data: CC0-1.0." in made.readme
+    assert f"| en | test | 60 | {'not told' if old else 'local files'} |" in made.readme
+    assert "| de (not trained on) | test | 60 | the hub |" in made.readme
+    assert ModelCard(card(store, hub, project).readme).data.datasets == ["kettles/reviews"]
+    (store.root / hub).rename(project / "elsewhere")
+    assert card(store, local, project).others == {}
+
+
+def test_what_the_task_divides_itself_is_no_split_of_the_hub(store: Store, project: Path) -> None:
+    made = card(store, record(store, manifest=manifest(rows_from=from_hub(split=None))), project)
+    assert {result.dataset_split for result in ModelCard(made.readme).data.eval_results or []} == {None}
+    assert "divided by the task's file" in made.readme
+    (entry,) = parse_eval_result_entries(yaml.safe_load(made.others[".eval_results/toy.yaml"]))
+    assert "en, test rows as the task divides them" in str(entry.notes)
+    named = card(store, record(store, "de", manifest=manifest(rows_from=from_hub(split="dev"))), project)
+    assert "dev" in {result.dataset_split for result in ModelCard(named.readme).data.eval_results or []}
+
+
+def test_a_fingerprint_is_said_to_be_of_all_that_it_digests(store: Store, project: Path) -> None:
+    row = Example("1", "text", 0, "en")
+    changed = [replace(row, id="2"), replace(row, text="x"), replace(row, label=1), replace(row, lang="de")]
+    assert len({fingerprint([other]) for other in [row, *changed]}) == 5
+    assert "a digest of ids, languages, labels and texts" in card(store, record(store), project).readme
 
 
 def test_the_course_of_the_training_marks_the_checkpoint_that_was_kept(store: Store, project: Path) -> None:
@@ -222,12 +294,12 @@ def test_nothing_is_guessed(store: Store, project: Path, monkeypatch: pytest.Mon
     (project / "tasks" / "toy.yaml").unlink()
     made = card(store, name, project)
     data = ModelCard(made.readme).data.to_dict()
-    assert {"license", "base_model", "datasets"} & set(data) == set()
-    assert made.others == {}
+    assert {"license", "base_model"} & set(data) == set()
+    assert data["datasets"] == ["kettles/reviews"]  # the record says so, whether or not the task's file is there
     assert "Its licence is not known from the checkpoint" in made.readme
-    assert "nothing is known of where its rows are from" in made.readme
+    assert "The task's file is not at hand" in made.readme
     (project / "tasks" / "toy.yaml").write_text(HUB_TASK.replace("good", "other"))  # another task of that name
-    assert "kettles/reviews" not in card(store, name, project).readme
+    assert "CC0-1.0" not in card(store, name, project).readme
 
 
 def test_the_licence_of_a_base_model_is_that_of_its_card(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -31,7 +32,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"train": "en", "lang": "ja", "text": "0.500", "below": "[b]", "shade": 1.0, "trained": True, "best": True, **BOUNDS},
         {"train": "fr", "lang": "ja", "text": "failed", "below": "", "shade": None, "trained": False, "best": False},
     ],
-    "prompts": [{"name": "llm", "prompt": "strict", "unread": 0.1, **BOUNDS}],
+    "prompts": [{"name": "llm", "prompt": "strict", "unread": 0.1, "seeds": 1, **BOUNDS}],
     "curve": [
         {"name": "e5", "kind": "trained", "labels": 8, **BOUNDS},
         {"name": "e5", "kind": "trained", "labels": 64, **BOUNDS},
@@ -123,6 +124,15 @@ def test_no_rows_no_intervals_no_price() -> None:
     assert "e5" in said_in(charts.svg_of(charts.quality(bare, "x", "y")))
     free = [{**row, "x": price} for row, price in zip(ROWS["quality"], (None, 0.0), strict=True)]
     assert "e5" not in said_in(charts.svg_of(charts.quality(free, "x", "y")))
+
+
+def test_a_range_over_seeds_does_not_look_like_an_interval() -> None:
+    def rule(seeds: int) -> str:
+        picture = charts.svg_of(charts.prompts([{**ROWS["prompts"][0], "seeds": seeds}], "t")).decode()
+        (line,) = re.findall(r"<line[^>]*stroke-opacity[^>]*>|<line[^>]*opacity=\"0.6\"[^>]*>", picture)
+        return "dashed" if 'stroke-dasharray="4,3"' in line else "whole"
+
+    assert (rule(1), rule(3)) == ("whole", "dashed")
 
 
 def test_points_close_together_on_the_front_share_one_label() -> None:

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from harness.data.guess.columns import Chosen
+from harness.data.guess.encoding import encoding_named
 from harness.data.guess.files import Wish
 from harness.data.guess.look import Found, Question, look
+from harness.data.guess.task_yaml import first_number
 from harness.errors import DataError, UserError
 from harness.types import LabelKind
 
@@ -61,7 +63,7 @@ def table(tmp_path: Path, columns: dict[str, Any], count: int = 120) -> Path:
 def test_the_label_is_known_by_its_name_beside_columns_with_few_values(tmp_path: Path, name: str) -> None:
     values = ["1", "2", "3", "4", "5"]
     columns = {"votes": [0, 1, 2], "user": ["ann", "bob", "cy"], name: values, "review": english, "year": [2019, 2020]}
-    found = seen(table(tmp_path, columns))
+    found = seen(table(tmp_path, columns), kind=LabelKind.ORDINAL)
     assert (found.roles.label, found.roles.text) == ((name,), ("review",))
     assert "votes" in found.roles.unused
 
@@ -388,3 +390,124 @@ def test_numbers_of_a_scale_with_gaps_or_points(tmp_path: Path, cells: list[str]
     assert found.labels.kind is LabelKind.ORDINAL
     assert len(found.labels.names) == len(cells)
     assert found.labels.first in (1, -1) or set(found.labels.mapping) == set(cells) or found.labels.mapping == {}
+
+
+@pytest.mark.parametrize(
+    ("names", "first"),
+    [
+        (["1 of 5", "2 of 5", "3 of 5"], 1),
+        (["-1 of 1", "0 of 1", "1 of 1"], -1),
+        (["one star", "two stars", "three stars"], 1),
+        (["★☆☆", "★★☆", "★★★"], 1),
+        (["negative", "neutral", "positive"], 0),
+        (["1 of 5", "3 of 5", "4 of 5", "5 of 5"], None),
+        (["1 of 2", "1.5 of 2", "2 of 2"], None),
+        (["0.5 of 2.5", "1.5 of 2.5", "2.5 of 2.5"], None),
+        (["none", "1", "2"], None),
+    ],
+)
+def test_an_answer_by_number_means_what_the_names_say(names: list[str], first: int | None) -> None:
+    assert first_number(names) == first
+
+
+def test_steps_that_no_row_has_are_named(tmp_path: Path) -> None:
+    found = seen(table(tmp_path, {"rating": [1, 3, 4, 5], "text": english}))
+    assert any("No row has 2 in 'rating'" in note for note in found.notes)
+    whole = seen(table(tmp_path, {"rating": [1, 2, 3, 4, 5], "text": english}))
+    assert not any("No row has" in note for note in whole.notes)
+
+
+@pytest.mark.parametrize("cells", [[1, 2, 3, 4, 5], list(range(1, 11)), list(range(-3, 4))])
+def test_numbers_are_a_scale_only_where_the_name_of_the_column_says_so(tmp_path: Path, cells: list[int]) -> None:
+    with pytest.raises(UserError, match="may be a scale") as error:
+        seen(table(tmp_path, {"category": cells, "text": english}))
+    assert "--kind" in error.value.hint
+    assert seen(table(tmp_path, {"my_rating": cells, "text": english})).labels.kind is LabelKind.ORDINAL
+
+
+def test_numbers_with_a_zero_before_them_are_codes(tmp_path: Path) -> None:
+    codes = ["01", "02", "03", "04", "05"]
+    assert seen(table(tmp_path, {"category": codes, "text": english})).labels.kind is LabelKind.NOMINAL
+    with pytest.raises(UserError, match="--kind ordinal"):
+        seen(table(tmp_path, {"rating": codes, "text": english}))
+
+
+@pytest.mark.parametrize("name", ["base64", "zlib", "rot13", "klingon", "utf-8\0"])
+def test_what_encodes_no_text_is_no_encoding(name: str) -> None:
+    with pytest.raises(UserError, match="--encoding"):
+        encoding_named(name)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "ascii"])
+def test_a_wrong_encoding_is_said(tmp_path: Path, encoding: str) -> None:
+    rows = [[f"{english(row)} café", ["art", "work"][row % 2]] for row in range(60)]
+    path = written(tmp_path / "avis.csv", ["text", "label"], rows, "cp1252")
+    with pytest.raises(UserError, match=f"not in {encoding}") as error:
+        seen(path, wish=Wish(encoding=encoding))
+    assert "--encoding" in error.value.hint
+
+
+def labelled(start: int, count: int, words: str = "") -> list[list[str]]:
+    return [[f"{english(start + row)}{words}", ["art", "work"][row % 2]] for row in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("form", "header", "encoding", "way"),
+    [
+        ({"delimiter": ";"}, ["text", "label"], "utf-8", "fields divided by ';'"),
+        ({}, ["text", "label"], "cp1252", "in cp1252"),
+        ({}, None, "utf-8", "no header"),
+    ],
+)
+def test_files_of_a_folder_that_are_written_in_different_ways(
+    tmp_path: Path, form: dict[str, str], header: list[str] | None, encoding: str, way: str
+) -> None:
+    other = written(tmp_path / "mine" / "test.csv", header, labelled(100, 30, ", café"), encoding, **form)
+    written(tmp_path / "mine" / "train.csv", ["text", "label"], labelled(0, 100, ", é"))
+    with pytest.raises(UserError, match=r"test.csv is written in another way than train.csv") as error:
+        seen(tmp_path / "mine")
+    assert way in str(error.value)
+    written(other, ["text", "label"], labelled(100, 30, ", café"))
+    assert seen(tmp_path / "mine").counted.rows["test"] == {"en": 30}
+
+
+def test_a_file_of_a_folder_that_can_not_be_read_at_all_is_named(tmp_path: Path) -> None:
+    written(tmp_path / "mine" / "train.csv", ["text", "label"], labelled(0, 100))
+    (tmp_path / "mine" / "test.csv").write_text("text,label\none,two,three,four\na\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"test\.csv"):
+        seen(tmp_path / "mine")
+
+
+def test_a_column_called_label_is_the_label_whatever_it_holds(tmp_path: Path) -> None:
+    many = seen(table(tmp_path, {"text": english, "label": lambda row: f"class {row % 50}"}))
+    assert len(many.labels.names) == 50
+    with pytest.raises(UserError, match="only one label: art"):
+        seen(table(tmp_path, {"text": english, "label": ["art"]}))
+    with pytest.raises(UserError, match="120 values in 120 rows"):
+        seen(table(tmp_path, {"text": english, "label": lambda row: f"class {row}"}))
+    beside = seen(table(tmp_path, {"text": english, "label": ["art"], "topic": ["art", "work"]}))
+    assert (beside.roles.label, beside.roles.others) == (("topic",), ("label",))
+
+
+def test_a_column_called_text_is_the_text_whatever_it_holds(tmp_path: Path) -> None:
+    assert seen(table(tmp_path, {"text": ["good", "bad", "fine"], "label": ["art", "work"]})).roles.text == ("text",)
+
+
+def test_a_language_that_the_user_names_is_doubted_too(tmp_path: Path) -> None:
+    path = table(tmp_path, {"text": english, "topic": ["art", "work", "food"]})
+    assert any("--lang says fr, and the texts look like en" in note for note in seen(path, lang="fr").notes)
+    unknown = [note for note in seen(path, lang="lng").notes if "--lang lng" in note]
+    assert [("text, topic" in note, "look like en" in note) for note in unknown] == [(True, True)]
+    assert not any("--lang" in note for lang in ("en", "mul") for note in seen(path, lang=lang).notes)
+
+
+@pytest.mark.parametrize(("count", "few"), [(12, True), (495, True), (500, False)])
+def test_few_test_rows_are_said(tmp_path: Path, count: int, few: bool) -> None:
+    found = seen(table(tmp_path, {"text": english, "topic": ["art", "work", "food"]}, count), lang="en")
+    assert any(f"Few test rows: {round(count * 0.2)}." in note for note in found.notes) is few
+
+
+def test_a_column_is_named_for_one_purpose(tmp_path: Path) -> None:
+    path = table(tmp_path, {"text": english, "topic": ["art", "work", "food"]})
+    with pytest.raises(UserError, match="that is the column of --text"):
+        seen(path, chosen=Chosen(text=("text",), label=("text",)))

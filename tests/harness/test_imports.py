@@ -360,3 +360,4 @@ def test_validation_rows(project: Path) -> None:
     out = write_evaluation(project / "out", {"t": [RIGHT[n] for n in (0, 2, 3)]})
     found = bring(project, out, split="validation")
     assert (found.manifest["identity"]["split"], found.metrics["n"], found.total) == ("validation", 3, 3)
+    assert found.manifest["rows_from"] == {"source": "files", "hub": None, "split_rows": 3}

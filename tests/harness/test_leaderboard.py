@@ -127,7 +127,7 @@ def test_the_speed() -> None:
 
 def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
     entries = [entry("a", 0.5), entry("b", 0.6), entry("c", 0.4)]
-    assert [row[0] for row in table_rows(page(entries, p=1.0))] == ["1", "1", "1"]
+    assert [row[0] for row in table_rows(page(entries, p=1.0))] == ["1=", "1=", "1="]
     assert [row[0] for row in table_rows(page(entries, p=0.0))] == ["1", "2", "3"]
 
 
@@ -156,15 +156,28 @@ def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
 
 def test_the_sentence() -> None:
     one = [entry("a", 0.6), entry("b", 0.5), entry("c", 0.4)]
-    assert sentence(board(one, p=1.0)) == (
-        "On 200 en rows of toy, a (trained on 9 en) is first with accuracy 0.600 [0.250, 0.750]; "
-        "2 of the 2 others can't be told apart from it at the 5% level."
-    )
-    assert "; 0 of the 2 others" in sentence(board(one))
-    assert sentence(board(one[:1])).endswith("0.600 [0.250, 0.750].")
-    several = [*one, entry("d", rows="other"), entry("e", rows="more"), entry("f", rows="more")]
-    assert sentence(board(several)).startswith("Of 2 tables with more than one row, 2 have a first that all others")
-    assert sentence(board(several, p=1.0)).startswith("Of 2 tables with more than one row, 0 have a first")
+    start = "On 200 en rows of toy, a (trained on 9 en) is first with accuracy 0.600 [0.250, 0.750]"
+    assert sentence(board(one, p=1.0)) == f"{start}, and can't be told apart from any other (b, c) at the 5% level."
+    assert sentence(board(one)) == f"{start}, and can be told apart from all 2 others at the 5% level."
+    assert sentence(board(one[:2])) == f"{start}, and can be told apart from the other one at the 5% level."
+    assert sentence(board(one[:1])) == f"{start}; nothing else was run on these rows."
+    assert sentence([]).startswith("No runs yet. Begin with `bench run`")
+
+
+def test_the_sentence_of_several_tables() -> None:
+    two = [entry("a", 0.6), entry("b", 0.5)]
+    assert sentence(board([two[0], entry("d", rows="other")])) == "No table has two rows to compare."
+    first = sentence(board(two))
+    assert sentence(board([*two, entry("d", rows="other")])) == f"One of the 2 tables has rows to compare. {first}"
+    several = [*two, entry("d", rows="other"), entry("e", rows="more"), entry("f", rows="more")]
+    apart, level = board(several), board(several, p=1.0)
+    start = "The first can be told apart from all others at the 5% level in"
+    assert sentence(apart) == f"{start} each of the 2 tables with more than one row."
+    assert sentence(level) == f"{start} none of the 2 tables with more than one row."
+    some = [*(table for table in apart if len(table.places) > 1)][:1]
+    rest = [table for table in level if len(table.places) > 1]
+    assert sentence([*some, rest[1]]) == f"{start} 1 of the 2 tables with more than one row; in the other its rank is shared."
+    assert sentence([*some, *rest]).endswith(" 1 of the 3 tables with more than one row; in the other 2 its rank is shared.")
 
 
 TRUTH = [i % 3 for i in range(300)]

@@ -20,8 +20,8 @@ from harness.questions.pricing import Prices, cost_of, load_prices, missing_pric
 from harness.records import jsonl
 from harness.records.speed import write_speed
 from harness.records.store import Store
-from harness.reports.leaderboard import read_entries, read_tables
-from harness.reports.page import answers, details
+from harness.reports.leaderboard import markdown, read_entries, read_tables
+from harness.reports.page import answers, details, html
 from harness.reports.page.data import PREDICTIONS, UNKNOWN_COST, payload
 from harness.specs.reported import Figure, Reported
 from harness.types import LabelKind
@@ -43,7 +43,7 @@ MANIFEST: dict[str, Any] = {
 PRICES = 'hardware: {desk: {cpu: "9000", usd_per_core_hour: 0.05, date: 2026-01-02, source: my invoice}}\n'
 HOSTILE = ["<script>alert(1)</script>", "a|b", '"quoted"', "</script>", "{{ 7*7 }}", "$x$", "日本語", "\u202eשלום", "__proto__"]
 PLACE = (
-    "rank tied backend engine model how trained run runs seeds values over_seeds by_seed unparsed failed rate cost cost_parts "
+    "rank tied backend engine model how run runs seeds values over_seeds by_seed unparsed failed rate cost cost_parts "
     "cost_basis labelled p50_ms p95_ms p95_basis train_count train_langs validation_langs prompt decoding exemplars machine "
     "load busy finished"
 )
@@ -98,17 +98,16 @@ def test_a_run_is_shown_as_it_is(store: Store) -> None:
         "metric": "accuracy",
     }
     assert (table["labels"], table["headline"], table["few"]) == (list(NAMES), metrics["headline"], "only 30 rows")
-    assert table["sentence"].startswith("On 30 en rows of toy, enc (trained on 9 en, max_length=64) is first")
     assert set(place["values"]) == set(metrics["values"])
     for metric, value in metrics["values"].items():
         assert place["values"][metric] == pytest.approx([value[key] for key in ("value", "low", "high")], rel=1e-5)
     assert (place["unparsed"], place["failed"], place["rate"]) == (0.1, 0.0, 10.0)
-    assert (place["engine"], place["model"], place["trained"]) == ("encoder", "org/enc", True)
+    assert (place["engine"], place["model"]) == ("encoder", "org/enc")
     assert (place["train_count"], place["train_langs"], place["validation_langs"]) == (9, ["en"], ["en"])
     assert (place["prompt"], place["decoding"], place["exemplars"], place["labelled"]) == (None, None, None, 13)
     assert (place["machine"], place["load"], place["busy"]) == ("Made-Up 9000, 2 cores", 2.5, True)
     assert place["finished"] == "2026-01-01T00:00:00+00:00"
-    assert (run["table"], run["settings"], run["confusion"]) == (table["key"], {"max_length": 64}, metrics["confusion"])
+    assert (run["settings"], run["confusion"]) == ({"max_length": 64}, metrics["confusion"])
     assert run["per_class"][0] == ["bad", 0.75, 0.75, 0.75, 12]
     assert (store.root.parent / run["record"]).is_file()
 
@@ -117,7 +116,7 @@ def test_a_prompted_run_says_how_it_was_asked(store: Store) -> None:
     asked = prompt("fewshot", ["a", "b"], variant="ja", decoding="free", calibration="batch")
     record(store, "llm", GOOD, TRUTH, prompt=asked, manifest={**MANIFEST, "training": None})
     place = only(shown(store))
-    assert (place["trained"], place["train_count"], place["train_langs"], place["validation_langs"]) == (False, None, [], None)
+    assert (place["train_count"], place["train_langs"], place["validation_langs"]) == (None, [], None)
     assert (place["prompt"], place["decoding"], place["exemplars"], place["labelled"]) == ("fewshot.ja", "free", 2, 2)
 
 
@@ -180,6 +179,63 @@ def test_records_that_lack_what_later_ones_have(store: Store) -> None:
     assert (place["load"], place["busy"], place["finished"], place["p95_ms"]) == (None, False, None, None)
     assert (run["evaluations"], run["evaluations_of"], run["best_step"], run["settings"]) == (None, None, None, {})
     assert run["bins"] is None, "there were no probabilities"
+
+
+def test_labels_of_a_continued_model_are_not_known(store: Store) -> None:
+    """Its record holds those of the last training alone."""
+    train = {**TRAIN, "continued_from": {"key": "k", "langs": ["fr"]}}
+    record(store, "enc", GOOD, TRUTH, train=train, manifest=MANIFEST)
+    place = only(shown(store))
+    assert (place["train_count"], place["labelled"]) == (9, None)
+
+
+def test_one_core_is_no_cores(store: Store) -> None:
+    encoder(store, manifest={**MANIFEST, "machine": {**MACHINE, "cores": 1}})
+    assert only(shown(store))["machine"] == "Made-Up 9000, 1 core"
+
+
+def test_languages_side_by_side_are_those_of_the_markdown(store: Store) -> None:
+    """One line for a model of each language; lines in the Markdown's order, whatever one word in a run's description says."""
+    for lang in ("en", "fr"):
+        for name, given in (("bad", BAD), ("good", TRUTH)):
+            record(store, name, given, TRUTH, lang=lang, train={**TRAIN, "langs": [lang]}, rows=lang.ljust(64, "0"))
+    record(store, "alone", GOOD, TRUTH, lang="de", split="validation")
+    found = shown(store)
+    (section,) = found["by_language"]
+    tables = {table["key"]: table for table in found["tables"]}
+    assert [tables[key]["lang"] for key in section["tables"]] == ["en", "fr"]
+    own = "trained on 9 of its own language"
+    assert [(line["backend"], line["how"]) for line in section["lines"]] == [("good", own), ("bad", own)]
+    first = [tables[key]["places"][0]["run"] for key in section["tables"]]
+    assert section["lines"][0]["runs"] == first
+    text = markdown(read_tables(store, read_entries(store)))
+    assert text.index("| good | trained on 9 of its own") < text.index("| bad | trained on 9 of its own")
+
+
+def test_no_key_is_there_that_no_script_reads(store: Store, many_kinds: None) -> None:
+    scripts = "\n".join((html.PARTS / f"{name}.js").read_text(encoding="utf-8") for name in html.SCRIPTS)
+    found = shown(store)
+    matrix, spread = found["matrices"][0], found["tables"][0]["spreads"][0]
+    shapes = [found, matrix, *found["tables"], *found["runs"].values(), *found["rowsets"].values(), *found["by_language"]]
+    shapes += [
+        spread,
+        *spread["prompts"],
+        matrix["cells"][0][0],
+        *(place for table in found["tables"] for place in table["places"]),
+    ]
+    keys = {key for shape in shapes for key in shape} - set(found["runs"]) - {"version"}
+    assert {key for key in keys if not re.search(rf"\b{key}\b", scripts)} == set()
+
+
+@pytest.fixture
+def many_kinds(store: Store) -> None:
+    """Two languages, trained in one and the other, and two prompts."""
+    for lang in ("en", "fr"):
+        same: dict[str, Any] = {"lang": lang, "rows": lang.ljust(64, "0")}
+        for on in ("en", "fr"):
+            record(store, "enc", GOOD, TRUTH, train={**TRAIN, "langs": [on]}, **same)
+        for name in ("strict", "chatty"):
+            record(store, "llm", BAD, TRUTH, prompt=prompt(name), **same)
 
 
 def test_calibration_bins(store: Store) -> None:
@@ -262,7 +318,7 @@ def test_prompts_of_one_model(store: Store) -> None:
     (spread,) = table["spreads"]
     by_name = {one["name"]: one for one in spread["prompts"]}
     strict, chatty = by_name["strict"], by_name["chatty"]
-    middle = {place["run"]: place for place in table["places"]}[strict["run"]]
+    (middle,) = (place for place in table["places"] if place["prompt"] == "strict")
     assert [strict["low"], strict["high"]] == middle["values"]["accuracy"][1:], "the interval of the only run"
     assert (strict["value"], strict["unread"], strict["seeds"]) == (0.8, 0.1, 1)
     assert (chatty["value"], chatty["low"], chatty["high"], chatty["seeds"]) == (0.65, 0.3, 1.0, 2)
@@ -273,7 +329,6 @@ def test_prompts_of_one_model(store: Store) -> None:
         0.8,
         0.15,
     )
-    assert spread["sentence"].startswith("On 30 en rows of toy the prompt")
 
 
 def test_reported_figures_keep_their_source(store: Store) -> None:

@@ -30,12 +30,17 @@ def found(store: Store) -> list[dict[str, Any]]:
 
 def square(store: Store, **changes: Any) -> dict[tuple[str, str], str]:
     pairs = [(train, test) for train in ("en", "fr") for test in ("en", "fr")]
-    return {pair: trained(store, *pair, right=12 + 4 * i, **changes) for i, pair in enumerate(pairs)}
+    least = changes.pop("least", 12)
+    return {pair: trained(store, *pair, right=least + 4 * i, **changes) for i, pair in enumerate(pairs)}
+
+
+def values(matrix: dict[str, Any]) -> list[float]:
+    return [cell["value"] for row in matrix["cells"] for cell in row]
 
 
 def test_a_square_and_a_row_of_both_languages(store: Store) -> None:
     names = square(store)
-    both = trained(store, "en+fr", "fr", right=28)
+    trained(store, "en+fr", "fr", right=28)
     (matrix,) = found(store)
     assert {key: matrix[key] for key in ("task", "split", "backend", "metric", "langs", "n", "seeds")} == {
         "task": "toy",
@@ -50,15 +55,14 @@ def test_a_square_and_a_row_of_both_languages(store: Store) -> None:
     assert [row["train"] for row in matrix["rows"]] == ["en", "fr", "en+fr"]
     en, fr, together = matrix["cells"]
     assert together[0] is None, "there is no such run"
-    assert (together[1]["run"], together[1]["trained"], together[1]["best"]) == (both, True, True)
-    assert [cell["run"] for cell in (*en, *fr)] == list(names.values())
+    assert (together[1]["value"], together[1]["trained"], together[1]["best"]) == (0.933333, True, True)
+    assert [cell["best"] for cell in (*en, *fr)] == [False, False, True, False]
     assert [cell["trained"] for cell in (*en, *fr)] == [True, False, False, True]
     assert [cell["value"] for cell in (*en, *fr)] == [0.4, 0.533333, 0.666667, 0.8]
-    metrics = store.metrics(names["en", "fr"])
-    for name in metrics["headline"]:
-        value = metrics["values"][name]
-        assert en[1]["values"][name] == pytest.approx([value[key] for key in ("value", "low", "high")], rel=1e-5)
-    assert [en[1]["value"], en[1]["low"], en[1]["high"]] == en[1]["values"]["accuracy"]
+    value = store.metrics(names["en", "fr"])["values"]["accuracy"]
+    assert [en[1][key] for key in ("value", "low", "high")] == pytest.approx(
+        [value[key] for key in ("value", "low", "high")], rel=1e-5
+    )
 
 
 def test_each_way_to_validate_is_a_row(store: Store) -> None:
@@ -70,10 +74,11 @@ def test_each_way_to_validate_is_a_row(store: Store) -> None:
 
 def test_several_seeds_are_a_mean_and_a_range(store: Store) -> None:
     square(store)
-    names = [trained(store, "en", "fr", right=right, seed=seed) for seed, right in ((1, 10), (2, 26))]
+    for seed, right in ((1, 10), (2, 26)):
+        trained(store, "en", "fr", right=right, seed=seed)
     (matrix,) = found(store)
     cell = matrix["cells"][0][1]
-    assert (matrix["seeds"], len(cell["runs"]), cell["runs"][1:]) == ([0, 1, 2], 3, names)
+    assert matrix["seeds"] == [0, 1, 2]
     assert (cell["value"], cell["low"], cell["high"]) == (pytest.approx((10 + 16 + 26) / 90, rel=1e-5), 0.333333, 0.866667)
 
 
@@ -84,19 +89,18 @@ def test_less_than_two_by_two_or_never_abroad_is_no_matrix(store: Store, pairs: 
     assert found(store) == []
 
 
+SQUARE = [0.4, 0.533333, 0.666667, 0.8]
 OTHERWISE: list[dict[str, Any]] = [{"train": {"train_count": 90}}, {"train": {"drawn": True}}, {"limit": 5}, {"backend": "b"}]
 
 
 @pytest.mark.parametrize("change", OTHERWISE)
 def test_what_was_made_in_another_way_is_another_matrix(store: Store, change: dict[str, Any]) -> None:
-    names = square(store)
-    trained(store, "fr", "en", rows="other", **change)
+    square(store)
+    trained(store, "fr", "en", right=7, rows="other", **change)
     (matrix,) = found(store)
-    assert [cell["runs"] for row in matrix["cells"] for cell in row] == [[name] for name in names.values()]
-    others = square(store, rows="third", **change)
-    first, second = sorted(found(store), key=lambda one: one["cells"][0][0]["run"] != names["en", "en"])
-    assert [cell["runs"] for row in first["cells"] for cell in row] == [[name] for name in names.values()]
-    assert [cell["runs"] for row in second["cells"] for cell in row] == [[name] for name in others.values()]
+    assert values(matrix) == SQUARE
+    square(store, rows="third", least=0, **change)
+    assert sorted(map(values, found(store))) == [[0.0, 0.133333, 0.266667, 0.4], SQUARE]
 
 
 def test_changed_settings_are_named(store: Store) -> None:
@@ -105,21 +109,21 @@ def test_changed_settings_are_named(store: Store) -> None:
 
 
 def test_a_language_has_one_set_of_rows(store: Store) -> None:
-    names = square(store)
-    trained(store, "en", "en", rows="other")
+    square(store)
+    trained(store, "en", "en", right=29, rows="other")
     (matrix,) = found(store)
-    assert matrix["cells"][0][0]["runs"] == [names["en", "en"]], "most runs in English were on the other rows"
+    assert values(matrix) == SQUARE, "most runs in English were on the other rows"
 
 
 def test_of_one_seed_the_latest_run_counts(store: Store) -> None:
     square(store, finished="2026-01-02")
     train = {"train_rows": "other data"}
-    trained(store, "en", "fr", train=train, finished="2026-01-01")
+    trained(store, "en", "fr", right=1, train=train, finished="2026-01-01")
     (matrix,) = found(store)
-    before = matrix["cells"][0][1]["runs"]
-    latest = trained(store, "en", "fr", train={"train_rows": "newer data"}, finished="2026-01-03")
+    assert values(matrix) == SQUARE
+    trained(store, "en", "fr", right=30, train={"train_rows": "newer data"}, finished="2026-01-03")
     (matrix,) = found(store)
-    assert (len(before), matrix["cells"][0][1]["runs"]) == (1, [latest])
+    assert values(matrix) == [SQUARE[0], 1.0, *SQUARE[2:]]
 
 
 def test_prompted_runs_are_in_no_matrix(store: Store) -> None:

@@ -124,6 +124,35 @@ def test_the_record_says_how_it_was_made(project: Path, store: Store) -> None:
     assert timing["rows_per_second"] == pytest.approx(7 / timing["seconds"], rel=0.01)
     assert manifest["machine"]["cores"] >= 1
     assert manifest["versions"]["python"]
+    assert manifest["rows_from"] == {"source": "files", "hub": None, "split_rows": 11}
+
+
+def test_the_record_says_where_the_rows_came_from_and_the_run_is_the_same(
+    project: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = toy.plan(project, "toy-classifier")
+    moved = toy.plan(project, "toy-classifier", data_dir=project / "tasks" / "rows", limit=100)
+    assert moved.identity == plan.identity
+    assert moved.rows_from == {"source": "data", "hub": None, "split_rows": 11}
+    result = go(moved, store)
+    assert str(project) not in (result.folder / "run.json").read_text()
+    assert store.manifest(result.run_id)["rows_from"]["source"] == "data"
+
+    def load(hub: Any, config: str | None, split: str) -> dict[str, list[Any]]:
+        rows = toy.read_rows(project, {"dev": "test"}.get(split, split))
+        return {key: [row[key] for row in rows] for key in rows[0]}
+
+    monkeypatch.setattr("harness.data.sources._load_hub", load)
+    files = toy.TASK.partition("{files")[2].partition("\n")[0]
+    on_hub = toy.TASK.replace("{files" + files, "{hub: {id: me/toys, revision: v1}}")
+    (project / "tasks" / "toy.yaml").write_text(on_hub + "splits: {test: dev}\n")
+    named = toy.plan(project, "toy-classifier")
+    assert named.run_id == plan.run_id
+    hub = {"id": "me/toys", "config": None, "revision": "v1"}
+    assert named.rows_from == {"source": "hub", "hub": {**hub, "split": "dev"}, "split_rows": 11}
+    (project / "tasks" / "toy.yaml").write_text(on_hub + "splits: {stratified: {of: [train, dev]}}\n")
+    assert toy.plan(project, "toy-classifier").rows_from["hub"] == {**hub, "split": None}
+    assert toy.plan(project, "toy-classifier", data_dir=project / "tasks" / "rows").rows_from["hub"] is None
 
 
 def test_progress_counts_rows_up_to_all(project: Path, store: Store) -> None:

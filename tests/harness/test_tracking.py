@@ -18,7 +18,7 @@ from harness.errors import RunError, UserError
 from harness.records.store import Store
 from harness.running.runner import EngineSlot, run
 from harness.running.trackers import Track, open_sink, where
-from harness.running.tracking import Plain, Tracker, config_of, log_course, tracked_by
+from harness.running.tracking import End, Plain, Tracker, config_of, log_course, tracked_by
 
 
 class Listening:
@@ -35,8 +35,8 @@ class Listening:
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self.heard.append(("log", step, dict(values)))
 
-    def finish(self, values: Mapping[str, float], ok: bool) -> None:
-        self.heard.append(("finish", dict(values), ok))
+    def finish(self, values: Mapping[str, float], end: End) -> None:
+        self.heard.append(("finish", dict(values), end))
 
 
 def tracked_run(project: Path, sink: Any, results: Path, **changes: Any) -> tuple[Any, str | None]:
@@ -51,8 +51,8 @@ def test_a_run_is_told_with_its_figures(project: Path, tmp_path: Path) -> None:
     sink = Listening()
     result, problem = tracked_run(project, sink, tmp_path)
     assert problem is None
-    (_, name, task, config), (_, figures, ok) = sink.heard
-    assert (name, task, ok) == (result.run_id, "toy", True)
+    (_, name, task, config), (_, figures, end) = sink.heard
+    assert (name, task, end) == (result.run_id, "toy", End.DONE)
     assert {"lang": "en", "backend": "toy-model", "prompt": "echo", "decoding": "free", "seed": 0}.items() <= config.items()
     assert config["options.batch"] == 3
     assert figures["test/accuracy"] == result.metrics["values"]["accuracy"]["value"]
@@ -94,23 +94,34 @@ def test_no_text_no_key_and_no_path_is_told(project: Path, tmp_path: Path, monke
     }
     sink = Listening()
     tracked_run(project, sink, tmp_path, backend="toy-classifier", prompt=None)
-    told = json.dumps(sink.heard)
+    told = json.dumps(sink.heard, default=str)
     assert toy.SECRET not in told
     assert str(tmp_path) not in told
 
 
-def test_a_run_that_fails_is_told_as_failed_and_its_error_is_raised(project: Path, tmp_path: Path) -> None:
+class TrialPruned(Exception):
+    """Stands for Optuna's."""
+
+
+@pytest.mark.parametrize(
+    ("error", "end"),
+    [(RunError("no power"), End.FAILED), (KeyboardInterrupt("no power"), End.STOPPED), (TrialPruned("no power"), End.PRUNED)],
+    ids=["failed", "stopped", "pruned"],
+)
+def test_a_run_that_does_not_end_well_is_told_as_such_and_its_error_is_raised(
+    project: Path, tmp_path: Path, error: BaseException, end: End
+) -> None:
     def broken(texts: object) -> None:
-        raise RunError("no power")
+        raise error
 
     plan = toy.plan(project)
     toy.engine_of(plan).hook = broken
     sink = Listening()
     tracker = Tracker(sink)
-    with tracked_by(tracker), pytest.raises(RunError, match="no power"):
+    with tracked_by(tracker), pytest.raises(type(error), match="no power"):
         run(plan, Store(tmp_path / "runs"), EngineSlot())
     assert tracker.close() is None
-    assert sink.heard[-1] == ("finish", {}, False)
+    assert sink.heard[-1] == ("finish", {}, end)
 
 
 def test_a_course_has_the_names_of_the_trainers_own_callbacks() -> None:
@@ -131,13 +142,13 @@ def test_a_course_has_the_names_of_the_trainers_own_callbacks() -> None:
 
 def test_a_tracker_that_fails_fails_no_run_and_is_asked_no_more(project: Path, tmp_path: Path) -> None:
     def down() -> None:
-        raise ConnectionError("no route to https://key@host/x or /home/me/x\nand more")
+        raise ConnectionError("no route to host/x or /home/me/x\nand more")
 
     sink = Listening(down)
     result, problem = tracked_run(project, sink, tmp_path)
     assert result.computed
-    assert problem == "ConnectionError: no route to … or …"
-    assert sink.heard == []
+    assert problem == "ConnectionError: no route to host/x or /home/me/x"
+    assert sink.heard == [("finish", {}, End.STOPPED)]  # what it has is kept, and it is asked no more
 
 
 def test_a_tracker_that_hangs_is_not_waited_for(project: Path, tmp_path: Path) -> None:
@@ -175,12 +186,12 @@ def test_tensorboard_for_real_and_a_resumed_run_goes_on_in_the_same_log(tmp_path
     first.start("toy.en.s0.abc", "toy", {"lang": "en", "options.lr": 0.5})
     for step in (10, 20, 30):
         first.log(step, {"train/loss": 1 / step})
-    first.finish({}, ok=False)  # interrupted; the last checkpoint was at step 10
+    first.finish({}, End.STOPPED)  # interrupted; the last checkpoint was at step 10
     second = open_sink(Track.TENSORBOARD, tmp_path)
     second.start("toy.en.s0.abc", "toy", {"lang": "en", "options.lr": 0.5})
     for step in (20, 30, 40):
         second.log(step, {"train/loss": -1 / step})
-    second.finish({"test/accuracy": 0.75}, ok=True)
+    second.finish({"test/accuracy": 0.75}, End.DONE)
     folder = tmp_path / "tensorboard" / "toy" / "toy.en.s0.abc"
     found = scalars(folder)
     assert found["train/loss"] == [
@@ -193,6 +204,21 @@ def test_tensorboard_for_real_and_a_resumed_run_goes_on_in_the_same_log(tmp_path
     shown = metadata.parse_session_start_info_plugin_data(content).hparams
     assert shown["lang"].string_value == "en"
     assert shown["options.lr"].number_value == 0.5
+
+
+def test_a_run_that_trains_nothing_keeps_the_curve_of_the_process_that_did(tmp_path: Path) -> None:
+    """Ctrl-C while it predicted: the model comes from the cache."""
+    pytest.importorskip("tensorboard")
+    first = open_sink(Track.TENSORBOARD, tmp_path)
+    first.start("toy.en.s0.abc", "toy", {"lang": "en"})
+    for step in (10, 20):
+        first.log(step, {"train/loss": 1 / step})
+    first.finish({}, End.STOPPED)
+    second = open_sink(Track.TENSORBOARD, tmp_path)
+    second.start("toy.en.s0.abc", "toy", {"lang": "en"})
+    second.finish({"test/accuracy": 0.75}, End.DONE)
+    found = scalars(tmp_path / "tensorboard" / "toy" / "toy.en.s0.abc")
+    assert found == {"train/loss": [(10, pytest.approx(0.1)), (20, pytest.approx(0.05))], "test/accuracy": [(20, 0.75)]}
 
 
 def test_where_to_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -251,7 +277,7 @@ def told(sink: Any) -> None:
     """A run of two steps."""
     sink.start("toy.en.s0.0123456789", "toy", {"lang": "en"})
     sink.log(10, {"train/loss": 0.5})
-    sink.finish({"test/accuracy": 0.75}, True)
+    sink.finish({"test/accuracy": 0.75}, End.DONE)
 
 
 def test_wandb_is_called_as_documented_and_told_not_to_look_around(
@@ -282,6 +308,11 @@ def test_wandb_is_called_as_documented_and_told_not_to_look_around(
     assert ("init.log", ({"train/loss": 0.5, "train/global_step": 10},), {}) in rest
     assert ("init.summary.update", ({"test/accuracy": 0.75},), {}) in rest
     assert rest[-1] == ("init.finish", (), {"exit_code": 0})
+    for end, code in ((End.FAILED, 1), (End.STOPPED, 255), (End.PRUNED, 0)):
+        sink = open_sink(Track.WANDB, tmp_path)
+        sink.start("toy.en.s0.0123456789", "toy", {})
+        sink.finish({}, end)
+        assert calls[-1] == ("init.finish", (), {"exit_code": code})
 
 
 def test_trackio_is_called_as_documented_and_prints_nothing(
@@ -307,6 +338,10 @@ def test_trackio_is_called_as_documented_and_prints_nothing(
         ("init.log", ({"test/accuracy": 0.75},), {"step": 10}),
         ("init.finish", (), {}),
     ]
+    again = open_sink(Track.TRACKIO, tmp_path)
+    again.start("toy.en.s0.0123456789", "toy", {"lang": "en"})
+    again.finish({"test/accuracy": 0.75}, End.DONE)
+    assert calls[-2] == ("init.log", ({"test/accuracy": 0.75},), {"step": None})  # after the last one that it knows
 
 
 class Client:
@@ -337,6 +372,9 @@ class Client:
         self.runs[run_id]["params"] += [tuple(param) for param in params]
         self.runs[run_id]["metrics"] += [(name, value, step) for name, value, _, step in metrics]
 
+    def get_metric_history(self, run_id: str, key: str) -> list[Any]:
+        return [SimpleNamespace(step=step) for name, _, step in self.runs[run_id]["metrics"] if name == key]
+
     def set_terminated(self, run_id: str, status: str) -> None:
         self.runs[run_id]["status"] = status
 
@@ -359,3 +397,9 @@ def test_mlflow_is_called_as_documented_and_a_repeated_run_is_the_same_one(
     assert found["params"] == [("lang", "en")]
     assert found["metrics"] == [("train/loss", 0.5, 10), ("test/accuracy", 0.75, 10)] * 2
     assert found["status"] == "FINISHED"
+    for end, status in ((End.STOPPED, "KILLED"), (End.FAILED, "FAILED"), (End.PRUNED, "KILLED"), (End.DONE, "FINISHED")):
+        sink = open_sink(Track.MLFLOW, tmp_path)
+        sink.start("toy.en.s0.0123456789", "toy", {"lang": "en"})
+        sink.finish({"test/accuracy": 0.5} if end is End.DONE else {}, end)
+        assert found["status"] == status
+    assert found["metrics"][-1] == ("test/accuracy", 0.5, 10), "nothing is trained now, and the curve ends at 10"

@@ -33,6 +33,7 @@ def test_the_bytes_that_another_program_writes(tmp_path: Path) -> None:
     with watched(hear), growth_told(tmp_path, "some-wheel==1", every=0.001):
         (tmp_path / "tmp" / "part").write_bytes(b"x" * 2000)
         assert seen.wait(60)
+    assert heard[0] == ("download", 0, 0, "some-wheel==1")  # so that a second wheel is not taken for more of the first
     assert heard[-1][0] == "download"
     assert heard[-1][2:] == (0, "some-wheel==1")
 
@@ -57,3 +58,17 @@ def test_the_hubs_client_tells_its_bytes_through_a_bar_of_ours(capsys: pytest.Ca
         assert list(bar(["one file"], desc="Fetching 1 files", total=1)) == ["one file"]
     assert heard == [("download", done, 1000, "org/name") for done in (300, 300, 1000)]
     assert capsys.readouterr().err == ""
+
+
+def test_tokenized_texts_are_told_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    from backends import encoder
+
+    monkeypatch.setattr(encoder, "CHUNK", 2)
+    monkeypatch.setattr(encoder.Encoder, "_max_length", lambda self: 8)
+    engine = object.__new__(encoder.Encoder)
+    engine._tokenizer = lambda part, **options: {"input_ids": [[len(text)] for text in part]}
+    heard: list[tuple[str, int, int, str]] = []
+    with watched(lambda *words: heard.append(words)):
+        assert engine._fields(["a", "bb", "ccc"]) == [{"input_ids": [1]}, {"input_ids": [2]}, {"input_ids": [3]}]
+        assert len(engine._fields(["a", "bb"])) == 2  # a batch of a run: nothing to tell
+    assert heard == [("tokenize", done, 3, "") for done in (0, 2, 3)]

@@ -69,10 +69,13 @@ def roles_of(columns: Mapping[str, Column], chosen: Chosen, total: int) -> Roles
 def _check_there(columns: Mapping[str, Column], chosen: Chosen) -> None:
     single = {"--lang": chosen.lang, "--id": chosen.id, "--split": chosen.split}
     named = {"--text": chosen.text, "--label": chosen.label, **{option: (name,) for option, name in single.items() if name}}
+    taken: dict[str, str] = {}
     for option, asked in named.items():
         for name in asked:
             if name not in columns:
                 raise UserError(f"{option} {name}: there is no such column.", f"The columns: {', '.join(columns)}.")
+            if taken.setdefault(name, option) != option:
+                raise UserError(f"{option} {name}: that is the column of {taken[name]}.", "Name another one.")
 
 
 def _first(names: Iterable[str]) -> str | None:
@@ -111,6 +114,9 @@ def _text(free: Sequence[Column], label: Sequence[str]) -> tuple[tuple[str, ...]
     found = found or named  # short texts, of a word or two
     titles = [column for column in found if column.key in TITLES or TITLES & column.words]
     bodies = [column for column in found if column not in titles] or titles
+    if not bodies:  # a sole column of that name is the text, whatever it holds
+        bodies = [column for column in free if column.key in TEXT[0] and column.name not in label and not column.lists]
+        bodies = bodies if len(bodies) == 1 else []
     if not bodies:
         names = ", ".join(column.name for column in free) or "none"
         raise UserError("No column looks like running text.", f"Say which it is: --text NAME. The columns: {names}.")
@@ -150,6 +156,8 @@ def _one_text(found: Sequence[Column]) -> Column | None:
 def _label(free: Sequence[Column], total: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """The column of the label, or several of 0 and 1; and those that could be it too."""
     able = [column for column in free if _labels(column, total)]
+    sure = [column for column in free if column.key in LABEL[0]]
+    named = sure or [column for column in free if column.key in LABEL[1]]
     tiers = [[column for column in able if column.key in LABEL[0]], [column for column in able if column.key in LABEL[1]]]
     tiers.append([column for column in able if LABEL[2] & column.words and not column.words & NO_LABEL])
     flags = _flags(free)
@@ -158,11 +166,14 @@ def _label(free: Sequence[Column], total: int) -> tuple[tuple[str, ...], tuple[s
     tiers.append([column for column in able if not column.words & NO_LABEL and column.name not in flags])
     for number, tier in enumerate(tiers):
         if flags and number == 3 and not tier:
-            return flags, tuple(column.name for column in able if column.name not in flags and not column.words & NO_LABEL)
+            others = [column for column in chain(able, sure) if column.name not in flags and not column.words & NO_LABEL]
+            return flags, tuple(dict.fromkeys(column.name for column in others))
         pick = _one_label([column for column in tier if column.name not in flags])
         if pick is not None:
-            others = [column for column in chain(tier, *tiers[:3]) if column is not pick]
+            others = [column for column in chain(tier, *tiers[:3], sure) if column is not pick]
             return (pick.name,), tuple(dict.fromkeys(column.name for column in others))
+    if len(named) == 1:  # what is wrong with its values is said where they are looked at
+        return (named[0].name,), ()
     names = ", ".join(column.name for column in free) or "none"
     raise UserError(
         "No column looks like a label (a few values that come again and again).",

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.data.guess.encoding import check_encoding, encoding_of
 from harness.data.guess.words import SPLITS as WORDS
 from harness.data.sources import READERS, ColumnLists, read_file
 from harness.errors import DataError, UserError
@@ -24,7 +25,6 @@ SAMPLE = 1 << 20
 """Characters of a delimited file that decide on its delimiter and header."""
 
 DELIMITERS = (",", ";", "\t", "|")
-MOST_FOREIGN = 0.15  # of Western text in cp1252 far fewer bytes are no ASCII, of Cyrillic or Chinese text most are
 LONGEST_NAME = 60
 
 
@@ -68,11 +68,7 @@ def open_data(path: Path, wish: Wish) -> Opened:
     files = _splits_in(path) if path.is_dir() else {"all": path}
     if any("{lang}" in str(file) for file in files.values()):
         raise UserError(f"{path}: a path with {{lang}} in it stands for several files.", "Rename it.")
-    first = next(iter(files.values()))
-    form, notes, table = CsvFormat(), list[str](), None
-    if first.suffix.lower() in (".csv", ".tsv"):
-        form, notes, table = _format_of(first, wish)
-    tables = {split: read_file(file, form) if file != first or table is None else table for split, file in files.items()}
+    tables, form, notes = _tables(files, wish)
     tables, left_out = _alike(tables)
     notes += left_out
     columns: ColumnLists = {name: [] for name in next(iter(tables.values()))}
@@ -83,7 +79,7 @@ def open_data(path: Path, wish: Wish) -> Opened:
     if not columns or not sum(rows.values()):
         raise DataError(f"{path} has no rows.", "The first line names the columns, each further line is a row.")
     kept = {split: files[split] for split in tables}
-    return Opened(kept, form, columns, rows, notes, _class_names(first))
+    return Opened(kept, form, columns, rows, notes, _class_names(next(iter(files.values()))))
 
 
 def split_named(text: str) -> Split | None:
@@ -115,6 +111,57 @@ def _splits_in(folder: Path) -> dict[str, Path]:
     )
 
 
+def _tables(files: dict[str, Path], wish: Wish) -> tuple[dict[str, ColumnLists], CsvFormat, list[str]]:
+    """What is in each file, all read in the format of the first csv or tsv file, as the task can name one only."""
+    lead = next((file for file in files.values() if _delimited(file)), None)
+    form, notes, table = (CsvFormat(), list[str](), None) if lead is None else _format_of(lead, wish)
+    tables: dict[str, ColumnLists] = {}
+    for split, file in files.items():
+        if lead is None or not _delimited(file):
+            tables[split] = read_file(file)
+        elif file == lead and table is not None:
+            tables[split] = table
+        else:
+            tables[split] = _read_like(lead, table or {}, form, file, wish)
+    return tables, form, notes
+
+
+def _delimited(path: Path) -> bool:
+    return path.suffix.lower() in (".csv", ".tsv")
+
+
+def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, wish: Wish) -> ColumnLists:
+    """`file` in the format of `lead`; raises `UserError` where it is written in another one."""
+    failed: DataError | None = None
+    try:
+        found = read_file(file, form)
+    except DataError as error:
+        failed, found = error, {}
+    if failed is None and form.header is None and all(name in found for name in table):
+        return found
+    try:
+        own, _, _ = _format_of(file, wish)
+    except DataError:  # it can't be read in any way: what the first try said of it is as good
+        own = form
+    ways, own_ways = _ways(lead, form), _ways(file, own)
+    other = own.delimiter != form.delimiter or (own.header is None) != (form.header is None)
+    if ways != own_ways and (other or failed is not None):
+        raise UserError(
+            f"{file.name} is written in another way than {lead.name} ({', '.join(own_ways)}; {lead.name}: {', '.join(ways)}).",
+            "Save both alike: the same delimiter, encoding and quotes, and names of columns in both or in neither.",
+        ) from failed
+    if failed is not None:
+        raise failed
+    return found
+
+
+def _ways(path: Path, form: CsvFormat) -> list[str]:
+    """How a file is written, in words."""
+    delimiter = form.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+    quotes = "quotes escaped" if form.escape else "quotes doubled" if form.quoted else "quotes that enclose nothing"
+    return [f"fields divided by {delimiter!r}", f"in {form.encoding}", quotes, "no header" if form.header else "with a header"]
+
+
 def _alike(tables: dict[str, ColumnLists]) -> tuple[dict[str, ColumnLists], list[str]]:
     """Those with the columns of the first; another one (a test file without labels, say) can't be used."""
     first = next(iter(tables.values()))
@@ -130,7 +177,9 @@ def _alike(tables: dict[str, ColumnLists]) -> tuple[dict[str, ColumnLists], list
 
 def _format_of(path: Path, wish: Wish) -> tuple[CsvFormat, list[str], ColumnLists]:
     """The format in which the whole file can be read, what of it was not plain, and what was read."""
-    encoding, notes = (wish.encoding, []) if wish.encoding else _encoding(path)
+    if wish.encoding is not None:
+        check_encoding(path, wish.encoding)
+    encoding, notes = (wish.encoding, []) if wish.encoding is not None else encoding_of(path)
     form = CsvFormat(encoding=encoding)
     with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
         text = file.read(SAMPLE)
@@ -158,30 +207,6 @@ def _format_of(path: Path, wish: Wish) -> tuple[CsvFormat, list[str], ColumnList
         return form, notes, table
     assert failed is not None
     raise failed
-
-
-def _encoding(path: Path) -> tuple[str, list[str]]:
-    data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16", ["The file is in UTF-16."]
-    try:
-        data.decode("utf-8")
-        return "utf-8", []
-    except UnicodeDecodeError as error:
-        foreign = sum(byte > 127 for byte in data) / len(data)
-        if foreign <= MOST_FOREIGN and b"\x00" not in data:
-            try:
-                data.decode("cp1252")
-            except UnicodeDecodeError:
-                pass
-            else:
-                return "cp1252", [
-                    "The file is not in UTF-8; read as cp1252 (Western European). If letters are wrong: --encoding NAME."
-                ]
-        raise DataError(
-            f"{path} is not in UTF-8 ({error.reason} at byte {error.start}).",
-            "Say in what it is: --encoding cp1251 (Cyrillic), gb18030 (Chinese), cp932 (Japanese), cp949 (Korean), ...",
-        ) from error
 
 
 def _dialect(path: Path, text: str, whole: bool, wished: str | None) -> tuple[str, list[dict[str, Any]]]:

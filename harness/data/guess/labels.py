@@ -18,7 +18,7 @@ FEW = 10
 """A label with fewer rows is named as rare: nothing can be said of how well it is found."""
 
 MOST_STEPS = 11
-"""Whole numbers from 0 or 1 may be a scale if they are so many at most: 0 to 10."""
+"""Whole numbers from 0, 1 or below may be a scale if they are so many at most: 0 to 10."""
 
 _STEPS = [{fold(word): step for word, step in scale.items()} for scale in SCALES]
 _UNITS = re.compile(UNITS)
@@ -51,6 +51,11 @@ def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, st
     if wished is LabelKind.MULTILABEL or (wished is None and several):
         return _several(column, names)
     counts = column.counts
+    if len(counts) > max(2, sum(counts.values()) / 2):
+        raise UserError(
+            f"The column {column.name!r} has {len(counts):,} values in {sum(counts.values()):,} rows: too many for classes.",
+            "Name another one: --label NAME.",
+        )
     cells = _joined_spellings(counts)
     missing = len(column.cells) - sum(counts.values())
     notes = [f"{missing:,} rows have no label in {column.name!r} and are left out."] if missing else []
@@ -161,22 +166,38 @@ def _ordered(column: Column, by_cell: Mapping[str, str], wished: LabelKind | Non
     named = any(_number(name) is None for name in names)
     kind, said = _kind_of_numbers(column, [numbers[name] or 0 for name in ordered], named, wished)
     bare = kind is LabelKind.NOMINAL and not named and len(names) > 2
-    return ordered, kind, [*said, *([_unnamed(column)] if bare or (len(names) == 2 and not named) else [])]
+    said += [_unnamed(column)] if bare or (len(names) == 2 and not named) else []
+    gaps = _gaps([number for number in numbers.values() if number is not None]) if kind is LabelKind.ORDINAL else []
+    if gaps:
+        said.append(
+            f"No row has {', '.join(map(str, gaps[:6]))}{', ...' if len(gaps) > 6 else ''} in {column.name!r}:"
+            f" the scale of the task has only the {len(names)} steps that occur."
+        )
+    return ordered, kind, said
+
+
+def _gaps(values: Sequence[float]) -> list[int]:
+    """Whole numbers between the lowest and the highest that are missing."""
+    if not all(value.is_integer() for value in values):
+        return []
+    missing = sorted(set(range(int(min(values)), int(max(values)))) - set(map(int, values)))
+    return missing if len(missing) < len(values) else []  # 0, 10, 20, ... is a scale without gaps
 
 
 def _kind_of_numbers(
     column: Column, values: Sequence[float], named: bool, wished: LabelKind | None
 ) -> tuple[LabelKind, list[str]]:
     rated = column.key in RATED or bool(column.words & RATED)
+    padded = any(re.fullmatch(r"0\d+", cell.strip()) for cell in column.counts)
     if wished is not None:
         return wished, []
-    if len(values) == 2 or (named and not rated):
+    if len(values) == 2 or ((named or padded) and not rated):
         return LabelKind.NOMINAL, []
     low, high = min(values), max(values)
-    if rated or (low == 1 and high in (5, 10)):
+    if rated and not padded:
         note = f"The numbers {low:g} to {high:g} in {column.name!r} are taken for a scale. If they are classes: --kind nominal."
         return LabelKind.ORDINAL, [note]
-    if high - low < MOST_STEPS and low in (-2, -1, 0, 1):
+    if padded or (high - low < MOST_STEPS and low <= 1):
         raise UserError(
             f"The numbers {low:g} to {high:g} in {column.name!r} may be a scale, or stand for classes in no order.",
             "Say which: --kind ordinal (from lowest to highest) or --kind nominal.",
@@ -208,6 +229,17 @@ def _stars(name: str) -> float | None:
     rest = re.sub(r"\d+(?:[.,]\d+)?", " ", name.lower())
     words = [word for word in re.split(r"[\s\-–_()]+", rest) if word]
     return float(match[1].replace(",", ".")) if all(_UNITS.fullmatch(word) for word in words) else None
+
+
+def step_number(name: str) -> float | None:
+    """The number that the name of a step shows: of `2 stars`, `-1 of 2`, `★★☆`, `three`; None where it shows none."""
+    if _STARS.fullmatch(name):
+        return float(sum(name.count(star) for star in "★⭐"))
+    for number, word in enumerate(("one", "two", "three", "four", "five"), start=1):
+        if fold(name).split()[:1] == [word]:
+            return float(number)
+    match = re.search(r"(?<![\w.,])[-+]?\d+(?:[.,]\d+)?", name)
+    return None if match is None else float(match[0].replace(",", "."))
 
 
 def _number(cell: str) -> float | None:

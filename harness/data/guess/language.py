@@ -113,6 +113,20 @@ def doubts(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> list[
     return notes
 
 
+def doubts_of_code(code: str, texts: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """What speaks against `--lang CODE`: bench does not know the code, or the texts look like another language."""
+    if code == SEVERAL:
+        return []
+    found = Counter(_detect(texts))
+    total = sum(found.values())
+    mix = ", ".join(f"{other} ({count / total:.0%})" for other, count in found.most_common(3))
+    seen = f"the texts look like {mix}" if found[code] < DOUBTFUL * total else ""
+    if code not in LANGUAGES:
+        also = f", and {seen}" if seen else ""
+        return [f"--lang {code}: bench has no name for such a language{also}. The columns: {', '.join(columns)}."]
+    return [f"--lang says {code}, and {seen}."] if seen else []
+
+
 def _detect(texts: Sequence[str]) -> list[str]:
     """The language of each of a sample, without those that have too few letters to tell."""
     from py3langid import classify

@@ -14,10 +14,11 @@ from harness.data.guess.cells import Column, as_columns
 from harness.data.guess.columns import Chosen, Roles, roles_of
 from harness.data.guess.files import Opened, Wish, open_data
 from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space, rare
-from harness.data.guess.language import Languages, code_of, detected, doubts, languages_of
+from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, languages_of
 from harness.data.guess.splits import Division, divide
 from harness.errors import UserError
 from harness.specs.tasks import Split
+from harness.statistics.intervals import SMALL_N, small
 from harness.types import LabelKind
 
 LEAST = 20
@@ -40,14 +41,14 @@ class Counted:
     """Of the rows that can be used. `lengths`: characters of a text: median, 95th percentile, most.
 
     `twins`: rows whose text stood in an earlier row; `torn` those of them with other labels; `leaked`: test rows whose text
-    is a train row's (only where the splits are given).
+    is a train row's; None where bench divides the rows itself, until `tried` has done so.
     """
 
     rows: dict[Split, dict[str, int]]
     without_text: int
     twins: int
     torn: int
-    leaked: int
+    leaked: int | None
     lengths: tuple[int, int, int]
 
 
@@ -97,6 +98,7 @@ def look(question: Question) -> Found:
         *lang_notes,
         *division.notes,
         *_of_rows(counted),
+        *_few(counted.rows["test"]),
     ]
     return Found(question.path, opened, roles, labels, languages, division, counted, notes)
 
@@ -145,7 +147,7 @@ def _texts(columns: dict[str, Column], names: Sequence[str]) -> list[str]:
 
 def _languages(columns: dict[str, Column], roles: Roles, texts: list[str], code: str | None) -> tuple[Languages, list[str]]:
     if code is not None:
-        return Languages({code: len(texts)}), []
+        return Languages({code: len(texts)}), doubts_of_code(code, texts, list(columns))
     if roles.lang is not None:
         cells = columns[roles.lang].cells
         found = languages_of(roles.lang, cells, LEAST)
@@ -170,7 +172,7 @@ def _truth(columns: dict[str, Column], names: Sequence[str], row: int) -> str:
 
 def _counted(texts: Sequence[str], truths: Sequence[str], usable: Sequence[bool], division: Division) -> Counted:
     first: dict[str, int] = {}
-    twins = torn = leaked = 0
+    twins = torn = 0
     split_of = division.split_of_rows
     trained: set[str] = set()
     tested: Counter[str] = Counter()
@@ -183,7 +185,7 @@ def _counted(texts: Sequence[str], truths: Sequence[str], usable: Sequence[bool]
             trained.add(text)
         elif split_of is not None and split_of[row] == "test":
             tested[text] += 1
-    leaked = sum(count for text, count in tested.items() if text in trained)
+    leaked = None if division.stratified and twins else sum(count for text, count in tested.items() if text in trained)
     lengths = np.array([len(text) for text, good in zip(texts, usable, strict=True) if good])
     middle, long = np.percentile(lengths, [50, 95])
     without_text = sum(not text.strip() for text in texts)
@@ -204,15 +206,28 @@ def _of_rows(counted: Counted) -> list[str]:
         notes.append(f"{_rows(counted.without_text)} no text, which is left out.")
     if counted.torn:
         notes.append(f"{_rows(counted.torn)} the text of an earlier row and another label: one of the two must be wrong.")
-    if counted.leaked:
-        notes.append(
-            f"{_rows(counted.leaked, 'test row')} the text of a train row, so that a model may know it by heart: bench audit."
-        )
-    elif counted.twins:
-        notes.append(
-            f"{_rows(counted.twins)} the text of an earlier row; whether such twins end up in train and test, bench audit says."
-        )
     return notes
+
+
+def twin_notes(counted: Counted, stratified: bool) -> list[str]:
+    """Sentences on texts that stand twice."""
+    if counted.leaked:
+        out = "keep one row of each text, or divide the rows yourself (a column for --split)" if stratified else "bench audit"
+        return [f"{_rows(counted.leaked, 'test row')} the text of a train row, so that a model may know it by heart: {out}."]
+    if not counted.twins:
+        return []
+    known = "none is in both train and test" if counted.leaked == 0 else "whether in train and test, bench audit says"
+    return [f"{_rows(counted.twins)} the text of an earlier row; {known}."]
+
+
+def _few(tested: dict[str, int]) -> list[str]:
+    """A sentence on languages with few test rows."""
+    few = {code: rows for code, rows in tested.items() if small(rows)}
+    if not few:
+        return []
+    shown = ", ".join(f"{code} ({rows})" for code, rows in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
+    which = f"{next(iter(few.values()))}" if len(tested) == 1 else shown
+    return [f"Few test rows: {which}. Below {SMALL_N} a share is known to ±0.1 at best, and few models can be told apart."]
 
 
 def _rows(count: int, what: str = "row") -> str:

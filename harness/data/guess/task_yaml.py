@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from harness.data.guess.labels import step_number
 from harness.data.guess.look import Found
 from harness.data.guess.words import LABEL
 from harness.specs.tasks import SPLITS, Shares, Stratified
@@ -16,12 +17,14 @@ from harness.types import LabelKind
 
 SCHEMA = "../schemas/task.json"
 MOST_TOKENS = 512
+FARTHEST = 1000  # from zero, of the number of a parser's first answer
 
 _HOW = {
     LabelKind.ORDINAL: ("integer", "one number of the scale"),
     LabelKind.NOMINAL: ("label", "the name of the one label that fits best"),
     LabelKind.MULTILABEL: ("json_list", "all labels that fit, as a JSON list"),
 }
+_HOW_BY_NAME = ("label", "one step of the scale, by its name")
 
 
 def task_yaml(found: Found, name: str, folder: Path) -> str:
@@ -76,14 +79,16 @@ def task_yaml(found: Found, name: str, folder: Path) -> str:
 def prompt_text(found: Found, name: str) -> str:
     """The text of `prompts/NAME.j2`. The names of labels come from the task when it is rendered."""
     kind = found.labels.kind
-    parser, answer = _HOW[kind]
-    if kind is LabelKind.ORDINAL:
-        front = [f"parser: {{type: integer, first: {_first(found)}}}", "max_new_tokens: 8"]
+    first = first_number(found.labels.names) if kind is LabelKind.ORDINAL else None
+    by_name = kind is LabelKind.ORDINAL and first is None
+    parser, answer = _HOW_BY_NAME if by_name else _HOW[kind]
+    ask, scale, reply = _WORDS_BY_NAME if by_name else _WORDS[kind]
+    if first is not None:
+        front = [f"parser: {{type: {parser}, first: {first}}}", "max_new_tokens: 8"]
     else:
         front = [f"parser: {{type: {parser}}}", f"max_new_tokens: {_room(found)}"]
     if kind is not LabelKind.MULTILABEL:  # small models seldom keep to the form by themselves
         front.append("decoding: constrained  # only the answers asked for can come; free: the model writes what it likes")
-    ask, scale, reply = _WORDS[kind]
     ask = ask.format(_called(found))
     told = " The text is written in {{ language }}." if found.languages.codes not in (["en"], ["mul"]) else ""
     head = ["---", f"description: {_flow(f'A starting prompt for {name}: {answer}.')}", *front, f"kinds: [{kind}]"]
@@ -114,17 +119,29 @@ _WORDS: dict[LabelKind, tuple[str, list[str], list[str]]] = {
 }
 
 
+_WORDS_BY_NAME = (
+    _WORDS[LabelKind.ORDINAL][0],
+    ["The steps, from the lowest to the highest:", "{% for name in labels %}", "- {{ name }}", "{% endfor %}"],
+    ["Reply with one step only, exactly as it is written above. No explanation.", _GUARD],
+)
+
+
 def _called(found: Found) -> str:
     """The name of the label's column, where it says something and holds nothing that a template would read."""
     name = found.roles.label[0]
     return f" {name!r}" if re.fullmatch(r"[\w -]{2,40}", name) and name.lower() not in LABEL[0] else ""
 
 
-def _first(found: Found) -> int:
-    """The number of the first answer: that with which the names begin, or 0."""
-    starts = [name.split(" ", 1)[0] for name in found.labels.names]
-    wanted = [str(number) for number in range(int(starts[0]), int(starts[0]) + len(starts))] if starts[0].isdecimal() else []
-    return int(starts[0]) if starts == wanted else 0
+def first_number(names: list[str]) -> int | None:
+    """The number of the first answer: the one that the names begin with, where they count up one by one; 0 where they show no
+    numbers. None where they show others (a gap, half steps), so that an answer by number could mean two of them."""
+    shown = [step_number(name) for name in names]
+    if not any(number is not None for number in shown):
+        return 0
+    first = shown[0]
+    if first is None or abs(first) > FARTHEST or shown != [first + step for step in range(len(names))]:
+        return None
+    return int(first) if first.is_integer() else None
 
 
 def _room(found: Found) -> int:

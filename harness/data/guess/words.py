@@ -59,8 +59,8 @@ NO_LABEL = _set(
 
 RATED = _set(
     """
-    stars star rating ratings score grade points note sterne bewertung étoiles 评分 星级 評価 rate satisfaction
-    polarity sentiment severity priority
+    stars star rating ratings rated score scores grade grades points likert note sterne bewertung étoiles estrellas stelle
+    valoración calificación puntuación voto 评分 星级 評価 평점 별점 rate satisfaction polarity sentiment severity priority
     """
 )
 """Words in the names of columns whose numbers are a scale."""

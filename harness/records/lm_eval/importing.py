@@ -103,7 +103,7 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
             extra_metrics=task.metrics,
         )
     )
-    manifest = _manifest(name, identity, task, evaluation, found)
+    manifest = _manifest(name, identity, task, wanted, evaluation, found, len(rows))
     with store.journal(name):
         folder = store.finish(name, manifest, records, metrics)
     return Imported(name, folder, manifest, metrics, len(rows), answers.words, computed=True)
@@ -212,8 +212,18 @@ def _config(evaluation: Evaluation) -> Mapping[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _manifest(name: str, identity: dict[str, Any], task: TaskSpec, evaluation: Evaluation, found: Pairing) -> dict[str, Any]:
+def _manifest(
+    name: str,
+    identity: dict[str, Any],
+    task: TaskSpec,
+    wanted: Wanted,
+    evaluation: Evaluation,
+    found: Pairing,
+    split_rows: int,
+) -> dict[str, Any]:
     """With all that other manifests have; None for what lm-eval does not tell: time, tokens, memory, the machine."""
+    from harness.running.plan import rows_from
+
     now = datetime.now(UTC)
     version = evaluation.results.get("lm_eval_version")
     return {
@@ -221,6 +231,7 @@ def _manifest(name: str, identity: dict[str, Any], task: TaskSpec, evaluation: E
         "identity": identity,
         "n": len(found.pairs),
         "limit": None,
+        "rows_from": rows_from(task, wanted.split, wanted.data_dir, split_rows),
         "finished": (_finished(evaluation.results) or now).isoformat(timespec="seconds"),
         "imported": {
             "from": "lm-evaluation-harness",

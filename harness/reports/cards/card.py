@@ -10,10 +10,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from harness.reports.cards import snippets, tables, words
-from harness.reports.cards.facts import Subject, base_licence, base_repository
-from harness.reports.cards.metadata import check_library, eval_results, front_matter, hub_source
+from harness.reports.cards.facts import Hub, Subject, base_licence, base_repository, hub_of, rows_used, source_of
+from harness.reports.cards.metadata import check_library, eval_results, front_matter
 from harness.reports.markdown import escape
-from harness.specs.tasks import TaskSpec
 
 PLACEHOLDER = "OWNER/NAME"
 TEMPLATE = Path(__file__).with_name("card.md.j2")
@@ -75,7 +74,7 @@ def _context(subject: Subject, name: str, repository: str | None, licence: str |
         "limits": words.limits(subject),
         "base": _base(subject, licence),
         "task": escape(subject.identity["task"]),
-        "source": _source(subject.task),
+        "source": [*_origin(subject), *_told(subject)],
         "train": train,
         "langs": escape(", ".join(subject.langs)),
         "validation": _validation(subject),
@@ -100,7 +99,7 @@ def _context(subject: Subject, name: str, repository: str | None, licence: str |
 
 def _rows(subject: Subject) -> str:
     identity = subject.identity
-    return escape(f"{identity['lang']} {identity['split']} rows (n = {subject.entry.metrics['n']})")
+    return escape(f"{identity['lang']} {identity['split']} rows (n = {rows_used(subject.entry)})")
 
 
 def _methods(subject: Subject) -> str:
@@ -124,27 +123,41 @@ def _base(subject: Subject, licence: str | None) -> str:
     return f"{named}{said}{revision}. {terms}{own}"
 
 
-def _source(task: TaskSpec | None) -> list[str]:
-    """What the task's file says of the data; a file on somebody's machine is told by its name alone."""
-    if task is None:
-        return ["The task's file is not at hand, so that nothing is known of where its rows are from."]
-    hub = hub_source(task)
+def _origin(subject: Subject) -> list[str]:
+    """Where the rows came from, as the run's record says; the task's file can't know, as `--data` takes its place."""
+    task, source, hub = subject.task, source_of(subject.entry), hub_of(subject.entry)
     if hub is not None:
-        revision = f" at revision {escape(hub.revision)}" if hub.revision else ""
-        where = f"Source: [{escape(hub.id)}](https://huggingface.co/datasets/{escape(hub.id)}) on the hub{revision}."
-    elif task.source.bundled is not None:
-        where = f"Source: {escape(task.source.bundled)}, which comes with bench."
-    else:
-        where = "Source: files of the project."
+        return [f"Source: {_on_hub(hub.id, hub)}."]
+    if source == "bundled":
+        return [f"Source: {escape(str(task.source.bundled))}, which comes with bench." if task else "Source: bench's own data."]
+    if source == "files":
+        return ["Source: files of the project."]
+    named = f"{_on_hub(task.source.hub.id)}" if task and task.source.hub else "the task's own source"
+    if source == "data":
+        return [f"The rows came from local files (`--data`), not from {named}."]
+    return [f"The record does not tell where the rows came from: {named}, or local files (`--data`)."]
+
+
+def _on_hub(name: str, hub: Hub | None = None) -> str:
+    revision = f" at revision {escape(hub.revision)}" if hub and hub.revision else ""
+    split = f", split {escape(hub.split)}" if hub and hub.split else ", divided by the task's file" if hub else ""
+    return f"[{escape(name)}](https://huggingface.co/datasets/{escape(name)}) on the hub{revision}{split}"
+
+
+def _told(subject: Subject) -> list[str]:
+    """What the task's file says of its data, which may be others than the run's."""
+    task = subject.task
+    if task is None:
+        return ["The task's file is not at hand, so that nothing more is known of them."]
+    own = source_of(subject.entry) in (None, "data")
+    licence = escape(task.licence).rstrip(".")
     pages = ", ".join(escape(url) for url in task.reference_urls)
-    return [
-        where,
-        f"Licence of the data: {escape(task.licence).rstrip('.')}."
-        if task.licence
-        else "The task's file names no licence of the data.",
+    said = [
+        f"Licence of the data: {licence}." if licence else "The task's file names no licence of the data.",
         *([f"See {pages}."] if pages else []),
         *([escape(task.note)] if task.note else []),
     ]
+    return [*(["The task's file says of its own data:"] if own else []), *said]
 
 
 def _validation(subject: Subject) -> str:

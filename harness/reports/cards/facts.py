@@ -207,6 +207,37 @@ def main_runs(subject: Subject) -> list[Entry]:
     return list(found.values())
 
 
+@dataclass(frozen=True)
+class Hub:
+    """A data set on the Hugging Face hub. `split`: the name there of the split that was tested; None where the task divides
+    the rows itself."""
+
+    id: str
+    config: str | None
+    revision: str | None
+    split: str | None
+
+
+def source_of(run: Entry) -> str | None:
+    """hub, files (those of the task), bundled, or data (a folder that `--data` named); None where the record does not tell."""
+    source: str | None = (run.manifest.get("rows_from") or {}).get("source")
+    return source
+
+
+def hub_of(run: Entry) -> Hub | None:
+    """Where the record says that the rows came from the hub. A task's file alone says nothing: `--data` takes its place."""
+    return Hub(**run.manifest["rows_from"]["hub"]) if source_of(run) == "hub" else None
+
+
+def rows_used(run: Entry) -> str:
+    """`200 of 5000` where a limit left out rows of the task's split; an earlier version's record does not tell of how many."""
+    n, limit = run.metrics["n"], run.manifest.get("limit")
+    total = (run.manifest.get("rows_from") or {}).get("split_rows")
+    if total is not None:
+        return str(n) if n == total else f"{n} of {total}"
+    return str(n) if limit is None or n < limit else f"{n}, by --limit"
+
+
 def base_repository(identity: Mapping[str, Any]) -> str | None:
     """The hub's name of the model that was fine-tuned; None for a folder and for a model of the package index."""
     backend = identity["backend"]

@@ -10,21 +10,23 @@ from typing import Any
 
 from harness.records.entries import TITLES
 from harness.records.twins import is_outdated, run_options
-from harness.reports.cards.facts import Subject, answered_by, options_of
+from harness.reports.cards.facts import Subject, answered_by, options_of, rows_used, source_of
 from harness.reports.leaderboard import shown
 from harness.reports.markdown import escape
 from harness.reports.markdown import table as lines_of
 
 BEST = "★"
+SOURCES = {"hub": "the hub", "data": "local files", "files": "files of the project", "bundled": "bench", None: "not told"}
 
 
 def results(subject: Subject) -> str:
     """A line for each run that tested this model."""
     names = [*subject.headline, *(["ece"] if any("ece" in run.metrics["values"] for run in subject.runs) else [])]
     hows = [answered_by(run) for run in subject.runs]
-    several = len(set(hows)) > 1
+    several, sources = len(set(hows)) > 1, len({source_of(run) for run in subject.runs}) > 1
     tasks = len({run.manifest["identity"]["task"] for run in subject.runs}) > 1
-    titles = [*(["task"] if tasks else []), "language", "split", "n", *(TITLES.get(name, name) for name in names)]
+    titles = [*(["task"] if tasks else []), "language", "split", "n", *(["rows from"] if sources else [])]
+    titles += [TITLES.get(name, name) for name in names]
     lines = []
     for run, how in zip(subject.runs, hows, strict=True):
         identity, values = run.manifest["identity"], run.metrics["values"]
@@ -32,7 +34,8 @@ def results(subject: Subject) -> str:
         cells = [
             lang,
             identity["split"],
-            str(run.metrics["n"]),
+            rows_used(run),
+            *([SOURCES.get(source_of(run), "not told")] if sources else []),
             *(shown(values[name]) if name in values else "" for name in names),
         ]
         lines.append(

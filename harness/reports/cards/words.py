@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.records.entries import TITLES, Entry
 from harness.records.twins import chose_checkpoint, is_outdated
-from harness.reports.cards.facts import Subject, main_runs, used_alike
+from harness.reports.cards.facts import Subject, main_runs, rows_used, used_alike
 from harness.reports.markdown import escape
 from harness.statistics.intervals import small
 
@@ -42,7 +42,7 @@ def verdict(subject: Subject) -> str:
         value = run.metrics["values"][name]
         if value["value"] is not None:
             interval = "" if value["low"] is None else f", 95% interval {value['low']:.3f} to {value['high']:.3f}"
-            parts.append(f"**{value['value']:.3f}** on {_rows(run)} (n = {run.metrics['n']}{interval})")
+            parts.append(f"**{value['value']:.3f}** on {_rows(run)} (n = {rows_used(run)}{interval})")
     title = TITLES.get(name, name)
     return f"{title[0].upper()}{title[1:]}: {'; '.join(parts)}." if parts else ""
 
@@ -58,10 +58,14 @@ def always_the_same(subject: Subject) -> str:
 
 def sampled(subject: Subject) -> str:
     """Which rows of the split were answered."""
-    limit = subject.entry.manifest.get("limit")
-    if limit is None:
-        return "All rows of the split were used."
-    return f"At most {limit} rows a language, drawn by a digest of their ids: the same ones for every model."
+    entry = subject.entry
+    n, total = entry.metrics["n"], (entry.manifest.get("rows_from") or {}).get("split_rows")
+    if entry.manifest.get("limit") is None or n == total:
+        return f"All {n} of {_rows(entry)} of the task were used."
+    drawn = "drawn by a digest of their ids: the same ones for every model"
+    if total is None:
+        return f"At most {entry.manifest['limit']} of {_rows(entry)} were used, {drawn}."
+    return f"Of the {total} {_rows(entry).removeprefix('the ')} of the task {n} were used, {drawn}."
 
 
 def chosen(subject: Subject) -> str:

@@ -110,26 +110,37 @@ def languages(rows: Rows | None, title: str) -> alt.LayerChart:
 
 
 def prompts(rows: Rows | None, title: str) -> alt.LayerChart:
-    """How far the prompts of one model are apart. Fields: name, prompt, value, low, high, unread (share)."""
+    """How far the prompts of one model are apart. Fields: name, prompt, value, low, high, seeds, unread (share).
+
+    Of several seeds `low` and `high` are their smallest and largest value, and drawn dashed; else the 95% interval.
+    """
     alt = library()
     y = alt.Y("name:N", title=None, sort=None, scale=alt.Scale(paddingInner=0.35))
     base = alt.Chart(data_of(rows)).transform_filter("isValid(datum.value)")
-    base = base.encode(y=y, yOffset=alt.YOffset("prompt:N", sort=None))
+    whisker = "datum.seeds > 1 ? datum.seeds + ' seeds, lowest to highest' : '95% interval'"
+    base = base.transform_calculate(whisker=whisker).encode(y=y, yOffset=alt.YOffset("prompt:N", sort=None))
     rules = (
         base.transform_filter("isValid(datum.low) && isValid(datum.high)")
         .mark_rule(style="soft", aria=False, strokeWidth=1.5, opacity=0.6)
-        .encode(x=alt.X("low:Q", title=title), x2="high:Q")
+        .encode(
+            x=alt.X("low:Q", title=title),
+            x2="high:Q",
+            strokeDash=alt.condition("datum.seeds > 1", alt.value([4, 3]), alt.value([1, 0])),
+        )
     )
     points = spoken(base.mark_point(size=65, filled=True, opacity=1), "name", "prompt").encode(
         x=alt.X("value:Q", title=title, scale=alt.Scale(zero=False, padding=10), axis=alt.Axis(tickCount=8)),
         color=alt.Color("prompt:N", scale=all_of("prompt"), legend=legend("prompt", 5)),
         shape=alt.Shape("prompt:N", scale=all_of("prompt"), legend=legend("prompt", 5)),
-        tooltip=[*_tips("name", "prompt", "value", "low", "high"), alt.Tooltip("unread:Q", title="not read", format=".1%")],
+        tooltip=[
+            *_tips("name", "prompt", "value", "low", "high", "whisker"),
+            alt.Tooltip("unread:Q", title="not read", format=".1%"),
+        ],
     )
     return layered(
         rules,
         points,
         width=width_of(rows),
         height=alt.Step(16),
-        description="The values of each model's prompts, with 95% intervals.",
+        description="The values of each model's prompts, with 95% intervals; dashed: lowest to highest of several seeds.",
     )

@@ -16,11 +16,12 @@ from harness.questions.pricing import Prices, cost_of, labels_of, missing_price
 from harness.records.entries import TITLES, Entry
 from harness.records.speed import Speed, load_speeds, speed_of
 from harness.records.store import Store
-from harness.reports.leaderboard import Table, how, sentence
+from harness.reports.leaderboard import Table, how
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
 from harness.reports.page.curves import read_curves
 from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of, shortened
 from harness.reports.page.explain import explanations
+from harness.reports.page.languages import by_language
 from harness.reports.page.transfers import matrices
 from harness.reports.ranks import Place, Row
 from harness.reports.spread import Prompted, Spread
@@ -53,29 +54,25 @@ def payload(
         "version": 1,
         "bench": version("bench-harness"),
         "tables": [_table(key, store, table, packed, prices, speeds) for key, table in keyed.items()],
-        "runs": _runs(store, keyed, packed),
+        "runs": _runs(store, entries, packed),
         "titles": {name: TITLES.get(name, name if "/" in name else name.replace("_", " ")) for name in metrics},
         "lower_is_better": sorted(LOWER_IS_BETTER),
         "explain": explanations(entries),
         "alphabet": ALPHABET,
         "rowsets": packed.rows,
+        "by_language": by_language(keyed),
         "matrices": matrices(entries),
         "curves": read_curves(results),
         "reported": [_reported(source) for source in reported],
     }
 
 
-def _runs(store: Store, keyed: Mapping[str, Table], packed: Packed) -> dict[str, Any]:
-    entries = [(key, entry) for key, table in keyed.items() for entry in runs_of(table)]
-    most = max(LEAST, common_limit([(len(evaluations_of(entry)), 1) for _, entry in entries], EVALUATIONS))
+def _runs(store: Store, entries: Sequence[Entry], packed: Packed) -> dict[str, Any]:
+    most = max(LEAST, common_limit([(len(evaluations_of(entry)), 1) for entry in entries], EVALUATIONS))
     runs = {}
-    for key, entry in entries:
+    for entry in entries:
         with _named(store, entry):
-            runs[entry.run_id] = {
-                "table": key,
-                **details(store, entry, most),
-                "answers": packed.answers.get(entry.run_id),
-            }
+            runs[entry.run_id] = {**details(store, entry, most), "answers": packed.answers.get(entry.run_id)}
     return runs
 
 
@@ -106,7 +103,6 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "headline": list(table.first.metrics["headline"]),
         "metric": table.metric,
         "few": table.few,
-        "sentence": sentence([table]),
         "places": [_place(store, place, prices, speeds) for place in table.places],
         "spreads": [_spread(spread) for spread in table.spreads],
     }
@@ -156,7 +152,7 @@ def _money(manifest: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
     try:
         cost = cost_of(manifest, prices, PREDICTIONS, 0)
         basis = missing_price(manifest, prices) if cost is None else cost.basis
-        labelled: int | None = labels_of(manifest)
+        labelled = None if _is_continued(manifest) else labels_of(manifest)
     except ODD:
         cost, basis, labelled = None, UNKNOWN_COST, None
     parts = None if cost is None else [shortened(cost.inference), shortened(cost.training)]
@@ -166,6 +162,11 @@ def _money(manifest: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
         "cost_basis": basis,
         "labelled": labelled,
     }
+
+
+def _is_continued(manifest: Mapping[str, Any]) -> bool:
+    """Whether it went on from a model that was trained before, whose labels its own record does not hold."""
+    return "continued_from" in (manifest["identity"]["train"] or {})
 
 
 def _latency(manifest: Mapping[str, Any], speeds: Sequence[Speed]) -> dict[str, Any]:
@@ -189,7 +190,6 @@ def _made(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "engine": str(identity["backend"].get("engine", "")),
         "model": identity["backend"].get("model"),
-        "trained": train is not None,
         "train_count": None if train is None else train.get("train_count"),
         "train_langs": [] if train is None else list(train["langs"]),
         "validation_langs": None if train is None else list(train.get("validation_langs", train["langs"])),
@@ -214,7 +214,8 @@ def _machine_words(machine: Mapping[str, Any] | None) -> str:
     if not machine:
         return "unknown"
     cores = machine.get("cores")
-    return str(machine.get("gpu") or f"{machine.get('cpu') or 'unknown'}{f', {cores} cores' if cores else ''}")
+    counted = f", {cores} core{'' if cores == 1 else 's'}" if cores else ""
+    return str(machine.get("gpu") or f"{machine.get('cpu') or 'unknown'}{counted}")
 
 
 def _spread(spread: Spread) -> dict[str, Any]:
@@ -227,7 +228,6 @@ def _spread(spread: Spread) -> dict[str, Any]:
         **figures,
         "median": shortened(spread.middle.value),
         "beyond": spread.beyond,
-        "sentence": spread.sentence,
     }
 
 
@@ -243,7 +243,6 @@ def _prompted(prompt: Prompted, metric: str) -> dict[str, Any]:
         "low": low,
         "high": high,
         "unread": shortened(prompt.unread),
-        "run": prompt.row.entry.run_id,
         "seeds": len(prompt.row.runs),
     }
 

@@ -16,8 +16,8 @@ from harness.types import LabelKind
 
 DENSE = 40
 """Labels up to which a confusion matrix is written in full: nobody can read a larger one."""
-MISTAKES = 200
-"""Of more labels: the most frequent pairs of a true label and a wrong answer, so many at most."""
+MISTAKES = 20
+"""Of more labels: the most frequent pairs of a true label and a wrong answer, so many at most, as many as the page lists."""
 EVALUATIONS = 2000
 """Of all runs together; but `LEAST` of each."""
 LEAST = 5

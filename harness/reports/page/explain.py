@@ -98,7 +98,8 @@ COLUMNS = {
     "backend and prompt, whatever it was trained on; the machine may be another one). Lower is better; empty where it was "
     "not measured, or on fewer than 200 rows.",
     "train_count": "Rows that the model was trained on, of all training languages together; empty for prompted models.",
-    "labelled": "Labels that people had to give: of training and validation rows, and of a prompt's exemplars.",
+    "labelled": "Labels that people had to give: of training and validation rows, and of a prompt's exemplars. Empty for a "
+    "model that was continued from another one: the labels of the first training are not in its record.",
     "train_langs": "Languages of the training rows.",
     "validation_langs": "Languages of the validation rows, which chose the checkpoint.",
     "prompt": "Name of the prompt's template; one for a language of its own ends in its code.",
@@ -110,8 +111,8 @@ COLUMNS = {
     "running too, so times, and what they cost, are too high.",
     "finished": "When the run ended.",
     "settings": "What `--set` changed.",
-    "pareto": "Nothing else shown is at least as good in both, and better in one. It goes by the values alone, without their "
-    "intervals.",
+    "pareto": "Nothing else that the filters leave is at least as good in both, and better in one. It goes by the values "
+    "alone, without their intervals.",
     "confusion": "How often each true label (row) got each answer (column); the last column: no answer that could be read. "
     "Of a task with several labels a row, for each label whether it was true and whether it was given.",
     "per_class": "Precision, recall and F1 of each label, and on how many rows it is the true one. Few rows: take care.",
@@ -126,7 +127,8 @@ COLUMNS = {
     "epoch": "How often training had seen each row.",
     "step": "Updates of the weights so far.",
     "answers": "Answers of two runs on the same rows: where both are right, only one, or neither.",
-    "spreads": "The prompts of one model on the same rows: lowest, median and highest value. By chance: the range that the "
+    "spreads": "The prompts of one model on the same rows: lowest, median and highest value (of a prompt with several "
+    "seeds their mean). By chance: the range that the "
     "sampling of rows (and of exemplars, where there are several seeds) alone would give, were all prompts equally good.",
     "matrices": "Trained in one language (row), tested in another (column), with the same settings and as many training rows "
     "of each language. Below: the 95% interval of the sampling of rows, or, of several seeds (the value is their mean), "

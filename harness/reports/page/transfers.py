@@ -10,7 +10,7 @@ from typing import Any
 from harness.records.entries import Entry
 from harness.records.store import digest
 from harness.reports.page.details import shortened
-from harness.studies.matrix import Cell, Grid, Row, make_grid, row_of, validated
+from harness.studies.matrix import Grid, Row, make_grid, row_of, validated
 
 
 def matrices(entries: Sequence[Entry]) -> list[dict[str, Any]]:
@@ -80,8 +80,7 @@ def _settings(entry: Entry) -> str:
 def _matrix(kept: Sequence[Entry], rows: Sequence[Row]) -> dict[str, Any]:
     metric = str(kept[0].metrics["headline"][0])
     records = [({**entry.manifest, "run_id": entry.run_id}, entry.metrics) for entry in kept]
-    grids = {name: make_grid(records, name, rows) for name in kept[0].metrics["headline"]}
-    grid = grids[metric]
+    grid = make_grid(records, metric, rows)
     return {
         "task": grid.task,
         "split": kept[0].group[1],
@@ -92,23 +91,16 @@ def _matrix(kept: Sequence[Entry], rows: Sequence[Row]) -> dict[str, Any]:
         "langs": list(grid.langs),
         "n": [grid.counts[lang] for lang in grid.langs],
         "rows": [{"train": "+".join(row.train), "validation": validated(row)} for row in rows],
-        "cells": [[_cell(grids, grid, row, lang) for lang in grid.langs] for row in rows],
+        "cells": [[_cell(grid, row, lang) for lang in grid.langs] for row in rows],
     }
 
 
-def _cell(grids: Mapping[str, Grid], grid: Grid, row: Row, lang: str) -> dict[str, Any] | None:
+def _cell(grid: Grid, row: Row, lang: str) -> dict[str, Any] | None:
     cell = grid.cells.get((row, lang))
     if cell is None:
         return None
     return {
-        **dict(zip(("value", "low", "high"), _figures(cell), strict=True)),
-        "values": {name: _figures(other.cells[row, lang]) for name, other in grids.items()},
-        "run": cell.runs[len(cell.runs) // 2],
-        "runs": list(cell.runs),
+        **{name: shortened(getattr(cell, name)) for name in ("value", "low", "high")},
         "trained": grid.is_trained(row, lang),
         "best": (row, lang) in grid.best,
     }
-
-
-def _figures(cell: Cell) -> list[float | None]:
-    return [shortened(cell.value), shortened(cell.low), shortened(cell.high)]

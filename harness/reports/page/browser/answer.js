@@ -113,10 +113,17 @@ function thrift(level) {
     const place = most(cheap, one => -one.cost);
     fact("Cheapest of these", place, `${dollars(place.cost)} per 1,000 rows`);
   }
-  const few = level.filter(place => isNumber(place.train_count));
-  const least = Math.min(...few.map(place => place.train_count));
-  const lean = few.filter(place => place.train_count === least);
-  if (lean.length === 1 && few.length > 1) fact("Fewest labels of these", lean[0], plural(least, "label"));
+  const known = level.filter(place => isNumber(place.labelled));
+  const least = Math.min(...known.map(place => place.labelled));
+  const lean = known.filter(place => place.labelled === least);
+  if (lean.length < known.length) {
+    const too = lean.length - 1;
+    fact(
+      "Fewest labels of these",
+      lean[0],
+      `${plural(least, "label")}${too ? `, as ${too === 1 ? "one other" : `${whole(too)} others`}` : ""}`,
+    );
+  }
   return facts.length ? el("dl", {class: "facts"}, facts) : null;
 }
 

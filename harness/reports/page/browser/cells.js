@@ -66,8 +66,26 @@ function rateCell({place}) {
   ];
 }
 
+/** What was timed, and where: that may have been another machine. */
+function latencyCell({place}) {
+  return isNumber(place.p95_ms) ? el("span", {title: place.p95_basis, text: rate(place.p95_ms)}) : "–";
+}
+
 function costCell({place}) {
   return isNumber(place.cost)
     ? dollars(place.cost).slice(1)
     : el("span", {class: "none", title: place.cost_basis ?? "not known"}, "–");
+}
+
+// ---- The same in words, for the details of a run
+
+function latencyWords({p50_ms: half, p95_ms: most, p95_basis: basis}) {
+  if (!isNumber(half)) return null;
+  return `half within ${rate(half)} ms${isNumber(most) ? `, 95% within ${rate(most)} ms` : ""} (${basis})`;
+}
+
+function costWords({cost, cost_parts: parts}) {
+  if (!isNumber(cost)) return null;
+  const [inference, training] = parts ?? [];
+  return `${dollars(cost)} per 1,000 rows${training ? `: inference ${dollars(inference)}, training ${dollars(training)}` : ""}`;
 }

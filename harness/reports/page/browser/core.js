@@ -87,6 +87,7 @@ const DEFAULTS = {
   run: "",
   metric: "",
   lines: "",
+  section: "",
   matrix: "",
   a: "",
   b: "",

@@ -77,10 +77,12 @@ function drawDiffer() {
     choices.map(([run]) => run),
   );
   const found = differences(set.truth, RUNS[a].answers, RUNS[b].answers, board.labels.length);
+  const nameOfRun = new Map(choices);
   const pick = (label, value, key) => menu(label, choices, value, run => choose({a, b, [key]: run}));
   return fillSection(
     "differ",
     el("div", {class: "bar pair"}, pick("A", a, "a"), pick("B", b, "b")),
+    el("p", {class: "note printed", text: `A: ${nameOfRun.get(a)}. B: ${nameOfRun.get(b)}.`}),
     note(
       `${boardName(board)}.`,
       set.sampled
@@ -166,7 +168,7 @@ function listOf(board, set, rows) {
   const lines = left
     .slice(0, differWanted)
     .map(row => [
-      el("th", {scope: "row", class: "id", text: set.ids[row.row]}),
+      el("th", {scope: "row", class: "id", tabindex: "-1", text: set.ids[row.row]}),
       el("td", {text: label(row.truth)}),
       el("td", {class: row.kind === "onlyA" ? "right" : null, text: label(row.a)}),
       el("td", {class: row.kind === "onlyB" ? "right" : null, text: label(row.b)}),
@@ -184,6 +186,7 @@ function listOf(board, set, rows) {
         menu("Show", KINDS, state.kind, kind => choose({kind})),
       ),
       tall(table("Rows where A and B differ", ["Id", "Truth", "A", "B"], lines, 4)),
+      more > 0 ? el("p", {class: "note printed", text: `The first ${whole(lines.length)} of ${whole(left.length)}.`}) : "",
       more > 0
         ? el(
             "button",
@@ -192,6 +195,7 @@ function listOf(board, set, rows) {
               onclick: () => {
                 differWanted += 4 * STEP;
                 drawDiffer();
+                find(`#differ .tall tbody tr:nth-child(${lines.length + 1}) th`)?.focus(); // the first of the new ones
               },
             },
             `Show ${whole(Math.min(4 * STEP, more))} more of ${whole(more)}`,

@@ -1,29 +1,63 @@
 // Languages side by side, and from one to another.
-/** Of each language the main rows; of each line the best value there, by backend or by configuration. */
-function languageCells(metric, byBackend) {
-  const cells = new Map();
-  for (const board of Map.groupBy(languageBoards(), one => one.lang).values()) {
-    const main = mainBoard(board);
+const languageBoards = () => BOARDS.filter(board => board.taskName === (boardNow()?.taskName ?? ""));
+
+/** Of each language the main rows, and there the best configuration of each backend; best first by the mean. */
+function backendGrid(metric) {
+  const boards = languageBoards();
+  const lines = new Map();
+  const mains = [...Map.groupBy(boards, one => one.lang).values()].map(mainBoard);
+  for (const main of mains) {
     for (const place of main.places) {
-      const entry = ENTRY_OF.get(place.run);
       const value = valueOf(place, metric);
-      if (!passes(entry) || !isNumber(value)) continue;
-      const name = byBackend ? place.backend : nameOf(place);
-      const line = cells.get(name) ?? cells.set(name, new Map()).get(name);
-      const kept = line.get(main.lang);
-      if (!kept || (isLower(metric) ? value < kept.value : value > kept.value))
-        line.set(main.lang, {value, place, board: main});
+      if (!passes(ENTRY_OF.get(place.run)) || !isNumber(value)) continue;
+      const line = lines.get(place.backend) ?? lines.set(place.backend, new Map()).get(place.backend);
+      const kept = line.get(main.key);
+      if (!kept || (isLower(metric) ? value < valueOf(kept, metric) : value > valueOf(kept, metric))) line.set(main.key, place);
     }
   }
-  return cells;
+  const mean = ({places}) => sum([...places.values()].map(place => valueOf(place, metric))) / places.size;
+  const found = [...lines].map(([name, places]) => ({name, places}));
+  found.sort((a, b) => (isLower(metric) ? mean(a) - mean(b) : mean(b) - mean(a)));
+  return {boards: mains, lines: found};
 }
 
-const languageBoards = () => BOARDS.filter(board => board.taskName === (boardNow()?.taskName ?? ""));
+/** The tables of several languages in LEADERBOARD.md, of the task in sight. */
+function sectionsNow() {
+  const boards = by(languageBoards(), board => board.key);
+  return DATA.by_language
+    .map(section => ({...section, boards: section.tables.map(key => boards.get(key))}))
+    .filter(section => section.boards.every(Boolean));
+}
+
+/** The one that was chosen, or that holds the rows in sight. */
+function sectionNow() {
+  const all = sectionsNow();
+  return (
+    all.find(section => section.boards[0].rows === state.section) ??
+    all.find(section => section.tables.includes(boardNow().key)) ??
+    all[0]
+  );
+}
+
+/** Lines and their order as in LEADERBOARD.md; with their numbers there, as two may look the same. */
+function sectionGrid(section, metric) {
+  const lines = section.lines.map(({backend, how, runs}, number) => {
+    const kept = runs
+      .map((run, column) => [section.tables[column], run && ENTRY_OF.get(run)])
+      .filter(([, entry]) => entry && passes(entry) && isNumber(valueOf(entry.place, metric)));
+    return {
+      name: `${number + 1}. ${backend} · ${how}`,
+      places: new Map(kept.map(([key, entry]) => [key, entry.place])),
+    };
+  });
+  return {boards: section.boards, lines: lines.filter(line => line.places.size)};
+}
+
+const sectionName = section => section.boards.map(board => `${board.lang}: ${plural(board.n, "row")}`).join(" · ");
 
 function drawLanguages() {
   const board = boardNow();
-  const boards = languageBoards();
-  if (!board || unique(boards.map(one => one.lang)).length < 2) {
+  if (!board || unique(languageBoards().map(one => one.lang)).length < 2) {
     return fillSection(
       "languages",
       el(
@@ -36,65 +70,80 @@ function drawLanguages() {
     );
   }
   const metric = metricNow(board);
-  const byBackend = state.lines !== "all";
-  const cells = [...languageCells(metric, byBackend)]
-    .map(([name, line]) => ({name, line}))
-    .filter(({line}) => byBackend || line.size > 1);
-  const langs = unique(boards.map(one => one.lang)).filter(lang => cells.some(({line}) => line.has(lang)));
-  const mean = ({line}) => sum([...line.values()].map(cell => cell.value)) / line.size;
-  cells.sort((a, b) => (isLower(metric) ? mean(a) - mean(b) : mean(b) - mean(a)));
-  const shown = cells.slice(0, 40);
-  const values = shown.flatMap(({line}) => [...line.values()].map(cell => cell.value));
-  const [least, most] = [Math.min(...values), Math.max(...values)];
-  const shade = value =>
-    most === least ? 1 : isLower(metric) ? (most - value) / (most - least) : (value - least) / (most - least);
-  const rows = shown.flatMap(({name, line}) =>
-    langs
-      .filter(lang => line.has(lang))
-      .map(lang => {
-        const {value, place} = line.get(lang);
-        return {
-          lang,
-          name,
-          value,
-          text: decimal(value),
-          shade: shade(value),
-          low: measured(place, metric)[1],
-          high: measured(place, metric)[2],
-        };
-      }),
-  );
-  const lines = menu(
-    "Lines",
-    [
-      ["", "backends, each with its best configuration"],
-      ["all", "configurations that were run in several languages"],
-    ],
-    byBackend ? "" : "all",
-    value => choose({lines: value}),
-  );
+  const section = state.lines === "all" ? sectionNow() : null;
+  const {boards, lines} = section ? sectionGrid(section, metric) : backendGrid(metric);
+  const shown = lines.slice(0, 40);
+  const rows = languageRows(boards, shown, metric);
   return fillSection(
     "languages",
-    el("div", {class: "bar"}, lines),
-    note(
-      `${titleOf(metric)} (${isLower(metric) ? "lower" : "higher"} is better) on the main rows of each language of ${board.taskName}; the stronger the colour, the better. ${byBackend ? "The best of several configurations flatters a backend that had many. " : ""}Languages differ in their rows: compare down a column.`,
-    ),
+    languageMenus(section),
+    languageNote(board, section, metric),
     rows.length
       ? plot(() => ({chart: "languages", titles: {title: titleOf(metric)}, rows}), "Languages, heat map")
       : el("p", {class: "empty", text: "No row is left by the filters."}),
-    cells.length > shown.length ? note(`The first ${shown.length} of ${cells.length} lines.`) : "",
+    lines.length > shown.length ? note(`The first ${shown.length} of ${lines.length} lines.`) : "",
+  );
+}
+
+function languageMenus(section) {
+  const all = sectionsNow();
+  const kinds = [
+    ["", "backends, each with its best configuration"],
+    ["all", "every configuration, as in LEADERBOARD.md"],
+  ];
+  return el(
+    "div",
+    {class: "bar"},
+    all.length ? menu("Lines", kinds, section ? "all" : "", value => choose({lines: value})) : "",
+    section && all.length > 1
+      ? menu(
+          "Rows",
+          all.map(one => [one.boards[0].rows, sectionName(one)]),
+          section.boards[0].rows,
+          value => choose({section: value}),
+        )
+      : "",
+  );
+}
+
+function languageNote(board, section, metric) {
+  const better = `${titleOf(metric)} (${isLower(metric) ? "lower" : "higher"} is better)`;
+  const colour = "the stronger the colour, the better. Languages differ in their rows: compare down a column.";
+  if (!section)
+    return note(
+      `${better} on the main rows of each language of ${board.taskName}; ${colour} The best of several configurations flatters a backend that had many.`,
+    );
+  const common = section.common ? `, all with ${section.common}` : "";
+  return note(
+    `${better}, ${board.taskName}, ${sectionName(section)}${common}; ${colour} Lines and order are those of LEADERBOARD.md: by the mean distance from the best ${titleOf(section.metric)} of each column.`,
+  );
+}
+
+function languageRows(boards, lines, metric) {
+  const values = lines.flatMap(({places}) => [...places.values()].map(place => valueOf(place, metric)));
+  const [least, most] = [Math.min(...values), Math.max(...values)];
+  const shade = value =>
+    most === least ? 1 : isLower(metric) ? (most - value) / (most - least) : (value - least) / (most - least);
+  return lines.flatMap(({name, places}) =>
+    boards
+      .filter(board => places.has(board.key))
+      .map(board => {
+        const [value, low, high] = measured(places.get(board.key), metric);
+        return {lang: board.lang, name, value, text: decimal(value), shade: shade(value), low, high};
+      }),
   );
 }
 
 // ---- Across languages
 
 function drawTransfer() {
-  const task = boardNow()?.task;
+  const board = boardNow();
   const filled = matrix => matrix.cells.flat().filter(Boolean).length;
+  const near = matrix => Number(matrix.n[matrix.langs.indexOf(board.lang)] === board.n);
   const all = DATA.matrices
     .map((matrix, place) => ({...matrix, place}))
-    .filter(matrix => matrix.task === task)
-    .sort((a, b) => filled(b) - filled(a));
+    .filter(matrix => matrix.task === board?.task && matrix.split === board.split)
+    .sort((a, b) => near(b) - near(a) || filled(b) - filled(a));
   if (!all.length) {
     return fillSection(
       "transfer",
@@ -108,7 +157,9 @@ function drawTransfer() {
     );
   }
   const chosen = all.find(matrix => String(matrix.place) === state.matrix) ?? all[0];
-  const name = matrix => [matrix.backend, titleOf(matrix.metric), matrix.settings].filter(Boolean).join(" · ");
+  const name = matrix =>
+    [matrix.backend, titleOf(matrix.metric), matrix.settings, sizesOf(matrix)].filter(Boolean).join(" · ");
+  const seeds = chosen.seeds.length > 1 ? ` Of ${chosen.seeds.length} seeds: their mean, the lowest and the highest value.` : "";
   const rows = transferRows(chosen);
   return fillSection(
     "transfer",
@@ -125,10 +176,17 @@ function drawTransfer() {
         )
       : "",
     note(
-      `${name(chosen)}. Trained on a row’s language, tested on a column’s. Framed: tested in a training language. Bold: best of its column. ${titleOf(chosen.metric)}: ${isLower(chosen.metric) ? "lower" : "higher"} is better; the stronger the colour, the better.`,
+      `${name(chosen)}. Trained on a row’s language, tested on a column’s. Framed: tested in a training language. Bold: best of its column. ${titleOf(chosen.metric)}: ${isLower(chosen.metric) ? "lower" : "higher"} is better; the stronger the colour, the better.${seeds}`,
     ),
     plot(() => ({chart: "transfer", titles: {title: null}, rows}), "Across languages, matrix"),
   );
+}
+
+/** "500 test rows each", or of each language. */
+function sizesOf({langs, n, split}) {
+  return unique(n).length === 1
+    ? `${plural(n[0], `${split} row`)} each`
+    : `${split} rows: ${langs.map((lang, place) => `${lang} ${whole(n[place])}`).join(", ")}`;
 }
 
 function transferRows(matrix) {
@@ -142,8 +200,6 @@ function transferRows(matrix) {
     matrix.langs.flatMap((lang, across) => {
       const cell = matrix.cells[down][across];
       if (!cell || !isNumber(cell.value)) return [];
-      const column = matrix.cells.map(line => line[across]?.value).filter(isNumber);
-      const top = lower ? Math.min(...column) : Math.max(...column);
       const shade = most === least ? 1 : (lower ? most - cell.value : cell.value - least) / (most - least);
       const train = row.validation && row.validation !== "own" ? `${row.train} (validated on ${row.validation})` : row.train;
       const below = isNumber(cell.low) ? interval(cell.low, cell.high) : "";
@@ -156,7 +212,7 @@ function transferRows(matrix) {
           below,
           shade,
           trained: Boolean(cell.trained),
-          best: column.length > 1 && cell.value === top,
+          best: cell.best,
         },
       ];
     }),

@@ -28,7 +28,7 @@ function draw(changed) {
   if (has("task", "lang", "rows", "engine", "q", "metric")) later("quality", "languages");
   if (has("machine")) later("quality");
   if (has("task", "lang", "rows")) later("transfer", "prompts", "curves", "differ");
-  if (has("lines")) later("languages");
+  if (has("lines", "section")) later("languages");
   if (has("matrix")) later("transfer");
   if (has("a", "b", "kind")) later("differ");
 }
@@ -56,9 +56,9 @@ function drawSections() {
 function drawFilters() {
   const engines = [["", "all"], ...ENGINES.map(name => [name, name])];
   find("#engine").replaceChildren(
-    ...engines.map(([key, text]) => el("option", {value: key, text, selected: key === state.engine})),
+    ...engines.map(([key, text]) => el("option", {value: key, text, selected: key === engineNow()})),
   );
-  find("#engine").value = ENGINES.includes(state.engine) ? state.engine : "";
+  find("#engine").value = engineNow();
   if (find("#q").value !== state.q) find("#q").value = state.q;
   const shown = new Set(columnsNow().map(column => column.key));
   const boxes = COLUMNS.filter(column => !column.fixed).map(column =>
@@ -76,6 +76,18 @@ function drawFilters() {
 function chooseColumns() {
   const keys = [...document.querySelectorAll("#columns input:checked")].map(box => box.value);
   choose({cols: keys.join(",") || "rank"});
+}
+
+/** On paper nothing can be asked for: the ranking has all its rows. */
+function listenToPrint() {
+  let before = wanted;
+  const show = count => {
+    const isCut = entriesNow().length > Math.min(wanted, count);
+    [before, wanted] = [wanted, count];
+    if (isCut) drawTable();
+  };
+  addEventListener("beforeprint", () => show(Infinity));
+  addEventListener("afterprint", () => show(before));
 }
 
 function listenToFilters() {
@@ -133,6 +145,7 @@ function start() {
   listenToQuestion();
   listenToFilters();
   listenToRun();
+  listenToPrint();
   drawNavigation();
   drawReported();
   drawGlossary();

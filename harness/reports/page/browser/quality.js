@@ -7,10 +7,11 @@ function withFront(rows, lessIsBetter, lowerIsBetter) {
   return rows.map((row, place) => ({...row, front: !points.some(other => beats(other, points[place]))}));
 }
 
+/** All that have both; what is at 0 has no place on a logarithmic axis, but it counts for the front. */
 function qualityRows(entries, metric, key, lessIsBetter) {
   const names = namesOf(entries);
   const rows = entries
-    .filter(({place}) => isNumber(place[key]) && place[key] > 0 && isNumber(valueOf(place, metric)))
+    .filter(({place}) => isNumber(place[key]) && isNumber(valueOf(place, metric)))
     .map(({key: id, place}) => {
       const [value, low, high] = measured(place, metric);
       return {name: place.backend, how: place.how, engine: place.engine, value, low, high, x: place[key], key: names.get(id)};
@@ -46,7 +47,7 @@ function drawQuality() {
         : "",
     ),
     note(
-      `${boardName(board)}. The line joins what nothing else in sight beats in both (the Pareto front); filters change it. ${titleOf(metric)}: ${better} is better. Both axes below are logarithmic.`,
+      `${boardName(board)}. The line joins what nothing else in sight beats in both (the Pareto front); filters change it. ${titleOf(metric)}: ${better} is better. The axes of cost and throughput are logarithmic.`,
     ),
     el("div", {class: "two"}, panels),
   );
@@ -66,16 +67,19 @@ function qualityPanel({entries, metric, key, words, title, less}) {
     key,
     less,
   );
-  const left = entries.length - rows.length;
+  const drawn = rows.filter(row => row.x > 0);
+  const reasons = notDrawn(entries, rows, metric, key, machine);
   if (!rows.length)
     return el(
       "figure",
       {},
       el("figcaption", {}, el("strong", {text: title})),
-      el("p", {class: "empty"}, emptyQuality(entries, key)),
+      el("p", {class: "empty", text: entries.length ? `Nothing to draw: ${reasons.join(" ")}` : "No row is left by the filters."}),
     );
   const chart = `quality${isLower(metric) ? "_lower" : ""}${less ? "_less" : ""}`;
-  const place = plot(() => ({chart, titles: {x: words, y: titleOf(metric)}, rows}), `${title}, chart`);
+  const place = drawn.length
+    ? plot(() => ({chart, titles: {x: words, y: titleOf(metric)}, rows: drawn}), `${title}, chart`)
+    : "";
   const front = rows.filter(row => row.front).sort((a, b) => (less ? a.x - b.x : b.x - a.x));
   return el(
     "figure",
@@ -90,18 +94,38 @@ function qualityPanel({entries, metric, key, words, title, less}) {
     ),
     place,
     el("details", {}, el("summary", {text: `On the front: ${plural(front.length, "row")}`}), frontList(front, key, metric)),
-    left
-      ? note(
-          `${plural(left, "row")} of ${entries.length} ${left === 1 ? "is" : "are"} not drawn. `,
-          key === "cost"
-            ? emptyQuality(
-                entries.filter(entry => !isNumber(entry.place.cost)),
-                key,
-              )
-            : `They have no rate, or were run on another machine than ${machine}.`,
-        )
-      : "",
+    reasons.length ? note(`Of ${plural(entries.length, "row")} not drawn: ${reasons.join(" ")}`) : "",
   );
+}
+
+/** Why rows are not drawn, each kind with its number. */
+function notDrawn(entries, rows, metric, key, machine) {
+  const places = entries.map(entry => entry.place);
+  const some = (found, said) => (found.length ? [`${plural(found.length, "row")} ${said(found.length === 1)}.`] : []);
+  const missing = places.filter(place => !isNumber(place[key]));
+  const bases = unique(missing.map(place => place.cost_basis).filter(Boolean)).slice(0, 3).join("; ");
+  return [
+    ...some(missing, one =>
+      key === "rate" ? `without a measured rate` : `without a known cost${bases ? ` (${bases})` : ""}`,
+    ),
+    ...(key === "rate"
+      ? some(
+          places.filter(place => isNumber(place.rate) && place.machine !== machine),
+          () => `of another machine than ${machine}`,
+        )
+      : []),
+    ...some(
+      places.filter(place => isNumber(place[key]) && !isNumber(valueOf(place, metric))),
+      () => `without a value of ${titleOf(metric)}`,
+    ),
+    ...some(
+      rows.filter(row => row.x === 0),
+      one =>
+        key === "rate"
+          ? "at a rate of 0, which has no place on a logarithmic axis"
+          : `that ${one ? "costs" : "cost"} nothing, and so ${one ? "has" : "have"} no place on a logarithmic axis`,
+    ),
+  ];
 }
 
 function frontList(front, key, metric) {
@@ -111,11 +135,4 @@ function frontList(front, key, metric) {
     {},
     front.map(row => el("li", {text: `${row.name} · ${row.how}: ${titleOf(metric)} ${decimal(row.value)}, ${shown(row.x)}`})),
   );
-}
-
-function emptyQuality(entries, key) {
-  if (!entries.length) return "No row is left by the filters.";
-  if (key === "rate") return "No rate was measured for these rows.";
-  const reasons = unique(entries.map(entry => entry.place.cost_basis).filter(Boolean));
-  return reasons.length ? `No cost: ${reasons.slice(0, 3).join("; ")}.` : "No cost is known for these rows.";
 }

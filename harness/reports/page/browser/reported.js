@@ -50,7 +50,6 @@ const TERMS = {
   split: "Split",
   few: "Few rows (†)",
   p50_ms: "p50, ms",
-  labelled: "Labels that people gave",
   validation_langs: "Validated on",
   per_class: "Figures by label",
   bins: "Reliability diagram",

@@ -6,15 +6,25 @@ function openRun(run) {
 function drawRun() {
   const dialog = find("#run");
   const entry = ENTRY_OF.get(state.run);
+  find("#unknown").hidden = Boolean(entry) || !state.run;
   if (!entry) {
+    if (state.run) forgetRun();
     if (dialog.open) dialog.close();
     return;
   }
+  const isSeedChosen = dialog.open && dialog.contains(document.activeElement?.closest("select"));
   dropPlots(dialog);
   dialog.replaceChildren(...runContent(entry, state.run));
   if (!dialog.open) dialog.showModal();
-  dialog.scrollTop = 0;
-  find("#run-title").focus();
+  if (!isSeedChosen) dialog.scrollTop = 0;
+  find(isSeedChosen ? "#run select" : "#run-title").focus();
+}
+
+/** An address may name a run of other records. */
+function forgetRun() {
+  find("#unknown").textContent = plain(`There is no run ${state.run} on this page.`);
+  state.run = "";
+  history.replaceState(null, "", hashOf(state));
 }
 
 function listenToRun() {
@@ -125,7 +135,10 @@ function confusionOf(board, details) {
     return [
       note(`${board.labels.length} labels are too many for a picture. The most frequent confusions:`),
       confusionList(confusedPairs(board, details)),
-    ];
+      details.mistakes_left_out
+        ? note(`${plural(details.mistakes_left_out, "row")} more ${details.mistakes_left_out === 1 ? "is" : "are"} of rarer confusions.`)
+        : "",
+    ].filter(Boolean);
   if (!cells) return el("p", {class: "empty", text: "No confusion matrix for this run."});
   if (board.kind === "multilabel") {
     const lines = cells.map(([[tn, fp], [fn, tp]], label) => [
@@ -255,14 +268,19 @@ function settingsOf({place}, details) {
           : String(value);
   const own = [
     ["engine", place.engine],
+    ["model", place.model],
     ["prompt", place.prompt],
     ["decoding", place.decoding],
+    ["solved examples in the prompt", place.exemplars],
     ["training languages", place.train_langs],
-    ["training labels", place.train_count],
+    ["validation languages", place.validation_langs],
+    ["training rows", place.train_count],
+    ["labels that people gave", place.labelled],
     ["machine", place.machine],
-    ["load when it began", place.load],
+    ["load when it ended", place.load],
     ["rows/s", isNumber(place.rate) ? rate(place.rate) : null],
-    ["cost", isNumber(place.cost) ? `${dollars(place.cost)} per 1,000 rows` : null],
+    ["time of one row", latencyWords(place)],
+    ["cost", costWords(place)],
     ["how it is reckoned", place.cost_basis],
     ["finished", place.finished],
   ].filter(([, value]) => value !== null && value !== undefined && value !== "" && said(value) !== "");

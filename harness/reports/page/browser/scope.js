@@ -37,6 +37,7 @@ function mainBoard(boards) {
   });
 }
 
+const engineNow = () => (ENGINES.includes(state.engine) ? state.engine : ""); // an address may name one that is not here
 const taskNow = () => (state.task === "*" || TASKS.includes(state.task) ? state.task : (TASKS[0] ?? ""));
 const boardsOfTask = () => BOARDS.filter(board => taskNow() === "*" || board.taskName === taskNow());
 const languagesNow = () => unique(boardsOfTask().map(board => board.lang));
@@ -61,7 +62,7 @@ function boardsNow() {
 /** Whether a row is left by engine and text, wherever it stands. */
 function passes(entry) {
   const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-  return (!state.engine || entry.place.engine === state.engine) && words.every(word => entry.search.includes(word));
+  return (!engineNow() || entry.place.engine === engineNow()) && words.every(word => entry.search.includes(word));
 }
 
 function entriesNow() {

@@ -18,21 +18,27 @@ function drawPrompts() {
     boards.slice(0, 6).flatMap(board => {
       const metric = board.spreads[0].metric;
       const rows = board.spreads.flatMap(spread =>
-        spread.prompts.map(({name, value, low, high, unread}) => ({
+        spread.prompts.map(({name, value, low, high, seeds, unread}) => ({
           name: `${spread.backend} · ${spread.how}`,
           prompt: name,
           value,
           low,
           high,
+          seeds,
           unread,
         })),
       );
+      const seeded = rows.some(row => row.seeds > 1);
       const place = plot(
         () => ({chart: "prompts", titles: {title: titleOf(metric)}, rows}),
         `Prompts, ${boardName(board)}, chart`,
       );
       return [
-        figure(boardName(board), "one line per model and decoding, one mark per prompt, with 95% intervals", place),
+        figure(
+          boardName(board),
+          `one line per model and decoding, one mark per prompt, with ${seeded ? "its 95% interval; dashed, of several seeds: their mean, lowest and highest value" : "95% intervals"}`,
+          place,
+        ),
         spreadTable(board),
       ];
     }),
@@ -95,7 +101,10 @@ function table(caption, heads, lines, words = 1) {
 function drawCurves() {
   const board = boardNow();
   const langs = new Set(boardsNow().map(one => one.lang));
-  const curves = DATA.curves.filter(curve => curve.task === board?.task && langs.has(curve.lang));
+  const near = curve => Number(curve.n === board.n);
+  const curves = DATA.curves
+    .filter(curve => board?.split === "test" && curve.task === board.task && langs.has(curve.lang))
+    .sort((a, b) => near(b) - near(a));
   if (!curves.length) {
     const where = unique(DATA.curves.map(curve => `${curve.task} in ${languageName(curve.lang)}`));
     return fillSection(
@@ -105,7 +114,7 @@ function drawCurves() {
         {class: "empty"},
         "No learning curve here yet: ",
         command("bench curve"),
-        ` trains on more and more labels until that beats a prompt.${where.length ? ` There are curves for ${listed(where)}.` : ""}`,
+        ` trains on more and more labels until that beats a prompt.${where.length ? ` There are curves for ${listed(where)}, on test rows.` : ""}`,
       ),
     );
   }

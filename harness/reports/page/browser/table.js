@@ -75,13 +75,19 @@ const COLUMNS = [
     "p95_ms",
     "p95, ms",
     entry => entry.place.p95_ms,
-    entry => (isNumber(entry.place.p95_ms) ? rate(entry.place.p95_ms) : "–"),
+    latencyCell,
   ),
   number(
     "train_count",
-    "Labels",
+    "Training rows",
     entry => entry.place.train_count,
     entry => (isNumber(entry.place.train_count) ? whole(entry.place.train_count) : "–"),
+  ),
+  number(
+    "labelled",
+    "Labels given",
+    entry => entry.place.labelled,
+    entry => (isNumber(entry.place.labelled) ? whole(entry.place.labelled) : "–"),
   ),
   text("train_langs", "Trained on", entry => (entry.place.train_langs ?? []).join(" + ") || null),
   text("engine", "Engine", entry => entry.place.engine),
@@ -261,7 +267,7 @@ function drawCount(left, boards) {
       : left
         ? `${whole(left)} of ${plural(all, "row")}; ranks are among all of them`
         : "No row is left: change the filters, or reset them.";
-  find("#reset").hidden = !(state.q || state.engine || state.cols || state.sort);
+  find("#reset").hidden = !(state.q || engineNow() || state.cols || state.sort);
 }
 
 function rankingNote(boards) {
