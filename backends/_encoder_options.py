@@ -43,9 +43,7 @@ class TrainOptions(_Strict):
         "adamw", description="(adaptive) sharpness-aware minimization around AdamW: two passes a step"
     )
     rho: float | None = Field(None, gt=0, description="radius of sam (default 0.05) and asam (default 0.5)")
-    lora: LoraOptions | None = Field(
-        None, description="train adapters instead of all weights; `{}` for their defaults"
-    )
+    lora: LoraOptions | None = Field(None, description="train adapters instead of all weights; `{}` for their defaults")
     gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
     evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
     patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")

@@ -151,7 +151,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_undisturbed(
     report = fit(
         resumed, tmp_path / "cut", validation=validation, on_progress=lambda done, total, note: steps.append((done, total))
     )
-    assert steps == [(step, 3 * EPOCH_STEPS) for step in range(EPOCH_STEPS + 1, 3 * EPOCH_STEPS + 1)]
+    assert list(dict.fromkeys(steps)) == [(step, 3 * EPOCH_STEPS) for step in range(EPOCH_STEPS, 3 * EPOCH_STEPS + 1)]
     assert report == expected
     np.testing.assert_array_equal(predict(resumed, TRAIN), predict(whole, TRAIN))
 
@@ -182,7 +182,7 @@ def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(bert: Path, tm
     (cut / "optimizer.pt").write_bytes(b"")
     steps: list[int] = []
     fit(new_engine(bert, epochs=3), tmp_path, on_progress=lambda done, total, note: steps.append(done))
-    assert steps[0] == EPOCH_STEPS + 1
+    assert steps[0] == EPOCH_STEPS
 
 
 def failing(error: Exception) -> Callable[..., Any]:

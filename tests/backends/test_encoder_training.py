@@ -188,7 +188,7 @@ def test_a_kill_in_the_midst_of_an_epoch(bert: Path, tmp_path: Path, validation:
         fit(engine(), tmp_path / "cut", validation=validation, on_progress=interrupt_at(11))
     steps: list[int] = []
     report = fit(resumed, tmp_path / "cut", validation=validation, on_progress=lambda done, total, note: steps.append(done))
-    assert steps[0] == 10
+    assert steps[0] == 9
     assert report == expected
     assert difference(resumed, whole) == 0
     # Killed once more: after the end, before the model was kept.
@@ -434,7 +434,7 @@ def test_the_course_of_a_training_is_told_and_its_progress_names_loss_and_metric
     steps = [step for step, values in heard if "train/loss" in values]
     assert steps[-1] == 2 * EPOCH_STEPS
     assert [step for step, values in heard if "eval/accuracy" in values] == [EPOCH_STEPS, 2 * EPOCH_STEPS]
-    assert notes[0] == (1, 2 * EPOCH_STEPS, "")
+    assert notes[0] == (0, 2 * EPOCH_STEPS, "")
     assert any(note.startswith("validating, batch 0 of ") for _, _, note in notes)
     assert notes[-1][2].startswith("loss ")
     assert notes[-1][2].endswith(f" at step {2 * EPOCH_STEPS}")

@@ -246,7 +246,7 @@ def test_it_tells_how_far_it_is_and_leaves_nothing_behind(
     (tmp_path / "model").mkdir()
     engine.save(tmp_path / "model")
     predict(engine, UNSEEN)
-    assert [step[:2] for step in steps] == [(step, 20) for step in range(1, 21)]
+    assert [step[:2] for step in steps] == [(step, 20) for step in range(21)]
     assert steps[-1][2].startswith("loss 0.")
     assert list((tmp_path / "here").iterdir()) == []
     assert capfd.readouterr() == ("", "")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from shell import PAGES, ROOT
@@ -74,25 +74,20 @@ def anchors(page: Path) -> set[str]:
 
 
 @pytest.mark.browser
-def test_search_works_from_disk(site: Path) -> None:
+def test_search_works_from_disk(site: Path, browser: Any) -> None:
     """In a real browser, without a server: a result is found, nothing is asked of the network, nothing goes wrong."""
-    from playwright.sync_api import sync_playwright
-
     asked: list[str] = []
     wrong: list[str] = []
-    with sync_playwright() as playwright:
-        program = os.environ.get("BENCH_CHROMIUM") or shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.goto((site / "index.html").as_uri())
-        page.keyboard.press("/")
-        page.keyboard.type("calibration")
-        page.locator(".md-search-result__item a").first.wait_for(timeout=20_000)
-        found = page.locator(".md-search-result__item").first.inner_text()
-        browser.close()
+    page = browser.new_page()
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.goto((site / "index.html").as_uri())
+    page.keyboard.press("/")
+    page.keyboard.type("calibration")
+    page.locator(".md-search-result__item a").first.wait_for(timeout=60_000)
+    found = page.locator(".md-search-result__item").first.inner_text()
+    page.close()
     assert "alibration" in found
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert wrong == []
