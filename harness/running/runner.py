@@ -24,9 +24,10 @@ from harness.running.machine import describe_machine, library_versions, load_ave
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, predict_batch, settle
 from harness.running.tracking import tracked
-from harness.running.training import OnEvaluation, OnProgress, Trained, ensure_trained, trained_key
+from harness.running.training import OnEvaluation, Trained, ensure_trained, trained_key
 from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, Prediction, Status
+from harness.watching import OnProgress
 
 T = TypeVar("T")
 

@@ -33,8 +33,9 @@ from harness.running.machine import (
 from harness.running.plan import Plan
 from harness.running.predicting import predict_batch
 from harness.running.runner import EngineSlot
-from harness.running.training import OnProgress, trained_key
+from harness.running.training import trained_key
 from harness.types import Status
+from harness.watching import OnProgress
 
 Clock = Callable[[], float]
 

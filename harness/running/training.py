@@ -28,7 +28,7 @@ from harness.running.starts import folder_of, key_of, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction
-from harness.watching import OnProgress as OnProgress
+from harness.watching import OnProgress
 
 OnEvaluation = Callable[[dict[str, float]], None]
 """Called with the metrics of the validation rows, each time a training looks at them; what it raises ends the training."""

@@ -27,8 +27,9 @@ from harness.records.store import Store, digest
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, run
 from harness.running.starts import folder_of
-from harness.running.training import OnEvaluation, OnProgress, trained_folder, trained_key
+from harness.running.training import OnEvaluation, trained_folder, trained_key
 from harness.studies.search import Search
+from harness.watching import OnProgress
 
 if TYPE_CHECKING:
     import optuna
