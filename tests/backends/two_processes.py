@@ -30,7 +30,7 @@ def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> Non
         return judged[-1]
 
     def on_progress(done: int, total: int, note: str) -> None:
-        if done == stop_at:
+        if stop_at and done == stop_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     seen: list[list[int]] = []
