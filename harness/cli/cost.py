@@ -156,6 +156,8 @@ def usd(value: float) -> str:
 
 def sentence(priced: Priced, predictions: float) -> str:
     """What the runs of each backend cost, cheapest first, and what that is made of."""
+    from harness.questions.compare_words import listed
+
     with_cost = [(entry, cost) for entry, cost in priced if cost is not None]
     if not with_cost:
         return "None of these runs has a price."
@@ -168,17 +170,13 @@ def sentence(priced: Priced, predictions: float) -> str:
     said = [_range(name, costs, "costs " if not n else "") for n, (name, costs) in enumerate(shown)]
     more = " (the others are in the table)" if len(by_name) > len(shown) else ""
     named = dict.fromkeys(_made_of(name, costs[end]) for name, costs, end in ((*shown[0], 0), (*shown[-1], -1)))
-    return f"For {predictions:,.0f} predictions {_listed(said)}{more}; {' and '.join(named)}."
+    return f"For {predictions:,.0f} predictions {listed(said)}{more}; {' and '.join(named)}."
 
 
 def _range(name: str, costs: list[Cost], verb: str) -> str:
     if len(costs) == 1:
         return f"{name} {verb}${usd(costs[0].usd)} in all"
     return f"{name} {verb}${usd(costs[0].usd)} to ${usd(costs[-1].usd)} in all ({len(costs)} runs)"
-
-
-def _listed(parts: list[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _made_of(name: str, cost: Cost) -> str:

@@ -92,8 +92,8 @@ def _of_several(comparison: Comparison) -> str:
     best = "lowest" if metric in LOWER_IS_BETTER else "highest"
     value = comparison.runs[top].values[metric]["value"]
     parts = [
-        *([f"it is better than {_listed(beaten)}"] if beaten else []),
-        *([f"can't be told apart from {_listed(level)}"] if level else []),
+        *([f"it is better than {listed(beaten)}"] if beaten else []),
+        *([f"can't be told apart from {listed(level)}"] if level else []),
     ]
     said = f"{_name(comparison, top)} has the {best} {title(metric)}, {value:.3f}: {' and '.join(parts)}"
     pairs = f" (at 5%, by Holm over {len(comparison.pairs)} pairs)"
@@ -127,9 +127,9 @@ def _elsewhere(comparison: Comparison, better: int | None) -> str:
     parts = []
     for winner, titles in sorted(groups.items(), key=lambda group: group[0] != better):
         if winner is None:
-            parts.append(f"in {_listed(titles)} they can't be told apart")
+            parts.append(f"in {listed(titles)} they can't be told apart")
         else:
-            parts.append(f"in {_listed(titles)} {_name(comparison, winner)} is better{' too' if winner == better else ''}")
+            parts.append(f"in {listed(titles)} {_name(comparison, winner)} is better{' too' if winner == better else ''}")
     return "".join(f"; {part}" for part in parts)
 
 
@@ -142,7 +142,8 @@ def _name(comparison: Comparison, run: int) -> str:
     return comparison.runs[run].name
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`; of one or more."""
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 

@@ -7,24 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
+from console import Said, called
 
 BENCH = [sys.executable, "-c", "from harness.cli import main; main()"]
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
 
 
 @pytest.fixture(scope="session")
@@ -46,19 +34,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Pat
 @pytest.fixture
 def bench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """`bench("run", "--limit", 3)` in this process, through the entry point of the console script."""
-    from harness.cli import main
 
     def call(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code: Any = 0
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
+        said = called(arguments, monkeypatch, capsys)
         assert "Traceback" not in said.err
-        return Said(code or 0, said.out, said.err)
+        return said
 
     return call
 

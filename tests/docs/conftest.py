@@ -10,12 +10,12 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
+from console import Said, called
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # the builders of tiny checkpoints
 
@@ -23,13 +23,6 @@ from shell import PAGES, ROOT, blocks, file_name
 
 DEMO = ROOT / "tasks" / "reviews_demo"
 CAUSAL = ("smollm2", "mistral", "qwen", "llama")
-
-
-@dataclass(frozen=True)
-class Said:
-    code: int
-    out: str
-    err: str
 
 
 Bench = Callable[..., Said]
@@ -51,21 +44,11 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def real_bench(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Bench:
     """`real_bench("list", "backends")` in this process, through the entry point of the console script."""
-    from harness.cli import main
-
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.delenv("BENCH_DEBUG", raising=False)
 
     def call(*arguments: object) -> Said:
-        monkeypatch.setattr(sys, "argv", ["bench", *map(str, arguments)])
-        capsys.readouterr()
-        try:
-            main()
-            code: Any = 0
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        return Said(code or 0, said.out, said.err)
+        return called(arguments, monkeypatch, capsys)
 
     return call
 

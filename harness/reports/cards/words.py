@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from harness.questions.compare_words import listed
 from harness.records.entries import TITLES, Entry
 from harness.records.twins import chose_checkpoint, is_outdated
 from harness.reports.cards.facts import Subject, main_runs, rows_used, used_alike
@@ -114,8 +115,8 @@ def _few(subject: Subject) -> Iterator[str]:
 def _other_seeds(subject: Subject) -> str:
     name = subject.headline[0]
     found = [(run.seed, run.metrics["values"][name]["value"]) for run in subject.seeds]
-    values = _joined(["none" if value is None else f"{value:.3f}" for _, value in found])
-    seeds = _joined([str(seed) for seed, _ in found])
+    values = listed(["none" if value is None else f"{value:.3f}" for _, value in found])
+    seeds = listed([str(seed) for seed, _ in found])
     what = "seeds" if len(found) > 1 else "seed"
     return f"The same training with the {what} {seeds} gave {TITLES.get(name, name)} {values} on {_rows(subject.entry)}."
 
@@ -234,12 +235,7 @@ def _split(run: Entry) -> str:
 
 
 def _codes(langs: list[str]) -> str:
-    return _joined([escape(lang) for lang in langs])
-
-
-def _joined(parts: list[str]) -> str:
-    *others, last = parts
-    return f"{', '.join(others)} and {last}" if others else last
+    return listed([escape(lang) for lang in langs])
 
 
 def _quoted(label: str) -> str:
