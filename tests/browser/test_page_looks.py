@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
+from sections import settle
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
@@ -23,18 +24,6 @@ HOSTILE = [
     "__proto__",
     "\u202egnp.exe",
 ]
-SCROLL = """async () => {
-    for (let y = 0; y < document.body.scrollHeight; y += 500) {
-        scrollTo(0, y);
-        await new Promise(done => requestAnimationFrame(() => setTimeout(done, 60)));
-    }
-}"""
-
-
-def settle(page: Any) -> None:
-    """Scroll through the page, so that all of it is drawn."""
-    page.evaluate(SCROLL)
-    page.wait_for_function("[...document.querySelectorAll('.plot')].every(plot => plot.querySelector('svg'))")
 
 
 def test_names_stay_names(visit: Visit, board: dict[str, Any]) -> None:
@@ -70,6 +59,7 @@ def test_names_stay_names(visit: Visit, board: dict[str, Any]) -> None:
         page.wait_for_selector("#run[open]")
         assert page.inner_text("#run-title") == place["backend"]
         page.keyboard.press("Escape")
+        page.wait_for_function("!location.hash.includes('run=')")
 
 
 def test_every_control_has_a_name(visit: Visit, board: dict[str, Any]) -> None:

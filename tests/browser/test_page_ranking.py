@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sections import location
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
@@ -162,9 +163,9 @@ def test_a_view_is_in_the_address(visit: Visit, board: dict[str, Any]) -> None:
     assert first_words(column(page, "model")) == ["encoder"]
     assert sort_state(page, "accuracy") == "ascending"
     page.fill("#q", "a b&c=d#e")
-    address = page.url
+    view = location(page)
     page.goto("about:blank")
-    page.goto(address)
+    page.goto(view)
     assert page.input_value("#q") == "a b&c=d#e"
     page.evaluate("location.hash = '#lang=en'")
     page.wait_for_function("document.querySelector('#lang').value === 'en'")

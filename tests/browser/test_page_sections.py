@@ -7,22 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from sections import location, show
 
 from harness.records.store import Store
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
-
-
-def show(page: Any, section: str) -> str:
-    """Scroll to a section, wait for its charts, return its words."""
-    page.locator(f"#{section}").scroll_into_view_if_needed()
-    page.wait_for_function(
-        """id => document.querySelector(`#${id} .body`).children.length
-            && [...document.querySelectorAll(`#${id} .plot`)].every(plot => plot.querySelector("svg"))""",
-        arg=section,
-    )
-    return str(page.inner_text(f"#{section}"))
 
 
 def test_every_chart_is_drawn_and_described(visit: Visit, board: dict[str, Any]) -> None:
@@ -134,10 +124,10 @@ def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
     counts = [str(count) for row in details["confusion"] for count in row[:3]]
     assert all(count in cells for count in counts)
     assert "0.700" in said  # the loss of the second evaluation
-    assert f"run={place['run']}" in page.url
+    assert f"run={place['run']}" in location(page)
     page.go_back()
     page.wait_for_function("!document.querySelector('#run').open")
-    assert "run=" not in page.url
+    assert "run=" not in location(page)
 
 
 def test_details_say_what_was_measured_and_where(visit: Visit, board: dict[str, Any]) -> None:
@@ -161,7 +151,7 @@ def test_an_unknown_run_is_said_to_be_unknown(visit: Visit, board: dict[str, Any
     assert page.is_visible("#unknown")
     assert page.inner_text("#unknown") == "There is no run gone.1234 on this page."
     assert not page.is_visible("#run")
-    assert "run=" not in page.url
+    assert "run=" not in location(page)
     assert page.locator("#board tbody tr").count() == len(board["tables"][0]["places"])
     assert not page.is_visible("#reset")
     page.locator("#board tbody button").first.click()
@@ -206,6 +196,7 @@ def test_where_two_differ(visit: Visit, board: dict[str, Any], store: Store) -> 
     places = {place["backend"]: place["run"] for place in board["tables"][0]["places"]}
     page.get_by_label("A", exact=True).select_option(places["fast"])
     page.get_by_label("B", exact=True).select_option(places["llm"])
+    show(page, "differ")
     counts, differ = kinds(store, places["fast"], places["llm"])
     found = {kind: int(page.inner_text(f"[data-count={kind}]")) for kind in counts}
     assert found == counts
@@ -220,6 +211,7 @@ def test_where_two_differ(visit: Visit, board: dict[str, Any], store: Store) -> 
     grid = page.locator("#differ td.cell").all_inner_texts()
     assert sum(int(cell) for cell in grid if cell != "·") == sum(counts.values())
     page.get_by_label("Show").select_option("onlyA")
+    show(page, "differ")
     assert page.locator("#differ th.id").count() == min(50, counts["onlyA"])
     p = exact(counts["onlyA"], counts["onlyB"])
     assert (f"p = {p:.3f}" if p >= 0.001 else "p < 0.001") in page.inner_text("#differ")
@@ -229,6 +221,22 @@ def exact(only_a: int, only_b: int) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(only_a, only_a + only_b, 0.5).pvalue)
+
+
+def test_a_choice_is_kept_though_the_next_comes_before_it_is_drawn(visit: Visit, board: dict[str, Any]) -> None:
+    page = visit(board)
+    show(page, "differ")
+    pair = [board["tables"][0]["places"][place]["run"] for place in (-1, -2)]
+    page.eval_on_selector_all(
+        "#differ .pair select",
+        """(menus, pair) => menus.forEach((menu, place) => {
+            menu.value = pair[place];
+            menu.dispatchEvent(new Event("change"));
+        })""",
+        pair,
+    )
+    show(page, "differ")
+    assert [page.get_by_label(name, exact=True).input_value() for name in "AB"] == pair
 
 
 def test_a_sample_of_rows_is_called_one(visit: Visit, board: dict[str, Any]) -> None:

@@ -33,6 +33,12 @@ function pairOf(board, runs) {
   return [a, b];
 }
 
+/** What the two menus say, though the part below may not be drawn for it yet. */
+function pairShown() {
+  const [a, b] = [...document.querySelectorAll("#differ .pair select")].map(select => select.value);
+  return {a, b};
+}
+
 /** Rows by who is right, and answers by answers; the last index is "no answer". */
 function differences(truth, a, b, labels) {
   const counts = {both: 0, onlyA: 0, onlyB: 0, neither: 0};
@@ -78,10 +84,10 @@ function drawDiffer() {
   );
   const found = differences(set.truth, RUNS[a].answers, RUNS[b].answers, board.labels.length);
   const nameOfRun = new Map(choices);
-  const pick = (label, value, key) => menu(label, choices, value, run => choose({a, b, [key]: run}));
+  const pick = (label, value) => menu(label, choices, value, () => choose(pairShown()));
   return fillSection(
     "differ",
-    el("div", {class: "bar pair"}, pick("A", a, "a"), pick("B", b, "b")),
+    el("div", {class: "bar pair"}, pick("A", a), pick("B", b)),
     el("p", {class: "note printed", text: `A: ${nameOfRun.get(a)}. B: ${nameOfRun.get(b)}.`}),
     note(
       `${boardName(board)}.`,

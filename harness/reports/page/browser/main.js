@@ -7,13 +7,12 @@ const LATER = {
   curves: [drawCurves, "Labels"],
   differ: [drawDiffer, "Two runs"],
 };
-const stale = new Set();
 const near = new IntersectionObserver(
   found => found.filter(one => one.isIntersecting).forEach(one => drawSection(one.target.id)),
   {rootMargin: "600px"},
 );
 
-/** Which parts hang on what was changed; a section far below is drawn when it comes near. */
+/** Which parts hang on what was changed; a section far below stays `data-stale` until it comes near. */
 function draw(changed) {
   const has = (...names) => names.some(name => changed.includes(name));
   if (has("task", "lang", "rows", "engine", "q")) wanted = STEP;
@@ -35,14 +34,17 @@ function draw(changed) {
 
 function later(...ids) {
   for (const id of ids) {
-    stale.add(id);
-    near.unobserve(find(`#${id}`)); // observing anew reports at once whether it is near
-    near.observe(find(`#${id}`));
+    const section = find(`#${id}`);
+    section.dataset.stale = "";
+    near.unobserve(section); // observing anew reports whether it is near
+    near.observe(section);
   }
 }
 
 function drawSection(id) {
-  if (!stale.delete(id)) return;
+  const section = find(`#${id}`);
+  if (!("stale" in section.dataset)) return;
+  delete section.dataset.stale;
   const focused = document.activeElement?.closest(`#${id} label`);
   const place = focused ? [...document.querySelectorAll(`#${id} label`)].indexOf(focused) : -1;
   LATER[id][0]();

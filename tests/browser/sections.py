@@ -1,0 +1,29 @@
+"""The parts of the page are drawn when they come near: what waits for them; and where the page is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+DRAWN = """id => {
+    const section = document.getElementById(id);
+    return !("stale" in section.dataset) && section.querySelector(".body").children.length
+        && [...section.querySelectorAll(".plot")].every(plot => plot.querySelector("svg"));
+}"""
+
+
+def show(page: Any, section: str) -> str:
+    """Scroll to a section, wait for it and its charts, return its words."""
+    page.locator(f"#{section}").scroll_into_view_if_needed()
+    page.wait_for_function(DRAWN, arg=section)
+    return str(page.inner_text(f"#{section}"))
+
+
+def settle(page: Any) -> None:
+    """Scroll through the page, so that all of it is drawn."""
+    for section in page.eval_on_selector_all("section:has(> .body)", "all => all.map(section => section.id)"):
+        show(page, section)
+
+
+def location(page: Any) -> str:
+    """Asked of the page itself: playwright's `page.url` hears of changes within a page a moment later."""
+    return str(page.evaluate("location.href"))
