@@ -22,7 +22,10 @@ BACKENDS_OF_MANY = "tfidf,e5-small,smollm2"
 
 def init_command(
     path: Annotated[
-        Path, typer.Argument(metavar="FILE", help="csv, tsv, jsonl, json or parquet; or a folder with train, test, ...")
+        Path,
+        typer.Argument(
+            metavar="FILE", help="csv, tsv, jsonl, json or parquet; or a folder with train, test, ..., or of each language."
+        ),
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the task; default: that of the file.")] = None,
     text: Annotated[str | None, typer.Option(metavar="COL", help="Column of the text; several, by commas, are joined.")] = None,
@@ -200,7 +203,8 @@ def _facts(found: Found) -> list[list[str]]:
     how = [f"fields divided by {form.delimiter!r}"] if form.delimiter else []
     how += [f"in {form.encoding}"] if form.encoding != "utf-8" else []
     how += ["no header"] if form.header else []
-    files = ", ".join(path.name for path in opened.files.values())
+    inner = found.path if found.path.is_dir() else found.path.parent
+    files = ", ".join(path.relative_to(inner).as_posix() for path in opened.files.values())
     middle, long, most = counted.lengths
     kinds = {
         LabelKind.ORDINAL: "ordinal: a scale of {}",
@@ -225,6 +229,8 @@ def _language(found: Found) -> str:
     languages = found.languages
     if languages.column is not None:
         return f"{languages.column}: {_some(languages.codes)}"
+    if found.opened.langs is not None:
+        return f"the paths ({{lang}}): {_some(languages.codes)}"
     if found.languages.share < 1:
         return f"{languages.codes[0]} ({languages.share:.0%} of the texts look like it)"
     return languages.codes[0]

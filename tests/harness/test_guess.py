@@ -2,53 +2,19 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tables import SENTENCES, english, seen, written
 
 from harness.data.guess.columns import Chosen
 from harness.data.guess.encoding import encoding_named
 from harness.data.guess.files import Wish
-from harness.data.guess.look import Found, Question, look
 from harness.data.guess.task_yaml import first_number
 from harness.errors import DataError, UserError
 from harness.types import LabelKind
-
-SENTENCE = "the box came late but works well this old chair broke again after two weeks and nobody answered my letter"
-SENTENCES = {
-    "de": "Der Stuhl ist nach zwei Wochen kaputt gegangen und niemand hat auf meinen Brief geantwortet",
-    "ja": "この椅子は二週間で壊れてしまい、手紙を送っても返事がありませんでした",
-    "zh": "这把椅子两个星期就坏了，写信过去也没有人回复我",
-    "th": "เก้าอี้ตัวนี้พังหลังจากใช้ไปสองสัปดาห์และไม่มีใครตอบจดหมายของฉัน",
-    "ar": "انكسر هذا الكرسي بعد أسبوعين ولم يرد أحد على رسالتي",
-    "ko": "이 의자는 두 주 만에 부서졌고 아무도 내 편지에 답하지 않았습니다",
-}
-
-
-def english(number: int) -> str:
-    """A sentence of its own for each number."""
-    known = SENTENCE.split()
-    words = [known[(number * 7 + step * (3 + number % 5)) % len(known)] for step in range(9)]
-    return f"{' '.join(words)} number {number}"
-
-
-def written(
-    path: Path, header: Sequence[str] | None, rows: Sequence[Sequence[Any]], encoding: str = "utf-8", **form: Any
-) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding=encoding) as file:
-        writer = csv.writer(file, **form)
-        writer.writerows([header] if header is not None else [])
-        writer.writerows(rows)
-    return path
-
-
-def seen(path: Path, **said: Any) -> Found:
-    return look(Question(path, **said))
 
 
 def table(tmp_path: Path, columns: dict[str, Any], count: int = 120) -> Path:
@@ -315,27 +281,6 @@ def test_a_test_split_without_labels_is_replaced(tmp_path: Path) -> None:
     assert found.counted.rows["test"] == {"en": 50}
 
 
-def test_a_folder_of_splits(tmp_path: Path) -> None:
-    for name, start, count in (("train", 0, 100), ("reviews-dev", 100, 20), ("test", 120, 30)):
-        rows = [[english(start + row), ["art", "work"][row % 2]] for row in range(count)]
-        written(tmp_path / "mine" / f"{name}.csv", ["text", "label"], rows)
-    found = seen(tmp_path / "mine")
-    assert found.counted.rows == {"train": {"en": 100}, "validation": {"en": 20}, "test": {"en": 30}}
-
-
-def test_a_folder_whose_test_file_has_no_labels(tmp_path: Path) -> None:
-    written(
-        tmp_path / "kaggle" / "train.csv", ["text", "label"], [[english(row), ["art", "work"][row % 2]] for row in range(100)]
-    )
-    written(tmp_path / "kaggle" / "test.csv", ["text"], [[english(row)] for row in range(50)])
-    with pytest.raises(UserError, match="single column"):
-        look(Question(tmp_path / "kaggle" / "test.csv"))
-    written(tmp_path / "kaggle" / "test.csv", ["id", "text"], [[row, english(row)] for row in range(50)])
-    found = seen(tmp_path / "kaggle")
-    assert found.division.stratified
-    assert any("test file is left out" in note for note in found.notes)
-
-
 @pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
 def test_other_kinds_of_files(tmp_path: Path, suffix: str) -> None:
     rows = [{"text": english(row), "labels": [[0, 2], [1], [0, 1]][row % 3], "n": 1.0 * (row % 2)} for row in range(90)]
@@ -445,37 +390,6 @@ def test_a_wrong_encoding_is_said(tmp_path: Path, encoding: str) -> None:
     with pytest.raises(UserError, match=f"not in {encoding}") as error:
         seen(path, wish=Wish(encoding=encoding))
     assert "--encoding" in error.value.hint
-
-
-def labelled(start: int, count: int, words: str = "") -> list[list[str]]:
-    return [[f"{english(start + row)}{words}", ["art", "work"][row % 2]] for row in range(count)]
-
-
-@pytest.mark.parametrize(
-    ("form", "header", "encoding", "way"),
-    [
-        ({"delimiter": ";"}, ["text", "label"], "utf-8", "fields divided by ';'"),
-        ({}, ["text", "label"], "cp1252", "in cp1252"),
-        ({}, None, "utf-8", "no header"),
-    ],
-)
-def test_files_of_a_folder_that_are_written_in_different_ways(
-    tmp_path: Path, form: dict[str, str], header: list[str] | None, encoding: str, way: str
-) -> None:
-    other = written(tmp_path / "mine" / "test.csv", header, labelled(100, 30, ", café"), encoding, **form)
-    written(tmp_path / "mine" / "train.csv", ["text", "label"], labelled(0, 100, ", é"))
-    with pytest.raises(UserError, match=r"test.csv is written in another way than train.csv") as error:
-        seen(tmp_path / "mine")
-    assert way in str(error.value)
-    written(other, ["text", "label"], labelled(100, 30, ", café"))
-    assert seen(tmp_path / "mine").counted.rows["test"] == {"en": 30}
-
-
-def test_a_file_of_a_folder_that_can_not_be_read_at_all_is_named(tmp_path: Path) -> None:
-    written(tmp_path / "mine" / "train.csv", ["text", "label"], labelled(0, 100))
-    (tmp_path / "mine" / "test.csv").write_text("text,label\none,two,three,four\na\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"test\.csv"):
-        seen(tmp_path / "mine")
 
 
 def test_a_column_called_label_is_the_label_whatever_it_holds(tmp_path: Path) -> None:

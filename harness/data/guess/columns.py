@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from harness.data.guess.cells import MOST_LABELS, ON_OFF, Column
-from harness.data.guess.files import split_named
+from harness.data.guess.folders import split_named
 from harness.data.guess.language import code_of
 from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, SPLIT, TEXT, TITLES
 from harness.errors import UserError

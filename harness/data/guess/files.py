@@ -15,11 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.guess.encoding import check_encoding, encoding_of
-from harness.data.guess.words import SPLITS as WORDS
-from harness.data.sources import READERS, ColumnLists, read_file
+from harness.data.guess.folders import Part, in_all_splits, layout_of
+from harness.data.sources import ColumnLists, read_file
 from harness.errors import DataError, UserError
 from harness.specs.task_sources import CsvFormat
-from harness.specs.tasks import SPLITS, Split
 
 SAMPLE = 1 << 20
 """Characters of a delimited file that decide on its delimiter and header."""
@@ -33,7 +32,8 @@ class Opened:
     """All rows, those of several files one after another, and how they were read.
 
     `files`: split -> file, or `all` -> the only one; `rows`: how many are of each. `notes` are sentences on what was not plain.
-    `names`: column -> label names that the file's own metadata gives to its numbers.
+    `names`: column -> label names that the file's own metadata gives to its numbers. `langs`: the language of each row, where
+    the paths tell it; `files` have `{lang}` for it then.
     """
 
     files: dict[str, Path]
@@ -42,6 +42,7 @@ class Opened:
     rows: dict[str, int]
     notes: list[str] = field(default_factory=list)
     names: dict[str, list[str]] = field(default_factory=dict)
+    langs: list[str] | None = None
 
     @property
     def total(self) -> int:
@@ -65,64 +66,45 @@ def open_data(path: Path, wish: Wish) -> Opened:
     """Read `path`. Raises `UserError` (among them `DataError`) where it can't be read, or only by guessing."""
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder.", "Give a csv, tsv, jsonl, json or parquet file.")
-    files = _splits_in(path) if path.is_dir() else {"all": path}
-    if any("{lang}" in str(file) for file in files.values()):
+    layout = layout_of(path)
+    if any("{lang}" in str(file) for file in layout.files.values()):
         raise UserError(f"{path}: a path with {{lang}} in it stands for several files.", "Rename it.")
-    tables, form, notes = _tables(files, wish)
-    tables, left_out = _alike(tables)
-    notes += left_out
+    if wish != Wish() and not any(map(_delimited, layout.files.values())):
+        raise UserError(f"{path}: a delimiter, encoding or header is said of csv and tsv files.", "Leave these options out.")
+    tables, form, notes = _tables(layout.files, wish)
+    usable, left_out = _alike(layout.files, tables)
+    parts, lacking = in_all_splits(usable)
     columns: ColumnLists = {name: [] for name in next(iter(tables.values()))}
-    for table in tables.values():
-        for name, values in table.items():
-            columns[name] += values
-    rows = {split: len(next(iter(table.values()), [])) for split, table in tables.items()}
-    if not columns or not sum(rows.values()):
+    rows: Counter[str] = Counter()
+    langs: list[str] = []
+    for split, lang in parts:
+        table = tables[split, lang]
+        for name, values in columns.items():
+            values += table.get(name, [])
+        count = len(next(iter(table.values()), []))
+        rows[split] += count
+        langs += [lang] * count
+    if not columns or not rows.total():
         raise DataError(f"{path} has no rows.", "The first line names the columns, each further line is a row.")
-    kept = {split: files[split] for split in tables}
-    return Opened(kept, form, columns, rows, notes, _class_names(next(iter(files.values()))))
-
-
-def split_named(text: str) -> Split | None:
-    """The split that a file's stem or a cell means."""
-    word = text.strip().lower().removesuffix("_set").removesuffix(" set")
-    return next((split for split in SPLITS if word in WORDS[split]), None)
-
-
-def _splits_in(folder: Path) -> dict[str, Path]:
-    readable = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix.lower() in READERS)
-    found: dict[str, Path] = {}
-    for path in readable:
-        split = (
-            split_named(path.stem)
-            or split_named(re.split(r"[-_.]", path.stem)[-1])
-            or split_named(re.split(r"[-_.]", path.stem)[0])
-        )
-        if split is not None and split in found:
-            raise UserError(f"{folder}: both {found[split].name} and {path.name} look like {split} rows.", "Keep one of them.")
-        if split is not None:
-            found[split] = path
-    if "train" in found:
-        return {split: found[split] for split in SPLITS if split in found}
-    if len(readable) == 1:
-        return {"all": readable[0]}
-    names = ", ".join(path.name for path in readable[:12]) or "none of " + ", ".join(READERS)
-    raise UserError(
-        f"{folder}: none of its files is called train (found: {names}).", "Name one of the files, or call it train.csv."
+    kept = {split: layout.paths[split] for split in rows}
+    names = _class_names(next(iter(layout.files.values())))
+    return Opened(
+        kept, form, columns, dict(rows), [*layout.notes, *notes, *left_out, *lacking], names, langs if any(langs) else None
     )
 
 
-def _tables(files: dict[str, Path], wish: Wish) -> tuple[dict[str, ColumnLists], CsvFormat, list[str]]:
+def _tables(files: dict[Part, Path], wish: Wish) -> tuple[dict[Part, ColumnLists], CsvFormat, list[str]]:
     """What is in each file, all read in the format of the first csv or tsv file, as the task can name one only."""
     lead = next((file for file in files.values() if _delimited(file)), None)
     form, notes, table = (CsvFormat(), list[str](), None) if lead is None else _format_of(lead, wish)
-    tables: dict[str, ColumnLists] = {}
-    for split, file in files.items():
+    tables: dict[Part, ColumnLists] = {}
+    for part, file in files.items():
         if lead is None or not _delimited(file):
-            tables[split] = read_file(file)
+            tables[part] = read_file(file)
         elif file == lead and table is not None:
-            tables[split] = table
+            tables[part] = table
         else:
-            tables[split] = _read_like(lead, table or {}, form, file, wish)
+            tables[part] = _read_like(lead, table or {}, form, file, wish)
     return tables, form, notes
 
 
@@ -162,16 +144,17 @@ def _ways(path: Path, form: CsvFormat) -> list[str]:
     return [f"fields divided by {delimiter!r}", f"in {form.encoding}", quotes, "no header" if form.header else "with a header"]
 
 
-def _alike(tables: dict[str, ColumnLists]) -> tuple[dict[str, ColumnLists], list[str]]:
+def _alike(files: dict[Part, Path], tables: dict[Part, ColumnLists]) -> tuple[list[Part], list[str]]:
     """Those with the columns of the first; another one (a test file without labels, say) can't be used."""
     first = next(iter(tables.values()))
-    kept, notes = {}, []
-    for split, table in tables.items():
+    kept, notes = [], []
+    for part, table in tables.items():
         missing = [name for name in first if name not in table]
         if missing and table:
-            notes.append(f"The {split} file is left out: it lacks the column {', '.join(missing)}.")
+            name = files[part].name if not part[1] else "/".join(files[part].parts[-2:])
+            notes.append(f"{name} is left out: it lacks the column {', '.join(missing)}.")
         else:
-            kept[split] = {name: table.get(name, []) for name in first}
+            kept.append(part)
     return kept, notes
 
 

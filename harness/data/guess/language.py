@@ -55,8 +55,8 @@ def code_of(cell: str, strict: bool = False) -> str | None:
     return None if match is None else SAME_LANGUAGE.get(match[1], ISO3.get(match[1], match[1]))
 
 
-def languages_of(column: str, cells: Sequence[str], least: int) -> Languages:
-    """As a column says. Languages with fewer than `least` rows, and rows without a language, are left out."""
+def languages_of(column: str | None, cells: Sequence[str], least: int) -> Languages:
+    """As a column says, or the paths (None). Left out are languages with fewer than `least` rows, and rows without."""
     counts = Counter(cells)
     mapping = {cell: code for cell in counts if (code := code_of(cell)) is not None}
     rows: Counter[str] = Counter()
@@ -107,9 +107,9 @@ def doubts(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> list[
         found = Counter(_detect(rows))
         if found and code in LANGUAGES and found[code] / sum(found.values()) < DOUBTFUL:
             other, count = found.most_common(1)[0]
-            notes.append(
-                f"Rows that {said.column!r} calls {code} look like {other} ({count / sum(found.values()):.0%} of those seen)."
-            )
+            share = count / sum(found.values())
+            where = "their path" if said.column is None else repr(said.column)
+            notes.append(f"Rows that {where} calls {code} look like {other} ({share:.0%} of those seen).")
     return notes
 
 

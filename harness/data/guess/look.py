@@ -72,14 +72,17 @@ def look(question: Question) -> Found:
     """Read the file and say what it holds. Raises `UserError` where it can't be read, or does not tell."""
     opened = open_data(question.path, question.wish)
     columns = as_columns(opened.columns)
+    _check_paths(question, opened)
     code, chosen = _language_wish(question, columns)
     roles = roles_of(columns, chosen, opened.total)
-    if code is not None:
+    if code is not None or opened.langs is not None:
         roles = replace(roles, lang=None)
+    if "all" not in opened.rows:
+        roles = replace(roles, split=None)
     labels = _labels(columns, roles, opened, question.kind)
     texts = _texts(columns, roles.text)
-    languages, lang_notes = _languages(columns, roles, texts, code)
-    langs = _lang_of_rows(columns, languages, opened.total)
+    languages, lang_notes = _languages(columns, roles, texts, code, opened.langs)
+    langs = opened.langs or _lang_of_rows(columns, languages, opened.total)
     truths = [_truth(columns, roles.label, row) for row in range(opened.total)]
     judged = [labels.kind is LabelKind.MULTILABEL or bool(truth.strip()) for truth in truths]
     usable = [bool(text.strip()) and langs[row] in languages.rows and judged[row] for row, text in enumerate(texts)]
@@ -101,6 +104,14 @@ def look(question: Question) -> Found:
         *_few(counted.rows["test"]),
     ]
     return Found(question.path, opened, roles, labels, languages, division, counted, notes)
+
+
+def _check_paths(question: Question, opened: Opened) -> None:
+    """Raises `UserError` where a column is to tell what the paths tell."""
+    if question.lang is not None and opened.langs is not None:
+        raise UserError("The paths tell the language of each row.", "Leave --lang out, or give the folder of one language.")
+    if question.chosen.split is not None and "all" not in opened.rows:
+        raise UserError("The files tell which rows train and test.", "Leave --split out, or give one file.")
 
 
 def _language_wish(question: Question, columns: dict[str, Column]) -> tuple[str | None, Chosen]:
@@ -145,11 +156,13 @@ def _texts(columns: dict[str, Column], names: Sequence[str]) -> list[str]:
     return ["\n".join(part for part in parts if part) for parts in zip(*(columns[name].cells for name in names), strict=True)]
 
 
-def _languages(columns: dict[str, Column], roles: Roles, texts: list[str], code: str | None) -> tuple[Languages, list[str]]:
+def _languages(
+    columns: dict[str, Column], roles: Roles, texts: list[str], code: str | None, by_path: list[str] | None
+) -> tuple[Languages, list[str]]:
     if code is not None:
         return Languages({code: len(texts)}), doubts_of_code(code, texts, list(columns))
-    if roles.lang is not None:
-        cells = columns[roles.lang].cells
+    if by_path is not None or roles.lang is not None:
+        cells = by_path or columns[str(roles.lang)].cells
         found = languages_of(roles.lang, cells, LEAST)
         if not found.rows:
             raise UserError(f"The column {roles.lang!r} names no language.", "Give a code instead: --lang en.")

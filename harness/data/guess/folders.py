@@ -1,0 +1,133 @@
+"""Which files of a folder hold which split, and where their paths tell the language, of which language."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+
+from harness.data.guess.words import SPLITS as WORDS
+from harness.data.sources import READERS
+from harness.errors import UserError
+from harness.specs.prompts import LANGUAGES
+from harness.specs.tasks import SPLITS, Split
+
+MOST_NAMED = 12
+Part = tuple[str, str]
+"""A split, or `all`; and a language, empty where paths tell none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The file of each part. `paths`: split -> its path as a task names it, with `{lang}` where it tells the language.
+
+    `notes`: a sentence on the files of the folder that are none of these.
+    """
+
+    files: dict[Part, Path]
+    paths: dict[str, Path]
+    notes: list[str]
+
+
+def layout_of(path: Path) -> Layout:
+    """Of a file, or of a folder. Raises `UserError` where it can't be told."""
+    if not path.is_dir():
+        return Layout({("all", ""): path}, {"all": path}, [])
+    plain, deeper = _readable(path.glob("*")), _readable(path.glob("*/*"))
+    by_language = _by_language(path, [*plain, *deeper])
+    named = {file for files in by_language.values() for file in files.values()}
+    if by_language and not any(_split_of(PurePath(file.name)) == "train" for file in plain if file not in named):
+        splits = _by_split(path, by_language)
+        paths = {split: path / inner for split, inner in splits.items()}
+        files = {(split, lang): file for split, inner in splits.items() for lang, file in by_language[inner].items()}
+        looked_at = [*plain, *deeper]
+    else:
+        paths = {split: path / name for split, name in _by_split(path, [PurePath(file.name) for file in plain]).items()}
+        files = {(split, ""): file for split, file in paths.items()}
+        looked_at = plain
+    others = [file.relative_to(path).as_posix() for file in looked_at if file not in files.values()]
+    more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
+    notes = [f"Other files are left alone: {', '.join(others[:MOST_NAMED])}{more}."] if others else []
+    return Layout(files, paths, notes)
+
+
+def split_named(text: str) -> Split | None:
+    """The split that a file's stem or a cell means."""
+    word = text.strip().lower().removesuffix("_set").removesuffix(" set")
+    return next((split for split in SPLITS if word in WORDS[split]), None)
+
+
+def in_all_splits(parts: Collection[Part]) -> tuple[list[Part], list[str]]:
+    """The parts to use, so that every language has every split, and sentences on what is left out.
+
+    First go the splits that fewer than half of the languages have, then the languages that lack one of the others.
+    """
+    langs: dict[str, set[str]] = defaultdict(set)
+    for split, lang in parts:
+        langs[split].add(lang)
+    everywhere = set().union(*langs.values())
+    splits = [split for split in langs if 2 * len(langs[split]) >= len(everywhere)]
+    notes = [f"The {split} files are left out: few languages have one." for split in langs if split not in splits]
+    kept = set(everywhere)
+    for lang in sorted(everywhere):
+        missing = [split for split in splits if lang not in langs[split]]
+        if missing:
+            kept.discard(lang)
+            notes.append(f"{lang} is left out: it lacks {' and '.join(missing)} rows that can be used.")
+    return [(split, lang) for split, lang in parts if split in splits and lang in kept], notes
+
+
+def _readable(paths: Iterable[Path]) -> list[Path]:
+    return sorted(path for path in paths if path.suffix.lower() in READERS and path.is_file())
+
+
+def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str, Path]]:
+    """Path with `{lang}` -> language -> file, where at least two languages have a file."""
+    found: dict[PurePath, dict[str, Path]] = defaultdict(dict)
+    for file in files:
+        for template, lang in _templates(file.relative_to(folder)):
+            found[template][lang] = file
+    several = {template: there for template, there in found.items() if len(there) > 1}
+    taken: set[Path] = set()
+    kept = {}
+    # `tr` is Turkish here and train there
+    for template, there in sorted(several.items(), key=lambda item: (-len(item[1]), _split_of(item[0]) is None)):
+        if taken.isdisjoint(there.values()):
+            kept[template] = there
+            taken.update(there.values())
+    return kept
+
+
+def _templates(inner: PurePath) -> list[tuple[PurePath, str]]:
+    """The path with a word that is a language's code replaced by `{lang}`, for each such code: `test_en.csv`, `en/test.csv`."""
+    text = inner.with_suffix("").as_posix()
+    words = re.split(r"([-_./])", text)
+    codes = dict.fromkeys(word for word in words if word in LANGUAGES)
+    return [(PurePath("".join("{lang}" if word == code else word for word in words) + inner.suffix), code) for code in codes]
+
+
+def _split_of(inner: PurePath) -> Split | None:
+    """By the name of the file, its last and its first word; then by the folder's."""
+    words = re.split(r"[-_.]", inner.stem)
+    names = [inner.stem, words[-1], words[0], *(words if "{lang}" in words else []), *inner.parts[:-1]]
+    return next((split for split in map(split_named, names) if split is not None), None)
+
+
+def _by_split(folder: Path, inner: Collection[PurePath]) -> dict[str, PurePath]:
+    found: dict[str, PurePath] = {}
+    for path in inner:
+        split = _split_of(path)
+        if split is not None and split in found:
+            raise UserError(f"{folder}: both {found[split]} and {path} look like {split} rows.", "Keep one of them.")
+        if split is not None:
+            found[split] = path
+    if "train" in found:
+        return {split: found[split] for split in SPLITS if split in found}
+    if len(inner) == 1:
+        return {"all": next(iter(inner))}
+    names = ", ".join([str(path) for path in inner][:MOST_NAMED]) or "none of " + ", ".join(READERS)
+    raise UserError(
+        f"{folder}: none of its files is called train (found: {names}).", "Name one of the files, or call it train.csv."
+    )
