@@ -11,7 +11,7 @@ import pytest
 
 from harness.records.entries import read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import read_tables
+from harness.reports.tables import read_tables
 
 ROOT = Path(__file__).parent.parent
 

@@ -101,7 +101,7 @@ def sentence(made: Imported) -> str:
 
 def _print(made: Imported) -> None:
     from harness.records.entries import TITLES
-    from harness.reports.leaderboard import shown
+    from harness.reports.words import shown
 
     told, values = made.manifest["imported"], made.metrics["values"]
     by = " and ".join(f"{count} by {name}" for name, count in sorted(told["paired_by"].items()))

@@ -11,9 +11,9 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.reports.leaderboard import Table
     from harness.reports.pictures import Picture
     from harness.reports.ranks import Place
+    from harness.reports.tables import Table
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
 LEGEND = "A row's run is what `bench show` takes; `1=` is a shared rank."
@@ -37,20 +37,22 @@ def leaderboard_command(
     """
     from harness.errors import UserError
     from harness.questions.pricing import load_prices
-    from harness.reports import leaderboard
+    from harness.records.entries import read_entries
+    from harness.reports.leaderboard import markdown, sentence
     from harness.reports.page.data import payload
     from harness.reports.pictures import pictures
+    from harness.reports.tables import read_tables
 
     store = open_store(results)
     if not results.exists():
         raise UserError(
             f"There is no folder {results}, so there are no runs.", "Begin with `bench run`, or name it: --results DIR."
         )
-    tables = leaderboard.read_tables(store, leaderboard.read_entries(store))
+    tables = read_tables(store, read_entries(store))
     reported = _reported(results / "reported")
     shown = payload(store, results, tables, load_prices(Path.cwd()), reported)
     drawn = pictures(tables, {place["run"]: place["cost"] for table in shown["tables"] for place in table["places"]})
-    texts = [leaderboard.markdown(tables, reported, drawn), leaderboard.markdown(tables, reported)]
+    texts = [markdown(tables, reported, drawn), markdown(tables, reported)]
     if check:
         _check(results, _stale(results, texts, shown, drawn), as_json)
         return
@@ -66,7 +68,7 @@ def leaderboard_command(
     runs = sum(len(place.row.runs) for table in tables for place in table.places)
     written = f"{runs:,} run{'s' if runs > 1 else ''}; written to {where}. {LEGEND}" if runs else f"Written to {where}."
     typer.echo(plain(f"\n{written}"), err=True)
-    typer.echo(plain(f"\n{leaderboard.sentence(tables)}"))
+    typer.echo(plain(f"\n{sentence(tables)}"))
 
 
 def _write(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: dict[str, Picture]) -> str:
@@ -97,26 +99,27 @@ def _reported(folder: Path) -> Sequence[Any]:
 
 
 def _print_table(table: Table) -> None:
-    from harness.reports import leaderboard
+    from harness.records.entries import TITLES
+    from harness.reports.tables import OVER_SEEDS, STATUSES, cells, columns, spread_cells, spread_columns
 
     task, split, lang, _ = table.group
     few = table.few
     typer.echo(plain(f"\n{task} ({split}), {lang}: {table.first.metrics['n']} rows" + (f" † {few}" if few else "")))
-    columns = leaderboard.columns(table)
-    headline = [leaderboard.TITLES.get(name, name) for name in table.first.metrics["headline"]]
-    seeds = [name for name in columns if name.endswith(leaderboard.OVER_SEEDS)]
-    statuses = [name for name in columns if name in leaderboard.STATUSES]
+    titles = columns(table)
+    headline = [TITLES.get(name, name) for name in table.first.metrics["headline"]]
+    seeds = [name for name in titles if name.endswith(OVER_SEEDS)]
+    statuses = [name for name in titles if name in STATUSES]
     print_table(
-        columns,
-        [[*leaderboard.cells(columns, place), place.row.entry.run_id.rpartition(".")[2]] for place in table.places],
+        titles,
+        [[*cells(titles, place), place.row.entry.run_id.rpartition(".")[2]] for place in table.places],
         text=["how"],
         optional=["rows/s", *reversed(headline[1:]), *reversed(statuses), *seeds],
     )
     if table.spreads:
         typer.echo("\nover the prompts of one model:")
-        titles = leaderboard.spread_columns(table.metric)
-        rows = [leaderboard.spread_cells(spread) for spread in table.spreads]
-        print_table(titles, rows, text=["how", "prompts"], optional=[titles[-1], "not read", "by chance", "range"])
+        heads = spread_columns(table.metric)
+        rows = [spread_cells(spread) for spread in table.spreads]
+        print_table(heads, rows, text=["how", "prompts"], optional=[heads[-1], "not read", "by chance", "range"])
 
 
 def _stale(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: Collection[str]) -> list[Path]:
@@ -163,7 +166,7 @@ def _way_out(stale: Path) -> str:
 
 
 def _as_json(table: Table, place: Place) -> dict[str, Any]:
-    from harness.reports.leaderboard import how
+    from harness.reports.words import how
 
     row, entry = place.row, place.row.entry
     identity = entry.manifest["identity"]

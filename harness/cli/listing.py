@@ -154,7 +154,7 @@ def _recipes() -> tuple[Rows, list[BenchError]]:
 
 
 def _runs(results: Path) -> Rows:
-    from harness.reports.leaderboard import read_entries
+    from harness.records.entries import read_entries
 
     rows = []
     for entry in read_entries(open_store(results)):

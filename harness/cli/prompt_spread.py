@@ -89,7 +89,7 @@ def _none_found(entries: Sequence[Entry], metric: str | None) -> None:
 
 
 def _print(found: Sequence[Spread]) -> None:
-    from harness.reports.leaderboard import spread_cells, spread_columns
+    from harness.reports.tables import spread_cells, spread_columns
 
     seeds = any(spread.sd_seeds is not None for spread in found)
     columns = ["task", "lang", "n", "metric", *spread_columns(""), "sd prompts", *(["sd seeds"] if seeds else []), "sd rows"]

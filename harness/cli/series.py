@@ -128,7 +128,7 @@ def _one(
     force: bool,
     budget: Budget | None,
 ) -> Outcome:
-    from harness.reports.leaderboard import read_entry
+    from harness.records.entries import read_entry
     from harness.running.plan import make_plan
     from harness.running.runner import run
     from harness.running.training import trained_folder
@@ -252,7 +252,7 @@ def _close(tracker: Tracker, track: Track) -> str | None:
 
 def print_runs(outcomes: Sequence[Outcome]) -> None:
     """A row per run; on a narrow terminal the first metric is what stays."""
-    from harness.reports.leaderboard import shown
+    from harness.reports.words import shown
 
     if not any(done.metrics for done in outcomes):
         return

@@ -42,7 +42,7 @@ def show_command(
     run. --json prints an object with run, manifest, metrics, worst_errors (id, truth, label, status, text, answer).
     """
     from harness.data.inspection import answers, texts, worst_errors
-    from harness.reports.leaderboard import read_entry
+    from harness.records.entries import read_entry
 
     check_data(data)
     store = open_store(results)
@@ -71,7 +71,7 @@ def _named(run: str) -> str:
 
 
 def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
-    from harness.reports.leaderboard import shown
+    from harness.reports.words import shown
 
     identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
     backend, rate = identity["backend"], timing["rows_per_second"]

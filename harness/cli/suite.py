@@ -202,7 +202,7 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Stor
 
 def _measured(outcome: Any, metrics: Sequence[str], store: Store) -> list[str]:
     """Number of rows, metrics, rows per second."""
-    from harness.reports.leaderboard import shown
+    from harness.reports.words import shown
 
     if isinstance(outcome, Searched):
         value = "-" if outcome.value is None else f"{outcome.value:.3f} (validation)"

@@ -5,15 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.records.entries import Entry
 from harness.records.store import canonical_json
 from harness.reports.ranks import Place
+from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
-
-if TYPE_CHECKING:
-    from harness.reports.leaderboard import Table
 
 NEARLY = 1.25
 """Two languages' training sets are one setting if one is larger by no more than this: all rows that there are, as a rule."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from harness.records.entries import TITLES
@@ -11,11 +10,9 @@ from harness.reports.by_language import Section
 from harness.reports.markdown import Markup, escape, table
 from harness.reports.pictures import FOLDER, file_name
 from harness.reports.ranks import Place
+from harness.reports.tables import Table
 from harness.reports.words import apart, rank, shown
 from harness.statistics.metrics import LOWER_IS_BETTER
-
-if TYPE_CHECKING:
-    from harness.reports.leaderboard import Table
 
 
 def first_words(section: Section, column: int) -> str:

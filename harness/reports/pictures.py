@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, Any
 from harness.records.entries import TITLES, Entry, Group
 from harness.records.store import digest, write_atomically
 from harness.reports.by_language import Section, sections
+from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     import altair as alt
-
-    from harness.reports.leaderboard import Table
 
 FOLDER = "charts"
 MOST_LINES = 20

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from harness.questions.pricing import load_prices
+from harness.records.entries import read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import read_entries, read_tables
 from harness.reports.page.data import payload
+from harness.reports.tables import read_tables
 from harness.specs.reported import read_reported
 
 pytestmark = pytest.mark.browser

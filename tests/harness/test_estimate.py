@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.reports.leaderboard import Entry
+from harness.records.entries import Entry
 from harness.running.machine import describe_machine
 from harness.studies import estimate as module
 from harness.studies.estimate import (

@@ -17,7 +17,7 @@ from harness.records.entries import read_entry
 from harness.records.frames import load_predictions, load_runs
 from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval, parser_named
 from harness.records.store import Store
-from harness.reports.leaderboard import read_tables
+from harness.reports.tables import read_tables
 
 ROWS = range(len(TEXTS))
 SURE = {0: (-1.0, -4.0, -5.0), 1: (-4.0, -1.0, -5.0), 2: (-4.0, -5.0, -1.0)}

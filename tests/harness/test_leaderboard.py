@@ -15,16 +15,9 @@ from boards import entry, prompt, record, value
 from harness.errors import RunError
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import (
-    LEGEND,
-    SHORT_LEGEND,
-    Table,
-    grouped,
-    markdown,
-    read_tables,
-    sentence,
-)
+from harness.reports.leaderboard import LEGEND, SHORT_LEGEND, markdown, sentence
 from harness.reports.ranks import fold_seeds, ranked
+from harness.reports.tables import Table, grouped, read_tables
 from harness.reports.words import part, shown
 from harness.running.runner import EngineSlot, run
 from harness.specs.reported import Figure, Reported

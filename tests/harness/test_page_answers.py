@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import RunError
+from harness.records.entries import read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import Table, read_entries, read_tables
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, limit_of_ids, pack
+from harness.reports.tables import Table, read_tables
 
 IDS = [f"row-{i}" for i in range(40)]
 TRUTH = [i % 3 for i in range(40)]

@@ -11,9 +11,9 @@ from typing import Any
 from harness.records.entries import TITLES
 from harness.records.twins import is_outdated, run_options
 from harness.reports.cards.facts import Subject, answered_by, options_of, rows_used, source_of
-from harness.reports.leaderboard import shown
 from harness.reports.markdown import escape
 from harness.reports.markdown import table as lines_of
+from harness.reports.words import shown
 
 BEST = "★"
 SOURCES = {"hub": "the hub", "data": "local files", "files": "files of the project", "bundled": "bench", None: "not told"}

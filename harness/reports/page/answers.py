@@ -23,8 +23,8 @@ from harness.errors import RunError
 from harness.records.entries import Entry, Group
 from harness.records.jsonl import read_tables
 from harness.records.store import Store
-from harness.reports.leaderboard import Table
 from harness.reports.ranks import not_its_rows, numbers
+from harness.reports.tables import Table
 from harness.statistics.intervals import IntArray
 from harness.types import LabelKind
 

@@ -16,7 +16,6 @@ from harness.questions.pricing import Prices, cost_of, labels_of, missing_price
 from harness.records.entries import TITLES, Entry
 from harness.records.speed import Speed, load_speeds, speed_of
 from harness.records.store import Store
-from harness.reports.leaderboard import Table, how
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
 from harness.reports.page.curves import read_curves
 from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of, shortened
@@ -25,6 +24,8 @@ from harness.reports.page.languages import by_language
 from harness.reports.page.transfers import matrices
 from harness.reports.ranks import Place, Row
 from harness.reports.spread import Prompted, Spread
+from harness.reports.tables import Table
+from harness.reports.words import how
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.reports.by_language import Section, sections
-
-if TYPE_CHECKING:
-    from harness.reports.leaderboard import Table
+from harness.reports.tables import Table
 
 
 def by_language(keyed: Mapping[str, Table]) -> list[dict[str, Any]]:

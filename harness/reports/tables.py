@@ -1,0 +1,118 @@
+"""The tables of the leaderboard: the runs on the same rows with their ranks, and their cells in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from harness.records.entries import TITLES, Entry, Group
+from harness.records.store import Store
+from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, read_correct, share_test
+from harness.reports.spread import Spread, influences_of, spreads
+from harness.reports.words import between, how, part, rank, shown
+from harness.statistics.intervals import small
+
+OVER_SEEDS = " over seeds"
+STATUSES = ("unparsed", "failed")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The runs on one set of rows, with their ranks, and what the prompts of their language models make of it."""
+
+    group: Group
+    places: tuple[Place, ...]
+    spreads: tuple[Spread, ...]
+
+    @property
+    def first(self) -> Entry:
+        return self.places[0].row.entry
+
+    @property
+    def metric(self) -> str:
+        """What the rows are ranked by."""
+        return str(self.first.metrics["headline"][0])
+
+    @property
+    def few(self) -> str | None:
+        """Why these rows are few, if they are."""
+        return small(self.first.metrics["n"], [label["support"] for label in self.first.metrics.get("per_class", [])])
+
+
+def grouped(entries: Iterable[Entry]) -> list[tuple[Group, list[Entry]]]:
+    """Groups by name, larger row sets first; within a group best first."""
+    groups: dict[Group, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group, []).append(entry)
+    ordered = sorted(groups.items(), key=lambda item: (*item[0][:3], -item[1][0].metrics["n"], item[0][3]))
+    return [(group, sorted(members, key=lambda entry: entry.order)) for group, members in ordered]
+
+
+def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
+    """Rank the runs of each group; reads the predictions wherever there is something to compare. Raises `RunError`."""
+    groups = [(group, members, fold_seeds(members)) for group, members in grouped(entries)]
+    compared = [members for _, members, rows in groups if len(rows) > 1 and _is_by_accuracy(members)]
+    correct = read_correct(store, [entry for members in compared for entry in members])
+    tables = []
+    for group, members, rows in groups:
+        if _is_by_accuracy(members):
+            test, influences = share_test(correct), lambda entry: correct[entry.run_id] - correct[entry.run_id].mean()
+        else:
+            test, influences = metric_test(store, members[0].metrics["headline"][0]), influences_of(store)
+        tables.append(Table(group, tuple(ranked(rows, test)), tuple(spreads(members, influences))))
+    return tables
+
+
+def _is_by_accuracy(members: Sequence[Entry]) -> bool:
+    return bool(members[0].metrics["headline"][0] == "accuracy")
+
+
+def columns(table: Table) -> list[str]:
+    """Titles; seeds, unread and failed rows have a column only where there are any."""
+    rows = [place.row for place in table.places]
+    return [
+        *("#", "backend", "how"),
+        *(TITLES.get(name, name) for name in table.first.metrics["headline"]),
+        *([f"{TITLES.get(table.metric, table.metric)}{OVER_SEEDS}"] if any(len(row.runs) > 1 for row in rows) else []),
+        *(status for status in STATUSES if any(row.share(status) for row in rows)),
+        *("rows/s", "run"),
+    ]
+
+
+def cells(titles: Sequence[str], place: Place) -> list[str]:
+    """A line under `columns`, but for the run, which is told in other words on a page than on a terminal."""
+    row, rate = place.row, place.row.entry.manifest["timing"]["rows_per_second"]
+    return [
+        rank(place),
+        row.entry.backend,
+        how(row),
+        *(shown(row.entry.metrics["values"][name]) for name in row.entry.metrics["headline"]),
+        *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
+        *(part(row.share(status)) for status in STATUSES if status in titles),
+        "n/a" if rate is None else f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}",
+    ]
+
+
+def _over_seeds(row: Row) -> str:
+    spread = row.spread(row.entry.metrics["headline"][0])
+    return "–" if spread is None else f"{between(*spread)} ({len(row.runs)})"
+
+
+def spread_columns(metric: str) -> list[str]:
+    over = f"{TITLES.get(metric, metric)} over prompts"
+    return ["backend", "how", "prompts", "not read", over, "range", "by chance", "95% of the median"]
+
+
+def spread_cells(spread: Spread) -> list[str]:
+    """A line under `spread_columns`."""
+    value = spread.middle.row.entry.metrics["values"][spread.metric]
+    return [
+        spread.backend,
+        spread.how,
+        ", ".join(prompt.name for prompt in spread.prompts),
+        ", ".join(part(prompt.unread) for prompt in spread.prompts),
+        between(spread.low, spread.middle.value, spread.high),
+        f"{spread.range:.3f}{'*' if spread.beyond else ''}",
+        f"{spread.expected:.3f}",
+        "n/a" if value["low"] is None else f"[{value['low']:.3f}, {value['high']:.3f}]",
+    ]
