@@ -19,8 +19,8 @@ from pydantic import BaseModel
 import harness
 from harness.cli import app
 from harness.errors import BenchError
-from harness.questions.pricing import PriceFile
 from harness.specs.backend_specs import BackendSpec, engine_class
+from harness.specs.prices import PriceFile
 from harness.specs.prompts import PromptSpec
 from harness.specs.recipes import Recipe
 from harness.specs.reported import Reported

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from harness.errors import UnknownName, UserError
-from harness.questions.pricing import Prices, load_prices
 from harness.specs.backend_specs import BackendSpec, engine_class, load_backend
+from harness.specs.prices import Prices, load_prices
 from harness.specs.prompts import Prompt, load_prompt, require_same_kind
 from harness.specs.recipes import Recipe, load_recipe
 from harness.specs.reported import Reported, load_reported

@@ -43,8 +43,8 @@ def cascade_command(
     """
     from harness.questions.cascade import cascade_of
     from harness.questions.cascade_words import sentence
-    from harness.questions.pricing import load_prices
     from harness.questions.recommend_words import measured_elsewhere
+    from harness.specs.prices import load_prices
 
     finite_number(predictions, "--predictions")
     finite_number(label_usd, "--label-usd")

@@ -11,9 +11,10 @@ import typer
 from harness.cli.options import RESULTS, Json, Many, Results, finite_number, names, open_store, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.questions.pricing import Cost, Prices
+    from harness.questions.pricing import Cost
     from harness.records.entries import Entry
     from harness.records.store import Store
+    from harness.specs.prices import Prices
 
 Priced = list[tuple["Entry", "Cost | None"]]
 PARTS = ("inference", "training", "labelling")
@@ -50,7 +51,8 @@ def cost_command(
     problem (why there is no price, or null).
     """
     from harness.cli.requests import check_split
-    from harness.questions.pricing import cost_of, load_prices
+    from harness.questions.pricing import cost_of
+    from harness.specs.prices import load_prices
 
     check_split(split)
     _check(predictions, "--predictions", 0, strictly=True)

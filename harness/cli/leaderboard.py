@@ -36,12 +36,12 @@ def leaderboard_command(
     LEADERBOARD.md shows them.
     """
     from harness.errors import UserError
-    from harness.questions.pricing import load_prices
     from harness.records.entries import read_entries
     from harness.reports.leaderboard import markdown, sentence
     from harness.reports.page.data import payload
     from harness.reports.pictures import pictures
     from harness.reports.tables import read_tables
+    from harness.specs.prices import load_prices
 
     store = open_store(results)
     if not results.exists():

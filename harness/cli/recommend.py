@@ -55,11 +55,11 @@ def recommend_command(
     """
     from harness.cli.requests import member
     from harness.questions.candidates import field_of
-    from harness.questions.pricing import load_prices
     from harness.questions.recommend import Question, Utility, recommend
     from harness.questions.recommend_words import change_lines, sentence
     from harness.questions.what_if import changes_of
     from harness.records.speed import load_speeds
+    from harness.specs.prices import load_prices
 
     given = {
         "--max-cost": max_cost,

@@ -14,8 +14,8 @@ from harness.reports.ranks import Row, fold_seeds
 from harness.statistics.intervals import MetricValue
 
 if TYPE_CHECKING:
-    from harness.questions.pricing import Prices
     from harness.records.speed import Speed
+    from harness.specs.prices import Prices
 
 QUALITY = {"multilabel": ("micro_f1", "subset_accuracy")}
 SINGLE = ("macro_f1", "accuracy")

@@ -27,7 +27,8 @@ from harness.statistics.paired import LEVEL, Difference
 from harness.statistics.row_means import SHARES
 
 if TYPE_CHECKING:
-    from harness.questions.pricing import Cost, Prices
+    from harness.questions.pricing import Cost
+    from harness.specs.prices import Prices
 
 SHARES_OF_FIRST = tuple(tenth / 10 for tenth in range(9, 0, -1))
 _CANDIDATES = 100

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
 from harness.specs.backend_specs import BackendSpec, engine_class
+from harness.specs.prices import PriceFile
 from harness.specs.prompts import PromptSpec
 from harness.specs.recipes import Recipe
 from harness.specs.reported import Reported
@@ -34,8 +35,6 @@ class _Plain(GenerateJsonSchema):
 
 def schema_of(form: Form) -> dict[str, Any]:
     """The JSON schema of one kind of file; of a prompt that of its front matter."""
-    from harness.questions.pricing import PriceFile
-
     models: dict[Form, tuple[type[BaseModel], str]] = {
         "task": (TaskSpec, "A task of bench: tasks/NAME.yaml"),
         "backend": (BackendSpec, "A backend of bench: backends/NAME.yaml"),

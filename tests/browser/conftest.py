@@ -19,12 +19,12 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "harness"))  # the records ma
 
 from boards import TRAIN, prompt, record
 
-from harness.questions.pricing import load_prices
 from harness.records.entries import read_entries
 from harness.records.store import Store
 from harness.reports.page import html
 from harness.reports.page.data import payload
 from harness.reports.tables import read_tables
+from harness.specs.prices import load_prices
 from harness.specs.reported import Figure, Reported
 
 Page = Any  # playwright's, whose types the bare environment lacks

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from harness.questions.pricing import load_prices
 from harness.records.entries import read_entries
 from harness.records.store import Store
 from harness.reports.page.data import payload
 from harness.reports.tables import read_tables
+from harness.specs.prices import load_prices
 from harness.specs.reported import read_reported
 
 pytestmark = pytest.mark.browser

@@ -15,8 +15,8 @@ from shell import PAGES, ROOT, Block, blocks, file_name
 
 from harness.parsing.parsers import REASONS, ParserSpec, make_parser
 from harness.parsing.prompt_check import check_prompt
-from harness.questions.pricing import load_prices
 from harness.specs.backend_specs import load_backend
+from harness.specs.prices import load_prices
 from harness.specs.prompts import load_prompt
 from harness.specs.recipes import load_recipe
 from harness.specs.reported import load_reported

@@ -16,10 +16,10 @@ from sklearn.metrics import accuracy_score, f1_score
 from harness.errors import UserError
 from harness.questions.cascade import Cascade, cascade_of, combined, tuned
 from harness.questions.cascade_words import sentence
-from harness.questions.pricing import HardwarePrice, PriceFile, Prices
 from harness.questions.reliability import confidence
 from harness.records.columns import Columns, read_columns
 from harness.records.store import Store
+from harness.specs.prices import HardwarePrice, PriceFile, Prices
 from harness.statistics.intervals import FloatArray, IntArray
 from harness.statistics.paired import mcnemar
 from harness.types import LabelKind, LabelSpace

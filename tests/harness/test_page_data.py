@@ -16,7 +16,7 @@ import pytest
 from boards import NAMES, SCORE, TRAIN, prompt, record
 
 from harness.errors import RunError
-from harness.questions.pricing import Prices, cost_of, load_prices, missing_price
+from harness.questions.pricing import cost_of, missing_price
 from harness.records import jsonl
 from harness.records.entries import read_entries
 from harness.records.speed import write_speed
@@ -25,6 +25,7 @@ from harness.reports.leaderboard import markdown
 from harness.reports.page import answers, details, html
 from harness.reports.page.data import PREDICTIONS, UNKNOWN_COST, payload
 from harness.reports.tables import read_tables
+from harness.specs.prices import Prices, load_prices
 from harness.specs.reported import Figure, Reported
 from harness.types import LabelKind
 

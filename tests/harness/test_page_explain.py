@@ -77,9 +77,9 @@ def test_the_methods_are_those_of_the_docs() -> None:
 
 
 def test_every_column_of_a_place_is_explained(store: Store) -> None:
-    from harness.questions.pricing import load_prices
     from harness.reports.page.data import payload
     from harness.reports.tables import read_tables
+    from harness.specs.prices import load_prices
 
     record(store, "a", [0, 1], [0, 1], prompt=prompt())
     found = payload(store, store.root.parent, read_tables(store, read_entries(store)), load_prices(store.root))

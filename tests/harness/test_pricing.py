@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.errors import SpecError, UnknownName
-from harness.questions.pricing import FILE, HardwarePrice, Prices, cost_of, labels_of, load_prices, missing_price
+from harness.questions.pricing import cost_of, labels_of, missing_price
 from harness.running.costs import Price
 from harness.specs.backend_specs import BackendSpec
+from harness.specs.prices import FILE, HardwarePrice, Prices, load_prices
 
 OWN = """\
 hardware:
@@ -335,7 +336,7 @@ def test_more_predictions_never_cost_more_each_nor_less_in_all(predictions: floa
 
 
 def test_the_file_reads_as_its_comment_says() -> None:
-    path = Path(__file__).parents[2] / "harness" / "questions" / FILE
+    path = Path(__file__).parents[2] / "harness" / "specs" / FILE
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(found) == {"hardware", "models"}
     assert all(HardwarePrice.model_validate(entry) for entry in found["hardware"].values())

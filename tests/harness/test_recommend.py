@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from harness.errors import UserError
 from harness.questions.candidates import Candidate, field_of
-from harness.questions.pricing import HardwarePrice, PriceFile, Prices
 from harness.questions.recommend import (
     Question,
     Recommendation,
@@ -36,6 +35,7 @@ from harness.questions.what_if import Stretch, changes_of, stretches
 from harness.records.entries import Entry
 from harness.records.store import Store
 from harness.reports.ranks import Row
+from harness.specs.prices import HardwarePrice, PriceFile, Prices
 from harness.statistics.intervals import MetricValue
 from harness.types import LabelKind
 

@@ -18,7 +18,7 @@ FILES: dict[Form, str] = {
     "backend": "backends/*.yaml",
     "recipe": "recipes/*.yaml",
     "reported": "results/reported/*.yaml",
-    "prices": "harness/questions/prices.yaml",
+    "prices": "harness/specs/prices.yaml",
     "prompt": "prompts/*.j2",
 }
 EVERY = [(form, path) for form, pattern in FILES.items() for path in sorted(ROOT.glob(pattern))]

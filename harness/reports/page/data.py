@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import RunError
-from harness.questions.pricing import Prices, cost_of, labels_of, missing_price
+from harness.questions.pricing import cost_of, labels_of, missing_price
 from harness.records.entries import TITLES, Entry
 from harness.records.speed import Speed, load_speeds, speed_of
 from harness.records.store import Store
@@ -26,6 +26,7 @@ from harness.reports.ranks import Place, Row
 from harness.reports.spread import Prompted, Spread
 from harness.reports.tables import Table
 from harness.reports.words import how
+from harness.specs.prices import Prices
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
