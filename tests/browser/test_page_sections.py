@@ -13,6 +13,7 @@ from harness.records.store import Store
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
+FRONT = "#quality figure:first-child summary:has-text('On the front')"
 
 
 def test_every_chart_is_drawn_and_described(visit: Visit, board: dict[str, Any]) -> None:
@@ -33,16 +34,48 @@ def test_charts_wait_until_they_are_in_sight(visit: Visit, board: dict[str, Any]
     assert page.locator("#quality .plot svg").count() == 2
 
 
+def figures(page: Any, section: str) -> list[list[str]]:
+    """The table of a section's first chart, opened by keyboard: cells of each row."""
+    page.focus(f"{section} details.figures summary")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(f"{section} details.figures tbody")
+    return [str(line).split("\t") for line in page.locator(f"{section} details.figures tbody tr").all_inner_texts()]
+
+
+def test_what_tooltips_show_stands_in_tables_too(visit: Visit, board: dict[str, Any]) -> None:
+    """A pointer is not needed: every chart has its figures below it, in a table that is made when it is opened."""
+    page = visit(board)
+    for section in ("quality", "languages", "transfer", "prompts", "curves"):
+        show(page, section)
+    places = {place["run"]: place for table in board["tables"] for place in table["places"]}
+    assert page.locator("details.figures").count() == page.locator("main .plot").count()
+    assert page.locator("details.figures table").count() == 0
+    cost = {line[0]: line for line in figures(page, "#quality")}
+    assert cost["fast"][-1] == "yes"
+    value, low, high = next(place["values"]["accuracy"] for place in places.values() if place["backend"] == "fast")[:3]
+    assert cost["fast"][2:4] == [f"{value:.3f}", f"{low:.3f}–{high:.3f}"]
+    drawn = page.locator("#languages .plot svg text").all_text_contents()
+    cells = figures(page, "#languages")
+    assert sorted(cell[2] for cell in cells) == sorted(text for text in drawn if len(text) == 5 and text[1] == ".")
+    assert {cell[1] for cell in cells} == {"English", "Japanese"}
+    crossed = [cell for cell in figures(page, "#transfer") if cell[2].endswith(", the best")]
+    assert len(crossed) == len(board["matrices"][0]["langs"])
+    prompts = {cell[1]: cell for cell in figures(page, "#prompts")}
+    assert prompts["strict"][4] == f"{100 * board['tables'][0]['spreads'][0]['prompts'][-1]['unread']:.1f}%"
+    kinds = {cell[1] for cell in figures(page, "#curves")}
+    assert {"mean of the seeds", "one seed", "prompted"} <= kinds
+
+
 def test_the_front_is_of_what_the_filters_leave(visit: Visit, board: dict[str, Any]) -> None:
     page = visit(board)
     said = show(page, "quality")
     assert "nobody knows its price" in said
     front = "#quality figure:first-child li"
-    page.locator("#quality figure:first-child summary").click()
+    page.locator(FRONT).click()
     assert [text.split(" · ")[0] for text in page.locator(front).all_inner_texts()] == ["fast", "encoder"]
     page.fill("#q", "fast")
     show(page, "quality")
-    page.locator("#quality figure:first-child summary").click()
+    page.locator(FRONT).click()
     assert [text.split(" · ")[0] for text in page.locator(front).all_inner_texts()] == ["fast"]
     page.fill("#q", "llm")
     assert "2 rows without a measured rate." in show(page, "quality")
@@ -58,7 +91,7 @@ def test_what_costs_nothing_is_on_the_front_but_not_on_a_logarithmic_axis(visit:
     assert "(nobody knows its price)" in said
     assert "a server that costs nothing" not in said
     assert "axes of cost and throughput are logarithmic" in said
-    page.locator("#quality figure:first-child summary").click()
+    page.locator(FRONT).click()
     front = page.locator("#quality figure:first-child li").all_inner_texts()
     assert [text.split(" · ")[0] for text in front] == ["free-of-charge"], "nothing is as good for as little"
     page.fill("#q", "free-of-charge")
@@ -123,6 +156,8 @@ def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
     cells = page.locator("#run .plot").first.locator("svg text").all_text_contents()
     counts = [str(count) for row in details["confusion"] for count in row[:3]]
     assert all(count in cells for count in counts)
+    shown = figures(page, "#run")
+    assert [int(line[-1]) for line in shown] == [one[4] for one in details["bins"] if one[4]]
     assert "0.700" in said  # the loss of the second evaluation
     assert f"run={place['run']}" in location(page)
     page.go_back()

@@ -38,6 +38,7 @@ SCRIPTS = (
     "languages",
     "studies",
     "reported",
+    "errors",
     "run",
     "differ",
     "main",

@@ -210,8 +210,3 @@ function listOf(board, set, rows) {
     ),
   );
 }
-
-function tall(box) {
-  box.classList.add("tall");
-  return box;
-}

@@ -79,7 +79,10 @@ function drawLanguages() {
     languageMenus(section),
     languageNote(board, section, metric),
     rows.length
-      ? plot(() => ({chart: "languages", titles: {title: titleOf(metric)}, rows}), "Languages, heat map")
+      ? [
+          plot(() => ({chart: "languages", titles: {title: titleOf(metric)}, rows}), "Languages, heat map"),
+          figures("Languages, all figures", languageColumns(metric), rows),
+        ]
       : el("p", {class: "empty", text: "No row is left by the filters."}),
     lines.length > shown.length ? note(`The first ${shown.length} of ${lines.length} lines.`) : "",
   );
@@ -118,6 +121,13 @@ function languageNote(board, section, metric) {
     `${better}, ${board.taskName}, ${sectionName(section)}${common}; ${colour} Lines and order are those of LEADERBOARD.md: by the mean distance from the best ${titleOf(section.metric)} of each column.`,
   );
 }
+
+const languageColumns = metric => [
+  ["Model", row => row.name, true],
+  ["Language", row => languageName(row.lang), true],
+  [titleOf(metric), row => row.text],
+  ["95% interval", row => interval(row.low, row.high)],
+];
 
 function languageRows(boards, lines, metric) {
   const values = lines.flatMap(({places}) => [...places.values()].map(place => valueOf(place, metric)));
@@ -179,6 +189,7 @@ function drawTransfer() {
       `${name(chosen)}. Trained on a row’s language, tested on a column’s. Framed: tested in a training language. Bold: best of its column. ${titleOf(chosen.metric)}: ${isLower(chosen.metric) ? "lower" : "higher"} is better; the stronger the colour, the better.${seeds}`,
     ),
     plot(() => ({chart: "transfer", titles: {title: null}, rows}), "Across languages, matrix"),
+    figures("Across languages, all figures", transferColumns(chosen), rows),
   );
 }
 
@@ -188,6 +199,13 @@ function sizesOf({langs, n, split}) {
     ? `${plural(n[0], `${split} row`)} each`
     : `${split} rows: ${langs.map((lang, place) => `${lang} ${whole(n[place])}`).join(", ")}`;
 }
+
+const transferColumns = matrix => [
+  ["Trained on", row => row.train, true],
+  ["Tested on", row => languageName(row.lang), true],
+  [titleOf(matrix.metric), row => `${row.text}${row.best ? ", the best" : ""}`],
+  [matrix.seeds.length > 1 ? "Lowest–highest" : "95% interval", row => row.below],
+];
 
 function transferRows(matrix) {
   const lower = isLower(matrix.metric);

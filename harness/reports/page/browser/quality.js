@@ -94,9 +94,19 @@ function qualityPanel({entries, metric, key, words, title, less}) {
     ),
     place,
     el("details", {}, el("summary", {text: `On the front: ${plural(front.length, "row")}`}), frontList(front, key, metric)),
+    figures(`${title}, all figures`, qualityColumns(metric, words, key), rows),
     reasons.length ? note(`Of ${plural(entries.length, "row")} not drawn: ${reasons.join(" ")}`) : "",
   );
 }
+
+const qualityColumns = (metric, words, key) => [
+  ["Model", row => row.name, true],
+  ["How", row => row.how, true],
+  [titleOf(metric), row => decimal(row.value)],
+  ["95% interval", row => interval(row.low, row.high)],
+  [words, row => (key === "cost" ? dollars(row.x) : rate(row.x))],
+  ["Front", row => (row.front ? "yes" : "")],
+];
 
 /** Why rows are not drawn, each kind with its number. */
 function notDrawn(entries, rows, metric, key, machine) {

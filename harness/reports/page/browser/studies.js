@@ -39,6 +39,7 @@ function drawPrompts() {
           `one line per model and decoding, one mark per prompt, with ${seeded ? "its 95% interval; dashed, of several seeds: their mean, lowest and highest value" : "95% intervals"}`,
           place,
         ),
+        figures(`Prompts one by one, ${boardName(board)}`, promptColumns(metric), rows),
         spreadTable(board),
       ];
     }),
@@ -47,6 +48,15 @@ function drawPrompts() {
     ),
   );
 }
+
+/** Of several seeds no interval of the rows, but the lowest and the highest value. */
+const promptColumns = metric => [
+  ["Model", row => row.name, true],
+  ["Prompt", row => row.prompt, true],
+  [titleOf(metric), row => decimal(row.value)],
+  ["95% interval", row => (row.seeds > 1 ? `${interval(row.low, row.high)} over ${row.seeds} seeds` : interval(row.low, row.high))],
+  ["Not read", row => share(row.unread)],
+];
 
 function spreadTable(board) {
   const heads = ["Model", "Prompts", "Lowest", "Middle", "Highest", "Range", "By chance"];
@@ -67,33 +77,6 @@ function spreadTable(board) {
     el("td", {class: "number", text: decimal(spread.expected)}),
   ];
   return table(`Prompts on ${boardName(board)}`, heads, board.spreads.map(line), 2);
-}
-
-/** A plain table in a box of its own; the first `words` columns hold text. */
-function table(caption, heads, lines, words = 1) {
-  return el(
-    "div",
-    {class: "scroll", role: "region", "aria-label": caption, tabindex: "0"},
-    el(
-      "table",
-      {class: "plain"},
-      el("caption", {class: "hidden", text: caption}),
-      el(
-        "thead",
-        {},
-        el(
-          "tr",
-          {},
-          heads.map((head, place) => el("th", {scope: "col", class: place < words ? "text" : "number", text: head})),
-        ),
-      ),
-      el(
-        "tbody",
-        {},
-        lines.map(cells => el("tr", {}, cells)),
-      ),
-    ),
-  );
 }
 
 // ---- Learning curves
@@ -122,8 +105,9 @@ function drawCurves() {
     "curves",
     curves.map(curve => {
       const title = `${titleOf(curve.metric)} (${isLower(curve.metric) ? "lower" : "higher"} is better)`;
+      const rows = curveRows(curve);
       const place = plot(
-        () => ({chart: "curve", titles: {title}, rows: curveRows(curve)}),
+        () => ({chart: "curve", titles: {title}, rows}),
         `Learning curves, ${curve.task}, ${languageName(curve.lang)}, chart`,
       );
       return [
@@ -132,11 +116,22 @@ function drawCurves() {
           "bands: 95% interval of rows and seeds; small dots: single seeds; circles: where a curve reaches a prompt",
           place,
         ),
+        figures(`Learning curves, ${curve.task}, ${languageName(curve.lang)}`, curveColumns(curve.metric), rows),
         el("p", {text: curve.sentence}),
       ];
     }),
   );
 }
+
+const POINTS = {trained: "mean of the seeds", seed: "one seed", prompted: "prompted", crossing: "reaches the prompt"};
+
+const curveColumns = metric => [
+  ["Model", row => row.name, true],
+  ["What", row => POINTS[row.kind], true],
+  ["Labels", row => whole(row.labels)],
+  [titleOf(metric), row => decimal(row.value)],
+  ["95% interval", row => interval(row.low, row.high)],
+];
 
 function curveRows(curve) {
   const trained = curve.curves.flatMap(({name, points}) =>
