@@ -54,7 +54,8 @@ def visit(browser: Any, render: Any, tmp_path: Path) -> Iterator[Callable[..., P
     def opened(shown: Mapping[str, Any], address: str = "", *, width: int = 1280, height: int = 900, **options: Any) -> Page:
         file = tmp_path / "leaderboard.html"
         file.write_text(render(shown), encoding="utf-8")
-        context = browser.new_context(viewport={"width": width, "height": height}, reduced_motion="reduce", **options)
+        wanted = {"viewport": {"width": width, "height": height}, "reduced_motion": "reduce", **options}
+        context = browser.new_context(**wanted)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(60_000)  # a loaded machine fails no test

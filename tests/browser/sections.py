@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+# What grows above a section may push it out of sight again, so it is scrolled to until it is drawn.
+# A function, not an expression: that would be evaluated again and again, which the page's policy forbids.
 DRAWN = """id => {
     const section = document.getElementById(id);
-    return !("stale" in section.dataset) && section.querySelector(".body").children.length
-        && [...section.querySelectorAll(".plot")].every(plot => plot.querySelector("svg"));
+    const isMissing = plot => !plot.querySelector("svg");
+    const missing = "stale" in section.dataset ? section : [...section.querySelectorAll(".plot")].find(isMissing);
+    missing?.scrollIntoView({block: "nearest"});
+    return !missing && section.querySelector(".body").children.length > 0;
 }"""
 
 

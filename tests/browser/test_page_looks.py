@@ -59,7 +59,7 @@ def test_names_stay_names(visit: Visit, board: dict[str, Any]) -> None:
         page.wait_for_selector("#run[open]")
         assert page.inner_text("#run-title") == place["backend"]
         page.keyboard.press("Escape")
-        page.wait_for_function("!location.hash.includes('run=')")
+        page.wait_for_function("() => !location.hash.includes('run=')")
 
 
 def test_every_control_has_a_name(visit: Visit, board: dict[str, Any]) -> None:
@@ -144,7 +144,7 @@ def test_the_theme_can_be_turned(visit: Visit, board: dict[str, Any]) -> None:
     page.click("#theme")
     assert page.get_attribute("#theme", "aria-pressed") == "true"
     assert luminance(page.evaluate(ground)) < 0.1 < luminance(light)
-    page.wait_for_function("document.querySelector('#quality .plot').dataset.drawn === 'dark'")
+    page.wait_for_function("() => document.querySelector('#quality .plot').dataset.drawn === 'dark'")
     assert luminance(before) < 0.1 < luminance(page.evaluate(ink))
     page.reload()
     assert page.get_attribute("#theme", "aria-pressed") == "true"
@@ -176,7 +176,7 @@ def test_print(visit: Visit, board: dict[str, Any]) -> None:
     page = visit(board, color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    page.wait_for_function("[...document.querySelectorAll('.plot')].every(plot => plot.dataset.drawn === 'light')")
+    page.wait_for_function("() => [...document.querySelectorAll('.plot')].every(plot => plot.dataset.drawn === 'light')")
     assert page.locator("main .plot .vega[aria-label]").count() == 6
     controls = "button:not(.link, .sort), input, nav, .tools, main .bar"
     visible = "all => all.filter(one => one.checkVisibility()).map(one => one.outerHTML.slice(0, 80))"
@@ -186,7 +186,7 @@ def test_print(visit: Visit, board: dict[str, Any]) -> None:
     assert page.is_visible("#board svg.interval")
     page.emulate_media(media="screen")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    page.wait_for_function("document.querySelector('.plot').dataset.drawn === 'dark'")
+    page.wait_for_function("() => document.querySelector('.plot').dataset.drawn === 'dark'")
     assert page.pdf()[:4] == b"%PDF"
 
 

@@ -168,7 +168,7 @@ def test_a_view_is_in_the_address(visit: Visit, board: dict[str, Any]) -> None:
     page.goto(view)
     assert page.input_value("#q") == "a b&c=d#e"
     page.evaluate("location.hash = '#lang=en'")
-    page.wait_for_function("document.querySelector('#lang').value === 'en'")
+    page.wait_for_function("() => document.querySelector('#lang').value === 'en'")
     assert page.input_value("#q") == ""
 
 
@@ -181,6 +181,19 @@ def test_an_address_that_makes_no_sense_does_no_harm(visit: Visit, board: dict[s
     assert page.locator("#board tbody tr").count() == len(board["tables"][0]["places"])
     page.locator("#quality").scroll_into_view_if_needed()
     page.wait_for_selector("#quality .plot svg")
+
+
+@pytest.mark.parametrize(("width", "motion"), [(1280, "no-preference"), (390, "no-preference"), (1280, "reduce")])
+def test_a_link_leads_where_it_says(visit: Visit, board: dict[str, Any], width: int, motion: str) -> None:
+    """Though the sections on the way are only drawn, and grow, when one comes near."""
+    page = visit(board, width=width, reduced_motion=motion)
+    for section in page.eval_on_selector_all("#nav a", "links => links.map(link => link.dataset.at)")[::-1]:
+        page.reload()
+        page.locator(f"#nav a[data-at={section}]").click()
+        assert page.evaluate("document.activeElement.id") == f"{section}-title"
+        page.wait_for_timeout(500)  # what is drawn on the way pushes it away by then
+        top = page.evaluate("id => document.getElementById(id).getBoundingClientRect().top", f"{section}-title")
+        assert 0 < top < 200, section
 
 
 def test_keyboard_alone(visit: Visit, board: dict[str, Any]) -> None:
@@ -204,7 +217,7 @@ def test_keyboard_alone(visit: Visit, board: dict[str, Any]) -> None:
     assert page.evaluate(f"{focused}.getAttribute('aria-expanded')") == "true"
     page.keyboard.press("Escape")
     assert not page.is_visible("#tip")
-    page.wait_for_function("document.querySelectorAll('[aria-expanded=true]').length === 0")
+    page.wait_for_function("() => document.querySelectorAll('[aria-expanded=true]').length === 0")
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate(f"Boolean({focused}.dataset.run)"):

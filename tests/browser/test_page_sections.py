@@ -161,7 +161,7 @@ def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
     assert "0.700" in said  # the loss of the second evaluation
     assert f"run={place['run']}" in location(page)
     page.go_back()
-    page.wait_for_function("!document.querySelector('#run').open")
+    page.wait_for_function("() => !document.querySelector('#run').open")
     assert "run=" not in location(page)
 
 

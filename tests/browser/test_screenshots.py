@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sections import show
 
 from harness.records.entries import read_entries
 from harness.records.store import Store
@@ -52,12 +53,7 @@ def test_screenshot(visit: Callable[..., Any], recorded: dict[str, Any], name: s
         page.locator("#board tbody button").first.click()
         page.wait_for_selector("#run .plot svg")
     elif part:
-        page.locator(f"#{part}").evaluate("section => section.scrollIntoView()")
-        page.wait_for_function(
-            """id => document.querySelector(`#${id} .body`).children.length
-                && [...document.querySelectorAll(`#${id} .plot`)].every(plot => plot.querySelector("svg"))""",
-            arg=part,
-        )
+        show(page, part)
         page.locator(f"#{part}").evaluate("section => section.scrollIntoView()")
     folder = FOLDER if os.environ.get("BENCH_SCREENSHOTS") else tmp_path
     folder.mkdir(parents=True, exist_ok=True)
