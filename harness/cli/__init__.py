@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 from pathlib import Path
@@ -38,6 +39,9 @@ from harness.cli import (
 )
 from harness.cli.options import report
 from harness.errors import BenchError, RunError
+
+# Each process that vLLM starts imports this module, and logs before it has set that up: without any handler Python prints it.
+logging.getLogger("vllm").addHandler(logging.NullHandler())
 
 app = typer.Typer(
     name="bench",

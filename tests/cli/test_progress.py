@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 
@@ -191,3 +192,11 @@ def test_a_bar_leaves_nothing_behind_after_ctrl_c(clock: Clock, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         shown_on_terminal(clock, monkeypatch, work)
     tell("read", 1, 2)  # nobody watches any more
+
+
+def test_processes_of_vllm_say_nothing_before_they_know_how() -> None:
+    """They import the command line when they start, and log before their logging is set up."""
+    code = "import logging, harness.cli; logging.getLogger('vllm.triton_utils').warning('heard'); logging.warning('other')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "heard" not in done.stderr
+    assert "other" in done.stderr
