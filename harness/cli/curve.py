@@ -205,8 +205,7 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     folder = results / "curves"
     folder.mkdir(parents=True, exist_ok=True)
     wanted, result = made.wanted, made.result
-    contestants = [*wanted.encoders, "vs", *wanted.llms] if wanted.llms else wanted.encoders
-    stem = "-".join(re.sub(r"[^\w-]+", "-", part) for part in (wanted.task, wanted.lang, *contestants, result.metric))
+    stem = _stem(wanted, result.metric)
     page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
     try:
         write_atomically(picture, svg(result, wanted.task, wanted.lang).decode())
@@ -219,6 +218,17 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     figures = _as_json(made, page, picture if drawn else None)
     write_atomically(folder / f"{stem}.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     return page, picture if drawn else None
+
+
+def _stem(wanted: Wanted, metric: str) -> str:
+    """Readable, and unlike that of a curve with other settings; one with more sizes or seeds takes the place of the smaller."""
+    from harness.records.store import digest
+
+    contestants = [*wanted.encoders, "vs", *wanted.llms] if wanted.llms else wanted.encoders
+    prompts = [[name, calibration] for name, calibration in wanted.prompts]
+    settings = digest([prompts, list(wanted.decodings), wanted.min_steps, dict(wanted.settings), wanted.limit])
+    words = (re.sub(r"[^\w-]+", "-", part) for part in (wanted.task, wanted.lang, *contestants, metric))
+    return f"{'-'.join(words)}-{settings[:8]}"
 
 
 def _as_json(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]:

@@ -32,6 +32,16 @@ def test_a_curve_of_runs_that_are_found_again(bench: Any, project: Path) -> None
     assert {path: path.read_bytes() for path in FOLDER.iterdir()} == before
 
 
+def test_a_curve_with_other_settings_has_files_of_its_own(bench: Any, project: Path) -> None:
+    """One with more sizes or seeds takes the place of the smaller."""
+    first = bench(*CURVE, "--json").json[0]["page"]
+    larger = bench(*CURVE[:-6], "--sizes", "10,20,30", "--seeds", 3, *CURVE[-2:], "--json").json[0]["page"]
+    others = [bench(*CURVE[:-1], 10, "--json").json[0]["page"], bench(*CURVE, "--set", "c=2", "--json").json[0]["page"]]
+    assert larger == first
+    assert len({first, *others}) == 3
+    assert sorted(path.name for path in FOLDER.glob("*.md")) == sorted({first, *others})
+
+
 def test_the_points_are_runs_as_bench_run_makes_them(bench: Any) -> None:
     made = bench(*CURVE, "--json").json[0]
     same = ("--limit", 15, "--train-limit", 10, "--draw", "--validation-limit", 0, "--seed", "0,1", "--lang", "en")
