@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Said
+from console import Said
 
 from harness.data.rows import load_examples
 from harness.specs.tasks import load_task

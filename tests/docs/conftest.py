@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import shutil
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Any
 
 import pytest
-from console import Said, called
+from console import Bench, Said, called
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # the builders of tiny checkpoints
 
-from shell import PAGES, ROOT, blocks, file_name
+from shell import ROOT, blocks, file_name, write_examples
 
 DEMO = ROOT / "tasks" / "reviews_demo"
 CAUSAL = ("smollm2", "mistral", "qwen", "llama")
-
-
-Bench = Callable[..., Said]
 
 
 @pytest.fixture(scope="session")
@@ -142,23 +138,3 @@ def write_tickets(folder: Path) -> None:
             for number in range(count):
                 topic, lang = topics[number % 4], ("de", "en")[number // 4 % 2]
                 table.writerow([f"{split}-{number}", f"About {topic} {number}", f"Case {number * 7}: {topic}", topic, lang])
-
-
-def write_examples(project: Path) -> None:
-    """The files that the pages show by name, where they say that these are."""
-    for page in PAGES:
-        for block in blocks(page, "yaml", "python", "toml", "jinja"):
-            name = file_name(block)
-            if name is not None and name != "pyproject.toml":
-                path = project / name
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(block.text, encoding="utf-8")
-        write_named_prompts(page, project)
-
-
-def write_named_prompts(page: str, project: Path) -> None:
-    """A prompt begins with its front matter, so the sentence before it says its name."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    for name, prompt in re.findall(r"`(prompts/[\w-]+\.j2)`[^`]*\n```jinja\n(.*?)```", text, re.DOTALL):
-        (project / name).parent.mkdir(exist_ok=True)
-        (project / name).write_text(prompt, encoding="utf-8")

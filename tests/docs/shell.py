@@ -115,3 +115,23 @@ def file_name(block: Block) -> str | None:
     """Where an example belongs, as its first line says: `# tasks/tickets.yaml`."""
     found = re.match(r"# ([\w./-]+\.(?:yaml|py|toml|j2))\b", block.text)
     return found[1] if found else None
+
+
+def write_examples(project: Path) -> None:
+    """The files that the pages show by name, where they say that these are."""
+    for page in PAGES:
+        for block in blocks(page, "yaml", "python", "toml", "jinja"):
+            name = file_name(block)
+            if name is not None and name != "pyproject.toml":
+                path = project / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+        write_named_prompts(page, project)
+
+
+def write_named_prompts(page: str, project: Path) -> None:
+    """A prompt begins with its front matter, so the sentence before it says its name."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name, prompt in re.findall(r"`(prompts/[\w-]+\.j2)`[^`]*\n```jinja\n(.*?)```", text, re.DOTALL):
+        (project / name).parent.mkdir(exist_ok=True)
+        (project / name).write_text(prompt, encoding="utf-8")

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 import typer
-from conftest import Bench, write_examples
+from console import Bench
 from needs import PARSED_ONLY, reason_holds
-from shell import PAGES, ROOT, Command, blocks, commands, file_name
+from shell import PAGES, ROOT, Command, blocks, commands, file_name, write_examples
 
 from harness.catalog import Catalog
 from harness.cli import app

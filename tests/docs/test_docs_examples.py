@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import Bench, Said, write_examples
-from shell import PAGES, ROOT, Block, blocks, file_name
+from console import Bench, Said
+from shell import PAGES, ROOT, Block, blocks, file_name, write_examples
 
 from harness.parsing.parsers import REASONS, ParserSpec, make_parser
 from harness.parsing.prompt_check import check_prompt

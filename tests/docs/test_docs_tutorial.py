@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Bench
+from console import Bench
 from shell import Block, Command, blocks, commands_of, file_name
 
 PAGE = "docs/tutorial.md"
