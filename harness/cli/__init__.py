@@ -120,7 +120,7 @@ def main() -> None:
 
 def _run_app() -> None:
     """The command; where a launcher started several processes, all but the first one only take part in its trainings."""
-    from harness.running.distributed import OutOfStep, broadcast, is_first, leave, processes
+    from harness.running.distributed import OutOfStep, broadcast, end, is_first, leave, processes
 
     if processes() == 1:
         app()
@@ -140,6 +140,7 @@ def _run_app() -> None:
 
         train_along(catalog())
         leave()
+        end()
 
 
 def as_bench_error(error: Exception) -> BenchError:
