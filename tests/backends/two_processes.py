@@ -15,6 +15,7 @@ from encoder_toy import LABELS, accuracy_and_error, new_engine, rows, weights_of
 
 from backends._batches import TrainBatches
 from backends.base import FloatArray, Judge
+from harness.running.distributed import end, leave
 
 
 def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> None:
@@ -55,7 +56,8 @@ def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> Non
         "weights": hashlib.sha256(weights).hexdigest(),
     }
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(said), encoding="utf-8")
-    torch.distributed.destroy_process_group()
+    leave()
+    end()
 
 
 if __name__ == "__main__":
