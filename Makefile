@@ -43,8 +43,10 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# pip first: Python 3.11 brings one that gives up a download of hundreds of megabytes where the connection breaks; a newer one resumes.
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q -c constraints.txt pip
 	$(BIN)/pip install -q -c constraints.txt -e '.[all,dev]'
 	touch $@
 
