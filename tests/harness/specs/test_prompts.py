@@ -18,7 +18,7 @@ from harness.parsing.prompt_check import LONG_PROMPT, Problem, Severity, check_p
 from harness.specs.prompts import LANGUAGES, Decoding, Prompt, Renderer, load_prompt, pick_shots, require_same_kind
 from harness.types import Example, LabelKind, LabelSpace
 
-PROMPTS = Path(__file__).parents[2] / "prompts"
+PROMPTS = Path(__file__).parents[3] / "prompts"
 SHIPPED = sorted(path.name for path in PROMPTS.glob("*.j2"))
 STARS = LabelSpace(LabelKind.ORDINAL, ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"))
 THREE = LabelSpace(LabelKind.ORDINAL, ("low", "middle", "high"))

@@ -292,7 +292,7 @@ go_on(Path(sys.argv[1]), searched(Path(sys.argv[1])), 4, pruning=True)
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     here = Path(__file__).parent
-    paths = {"PYTHONPATH": f"{here}:{here.parents[1]}", "BENCH_CACHE": str(cache_dir())}
+    paths = {"PYTHONPATH": f"{here}:{here.parent}:{here.parents[2]}", "BENCH_CACHE": str(cache_dir())}
     done = subprocess.run(
         [sys.executable, "-c", KILLED, str(project)], env=paths, capture_output=True, text=True, timeout=120, check=False
     )

@@ -10,7 +10,7 @@ import pytest
 from harness.errors import SpecError
 from harness.specs.reported import Figure, load_reported, read_reported
 
-REPORTED = Path(__file__).resolve().parents[2] / "results" / "reported"
+REPORTED = Path(__file__).resolve().parents[3] / "results" / "reported"
 BASE = """\
 source: a report
 figures:

@@ -152,6 +152,6 @@ def test_without_pandas_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, resu
 
 
 def test_every_column_is_in_the_docs() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "notebooks.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "notebooks.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`([a-z_0-9]+)`", page))
     assert [name for name in (*RUN_COLUMNS, *PREDICTION_COLUMNS) if name not in documented] == []

@@ -22,7 +22,7 @@ from harness.specs.yamlspec import validate_options
 from harness.studies.outlook import Outlook, outlooks, request_of
 from harness.studies.steps import Changes, Step, steps_of, training
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
 BASE = """\
 description: d

@@ -50,7 +50,7 @@ def test_torch_is_not_loaded_for_a_description() -> None:
         "m.describe_machine(), m.peak_memory(), m.library_versions(), m.load_average();"
         "assert not {'torch', 'transformers', 'sklearn', 'pandas'} & set(sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], timeout=60).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[3], timeout=60).returncode == 0
 
 
 def test_nothing_names_the_owner() -> None:

@@ -336,14 +336,14 @@ def test_more_predictions_never_cost_more_each_nor_less_in_all(predictions: floa
 
 
 def test_the_file_reads_as_its_comment_says() -> None:
-    path = Path(__file__).parents[2] / "harness" / "specs" / FILE
+    path = Path(__file__).parents[3] / "harness" / "specs" / FILE
     found = yaml.safe_load(path.read_text(encoding="utf-8"))
     assert set(found) == {"hardware", "models"}
     assert all(HardwarePrice.model_validate(entry) for entry in found["hardware"].values())
 
 
 def test_the_example_of_the_docs_loads(tmp_path: Path) -> None:
-    page = (Path(__file__).parents[2] / "docs" / "price.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs" / "price.md").read_text(encoding="utf-8")
     (tmp_path / FILE).write_text(page.partition("```yaml\n")[2].partition("```")[0])
     prices = load_prices(tmp_path)
     assert set(prices.own.hardware) == {"our-server", "h100"}

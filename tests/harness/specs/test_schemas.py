@@ -12,7 +12,7 @@ import yaml
 
 from harness.specs.schemas import FORMS, Form, schema_of, schema_text, undescribed
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 FILES: dict[Form, str] = {
     "task": "tasks/*.yaml",
     "backend": "backends/*.yaml",

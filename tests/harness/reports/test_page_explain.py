@@ -15,7 +15,7 @@ from harness.reports.page.explain import COLUMNS, EMPTY_SET, INTERVALS, METRICS,
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.types import LabelKind
 
-DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
+DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
 
 
 def with_metric(name: str, method: str | None = "wilson", kind: str = "ordinal") -> Entry:

@@ -25,7 +25,7 @@ from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
 from harness.specs.prompts import Decoding
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 _RMTREE = shutil.rmtree
@@ -389,7 +389,7 @@ def test_kill_9_at_random_moments(project: Path, store: Store, tmp_path: Path, b
     whole = outcome(go(toy.plan(project, backend), Store(tmp_path / "whole")))
     name = toy.plan(project, backend).run_id
     journal = store.root / f"{name}.partial" / "journal.jsonl"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parents[1])])}
     moments = random.Random(7)
     sizes = []
     for _ in range(3):
