@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import html
 import inspect
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 import typer
 import yaml
+from _reference_markdown import NOTICE, cell, joined, prose, table
+from _reference_python import python_page
 from pydantic import BaseModel
 
-import harness
 from harness.cli import app
-from harness.errors import BenchError
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.prices import PriceFile
 from harness.specs.prompts import PromptSpec
@@ -27,7 +25,6 @@ from harness.specs.reported import Reported
 from harness.specs.tasks import TaskSpec
 
 FOLDER = Path(__file__).parent / "reference"
-NOTICE = "<!-- Made from the code by `make reference`: change the code, not this page. -->"
 NOT_IN_FILE = ("name", "folder")
 """Fields that come from where a file lies."""
 NAMED = (TaskSpec, BackendSpec, Recipe, Reported)
@@ -43,9 +40,6 @@ FILES: dict[str, tuple[type[BaseModel], str]] = {
 TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "nothing"}
 PLAIN = ("text", "number", "whole number")
 LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
-BAR = "&#124;"
-WIDTH = 110
-"""Characters of a signature in one line."""
 
 
 def pages() -> dict[str, str]:
@@ -66,7 +60,7 @@ def cli_page() -> str:
     ]
     for name, command in _commands(root, ""):
         parts += _command(name, command)
-    return _joined(parts)
+    return joined(parts)
 
 
 def _exit_codes() -> list[str]:
@@ -76,7 +70,7 @@ def _exit_codes() -> list[str]:
         ("2", "a mistake in the command or in a file; the message says which, and the way out"),
         ("130", "Ctrl-C; the same command goes on where it stopped"),
     ]
-    return ["## Exit codes", _table(("code", "means"), rows)]
+    return ["## Exit codes", table(("code", "means"), rows)]
 
 
 def _commands(command: Any, above: str) -> Iterable[tuple[str, Any]]:
@@ -96,7 +90,7 @@ def _command(name: str, command: Any) -> list[str]:
     for kind in ("argument", "option"):
         params = [param for param in command.params if param.param_type_name == kind and not param.hidden]
         rows = [_parameter(param.get_help_record(context)) for param in params if "--help" not in param.opts]
-        parts += [_table((kind, "default", ""), rows)] if rows else []
+        parts += [table((kind, "default", ""), rows)] if rows else []
     return parts
 
 
@@ -107,16 +101,16 @@ def _parameter(record: tuple[str, str]) -> tuple[str, str, str]:
         r"(?P<text>.*?)(?:  )?\[(?P<extra>(?:[^\[\]]*; )?(?:default: .*|required|[x\d.<>=]+))\]", text, re.DOTALL
     )
     if found is None:
-        return _cell(f"`{spelled}`"), "", _cell(text)
+        return cell(f"`{spelled}`"), "", cell(text)
     extras = found["extra"].split("; ")
     default = next((f"`{extra.removeprefix('default: ')}`" for extra in extras if extra.startswith("default: ")), "")
     others = "; ".join(extra.replace(">=", " ≥ ").replace("<=", " ≤ ") for extra in extras if not extra.startswith("default: "))
-    return _cell(f"`{spelled}`"), default, _cell(found["text"]) + (f" ({others})" if others else "")
+    return cell(f"`{spelled}`"), default, cell(found["text"]) + (f" ({others})" if others else "")
 
 
 def _paragraphs(text: str) -> list[str]:
     """A docstring; what it says of --json with the option as code."""
-    found = [_prose(paragraph) for paragraph in inspect.cleandoc(text).split("\n\n")]
+    found = [prose(paragraph) for paragraph in inspect.cleandoc(text).split("\n\n")]
     return [re.sub(r"^--json", "**`--json`**", paragraph) for paragraph in found]
 
 
@@ -134,7 +128,7 @@ def yaml_page() -> str:
         parts += [f"## {title}", f"{where}.", *_model(model, title)]
         if model is BackendSpec:
             parts += _engines()
-    return _joined(parts)
+    return joined(parts)
 
 
 def _engines() -> list[str]:
@@ -161,7 +155,7 @@ def _model(model: type[BaseModel], title: str) -> list[str]:
 
 
 def _described(schema: Mapping[str, Any]) -> list[str]:
-    return [_prose(schema["description"])] if "description" in schema else []
+    return [prose(schema["description"])] if "description" in schema else []
 
 
 def _fields(schema: Mapping[str, Any], title: str) -> str:
@@ -169,13 +163,13 @@ def _fields(schema: Mapping[str, Any], title: str) -> str:
     rows = [
         (
             f"`{name}`",
-            _cell(_type(field, title)),
+            cell(_type(field, title)),
             "" if name in required else _default(field),
-            _cell(field.get("description", "")),
+            cell(field.get("description", "")),
         )
         for name, field in schema["properties"].items()
     ]
-    return _table(("key", "is", "default", ""), rows)
+    return table(("key", "is", "default", ""), rows)
 
 
 def _type(field: Mapping[str, Any], title: str) -> str:
@@ -235,114 +229,6 @@ def _default(field: Mapping[str, Any]) -> str:
     if value in ("", [], {}):
         return "empty"
     return f"`{yaml.safe_dump(value, default_flow_style=True).removesuffix('...' + chr(10)).strip()}`"
-
-
-# Python
-
-
-def python_page() -> str:
-    parts = ["# Python", NOTICE, *_docstring(harness)]
-    homes: dict[str, list[str]] = {}
-    for name in harness.__all__:
-        homes.setdefault(getattr(harness, name).__module__, []).append(name)
-    for module in sorted(homes):
-        first = inspect.cleandoc(import_module(module).__doc__ or "").partition("\n\n")[0]
-        parts += [f"## {module}", _prose(first)]
-        for name in homes[module]:
-            parts += _object(name, getattr(harness, name))
-    return _joined(parts)
-
-
-def _object(name: str, value: Any) -> list[str]:
-    head = f"### {name}"
-    if hasattr(value, "__members__"):
-        return [head, *_docstring(value), "One of " + ", ".join(f"`{member.value}`" for member in value) + "."]
-    keyword = "class " if inspect.isclass(value) else ""
-    shown = [head, f"```python\n{keyword}{_signature(name, value)}\n```", *_docstring(value)]
-    if not inspect.isclass(value) or issubclass(value, BenchError | BaseModel):
-        return shown
-    methods = {key: _function(found) for key, found in vars(value).items() if not key.startswith("_")}
-    listed = [f"- {_method(key, found)}" for key, found in methods.items() if found is not None]
-    return [*shown, "\n".join(listed)] if listed else shown
-
-
-def _method(name: str, found: Any) -> str:
-    first = " ".join(inspect.cleandoc(found.__doc__ or "").partition("\n\n")[0].split())
-    signature = " ".join(_signature(name, found).split()).replace("( ", "(").replace(", )", ")")
-    return f"`{signature}`" + (f": {_prose(first)}" if first else "")
-
-
-def _function(found: Any) -> Any:
-    """What is called; None for an attribute that is no method."""
-    if isinstance(found, property):
-        return found
-    function = getattr(found, "__func__", found)
-    return function if inspect.isfunction(function) else None
-
-
-def _signature(name: str, value: Any) -> str:
-    """As one would write it, without `self` and the modules of the types; a long one with a line for each parameter."""
-    if isinstance(value, property):
-        return name
-    found = inspect.signature(value)
-    parts: list[str] = []
-    for param in found.parameters.values():
-        if param.name == "self":
-            continue
-        if param.kind is param.KEYWORD_ONLY and "*" not in parts:
-            parts.append("*")
-        parts.append(_param(param))
-    returned = "" if inspect.isclass(value) else f" -> {_annotation(found.return_annotation)}"
-    line = f"{name}({', '.join(parts)}){returned}"
-    return line if len(line) <= WIDTH else f"{name}(\n" + "".join(f"    {part},\n" for part in parts) + f"){returned}"
-
-
-def _param(param: inspect.Parameter) -> str:
-    text = f"{param.name}: {_annotation(param.annotation)}"
-    if param.default is param.empty:
-        return text
-    plain = param.default is None or type(param.default) in (bool, int, float, str, tuple)
-    return f"{text} = {param.default!r}" if plain else f"{text} = {getattr(param.default, 'name', '...')}"
-
-
-def _annotation(annotation: Any) -> str:
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    return re.sub(r"\b(?:harness|pathlib|collections|typing)\.(?:\w+\.)*(?=\w)", "", text)
-
-
-def _docstring(value: Any) -> list[str]:
-    """Its paragraphs; those of a dataclass without one are made by Python and say nothing."""
-    own = value.__doc__ if not inspect.isclass(value) else vars(value).get("__doc__")
-    if not own or own.startswith(f"{getattr(value, '__name__', '')}("):
-        return []
-    return [_prose(paragraph) for paragraph in inspect.cleandoc(own).split("\n\n")]
-
-
-# Markdown
-
-
-def _prose(text: str) -> str:
-    """Text of a docstring, with what HTML would swallow as itself; code and listings as they are."""
-    if text.startswith("    "):
-        return text
-    parts = re.split(r"(`[^`]*`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"<(?=[\w/!])", "&lt;", part) for part in parts)
-
-
-def _cell(text: str) -> str:
-    """In one line; a bar inside code as HTML, since Markdown's dialects differ on `\\|` there."""
-    line = _prose(" ".join(text.split()))
-    line = re.sub(r"`([^`]*\|[^`]*)`", lambda code: f"<code>{html.escape(code[1]).replace('|', BAR)}</code>", line)
-    return line.replace("|", BAR)
-
-
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return "\n\n".join(parts) + "\n"
 
 
 def main() -> None:
