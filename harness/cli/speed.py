@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,7 +27,6 @@ from harness.cli.options import (
     names,
     open_store,
     print_json,
-    print_table,
     whoever_reads,
 )
 from harness.cli.requests import (
@@ -40,6 +40,7 @@ from harness.cli.requests import (
     settings_from,
     trained_by,
 )
+from harness.cli.speed_table import print_speed, sentence
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -104,10 +105,8 @@ def speed_command(
     """
     from harness.errors import UserError
     from harness.records.speed import write_speed
-    from harness.running.batching import distinct
     from harness.running.costs import Budget
     from harness.running.plan import Request, make_plan
-    from harness.running.timing import Wish
     from harness.specs.prompts import Decoding
 
     talk.begin(quiet, verbose)
@@ -115,9 +114,7 @@ def speed_command(
     prompted = is_prompted(known, backend)
     check_model(known, [backend], model)
     check_data(data)
-    numbers = seeds(seed)
-    if len(numbers) > 1:
-        raise UserError("One seed is timed at a time.", "Give --seed once.")
+    number = _one_seed(seed)
     if draw and train_limit is None:
         raise UserError("--draw draws the rows of --train-limit, which is not given.", "Say how many: --train-limit N.")
     store = open_store(results)
@@ -130,7 +127,7 @@ def speed_command(
         decoding=how if prompted else None,
         train_langs=tuple(names(train_lang, "--train-lang")),
         validation_langs=tuple(names(validation_lang, "--validation-lang")),
-        seed=numbers[0],
+        seed=number,
         limit=limit,
         train_limit=train_limit,
         drawn=draw,
@@ -140,23 +137,50 @@ def speed_command(
         model=model if loads_model(known, backend) else None,
         data_dir=data,
     )
-    wish = Wish(_sizes(batch_size), finite_number(lag_ms, "--lag-ms") / 1000, None if rate is None else _rate(rate))
+    wish = _wish(batch_size, lag_ms, rate)
     budget = None if max_cost is None else Budget(finite_number(max_cost, "--max-cost"))
     _check(known, request, prompt, how)
     plan = make_plan(request, known)
-    if not wish.sizes:
-        wish = replace(wish, sizes=tuple(size for size in DEFAULT_SIZES if size <= len(distinct(plan.rows))))
-    record = _measured(plan, wish, budget)
-    path = write_speed(results, plan.run_id, record)
+    record = _measured(plan, _sized(wish, plan), budget)
+    _show(record, write_speed(results, plan.run_id, record), as_json)
+
+
+def _show(record: dict[str, Any], path: Path, as_json: bool) -> None:
+    """Print what was measured, and where it is written."""
     with whoever_reads():
         if as_json:
             print_json({**record, "file": path.as_posix(), "sentence": sentence(record)})
         else:
-            _print(record)
+            print_speed(record)
             typer.echo(sentence(record))
     for warning in record["warnings"]:
         talk.note(f"note: {warning}")
     typer.echo(f"Written: {path}", err=True)
+
+
+def _one_seed(seed: Many) -> int:
+    from harness.errors import UserError
+
+    numbers = seeds(seed)
+    if len(numbers) > 1:
+        raise UserError("One seed is timed at a time.", "Give --seed once.")
+    return numbers[0]
+
+
+def _wish(batch_size: Many, lag_ms: float, rate: float | None) -> Wish:
+    from harness.running.timing import Wish
+
+    return Wish(_sizes(batch_size), finite_number(lag_ms, "--lag-ms") / 1000, None if rate is None else _rate(rate))
+
+
+def _sized(wish: Wish, plan: Plan) -> Wish:
+    """With the usual batches that the rows can fill, where none were asked for."""
+    from harness.running.batching import distinct
+
+    if wish.sizes:
+        return wish
+    texts = len(distinct(plan.rows))
+    return replace(wish, sizes=tuple(size for size in DEFAULT_SIZES if size <= texts))
 
 
 def _check(known: Catalog, request: Request, prompt: str | None, decoding: object) -> None:
@@ -206,89 +230,3 @@ def _measured(plan: Plan, wish: Wish, budget: Any) -> dict[str, Any]:
                 progress.update(phase, done, total, note)
 
         return measure(plan, wish, budget, watch)
-
-
-def _print(record: dict[str, Any]) -> None:
-    backend = record["identity"]["backend"]
-    load = record["load_average"]["after"]
-    facts = [
-        _where(record),
-        backend.get("dtype"),
-        f"threads of torch: {record['threads']}" if record["threads"] else None,
-        None if load is None else f"load at the end {load:.1f}",
-    ]
-    what = f"{backend['name']}, {record['identity']['task']} {record['identity']['lang']}, {record['n']} texts"
-    talk.note(f"{what}; {', '.join(fact for fact in facts if fact)}")
-    lag = record["settings"]["lag_ms"]
-    lagged = [f"p50 +{lag:g} ms", f"p95 +{lag:g} ms", f"rows/s +{lag:g} ms"] if lag else []
-    columns = ["rows a call", "calls", "mean ms", "p50 ms", "p95 ms", "p99 ms", "rows/s", *lagged, "host MiB", "GPU MiB"]
-    rows = [_row(part, str(part["rows"]), bool(lag)) for part in record["batches"]]
-    offline = record["offline"]
-    rows.append(_row(offline, f"offline, up to {offline['batch_size']}", bool(lag)))
-    print_table(columns, rows, optional=["GPU MiB", "p99 ms", "calls", "mean ms"])
-    for queue in record["arrivals"]["queues"] if record["arrivals"] else []:
-        typer.echo(_queue_line(queue, record["arrivals"]["rows_per_second"]))
-
-
-def _row(part: dict[str, Any], name: str, lagged: bool) -> list[str]:
-    with_lag = part.get("with_lag") or {}
-    memory = part.get("peak_memory_mib", {})
-    host = memory.get("host") or memory.get("host_since_start")
-    return [
-        name,
-        part.get("error") or str(part["batches"]),
-        *(_number(part.get(key)) for key in ("mean_ms", "p50_ms", "p95_ms", "p99_ms", "rows_per_second")),
-        *([_number(with_lag.get(key)) for key in ("p50_ms", "p95_ms", "rows_per_second")] if lagged else []),
-        _number(host),
-        _number(memory.get("gpu")),
-    ]
-
-
-def _number(value: float | None) -> str:
-    """Three digits or more: a time is not known better."""
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _queue_line(queue: dict[str, Any], rate: float) -> str:
-    way = "a row at a time" if queue["up_to"] == 1 else f"in batches of what waits, up to {queue['up_to']}"
-    begin = f"{rate:g} rows/s arriving at random, {way}: "
-    if not queue["keeps_up"]:
-        return begin + f"can't keep up, it does {_number(queue['capacity_rows_per_second'])} rows/s at most"
-    waits = [f"{key[:3]} {_number(queue[key])} ms" for key in ("p50_ms", "p95_ms", "p99_ms") if queue[key] is not None]
-    return begin + ", ".join([*waits, f"at work {queue['utilisation']:.0%} of the time"]) + " (simulated)"
-
-
-def sentence(record: dict[str, Any]) -> str:
-    """What the figures say, in one sentence."""
-    from harness.running.timing import is_loaded
-
-    one = record["batches"][0]
-    if one["p50_ms"] is None:
-        row = f"takes {_number(one['mean_ms'])} ms a row on average (too few texts for percentiles: n = {record['n']})"
-    elif one["p95_ms"] is None:
-        row = f"answers half of the rows within {_number(one['p50_ms'])} ms (n = {record['n']}, too few for p95)"
-    else:
-        within = f"{_number(one['p50_ms'])} ms and 95% within {_number(one['p95_ms'])} ms"
-        row = f"answers half of the rows within {within} (n = {record['n']})"
-    best = max((part for part in [*record["batches"], record["offline"]] if "rows_per_second" in part), key=_throughput)
-    how = f"{best['rows']} at a time" if "rows" in best else "offline"
-    if how == "1 at a time":
-        how = "a row at a time"
-    memory = max((part["peak_memory_mib"]["host"] or 0 for part in record["batches"] if "peak_memory_mib" in part), default=0)
-    used = f", in {memory} MiB at most" if memory else ""
-    load = "; the machine had other work too, so it can do better" if is_loaded(record) else ""
-    name = record["identity"]["backend"]["name"]
-    return f"{name} on {_where(record)} {row}, and does {_number(_throughput(best))} rows a second at best ({how}){used}{load}."
-
-
-def _where(record: dict[str, Any]) -> str:
-    machine = record["machine"]
-    if record["identity"]["backend"].get("device") == "cuda":
-        return str(machine["gpu"])
-    return f"{machine['cores']} core{'s' if machine['cores'] > 1 else ''} of {machine['cpu']}"
-
-
-def _throughput(part: dict[str, Any]) -> float:
-    return float(part["rows_per_second"])
