@@ -230,10 +230,15 @@ def _language(found: Found) -> str:
     if languages.column is not None:
         return f"{languages.column}: {_some(languages.codes)}"
     if found.opened.langs is not None:
-        return f"the paths ({{lang}}): {_some(languages.codes)}"
+        spelled = found.opened.spelled
+        return f"the paths ({{lang}}): {_some([_code_and(spelled.get(code, code), code) for code in languages.codes])}"
     if found.languages.share < 1:
         return f"{languages.codes[0]} ({languages.share:.0%} of the texts look like it)"
     return languages.codes[0]
+
+
+def _code_and(spelling: str, code: str) -> str:
+    return code if spelling == code else f"{code} ({spelling})"
 
 
 def _splits(found: Found) -> str:

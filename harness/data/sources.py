@@ -61,25 +61,30 @@ def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> 
 
 
 def _read_data_dir(task: TaskSpec, lang: str, split: Split, data_dir: Path) -> RawTable:
-    per_language = (data_dir / lang).is_dir()
-    folder = data_dir / lang if per_language else data_dir
-    path, whole = _in_folder(folder, split, task.splits.stratified is not None)
+    own = folder_of_language(task, lang, data_dir)
+    path, whole = _in_folder(own or data_dir, split, task.splits.stratified is not None)
     columns = read_file(path, task.source.files.csv if task.source.files is not None else USUAL)
     canonical = all(name in columns for name in CANONICAL)
-    return RawTable(columns, str(path), whole, canonical, per_language)
+    return RawTable(columns, str(path), whole, canonical, one_language=own is not None)
+
+
+def folder_of_language(task: TaskSpec, lang: str, data_dir: Path) -> Path | None:
+    """The folder of `data_dir` that has a language's name, by its code or as the task's own paths spell it."""
+    spellings = [lang] if task.source.files is None else [lang, task.source.files.spelled(lang)]
+    return next((data_dir / name for name in spellings if (data_dir / name).is_dir()), None)
 
 
 def _locate(task: TaskSpec, files: FilesSource, lang: str, split: Split) -> tuple[Path, bool]:
     stratified = task.splits.stratified is not None or task.columns.split is not None
     if files.folder is not None:
-        return _in_folder(task.folder / files.folder.replace("{lang}", lang), split, stratified)
+        return _in_folder(task.folder / files.in_language(files.folder, lang), split, stratified)
     named = files.all if stratified else getattr(files, split)
     if named is None:
         raise DataError(
             f"The task {task.name!r} has no {split} file.",
             f"Add `source.files.{split}`, or `splits: {{stratified: {{}}}}` with `all`.",
         )
-    path = task.folder / named.replace("{lang}", lang)
+    path = task.folder / files.in_language(named, lang)
     if not path.is_file():
         raise DataError(f"The task {task.name!r} names the file {path}, which does not exist.", WAY_OUT)
     return path, stratified

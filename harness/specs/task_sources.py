@@ -64,6 +64,10 @@ class FilesSource(Spec):
         default=None,
         description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes.",
     )
+    lang_map: dict[str, str] | None = Field(
+        default=None,
+        description="What stands for `{lang}` in the paths -> the language's code, where it is not the code itself.",
+    )
     csv: CsvFormat = Field(
         default_factory=CsvFormat, description="How csv and tsv files are written, where it is not the usual way."
     )
@@ -75,7 +79,19 @@ class FilesSource(Spec):
             raise ValueError("name at least one file: `train`, `validation`, `test`, `all`, or a `folder`")
         if self.folder is not None and any(paths):
             raise ValueError("give either a `folder` or single files, not both")
+        if self.lang_map is not None and not self.per_language:
+            raise ValueError("`lang_map` says what stands for `{lang}` in the paths, and none of them has it")
+        if len(set((self.lang_map or {}).values())) != len(self.lang_map or {}):
+            raise ValueError("`lang_map` names a language twice; a language has one path")
         return self
+
+    def spelled(self, lang: str) -> str:
+        """What stands in the paths for a language's code."""
+        return next((spelling for spelling, code in (self.lang_map or {}).items() if code == lang), lang)
+
+    def in_language(self, path: str, lang: str) -> str:
+        """The path of one language."""
+        return path.replace("{lang}", self.spelled(lang))
 
     @property
     def per_language(self) -> bool:

@@ -33,7 +33,7 @@ class Opened:
 
     `files`: split -> file, or `all` -> the only one; `rows`: how many are of each. `notes` are sentences on what was not plain.
     `names`: column -> label names that the file's own metadata gives to its numbers. `langs`: the language of each row, where
-    the paths tell it; `files` have `{lang}` for it then.
+    the paths tell it; `files` have `{lang}` for it then, and `spelled` says what stands there, by language.
     """
 
     files: dict[str, Path]
@@ -43,6 +43,7 @@ class Opened:
     notes: list[str] = field(default_factory=list)
     names: dict[str, list[str]] = field(default_factory=dict)
     langs: list[str] | None = None
+    spelled: dict[str, str] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -88,9 +89,8 @@ def open_data(path: Path, wish: Wish) -> Opened:
         raise DataError(f"{path} has no rows.", "The first line names the columns, each further line is a row.")
     kept = {split: layout.paths[split] for split in rows}
     names = _class_names(next(iter(layout.files.values())))
-    return Opened(
-        kept, form, columns, dict(rows), [*layout.notes, *notes, *left_out, *lacking], names, langs if any(langs) else None
-    )
+    notes = [*layout.notes, *notes, *left_out, *lacking]
+    return Opened(kept, form, columns, dict(rows), notes, names, langs if any(langs) else None, layout.spelled)
 
 
 def _tables(files: dict[Part, Path], wish: Wish) -> tuple[dict[Part, ColumnLists], CsvFormat, list[str]]:

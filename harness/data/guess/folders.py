@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path, PurePath
 
+from harness.data.guess.path_languages import codes_of, spellings_in, with_lang
 from harness.data.guess.words import SPLITS as WORDS
 from harness.data.sources import READERS
 from harness.errors import UserError
-from harness.specs.prompts import LANGUAGES
 from harness.specs.tasks import SPLITS, Split
 
 MOST_NAMED = 12
@@ -23,12 +24,13 @@ Part = tuple[str, str]
 class Layout:
     """The file of each part. `paths`: split -> its path as a task names it, with `{lang}` where it tells the language.
 
-    `notes`: a sentence on the files of the folder that are none of these.
+    `notes`: a sentence on the files of the folder that are none of these. `spelled`: language -> what stands for it in paths.
     """
 
     files: dict[Part, Path]
     paths: dict[str, Path]
     notes: list[str]
+    spelled: dict[str, str] = field(default_factory=dict)
 
 
 def layout_of(path: Path) -> Layout:
@@ -38,10 +40,14 @@ def layout_of(path: Path) -> Layout:
     plain, deeper = _readable(path.glob("*")), _readable(path.glob("*/*"))
     by_language = _by_language(path, [*plain, *deeper])
     named = {file for files in by_language.values() for file in files.values()}
+    spelled: dict[str, str] = {}
     if by_language and not any(_split_of(PurePath(file.name)) == "train" for file in plain if file not in named):
         splits = _by_split(path, by_language)
         paths = {split: path / inner for split, inner in splits.items()}
-        files = {(split, lang): file for split, inner in splits.items() for lang, file in by_language[inner].items()}
+        there = {split: by_language[inner] for split, inner in splits.items()}
+        codes = codes_of({spelling for files_of in there.values() for spelling in files_of})
+        spelled = {code: spelling for spelling, code in sorted(codes.items(), key=itemgetter(1))}
+        files = {(split, code): there[split][said] for split in there for code, said in spelled.items() if said in there[split]}
         looked_at = [*plain, *deeper]
     else:
         paths = {split: path / name for split, name in _by_split(path, [PurePath(file.name) for file in plain]).items()}
@@ -50,7 +56,7 @@ def layout_of(path: Path) -> Layout:
     others = [file.relative_to(path).as_posix() for file in looked_at if file not in files.values()]
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
     notes = [f"Other files are left alone: {', '.join(others[:MOST_NAMED])}{more}."] if others else []
-    return Layout(files, paths, notes)
+    return Layout(files, paths, notes, spelled)
 
 
 def split_named(text: str) -> Split | None:
@@ -84,11 +90,13 @@ def _readable(paths: Iterable[Path]) -> list[Path]:
 
 
 def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str, Path]]:
-    """Path with `{lang}` -> language -> file, where at least two languages have a file."""
+    """Path with `{lang}` -> what stands for it -> file, where at least two languages have a file."""
     found: dict[PurePath, dict[str, Path]] = defaultdict(dict)
     for file in files:
-        for template, lang in _templates(file.relative_to(folder)):
-            found[template][lang] = file
+        inner = file.relative_to(folder)
+        text = inner.with_suffix("").as_posix()
+        for spelling in spellings_in(text):
+            found[PurePath(with_lang(text, spelling) + inner.suffix)][spelling] = file
     several = {template: there for template, there in found.items() if len(there) > 1}
     taken: set[Path] = set()
     kept = {}
@@ -98,14 +106,6 @@ def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str
             kept[template] = there
             taken.update(there.values())
     return kept
-
-
-def _templates(inner: PurePath) -> list[tuple[PurePath, str]]:
-    """The path with a word that is a language's code replaced by `{lang}`, for each such code: `test_en.csv`, `en/test.csv`."""
-    text = inner.with_suffix("").as_posix()
-    words = re.split(r"([-_./])", text)
-    codes = dict.fromkeys(word for word in words if word in LANGUAGES)
-    return [(PurePath("".join("{lang}" if word == code else word for word in words) + inner.suffix), code) for code in codes]
 
 
 def _split_of(inner: PurePath) -> Split | None:

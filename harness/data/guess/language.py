@@ -7,7 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from harness.data.guess.words import ISO3, LANGUAGE_NAMES, SAME_LANGUAGE
+from harness.data.guess.language_words import CODES, ISO3, LANGUAGE_NAMES, SAME_LANGUAGE
+from harness.errors import UserError
 from harness.specs.prompts import LANGUAGES
 
 SAMPLE = 400
@@ -21,8 +22,7 @@ SEVERAL = "mul"
 
 LETTERS = 3  # fewer tell nothing of a language
 DOUBTFUL = 0.5  # a share below this of the rows of a language looks like that language
-
-_NAMES = {name.lower(): code for code, name in LANGUAGES.items()} | LANGUAGE_NAMES
+PLAUSIBLE = 0.1  # a share below this: it is another language
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +49,17 @@ def code_of(cell: str, strict: bool = False) -> str | None:
     if strict:
         return text if text in LANGUAGES else None
     word = text.lower()
-    if word in _NAMES:
-        return _NAMES[word]
+    if word in LANGUAGE_NAMES:
+        return LANGUAGE_NAMES[word]
     match = re.fullmatch(r"([a-z]{2,3})([-_][a-z0-9]{2,8})*", word)
     return None if match is None else SAME_LANGUAGE.get(match[1], ISO3.get(match[1], match[1]))
 
 
 def languages_of(column: str | None, cells: Sequence[str], least: int) -> Languages:
-    """As a column says, or the paths (None). Left out are languages with fewer than `least` rows, and rows without."""
+    """As a column says, or the paths (None: the cells are codes). Left out are languages with fewer than `least` rows, and
+    rows without."""
     counts = Counter(cells)
-    mapping = {cell: code for cell in counts if (code := code_of(cell)) is not None}
+    mapping = {cell: code for cell in counts if (code := code_of(cell) if column is not None else cell) is not None}
     rows: Counter[str] = Counter()
     for cell, code in mapping.items():
         rows[code] += counts[cell]
@@ -96,21 +97,37 @@ def detected(texts: Sequence[str]) -> Languages:
 
 
 def doubts(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> list[str]:
-    """Where the texts of a language look like another one."""
+    """Where the texts of a language look like another one. Raises `UserError` where the paths tell the languages, and none of
+    the texts look like theirs: `it/` and `hr/` are departments too."""
+    looks = {code: found for code, found in _looks(said, cells, texts).items() if code_of(code) in CODES and found}
+    if said.column is None and looks and not any(_plausible(code, found) for code, found in looks.items()):
+        other = sum(looks.values(), Counter()).most_common(1)[0][0]
+        raise UserError(
+            f"The paths seem to name languages ({', '.join(looks)}), but the texts look like {other}.",
+            "Give one of the files; or put all rows into one, with a column for what the paths tell.",
+        )
+    notes = []
+    for code, found in looks.items():
+        if found[str(code_of(code))] / found.total() < DOUBTFUL:
+            other, count = found.most_common(1)[0]
+            where = "their path" if said.column is None else repr(said.column)
+            notes.append(f"Rows that {where} calls {code} look like {other} ({count / found.total():.0%} of those seen).")
+    return notes
+
+
+def _looks(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> dict[str, Counter[str]]:
+    """Language -> what some of its texts look like."""
     by_code: dict[str, list[str]] = defaultdict(list)
     for cell, text in zip(cells, texts, strict=True):
         code = said.mapping.get(cell, cell)
         if code in said.rows and len(by_code[code]) < SAMPLE // 4:
             by_code[code].append(text)
-    notes = []
-    for code, rows in by_code.items():
-        found = Counter(_detect(rows))
-        if found and code in LANGUAGES and found[code] / sum(found.values()) < DOUBTFUL:
-            other, count = found.most_common(1)[0]
-            share = count / sum(found.values())
-            where = "their path" if said.column is None else repr(said.column)
-            notes.append(f"Rows that {where} calls {code} look like {other} ({share:.0%} of those seen).")
-    return notes
+    return {code: Counter(_detect(rows)) for code, rows in by_code.items()}
+
+
+def _plausible(code: str, found: Counter[str]) -> bool:
+    """Whether some texts look like the language; a detector mistakes it for its neighbours, but not all of the time."""
+    return found[str(code_of(code))] >= PLAUSIBLE * found.total()
 
 
 def doubts_of_code(code: str, texts: Sequence[str], columns: Sequence[str]) -> list[str]:

@@ -165,6 +165,9 @@ def _files(found: Found, folder: Path) -> list[str]:
         files = {split: opened.files[division.source[split]] for split in SPLITS if split in division.source}
     lines = ["  files:  # relative to this file"]
     lines += [f"    {split}: {_flow(_relative(path, folder))}" for split, path in files.items()]
+    spelled = {opened.spelled[code]: code for code in found.languages.codes if opened.spelled.get(code, code) != code}
+    if spelled:
+        lines.append(f"    lang_map: {_flow(spelled)}  # what stands for {{lang}} -> the language's code")
     form = opened.csv.model_dump(exclude_defaults=True)
     return [*lines, f"    csv: {_flow(form)}"] if form else lines
 

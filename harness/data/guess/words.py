@@ -1,14 +1,10 @@
-"""The words by which `bench init` knows columns, languages, splits and scales. Names are lower case, words joined by `_`."""
+"""The words by which `bench init` knows columns, splits and scales. Names are lower case, words joined by `_`."""
 
 from __future__ import annotations
 
 
 def _set(words: str) -> frozenset[str]:
     return frozenset(words.split())
-
-
-def _pairs(words: str) -> dict[str, str]:
-    return dict(word.split(":") for word in words.split())
 
 
 TEXT = (
@@ -78,27 +74,6 @@ SPLITS = {
     "validation": _set("validation valid val dev development eval devel 检验 验证集"),
     "test": _set("test testing tst te heldout held_out 测试 测试集"),
 }
-
-ISO3 = _pairs(
-    """
-    ara:ar arb:ar bul:bg ben:bn cat:ca ces:cs cze:cs dan:da deu:de ger:de ell:el gre:el eng:en spa:es est:et
-    eus:eu baq:eu fas:fa pes:fa per:fa fin:fi fra:fr fre:fr gle:ga heb:he hin:hi hrv:hr hun:hu ind:id isl:is
-    ita:it jpn:ja kor:ko lit:lt lav:lv lvs:lv msa:ms zsm:ms nld:nl dut:nl nor:no nob:no pol:pl por:pt ron:ro
-    rum:ro rus:ru slk:sk slv:sl srp:sr swe:sv swa:sw swh:sw tam:ta tha:th tur:tr ukr:uk urd:ur vie:vi zho:zh
-    chi:zh cmn:zh
-    """
-)
-"""ISO 639-2 and 639-3 -> 639-1, of the languages that prompts know by name."""
-
-LANGUAGE_NAMES = _pairs(
-    """
-    deutsch:de français:fr francais:fr español:es espanol:es italiano:it português:pt nederlands:nl polski:pl
-    русский:ru 日本語:ja 中文:zh 한국어:ko jp:ja kr:ko cn:zh farsi:fa mandarin:zh
-    """
-)
-
-SAME_LANGUAGE = _pairs("wuu:zh yue:zh arz:ar ary:ar nn:no nb:no pcm:en")
-"""Varieties that a detector tells apart and prompts don't."""
 
 _SCALES = (
     """strongly negative|very negative|sehr negativ|très négatif|muy negativo|非常负面|很差|sangat negatif|매우 부정

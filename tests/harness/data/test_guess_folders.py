@@ -11,7 +11,11 @@ from tables import SENTENCES, english, labelled, seen, written
 from harness.data.guess.columns import Chosen
 from harness.data.guess.files import Wish
 from harness.data.guess.look import Question, look
+from harness.data.guess.task_yaml import task_yaml
+from harness.data.rows import load_examples
 from harness.errors import UserError
+from harness.specs.tasks import TaskSpec
+from harness.specs.yamlspec import parse_yaml_spec
 
 
 def test_a_folder_of_splits(tmp_path: Path) -> None:
@@ -67,11 +71,13 @@ def in_language(code: str, start: int, count: int) -> list[list[str]]:
     return [[text, ["art", "work"][row % 2]] for row, text in enumerate(texts)]
 
 
-def by_language(folder: Path, path: str, codes: tuple[str, ...], splits: tuple[str, ...]) -> Path:
+def by_language(
+    folder: Path, path: str, codes: tuple[str, ...], splits: tuple[str, ...], spelled: dict[str, str] | None = None
+) -> Path:
     for place, code in enumerate(codes):
         for number, split in enumerate(splits):
             rows = in_language(code, 100 * number, 40 - 10 * place)
-            written(folder / path.format(lang=code, split=split), ["text", "label"], rows)
+            written(folder / path.format(lang=(spelled or {}).get(code, code), split=split), ["text", "label"], rows)
     return folder
 
 
@@ -92,6 +98,66 @@ def test_paths_tell_the_language(tmp_path: Path, path: str) -> None:
     named = {split: file.relative_to(tmp_path / "mine").as_posix() for split, file in found.opened.files.items()}
     words = {"train": "train", "validation": "dev", "test": "test"}
     assert named == {split: path.replace("{split}", word) for split, word in words.items()}
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        {"de": "German", "en": "english", "zh": "CHINESE"},
+        {"de": "ger", "en": "eng", "zh": "zho"},
+        {"de": "deu_Latn", "en": "eng_Latn", "zh": "zho_Hans"},
+        {"de": "de-AT", "en": "en-US", "zh": "zh-Hant-TW"},
+        {"de": "de_de", "en": "en", "zh": "zh_cn"},
+        {"de": "DE", "en": "EN", "zh": "ZH"},
+    ],
+    ids=lambda spelled: spelled["zh"],
+)
+@pytest.mark.parametrize("path", ["{lang}/{split}.csv", "reviews_{lang}_{split}.csv", "{split}/{lang}.csv"])
+def test_a_language_in_a_path_is_named_by_its_code(tmp_path: Path, path: str, spelled: dict[str, str]) -> None:
+    found = seen(by_language(tmp_path / "mine", path, ("de", "en", "zh"), ("train", "dev", "test"), spelled))
+    assert found.languages.rows == {"de": 120, "en": 90, "zh": 60}
+    text = task_yaml(found, "mine", tmp_path / "tasks")
+    task = parse_yaml_spec(text, tmp_path / "tasks" / "mine.yaml", TaskSpec, name="mine", folder=tmp_path / "tasks")
+    assert task.languages == ["de", "en", "zh"]
+    assert task.source.files is not None
+    assert task.source.files.lang_map == {spelling: code for code, spelling in spelled.items() if code != spelling}
+    (tmp_path / "tasks").mkdir()
+    rows = load_examples(task, lang="de", split="test")
+    assert {row.lang for row in rows} == {"de"}
+    assert [row.text for row in rows] == [text for text, _ in in_language("de", 200, 40)]
+
+
+def test_one_language_in_two_regions_stays_two(tmp_path: Path) -> None:
+    folder = by_language(tmp_path / "mine", "{lang}.csv", ("en", "zh"), ("",), {"zh": "zh-CN", "en": "en-GB"})
+    written(folder / "zh-TW.csv", ["text", "label"], in_language("zh", 100, 30))
+    found = seen(folder)
+    assert found.languages.rows == {"en": 40, "zh-CN": 30, "zh-TW": 30}
+    assert "lang_map: {en-GB: en}  #" in task_yaml(found, "mine", tmp_path)
+    (folder / "zh-TW.csv").unlink()
+    assert seen(folder).languages.rows == {"en": 40, "zh": 30}
+
+
+def test_a_region_that_all_languages_share_is_part_of_the_language(tmp_path: Path) -> None:
+    folder = by_language(tmp_path / "mine", "{lang}.csv", ("en", "de"), ("",), {"en": "en-CH", "de": "de-CH"})
+    assert seen(folder).opened.files == {"all": folder / "{lang}.csv"}
+
+
+@pytest.mark.parametrize("names", [("it", "hr"), ("mar", "may"), ("polish", "thai"), ("is", "no")])
+def test_names_of_languages_that_mean_something_else(tmp_path: Path, names: tuple[str, str]) -> None:
+    for name in names:
+        for split in ("train", "test"):
+            written(tmp_path / "mine" / name / f"{split}.csv", ["text", "label"], in_language("en", 0, 60))
+    with pytest.raises(UserError, match=r"seem to name languages \(.*, .*\), but the texts look like en"):
+        seen(tmp_path / "mine")
+
+
+@pytest.mark.parametrize("names", [("main", "new"), ("old", "big"), ("or-no", "To"), ("data", "man"), ("English",)])
+def test_other_names_of_folders_name_no_language(tmp_path: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        for split in ("train", "test"):
+            written(tmp_path / "mine" / name / f"{split}.csv", ["text", "label"], in_language("en", 0, 60))
+    with pytest.raises(UserError, match="none of its files is called train"):
+        seen(tmp_path / "mine")
 
 
 def test_a_file_of_each_language_is_divided_by_bench(tmp_path: Path) -> None:

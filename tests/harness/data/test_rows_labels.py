@@ -12,7 +12,7 @@ from harness.data.rows import fingerprint, label_index, load_examples, with_name
 from harness.errors import DataError
 from harness.specs.tasks import TaskSpec, load_task
 
-TASKS = Path(__file__).resolve().parents[2] / "tasks"
+TASKS = Path(__file__).resolve().parents[3] / "tasks"
 MERGED = "{kind: ordinal, names: [bad, fair, good], first: 1, merge: {low: [bad, fair], high: [good]}}"
 
 

@@ -283,6 +283,32 @@ def test_data_dir_per_language(tmp_path: Path) -> None:
     _refused(task, "nothing tells the rows' languages", "text, label", split="test", data_dir=tmp_path / "data")
 
 
+def test_paths_that_spell_a_language_in_another_way(tmp_path: Path) -> None:
+    """`lang_map`: in paths, in folders, and in folders of --data, which may have the code's name too."""
+    for code, name in (("de", "German"), ("en", "english")):
+        _write(tmp_path / "rows" / name / "test.csv", [{"text": code, "label": "1"}])
+        _write(tmp_path / "other" / name / "test.csv", [{"text": f"other {code}", "label": "1"}])
+    _write(tmp_path / "by code" / "de" / "test.csv", [{"text": "by code", "label": "1"}])
+    spelled, more = "lang_map: {German: de, english: en}", "languages: [en, de]\n"
+    for where in ('test: "rows/{lang}/test.csv"', 'folder: "rows/{lang}"'):
+        task = _task(tmp_path, f"{{files: {{{where}, {spelled}}}}}", more=more)
+        assert load_examples(task, lang="de", split="test") == [Example("de-test-0", "de", 1, "de")]
+    for folder, text in (("other", "other de"), ("by code", "by code")):
+        (row,) = load_examples(task, lang="de", split="test", data_dir=tmp_path / folder)
+        assert row.text == text
+    unlike = _task(tmp_path, '{files: {test: "rows/{lang}/test.csv"}}', more=more)
+    _refused(unlike, "which does not exist", split="test")
+
+
+def test_names_of_labels_are_read_in_all_folders_however_spelled(tmp_path: Path) -> None:
+    for name, labels in (("German", ["tea", "milk"]), ("english", ["tea", "cake"])):
+        _write(tmp_path / "rows" / name / "train.csv", [{"text": "a", "label": label} for label in labels])
+    source = '{files: {folder: "rows/{lang}", lang_map: {German: de, english: en}}}'
+    task = _task(tmp_path, source, "{kind: nominal}", "languages: [en, de]\n")
+    assert with_names(task).label_space.names == ("cake", "milk", "tea")
+    assert with_names(task, tmp_path / "rows").label_space.names == ("cake", "milk", "tea")
+
+
 class Hub:
     """Stands in for the hub: `datasets.load_dataset` and the check that the hub can be reached."""
 
