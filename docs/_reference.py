@@ -78,6 +78,8 @@ def _commands(command: Any, above: str) -> Iterable[tuple[str, Any]]:
         if inner.hidden:
             continue
         if hasattr(inner, "commands"):
+            if inner.invoke_without_command:
+                yield f"{above}{name}", inner
             yield from _commands(inner, f"{above}{name} ")
         else:
             yield f"{above}{name}", inner

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from harness.models.checkpoints import cache_dir
+
 # A shell that runs the tests in the background ignores Ctrl-C on their behalf, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -17,10 +19,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def own_cache(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Tests marked `real` keep the user's cache: their models are large, and fetched once."""
-    if request.node.get_closest_marker("real") is None:
-        monkeypatch.setenv("BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+) -> Iterator[None]:
+    """Gone after the test, as trained models are large. Those marked `real` see the packaged models of the user's cache, which
+    are fetched once, and nothing else of it: a model that an earlier run trained would leave the training untested."""
+    users, own = cache_dir(), tmp_path_factory.mktemp("cache")
+    if request.node.get_closest_marker("real") is not None:
+        (users / "models").mkdir(parents=True, exist_ok=True)
+        (own / "models").symlink_to(users / "models", target_is_directory=True)
+    monkeypatch.setenv("BENCH_CACHE", str(own))
+    yield
+    shutil.rmtree(own, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import typer
 
 from harness.cli import (
     audit,
+    cache,
     card,
     cascade,
     compare,
@@ -77,6 +78,7 @@ app.command("list")(listing.list_command)
 app.command("show")(show.show_command)
 app.command("doctor")(doctor.doctor_command)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(cache.app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

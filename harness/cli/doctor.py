@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from harness.cli.amounts import size
+from harness.cli.cache_removal import cache_bytes
 from harness.cli.options import Json, catalog, plain, print_json, print_table
 
 if TYPE_CHECKING:
@@ -34,7 +36,8 @@ def doctor_command(as_json: Json = False) -> None:
         print_json({"machine": machine, "backends": backends, "tasks": tasks})
         return
     for key, value in machine.items():
-        typer.echo(plain(f"{key}: {value}"))
+        more = f" ({size(cache_bytes())}; `bench cache` shows of what)" if key == "cache" else ""
+        typer.echo(plain(f"{key}: {value}{more}"))
     for rows in (backends, tasks):
         typer.echo("")
         columns = ["runs here" if name == "runs" else name for name in rows[0]]
@@ -163,7 +166,7 @@ def _task(spec: TaskSpec, hub: str) -> dict[str, Any]:
     if spec.source.hub is None:
         files = spec.source.files
         named = [files.folder, files.all, files.train, files.validation, files.test] if files else []
-        paths = [spec.folder / path.replace("{lang}", spec.languages[0]) for path in named if path]
+        paths = [spec.folder / files.in_language(path, spec.languages[0]) for path in named if path and files]
         missing = [str(path) for path in paths if not path.exists()]
         return {"runs": not missing, "needs": f"{', '.join(missing)}; or --data DIR" if missing else "nothing"}
     if importlib.util.find_spec("datasets") is None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from harness.errors import UserError
 from harness.models.checkpoints import Checkpoint, cache_dir
@@ -45,6 +49,23 @@ def key_of(identity: Mapping[str, Any]) -> str:
 def folder_of(key: str) -> Path:
     """Where that model is kept, or will be; it is there if this has a folder `model`."""
     return cache_dir() / "trained" / key
+
+
+def mark_used(folder: Path) -> None:
+    """Let `bench cache` know that the model in this folder was needed now."""
+    with suppress(OSError):  # a cache that can only be read serves its models all the same
+        os.utime(folder / "model")
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """While the files of the model in this folder are read: `bench cache` deletes none that is."""
+    with ExitStack() as held:
+        if (folder / "model").is_dir():
+            with suppress(OSError):  # where nothing can be written, nothing is deleted either
+                held.enter_context(FileLock(folder / "lock"))
+        mark_used(folder)
+        yield
 
 
 def origin(identity: Mapping[str, Any]) -> dict[str, Any]:

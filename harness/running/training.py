@@ -19,13 +19,15 @@ from backends.base import Classifier, FloatArray, Judge, LabelledTexts
 from harness import noise
 from harness.catalog import Catalog
 from harness.errors import BenchError, RunError
+from harness.models.cache import ABOUT
 from harness.records.store import write_atomically
 from harness.running.batching import batches_of
 from harness.running.calibration import Decision, decide
 from harness.running.distributed import Stopped, broadcast, in_step, together
 from harness.running.plan import Plan, TrainingRows, make_plan
-from harness.running.starts import folder_of, key_of, origin
+from harness.running.starts import folder_of, key_of, mark_used, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
+from harness.running.trained_models import about
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction
 from harness.watching import OnProgress
@@ -61,9 +63,11 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
     judge = judge_of(plan) if on_evaluation is None else judge_of(plan, on_evaluation)
     with FileLock(folder / "lock"):
         if not (folder / "model").is_dir():
+            write_atomically(folder / ABOUT, json.dumps(about(plan.identity)))
             _train(plan.engine, plan, plan.training, judge, folder, on_progress)
         else:
             plan.engine.load(folder / "model", plan.task.label_space)
+            mark_used(folder)
         runtime = plan.engine.optimize(folder, _texts(plan.training.validation), judge)
     record = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
     return Trained(record, runtime)
@@ -106,6 +110,8 @@ def _judged(row: Example, p: Sequence[float], thresholds: list[float] | None) ->
 def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, folder: Path, on_progress: OnProgress) -> None:
     started = time.perf_counter()
     broadcast(plan.request)  # to the processes that wait in `train_along`
+    if plan.request.continued_from:
+        mark_used(folder_of(plan.request.continued_from))
     report = _fit(engine, plan, rows, judge, folder, on_progress)
     seconds = round(time.perf_counter() - started, 3)
     thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
@@ -114,6 +120,7 @@ def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, fol
             {**report, "seconds": seconds, "thresholds": thresholds, "origin": origin(plan.identity)}, allow_nan=False
         )
     except ValueError as error:
+        shutil.rmtree(folder / "scratch", ignore_errors=True)  # from its checkpoints it would diverge again
         raise RunError(f"{plan.backend.name}: the training diverged: {report}.", "Lower its learning rate.") from error
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)

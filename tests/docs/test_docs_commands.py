@@ -67,7 +67,7 @@ def parsed(arguments: Sequence[str]) -> dict[str, Any]:
     """What the command line makes of the arguments; raises what it raises for options that are not there."""
     command: Any = typer.main.get_command(app)
     rest = list(arguments)
-    while hasattr(command, "commands"):
+    while hasattr(command, "commands") and (rest or not command.invoke_without_command):
         name = rest.pop(0)
         assert name in command.commands, f"bench has no command {name}"
         command = command.commands[name]
