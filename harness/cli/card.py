@@ -11,6 +11,7 @@ from harness.cli.options import RESULTS, Json, Results, catalog, open_store, pla
 
 if TYPE_CHECKING:
     from harness.reports.cards.card import Card
+    from harness.reports.cards.facts import Subject
 
 Licence = Annotated[
     str | None,
@@ -44,6 +45,7 @@ def card_command(
     store = open_store(results)
     name = store.find(run)
     subject = subject_of(store, name, catalog())
+    tell_of_damaged(subject)
     card = make_card(subject, licence=licence)
     folder = output if output is not None else results / "cards" / name
     _check_place(folder, card)
@@ -63,6 +65,14 @@ def card_command(
     typer.echo(
         plain(f"The card of {name} tells of {count} run{'s' if count > 1 else ''} of its model (tested in {langs}); {then}.")
     )
+
+
+def tell_of_damaged(subject: Subject) -> None:
+    """Records of whichever model, whose figures the card may lack."""
+    if subject.damaged:
+        several = f"{len(subject.damaged)} records are" if len(subject.damaged) > 1 else "a record is"
+        ids = ", ".join(subject.damaged)
+        typer.echo(plain(f"note: {several} damaged, and not in the card if of this model: {ids}"), err=True)
 
 
 def _check_place(folder: Path, card: Card) -> None:

@@ -36,33 +36,40 @@ class What(StrEnum):
     PREDICTIONS = "predictions"
 
 
+Runs = Annotated[
+    list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; the digits of their ids will do. Default: all.")
+]
+Form = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        metavar="FORMAT",
+        help="csv, parquet, json, or lm-eval (lm-evaluation-harness). Default: by the file's suffix, else csv.",
+    ),
+]
+Lines = Annotated[
+    What | None,
+    typer.Option(metavar="WHAT", help="runs: a line per run (the default); predictions: a line per run and row."),
+]
+Output = Annotated[
+    Path, typer.Option("--output", "-o", metavar="PATH", help="The file, for lm-eval the folder; - is the standard output.")
+]
+Spreadsheet = Annotated[
+    bool,
+    typer.Option("--spreadsheet", help="CSV for Excel and the like: no text is taken for a formula, and UTF-8 is known."),
+]
+
+
 def export_command(
-    run: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN]...", help="Runs; the digits of their ids will do. Default: all.")
-    ] = None,
-    form: Annotated[
-        Format | None,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            help="csv, parquet, json, or lm-eval (lm-evaluation-harness). Default: by the file's suffix, else csv.",
-        ),
-    ] = None,
-    what: Annotated[
-        What | None,
-        typer.Option(metavar="WHAT", help="runs: a line per run (the default); predictions: a line per run and row."),
-    ] = None,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="PATH", help="The file, for lm-eval the folder; - is the standard output.")
-    ] = STDOUT,
+    run: Runs = None,
+    form: Form = None,
+    what: Lines = None,
+    output: Output = STDOUT,
     task: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of this task.")] = None,
     lang: Annotated[Many, typer.Option(metavar="CODE", help="Only runs in this language.")] = None,
     backend: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of this backend.")] = None,
     split: Annotated[Many, typer.Option(metavar="NAME", help="Only runs on these rows: test or validation.")] = None,
-    spreadsheet: Annotated[
-        bool,
-        typer.Option("--spreadsheet", help="CSV for Excel and the like: no text is taken for a formula, and UTF-8 is known."),
-    ] = False,
+    spreadsheet: Spreadsheet = False,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
@@ -73,16 +80,8 @@ def export_command(
 
     --json prints an object with format, what, files, runs, lines (what and lines are null for lm-eval), sentence.
     """
-    from harness.errors import UserError
-
     form = _format(form, output)
-    if what is not None and form is Format.LM_EVAL:
-        raise UserError("--what is for tables; lm-eval's layout holds figures and predictions.", "Leave it out.")
-    if output == STDOUT and (as_json or form in (Format.PARQUET, Format.LM_EVAL)):
-        why = "--json says there what was written" if as_json else f"{form} is not for a terminal or a pipe"
-        raise UserError(f"--output is missing: {why}.", f"For example: --output {_example(form, what)}")
-    if spreadsheet and form is not Format.CSV:
-        raise UserError(f"--spreadsheet is for csv, not for {form}.", "Leave it out: other formats say what is text.")
+    _check_options(form, what, output, spreadsheet=spreadsheet, as_json=as_json)
     _check_place(output, form)
     store = open_store(results)
     chosen = _chosen(store, run, {"task": task, "lang": lang, "backend": backend, "split": split})
@@ -90,13 +89,26 @@ def export_command(
         files, lines = _write_lm_eval(store, chosen, output), None
     else:
         what = what or What.RUNS
-        files, lines = _write_table(results, chosen, form, what, output, spreadsheet=spreadsheet)
+        files, lines = _write_table(store, chosen, form, what, output, spreadsheet=spreadsheet)
     said = _sentence(len(chosen), lines, what, files, output)
     if as_json:
         written = [str(file) for file in files]
         print_json({"format": form, "what": what, "files": written, "runs": len(chosen), "lines": lines, "sentence": said})
     else:
         typer.echo(plain(said), err=True)
+
+
+def _check_options(form: Format, what: What | None, output: Path, *, spreadsheet: bool, as_json: bool) -> None:
+    """Raises `UserError` for options that do not go together."""
+    from harness.errors import UserError
+
+    if what is not None and form is Format.LM_EVAL:
+        raise UserError("--what is for tables; lm-eval's layout holds figures and predictions.", "Leave it out.")
+    if output == STDOUT and (as_json or form in (Format.PARQUET, Format.LM_EVAL)):
+        why = "--json says there what was written" if as_json else f"{form} is not for a terminal or a pipe"
+        raise UserError(f"--output is missing: {why}.", f"For example: --output {_example(form, what)}")
+    if spreadsheet and form is not Format.CSV:
+        raise UserError(f"--spreadsheet is for csv, not for {form}.", "Leave it out: other formats say what is text.")
 
 
 def _format(asked: Format | None, output: Path) -> Format:
@@ -160,12 +172,15 @@ def _of(entry: Entry) -> dict[str, str]:
 
 
 def _write_table(
-    results: Path, chosen: list[Entry], form: Format, what: What, output: Path, *, spreadsheet: bool
+    store: Store, chosen: list[Entry], form: Format, what: What, output: Path, *, spreadsheet: bool
 ) -> tuple[list[Path], int]:
+    from harness.records.store import write_atomically
     from harness.reports import export
 
-    read = export.runs_frame if what is What.RUNS else export.predictions_frame
-    frame = read(results, [entry.run_id for entry in chosen])
+    if what is What.RUNS:
+        frame = export.runs_frame(store, chosen)
+    else:
+        frame = export.predictions_frame(store.root.parent, [entry.run_id for entry in chosen])
     if form is Format.CSV:
         content = export.as_csv(frame, spreadsheet=spreadsheet)
         _warn_of_formulas(frame, spreadsheet=spreadsheet)
@@ -174,7 +189,8 @@ def _write_table(
     if output == STDOUT:
         _to_stdout(content)
         return [], len(frame)
-    export.write_whole(output, content)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(output, content)
     return [output], len(frame)
 
 
@@ -201,14 +217,19 @@ def _to_stdout(content: bytes) -> None:
 
 
 def _write_lm_eval(store: Store, chosen: list[Entry], output: Path) -> list[Path]:
-    from harness.reports.export import write_whole
-    from harness.reports.export_lm_eval import lm_eval_files
+    from harness.records.store import write_atomically
+    from harness.reports.export_lm_eval import lm_eval_files, outdated_files
 
-    files = []
+    files: list[Path] = []
     for entry in chosen:
-        for name, content in lm_eval_files(entry, store.predictions(entry.run_id)).items():
-            files.append(output / entry.run_id / name)
-            write_whole(files[-1], content)
+        folder = output / entry.run_id
+        folder.mkdir(parents=True, exist_ok=True)
+        made = lm_eval_files(entry, store.predictions(entry.run_id))
+        for name, content in made.items():
+            write_atomically(folder / name, content)
+        for path in outdated_files(folder, made):
+            path.unlink()
+        files += [folder / name for name in made]
     return files
 
 

@@ -20,33 +20,36 @@ class Origin(StrEnum):
     LM_EVAL = "lm-eval"
 
 
+Given = Annotated[
+    Path, typer.Argument(metavar="PATH", help="What `lm_eval --log_samples --output_path` wrote: the folder, or a file in it.")
+]
+Name = Annotated[
+    str | None, typer.Option(metavar="NAME", help="What the run is called by on the board; default: the model's name.")
+]
+FromTask = Annotated[str | None, typer.Option(metavar="NAME", help="The task of lm-eval, where the files hold several.")]
+Kept = Annotated[
+    str | None, typer.Option("--filter", metavar="NAME", help="The filter of lm-eval, where its task has several.")
+]
+Parser = Annotated[
+    str | None,
+    typer.Option(metavar="PARSER", help="Reads written answers: integer, label, or YAML such as '{type: integer, first: 1}'."),
+]
+AllowMissing = Annotated[
+    bool, typer.Option("--allow-missing", help="Leave out samples that are about no row of the task, or perhaps several.")
+]
+
+
 def import_command(
     origin: Annotated[Origin, typer.Argument(metavar="FORMAT", help="lm-eval: files of lm-evaluation-harness.")],
-    path: Annotated[
-        Path,
-        typer.Argument(metavar="PATH", help="What `lm_eval --log_samples --output_path` wrote: the folder, or a file in it."),
-    ],
+    path: Given,
     task: Annotated[str, typer.Option(metavar="NAME", help="Our task with the same rows. See `bench list tasks`.")],
     lang: Annotated[str, typer.Option(metavar="CODE", help="Their language.")],
     split: Annotated[str, typer.Option(metavar="NAME", help="Whose rows they are: test or validation.")] = "test",
-    backend: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the run is called by on the board; default: the model's name.")
-    ] = None,
-    from_task: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The task of lm-eval, where the files hold several.")
-    ] = None,
-    kept: Annotated[
-        str | None, typer.Option("--filter", metavar="NAME", help="The filter of lm-eval, where its task has several.")
-    ] = None,
-    parser: Annotated[
-        str | None,
-        typer.Option(
-            metavar="PARSER", help="Reads written answers: integer, label, or YAML such as '{type: integer, first: 1}'."
-        ),
-    ] = None,
-    allow_missing: Annotated[
-        bool, typer.Option("--allow-missing", help="Leave out samples that are about no row of the task, or perhaps several.")
-    ] = False,
+    backend: Name = None,
+    from_task: FromTask = None,
+    kept: Kept = None,
+    parser: Parser = None,
+    allow_missing: AllowMissing = False,
     data: Data = None,
     force: Annotated[bool, typer.Option("--force", help="Import again although the run is there.")] = False,
     results: Results = RESULTS,
@@ -65,23 +68,15 @@ def import_command(
 
     check_split(split)
     check_data(data)
+    reader = None if parser is None else parser_named(parser)
     wanted = Wanted(
-        path=path,
-        task=task,
-        lang=lang,
-        split=split,
-        backend=backend,
-        data_dir=data,
-        from_task=from_task,
-        kept=kept,
-        parser=None if parser is None else parser_named(parser),
-        allow_missing=allow_missing,
+        path, task, lang, split, backend, data, from_task=from_task, kept=kept, parser=reader, allow_missing=allow_missing
     )
     made = import_lm_eval(wanted, catalog(), open_store(results), force=force)
     if as_json:
         print_json(_as_json(made))
-        return
-    _print(made)
+    else:
+        _print(made)
 
 
 def sentence(made: Imported) -> str:

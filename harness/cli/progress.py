@@ -139,7 +139,7 @@ class Progress:
             if self._bar is None:
                 typer.echo(text, err=True)
             else:  # not past the bar, or the text would begin where the bar ends
-                self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+                self._bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def update(self, phase: str, done: int, total: int, note: str) -> None:
         with self._lock:

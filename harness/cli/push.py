@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.card import Licence, Run
+from harness.cli.card import Licence, Run, tell_of_damaged
 from harness.cli.options import RESULTS, Json, Results, catalog, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
@@ -14,16 +14,21 @@ if TYPE_CHECKING:
 
     from harness.reports.cards.facts import Subject
     from harness.reports.cards.files import RepositoryFile
+    from harness.reports.cards.upload import Pushed
+
+
+Repository = Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub; it is made where there is none.")]
+Branch = Annotated[
+    str | None, typer.Option(metavar="BRANCH", help="Branch to commit to, made where there is none; default: main.")
+]
 
 
 def push_command(
     run: Run,
-    repo: Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub; it is made where there is none.")],
+    repo: Repository,
     private: Annotated[bool, typer.Option("--private", help="Make a repository that only its owner can read.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Upload nothing: show the files. No network, no token.")] = False,
-    revision: Annotated[
-        str | None, typer.Option(metavar="BRANCH", help="Branch to commit to, made where there is none; default: main.")
-    ] = None,
+    revision: Branch = None,
     licence: Licence = None,
     results: Results = RESULTS,
     as_json: Json = False,
@@ -38,43 +43,36 @@ def push_command(
     """
     from harness.reports.cards.facts import subject_of
     from harness.reports.cards.metadata import check_library
-    from harness.reports.cards.upload import check_names, push
+    from harness.reports.cards.upload import Pushed, check_names, push
+    from harness.running.starts import in_use
 
     check_library()
     check_names(repo, revision)
     store = open_store(results)
     subject = subject_of(store, store.find(run), catalog())
-    files, url, target = (
-        _files(subject, repo, licence),
-        None,
-        repo,
-    )  # before any talk with the hub: whatever is wrong here shows
+    tell_of_damaged(subject)
+    run_id = subject.entry.run_id
+    done = Pushed(repo, None, _files(subject, repo, licence))  # before any talk with the hub: whatever is wrong here shows
     if not dry_run:
-        message = f"Model and card of the run {subject.entry.run_id}"
-        done = push(repo, lambda full: _files(subject, full, licence), message, private=private, revision=revision)
-        files, url, target = list(done.files), done.url, done.repository
+        with in_use(subject.folder.parent):
+            message = f"Model and card of the run {run_id}"
+            done = push(repo, lambda full: _files(subject, full, licence), message, private=private, revision=revision)
     if as_json:
-        listed = [{"path": file.path, "bytes": file.size} for file in files]
-        run_id = subject.entry.run_id
-        print_json(
-            {
-                "run": run_id,
-                "repository": target,
-                "revision": revision or "main",
-                "private": private,
-                "files": listed,
-                "url": url,
-            }
-        )
+        listed = [{"path": file.path, "bytes": file.size} for file in done.files]
+        where = {"repository": done.repository, "revision": revision or "main", "private": private}
+        print_json({"run": run_id, **where, "files": listed, "url": done.url})
         return
-    print_table(["file", "size"], [[file.path, _size(file.size)] for file in files], text=["file"])
-    total = f"{len(files)} files, {_size(sum(file.size for file in files))}"
-    where = f"{target}, branch {revision or 'main'}" + (" (private)" if private else "")
-    if dry_run:
-        _print_head(files)
+    _print(done, f"{done.repository}, branch {revision or 'main'}" + (" (private)" if private else ""))
+
+
+def _print(done: Pushed, where: str) -> None:
+    print_table(["file", "size"], [[file.path, _size(file.size)] for file in done.files], text=["file"])
+    total = f"{len(done.files)} files, {_size(sum(file.size for file in done.files))}"
+    if done.url is None:
+        _print_head(done.files)
         typer.echo(plain(f"Nothing was uploaded: {total} would go to {where}."))
     else:
-        typer.echo(plain(f"{total} are now in {where}: {url}"))
+        typer.echo(plain(f"{total} are now in {where}: {done.url}"))
 
 
 def _files(subject: Subject, repository: str, licence: str | None) -> list[RepositoryFile]:

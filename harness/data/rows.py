@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.cells import column, in_split, label_cells, label_columns, languages, without_label
-from harness.data.sources import RawTable, read_raw
+from harness.data.sources import RawTable, folder_of_language, read_raw
 from harness.errors import DataError
 from harness.specs.tasks import SPLITS, Columns, Labels, Sample, Split, Stratified, TaskSpec
 from harness.types import Example, Label, LabelKind
@@ -85,13 +85,14 @@ def with_names(task: TaskSpec, data_dir: Path | None = None) -> TaskSpec:
 def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:
     """The languages that have a folder of their own; the first one where a file holds all of them, or there is nothing."""
     if data_dir is not None:
-        return [lang for lang in task.languages if (data_dir / lang).is_dir()] or task.languages[:1]
+        return [lang for lang in task.languages if folder_of_language(task, lang, data_dir)] or task.languages[:1]
     if not task.source.per_language:
         return task.languages[:1]
-    folder = task.source.files.folder if task.source.files is not None else None
-    if folder is None:
+    files = task.source.files
+    folder = None if files is None else files.folder
+    if files is None or folder is None:
         return task.languages
-    there = [lang for lang in task.languages if (task.folder / folder.replace("{lang}", lang)).is_dir()]
+    there = [lang for lang in task.languages if (task.folder / files.in_language(folder, lang)).is_dir()]
     if not there:
         raise DataError(
             f"The task {task.name!r} reads the folder {task.folder / folder}, which is not there.",
@@ -179,7 +180,11 @@ def _texts(raw: RawTable, columns: Columns, ids: list[str], rows: list[int]) -> 
         for row in rows:
             value = values[row]
             if value is not None and not isinstance(value, str):
-                raise DataError(f"{raw.origin}: the text of row {ids[row]!r} (column {name!r}) is no string: {_short(value)}.")
+                kind = type(value).__name__  # and not the value, which is a text of somebody
+                raise DataError(
+                    f"{raw.origin}: the text of row {ids[row]!r} (column {name!r}) is no string, but {kind}.",
+                    "Name another column under `columns: text`, or write that one as strings.",
+                )
             if value:
                 parts[row].append(value)
     return {row: "\n".join(texts) for row, texts in parts.items()}

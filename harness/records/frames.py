@@ -5,7 +5,7 @@ pandas is an extra (`notebooks`): nothing else in bench needs it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,15 +60,20 @@ def load_runs(results: Path | str = "results") -> DataFrame:
     dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
     there is no folder `results`, `RunError` for a damaged record.
     """
-    pandas = _pandas()
+    _pandas()
     entries = read_entries(_store(results))
+    return frame_of(entries, {name for entry in entries for name in entry.metrics["values"]})
+
+
+def frame_of(entries: Sequence[Entry], metric_names: Collection[str]) -> DataFrame:
+    """A row per entry, in their order, with the columns of `load_runs` for these metrics. Raises `MissingExtra`."""
+    pandas = _pandas()
     frame = pandas.DataFrame([_run_row(entry) for entry in entries], columns=list(RUN_COLUMNS), dtype="object")
     frame["finished"] = pandas.to_datetime(frame["finished"], utc=True)
     frame = frame.astype(RUN_COLUMNS)
-    names = sorted({name for entry in entries for name in entry.metrics["values"]})
     metrics = {
         name + end: [_number(entry.metrics["values"].get(name, {}).get(key)) for entry in entries]
-        for name in names
+        for name in sorted(metric_names)
         for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
     }
     made: DataFrame = pandas.concat([frame, pandas.DataFrame(metrics, index=frame.index, dtype="float64")], axis=1)

@@ -17,9 +17,10 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,14 +55,27 @@ def run_id(identity: Mapping[str, Any]) -> str:
     return f"{slug}.{digest(identity)[:10]}"
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a file whole: a reader (or a crash) sees the old content or the new, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file whole: a reader (or a crash) sees the old content or the new, never a part.
+
+    Text becomes UTF-8, its line ends stay. Of several processes that write the same file the last one wins. A link stays one:
+    what it points to is written. The folder must be there. Raises `OSError` with the name of `path`.
+    """
+    target = Path(os.path.realpath(path))
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")  # of this call alone; in the same file system
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is not None:
+            error.filename = str(path)  # nobody asked for the temporary one
+        raise
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -192,6 +206,8 @@ class Store:
         write_atomically(partial / "predictions.jsonl", "".join(canonical_json(record) + "\n" for record in records))
         write_atomically(partial / "metrics.json", pretty_json(metrics))
         write_atomically(partial / "run.json", pretty_json(manifest))
+        for left in partial.glob("*.tmp"):  # of a write that was killed
+            left.unlink()
         replaced = self.root / f"{name}.replaced.partial"
         if final.exists():
             shutil.rmtree(replaced, ignore_errors=True)

@@ -7,28 +7,35 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.records.frames import load_predictions, load_runs
+from harness.errors import RunError
+from harness.records.entries import Entry
+from harness.records.frames import frame_of, load_predictions
+from harness.records.store import Store
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""How a cell begins that a spreadsheet may take for a formula (OWASP, "CSV Injection")."""
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a cell begins that a spreadsheet may take for a formula (OWASP, "CSV Injection"); the last four are full-width."""
 
 
-def runs_frame(results: Path, runs: Sequence[str]) -> DataFrame:
-    """A row for each of these runs, in the order of their ids; the columns are those of all runs in `results`.
+def runs_frame(store: Store, entries: Sequence[Entry]) -> DataFrame:
+    """A row for each of these runs; the columns are those of all runs in the store that can be read. Raises `MissingExtra`."""
+    return frame_of(entries, {name for entry in entries for name in entry.metrics["values"]} | _metric_names(store))
 
-    Raises as `load_runs` does.
-    """
-    frame = load_runs(results)
-    kept: DataFrame = frame[frame["run"].isin(list(runs))].reset_index(drop=True)
-    return kept
+
+def _metric_names(store: Store) -> set[str]:
+    """Of every run, so that tables of different runs have the same columns; a damaged record of another run is no concern."""
+    found: set[str] = set()
+    for name in store.ids():
+        with suppress(RunError, LookupError, TypeError):
+            found |= set(store.metrics(name)["values"])
+    return found
 
 
 def predictions_frame(results: Path, runs: Sequence[str]) -> DataFrame:
@@ -78,14 +85,3 @@ def as_parquet(frame: DataFrame) -> bytes:
     content = io.BytesIO()
     frame.to_parquet(content, index=False)
     return content.getvalue()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """As `store.write_atomically`, for bytes; makes the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)

@@ -15,8 +15,9 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from harness.records.entries import Entry
@@ -28,6 +29,7 @@ Record = Mapping[str, Any]
 CHOICE, TEXT = "multiple_choice", "generate_until"
 METRIC = {CHOICE: "acc", TEXT: "exact_match"}
 FILTER = "none"
+_DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d\.\d{6}")
 
 
 def lm_eval_files(entry: Entry, records: Sequence[Record]) -> dict[str, bytes]:
@@ -42,6 +44,12 @@ def lm_eval_files(entry: Entry, records: Sequence[Record]) -> dict[str, bytes]:
         f"samples_{task}_{date}.jsonl": lines.encode(),
         f"results_{date}.json": pretty_json(_results(entry, task, kind, samples)).encode(),
     }
+
+
+def outdated_files(folder: Path, written: Collection[str]) -> list[Path]:
+    """What an export left here when the run was finished another time: files named like these, but for the date."""
+    alike = {_DATE.sub("", name) for name in written}
+    return [path for path in folder.iterdir() if path.name not in written and _DATE.sub("", path.name) in alike]
 
 
 def _line(value: Mapping[str, Any]) -> str:
@@ -130,7 +138,7 @@ def _results(entry: Entry, task: str, kind: str, samples: Sequence[Mapping[str, 
     return {
         "results": {task: {"name": task, "alias": task, "sample_len": n, **_with_errors(figures, n, kind)}},
         "group_subtasks": {},
-        "configs": {task: _task_config(task, kind, identity["labels"], shots)},
+        "configs": {task: _task_config(task, kind, identity, shots)},
         "versions": {task: identity.get("version")},
         "n-shot": {task: shots},
         "higher_is_better": {task: {metric: metric not in LOWER_IS_BETTER for metric in figures}},
@@ -177,11 +185,16 @@ def _with_errors(figures: Mapping[str, float], n: int, kind: str) -> dict[str, A
     return found
 
 
-def _task_config(task: str, kind: str, labels: Sequence[str], shots: int) -> dict[str, Any]:
-    own = {"doc_to_choice": list(labels)} if kind == CHOICE else {"generation_kwargs": {"until": [], "do_sample": False}}
+def _task_config(task: str, kind: str, identity: Mapping[str, Any], shots: int) -> dict[str, Any]:
+    split = identity["split"]
+    own = (
+        {"doc_to_choice": list(identity["labels"])}
+        if kind == CHOICE
+        else {"generation_kwargs": {"until": [], "do_sample": False}}
+    )
     return {
         "task": task,
-        "test_split": "test",
+        f"{split}_split": split,
         "doc_to_text": "",
         "doc_to_target": "{{label}}",
         **own,

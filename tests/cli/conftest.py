@@ -27,6 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> Pat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("BENCH_CACHE", str(cache))
     monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("BENCH_DEBUG", raising=False)
     return tmp_path
 
@@ -63,7 +64,7 @@ def process(environment: dict[str, str]) -> Callable[..., Said]:
 
     def call(*arguments: object) -> Said:
         done = subprocess.run(
-            [*BENCH, *map(str, arguments)], env=environment, capture_output=True, text=True, timeout=300, check=False
+            [*BENCH, *map(str, arguments)], env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False
         )
         assert "Traceback" not in done.stderr
         return Said(done.returncode, done.stdout, done.stderr)

@@ -36,7 +36,7 @@ def test_a_card_of_a_run_tells_of_all_runs_of_its_model(bench: Any, project: Pat
     path = project / "results" / "cards" / runs[0] / "README.md"
     assert "tells of 2 runs of its model (tested in en, ja); `bench push` uploads both" in said.out
     assert f"{runs[0]}/README.md" in said.err
-    readme = path.read_text()
+    readme = path.read_text(encoding="utf-8")
     data = ModelCard(readme).data
     assert {result.dataset_config for result in data.eval_results or []} == {"en", "ja"}
     assert "Source: reviews_demo, which comes with bench." in readme
@@ -48,8 +48,16 @@ def test_a_card_of_a_run_tells_of_all_runs_of_its_model(bench: Any, project: Pat
     listed = bench("card", runs[0].rpartition(".")[2], "--output", project / "out", "--licence", "mit", "--json").json
     assert (listed["run"], sorted(listed["runs"]), listed["model"]) == (runs[0], sorted(runs), True)
     assert [Path(file).name for file in listed["files"]] == ["README.md"]  # no .eval_results: the data are not on the hub
-    assert ModelCard((project / "out" / "README.md").read_text()).data.license == "mit"
+    assert ModelCard((project / "out" / "README.md").read_text(encoding="utf-8")).data.license == "mit"
     assert bench("card", runs[0], "--output", project / "out").code == 0  # a card of ours is replaced
+
+
+def test_a_damaged_record_is_told_of(bench: Any, project: Path, runs: list[str]) -> None:
+    (project / "results" / "runs" / runs[1] / "run.json").write_text("{")
+    for command in (["card", runs[0]], ["push", runs[0], "me/x", "--dry-run"]):
+        said = bench(*command)
+        assert said.code == 0, said.err
+        assert f"note: a record is damaged, and not in the card if of this model: {runs[1]}" in said.err
 
 
 def test_what_is_no_card_is_not_written_over(bench: Any, project: Path, runs: list[str]) -> None:
@@ -57,7 +65,7 @@ def test_what_is_no_card_is_not_written_over(bench: Any, project: Path, runs: li
     said = bench("card", runs[0], "--output", ".")
     assert said.code == 2
     assert "is no card made by bench" in said.err
-    assert (project / "README.md").read_text() == "# My project\n"
+    assert (project / "README.md").read_text(encoding="utf-8") == "# My project\n"
     (project / "file").write_text("")
     assert bench("card", runs[0], "--output", "file").code == 2
 
@@ -77,4 +85,4 @@ def test_card_and_push_say_the_same(bench: Any, project: Path, runs: list[str]) 
 
     bench("card", runs[1])
     card = make_card(subject_of(Store(project / "results" / "runs"), runs[1], Catalog(project)))
-    assert (project / "results" / "cards" / runs[1] / "README.md").read_text() == card.readme
+    assert (project / "results" / "cards" / runs[1] / "README.md").read_text(encoding="utf-8") == card.readme

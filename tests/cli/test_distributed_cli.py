@@ -18,7 +18,7 @@ BACKENDS_TESTS = Path(__file__).resolve().parents[1] / "backends"
 def launched(environment: dict[str, str], *arguments: object) -> subprocess.CompletedProcess[str]:
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     command = [*launcher, "-m", "harness.cli", *map(str, arguments)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command, env=environment, capture_output=True, encoding="utf-8", timeout=300, check=False)
 
 
 def test_two_processes_train_one_model_and_write_one_record(

@@ -57,8 +57,8 @@ def test_the_format_is_that_of_the_files_suffix(bench: Callable[..., Any], proje
     for name in ("runs.PARQUET", "runs.json", "runs.csv", "runs"):
         assert bench("export", "-o", name).code == 0
     assert pq.read_table(project / "runs.PARQUET").num_rows == 2
-    assert len(json.loads((project / "runs.json").read_text())) == 2
-    assert len(rows((project / "runs.csv").read_text())) == len(rows((project / "runs").read_text())) == 2
+    assert len(json.loads((project / "runs.json").read_text(encoding="utf-8"))) == 2
+    assert len(rows((project / "runs.csv").read_text(encoding="utf-8"))) == len(rows((project / "runs").read_text())) == 2
     assert bench("export", "--format", "csv", "-o", "runs.txt", "--json").json["format"] == "csv"
 
 
@@ -73,7 +73,24 @@ def test_a_folder_for_each_run_in_the_layout_of_lm_eval(bench: Callable[..., Any
         samples, results = sorted((project / "lm" / run).iterdir(), reverse=True)
         assert samples.name.startswith("samples_reviews_demo_en_")
         assert results.name.startswith("results_")
-        assert len(samples.read_text().splitlines()) == 20
+        assert len(samples.read_text(encoding="utf-8").splitlines()) == 20
+
+
+def test_an_export_of_the_same_run_takes_the_place_of_an_earlier_one(
+    bench: Callable[..., Any], project: Path, two_runs: list[str]
+) -> None:
+    """A repeated run has the same id and another date, which stands in the files' names."""
+    bench("export", "--format", "lm-eval", "-o", "lm")
+    folder = project / "lm" / two_runs[0]
+    first = {path.name for path in folder.iterdir()}
+    (folder / "notes.json").write_text("mine")
+    manifest = project / "results" / "runs" / two_runs[0] / "run.json"
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    manifest.write_text(json.dumps({**content, "finished": "2030-01-02T03:04:05+00:00"}), encoding="utf-8")
+    again = bench("export", two_runs[0], "--format", "lm-eval", "-o", "lm", "--json").json
+    assert {path.name for path in folder.iterdir()} == {Path(file).name for file in again["files"]} | {"notes.json"}
+    assert not first & {path.name for path in folder.iterdir()}
+    assert len(list((project / "lm" / two_runs[1]).iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -108,7 +125,7 @@ def test_mistakes(bench: Callable[..., Any], project: Path, two_runs: list[str],
     assert (said.code, said.out) == (2, "")
     assert problem in " ".join(said.err.split())
     assert sorted(project.iterdir()) == there
-    assert (project / "notes.txt").read_text() == "mine"
+    assert (project / "notes.txt").read_text(encoding="utf-8") == "mine"
 
 
 def test_a_cell_that_looks_like_a_formula_is_told_of(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:

@@ -34,7 +34,7 @@ print(json.dumps([code or 0, sorted(name for name in sys.modules if "." not in n
 def imported(arguments: list[str], environment: dict[str, str]) -> tuple[int, set[str]]:
     """Exit code, and the top-level modules that the command loaded in a fresh process."""
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, json.dumps(arguments)], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROBE, json.dumps(arguments)], env=environment, capture_output=True, encoding="utf-8", check=True
     )
     code, modules = json.loads(done.stderr.splitlines()[-1])
     return code, set(modules)
@@ -96,6 +96,7 @@ def test_a_column_that_is_optional_twice_is_left_out_once(monkeypatch: pytest.Mo
     from harness.cli.options import print_table
 
     monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("TERM", "xterm")  # of a dumb terminal Rich takes the width to be 80
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     print_table(["name", "wide"], [["a", "x" * 30]], optional=["wide", "wide"])
     assert "(not in 20 columns: wide)" in capsys.readouterr().err

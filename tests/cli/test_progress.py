@@ -153,14 +153,14 @@ def test_the_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         progress.update("train", 120, 400, "loss 0.34, macro_f1 0.512 at step 100")
         assert progress._bar is not None
         progress._bar.refresh()
-        progress.say("[red]a line of the run[/]")
+        progress.say("[red]a line of the run[/] :fire:")
 
     shown = shown_on_terminal(clock, monkeypatch, work, width=140)
     bars = [line for line in shown.splitlines() if "━" in line]
     assert bars[-1].startswith("[1/4] minilm en train ━")
     figures = "120 of 400 steps, 2.0 steps/s, 2:20 left; loss 0.34, macro_f1 0.512 at step 100"
     assert bars[-1].rstrip().endswith(f" 0:01:00 {figures}")
-    assert "[1/4] [red]a line of the run[/]" in shown
+    assert "[1/4] [red]a line of the run[/] :fire:" in shown
 
 
 def test_the_bar_takes_one_line_of_a_narrow_terminal(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,6 +197,6 @@ def test_a_bar_leaves_nothing_behind_after_ctrl_c(clock: Clock, monkeypatch: pyt
 def test_processes_of_vllm_say_nothing_before_they_know_how() -> None:
     """They import the command line when they start, and log before their logging is set up."""
     code = "import logging, harness.cli; logging.getLogger('vllm.triton_utils').warning('heard'); logging.warning('other')"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert "heard" not in done.stderr
     assert "other" in done.stderr

@@ -133,7 +133,9 @@ def test_a_reader_who_stops_early_does_not_fail_the_command(environment: dict[st
     arguments = ["run", "--backend", "majority", "--lang", "en", "--limit", "5"]
     ours, theirs = os.pipe()
     os.close(ours)  # nobody reads any more
-    done = subprocess.run([*BENCH, *arguments], env=environment, stdout=theirs, stderr=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [*BENCH, *arguments], env=environment, stdout=theirs, stderr=subprocess.PIPE, encoding="utf-8", check=False
+    )
     os.close(theirs)
     assert done.returncode == 0, done.stderr
     assert "1 new in" in done.stderr
@@ -279,7 +281,7 @@ def test_training_an_encoder_says_nothing_but_our_own_lines(environment: dict[st
     own = {"PYTHONPATH": os.pathsep.join([environment["PYTHONPATH"], str(spy.parent)]), "WANDB_API_KEY": "x" * 40}
     arguments = ["run", "--backend", "tiny", "--lang", "en", "--limit", "6", "--train-limit", "8", "--validation-limit", "4"]
     done = subprocess.run(
-        [*BENCH, *arguments], env={**environment, **own}, capture_output=True, text=True, timeout=300, check=False
+        [*BENCH, *arguments], env={**environment, **own}, capture_output=True, encoding="utf-8", timeout=300, check=False
     )
     assert done.returncode == 0, done.stderr
     odd = [line for line in re.split(r"[\r\n]+", done.stderr) if line and not any(re.fullmatch(p, line) for p in LINES)]

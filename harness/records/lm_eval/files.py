@@ -60,11 +60,15 @@ class Evaluation:
         """lm-eval's own figures under this filter."""
         figures = _mapping(self.of_task("results"))
         named = {name.rpartition(",")[0]: value for name, value in figures.items() if name.rpartition(",")[2] == self.filter}
-        return {
-            name: float(value)
-            for name, value in named.items()
-            if isinstance(value, int | float) and math.isfinite(value) and not name.endswith("_stderr")
-        }
+        return {name: float(value) for name, value in named.items() if _is_finite(value) and not name.endswith("_stderr")}
+
+
+def _is_finite(value: Any) -> bool:
+    """Whether it is a number that a float can hold; JSON knows integers of any length."""
+    try:
+        return isinstance(value, int | float) and math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

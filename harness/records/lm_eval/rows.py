@@ -1,7 +1,8 @@
 """Which row of our task each sample of lm-eval is about. Nothing is paired by position, and no pair is guessed.
 
-A sample is about a row if its document has the row's id *and* shows the row's text, or if it has no id of ours and its
-document holds exactly this text. Texts are compared after Unicode's composition (NFC), with runs of white space as one space.
+A sample is about a row if its document has the row's id *and* shows the row's text, or else if its document holds exactly this
+text: an id like one of ours beside another text is a number of somebody else's. Texts are compared after Unicode's composition
+(NFC), with runs of white space as one space.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from harness.catalog import Catalog
-from harness.errors import UserError
+from harness.errors import RunError, UserError
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
 from harness.records.twins import is_outdated
@@ -22,10 +22,13 @@ from harness.specs.tasks import TaskSpec
 ENGINES = ("encoder", "setfit")
 """Whose trained models are weights and a tokenizer, which others can load."""
 
+Keyed = list[tuple[str, Entry]]
+
 
 @dataclass(frozen=True)
 class Subject:
     """`entry` is the run that was asked for, `runs` all that tested its trained model (the same weights), that one included.
+    `damaged` are the ids of records that can't be read, which may have been of this model, too.
 
     `task` is None where no task of that name is here, or one with other labels; so is `backend` where none of its name is.
     `start` is the run whose model this one went on from, if it did and its record is here. `seeds` are the runs on the same
@@ -38,6 +41,7 @@ class Subject:
     backend: BackendSpec | None
     start: str | None
     seeds: tuple[Entry, ...]
+    damaged: tuple[str, ...]
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -97,7 +101,7 @@ class Subject:
 
 
 def subject_of(store: Store, run_id: str, catalog: Catalog) -> Subject:
-    """Raises `UserError` for a run that fine-tuned no encoder, `RunError` for a damaged record."""
+    """Raises `UserError` for a run that fine-tuned no encoder, `RunError` for one whose record is damaged."""
     entry = read_entry(store, run_id)
     identity = entry.manifest["identity"]
     engine = identity["backend"]["engine"]
@@ -105,37 +109,45 @@ def subject_of(store: Store, run_id: str, catalog: Catalog) -> Subject:
         raise UserError(f"{run_id} prompts a model and trains none, so there is no model of its own to describe.", _HINT)
     if engine not in ENGINES:
         raise UserError(f"{run_id}: the engine {engine!r} is no encoder; its models are for bench alone.", _HINT)
-    ordered = sorted(_same_model(store, entry), key=lambda run: _order(run, entry))
+    others, damaged = _readable(store, entry)
     return Subject(
-        entry, tuple(ordered), _task(identity, catalog), _backend(identity, catalog), _start(store, entry), _seeds(store, entry)
+        entry,
+        tuple(sorted(_same_model(entry, others), key=lambda run: _order(run, entry))),
+        _task(identity, catalog),
+        _backend(identity, catalog),
+        _start(entry, others),
+        _seeds(entry, others),
+        tuple(damaged),
     )
 
 
 _HINT = "A card is for a fine-tuned encoder (e5-small, minilm, xlm-roberta ...) or SetFit: `bench list runs` shows the runs."
 
 
-def _same_model(store: Store, entry: Entry) -> Iterable[Entry]:
-    """The runs that predicted with these weights, whatever their rows, runtime or decision."""
-    key, seed = key_of(entry.manifest["identity"]), entry.seed
+def _readable(store: Store, entry: Entry) -> tuple[Keyed, list[str]]:
+    """The other runs that trained an encoder, with the keys of their models; and the ids of the records that are damaged."""
+    others, damaged = [], []
     for name in store.ids():
-        if name == entry.run_id:
-            yield entry
-            continue
-        if f".s{seed}." not in name:  # the seed stands in every id, so that most records need no reading
-            continue
-        identity = store.manifest(name)["identity"]
-        if identity["train"] is not None and identity["backend"]["engine"] in ENGINES and key_of(identity) == key:
-            yield read_entry(store, name)
+        if name != entry.run_id:
+            try:
+                run = read_entry(store, name)
+                identity = run.manifest["identity"]
+                if identity["train"] is not None and identity["backend"]["engine"] in ENGINES:
+                    others.append((key_of(identity), run))
+            except (RunError, LookupError, TypeError, AttributeError):
+                damaged.append(name)
+    return others, damaged
 
 
-def _seeds(store: Store, entry: Entry) -> tuple[Entry, ...]:
-    """Ids of such runs differ in the seed and the digest alone."""
-    slug = re.escape(entry.run_id.rpartition(".s")[0])
-    names = [name for name in store.ids() if name != entry.run_id and re.fullmatch(rf"{slug}\.s-?\d+\.[0-9a-f]+", name)]
-    alike = (run for run in (read_entry(store, name) for name in names) if run.configuration == entry.configuration)
-    return tuple(
-        sorted((run for run in alike if run.group == entry.group and run.seed != entry.seed), key=lambda run: run.seed)
-    )
+def _same_model(entry: Entry, others: Keyed) -> list[Entry]:
+    """The runs that predicted with these weights, whatever their rows, runtime or decision."""
+    key = key_of(entry.manifest["identity"])
+    return [entry, *(run for other, run in others if other == key)]
+
+
+def _seeds(entry: Entry, others: Keyed) -> tuple[Entry, ...]:
+    alike = [run for _, run in others if run.configuration == entry.configuration and run.group == entry.group]
+    return tuple(sorted((run for run in alike if run.seed != entry.seed), key=lambda run: run.seed))
 
 
 def _order(run: Entry, asked: Entry) -> tuple[Any, ...]:
@@ -166,16 +178,11 @@ def _backend(identity: Mapping[str, Any], catalog: Catalog) -> BackendSpec | Non
         return None
 
 
-def _start(store: Store, entry: Entry) -> str | None:
+def _start(entry: Entry, others: Keyed) -> str | None:
     before = entry.manifest["identity"]["train"].get("continued_from")
     if before is None:
         return None
-    for name in store.ids():
-        identity = store.manifest(name)["identity"]
-        trained = identity["train"] is not None and identity["backend"]["engine"] in ENGINES
-        if trained and key_of(identity) == before["key"]:
-            return name
-    return None
+    return next((run.run_id for key, run in others if key == before["key"]), None)
 
 
 def used_alike(run: Entry, subject: Subject) -> bool:

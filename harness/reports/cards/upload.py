@@ -22,10 +22,10 @@ MOST_SAID = 300
 
 @dataclass(frozen=True)
 class Pushed:
-    """`url` is that of the commit; `files` are what it holds."""
+    """`url` is that of the commit, None where none was made; `files` are what it holds, or would."""
 
     repository: str
-    url: str
+    url: str | None
     files: Sequence[RepositoryFile]
 
 

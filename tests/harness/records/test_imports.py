@@ -348,7 +348,7 @@ def test_arguments_of_older_versions_are_lists(project: Path) -> None:
 
 
 def test_figures_that_are_no_numbers_are_left_out(project: Path) -> None:
-    figures = {"t": {"acc,none": float("nan"), "f1,none": "N/A", "mcc,none": 0.5, "alias": "t"}}
+    figures = {"t": {"acc,none": float("nan"), "f1,none": "N/A", "mcc,none": 0.5, "long,none": 10**400, "alias": "t"}}
     out = write_evaluation(project / "out", {"t": RIGHT}, {**results_of(figures, date="soon"), "n-shot": {"t": None}})
     assert bring(project, out).manifest["imported"]["reported"] == {"mcc": 0.5}
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -118,14 +120,65 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
     def full(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os if failing == "fsync" else Path, failing, full)
-    with pytest.raises(OSError, match="No space left"):
-        write_atomically(path, "new")
+    with monkeypatch.context() as patch:
+        patch.setattr(os if failing == "fsync" else Path, failing, full)
+        with pytest.raises(OSError, match="No space left"):
+            write_atomically(path, "new")
     assert path.read_text() == "old"
-    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
     write_atomically(path, "new\n")
     assert path.read_bytes() == b"new\n"
     assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+WRITE = """
+import sys
+from pathlib import Path
+from harness.records.store import write_atomically
+for _ in range(150):
+    write_atomically(Path(sys.argv[1]), sys.argv[2] * 20_000)
+"""
+
+
+def test_two_processes_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_atomically(path, "a" * 20_000)
+    writers = [subprocess.Popen([sys.executable, "-c", WRITE, str(path), letter]) for letter in "ab"]
+    seen = []
+    while any(writer.poll() is None for writer in writers):
+        seen.append(path.read_bytes())
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert {(len(content), len(set(content))) for content in seen} == {(20_000, 1)}
+    assert [file.name for file in tmp_path.iterdir()] == ["file.txt"]
+
+
+def test_bytes_and_line_ends_are_written_as_they_are(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "x", b"\x00\xff\r\n")
+    assert (tmp_path / "x").read_bytes() == b"\x00\xff\r\n"
+    write_atomically(tmp_path / "x", "é\r\n\n")
+    assert (tmp_path / "x").read_bytes() == b"\xc3\xa9\r\n\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes and links as POSIX has them")
+def test_a_written_file_is_as_any_other_and_a_link_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    (tmp_path / "there").mkdir()
+    link = tmp_path / "link.txt"
+    link.symlink_to(Path("there") / "file.txt")
+    for content in ("new", "newer"):
+        write_atomically(link, content)
+        assert (tmp_path / "there" / "file.txt").read_text() == content
+    assert link.is_symlink()
+    assert (tmp_path / "there" / "file.txt").stat().st_mode == (tmp_path / "usual").stat().st_mode
+    with pytest.raises(FileNotFoundError) as caught:
+        write_atomically(tmp_path / "nowhere" / "file.txt", "x")
+    assert caught.value.filename == str(tmp_path / "nowhere" / "file.txt")
+
+
+def test_what_a_killed_write_left_does_not_get_into_the_record(store: Store) -> None:
+    with store.journal("run.1"):
+        (store.root / "run.1.partial" / "run.json.0a1b2c3d.tmp").write_text("{")
+    assert sorted(path.name for path in finish(store, "run.1").iterdir()) == ["metrics.json", "predictions.jsonl", "run.json"]
 
 
 # The journal

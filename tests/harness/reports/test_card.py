@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 
 from harness.catalog import Catalog
 from harness.data.rows import fingerprint
-from harness.errors import MissingExtra, UserError
+from harness.errors import MissingExtra, RunError, UserError
 from harness.records.store import Store, run_id
 from harness.reports.cards import metadata
 from harness.reports.cards.card import Card, make_card
@@ -181,6 +181,34 @@ def test_all_runs_of_the_same_trained_model_are_in_it_and_no_other(store: Store,
         ("en", "validation"),
     }
     assert len(results) == 3 * 4
+
+
+def test_splits_have_files_of_their_own(store: Store, project: Path) -> None:
+    name = record(store)
+    record(store, split="validation", manifest=manifest(rows_from=from_hub(split="validation")))
+    assert set(card(store, name, project).others) == {".eval_results/toy.yaml", ".eval_results/toy-validation.yaml"}
+
+
+def test_only_a_commit_is_told_as_a_revision(store: Store, project: Path) -> None:
+    """The name of a branch says nothing of what was tested: it moves."""
+    made = card(store, record(store, manifest=manifest(rows_from=from_hub(revision="main"))), project)
+    assert {result.dataset_revision for result in ModelCard(made.readme).data.eval_results or []} == {None}
+    (entry,) = parse_eval_result_entries(yaml.safe_load(made.others[".eval_results/toy.yaml"]))
+    assert entry.dataset_revision is None
+
+
+def test_damaged_records_of_other_runs_are_left_out_and_named(store: Store, project: Path) -> None:
+    name = record(store)
+    others = [record(store, "de"), record(store, seed=1), boards.record(store, "llm", ANSWERS, TRUTH, prompt=boards.prompt())]
+    for other, content in zip(others, ("{", "[]", '{"identity": {"train": 1}}'), strict=True):
+        (store.root / other / "run.json").write_text(content)
+    made = subject(store, name, project)
+    assert made.damaged == tuple(sorted(others))
+    assert [run.run_id for run in made.runs] == [name]
+    assert made.seeds == ()
+    (store.root / name / "metrics.json").write_text("{")
+    with pytest.raises(RunError, match=name):
+        subject(store, name, project)
 
 
 def test_of_two_runs_on_the_same_split_that_which_was_asked_for_is_told(store: Store, project: Path) -> None:

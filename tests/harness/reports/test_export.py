@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from harness.records.entries import read_entry
 from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_runs
 from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval
 from harness.records.store import Store
-from harness.reports.export import as_csv, as_json, as_parquet, formulas, predictions_frame, runs_frame, write_whole
+from harness.reports.export import as_csv, as_json, as_parquet, formulas, predictions_frame, runs_frame
 from harness.reports.export_lm_eval import lm_eval_files
 from harness.types import Example, LabelKind
 
@@ -49,9 +50,14 @@ def read(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
+def frame_of_runs(results: Path, runs: Sequence[str]) -> pd.DataFrame:
+    store = Store(results / "runs")
+    return runs_frame(store, [read_entry(store, run) for run in runs])
+
+
 def test_csv_of_runs_reads_back(results: Path) -> None:
     runs = Store(results / "runs").ids()
-    frame = runs_frame(results, runs)
+    frame = frame_of_runs(results, runs)
     content = as_csv(frame)
     rows = read(content)
     assert list(rows[0])[: len(RUN_COLUMNS)] == list(RUN_COLUMNS)
@@ -88,7 +94,7 @@ def test_values_are_data_and_for_a_spreadsheet_no_formulas(results: Path) -> Non
     runs = Store(results / "runs").ids()
     frame = predictions_frame(results, runs)
     assert formulas(frame) == 4  # two ids in two runs
-    assert formulas(runs_frame(results, runs)) == 1  # a backend
+    assert formulas(frame_of_runs(results, runs)) == 1  # a backend
     assert read(as_csv(frame))[0]["id"] == "=1+1"
     safe = as_csv(frame, spreadsheet=True)
     assert safe.startswith(b"\xef\xbb\xbf")
@@ -99,8 +105,16 @@ def test_values_are_data_and_for_a_spreadsheet_no_formulas(results: Path) -> Non
     assert b"\n-0.5" in negative, "a number is a number"
 
 
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_how_a_formula_may_begin(start: str) -> None:
+    frame = pd.DataFrame({"id": [f"{start}1+1", "1=1", ""]})
+    assert formulas(frame) == 1
+    safe = as_csv(frame, spreadsheet=True).decode("utf-8-sig")
+    assert [row["id"] for row in csv.DictReader(io.StringIO(safe, newline=""))] == [f"'{start}1+1", "1=1", ""]
+
+
 def test_json_is_an_array_with_null_for_what_is_missing(results: Path) -> None:
-    runs = json.loads(as_json(runs_frame(results, Store(results / "runs").ids())))
+    runs = json.loads(as_json(frame_of_runs(results, Store(results / "runs").ids())))
     assert len(runs) == 2
     first = next(run for run in runs if run["backend"] == HOSTILE)
     assert (first["finished"], first["usd"], first["n"]) == ("2026-01-02T03:04:05+00:00", None, 6)
@@ -114,7 +128,7 @@ def test_parquet_has_types(results: Path) -> None:
     import pyarrow.parquet as pq
 
     runs = Store(results / "runs").ids()
-    of_runs = pq.read_schema(io.BytesIO(as_parquet(runs_frame(results, runs))))
+    of_runs = pq.read_schema(io.BytesIO(as_parquet(frame_of_runs(results, runs))))
     kinds = {name: str(of_runs.field(name).type) for name in ("run", "n", "seed", "exemplars", "accuracy", "finished")}
     assert kinds["run"] in ("string", "large_string")
     assert {kinds[name] for name in ("n", "seed", "exemplars")} == {"int64"}
@@ -127,10 +141,20 @@ def test_parquet_has_types(results: Path) -> None:
 
 def test_only_the_runs_that_were_asked_for_and_always_the_same_columns(results: Path) -> None:
     one = Store(results / "runs").ids()[:1]
-    frame = runs_frame(results, one)
+    frame = frame_of_runs(results, one)
     assert frame["run"].tolist() == one
     assert list(frame.columns) == list(load_runs(results).columns)
     assert set(predictions_frame(results, one)["run"]) == set(one)
+
+
+def test_a_damaged_record_of_another_run_is_no_concern(results: Path) -> None:
+    one, other = Store(results / "runs").ids()
+    columns = list(frame_of_runs(results, [one]).columns)
+    (results / "runs" / other / "run.json").write_text("{", encoding="utf-8")
+    assert list(frame_of_runs(results, [one]).columns) == columns
+    (results / "runs" / other / "metrics.json").write_text("[]", encoding="utf-8")
+    assert frame_of_runs(results, [one])["run"].tolist() == [one]
+    assert set(predictions_frame(results, [one])["run"]) == {one}
 
 
 def test_half_a_surrogate_pair_is_written_as_its_escape(store: Store) -> None:
@@ -139,12 +163,6 @@ def test_half_a_surrogate_pair_is_written_as_its_escape(store: Store) -> None:
     assert read(as_csv(frame))[0]["id"] == json.loads(as_json(frame))[0]["id"] == "a\\ud83d"
     content = lm_eval_files(read_entry(store, run), store.predictions(run))
     assert any(b'"id": "a\\ud83d"' in found for found in content.values())
-
-
-def test_a_file_is_written_whole(tmp_path: Path) -> None:
-    write_whole(tmp_path / "new" / "x.bin", b"\x00\xff")
-    assert (tmp_path / "new" / "x.bin").read_bytes() == b"\x00\xff"
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["x.bin"]
 
 
 def files_of(store: Store, run: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -188,6 +206,14 @@ def test_lm_eval_results_of_texts(store: Store) -> None:
     assert samples[0]["resps"] == [["bad"]]
 
 
+@pytest.mark.parametrize("split", ["test", "validation"])
+def test_the_configuration_names_the_split(store: Store, split: str) -> None:
+    run = record(store, "mine", ANSWERS, TRUTH, split=split)
+    files = lm_eval_files(read_entry(store, run), store.predictions(run))
+    (config,) = json.loads(next(content for name, content in files.items() if name.startswith("results_")))["configs"].values()
+    assert {key: value for key, value in config.items() if key.endswith("_split")} == {f"{split}_split": split}
+
+
 def test_of_equal_probabilities_readers_take_the_recorded_label(store: Store) -> None:
     name = record(store, "mine", [1, 2, 0], [1, 2, 0], probabilities=lambda i: (1 / 3, 1 / 3, 1 / 3))
     _, samples = files_of(store, name)
@@ -215,8 +241,9 @@ def back(store: Store, run: str, tmp_path: Path, rows: list[Example], kind: str 
         f"labels: {{kind: {kind}, names: [{', '.join(NAMES)}]}}\nlanguages: [en]\n",
         encoding="utf-8",
     )
+    (tmp_path / "out").mkdir()
     for name, content in lm_eval_files(read_entry(store, run), store.predictions(run)).items():
-        write_whole(tmp_path / "out" / name, content)
+        (tmp_path / "out" / name).write_bytes(content)
     wanted = Wanted(tmp_path / "out", "toy", "en")
     return import_lm_eval(wanted, Catalog(project), Store(tmp_path / "again" / "runs"))
 

@@ -294,7 +294,7 @@ def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     here = Path(__file__).parent
     paths = {"PYTHONPATH": f"{here}:{here.parent}:{here.parents[2]}", "BENCH_CACHE": str(cache_dir())}
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, str(project)], env=paths, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", KILLED, str(project)], env=paths, capture_output=True, encoding="utf-8", timeout=120, check=False
     )
     assert done.returncode == -9, done.stderr
     assert len(models()) == 2
