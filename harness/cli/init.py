@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import Json, catalog, plain, print_json, print_table
+from harness.cli.init_found import found_as_json, print_found
+from harness.cli.options import Json, catalog, print_json
 from harness.types import LabelKind
 
 if TYPE_CHECKING:
     from harness.data.guess.look import Found
 
-MOST_SHOWN = 12
+SCHEMA = Path("schemas") / "task.json"
 BACKENDS = "tfidf,minilm,smollm2"
 BACKENDS_OF_MANY = "tfidf,e5-small,smollm2"
 
@@ -67,13 +70,15 @@ def init_command(
     found = _write(look(question), named, files)
     following = _commands(found, named)
     if as_json:
-        print_json(_as_json(found, named, files, following))
+        print_json(found_as_json(found, named, files, following))
         return
-    _print_found(found)
-    typer.echo(f"\nWritten: {files['task']} and {files['prompt']}.")
+    print_found(found)
+    *others, last = map(str, files.values())
+    typer.echo(f"\nWritten: {', '.join(others)} and {last}.")
     typer.echo("Go on with:")
+    width = max(58, *(len(command) for command, _ in following))
     for command, why in following:
-        typer.echo(f"  {command:<58} # {why}")
+        typer.echo(f"  {command:<{width}} # {why}")
 
 
 def _columns(option: str, said: str | None) -> tuple[str, ...]:
@@ -111,10 +116,14 @@ def _name(path: Path, said: str | None) -> str:
 
 
 def _places(name: str, force: bool) -> dict[str, Path]:
-    """Where task and prompt will lie; raises `UserError` where that is taken."""
+    """Where task and prompt will lie, and the schema where there is none; raises `UserError` where that is taken."""
     from harness.errors import UserError
 
     files = {"task": Path("tasks") / f"{name}.yaml", "prompt": Path("prompts") / f"{name}.j2"}
+    new = files if SCHEMA.exists() else files | {"schema": SCHEMA}
+    for folder in (path.parent for path in new.values()):
+        if folder.exists() and not (folder.is_dir() and os.access(folder, os.W_OK)):
+            raise UserError(f"{folder} is no folder that bench may write into.", "Rename it, or work in another folder.")
     known = catalog()
     for kind, path in files.items():
         other = known.files("task" if kind == "task" else "prompt").get(name)
@@ -122,7 +131,7 @@ def _places(name: str, force: bool) -> dict[str, Path]:
             raise UserError(f"There is a {kind} named {name!r} already: {other}.", "Give yours another name: --name NAME.")
         if path.exists() and not force:
             raise UserError(f"{path} is there already.", "Give another name: --name NAME; or write over it: --force.")
-    return files
+    return new
 
 
 def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
@@ -141,12 +150,23 @@ def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
         draft = Path(folder) / files["prompt"].name
         draft.write_text(prompt, encoding="utf-8")
         found = tried(found, task, files["task"], draft)
-    schema = Path("schemas") / "task.json"
-    for path, content in ((files["task"], task), (files["prompt"], prompt), (schema, schema_text("task"))):
-        if path != schema or not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, content)
-    return found
+    for kind, content in (("task", task), ("prompt", prompt), ("schema", schema_text("task"))):
+        if kind in files:
+            files[kind].parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(files[kind], content)
+    return replace(found, notes=[*found.notes, *_recorded(name)])
+
+
+def _recorded(name: str) -> list[str]:
+    """A sentence on runs of another task of that name, or of this one before it was written over."""
+    runs = sum(not path.name.endswith(".partial") for path in Path("results", "runs").glob(f"{name}.*"))
+    if not runs:
+        return []
+    had = "run of a task of that name is" if runs == 1 else "runs of a task of that name are"
+    return [
+        f"{runs} {had} in results/runs. Where rows or labels are others now, give this one another name (--name NAME),"
+        " or move those runs away: else both stand on one leaderboard."
+    ]
 
 
 @contextmanager
@@ -172,119 +192,3 @@ def _commands(found: Found, name: str) -> list[tuple[str, str]]:
         ),
         ("bench leaderboard", "what came out"),
     ]
-
-
-def _print_found(found: Found) -> None:
-    print_table(["what", "found"], _facts(found), text=("found",))
-    typer.echo("")
-    codes = found.languages.codes
-    shown = codes[:MOST_SHOWN]
-    rest = codes[MOST_SHOWN:]
-    columns = ["rows", *shown, *([f"{len(rest)} more"] if rest else []), *(["all"] if len(codes) > 1 else [])]
-    lines = []
-    for split, counts in found.counted.rows.items():
-        cells = [counts[code] for code in shown] + ([sum(counts[code] for code in rest)] if rest else [])
-        lines.append([split, *map(str, cells), *([str(sum(counts.values()))] if len(codes) > 1 else [])])
-    print_table(columns, lines)
-    typer.echo("")
-    labels = list(found.labels.rows.items())
-    print_table(["label", "rows"], [[label, f"{count:,}"] for label, count in labels[:MOST_SHOWN]], text=("label",))
-    if len(labels) > MOST_SHOWN:
-        typer.echo(f"... and {len(labels) - MOST_SHOWN} more labels.")
-    if found.notes:
-        typer.echo("\nDoubtful, or good to know:")
-    for note in found.notes:
-        typer.echo(plain(f"- {' '.join(note.split())}"))
-
-
-def _facts(found: Found) -> list[list[str]]:
-    opened, roles, labels, counted = found.opened, found.roles, found.labels, found.counted
-    form = opened.csv
-    how = [f"fields divided by {form.delimiter!r}"] if form.delimiter else []
-    how += [f"in {form.encoding}"] if form.encoding != "utf-8" else []
-    how += ["no header"] if form.header else []
-    inner = found.path if found.path.is_dir() else found.path.parent
-    files = ", ".join(path.relative_to(inner).as_posix() for path in opened.files.values())
-    middle, long, most = counted.lengths
-    kinds = {
-        LabelKind.ORDINAL: "ordinal: a scale of {}",
-        LabelKind.NOMINAL: "nominal: {} classes",
-        LabelKind.MULTILABEL: "multilabel: any of {}",
-    }
-    facts = [
-        ["file", f"{files}: {found.total:,} rows" + (f" ({', '.join(how)})" if how else "")],
-        ["text", f"{' + '.join(roles.text)}: {middle:,} characters (median), 95% have {long:,} at most, the longest {most:,}"],
-        ["label", _some(roles.label) + (f", with names from {roles.names}" if roles.names else "")],
-        ["labels", kinds[labels.kind].format(len(labels.rows))],
-        ["language", _language(found)],
-        ["splits", _splits(found)],
-        ["id", roles.id or "made from the row's number"],
-    ]
-    if roles.unused:
-        facts.append(["not used", _some(roles.unused)])
-    return facts
-
-
-def _language(found: Found) -> str:
-    languages = found.languages
-    if languages.column is not None:
-        return f"{languages.column}: {_some(languages.codes)}"
-    if found.opened.langs is not None:
-        spelled = found.opened.spelled
-        return f"the paths ({{lang}}): {_some([_code_and(spelled.get(code, code), code) for code in languages.codes])}"
-    if found.languages.share < 1:
-        return f"{languages.codes[0]} ({languages.share:.0%} of the texts look like it)"
-    return languages.codes[0]
-
-
-def _code_and(spelling: str, code: str) -> str:
-    return code if spelling == code else f"{code} ({spelling})"
-
-
-def _splits(found: Found) -> str:
-    from harness.specs.tasks import SPLITS
-
-    division = found.division
-    if division.stratified:
-        return "none given: bench divides the rows 64/16/20, evenly over the labels, always alike"
-    where = f"column {division.column}" if division.column else "files"
-    cells = {split: division.source[split] for split in SPLITS if split in division.source}
-    given = ", ".join(f"{split} ({cell})" if cell != split else split for split, cell in cells.items())
-    aside = f"; {division.validation_share:.0%} of train set aside for validation" if division.validation_share else ""
-    return f"{where}: {given}{aside}"
-
-
-def _some(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:MOST_SHOWN]) + (f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
-
-
-def _as_json(found: Found, name: str, files: dict[str, Path], following: list[tuple[str, str]]) -> dict[str, Any]:
-    roles, division = found.roles, found.division
-    return {
-        "task": name,
-        "files": {kind: path.as_posix() for kind, path in files.items()},
-        "path": str(found.path),
-        "rows": found.total,
-        "used": sum(sum(counts.values()) for counts in found.counted.rows.values()),
-        "columns": {
-            "text": list(roles.text),
-            "label": list(roles.label),
-            "lang": found.languages.column,
-            "id": roles.id,
-            "split": division.column,
-            "unused": list(roles.unused),
-        },
-        "kind": found.labels.kind.value,
-        "labels": [{"name": label, "rows": count} for label, count in found.labels.rows.items()],
-        "languages": found.languages.rows,
-        "splits": {
-            "how": "stratified" if division.stratified else "column" if division.column else "files",
-            "rows": found.counted.rows,
-        },
-        "lengths": dict(zip(("median", "p95", "longest"), found.counted.lengths, strict=True)),
-        "without_text": found.counted.without_text,
-        "twins": found.counted.twins,
-        "leaked": found.counted.leaked,
-        "notes": found.notes,
-        "next": [command for command, _ in following],
-    }

@@ -106,7 +106,7 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split) -> list[Ex
     ids = _ids(raw, columns, lang, split)
     labels = label_cells(raw, columns, task.labels)
     rows = _rows_of(task, raw, columns, ids, lang, split)
-    if task.drop_empty_label and task.labels.kind is not LabelKind.MULTILABEL:
+    if task.drop_empty_label:
         rows = [row for row in rows if not without_label(labels[row])]
     texts = _texts(raw, columns, ids, rows)
     empty = [row for row in rows if not texts[row].strip()]

@@ -105,7 +105,8 @@ def test_what_is_not_told_is_asked_and_nothing_written(bench: Bench, project: Pa
 
 def test_json(bench: Bench, topics: Path) -> None:
     found = bench("init", topics, "--lang", "en", "--json").json
-    assert found["files"] == {"task": "tasks/letters.yaml", "prompt": "prompts/letters.j2"}
+    written = {"task": "tasks/letters.yaml", "prompt": "prompts/letters.j2", "schema": "schemas/task.json"}
+    assert found["files"] == written
     assert found["columns"] == {"text": ["text"], "label": ["topic"], "lang": None, "id": None, "split": None, "unused": []}
     assert found["labels"] == [{"name": "art", "rows": 50}, {"name": "food", "rows": 50}, {"name": "work", "rows": 50}]
     assert found["splits"] == {"how": "stratified", "rows": {"train": {"en": 96}, "validation": {"en": 24}, "test": {"en": 30}}}
@@ -221,3 +222,67 @@ def test_texts_that_stand_once_are_in_one_split(bench: Bench, topics: Path) -> N
 def test_options_that_can_not_be_meant(bench: Bench, topics: Path, project: Path, named: tuple[str, str]) -> None:
     said = bench("init", topics, "--lang", "en", *named)
     assert (said.code, named[0] in said.err, (project / "tasks").exists()) == (2, True, False), said.err
+
+
+BREAKS = ["a\nb", "c\x85d", "e\u2028f", "g"]
+
+
+def test_names_with_line_breaks(bench: Bench, project: Path) -> None:
+    """In labels, and in the name of the file, where they would end a comment."""
+    path = write_csv(project / "nl\nname: x.csv", ["text", "topic"], [[text_of(row), BREAKS[row % 4]] for row in range(160)])
+    assert bench("init", path, "--lang", "en", "--name", "breaks").code == 0
+    assert load_task(project / "tasks" / "breaks.yaml").label_space.names == tuple(sorted(BREAKS))
+    assert run_tfidf(bench, "breaks")[0]["state"] == "new"
+
+
+def test_lists_with_rows_without_labels(bench: Bench, project: Path) -> None:
+    path = project / "marks.jsonl"
+    tags = [None, ["art", "work"], ["work"], []]
+    path.write_text(
+        "\n".join(json.dumps({"text": text_of(row), "tags": tags[row % 4]}) for row in range(200)), encoding="utf-8"
+    )
+    found = bench("init", path, "--lang", "en", "--json").json
+    task = load_task(project / "tasks" / "marks.yaml")
+    read = {split: len(load_examples(task, lang="en", split=split)) for split in ("train", "validation", "test")}
+    assert {split: {"en": count} for split, count in read.items()} == found["splits"]["rows"]
+    assert sum(read.values()) == 150
+
+
+@pytest.mark.parametrize("folder", ["tasks", "prompts", "schemas"])
+def test_all_files_or_none_are_written(bench: Bench, topics: Path, project: Path, folder: str) -> None:
+    (project / folder).write_text("a file", encoding="utf-8")
+    said = bench("init", topics, "--lang", "en")
+    assert (said.code, f"{folder} is no folder" in said.err) == (2, True), said.err
+    assert not [path for path in project.rglob("*") if path.suffix in (".yaml", ".j2")]
+
+
+@pytest.mark.parametrize("index", ["", "Unnamed: 0", "__index_level_0__"])
+def test_the_index_of_a_table_is_no_column(bench: Bench, project: Path, index: str) -> None:
+    rows = [[row, text_of(row), TOPICS[row % 3], "x"] for row in range(90)]
+    path = write_csv(project / "odd.csv", [index, "text", "topic", "place"], rows)
+    assert "not used\tplace\n" in bench("init", path, "--lang", "en").out
+
+
+def test_what_is_written_is_said_and_recorded_runs_of_the_name(bench: Bench, topics: Path, project: Path) -> None:
+    said = bench("init", topics, "--lang", "en").out
+    assert "Written: tasks/letters.yaml, prompts/letters.j2 and schemas/task.json." in said
+    assert "results" not in said
+    run_tfidf(bench, "letters")
+    again = bench("init", topics, "--lang", "en", "--force").out
+    assert "Written: tasks/letters.yaml and prompts/letters.j2." in again
+    assert "1 run of a task of that name is in results/runs" in again
+
+
+def test_the_prompt_says_what_is_asked(bench: Bench, topics: Path, project: Path) -> None:
+    assert bench("init", topics, "--lang", "en").code == 0
+    assert "Which of these labels for 'topic' fits the text" in (project / "prompts" / "letters.j2").read_text(encoding="utf-8")
+    flags = [[text_of(row), *(int(row % 3 == one) for one in range(3))] for row in range(120)]
+    assert bench("init", write_csv(project / "flags.csv", ["text", *TOPICS], flags), "--lang", "en").code == 0
+    assert "Which of these labels fit the text" in (project / "prompts" / "flags.j2").read_text(encoding="utf-8")
+
+
+def test_mixed_languages_are_shown_with_their_shares(bench: Bench, project: Path) -> None:
+    said = ["Der Stuhl ist nach zwei Wochen kaputt gegangen", "この椅子は二週間で壊れてしまいました"]
+    rows = [[f"{said[row % 2]} {row}", TOPICS[row % 3]] for row in range(120)]
+    shown = bench("init", write_csv(project / "mixed.csv", ["text", "topic"], rows)).out
+    assert re.search(r"language\tmul, several: (de|ja) 50%, (de|ja) 50%\n", shown), shown

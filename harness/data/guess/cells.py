@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -26,7 +27,10 @@ ON_OFF = (frozenset({"0", "1"}), frozenset({"0.0", "1.0"}), frozenset({"true", "
 
 @dataclass(frozen=True)
 class Column:
-    """A column; `cells` as strings, whole numbers without a point, missing ones as an empty string."""
+    """A column; `cells` as strings, whole numbers without a point, missing ones as an empty string.
+
+    `lists`: each row has a list; its cell is that list as JSON, each item as a string.
+    """
 
     name: str
     cells: Sequence[str]
@@ -103,9 +107,15 @@ def as_columns(columns: Mapping[str, list[Any]]) -> dict[str, Column]:
     """Columns as strings, as the harness reads labels: whole numbers without a point."""
     found = {}
     for name, values in columns.items():
-        lists = any(isinstance(value, list) for value in values[:100])
-        found[name] = Column(name, ["" if _missing(value) else label_key(value) for value in values], lists)
+        lists = any(isinstance(value, list) for value in values)
+        written = _listed if lists else label_key
+        found[name] = Column(name, ["" if _missing(value) else written(value) for value in values], lists)
     return found
+
+
+def _listed(value: Any) -> str:
+    items = value if isinstance(value, list) else [value]
+    return json.dumps([label_key(item) for item in items], ensure_ascii=False)
 
 
 def _missing(value: Any) -> bool:

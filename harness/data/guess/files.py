@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import csv
-import io
 import json
-import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
+from harness.data.guess.dialect import dialect_of, has_header, readable_rows
 from harness.data.guess.encoding import check_encoding, encoding_of
 from harness.data.guess.folders import Part, in_all_splits, layout_of
 from harness.data.sources import ColumnLists, read_file
@@ -22,9 +17,6 @@ from harness.specs.task_sources import CsvFormat
 
 SAMPLE = 1 << 20
 """Characters of a delimited file that decide on its delimiter and header."""
-
-DELIMITERS = (",", ";", "\t", "|")
-LONGEST_NAME = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,10 +79,18 @@ def open_data(path: Path, wish: Wish) -> Opened:
         langs += [lang] * count
     if not columns or not rows.total():
         raise DataError(f"{path} has no rows.", "The first line names the columns, each further line is a row.")
+    _check_flat(path, columns)
     kept = {split: layout.paths[split] for split in rows}
     names = _class_names(next(iter(layout.files.values())))
     notes = [*layout.notes, *notes, *left_out, *lacking]
     return Opened(kept, form, columns, dict(rows), notes, names, langs if any(langs) else None, layout.spelled)
+
+
+def _check_flat(path: Path, columns: ColumnLists) -> None:
+    """Raises `DataError` for rows one level too deep: `{"data": [{"text": ...}, ...]}`."""
+    name, values = next(iter(columns.items()))
+    if len(columns) == 1 and all(isinstance(value, dict) for value in values):
+        raise DataError(f"{path}: the rows stand within {name!r}.", "Save them alone: a list of objects, [{...}, {...}].")
 
 
 def _tables(files: dict[Part, Path], wish: Wish) -> tuple[dict[Part, ColumnLists], CsvFormat, list[str]]:
@@ -171,14 +171,14 @@ def _format_of(path: Path, wish: Wish) -> tuple[CsvFormat, list[str], ColumnList
         raise DataError(f"{path} is no text: it holds zero bytes.", "Save it as CSV in UTF-8, or give --encoding utf-16.")
     if not text.strip():
         raise DataError(f"{path} is empty.", "The first line names the columns, each further line is a row.")
-    delimiter, variants = _dialect(path, text, whole, wish.delimiter)
+    delimiter, variants = dialect_of(path, text, whole, wish.delimiter)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     form = form.model_copy(update={"delimiter": None if delimiter == usual else delimiter})
     failed: DataError | None = None
     for variant in variants:
         form = form.model_copy(update=variant)
-        rows = _readable(text, delimiter, form, whole)
-        bare = not _has_header(rows) if wish.header is None else not wish.header
+        rows = readable_rows(text, delimiter, form, whole)
+        bare = not has_header(rows) if wish.header is None else not wish.header
         header = [f"column_{number + 1}" for number in range(len(rows[0]))] if bare else None
         try:
             table = read_file(path, form := form.model_copy(update={"header": header}))
@@ -189,83 +189,11 @@ def _format_of(path: Path, wish: Wish) -> tuple[CsvFormat, list[str], ColumnList
             notes.append("The first line looks like a row, not like names of columns; if it holds names: --header.")
         return form, notes, table
     assert failed is not None
-    raise failed
-
-
-def _dialect(path: Path, text: str, whole: bool, wished: str | None) -> tuple[str, list[dict[str, Any]]]:
-    """The delimiter, and ways of quoting to try, the likeliest first."""
-    variants: list[dict[str, Any]] = [{}, {"escape": "\\"}, {"quoted": False, "escape": None}]
-    if wished is not None:
-        return wished, variants
-    scores = []
-    for delimiter in DELIMITERS:
-        for rank, variant in enumerate(variants):
-            try:
-                widths = [len(row) for row in _rows(text, delimiter, CsvFormat(**variant), whole) if row]
-            except csv.Error:
-                continue
-            width, count = Counter(widths).most_common(1)[0] if widths else (0, 0)
-            if width > 1:
-                first = widths[0] == width  # a text in each row may hold a comma, the names of the columns don't
-                usual = delimiter == ("\t" if path.suffix.lower() == ".tsv" else ",")
-                scores.append((first, round(count / len(widths), 2), usual, -rank, width, delimiter))
-    if not scores and not any(delimiter in text for delimiter in DELIMITERS):
-        raise DataError(
-            f"{path} has a single column; a text and a label are needed.", "If a delimiter was not seen: --delimiter CHAR."
-        )
-    if not scores:  # reading it whole tells what is wrong, and in which line
-        return next(delimiter for delimiter in DELIMITERS if delimiter in text), variants
-    _, _, _, rank, _, delimiter = max(scores)
-    best = -rank
-    return delimiter, [variants[best], *(variant for number, variant in enumerate(variants) if number != best)]
-
-
-def _rows(text: str, delimiter: str, form: CsvFormat, whole: bool) -> Iterator[list[str]]:
-    """The rows of the sample; the last one is left out where the sample may cut it."""
-    csv.field_size_limit(sys.maxsize)
-    lines = iter(io.StringIO(text, newline=""))
-    reader = csv.reader(
-        lines,
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE,
-        escapechar=form.escape,
-        strict=True,
-    )
-    held: list[str] | None = None
-    try:
-        for row in reader:
-            if held:
-                yield held
-            held = row
-    except csv.Error:
-        if whole or next(lines, None) is not None:
-            raise
-        return  # the sample ends within a quoted text
-    if held and (whole or reader.line_num == 1):
-        yield held
-
-
-def _readable(text: str, delimiter: str, form: CsvFormat, whole: bool) -> list[list[str]]:
-    """The rows up to one that is malformed."""
-    found: list[list[str]] = []
-    with contextlib.suppress(csv.Error):
-        found.extend(_rows(text, delimiter, form, whole))
-    return found or [[""]]
-
-
-def _has_header(rows: list[list[str]]) -> bool:
-    """Whether the first row names columns: no numbers, dates or long texts, and nothing that is a common value further down."""
-    first, rest = rows[0], rows[1:2001]
-    if first == [str(number) for number in range(len(first))]:
-        return True  # as pandas names columns that have no names
-    for index, cell in enumerate(first):
-        name = cell.strip()
-        if re.fullmatch(r"[-+]?\d+([.,]\d+)?|\d{2,4}[-/.]\d{1,2}[-/.]\d{1,4}.*", name) or len(name) > LONGEST_NAME:
-            return False
-        below = Counter(row[index].strip() for row in rest if index < len(row))
-        if name and len(below) <= len(rest) / 2 and below[name] > 1:
-            return False
-    return len(set(first)) == len(first) and sum(not cell.strip() for cell in first) <= 1
+    if wish.delimiter is not None:
+        raise failed
+    raise DataError(
+        failed.message, f"{failed.hint} If another character stands between the fields: --delimiter CHAR.".strip()
+    ) from failed
 
 
 def _class_names(path: Path) -> dict[str, list[str]]:

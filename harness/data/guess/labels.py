@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,20 +10,14 @@ from dataclasses import dataclass, field
 
 from harness.data.cells import separated
 from harness.data.guess.cells import Column
-from harness.data.guess.words import RATED, SCALES, UNITS
+from harness.data.guess.scales import by_words, gaps_of, kind_of_numbers, number_of, rated, stars_of
+from harness.data.guess.words import ABSENT, YES_NO
 from harness.errors import UserError
 from harness.parsing._answers import fold
 from harness.types import LabelKind
 
 FEW = 10
 """A label with fewer rows is named as rare: nothing can be said of how well it is found."""
-
-MOST_STEPS = 11
-"""Whole numbers from 0, 1 or below may be a scale if they are so many at most: 0 to 10."""
-
-_STEPS = [{fold(word): step for word, step in scale.items()} for scale in SCALES]
-_UNITS = re.compile(UNITS)
-_STARS = re.compile(r"[★⭐✩☆\ufe0f\s]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +42,13 @@ class LabelSpaceGuess:
 
 def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, str]) -> LabelSpaceGuess:
     """Of one column. `names`: cell -> name from elsewhere. Raises `UserError` where a scale can't be told from classes."""
+    if not column.counts:
+        raise UserError(f"The column {column.name!r} is empty: no row has a label.", "Name another one: --label NAME.")
+    if column.lists and wished not in (None, LabelKind.MULTILABEL):
+        raise UserError(
+            f"The column {column.name!r} holds lists: several labels a row make a multilabel task.",
+            f"Leave --kind {wished} out, or name another column: --label NAME.",
+        )
     several = column.lists or column.separator is not None
     if wished is LabelKind.MULTILABEL or (wished is None and several):
         return _several(column, names)
@@ -54,12 +56,11 @@ def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, st
     if len(counts) > max(2, sum(counts.values()) / 2):
         raise UserError(
             f"The column {column.name!r} has {len(counts):,} values in {sum(counts.values()):,} rows: too many for classes.",
-            "Name another one: --label NAME.",
+            "Each label needs several rows: give more of them, or name another column: --label NAME.",
         )
     cells = _joined_spellings(counts)
-    missing = len(column.cells) - sum(counts.values())
-    notes = [f"{missing:,} rows have no label in {column.name!r} and are left out."] if missing else []
-    notes += _spelling_notes(cells)
+    missing, notes = _missing(column)
+    notes += [*_spelling_notes(cells), *_placeholders(column)]
     by_cell = {cell: names.get(name, name) for cell, name in cells.items()}
     ordered, kind, said = _ordered(column, by_cell, wished)
     shown = _shown(ordered, kind, column)
@@ -69,7 +70,7 @@ def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, st
         rows[to_name[cell]] += count
     if len(rows) < 2:
         raise UserError(
-            f"The column {column.name!r} has only one label: {next(iter(rows), 'none')}.", "Name another one: --label NAME."
+            f"The column {column.name!r} has only one label: {next(iter(rows))}.", "Name another one: --label NAME."
         )
     first, mapping = _mapped(to_name, list(rows))
     return LabelSpaceGuess(kind, rows, first, mapping, None, missing, [*notes, *said])
@@ -98,14 +99,15 @@ def rare(space: LabelSpaceGuess) -> list[str]:
     if not few:
         return []
     shown = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
-    return [f"{len(few)} of {len(space.rows)} labels have fewer than {FEW} rows, too few to learn or to measure: {shown}."]
+    have = "has" if len(few) == 1 else "have"
+    return [f"{len(few)} of {len(space.rows)} labels {have} fewer than {FEW} rows, too few to learn or to measure: {shown}."]
 
 
 def _several(column: Column, names: Mapping[str, str]) -> LabelSpaceGuess:
-    separator = column.separator or ","
-    counts = Counter(
-        part for cell, count in column.counts.items() for part in set(separated(cell, separator)) for _ in range(count)
-    )
+    separator = None if column.lists else column.separator or ","
+    counts: Counter[str] = Counter()
+    for cell, count in column.counts.items():
+        counts.update(dict.fromkeys(_parts(cell, separator), count))
     cells = list(counts)
     ordered = sorted(cells, key=int) if all(re.fullmatch(r"\d+", cell) for cell in cells) else sorted(cells)
     to_name = {cell: names.get(cell, cell) for cell in ordered}
@@ -113,11 +115,28 @@ def _several(column: Column, names: Mapping[str, str]) -> LabelSpaceGuess:
     if len(rows) < 2:
         raise UserError(f"The column {column.name!r} has only one label.", "Name another one: --label NAME.")
     first, mapping = _mapped(to_name, list(rows))
-    empty = sum(not separated(cell, separator) for cell in column.cells)
-    notes = [f"{empty:,} rows have no label in {column.name!r}, which is an answer too."] if empty else []
+    # Beside lists, nothing at all is another thing than an empty list; an empty cell of joy|anger is both.
+    missing, notes = _missing(column) if column.lists else (0, [])
+    empty = sum(not _parts(cell, separator) for cell in column.cells) - missing
+    if empty:
+        what = "an empty list" if column.lists else "no label"
+        notes.append(f"{empty:,} rows have {what} in {column.name!r}, which is an answer too.")
     if all(name.isdecimal() for name in rows):
         notes.append(_unnamed(column))
-    return LabelSpaceGuess(LabelKind.MULTILABEL, rows, first, mapping, None if column.lists else separator, 0, notes)
+    return LabelSpaceGuess(LabelKind.MULTILABEL, rows, first, mapping, separator, missing, notes)
+
+
+def _parts(cell: str, separator: str | None) -> list[str]:
+    """The labels of a cell; without a separator, of one that is a list as JSON."""
+    if separator is not None:
+        return separated(cell, separator)
+    return [item for item in json.loads(cell or "[]") if item.strip()]
+
+
+def _missing(column: Column) -> tuple[int, list[str]]:
+    """Rows without a label, and the sentence on them."""
+    missing = len(column.cells) - sum(column.counts.values())
+    return missing, [f"{missing:,} rows have no label in {column.name!r} and are left out."] if missing else []
 
 
 def _unnamed(column: Column) -> str:
@@ -144,13 +163,13 @@ def _spelling_notes(cells: Mapping[str, str]) -> list[str]:
 def _ordered(column: Column, by_cell: Mapping[str, str], wished: LabelKind | None) -> tuple[list[str], LabelKind, list[str]]:
     """The names in order, their kind, and what was doubtful. Names are bare numbers where there are no others."""
     names = list(dict.fromkeys(by_cell.values()))
-    numbers = {by_cell[cell]: _number(cell) for cell in by_cell}
-    by_word = _by_words(names)
+    numbers = {by_cell[cell]: number_of(cell) for cell in by_cell}
+    by_word = by_words(names)
     if by_word is not None:
         binary = len(names) == 2 and wished is not LabelKind.ORDINAL
         kind = LabelKind.NOMINAL if binary else wished or LabelKind.ORDINAL
         return by_word, kind, [] if binary or wished else [_scale_note(by_word)]
-    stars = {name: _stars(name) for name in names}
+    stars = {name: stars_of(name) for name in names}
     if None in numbers.values() and None not in stars.values() and len(set(stars.values())) == len(names):
         ordered = sorted(names, key=lambda name: stars[name] or 0)
         kind = wished or (LabelKind.ORDINAL if len(names) > 2 else LabelKind.NOMINAL)
@@ -161,13 +180,13 @@ def _ordered(column: Column, by_cell: Mapping[str, str], wished: LabelKind | Non
                 f"The order of the labels is not known: {', '.join(names[:12])}.",
                 "Leave --kind out; then put `kind: ordinal` and the names from lowest to highest into the task's YAML.",
             )
-        return sorted(names), LabelKind.NOMINAL, []
+        return sorted(names), LabelKind.NOMINAL, [] if wished else _doubts_of_classes(column, sorted(names))
     ordered = sorted(names, key=lambda name: numbers[name] or 0)
-    named = any(_number(name) is None for name in names)
-    kind, said = _kind_of_numbers(column, [numbers[name] or 0 for name in ordered], named, wished)
+    named = any(number_of(name) is None for name in names)
+    kind, said = kind_of_numbers(column, [numbers[name] or 0 for name in ordered], named, wished)
     bare = kind is LabelKind.NOMINAL and not named and len(names) > 2
     said += [_unnamed(column)] if bare or (len(names) == 2 and not named) else []
-    gaps = _gaps([number for number in numbers.values() if number is not None]) if kind is LabelKind.ORDINAL else []
+    gaps = gaps_of([number for number in numbers.values() if number is not None]) if kind is LabelKind.ORDINAL else []
     if gaps:
         said.append(
             f"No row has {', '.join(map(str, gaps[:6]))}{', ...' if len(gaps) > 6 else ''} in {column.name!r}:"
@@ -176,80 +195,36 @@ def _ordered(column: Column, by_cell: Mapping[str, str], wished: LabelKind | Non
     return ordered, kind, said
 
 
-def _gaps(values: Sequence[float]) -> list[int]:
-    """Whole numbers between the lowest and the highest that are missing."""
-    if not all(value.is_integer() for value in values):
-        return []
-    missing = sorted(set(range(int(min(values)), int(max(values)))) - set(map(int, values)))
-    return missing if len(missing) < len(values) else []  # 0, 10, 20, ... is a scale without gaps
+def _doubts_of_classes(column: Column, names: Sequence[str]) -> list[str]:
+    if {fold(name) for name in names} in YES_NO:
+        return [
+            f"The labels in {column.name!r} are {' and '.join(names)}. A language model can't know of what:"
+            " say in the prompt what they are about."
+        ]
+    if sum(fold(name) not in ABSENT for name in names) > 2 and rated(column):
+        return [
+            f"The labels in {column.name!r} are taken for classes. If they are a scale: put `kind: ordinal`, and the names from"
+            " lowest to highest, into the task's YAML; bench init does not know their order."
+        ]
+    return []
 
 
-def _kind_of_numbers(
-    column: Column, values: Sequence[float], named: bool, wished: LabelKind | None
-) -> tuple[LabelKind, list[str]]:
-    rated = column.key in RATED or bool(column.words & RATED)
-    padded = any(re.fullmatch(r"0\d+", cell.strip()) for cell in column.counts)
-    if wished is not None:
-        return wished, []
-    if len(values) == 2 or ((named or padded) and not rated):
-        return LabelKind.NOMINAL, []
-    low, high = min(values), max(values)
-    if rated and not padded:
-        note = f"The numbers {low:g} to {high:g} in {column.name!r} are taken for a scale. If they are classes: --kind nominal."
-        return LabelKind.ORDINAL, [note]
-    if padded or (high - low < MOST_STEPS and low <= 1):
-        raise UserError(
-            f"The numbers {low:g} to {high:g} in {column.name!r} may be a scale, or stand for classes in no order.",
-            "Say which: --kind ordinal (from lowest to highest) or --kind nominal.",
-        )
-    return LabelKind.NOMINAL, []
+def _placeholders(column: Column) -> list[str]:
+    found = [(cell.strip(), count) for cell, count in column.counts.items() if fold(cell) in ABSENT]
+    return [
+        f"{count:,} rows say {cell!r} in {column.name!r}, which is taken for a label."
+        " If it means that there is none, leave these cells empty."
+        for cell, count in found
+    ]
 
 
 def _scale_note(ordered: Sequence[str]) -> str:
     return f"The labels are taken for a scale, from low to high: {', '.join(ordered)}. If they have no order: --kind nominal."
 
 
-def _by_words(names: Sequence[str]) -> list[str] | None:
-    """In the order of a known scale that has all of them, each a step of its own."""
-    folded = {name: fold(name).replace("_", " ").replace("-", " ").strip() for name in names}
-    for steps in _STEPS:
-        found = {name: steps.get(word) for name, word in folded.items()}
-        if None not in found.values() and len(set(found.values())) == len(names) >= 2:
-            return sorted(names, key=lambda name: found[name] or 0)
-    return None
-
-
-def _stars(name: str) -> float | None:
-    """The number in `4 stars`, `★★★★☆`, `4/5` or `7-8`; None where the words around it do not speak of a scale."""
-    if _STARS.fullmatch(name):
-        return float(sum(name.count(star) for star in "★⭐"))
-    match = re.match(r"\D*?(\d+(?:[.,]\d+)?)", name)
-    if match is None:
-        return None
-    rest = re.sub(r"\d+(?:[.,]\d+)?", " ", name.lower())
-    words = [word for word in re.split(r"[\s\-–_()]+", rest) if word]
-    return float(match[1].replace(",", ".")) if all(_UNITS.fullmatch(word) for word in words) else None
-
-
-def step_number(name: str) -> float | None:
-    """The number that the name of a step shows: of `2 stars`, `-1 of 2`, `★★☆`, `three`; None where it shows none."""
-    if _STARS.fullmatch(name):
-        return float(sum(name.count(star) for star in "★⭐"))
-    for number, word in enumerate(("one", "two", "three", "four", "five"), start=1):
-        if fold(name).split()[:1] == [word]:
-            return float(number)
-    match = re.search(r"(?<![\w.,])[-+]?\d+(?:[.,]\d+)?", name)
-    return None if match is None else float(match[0].replace(",", "."))
-
-
-def _number(cell: str) -> float | None:
-    text = cell.strip().replace(",", ".")
-    return float(text) if re.fullmatch(r"[-+]?\d+(\.\d+)?", text) else None
-
-
 def _shown(ordered: Sequence[str], kind: LabelKind, column: Column) -> dict[str, str]:
     """Name -> what it is called: a bare number of a scale says what it counts; a prompt's own numbers would clash with it."""
-    numbers = [_number(name) for name in ordered]
+    numbers = [number_of(name) for name in ordered]
     if kind is not LabelKind.ORDINAL or None in numbers:
         return {name: name for name in ordered}
     texts = [f"{number:g}" for number in numbers if number is not None]

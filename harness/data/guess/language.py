@@ -27,12 +27,14 @@ PLAUSIBLE = 0.1  # a share below this: it is another language
 
 @dataclass(frozen=True, slots=True)
 class Languages:
-    """`codes`: the commonest first, with their rows. `column` and `mapping` (cell -> code, where they differ) or detected."""
+    """`codes`: the commonest first, with their rows. `column` and `mapping` (cell -> code, where they differ) or detected:
+    `share` of the texts look like it, or they are mixed, as `mix` says."""
 
     rows: dict[str, int]
     column: str | None = None
     mapping: dict[str, str] = field(default_factory=dict)
     share: float = 1.0
+    mix: str = ""
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -75,7 +77,7 @@ def languages_of(column: str | None, cells: Sequence[str], least: int) -> Langua
         notes.append(f"{unknown:,} rows name no language in {column!r} and are left out.")
     kept = {code: count for code, count in rows.most_common() if code not in few}
     differing = {cell: code for cell, code in mapping.items() if cell != code and code in kept}
-    return Languages(kept, column, differing, 1.0, notes)
+    return Languages(kept, column, differing, notes=notes)
 
 
 def detected(texts: Sequence[str]) -> Languages:
@@ -93,7 +95,7 @@ def detected(texts: Sequence[str]) -> Languages:
         f"The texts seem to be in several languages ({mix}), and no column tells which row is in which: they are taken together"
         f" as {SEVERAL!r}. With such a column there are results for each language: --lang COLUMN; if it is one: --lang {best}."
     ]
-    return Languages({SEVERAL: len(texts)}, share=share, notes=notes)
+    return Languages({SEVERAL: len(texts)}, mix=mix, notes=notes)
 
 
 def doubts(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> list[str]:

@@ -15,8 +15,9 @@ from harness.data.guess.columns import Chosen, Roles, roles_of
 from harness.data.guess.files import Opened, Wish, open_data
 from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space, rare
 from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, languages_of
-from harness.data.guess.splits import Division, divide
+from harness.data.guess.splits import Division, Rows, divide
 from harness.errors import UserError
+from harness.parsing._answers import fold
 from harness.specs.tasks import Split
 from harness.statistics.intervals import SMALL_N, small
 from harness.types import LabelKind
@@ -79,14 +80,19 @@ def look(question: Question) -> Found:
         roles = replace(roles, lang=None)
     if "all" not in opened.rows:
         roles = replace(roles, split=None)
+    _check_named(roles)
     labels = _labels(columns, roles, opened, question.kind)
+    _check_whole(opened, roles, labels)
     texts = _texts(columns, roles.text)
     languages, lang_notes = _languages(columns, roles, texts, code, opened.langs)
     langs = opened.langs or _lang_of_rows(columns, languages, opened.total)
     truths = [_truth(columns, roles.label, row) for row in range(opened.total)]
-    judged = [labels.kind is LabelKind.MULTILABEL or bool(truth.strip()) for truth in truths]
+    judged = [not labels.missing or bool(truth.strip()) for truth in truths]
     usable = [bool(text.strip()) and langs[row] in languages.rows and judged[row] for row, text in enumerate(texts)]
-    division = divide(opened, None if roles.split is None else columns[roles.split], usable, langs, list(languages.rows))
+    folded = {truth: fold(truth) for truth in set(truths)}
+    one_each = None if labels.kind is LabelKind.MULTILABEL else [folded[truth] for truth in truths]
+    rows = Rows(usable, langs, one_each)
+    division = divide(opened, None if roles.split is None else columns[roles.split], rows, list(languages.rows))
     kept = set(division.rows["test"])
     if not kept:
         raise UserError(f"{question.path}: no language has rows in all splits.", "Leave the splits to bench: give one file.")
@@ -112,6 +118,18 @@ def _check_paths(question: Question, opened: Opened) -> None:
         raise UserError("The paths tell the language of each row.", "Leave --lang out, or give the folder of one language.")
     if question.chosen.split is not None and "all" not in opened.rows:
         raise UserError("The files tell which rows train and test.", "Leave --split out, or give one file.")
+
+
+def _check_named(roles: Roles) -> None:
+    """Raises `UserError` for a column that is needed and has no name, such as the first one that pandas writes."""
+    single = {"language": roles.lang, "split": roles.split, "id": roles.id}
+    needed = {"text": roles.text, "label": roles.label} | {what: (name,) for what, name in single.items() if name is not None}
+    for what, names in needed.items():
+        if not all(name.strip() for name in names):
+            raise UserError(
+                f"The column of the {what} has no name in the file's first line.",
+                "Write one there; or, if that line is a row: --no-header.",
+            )
 
 
 def _language_wish(question: Question, columns: dict[str, Column]) -> tuple[str | None, Chosen]:
@@ -148,6 +166,15 @@ def _labels(columns: dict[str, Column], roles: Roles, opened: Opened, kind: Labe
     elif column.name in opened.names:
         names = {str(index): name for index, name in enumerate(opened.names[column.name])}
     return label_space(column, kind, names)
+
+
+def _check_whole(opened: Opened, roles: Roles, labels: LabelSpaceGuess) -> None:
+    """Raises `UserError` for a name that can't be written as UTF-8, into a task or a prompt."""
+    names = {"path": map(str, opened.files.values()), "column": (*roles.text, *roles.label), "label": labels.names}
+    for what, of in names.items():
+        odd = next((name for name in of if any("\ud800" <= letter <= "\udfff" for letter in name)), None)
+        if odd is not None:
+            raise UserError(f"The {what} {odd!r} holds half a character, or one that is not UTF-8.", "Rename it.")
 
 
 def _texts(columns: dict[str, Column], names: Sequence[str]) -> list[str]:
@@ -216,7 +243,7 @@ def _others(roles: Roles) -> list[str]:
 def _of_rows(counted: Counted) -> list[str]:
     notes = []
     if counted.without_text:
-        notes.append(f"{_rows(counted.without_text)} no text, which is left out.")
+        notes.append(f"{_rows(counted.without_text)} no text and {'are' if counted.without_text > 1 else 'is'} left out.")
     if counted.torn:
         notes.append(f"{_rows(counted.torn)} the text of an earlier row and another label: one of the two must be wrong.")
     return notes

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +15,25 @@ from harness.specs.tasks import SPLITS, Shares, Split
 
 VALIDATION_SHARE = 0.1
 """Of the train rows, where there are no validation rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Of each row: whether it can be used, its language, and its label (None: where a row may have several)."""
+
+    usable: Sequence[bool]
+    langs: Sequence[str]
+    labels: Sequence[str] | None
+
+    def of_one_label(self, codes: Sequence[str], split_of: Sequence[str | None] | None = None) -> list[str]:
+        """Languages whose rows (of `split_of`: the train rows) all have the same label, so that nothing is learnt there."""
+        if self.labels is None:
+            return []
+        found: dict[str, set[str]] = defaultdict(set)
+        for row, label in enumerate(self.labels):
+            if self.usable[row] and (split_of is None or split_of[row] == "train"):
+                found[self.langs[row]].add(label)
+        return [code for code in codes if len(found[code]) < 2]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,10 +53,9 @@ class Division:
         return not self.source
 
 
-def divide(
-    opened: Opened, column: Column | None, usable: Sequence[bool], langs: Sequence[str], codes: Sequence[str]
-) -> Division:
-    """By the column of splits, by the files, or else by bench. Raises `UserError` for a column that holds no splits."""
+def divide(opened: Opened, column: Column | None, of: Rows, codes: Sequence[str]) -> Division:
+    """By the column of splits, by the files, or else by bench. Raises `UserError` for a column that holds no splits, and for
+    train rows of one label."""
     notes: list[str] = []
     if column is not None:
         cells, source = column.cells, _cells_of(column, notes)
@@ -46,7 +64,8 @@ def divide(
         split_of = list(opened.split_of_rows())
         source = {split: split for split in SPLITS if split in opened.rows}
     counts = {
-        split: Counter(langs[row] for row, there in enumerate(split_of) if there == split and usable[row]) for split in SPLITS
+        split: Counter(of.langs[row] for row, there in enumerate(split_of) if there == split and of.usable[row])
+        for split in SPLITS
     }
     for split in [split for split in source if not counts[split]]:
         notes.append(f"The {split} rows are left out: they have no labels.")
@@ -56,7 +75,7 @@ def divide(
             notes.append(
                 f"All rows of {column.name!r} with a label are {' and '.join(source)} rows: bench divides them itself."
             )
-        return _stratified(usable, langs, codes, notes)
+        return _stratified(of, codes, notes)
     share = None
     if "validation" not in source or "test" not in source:
         share = VALIDATION_SHARE
@@ -75,8 +94,22 @@ def divide(
     kept = [code for code in codes if all(counts[split][code] for split in SPLITS)]
     if missing := [code for code in codes if code not in kept]:
         notes.append(f"Left out, as they lack rows in a split: {', '.join(missing)}.")
+    kept = _learnable(kept, of.of_one_label(kept, split_of), column, notes)
     rows: dict[Split, dict[str, int]] = {split: {code: counts[split][code] for code in kept} for split in SPLITS}
     return Division(rows, source, None if column is None else column.name, share, split_of, notes)
+
+
+def _learnable(codes: list[str], alike: list[str], column: Column | None, notes: list[str]) -> list[str]:
+    """Those whose train rows have several labels. Raises `UserError` where there is none."""
+    if alike and len(alike) == len(codes):
+        instead = "give them all in one file" if column is None else f"take the column {column.name!r} out"
+        raise UserError(
+            "The train rows have only one label, so that nothing can be learnt from them.",
+            f"Mix the rows before you divide them; or {instead}, and bench divides them itself.",
+        )
+    if alike:
+        notes.append(f"Left out, as their train rows have only one label: {', '.join(alike)}.")
+    return [code for code in codes if code not in alike]
 
 
 def _cells_of(column: Column, notes: list[str]) -> dict[Split, str]:
@@ -102,10 +135,11 @@ def _of_cell(cell: str, source: dict[Split, str]) -> str | None:
     return next((split for split, named in source.items() if named == cell), None)
 
 
-def _stratified(usable: Sequence[bool], langs: Sequence[str], codes: Sequence[str], notes: list[str]) -> Division:
+def _stratified(of: Rows, codes: Sequence[str], notes: list[str]) -> Division:
     """As `harness.data.rows` divides: language by language, with the same shares of each label."""
     shares = Shares()
-    totals = Counter(lang for lang, good in zip(langs, usable, strict=True) if good)
+    totals = Counter(lang for lang, good in zip(of.langs, of.usable, strict=True) if good)
+    alike = of.of_one_label(codes)
     rows: dict[Split, dict[str, int]] = {split: {} for split in SPLITS}
     for code in codes:
         test, validation = round(totals[code] * shares.test), round(totals[code] * shares.validation)
@@ -114,6 +148,9 @@ def _stratified(usable: Sequence[bool], langs: Sequence[str], codes: Sequence[st
             if len(codes) == 1:
                 raise UserError(f"{totals[code]} rows with text and label are too few for three splits.", "Give more rows.")
             notes.append(f"{code} is left out: {totals[code]} rows are too few for three splits.")
+            continue
+        if code in alike and len(codes) > 1:
+            notes.append(f"{code} is left out: its rows have only one label.")
             continue
         rows["train"][code], rows["validation"][code], rows["test"][code] = train, validation, test
     return Division(rows, {}, notes=notes)

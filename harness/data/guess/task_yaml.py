@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from harness.data.guess.labels import step_number
 from harness.data.guess.look import Found
+from harness.data.guess.scales import step_number
 from harness.data.guess.words import LABEL
 from harness.specs.tasks import SPLITS, Shares, Stratified
 from harness.types import LabelKind
@@ -89,7 +89,7 @@ def prompt_text(found: Found, name: str) -> str:
         front = [f"parser: {{type: {parser}}}", f"max_new_tokens: {_room(found)}"]
     if kind is not LabelKind.MULTILABEL:  # small models seldom keep to the form by themselves
         front.append("decoding: constrained  # only the answers asked for can come; free: the model writes what it likes")
-    ask = ask.format(_called(found))
+    ask = ask.format(_called(found, "" if kind is LabelKind.ORDINAL else "for "))
     told = " The text is written in {{ language }}." if found.languages.codes not in (["en"], ["mul"]) else ""
     head = ["---", f"description: {_flow(f'A starting prompt for {name}: {answer}.')}", *front, f"kinds: [{kind}]"]
     head += ["shots: 0  # exemplars of each label, from the train rows", "---"]
@@ -104,12 +104,12 @@ _WORDS: dict[LabelKind, tuple[str, list[str], list[str]]] = {
         ["Reply with one number from {{ first }} to {{ last }} and nothing else.", _GUARD],
     ),
     LabelKind.NOMINAL: (
-        "Which of these labels fits the text below best?",
+        "Which of these labels{} fits the text below best?",
         ["Labels:", "{% for name in labels %}", "- {{ name }}", "{% endfor %}"],
         ["Reply with one label only, exactly as it is written above. No explanation.", _GUARD],
     ),
     LabelKind.MULTILABEL: (
-        "Which of these labels fit the text below? Several may fit, or none.",
+        "Which of these labels{} fit the text below? Several may fit, or none.",
         ["Labels:", "{% for name in labels %}", "- {{ name }}", "{% endfor %}"],
         [
             "Reply with a JSON list of strings: the labels that fit, exactly as they are written above, or [] if none fits.",
@@ -126,10 +126,11 @@ _WORDS_BY_NAME = (
 )
 
 
-def _called(found: Found) -> str:
-    """The name of the label's column, where it says something and holds nothing that a template would read."""
+def _called(found: Found, before: str) -> str:
+    """The name of the only column of labels, where it says something and holds nothing that a template would read."""
     name = found.roles.label[0]
-    return f" {name!r}" if re.fullmatch(r"[\w -]{2,40}", name) and name.lower() not in LABEL[0] else ""
+    said = re.fullmatch(r"[\w -]{2,40}", name) and not re.fullmatch(r"column_\d+", name) and name.lower() not in LABEL[0]
+    return f" {before}{name!r}" if said and len(found.roles.label) == 1 else ""
 
 
 def first_number(names: list[str]) -> int | None:
@@ -197,7 +198,19 @@ def _one_or_all(names: tuple[str, ...]) -> str | list[str]:
     return names[0] if len(names) == 1 else list(names)
 
 
+class _OneLine(yaml.SafeDumper):
+    """Escapes the ends of lines, which YAML's other styles write as such."""
+
+
+def _string(dumper: _OneLine, text: str) -> yaml.ScalarNode:
+    style = '"' if re.search(r"[\n\r\x85\u2028\u2029]", text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_OneLine.add_representer(str, _string)
+
+
 def _flow(value: Any) -> str:
     """On one line, quoted where YAML needs it."""
-    text = yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False)
+    text = yaml.dump(value, Dumper=_OneLine, default_flow_style=True, allow_unicode=True, width=1_000_000, sort_keys=False)
     return text.removesuffix("\n").removesuffix("\n...")

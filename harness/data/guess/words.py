@@ -61,6 +61,12 @@ RATED = _set(
 )
 """Words in the names of columns whose numbers are a scale."""
 
+ABSENT = _set("na n/a #n/a nan null none nil - -- ? missing undefined")
+"""What may stand in the place of a label that is missing."""
+
+YES_NO = [{"false", "true"}, {"f", "t"}, {"no", "yes"}, {"n", "y"}]
+"""Pairs of labels that say nothing without their question."""
+
 LANG = _set(
     """
     lang langs language locale lang_code language_code langue sprache idioma 语言 言語
