@@ -104,7 +104,7 @@ def _print_table(table: Table) -> None:
 
     task, split, lang, _ = table.group
     few = table.few
-    typer.echo(plain(f"\n{task} ({split}), {lang}: {table.first.metrics['n']} rows" + (f" † {few}" if few else "")))
+    typer.echo(plain(f"\n{task} ({split}), {lang}: {table.size}" + (f" † {few}" if few else "")))
     titles = columns(table)
     headline = [TITLES.get(name, name) for name in table.first.metrics["headline"]]
     seeds = [name for name in titles if name.endswith(OVER_SEEDS)]

@@ -10,9 +10,13 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.questions.candidates import Candidate
+    from harness.questions.candidates import Candidate, Field
     from harness.questions.recommend import Question, Recommendation
     from harness.questions.what_if import Changes, Move, Stretch
+    from harness.records.row_sets import RowSet
+
+LISTED = 3
+"""Sets of rows that were left out, in a note."""
 
 
 def recommend_command(
@@ -49,10 +53,15 @@ def recommend_command(
     Quality is of the recorded runs, cost as in `bench cost`, latency from `bench speed`. A figure that is unknown does not meet
     a limit. Several seeds of one configuration are one candidate, with the figures of the run in the middle.
 
-    --json prints an object with task, lang, split, n, asked, candidates (name, run, runs, made, f1, accuracy, cost, p50_ms,
-    p95_ms, front, misses, worth), pick, runners_up (name, difference: value, low, high; p_holm, apart), nearest, changes
-    (loosened, tightened, predictions, label_usd, unknown), notes, sentence. pick and nearest are names of candidates.
+    Of several sets of rows the most compared one is taken, of those that are not outdated. What never looks at the text
+    (`majority`) is shown, and tested, and not recommended.
+
+    --json prints an object with task, lang, split, n, rows (last_run, outdated, left_out: n, runs, last_run, outdated), asked,
+    candidates (name, run, runs, made, f1, accuracy, cost, p50_ms, p95_ms, front, misses, worth), pick, runners_up (name,
+    difference: value, low, high; p_holm, apart), nearest, changes (loosened, tightened, predictions, label_usd, unknown),
+    notes, sentence. pick and nearest are names of candidates.
     """
+    from harness.catalog import Catalog
     from harness.cli.requests import member
     from harness.questions.candidates import field_of
     from harness.questions.recommend import Question, Utility, recommend
@@ -75,9 +84,9 @@ def recommend_command(
     if hardware is not None:
         prices.named(hardware)  # a slip in the name, even where no record needs it
     question = Question(max_cost, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau)
-    field = field_of(store, task, lang, split, prices, load_speeds(results), hardware)
+    field = field_of(store, task, lang, split, prices, load_speeds(results), hardware, Catalog(Path.cwd()))
     found = recommend(store, field, question)
-    changes = changes_of(field.candidates, question)
+    changes = changes_of(field.offered, question)
     if as_json:
         print_json(_as_json(found, changes))
         return
@@ -96,9 +105,15 @@ def notes(found: Recommendation) -> list[str]:
     from harness.statistics.intervals import small
 
     field, question = found.field, found.question
-    told = [f"{field.left_out} runs of this task and language on other rows are left out."] if field.left_out else []
+    told = about_rows(field)
     few = small(field.n)
     told += [f"These are {few}: only large differences can be seen."] if few else []
+    told += [
+        f"{runner.candidate.name}, which does not look at the text, can't be told apart from the pick at this n: "
+        "nothing here shows that the pick has learned anything."
+        for runner in found.runners_up
+        if runner.candidate.is_blind and not runner.apart and found.pick is not None and not found.pick.is_blind
+    ]
     loaded = [c.name for c in field.candidates if c.under_load]
     told += [f"Something else was running while {_some(loaded)} predicted: the real cost may be lower."] if loaded else []
     f1 = None if found.pick is None else found.pick.f1
@@ -108,6 +123,26 @@ def notes(found: Recommendation) -> list[str]:
     told += _about_commands([c for c in field.candidates if lacks_latency(c, question)])
     unpriced = sorted({c.unpriced for c in field.candidates if c.unpriced})
     return told + [f"{text}." for text in unpriced]
+
+
+def about_rows(field: Field) -> list[str]:
+    """Which rows these are, and which were left out."""
+    told = []
+    if field.outdated:
+        told.append("The task's own files hold other rows or labels by now, and no run is on those: `bench run` anew.")
+    if field.left_out:
+        left = ", ".join(_left(rows) for rows in field.left_out[:LISTED])
+        more = len(field.left_out) - LISTED
+        others = f", and {more} other sets of rows" if more > 0 else ""
+        own = f" The last run on these is of {field.when}." if field.when else ""
+        told.append(f"Runs on other rows of this task and language are left out: {left}{others}.{own}")
+    return told
+
+
+def _left(rows: RowSet) -> str:
+    of = [*(["outdated"] if rows.outdated else []), *([f"last run {rows.when}"] if rows.when else [])]
+    runs = len(rows.entries)
+    return f"{runs:,} run{'' if runs == 1 else 's'} on {rows.n:,} rows" + (f" ({', '.join(of)})" if of else "")
 
 
 def _about_commands(untimed: list[Candidate]) -> list[str]:
@@ -170,6 +205,11 @@ def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
         "lang": field.lang,
         "split": field.group[1],
         "n": field.n,
+        "rows": {
+            "last_run": field.when or None,
+            "outdated": field.outdated,
+            "left_out": [_rows(rows) for rows in field.left_out],
+        },
         "asked": {**asdict(found.question), "hardware": field.hardware},
         "candidates": [_candidate(found, candidate) for candidate in field.candidates],
         "pick": None if found.pick is None else found.pick.name,
@@ -188,6 +228,10 @@ def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
         "notes": notes(found),
         "sentence": sentence(found, changes),
     }
+
+
+def _rows(rows: RowSet) -> dict[str, Any]:
+    return {"n": rows.n, "runs": len(rows.entries), "last_run": rows.newest or None, "outdated": rows.outdated}
 
 
 def _candidate(found: Recommendation, candidate: Candidate) -> dict[str, Any]:

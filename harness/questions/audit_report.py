@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,30 @@ def _dates(task: TaskSpec, lang: str, known: Catalog, tested: Sequence[str], ask
         for spec in specs
         if spec.model is not None and (chosen or (spec.training_cutoff is not None and lang in (spec.languages or [lang])))
     ]
+
+
+def overall(reports: Sequence[Report]) -> str:
+    """The findings in several languages together: how many there are, and in which language to look."""
+    first, tested = reports[0], sum(len(report.splits.get(report.split, [])) for report in reports)
+    learned = {report.lang: found for report in reports if (found := report.learned()) is not None}
+    twins = {lang: found.exact + found.near for lang, found in learned.items()}
+    torn = {report.lang: report.conflicts.texts for report in reports}
+    doubtful = {report.lang: len(report.suspects.suspects) for report in reports if report.suspects and report.suspects.rows}
+    asked = {
+        "rows with a twin among the training rows": twins,
+        "texts with several labels": torn,
+        "rows worth a second look": doubtful,
+    }
+    said = "; ".join(f"{what}: {_where(counts)}" for what, counts in asked.items() if counts)
+    unread = [report.lang for report in reports if report.lang not in learned]
+    left_out = f" Not compared with training rows: {', '.join(unread)}." if unread else ""
+    return f"All {len(reports)} languages, {tested:,} {first.split} rows in all. {said[0].upper()}{said[1:]}.{left_out}"
+
+
+def _where(counts: Mapping[str, int]) -> str:
+    """`7 (en 5, ja 2)`, or `none`."""
+    some = ", ".join(f"{lang} {count:,}" for lang, count in counts.items() if count)
+    return f"{sum(counts.values()):,} ({some})" if some else "none"
 
 
 def sentence(report: Report) -> str:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError
+from harness.errors import UnknownName, UserError
+from harness.questions.rows_today import of_today
 from harness.records.entries import Entry, Group, read_entries
+from harness.records.row_sets import RowSet, is_given, row_sets
 from harness.records.store import Store
 from harness.reports.ranks import Row, fold_seeds
 from harness.statistics.intervals import MetricValue
 
 if TYPE_CHECKING:
+    from harness.catalog import Catalog
     from harness.records.speed import Speed
     from harness.specs.prices import Prices
 
@@ -48,6 +51,12 @@ class Candidate:
     def entry(self) -> Entry:
         return self.row.entry
 
+    @property
+    def is_blind(self) -> bool:
+        """Whether it never looks at the text: a yardstick, and nothing that anybody would deploy."""
+        backend = self.entry.manifest["identity"]["backend"]
+        return backend.get("engine") == "baseline" and (backend.get("options") or {}).get("classifier") == "majority"
+
     def cost(self, predictions: float, label_usd: float) -> float | None:
         """US dollars per 1,000 rows, with training and labels shared among all predictions."""
         if self.inference is None or self.training is None:
@@ -57,16 +66,21 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Field:
-    """The candidates of one group of runs. `left_out`: runs of the same task and language on other rows. `hardware`: what all
-    time is priced at, None for the machine of each record."""
+    """The candidates of one group of runs. `hardware`: what all time is priced at, None for the machine of each record.
+
+    `left_out`: the runs of the same task and language on other rows. `when`: the time of the last run on these rows, where
+    there are others. `outdated`: the task's own files hold other rows or labels now.
+    """
 
     group: Group
     n: int
     f1: str
     accuracy: str
     candidates: list[Candidate]
-    left_out: int
+    left_out: tuple[RowSet, ...] = ()
     hardware: str | None = None
+    when: str = ""
+    outdated: bool = False
 
     @property
     def task(self) -> str:
@@ -76,33 +90,63 @@ class Field:
     def lang(self) -> str:
         return self.group[2]
 
+    @property
+    def offered(self) -> list[Candidate]:
+        """What may be the answer: those that look at the text; all where none does."""
+        return [candidate for candidate in self.candidates if not candidate.is_blind] or self.candidates
+
 
 def field_of(
-    store: Store, task: str, lang: str, split: str, prices: Prices, speeds: Sequence[Speed], hardware: str | None = None
+    store: Store,
+    task: str,
+    lang: str,
+    split: str,
+    prices: Prices,
+    speeds: Sequence[Speed],
+    hardware: str | None = None,
+    catalog: Catalog | None = None,
 ) -> Field:
-    """The rows on which the most backends were tested (of several such, the most rows). `hardware` as in `cost_of`.
+    """Of the rows that are not outdated, those on which the most backends were tested (of several such, the most rows, then the
+    newest). `hardware` as in `cost_of`; `catalog` to look what the task's own files hold today, where these are small.
 
-    Raises `UserError` without runs, `UnknownName` for `hardware`.
+    Raises `UserError` without runs, `UnknownName` for `task` and `hardware`.
     """
-    entries = [entry for entry in read_entries(store) if entry.group[:3] == (task, split, lang)]
-    if not entries:
-        known = sorted({f"{e.group[0]} ({e.group[2]}, {e.group[1]})" for e in read_entries(store)})
-        raise UserError(
-            f"There are no runs of the task {task!r} in {lang!r} on its {split} rows.",
-            f"There are some of: {', '.join(known)}."
-            if known
-            else "Begin with `bench run`, or name the folder: --results DIR.",
-        )
-    groups: dict[Group, list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault(entry.group, []).append(entry)
-    group, members = max(groups.items(), key=lambda item: (*_breadth(item[1]), item[0]))
+    chosen, others = _chosen(_sets_of(store, task, lang, split), catalog)
+    group, members = chosen.group, chosen.entries
     f1, accuracy = QUALITY.get(members[0].manifest["identity"]["label_kind"], SINGLE)
     rows = fold_seeds(members)
     candidates = [
         _candidate(name, row, (f1, accuracy), prices, speeds, hardware) for name, row in zip(_names(rows), rows, strict=True)
     ]
-    return Field(group, members[0].metrics["n"], f1, accuracy, candidates, len(entries) - len(members), hardware)
+    return Field(group, chosen.n, f1, accuracy, candidates, others, hardware, chosen.when, chosen.outdated)
+
+
+def _sets_of(store: Store, task: str, lang: str, split: str) -> list[RowSet]:
+    every = read_entries(store)
+    entries = [entry for entry in every if entry.group[:3] == (task, split, lang)]
+    if entries:
+        return row_sets(entries)
+    tasks = {entry.group[0] for entry in every}
+    if tasks and task not in tasks:
+        raise UnknownName("task with runs", task, tasks)
+    known = sorted({f"{entry.group[0]} ({entry.group[2]}, {entry.group[1]})" for entry in every if entry.group[0] == task})
+    raise UserError(
+        f"There are no runs of the task {task!r} in {lang!r} on its {split} rows.",
+        f"There are some of: {', '.join(known)}." if known else "Begin with `bench run`, or name the folder: --results DIR.",
+    )
+
+
+def _chosen(sets: Sequence[RowSet], catalog: Catalog | None) -> tuple[RowSet, tuple[RowSet, ...]]:
+    """The set to choose from, and the others. What the task's files hold today is surer than what was run last, but says
+    nothing of rows that came by `--data`."""
+    chosen = max((one for one in sets if not one.outdated), key=_breadth)
+    own = [one for one in sets if not is_given(one.entries[0])]
+    found = None if catalog is None or is_given(chosen.entries[0]) else of_today(catalog, own)
+    if found is not None:
+        sets = [replace(one, outdated=one not in found) if one in own else one for one in sets]
+        best = max((one for one in found), key=_breadth, default=chosen)
+        chosen = next(one for one in sets if one.group == best.group)
+    return chosen, tuple(one for one in sets if one is not chosen)
 
 
 def _candidate(
@@ -129,8 +173,8 @@ def _candidate(
     )
 
 
-def _breadth(members: Sequence[Entry]) -> tuple[int, int, int]:
-    return len({entry.backend for entry in members}), members[0].metrics["n"], len(members)
+def _breadth(rows: RowSet) -> tuple[int, int, int, str, Group]:
+    return len({entry.backend for entry in rows.entries}), rows.n, len(rows.entries), rows.newest, rows.group
 
 
 def _names(rows: Sequence[Row]) -> list[str]:

@@ -143,7 +143,7 @@ class RunnerUp:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`nearest`: what comes nearest to meeting the constraints where nothing meets them all."""
+    """`runners_up`: all others that meet the constraints. `nearest`: what comes nearest to that where nothing does."""
 
     field: Field
     question: Question
@@ -152,10 +152,16 @@ class Recommendation:
     runners_up: list[RunnerUp]
     nearest: Candidate | None
 
+    @property
+    def rivals(self) -> list[RunnerUp]:
+        """The runners-up that could be the answer."""
+        offered = {id(candidate) for candidate in self.field.offered}
+        return [runner for runner in self.runners_up if id(runner.candidate) in offered]
+
 
 def recommend(store: Store, field: Field, question: Question) -> Recommendation:
-    """The pick among the candidates of a field, and what was tested about it."""
-    pick = best_of(field.candidates, question)
+    """The pick among the candidates of a field that look at the text, and what was tested about it."""
+    pick = best_of(field.offered, question)
     runners_up = [] if pick is None else _runners_up(store, field, question, pick)
     return Recommendation(
         field=field,
@@ -163,7 +169,7 @@ def recommend(store: Store, field: Field, question: Question) -> Recommendation:
         front=pareto(field.candidates, question),
         pick=pick,
         runners_up=runners_up,
-        nearest=None if pick is not None else nearest_of(field.candidates, question),
+        nearest=None if pick is not None else nearest_of(field.offered, question),
     )
 
 

@@ -64,28 +64,33 @@ def _beside(found: Recommendation, pick: Candidate, title: str) -> str:
     """Those that can't be told apart, and the best of those that are better (which a utility may pass over); else the best of
     those that are cheaper."""
     question, own = found.question, found.question.cost(pick)
-    better = [runner for runner in found.runners_up if runner.apart and runner.difference.value > 0]
+    rivals = found.rivals
+    better = [runner for runner in rivals if runner.apart and runner.difference.value > 0]
     said = [_tied(found, own, title), _passed_over(found, own, better)]
     if any(said):
         return "; ".join(part for part in said if part)
-    cheaper = [runner for runner in found.runners_up if _is_cheaper(question.cost(runner.candidate), own)]
+    cheaper = [runner for runner in rivals if _is_cheaper(question.cost(runner.candidate), own)]
     if cheaper:
         best = max(cheaper, key=lambda runner: (runner.difference.value, -_or_zero(question.cost(runner.candidate))))
         price = _times(own, question.cost(best.candidate))
         return f"{best.candidate.name} {price} and {_gap(best)}"
-    if not found.runners_up:
-        return "nothing else meets the constraints" if _constrained(question) else "nothing else was tested on these rows"
-    known = own is not None and all(question.cost(runner.candidate) is not None for runner in found.runners_up)
+    looking = "" if len(found.field.offered) == len(found.field.candidates) else " that looks at the text"
+    if not rivals:
+        met = "meets the constraints" if _constrained(question) else "was tested on these rows"
+        return f"nothing else{looking} {met}"
+    known = own is not None and all(question.cost(runner.candidate) is not None for runner in rivals)
     none = "cheaper" if known else "known to be cheaper"
-    n, limits = len(found.runners_up), " that meets the constraints" if _constrained(question) else ""
+    n, limits = len(rivals), " that meets the constraints" if _constrained(question) else looking
     if n == 1:
         return f"the only other one{limits} is worse beyond chance, and is not {none}"
-    return f"all {n} others{limits.replace('meets', 'meet')} are worse beyond chance, and none is {none}"
+    return (
+        f"all {n} others{limits.replace('meets', 'meet').replace('looks', 'look')} are worse beyond chance, and none is {none}"
+    )
 
 
 def _tied(found: Recommendation, own: float | None, title: str) -> str:
     """The cheapest of those that can't be told apart from the pick; nothing where there are none."""
-    ties = [(found.question.cost(runner.candidate), runner.candidate) for runner in found.runners_up if not runner.apart]
+    ties = [(found.question.cost(runner.candidate), runner.candidate) for runner in found.rivals if not runner.apart]
     if not ties:
         return ""
     more = f"{len(ties) - 1} more" if len(ties) > 1 else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.records.entries import Entry
+from harness.records.row_sets import labels_of
 from harness.records.store import canonical_json
 from harness.reports.ranks import Place
 from harness.reports.tables import Table
@@ -49,6 +50,10 @@ class Section:
     def metric(self) -> str:
         return self.tables[0].metric
 
+    @property
+    def outdated(self) -> bool:
+        return self.tables[0].outdated
+
     def best(self) -> list[float | None]:
         """Of each column; None where nothing has a value."""
         columns = [[line.value(column, self.metric) for line in self.lines] for column in range(len(self.tables))]
@@ -57,10 +62,10 @@ class Section:
 
 
 def sections(tables: Sequence[Table]) -> list[Section]:
-    """Of one task and split: no section has a language twice, so that no column mixes two sets of rows.
+    """Of one task and split: no section has a language twice, so that no column mixes two sets of rows, nor two label spaces.
 
-    A table goes where most of its lines are already, before that where the number of rows is the same. Those of most
-    languages come first.
+    A table goes where most of its lines are already, before that where the number of rows is the same. What is outdated comes
+    last, then those of most languages first.
     """
     groups: list[list[Table]] = []
     keys: list[set[Key]] = []
@@ -69,7 +74,7 @@ def sections(tables: Sequence[Table]) -> list[Section]:
         fits = [
             (len(own & keys[number]), members[0].first.metrics["n"] == table.first.metrics["n"], -number)
             for number, members in enumerate(groups)
-            if table.group[2] not in {member.group[2] for member in members} and members[0].metric == table.metric
+            if table.group[2] not in {member.group[2] for member in members} and _are_comparable(members[0], table)
         ]
         shared, same_n, place = max(fits, default=(0, False, 0))
         if shared or same_n:
@@ -78,7 +83,12 @@ def sections(tables: Sequence[Table]) -> list[Section]:
         else:
             groups.append([table])
             keys.append(own)
-    return sorted(map(_section, groups), key=lambda section: -len(section.tables))
+    return sorted(map(_section, groups), key=lambda section: (section.outdated, -len(section.tables)))
+
+
+def _are_comparable(one: Table, other: Table) -> bool:
+    """A figure of three labels says nothing beside one of five."""
+    return one.metric == other.metric and labels_of(one.first) == labels_of(other.first) and one.outdated == other.outdated
 
 
 def _section(tables: Sequence[Table]) -> Section:

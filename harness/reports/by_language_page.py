@@ -20,7 +20,7 @@ def first_words(section: Section, column: int) -> str:
     found = section.tables[column]
     made = next(line.how for line in section.lines if line.places.get(column) is found.places[0])
     return (
-        f"**{escape(found.group[2])}**, {found.first.metrics['n']:,} rows{' †' if found.few else ''}: "
+        f"**{escape(found.group[2])}**, {escape(found.size)}{' †' if found.few else ''}: "
         f"{escape(found.first.backend)} ({escape(made)}) is first with {escape(TITLES.get(found.metric, found.metric))} "
         f"{shown(found.first.metrics['values'][found.metric])}{escape(apart(found.places))}."
     )
@@ -47,13 +47,17 @@ def section_lines(section: Section, drawn: Collection[str]) -> list[str]:
 
 def _heading(section: Section) -> str:
     sizes = [(column.group[2], column.first.metrics["n"]) for column in section.tables]
+    if len(sizes) == 1:
+        return f"{sizes[0][0]}: {section.tables[0].size}"
+    outdated = " (outdated)" if section.outdated else ""
     if len({n for _, n in sizes}) == 1:
-        return f"{' · '.join(lang for lang, _ in sizes)}: {sizes[0][1]:,} rows{' each' if len(sizes) > 1 else ''}"
-    return " · ".join(f"{lang}: {n:,} rows" for lang, n in sizes)
+        return f"{' · '.join(lang for lang, _ in sizes)}: {sizes[0][1]:,} rows each{outdated}"
+    return " · ".join(f"{lang}: {n:,} rows" for lang, n in sizes) + outdated
 
 
 def _column_title(column: Table) -> str:
-    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.metrics['n']:,}")
+    when = f"<br>{escape(column.when)}" if column.when else ""
+    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.metrics['n']:,}{when}")
 
 
 def _cell(place: Place | None, metric: str) -> str:

@@ -34,7 +34,9 @@ LEGEND = """\
   of a higher value may stand in a lower rank, if it errs on nearly the same rows as the best.
 - The lines of a table of several languages stand in the order of their mean distance from the best value of each column, over
   the languages that they have; –: no run. `of its own language`: a model for each language; a line that names a language is one
-  model for all of them, so that a run may stand in both. Different sets of rows of one language are never in one column.
+  model for all of them, so that a run may stand in both. Different sets of rows of one language are never in one column, nor
+  different labels side by side. Where a language has several, each says when the last run on it was. `outdated`: later runs
+  that asked for the same rows got others, as the data was changed, or the task has other labels by now.
 - In brackets: the 95% interval of the sampling of rows. `over seeds`: lowest – median – highest value over the runs of one
   configuration, and their number; all else in such a row is of the run in the middle. These are two uncertainties, and neither
   holds the other: ranks know only of the rows.
@@ -58,7 +60,7 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
     lines += [] if tasks else ["No runs yet.", ""]
     for number, (title, found) in enumerate(tasks, 1):
         lines.append(f"- {link(title, f'#task-{number}')}")
-        lines += [f"  - {first_words(section, column)}" for section in found for column in range(len(section.tables))]
+        lines += [f"    - {first_words(section, column)}" for section in found for column in range(len(section.tables))]
     lines += [f"- {link(REPORTED_TITLE, f'#{ANCHOR}')}"] if reported else []
     lines += [""] if tasks or reported else []
     for number, (title, found) in enumerate(tasks, 1):
@@ -74,8 +76,9 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
 def _full(table: Table, drawn: Collection[str]) -> list[str]:
     """All metrics of a set of rows, folded away."""
     _, _, lang, rows = table.group
-    few, n = table.few, table.first.metrics["n"]
-    summary = Markup(f"<b>{escape(lang)}</b>: {n:,} rows{' †' if few else ''} (<code>{escape(rows[:8])}</code>), all metrics")
+    few = table.few
+    told = f"<b>{escape(lang)}</b>: {escape(table.size)}{' †' if few else ''}"
+    summary = Markup(f"{told} (<code>{escape(rows[:8])}</code>), all metrics")
     titles = columns(table)
     lines = [f"† {escape(few)}", ""] if few else []
     lines += picture_lines(file_name([table], "speed"), "Quality against rows per second", drawn)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from harness.records.entries import TITLES, Entry, Group
+from harness.records.row_sets import RowSet, row_sets
 from harness.records.store import Store
 from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, read_correct, share_test
 from harness.reports.spread import Spread, influences_of, spreads
@@ -18,11 +19,16 @@ STATUSES = ("unparsed", "failed")
 
 @dataclass(frozen=True)
 class Table:
-    """The runs on one set of rows, with their ranks, and what the prompts of their language models make of it."""
+    """The runs on one set of rows, with their ranks, and what the prompts of their language models make of it.
+
+    `when` and `outdated`: as in `RowSet`.
+    """
 
     group: Group
     places: tuple[Place, ...]
     spreads: tuple[Spread, ...]
+    when: str = ""
+    outdated: bool = False
 
     @property
     def first(self) -> Entry:
@@ -34,32 +40,35 @@ class Table:
         return str(self.first.metrics["headline"][0])
 
     @property
+    def size(self) -> str:
+        """`500 rows (last run 2026-11-23)`; no day where no table has other rows of the same language."""
+        rows = f"{self.first.metrics['n']:,} rows"
+        return f"{rows} ({'outdated; ' if self.outdated else ''}last run {self.when})" if self.when else rows
+
+    @property
     def few(self) -> str | None:
         """Why these rows are few, if they are."""
         return small(self.first.metrics["n"], [label["support"] for label in self.first.metrics.get("per_class", [])])
 
 
-def grouped(entries: Iterable[Entry]) -> list[tuple[Group, list[Entry]]]:
-    """Groups by name, larger row sets first; within a group best first."""
-    groups: dict[Group, list[Entry]] = {}
-    for entry in entries:
-        groups.setdefault(entry.group, []).append(entry)
-    ordered = sorted(groups.items(), key=lambda item: (*item[0][:3], -item[1][0].metrics["n"], item[0][3]))
-    return [(group, sorted(members, key=lambda entry: entry.order)) for group, members in ordered]
+def grouped(entries: Iterable[Entry]) -> list[RowSet]:
+    """In the order of `row_sets`; within a set best first."""
+    return [replace(rows, entries=tuple(sorted(rows.entries, key=lambda entry: entry.order))) for rows in row_sets(entries)]
 
 
 def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
     """Rank the runs of each group; reads the predictions wherever there is something to compare. Raises `RunError`."""
-    groups = [(group, members, fold_seeds(members)) for group, members in grouped(entries)]
+    groups = [(found, found.entries, fold_seeds(found.entries)) for found in grouped(entries)]
     compared = [members for _, members, rows in groups if len(rows) > 1 and _is_by_accuracy(members)]
     correct = read_correct(store, [entry for members in compared for entry in members])
     tables = []
-    for group, members, rows in groups:
+    for found, members, rows in groups:
         if _is_by_accuracy(members):
             test, influences = share_test(correct), lambda entry: correct[entry.run_id] - correct[entry.run_id].mean()
         else:
             test, influences = metric_test(store, members[0].metrics["headline"][0]), influences_of(store)
-        tables.append(Table(group, tuple(ranked(rows, test)), tuple(spreads(members, influences))))
+        told = tuple(spreads(members, influences))
+        tables.append(Table(found.group, tuple(ranked(rows, test)), told, found.when, found.outdated))
     return tables
 
 

@@ -205,9 +205,10 @@ def counted_difference(
     centre, error = (float(part[0]) for part in _estimated(metric, both, shares[None], n))
     if error <= 1e-12:  # every row differs alike, or none does: a handful of rows, or no pseudo-rows
         return Difference(value, math.nan, math.nan, 1.0, math.nan, "bootstrap")
+    span = float(np.abs(both.b - both.a).max()) if metric is mean else 2.0 if metric is qwk else 1.0  # no difference is larger
     times = _replicates(replicates, len(shares) * max(both.a.shape[1], _DRAWING), level)
     if not times:
-        return _normal(value, centre, error, level)
+        return _normal(value, centre, error, level, span)
     drawn = []
     rng, step = np.random.default_rng(seed), max(1, _AT_ONCE // len(shares))
     for start in range(0, times, step):
@@ -217,7 +218,6 @@ def counted_difference(
     tails = (t >= centre / error).sum(), (t <= centre / error).sum()
     p = min(1.0, 2 * (1 + int(min(tails))) / (1 + len(t)))
     (first, last), (least, most) = ((t[_place(x / 2, len(t)) - 1], t[-_place(x / 2, len(t))]) for x in (LEVEL, level))
-    span = float(np.abs(both.b - both.a).max()) if metric is mean else 2.0 if metric is qwk else 1.0  # no difference is larger
     low, high = max(-span, centre - float(last) * error), min(span, centre - float(first) * error)
     needed = float(most - least) / 2
     return _difference(value, min(low, value), max(high, value), p, (needed, error), "bootstrap")
@@ -260,13 +260,13 @@ def _ratio(values: FloatArray, errors: FloatArray) -> FloatArray:
     return np.asarray(np.divide(values, errors, out=sure, where=errors > 1e-12))
 
 
-def _normal(value: float, centre: float, error: float, level: float) -> Difference:
-    """n is large: t is normal."""
+def _normal(value: float, centre: float, error: float, level: float, span: float = math.inf) -> Difference:
+    """n is large: t is normal. `span`: the largest difference that there can be."""
     from scipy.stats import norm
 
     usual, strict = (float(norm.isf(share / 2)) for share in (LEVEL, level))
     p = 2 * float(norm.sf(abs(centre) / error)) if error else 1.0
-    low, high = min(value, centre - usual * error), max(value, centre + usual * error)
+    low, high = min(value, max(-span, centre - usual * error)), max(value, min(span, centre + usual * error))
     return _difference(value, low, high, p, (strict, error), "normal")
 
 

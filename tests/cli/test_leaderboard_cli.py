@@ -103,7 +103,7 @@ def test_nothing_heavy_is_imported(process: Any, environment: dict[str, str], tw
         "heavy = {'pandas', 'torch', 'transformers', 'scipy.stats', 'sklearn', 'pyarrow.compute'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, encoding="utf-8", check=False)
     assert (done.returncode, done.stderr[-200:]) == (0, done.stderr[-200:])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +28,12 @@ def test_json_and_limits(bench: Any, two_runs: list[str]) -> None:
     found = bench(*ASK, "--min-f1", 0.99, "--max-p95-ms", 50, "--label-usd", 0.1, "--json")
     assert found.code == 0, found.err  # that nothing fits is an answer
     assert set(found.json) == {
-        "task", "lang", "split", "n", "asked", "candidates", "pick", "runners_up", "nearest", "changes", "notes", "sentence",
+        "task", "lang", "split", "n", "rows", "asked", "candidates", "pick", "runners_up", "nearest", "changes", "notes",
+        "sentence",
     }  # fmt: skip
     assert found.json["pick"] is None
-    assert found.json["nearest"] in {"majority", "tfidf"}
+    assert found.json["nearest"] == "tfidf"
+    assert found.json["rows"] == {"last_run": None, "outdated": False, "left_out": []}
     assert "no recorded run meets all constraints" in found.json["sentence"]
     assert {run for c in found.json["candidates"] for run in c["runs"]} == set(two_runs)
     missed = {miss["constraint"] for c in found.json["candidates"] for miss in c["misses"]}
@@ -90,3 +93,38 @@ def test_slips(bench: Any, two_runs: list[str]) -> None:
     assert wrong.code == 2
     assert "Did you mean quality?" in wrong.err
     assert bench(*ASK, "--min-f1", 2).code == 2
+    assert "Did you mean reviews_demo?" in bench("recommend", "--task", "review_demo", "--lang", "en").err
+
+
+def test_a_file_that_was_corrected(bench: Any, project: Path) -> None:
+    """The rows of the file as it is now count, also where it was changed back and nothing ran anew."""
+    rows = [{"id": f"{i}", "text": f"row {i} {'good' if i % 2 else 'bad'}", "label": ["no", "yes"][i % 2]} for i in range(40)]
+    (project / "tasks").mkdir(exist_ok=True)
+    files = "{train: mine.jsonl, validation: mine.jsonl, test: mine.jsonl}"
+    (project / "tasks" / "mine.yaml").write_text(
+        f"description: d\nsource: {{files: {files}}}\ncolumns: {{id: id}}\nlabels: {{kind: nominal, names: ['no', 'yes']}}\n"
+        "languages: [en]\n",
+        encoding="utf-8",
+    )
+
+    def corrected(count: int) -> None:
+        changed = [{**row, "label": "no"} if i < count else row for i, row in enumerate(rows)]
+        path = project / "tasks" / "mine.jsonl"
+        path.write_text("".join(json.dumps(row) + "\n" for row in changed), encoding="utf-8")
+
+    def rows_of_pick() -> tuple[str, bool, list[str]]:
+        said = bench("recommend", "--task", "mine", "--lang", "en", "--json").json
+        return said["candidates"][0]["run"], said["rows"]["outdated"], said["notes"]
+
+    picks = []
+    for count in (0, 4):
+        corrected(count)
+        assert bench("run", "--task", "mine", "--backend", "tfidf", "--lang", "en").code == 0
+        picks.append(rows_of_pick()[0])
+    assert picks[0] != picks[1]
+    corrected(0)
+    assert rows_of_pick()[:2] == (picks[0], False)
+    corrected(8)
+    _, outdated, notes = rows_of_pick()
+    assert outdated
+    assert any("other rows or labels by now" in note for note in notes)

@@ -15,8 +15,9 @@ from chances import PROMPT, draw, trained_on, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import UserError
-from harness.questions.candidates import Candidate, field_of
+from harness.cli.recommend import about_rows
+from harness.errors import UnknownName, UserError
+from harness.questions.candidates import Candidate, Field, field_of
 from harness.questions.recommend import (
     Question,
     Recommendation,
@@ -151,12 +152,11 @@ def test_a_price_that_is_missing_is_no_reason_for_an_unknown_latency() -> None:
 
 def beside(pick: Candidate, *others: tuple[Candidate, float, bool], **asked_for: Any) -> str:
     """What the sentence says of the others: each with its difference to the pick, and whether they are told apart."""
-    from harness.questions.candidates import Field
     from harness.statistics.paired import share_difference
 
     truth = np.array([True, False])
     runners = [RunnerUp(other, replace(share_difference(truth, truth), value=gap), 0.5, apart) for other, gap, apart in others]
-    field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [pick, *(o[0] for o in others)], 0)
+    field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [pick, *(o[0] for o in others)])
     question = Question(**asked_for)
     found = Recommendation(field, question, [], pick, runners, None)
     return sentence(found, changes_of([], question)).partition("rows); ")[2]
@@ -301,9 +301,7 @@ def test_a_figure_that_is_missing_may_change_the_answer() -> None:
 
 
 def told(field_candidates: list[Candidate], store: Store, question: Question) -> Recommendation:
-    from harness.questions.candidates import Field
-
-    field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", field_candidates, 0)
+    field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", field_candidates)
     return recommend(store, field, question)
 
 
@@ -364,7 +362,8 @@ def test_a_field_from_records(store: Store) -> None:
     write_run(store, truth[:30], probabilities[:30], backend="small", train=trained_on(50))  # other rows
     write_run(store, truth, probabilities, backend="small", lang="de")
     field = field_of(store, "toy", "en", "test", PRICED, [speed_record("small", 2.0, 3.0)])
-    assert (field.n, field.f1, field.accuracy, field.left_out) == (120, "macro_f1", "accuracy", 1)
+    assert (field.n, field.f1, field.accuracy) == (120, "macro_f1", "accuracy")
+    assert [(rows.n, len(rows.entries)) for rows in field.left_out] == [(30, 1)]
     by_name = {c.name: c for c in field.candidates}
     assert set(by_name) == {"large", "small (trained on 50 en)", "small (trained on 20 en)"}
     large, small = by_name["large"], by_name["small (trained on 50 en)"]
@@ -399,6 +398,64 @@ def test_ties_with_the_pick_are_tested(store: Store) -> None:
     assert "with --max-cost 0.100 it would be best" in said
 
 
+def test_the_newest_of_rows_that_were_corrected(store: Store) -> None:
+    _, truth = draw(60)
+    changed = truth.copy()
+    runs = {}
+    for day in ("03", "01", "02"):  # three rounds of correcting labels, and the digits of the rows in no order
+        changed = (changed + (np.arange(60) < 9)) % 3
+        for backend in ("one", "two") if day > "01" else ("one", "two", "three"):
+            name = write_run(store, changed, labels=truth, backend=f"{backend}{day}", finished=f"2026-01-{day}T10:00:00+00:00")
+            _with_rows(store, name, {"03": "c", "01": "d", "02": "b"}[day] * 64)
+        runs[day] = {f"one{day}", f"two{day}"}
+    field = field_of(store, "toy", "en", "test", PRICED, [])
+    assert {c.name for c in field.candidates} == runs["03"]
+    assert (field.when, field.outdated) == ("2026-01-03", False)
+    assert [(rows.when, rows.outdated) for rows in field.left_out] == [("2026-01-02", True), ("2026-01-01", True)]
+    assert about_rows(field) == [
+        "Runs on other rows of this task and language are left out: 2 runs on 60 rows (outdated, last run 2026-01-02), "
+        "3 runs on 60 rows (outdated, last run 2026-01-01). The last run on these is of 2026-01-03."
+    ]
+
+
+def _with_rows(store: Store, name: str, rows: str) -> None:
+    path = store.root / name / "run.json"
+    manifest = json.loads(path.read_text())
+    manifest["identity"]["rows"] = rows
+    path.write_text(json.dumps(manifest))
+
+
+def test_a_quick_look_at_few_rows_does_not_outdate_the_rest(store: Store) -> None:
+    _, truth = draw(60)
+    for backend in ("one", "two"):
+        write_run(store, truth, labels=truth, backend=backend, finished="2026-01-01T10", limit=60)
+    write_run(store, truth[:10], labels=truth[:10], backend="one", finished="2026-01-02T10", limit=10)
+    assert field_of(store, "toy", "en", "test", PRICED, []).n == 60
+
+
+def blind(name: str = "majority", f1: float = 0.1, inference: float = 0.001) -> Candidate:
+    made = candidate(name, f1, inference)
+    backend = {"name": name, "engine": "baseline", "options": {"classifier": "majority"}}
+    manifest = {**made.entry.manifest, "identity": {**made.entry.manifest["identity"], "backend": backend}}
+    return replace(made, row=Row((Entry(made.entry.run_id, manifest, {}),)))
+
+
+def test_what_never_looks_at_the_text_is_not_offered(store: Store) -> None:
+    pick, worse = candidate("pick"), candidate("worse", 0.2, 3.0)
+    assert beside(pick, (blind(), -0.4, True)) == "nothing else that looks at the text was tested on these rows."
+    assert beside(pick, (blind(), -0.4, False)) == "nothing else that looks at the text was tested on these rows."
+    assert beside(pick, (blind(), -0.4, True), (worse, -0.3, True)) == (
+        "the only other one that looks at the text is worse beyond chance, and is not cheaper."
+    )
+    field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [blind()])
+    assert field.offered == field.candidates  # where there is nothing else
+    both = replace(field, candidates=[blind(), candidate("dear", inference=2.0)])
+    assert [c.name for c in both.offered] == ["dear"]
+    found = recommend(store, both, Question(max_cost=1.0))
+    assert (found.pick, found.nearest and found.nearest.name) == (None, "dear")
+    assert {c.name for c in found.front} == {"majority", "dear"}
+
+
 def test_a_multilabel_task_is_judged_by_micro_f1(store: Store) -> None:
     name = write_run(store, [0, 1, 2], np.eye(3) * 0.7 + 0.1)
     folder = store.root / name
@@ -420,3 +477,6 @@ def test_no_runs_and_the_way_out(store: Store) -> None:
     with pytest.raises(UserError, match="in 'ja'") as error:
         field_of(store, "toy", "ja", "test", PRICED, [])
     assert "toy (en, test)" in error.value.hint
+    with pytest.raises(UnknownName, match="no task with runs named 'toi'") as slip:
+        field_of(store, "toi", "en", "test", PRICED, [])
+    assert slip.value.hint == "Did you mean toy?"

@@ -21,8 +21,9 @@ from harness.reports.tables import Table, grouped
 
 def tables(*entries: Entry, p: float = 0.0) -> list[Table]:
     """Of entries without predictions; `p` is what every test says."""
-    folded = [(group, fold_seeds(members)) for group, members in grouped(entries)]
-    return [Table(group, tuple(ranked(rows, lambda best, others: [p] * len(others))), ()) for group, rows in folded]
+    folded = [(found, fold_seeds(found.entries)) for found in grouped(entries)]
+    placed = [(found, tuple(ranked(rows, lambda best, others: [p] * len(others)))) for found, rows in folded]
+    return [Table(found.group, places, (), found.when, found.outdated) for found, places in placed]
 
 
 def run(name: str, lang: str, accuracy: float | None = 0.5, n: int = 200, **changes: Any) -> Entry:
@@ -165,14 +166,39 @@ def test_seeds_are_counted_in_their_cell() -> None:
     assert cell.startswith("1 · **[0.700](runs/a.en.2.en.9.200/run.json)** ×3<br>")
 
 
+def test_no_section_mixes_labels() -> None:
+    names = run("a", "en", 0.97, labels=["app one", "app two", "app three"]), run("a", "fr", 0.66)
+    assert [len(section.tables) for section in sections(tables(*names))] == [1, 1]
+    kinds = run("a", "en", label_kind="nominal"), run("a", "fr")
+    assert [len(section.tables) for section in sections(tables(*kinds))] == [1, 1]
+    assert not [name for name in pictures(tables(*names), {}) if name.endswith("languages.svg")]
+
+
+def test_of_several_sets_of_rows_those_of_today_come_first_and_say_when() -> None:
+    def at(day: int, rows: str) -> Entry:
+        made = entry(f"{rows}{day}", rows=rows * 8)
+        return Entry(made.run_id, {**made.manifest, "finished": f"2026-01-0{day}T10:00:00+00:00"}, made.metrics)
+
+    text = markdown(tables(at(1, "b"), at(3, "c"), at(2, "a")))
+    heads = [line for line in text.splitlines() if line.startswith("### ")]
+    assert heads == [
+        "### en: 200 rows (last run 2026-01-03)",
+        "### en: 200 rows (outdated; last run 2026-01-02)",
+        "### en: 200 rows (outdated; last run 2026-01-01)",
+    ]
+    assert "    - **en**, 200 rows (last run 2026-01-03): c3 " in text
+    assert "en<br>n = 200<br>2026-01-02" in text
+    assert "(last run" not in markdown(tables(at(1, "b")))
+
+
 def test_the_contents_say_who_is_first_and_what_cannot_be_told_apart() -> None:
     entries = [run("a", "en", 0.9), run("b", "en", 0.8), run("c", "en", 0.7)]
 
     def said(*entries: Entry, p: float = 0.0) -> str:
-        (line,) = (line for line in markdown(tables(*entries, p=p)).splitlines() if line.startswith("  - "))
+        (line,) = (line for line in markdown(tables(*entries, p=p)).splitlines() if line.startswith("    - "))
         return line
 
-    start = "  - **en**, 200 rows: a (trained on 9 en) is first with accuracy 0.900 [0.250, 0.750]"
+    start = "    - **en**, 200 rows: a (trained on 9 en) is first with accuracy 0.900 [0.250, 0.750]"
     assert said(entries[0]) == f"{start}; nothing else was run on these rows."
     assert said(*entries) == f"{start}, and can be told apart from all 2 others."
     assert said(*entries[:2]) == f"{start}, and can be told apart from the other one."

@@ -27,8 +27,9 @@ from harness.types import LabelKind
 
 def board(entries: Sequence[Entry], p: float = 0.0) -> list[Table]:
     """Tables of entries without predictions; `p` is what every test says."""
-    folded = [(group, fold_seeds(members)) for group, members in grouped(entries)]
-    return [Table(group, tuple(ranked(rows, lambda best, others: [p] * len(others))), ()) for group, rows in folded]
+    folded = [(found, fold_seeds(found.entries)) for found in grouped(entries)]
+    placed = [(found, tuple(ranked(rows, lambda best, others: [p] * len(others)))) for found, rows in folded]
+    return [Table(found.group, places, (), found.when, found.outdated) for found, places in placed]
 
 
 def page(entries: Sequence[Entry], reported: Sequence[Reported] = (), p: float = 0.0) -> str:
@@ -86,7 +87,7 @@ def test_where_lower_is_better_the_lowest_comes_first() -> None:
 )
 def test_only_runs_on_the_same_rows_and_labels_share_a_table(other: dict[str, Any]) -> None:
     entries = [entry("a"), entry("b"), entry("c", **other)]
-    assert sorted(len(members) for _, members in grouped(entries)) == [1, 2]
+    assert sorted(len(found.entries) for found in grouped(entries)) == [1, 2]
     text = page(entries)
     assert text.count("| # |") == 2
     assert [row[0] for row in table_rows(text)].count("1") == 2

@@ -311,6 +311,16 @@ def test_the_normal_distribution_stands_in_where_exchanges_would_take_too_long(
     )
 
 
+@pytest.mark.parametrize("work", [0, 10**9])
+def test_no_interval_goes_beyond_what_the_metric_can_be(monkeypatch: pytest.MonkeyPatch, work: int) -> None:
+    """One model is nearly always right, the other nearly always wrong, on a handful of rows."""
+    truth = np.array([0, 0, 0, 1, 1, 2])
+    monkeypatch.setattr(paired, "_WORK", work)
+    found = by_rows("macro_f1", (truth, np.array([1, 1, 0, 2, 2, 0]), truth), pseudo=1.0)
+    assert found.method == ("bootstrap" if work else "normal")
+    assert found.high == 1.0
+
+
 LOSSES = (np.random.default_rng(0).gamma(1.0, 1.0, 300), np.random.default_rng(1).gamma(1.0, 1.2, 300))
 
 

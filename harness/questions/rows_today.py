@@ -1,0 +1,51 @@
+"""Are recorded rows still those of the task's own files?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.errors import BenchError
+from harness.records.row_sets import RowSet, labels_of
+
+if TYPE_CHECKING:
+    from harness.catalog import Catalog
+    from harness.specs.tasks import TaskSpec
+
+LARGEST = 10_000_000
+"""Bytes of a task's files (all splits of a language) that are read without being asked for: a second or so."""
+
+
+def of_today(catalog: Catalog, sets: Sequence[RowSet]) -> list[RowSet] | None:
+    """Those of the sets (of one task, split and language) whose rows and labels the task's own files hold today.
+
+    None where that can't be told in a moment: rows of the hub, large files, files or a task that are not at hand.
+    """
+    from harness.data.rows import load_examples, with_names
+    from harness.questions.audit import on_these_rows
+
+    if not sets:
+        return None
+    name, split, lang, _ = sets[0].group
+    try:
+        task = catalog.task(name)
+        if task.source.hub is not None or sum(path.stat().st_size for path in _files(task, lang)) > LARGEST:
+            return None
+        task = with_names(task)
+        rows = load_examples(task, lang=lang, split=split)
+    except (BenchError, OSError):
+        return None
+    labels = str(task.label_space.kind), *task.label_space.names
+    return [one for one in sets if labels_of(one.entries[0]) == labels and on_these_rows(one.entries[:1], rows)]
+
+
+def _files(task: TaskSpec, lang: str) -> Iterator[Path]:
+    """What a task of one's own reads; nothing for data that come with bench, which are small."""
+    files = task.source.files
+    if files is None:
+        return
+    for named in (files.train, files.validation, files.test, files.all, files.folder):
+        if named is not None:
+            path = task.folder / files.in_language(named, lang)
+            yield from path.iterdir() if path.is_dir() else [path]
