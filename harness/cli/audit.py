@@ -66,7 +66,7 @@ def audit_command(
     training_cutoff, may_have_read), texts (with --show-texts), sentence.
     """
     from harness.data.rows import with_names
-    from harness.questions.audit_report import make_report, named_runs
+    from harness.questions.audit_report import make_report, named_runs, overall
     from harness.specs.tasks import SPLITS
 
     tested = next((name for name in SPLITS if name == split and name != "train"), None)
@@ -85,8 +85,12 @@ def audit_command(
     if as_json:
         print_json([_as_json(report, show_texts) for report in reports])
         return
-    for report in reports:
+    for number, report in enumerate(reports):
+        if number:
+            typer.echo()
         _print(report, show_texts)
+    if len(reports) > 1:
+        typer.echo(f"\n{plain(overall(reports))}")
 
 
 def _languages(task: TaskSpec, asked: list[str], data: Path | None) -> list[str]:
@@ -166,17 +170,18 @@ def _print(report: Report, show_texts: bool) -> None:
         runs = "1 run was" if report.other_rows == 1 else f"{report.other_rows} runs were"
         typer.echo(f"note: {runs} tested on other rows: left out.", err=True)
     typer.echo(f"{plain(report.task.name)} · {report.lang}: {sum(map(len, report.splits.values())):,} rows")
-    found = list(report.splits)
-    counts = [[name, *(f"{per[split]:,}" for split in found)] for name, per in report.counts.items()]
-    print_table(["label", *found], [*counts, ["rows", *(f"{len(report.splits[split]):,}" for split in found)]])
+    _print_labels(report)
     _print_twins(report, texts)
     if report.cleaned:
         typer.echo()
-        right = [[run.run_id, *(f"{part['value']:.3f}" for part in (run.value, run.without))] for run in report.cleaned[:BEST]]
-        print_table(["run", "right", "without twins"], right, text=["run"])
+        right = [
+            [run.backend, *(f"{part['value']:.3f}" for part in (run.value, run.without)), run.run_id.rpartition(".")[2]]
+            for run in report.cleaned[:BEST]
+        ]
+        print_table(["backend", "right", "without twins", "run"], right)
     if report.suspects is not None and report.suspects.suspects:
         _print_suspects(report, texts)
-    if report.dates:
+    if report.dates and report.task.published is not None:  # else there is nothing to hold a model's date against
         typer.echo()
         cells = [
             [line["backend"], *(line[key] or "not known" for key in ("published", "training_cutoff"))] for line in report.dates
@@ -185,15 +190,30 @@ def _print(report: Report, show_texts: bool) -> None:
     typer.echo(f"\n{plain(sentence(report))}")
 
 
-def _print_twins(report: Report, texts: dict[str, str]) -> None:
+def _print_labels(report: Report) -> None:
+    """A line is enough where all labels have as many rows."""
+    found = list(report.splits)
+    counts = [[f"{per[split]:,}" for split in found] for per in report.counts.values()]
+    if all(line == counts[0] for line in counts):
+        each = ", ".join(f"{count} {split}" for count, split in zip(counts[0], found, strict=True))
+        typer.echo(f"Each of the {len(counts)} labels has {each} rows.")
+        return
+    lines = [[name, *line] for name, line in zip(report.counts, counts, strict=True)]
+    print_table(["label", *found], [*lines, ["rows", *(f"{len(report.splits[split]):,}" for split in found)]], text=["label"])
     typer.echo()
+
+
+def _print_twins(report: Report, texts: dict[str, str]) -> None:
     columns = ["rows of", "with a twin in", "exact", "near", "other label", "first ids"]
     cells = [
         [pair.of, pair.among, f"{pair.exact:,}", f"{pair.near:,}", f"{pair.other_label:,}", _some(pair.ids)]
         for pair in report.overlaps
     ]
     torn = report.conflicts
-    print_table(columns, cells, text=["first ids"], optional=["first ids"])
+    if any(pair.ids for pair in report.overlaps):
+        print_table(columns, cells, text=["first ids"], optional=["first ids"])
+    else:
+        typer.echo("No row has a twin, in its own split or in another.")
     if torn.texts:
         by = ", ".join(f"{rows:,} {split}" for split, rows in torn.by_split.items() if rows)
         typer.echo(plain(f"Texts with several labels: {torn.texts:,}, in {torn.rows:,} rows ({by}), such as {_some(torn.ids)}"))

@@ -69,11 +69,11 @@ def _print_runs(comparison: Comparison) -> None:
             run.entry.how,
             f"{run.own_rows}",
             *(_value(run.values[metric]) for metric in comparison.metrics),
-            run.entry.run_id,
+            run.entry.run_id.rpartition(".")[2],
         ]
         for run in comparison.runs
     ]
-    print_table(columns, table, text=("how", "run"), optional=("rows", "run"))
+    print_table(columns, table, text=["how"], optional=["rows", *reversed(columns[5:-1])])
     typer.echo()
 
 
@@ -98,7 +98,7 @@ def _print_differences(comparison: Comparison) -> None:
                 _better(comparison, verdict),
             ]
         )
-    print_table(columns, table)
+    print_table(columns, table, optional=["found from", "p"] if several else ["found from"])
     typer.echo()
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Many, Results, names, open_store, plain, print_json
+from harness.cli.options import RESULTS, Json, Many, Results, names, one_of, open_store, plain, print_json
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -44,12 +44,17 @@ Form = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
+        parser=one_of(Format, "format"),
         help="csv, parquet, json, or lm-eval (lm-evaluation-harness). Default: by the file's suffix, else csv.",
     ),
 ]
 Lines = Annotated[
     What | None,
-    typer.Option(metavar="WHAT", help="runs: a line per run (the default); predictions: a line per run and row."),
+    typer.Option(
+        metavar="WHAT",
+        parser=one_of(What, "kind of line"),
+        help="runs: a line per run (the default); predictions: a line per run and row.",
+    ),
 ]
 Output = Annotated[
     Path, typer.Option("--output", "-o", metavar="PATH", help="The file, for lm-eval the folder; - is the standard output.")

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Data, Json, Results, catalog, check_data, open_store, plain, print_json, print_table
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Results,
+    catalog,
+    check_data,
+    one_of,
+    open_store,
+    plain,
+    print_json,
+    print_table,
+)
 
 if TYPE_CHECKING:
     from harness.records.lm_eval.importing import Imported
@@ -40,7 +52,10 @@ AllowMissing = Annotated[
 
 
 def import_command(
-    origin: Annotated[Origin, typer.Argument(metavar="FORMAT", help="lm-eval: files of lm-evaluation-harness.")],
+    origin: Annotated[
+        Origin,
+        typer.Argument(metavar="FORMAT", help="lm-eval: files of lm-evaluation-harness.", parser=one_of(Origin, "format")),
+    ],
     path: Given,
     task: Annotated[str, typer.Option(metavar="NAME", help="Our task with the same rows. See `bench list tasks`.")],
     lang: Annotated[str, typer.Option(metavar="CODE", help="Their language.")],

@@ -100,7 +100,7 @@ def _reported(folder: Path) -> Sequence[Any]:
 
 def _print_table(table: Table) -> None:
     from harness.records.entries import TITLES
-    from harness.reports.tables import OVER_SEEDS, STATUSES, cells, columns, spread_cells, spread_columns
+    from harness.reports.tables import OVER_SEEDS, STATUSES, columns, lines_of, spread_cells, spread_columns
 
     task, split, lang, _ = table.group
     few = table.few
@@ -111,7 +111,10 @@ def _print_table(table: Table) -> None:
     statuses = [name for name in titles if name in STATUSES]
     print_table(
         titles,
-        [[*cells(titles, place), place.row.entry.run_id.rpartition(".")[2]] for place in table.places],
+        [
+            [*line, place.row.entry.run_id.rpartition(".")[2]]
+            for line, place in zip(lines_of(titles, table.places), table.places, strict=True)
+        ],
         text=["how"],
         optional=["rows/s", *reversed(headline[1:]), *reversed(statuses), *seeds],
     )

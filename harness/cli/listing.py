@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, catalog, open_store, print_json, print_table, report
+from harness.cli.options import RESULTS, Json, Results, catalog, one_of, open_store, print_json, print_table, report
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog, Kind
@@ -34,12 +34,14 @@ OPTIONAL = {
     What.BACKENDS: ["model", "engine"],
     What.PROMPTS: ["parser", "decoding"],
     What.RECIPES: ["names", "backends"],
-    What.RUNS: ["finished", "no answer"],
+    What.RUNS: ["finished", "no answer", "n", "metric"],
 }
 
 
 def list_command(
-    what: Annotated[What, typer.Argument(help="What to list.")], results: Results = RESULTS, as_json: Json = False
+    what: Annotated[What, typer.Argument(help="What to list.", parser=one_of(What, "list"))],
+    results: Results = RESULTS,
+    as_json: Json = False,
 ) -> None:
     """List tasks, backends, prompts, recipes or runs.
 

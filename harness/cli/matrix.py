@@ -209,7 +209,9 @@ def _print(grid: Grid) -> None:
     from harness.reports.heatmap import colour, hex_of, ink_on
 
     shares = grid.shares()
-    table = Table(title=Text(f"{grid.backend} · {grid.task}"), header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(
+        title=Text(f"{grid.backend} · {grid.task}"), header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+    )
     for name in columns:
         table.add_column(Text(name), justify="left" if name in columns[:2] else "center", vertical="middle")
     for head, row in zip(heads, grid.rows, strict=True):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.errors import BenchError
     from harness.records.store import Store
+
+E = TypeVar("E", bound=StrEnum)
 
 Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of run records and leaderboard.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -87,6 +90,19 @@ def names(values: Sequence[str] | None, option: str = "") -> list[str]:
     if values and not found:
         raise UserError(f"{option} is given without a value.", "Give it one, or leave the option out.")
     return found
+
+
+def one_of(kind: type[E], what: str) -> Callable[[str], E]:
+    """A `parser` for an argument that is a member of `kind`: another word gets the nearest ones for an answer, as any name."""
+
+    def read(name: str) -> E:
+        from harness.errors import UnknownName
+
+        if name not in list(kind):
+            raise UnknownName(what, name, list(kind))
+        return kind(name)
+
+    return read
 
 
 def finite_number(value: float, option: str) -> float:
@@ -170,8 +186,9 @@ def print_table(
 ) -> None:
     """A table on a terminal; all columns as tab-separated lines where the output is piped.
 
-    `text` names the columns that may take several lines; `optional` those that a narrow terminal goes without, the
-    first one first.
+    `text` names the columns that may take several lines: no other cell is ever broken. `optional` are those that a narrow
+    terminal goes without, the first one first. Where that is not enough, the last but one goes, and so on to the left: the
+    first column says what a row is, and the last one what to make of it.
     """
     import sys
 
@@ -180,28 +197,48 @@ def print_table(
         for row in cells:
             typer.echo("\t".join(row))
         return
-    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
-    need = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-    need = [min(width, TEXT_WIDTH) if name in text else width for name, width in zip(columns, need, strict=True)]
-    shown = list(range(len(columns)))
-    for name in dict.fromkeys(optional):
-        if _total(need, shown) > console.width:
-            shown.remove(columns.index(name))
+    spare = [columns.index(name) for name in optional if name in columns]
+    shown, widths = _fitted(cells, [name in text for name in columns], spare, console.width)
     table = Table(header_style="bold", box=None, pad_edge=False)
-    for index in shown:
-        fixed = columns[index] not in text and _total(need, shown) <= console.width
-        table.add_column(Text(cells[0][index]), overflow="fold", min_width=need[index] if fixed else None)
+    for index, width in zip(shown, widths, strict=True):
+        table.add_column(Text(cells[0][index]), overflow="fold", width=width)
     for row in cells[1:]:
         table.add_row(*(Text(row[index]) for index in shown))  # Text: a name such as [red] is no markup
     console.print(table)
     if len(shown) < len(columns):
         left_out = ", ".join(name for index, name in enumerate(columns) if index not in shown)
         typer.echo(f"(not in {console.width} columns: {left_out})", err=True)
+
+
+def _fitted(
+    cells: Sequence[Sequence[str]], is_text: Sequence[bool], optional: Sequence[int], room: int
+) -> tuple[list[int], list[int]]:
+    """Which columns a terminal of `room` columns has room for, and how wide each of them is."""
+    from rich.cells import cell_len
+
+    natural = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    fair = [min(width, TEXT_WIDTH) if wraps else width for width, wraps in zip(natural, is_text, strict=True)]
+    shown = list(range(len(natural)))
+    for index in dict.fromkeys(optional):
+        if _total(fair, shown) > room:
+            shown.remove(index)
+    need = fair
+    if _total(fair, shown) > room:
+        words = [max(cell_len(word) for cell in column for word in cell.split() or [""]) for column in zip(*cells, strict=True)]
+        need = [min(word, TEXT_WIDTH // 2) if wraps else width for word, wraps, width in zip(words, is_text, fair, strict=True)]
+    while _total(need, shown) > room and len(shown) > 1:
+        del shown[max(1, len(shown) - 2)]
+    left = max(room - _total(need, shown), 0)
+    widths = [min(need[index], room) for index in shown]
+    while left and (narrow := [at for at, index in enumerate(shown) if widths[at] < min(natural[index], room)]):
+        widths[min(narrow, key=lambda at: widths[at])] += 1
+        left -= 1
+    return shown, widths
 
 
 def _total(need: Sequence[int], shown: Sequence[int]) -> int:

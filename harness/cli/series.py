@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.cli.progress import Progress
     from harness.errors import BenchError
+    from harness.records.entries import Entry
     from harness.records.store import Store
     from harness.running.costs import Budget
     from harness.running.plan import Request
@@ -39,6 +40,8 @@ class Outcome:
     metrics: Mapping[str, Any] | None = None
     error: BenchError | None = None
     model_from_cache: bool = False
+    prompted: str | None = None
+    """How a language model was asked, as its record says: with what the command left to the defaults."""
 
     def as_json(self) -> dict[str, Any]:
         request, error = self.request, self.error
@@ -135,9 +138,9 @@ def _one(
 
     plan = make_plan(request, known)
     if store.has(plan.run_id) and not force:
-        metrics = read_entry(store, plan.run_id).metrics
+        entry = read_entry(store, plan.run_id)
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
-        return Outcome(request, "found", plan.run_id, metrics)
+        return Outcome(request, "found", plan.run_id, entry.metrics, prompted=_prompted(entry))
     check_cache()
     at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
@@ -147,7 +150,12 @@ def _one(
         notes.append("begins anew" if force else "goes on where it was stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
     done = run(plan, store, slot, progress.update, force=force, budget=budget)
-    return Outcome(request, "new", done.run_id, done.metrics, model_from_cache=at_hand)
+    prompted = _prompted(read_entry(store, done.run_id))
+    return Outcome(request, "new", done.run_id, done.metrics, model_from_cache=at_hand, prompted=prompted)
+
+
+def _prompted(entry: Entry) -> str | None:
+    return entry.made if entry.manifest["identity"]["prompt"] else None
 
 
 @contextmanager
@@ -262,10 +270,12 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
     for done in outcomes:
         request, found = done.request, done.metrics or {"values": {}}
         asked = (request.prompt, request.decoding, request.calibration, request.decision)
-        how = " ".join(str(word) for word in asked if word) or "-"
+        how = done.prompted or " ".join(str(word) for word in asked if word and not done.run_id) or "-"
         values = [shown(found["values"][name]) if name in found["values"] else "-" for name in metrics]
         counts = [str(found["n"]), str(found["n"] - found["ok"])] if done.metrics else ["-", "-"]
         which = [request.task, request.backend, how, request.lang, str(request.seed)]
         rows.append([*which, counts[0], *values, counts[1], done.state, (done.run_id or "-").rpartition(".")[2]])
     same = [name for name in ("task", "seed", "prompt") if len({row[columns.index(name)] for row in rows}) == 1]
-    print_table(columns, rows, optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"])))
+    print_table(
+        columns, rows, text=["prompt"], optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"]))
+    )

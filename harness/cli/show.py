@@ -23,7 +23,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    pass
+    from harness.catalog import Catalog
 
 MATRIX_LABELS = 12
 """With more labels a matrix is mostly zeros; the most frequent confusions are listed instead."""
@@ -51,7 +51,8 @@ def show_command(
     manifest, metrics = dict(entry.manifest), dict(entry.metrics)
     predictions = store.predictions(name)
     worst = worst_errors(predictions, manifest["identity"]["label_kind"], errors)
-    found = texts(manifest["identity"], {record["id"] for record in predictions}, catalog(), data)
+    known = catalog()
+    found = texts(manifest["identity"], {record["id"] for record in predictions}, known, data)
     said = answers(store.answers_file(name))
     for record in worst:
         record["text"], record["answer"] = found.get(record["id"]), said.get(record["id"])
@@ -61,7 +62,7 @@ def show_command(
     _print_head(name, entry.how, manifest, metrics)
     _print_classes(metrics)
     _print_confusion(metrics.get("confusion"), manifest["identity"]["labels"])
-    _print_errors(worst, manifest["identity"]["labels"])
+    _print_errors(worst, manifest["identity"]["labels"], "" if found else _why_no_texts(manifest["identity"], known))
 
 
 def _named(run: str) -> str:
@@ -151,7 +152,23 @@ def _print_confusion(confusion: list[list[int]] | None, labels: list[str]) -> No
     print_table(["truth", "answered", "rows"], rows, text=["truth", "answered"])
 
 
-def _print_errors(worst: list[dict[str, Any]], labels: list[str]) -> None:
+def _why_no_texts(identity: Mapping[str, Any], known: Catalog) -> str:
+    """Why the texts of a run's rows can't be had without `--data`: the data is not here, or is not what the run saw."""
+    from harness.data.rows import load_examples
+    from harness.errors import BenchError
+
+    not_here = "no texts: the data is not at hand; --data DIR points to it"
+    try:
+        task = known.task(identity["task"])
+        if task.source.hub is not None:
+            return not_here
+        load_examples(task, lang=identity["lang"], split=identity["split"])
+    except BenchError:
+        return not_here
+    return "no texts: rows of the data have changed since this run; --data DIR points to those that it saw"
+
+
+def _print_errors(worst: list[dict[str, Any]], labels: list[str], why_no_texts: str) -> None:
     if not worst:
         return
 
@@ -165,8 +182,7 @@ def _print_errors(worst: list[dict[str, Any]], labels: list[str]) -> None:
         "text": [one_line(record["text"]) for record in worst],
         "model said": [one_line(record["answer"]) for record in worst],
     }
-    missing = not any(columns["text"])
     shown = [name for name, cells in columns.items() if name not in ("text", "model said") or any(cells)]
-    typer.echo(f"\nworst errors{' (no texts: the data is not at hand; --data DIR points to it)' if missing else ''}")
+    typer.echo(f"\nworst errors{f' ({why_no_texts})' if why_no_texts else ''}")
     rows = [list(row) for row in zip(*(columns[name] for name in shown), strict=True)]
     print_table(shown, rows, text=["row", "truth", "answered", "text", "model said"])

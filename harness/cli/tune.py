@@ -270,7 +270,7 @@ def _print_trials(search: Search, trials: Sequence[Trial], best: Trial | None) -
         ]
         for trial in trials
     ]
-    print_table(["trial", *searched, search.metric, "state"], rows)
+    print_table(["trial", *searched, search.metric, "state"], rows, optional=["state", *reversed(searched)])
 
 
 def _next(request: Request, langs: tuple[str, ...], output: str, results: Path) -> str:

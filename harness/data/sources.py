@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +25,12 @@ BUNDLED = HERE / "tasks_data" if (HERE / "tasks_data").is_dir() else HERE.parent
 CANONICAL = ("id", "text", "label", "lang")
 USUAL = CsvFormat()
 HUB_TIMEOUT = 5.0  # seconds; `load_dataset` itself retries for some 25 s before it says that there is no network
+OTHER_FORMATS = {
+    (".txt", ".text", ".tab", ".dat"): "Name it .tsv where tabs stand between its columns, and .csv where commas do",
+    (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"): "Save the sheet as CSV (UTF-8) in the program that made it",
+    (".gz", ".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"): "Unpack it first",
+    (".ndjson",): "Name it .jsonl",
+}
 WAY_OUT = "Give local files instead: --data DIR, with train, validation and test as parquet, csv, tsv, jsonl or json."
 
 
@@ -84,9 +91,12 @@ def _locate(task: TaskSpec, files: FilesSource, lang: str, split: Split) -> tupl
             f"The task {task.name!r} has no {split} file.",
             f"Add `source.files.{split}`, or `splits: {{stratified: {{}}}}` with `all`.",
         )
-    path = task.folder / files.in_language(named, lang)
+    path = Path(os.path.normpath(task.folder / files.in_language(named, lang)))
     if not path.is_file():
-        raise DataError(f"The task {task.name!r} names the file {path}, which does not exist.", WAY_OUT)
+        raise DataError(
+            f"The task {task.name!r} names the file {path}, which does not exist.",
+            f"If it lies elsewhere now, say so under `source` in {task.folder / task.name}.yaml. {WAY_OUT}",
+        )
     return path, stratified
 
 
@@ -115,7 +125,8 @@ def read_file(path: Path, csv: CsvFormat = USUAL) -> ColumnLists:
     """Columns of a parquet, csv, tsv, jsonl or json file; `csv` is the format of csv and tsv. Raises `DataError`."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise DataError(f"{path}: the suffix {path.suffix!r} is not known.", f"Use one of {', '.join(READERS)}.")
+        first = next((f"{hint}. " for suffixes, hint in OTHER_FORMATS.items() if path.suffix.lower() in suffixes), "")
+        raise DataError(f"{path}: the suffix {path.suffix!r} is not known.", f"{first}Use one of {', '.join(READERS)}.")
     tell("read", 0, 0, path.name)
     try:
         return _read_delimited(path, csv) if reader is _read_delimited else reader(path)
@@ -154,10 +165,7 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
         try:
             for row in reader:
                 if row and len(row) != len(header):
-                    raise DataError(
-                        f"{path}:{reader.line_num}: {len(row)} fields, but the header has {len(header)} ({', '.join(header)}).",
-                        "A text that holds the delimiter or a newline must stand in double quotes.",
-                    )
+                    raise _other_length(path, reader.line_num, len(row), header)
                 if row:
                     rows.append(row)
         except csv.Error as error:
@@ -165,6 +173,15 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
                 f"{path}:{reader.line_num}: {error}.", "Double quotes inside a quoted text must be doubled."
             ) from error
     return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+
+
+def _other_length(path: Path, line: int, fields: int, header: list[str]) -> DataError:
+    held = "the delimiter" if fields > len(header) else "a newline"
+    first = "Fields are missing: was the line cut off? " if fields < len(header) else ""
+    return DataError(
+        f"{path}:{line}: {fields} field{'s' if fields > 1 else ''}, but the header has {len(header)} ({', '.join(header)}).",
+        f"{first}A text that holds {held} must stand in double quotes.",
+    )
 
 
 def _without_mark(encoding: str) -> str:

@@ -38,13 +38,26 @@ def _model(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_outdated(manifest: Mapping[str, Any]) -> bool:
     """Whether an earlier version of bench made the record, so that no new run can be its twin (nor a new speed record its own):
-    another version is recorded, or other options of the engine than it has today."""
+    another version is recorded, other options of the engine than it has today, or thresholds tuned by another rule."""
     from harness.running.plan import RESULT_VERSION, TRAINING_VERSION
 
     identity = manifest["identity"]
     train = identity["train"]
     trained_before = train is not None and train.get("version") != TRAINING_VERSION
-    return bool(identity["version"] != RESULT_VERSION or trained_before or _has_other_options(identity["backend"]))
+    return bool(
+        identity["version"] != RESULT_VERSION
+        or trained_before
+        or _has_other_options(identity["backend"])
+        or _tuned_by_another_rule(manifest)
+    )
+
+
+def _tuned_by_another_rule(manifest: Mapping[str, Any]) -> bool:
+    from harness.running.thresholds import DEFAULT, RULE
+
+    identity, thresholds = manifest["identity"], (manifest.get("training") or {}).get("thresholds") or []
+    given = identity["backend"].get("options", {}).get("threshold")
+    return bool(thresholds) and given is None and set(thresholds) != {DEFAULT} and identity["train"].get("thresholds") != RULE
 
 
 def _has_other_options(backend: Mapping[str, Any]) -> bool:

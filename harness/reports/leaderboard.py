@@ -16,7 +16,7 @@ from harness.reports.pictures import file_name
 from harness.reports.ranks import Row
 from harness.reports.reported_page import ANCHOR, reported_section
 from harness.reports.reported_page import TITLE as REPORTED_TITLE
-from harness.reports.tables import Table, cells, columns, spread_cells, spread_columns
+from harness.reports.tables import Table, columns, lines_of, spread_cells, spread_columns
 from harness.reports.words import apart, how, shown
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def _full(table: Table, drawn: Collection[str]) -> list[str]:
     lines = [f"† {escape(few)}", ""] if few else []
     lines += picture_lines(file_name([table], "speed"), "Quality against rows per second", drawn)
     lines += picture_lines(file_name([table], "cost"), "Quality against cost", drawn)
-    lines += [*table_of(titles, [[*map(_unbroken, cells(titles, place)), _records(place.row)] for place in table.places]), ""]
+    cells = zip(lines_of(titles, table.places), table.places, strict=True)
+    lines += [*table_of(titles, [[*map(_unbroken, line), _records(place.row)] for line, place in cells]), ""]
     if table.spreads:
         lines += [PROMPTS, *table_of(spread_columns(table.metric), map(spread_cells, table.spreads)), ""]
     return details(summary, lines)

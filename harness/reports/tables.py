@@ -10,7 +10,7 @@ from harness.records.row_sets import RowSet, row_sets
 from harness.records.store import Store
 from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, read_correct, share_test
 from harness.reports.spread import Spread, influences_of, spreads
-from harness.reports.words import between, how, part, rank, shown
+from harness.reports.words import between, hows, part, rank, shown
 from harness.statistics.intervals import small
 
 OVER_SEEDS = " over seeds"
@@ -88,13 +88,17 @@ def columns(table: Table) -> list[str]:
     ]
 
 
-def cells(titles: Sequence[str], place: Place) -> list[str]:
-    """A line under `columns`, but for the run, which is told in other words on a page than on a terminal."""
+def lines_of(titles: Sequence[str], places: Sequence[Place]) -> list[list[str]]:
+    """Lines under `columns`, but for the run, which is told in other words on a page than on a terminal."""
+    return [_cells(titles, place, words) for place, words in zip(places, hows([place.row for place in places]), strict=True)]
+
+
+def _cells(titles: Sequence[str], place: Place, words: str) -> list[str]:
     row, rate = place.row, place.row.entry.manifest["timing"]["rows_per_second"]
     return [
         rank(place),
         row.entry.backend,
-        how(row),
+        words,
         *(shown(row.entry.metrics["values"][name]) for name in row.entry.metrics["headline"]),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
         *(part(row.share(status)) for status in STATUSES if status in titles),

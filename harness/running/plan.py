@@ -19,6 +19,7 @@ from harness.records.store import digest, run_id
 from harness.running.calibration import Calibration, Decision
 from harness.running.distributed import processes
 from harness.running.starts import Start, trained_start
+from harness.running.thresholds import RULE
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
 from harness.specs.prompts import Decoding, Prompt, Renderer, pick_shots
 from harness.specs.tasks import Split, TaskSpec
@@ -136,6 +137,7 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
     checkpoint = checkpoint_of(backend)  # last: whatever else is wrong is found before a download
     start = trained_start(request.continued_from, backend, checkpoint, task) if request.continued_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
+    tuned = task.labels.kind is LabelKind.MULTILABEL and isinstance(engine, Classifier) and engine.threshold() is None
     identity = {
         "version": RESULT_VERSION,
         "task": task.name,
@@ -145,7 +147,7 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
         "labels": list(task.label_space.names),
         "label_kind": task.label_space.kind,
         "backend": _backend_identity(backend, checkpoint, engine),
-        "train": _training_identity(training, start, request.drawn and request.train_limit is not None),
+        "train": _training_identity(training, start, request.drawn and request.train_limit is not None, tuned),
         "prompt": _prompt_identity(prompt),
         "seed": request.seed,
         # Only where it is used, as with prompts.
@@ -227,7 +229,8 @@ def _served_name(model: str | None) -> str | None:
     return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
-def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool) -> dict[str, Any] | None:
+def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool) -> dict[str, Any] | None:
+    """`tuned`: validation rows, if there are any, are to tune the thresholds of a multilabel task."""
     if training is None:
         return None
     validated = list(training.validation_langs)
@@ -236,6 +239,7 @@ def _training_identity(training: TrainingRows | None, start: Start | None, drawn
         **({"validation_langs": validated} if validated != list(training.langs) else {}),
         **({"processes": processes()} if processes() > 1 else {}),  # each has a batch of its own, so a step has more rows
         **({"drawn": True} if drawn else {}),
+        **({"thresholds": RULE} if tuned and training.validation else {}),
         **({"continued_from": {"key": start.key, "langs": start.langs}} if start else {}),
         "langs": list(training.langs),
         "train_rows": fingerprint(training.train),

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sections import settle
+from sections import settle, show
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
@@ -169,6 +169,67 @@ def test_on_a_phone_the_name_stays_in_sight(visit: Visit, board: dict[str, Any])
     page.evaluate("document.querySelector('#board-box').scrollLeft = 400")
     box = page.locator("#board tbody th").first.bounding_box()
     assert 0 <= box["x"] < 30
+
+
+CHARTS = ("quality", "languages", "transfer", "prompts", "curves")
+OUTSIDE = """() => [...document.querySelectorAll("main .plot")].flatMap(plot => {
+    const place = plot.getBoundingClientRect();
+    return [...plot.querySelectorAll("svg text")].filter(text => {
+        const box = text.getBoundingClientRect();
+        return box.right > place.right + 1 || box.left < place.left - 1;
+    }).map(text => text.textContent);
+})"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 768])
+def test_charts_fit_into_a_narrow_place(visit: Visit, board: dict[str, Any], width: int) -> None:
+    """No cell, label or legend is cut off, or to be scrolled to."""
+    board["by_language"][0]["lines"][0]["how"] += ", " + ", ".join(f"train.setting{number}=0.5" for number in range(9))
+    board["curves"][0]["lines"][0]["name"] = "smollm2 (fewshot · score, batch calibration)"
+    page = visit(board, "#lines=all", width=width)
+    for section in CHARTS:
+        show(page, section)
+    assert page.evaluate(OUTSIDE) == []
+    texts = page.locator("#curves .plot svg text").all_text_contents()
+    assert "smollm2 (fewshot · score, batch calibration)" in texts or width < 390
+
+
+def test_a_grid_is_drawn_anew_when_its_place_gets_narrower(visit: Visit, board: dict[str, Any]) -> None:
+    board["by_language"][0]["lines"][0]["how"] += ", " + "x" * 200
+    page = visit(board, "#lines=all")
+    show(page, "languages")
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.wait_for_function(
+        "() => document.querySelector('#languages .plot').scrollWidth <= document.querySelector('#languages .plot').clientWidth"
+    )
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_no_axis_is_without_numbers(visit: Visit, board: dict[str, Any], width: int) -> None:
+    """Prices and rates close together: on logarithmic axes Vega leaves out the numbers of such ticks."""
+    for number, place in enumerate(board["tables"][0]["places"]):
+        place.update(cost=0.000698 + 0.00001 * number, rate=37.0 + number)
+    page = visit(board, width=width)
+    show(page, "quality")
+    numbers = """() => [...document.querySelectorAll("#quality .plot")].map(plot =>
+        [...plot.querySelectorAll(".role-axis-label")].map(axis => [...axis.querySelectorAll("text")]
+            .filter(text => text.textContent && text.getAttribute("opacity") !== "0").length))"""
+    counts = page.evaluate(numbers)
+    assert len(counts) == 2
+    assert all(min(axes) >= 2 for axes in counts), counts
+
+
+def test_names_on_the_front_are_told_apart(visit: Visit, board: dict[str, Any]) -> None:
+    """As in the pictures beside LEADERBOARD.md."""
+    places = [place for place in board["tables"][0]["places"] if place["backend"] in ("encoder", "fast")]
+    for number, place in enumerate(places):
+        place.update(backend="same", how=f"trained on 9 en, a={number}", engine="encoder")
+    page = visit(board)
+    show(page, "quality")
+    texts = page.locator("#quality .plot svg text").all_text_contents()
+    assert len({text for text in texts if text.startswith("same · a=")}) > 1
+    assert "same" not in texts
 
 
 def test_print(visit: Visit, board: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sections import location
+from sections import location, show
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
@@ -64,6 +64,115 @@ def test_a_single_best_is_said_to_be_better(visit: Visit, board: dict[str, Any])
         place.update(rank=number + 1, tied=False)
     others = len(board["tables"][0]["places"]) - 1
     assert f"it is better than each of the other {others}" in visit(board).inner_text("#answer")
+
+
+def kinds(board: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The best row that was trained and the best that was prompted, on the first set of rows."""
+    places = board["tables"][0]["places"]
+    return next(one for one in places if not one["prompt"]), next(one for one in places if one["prompt"])
+
+
+def figure(place: dict[str, Any]) -> str:
+    value, low, high = place["values"]["accuracy"]
+    return f"{value:.3f} (95%: {low:.3f}–{high:.3f})"
+
+
+def test_fine_tune_or_prompt(visit: Visit, board: dict[str, Any]) -> None:
+    """Both figures with their intervals, n, how far it goes, and how many labels it takes; a tie is called one."""
+    trained, prompted = kinds(board)
+    trained["labelled"], prompted["labelled"] = 13, 0
+    assert prompted["rank"] > 1
+    page = visit(board)
+    said = page.inner_text("#answer")
+    assert "Fine-tune or prompt? The best trained model, encoder, is better than the best prompted one at the 5% level" in said
+    assert f"on these 120 rows: accuracy {figure(trained)} with 13 labels against {figure(prompted)} with no labels" in said
+    assert f"of llm ({prompted['how']}; rank {prompted['rank']} of {len(board['tables'][0]['places'])}" in said
+    assert "the best of 2 prompted rows (llm) on one set of rows" in said
+    assert "How many labels it takes: encoder is at least as good with 12 labels or fewer." in said
+    page.click("#answer a")
+    assert page.evaluate("document.activeElement.id") == "curves-title"
+    page.select_option("#lang", "*")
+    assert f"best prompted: llm {figure(prompted)}, rank {prompted['rank']}" in page.inner_text("#answer")
+    prompted.update(rank=1)
+    said = visit(board).inner_text("#answer")
+    assert "encoder, and the best prompted one can’t be told apart at the 5% level on these 120 rows" in said
+    for place in board["tables"][0]["places"]:
+        place.update(prompt=None)
+    said = visit(board).inner_text("#answer")
+    assert "These rows can’t say: nothing was prompted on them." in said
+
+
+def test_trained_or_prompted_is_a_filter(visit: Visit, board: dict[str, Any]) -> None:
+    """In the address like the others; and the answer above, which no filter changes, says so."""
+    page = visit(board, "#made=prompted")
+    assert page.input_value("#made") == "prompted"
+    assert set(first_words(column(page, "model"))) == {"llm"}
+    assert "the filters below do not change it" in page.inner_text("#question")
+    page.select_option("#made", "trained")
+    assert "llm" not in first_words(column(page, "model"))
+    assert "made=trained" in location(page)
+    page.click("#reset")
+    assert page.locator("#board tbody tr").count() == len(board["tables"][0]["places"])
+    assert not page.is_visible("#unfiltered")
+
+
+def test_what_a_busy_machine_timed_is_marked_wherever_it_stands(visit: Visit, board: dict[str, Any]) -> None:
+    level = [place for place in board["tables"][0]["places"] if place["rank"] == 1]
+    for number, place in enumerate(level):
+        place.update(busy=True, rate=40.0 + number, cost=0.02 + number)
+    page = visit(board, f"#run={level[-1]['run']}")
+    rate = f"{39 + len(level):.1f}"
+    assert f"{rate}†" in page.inner_text("#run")
+    page.keyboard.press("Escape")
+    said = page.inner_text("#answer")
+    assert f"{rate} rows/s†" in said
+    assert "$0.020† per 1,000 rows" in said
+    assert f"† {len(level)} of {len(level)} rows timed on a busy machine" in said
+    assert "0.020†" in column(page, "cost")
+    assert "rows timed on a busy machine" in show(page, "quality")
+    for summary in page.locator("#quality figure:first-of-type summary").all():
+        summary.click()
+    page.wait_for_selector("#quality figure:first-of-type tbody")
+    assert page.inner_text("#quality figure:first-of-type").count("$0.020†") == 2  # on the front, and in the table
+
+
+def test_ties_are_told_so_that_they_say_something(visit: Visit, board: dict[str, Any]) -> None:
+    """Not the first one's own name alone; what all share is named once; nothing is fastest where all are as fast."""
+    places = board["tables"][0]["places"]
+    for number, place in enumerate(places):
+        how = f'trained on {number} en, max_length=64, train.lora={{"r": 8, "b": {number}}}'
+        place.update(rank=1, tied=True, backend="same", how=how, rate=50.0, labelled=7)
+    said = visit(board).inner_text("#answer")
+    assert f"same in {len(places) - 1} other ways." in said
+    assert 'same, trained on 0 en, train.lora={"r": 8, "b": 0}, has the best' in said
+    assert said.count("max_length=64") == 1
+    assert "Fastest" not in said
+    assert "Fewest labels" not in said
+    places[1]["rate"] = places[2]["rate"] = 60.0
+    assert "60.0 rows/s, as one other" in visit(board).inner_text("#answer")
+    for place in places[3:]:
+        place.update(rank=4)
+    said = visit(board).inner_text("#answer")
+    assert 'same (trained on 1 en, train.lora={"r": 8, "b": 1}) and same (trained on 2 en' in said
+
+
+def test_rows_that_read_alike_are_told_apart(visit: Visit, board: dict[str, Any]) -> None:
+    first, second = board["tables"][0]["places"][:2]
+    second.update(backend=first["backend"], how=first["how"])
+    names = column(visit(board), "model")
+    assert names[0] != names[1]
+    assert first["run"][-6:] in names[0]
+
+
+def test_nothing_and_not_known_read_differently(visit: Visit, board: dict[str, Any]) -> None:
+    """0% where answers are read, a dash where there are none to read; and a bound below 0 is no double dash."""
+    for place in board["tables"][0]["places"]:
+        place["unparsed"] = 0.0
+        place["values"]["qwk"] = [-0.7, -0.8, -0.6]
+    page = visit(board, "#cols=unparsed,qwk")
+    found = dict(zip(first_words(column(page, "model")), column(page, "unparsed"), strict=True))
+    assert (found["llm"], found["encoder"]) == ("0%", "–")
+    assert "−0.800 to −0.600" in column(page, "qwk")[0]
 
 
 def test_filters(visit: Visit, board: dict[str, Any]) -> None:

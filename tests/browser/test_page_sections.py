@@ -144,6 +144,45 @@ def test_prompts_of_several_seeds_are_no_intervals(visit: Visit, board: dict[str
     assert page.locator("#prompts svg line[stroke-dasharray='4,3']").count() == 1
 
 
+def test_two_prompts_have_no_middle(visit: Visit, board: dict[str, Any]) -> None:
+    assert "Middle" not in show(visit(board), "prompts")
+    spread = board["tables"][0]["spreads"][0]
+    spread["prompts"].append(copy.deepcopy(spread["prompts"][0]) | {"name": "third"})
+    assert "Middle" in show(visit(board), "prompts")
+
+
+def test_colours_of_languages_are_those_of_their_column(visit: Visit, board: dict[str, Any]) -> None:
+    """Each language has its own best: the weaker language is not all pale, and lines stand by the distance from these."""
+    for table, values in zip(board["tables"], ({"encoder": 0.9, "fast": 0.5}, {"encoder": 0.3, "fast": 0.2}), strict=True):
+        for place in table["places"]:
+            place["values"]["accuracy"] = [values.get(place["backend"]), None, None]
+    page = visit(board)
+    show(page, "languages")
+    cells = page.eval_on_selector_all(
+        "#languages svg .mark-rect.role-mark path",
+        "paths => paths.map(path => [path.getAttribute('aria-label'), path.getAttribute('fill')])",
+    )
+    colours = {name: {colour for label, colour in cells if f"name: {name};" in label} for name in ("encoder", "fast")}
+    assert len(cells) == 4
+    assert all(len(found) == 1 for found in colours.values()), cells
+    assert colours["encoder"] != colours["fast"]
+
+
+def test_a_name_from_right_to_left_leaves_the_numbers_beside_it(visit: Visit, board: dict[str, Any]) -> None:
+    """Its marks of an isolate are the page's own; one in the data is shown as what it is."""
+    name = "\u05e9\u05dc\u05d5\u05dd"
+    for number, place in enumerate(board["tables"][0]["places"]):
+        if number:
+            place.update(rank=2 if number > 1 else 1, backend=name if number == 1 else "x\u2068y\u2069")
+    page = visit(board)
+    said = page.inner_text("#answer")
+    assert f"\u2068{name}\u2069" in said
+    assert "x\\u2068y\\u2069" in page.inner_text("#board")
+    show(page, "differ")
+    options = page.get_by_label("A", exact=True).locator("option").all_inner_texts()
+    assert any(f"\u2068{name}\u2069 · " in option for option in options)
+
+
 def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
     page = visit(board)
     place = next(place for place in board["tables"][0]["places"] if board["runs"][place["run"]]["bins"])
@@ -320,6 +359,8 @@ def test_no_runs_at_all(visit: Visit, board: dict[str, Any]) -> None:
     board.update(tables=[], runs={}, rowsets={}, matrices=[], curves=[], reported=[])
     page = visit(board)
     assert "There are no runs yet. Begin with bench run." in page.inner_text("#answer")
+    assert [name for name in ("ask", "filters", "board") if page.is_visible(f"#{name}")] == []
+    assert page.inner_text("#ranking-note") == "No runs yet."
     show(page, "differ")
 
 

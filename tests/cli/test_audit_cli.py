@@ -186,7 +186,7 @@ def test_every_language_that_has_rows(bench: Any, project: Path) -> None:
     data.mkdir()
     for split in ("train", "validation", "test"):
         rows = [
-            {"id": f"{split}{n}", "text": f"text {n} of {split}", "label": n % 5, "lang": lang}
+            {"id": f"{split}{n}", "text": f"text {n} of {split if n != 3 else 'all'}", "label": n % 5, "lang": lang}
             for n, lang in enumerate(["en", "ja"] * 5)
         ]
         (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -195,6 +195,13 @@ def test_every_language_that_has_rows(bench: Any, project: Path) -> None:
     with_dates = [{line["backend"] for line in report["dates"]} for report in said.json]
     assert with_dates[0] - with_dates[1] >= {"bert", "roberta"}  # for English texts
     assert "gpt-4.1-mini" in with_dates[1]
+    said = bench("audit", "--task", "reviews_demo", "--data", data)
+    assert "gpt-4.1-mini" not in said.out  # nobody knows since when these rows are public
+    assert said.out.splitlines()[-1] == (
+        "All 2 languages, 10 test rows in all. Rows with a twin among the training rows: 1 (ja 1); "
+        "texts with several labels: none."
+    )
+    assert said.out.count("Each of the 5 labels has 1 train, 1 validation, 1 test rows.") == 2
     said = bench("audit", "--task", "reviews_demo", "--data", data, "--lang", "fr")
     assert said.code == 2
     assert "no rows in 'fr'" in said.err
@@ -229,3 +236,13 @@ def test_mistakes(bench: Any, project: Path, arguments: list[str], said: str) ->
     found = bench("audit", *arguments)
     assert found.code == 2
     assert said in found.err
+
+
+def test_without_twins_one_line_says_so(bench: Any) -> None:
+    lines = bench("audit", "--task", "reviews_demo", "--lang", "en").out.splitlines()
+    assert lines[:3] == [
+        "reviews_demo · en: 125 rows",
+        "Each of the 5 labels has 12 train, 3 validation, 10 test rows.",
+        "No row has a twin, in its own split or in another.",
+    ]
+    assert not any(line.startswith("All ") for line in lines)

@@ -163,6 +163,29 @@ def test_show_says_where_texts_are_missing(bench: Any, rows_of: Any) -> None:
     assert "test.jsonl:1" in broken.err
 
 
+def test_show_says_where_the_data_has_changed(bench: Any, project: Path) -> None:
+    task = project / "tasks" / "mine.yaml"
+    task.parent.mkdir()
+    task.write_text(
+        "description: d\nsource: {files: {train: r.csv, validation: r.csv, test: r.csv}}\n"
+        "labels: {kind: nominal, names: [bad, good]}\nlanguages: [en]\n"
+    )
+    rows = [f"some text number {number},{('bad', 'good')[number % 2]}\n" for number in range(6)]
+    (task.parent / "r.csv").write_text("text,label\n" + "".join(rows))
+    run = bench("run", "--task", "mine", "--backend", "majority", "--json").json[0]["run"]
+    assert "some text number 1" in bench("show", run).out
+    (task.parent / "r.csv").write_text("text,label\n" + "".join(rows).replace("number 1", "number one"))
+    assert "worst errors (no texts: rows of the data have changed since this run; --data DIR" in bench("show", run).out
+    (task.parent / "r.csv").unlink()
+    assert "worst errors (no texts: the data is not at hand; --data DIR" in bench("show", run).out
+
+
+def test_another_word_than_what_can_be_listed(bench: Any) -> None:
+    said = bench("list", "tsks")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.splitlines() == ["bench: There is no list named 'tsks'.", "       Did you mean tasks?"]
+
+
 @pytest.mark.parametrize("said_as", ["id", "prefix", "digits", "folder", "file"])
 def test_show_finds_a_run_by(bench: Any, two_runs: list[str], said_as: str) -> None:
     run = two_runs[0]

@@ -186,7 +186,7 @@ def test_ctrl_c_ends_with_a_message_and_the_command_goes_on(environment: dict[st
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
     )
     assert running.stderr is not None
     for line in running.stderr:
@@ -259,6 +259,9 @@ def test_mistral_in_4_bit_from_a_local_path(bench: Any, mistral: Path, project: 
     assert manifest["identity"]["prompt"]["variant"] == "ja"
     assert str(mistral.parent) not in json.dumps(manifest)
     assert bench(*common, "--decoding", "free", "--json").json[0]["state"] == "found"
+    table = [line.split("\t") for line in bench(*common, "--decoding", "free,score").out.splitlines()]
+    named = f"{manifest['identity']['prompt']['name']}.ja"  # although the command names no prompt
+    assert [line[table[0].index("prompt")] for line in table[1:]] == [f"{named} · free", f"{named} · score"]
     assert "model said" in bench("show", free["run"]).out
 
 

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.reports.charts.drawing import Rows, all_of, data_of, layered, legend, library, spoken, width_of
+from harness.reports.charts.drawing import NAME, Rows, all_of, data_of, layered, legend, library, spoken, width_of
 from harness.reports.charts.grids import across, cell_layers, down
 
 if TYPE_CHECKING:
     import altair as alt
+
+NUMBER = ",.4~r"
+"""How a price or a speed is written."""
+
+SIDE, LONGEST = 50, 190
+"""Pixels beside the first and the last point, and of the longest label."""
+
+LETTER = 5.8
+"""Pixels that a letter of a label takes on average, or a little less: Vega's expressions can't measure a text."""
 
 
 def quality(
@@ -21,14 +30,16 @@ def quality(
 ) -> alt.LayerChart:
     """Quality against a price or a speed: points with their intervals, and the line of those that nothing beats in both.
 
-    Fields: name, how, engine, value, low, high, x, front (bool), key (unique). A row without x (on a logarithmic axis: with
-    none above 0) is not drawn; one without an interval is a point alone.
+    Fields: name, how, engine, value, low, high, x, front (bool), key (unique), label (what stands beside a point of the front;
+    made here of given rows). A row without x (on a logarithmic axis: with none above 0) is not drawn; one without an interval
+    is a point alone.
     """
     alt = library()
+    rows = _labelled(rows) if rows else rows
     there = "isValid(datum.x) && isValid(datum.value)" + (" && datum.x > 0" if log_x else "")
-    scale = alt.Scale(type="log" if log_x else "linear", zero=False, nice=False, padding=50)
-    x = alt.X("x:Q", title=x_title, scale=scale, axis=alt.Axis(grid=False, tickCount=6, format=",.4~r"))
-    y = alt.Y("value:Q", title=y_title, scale=alt.Scale(zero=False, padding=18), axis=alt.Axis(tickCount=7))
+    scale = alt.Scale(type="log" if log_x else "linear", zero=False, nice=False, padding=SIDE)
+    x = alt.X("x:Q", title=x_title, scale=scale, axis=_numbered())
+    y = alt.Y("value:Q", title=y_title, scale=_roomy(), axis=alt.Axis(tickCount=7))
     base = alt.Chart(data_of(rows)).transform_filter(there).encode(x=x)
     line = (
         base.transform_filter("datum.front")
@@ -45,59 +56,105 @@ def quality(
         color=alt.Color("engine:N", scale=all_of("engine"), legend=legend("engine", 6)),
         shape=alt.Shape("engine:N", scale=all_of("engine"), legend=legend("engine", 6)),
         opacity=alt.condition("datum.front", alt.value(1), alt.value(0.6)),
-        tooltip=_tips("name", "how", "engine", "value", "low", "high", "x"),
+        tooltip=_tips("name", "how", "engine", "value", "low", "high", "x", "timed"),
     )
-    labels = _front_labels(base, y, log_x, lower_is_better, less_x_is_better)
     return layered(
         line,
         rules,
         points,
-        labels,
+        *_front_labels(base, y, log_x, lower_is_better, less_x_is_better),
         width=width_of(rows),
         height=340,
         description="Quality and its 95% interval, by what it takes; the front is joined.",
     )
 
 
-def _front_labels(base: Any, y: Any, log_x: bool, lower_is_better: bool, less_x_is_better: bool) -> Any:
-    """Names, on the side where nothing can stand that would be better; of points close together the first has one."""
+def _roomy() -> Any:
+    """A scale with room around values and intervals, but with none below 0 where all of them are above."""
     alt = library()
+    low, high, value = (f"extent(pluck(data('{NAME}'), '{field}'))" for field in ("low", "high", "value"))
+    least = f"(isValid({low}[0]) ? min({low}[0], {value}[0]) : {value}[0])"
+    most = f"(isValid({high}[1]) ? max({high}[1], {value}[1]) : {value}[1])"
+    room = f"0.06 * max({most} - {least}, 0.02)"
+    begin = f"isValid({value}[0]) ? ({least} < 0 ? {least} - {room} : max(0, {least} - {room})) : null"
+    end = f"isValid({value}[0]) ? {most} + {room} : null"
+    return alt.Scale(zero=False, nice=False, domainMin=alt.ExprRef(begin), domainMax=alt.ExprRef(end))
+
+
+def _numbered() -> Any:
+    """The axis of a price or a speed.
+
+    Where it spans less than a power of ten, Vega leaves most ticks of a logarithmic axis without their numbers, or all of them.
+    """
+    less = "domain('x')[1] < 10 * domain('x')[0]"
+    named = f"datum.label || ({less} ? format(datum.value, '{NUMBER}') : '')"
+    return library().Axis(grid=False, tickCount=6, format=NUMBER, labelExpr=named, labelBound=8, labelSeparation=6)
+
+
+def _labelled(rows: Rows) -> Rows:
+    """With what tells the rows of the front apart: of a name that is there more than once also what not all of them have.
+
+    The page does the same in `labelled` of plots.js.
+    """
+    parts: dict[str, list[list[str]]] = {}
+    for row in rows:
+        if row["front"]:
+            parts.setdefault(row["name"], []).append(row["how"].split(", "))
+    found = []
+    for row in rows:
+        alike = parts.get(row["name"], []) if row["front"] else []
+        own = [part for part in row["how"].split(", ") if len(alike) > 1 and not all(part in other for other in alike)]
+        said = ", ".join(own).removeprefix("trained ")
+        found.append({**row, "label": f"{row['name']} · {said}" if own else row["name"]})
+    return found
+
+
+def _front_labels(base: Any, y: Any, log_x: bool, lower_is_better: bool, less_x_is_better: bool) -> list[Any]:
+    """Names, on the side where nothing can stand that would be better; of points close together the first has one.
+
+    Each on a rim in the colour of the ground, as whiskers and the line may run beneath it.
+    """
+    alt = library()
+    edge = "(datum.at - datum.first)" if less_x_is_better else "(datum.last - datum.at)"  # where labels run to
     way = alt.SortField("x", order="descending" if less_x_is_better else "ascending")
     front = (
         base.transform_calculate(at="log(datum.x)" if log_x else "datum.x")
         .transform_joinaggregate(first="min(at)", last="max(at)", least="min(value)", most="max(value)")
         .transform_filter("datum.front")
-        .transform_window(before_at="lag(at)", before_value="lag(value)", sort=[way])
+        .transform_calculate(wide=f"min({LONGEST}, {LETTER} * length(datum.label))")
+        .transform_calculate(edge=f"{SIDE} + (width - {2 * SIDE}) * {edge} / (datum.last - datum.first)")
+        .transform_calculate(begin="max(datum.edge - 8, datum.wide)", end="datum.edge - 8 - datum.wide")
+        .transform_window(before_end="lag(end)", before_value="lag(value)", sort=[way])
     )
     apart = (
-        "!isValid(datum.before_at) || abs(datum.at - datum.before_at) > 0.2 * (datum.last - datum.first)"
+        "!isValid(datum.before_value) || datum.before_end - datum.begin > 10"
         " || abs(datum.value - datum.before_value) > 0.08 * (datum.most - datum.least)"
     )
-    return (
-        front.transform_filter(apart)
-        .mark_text(
-            align="right" if less_x_is_better else "left",
-            baseline="top" if lower_is_better else "bottom",
-            dx=-6 if less_x_is_better else 6,
-            dy=5 if lower_is_better else -5,
-            limit=170,
-            aria=False,
-        )
-        .encode(y=y, text="name:N")
-    )
+    beside = "scale('x', datum.x)" if less_x_is_better else "(width - scale('x', datum.x))"
+    beyond = f"max(0, datum.wide + 8 - {beside})"  # what would stand outside of the chart is moved back into it
+    place: dict[str, Any] = {
+        "align": "right" if less_x_is_better else "left",
+        "baseline": "top" if lower_is_better else "bottom",
+        "dx": alt.ExprRef(f"{beyond} - 8" if less_x_is_better else f"8 - {beyond}"),
+        "dy": 8 if lower_is_better else -8,
+        "limit": LONGEST,
+        "aria": False,
+    }
+    named = front.transform_filter(apart).encode(y=y, text="label:N")
+    return [named.mark_text(**place, style="rim", strokeWidth=3, strokeJoin="round"), named.mark_text(**place)]
 
 
 def _tips(*fields: str) -> list[Any]:
     """Tooltips; their titles are our words, never a name from the data."""
     alt = library()
-    formats = {"value": ".3f", "low": ".3f", "high": ".3f", "x": ",.4~r"}
+    formats = {"value": ".3f", "low": ".3f", "high": ".3f", "x": NUMBER}
     return [alt.Tooltip(f"{name}:Q", format=formats[name]) if name in formats else alt.Tooltip(f"{name}:N") for name in fields]
 
 
 def languages(rows: Rows | None, title: str) -> alt.LayerChart:
     """What each row has in each language. Fields: lang, name, value, text, shade (0 to 1, better is 1), low, high."""
     alt = library()
-    base = alt.Chart(data_of(rows)).encode(x=across("lang", None), y=down("name", None))
+    base = alt.Chart(data_of(rows)).encode(x=across("lang", None, 96), y=down("name", None))
     layers = cell_layers(base, _tips("name", "lang", "value", "low", "high"))
     return layered(
         *layers,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MissingExtra
-from harness.reports.charts.theme import config
+from harness.reports.charts.theme import GROUND, GROUND_DARK, config
 
 if TYPE_CHECKING:
     import altair as alt
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 Rows = Sequence[Mapping[str, Any]]
 NAME = "rows"
 WIDTH = 640
+SVG = "http://www.w3.org/2000/svg"
 VEGA_LITE = "6.4"
 """The version whose schema Altair writes."""
 
@@ -72,15 +74,42 @@ def width_of(rows: Rows | None) -> Any:
     return "container" if rows is None else WIDTH
 
 
-def svg_of(chart: alt.TopLevelMixin, dark: bool = False) -> bytes:
+def svg_of(chart: alt.TopLevelMixin) -> bytes:
     """The picture of a chart that has rows: the same bytes for the same chart and version of vl-convert; no network.
 
-    It has a ground of its own, as it may stand on a page of any colour. Raises `MissingExtra`.
+    It is light or dark as the page around it, and has a ground of its own, as that page may be of any colour. Raises
+    `MissingExtra`.
     """
     try:
         import vl_convert
     except ImportError as error:
         raise MissingExtra("vl-convert-python", "charts", "Drawing") from error
-    looks = {**config(dark), "background": "#0d1117" if dark else "#ffffff"}
-    svg = vl_convert.vegalite_to_svg(chart.to_dict(), vl_version=VEGA_LITE, config=looks, allowed_base_urls=[])
-    return svg.encode() + b"\n"
+    spec = chart.to_dict()
+    light, dark = (
+        vl_convert.vegalite_to_svg(
+            spec, vl_version=VEGA_LITE, config={**config(night), "background": ground}, allowed_base_urls=[]
+        )
+        for night, ground in ((False, GROUND), (True, GROUND_DARK))
+    )
+    return _of_both(light, dark)
+
+
+def _of_both(light: str, dark: str) -> bytes:
+    """One picture of two that differ in nothing but their colours: the light one, and rules that hold on a dark page.
+
+    A browser tells a picture whether the page that shows it is dark; what knows no such rules draws the light one.
+    """
+    for prefix, address in (("", SVG), ("xlink", "http://www.w3.org/1999/xlink")):
+        ElementTree.register_namespace(prefix, address)
+    drawn = ElementTree.fromstring(light)
+    names: dict[str, str] = {}
+    for one, other in zip(drawn.iter(), ElementTree.fromstring(dark).iter(), strict=True):
+        paints = [(name, other.get(name, "inherit")) for name in ("fill", "stroke") if one.get(name) != other.get(name)]
+        if paints:
+            rule = "".join(f"{name}:{paint};" for name, paint in paints)
+            name = names.setdefault(rule, f"d{len(names)}")
+            one.set("class", f"{one.get('class', '')} {name}".strip())
+    style = ElementTree.Element(f"{{{SVG}}}style")
+    style.text = f"@media (prefers-color-scheme:dark){{{''.join(f'.{name}{{{rule}}}' for rule, name in names.items())}}}"
+    drawn.insert(0, style)
+    return f"{ElementTree.tostring(drawn, encoding='unicode')}\n".encode()

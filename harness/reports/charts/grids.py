@@ -28,10 +28,10 @@ def ink(shade: str) -> Any:
     return alt.Color(f"{shade}:Q", scale=alt.Scale(type="threshold", domain=[INK_TURNS], range="ordinal"), legend=None)
 
 
-def across(field: str, title: str | None) -> Any:
-    """A column for each value, named above."""
+def across(field: str, title: str | None, width: int) -> Any:
+    """A column of so many pixels for each value, named above."""
     alt = library()
-    axis = alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False, labelPadding=6)
+    axis = alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False, labelPadding=6, labelLimit=width - 4)
     return alt.X(f"{field}:N", title=title, scale=alt.Scale(paddingInner=GAP), axis=axis, sort=None)
 
 
@@ -48,7 +48,7 @@ def transfer(rows: Rows | None, title: str, note: str = "") -> alt.LayerChart:
     A cell without a shade (no run, no value) has its text alone.
     """
     alt = library()
-    base = alt.Chart(data_of(rows)).encode(x=across("lang", "tested on"), y=down("train", "trained on"))
+    base = alt.Chart(data_of(rows)).encode(x=across("lang", "tested on", 110), y=down("train", "trained on"))
     tips = [alt.Tooltip(f"{name}:N") for name in ("train", "lang", "text", "below")]
     cells, _ = cell_layers(base, tips)
     ground = base.mark_rect(style="soft", opacity=0.08, cornerRadius=3)  # of all rows: without it an empty one loses its place
@@ -60,7 +60,7 @@ def transfer(rows: Rows | None, title: str, note: str = "") -> alt.LayerChart:
     plain = inked.transform_filter("!datum.best").mark_text(fontSize=13, dy=-5).encode(text="text:N")
     best = inked.transform_filter("datum.best").mark_text(fontSize=13, dy=-5, fontWeight="bold").encode(text="text:N")
     none = base.transform_filter("!isValid(datum.shade)").mark_text(style="soft").encode(text="text:N")
-    below = inked.mark_text(fontSize=9, dy=10).encode(text="below:N")
+    below = inked.mark_text(fontSize=11, dy=11).encode(text="below:N")
     return layered(
         ground,
         cells,
@@ -81,7 +81,7 @@ def confusion(rows: Rows | None) -> alt.LayerChart:
     """What was answered for each label. Fields: truth, answer, count, share (of the truth's row), order_truth, order_answer."""
     alt = library()
     base = alt.Chart(data_of(rows)).encode(
-        x=across("answer", "answer").sort(alt.EncodingSortField("order_answer", op="min")),
+        x=across("answer", "answer", 64).sort(alt.EncodingSortField("order_answer", op="min")),
         y=down("truth", "truth").sort(alt.EncodingSortField("order_truth", op="min")),
     )
     tips = [alt.Tooltip("truth:N"), alt.Tooltip("answer:N"), alt.Tooltip("count:Q"), alt.Tooltip("share:Q", format=".1%")]

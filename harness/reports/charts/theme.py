@@ -17,6 +17,9 @@ RAMP = ("#f1f4f8", "#a9c8e5", "#4f8fc6", "#0a2d5f")
 RAMP_DARK = ("#14202f", "#1b4070", "#255890", "#d6e8fb")
 """From the worst to the best; what is best stands out most from its ground."""
 
+GROUND, GROUND_DARK = "#ffffff", "#0d1117"
+"""Of pictures, and, but for a shade, of the page: what charts stand on."""
+
 INK_TURNS = 0.74
 """The share of a ramp from which on the other ink is easier to read, on both of them."""
 
@@ -24,6 +27,7 @@ INK_TURNS = 0.74
 def config(dark: bool) -> dict[str, Any]:
     """The `config` of Vega-Lite for a light or a dark ground, which itself stays transparent."""
     ink, soft, line = ("#e6e8eb", "#a3a9b2", "#3a4048") if dark else ("#1c1f23", "#5c636d", "#dfe2e6")
+    ground = GROUND_DARK if dark else GROUND
     ramp = list(RAMP_DARK if dark else RAMP)
     return {
         "background": None,
@@ -33,6 +37,7 @@ def config(dark: bool) -> dict[str, Any]:
         "style": {
             "soft": {"color": soft, "stroke": soft},
             "ink": {"color": ink, "stroke": ink},
+            "rim": {"color": ground, "stroke": ground},
         },
         "range": {
             "category": list(CATEGORIES_DARK if dark else CATEGORIES),
@@ -41,7 +46,7 @@ def config(dark: bool) -> dict[str, Any]:
             "heatmap": ramp,
             "ordinal": ["#ffffff", "#000000"] if dark else ["#000000", "#ffffff"],  # the ink on the two halves of the ramp
         },
-        "title": {"color": ink, "subtitleColor": soft, "anchor": "start", "fontSize": 14, "subtitleFontSize": 10, "offset": 10},
+        "title": {"color": ink, "subtitleColor": soft, "anchor": "start", "fontSize": 14, "subtitleFontSize": 11, "offset": 10},
         "mark": {"color": (CATEGORIES_DARK if dark else CATEGORIES)[0]},
         "axis": {
             "labelColor": ink,

@@ -25,7 +25,7 @@ from harness.reports.page.transfers import matrices
 from harness.reports.ranks import Place, Row
 from harness.reports.spread import Prompted, Spread
 from harness.reports.tables import Table
-from harness.reports.words import how
+from harness.reports.words import hows
 from harness.specs.prices import Prices
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -105,19 +105,24 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "headline": list(table.first.metrics["headline"]),
         "metric": table.metric,
         "few": table.few,
-        "places": [_place(store, place, prices, speeds) for place in table.places],
+        "when": table.when,
+        "outdated": table.outdated,
+        "places": [
+            _place(store, place, words, prices, speeds)
+            for place, words in zip(table.places, hows([place.row for place in table.places]), strict=True)
+        ],
         "spreads": [_spread(spread) for spread in table.spreads],
     }
 
 
-def _place(store: Store, place: Place, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
+def _place(store: Store, place: Place, words: str, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
     row, entry = place.row, place.row.entry
     with _named(store, entry):
         return {
             "rank": place.rank,
             "tied": place.tied,
             "backend": entry.backend,
-            "how": how(row),
+            "how": words,
             **_made(entry.manifest["identity"]),
             "run": entry.run_id,
             **_figures(row),
@@ -192,6 +197,7 @@ def _made(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "engine": str(identity["backend"].get("engine", "")),
         "model": identity["backend"].get("model"),
+        "classifier": (identity["backend"].get("options") or {}).get("classifier"),
         "train_count": None if train is None else train.get("train_count"),
         "train_langs": [] if train is None else list(train["langs"]),
         "validation_langs": None if train is None else list(train.get("validation_langs", train["langs"])),

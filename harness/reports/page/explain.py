@@ -69,6 +69,7 @@ COLUMNS = {
     "or how it was prompted.",
     "backend": "The named configuration of an engine, with its model.",
     "engine": "The program that runs the model: encoder, causal_lm, vllm, openai (any compatible server), baseline.",
+    "classifier": "What a baseline does; majority gives every row the most common label of its training rows.",
     "how": "What was trained on, or the prompt and its decoding, and the settings that were changed. Of several seeds their "
     "number.",
     "run": "The run whose figures the row shows; of several seeds the one in the middle by the first metric (of an even "
@@ -127,9 +128,10 @@ COLUMNS = {
     "epoch": "How often training had seen each row.",
     "step": "Updates of the weights so far.",
     "answers": "Answers of two runs on the same rows: where both are right, only one, or neither.",
-    "spreads": "The prompts of one model on the same rows: lowest, median and highest value (of a prompt with several "
-    "seeds their mean). By chance: the range that the "
-    "sampling of rows (and of exemplars, where there are several seeds) alone would give, were all prompts equally good.",
+    "spreads": "The prompts of one model on the same rows: lowest, middle and highest value (of a prompt with several seeds "
+    "their mean; of an even number of prompts the worse of the two in the middle, of two prompts none). By chance: the range "
+    "that the sampling of rows (and of exemplars, where there are several seeds) alone would give, were all prompts equally "
+    "good.",
     "matrices": "Trained in one language (row), tested in another (column), with the same settings and as many training rows "
     "of each language. Below: the 95% interval of the sampling of rows, or, of several seeds (the value is their mean), "
     "the smallest and the largest value.",

@@ -28,6 +28,7 @@ SCRIPTS = (
     "core",
     "scope",
     "answer",
+    "kinds",
     "tips",
     "bars",
     "cells",

@@ -108,14 +108,20 @@ def test_columnar_json_multilabel(tmp_path: Path) -> None:
         ("train.json", '[{"text": "a"},\n {"text": }]', ["train.json:2", "not JSON"]),
         ("train.jsonl", '{"text": "a", "label": 0}\n\n{"text": oops}\n', ["train.jsonl:3", "not JSON"]),
         ("train.jsonl", '[1]\n', ["train.jsonl:1", "must be an object"]),
-        ("train.jsonl", '{"text": 5, "label": 0}\n', ["train.jsonl", "'train-0'", "'text'", "no string: 5"]),
+        ("train.jsonl", '{"text": 5, "label": 0}\n', ["train.jsonl", "'train-0'", "'text'", "no string, but int."]),
         ("train.jsonl", '{"text": "a", "label": 3}\n', ["label 3", "'train-0'", "Allowed: 0, 1, 2, bad, fair, good"]),
         ("train.jsonl", '{"text": "a", "label": "Bad"}\n', ["label 'Bad'"]),
         ("train.jsonl", '{"text": "a"}\n', ["no column 'label'", "columns: text"]),
         ("train.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', ["label None", "'train-1'"]),
         ("train.jsonl", '{"text": " \\n", "label": 0}\n{"label": 0}\n{"text": "b"}\n', ["2 of 3 rows", "train-1"]),
         ("train.jsonl", "", ["no column 'label'"]),
-        ("train.csv", "text,label\na,0\nb,c,1\n", ["train.csv:3", "3 fields", "(text, label)"]),
+        ("train.csv", "text,label\na,0\nb,c,1\n", ["train.csv:3", "3 fields", "(text, label)", "holds the delimiter"]),
+        ("train.csv", "text,label\na,0\nb\n", ["train.csv:3", "1 field,", "Fields are missing", "holds a newline"]),
+        ("train.txt", "", ["'.txt'", "Name it .tsv where tabs", ".parquet, .csv"]),
+        ("train.XLSX", "", ["Save the sheet as CSV (UTF-8)"]),
+        ("train.csv.gz", "", ["Unpack it first. Use one of"]),
+        ("train.ndjson", "", ["Name it .jsonl."]),
+        ("train.doc", "", ["the suffix '.doc' is not known.\nUse one of .parquet"]),
         ("train.csv", 'text,label\n"a"b,0\n', ["train.csv:2"]),
         ("train.csv", 'text,label\n"a,0\n', ["train.csv"]),
         ("train.csv", "text,text,label\na,b,0\n", ["train.csv:1", "twice"]),
@@ -126,6 +132,13 @@ def test_columnar_json_multilabel(tmp_path: Path) -> None:
 def test_bad_files_are_refused(tmp_path: Path, name: str, content: str, words: list[str]) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     _refused(_task(tmp_path, f"{{files: {{train: {name}}}}}"), *words)
+
+
+def test_a_text_that_is_no_string_is_not_shown(tmp_path: Path) -> None:
+    _write(tmp_path / "train.parquet", [{"text": b"a secret", "label": 0}])
+    with pytest.raises(DataError, match="is no string, but bytes") as caught:
+        load_examples(_task(tmp_path, "{files: {train: train.parquet}}"), lang="en", split="train")
+    assert "secret" not in str(caught.value) + caught.value.hint
 
 
 def test_not_utf8(tmp_path: Path) -> None:
@@ -142,6 +155,9 @@ def test_missing_things_name_what_is_there(tmp_path: Path) -> None:
     _refused(task, "no split 'dev'", "train, validation, test", split="dev")
     _refused(task, "no folder", "--data", data_dir=tmp_path / "nowhere")
     _refused(_task(tmp_path, "{files: {train: gone.csv}}"), "gone.csv", "does not exist")
+    _refused(
+        _task(tmp_path, "{files: {train: data/../gone.csv}}"), f"the file {tmp_path / 'gone.csv'}", "`source` in", "mine.yaml"
+    )
     _refused(_task(tmp_path, "{files: {train: d/train.txt}}"), "does not exist")
     _refused(_task(tmp_path, "{files: {test: gone.csv}}"), "has no train file")
     _refused(_task(tmp_path, "{bundled: reviews_dem}"), "reviews_demo", kind=UnknownName)

@@ -31,6 +31,8 @@ from harness.records.columns import read_columns
 from harness.records.store import Store
 from harness.records.twins import chose_checkpoint, is_outdated, speed_command, validation_command, validation_twin
 from harness.running.calibration import Decision, decide
+from harness.running.plan import TRAINING_VERSION
+from harness.running.thresholds import RULE
 from harness.statistics.intervals import FloatArray, IntArray
 from harness.statistics.temperature import RANGE, fit_temperature, negative_log_likelihood, scaled
 from harness.types import LabelKind
@@ -300,6 +302,26 @@ def test_the_options_that_an_engine_has_today_tell_an_outdated_record() -> None:
     for recorded, old in ((options, False), ({**options, "of_old": 1}, True)):
         backend = {"name": "b", "engine": "baseline", "options": recorded}
         assert is_outdated({"identity": {"version": 1, "train": None, "backend": backend}}) is old
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "given", "rule", "old"),
+    [
+        ([0.3, 0.5], None, None, True),
+        ([0.3, 0.5], None, RULE, False),
+        ([0.5, 0.5], 0.5, None, False),
+        (None, None, None, False),
+    ],
+)
+def test_thresholds_that_another_rule_tuned_tell_an_outdated_record(
+    thresholds: list[float] | None, given: float | None, rule: str | None, old: bool
+) -> None:
+    from backends.encoder import Encoder
+
+    options = {**Encoder.Options().model_dump(), "threshold": given}
+    train = {"version": TRAINING_VERSION, **({"thresholds": rule} if rule else {})}
+    identity = {"version": 1, "train": train, "backend": {"name": "b", "engine": "encoder", "options": options}}
+    assert is_outdated({"identity": identity, "training": {"thresholds": thresholds}}) is old
 
 
 def test_what_the_commands_do_not_tell_is_told() -> None:

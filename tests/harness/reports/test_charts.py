@@ -13,7 +13,7 @@ import pytest
 
 from harness.errors import MissingExtra
 from harness.reports import charts
-from harness.reports.charts.theme import INK_TURNS, RAMP, RAMP_DARK
+from harness.reports.charts.theme import GROUND, GROUND_DARK, INK_TURNS, RAMP, RAMP_DARK
 from harness.reports.heatmap import contrast, rgb_of
 
 pytest.importorskip("altair")
@@ -76,9 +76,26 @@ def test_a_picture_is_the_same_each_time_and_needs_no_network(kind: str, monkeyp
     monkeypatch.setattr(socket.socket, "connect", refuse)
     picture = charts.svg_of(MAKE[kind](ROWS[kind]))
     assert charts.svg_of(MAKE[kind](ROWS[kind])) == picture
-    assert charts.svg_of(MAKE[kind](ROWS[kind]), dark=True) != picture
     assert b"<image" not in picture
     assert b"href" not in picture.replace(b"xmlns:xlink", b"")
+
+
+@every
+def test_a_picture_is_light_or_dark_as_the_page_around_it(kind: str) -> None:
+    """Light without its rules, and with them as if it had been drawn for a dark page: in no other colour."""
+    picture = charts.svg_of(MAKE[kind](ROWS[kind])).decode()
+    light, rules = (
+        re.sub("<style>.*</style>", "", picture),
+        re.search(r"<style>@media \(prefers-color-scheme:dark\){(.*)}", picture),
+    )
+    assert rules
+    paints = dict(re.findall(r"\.(d\d+){([^}]*)}", rules[1]))
+    assert paints
+    assert set(re.findall(r"\bd\d+\b", " ".join(re.findall('class="([^"]*)"', light)))) == set(paints)
+    for dark, looks in ((False, light), (True, rules[1])):
+        assert (GROUND_DARK if dark else GROUND) in looks
+        assert charts.config(dark)["axis"]["labelColor"] in looks
+        assert charts.config(not dark)["axis"]["labelColor"] not in looks
 
 
 @pytest.mark.parametrize(
@@ -143,6 +160,53 @@ def test_points_close_together_on_the_front_share_one_label() -> None:
 
     assert front(("far", 10.0, 0.9), ("near", 1000.0, 0.5)) == ["far", "near"]
     assert front(("first", 990.0, 0.801), ("second", 1000.0, 0.8)) == ["first"]
+
+
+def quality_of(*points: tuple[float, float], **more: Any) -> bytes:
+    """A chart of these points: price and quality."""
+    rows = [{**ROWS["quality"][0], **ALONE, "name": f"m{at}", "x": x, "value": value} for at, (x, value) in enumerate(points)]
+    return charts.svg_of(charts.quality([{**row, **more} for row in rows], "x", "y"))
+
+
+@pytest.mark.parametrize(("least", "most"), [(0.000698, 0.000732), (40.6, 236.3), (2.0, 19.0), (0.1, 9000.0), (5.0, 5.0)])
+def test_the_axis_of_prices_has_numbers(least: float, most: float) -> None:
+    """Vega leaves out those far from a power of ten, which may be all of them."""
+    said = said_in(quality_of((least, 0.3), (most, 0.5)))
+    numbers = [text for text in said if re.fullmatch(r"[\d,.]+", text)]
+    prices = [
+        number for text in numbers if (number := float(text.replace(",", ""))) >= least * 0.5 and number not in (0.3, 0.5)
+    ]
+    assert len([number for number in prices if number <= most * 2]) >= (2 if least < most else 1), numbers
+
+
+def test_quality_begins_at_0_where_nothing_is_below() -> None:
+    def place(value: float) -> float:
+        """Of the lowest point, from above."""
+        found = re.findall(
+            r'role-mark layer_2_marks.*?transform="translate\([\d.]+,([\d.]+)\)"', quality_of((1, value), (9, 0.6)).decode()
+        )
+        return float(found[0])
+
+    assert place(0.0) == 340
+    assert place(-0.1) < 330
+    assert place(0.3) < 330
+
+
+def test_points_of_one_name_on_the_front_are_told_apart() -> None:
+    def front(*hows: str) -> list[str]:
+        rows = [
+            {**ROWS["quality"][0], **ALONE, "name": "m", "how": how, "x": 10.0**at, "value": 0.9 - 0.3 * at}
+            for at, how in enumerate(hows)
+        ]
+        return [text for text in said_in(charts.svg_of(charts.quality(rows, "x", "y"))) if text.startswith("m")]
+
+    assert set(front("trained on 9 en, a=1")) == {"m"}
+    assert set(front("trained on 9 en, a=1", "trained on 9 en, a=2, onnx")) == {"m · a=1", "m · a=2, onnx"}
+    assert set(front("trained on 9 en, a=1", "trained on 9 en", "trained on 7 en")) == {
+        "m · on 9 en, a=1",
+        "m · on 9 en",
+        "m · on 7 en",
+    }
 
 
 @pytest.mark.parametrize(("ramp", "inks"), [(RAMP, (0, 1)), (RAMP_DARK, (1, 0))], ids=["light", "dark"])

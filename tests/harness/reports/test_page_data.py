@@ -46,9 +46,9 @@ MANIFEST: dict[str, Any] = {
 PRICES = 'hardware: {desk: {cpu: "9000", usd_per_core_hour: 0.05, date: 2026-01-02, source: my invoice}}\n'
 HOSTILE = ["<script>alert(1)</script>", "a|b", '"quoted"', "</script>", "{{ 7*7 }}", "$x$", "日本語", "\u202eשלום", "__proto__"]
 PLACE = (
-    "rank tied backend engine model how run runs seeds values over_seeds by_seed unparsed failed rate cost cost_parts "
-    "cost_basis labelled p50_ms p95_ms p95_basis train_count train_langs validation_langs prompt decoding exemplars machine "
-    "load busy finished"
+    "rank tied backend engine model classifier how run runs seeds values over_seeds by_seed unparsed failed rate cost "
+    "cost_parts cost_basis labelled p50_ms p95_ms p95_basis train_count train_langs validation_langs prompt decoding exemplars "
+    "machine load busy finished"
 )
 
 
@@ -101,6 +101,7 @@ def test_a_run_is_shown_as_it_is(store: Store) -> None:
         "metric": "accuracy",
     }
     assert (table["labels"], table["headline"], table["few"]) == (list(NAMES), metrics["headline"], "only 30 rows")
+    assert (table["when"], table["outdated"]) == ("", False)
     assert set(place["values"]) == set(metrics["values"])
     for metric, value in metrics["values"].items():
         assert place["values"][metric] == pytest.approx([value[key] for key in ("value", "low", "high")], rel=1e-5)

@@ -12,7 +12,7 @@ from harness.errors import SpecError
 from harness.specs.tasks import SPLITS, TaskSpec, load_task, task_languages
 from harness.types import LabelKind
 
-TASKS = Path(__file__).resolve().parents[2] / "tasks"
+TASKS = Path(__file__).resolve().parents[3] / "tasks"
 BASE = """\
 description: d
 source: {files: {train: train.jsonl}}
@@ -42,6 +42,8 @@ def test_name_and_label_space(tmp_path: Path) -> None:
         ("{files: {train: train.jsonl}}", "{files: {train: t.csv}, bundled: reviews_demo}", 2, "exactly one of `hub`, `files`"),
         ("{files: {train: train.jsonl}}", "{files: {}}", 2, "name at least one file"),
         ("{files: {train: train.jsonl}}", "{files: {folder: d, all: a.csv}}", 2, "not both"),
+        ("train.jsonl}", "train.jsonl, lang_map: {English: en}}", 2, "none of them has it"),
+        ("train.jsonl}", '"{lang}.jsonl", lang_map: {English: en, eng: en}}', 2, "a language has one path"),
         ("[bad, fair, good]", "[bad, bad]", 3, "at least two different labels"),
         ("[bad, fair, good]", '["1", "2", "3"]', 3, "the name '1' is a number"),
         ("names: [bad, fair, good]", "names: [a, b], map: {x: c}", 3, "'x' to 'c'"),

@@ -26,9 +26,10 @@ function drawAnswer() {
         onclick: () => choose({task: board.taskName, lang: board.lang, rows: board.rows}),
         text: boardName(board),
       }),
-      el("strong", {text: first.backend}),
-      ` ${first.how}`,
+      el("strong", {text: isolated(first.backend)}),
+      ` ${isolated(first.how)}`,
       el("span", {class: "note", text: ` · ${valueWords(first, board.metric)} · ${tiedWords(tied, board.places.length - 1)}`}),
+      otherKind(board),
     );
   });
   answer.replaceChildren(
@@ -38,10 +39,7 @@ function drawAnswer() {
   );
 }
 
-function valueWords(place, metric) {
-  const [value, low, high] = measured(place, metric);
-  return `${titleOf(metric)} ${decimal(value)}${isNumber(low) ? ` (95%: ${interval(low, high)})` : ""}`;
-}
+const valueWords = (place, metric) => `${titleOf(metric)} ${figureOf(place, metric)}`;
 
 function tiedWords(tied, others) {
   if (!others) return "nothing else was run on these rows";
@@ -54,11 +52,12 @@ function answerOf(board) {
   const level = board.places.filter(place => place.rank === 1);
   const rest = board.places.length - level.length;
   const value = measured(first, board.metric);
+  const common = commonParts(board);
   const lead = el(
     "p",
     {class: "lead"},
     openButton(first, el("strong", {text: first.backend})),
-    `, ${first.how}, has the best ${titleOf(board.metric)}: `,
+    `, ${ownParts(first, common)}, has the best ${titleOf(board.metric)}: `,
     el("strong", {class: "figure", text: decimal(value[0])}),
     ...(isNumber(value[1])
       ? [" (95% interval ", el("span", {class: "nowrap", text: `${interval(value[1], value[2])}).`})]
@@ -66,65 +65,105 @@ function answerOf(board) {
   );
   return [
     lead,
-    el("p", {}, levelWords(board, level, rest)),
-    thrift(level),
+    el("p", {}, levelWords(board, level, rest, common)),
+    common.length ? note(`All rows here with ${isolated(common.join(", "))}.`) : "",
+    ...fineTuneOrPrompt(board, common),
+    ...thrift(level, common),
     board.few
       ? el("p", {class: "warn", text: `Few rows: ${board.few}. Intervals are wide, and tests miss differences that matter.`})
       : "",
   ].filter(Boolean);
 }
 
-function levelWords(board, level, rest) {
+// ---- Settings that all rows of a board share are named once
+
+/** `how` is a list: its parts stand between commas, but for those within brackets and quotes of a setting's value. */
+const partsOf = how =>
+  (how.match(/(?:"(?:\\.|[^"\\])*"|\{[^{}]*\}|\[[^[\]]*\]|(?!, ).)+/gs) ?? []).map(part => part.trim());
+
+/** Parts that every row has, without the first: what was trained on, or the prompt. */
+function commonParts(board) {
+  if (board.places.length < 2) return [];
+  const [first, ...others] = board.places.map(place => partsOf(place.how).slice(1));
+  return first.filter(part => others.every(parts => parts.includes(part)));
+}
+
+const ownParts = (place, common) =>
+  isolated(
+    partsOf(place.how)
+      .filter((part, number) => !number || !common.includes(part))
+      .join(", "),
+  );
+
+/** Backends, and in how many ways each: a backend alone says nothing where it is the first one's own, or stands twice. */
+function tiedNames([first, ...others], common) {
+  const groups = [...Map.groupBy(others, place => place.backend)];
+  if (others.length < 4 && groups.some(([name, places]) => name === first.backend || places.length > 1))
+    return others.map(place => `${isolated(place.backend)} (${ownParts(place, common)})`);
+  const names = groups.map(([name, {length}]) => {
+    const other = name === first.backend ? "other " : "";
+    return `${isolated(name)}${other || length > 1 ? ` in ${plural(length, `${other}way`)}` : ""}`;
+  });
+  return names.length > 6 ? [...names.slice(0, 6), plural(names.length - 6, "more backend")] : names;
+}
+
+function levelWords(board, level, rest, common) {
   if (board.places.length === 1) return "Nothing else was run on these rows, so there is nothing to compare it with.";
   if (level.length === 1)
     return `At the 5% level it is better than ${rest === 1 ? "the other one" : `each of the other ${rest}`} on the same ${whole(board.n)} rows.`;
   const others = level.slice(1);
-  const names = unique(others.map(place => place.backend));
-  const said = `${others.length === 1 ? "One other" : `${whole(others.length)} others`} can’t be told apart from it at the 5% level on these ${whole(board.n)} rows: ${listed(names.slice(0, 6))}${names.length > 6 ? " …" : ""}.`;
+  const said = `${others.length === 1 ? "One other" : `${whole(others.length)} others`} can’t be told apart from it at the 5% level on these ${whole(board.n)} rows: ${listed(tiedNames(level, common))}.`;
   return rest ? `${said} ${rest === 1 ? "One is" : `${whole(rest)} are`} worse.` : said;
 }
 
 /** Among those that can't be told apart, price and speed decide. */
-function thrift(level) {
-  if (level.length < 2) return null;
-  const most = (places, key) => places.reduce((best, place) => (key(place) > key(best) ? place : best));
+function thrift(level, common) {
+  if (level.length < 2) return [];
   const rated = level.filter(place => isNumber(place.rate));
   const fast = onOneMachine(rated);
   const cheap = level.filter(place => isNumber(place.cost));
   const facts = [];
-  const fact = (label, place, text) =>
+  const fact = (label, places, key, words) => {
+    if (places.length < 2) return;
+    const best = Math.min(...places.map(key));
+    const [place, ...as] = places.filter(one => key(one) === best);
+    if (as.length + 1 === places.length) return; // none of them stands out
+    const too = as.length ? `, as ${as.length === 1 ? "one other" : `${whole(as.length)} others`}` : "";
     facts.push(
       el(
         "div",
         {},
         el("dt", {text: label}),
-        el("dd", {}, openButton(place, place.backend), ` ${place.how}`, el("span", {class: "figure", text})),
+        el(
+          "dd",
+          {},
+          openButton(place, place.backend),
+          place === level[0] ? ", the one above" : ` ${ownParts(place, common)}`,
+          el("span", {class: "figure", text: `${words(place)}${too}`}),
+        ),
       ),
     );
-  if (fast.length > 1) {
-    const place = most(fast, one => one.rate);
-    fact(
-      fast.length === rated.length ? "Fastest of these" : `Fastest of the ${fast.length} on ${place.machine}`,
-      place,
-      `${rate(place.rate)} rows/s`,
-    );
-  }
-  if (cheap.length > 1) {
-    const place = most(cheap, one => -one.cost);
-    fact("Cheapest of these", place, `${dollars(place.cost)} per 1,000 rows`);
-  }
-  const known = level.filter(place => isNumber(place.labelled));
-  const least = Math.min(...known.map(place => place.labelled));
-  const lean = known.filter(place => place.labelled === least);
-  if (lean.length < known.length) {
-    const too = lean.length - 1;
-    fact(
-      "Fewest labels of these",
-      lean[0],
-      `${plural(least, "label")}${too ? `, as ${too === 1 ? "one other" : `${whole(too)} others`}` : ""}`,
-    );
-  }
-  return facts.length ? el("dl", {class: "facts"}, facts) : null;
+  };
+  fact(
+    fast.length === rated.length ? "Fastest of these" : `Fastest of the ${fast.length} on ${isolated(fast[0].machine)}`,
+    fast,
+    one => -one.rate,
+    one => `${rate(one.rate)} rows/s${dagger(one)}`,
+  );
+  fact(
+    "Cheapest of these",
+    cheap,
+    one => one.cost,
+    one => `${dollars(one.cost)}${dagger(one)} per 1,000 rows`,
+  );
+  fact(
+    "Fewest labels of these",
+    level.filter(place => isNumber(place.labelled)),
+    one => one.labelled,
+    one => plural(one.labelled, "label"),
+  );
+  const busy = fast.length > 1 || cheap.length > 1 ? busyWords(level) : "";
+  return facts.length ? [el("dl", {class: "facts"}, facts), busy ? note(busy) : ""] : [];
 }
 
 function openButton(place, content) {

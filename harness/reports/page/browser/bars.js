@@ -18,7 +18,7 @@ function scalesOf(columns, boards) {
   return found;
 }
 
-/** The value of the best row of the only board; with several there is no such line. */
+/** The best value of a column of the only board, whichever row has it; with several there is no such line. */
 function bestOf(boards, metric) {
   if (boards.length !== 1) return null;
   const values = boards[0].places.map(place => valueOf(place, metric)).filter(isNumber);

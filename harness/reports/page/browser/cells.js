@@ -14,9 +14,13 @@ function modelCell(entry) {
     "th",
     {scope: "row", class: "model"},
     el("button", {type: "button", class: "link", "data-run": place.run, onclick: () => openRun(place.run)}, place.backend),
-    el("span", {class: "how", text: place.how}),
+    el("span", {class: "how", text: isAlike(entry) ? `${place.how} (${place.run.slice(-6)})` : place.how}),
   );
 }
+
+/** Whether another row of the board reads the same: what tells the two apart is in no words. */
+const isAlike = ({board, place}) =>
+  board.places.some(other => other !== place && other.backend === place.backend && other.how === place.how);
 
 function metricCell(entry, column, scale) {
   const [value, low, high] = measured(entry.place, column.metric);
@@ -56,15 +60,14 @@ function seedsCell(entry, column, scale) {
   );
 }
 
-/** A dagger where others were at work on the machine: the rate is then too low. */
-function rateCell({place}) {
-  return [
-    rate(place.rate),
-    isNumber(place.rate) && place.busy
-      ? el("span", {class: "busy", title: "the machine was busy: the rate is too low", text: "†"})
-      : "",
-  ];
-}
+/** A dagger where others were at work on the machine: the rate is then too low, and what the time costs too high. */
+const busyMark = (place, words) =>
+  place.busy ? el("span", {class: "busy", title: `the machine was busy: ${words}`, text: dagger(place)}) : "";
+
+const rateCell = ({place}) => [rate(place.rate), isNumber(place.rate) ? busyMark(place, "the rate is too low") : ""];
+
+/** A prompted model may answer what can't be read; for the others there is nothing to count. */
+const statusCell = key => entry => entry.place.prompt || entry.place[key] ? share(entry.place[key]) : "–";
 
 /** What was timed, and where: that may have been another machine. */
 function latencyCell({place}) {
@@ -73,7 +76,7 @@ function latencyCell({place}) {
 
 function costCell({place}) {
   return isNumber(place.cost)
-    ? dollars(place.cost).slice(1)
+    ? [dollars(place.cost).slice(1), busyMark(place, "the cost is too high, if it is that of the time")]
     : el("span", {class: "none", title: place.cost_basis ?? "not known"}, "–");
 }
 
@@ -84,8 +87,9 @@ function latencyWords({p50_ms: half, p95_ms: most, p95_basis: basis}) {
   return `half within ${rate(half)} ms${isNumber(most) ? `, 95% within ${rate(most)} ms` : ""} (${basis})`;
 }
 
-function costWords({cost, cost_parts: parts}) {
+function costWords(place) {
+  const {cost, cost_parts: parts} = place;
   if (!isNumber(cost)) return null;
   const [inference, training] = parts ?? [];
-  return `${dollars(cost)} per 1,000 rows${training ? `: inference ${dollars(inference)}, training ${dollars(training)}` : ""}`;
+  return `${dollars(cost)}${dagger(place)} per 1,000 rows${training ? `: inference ${dollars(inference)}, training ${dollars(training)}` : ""}`;
 }

@@ -1,5 +1,9 @@
 // Elements, numbers and the state in the address. Every text from the data goes through textContent.
-const read = id => JSON.parse(document.getElementById(id).textContent);
+/** What an element holds as JSON. Only `isolated` may write the two marks of an isolate: in the data they are shown as text. */
+const read = id =>
+  JSON.parse(
+    document.getElementById(id).textContent.replace(/[\u2068\u2069]/g, char => `\\\\u${char.charCodeAt(0).toString(16)}`),
+  );
 const DATA = read("data");
 const find = (selector, from = document) => from.querySelector(selector);
 
@@ -14,9 +18,14 @@ function svg(tag, props = {}, ...children) {
 }
 
 // What moves a cursor, reorders a line or shows nothing at all: a name that holds it would change more than its own cell.
-const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g;
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066\u2067]/g;
 const plain = text =>
   typeof text === "string" ? text.replace(UNSAFE, char => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`) : text;
+
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufeff\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+
+/** A name within a sentence: one that is written from right to left would draw the number that follows it to its other side. */
+const isolated = name => (RIGHT_TO_LEFT.test(name) ? `\u2068${plain(name)}\u2069` : name);
 
 function fill(node, props, children) {
   for (const [name, value] of Object.entries(props)) {
@@ -44,8 +53,9 @@ const whole = number => number.toLocaleString("en", {maximumFractionDigits: 0});
 const isNumber = value => typeof value === "number" && Number.isFinite(value);
 const minus = text => text.replace("-", "−");
 const decimal = value => (isNumber(value) ? minus(value.toFixed(3)) : "–");
-const interval = (low, high) => (isNumber(low) && isNumber(high) ? `${decimal(low)}–${decimal(high)}` : "");
-const share = part => (!part ? "–" : part < 0.001 ? "<0.1%" : `${(100 * part).toFixed(1)}%`);
+const interval = (low, high) => (isNumber(low) && isNumber(high) ? `${decimal(low)}${low < 0 ? " to " : "–"}${decimal(high)}` : "");
+const share = part =>
+  !isNumber(part) ? "–" : part === 0 ? "0%" : part < 0.001 ? "<0.1%" : `${(100 * part).toFixed(1)}%`;
 const rate = value => (!isNumber(value) ? "–" : value < 100 ? value.toFixed(1) : whole(value));
 
 /** Dollars to two significant digits, however small. */
@@ -81,6 +91,7 @@ const DEFAULTS = {
   lang: "",
   rows: "",
   engine: "",
+  made: "",
   q: "",
   cols: "",
   sort: "",

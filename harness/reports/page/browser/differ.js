@@ -149,7 +149,7 @@ function answersOf(board, grid) {
     ...used.map(across =>
       el("td", {
         class: `cell${down === across ? " same" : ""}`,
-        style: `--shade: ${Math.round((60 * grid[down][across]) / most)}%`,
+        style: `--shade: ${Math.round((55 * grid[down][across]) / most)}%`,
         text: grid[down][across] ? whole(grid[down][across]) : "·",
       }),
     ),

@@ -1,7 +1,7 @@
 // Languages side by side, and from one to another.
 const languageBoards = () => BOARDS.filter(board => board.taskName === (boardNow()?.taskName ?? ""));
 
-/** Of each language the main rows, and there the best configuration of each backend; best first by the mean. */
+/** Of each language the main rows, and there the best configuration of each backend; by the mean distance from the best. */
 function backendGrid(metric) {
   const boards = languageBoards();
   const lines = new Map();
@@ -15,10 +15,24 @@ function backendGrid(metric) {
       if (!kept || (isLower(metric) ? value < valueOf(kept, metric) : value > valueOf(kept, metric))) line.set(main.key, place);
     }
   }
-  const mean = ({places}) => sum([...places.values()].map(place => valueOf(place, metric))) / places.size;
   const found = [...lines].map(([name, places]) => ({name, places}));
-  found.sort((a, b) => (isLower(metric) ? mean(a) - mean(b) : mean(b) - mean(a)));
+  const ranges = rangesOf(mains, found, metric);
+  const gap = ({places}) =>
+    sum([...places].map(([key, place]) => Math.abs(valueOf(place, metric) - ranges.get(key).best))) / places.size;
+  found.sort((a, b) => gap(a) - gap(b));
   return {boards: mains, lines: found};
+}
+
+/** The best and the worst value of each column. */
+function rangesOf(boards, lines, metric) {
+  return new Map(
+    boards.map(({key}) => {
+      const values = lines.filter(({places}) => places.has(key)).map(({places}) => valueOf(places.get(key), metric));
+      const ends = [Math.min(...values), Math.max(...values)];
+      const [best, worst] = isLower(metric) ? ends : ends.reverse();
+      return [key, {best, worst}];
+    }),
+  );
 }
 
 /** The tables of several languages in LEADERBOARD.md, of the task in sight. */
@@ -46,7 +60,7 @@ function sectionGrid(section, metric) {
       .map((run, column) => [section.tables[column], run && ENTRY_OF.get(run)])
       .filter(([, entry]) => entry && passes(entry) && isNumber(valueOf(entry.place, metric)));
     return {
-      name: `${number + 1}. ${backend} · ${how}`,
+      name: `${number + 1}. ${isolated(backend)} · ${isolated(how)}`,
       places: new Map(kept.map(([key, entry]) => [key, entry.place])),
     };
   });
@@ -111,14 +125,15 @@ function languageMenus(section) {
 
 function languageNote(board, section, metric) {
   const better = `${titleOf(metric)} (${isLower(metric) ? "lower" : "higher"} is better)`;
-  const colour = "the stronger the colour, the better. Languages differ in their rows: compare down a column.";
+  const colour = "the stronger the colour, the better in its column. Languages differ in their rows: compare down a column.";
+  const order = "by the mean distance from the best";
   if (!section)
     return note(
-      `${better} on the main rows of each language of ${board.taskName}; ${colour} The best of several configurations flatters a backend that had many.`,
+      `${better} on the main rows of each language of ${isolated(board.taskName)}; ${colour} Lines stand ${order} of each column. The best of several configurations flatters a backend that had many.`,
     );
   const common = section.common ? `, all with ${section.common}` : "";
   return note(
-    `${better}, ${board.taskName}, ${sectionName(section)}${common}; ${colour} Lines and order are those of LEADERBOARD.md: by the mean distance from the best ${titleOf(section.metric)} of each column.`,
+    `${better}, ${isolated(board.taskName)}, ${sectionName(section)}${common}; ${colour} Lines and order are those of LEADERBOARD.md: ${order} ${titleOf(section.metric)} of each column.`,
   );
 }
 
@@ -130,16 +145,17 @@ const languageColumns = metric => [
 ];
 
 function languageRows(boards, lines, metric) {
-  const values = lines.flatMap(({places}) => [...places.values()].map(place => valueOf(place, metric)));
-  const [least, most] = [Math.min(...values), Math.max(...values)];
-  const shade = value =>
-    most === least ? 1 : isLower(metric) ? (most - value) / (most - least) : (value - least) / (most - least);
+  const ranges = rangesOf(boards, lines, metric);
+  const shade = (key, value) => {
+    const {best, worst} = ranges.get(key);
+    return best === worst ? 1 : (value - worst) / (best - worst);
+  };
   return lines.flatMap(({name, places}) =>
     boards
       .filter(board => places.has(board.key))
       .map(board => {
         const [value, low, high] = measured(places.get(board.key), metric);
-        return {lang: board.lang, name, value, text: decimal(value), shade: shade(value), low, high};
+        return {lang: board.lang, name, value, text: decimal(value), shade: shade(board.key, value), low, high};
       }),
   );
 }

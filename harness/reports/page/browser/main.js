@@ -15,16 +15,19 @@ const near = new IntersectionObserver(
 /** Which parts hang on what was changed; a section far below stays `data-stale` until it comes near. */
 function draw(changed) {
   const has = (...names) => names.some(name => changed.includes(name));
-  if (has("task", "lang", "rows", "engine", "q")) wanted = STEP;
+  const isOther = has("task", "lang", "rows", "engine", "made", "q");
+  if (isOther) wanted = STEP;
   if (has("task", "lang", "rows", "a", "b", "kind")) differWanted = STEP;
   if (has("task", "lang", "rows")) {
     drawQuestion();
     drawAnswer();
   }
-  if (has("task", "lang", "rows", "engine", "q", "cols", "sort")) drawFilters();
-  if (has("task", "lang", "rows", "engine", "q", "cols", "sort")) drawTable();
+  if (isOther || has("cols", "sort")) {
+    drawFilters();
+    drawTable();
+  }
   if (has("run")) drawRun();
-  if (has("task", "lang", "rows", "engine", "q", "metric")) later("quality", "languages");
+  if (isOther || has("metric")) later("quality", "languages");
   if (has("machine")) later("quality");
   if (has("task", "lang", "rows")) later("transfer", "prompts", "curves", "differ");
   if (has("lines", "section")) later("languages");
@@ -61,6 +64,9 @@ function drawFilters() {
     ...engines.map(([key, text]) => el("option", {value: key, text, selected: key === engineNow()})),
   );
   find("#engine").value = engineNow();
+  find("#made").value = madeNow();
+  find("#made").closest("label").hidden = unique(ENTRIES.map(entry => madeOf(entry.place))).length < 2 && !madeNow();
+  find("#unfiltered").hidden = !isFiltered();
   if (find("#q").value !== state.q) find("#q").value = state.q;
   const shown = new Set(columnsNow().map(column => column.key));
   const boxes = COLUMNS.filter(column => !column.fixed).map(column =>
@@ -95,8 +101,9 @@ function listenToPrint() {
 function listenToFilters() {
   find("#q").addEventListener("input", event => choose({q: event.target.value}));
   find("#engine").addEventListener("change", event => choose({engine: event.target.value}));
+  find("#made").addEventListener("change", event => choose({made: event.target.value}));
   find("#reset").addEventListener("click", () => {
-    choose({q: "", engine: "", cols: "", sort: ""});
+    choose({q: "", engine: "", made: "", cols: "", sort: ""});
     find("#q").focus();
   });
   for (const form of document.querySelectorAll("form")) form.addEventListener("submit", event => event.preventDefault());
@@ -155,6 +162,7 @@ function start() {
   drawNavigation();
   drawReported();
   drawGlossary();
+  for (const id of ["ask", "filters", "board-box"]) find(`#${id}`).hidden = !BOARDS.length; // with no runs they ask in vain
   draw(Object.keys(DEFAULTS));
   find("#version").textContent = `bench ${DATA.bench}, ${plural(Object.keys(RUNS).length, "run")}.`;
   find("#print").addEventListener("click", () => print());

@@ -1,6 +1,6 @@
 // Charts: drawn when they come into sight, anew when theme or width change, all of them before the page is printed.
 const CHARTS = read("charts");
-const plots = new Map(); // element -> {make, drawn, view}
+const plots = new Map(); // element -> {make, drawn, view, room}
 const seen = new IntersectionObserver(found => found.filter(one => one.isIntersecting).forEach(one => drawPlot(one.target)), {
   rootMargin: "300px",
 });
@@ -14,43 +14,113 @@ const isDark = () =>
 /** An empty place for a chart; `make` gives {chart, titles, rows} when it is drawn. */
 function plot(make, label) {
   const place = el("div", {class: "plot scroll", role: "group", "aria-label": label, tabindex: "0"});
-  plots.set(place, {make, drawn: false, view: null});
+  plots.set(place, {make, drawn: false, view: null, room: 0});
   seen.observe(place);
   return place;
 }
 
-/** The spec of a chart with our titles in place of its @x@, @y@ and @title@, and its rows. */
-function specOf({chart, titles, rows, patch}) {
+/** The spec of a chart with our titles in place of its @x@, @y@ and @title@, its rows, and a layout for `room` pixels. */
+function specOf({chart, titles, rows, patch}, room) {
   const spec = JSON.parse(JSON.stringify(CHARTS.specs[chart]), (_, value) =>
     typeof value === "string" && /^@[a-z]+@$/.test(value) ? plain(titles?.[value.slice(1, -1)] ?? null) : value,
   );
   spec.datasets = {
     ...spec.datasets,
-    rows: rows.map(row => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, plain(value)]))),
+    rows: labelled(rows).map(row => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, plain(value)]))),
   };
+  if (LEAST_CELL[chart]) fitGrid(spec, room, LEAST_CELL[chart]);
+  fitLegends(spec, room);
   // As wide as its place and as high as its rows: Vega-Lite does not know both at once.
   if (spec.width === "container" && spec.height?.step) spec.height = spec.height.step * (rows.length + 2);
   if (spec.width === "container") spec.autosize = {type: "fit-x", contains: "padding"};
   return {...spec, ...patch};
 }
 
+/** What tells the rows of a front apart, as `_labelled` in charts/boards.py has it for pictures. */
+function labelled(rows) {
+  const parts = row => row.how.split(", ");
+  const front = Map.groupBy(rows.filter(row => row.front), row => row.name);
+  return rows.map(row => {
+    const alike = (row.front && front.get(row.name)) || [];
+    const own = alike.length > 1 ? parts(row).filter(part => !alike.every(one => parts(one).includes(part))) : [];
+    const said = own.join(", ").replace(/^trained /, "");
+    return {...row, ...(row.front && {label: own.length ? `${row.name} · ${said}` : row.name})};
+  });
+}
+
+// ---- Layouts for narrow places
+
+const LEAST_CELL = {languages: 40, transfer: 76, confusion: 36}; // pixels in which a cell's text can be read
+const NAME_LINE = 18;
+const ruler = document.createElement("canvas").getContext("2d");
+
+/** Pixels that the longest of these texts takes on an axis or in a legend. */
+function widest(texts) {
+  ruler.font = `${CHARTS.light.axis.labelFontSize}px ${CHARTS.light.font}`;
+  return Math.ceil(Math.max(0, ...unique(texts).map(text => ruler.measureText(text).width)));
+}
+
+/** Narrower cells, and where that is not enough names above their lines instead of beside them. */
+function fitGrid(spec, room, least) {
+  const encodings = spec.layer.map(layer => layer.encoding);
+  const named = channel => spec.datasets.rows.map(row => row[encodings[0][channel].field]);
+  const columns = unique(named("x")).length;
+  const frame = encodings[0].y.title ? 40 : 24;
+  const beside = frame + Math.min(widest(named("y")), encodings[0].y.axis.labelLimit);
+  const [wide, high] = [spec.width.step, spec.height.step];
+  if (!columns || beside + columns * wide <= room) return;
+  const isAbove = beside + columns * least > room;
+  const step = Math.max(least, Math.min(wide, Math.floor((room - (isAbove ? frame : beside)) / columns)));
+  spec.width = {step};
+  for (const {x} of encodings) x.axis.labelLimit = step - 4;
+  if (!isAbove) return;
+  const gap = NAME_LINE / (high + NAME_LINE);
+  spec.height = {step: high + NAME_LINE};
+  for (const {y} of encodings) {
+    Object.assign(y.scale, {paddingInner: gap, paddingOuter: gap});
+    Object.assign(y.axis, {labelAlign: "left", labelPadding: 0, labelLimit: room - frame, labelOffset: -(high + NAME_LINE) / 2});
+  }
+}
+
+/** As many columns as there is room for beside the axis. */
+function fitLegends(spec, room) {
+  const symbol = 28;
+  const words = field => widest(spec.datasets.rows.map(row => row[field] ?? ""));
+  for (const {encoding} of spec.layer)
+    for (const {field, legend} of Object.values(encoding ?? {}))
+      if (legend?.columns) {
+        const axis = encoding.y.type === "nominal" ? Math.min(words(encoding.y.field), longestName(room)) : 2 * symbol;
+        const left = room - axis - symbol - (legend.title ? widest([legend.title]) : 0);
+        legend.columns = Math.max(1, Math.min(legend.columns, Math.floor(left / (symbol + words(field)))));
+        legend.labelLimit = Math.min(CHARTS.light.legend.labelLimit, Math.max(symbol, left));
+      }
+}
+
+/** No more than half of a narrow place for the names on an axis. */
+const longestName = room => Math.min(CHARTS.light.axis.labelLimit, room / 2);
+
+const configFor = room => {
+  const config = isDark() ? CHARTS.dark : CHARTS.light;
+  return {...config, axis: {...config.axis, labelLimit: longestName(room)}};
+};
+
 async function drawPlot(place) {
   const kept = plots.get(place);
   if (!kept || kept.drawn) return;
   kept.drawn = true;
   kept.view?.finalize();
-  const config = isDark() ? CHARTS.dark : CHARTS.light;
-  const room = el("div", {class: "vega"});
-  place.replaceChildren(room);
+  const box = el("div", {class: "vega"});
+  place.replaceChildren(box);
+  kept.room = place.clientWidth;
   try {
-    const spec = specOf(kept.make());
+    const spec = specOf(kept.make(), kept.room);
     spec.description = `${place.getAttribute("aria-label")}. ${spec.description ?? ""}`;
-    const {view} = await vegaEmbed(room, spec, {
+    const {view} = await vegaEmbed(box, spec, {
       ast: true,
       actions: false,
       renderer: "svg",
       defaultStyle: false,
-      config,
+      config: configFor(kept.room),
       tooltip: hover,
       logLevel: 1,
       loader: {
@@ -76,8 +146,9 @@ function dropPlots(section) {
   }
 }
 
-function redrawPlots(all = false) {
+function redrawPlots(all = false, isStale = () => true) {
   for (const [place, kept] of plots) {
+    if (!isStale(place, kept)) continue;
     const wasDrawn = kept.drawn;
     kept.drawn = false;
     if (wasDrawn || all) drawPlot(place);
@@ -102,6 +173,11 @@ function hover(handler, event, item, value) {
 }
 
 function listenToPlots() {
+  let soon = 0;
+  addEventListener("resize", () => {
+    clearTimeout(soon);
+    soon = setTimeout(() => redrawPlots(false, (place, kept) => kept.room !== place.clientWidth), 150);
+  });
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redrawPlots());
   addEventListener(
     "scroll",

@@ -14,7 +14,18 @@ function qualityRows(entries, metric, key, lessIsBetter) {
     .filter(({place}) => isNumber(place[key]) && isNumber(valueOf(place, metric)))
     .map(({key: id, place}) => {
       const [value, low, high] = measured(place, metric);
-      return {name: place.backend, how: place.how, engine: place.engine, value, low, high, x: place[key], key: names.get(id)};
+      return {
+        name: place.backend,
+        how: place.how,
+        engine: place.engine,
+        value,
+        low,
+        high,
+        x: place[key],
+        key: names.get(id),
+        busy: place.busy,
+        place,
+      };
     });
   return withFront(rows, lessIsBetter, isLower(metric));
 }
@@ -78,8 +89,9 @@ function qualityPanel({entries, metric, key, words, title, less}) {
     );
   const chart = `quality${isLower(metric) ? "_lower" : ""}${less ? "_less" : ""}`;
   const place = drawn.length
-    ? plot(() => ({chart, titles: {x: words, y: titleOf(metric)}, rows: drawn}), `${title}, chart`)
+    ? plot(() => ({chart, titles: {x: words, y: titleOf(metric)}, rows: drawn.map(pointOf)}), `${title}, chart`)
     : "";
+  const busy = busyWords(rows.map(row => row.place));
   const front = rows.filter(row => row.front).sort((a, b) => (less ? a.x - b.x : b.x - a.x));
   return el(
     "figure",
@@ -89,22 +101,26 @@ function qualityPanel({entries, metric, key, words, title, less}) {
       {},
       el("strong", {text: title}),
       el("span", {
-        text: `${less ? "" : `on ${machine}: `}${isLower(metric) ? "down" : "up"} and to the ${less ? "left" : "right"} is better`,
+        text: `${less ? "" : `on ${isolated(machine)}: `}${isLower(metric) ? "down" : "up"} and to the ${less ? "left" : "right"} is better`,
       }),
     ),
     place,
     el("details", {}, el("summary", {text: `On the front: ${plural(front.length, "row")}`}), frontList(front, key, metric)),
     figures(`${title}, all figures`, qualityColumns(metric, words, key), rows),
+    busy ? note(busy) : "",
     reasons.length ? note(`Of ${plural(entries.length, "row")} not drawn: ${reasons.join(" ")}`) : "",
   );
 }
+
+/** What a chart is given: the tooltip, too, says of a point that it was timed on a busy machine. */
+const pointOf = ({place, busy, ...point}) => ({...point, timed: busy ? "† on a busy machine" : ""});
 
 const qualityColumns = (metric, words, key) => [
   ["Model", row => row.name, true],
   ["How", row => row.how, true],
   [titleOf(metric), row => decimal(row.value)],
   ["95% interval", row => interval(row.low, row.high)],
-  [words, row => (key === "cost" ? dollars(row.x) : rate(row.x))],
+  [words, row => `${key === "cost" ? dollars(row.x) : rate(row.x)}${dagger(row)}`],
   ["Front", row => (row.front ? "yes" : "")],
 ];
 
@@ -139,10 +155,11 @@ function notDrawn(entries, rows, metric, key, machine) {
 }
 
 function frontList(front, key, metric) {
-  const shown = value => (key === "cost" ? `${dollars(value)} per 1,000 rows` : `${rate(value)} rows/s`);
+  const shown = row =>
+    key === "cost" ? `${dollars(row.x)}${dagger(row)} per 1,000 rows` : `${rate(row.x)} rows/s${dagger(row)}`;
   return el(
     "ul",
     {},
-    front.map(row => el("li", {text: `${row.name} · ${row.how}: ${titleOf(metric)} ${decimal(row.value)}, ${shown(row.x)}`})),
+    front.map(row => el("li", {text: `${nameOf(row.place)}: ${titleOf(metric)} ${decimal(row.value)}, ${shown(row)}`})),
   );
 }

@@ -205,9 +205,10 @@ function settingsOf({place}, details) {
     ["labels that people gave", place.labelled],
     ["machine", place.machine],
     ["load when it ended", place.load],
-    ["rows/s", isNumber(place.rate) ? rate(place.rate) : null],
+    ["rows/s", isNumber(place.rate) ? `${rate(place.rate)}${dagger(place)}` : null],
     ["time of one row", latencyWords(place)],
     ["cost", costWords(place)],
+    ["†", place.busy && isNumber(place.rate) ? "the machine was busy: too slow, and too dear where time is what costs" : null],
     ["how it is reckoned", place.cost_basis],
     ["finished", place.finished],
   ].filter(([, value]) => value !== null && value !== undefined && value !== "" && said(value) !== "");

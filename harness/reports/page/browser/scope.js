@@ -4,6 +4,8 @@ const BOARDS = DATA.tables.map(table => ({
   ...table,
   taskName: table.split === "test" ? table.task : `${table.task} (${table.split})`,
 }));
+const MADE = ["trained", "prompted"];
+const madeOf = place => (place.prompt ? "prompted" : "trained");
 const ENTRIES = BOARDS.flatMap(board =>
   board.places.map(place => ({
     board,
@@ -16,6 +18,7 @@ const ENTRIES = BOARDS.flatMap(board =>
       place.prompt,
       place.decoding,
       place.machine,
+      madeOf(place),
       ...place.runs.map(run => run.split(".").at(-1)),
     ]
       .filter(Boolean)
@@ -29,15 +32,20 @@ const ENGINES = unique(ENTRIES.map(entry => entry.place.engine)).sort();
 
 const backends = board => new Set(board.places.map(place => place.backend)).size;
 
-/** Of several sets of rows of a language, the one on which most backends were tested; then the one of most rows. */
+/** Of several sets of rows of a language that are not outdated, the one on which most backends were tested; then of most rows. */
 function mainBoard(boards) {
   return boards.reduce((best, board) => {
-    const more = backends(board) - backends(best) || board.places.length - best.places.length || board.n - best.n;
+    const more =
+      Number(best.outdated) - Number(board.outdated) ||
+      (!board.outdated && // of outdated ones the first is the newest
+        (backends(board) - backends(best) || board.places.length - best.places.length || board.n - best.n));
     return more > 0 ? board : best;
   });
 }
 
 const engineNow = () => (ENGINES.includes(state.engine) ? state.engine : ""); // an address may name one that is not here
+const madeNow = () => (MADE.includes(state.made) ? state.made : "");
+const isFiltered = () => Boolean(state.q || engineNow() || madeNow());
 const taskNow = () => (state.task === "*" || TASKS.includes(state.task) ? state.task : (TASKS[0] ?? ""));
 const boardsOfTask = () => BOARDS.filter(board => taskNow() === "*" || board.taskName === taskNow());
 const languagesNow = () => unique(boardsOfTask().map(board => board.lang));
@@ -59,10 +67,12 @@ function boardsNow() {
   return [...groups.values()].map(mainBoard);
 }
 
-/** Whether a row is left by engine and text, wherever it stands. */
+/** Whether a row is left by the filters, wherever it stands. */
 function passes(entry) {
   const words = state.q.toLowerCase().split(/\s+/).filter(Boolean);
-  return (!engineNow() || entry.place.engine === engineNow()) && words.every(word => entry.search.includes(word));
+  const {place} = entry;
+  if ((engineNow() && place.engine !== engineNow()) || (madeNow() && madeOf(place) !== madeNow())) return false;
+  return words.every(word => entry.search.includes(word));
 }
 
 function entriesNow() {
@@ -70,8 +80,23 @@ function entriesNow() {
   return ENTRIES.filter(entry => keys.has(entry.board.key) && passes(entry));
 }
 
-const nameOf = place => `${place.backend} · ${place.how}`;
-const boardName = board => `${board.taskName}, ${languageName(board.lang)}, ${plural(board.n, "row")}`;
+const nameOf = place => `${isolated(place.backend)} · ${isolated(place.how)}`;
+/** `500 rows`, and where the language has other rows too, the day of the last run on these. */
+const rowsName = board =>
+  plural(board.n, "row") + (board.when ? ` (${board.outdated ? "outdated; " : ""}last run ${board.when})` : "");
+const boardName = board => `${isolated(board.taskName)}, ${isolated(languageName(board.lang))}, ${rowsName(board)}`;
+
+const busyOf = places => places.filter(place => place.busy && isNumber(place.rate));
+/** To follow a rate or a price of a run whose machine had more to do than that run. */
+const dagger = place => (place.busy ? "†" : "");
+/** How many were timed on a busy machine, and what that does to their figures. */
+function busyWords(places) {
+  const [busy, rated] = [busyOf(places), places.filter(place => isNumber(place.rate))];
+  return busy.length
+    ? `† ${whole(busy.length)} of ${plural(rated.length, "row")} timed on a busy machine: undisturbed they would be faster, and cheaper where time is what costs.`
+    : "";
+}
+
 /** Those of the machine that most ran on: rates of unlike machines can't be compared. */
 function onOneMachine(places) {
   const machines = Map.groupBy(places, place => place.machine);
@@ -117,7 +142,7 @@ function drawQuestion() {
   const each = Map.groupBy(boards, board => `${board.taskName}\n${board.lang}`);
   const choices =
     each.size === 1
-      ? boards.map(board => [board.rows, `${plural(board.n, "row")}${sizeTwice(boards, board) ? ` (${board.rows})` : ""}`])
+      ? boards.map(board => [board.rows, `${rowsName(board)}${sizeTwice(boards, board) ? ` (${board.rows})` : ""}`])
       : [["", "the main rows of each"]];
   options(
     find("#rows"),

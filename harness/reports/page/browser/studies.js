@@ -19,7 +19,7 @@ function drawPrompts() {
       const metric = board.spreads[0].metric;
       const rows = board.spreads.flatMap(spread =>
         spread.prompts.map(({name, value, low, high, seeds, unread}) => ({
-          name: `${spread.backend} · ${spread.how}`,
+          name: `${isolated(spread.backend)} · ${isolated(spread.how)}`,
           prompt: name,
           value,
           low,
@@ -59,7 +59,9 @@ const promptColumns = metric => [
 ];
 
 function spreadTable(board) {
-  const heads = ["Model", "Prompts", "Lowest", "Middle", "Highest", "Range", "By chance"];
+  const hasMiddle = spread => spread.prompts.length > 2; // the middle of two would be the worse one
+  const withMiddle = board.spreads.some(hasMiddle);
+  const heads = ["Model", "Prompts", "Lowest", ...(withMiddle ? ["Middle"] : []), "Highest", "Range", "By chance"];
   const line = spread => [
     el(
       "th",
@@ -68,11 +70,12 @@ function spreadTable(board) {
       el("span", {class: "how", text: spread.how}),
     ),
     el("td", {
+      class: "several",
       text: spread.prompts
         .map(prompt => `${prompt.name}${prompt.unread ? ` (${share(prompt.unread)} not read)` : ""}`)
         .join(", "),
     }),
-    ...[spread.low, spread.median, spread.high].map(value => el("td", {class: "number", text: decimal(value)})),
+    ...[spread.low, ...(withMiddle ? [hasMiddle(spread) ? spread.median : null] : []), spread.high].map(value => el("td", {class: "number", text: decimal(value)})),
     el("td", {class: "number", text: `${decimal(spread.range)}${spread.beyond ? "*" : ""}`}),
     el("td", {class: "number", text: decimal(spread.expected)}),
   ];
@@ -84,10 +87,7 @@ function spreadTable(board) {
 function drawCurves() {
   const board = boardNow();
   const langs = new Set(boardsNow().map(one => one.lang));
-  const near = curve => Number(curve.n === board.n);
-  const curves = DATA.curves
-    .filter(curve => board?.split === "test" && curve.task === board.task && langs.has(curve.lang))
-    .sort((a, b) => near(b) - near(a));
+  const curves = board ? curvesOf(board, langs) : [];
   if (!curves.length) {
     const where = unique(DATA.curves.map(curve => `${curve.task} in ${languageName(curve.lang)}`));
     return fillSection(
@@ -112,7 +112,7 @@ function drawCurves() {
       );
       return [
         figure(
-          `${curve.task}, ${languageName(curve.lang)}, ${plural(curve.n, "test row")}`,
+          `${isolated(curve.task)}, ${isolated(languageName(curve.lang))}, ${plural(curve.n, "test row")}`,
           "bands: 95% interval of rows and seeds; small dots: single seeds; circles: where a curve reaches a prompt",
           place,
         ),

@@ -61,13 +61,13 @@ const COLUMNS = [
     "unparsed",
     "Unparsed",
     entry => entry.place.unparsed,
-    entry => share(entry.place.unparsed),
+    statusCell("unparsed"),
   ),
   number(
     "failed",
     "Failed",
     entry => entry.place.failed,
-    entry => share(entry.place.failed),
+    statusCell("failed"),
   ),
   {...number("rate", "Rows/s", entry => entry.place.rate, rateCell), first: "down"},
   number("cost", "Cost, $", entry => entry.place.cost, costCell),
@@ -267,17 +267,15 @@ function drawCount(left, boards) {
       : left
         ? `${whole(left)} of ${plural(all, "row")}; ranks are among all of them`
         : "No row is left: change the filters, or reset them.";
-  find("#reset").hidden = !(state.q || engineNow() || state.cols || state.sort);
+  find("#reset").hidden = !(isFiltered() || state.cols || state.sort);
 }
 
 function rankingNote(boards) {
+  if (!boards.length) return "No runs yet.";
   const few = boards.filter(board => board.few).length;
-  const busy = boards.some(board => board.places.some(place => place.busy))
-    ? " †: the machine was busy, so times and cost are too high."
-    : "";
-  const basis =
-    "Ranks: the first metric of the task, paired tests on the same rows at the 5% level. Whiskers: 95% intervals, on one scale per column; the dashed line is the value of the best row." +
-    busy;
+  const busy = busyWords(boards.flatMap(board => board.places));
+  const best = boards.length === 1 ? "; the dashed line is the best value of its column" : "";
+  const basis = `Ranks: the first metric of the task, paired tests on the same rows at the 5% level. Whiskers: 95% intervals, on one scale per column${best}.${busy && ` ${busy}`}`;
   return boards.length > 1
     ? `${basis} Every set of rows has a ranking of its own${few ? `; ${plural(few, "set")} of few rows` : ""}.`
     : basis;

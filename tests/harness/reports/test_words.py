@@ -1,0 +1,33 @@
+"""Rows in words: what tells two of them apart is said, and a tie says with whom."""
+
+from __future__ import annotations
+
+from boards import entry
+
+from harness.records.entries import Entry
+from harness.reports.ranks import Place, Row
+from harness.reports.words import apart, hows
+
+
+def place(name: str, rank: int = 1) -> Place:
+    return Place(rank, Row((entry(name),)), True)
+
+
+def with_options(seed: int = 0, **options: object) -> Row:
+    return Row((entry("a", backend={"name": "a", "engine": "toy", "model": None, "options": options}, seed=seed),))
+
+
+def test_a_tie_names_backends_and_in_how_many_ways() -> None:
+    assert apart([place("a"), place("a"), place("a")]).endswith("from any other (a in 2 other ways)")
+    assert apart([place("a"), place("b"), place("b"), place("c"), place("a")]).endswith("(b in 2 ways, c, a in 1 other way)")
+    assert apart([place("a"), place("b"), place("c", 3)]).endswith("from 1 of the 2 others (b)")
+
+
+def test_rows_that_read_alike_are_told_apart_by_what_differs() -> None:
+    alike = [with_options(batch_size=16, device="auto"), with_options(batch_tokens=None, device="auto")]
+    assert hows(alike) == ["trained on 9 en, batch_size=16", "trained on 9 en"]
+    assert hows(alike[:1]) == ["trained on 9 en"]
+    other = Row((Entry("other", {**entry("b").manifest}, entry("b").metrics),))
+    assert hows([alike[0], other]) == ["trained on 9 en", "trained on 9 en"], "another backend needs no more words"
+    digests = [with_options(sha256=digit * 64) for digit in "ab"]
+    assert hows(digests) == ["trained on 9 en, sha256=aaaaaaaa", "trained on 9 en, sha256=bbbbbbbb"]
