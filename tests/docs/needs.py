@@ -40,6 +40,7 @@ bench curve --task reviews_demo --lang en --encoder tfidf,minilm --llm smollm2 -
 bench suite mbert-amazon --backend e5-small --data DIR --train-limit 1000 --limit 500
 bench suite mbert-amazon --backend e5-small --data DIR --train-limit 500 --validation-limit 150 --limit 400 --set max_length=64
 bench suite mbert-amazon --smoke
+bench suite bert-douban --backend e5-small --data DIR2 --train-limit 800 --validation-limit 300 --limit 500 --set max_length=64 --set train.lr=1e-4
 bench tune --backend e5-small --lang en --trials 20
 """,  # noqa: E501
 }
