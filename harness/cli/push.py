@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from harness.cli.amounts import size
 from harness.cli.card import Licence, Run, tell_of_damaged
 from harness.cli.options import RESULTS, Json, Results, catalog, open_store, plain, print_json, print_table
 
@@ -66,8 +67,8 @@ def push_command(
 
 
 def _print(done: Pushed, where: str) -> None:
-    print_table(["file", "size"], [[file.path, _size(file.size)] for file in done.files], text=["file"])
-    total = f"{len(done.files)} files, {_size(sum(file.size for file in done.files))}"
+    print_table(["file", "size"], [[file.path, size(file.size)] for file in done.files], text=["file"])
+    total = f"{len(done.files)} files, {size(sum(file.size for file in done.files))}"
     if done.url is None:
         _print_head(done.files)
         typer.echo(plain(f"Nothing was uploaded: {total} would go to {where}."))
@@ -92,10 +93,3 @@ def _print_head(files: Sequence[RepositoryFile]) -> None:
     figures, _, body = body.partition("\n---\n")
     typer.echo(plain(f"\nREADME.md begins:\n\n{front}\nmodel-index: ({figures.count('value:')} figures)\n---"))
     typer.echo(plain(body.partition("\n## ")[0]))
-
-
-def _size(count: int) -> str:
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} B"
