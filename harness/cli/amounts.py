@@ -1,9 +1,10 @@
-"""Bytes, ages and counts: as people write and read them."""
+"""Bytes, ages, counts and lists: as people write and read them."""
 
 from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 
 _SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -26,6 +27,11 @@ def ago(moment: float) -> str:
 def number(count: int, one: str, many: str = "") -> str:
     """`1 file`, `2 files`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def some(names: Sequence[str], most: int) -> str:
+    """`a, b and 3 more`."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def seconds_in(text: str, option: str) -> float:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from harness.cli.amounts import some
 from harness.cli.options import plain, print_table
 from harness.types import LabelKind
 
@@ -60,7 +61,7 @@ def _facts(found: Found) -> list[list[str]]:
     facts = [
         ["file", f"{files}: {found.total:,} rows" + (f" ({', '.join(how)})" if how else "")],
         ["text", f"{' + '.join(roles.text)}: {middle:,} characters (median), 95% have {long:,} at most, the longest {most:,}"],
-        ["label", _some(roles.label) + (f", with names from {roles.names}" if roles.names else "")],
+        ["label", some(roles.label, MOST_SHOWN) + (f", with names from {roles.names}" if roles.names else "")],
         ["labels", kinds[labels.kind].format(len(labels.rows))],
         ["language", _language(found)],
         ["splits", _splits(found)],
@@ -68,17 +69,18 @@ def _facts(found: Found) -> list[list[str]]:
     ]
     unused = [name for name in roles.unused if not re.fullmatch(INDEX, name)]
     if unused:
-        facts.append(["not used", _some(unused)])
+        facts.append(["not used", some(unused, MOST_SHOWN)])
     return facts
 
 
 def _language(found: Found) -> str:
     languages = found.languages
     if languages.column is not None:
-        return f"{languages.column}: {_some(languages.codes)}"
+        return f"{languages.column}: {some(languages.codes, MOST_SHOWN)}"
     if found.opened.langs is not None:
         spelled = found.opened.spelled
-        return f"the paths ({{lang}}): {_some([_code_and(spelled.get(code, code), code) for code in languages.codes])}"
+        named = [_code_and(spelled.get(code, code), code) for code in languages.codes]
+        return f"the paths ({{lang}}): {some(named, MOST_SHOWN)}"
     if languages.mix:
         return f"{languages.codes[0]}, several: {languages.mix}"
     if languages.share < 1:
@@ -101,10 +103,6 @@ def _splits(found: Found) -> str:
     given = ", ".join(f"{split} ({cell})" if cell != split else split for split, cell in cells.items())
     aside = f"; {division.validation_share:.0%} of train set aside for validation" if division.validation_share else ""
     return f"{where}: {given}{aside}"
-
-
-def _some(names: tuple[str, ...] | list[str]) -> str:
-    return ", ".join(names[:MOST_SHOWN]) + (f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
 
 
 def found_as_json(found: Found, name: str, files: dict[str, Path], following: list[tuple[str, str]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from harness.cli.amounts import some
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def notes(found: Recommendation) -> list[str]:
         if runner.candidate.is_blind and not runner.apart and found.pick is not None and not found.pick.is_blind
     ]
     loaded = [c.name for c in field.candidates if c.under_load]
-    told += [f"Something else was running while {_some(loaded)} predicted: the real cost may be lower."] if loaded else []
+    told += [f"Something else was running while {some(loaded, 3)} predicted: the real cost may be lower."] if loaded else []
     f1 = None if found.pick is None else found.pick.f1
     if f1 and question.min_f1 is not None and f1["low"] is not None and f1["low"] < question.min_f1:
         told.append(f"The interval of the pick's F1 begins below --min-f1 {question.min_f1:g}.")
@@ -155,10 +156,6 @@ def _about_commands(untimed: list[Candidate]) -> list[str]:
     if any(is_outdated(c.entry.manifest) for c in untimed):
         told.append("Where a `bench run` comes first, the record is of an earlier version of bench, and that makes it anew.")
     return told
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
 def _print(found: Recommendation) -> None:

@@ -332,14 +332,19 @@ def test_a_kill_while_the_record_is_written_costs_nothing(
     assert kills >= 6
 
 
-def test_a_torn_last_line_of_the_journal_is_dropped(project: Path, store: Store) -> None:
+def killed_after_three_batches(project: Path, store: Store) -> tuple[tuple[bytes, bytes], Path]:
+    """What an undisturbed run gives, and the journal of one that was killed."""
     whole = outcome(go(toy.plan(project), Store(store.root / "whole")))
     plan = toy.plan(project)
     engine = toy.engine_of(plan)
     engine.hook = raising(Killed(), after_batches(3, engine))
     with pytest.raises(Killed):
         go(plan, store)
-    journal = store.root / f"{plan.run_id}.partial" / "journal.jsonl"
+    return whole, store.root / f"{plan.run_id}.partial" / "journal.jsonl"
+
+
+def test_a_torn_last_line_of_the_journal_is_dropped(project: Path, store: Store) -> None:
+    whole, journal = killed_after_three_batches(project, store)
     content = journal.read_bytes()
     for cut in (1, 2, 20):
         journal.write_bytes(content[:-cut])
@@ -355,13 +360,7 @@ def test_a_torn_last_line_of_the_journal_is_dropped(project: Path, store: Store)
 
 @pytest.mark.parametrize("damage", [b"\0" * 40, b"{}x", b"\xff\xfe"])
 def test_from_a_damaged_line_on_rows_are_predicted_again(project: Path, store: Store, damage: bytes) -> None:
-    whole = outcome(go(toy.plan(project), Store(store.root / "whole")))
-    plan = toy.plan(project)
-    engine = toy.engine_of(plan)
-    engine.hook = raising(Killed(), after_batches(3, engine))
-    with pytest.raises(Killed):
-        go(plan, store)
-    journal = store.root / f"{plan.run_id}.partial" / "journal.jsonl"
+    whole, journal = killed_after_three_batches(project, store)
     lines = journal.read_bytes().split(b"\n")
     journal.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]))
     again = toy.plan(project)
