@@ -51,7 +51,7 @@ lint: .venv/installed
 	$(BIN)/python -m pip install -q 'pip>=25.2'
 
 .venv/demo-installed: .venv/bin/python pyproject.toml constraints.txt
-	$(INSTALL) -c constraints.txt -e '.[train,llm]'
+	$(INSTALL) -c constraints.txt -e '.[train,llm,charts]'
 	touch $@
 
 .venv/installed: .venv/bin/python pyproject.toml constraints.txt

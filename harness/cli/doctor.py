@@ -25,8 +25,11 @@ def doctor_command(as_json: Json = False) -> None:
     """Say what this machine can run, and what to install for the rest.
 
     --json prints an object with machine (python, processor, gpu, libraries, cache, hub), backends (backend, engine, runs,
-    needs) and tasks (task, runs, needs); runs is true where the backend or task can be used now.
+    needs, extra) and tasks (task, runs, needs, extra); runs is true where the backend or task can be used now, and extra is the
+    extra to install, or null.
     """
+    from harness.errors import install_command
+
     known = catalog()
     hub = _hub()
     machine = {**_machine(), "hub": hub or "can be reached"}
@@ -40,9 +43,15 @@ def doctor_command(as_json: Json = False) -> None:
         typer.echo(plain(f"{key}: {value}{more}"))
     for rows in (backends, tasks):
         typer.echo("")
-        columns = ["runs here" if name == "runs" else name for name in rows[0]]
-        cells = [[{True: "yes", False: "no"}.get(value, str(value)) for value in row.values()] for row in rows]
+        names = [name for name in rows[0] if name != "extra"]
+        columns = ["runs here" if name == "runs" else name for name in names]
+        cells = [[{True: "yes", False: "no"}.get(row[name], str(row[name])) for name in names] for row in rows]
         print_table(columns, cells, text=["needs"], optional=["engine"])
+    extras = sorted({row["extra"] for row in (*backends, *tasks)} - {None})
+    if extras:
+        typer.echo("\nTo install an extra:")
+    for extra in extras:
+        typer.echo(f"  {extra}: {install_command(extra)}")
 
 
 def _hub() -> str:
@@ -99,11 +108,10 @@ def _row(kind: str, name: str, diagnose: Any) -> dict[str, Any]:
         return {kind: name, **diagnose(name)}
     except BenchError as error:
         engine = {"engine": "-"} if kind == "backend" else {}
-        return {kind: name, **engine, "runs": False, "needs": " ".join(str(error).split())}
+        return {kind: name, **engine, "runs": False, "needs": " ".join(str(error).split()), "extra": None}
 
 
 def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
-    from harness.errors import MissingExtra
     from harness.models.checkpoints import PACKAGED_PREFIX
     from harness.specs.backend_specs import engine_class
     from harness.specs.yamlspec import validate_options
@@ -112,8 +120,8 @@ def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     wanted = [*engine.libraries, *(["bitsandbytes"] if spec.options.get("quantization") == "nf4" else [])]
     missing = [library for library in wanted if importlib.util.find_spec(library) is None]
     if missing:
-        runs, needs = False, f"{', '.join(missing)}. {MissingExtra(missing[0], engine.extra, '').hint}"
-    elif engine.model_is == "nothing":
+        return {"engine": spec.engine, "runs": False, "needs": _libraries(missing, engine.extra), "extra": engine.extra}
+    if engine.model_is == "nothing":
         runs, needs = True, "nothing"
     elif engine.model_is == "name":
         runs, needs = _server(validate_options(spec.options, engine.Options, f"Backend {spec.name!r}, options"))
@@ -123,7 +131,11 @@ def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
         runs, needs = True, _packaged(spec.model.removeprefix(PACKAGED_PREFIX))
     else:
         runs, needs = _hub_model(spec, hub)
-    return {"engine": spec.engine, "runs": runs, "needs": needs}
+    return {"engine": spec.engine, "runs": runs, "needs": needs, "extra": None}
+
+
+def _libraries(missing: list[str], extra: str) -> str:
+    return f"{', '.join(missing)} (extra {extra})"
 
 
 def _server(options: Any) -> tuple[bool, str]:
@@ -161,14 +173,14 @@ def _hub_model(spec: BackendSpec, hub: str) -> tuple[bool, str]:
 
 
 def _task(spec: TaskSpec, hub: str) -> dict[str, Any]:
-    from harness.errors import MissingExtra
-
     if spec.source.hub is None:
         files = spec.source.files
         named = [files.folder, files.all, files.train, files.validation, files.test] if files else []
         paths = [spec.folder / files.in_language(path, spec.languages[0]) for path in named if path and files]
         missing = [str(path) for path in paths if not path.exists()]
-        return {"runs": not missing, "needs": f"{', '.join(missing)}; or --data DIR" if missing else "nothing"}
+        needs = f"{', '.join(missing)}; or --data DIR" if missing else "nothing"
+        return {"runs": not missing, "needs": needs, "extra": None}
     if importlib.util.find_spec("datasets") is None:
-        return {"runs": False, "needs": f"datasets. {MissingExtra('datasets', 'data', '').hint} Or --data DIR."}
-    return {"runs": not hub, "needs": f"{spec.source.hub.id} {ONCE if not hub else f'(the hub {hub})'}; or --data DIR"}
+        return {"runs": False, "needs": f"{_libraries(['datasets'], 'data')}; or --data DIR", "extra": "data"}
+    needs = f"{spec.source.hub.id} {ONCE if not hub else f'(the hub {hub})'}; or --data DIR"
+    return {"runs": not hub, "needs": needs, "extra": None}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import RESULTS, Json, Many, Results, names, one_of, open_store, plain, print_json
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from harness.records.entries import Entry
     from harness.records.store import Store
 
@@ -183,26 +181,26 @@ def _write_table(
     from harness.reports import export
 
     if what is What.RUNS:
-        frame = export.runs_frame(store, chosen)
+        table = export.table_of_runs(store, chosen)
     else:
-        frame = export.predictions_frame(store.root.parent, [entry.run_id for entry in chosen])
+        table = export.table_of_predictions(store.root.parent, [entry.run_id for entry in chosen])
     if form is Format.CSV:
-        content = export.as_csv(frame, spreadsheet=spreadsheet)
-        _warn_of_formulas(frame, spreadsheet=spreadsheet)
+        content = export.as_csv(table, spreadsheet=spreadsheet)
+        _warn_of_formulas(table, spreadsheet=spreadsheet)
     else:
-        content = (export.as_parquet if form is Format.PARQUET else export.as_json)(frame)
+        content = (export.as_parquet if form is Format.PARQUET else export.as_json)(table)
     if output == STDOUT:
         _to_stdout(content)
-        return [], len(frame)
+        return [], len(table)
     output.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(output, content)
-    return [output], len(frame)
+    return [output], len(table)
 
 
-def _warn_of_formulas(frame: DataFrame, *, spreadsheet: bool) -> None:
+def _warn_of_formulas(table: Any, *, spreadsheet: bool) -> None:
     from harness.reports.export import formulas
 
-    count = 0 if spreadsheet else formulas(frame)
+    count = 0 if spreadsheet else formulas(table)
     if count:
         cells = "cells begin" if count > 1 else "cell begins"
         typer.echo(

@@ -160,12 +160,12 @@ def _way_out(stale: Path) -> str:
     """What makes it fresh; the page and the pictures can't be made without the extra."""
     from importlib.util import find_spec
 
-    from harness.errors import MissingExtra
+    from harness.errors import install_command
 
     lacking = [name for name in ("altair", "vl_convert") if find_spec(name) is None]
     if stale.name == MARKDOWN or not stale.exists() or not lacking:
         return "Run `bench leaderboard`."
-    return f"{MissingExtra(lacking[0], 'charts', stale.name).hint}. Then run `bench leaderboard`; or delete {stale}."
+    return f"{install_command('charts')}. Then run `bench leaderboard`; or delete {stale}."
 
 
 def _as_json(table: Table, place: Place) -> dict[str, Any]:

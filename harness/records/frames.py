@@ -1,11 +1,12 @@
-"""Runs and predictions as pandas frames, for notebooks; docs/notebooks.md lists the columns.
+"""Runs and predictions as Arrow tables, and these as pandas frames for notebooks; docs/notebooks.md lists the columns.
 
-pandas is an extra (`notebooks`): nothing else in bench needs it.
+pandas is an extra (`notebooks`): only the frames need it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,24 +61,40 @@ def load_runs(results: Path | str = "results") -> DataFrame:
     dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
     there is no folder `results`, `RunError` for a damaged record.
     """
-    _pandas()
-    entries = read_entries(_store(results))
-    return frame_of(entries, {name for entry in entries for name in entry.metrics["values"]})
-
-
-def frame_of(entries: Sequence[Entry], metric_names: Collection[str]) -> DataFrame:
-    """A row per entry, in their order, with the columns of `load_runs` for these metrics. Raises `MissingExtra`."""
     pandas = _pandas()
-    frame = pandas.DataFrame([_run_row(entry) for entry in entries], columns=list(RUN_COLUMNS), dtype="object")
-    frame["finished"] = pandas.to_datetime(frame["finished"], utc=True)
-    frame = frame.astype(RUN_COLUMNS)
+    entries = read_entries(_store(results))
+    table = runs_table(entries, {name for entry in entries for name in entry.metrics["values"]})
+    frame: DataFrame = table.to_pandas(types_mapper=_nullable(pandas).get)
+    return frame.astype(RUN_COLUMNS)
+
+
+def runs_table(entries: Sequence[Entry], metric_names: Collection[str]) -> Any:
+    """A pyarrow table with a row per entry, in their order, and the columns of `load_runs` for these metrics."""
+    import pyarrow as pa
+
+    rows = [_run_row(entry) for entry in entries]
+    columns = {name: pa.array([row[name] for row in rows], _arrow_type(dtype)) for name, dtype in RUN_COLUMNS.items()}
     metrics = {
-        name + end: [_number(entry.metrics["values"].get(name, {}).get(key)) for entry in entries]
+        name + end: pa.array([entry.metrics["values"].get(name, {}).get(key) for entry in entries], pa.float64())
         for name in sorted(metric_names)
         for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
     }
-    made: DataFrame = pandas.concat([frame, pandas.DataFrame(metrics, index=frame.index, dtype="float64")], axis=1)
-    return made
+    return pa.table({**columns, **metrics})
+
+
+def _arrow_type(dtype: str) -> Any:
+    """Of a column whose pandas dtype this is."""
+    import pyarrow as pa
+
+    types = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "datetime64[s, utc]": pa.timestamp("s", "UTC")}
+    return types.get(dtype.lower(), pa.string())
+
+
+def _nullable(pandas: Any) -> dict[Any, Any]:
+    """Arrow type -> the pandas dtype that keeps what is missing apart from any value."""
+    import pyarrow as pa
+
+    return {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype(), pa.string(): pandas.StringDtype()}
 
 
 def _pandas() -> Any:
@@ -94,8 +111,8 @@ def _store(results: Path | str) -> Store:
     return Store(Path(results) / "runs")
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
 
 
 def _run_row(entry: Entry) -> dict[str, Any]:
@@ -120,7 +137,7 @@ def _run_row(entry: Entry) -> dict[str, Any]:
         "train_langs": "+".join(train["langs"]) if train else None,
         "train_count": train.get("train_count"),
         "limit": manifest.get("limit"),
-        "finished": manifest.get("finished"),
+        "finished": _time(manifest.get("finished")),
         "rows_per_second": manifest["timing"]["rows_per_second"],
         "training_seconds": (manifest.get("training") or {}).get("seconds"),
         "peak_memory_host_mib": memory.get("host"),
@@ -142,6 +159,12 @@ def load_predictions(runs: str | Sequence[str] | None = None, results: Path | st
     `load_runs` does, and `UserError` for a run that is not there.
     """
     pandas = _pandas()
+    frame: DataFrame = predictions_table(runs, results).to_pandas(types_mapper=_nullable(pandas).get)
+    return frame.astype(PREDICTION_COLUMNS)
+
+
+def predictions_table(runs: str | Sequence[str] | None = None, results: Path | str = "results") -> Any:
+    """The pyarrow table of `load_predictions`."""
     import pyarrow as pa
 
     store = _store(results)
@@ -155,18 +178,14 @@ def load_predictions(runs: str | Sequence[str] | None = None, results: Path | st
             table = table.set_column(place, name, table[name].dictionary_encode().unify_dictionaries())
     most = max((len(identity["labels"]) for identity in identities.values()), default=0)
     ends = [f"{stem}_{i}" for stem in ("p", "truth", "label") for i in range(most)]
-    table = table.select([*PREDICTION_COLUMNS, *(name for name in ends if name in table.column_names)])
-    nullable = {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype(), pa.string(): pandas.StringDtype()}
-    frame: DataFrame = table.to_pandas(types_mapper=nullable.get)
-    return frame.astype(PREDICTION_COLUMNS)
+    return table.select([*PREDICTION_COLUMNS, *(name for name in ends if name in table.column_names)])
 
 
 def _empty() -> Any:
     """So that the columns are there without any run."""
     import pyarrow as pa
 
-    types = {"Int64": pa.int64(), "bool": pa.bool_()}
-    return pa.schema([(name, types.get(dtype, pa.string())) for name, dtype in PREDICTION_COLUMNS.items()]).empty_table()
+    return pa.schema([(name, _arrow_type(dtype)) for name, dtype in PREDICTION_COLUMNS.items()]).empty_table()
 
 
 def _tables(store: Store, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

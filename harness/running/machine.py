@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import platform
-import resource
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 LIBRARIES = (
     *(
@@ -55,11 +56,12 @@ def _cpu_name() -> str:
 
 
 def _memory_gib() -> int:
-    return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30)
+    return round(psutil.virtual_memory().total / 2**30)
 
 
 def load_average() -> float | None:
-    """Processes that wanted a core in the last minute: above the number of cores, a timing is not to be trusted."""
+    """Processes that wanted a core in the last minute: above the number of cores, a timing is not to be trusted. None on
+    Windows, which does not count them."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
@@ -67,11 +69,19 @@ def peak_memory() -> dict[str, int | None]:
     """Peak since this process started, in MiB: of the host, and of the GPU where there is one."""
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and torch.cuda.is_available()
-    unit = 2**20 if sys.platform == "darwin" else 2**10
     return {
-        "host": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit,
+        "host": _peak_host_bytes() // 2**20,
         "gpu": torch.cuda.max_memory_allocated() // 2**20 if torch is not None and on_gpu else None,
     }
+
+
+def _peak_host_bytes() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows, where psutil knows the peak
+        now = psutil.Process().memory_info()
+        return int(getattr(now, "peak_wset", now.rss))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 2**10)
 
 
 def threads() -> int | None:
@@ -121,15 +131,7 @@ def gpu_taken() -> int | None:
 
 def _family() -> list[Path]:
     """Folders in /proc of this process and of all that it started, and so on; empty where there is no /proc."""
-    children: dict[int, list[int]] = {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            stat = (folder / "stat").read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it has ended
-            continue
-        parent = int(stat.rpartition(")")[2].split()[1])  # the name before it may hold anything
-        children.setdefault(parent, []).append(int(folder.name))
-    family = [os.getpid()] if Path("/proc/self/status").exists() else []
-    for member in family:
-        family += children.get(member, [])
-    return [Path("/proc") / str(member) for member in family]
+    if not Path("/proc/self/status").exists():
+        return []
+    me = psutil.Process()
+    return [Path("/proc") / str(process.pid) for process in (me, *me.children(recursive=True))]

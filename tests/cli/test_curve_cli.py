@@ -95,7 +95,7 @@ def test_without_vl_convert_there_is_no_plot(bench: Any, monkeypatch: pytest.Mon
     said = bench(*CURVE)
     assert said.code == 0
     assert "note: no plot. " in said.err
-    assert "Install the extra 'charts'" in said.err
+    assert "bench-harness[charts]" in said.err
     assert not list(FOLDER.glob("*.svg"))
     (page,) = FOLDER.glob("*.md")
     assert "![" not in page.read_text(encoding="utf-8")

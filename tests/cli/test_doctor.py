@@ -34,8 +34,9 @@ def test_json(bench: Any, cache: Path) -> None:
     assert set(said.json["machine"]) == {"python", "processor", "gpu", "libraries", "cache", "hub"}
     assert said.json["machine"]["cache"] == str(cache)
     backends = rows(said, "backend")
-    assert backends["majority"] == {"backend": "majority", "engine": "baseline", "runs": True, "needs": "nothing"}
-    assert rows(said, "task")["reviews_demo"] == {"task": "reviews_demo", "runs": True, "needs": "nothing"}
+    ready = {"runs": True, "needs": "nothing", "extra": None}
+    assert backends["majority"] == {"backend": "majority", "engine": "baseline", **ready}
+    assert rows(said, "task")["reviews_demo"] == {"task": "reviews_demo", **ready}
     assert rows(said, "task")["douban_short_comments"]["runs"] is False
     assert "DMSC.csv" in rows(said, "task")["douban_short_comments"]["needs"]
 
@@ -54,11 +55,13 @@ def test_missing_libraries_come_with_the_command_that_installs_them(bench: Any, 
     backends = rows(said, "backend")
     assert backends["majority"]["runs"] is True
     assert backends["bert"]["runs"] is False
-    assert backends["bert"]["needs"].startswith("transformers. ")
-    assert "'.[train]'" in backends["bert"]["needs"]
-    assert backends["mistral"]["needs"].startswith("transformers, bitsandbytes. ")
-    assert "'.[llm]'" in backends["mistral"]["needs"]
-    assert "'.[data]'" in rows(said, "task")["amazon_reviews_multi"]["needs"]
+    assert (backends["bert"]["needs"], backends["bert"]["extra"]) == ("transformers (extra train)", "train")
+    assert (backends["mistral"]["needs"], backends["mistral"]["extra"]) == ("transformers, bitsandbytes (extra llm)", "llm")
+    assert rows(said, "task")["amazon_reviews_multi"]["extra"] == "data"
+    table = bench("doctor").out
+    for extra in ("train", "llm", "data"):
+        assert table.count(f"pip install 'bench-harness[{extra}]'") == 1
+        assert f"-e '.[{extra}]'" in table
 
 
 def test_a_machine_without_torch(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

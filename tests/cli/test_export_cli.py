@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,14 @@ def test_a_cell_that_looks_like_a_formula_is_told_of(bench: Callable[..., Any], 
     assert "\n=" not in safe.out
     assert "'=cmd" in safe.out
     assert "formula" not in safe.err
+
+
+@pytest.mark.parametrize("name", ["runs.csv", "runs.json", "runs.parquet"])
+@pytest.mark.parametrize("what", ["runs", "predictions"])
+def test_no_format_needs_pandas(
+    bench: Callable[..., Any], project: Path, two_runs: list[str], monkeypatch: pytest.MonkeyPatch, name: str, what: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    said = bench("export", "--what", what, "-o", name)
+    assert said.code == 0, said.err
+    assert (project / name).stat().st_size > 0

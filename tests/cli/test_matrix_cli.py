@@ -105,7 +105,7 @@ def test_without_vl_convert_the_table_still_comes(bench: Any, monkeypatch: pytes
     said = bench(*MATRIX, "--json")
     assert said.code == 0
     assert said.json["picture"] is None
-    assert "Install the extra 'charts'" in said.err
+    assert "bench-harness[charts]" in said.err
     assert [path.name for path in FOLDER.iterdir()] == [page().name]
     assert "![" not in page().read_text(encoding="utf-8")
 

@@ -168,7 +168,8 @@ def problem_of(command: Command) -> str | None:
     program, *rest = command.argv
     if program == "make":
         targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
-        return None if set(rest) <= set(targets) else "the Makefile has no such target"
+        wanted = {part for part in rest if "=" not in part}
+        return None if wanted <= set(targets) else "the Makefile has no such target"
     if program.endswith("pip"):
         return problem_of_pip(rest)
     if program.endswith(("python", "python3")):

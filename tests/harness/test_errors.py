@@ -50,4 +50,6 @@ def test_a_spec_error_names_file_and_line() -> None:
 def test_a_missing_extra_says_how_to_install_it() -> None:
     said = str(MissingExtra("torch", "train", "The engine 'encoder'"))
     assert "The engine 'encoder' needs the library 'torch'" in said
-    assert "-e '.[train]'" in said
+    assert said.count("pip install 'bench-harness[train]'") == 1
+    assert "-c constraints.txt -e '.[train]'" in said
+    assert "-c constraints-vllm.txt -e '.[vllm]'" in str(MissingExtra("vllm", "vllm", "The engine 'vllm'"))

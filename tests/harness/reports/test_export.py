@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from boards import NAMES, prompt, record
 from lm_eval_files import write_lines
@@ -23,7 +24,7 @@ from harness.records.entries import read_entry
 from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_runs
 from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval
 from harness.records.store import Store
-from harness.reports.export import as_csv, as_json, as_parquet, formulas, predictions_frame, runs_frame
+from harness.reports.export import as_csv, as_json, as_parquet, formulas, table_of_predictions, table_of_runs
 from harness.reports.export_lm_eval import lm_eval_files
 from harness.types import Example, LabelKind
 
@@ -41,7 +42,7 @@ def likely(i: int) -> tuple[float, ...]:
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
     store = Store(tmp_path / "results" / "runs")
-    record(store, HOSTILE, ANSWERS, TRUTH, ids=IDS, manifest={"finished": "2026-01-02T03:04:05+00:00"})
+    record(store, HOSTILE, ANSWERS, TRUTH, ids=IDS, manifest={"finished": "2026-01-02T03:04:05Z"})
     record(store, "plain", [0, 1, 2, 2, 1, 1], TRUTH, ids=IDS, probabilities=lambda i: (0.1, 0.2, 0.7), prompt=prompt())
     return tmp_path / "results"
 
@@ -50,15 +51,15 @@ def read(content: bytes) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
 
 
-def frame_of_runs(results: Path, runs: Sequence[str]) -> pd.DataFrame:
+def of_runs(results: Path, runs: Sequence[str]) -> Any:
     store = Store(results / "runs")
-    return runs_frame(store, [read_entry(store, run) for run in runs])
+    return table_of_runs(store, [read_entry(store, run) for run in runs])
 
 
 def test_csv_of_runs_reads_back(results: Path) -> None:
     runs = Store(results / "runs").ids()
-    frame = frame_of_runs(results, runs)
-    content = as_csv(frame)
+    table = of_runs(results, runs)
+    content = as_csv(table)
     rows = read(content)
     assert list(rows[0])[: len(RUN_COLUMNS)] == list(RUN_COLUMNS)
     assert content.count(b"\r\n") == 3 and content.endswith(b"\r\n")  # noqa: PT018
@@ -66,14 +67,14 @@ def test_csv_of_runs_reads_back(results: Path) -> None:
     by_backend = {row["backend"]: row for row in rows}
     assert by_backend[HOSTILE]["finished"] == "2026-01-02T03:04:05Z"
     assert (by_backend["plain"]["finished"], by_backend["plain"]["usd"]) == ("", "")
-    for row, (_, wanted) in zip(rows, frame.iterrows(), strict=True):
+    for row, wanted in zip(rows, table.to_pylist(), strict=True):
         assert float(row["accuracy"]) == wanted["accuracy"]
         assert float(row["qwk_low"]) == wanted["qwk_low"]
 
 
 def test_csv_of_predictions_reads_back(results: Path) -> None:
-    frame = predictions_frame(results, Store(results / "runs").ids())
-    rows = read(as_csv(frame))
+    table = table_of_predictions(results, Store(results / "runs").ids())
+    rows = read(as_csv(table))
     assert list(rows[0])[: len(PREDICTION_COLUMNS)] == list(PREDICTION_COLUMNS)
     assert [row["id"] for row in rows] == IDS * 2
     mine = [row for row in rows if HOSTILE[1:6] in row["run"]]
@@ -84,83 +85,81 @@ def test_csv_of_predictions_reads_back(results: Path) -> None:
 
 def test_numbers_keep_their_last_digit() -> None:
     numbers = [0.1 + 0.2, 1 / 3, 1e-300, 123456789.123456789, np.nextafter(1, 2)]
-    frame = pd.DataFrame({"x": numbers})
-    assert [float(row["x"]) for row in read(as_csv(frame))] == numbers
-    assert [row["x"] for row in json.loads(as_json(frame))] == numbers
-    assert pd.read_parquet(io.BytesIO(as_parquet(frame)))["x"].tolist() == numbers
+    table = pa.table({"x": numbers})
+    assert [float(row["x"]) for row in read(as_csv(table))] == numbers
+    assert [row["x"] for row in json.loads(as_json(table))] == numbers
+    assert pq.read_table(io.BytesIO(as_parquet(table)))["x"].to_pylist() == numbers
 
 
 def test_values_are_data_and_for_a_spreadsheet_no_formulas(results: Path) -> None:
     runs = Store(results / "runs").ids()
-    frame = predictions_frame(results, runs)
-    assert formulas(frame) == 4  # two ids in two runs
-    assert formulas(frame_of_runs(results, runs)) == 1  # a backend
-    assert read(as_csv(frame))[0]["id"] == "=1+1"
-    safe = as_csv(frame, spreadsheet=True)
+    table = table_of_predictions(results, runs)
+    assert formulas(table) == 4  # two ids in two runs
+    assert formulas(of_runs(results, runs)) == 1  # a backend
+    assert read(as_csv(table))[0]["id"] == "=1+1"
+    safe = as_csv(table, spreadsheet=True)
     assert safe.startswith(b"\xef\xbb\xbf")
     rows = list(csv.DictReader(io.StringIO(safe.decode("utf-8-sig"), newline="")))
     assert [row["id"] for row in rows][:3] == ["'=1+1", "'-7", 'say "hi", you']
     assert not any(value.startswith(("=", "+", "-", "@")) for row in rows for value in row.values())
-    negative = as_csv(pd.DataFrame({"qwk": [-0.5]}), spreadsheet=True)
+    negative = as_csv(pa.table({"qwk": [-0.5]}), spreadsheet=True)
     assert b"\n-0.5" in negative, "a number is a number"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
 def test_how_a_formula_may_begin(start: str) -> None:
-    frame = pd.DataFrame({"id": [f"{start}1+1", "1=1", ""]})
-    assert formulas(frame) == 1
-    safe = as_csv(frame, spreadsheet=True).decode("utf-8-sig")
+    table = pa.table({"id": [f"{start}1+1", "1=1", ""]})
+    assert formulas(table) == 1
+    safe = as_csv(table, spreadsheet=True).decode("utf-8-sig")
     assert [row["id"] for row in csv.DictReader(io.StringIO(safe, newline=""))] == [f"'{start}1+1", "1=1", ""]
 
 
 def test_json_is_an_array_with_null_for_what_is_missing(results: Path) -> None:
-    runs = json.loads(as_json(frame_of_runs(results, Store(results / "runs").ids())))
+    runs = json.loads(as_json(of_runs(results, Store(results / "runs").ids())))
     assert len(runs) == 2
     first = next(run for run in runs if run["backend"] == HOSTILE)
-    assert (first["finished"], first["usd"], first["n"]) == ("2026-01-02T03:04:05+00:00", None, 6)
-    rows = json.loads(as_json(predictions_frame(results, [first["run"]])))
+    assert (first["finished"], first["usd"], first["n"]) == ("2026-01-02T03:04:05Z", None, 6)
+    rows = json.loads(as_json(table_of_predictions(results, [first["run"]])))
     assert [row["label"] for row in rows] == ANSWERS
     assert rows[0]["correct"] is True
-    assert json.loads(as_json(pd.DataFrame({"x": []}))) == []
+    assert json.loads(as_json(pa.table({"x": []}))) == []
 
 
 def test_parquet_has_types(results: Path) -> None:
-    import pyarrow.parquet as pq
-
     runs = Store(results / "runs").ids()
-    of_runs = pq.read_schema(io.BytesIO(as_parquet(frame_of_runs(results, runs))))
-    kinds = {name: str(of_runs.field(name).type) for name in ("run", "n", "seed", "exemplars", "accuracy", "finished")}
+    schema = pq.read_schema(io.BytesIO(as_parquet(of_runs(results, runs))))
+    kinds = {name: str(schema.field(name).type) for name in ("run", "n", "seed", "exemplars", "accuracy", "finished")}
     assert kinds["run"] in ("string", "large_string")
     assert {kinds[name] for name in ("n", "seed", "exemplars")} == {"int64"}
     assert kinds["accuracy"] == "double"
     assert kinds["finished"].startswith("timestamp") and "UTC" in kinds["finished"]  # noqa: PT018
-    rows = pq.read_schema(io.BytesIO(as_parquet(predictions_frame(results, runs))))
+    rows = pq.read_schema(io.BytesIO(as_parquet(table_of_predictions(results, runs))))
     assert str(rows.field("correct").type) == "bool"
     assert str(rows.field("run").type).startswith("dictionary")
 
 
 def test_only_the_runs_that_were_asked_for_and_always_the_same_columns(results: Path) -> None:
     one = Store(results / "runs").ids()[:1]
-    frame = frame_of_runs(results, one)
-    assert frame["run"].tolist() == one
-    assert list(frame.columns) == list(load_runs(results).columns)
-    assert set(predictions_frame(results, one)["run"]) == set(one)
+    table = of_runs(results, one)
+    assert table["run"].to_pylist() == one
+    assert table.column_names == list(load_runs(results).columns)
+    assert set(table_of_predictions(results, one)["run"].to_pylist()) == set(one)
 
 
 def test_a_damaged_record_of_another_run_is_no_concern(results: Path) -> None:
     one, other = Store(results / "runs").ids()
-    columns = list(frame_of_runs(results, [one]).columns)
+    columns = of_runs(results, [one]).column_names
     (results / "runs" / other / "run.json").write_text("{", encoding="utf-8")
-    assert list(frame_of_runs(results, [one]).columns) == columns
+    assert of_runs(results, [one]).column_names == columns
     (results / "runs" / other / "metrics.json").write_text("[]", encoding="utf-8")
-    assert frame_of_runs(results, [one])["run"].tolist() == [one]
-    assert set(predictions_frame(results, [one])["run"]) == {one}
+    assert of_runs(results, [one])["run"].to_pylist() == [one]
+    assert set(table_of_predictions(results, [one])["run"].to_pylist()) == {one}
 
 
 def test_half_a_surrogate_pair_is_written_as_its_escape(store: Store) -> None:
     run = record(store, "mine", [0, 1], [0, 1], ids=["a\ud83d", "b"])
-    frame = predictions_frame(store.root.parent, [run])
-    assert read(as_csv(frame))[0]["id"] == json.loads(as_json(frame))[0]["id"] == "a\\ud83d"
+    table = table_of_predictions(store.root.parent, [run])
+    assert read(as_csv(table))[0]["id"] == json.loads(as_json(table))[0]["id"] == "a\\ud83d"
     content = lm_eval_files(read_entry(store, run), store.predictions(run))
     assert any(b'"id": "a\\ud83d"' in found for found in content.values())
 
