@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from functools import cache
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import FrameType
 
 
 @contextmanager
@@ -53,35 +54,39 @@ def vllm_surroundings(device: str) -> Iterator[Path | None]:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """While vLLM starts: Ctrl-C ends that, and leaves no process.
+    """While vLLM starts: a signal that raises here (Ctrl-C, and what the command line handles like it) ends that, and leaves
+    no process.
 
-    Its wait for the processes has been seen to swallow the KeyboardInterrupt and to wait on for processes that the
-    same Ctrl-C had ended. So it is raised again until it gets through.
+    vLLM's wait for its processes has been seen to swallow the exception and to wait on for processes that the same signal had
+    ended. So the signal is sent again until its exception gets through.
     """
     others = set(multiprocessing.active_children())
-    in_main_thread = threading.current_thread() is threading.main_thread()  # only there can a signal be handled
-    if not in_main_thread or signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        yield
-        return
     left, asked = threading.Event(), threading.Event()
 
-    def again() -> None:
+    def again(number: int) -> None:
         while not left.wait(3):
-            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), number)
 
-    def interrupt(number: int, frame: object) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         if not asked.is_set():
             asked.set()
-            threading.Thread(target=again, daemon=True).start()
-        raise KeyboardInterrupt
+            threading.Thread(target=again, args=(number,), daemon=True).start()
+        before[number](number, frame)
 
-    before = signal.signal(signal.SIGINT, interrupt)
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    before = {number: handler for number, handler in handlers.items() if callable(handler)}  # not SIG_DFL and SIG_IGN
+    if threading.current_thread() is not threading.main_thread():  # only there can a signal be handled
+        before = {}
+    for number in before:
+        signal.signal(number, interrupt)
     try:
         try:
             yield
         finally:
             left.set()
-            signal.signal(signal.SIGINT, before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
     except BaseException:
         end(set(multiprocessing.active_children()) - others)
         raise

@@ -34,6 +34,7 @@ from harness.cli import (
     run,
     schema,
     show,
+    signals,
     speed,
     suite,
     tune,
@@ -47,7 +48,8 @@ logging.getLogger("vllm").addHandler(logging.NullHandler())
 app = typer.Typer(
     name="bench",
     help="For my text-classification task, in my languages: fine-tune an encoder or prompt an LLM?",
-    epilog="Exit codes: 0 done; 1 a run failed, or --check found a stale leaderboard; 2 a mistake in the command; 130 Ctrl-C.",
+    epilog="Exit codes: 0 done; 1 a run failed, or --check found a stale leaderboard; 2 a mistake in the command; "
+    "130 Ctrl-C; 143 SIGTERM; 129 SIGHUP.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -81,6 +83,9 @@ app.add_typer(prompts.app, name="prompts")
 app.add_typer(cache.app, name="cache")
 
 
+INTERRUPTED = 130
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -108,10 +113,15 @@ def main() -> None:
             stream, io.TextIOWrapper
         ):  # a review in Japanese must not end in an error where the terminal has no UTF-8
             stream.reconfigure(errors="backslashreplace")
+    signals.end_as_ctrl_c_does()
     try:
         _run_app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(signals.exit_code())
+    except SystemExit as ended:
+        if ended.code == INTERRUPTED:  # typer's code for Ctrl-C, whatever the signal was
+            sys.exit(signals.exit_code())
+        raise
     except Exception as error:
         if os.environ.get("BENCH_DEBUG"):
             raise

@@ -109,7 +109,7 @@ def run_all(
 
 
 def leave_if(stopped: bool) -> None:
-    """After Ctrl-C, the last thing: half a series has no table, JSON or page, only the count of what is done and kept."""
+    """After Ctrl-C or a signal, the last thing: half a series has no table, JSON or page, only the count of what is kept."""
     if stopped:
         typer.echo("Stopped. The same command goes on where this one was.", err=True)
         raise typer.Exit(130)

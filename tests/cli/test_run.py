@@ -178,7 +178,11 @@ def test_a_failed_run_does_not_stop_the_next(bench: Any, monkeypatch: pytest.Mon
     assert "BENCH_DEBUG=1" in said.err
 
 
-def test_ctrl_c_ends_with_a_message_and_the_command_goes_on(environment: dict[str, str], bench: Any, project: Path) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_ends_with_a_message_and_the_command_goes_on(
+    environment: dict[str, str], bench: Any, project: Path, name: str
+) -> None:
+    number = getattr(signal, name)
     seeds = ",".join(map(str, range(300)))
     arguments = ["run", "--backend", "majority", "--lang", "en", "--limit", "5", "--seed", seeds]
     running = subprocess.Popen(
@@ -192,9 +196,9 @@ def test_ctrl_c_ends_with_a_message_and_the_command_goes_on(environment: dict[st
     for line in running.stderr:
         if line.startswith("[3/300]"):
             break
-    running.send_signal(signal.SIGINT)
+    running.send_signal(number)
     _, err = running.communicate(timeout=300)
-    assert running.returncode == 130
+    assert running.returncode == 128 + number
     assert "The same command goes on" in err
     assert "Traceback" not in err
     said = bench("run", "--backend", "majority", "--lang", "en", "--limit", 5, "--seed", "0,1,2", "--json")
