@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +62,7 @@ def show_command(
         return
     _print_head(name, entry.how, manifest, metrics)
     _print_classes(metrics)
-    _print_confusion(metrics.get("confusion"), manifest["identity"]["labels"])
+    _print_confusion(metrics.get("confusion"), predictions, manifest["identity"])
     _print_errors(worst, manifest["identity"]["labels"], "" if found else _why_no_texts(manifest["identity"], known))
 
 
@@ -136,20 +137,22 @@ def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def _print_confusion(confusion: list[list[int]] | None, labels: list[str]) -> None:
-    if not confusion:
-        return
+def _print_confusion(
+    confusion: list[list[int]] | None, predictions: Sequence[Mapping[str, Any]], identity: Mapping[str, Any]
+) -> None:
+    labels = identity["labels"]
     answers = [*labels, "no answer"]
-    if len(labels) <= MATRIX_LABELS:
+    if confusion and len(labels) <= MATRIX_LABELS:
         typer.echo("\nconfusion matrix: a row per true class, a column per answer")
         print_table(["", *answers], [[name, *map(str, row)] for name, row in zip(labels, confusion, strict=True)], text=answers)
-        return
-    cells = [
-        (count, labels[i], answers[j]) for i, row in enumerate(confusion) for j, count in enumerate(row) if i != j and count
-    ]
-    typer.echo("\nmost frequent confusions (--json has the whole matrix)")
-    rows = [[truth, answer, str(count)] for count, truth, answer in sorted(cells, key=lambda cell: -cell[0])[:20]]
-    print_table(["truth", "answered", "rows"], rows, text=["truth", "answered"])
+    elif identity["label_kind"] != "multilabel":
+        pairs = Counter((record["truth"], -1 if record["label"] is None else record["label"]) for record in predictions)
+        wrong = sorted(
+            ((count, *pair) for pair, count in pairs.items() if pair[0] != pair[1]), key=lambda one: (-one[0], one[1:])
+        )
+        typer.echo("\nmost frequent confusions")
+        rows = [[labels[truth], answers[label], str(count)] for count, truth, label in wrong[:20]]
+        print_table(["truth", "answered", "rows"], rows, text=["truth", "answered"])
 
 
 def _why_no_texts(identity: Mapping[str, Any], known: Catalog) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ from numpy.typing import NDArray
 
 from harness.records.columns import Columns
 from harness.statistics import intervals, paired
-from harness.statistics.intervals import MetricValue
+from harness.statistics.intervals import IntArray, MetricValue
+from harness.statistics.many_labels import MANY, occurring
 from harness.statistics.paired import LEVEL, REPLICATES, Difference, Patterns
 from harness.statistics.row_means import SHARES, SMOOTH, features, hits, known_metrics, losses
-from harness.types import LabelKind
+from harness.types import LabelKind, LabelSpace
 
 
 def comparable(run: Columns) -> list[str]:
@@ -39,8 +41,19 @@ def difference_of(
         return paired.share_difference(hits(metric, a), hits(metric, b), level)
     if metric not in SMOOTH:
         return paired.mean_difference(losses(metric, a), losses(metric, b), level, replicates=replicates, seed=seed)
+    if a.labels.kind is LabelKind.NOMINAL and len(a.labels) > MANY:
+        a, b = _occurring(a, b)
     seen, pseudo = _seen(metric, a, b), _pseudo(metric, a, b)
     return paired.counted_difference(SMOOTH[metric], seen, pseudo, level, replicates=replicates, seed=seed)
+
+
+def _occurring(a: Columns, b: Columns) -> tuple[Columns, Columns]:
+    """The same runs with those labels alone that occur in the truth or an answer: no other label is a part of an F1."""
+    n, k = len(a), len(a.labels)
+    truth, answers, few = occurring(np.concatenate([a.truth, b.truth]), np.concatenate([a.answers, b.answers]), k)
+    labels = LabelSpace(a.labels.kind, tuple(map(str, range(few))))
+    ours = replace(a, labels=labels, truth=truth[:n], answers=answers[:n], probabilities=None)
+    return ours, replace(b, labels=labels, truth=truth[n:], answers=answers[n:], probabilities=None)
 
 
 def _seen(metric: str, a: Columns, b: Columns) -> Patterns:
@@ -66,7 +79,21 @@ def _pseudo(metric: str, a: Columns, b: Columns) -> Patterns:
         others = (occurs if occurs.sum() > 1 else ~occurs)[None, :] & ~np.eye(k, dtype=bool) & (cells.sum(axis=1) > 0)[:, None]
         truth, wrong = np.nonzero(others)
         right, shares = truth, (cells.sum(axis=1) / cells.sum() / np.maximum(others.sum(axis=1), 1))[truth]
+        if k > MANY:
+            return _merged(metric, a.labels, np.flatnonzero(occurs), cells.sum(axis=1))
     good, bad = features(metric, a.labels, truth, right), features(metric, a.labels, truth, wrong)
+    return Patterns(np.vstack([good, bad]), np.vstack([bad, good]), np.concatenate([shares, shares]))
+
+
+def _merged(metric: str, labels: LabelSpace, truth: IntArray, often: IntArray) -> Patterns:
+    """The patterns of `_pseudo` where labels are many: those of one true label are merged into their mean, as there are as many
+    as the square of the labels."""
+    good = features(metric, labels, truth, truth)
+    none = features(metric, labels, truth, np.full(len(truth), len(labels)))  # what a wrong answer has, but for the answer
+    named = (good - none).sum(axis=0, keepdims=True) - (good - none)
+    hits = np.arange(good.shape[1]) < len(labels)  # of a wrong answer there are none
+    bad = none + np.where(hits, 0.0, named / max(len(truth) - 1, 1))
+    shares = often[truth] / often.sum()
     return Patterns(np.vstack([good, bad]), np.vstack([bad, good]), np.concatenate([shares, shares]))
 
 

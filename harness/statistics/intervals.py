@@ -142,7 +142,7 @@ def _bootstrap(
     values = [[statistic(drawn) for statistic in statistics] for drawn in _draws(counts, pseudo, replicates, seed)]
     own = (counts + pseudo)[None]
     return [
-        _bias_corrected(np.concatenate([part[i] for part in values]), float(statistic(own)[0]))
+        bias_corrected(np.concatenate([part[i] for part in values]), float(statistic(own)[0]))
         for i, statistic in enumerate(statistics)
     ]
 
@@ -168,7 +168,7 @@ def _draws(counts: Counts, pseudo: FloatArray, replicates: int, seed: int) -> It
         yield drawn.reshape(-1, *counts.shape)
 
 
-def _bias_corrected(values: FloatArray, own: float) -> tuple[float, float]:
+def bias_corrected(values: FloatArray, own: float) -> tuple[float, float]:
     """Quantiles of the replicates, at levels that make up for how far their mean lies from the statistic of what they were
     drawn from. Efron takes their median, which jumps where few rows err and the replicates take few values."""
     from scipy.special import ndtr, ndtri

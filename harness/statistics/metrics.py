@@ -29,8 +29,9 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from harness.errors import DataError, MissingExtra, RunError, UserError
-from harness.statistics import intervals, row_intervals
+from harness.statistics import intervals, row_intervals, smooth
 from harness.statistics.intervals import FloatArray, IntArray, MetricValue, booted, finite, plain, share
+from harness.statistics.many_labels import MANY, booted_f1
 from harness.statistics.multilabel_intervals import with_intervals
 from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
@@ -62,7 +63,8 @@ class ClassScores(TypedDict):
 
 
 class Metrics(TypedDict):
-    """What a run is worth; strict JSON. `confusion` is (k, k + 1), the last column for rows without a parsed answer."""
+    """What a run is worth; strict JSON. `confusion` is (k, k + 1), the last column for rows without a parsed answer; a nominal
+    task with more than `MANY` labels has none."""
 
     n: int
     ok: int
@@ -153,21 +155,25 @@ def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold:
     truth = np.array([e.label for e, _ in pairs], dtype=np.int64)
     # k, one past the labels, stands for "no answer"
     answers = np.array([p.label if p.status is Status.OK else k for _, p in pairs], dtype=np.int64)
-    cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
-    metrics["confusion"] = cells.tolist()
     f1_options: dict[str, Any] = {"labels": range(k), "zero_division": np.nan}  # "no answer" is no label to average
     metrics["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **f1_options))
     values = metrics["values"]
     values["accuracy"] = share(truth == answers)
-    of_cells: OfCounts = {
-        "macro_f1": (f1_score(truth, answers, average="macro", **f1_options), intervals.macro_f1),
-        "weighted_f1": (f1_score(truth, answers, average="weighted", **f1_options), intervals.weighted_f1),
-    }
+    f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **f1_options) for average in ("macro", "weighted")}
     filled = np.where(answers == k, intervals.farthest_labels(k)[truth], answers)
-    if labels.kind is LabelKind.ORDINAL:
-        values.update(_ordinal_shares(truth, answers, k, threshold))
-        of_cells.update(_ordinal(truth, filled, k))
-    values.update(booted(of_cells, cells, intervals.pseudo_cells(cells)))
+    if labels.kind is LabelKind.NOMINAL and k > MANY:
+        values.update(booted_f1(truth, answers, k, f1s))
+    else:
+        cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
+        metrics["confusion"] = cells.tolist()
+        of_cells: OfCounts = {
+            "macro_f1": (f1s["macro_f1"], intervals.macro_f1),
+            "weighted_f1": (f1s["weighted_f1"], intervals.weighted_f1),
+        }
+        if labels.kind is LabelKind.ORDINAL:
+            values.update(_ordinal_shares(truth, answers, k, threshold))
+            of_cells.update(_ordinal(truth, filled, k))
+        values.update(booted(of_cells, cells, intervals.pseudo_cells(cells)))
     probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # what a rounded file lost
@@ -217,8 +223,8 @@ def _probability_metrics(truth: IntArray, answers: IntArray, probabilities: Floa
     """roc_auc (one-vs-rest, macro), log_loss, brier: squared distances summed over labels, 0 to 2 (Brier 1950)."""
     k = probabilities.shape[1]
     lost = answers == k
-    one_hot = np.eye(k)[truth]
-    worst = np.where(lost[:, None], np.eye(k)[intervals.farthest_labels(k)[truth]], probabilities)
+    one_hot = smooth.one_hot(truth, k).astype(np.float64)
+    worst = np.where(lost[:, None], smooth.one_hot(intervals.farthest_labels(k)[truth], k), probabilities)
     given = worst[np.arange(len(truth)), truth]
     return {
         "roc_auc": row_intervals.roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities)),

@@ -50,12 +50,12 @@ def losses(metric: str, run: Columns) -> FloatArray:
     answer too."""
     k = len(run.labels)
     probabilities = np.asarray(run.probabilities)
-    worst = np.eye(k)[farthest_labels(k)[run.truth]]
+    worst = smooth.one_hot(farthest_labels(k)[run.truth], k)
     given = np.where(run.answered[:, None], probabilities, worst)
     if metric == "log_loss":
         tiny = np.finfo(np.float64).eps
         return np.asarray(-np.log(np.clip(given[np.arange(len(given)), run.truth], tiny, 1 - tiny)))
-    return np.asarray(((given - np.eye(k)[run.truth]) ** 2).sum(axis=1))
+    return np.asarray(((given - smooth.one_hot(run.truth, k)) ** 2).sum(axis=1))
 
 
 def features(metric: str, labels: LabelSpace, truth: IntArray, answers: IntArray) -> FloatArray:

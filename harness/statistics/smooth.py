@@ -22,8 +22,10 @@ def f1_features(truth: IntArray, answers: IntArray) -> FloatArray:
 
 
 def one_hot(labels: IntArray, k: int) -> IntArray:
-    """Shape (n, k); the label k, no answer, is a row of zeros."""
-    return np.eye(k + 1, k, dtype=np.int64)[labels]
+    """Shape (n, k); the label k, no answer, is a row of zeros. Without a k x k matrix: there may be thousands of labels."""
+    found = np.zeros((len(labels), k + 1), dtype=np.int64)
+    found[np.arange(len(labels)), labels] = 1
+    return found[:, :k]
 
 
 def macro_f1(means: FloatArray) -> tuple[FloatArray, FloatArray]:

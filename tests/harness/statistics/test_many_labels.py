@@ -1,0 +1,81 @@
+"""Intervals and tests of F1 with many labels: the same as of the whole confusion matrix, and possible with ten thousand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from harness.records.columns import Columns
+from harness.statistics import contrast, intervals
+from harness.statistics.intervals import IntArray
+from harness.statistics.many_labels import MANY, booted_f1, occurring
+from harness.statistics.metrics import evaluate_predictions
+from harness.types import Example, LabelKind, LabelSpace, Prediction
+
+
+def rows(k: int, n: int, right: float, seed: int = 0) -> tuple[IntArray, IntArray]:
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(k, size=n)
+    answers = np.where(rng.random(n) < right, truth, rng.integers(k + 1, size=n))
+    return truth.astype(np.int64), answers.astype(np.int64)
+
+
+@pytest.mark.parametrize(("k", "n", "right"), [(12, 200, 0.7), (40, 120, 0.3), (40, 2000, 0.95)])
+def test_the_bootstrap_is_that_of_the_whole_matrix(k: int, n: int, right: float) -> None:
+    truth, answers = rows(k, n, right)
+    cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
+    statistics = {"macro_f1": intervals.macro_f1, "weighted_f1": intervals.weighted_f1}
+    values = {name: float(statistic(cells[None])[0]) for name, statistic in statistics.items()}
+    whole = intervals.booted({name: (values[name], statistics[name]) for name in values}, cells, intervals.pseudo_cells(cells))
+    few = booted_f1(truth, answers, k, values)
+    for name, value in values.items():
+        assert few[name]["value"] == whole[name]["value"] == value
+        for end in ("low", "high"):
+            assert few[name][end] == pytest.approx(whole[name][end], abs=0.1 * (whole[name]["high"] - whole[name]["low"]))
+
+
+def test_labels_that_occur() -> None:
+    truth, answers, k = occurring(np.array([7, 7, 900]), np.array([7, 1000, 3]), 1000)
+    assert (truth.tolist(), answers.tolist(), k) == ([1, 1, 2], [1, 3, 0], 3)
+    assert occurring(np.array([5]), np.array([5]), 10)[2] == 2, "there is always another label to err to"
+
+
+def test_ten_thousand_labels_are_scored() -> None:
+    """The matrix alone would take 800 MB, and its bootstrap hours."""
+    labels = LabelSpace(LabelKind.NOMINAL, tuple(f"L{i}" for i in range(10_000)))
+    truth, answers = rows(10_000, 200, 0.6)
+    examples = [Example(str(i), "", int(label), "en") for i, label in enumerate(truth)]
+    predictions = [Prediction(str(i), int(min(label, 9_999))) for i, label in enumerate(answers)]
+    metrics = evaluate_predictions(examples, predictions, labels)
+    value = metrics["values"]["macro_f1"]
+    assert value["low"] < value["value"] < value["high"]  # type: ignore[operator]
+    assert "confusion" not in metrics
+
+
+def columns(k: int, truth: IntArray, answers: IntArray) -> Columns:
+    labels = LabelSpace(LabelKind.NOMINAL, tuple(f"L{i}" for i in range(k)))
+    ids = np.array([str(i) for i in range(len(truth))], dtype=np.object_)
+    return Columns("run", {}, labels, ids, truth, answers, answers < k, None)
+
+
+def pair(k: int, n: int) -> tuple[Columns, Columns]:
+    """One that is right in 7 of 10 rows and one in 5 of 10, with the same truth."""
+    truth, ours = rows(k, n, 0.7)
+    theirs = np.where(np.random.default_rng(1).random(n) < 0.5, truth, rows(k, n, 0.0, seed=2)[1])
+    return columns(k, truth, ours), columns(k, truth, theirs.astype(np.int64))
+
+
+def test_the_paired_test_with_merged_pseudo_rows_is_close_to_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = pair(40, 300)
+    exact = contrast.difference_of("macro_f1", a, b)
+    monkeypatch.setattr(contrast, "MANY", 10)
+    merged = contrast.difference_of("macro_f1", a, b)
+    assert merged.value == pytest.approx(exact.value)
+    assert merged.low == pytest.approx(exact.low, abs=0.02)
+    assert merged.high == pytest.approx(exact.high, abs=0.02)
+
+
+def test_two_runs_of_two_thousand_labels_are_compared() -> None:
+    a, b = pair(20 * MANY, 2000)
+    found = contrast.difference_of("macro_f1", a, b)
+    assert found.low < found.value < found.high
