@@ -76,6 +76,7 @@ class Logprobs(BaseModel):
 
 
 class Choice(BaseModel):
+    index: int | None = None
     message: Message
     finish_reason: str | None = None
     logprobs: Logprobs | None = None
@@ -94,7 +95,7 @@ class Completion(BaseModel):
 
     @property
     def first(self) -> Choice:
-        return self.choices[0]
+        return min(self.choices, key=lambda choice: choice.index or 0)
 
     @property
     def tokens(self) -> tuple[int, int]:

@@ -61,7 +61,7 @@ class Server:
     def ignores_choices(self, structured: str, said: str = "") -> UserError:
         """`structured`: the option's value, which the server does not honour."""
         other = "choice" if structured == "json_schema" else "json_schema"
-        what = f"does not accept structured: {structured}: {said}" if said else f"ignores structured: {structured}"
+        what = f"does not accept structured: {structured}: {said.rstrip('.')}" if said else f"ignores structured: {structured}"
         return UserError(f"The server at {self.host} {what}.", _NO_CONSTRAINT_HINT.format(other=other))
 
     def no_logprobs(self, said: str = "") -> UserError:

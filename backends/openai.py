@@ -54,6 +54,7 @@ FIRST = 3
 PATIENCE = 20
 """Requests in a row without an answer, for reasons that may pass, after which a server is down; at least three rounds."""
 
+_NO_ROOM = "its tokens were used up before the answer: raise `max_new_tokens` in the front matter of the prompt"
 _YIELDING = {"temperature", "seed", "max_tokens", "max_completion_tokens"}
 _OTHER_LIMIT = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 Shown = tuple[dict[str, float], int, int]
@@ -125,7 +126,7 @@ class OpenAI(LanguageModel):
         self._answered = False
         self._unanswered = 0  # requests in a row
         self._down: BenchError | None = None
-        self._refusal_noted = False
+        self._noted: set[str] = set()  # words of failures
         self._notes: list[str] = []
 
     def facts(self) -> dict[str, Any]:
@@ -344,9 +345,9 @@ class OpenAI(LanguageModel):
         failure = row if isinstance(row, Failure) else None
         self._answered |= failure is None
         self._unanswered = self._unanswered + 1 if failure is not None and failure.passing else 0
-        if failure is not None and failure.refused and not self._refusal_noted:
-            self._refusal_noted = True
-            self._notes.append(f"{self._host} refused a request, whose row stays without an answer: {failure.said}")
+        if failure is not None and failure.said and failure.word not in self._noted:
+            self._noted.add(failure.word)  # once: its like may follow by the thousand
+            self._notes.append(f"{self._host} gave a row no answer ({failure.word}): {failure.said}")
         if failure is not None and self._unanswered >= max(PATIENCE, 3 * self.options.concurrency):
             self._down = self._down or self._known.is_down(self._unanswered, failure.said or failure.word)
 
@@ -357,10 +358,10 @@ class OpenAI(LanguageModel):
             if choice is None and complete:
                 raise self._known.ignores_choices(self.options.structured)
             if choice is None:
-                return Failure("cut", *completion.tokens)
+                return Failure("cut", *completion.tokens, said=_NO_ROOM)
             text = choice
         elif not text.strip() and completion.first.finish_reason == "length":
-            return Failure("cut", *completion.tokens)
+            return Failure("cut", *completion.tokens, said=_NO_ROOM)
         return Generation(text, complete, *completion.tokens)
 
     def _shown(self, completion: Completion) -> Shown:

@@ -31,15 +31,13 @@ from fake_server import (
     trickle,
 )
 from faulty_proxy import faulty_proxy, seeded_faults
+from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 import backends
-from backends.base import Messages
 from backends.openai import OpenAI, OpenAIOptions
 from harness.errors import BenchError, ModelUnavailable, RunError, UserError
 
 DIGITS = ["0", "1", "2", "3", "4"]
-TEXTS = [f"review {i}: bon appétit 日本語" for i in range(6)]
-NAME = "BENCH_TEST_KEY"
 
 
 @pytest.fixture(autouse=True)
@@ -54,34 +52,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def server() -> Iterator[FakeServer]:
     with fake_server() as fake:
         yield fake
-
-
-def chat(text: str) -> Messages:
-    return [{"role": "system", "content": "Rate it."}, {"role": "user", "content": text}]
-
-
-def engine_for(url: str, model: str | None = MODEL, **options: Any) -> OpenAI:
-    return OpenAI(OpenAIOptions.model_validate({"base_url": url, "api_key_env": NAME, "retries": 1, **options}), model)
-
-
-class Loaded:
-    """`with Loaded(...) as engine`: loaded, and closed at the end."""
-
-    def __init__(self, url: str, model: str | None = MODEL, **options: Any) -> None:
-        self.engine = engine_for(url, model, **options)
-
-    def __enter__(self) -> OpenAI:
-        self.engine.load()
-        return self.engine
-
-    def __exit__(self, *_: object) -> None:
-        self.engine.close()
-
-
-def words(url: str, texts: list[str] = TEXTS, **options: Any) -> list[str | None]:
-    """The `error` of each row of free decoding."""
-    with Loaded(url, **options) as engine:
-        return [answer.error for answer in engine.generate(engine.encode([chat(t) for t in texts], None), 9, None)]
 
 
 def chain_of(error: BaseException | None) -> str:
@@ -104,10 +74,14 @@ def fatal(
             "constrained": lambda: engine.generate(prompts, 9, DIGITS),
             "score": lambda: engine.score(prompts, DIGITS),
         }[how]
-        with pytest.raises(BenchError) as caught:
+
+        def ends() -> None:
             ask()
             if (down := engine.down()) is not None:  # some rows were answered, and are kept
                 raise down
+
+        with pytest.raises(BenchError) as caught:
+            ends()
     assert type(caught.value) is kind
     assert KEY not in chain_of(caught.value)
     assert caught.value.hint
