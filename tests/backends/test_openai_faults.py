@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from fake_server import KEY, FakeServer, Handler, Reply, cut, drop, fake_server, good, hang, raw, status
+from fake_server import KEY, MODEL, FakeServer, Handler, Reply, cut, drop, fake_server, good, hang, raw, status
 from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 import backends._openai_connection as connection
@@ -413,3 +414,60 @@ def test_messages_do_not_show_a_path_that_may_be_a_secret(server: FakeServer, ca
         assert "CANARY" not in str(caught.value)
         assert "[...]" in str(caught.value)
     assert "CANARY" not in caplog.text
+
+
+# A run as a whole
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[Any, str]]:
+    """Exit code and output of a command in a project with a task of ten rows."""
+    from harness.cli import main
+
+    def call(*arguments: str) -> tuple[Any, str]:
+        monkeypatch.setattr("sys.argv", ["bench", *arguments])
+        code: Any = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        return code or 0, said.out + said.err
+
+    for folder in ("tasks", "prompts", "backends"):
+        (tmp_path / folder).mkdir()
+    rows = [{"id": str(n), "text": f"parcel {n}", "label": n % 2} for n in range(10)]
+    (tmp_path / "tasks" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "tasks" / "parcels.yaml").write_text(
+        "description: d\nsource: {files: {test: rows.jsonl}}\ncolumns: {id: id}\n"
+        "labels: {kind: ordinal, names: [bad, good]}\nlanguages: [en]\n"
+    )
+    (tmp_path / "prompts" / "echo.j2").write_text("---\ndescription: d\nparser: integer\n---\n{{ text }}\n")
+    monkeypatch.chdir(tmp_path)
+    return call
+
+
+def test_what_a_run_leaves(bench: Callable[..., tuple[Any, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the server refused stands in the record and in `bench show`; what may be a secret in its address stands nowhere."""
+    monkeypatch.setattr("fake_server.content_for", lambda fake, text, body: "1")
+    refusal = refusing(lambda body: {"message": "no temperature, please"} if "temperature" in body else None)
+    with fake_server(key=None) as server:
+        all_rows(server, refusal, [f"parcel {n}" for n in range(10)])
+        gateway = server.url.replace("/v1", "/CANARY-1/v1")
+        spec = f"engine: openai\nmodel: {MODEL}\noptions: {{base_url: '{gateway}', api_key_env: null}}\n"
+        (tmp_path / "backends" / "gateway.yaml").write_text(spec)
+        common = ("run", "--task", "parcels", "--prompt", "echo", "--backend", "gateway")
+        first, said = bench(*common)
+        second, more = bench(*common, "--set", f"base_url={server.url.replace('/v1', '/CANARY-2/v1')}")
+    assert (first, second) == (0, 0)
+    assert "no temperature, please" in said
+    records = [json.loads(path.read_text()) for path in (tmp_path / "results" / "runs").glob("*/run.json")]
+    assert len({record["run_id"] for record in records}) == 2
+    assert [record["sent_instead"] for record in records] == [{"temperature": None}] * 2
+    _, shown = bench("show", records[0]["run_id"])
+    assert "the server refused temperature: answers are drawn at its own, and another run may answer differently" in shown
+    assert bench("leaderboard")[0] == 0
+    written = "".join(path.read_text() for path in (tmp_path / "results").rglob("*") if path.is_file())
+    assert "CANARY" not in written + said + more + shown + bench("doctor")[1]

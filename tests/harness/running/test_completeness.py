@@ -159,14 +159,17 @@ def test_what_a_journal_says() -> None:
     assert open_rows([*entries, entry(1, [], b=None, c=None)]) == {}
 
 
-def test_the_command_says_how_many_and_exits_with_1(
-    project: Path, outage: Outage, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def bench(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[Any, str, str]]:
+    """Exit code, stdout and stderr of a command in the toy project."""
     from harness.cli import main
 
-    def bench(*arguments: str) -> tuple[Any, str, str]:
-        common = ["bench", "run", "--task", "toy", "--prompt", "echo", "--backend", "toy-server"]
-        monkeypatch.setattr(sys, "argv", [*common, *arguments])
+    monkeypatch.chdir(project)
+
+    def call(*arguments: str) -> tuple[Any, str, str]:
+        monkeypatch.setattr(sys, "argv", ["bench", *arguments])
         code: Any = 0
         try:
             main()
@@ -175,9 +178,15 @@ def test_the_command_says_how_many_and_exits_with_1(
         said = capsys.readouterr()
         return code or 0, said.out, said.err
 
-    monkeypatch.chdir(project)
+    return call
+
+
+def test_the_command_says_how_many_and_exits_with_1(
+    project: Path, outage: Outage, bench: Callable[..., tuple[Any, str, str]]
+) -> None:
+    command = ("run", "--task", "toy", "--prompt", "echo", "--backend", "toy-server", "--json")
     outage.lost = lambda text: " en " in text and "says 2" in text
-    code, out, err = bench("--json")
+    code, out, err = bench(*command)
     assert code == 1
     assert "4 of 11 rows have no answer (timeout 4)" in err
     assert "Run the same command again" in err
@@ -189,9 +198,9 @@ def test_the_command_says_how_many_and_exits_with_1(
     # A server that is down is not asked for the other languages.
     outage.lost, outage.down = lambda text: True, ModelUnavailable("The server at x gave no answer.", "Wait.")
     outage.asked.clear()
-    code, out, err = bench("--json", "--seed", "3")
+    code, out, err = bench(*command, "--seed", "3")
     assert (code, [done["state"] for done in json.loads(out)]) == (1, ["incomplete", "failed"])
     assert len(outage.asked) == 3
     outage.lost, outage.down = lambda text: False, None
-    code, out, err = bench("--json")
+    code, out, err = bench(*command)
     assert (code, [done["state"] for done in json.loads(out)]) == (0, ["new", "found"])
