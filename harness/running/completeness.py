@@ -12,7 +12,7 @@ from harness.types import Prediction, Status
 Entry = Mapping[str, Any]
 """A line of the journal. `ask_again`: ids of those of its `rows` that are still open."""
 
-AGAIN = "Run the same command again: it asks these rows again, and no others."
+AGAIN = "Run the same command again (without --force): it asks these rows again, and no others."
 
 
 def open_rows(entries: Iterable[Entry]) -> dict[str, str]:
