@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ValidationError, field_validator
@@ -109,7 +110,9 @@ def read_completion(body: bytes) -> Completion | Failure:
     try:
         completion = Completion.model_validate_json(body)
     except ValidationError:
-        return Failure("bad_response", passing=True, said="a body that is no chat completion")
+        # A whole answer of a form that bench can't read would come again; a page, or half of an answer, may not.
+        whole = bool(_object_in(body).get("choices"))
+        return Failure("bad_response", passing=not whole, said="a body that is no chat completion")
     if not completion.choices:
         return Failure("bad_response", *completion.tokens, passing=True, said="a chat completion without choices")
     if completion.first.finish_reason == "content_filter" or completion.first.message.refusal:
@@ -121,11 +124,8 @@ def status_inside(body: bytes) -> int | None:
     """The HTTP status that an error in a body of status 200 stands for (gateways send such); None: there is no error in it."""
     if b'"error"' not in body:
         return None
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict) or found.get("choices") or not found.get("error"):
+    found = _object_in(body)
+    if found.get("choices") or not found.get("error"):
         return None
     error = found["error"] if isinstance(found["error"], dict) else {"type": found["error"]}
     named = [str(error.get(key)) for key in ("code", "status", "status_code", "type", "message")]
@@ -134,6 +134,15 @@ def status_inside(body: bytes) -> int | None:
             return int(value)
     words = " ".join(named).lower()
     return next((status for pattern, status in _STATUS_WORDS if re.search(pattern, words)), 502)
+
+
+def _object_in(body: bytes) -> dict[str, Any]:
+    """Empty where there is none."""
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def choice_in(text: str, choices: Sequence[str], structured: str) -> str | None:

@@ -5,7 +5,7 @@ A row that gets no answer carries one of these words in `error`:
 `timeout`, `connection`         no whole answer within `timeout` seconds; refused, reset or lost (all after `retries`)
 `rate_limited`                  HTTP 429 after all retries, or with a Retry-After of more than two minutes
 `http_408`, `http_409`, `http_5..`   another HTTP error of the server's own
-`bad_response`                  a body that is cut, too large, or no chat completion
+`bad_response`                  a body that is cut, too large, or no chat completion (a whole one of an odd form is the row's)
 `not_sent`                      the server was found to be of no use before this row's turn
 
 These may pass, and the row is to be asked again. The others are the row's own:

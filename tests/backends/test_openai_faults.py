@@ -219,6 +219,8 @@ def test_failures_that_may_pass_say_so(server: FakeServer, reply: Reply, word: s
         (status(403, {"error": {"message": "Your input was flagged by moderation"}}), "content_filter"),
         (status(400, {"error": {"message": "prompt is too long: 212345 tokens > 200000 maximum"}}), "prompt_too_long"),
         (status(400, {"error": {"message": "Input length 5000 exceeds the maximum allowed 4096 tokens"}}), "prompt_too_long"),
+        (raw(b'{"choices": [{"message": {"content": "half of \\ud83d"}, "finish_reason": "stop"}]}'), "bad_response"),
+        (raw(b'{"choices": [{"message": {"content": 3}, "finish_reason": "stop"}]}'), "bad_response"),
         (raw(b'{"choices": [{"message": {"content": null, "reasoning": "I"}, "finish_reason": "length"}]}'), "cut"),
     ],
 )  # fmt: skip
