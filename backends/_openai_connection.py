@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import re
 import threading
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
+from backends._openai_answers import status_inside
 from backends.base import Messages
 from harness.errors import UserError
 
 if TYPE_CHECKING:
+    import httpx2
     from openai import AsyncOpenAI
 
 T = TypeVar("T")
+
+LARGEST_BODY = 8 * 2**20
+"""Bytes of one answer, unpacked. A chat completion has a few thousand."""
+
+MOST_REDIRECTS = 5
+
+ORDINARY = re.compile(
+    r"v\d{1,2}((alpha|beta)\d?)?|api|openai|inference|compatible-mode|serving-endpoints|engines|deployments|models|chat|llm"
+)
+"""Parts of a server's path that are no secret; any other may be a key, as some gateways have it there."""
 
 
 class Connection:
@@ -24,7 +38,8 @@ class Connection:
     def __init__(self, base_url: str, key: str, concurrency: int, timeout: float, retries: int) -> None:
         """`timeout`: seconds for each attempt as a whole. Sends nothing yet."""
         self._client = _client(base_url, key, timeout, retries)
-        self._slots = asyncio.Semaphore(concurrency)
+        self.slots = asyncio.Semaphore(concurrency)
+        """For the caller to hold around `chat`, also while it waits to be tried again."""
         self._loop = asyncio.new_event_loop()
         self._end = asyncio.Event()
         self._thread = threading.Thread(target=self._live, name="bench-openai", daemon=True)
@@ -65,25 +80,23 @@ class Connection:
         return _model_ids(answer.http_response.content)
 
     async def chat(self, model: str, messages: Messages, fields: dict[str, Any]) -> bytes:
-        """The body of the answer. A request that waits to be tried again keeps its slot. Raises `openai.OpenAIError`."""
+        """The body of the answer. Raises `openai.OpenAIError`."""
         request: Any = messages
-        async with self._slots:
-            answer = await self._client.chat.completions.with_raw_response.create(
-                model=model, messages=request, extra_body=fields
-            )
+        answer = await self._client.chat.completions.with_raw_response.create(model=model, messages=request, extra_body=fields)
         return answer.http_response.content
 
 
-async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """Results in order. The first exception cancels all others and is raised alone."""
+async def all_of(work: Sequence[Coroutine[Any, Any, T]]) -> list[T | BaseException | None]:
+    """Results in order, and the exception of one that raised. The first exception cancels all others: these are None."""
+    tasks = [asyncio.ensure_future(one) for one in work]
     try:
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one) for one in work]
-    except BaseExceptionGroup as errors:
-        first = errors.exceptions[0]
-    else:
-        return [task.result() for task in tasks]
-    raise first  # outside of `except`: what is printed would else begin with the group
+        if tasks:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for task in tasks:
+            task.cancel()  # of one that is done: nothing
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return [None if task.cancelled() else task.exception() or task.result() for task in tasks]
 
 
 def host_of(base_url: str) -> str:
@@ -103,21 +116,47 @@ def host_of(base_url: str) -> str:
     return parts.netloc
 
 
+def secrets_in(base_url: str) -> list[str]:
+    """The parts of its path that may be secrets, as they are written and as a server would quote them; the longest first."""
+    found = [part for part in urlsplit(base_url).path.split("/") if part and not ORDINARY.fullmatch(part)]
+    return sorted({*found, *map(unquote, found)}, key=lambda part: (-len(part), part))
+
+
+def public_url(base_url: str) -> str:
+    """The address as records hold it: each part of the path that may be a secret is a digest of the whole address."""
+    if not secrets_in(base_url):
+        return base_url
+    parts = urlsplit(base_url)
+    digest = hashlib.sha256(base_url.encode(errors="surrogatepass")).hexdigest()[:8]
+    path = [part if not part or ORDINARY.fullmatch(part) else f"<{digest}>" for part in parts.path.split("/")]
+    return parts._replace(path="/".join(path)).geturl()
+
+
 def _client(base_url: str, key: str, timeout: float, retries: int) -> AsyncOpenAI:
     import httpx2
     from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
     class WholeAttempts(DefaultAsyncHttpxClient):
-        """The library's timeout is per read, and a server that trickles never meets it; this one is for all of an answer."""
+        """Bounds an answer as a whole, in time and in size. The library's timeout is per read, and a server that trickles never
+        meets it; and it reads whatever comes, and follows to any address."""
 
         async def send(self, request: httpx2.Request, **kwargs: Any) -> httpx2.Response:
             if not key:
                 request.headers.pop("Authorization", None)
             try:
                 async with asyncio.timeout(timeout):
-                    return await super().send(request, **kwargs)
+                    return await self._whole(request, {**kwargs, "stream": True, "follow_redirects": False})
             except TimeoutError as error:
                 raise httpx2.ReadTimeout("The answer took too long.", request=request) from error
+
+        async def _whole(self, request: httpx2.Request, kwargs: dict[str, Any]) -> httpx2.Response:
+            for _ in range(MOST_REDIRECTS + 1):
+                response = await super().send(request, **kwargs)
+                if not response.has_redirect_location:
+                    return await _read(response)
+                await response.aclose()
+                request = _redirected(response)
+            raise httpx2.TooManyRedirects("The server redirects without an end.", request=request)
 
     # Left alone, the library takes a missing key from $OPENAI_API_KEY and an `Authorization` from $OPENAI_CUSTOM_HEADERS:
     # neither may reach a server that they are not meant for.
@@ -132,9 +171,55 @@ def _client(base_url: str, key: str, timeout: float, retries: int) -> AsyncOpenA
     )
 
 
+def _redirected(response: httpx2.Response) -> httpx2.Request:
+    """The request at the address that the server names. Raises `UserError` where that is another server, or would lose the
+    request's body: texts and key go nowhere but to `base_url`."""
+    import httpx2
+
+    before, after = response.request, response.next_request
+    if after is None:
+        raise httpx2.RemoteProtocolError("a redirect to no address", request=before)
+    same = (after.url.scheme, after.url.netloc) == (before.url.scheme, before.url.netloc)
+    safer = after.url.host == before.url.host and (before.url.scheme, after.url.scheme) == ("http", "https")
+    if after.method == before.method and (same or safer):
+        return after
+    host, there = (url.netloc.decode("ascii", "replace")[:200] for url in (before.url, after.url))
+    if same or safer:
+        raise UserError(
+            f"The server at {host} redirects requests ({response.status_code}) in a way that loses their content.",
+            "Set the option `base_url` to the address that it redirects to.",
+        )
+    raise UserError(
+        f"The server at {host} redirects to another address, {after.url.scheme}://{there}; nothing was sent there.",
+        "If you trust that server, set the option `base_url` to its address.",
+    )
+
+
+async def _read(response: httpx2.Response) -> httpx2.Response:
+    """The answer with its body. An error in a body of status 200 becomes the status that it stands for, so that it is tried
+    again, or not, like that one."""
+    import httpx2
+
+    parts, size = [], 0
+    try:
+        async for part in response.aiter_bytes():
+            size += len(part)
+            if size > LARGEST_BODY:
+                raise httpx2.DecodingError(f"an answer of more than {LARGEST_BODY >> 20} MiB", request=response.request)
+            parts.append(part)
+    finally:
+        await response.aclose()
+    body = b"".join(parts)
+    status = (status_inside(body) if response.status_code == 200 else None) or response.status_code
+    # What the body was packed with is no longer true of it.
+    gone = {"content-encoding", "content-length", "transfer-encoding"}
+    headers = [(name, value) for name, value in response.headers.multi_items() if name.lower() not in gone]
+    return httpx2.Response(status, headers=headers, content=body, request=response.request)
+
+
 def _model_ids(body: bytes) -> list[str]:
     try:
         entries = json.loads(body)["data"]
         return [entry["id"] for entry in entries if isinstance(entry["id"], str)]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return []  # some page that is no list of models

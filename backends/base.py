@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from harness.errors import BenchError
 from harness.types import Label, LabelSpace
 
 Messages = list[dict[str, str]]
@@ -38,23 +39,27 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One answer. `complete` is False where `max_new_tokens` cut it. `error` (a word) is set where there is no answer."""
+    """One answer. `complete` is False where `max_new_tokens` cut it. `error` (a word) is set where there is no answer;
+    `passing`: for a reason that is not the row's (a timeout, say), so that another request may have one."""
 
     text: str
     complete: bool
     prompt_tokens: int
     new_tokens: int
     error: str | None = None
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """log p(choice | prompt) of each whole choice, shape (len(choices),); None, and a word in `error`, where there is none."""
+    """log p(choice | prompt) of each whole choice, shape (len(choices),), -inf where p is 0; None, and a word in `error`, where
+    there is none. `passing` as in `Generation`."""
 
     log_p: FloatArray | None
     prompt_tokens: int
     new_tokens: int = 0
     error: str | None = None
+    passing: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +175,14 @@ class LanguageModel(Engine):
     def attempts(self) -> int:
         """How often one request may be sent, and charged, until its row has an answer or failed."""
         return 1
+
+    def down(self) -> BenchError | None:
+        """Why it is of no use to ask on, after a batch whose answers are to be kept; the runner ends the run with it."""
+        return None
+
+    def sent_instead(self) -> dict[str, str | None]:
+        """Fields of a request that the server refused by name, and what it is sent in their place (None: nothing)."""
+        return {}
 
     @abstractmethod
     def load(self) -> None:

@@ -83,6 +83,17 @@ class OutOfMemory(RunError):
     """The device has no memory left for this batch; the runner halves the batch and tries again."""
 
 
+class RunIncomplete(RunError):
+    """Rows without an answer, for reasons that may pass: the run is not finished, and the same command asks them again.
+
+    `server`: why the server is not worth another request for now; None where it still answers.
+    """
+
+    def __init__(self, message: str, hint: str, server: ModelUnavailable | None = None) -> None:
+        super().__init__(message, hint)
+        self.server = server
+
+
 class BudgetReached(RunError):
     """The next request might cost more than the user allowed; what was paid for is kept."""
 

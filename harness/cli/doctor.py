@@ -140,11 +140,12 @@ def _libraries(missing: list[str], extra: str) -> str:
 
 def _server(options: Any) -> tuple[bool, str]:
     """Whether there is a key for it; the server itself is not asked."""
-    key = options.api_key_env
+    # As records hold it: a path may be a secret.
+    key, address = options.api_key_env, options.model_dump().get("base_url")
     if key is None:
-        return True, f"a server at {options.base_url}"
+        return True, f"a server at {address}"
     there = bool(os.environ.get(key))
-    return there, f"{options.base_url}, with the key in ${key}" + ("" if there else " (not set)")
+    return there, f"{address}, with the key in ${key}" + ("" if there else " (not set)")
 
 
 def _packaged(name: str) -> str:

@@ -109,8 +109,8 @@ def run_command(
     Options that take a NAME, CODE, HOW or seed can be repeated, or given several values with commas; every combination is a
     run. A run that is recorded already is not repeated, and a stopped one goes on: give the same command again.
 
-    --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
-    decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
+    --json prints a list with one object per run: state (new, found, incomplete, failed), run, task, lang, split, backend,
+    prompt, decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
     """
     from harness.cli.series import leave_if, leave_with_code, print_runs, run_all, tracking_with
     from harness.errors import UserError

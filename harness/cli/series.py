@@ -72,7 +72,7 @@ def run_all(
     """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once."""
     from harness.cli import as_bench_error
     from harness.cli.progress import Progress
-    from harness.errors import BudgetReached, ModelUnavailable
+    from harness.errors import BudgetReached, ModelUnavailable, RunIncomplete
     from harness.running.runner import EngineSlot
 
     outcomes: list[Outcome] = []
@@ -91,9 +91,11 @@ def run_all(
                     if os.environ.get("BENCH_DEBUG"):
                         raise
                     failure = as_bench_error(error)
-                    outcomes.append(Outcome(request, "failed", error=failure))
-                    if isinstance(failure, ModelUnavailable):
-                        unavailable[request.backend] = failure
+                    unfinished = isinstance(failure, RunIncomplete)
+                    outcomes.append(Outcome(request, "incomplete" if unfinished else "failed", error=failure))
+                    gone = failure.server if isinstance(failure, RunIncomplete) else failure
+                    if isinstance(gone, ModelUnavailable):
+                        unavailable[request.backend] = gone
                     if str(failure) not in told:
                         told.add(str(failure))
                         progress.print(worded(failure))

@@ -30,6 +30,12 @@ MATRIX_LABELS = 12
 """With more labels a matrix is mostly zeros; the most frequent confusions are listed instead."""
 
 
+_LEFT_OUT = {
+    "temperature": "answers are drawn at its own, and another run may answer differently",
+    "seed": "none was sent, and another run may answer differently",
+}
+
+
 def show_command(
     run: Annotated[str, typer.Argument(help="Id of the run, a part that only it has (the digits at the end), or its folder.")],
     errors: Annotated[int, typer.Option(min=0, metavar="N", help="How many of the worst errors to list.")] = 10,
@@ -94,6 +100,9 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
     else:
         speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
         typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}"))
+    for field, other in (manifest.get("sent_instead") or {}).items():
+        meant = _LEFT_OUT.get(field, "none was sent") if other is None else f"{other} was sent instead"
+        typer.echo(plain(f"the server refused {field}: {meant}"))
     cost, tokens = manifest.get("cost"), manifest["tokens"]
     if cost is not None:
         typer.echo(plain(f"cost: ${cost['usd']:.4f}; tokens: {tokens['prompt']:,} read, {tokens['new']:,} written"))

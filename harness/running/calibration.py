@@ -20,6 +20,10 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 """The inputs of Zhao et al."""
 
 
+IMPOSSIBLE = -1e5
+"""log p of a choice that has no probability: a number, since JSON has no infinity. What is above it is taken as it is."""
+
+
 class Calibration(StrEnum):
     NONE = "none"
     CONTEXTUAL = "contextual"
@@ -40,16 +44,26 @@ class Decision(StrEnum):
 def calibrated(log_p: FloatArray, calibration: Calibration, content_free: FloatArray | None) -> FloatArray:
     """Probabilities of the choices, shape (rows, choices), rows sum to 1.
 
-    `log_p`: log p of each whole choice, shape (rows, choices), finite. `content_free`: the same for `CONTENT_FREE`,
-    shape (3, choices); only for `contextual`.
+    `log_p`: log p of each whole choice, shape (rows, choices), finite, and at most `IMPOSSIBLE` where p is 0: so it stays.
+    `content_free`: the same for `CONTENT_FREE`, shape (3, choices); only for `contextual`. A choice that has no probability
+    there is divided by the lowest that a choice has.
     """
     from scipy.special import log_softmax, logsumexp
 
-    scores = log_softmax(log_p, axis=1)
+    scores = log_softmax(_with_zeros(log_p), axis=1)
     if calibration is not Calibration.NONE:
-        prior = scores if calibration is Calibration.BATCH else log_softmax(content_free, axis=1)
-        scores = scores - logsumexp(prior, axis=0) + np.log(len(prior))
+        if calibration is Calibration.BATCH:
+            prior = scores
+        else:
+            assert content_free is not None
+            prior = log_softmax(_with_zeros(content_free), axis=1)
+        sums = logsumexp(prior, axis=0)
+        scores = scores - np.where(sums > -np.inf, sums, sums[sums > -np.inf].min()) + np.log(len(prior))
     return np.asarray(np.exp(log_softmax(scores, axis=1)))
+
+
+def _with_zeros(log_p: FloatArray) -> FloatArray:
+    return np.where(log_p > IMPOSSIBLE, log_p, -np.inf)
 
 
 def decide(probabilities: Sequence[float], decision: Decision) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from backends.base import Classifier, Encoded, FloatArray, Generation, LanguageModel, Scores
 from harness.parsing.parsers import Parser
 from harness.running.batching import Item, choices, encode, most_new_tokens
-from harness.running.calibration import CONTENT_FREE, calibrated, decide
+from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide
 from harness.running.plan import Plan, PromptPlan
 from harness.running.thresholds import labels_above
 from harness.specs.prompts import Decoding
@@ -20,12 +20,15 @@ from harness.types import Example, LabelKind, Prediction, Status
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What came of one batch. `answers` hold generated text: they never go into a run record."""
+    """What came of one batch. `answers` hold generated text: they never go into a run record. `ask_again`: ids of the rows
+    that have no answer for a reason that may pass. `sent_instead`: as the engine's."""
 
     predictions: list[Prediction]
     answers: list[dict[str, Any]]
     prompt_tokens: int = 0
     new_tokens: int = 0
+    ask_again: tuple[str, ...] = ()
+    sent_instead: Mapping[str, str | None] = field(default_factory=dict)
 
 
 def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
@@ -55,6 +58,8 @@ def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
         [],
         sum(score.prompt_tokens for score in scores),
         sum(score.new_tokens for score in scores),
+        tuple(row.id for item, score in zip(items, scores, strict=True) for row in item.rows if score.passing),
+        engine.sent_instead(),
     )
 
 
@@ -62,9 +67,9 @@ def _scored(row: Example, score: Scores) -> Prediction:
     """A label is decided on when all rows are there: a calibration may need them."""
     if score.log_p is None:
         return Prediction(row.id, None, Status.FAILED, score.error)
-    if not np.isfinite(score.log_p).all():
+    if np.isnan(score.log_p).any() or not -np.inf < score.log_p.max() < np.inf:
         return Prediction(row.id, None, Status.FAILED, "not_a_number")
-    return Prediction(row.id, None, log_p=tuple(float(p) for p in score.log_p))
+    return Prediction(row.id, None, log_p=tuple(max(float(p), IMPOSSIBLE) for p in score.log_p))
 
 
 def content_free(plan: Plan) -> list[Item]:
@@ -107,6 +112,8 @@ def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequ
         [{"id": row.id, "answer": g.text, "complete": g.complete} for row, g in pairs],
         sum(g.prompt_tokens for g in generations),
         sum(g.new_tokens for g in generations),
+        tuple(row.id for row, g in pairs if g.passing),
+        engine.sent_instead(),
     )
 
 

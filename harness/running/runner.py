@@ -15,10 +15,11 @@ import numpy as np
 from backends.base import Classifier, Engine, LanguageModel
 from harness.data.dates import dates_of
 from harness.data.overlap import overlap_of
-from harness.errors import BudgetReached, OutOfMemory, RunError, UserError
+from harness.errors import BudgetReached, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.records.store import Journal, Store, digest, prediction_from, prediction_record
 from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
 from harness.running.calibration import Calibration
+from harness.running.completeness import AGAIN, check_finished, check_measured, done_rows, measured_seconds, sent_instead
 from harness.running.costs import Budget
 from harness.running.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.running.plan import Plan
@@ -99,7 +100,8 @@ def run(
     A `budget` bounds what is spent on a server whose backend names a price. `on_evaluation` sees the validation metrics
     while a model trains, and may end the training by what it raises.
 
-    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `RunError`, and `UserError` for what only the engine can find wrong.
+    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `RunIncomplete`, `RunError`, and `UserError` for what only the engine
+    can find wrong.
     """
     name = plan.run_id
     if store.has(name) and not force:
@@ -115,6 +117,7 @@ def run(
         _predict_all(plan, journal, budget, on_progress)
         entries = journal.entries()
         predictions = _predictions(plan, entries, trained)
+        check_measured(name, predictions)
         records = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
         metrics = evaluate_predictions(
             plan.rows,
@@ -143,25 +146,28 @@ def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progres
     truth, total = {row.id: row for row in plan.rows}, len(plan.rows)
     on_progress("replay", 0, total, "")
     entries = journal.entries()
-    done = {record["id"] for entry in entries for record in entry["rows"]}
-    unread = sum(record["status"] != Status.OK for entry in entries for record in entry["rows"])
+    done = done_rows(entries)
+    unread = sum(record["status"] != Status.OK and record["id"] in done for entry in entries for record in entry["rows"])
     if len(done) < len(truth):
         on_progress("warm up", 0, 0, "")
         _warm_up(plan)
     if _is_contextual(plan) and not any("content_free" in entry for entry in entries):
-        journal.append(_content_free_entry(plan, budget))
+        _content_free(plan, journal, budget)
     on_progress("predict", len(done), total, _so_far(unread, budget))
     pending = batches(plan, done)
     while True:
         batch, waited = _timed(lambda: next(pending, None))  # for its prompts to be ready
         if batch is None:
+            check_finished(plan.run_id, journal.entries(), total, None)
             return
         for items, outcome, seconds in _within_budget(plan, batch, budget):
             journal.append(_entry(len(items), outcome, seconds + waited, truth), outcome.answers)
             waited = 0.0
-            done.update(prediction.id for prediction in outcome.predictions)
+            done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
             unread += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
             on_progress("predict", len(done), total, _so_far(unread, budget))
+            if isinstance(plan.engine, LanguageModel) and (down := plan.engine.down()) is not None:
+                check_finished(plan.run_id, journal.entries(), total, down)
 
 
 def _so_far(unread: int, budget: Budget | None) -> str:
@@ -171,15 +177,20 @@ def _so_far(unread: int, budget: Budget | None) -> str:
     )
 
 
-def _content_free_entry(plan: Plan, budget: Budget | None) -> dict[str, Any]:
+def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> None:
     parts = [(outcome, seconds) for _, outcome, seconds in _within_budget(plan, content_free(plan), budget)]
     predictions = [prediction for outcome, _ in parts for prediction in outcome.predictions]
-    failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
-    if failed is not None:
-        raise RunError(f"A content-free input could not be scored: {failed}.", "Use another calibration.")
     tokens = sum(outcome.prompt_tokens for outcome, _ in parts), sum(outcome.new_tokens for outcome, _ in parts)
     entry = _entry(0, Batch([], [], *tokens), sum(seconds for _, seconds in parts), {})
-    return {**entry, "content_free": [prediction.log_p for prediction in predictions]}
+    failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
+    if failed is None:
+        journal.append({**entry, "content_free": [prediction.log_p for prediction in predictions]})
+        return
+    journal.append(entry)  # it may have cost something
+    problem = f"A content-free input could not be scored: {failed}."
+    if any(outcome.ask_again for outcome, _ in parts):
+        raise RunIncomplete(problem, AGAIN)
+    raise RunError(problem, "Use another calibration.")
 
 
 def _warm_up(plan: Plan) -> None:
@@ -249,11 +260,13 @@ def _entry(batch: int, outcome: Batch, seconds: float, truth: dict[str, Example]
         "new_tokens": outcome.new_tokens,
         "batch": batch,
         "rows": [prediction_record(truth[prediction.id], prediction) for prediction in outcome.predictions],
+        **({"ask_again": outcome.ask_again} if outcome.ask_again else {}),
+        **({"sent_instead": outcome.sent_instead} if outcome.sent_instead else {}),
     }
 
 
 def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None, load_seconds: float) -> dict[str, Any]:
-    seconds = sum(entry["seconds"] for entry in entries)
+    seconds = measured_seconds(entries)
     prompt_tokens = sum(entry["prompt_tokens"] for entry in entries)
     new_tokens = sum(entry["new_tokens"] for entry in entries)
     price, options = plan.backend.price, plan.identity["backend"]["options"]
@@ -265,7 +278,12 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
         "rows_from": plan.rows_from,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         # Not those that are no part of the identity: the same run may go on with others.
-        "settings": {key: value for key, value in plan.request.settings.items() if key.split(".")[0] in options},
+        # A text as the identity has it, where an address holds no secret.
+        "settings": {
+            key: options.get(key, value) if isinstance(value, str) else value
+            for key, value in plan.request.settings.items()
+            if key.split(".")[0] in options
+        },
         "training": trained.record if trained is not None else None,
         "runtime": trained.runtime if trained is not None else None,
         "overlap": overlap_of(plan),
@@ -283,6 +301,7 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
             "sorted_by_length": True,
             "load_average": load_average(),
         },
+        "sent_instead": sent_instead(entries),
         "tokens": {"prompt": prompt_tokens, "new": new_tokens},
         "cost": None if price is None else {"usd": round(price.of(prompt_tokens, new_tokens), 6), **price.model_dump()},
         "peak_memory_mib": peak_memory(),

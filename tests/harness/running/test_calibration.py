@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from backends.base import Encoded, FloatArray, Scores
 from harness.errors import PromptError
 from harness.records.store import Store, read_journal
-from harness.running.calibration import CONTENT_FREE, Calibration, Decision, calibrated, decide
+from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, Calibration, Decision, calibrated, decide
 from harness.running.plan import Plan
 from harness.running.runner import Result, run
 from harness.specs.prompts import Decoding
@@ -90,6 +90,19 @@ def test_what_all_rows_say_alike_says_nothing(row: FloatArray, count: int) -> No
     rows = np.repeat(row, count, axis=0)
     np.testing.assert_allclose(calibrated(rows, BATCH, None), 0.25, rtol=1e-6)
     np.testing.assert_allclose(calibrated(rows, CONTEXTUAL, np.repeat(row, 3, axis=0)), 0.25, rtol=1e-6)
+
+
+@pytest.mark.parametrize("calibration", list(Calibration))
+def test_a_choice_without_probability_keeps_none(calibration: Calibration) -> None:
+    """It is divided neither by the probability that it has nowhere, nor by that of an input that says nothing."""
+    log_p, nothing = np.log(P), np.log(NOTHING)
+    log_p[:, 2] = nothing[:, 2] = IMPOSSIBLE
+    found = calibrated(log_p, calibration, nothing)
+    np.testing.assert_array_equal(found[:, 2], 0)
+    np.testing.assert_allclose(found[:, :2], calibrated(log_p[:, :2], calibration, nothing[:, :2]))
+    log_p[1] = np.log(P[1])  # where some rows give it one, it has one there
+    np.testing.assert_allclose(calibrated(log_p, NONE, None), [normalised([0.7, 0.2, 0.0]), P[1]])
+    assert np.isfinite(calibrated(log_p, calibration, nothing)).all()
 
 
 def test_very_unlikely_choices_do_no_harm() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import toy
 from pydantic import ValidationError
@@ -184,12 +186,16 @@ def test_content_free_inputs_count_too(project: Path, store: Store) -> None:
 
 def test_answers_that_failed_are_paid_for(project: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(self: toy.ToyServer, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
-        return [Scores(None, prompt.tokens, 1, error="no_label_in_top_logprobs") for prompt in prompts]
+        lost = Scores(None, prompts[0].tokens, 1, error="no_label_in_top_logprobs")
+        return [
+            replace(lost, prompt_tokens=p.tokens) if "says mumble" not in p.content[0] else Scores(np.zeros(3), p.tokens, 1)
+            for p in prompts
+        ]
 
     monkeypatch.setattr(toy.ToyServer, "score", failing)
     plan, budget = server_plan(project, decoding=Decoding.SCORE), Budget(10.0)
     result = run(plan, store, None, toy.quiet, budget=budget)
-    assert result.metrics["failed"] == 11
+    assert result.metrics["failed"] == 10
     assert budget.spent == pytest.approx(sum(len(row.text.split()) * WORD + NEW for row in plan.rows))
 
 

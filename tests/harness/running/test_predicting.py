@@ -140,10 +140,20 @@ def test_very_unlikely_choices_still_have_probabilities(project: Path, monkeypat
     assert found.probabilities == pytest.approx((0.880797, 0.119203, 0.0), abs=1e-6)
 
 
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_that_are_no_numbers_are_a_failure(project: Path, monkeypatch: pytest.MonkeyPatch, bad: float) -> None:
     score_alike(monkeypatch, 0.0, bad, -1.0)
     plan = loaded(project, decoding=Decoding.SCORE)
+    assert settled(plan, rows_saying(plan, "0")) == [Prediction("0-0", None, Status.FAILED, "not_a_number")]
+
+
+def test_a_choice_without_probability_is_impossible(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    score_alike(monkeypatch, 0.0, -np.inf, -1.0)
+    plan = loaded(project, decoding=Decoding.SCORE)
+    (found,) = settled(plan, rows_saying(plan, "0"))
+    assert (found.label, found.status) == (0, Status.OK)
+    assert found.probabilities == pytest.approx((0.731059, 0.0, 0.268941), abs=1e-6)
+    score_alike(monkeypatch, -np.inf, -np.inf, -np.inf)
     assert settled(plan, rows_saying(plan, "0")) == [Prediction("0-0", None, Status.FAILED, "not_a_number")]
 
 
