@@ -104,6 +104,9 @@ class CausalLM(LanguageModel):
             bnb_4bit_compute_dtype=getattr(self._torch, self._dtype),
         )
 
+    def rendered(self, chat: Messages) -> str | None:
+        return self._chat.render(chat)
+
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         return self._chat.encode(chats, choices)
 

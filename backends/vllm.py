@@ -114,6 +114,9 @@ class VLLM(LanguageModel):
             **({"kv_cache_memory_bytes": int(room * GIB)} if room else {}),
         }
 
+    def rendered(self, chat: Messages) -> str | None:
+        return self._chat.render(chat)
+
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         return self._chat.encode(chats, choices)
 
