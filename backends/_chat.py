@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backends._chat_template import THINKING, ChatTemplate
+from backends._chat_template import THINKING, ChatTemplate, probes
 from backends._choices import ChoiceTree
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
 from backends.base import Encoded, Generation, Messages
@@ -44,6 +44,7 @@ class ChatEncoder:
         self._disarmed: DisarmedTokenizer | None = None  # made for the first text that needs it
         self._special = any_of(sorted(tokenizer.all_special_tokens, key=len, reverse=True))
         self._thinking_marks = any_of(mark for pair in THINKING.items() for mark in pair)
+        self._written: dict[tuple[tuple[str, ...], bool, bool], list[str]] = {}
         self._trees: dict[Tails, ChoiceTree] = {}
         self._border: tuple[tuple[str, tuple[str, ...]], tuple[list[int], int, Tails]] | None = None
 
@@ -57,7 +58,21 @@ class ChatEncoder:
 
     def marked(self, chat: Messages, answer: str | None = None, thinks: bool = True) -> str:
         turns = [{**turn, "content": self._quotes.quoted(turn["content"])} for turn in chat]
-        return self.template.render(turns, answer, thinks)
+        text = self.template.render(turns, answer, thinks)
+        if self._quotes.written(text) != self._template_writes(
+            tuple(turn["role"] for turn in chat), answer is not None, thinks
+        ):
+            turns = [{**turn, "content": self._quotes.fenced(turn["content"])} for turn in chat]
+            text = self.template.render(turns, answer, thinks)
+        return text
+
+    def _template_writes(self, roles: tuple[str, ...], answered: bool, thinks: bool) -> list[str]:
+        """The control tokens in such a chat, whatever its texts."""
+        shape = roles, answered, thinks
+        if shape not in self._written:
+            text = self.template.render(probes(roles), ANSWER if answered else None, thinks)
+            self._written[shape] = self._quotes.written(text)
+        return self._written[shape]
 
     def tokens(self, marked: Sequence[str]) -> list[list[int]]:
         texts = [self._quotes.undone(text) for text in marked]
@@ -79,7 +94,7 @@ class ChatEncoder:
 
     def _suspicious(self, marked: str, ids: list[int]) -> bool:
         """Whether some control token may come from a turn: one is quoted there, or there are more than the template wrote."""
-        return self._quotes.in_use(marked) or sum(map(self._control_ids.__contains__, ids)) > self._quotes.count(marked)
+        return self._quotes.in_use(marked) or sum(map(self._control_ids.__contains__, ids)) > len(self._quotes.written(marked))
 
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         """Prompts with a `TokenPrompt` each; those of `choices` end behind the model's thinking, if it has any.

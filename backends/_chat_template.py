@@ -74,22 +74,21 @@ class ChatTemplate:
 
     def _choose_form(self, role: str, roles: Sequence[str], must: bool = True) -> bool:
         """Whether the template shows the turn of `role`, as a text or, like those of vision models, as a list of parts."""
-        texts = [_words(index) for index in range(len(roles))]
-        wanted = texts[roles.index(role)]
-        first = self.parts["user"]
+        chat = probes(roles)
+        wanted = chat[roles.index(role)]["content"]
         problem: UserError | None = None
-        for form in (first, not first):
+        for form in (False, True):
             self.parts[role] = form
             try:
-                shown = self._apply(_chat(roles, texts))
+                shown = self._apply(chat)
             except UserError as error:
                 problem = problem or error
                 continue
-            if wanted in shown:
+            if wanted in shown and repr(wanted) not in shown:  # else the list itself is printed
                 return True
-            if form is first:
+            if not form:
                 problem = self._lost(role, wanted, shown, roles)
-        self.parts[role] = first
+        self.parts[role] = False
         if must:
             assert problem is not None
             raise problem
@@ -99,11 +98,11 @@ class ChatTemplate:
         """Raises `UserError` unless each turn of such a chat is in the prompt as it is."""
         if self.jinja is None or roles in self._checked:
             return
-        texts = [_words(index) for index in range(len(roles))]
-        shown = self.render(_chat(roles, texts))
-        for role, text in zip(roles, texts, strict=True):
-            if text not in shown:
-                raise self._lost(role, text, shown, roles)
+        chat = probes(roles)
+        shown = self.render(chat)
+        for turn in chat:
+            if turn["content"] not in shown:
+                raise self._lost(turn["role"], turn["content"], shown, roles)
         self._checked.add(roles)
 
     def _lost(self, role: str, text: str, shown: str, roles: Sequence[str]) -> UserError:
@@ -114,12 +113,14 @@ class ChatTemplate:
         elif isinstance(self._tokenizer.chat_template, dict):
             hint += f", or another of its templates with --set chat_template=NAME: {', '.join(self._tokenizer.chat_template)}"
         return UserError(
-            f"The chat template of {self._model} {'changes' if changed else 'drops'} the text of the {role}'s turn.", f"{hint}."
+            f"The chat template of {self._model} {'cuts or changes' if changed else 'drops'} the text of the {role}'s turn.",
+            f"{hint}.",
         )
 
     def _tail(self, thinks: bool) -> str:
         """What the template writes after the user's last turn."""
-        return self.render(_chat(["user"], [_words(0)]), thinks=thinks).rpartition(_words(0))[2]
+        chat = probes(["user"])
+        return self.render(chat, thinks=thinks).rpartition(chat[0]["content"])[2]
 
     def render(self, turns: Messages, answer: str | None = None, thinks: bool = True) -> str:
         """The chat as a prompt; with `answer`, the chat after the model gave that answer.
@@ -188,13 +189,10 @@ def template_facts(source: Path, name: str | None) -> dict[str, str]:
     return {**({"chat_template": name} if name else {}), **_facts(source, name)}
 
 
-def _chat(roles: Sequence[str], texts: Sequence[str]) -> Messages:
+def probes(roles: Sequence[str]) -> Messages:
+    """A chat to try a template with: each turn has a text of its own, long enough to be cut, with letters of both cases."""
+    texts = (" ".join(f"Turn{index}word{word}." for word in range(200)) for index in range(len(roles)))
     return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
-
-
-def _words(index: int) -> str:
-    """A text of its own for each turn, long enough to be cut, with letters of both cases."""
-    return " ".join(f"Turn{index}word{word}." for word in range(200))
 
 
 def _left_open(text: str) -> str | None:

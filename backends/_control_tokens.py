@@ -53,7 +53,7 @@ def read_as_text(tokenizer: Any) -> None:
 
 
 def broken(match: re.Match[str]) -> str:
-    return f"{match[0][0]} {match[0][1:]}"
+    return f"{match[0][0]} {match[0][1:]}" if len(match[0]) > 1 else "\ufffd"
 
 
 class Quotes:
@@ -67,35 +67,32 @@ class Quotes:
         self._pattern = any_of(self._control)
         self._word = secrets.token_hex(8)
         self._quoted = re.compile(f"{self._word}([0-9]*);")
-        # Of which a template's own text may make a whole token.
-        self._beginnings = {token[:size] for token in self._control for size in range(1, len(token))}
-        self._ends = {token[size:] for token in self._control for size in range(1, len(token))}
-        self._longest = max(map(len, self._control), default=0)
         self._number = {token: str(number) for number, token in enumerate(self._control)}
 
     def quoted(self, text: str) -> str:
-        text = self._pattern.sub(lambda match: f"{self._word}{self._number[match[0]]};", text)
+        return self._pattern.sub(lambda match: f"{self._word}{self._number[match[0]]};", text)
+
+    def fenced(self, text: str) -> str:
+        """Quoted, and kept apart from what a template writes right before and after it: the other half of a token, say."""
         core = text.strip()  # templates strip too
-        if any(core[:size] in self._ends for size in range(1, self._longest)):
-            text = text.replace(core, f"{self._word};{core}", 1)
-        if any(core[-size:] in self._beginnings for size in range(1, self._longest)):
-            kept = text.rstrip()
-            text = f"{kept}{self._word};{text[len(kept) :]}"
-        return text
+        before, _, after = text.partition(core) if core else ("", "", text)
+        return f"{before}{self._word};{self.quoted(core)}{self._word};{after}"
 
     def undone(self, text: str) -> str:
         return self._quoted.sub(lambda match: self._control[int(match[1])] if match[1] else "", text)
 
     def broken(self, text: str) -> str:
         """Undone, with each token broken up."""
-        return self._quoted.sub(lambda match: self._pattern.sub(broken, self._control[int(match[1])]) if match[1] else "", text)
+        return self._quoted.sub(
+            lambda match: self._pattern.sub(broken, self._control[int(match[1])]) if match[1] else " ", text
+        )
 
     def in_use(self, text: str) -> bool:
         return self._word in text
 
-    def count(self, text: str) -> int:
-        """Control tokens that are not quoted."""
-        return len(self._pattern.findall(text))
+    def written(self, text: str) -> list[str]:
+        """The control tokens that are not quoted."""
+        return self._pattern.findall(text)
 
     def replaced(self, text: str, others: Mapping[str, str]) -> str:
         """`text` with `others` in place of control tokens that are not quoted, and nothing quoted any more."""
