@@ -9,7 +9,7 @@ import pytest
 from tiny_models import CHATML, byte_level_tokenizer, write_mistral
 
 from backends._chat import ChatEncoder
-from backends._chat_template import ChatTemplate, template_facts
+from backends._chat_template import THINKING, ChatTemplate, template_facts
 from backends.base import Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
 from harness.errors import UnknownName, UserError
@@ -263,17 +263,8 @@ SCALE = make_parser(ParserSpec(type="integer"), LabelSpace(LabelKind.ORDINAL, ("
 def test_thinking_is_no_part_of_a_free_answer(
     template: str, written: str, label: int | None, reason: str | None, special: bool
 ) -> None:
-    marks = [
-        "<think>",
-        "</think>",
-        "[THINK]",
-        "[/THINK]",
-        "<seed:think>",
-        "</seed:think>",
-        "<|START_THINKING|>",
-        "<|END_THINKING|>",
-    ]
     tokenizer = byte_level_tokenizer(template, SPECIALS)
+    marks = [mark for pair in list(THINKING.items())[:-1] for mark in pair]
     tokenizer.add_tokens(marks, special_tokens=special)
     chat = ChatEncoder(tokenizer)
     new = tokenizer(written, add_special_tokens=False)["input_ids"]
@@ -292,16 +283,16 @@ def test_an_engine_with_such_a_template(tmp_path: Path) -> None:
     assert SCALE.parse(free.text).reason == "unfinished_thinking"
     assert engine.rendered([USER]) == f"<|im_start|>user\n{USER['content']}<|im_end|>\n{GENERATION}<think>\n"
     (scores,) = engine.score(engine.encode([[USER]], ["0", "1"]), ["0", "1"])
-    plain = CausalLM(
-        CausalLMOptions(),
-        write_mistral(tmp_path / "plain", byte_level_tokenizer(ALWAYS.replace("<think>\n", CLOSED[len(GENERATION) :]))),
-    )
+    closed = ALWAYS.replace("<think>\n", CLOSED.removeprefix(GENERATION))
+    plain = CausalLM(CausalLMOptions(), write_mistral(tmp_path / "plain", byte_level_tokenizer(closed)))
     plain.load()
     (expected,) = plain.score(plain.encode([[USER]], ["0", "1"]), ["0", "1"])
-    assert scores.log_p is not None and expected.log_p is not None
+    assert scores.log_p is not None
+    assert expected.log_p is not None
     assert scores.log_p.tolist() == expected.log_p.tolist()
 
 
 def test_a_template_without_one() -> None:
     template = ChatTemplate(byte_level_tokenizer(None))
-    assert template.jinja is None and template.opening is None and template.facts() == {}
+    assert template.jinja is None
+    assert template.facts() == {}
