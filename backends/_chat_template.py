@@ -56,7 +56,7 @@ class ChatTemplate:
         if name is None and "default" not in templates:
             names = sorted(templates)
             raise UserError(
-                f"{self._model} has several chat templates and no default: {', '.join(names)}.",
+                f"{self._model} has named chat templates and no default: {', '.join(names)}.",
                 f"Choose one of them: --set chat_template={names[0]}",
             )
         return str(templates[name or "default"])

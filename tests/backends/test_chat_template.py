@@ -131,7 +131,7 @@ def test_the_default_of_several_templates() -> None:
 
 
 def test_several_templates_and_no_default() -> None:
-    with pytest.raises(UserError, match=r"several chat templates and no default: rag, tools\.") as caught:
+    with pytest.raises(UserError, match=r"named chat templates and no default: rag, tools\.") as caught:
         ChatEncoder(named(tools=CHATML, rag=CHATML))
     assert "--set chat_template=rag" in caught.value.hint
 
