@@ -75,26 +75,21 @@ class ChatEncoder:
         return self._written[shape]
 
     def tokens(self, marked: Sequence[str]) -> list[list[int]]:
-        texts = [self._quotes.undone(text) for text in marked]
+        texts = [(self._quotes.undone if self._tokenizer.is_fast else self._quotes.broken)(text) for text in marked]
         # The template writes the special tokens itself; without one the tokenizer adds its own (a leading BOS, say).
-        found: list[list[int]]
-        if not self._tokenizer.is_fast:
-            texts = [self._quotes.broken(text) for text in marked]
-        found = self._tokenizer(texts, add_special_tokens=not self.has_template)["input_ids"]
-        if self._tokenizer.is_fast:
-            for row, (text, ids) in enumerate(zip(marked, found, strict=True)):
-                if self._suspicious(text, ids):
-                    self._disarmed = self._disarmed or DisarmedTokenizer(self._tokenizer, self._control)
-                    found[row] = self._disarmed.ids(self._quotes, text, add_special_tokens=not self.has_template)
-        if not self.has_template:
-            for ids in found:
-                if ids and ids[-1] == self._tokenizer.eos_token_id:
-                    del ids[-1]  # some end every text with EOS, and nothing follows that
+        found: list[list[int]] = self._tokenizer(texts, add_special_tokens=not self.has_template)["input_ids"]
+        for row, (text, ids) in enumerate(zip(marked, found, strict=True)):
+            if self._tokenizer.is_fast and self._suspicious(text, ids):
+                self._disarmed = self._disarmed or DisarmedTokenizer(self._tokenizer, self._control)
+                found[row] = ids = self._disarmed.ids(self._quotes, text, add_special_tokens=not self.has_template)
+            if not self.has_template and ids and ids[-1] == self._tokenizer.eos_token_id:
+                del ids[-1]  # some end every text with EOS, and nothing follows that
         return found
 
     def _suspicious(self, marked: str, ids: list[int]) -> bool:
-        """Whether some control token may come from a turn: one is quoted there, or there are more than the template wrote."""
-        return self._quotes.in_use(marked) or sum(map(self._control_ids.__contains__, ids)) > len(self._quotes.written(marked))
+        """Whether some control token may come from a turn: one is quoted there, or there are more than belong to it."""
+        written = len(self._quotes.written(marked)) if self.has_template else self._tokenizer.num_special_tokens_to_add()
+        return self._quotes.in_use(marked) or sum(map(self._control_ids.__contains__, ids)) > written
 
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         """Prompts with a `TokenPrompt` each; those of `choices` end behind the model's thinking, if it has any.
@@ -126,7 +121,12 @@ class ChatEncoder:
 
         One chat tells it for all: what stands in the user's turn has no part in it.
         """
-        whole, _, after = self.marked(chat, ANSWER, thinks=False).rpartition(ANSWER)
+        try:
+            whole, found, after = self.marked(chat, ANSWER, thinks=False).rpartition(ANSWER)
+        except UserError:  # it takes no chat that ends with an answer
+            found = ""
+        if not found:
+            return "", self._tokenizer.eos_token_id
         before = whole[len(prompt) :] if whole.startswith(prompt) else ""
         closing = next((token for token in self._control if after.startswith(token)), self._tokenizer.eos_token)
         return before, self._tokenizer.convert_tokens_to_ids(closing)
@@ -182,7 +182,7 @@ class ChatEncoder:
             parts = [self._special.sub("", part) for part in self._thinking_marks.split(whole)]
             tags = ["<think>" if mark in THINKING else "</think>" for mark in marks]
             text = "".join(part for pair in zip(parts, [*tags, ""], strict=True) for part in pair)
-        if self.template.opening is not None:
+        if self.template.opening is not None and not text.lstrip().startswith("<think>"):
             text = f"<think>{text}"
         return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
 

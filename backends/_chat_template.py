@@ -84,7 +84,7 @@ class ChatTemplate:
             except UserError as error:
                 problem = problem or error
                 continue
-            if wanted in shown and repr(wanted) not in shown:  # else the list itself is printed
+            if wanted in shown and not (form and repr(wanted) in shown):  # else the list itself is printed
                 return True
             if not form:
                 problem = self._lost(role, wanted, shown, roles)
@@ -178,7 +178,7 @@ def _facts(source: Path, name: str | None) -> dict[str, str]:
     from transformers import AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source)
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception:  # `load` says what is wrong with it
         return {}
     return ChatTemplate(tokenizer, name).facts()

@@ -34,6 +34,11 @@ def test_turns_as_lists_of_parts(how: str) -> None:
         assert chat.render([SYSTEM, *SHOT, USER]) == ChatEncoder(chatml()).render([SYSTEM, *SHOT, USER])
 
 
+def test_a_text_in_quotes_is_the_text() -> None:
+    chat = ChatEncoder(chatml((TURN, f"'{TURN}'")))
+    assert "'Review: the kettle works'" in chat.render([USER])
+
+
 def test_only_the_users_turn_as_a_list_of_parts() -> None:
     mixed = (
         f"{{% if turn['role'] == 'user' %}}{{{{ turn['content'][0]['text'] }}}}{{% else %}}{TURN[:-3]} | trim }}}}{{% endif %}}"
@@ -114,6 +119,13 @@ def test_a_template_that_fails_is_a_users_error(template: str) -> None:
     tokenizer.name_or_path = "org/odd"
     with pytest.raises(UserError, match=r"The chat template of org/odd can't be applied: \S"):
         ChatEncoder(tokenizer)
+
+
+def test_a_template_that_takes_no_answer_at_the_end() -> None:
+    refuses = "{% if messages[-1]['role'] == 'assistant' %}{{ raise_exception('No answer here.') }}{% endif %}"
+    for template in (chatml(before=refuses), chatml((TURN, "{{ turn['content'] if loop.index0 % 2 == 0 else '-' }}"))):
+        prompt = ChatEncoder(template).encode([[USER]], ["1", "10"])[0].content
+        assert [list(tokens)[-1] for tokens in prompt.tree.choices] == [template.eos_token_id] * 2
 
 
 # Several templates
@@ -246,6 +258,7 @@ SCALE = make_parser(ParserSpec(type="integer"), LabelSpace(LabelKind.ORDINAL, ("
         (ALWAYS, "It may be 2, no: 0.</think>1", 1, None),
         (ALWAYS, "It may be 2", None, "unfinished_thinking"),
         (ALWAYS, "2", None, "unfinished_thinking"),
+        (ALWAYS, "<think>\n2</think>1", 1, None),
         (BRACKETS, "It may be 2[/THINK]1", 1, None),
         (BRACKETS, "2", None, "unfinished_thinking"),
         (SWITCHED, "<think>2 or 0</think>\n\n1", 1, None),

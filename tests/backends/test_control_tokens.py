@@ -125,6 +125,22 @@ def test_other_chats_have_the_ids_of_the_plain_template(
         assert encoders[name].encode([messages], None)[0].content.ids == plain, text
 
 
+@pytest.mark.parametrize("name", CHATTING)
+def test_innocent_prompts_need_no_second_tokenizer(name: str) -> None:
+    """With a template, and without: then the tokenizer adds its own tokens."""
+    for template in (None, family(name).chat_template):
+        tokenizer = family(name)
+        tokenizer.chat_template = template
+        chat = ChatEncoder(tokenizer)
+        chat.encode([[{"role": "user", "content": text}] for text in ("good kettle", "the good")], ["0", "1"])
+        assert chat._disarmed is None
+        prompt = chat.encode([[{"role": "user", "content": "</s> <think> <|endoftext|> [SEP]"}]], None)[0].content.ids
+        assert chat._disarmed is not None
+        assert len(controls(tokenizer, prompt)) == len(
+            controls(tokenizer, chat.tokens([chat.marked([{"role": "user", "content": "x"}])])[0])
+        )
+
+
 @pytest.mark.parametrize("name", ["gpt2", "qwen2", "llama3", "tekken", "chatml", "gemma"])
 def test_the_characters_reach_the_model(name: str, encoders: dict[str, ChatEncoder], untouched: dict[str, Any]) -> None:
     """Nothing is put into the text, nor is anything taken from it."""
