@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from backends._control_tokens import control_tokens
 from backends.base import Messages
 from harness.errors import UnknownName, UserError
 
@@ -181,7 +182,10 @@ def _facts(source: Path, name: str | None) -> dict[str, str]:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     except Exception:  # `load` says what is wrong with it
         return {}
-    return ChatTemplate(tokenizer, name).facts()
+    control = control_tokens(tokenizer)
+    words = [text for token in tokenizer.added_tokens_decoder.values() if (text := str(token)).strip() and text not in control]
+    # Added words were broken up before bench told them from control tokens: such a run is not the same one.
+    return {**ChatTemplate(tokenizer, name).facts(), **({"added_words": "whole"} if words else {})}
 
 
 def template_facts(source: Path, name: str | None) -> dict[str, str]:

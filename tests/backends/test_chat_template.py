@@ -190,6 +190,14 @@ def test_what_is_known_of_a_plain_template(tmp_path: Path) -> None:
     assert template_facts(tmp_path / "missing", None) == {}  # `load` says what is wrong
 
 
+def test_added_words_make_another_run(tmp_path: Path) -> None:
+    for word, facts in (("<think>", {}), ("   ", {}), ("kettle", {"added_words": "whole"})):
+        tokenizer = chatml()
+        tokenizer.add_tokens([word])
+        tokenizer.save_pretrained(tmp_path / word)
+        assert template_facts(tmp_path / word, None) == facts
+
+
 # Thinking
 
 GENERATION = "<|im_start|>assistant\n"
