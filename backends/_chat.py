@@ -7,10 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backends._chat_template import THINKING, ChatTemplate, probes
 from backends._choices import ChoiceTree
+from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
 from backends.base import Encoded, Generation, Messages
 from harness.errors import UserError
 
+ANSWER = "AnswerOfTheModel"
 Tails = tuple[tuple[int, ...], ...]
 """The tokens of each choice, from where they part from the prompt."""
 
@@ -24,86 +27,109 @@ class TokenPrompt:
 
 
 class ChatEncoder:
-    """Applies a tokenizer's chat template. Data stays data: a special token spelled out in a text is broken up."""
+    """Applies a tokenizer's chat template. Data stays data: a control token spelled out in a turn is read as characters.
 
-    def __init__(self, tokenizer: Any) -> None:
+    Between rendering and encoding a prompt is *marked*: such tokens are quoted in it, so that those that it holds as they are
+    were all written by the template.
+    """
+
+    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
+        """`template`: the name of one, of a checkpoint with several. Raises `UserError` where it can't be used."""
         self._tokenizer = tokenizer
-        self.has_template = tokenizer.chat_template is not None
-        special = {*tokenizer.all_special_tokens, *(str(token) for token in tokenizer.added_tokens_decoder.values())}
-        self._special = sorted((token for token in special if token.strip()), key=len, reverse=True)
-        self.system_role = self.has_template and self._takes_system()
+        self.template = ChatTemplate(tokenizer, template)
+        self.has_template = self.template.jinja is not None
+        self._control = control_tokens(tokenizer)
+        self._quotes = Quotes(self._control)
+        self._control_ids = frozenset(tokenizer.convert_tokens_to_ids(list(self._control)))
+        self._disarmed: DisarmedTokenizer | None = None  # made for the first text that needs it
+        self._special = any_of(sorted(tokenizer.all_special_tokens, key=len, reverse=True))
+        self._thinking_marks = any_of(mark for pair in THINKING.items() for mark in pair)
+        self._written: dict[tuple[tuple[str, ...], bool, bool], list[str]] = {}
         self._trees: dict[Tails, ChoiceTree] = {}
         self._border: tuple[tuple[str, tuple[str, ...]], tuple[list[int], int, Tails]] | None = None
 
-    def _takes_system(self) -> bool:
-        """Some templates refuse a system turn (Mistral 7B v0.2, Gemma), and some drop it in silence."""
-        from jinja2 import TemplateError
-
-        probe = [{"role": "system", "content": "sentinel"}, {"role": "user", "content": "hello"}]
-        try:
-            return "sentinel" in self._tokenizer.apply_chat_template(probe, tokenize=False, add_generation_prompt=True)
-        except TemplateError:
-            return False
+    @property
+    def system_role(self) -> bool:
+        return self.template.system_role
 
     def render(self, chat: Messages, answer: str | None = None) -> str:
-        """The prompt as the model reads it; with `answer`, the same conversation after the model gave that answer."""
-        turns = [{**turn, "content": self._neutral(turn["content"])} for turn in chat]
-        if not self.system_role and turns[0]["role"] == "system":
-            turns = [{"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}, *turns[2:]]
-        if not self.has_template:
-            # A base model: plain text, one blank line between turns.
-            return "\n\n".join(turn["content"] for turn in turns) + "\n" + (answer or "")
-        if answer is not None:
-            turns.append({"role": "assistant", "content": answer})
-        text: str = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=answer is None)
+        """The prompt as a model reads it that may think first; with `answer`, the chat after the model gave that answer."""
+        return self._quotes.undone(self.marked(chat, answer))
+
+    def marked(self, chat: Messages, answer: str | None = None, thinks: bool = True) -> str:
+        turns = [{**turn, "content": self._quotes.quoted(turn["content"])} for turn in chat]
+        text = self.template.render(turns, answer, thinks)
+        if self._quotes.written(text) != self._template_writes(
+            tuple(turn["role"] for turn in chat), answer is not None, thinks
+        ):
+            turns = [{**turn, "content": self._quotes.fenced(turn["content"])} for turn in chat]
+            text = self.template.render(turns, answer, thinks)
         return text
 
-    def _neutral(self, text: str) -> str:
-        for token in self._special:
-            if token in text:
-                text = text.replace(token, f"{token[0]}\u200b{token[1:]}")
-        return text
+    def _template_writes(self, roles: tuple[str, ...], answered: bool, thinks: bool) -> list[str]:
+        """The control tokens in such a chat, whatever its texts."""
+        shape = roles, answered, thinks
+        if shape not in self._written:
+            text = self.template.render(probes(roles), ANSWER if answered else None, thinks)
+            self._written[shape] = self._quotes.written(text)
+        return self._written[shape]
 
-    def tokens(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokens(self, marked: Sequence[str]) -> list[list[int]]:
+        texts = [(self._quotes.undone if self._tokenizer.is_fast else self._quotes.broken)(text) for text in marked]
         # The template writes the special tokens itself; without one the tokenizer adds its own (a leading BOS, say).
-        encoded: list[list[int]] = self._tokenizer(list(texts), add_special_tokens=not self.has_template)["input_ids"]
-        if not self.has_template:
-            for ids in encoded:
-                if ids and ids[-1] == self._tokenizer.eos_token_id:
-                    del ids[-1]  # some end every text with EOS, and nothing follows that
-        return encoded
+        found: list[list[int]] = self._tokenizer(texts, add_special_tokens=not self.has_template)["input_ids"]
+        for row, (text, ids) in enumerate(zip(marked, found, strict=True)):
+            if self._tokenizer.is_fast and self._suspicious(text, ids):
+                self._disarmed = self._disarmed or DisarmedTokenizer(self._tokenizer, self._control)
+                found[row] = ids = self._disarmed.ids(self._quotes, text, add_special_tokens=not self.has_template)
+            if not self.has_template and ids and ids[-1] == self._tokenizer.eos_token_id:
+                del ids[-1]  # some end every text with EOS, and nothing follows that
+        return found
+
+    def _suspicious(self, marked: str, ids: list[int]) -> bool:
+        """Whether some control token may come from a turn: one is quoted there, or there are more than belong to it."""
+        written = len(self._quotes.written(marked)) if self.has_template else self._tokenizer.num_special_tokens_to_add()
+        return self._quotes.in_use(marked) or sum(map(self._control_ids.__contains__, ids)) > written
 
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
-        """Prompts with a `TokenPrompt` each. Raises `UserError` if two choices have the same tokens."""
+        """Prompts with a `TokenPrompt` each; those of `choices` end behind the model's thinking, if it has any.
+
+        Raises `UserError` if two choices have the same tokens, and if the template loses a turn.
+        """
         if not chats:
             return []
-        texts = [self.render(chat) for chat in chats]
-        prompts = self.tokens(texts)
+        for roles in {tuple(turn["role"] for turn in chat): None for chat in chats}:
+            self.template.check(roles)
         if choices is None:
+            prompts = self.tokens([self.marked(chat) for chat in chats])
             return [Encoded(len(ids), TokenPrompt(ids, None)) for ids in prompts]
-        answers, closing = self._answers(chats[0], texts[0], choices)
+        texts = [self.marked(chat, thinks=False) for chat in chats]
+        before, closing = self._around_answers(chats[0], texts[0])
+        if before.strip():
+            # A block of no thinking, say, or the name of a channel: part of the prompt, as nobody asks how likely it is.
+            texts, before = [text + before for text in texts], ""
+        answers = tuple(before + self._quotes.quoted(choice) for choice in choices)
         encoded = []
-        for text, ids in zip(texts, prompts, strict=True):
+        for text, ids in zip(texts, self.tokens(texts), strict=True):
             kept, tails = self._split(text, ids, answers)
             tree = self._tree(tails, closing, choices)
             encoded.append(Encoded(len(kept) + len(tree), TokenPrompt(kept, tree)))
         return encoded
 
-    def _answers(self, chat: Messages, prompt_text: str, choices: Sequence[str]) -> tuple[tuple[str, ...], int]:
-        """Each choice with whatever the template puts before it, and the token that ends an answer.
+    def _around_answers(self, chat: Messages, prompt: str) -> tuple[str, int]:
+        """What the template puts before an answer, and the token that ends it.
 
         One chat tells it for all: what stands in the user's turn has no part in it.
         """
-        answers, after = [], ""
-        for choice in choices:
-            whole = self.render(chat, choice)
-            rest = whole[len(prompt_text) :] if whole.startswith(prompt_text) else ""
-            start = rest.find(choice)
-            end = start + len(choice)
-            answers.append(choice if start < 0 else rest[:end])
-            after = "" if start < 0 else rest[end:]
-        closing = next((token for token in self._special if after.startswith(token)), self._tokenizer.eos_token)
-        return tuple(answers), self._tokenizer.convert_tokens_to_ids(closing)
+        try:
+            whole, found, after = self.marked(chat, ANSWER, thinks=False).rpartition(ANSWER)
+        except UserError:  # it takes no chat that ends with an answer
+            found = ""
+        if not found:
+            return "", self._tokenizer.eos_token_id
+        before = whole[len(prompt) :] if whole.startswith(prompt) else ""
+        closing = next((token for token in self._control if after.startswith(token)), self._tokenizer.eos_token)
+        return before, self._tokenizer.convert_tokens_to_ids(closing)
 
     def _split(self, text: str, ids: list[int], answers: tuple[str, ...]) -> tuple[list[int], Tails]:
         """The prompt's ids, and those of each answer as it would follow.
@@ -113,7 +139,7 @@ class ChatEncoder:
         """
         # A tokenizer treats what stands between two special tokens by itself: the last such stretch tells all, and it is
         # the same for all rows of most templates.
-        start = max((text.rfind(token) for token in self._special), default=-1) if self.has_template else -1
+        start = max((text.rfind(token) for token in self._control), default=-1) if self.has_template else -1
         if start > 0:
             key = text[start:], answers
             if self._border is None or self._border[0] != key:
@@ -145,9 +171,19 @@ class ChatEncoder:
         return self._trees[tails]
 
     def generation(self, prompt: list[int], new: list[int], ends: Sequence[int]) -> Generation:
-        """What a model wrote after `prompt`, up to the first of the tokens that end an answer."""
+        """What a model wrote after `prompt`, up to the first of the tokens that end an answer. Its thinking stands between
+        `<think>` and `</think>`, whatever the model writes for these; where it was cut, there is no end."""
         end = next((i for i, token in enumerate(new) if token in ends), None)
-        text = self._tokenizer.decode(new if end is None else new[:end], skip_special_tokens=True)
+        ids = new if end is None else new[:end]
+        text = self._tokenizer.decode(ids, skip_special_tokens=True)
+        whole = self._tokenizer.decode(ids, skip_special_tokens=False)
+        if marks := self._thinking_marks.findall(whole):
+            # Those that are special tokens are not in `text`.
+            parts = [self._special.sub("", part) for part in self._thinking_marks.split(whole)]
+            tags = ["<think>" if mark in THINKING else "</think>" for mark in marks]
+            text = "".join(part for pair in zip(parts, [*tags, ""], strict=True) for part in pair)
+        if self.template.opening is not None and not text.lstrip().startswith("<think>"):
+            text = f"<think>{text}"
         return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
 
 

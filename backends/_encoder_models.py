@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, LoraOptions
 from backends._heads import tie_coral
 from harness.errors import UserError
 
 
 def read_tokenizer(folder: Path) -> Any:
-    """Raises `UserError` where there is none that can pad."""
+    """Reads what looks like a control token in a text as characters. Raises `UserError` where there is none that can pad."""
     from transformers import AutoTokenizer
 
     hint = "Choose the checkpoint of an encoder, with its tokenizer."
@@ -21,6 +22,7 @@ def read_tokenizer(folder: Path) -> Any:
         raise UserError(f"{folder}: its tokenizer can't be read: {_first_line(error)}", hint) from error
     if tokenizer.pad_token_id is None:
         raise UserError(f"{folder}: its tokenizer has no pad token, so that rows can't share a batch.", hint)
+    read_as_text(tokenizer)
     return tokenizer
 
 

@@ -188,6 +188,10 @@ class LanguageModel(Engine):
     def load(self) -> None:
         """Load the weights (or reach the server). Raises `ModelUnavailable`."""
 
+    def rendered(self, chat: Messages) -> str | None:
+        """The prompt as the model reads it; None where only a server knows."""
+        return None
+
     @abstractmethod
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         """Prepare prompts; called in a thread of its own while another batch is computed. Raises `UserError` for

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends._chat import ChatEncoder, common_prefix, end_tokens
+from backends._chat_template import template_facts
 from backends._choices import ChoiceTree
 from backends._torch import Device, DType, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from backends.base import Encoded, FloatArray, Generation, LanguageModel, Messages, Scores
@@ -28,6 +29,8 @@ class CausalLMOptions(BaseModel):
     )
     device: Device = Field("auto", description="where it computes; `auto`: a GPU where there is one")
     dtype: DType = Field("auto", description="of the weights; with nf4, of the computation")
+    # In a run's identity by `facts`, and only where one was asked for.
+    chat_template: str | None = Field(None, exclude=True, description="which one, of a checkpoint with several")
 
 
 class CausalLM(LanguageModel):
@@ -50,7 +53,7 @@ class CausalLM(LanguageModel):
         self._prefix: tuple[list[int], Any] = ([], None)
 
     def facts(self) -> dict[str, Any]:
-        return {"device": self._device, "dtype": self._dtype}
+        return {"device": self._device, "dtype": self._dtype, **template_facts(self._source, self.options.chat_template)}
 
     def batch_size(self) -> int:
         return 256
@@ -63,7 +66,7 @@ class CausalLM(LanguageModel):
         from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
         self._tokenizer = AutoTokenizer.from_pretrained(self._source)
-        self._chat = ChatEncoder(self._tokenizer)
+        self._chat = ChatEncoder(self._tokenizer, self.options.chat_template)
         with out_of_memory_named(self._torch):
             self._model = AutoModelForCausalLM.from_pretrained(
                 self._source,
@@ -103,6 +106,9 @@ class CausalLM(LanguageModel):
             bnb_4bit_use_double_quant=True,
             bnb_4bit_compute_dtype=getattr(self._torch, self._dtype),
         )
+
+    def rendered(self, chat: Messages) -> str | None:
+        return self._chat.render(chat)
 
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         return self._chat.encode(chats, choices)

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from backends._batches import by_length, padded
+from backends._control_tokens import read_as_text
 from backends._setfit_head import LinearHead, fit_head, load_head, memberships
 from backends._setfit_options import SetFitOptions
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
@@ -128,6 +129,7 @@ class SetFit(Classifier):
                 f"{folder}: can't be read as a sentence encoder: {reason}",
                 "Choose the checkpoint of an encoder, with its tokenizer and weights in safetensors.",
             ) from error
+        read_as_text(body.tokenizer)
         body.max_seq_length = min(self.options.max_length, body.max_seq_length or self.options.max_length)
         return body
 

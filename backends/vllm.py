@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends._chat import ChatEncoder, end_tokens
+from backends._chat_template import template_facts
 from backends._choices import ChoiceTree
 from backends._torch import DType, import_torch, resolve_device, resolve_dtype
 from backends._vllm_process import cause_of, end, interruptible, keep, vllm_surroundings
@@ -31,6 +32,8 @@ class VLLMOptions(BaseModel):
     pipeline_parallel_size: int = Field(1, ge=1, description="GPUs, or groups of them, that share the layers")
     max_model_len: int | None = Field(None, ge=1, description="tokens of prompt and answer; default: the model's context")
     block_size: int | None = Field(None, ge=1, description="tokens a block of the prefix cache; default on CPU: 32")
+    # In a run's identity by `facts`, and only where one was asked for.
+    chat_template: str | None = Field(None, exclude=True, description="which one, of a checkpoint with several")
     # What follows changes speed and memory only, and is no part of a run's identity.
     enforce_eager: bool | None = Field(
         None, exclude=True, description="no compilation and no CUDA graphs; default: on CPU only"
@@ -59,7 +62,7 @@ class VLLM(LanguageModel):
         self._llm: Any = None
 
     def facts(self) -> dict[str, Any]:
-        return {"device": self._device, "dtype": self._dtype}
+        return {"device": self._device, "dtype": self._dtype, **template_facts(self._source, self.options.chat_template)}
 
     def batch_size(self) -> int:
         return self.options.batch_size
@@ -69,7 +72,7 @@ class VLLM(LanguageModel):
         from transformers import AutoTokenizer
 
         self._tokenizer = AutoTokenizer.from_pretrained(self._source)
-        self._chat = ChatEncoder(self._tokenizer)
+        self._chat = ChatEncoder(self._tokenizer, self.options.chat_template)
         self._ends = end_tokens(self._source, self._tokenizer)
         others = set(active_children())
         with vllm_surroundings(self._device) as log, interruptible():
@@ -113,6 +116,9 @@ class VLLM(LanguageModel):
             **{name: value for name, value in settings.items() if value is not None},
             **({"kv_cache_memory_bytes": int(room * GIB)} if room else {}),
         }
+
+    def rendered(self, chat: Messages) -> str | None:
+        return self._chat.render(chat)
 
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         return self._chat.encode(chats, choices)

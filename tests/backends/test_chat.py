@@ -142,10 +142,11 @@ def test_a_leading_space_by_byte_level_bpe() -> None:
     assert [tokenizer.decode(tail) for tail in tails] == [" 0", " good"]
 
 
-def test_what_the_template_writes_before_an_answer_belongs_to_it() -> None:
+def test_what_the_template_writes_before_an_answer_belongs_to_the_prompt() -> None:
     tokenizer = byte_level_tokenizer(THINKING)
-    _, tails = split(ChatEncoder(tokenizer), [USER], ["0", "1"])
-    assert [tokenizer.decode(tail) for tail in tails] == ["<think>\n\n</think>\n\n0", "<think>\n\n</think>\n\n1"]
+    prompt, tails = split(ChatEncoder(tokenizer), [USER], ["0", "1"])
+    assert tokenizer.decode(prompt).endswith("<|im_start|>assistant\n<think>\n\n</think>\n\n")
+    assert [tokenizer.decode(tail) for tail in tails] == ["0", "1"]
 
 
 def test_a_choice_that_merges_with_the_prompt_takes_the_prompts_end_along() -> None:
@@ -224,7 +225,7 @@ KINDS: dict[str, Callable[[], Any]] = {
 
 def whole_split(chat: ChatEncoder, messages: Messages, answers: Sequence[str]) -> tuple[list[int], list[list[int]]]:
     """By whole texts: all tokens up to where some answer parts, and what follows for each."""
-    text = chat.render(messages)
+    text = chat.marked(messages)
     wholes = chat.tokens([text, *(text + answer for answer in answers)])
     cut = len(common_prefix(wholes))
     return wholes[0][:cut], [whole[cut:] for whole in wholes[1:]]

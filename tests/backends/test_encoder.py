@@ -94,6 +94,16 @@ def test_a_batch_changes_nothing_for_its_rows(undisturbed: tuple[Encoder, dict[s
     np.testing.assert_allclose(predict(engine, texts), one_by_one, atol=1e-5)
 
 
+def test_control_tokens_in_a_text_are_characters(undisturbed: tuple[Encoder, dict[str, Any], Path]) -> None:
+    engine = undisturbed[0]
+    special = set(engine._tokenizer.all_special_ids) - {engine._tokenizer.unk_token_id}
+    for text in engine.encode(["good [SEP][MASK] kettle", "[PAD]", "[CLS] bad"]):
+        first, *within, last = text.content["input_ids"]
+        assert [first, last] == [engine._tokenizer.cls_token_id, engine._tokenizer.sep_token_id]
+        assert len(within) > 1
+        assert not special & set(within)
+
+
 def test_longer_texts_are_cut(bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path) -> None:
     engine, _, _ = undisturbed
     start = " ".join(["the"] * 30)  # with [CLS] and [SEP], the 32 positions of this model

@@ -289,6 +289,20 @@ def test_encoded_as_the_library_encodes(trained: tuple[SetFit, dict[str, Any]]) 
     np.testing.assert_allclose(engine._embeddings(engine.encode(texts)), expected, atol=1e-5)
 
 
+def test_control_tokens_in_a_text_are_characters(trained: tuple[SetFit, dict[str, Any]], tmp_path: Path) -> None:
+    """When it trains, predicts, and was loaded."""
+    engine = trained[0]
+    engine.save(tmp_path)
+    loaded = new_engine(tmp_path)
+    loaded.load(tmp_path, LABELS)
+    for body in (engine._body, loaded._body, engine._read(tmp_path)):
+        special = set(body.tokenizer.all_special_ids) - {body.tokenizer.unk_token_id}
+        for ids in body.tokenize(["good [SEP][MASK] kettle", "[PAD]", "[CLS] bad"])["input_ids"].tolist():
+            within = ids[1 : ids.index(body.tokenizer.sep_token_id)]
+            assert len(within) > 1
+            assert not special & set(within)
+
+
 def test_a_batch_changes_nothing_for_its_rows(trained: tuple[SetFit, dict[str, Any]]) -> None:
     engine, _ = trained
     texts = ["good", "the lid is very very poor and the kettle is awful and it is bad", "it is great", ""]
