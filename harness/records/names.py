@@ -102,7 +102,13 @@ def _texts(values: Sequence[Any]) -> list[str | None]:
         for value, text in zip(values, texts, strict=True)
     ]
     digests = {text for text in texts if text is not None and _DIGEST.fullmatch(text)}
-    kept = DIGITS
-    while len({text[:kept] for text in digests}) < len(digests):
-        kept += 1
+    kept = digits_of(digests)
     return [text[:kept] if text is not None and text in digests else text for text in texts]
+
+
+def digits_of(digests: Collection[str]) -> int:
+    """How many of their first digits tell these digests apart: `DIGITS` at least."""
+    kept = DIGITS
+    while len({text[:kept] for text in digests}) < len(set(digests)):
+        kept += 1
+    return kept

@@ -21,7 +21,7 @@ import numpy as np
 from harness.errors import UserError
 from harness.records.columns import read_columns
 from harness.records.entries import DECISIONS, TITLES, Entry, Group
-from harness.records.names import told_apart
+from harness.records.names import digits_of, told_apart
 from harness.records.store import Store, digest
 from harness.reports.ranks import Row, not_its_rows
 from harness.statistics.intervals import FloatArray
@@ -213,12 +213,12 @@ def _ranges(covariance: FloatArray) -> FloatArray:
 def _name(entry: Entry, prompts: Sequence[Sequence[Entry]]) -> str:
     """Two versions of one prompt are told apart by their text's digest."""
     prompt = entry.manifest["identity"]["prompt"]
-    same = [runs for runs in prompts if runs[0].manifest["identity"]["prompt"]["name"] == prompt["name"]]
-    return (
-        str(prompt["name"])
-        if len(same) == 1
-        else f"{prompt['name']} ({prompt['sha256'][:6]}, {len(prompt['shots'])} exemplars)"
-    )
+    every = [runs[0].manifest["identity"]["prompt"] for runs in prompts]
+    same = [other["sha256"] for other in every if other["name"] == prompt["name"]]
+    if len(same) == 1:
+        return str(prompt["name"])
+    variant = f".{prompt['variant']}" if prompt["variant"] else ""
+    return f"{prompt['name']}{variant} ({prompt['sha256'][: digits_of(same)]}, {len(prompt['shots'])} exemplars)"
 
 
 def _exemplars(entry: Entry) -> int:

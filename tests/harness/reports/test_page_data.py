@@ -86,6 +86,15 @@ def test_nothing_yet(store: Store) -> None:
     assert (found["tables"], found["runs"], found["rowsets"], found["matrices"], found["curves"]) == ([], {}, {}, [], [])
 
 
+def test_places_that_would_read_alike_say_what_differs(store: Store) -> None:
+    changes = {"revision": "1" * 40}, {"model": "a-model"}, {"model": "a-model-of-another-day"}
+    for number, change in enumerate(changes):
+        name = encoder(store, {**BACKEND, **change})
+        (store.root / name).rename(store.root / f"{name}{number}")
+    names = [(place["backend"], place["how"].split(", ")[-1]) for place in shown(store)["tables"][0]["places"]]
+    assert len(set(names)) == 3, names
+
+
 def test_a_run_is_shown_as_it_is(store: Store) -> None:
     name = encoder(store)
     metrics = store.metrics(name)
