@@ -110,9 +110,20 @@ def _section(tables: Sequence[Table]) -> Section:
 
 
 def _named(lines: Sequence[Line]) -> list[Line]:
-    """With what tells those apart that read alike."""
-    runs = [[run for place in line.places.values() for run in place.row.runs] for line in lines]
-    return [replace(line, how=how) for line, how in zip(lines, told_apart(runs, [line.how for line in lines]), strict=True)]
+    """With what tells those apart that read alike: in the languages that all of these have, as languages differ by themselves."""
+    alike: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        alike.setdefault((line.backend, line.how), []).append(line)
+    named = []
+    for members in alike.values():
+        shared = set.intersection(*(set(line.places) for line in members))
+        runs = [
+            [run for column, place in line.places.items() if column in shared or not shared for run in place.row.runs]
+            for line in members
+        ]
+        hows = told_apart(runs, [line.how for line in members])
+        named += [replace(line, how=how) for line, how in zip(members, hows, strict=True)]
+    return named
 
 
 def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: bool) -> list[Line]:

@@ -20,12 +20,12 @@ def first_words(section: Section, column: int) -> str:
     found = section.tables[column]
     made = next(line.how for line in section.lines if line.places.get(column) is found.places[0])
     first = f"{found.first.display_name} ({with_size(found.first, made)})"
-    return (
+    told = (
         f"**{escape(found.group[2])}**, {escape(found.size)}{' †' if found.few else ''}: "
         f"{escape(first)} is first with {escape(TITLES.get(found.metric, found.metric))} "
         f"{shown(found.first.metrics['values'][found.metric])}{escape(apart(found.places))}."
-        f"{escape(sizes_told(found.places))}"
     )
+    return f"{told} {escape(sizes_told(found.places))}".rstrip()
 
 
 def section_lines(section: Section, drawn: Collection[str]) -> list[str]:

@@ -124,8 +124,9 @@ def sentence(tables: Sequence[Table]) -> str:
 def _first(table: Table) -> str:
     task, _, lang, _ = table.group
     first = with_size(table.first, hows([place.row for place in table.places])[0])
-    return (
+    told = (
         f"On {table.first.metrics['n']:,} {lang} rows of {task}, {table.first.display_name} ({first}) is first "
         f"with {TITLES.get(table.metric, table.metric)} {shown(table.first.metrics['values'][table.metric])}"
-        f"{apart(table.places)}{' at the 5% level' if len(table.places) > 1 else ''}.{sizes_told(table.places)}"
+        f"{apart(table.places)}{' at the 5% level' if len(table.places) > 1 else ''}."
     )
+    return f"{told} {sizes_told(table.places)}".rstrip()

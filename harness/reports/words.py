@@ -67,9 +67,8 @@ def with_size(entry: Entry, how: str) -> str:
 
 
 def sizes_told(places: Sequence[Place]) -> str:
-    """To follow a sentence about all of them: how large the prompted models are. Nothing where none is, or nothing compared."""
-    told = prompted_sizes(place.row.entry for place in places) if len(places) > 1 else ""
-    return f" {told}" if told else ""
+    """How large the prompted models are, after a sentence about all places; empty where none is, or nothing is compared."""
+    return prompted_sizes(place.row.entry for place in places) if len(places) > 1 else ""
 
 
 def how(row: Row) -> str:

@@ -158,7 +158,7 @@ def test_the_sentence_says_how_large_the_models_are() -> None:
     assert "prompted" not in sentence(board([trained]))
     assert "prompted" not in sentence(board([asked])), "nothing is compared"
     assert page([trained, asked]).count("e5 (118M parameters, trained on 9 en) is first") == 1
-    assert page([trained, asked]).count("The only prompted model has 135M parameters.") == 1
+    assert page([trained, asked]).count("from the other one. The only prompted model has 135M parameters.\n") == 1
 
 
 def test_the_sentence() -> None:
