@@ -110,7 +110,7 @@ def _section(tables: Sequence[Table]) -> Section:
 
 
 def _named(lines: Sequence[Line]) -> list[Line]:
-    """With what tells those apart that read alike: in the languages that all of these have, as languages differ by themselves."""
+    """With what tells those apart that read alike, in the languages that these share: languages differ by themselves."""
     alike: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         alike.setdefault((line.backend, line.how), []).append(line)
