@@ -60,18 +60,20 @@ def compare_command(
 
 def _print_runs(comparison: Comparison) -> None:
     from harness.questions.compare_words import title
+    from harness.records.names import told_apart
 
+    hows = told_apart([[run.entry] for run in comparison.runs], [run.entry.how for run in comparison.runs])
     columns = ["", "backend", "how", "rows", *map(title, comparison.metrics), "run"]
     table = [
         [
             run.letter,
-            run.entry.backend,
-            run.entry.how,
+            run.entry.display_name,
+            how,
             f"{run.own_rows}",
             *(_value(run.values[metric]) for metric in comparison.metrics),
             run.entry.run_id.rpartition(".")[2],
         ]
-        for run in comparison.runs
+        for run, how in zip(comparison.runs, hows, strict=True)
     ]
     print_table(columns, table, text=["how"], optional=["rows", *reversed(columns[5:-1])])
     typer.echo()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -89,10 +90,10 @@ def _place(entry: Entry) -> tuple[str, str]:
 def _entries(store: Store, runs: Many, split: str, tasks: list[str], langs: list[str]) -> list[Entry]:
     """The named runs, else those on the rows of `split`; of these tasks and languages (none: of any)."""
     from harness.errors import UserError
-    from harness.records.entries import read_entries, read_entry
+    from harness.records.entries import read_entries, read_entry, with_models
 
     if runs:
-        found = [read_entry(store, name) for name in dict.fromkeys(store.find(part) for part in runs)]
+        found = with_models([read_entry(store, name) for name in dict.fromkeys(store.find(part) for part in runs)])
     else:
         found = read_entries(store)
     if not found:
@@ -133,14 +134,15 @@ def _print(priced: Priced) -> None:
     within = " within each task and language" if len({_place(entry) for entry, _ in priced}) > 1 else ""
     typer.echo(f"US dollars per 1,000 rows, and in all; cheapest first{within}", err=True)
     splits = len({entry.group[1] for entry, _ in priced}) > 1
+    hows = _hows([entry for entry, _ in priced])
     columns = ["task", "lang", *(["split"] if splits else []), "backend", "how", *PARTS, "total", "in all", "load", "run"]
     rows = [
         [
             entry.group[0],
             entry.group[2],
             *([entry.group[1]] if splits else []),
-            entry.backend,
-            entry.how,
+            entry.display_name,
+            hows[entry.run_id],
             *(["-"] * 5 if cost is None else [*(usd(getattr(cost, part)) for part in (*PARTS, "total")), usd(cost.usd)]),
             "high" if cost is not None and cost.under_load else "",
             entry.run_id.rpartition(".")[2],
@@ -149,6 +151,18 @@ def _print(priced: Priced) -> None:
     ]
     same = [name for name in ("task", "lang") if len({row[columns.index(name)] for row in rows}) == 1]
     print_table(columns, rows, text=["how"], optional=[*same, "load", "training", "task"])
+
+
+def _hows(entries: Sequence[Entry]) -> dict[str, str]:
+    """By the id of the run: how it was made, told apart from the others of its task, split and language."""
+    from harness.records.names import told_apart
+
+    found: dict[str, str] = {}
+    for group in {entry.group[:3] for entry in entries}:
+        members = [entry for entry in entries if entry.group[:3] == group]
+        words = told_apart([[entry] for entry in members], [entry.how for entry in members])
+        found |= {entry.run_id: how for entry, how in zip(members, words, strict=True)}
+    return found
 
 
 def usd(value: float) -> str:
@@ -166,7 +180,7 @@ def sentence(priced: Priced, predictions: float) -> str:
     several = len({_place(entry) for entry, _ in with_cost}) > 1
     by_name: dict[str, list[Cost]] = {}
     for entry, cost in sorted(with_cost, key=lambda pair: pair[1].total):
-        name = f"{entry.backend} ({' '.join(_place(entry))})" if several else entry.backend
+        name = f"{entry.display_name} ({' '.join(_place(entry))})" if several else entry.display_name
         by_name.setdefault(name, []).append(cost)
     shown = list(by_name.items())[:6]
     said = [_range(name, costs, "costs " if not n else "") for n, (name, costs) in enumerate(shown)]

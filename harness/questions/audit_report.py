@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from harness.questions.audit import (
     without_text,
 )
 from harness.questions.suspects import Shortlist, shortlist
-from harness.records.columns import Columns, read_columns
+from harness.records.columns import read_columns
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.store import Store
 from harness.specs.tasks import Split, TaskSpec
@@ -73,7 +73,11 @@ def make_report(
     splits, missing = read_splits(task, lang, data)
     pairs = list(overlaps(splits))
     twin_ids = next((pair.ids for pair in pairs if (pair.of, pair.among) == (split, "train")), [])
-    runs, other_rows = _runs(task, lang, split, splits, store, asked, backends)
+    entries, other_rows = _runs(task, lang, split, splits, store, asked, backends)
+    runs, names = (
+        [read_columns(store, entry.run_id) for entry in entries],
+        {entry.run_id: entry.display_name for entry in entries},
+    )
     voting = None if task.labels.kind is LabelKind.MULTILABEL else shortlist(runs)
     return Report(
         task=task,
@@ -87,7 +91,7 @@ def make_report(
         conflicts=conflicts(splits),
         runs=[run.run_id for run in runs],
         other_rows=other_rows,
-        cleaned=cleaned(runs, twin_ids),
+        cleaned=[replace(run, backend=names[run.run_id]) for run in cleaned(runs, twin_ids)],
         suspects=voting,
         dates=_dates(task, lang, known, [str(run.identity["backend"]["name"]) for run in runs], backends),
     )
@@ -119,7 +123,7 @@ def named_runs(
 
 def _runs(
     task: TaskSpec, lang: str, split: Split, splits: Splits, store: Store, asked: list[Entry] | None, backends: list[str]
-) -> tuple[list[Columns], int]:
+) -> tuple[list[Entry], int]:
     """The runs on these rows, and how many others there are of this task, language and split."""
     entries = read_entries(store) if asked is None else asked
     wanted = (task.name, split, lang)
@@ -128,7 +132,7 @@ def _runs(
     left = sorted({entry.run_id for entry in ours} - {entry.run_id for entry in found})
     if asked is not None and left:
         raise UserError(f"{left[0]} is not a run on these rows: {', '.join(wanted)}.", "Does it need another --data?")
-    return [read_columns(store, entry.run_id) for entry in found], len(ours) - len(found)
+    return found, len(ours) - len(found)
 
 
 def _dates(task: TaskSpec, lang: str, known: Catalog, tested: Sequence[str], asked: Sequence[str]) -> list[dict[str, Any]]:

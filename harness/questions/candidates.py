@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import UnknownName, UserError
 from harness.questions.rows_today import of_today
 from harness.records.entries import Entry, Group, read_entries
+from harness.records.names import names_of
 from harness.records.row_sets import RowSet, is_given, row_sets
 from harness.records.store import Store
 from harness.reports.ranks import Row, fold_seeds
@@ -115,8 +115,9 @@ def field_of(
     group, members = chosen.group, chosen.entries
     f1, accuracy = QUALITY.get(members[0].manifest["identity"]["label_kind"], SINGLE)
     rows = fold_seeds(members)
+    names = names_of([row.runs for row in rows], [row.entry.made for row in rows])
     candidates = [
-        _candidate(name, row, (f1, accuracy), prices, speeds, hardware) for name, row in zip(_names(rows), rows, strict=True)
+        _candidate(name, row, (f1, accuracy), prices, speeds, hardware) for name, row in zip(names, rows, strict=True)
     ]
     return Field(group, chosen.n, f1, accuracy, candidates, others, hardware, chosen.when, chosen.outdated)
 
@@ -175,16 +176,3 @@ def _candidate(
 
 def _breadth(rows: RowSet) -> tuple[int, int, int, str, Group]:
     return len({entry.backend for entry in rows.entries}), rows.n, len(rows.entries), rows.newest, rows.group
-
-
-def _names(rows: Sequence[Row]) -> list[str]:
-    """The backend, and how it was made where there are several of it, and the digits of a run where that says too little."""
-    backends = Counter(row.entry.backend for row in rows)
-    made = Counter((row.entry.backend, row.entry.made) for row in rows)
-    names = []
-    for row in rows:
-        entry = row.entry
-        digits = [entry.run_id.rpartition(".")[2]] if made[entry.backend, entry.made] > 1 else []
-        inside = ", ".join([entry.made, *digits])
-        names.append(entry.backend if backends[entry.backend] == 1 else f"{entry.backend} ({inside})")
-    return names

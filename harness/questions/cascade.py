@@ -16,7 +16,7 @@ import numpy as np
 from harness.errors import UserError
 from harness.questions.reliability import at_coverage, confidence
 from harness.records.columns import Columns, read_columns, shared_rows
-from harness.records.entries import Entry, read_entry
+from harness.records.entries import Entry, read_entry, with_models
 from harness.records.store import Store
 from harness.records.twins import validation_command, validation_twin
 from harness.statistics import intervals
@@ -130,7 +130,7 @@ def cascade_of(
 
     if first == second:
         raise UserError(f"Both runs are {first}.", "A cascade is of two: a quick one first, a better one second.")
-    entries = read_entry(store, first), read_entry(store, second)
+    entries = with_models([read_entry(store, first), read_entry(store, second)])
     a, b = shared_rows([read_columns(store, first), read_columns(store, second)])
     stated = confidence(a)
     known = [name for name in HEADLINES[a.labels.kind] if name in METRICS]
@@ -154,7 +154,7 @@ def cascade_of(
         choice = _choice(a, b, _point(a, b, limit, known, rates), metric, (len(held_out[0]), value))
     else:
         missing = [entry for entry, twin in zip(entries, twins, strict=True) if twin is None]
-    return Cascade(*entries, len(a), metric, known, points, choice, missing)
+    return Cascade(entries[0], entries[1], len(a), metric, known, points, choice, missing)
 
 
 def combined(first: Columns, second: Columns, threshold: float) -> Columns:

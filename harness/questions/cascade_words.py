@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 
 from harness.questions.cascade import Cascade, Choice, Point
-from harness.questions.compare import names_of
 from harness.questions.compare_words import p_text
 from harness.questions.recommend_words import usd
 from harness.questions.reliability_words import caveats
 from harness.records.entries import TITLES
+from harness.records.names import names_of
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.paired import LEVEL
 
 
 def sentence(found: Cascade) -> str:
     """Whether the cascade beats both models alone, what it costs; or, without a threshold, what the trade-off spans."""
-    names = names_of([found.first, found.second])
+    names = names_of([[found.first], [found.second]], [found.first.how, found.second.how])
     return _unsettled(found, *names) if found.choice is None else _settled(found, found.choice, *names)
 
 

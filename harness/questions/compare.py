@@ -12,7 +12,8 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.records.columns import Columns, read_columns, shared_rows
-from harness.records.entries import Entry, read_entry
+from harness.records.entries import Entry, read_entry, with_models
+from harness.records.names import names_of
 from harness.records.store import Store
 from harness.statistics import intervals, paired
 from harness.statistics.contrast import comparable, difference_of, value_of
@@ -104,13 +105,14 @@ def compare(store: Store, run_ids: Sequence[str], metrics: Sequence[str] = ()) -
     for name, count in Counter(run_ids).items():
         if count > 1:
             raise UserError(f"The run {name} is named {count} times.", "Name different runs.")
-    entries = [read_entry(store, name) for name in run_ids]
+    entries = with_models([read_entry(store, name) for name in run_ids])
     whole = [read_columns(store, name) for name in run_ids]
     columns = shared_rows(whole)
     chosen = _chosen(columns, list(dict.fromkeys(metrics)))
+    names = names_of([[entry] for entry in entries], [entry.how for entry in entries])
     runs = [
         Contestant(_letter(place), name, entry, len(own), _values(chosen, entry, len(own), part))
-        for place, (name, entry, own, part) in enumerate(zip(names_of(entries), entries, whole, columns, strict=True))
+        for place, (name, entry, own, part) in enumerate(zip(names, entries, whole, columns, strict=True))
     ]
     places = list(combinations(range(len(runs)), 2))
     verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, columns, places)]
@@ -171,18 +173,6 @@ def _label(columns: Columns, label: IntArray) -> str:
 def _letter(place: int) -> str:
     """A, B, ..., Z, AA, AB, ..."""
     return (_letter(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)
-
-
-def names_of(entries: Sequence[Entry]) -> list[str]:
-    """The shortest that tells them apart: backend; backend (how); with the digits of the run."""
-    backends = Counter(entry.backend for entry in entries)
-    hows = Counter((entry.backend, entry.how) for entry in entries)
-    names = []
-    for entry in entries:
-        digits = [entry.run_id.rsplit(".", 1)[-1]] if hows[entry.backend, entry.how] > 1 else []
-        inside = ", ".join([entry.how, *digits])
-        names.append(entry.backend if backends[entry.backend] == 1 else f"{entry.backend} ({inside})")
-    return names
 
 
 def _support(run: Columns) -> list[int]:

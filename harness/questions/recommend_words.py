@@ -8,6 +8,7 @@ from harness.questions.candidates import Candidate
 from harness.questions.recommend import Miss, Question, Recommendation, RunnerUp, Utility, misses
 from harness.questions.what_if import Changes, Move, Stretch
 from harness.records.entries import TITLES
+from harness.records.sizes import prompted_sizes, size_of
 from harness.records.twins import speed_command
 from harness.running.latency import needed
 
@@ -32,6 +33,12 @@ def count(number: float) -> str:
 
 
 def sentence(found: Recommendation, changes: Changes) -> str:
+    """The answer, and how large the prompted models are that it was found among."""
+    sizes = prompted_sizes(candidate.entry for candidate in found.field.candidates)
+    return " ".join(part for part in (_answer(found, changes), sizes) if part)
+
+
+def _answer(found: Recommendation, changes: Changes) -> str:
     """What to take for how many rows, what it gives and costs, what the cheaper choice would be, and the nearest change."""
     question, field = found.question, found.field
     rows = f"{question.predictions:,.0f} {field.lang} rows of {field.task}"
@@ -45,7 +52,9 @@ def sentence(found: Recommendation, changes: Changes) -> str:
 
 
 def _how(candidate: Candidate) -> str:
-    return "" if candidate.entry.made in candidate.name else f" ({candidate.entry.made})"
+    """How it was made, and the size of its model."""
+    size, made = size_of(candidate.entry), candidate.entry.made
+    return ("" if made in candidate.name else f" ({made})") + (f", with {size}" if size else "")
 
 
 def figures(candidate: Candidate, question: Question, title: str) -> str:

@@ -101,7 +101,7 @@ def of_several(found: Sequence[Reliability]) -> str:
 
 def _named(found: Reliability) -> str:
     entry = Entry(found.run_id, found.manifest, {})
-    return f"{entry.backend} ({entry.how})"
+    return f"{entry.display_name} ({entry.how})"
 
 
 def _points(low: float, high: float) -> str:

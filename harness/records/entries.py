@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -37,11 +37,15 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its manifest (run.json) and its metrics (metrics.json)."""
+    """One run: its manifest (run.json) and its metrics (metrics.json).
+
+    `by_model`: the entries beside it have several models under the name of its backend.
+    """
 
     run_id: str
     manifest: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    by_model: bool = False
 
     @cached_property
     def group(self) -> Group:
@@ -62,6 +66,13 @@ class Entry:
     @property
     def backend(self) -> str:
         return str(self.manifest["identity"]["backend"]["name"])
+
+    @property
+    def display_name(self) -> str:
+        """What people read: the backend, and its model where that was given by `--model`, or is not always the same."""
+        model = self.manifest["identity"]["backend"].get("model")
+        is_named = model and (self.by_model or self.manifest.get("model_given"))
+        return f"{self.backend}:{model}" if is_named else self.backend
 
     @property
     def seed(self) -> int:
@@ -131,7 +142,16 @@ def _trained(train: Mapping[str, Any]) -> list[str]:
 
 def read_entries(store: Store) -> list[Entry]:
     """All finished runs. Raises `RunError` for a damaged record: to leave it out would change the ranking in silence."""
-    return [read_entry(store, name) for name in store.ids()]
+    return with_models([read_entry(store, name) for name in store.ids()])
+
+
+def with_models(entries: Sequence[Entry]) -> list[Entry]:
+    """The same, with those named by their models whose backend has several here: records of earlier versions don't say whether
+    `--model` was given, and a backend's YAML may name another model by now."""
+    models: dict[str, set[Any]] = {}
+    for entry in entries:
+        models.setdefault(entry.backend, set()).add(entry.manifest["identity"]["backend"].get("model"))
+    return [replace(entry, by_model=len(models[entry.backend]) > 1) for entry in entries]
 
 
 def read_entry(store: Store, name: str) -> Entry:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.records.entries import Entry
+from harness.records.names import told_apart
 from harness.records.row_sets import labels_of
 from harness.records.store import canonical_json
 from harness.reports.ranks import Place
@@ -21,12 +22,12 @@ ONLY_SPEED = ("batch_size", "batch_tokens")
 """Options of a backend that are no reason for a line of its own."""
 
 Key = tuple[str, str, str]
-"""Backend, how, and its configuration: what has one line."""
+"""The name, how, and its configuration: what has one line."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One way to do it; `places` by the number of the column."""
+    """One way to do it; `backend`: as `Entry.display_name` has it. `places` by the number of the column."""
 
     backend: str
     how: str
@@ -102,9 +103,27 @@ def _section(tables: Sequence[Table]) -> Section:
         found = [*per_language, *across]
     else:
         found = other
+    found = _named(found)
     section = Section(tuple(tables), ", ".join(_setting(*item) for item in common.items()), tuple(found))
     best = section.best()
     return replace(section, lines=tuple(sorted(found, key=lambda line: _order(line, section.metric, best))))
+
+
+def _named(lines: Sequence[Line]) -> list[Line]:
+    """With what tells those apart that read alike, in the languages that these share: languages differ by themselves."""
+    alike: dict[tuple[str, str], list[Line]] = {}
+    for line in lines:
+        alike.setdefault((line.backend, line.how), []).append(line)
+    named = []
+    for members in alike.values():
+        shared = set.intersection(*(set(line.places) for line in members))
+        runs = [
+            [run for column, place in line.places.items() if column in shared or not shared for run in place.row.runs]
+            for line in members
+        ]
+        hows = told_apart(runs, [line.how for line in members])
+        named += [replace(line, how=how) for line, how in zip(members, hows, strict=True)]
+    return named
 
 
 def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: bool) -> list[Line]:
@@ -152,7 +171,7 @@ def _setting(name: str, value: Any) -> str:
 def _key(entry: Entry, common: Mapping[str, Any] | None = None, per_language: bool = False) -> Key:
     backend = dict(entry.manifest["identity"]["backend"])
     options = {name: value for name, value in (backend.get("options") or {}).items() if name not in ONLY_SPEED}
-    return entry.backend, _how(entry, common or {}, per_language), canonical_json({**backend, "options": options})
+    return entry.display_name, _how(entry, common or {}, per_language), canonical_json({**backend, "options": options})
 
 
 def _how(entry: Entry, common: Mapping[str, Any], per_language: bool, count: str | None = None) -> str:

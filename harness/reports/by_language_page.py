@@ -11,19 +11,21 @@ from harness.reports.markdown import Markup, escape, table
 from harness.reports.pictures import FOLDER, file_name
 from harness.reports.ranks import Place
 from harness.reports.tables import Table
-from harness.reports.words import apart, rank, shown
+from harness.reports.words import apart, rank, shown, sizes_told, with_size
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 
 def first_words(section: Section, column: int) -> str:
-    """Who is first on the rows of a column, and how many can't be told apart from it."""
+    """Who is first on the rows of a column, how many can't be told apart from it, and how large the models are."""
     found = section.tables[column]
     made = next(line.how for line in section.lines if line.places.get(column) is found.places[0])
-    return (
+    first = f"{found.first.display_name} ({with_size(found.first, made)})"
+    told = (
         f"**{escape(found.group[2])}**, {escape(found.size)}{' †' if found.few else ''}: "
-        f"{escape(found.first.backend)} ({escape(made)}) is first with {escape(TITLES.get(found.metric, found.metric))} "
+        f"{escape(first)} is first with {escape(TITLES.get(found.metric, found.metric))} "
         f"{shown(found.first.metrics['values'][found.metric])}{escape(apart(found.places))}."
     )
+    return f"{told} {escape(sizes_told(found.places))}".rstrip()
 
 
 def section_lines(section: Section, drawn: Collection[str]) -> list[str]:

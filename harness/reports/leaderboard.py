@@ -17,7 +17,7 @@ from harness.reports.ranks import Row
 from harness.reports.reported_page import ANCHOR, reported_section
 from harness.reports.reported_page import TITLE as REPORTED_TITLE
 from harness.reports.tables import Table, columns, lines_of, spread_cells, spread_columns
-from harness.reports.words import apart, how, shown
+from harness.reports.words import apart, hows, shown, sizes_told, with_size
 
 if TYPE_CHECKING:
     from harness.specs.reported import Reported
@@ -123,8 +123,10 @@ def sentence(tables: Sequence[Table]) -> str:
 
 def _first(table: Table) -> str:
     task, _, lang, _ = table.group
-    return (
-        f"On {table.first.metrics['n']:,} {lang} rows of {task}, {table.first.backend} ({how(table.places[0].row)}) is first "
+    first = with_size(table.first, hows([place.row for place in table.places])[0])
+    told = (
+        f"On {table.first.metrics['n']:,} {lang} rows of {task}, {table.first.display_name} ({first}) is first "
         f"with {TITLES.get(table.metric, table.metric)} {shown(table.first.metrics['values'][table.metric])}"
         f"{apart(table.places)}{' at the 5% level' if len(table.places) > 1 else ''}."
     )
+    return f"{told} {sizes_told(table.places)}".rstrip()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records.entries import TITLES, Entry, Group
+from harness.records.names import told_apart
 from harness.records.store import digest, write_atomically
 from harness.reports.by_language import Section, sections
 from harness.reports.tables import Table
@@ -113,13 +114,17 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
     """
     from harness.reports.charts import quality
 
+    runs = [place.row.runs for place in table.places]
+    made = [place.row.entry.made for place in table.places]
+    hows = {place.row.entry.run_id: how for place, how in zip(table.places, told_apart(runs, made), strict=True)}
     rows: Figures = []
     for entry in entries:
         value, at = entry.metrics["values"][table.metric], x[entry.run_id]
         if value["value"] is not None and at is not None and 0 <= at < math.inf:
             engine = str(entry.manifest["identity"]["backend"].get("engine", "unknown"))
             bounds = {name: value[name] for name in ("value", "low", "high")}
-            rows.append({"key": entry.run_id, "name": entry.backend, "how": entry.made, "engine": engine, "x": at, **bounds})
+            named = {"name": entry.display_name, "how": hows[entry.run_id], "engine": engine}
+            rows.append({"key": entry.run_id, **named, "x": at, **bounds})
     lower = table.metric in LOWER_IS_BETTER
     for row in rows:
         row["front"] = not any(_beats(other, row, lower, less) for other in rows)
@@ -127,8 +132,8 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
     if left := len(rows) - len(drawn):
         title += f" ({left} at 0 not shown: the axis is logarithmic)"
     y_title = f"{TITLES.get(table.metric, table.metric)} ({'lower' if lower else 'higher'} is better)"
-    made = partial(quality, x_title=title, y_title=y_title, lower_is_better=lower, less_x_is_better=less)
-    return Picture(drawn, made)
+    chart = partial(quality, x_title=title, y_title=y_title, lower_is_better=lower, less_x_is_better=less)
+    return Picture(drawn, chart)
 
 
 def _beats(one: Mapping[str, Any], other: Mapping[str, Any], lower: bool, less: bool) -> bool:
@@ -139,7 +144,9 @@ def _beats(one: Mapping[str, Any], other: Mapping[str, Any], lower: bool, less: 
 
 
 def _shortened(name: str) -> str:
-    return name if len(name) <= WIDEST_NAME else name[: WIDEST_NAME - 1] + "…"
+    """Without its middle: the number and the model stand at the beginning, and what tells two lines apart at the end."""
+    half = WIDEST_NAME // 2
+    return name if len(name) <= WIDEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _languages(section: Section) -> Picture:
@@ -160,7 +167,7 @@ def _languages(section: Section) -> Picture:
                 rows.append(
                     {
                         "lang": f"{table.group[2]} (n = {table.first.metrics['n']:,})",
-                        "name": _shortened(f"{number + 1}. {line.backend} · {line.how}"),  # two lines may look the same
+                        "name": _shortened(f"{number + 1}. {line.backend} · {line.how}"),  # the number of the table
                         "text": f"{value['value']:.3f}",
                         "shade": shade,
                         **{name: value[name] for name in ("value", "low", "high")},

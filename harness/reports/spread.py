@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harness.errors import UserError
 from harness.records.columns import read_columns
 from harness.records.entries import DECISIONS, TITLES, Entry, Group
+from harness.records.names import digits_of, told_apart
 from harness.records.store import Store, digest
 from harness.reports.ranks import Row, not_its_rows
 from harness.statistics.intervals import FloatArray
@@ -111,7 +112,19 @@ def spreads(entries: Sequence[Entry], influences: Influences, metric: str | None
             wording = digest([prompt["name"], prompt["variant"], prompt["sha256"], len(prompt["shots"])])
             together.setdefault((entry.group, _model(entry)), {}).setdefault(wording, []).append(entry)
     found = [_spread(list(prompts.values()), influences, metric) for prompts in together.values() if len(prompts) > 1]
-    return sorted(found, key=lambda spread: (*spread.group[:3], -spread.n, spread.group[3], spread.backend, spread.how))
+    named = _named(found)
+    return sorted(named, key=lambda spread: (*spread.group[:3], -spread.n, spread.group[3], spread.backend, spread.how))
+
+
+def _named(found: Sequence[Spread]) -> list[Spread]:
+    """With what tells those on the same rows apart."""
+    named = []
+    for group in dict.fromkeys(spread.group for spread in found):
+        members = [spread for spread in found if spread.group == group]
+        runs = [[run for prompt in spread.prompts for run in prompt.row.runs] for spread in members]
+        hows = told_apart(runs, [spread.how for spread in members])
+        named += [replace(spread, how=how) for spread, how in zip(members, hows, strict=True)]
+    return named
 
 
 def _model(entry: Entry) -> str:
@@ -151,7 +164,7 @@ def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: 
     return Spread(
         first.group,
         n,
-        first.backend,
+        first.display_name,
         _decoding(first),
         name,
         tuple(sorted(made, key=lambda prompt: (prompt.value if name in LOWER_IS_BETTER else -prompt.value, prompt.name))),
@@ -200,12 +213,12 @@ def _ranges(covariance: FloatArray) -> FloatArray:
 def _name(entry: Entry, prompts: Sequence[Sequence[Entry]]) -> str:
     """Two versions of one prompt are told apart by their text's digest."""
     prompt = entry.manifest["identity"]["prompt"]
-    same = [runs for runs in prompts if runs[0].manifest["identity"]["prompt"]["name"] == prompt["name"]]
-    return (
-        str(prompt["name"])
-        if len(same) == 1
-        else f"{prompt['name']} ({prompt['sha256'][:6]}, {len(prompt['shots'])} exemplars)"
-    )
+    every = [runs[0].manifest["identity"]["prompt"] for runs in prompts]
+    same = [other["sha256"] for other in every if other["name"] == prompt["name"]]
+    if len(same) == 1:
+        return str(prompt["name"])
+    variant = f".{prompt['variant']}" if prompt["variant"] else ""
+    return f"{prompt['name']}{variant} ({prompt['sha256'][: digits_of(same)]}, {len(prompt['shots'])} exemplars)"
 
 
 def _exemplars(entry: Entry) -> int:

@@ -97,7 +97,7 @@ def _cells(titles: Sequence[str], place: Place, words: str) -> list[str]:
     row, rate = place.row, place.row.entry.manifest["timing"]["rows_per_second"]
     return [
         rank(place),
-        row.entry.backend,
+        row.entry.display_name,
         words,
         *(shown(row.entry.metrics["values"][name]) for name in row.entry.metrics["headline"]),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.records.entries import Entry
+from harness.records.names import told_apart
+from harness.records.sizes import prompted_sizes, size_of
 from harness.reports.ranks import Place, Row
 
 NAMED = 4
@@ -44,7 +46,7 @@ def apart(places: Sequence[Place]) -> str:
         return "; nothing else was run on these rows"
     if not level:
         return f", and can be told apart from {'the other one' if len(others) == 1 else f'all {len(others)} others'}"
-    names = _ways_of(level, first.row.entry.backend)
+    names = _ways_of(level, first.row.entry.display_name)
     named = f"{', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''}"
     many = f"{len(level)} of the {len(others)} others" if len(level) < len(others) else "any other"
     return f", and can't be told apart from {'the other one' if len(others) == 1 else many} ({named})"
@@ -53,10 +55,20 @@ def apart(places: Sequence[Place]) -> str:
 def _ways_of(level: Sequence[Place], leader: str) -> list[str]:
     """Backends, and in how many ways each: the first one's own name alone, or one that stands twice, would say nothing."""
     found = []
-    for name, count in Counter(place.row.entry.backend for place in level).items():
+    for name, count in Counter(place.row.entry.display_name for place in level).items():
         other = "other " if name == leader else ""
         found.append(f"{name} in {count} {other}way{'s' if count > 1 else ''}" if other or count > 1 else name)
     return found
+
+
+def with_size(entry: Entry, how: str) -> str:
+    """`118M parameters, trained on 9 en`; without the size where it is not known."""
+    return ", ".join(part for part in (size_of(entry), how) if part)
+
+
+def sizes_told(places: Sequence[Place]) -> str:
+    """How large the prompted models are, after a sentence about all places; empty where none is, or nothing is compared."""
+    return prompted_sizes(place.row.entry for place in places) if len(places) > 1 else ""
 
 
 def how(row: Row) -> str:
@@ -65,31 +77,4 @@ def how(row: Row) -> str:
 
 def hows(rows: Sequence[Row]) -> list[str]:
     """`how` of each row of a table; of those that read alike, also what their identities differ in: `…, batch_size=16`."""
-    named = [(row.entry.backend, how(row)) for row in rows]
-    twice = {name for name, count in Counter(named).items() if count > 1}
-    alike = {name: [_flat(row) for row, other in zip(rows, named, strict=True) if other == name] for name in twice}
-    return [
-        ", ".join([name[1], *_unlike(_flat(row), alike[name])]) if name in twice else name[1]
-        for row, name in zip(rows, named, strict=True)
-    ]
-
-
-def _unlike(own: Mapping[str, Any], alike: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is set here, and not the same in all of them; digests in eight digits."""
-    differing = [name for name, value in own.items() if any(other.get(name) != value for other in alike)]
-    said = [(name, own[name]) for name in differing if own[name] is not None]
-    return [f"{name.split('.')[-1]}={value[:8] if isinstance(value, str) else json.dumps(value)}" for name, value in said]
-
-
-def _flat(row: Row) -> dict[str, Any]:
-    """The scalars of an identity, by their names in it; without the seed, which `how` says."""
-    found: dict[str, Any] = {}
-    left = [("", row.entry.manifest["identity"])]
-    while left:
-        prefix, values = left.pop(0)
-        for name, value in values.items():
-            if isinstance(value, Mapping):
-                left.append((f"{prefix}{name}.", value))
-            elif not isinstance(value, list) and name != "seed":
-                found[f"{prefix}{name}"] = value
-    return found
+    return told_apart([row.runs for row in rows], [how(row) for row in rows])

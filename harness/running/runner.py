@@ -275,6 +275,7 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
         "identity": plan.identity,
         "n": len(plan.rows),
         "limit": plan.request.limit,
+        "model_given": plan.request.model is not None,  # by --model, so that tables name the run by it
         "rows_from": plan.rows_from,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         # Not those that are no part of the identity: the same run may go on with others.

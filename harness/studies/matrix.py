@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import UserError
-from harness.records.entries import TITLES
+from harness.records.entries import TITLES, Entry
 from harness.reports.markdown import Markup, escape, table
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -123,7 +123,7 @@ def make_grid(records: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], me
         counts[identity["lang"]] = metrics["n"]
     return Grid(
         task=identities[0]["task"],
-        backend=identities[0]["backend"]["name"],
+        backend=Entry("", records[0][0], {}).display_name,
         metric=metric,
         seeds=tuple(sorted({identity["seed"] for identity in identities})),
         rows=tuple(rows),

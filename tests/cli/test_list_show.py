@@ -70,7 +70,7 @@ def test_list_runs(bench: Any, two_runs: list[str]) -> None:
     rows = table(bench("list", "runs").out)
     assert [row["run"] for row in rows] == sorted(two_runs)
     objects = bench("list", "runs", "--json").json
-    assert set(objects[0]) == {"run", "n", "metric", "value", "low", "high", "no_answer", "finished"}
+    assert set(objects[0]) == {"run", "backend", "model", "n", "metric", "value", "low", "high", "no_answer", "finished"}
     assert f"{objects[0]['value']:.3f}" == rows[0]["value"]
     assert objects[0]["low"] <= objects[0]["value"] <= objects[0]["high"]
 

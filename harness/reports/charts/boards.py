@@ -14,7 +14,10 @@ NUMBER = ",.4~r"
 """How a price or a speed is written."""
 
 SIDE, LONGEST = 50, 190
-"""Pixels beside the first and the last point, and of the longest label."""
+"""Pixels beside the first and the last point, and of a long label."""
+
+MOST_LETTERS = 32
+"""Of a label, so that it takes about `LONGEST` pixels."""
 
 LETTER = 5.8
 """Pixels that a letter of a label takes on average, or a little less: Vega's expressions can't measure a text."""
@@ -96,17 +99,25 @@ def _labelled(rows: Rows) -> Rows:
 
     The page does the same in `labelled` of plots.js.
     """
+    front = [row for row in rows if row["front"]]
     parts: dict[str, list[list[str]]] = {}
-    for row in rows:
-        if row["front"]:
-            parts.setdefault(row["name"], []).append(row["how"].split(", "))
-    found = []
-    for row in rows:
-        alike = parts.get(row["name"], []) if row["front"] else []
+    for row in front:
+        parts.setdefault(row["name"], []).append(row["how"].split(", "))
+    labels = []
+    for row in front:
+        alike = parts[row["name"]]
         own = [part for part in row["how"].split(", ") if len(alike) > 1 and not all(part in other for other in alike)]
         said = ", ".join(own).removeprefix("trained ")
-        found.append({**row, "label": f"{row['name']} · {said}" if own else row["name"]})
-    return found
+        labels.append(f"{row['name']} · {said}" if own else row["name"])
+    found = dict(zip(map(id, front), _cut(labels), strict=True))
+    return [{**row, "label": found.get(id(row), row["name"])} for row in rows]
+
+
+def _cut(labels: list[str]) -> list[str]:
+    """At most so many letters of each that they are still unlike: their beginnings, else their ends, else all."""
+    beginnings = [label if len(label) <= MOST_LETTERS else f"{label[: MOST_LETTERS - 1]}…" for label in labels]
+    ends = [label if len(label) <= MOST_LETTERS else f"…{label[1 - MOST_LETTERS :]}" for label in labels]
+    return next((found for found in (beginnings, ends) if len(set(found)) == len(set(labels))), labels)
 
 
 def _front_labels(base: Any, y: Any, log_x: bool, lower_is_better: bool, less_x_is_better: bool) -> list[Any]:
@@ -137,7 +148,7 @@ def _front_labels(base: Any, y: Any, log_x: bool, lower_is_better: bool, less_x_
         "baseline": "top" if lower_is_better else "bottom",
         "dx": alt.ExprRef(f"{beyond} - 8" if less_x_is_better else f"8 - {beyond}"),
         "dy": 8 if lower_is_better else -8,
-        "limit": LONGEST,
+        "limit": 2 * LONGEST,  # of letters that are wide, or labels that can't be cut
         "aria": False,
     }
     named = front.transform_filter(apart).encode(y=y, text="label:N")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import RunError
 from harness.questions.pricing import cost_of, labels_of, missing_price
 from harness.records.entries import TITLES, Entry
+from harness.records.sizes import prompted_sizes, size_of
 from harness.records.speed import Speed, load_speeds, speed_of
 from harness.records.store import Store
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
@@ -105,6 +106,7 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "headline": list(table.first.metrics["headline"]),
         "metric": table.metric,
         "few": table.few,
+        "prompted_sizes": prompted_sizes(place.row.entry for place in table.places),
         "when": table.when,
         "outdated": table.outdated,
         "places": [
@@ -121,8 +123,9 @@ def _place(store: Store, place: Place, words: str, prices: Prices, speeds: Seque
         return {
             "rank": place.rank,
             "tied": place.tied,
-            "backend": entry.backend,
+            "backend": entry.display_name,
             "how": words,
+            "size": size_of(entry),
             **_made(entry.manifest["identity"]),
             "run": entry.run_id,
             **_figures(row),

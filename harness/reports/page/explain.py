@@ -66,8 +66,10 @@ COLUMNS = {
     "rows (McNemar's exact test for the accuracy, a paired bootstrap for other metrics), after Holm's correction. That is "
     'not "equally good": more rows might tell them apart, and two rows of one rank may differ from each other.',
     "model": "The backend (a named configuration of an engine, with its model), and how it was used: what it was trained on, "
-    "or how it was prompted.",
-    "backend": "The named configuration of an engine, with its model.",
+    "or how it was prompted. Of rows that would read alike, also what their configurations differ in.",
+    "backend": "The named configuration of an engine, with its model; the model stands beside it where `--model` gave it, or "
+    "where runs of the backend have several.",
+    "size": "Parameters of the model; empty where they are not known, as with most served models.",
     "engine": "The program that runs the model: encoder, causal_lm, vllm, openai (any compatible server), baseline.",
     "classifier": "What a baseline does; majority gives every row the most common label of its training rows.",
     "how": "What was trained on, or the prompt and its decoding, and the settings that were changed. Of several seeds their "

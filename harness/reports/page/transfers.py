@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from harness.records.entries import Entry
+from harness.records.names import told_apart
 from harness.records.store import digest
 from harness.reports.page.details import shortened
 from harness.studies.matrix import Grid, Row, make_grid, row_of, validated
@@ -21,15 +23,21 @@ def matrices(entries: Sequence[Entry]) -> list[dict[str, Any]]:
         identity = entry.manifest["identity"]
         if identity["train"] is not None:
             together.setdefault(_key(entry), []).append(entry)
-    found = []
+    found: list[tuple[str, list[Entry], list[Row]]] = []
     for key, members in together.items():
         kept = _on_shared_rows(members)
         rows = sorted({row_of(entry.manifest["identity"]) for entry in kept}, key=_order)
         langs = {entry.group[2] for entry in kept}
         crossed = any(entry.group[2] not in entry.manifest["identity"]["train"]["langs"] for entry in kept)
         if crossed and len({row.train for row in rows}) > 1 and len(langs) > 1:
-            found.append((_place(kept), key, _matrix(kept, rows)))
-    return [matrix for _, _, matrix in sorted(found, key=lambda item: item[:2])]
+            found.append((key, kept, rows))
+    found.sort(key=lambda item: (_place(item[1]), item[0]))
+    drawn = []
+    for _, several in groupby(found, key=lambda item: item[1][0].group[:2]):
+        _, runs, ways = zip(*several, strict=True)
+        settings = told_apart(runs, [_settings(kept[0]) for kept in runs])
+        drawn += [_matrix(kept, rows, said) for kept, rows, said in zip(runs, ways, settings, strict=True)]
+    return drawn
 
 
 def _order(row: Row) -> tuple[int, tuple[str, ...], bool, Row]:
@@ -68,7 +76,7 @@ def _on_shared_rows(members: Sequence[Entry]) -> list[Entry]:
 
 
 def _place(kept: Sequence[Entry]) -> tuple[str, str, str, str]:
-    return kept[0].group[0], kept[0].group[1], kept[0].backend, _settings(kept[0])
+    return kept[0].group[0], kept[0].group[1], kept[0].display_name, _settings(kept[0])
 
 
 def _settings(entry: Entry) -> str:
@@ -77,16 +85,16 @@ def _settings(entry: Entry) -> str:
     return ", ".join([f"{_each(entry.manifest['identity']['train']):,.0f} training rows of each language", *words])
 
 
-def _matrix(kept: Sequence[Entry], rows: Sequence[Row]) -> dict[str, Any]:
+def _matrix(kept: Sequence[Entry], rows: Sequence[Row], settings: str) -> dict[str, Any]:
     metric = str(kept[0].metrics["headline"][0])
     records = [({**entry.manifest, "run_id": entry.run_id}, entry.metrics) for entry in kept]
     grid = make_grid(records, metric, rows)
     return {
         "task": grid.task,
         "split": kept[0].group[1],
-        "backend": grid.backend,
+        "backend": kept[0].display_name,
         "metric": metric,
-        "settings": _settings(kept[0]),
+        "settings": settings,
         "seeds": list(grid.seeds),
         "langs": list(grid.langs),
         "n": [grid.counts[lang] for lang in grid.langs],

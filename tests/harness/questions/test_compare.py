@@ -201,7 +201,7 @@ def test_names_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:
     record(tmp_path, "y.444", TRUTH, TRUTH)
     found = compare(Store(tmp_path), ["x.111", "x.222", "x.333", "y.444"], ["accuracy"])
     names = [run.name for run in found.runs]
-    assert names == ["x (trained on 9 en, 111)", "x (trained on 9 en, seed 3)", "x (trained on 9 en, 333)", "y"]
+    assert names == ["x (trained on 9 en)", "x (trained on 9 en, seed 3)", "x (trained on 9 en, lr=1)", "y"]
     assert "A, B are one configuration under several seeds." in found.notes
 
 

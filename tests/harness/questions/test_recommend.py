@@ -398,6 +398,21 @@ def test_ties_with_the_pick_are_tested(store: Store) -> None:
     assert "with --max-cost 0.100 it would be best" in said
 
 
+def test_the_sentence_says_how_large_the_models_are(store: Store) -> None:
+    _, truth = draw(120)
+    wrong = np.where(np.arange(120) < 60, truth, (truth + 1) % 3)
+    write_run(store, truth, labels=truth, backend="encoder", train=trained_on(50), parameters=117_653_760)
+    write_run(store, truth, labels=wrong, backend="llm", parameters=134_515_008)
+
+    def said(question: Question) -> str:
+        field = field_of(store, "toy", "en", "test", PRICED, [])
+        return sentence(recommend(store, field, question), changes_of(field.candidates, question))
+
+    assert "take encoder (trained on 50 en), with 118M parameters: macro-F1 1.000" in said(Question())
+    assert said(Question()).endswith(". The only prompted model has 135M parameters.")
+    assert said(Question(min_accuracy=1.0, max_cost=0.0)).endswith(". The only prompted model has 135M parameters.")
+
+
 def test_the_newest_of_rows_that_were_corrected(store: Store) -> None:
     _, truth = draw(60)
     changed = truth.copy()

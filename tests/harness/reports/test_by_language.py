@@ -191,6 +191,18 @@ def test_of_several_sets_of_rows_those_of_today_come_first_and_say_when() -> Non
     assert "(last run" not in markdown(tables(at(1, "b")))
 
 
+def test_lines_that_read_alike_say_what_differs_in_the_languages_that_both_have() -> None:
+    """Only the batch size: it makes no line of its own where there is one run in each language."""
+    small, large = ({"name": "llm", "model": None, "options": {"batch_size": size}} for size in (8, 16))
+    entries = [run("llm", "en", backend=large, prompt=prompt()), run("llm", "ja", backend=large, prompt=prompt(variant="ja"))]
+    again = run("llm", "ja", backend=small, prompt=prompt(variant="ja"))
+    other = Entry("other", again.manifest, again.metrics)
+    assert sorted(shape(only(sections(tables(*entries, other))))) == [
+        ("llm", "strict · score, batch_size=16", ["en", "ja"]),
+        ("llm", "strict · score, batch_size=8", ["ja"]),
+    ]
+
+
 def test_the_contents_say_who_is_first_and_what_cannot_be_told_apart() -> None:
     entries = [run("a", "en", 0.9), run("b", "en", 0.8), run("c", "en", 0.7)]
 

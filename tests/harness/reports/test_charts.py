@@ -209,6 +209,22 @@ def test_points_of_one_name_on_the_front_are_told_apart() -> None:
     }
 
 
+def test_long_names_on_the_front_are_cut_where_they_are_alike() -> None:
+    def front(*names: str) -> set[str]:
+        rows = [
+            {**ROWS["quality"][0], **ALONE, "name": name, "x": 10.0**at, "value": 0.9 - 0.3 * at}
+            for at, name in enumerate(names)
+        ]
+        return {text for text in said_in(charts.svg_of(charts.quality(rows, "x", "y"))) if "xlm" in text}
+
+    family = "encoder:some-organisation/xlm-roberta"
+    assert front(f"{family}-base", f"{family}-large") == {
+        "…e-organisation/xlm-roberta-base",
+        "…-organisation/xlm-roberta-large",
+    }
+    assert front("encoder:xlm-roberta", f"{family}-large") == {"encoder:xlm-roberta", "encoder:some-organisation/xlm-r…"}
+
+
 @pytest.mark.parametrize(("ramp", "inks"), [(RAMP, (0, 1)), (RAMP_DARK, (1, 0))], ids=["light", "dark"])
 def test_the_ink_on_a_cell_can_be_read(ramp: tuple[str, ...], inks: tuple[int, int]) -> None:
     steps = [rgb_of(step) for step in ramp]

@@ -148,6 +148,19 @@ def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
     assert "†" not in plenty.replace(LEGEND, "").replace(SHORT_LEGEND, "")
 
 
+def test_the_sentence_says_how_large_the_models_are() -> None:
+    trained = entry("e5", 0.6, backend={"name": "e5", "model": "packaged:e5-small"})
+    asked = entry("llm", 0.5, backend={"name": "llm", "model": "packaged:smollm2"}, prompt=prompt(), train=None)
+    start = "On 200 en rows of toy, e5 (118M parameters, trained on 9 en) is first with accuracy 0.600"
+    said = sentence(board([trained, asked]))
+    assert said.startswith(start)
+    assert said.endswith("at the 5% level. The only prompted model has 135M parameters.")
+    assert "prompted" not in sentence(board([trained]))
+    assert "prompted" not in sentence(board([asked])), "nothing is compared"
+    assert page([trained, asked]).count("e5 (118M parameters, trained on 9 en) is first") == 1
+    assert page([trained, asked]).count("from the other one. The only prompted model has 135M parameters.\n") == 1
+
+
 def test_the_sentence() -> None:
     one = [entry("a", 0.6), entry("b", 0.5), entry("c", 0.4)]
     start = "On 200 en rows of toy, a (trained on 9 en) is first with accuracy 0.600 [0.250, 0.750]"

@@ -46,7 +46,7 @@ MANIFEST: dict[str, Any] = {
 PRICES = 'hardware: {desk: {cpu: "9000", usd_per_core_hour: 0.05, date: 2026-01-02, source: my invoice}}\n'
 HOSTILE = ["<script>alert(1)</script>", "a|b", '"quoted"', "</script>", "{{ 7*7 }}", "$x$", "日本語", "\u202eשלום", "__proto__"]
 PLACE = (
-    "rank tied backend engine model classifier how run runs seeds values over_seeds by_seed unparsed failed rate cost "
+    "rank tied backend size engine model classifier how run runs seeds values over_seeds by_seed unparsed failed rate cost "
     "cost_parts cost_basis labelled p50_ms p95_ms p95_basis train_count train_langs validation_langs prompt decoding exemplars "
     "machine load busy finished"
 )
@@ -84,6 +84,15 @@ def only(found: Mapping[str, Any]) -> dict[str, Any]:
 def test_nothing_yet(store: Store) -> None:
     found = shown(store)
     assert (found["tables"], found["runs"], found["rowsets"], found["matrices"], found["curves"]) == ([], {}, {}, [], [])
+
+
+def test_places_that_would_read_alike_say_what_differs(store: Store) -> None:
+    changes = {"revision": "1" * 40}, {"model": "a-model"}, {"model": "a-model-of-another-day"}
+    for number, change in enumerate(changes):
+        name = encoder(store, {**BACKEND, **change})
+        (store.root / name).rename(store.root / f"{name}{number}")
+    names = [(place["backend"], place["how"].split(", ")[-1]) for place in shown(store)["tables"][0]["places"]]
+    assert len(set(names)) == 3, names
 
 
 def test_a_run_is_shown_as_it_is(store: Store) -> None:

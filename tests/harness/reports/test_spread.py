@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from boards import prompt, record
+from boards import prompt, record, write_json
 
 from harness.errors import RunError, UserError
 from harness.records.columns import read_columns
@@ -124,8 +124,32 @@ def test_two_versions_of_a_prompt_are_two_prompts(store: Store) -> None:
     record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt("strict", sha256="1" * 64))
     record(store, "llm", answers(np.arange(N) < 100), TRUTH, prompt=prompt("strict", sha256="2" * 64, shots=["x"]))
     found = spread_of(store)
-    assert [p.name for p in found.prompts] == ["strict (111111, 0 exemplars)", "strict (222222, 1 exemplars)"]
+    assert [p.name for p in found.prompts] == ["strict (11111111, 0 exemplars)", "strict (22222222, 1 exemplars)"]
     assert "the prompt (wording and exemplars) moves" in found.sentence
+
+
+def test_versions_are_told_apart_however_alike_they_begin(store: Store) -> None:
+    digests = ["1" * 64, "1" * 12 + "2" * 52]
+    for sha256 in digests:
+        record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt("strict", sha256=sha256))
+    record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt("strict", sha256=digests[0], variant="formal"))
+    names = {p.name for p in spread_of(store).prompts}
+    assert names == {
+        f"strict{kind} ({sha[:13]}, 0 exemplars)" for kind, sha in (("", digests[0]), ("", digests[1]), (".formal", digests[0]))
+    }
+
+
+def test_spreads_that_differ_in_something_else_say_so(store: Store) -> None:
+    for temperature in (0, 1):
+        for name in ("strict", "terse"):
+            run = record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt(name), version=temperature)
+            written = store.manifest(run)
+            written["identity"]["backend"]["options"] = {"temperature": temperature}
+            write_json(store.root / run / "run.json", written)
+    assert {s.how.split(", ", 1)[1] for s in spreads(read_entries(store), influences_of(store))} == {
+        "version=0, temperature=0",
+        "version=1, temperature=1",
+    }
 
 
 def test_where_lower_is_better_the_lowest_is_first(store: Store) -> None:

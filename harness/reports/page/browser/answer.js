@@ -57,7 +57,7 @@ function answerOf(board) {
     "p",
     {class: "lead"},
     openButton(first, el("strong", {text: first.backend})),
-    `, ${ownParts(first, common)}, has the best ${titleOf(board.metric)}: `,
+    `${sizeWords(first)}, ${ownParts(first, common)}, has the best ${titleOf(board.metric)}: `,
     el("strong", {class: "figure", text: decimal(value[0])}),
     ...(isNumber(value[1])
       ? [" (95% interval ", el("span", {class: "nowrap", text: `${interval(value[1], value[2])}).`})]
@@ -87,6 +87,8 @@ function commonParts(board) {
   const [first, ...others] = board.places.map(place => partsOf(place.how).slice(1));
   return first.filter(part => others.every(parts => parts.includes(part)));
 }
+
+const sizeWords = place => (place.size ? ` (${place.size})` : "");
 
 const ownParts = (place, common) =>
   isolated(

@@ -8,19 +8,14 @@ function rankCell({place}) {
   );
 }
 
-function modelCell(entry) {
-  const {place} = entry;
+function modelCell({place}) {
   return el(
     "th",
     {scope: "row", class: "model"},
     el("button", {type: "button", class: "link", "data-run": place.run, onclick: () => openRun(place.run)}, place.backend),
-    el("span", {class: "how", text: isAlike(entry) ? `${place.how} (${place.run.slice(-6)})` : place.how}),
+    el("span", {class: "how", text: place.how}),
   );
 }
-
-/** Whether another row of the board reads the same: what tells the two apart is in no words. */
-const isAlike = ({board, place}) =>
-  board.places.some(other => other !== place && other.backend === place.backend && other.how === place.how);
 
 function metricCell(entry, column, scale) {
   const [value, low, high] = measured(entry.place, column.metric);

@@ -15,11 +15,10 @@ function compareFrom(entry, run) {
 /** Runs of a board that can be compared, as choices of a menu; seeds are told apart. */
 function choicesOf(board) {
   const entries = ENTRIES.filter(entry => entry.board.key === board.key);
-  const names = namesOf(entries);
   return entries.flatMap(entry =>
     answered(entry).map(run => [
       run,
-      `${entry.place.rank}. ${names.get(entry.key)}${entry.place.runs.length > 1 ? `, seed ${entry.place.seeds[entry.place.runs.indexOf(run)]}` : ""}`,
+      `${entry.place.rank}. ${nameOf(entry.place)}${entry.place.runs.length > 1 ? `, seed ${entry.place.seeds[entry.place.runs.indexOf(run)]}` : ""}`,
     ]),
   );
 }

@@ -8,7 +8,7 @@ function fineTuneOrPrompt(board, common) {
   const question = el("strong", {text: "Fine-tune or prompt? "});
   if (!trained || !prompted) return [el("p", {}, question, ...oneKind(board, trained ? "prompted" : "trained"))];
   return [
-    el("p", {}, question, ...verdict(board, trained, prompted, common), guessing(board, trained, prompted)),
+    el("p", {}, question, ...verdict(board, trained, prompted, common), guessing(board, trained, prompted), ` ${board.prompted_sizes}`),
     ...breakEven(board),
     note(reach(board)),
   ];
@@ -39,7 +39,7 @@ function oneKind(board, lacking) {
 /** A rank below the first is that of a row which the tests tell apart from the first; the first is of one of the two kinds. */
 function verdict(board, trained, prompted, common) {
   const [first, other] = board.places[0] === trained ? [trained, prompted] : [prompted, trained];
-  const [one, two] = [`The best ${madeOf(first)} model, ${isolated(first.backend)},`, `the best ${madeOf(other)} one`];
+  const [one, two] = [`The best ${madeOf(first)} model, ${isolated(first.backend)}${sizeWords(first)},`, `the best ${madeOf(other)} one`];
   const told =
     other.rank === 1
       ? `${one} and ${two} can’t be told apart at the 5% level`
@@ -48,7 +48,7 @@ function verdict(board, trained, prompted, common) {
   return [
     `${told} on these ${plural(board.n, "row")}: ${titleOf(board.metric)} ${withLabels(first, board)} against ${withLabels(other, board)}, of `,
     openButton(other, other.backend),
-    ` (${ownParts(other, common)}${rank}).`,
+    ` (${other.size ? `${other.size}; ` : ""}${ownParts(other, common)}${rank}).`,
   ];
 }
 
@@ -99,6 +99,6 @@ function otherKind(board) {
   const told = other.rank === 1 ? "can’t be told apart from it" : `rank ${other.rank}${other.tied ? ", shared" : ""}`;
   return el("span", {
     class: "note",
-    text: ` · best ${madeOf(other)}: ${isolated(other.backend)} ${figureOf(other, board.metric)}, ${told}`,
+    text: ` · best ${madeOf(other)}: ${isolated(other.backend)}${sizeWords(other)} ${figureOf(other, board.metric)}, ${told}`,
   });
 }

@@ -36,16 +36,32 @@ function specOf({chart, titles, rows, patch}, room) {
   return {...spec, ...patch};
 }
 
+const LONGEST_LABEL = 32;
+
+/** At most so many letters of each that they are still unlike: their beginnings, else their ends, else all. */
+function cut(labels) {
+  const short = label => [...label].length <= LONGEST_LABEL;
+  const ways = [
+    label => `${[...label].slice(0, LONGEST_LABEL - 1).join("")}…`,
+    label => `…${[...label].slice(1 - LONGEST_LABEL).join("")}`,
+  ];
+  const found = ways.map(way => labels.map(label => (short(label) ? label : way(label))));
+  return found.find(some => unique(some).length === unique(labels).length) ?? labels;
+}
+
 /** What tells the rows of a front apart, as `_labelled` in charts/boards.py has it for pictures. */
 function labelled(rows) {
   const parts = row => row.how.split(", ");
-  const front = Map.groupBy(rows.filter(row => row.front), row => row.name);
-  return rows.map(row => {
-    const alike = (row.front && front.get(row.name)) || [];
+  const front = rows.filter(row => row.front);
+  const names = Map.groupBy(front, row => row.name);
+  const labels = front.map(row => {
+    const alike = names.get(row.name);
     const own = alike.length > 1 ? parts(row).filter(part => !alike.every(one => parts(one).includes(part))) : [];
     const said = own.join(", ").replace(/^trained /, "");
-    return {...row, ...(row.front && {label: own.length ? `${row.name} · ${said}` : row.name})};
+    return own.length ? `${row.name} · ${said}` : row.name;
   });
+  const found = new Map(cut(labels).map((label, place) => [front[place], label]));
+  return rows.map(row => (row.front ? {...row, label: found.get(row)} : row));
 }
 
 // ---- Layouts for narrow places

@@ -9,10 +9,9 @@ function withFront(rows, lessIsBetter, lowerIsBetter) {
 
 /** All that have both; what is at 0 has no place on a logarithmic axis, but it counts for the front. */
 function qualityRows(entries, metric, key, lessIsBetter) {
-  const names = namesOf(entries);
   const rows = entries
     .filter(({place}) => isNumber(place[key]) && isNumber(valueOf(place, metric)))
-    .map(({key: id, place}) => {
+    .map(({place}) => {
       const [value, low, high] = measured(place, metric);
       return {
         name: place.backend,
@@ -22,7 +21,7 @@ function qualityRows(entries, metric, key, lessIsBetter) {
         low,
         high,
         x: place[key],
-        key: names.get(id),
+        key: nameOf(place),
         busy: place.busy,
         place,
       };

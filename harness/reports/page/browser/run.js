@@ -196,6 +196,7 @@ function settingsOf({place}, details) {
   const own = [
     ["engine", place.engine],
     ["model", place.model],
+    ["size", place.size || null],
     ["prompt", place.prompt],
     ["decoding", place.decoding],
     ["solved examples in the prompt", place.exemplars],

@@ -80,6 +80,7 @@ function entriesNow() {
   return ENTRIES.filter(entry => keys.has(entry.board.key) && passes(entry));
 }
 
+/** No two places of a board have the same name: harness/records/names.py sees to that. */
 const nameOf = place => `${isolated(place.backend)} · ${isolated(place.how)}`;
 /** `500 rows`, and where the language has other rows too, the day of the last run on these. */
 const rowsName = board =>
@@ -105,18 +106,6 @@ function onOneMachine(places) {
 
 const measured = (place, metric) => own(place.values, metric) ?? [];
 const valueOf = (place, metric) => measured(place, metric)[0] ?? null;
-
-/** Names that are unlike each other, for axes and menus: the end of the run's id is added where two are alike. */
-function namesOf(entries) {
-  const counts = new Map();
-  for (const entry of entries) counts.set(nameOf(entry.place), (counts.get(nameOf(entry.place)) ?? 0) + 1);
-  return new Map(
-    entries.map(entry => {
-      const name = nameOf(entry.place);
-      return [entry.key, counts.get(name) > 1 ? `${name} (${entry.place.run.slice(-6)})` : name];
-    }),
-  );
-}
 
 // ---- The question: three menus in a sentence
 

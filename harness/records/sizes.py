@@ -1,0 +1,63 @@
+"""How many parameters the models of runs have, and what a reader of a comparison must know of that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from harness.models.packaged import PACKAGED
+from harness.records.entries import Entry
+
+UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
+
+
+def parameters_of(manifest: Mapping[str, Any]) -> int | None:
+    """Of the run's model; None for what has none, and where neither the record tells nor `packaged:` does."""
+    counted: int | None = manifest.get("parameters")
+    kind, _, name = str(manifest["identity"]["backend"].get("model")).partition(":")
+    if counted is None and kind == "packaged" and name in PACKAGED:
+        return PACKAGED[name].parameters
+    return counted
+
+
+def size(parameters: int) -> str:
+    """`135M parameters`, `7.2B parameters`."""
+    for unit, letter in UNITS:
+        if parameters >= 0.9995 * unit:  # 999,900,000 reads as 1.0B
+            share = parameters / unit
+            return f"{share:.1f}{letter} parameters" if share < 9.95 else f"{share:,.0f}{letter} parameters"
+    return f"{parameters:,} parameters"
+
+
+def size_of(entry: Entry) -> str:
+    """Empty where it is not known."""
+    parameters = parameters_of(entry.manifest)
+    return "" if parameters is None else size(parameters)
+
+
+def prompted_sizes(entries: Iterable[Entry]) -> str:
+    """How large the prompted models among these runs are, in a sentence: what a small one can't do says nothing of a large one.
+
+    Empty where none is prompted. The runs of one model are one model, however it was loaded and asked.
+    """
+    sizes: dict[str, int | None] = {}
+    names: dict[str, str] = {}
+    for entry in entries:
+        if entry.manifest["identity"]["prompt"]:
+            model = str(entry.manifest["identity"]["backend"].get("model") or entry.backend)
+            sizes[model] = sizes.get(model) or parameters_of(entry.manifest)
+            names.setdefault(model, entry.display_name)
+    known = {model: found for model, found in sizes.items() if found is not None}
+    if not sizes:
+        return ""
+    if len(sizes) == 1:
+        (name,) = names.values()
+        only = "The only prompted model"
+        return f"{only} has {size(*known.values())}." if known else f"{only}, {name}, is of unknown size."
+    if not known:
+        return f"The sizes of the {len(sizes)} prompted models are unknown."
+    largest = size(max(known.values()))
+    if len(known) == len(sizes):
+        return f"The largest of the {len(sizes)} prompted models has {largest}."
+    unknown = len(sizes) - len(known)
+    return f"Of the {len(sizes)} prompted models the size of {unknown} is unknown; the largest of the others has {largest}."

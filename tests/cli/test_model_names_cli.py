@@ -1,0 +1,89 @@
+"""Three models of one server by `--model`: every command says which model each line is of."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from console import Bench
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # the server
+
+from fake_server import fake_server
+
+MODELS = ("gpt-4o-mini", "gpt-4o-mini-2024-07-18", "gpt-4o-2024-08-06")
+NAMES = [f"mock:{model}" for model in MODELS]
+HOW = "strict · score"
+ASK = ("--task", "reviews_demo", "--lang", "en")
+
+
+@pytest.fixture
+def runs(bench: Bench, project: Path) -> Iterator[list[str]]:
+    """The ids of their runs, the table of `bench run` having named each."""
+    pytest.importorskip("openai")
+    with fake_server(key=None, models=list(MODELS)) as fake:
+        (project / "backends").mkdir()
+        (project / "backends" / "mock.yaml").write_text(
+            f"engine: openai\nmodel: another\noptions: {{base_url: '{fake.url}', api_key_env: null}}\n"
+            "price: {prompt: 1, completion: 1, source: made up}\n"
+        )
+        ids = []
+        for model in MODELS:
+            said = bench("run", *ASK, "--backend", "mock", "--model", model, "--decoding", "score", "--limit", 20, "-q")
+            assert said.code == 0, said.err
+            assert said.out.splitlines()[1].split("\t")[1] == f"mock:{model}"
+            ids.append(said.out.splitlines()[1].split("\t")[-1])
+        yield ids
+
+
+def test_the_board(bench: Bench, project: Path, runs: list[str]) -> None:
+    said = bench("leaderboard")
+    lines = [line.split("\t")[1:3] for line in said.out.splitlines() if "\tmock" in line]
+    assert sorted(lines) == sorted([name, HOW] for name in NAMES)
+    assert all(name in said.out.splitlines()[-1] for name in NAMES), "the sentence names the tied ones"
+    assert said.out.splitlines()[-1].endswith("The sizes of the 3 prompted models are unknown.")
+    board = (project / "results" / "LEADERBOARD.md").read_text(encoding="utf-8")
+    assert all(board.count(f"| {name} |") == 2 for name in NAMES), "in the table of languages and in the full one"
+    (row, *_) = bench("leaderboard", "--json").json
+    assert row["backend"] == "mock"
+    assert row["identity"]["backend"]["model"] in MODELS
+
+
+def test_compare_cascade_and_reliability(bench: Bench, runs: list[str]) -> None:
+    said = bench("compare", *runs)
+    assert [line.split("\t")[1:3] for line in said.out.splitlines()[1:4]] == [[name, HOW] for name in NAMES]
+    assert all(name in said.out.splitlines()[-1] for name in NAMES)
+    assert [run["name"] for run in bench("compare", *runs, "--json").json["runs"]] == NAMES
+    said = bench("cascade", *runs[:2])
+    assert all(name in said.out.splitlines()[-1] for name in NAMES[:2]), said.err
+    assert f"{NAMES[2]} ({HOW}) is" in bench("reliability", runs[2]).out
+
+
+def test_recommend(bench: Bench, runs: list[str]) -> None:
+    found = bench("recommend", *ASK, "--json").json
+    assert sorted(candidate["name"] for candidate in found["candidates"]) == sorted(NAMES)
+    assert found["sentence"].endswith("The sizes of the 3 prompted models are unknown.")
+
+
+def test_lists_and_costs(bench: Bench, runs: list[str]) -> None:
+    rows = [line.split("\t") for line in bench("list", "runs").out.splitlines()]
+    assert rows[0][:2] == ["run", "model"]
+    assert sorted(row[1] for row in rows[1:]) == sorted(MODELS)
+    assert {row["model"] for row in bench("list", "runs", "--json").json} == set(MODELS)
+    assert f"model: {MODELS[1]}\n" in bench("show", runs[1]).out
+    said = bench("cost")
+    assert sorted(line.split("\t")[2:4] for line in said.out.splitlines() if "\tmock" in line) == sorted(
+        [n, HOW] for n in NAMES
+    )
+    assert said.out.splitlines()[-1].startswith(f"For 1,000,000 predictions {NAMES[0]} costs "), "the others have no price"
+    assert {row["how"] for row in bench("cost", "--json").json["runs"]} == {HOW}
+
+
+def test_records_of_an_earlier_version_are_told_apart_too(bench: Bench, project: Path, runs: list[str]) -> None:
+    for path in (project / "results" / "runs").glob("*/run.json"):
+        path.write_text(path.read_text(encoding="utf-8").replace('"model_given":true,', "").replace('"model_given": true,', ""))
+        assert "model_given" not in path.read_text(encoding="utf-8")
+    assert sorted(line.split("\t")[1] for line in bench("leaderboard").out.splitlines() if "\tmock" in line) == sorted(NAMES)
+    assert [run["name"] for run in bench("compare", *runs, "--json").json["runs"]] == NAMES
