@@ -38,7 +38,7 @@ from harness.cli import (
     suite,
     tune,
 )
-from harness.cli.options import report
+from harness.cli.options import report, warnings_shown
 from harness.errors import BenchError, RunError
 
 # Each process that vLLM starts imports this module, and logs before it has set that up: without any handler Python prints it.
@@ -109,7 +109,8 @@ def main() -> None:
         ):  # a review in Japanese must not end in an error where the terminal has no UTF-8
             stream.reconfigure(errors="backslashreplace")
     try:
-        _run_app()
+        with warnings_shown():
+            _run_app()
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from harness.errors import RunError
-from harness.records.store import Store, digest
+from harness.errors import DamagedRecord
+from harness.records.store import PREDICTIONS, Store, damage_named, digest
 from harness.statistics.metrics import LOWER_IS_BETTER
+
+T = TypeVar("T")
+
+log = logging.getLogger("bench")
 
 Group = tuple[str, str, str, str]
 """Task, split, language, and a digest of rows and labels."""
@@ -129,30 +136,80 @@ def _trained(train: Mapping[str, Any]) -> list[str]:
     return [f"trained on {train['train_count']} {'+'.join(train['langs'])}", *validated, *before, *several]
 
 
+def read_records(store: Store) -> tuple[list[Entry], list[DamagedRecord]]:
+    """All finished runs, but for those whose files are damaged; what is wrong with these."""
+    entries, damaged = [], []
+    for name in store.ids():
+        try:
+            entries.append(read_entry(store, name))
+        except DamagedRecord as error:
+            damaged.append(error)
+    return entries, damaged
+
+
 def read_entries(store: Store) -> list[Entry]:
-    """All finished runs. Raises `RunError` for a damaged record: to leave it out would change the ranking in silence."""
-    return [read_entry(store, name) for name in store.ids()]
+    """All finished runs; each damaged one is left out with a warning."""
+    entries, damaged = read_records(store)
+    for error in damaged:
+        warn_of(error)
+    return entries
+
+
+def read_intact(paths: Iterable[Path], read: Callable[[Path], T]) -> list[T]:
+    """What `read` makes of each file; a damaged one is left out with a warning."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except DamagedRecord as error:
+            warn_of(error)
+    return found
+
+
+def warn_of(error: DamagedRecord) -> None:
+    log.warning("%s It is left out. %s", error.message, error.hint)
 
 
 def read_entry(store: Store, name: str) -> Entry:
-    """One finished run; raises `RunError` where its files are no record of one."""
-    entry = Entry(name, store.manifest(name), store.metrics(name))
-    try:
+    """One finished run, all of its files checked; raises `DamagedRecord`."""
+    manifest = store.manifest(name)
+    entry = Entry(name, manifest, store.metrics(name, manifest))
+    with damage_named(store.root / name):
         _look_over(entry)
-    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        folder = store.root / name
-        raise RunError(
-            f"{folder} is not the record of a run ({type(error).__name__}: {error}).", "Delete that folder."
-        ) from error
+    if not store.check_predictions(name, manifest):
+        from harness.records.columns import read_columns  # by an earlier version: only its form can be checked
+
+        with damage_named(store.root / name / PREDICTIONS):
+            if len(read_columns(store, name)) != entry.metrics["n"]:
+                raise ValueError(f"it does not hold the {entry.metrics['n']} rows that the run was tested on")
     return entry
+
+
+def finished_entry(store: Store, name: str) -> Entry | None:
+    """A run that is done; None where it is not, or where its record is damaged, with a warning."""
+    if not os.path.lexists(store.root / name):
+        return None
+    try:
+        return read_entry(store, name)
+    except DamagedRecord as error:
+        log.warning("%s The run is made anew.", error.message)
+        return None
 
 
 def _look_over(entry: Entry) -> None:
     """Touch what every table needs; raises whatever a wrong shape raises."""
-    metrics = entry.metrics
-    _ = entry.group, entry.order, entry.how, entry.backend, entry.configuration, entry.manifest["timing"]["rows_per_second"]
-    _ = metrics["ok"] / metrics["n"]
-    for name in metrics["headline"]:
-        value = metrics["values"][name]
-        for number in (value["value"], value["low"], value["high"]):
-            _ = number is None or float(number)
+    metrics, manifest = entry.metrics, entry.manifest
+    _ = entry.group, entry.how, entry.backend, entry.configuration
+    rate = manifest["timing"]["rows_per_second"]
+    ends = ("value", "low", "high")
+    numbers = [(f"the metric {name}", found[end]) for name, found in metrics["values"].items() for end in ends]
+    for what, number in [("rows_per_second", rate), *numbers]:
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise ValueError(f"{what} is {number!r}, no number")
+    counts = [metrics[name] for name in ("n", "ok", "unparsed", "failed")]
+    if any(type(count) is not int or count < 0 for count in counts) or counts[0] != sum(counts[1:]) or counts[0] == 0:
+        raise ValueError(f"n, ok, unparsed and failed are {counts}, which are no counts of rows")
+    if manifest.get("n", counts[0]) != counts[0] or not isinstance(manifest.get("finished", ""), str):
+        raise ValueError("run.json and metrics.json are not of one run")
+    _ = [metrics["values"][name] for name in metrics["headline"]]
+    _ = entry.order
