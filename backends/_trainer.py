@@ -26,7 +26,6 @@ from harness.running.distributed import alike
 from harness.running.tracking import log_course
 from harness.types import Label
 
-
 log = logging.getLogger("bench")
 
 
@@ -289,7 +288,7 @@ def _last_checkpoint(scratch: Path) -> Path | None:
             log.warning("The checkpoint %s %s. It was set aside as %s.", folder, problem, set_aside(folder).name)
         elif (folder / DIGESTS).is_file():
             best = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["best_model_checkpoint"]
-            if best is None or (scratch / Path(best).name).is_dir() and not damage_of(scratch / Path(best).name):
+            if best is None or ((scratch / Path(best).name).is_dir() and not damage_of(scratch / Path(best).name)):
                 return folder
     return None
 

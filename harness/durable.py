@@ -6,14 +6,13 @@ A file or folder gets its name only after its contents are on disk, and the fold
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-DIGESTS = "digests.json"
-"""In a sealed folder: path of each file, relative to the folder, and its sha256."""
+DIGESTS = "SHA256SUMS"
+"""In a sealed folder: sha256 and path of each file, as `sha256sum --check` reads them."""
 
 
 def sync_folder(folder: Path) -> None:
@@ -49,8 +48,8 @@ def seal(folder: Path) -> None:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for file in files:
         _sync_file(file)
-    digests = {file.relative_to(folder).as_posix(): file_sha256(file) for file in files}
-    (folder / DIGESTS).write_text(json.dumps(digests, indent=1), encoding="utf-8")
+    lines = [f"{file_sha256(file)}  {file.relative_to(folder).as_posix()}\n" for file in files]
+    (folder / DIGESTS).write_text("".join(lines), encoding="utf-8")
     _sync_file(folder / DIGESTS)
     for inner in sorted(path for path in folder.rglob("*") if path.is_dir()):
         sync_folder(inner)
@@ -72,15 +71,15 @@ def damage_of(folder: Path) -> str:
     if not (folder / DIGESTS).exists():
         return ""
     try:
-        digests = dict(json.loads((folder / DIGESTS).read_text(encoding="utf-8")))
-        for name, sha256 in digests.items():
+        for line in (folder / DIGESTS).read_text(encoding="utf-8").splitlines():
+            sha256, _, name = line.partition("  ")
             if file_sha256(folder / name) != sha256:
                 return f"is damaged: {name} is not the file that was written"
     except FileNotFoundError as error:
         return f"is damaged: {Path(error.filename).name} is missing"
     except OSError as error:
         return f"can't be read: {error.strerror}"
-    except (ValueError, TypeError, RecursionError):
+    except ValueError:
         return f"is damaged: {DIGESTS} can't be read"
     return ""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -105,12 +105,13 @@ def leftovers(cache: Path) -> list[Kept]:
         if not (cache / part).is_symlink()
         for kept in (*_outdated(cache / part), *_unfinished(cache / part))
     ]
-    return [kept for kept in found if _is_left(kept)]
+    held = {lock: is_held(lock) for lock in {kept.lock for kept in found} if lock is not None and lock.exists()}
+    return [kept for kept in found if _is_left(kept, held)]
 
 
-def _is_left(kept: Kept) -> bool:
-    if kept.lock is not None and kept.lock.exists():
-        return not is_held(kept.lock)
+def _is_left(kept: Kept, held: Mapping[Path, bool]) -> bool:
+    if kept.lock in held:
+        return not held[kept.lock]
     return kept.name.endswith(REMOVED) or time.time() - kept.used > _NO_LOCK_SECONDS
 
 

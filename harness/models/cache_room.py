@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.locks import Busy, held
+from harness.locks import Busy, held, is_held
 from harness.models.cache import IN_USE, REMOVED, Kept, last_used, runs_under_way, total
 
 
@@ -58,6 +58,8 @@ def remove(cache: Path, wanted: Sequence[Kept], *, dry_run: bool = False) -> Rem
 
 def _remove(kept: Kept, dry_run: bool) -> str:
     """Why not; empty where it is done."""
+    if kept.lock is not None and kept.lock == kept.paths[0]:  # nothing but a lock, which goes when it is released
+        return IN_USE if is_held(kept.lock) else ""
     try:
         with _locked(kept.lock, dry_run):
             if last_used(kept.paths[0]) > kept.used:  # while the user was asked

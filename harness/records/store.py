@@ -259,9 +259,10 @@ class Store:
             own = manifest.get(DIGESTS, {}).get(MANIFEST)
             if own is not None and own != _own_digest(manifest):
                 raise ValueError("its content is not what was written")
-            identity = run_id(manifest["identity"])
-            if identity != name or manifest.get("run_id", name) != name:
-                raise ValueError(f"its identity is that of the run {identity if identity != name else manifest['run_id']}")
+            if "run_id" in manifest:
+                other = next((found for found in (manifest["run_id"], run_id(manifest["identity"])) if found != name), None)
+                if other is not None:
+                    raise ValueError(f"it is the record of the run {other}")
         return manifest
 
     def metrics(self, name: str, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:

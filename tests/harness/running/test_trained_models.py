@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import toy
-from filelock import FileLock
 
 from harness.errors import RunError
-from harness.models.cache import IN_USE, contents, is_held, leftovers
+from harness.locks import held, is_held
+from harness.models.cache import IN_USE, contents, leftovers
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running.runner import run
@@ -42,7 +42,7 @@ def test_a_model_says_what_it_is_and_which_runs_need_it(project: Path, store: St
     )
     assert first.runs == tuple(sorted(done))
     assert (other.key, other.runs, other.state) == (trained_key(plans[2]), (), READY)
-    with FileLock(trained_folder(plans[0]) / "lock"):
+    with held(trained_folder(plans[0]) / "lock", wait=False):
         assert [model.state for model in models(store)] == [READY, IN_USE]
 
 
@@ -96,6 +96,7 @@ def test_a_training_that_diverged_leaves_nothing_to_go_on_from(project: Path, mo
     with pytest.raises(RunError, match="diverged"):
         ensure_trained(plan, toy.quiet)
     assert contents(cache_dir()) == []
+    os.utime(trained_folder(plan) / "about.json", (LONG_AGO,) * 2)
     assert [one.name for one in leftovers(cache_dir())] == [trained_key(plan)]
 
 

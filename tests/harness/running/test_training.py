@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import toy
 
+from harness.durable import DIGESTS
 from harness.errors import RunError, UserError
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
@@ -119,7 +120,7 @@ def test_a_killed_training_leaves_no_model(project: Path, monkeypatch: pytest.Mo
     assert train(again)["rows"] == 9
     assert toy.engine_of(again).fits == 1
     assert scratches == [["step-100"] if moment == "fit" else []]  # an engine can go on from what it kept there
-    assert sorted(path.name for path in (kept(plan) / "model").iterdir()) == ["state.json", "training.json"]
+    assert sorted(path.name for path in (kept(plan) / "model").iterdir()) == [DIGESTS, "state.json", "training.json"]
 
 
 def test_a_training_that_diverged_is_a_failed_run_and_is_not_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
