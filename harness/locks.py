@@ -6,6 +6,7 @@ died on this machine is taken over at once; one of another machine after `LEASE_
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -84,12 +85,9 @@ def _clear(path: Path) -> None:
 def _patience(path: Path) -> float:
     """Seconds that are enough to see whether an owner that seems dead is."""
     with suppress(OSError):
-        probe = path.with_name(f"{path.name}.probe")  # the clock of the folder's machine may differ from ours
-        probe.touch()
-        try:
-            silent = probe.stat().st_mtime - path.stat().st_mtime
-        finally:
-            probe.unlink(missing_ok=True)
+        touched = path.stat().st_mtime
+        with tempfile.NamedTemporaryFile(dir=path.parent) as probe:  # its machine's clock may differ from ours
+            silent = Path(probe.name).stat().st_mtime - touched
         return LEASE_SECONDS * 1.1 if silent > LEASE_SECONDS else 0.0
     return 0.0
 

@@ -110,7 +110,7 @@ def leftovers(cache: Path) -> list[Kept]:
 
 
 def _is_left(kept: Kept, held: Mapping[Path, bool]) -> bool:
-    if kept.lock in held:
+    if kept.lock is not None and kept.lock in held:
         return not held[kept.lock]
     return kept.name.endswith(REMOVED) or time.time() - kept.used > _NO_LOCK_SECONDS
 

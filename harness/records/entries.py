@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import DamagedRecord
-from harness.records.store import PREDICTIONS, Store, damage_named, digest
+from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named, digest
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 T = TypeVar("T")
@@ -174,8 +174,10 @@ def read_entry(store: Store, name: str) -> Entry:
     """One finished run, all of its files checked; raises `DamagedRecord`."""
     manifest = store.manifest(name)
     entry = Entry(name, manifest, store.metrics(name, manifest))
-    with damage_named(store.root / name):
-        _look_over(entry)
+    with damage_named(store.root / name / MANIFEST):
+        _look_over_manifest(entry)
+    with damage_named(store.root / name / METRICS):
+        _look_over_metrics(entry)
     if not store.check_predictions(name, manifest):
         from harness.records.columns import read_columns  # by an earlier version: only its form can be checked
 
@@ -196,20 +198,29 @@ def finished_entry(store: Store, name: str) -> Entry | None:
         return None
 
 
-def _look_over(entry: Entry) -> None:
+def _look_over_manifest(entry: Entry) -> None:
     """Touch what every table needs; raises whatever a wrong shape raises."""
-    metrics, manifest = entry.metrics, entry.manifest
-    _ = entry.group, entry.how, entry.backend, entry.configuration
-    rate = manifest["timing"]["rows_per_second"]
-    ends = ("value", "low", "high")
-    numbers = [(f"the metric {name}", found[end]) for name, found in metrics["values"].items() for end in ends]
-    for what, number in [("rows_per_second", rate), *numbers]:
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise ValueError(f"{what} is {number!r}, no number")
+    _ = entry.group, entry.how, entry.backend, entry.seed, entry.configuration
+    _check_number("rows_per_second", entry.manifest["timing"]["rows_per_second"])
+    if not isinstance(entry.manifest.get("finished", ""), str):
+        raise ValueError("finished is no text")
+
+
+def _check_number(name: str, number: Any) -> None:
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+        raise ValueError(f"{name} is no number")
+
+
+def _look_over_metrics(entry: Entry) -> None:
+    """The same."""
+    metrics = entry.metrics
+    for name, found in metrics["values"].items():
+        for end in ("value", "low", "high"):
+            _check_number(f"{name}, {end},", found[end])
     counts = [metrics[name] for name in ("n", "ok", "unparsed", "failed")]
     if any(type(count) is not int or count < 0 for count in counts) or counts[0] != sum(counts[1:]) or counts[0] == 0:
         raise ValueError(f"n, ok, unparsed and failed are {counts}, which are no counts of rows")
-    if manifest.get("n", counts[0]) != counts[0] or not isinstance(manifest.get("finished", ""), str):
-        raise ValueError("run.json and metrics.json are not of one run")
+    if entry.manifest.get("n", counts[0]) != counts[0]:
+        raise ValueError(f"n is {counts[0]}, and in run.json {entry.manifest['n']}")
     _ = [metrics["values"][name] for name in metrics["headline"]]
     _ = entry.order

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.durable import commit, set_aside, sync_folder
+from harness.durable import commit, file_sha256, set_aside, sync_folder
 from harness.errors import DamagedRecord, RunBusy, UserError
 from harness.locks import Busy, Lock, held
 from harness.models.checkpoints import cache_dir
@@ -40,6 +40,8 @@ log = logging.getLogger("bench")
 PREDICTIONS, METRICS, MANIFEST = "predictions.jsonl", "metrics.json", "run.json"
 DIGESTS = "digests"
 """In run.json: sha256 by file, of run.json itself that of all its other content. Earlier versions wrote none."""
+MOST_BRACKETS = 1000
+"""In a line of predictions.jsonl: pyarrow ends the whole process where some hundred thousand are nested."""
 DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which sets it aside and makes it anew."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
 _NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
@@ -125,7 +127,9 @@ def damage_named(path: Path, hint: str = DAMAGE_HINT) -> Iterator[Path]:
     except OSError as error:
         raise DamagedRecord(f"{path} can't be read ({error.strerror}).", hint) from error
     except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        what = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, ValueError | KeyError):
+            what = str(error) if isinstance(error, ValueError) else f"{error} is missing"
         raise DamagedRecord(f"{path} is damaged ({what}).", hint) from error
 
 
@@ -282,7 +286,12 @@ class Store:
     def check_predictions(self, name: str, manifest: Mapping[str, Any]) -> bool:
         """Whether run.json says what predictions.jsonl must be, and so it was checked. Raises `DamagedRecord`."""
         with damage_named(self.root / name / PREDICTIONS) as path:
-            return _check(path.read_bytes(), manifest, PREDICTIONS)
+            if DIGESTS in manifest and file_sha256(path) == manifest[DIGESTS][PREDICTIONS]:  # as it is read, however large
+                return True
+            content = path.read_bytes()
+            if any(line.count(b"[") + line.count(b"{") > MOST_BRACKETS for line in content.split(b"\n")):
+                raise ValueError("it is nested too deeply")
+            return _check(content, manifest, PREDICTIONS)
 
     def set_aside(self, name: str) -> None:
         """Move a damaged record, if there is anything under its name, to where no command looks for it."""

@@ -149,9 +149,8 @@ def test_only_the_runs_that_were_asked_for_and_always_the_same_columns(results: 
 
 def test_a_damaged_record_of_another_run_is_no_concern(results: Path) -> None:
     one, other = Store(results / "runs").ids()
-    columns = list(frame_of_runs(results, [one]).columns)
     (results / "runs" / other / "run.json").write_text("{", encoding="utf-8")
-    assert list(frame_of_runs(results, [one]).columns) == columns
+    assert frame_of_runs(results, [one])["run"].tolist() == [one]
     (results / "runs" / other / "metrics.json").write_text("[]", encoding="utf-8")
     assert frame_of_runs(results, [one])["run"].tolist() == [one]
     assert set(predictions_frame(results, [one])["run"]) == {one}
