@@ -41,7 +41,7 @@ PREDICTIONS, METRICS, MANIFEST = "predictions.jsonl", "metrics.json", "run.json"
 DIGESTS = "digests"
 """In run.json: sha256 by file, of run.json itself that of all its other content. Earlier versions wrote none."""
 MOST_BRACKETS = 1000
-"""In a line of predictions.jsonl: pyarrow ends the whole process where some hundred thousand are nested."""
+"""In a line of predictions.jsonl. pyarrow ends the whole process where some hundred thousand are nested, and at `null`."""
 DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which sets it aside and makes it anew."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
 _NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
@@ -289,9 +289,12 @@ class Store:
             if DIGESTS in manifest and file_sha256(path) == manifest[DIGESTS][PREDICTIONS]:  # as it is read, however large
                 return True
             content = path.read_bytes()
-            if any(line.count(b"[") + line.count(b"{") > MOST_BRACKETS for line in content.split(b"\n")):
-                raise ValueError("it is nested too deeply")
-            return _check(content, manifest, PREDICTIONS)
+            if _check(content, manifest, PREDICTIONS):
+                return True
+            for number, line in enumerate(content.splitlines(), 1):
+                if not line.startswith(b"{") or line.count(b"[") + line.count(b"{") > MOST_BRACKETS:
+                    raise ValueError(f"line {number} is no prediction")
+            return False
 
     def set_aside(self, name: str) -> None:
         """Move a damaged record, if there is anything under its name, to where no command looks for it."""
