@@ -71,7 +71,10 @@ def damage_of(folder: Path) -> str:
     if not (folder / DIGESTS).exists():
         return ""
     try:
-        for line in (folder / DIGESTS).read_text(encoding="utf-8").splitlines():
+        lines = (folder / DIGESTS).read_text(encoding="utf-8").splitlines()
+        if not lines:
+            return f"is damaged: {DIGESTS} is empty"
+        for line in lines:
             sha256, _, name = line.partition("  ")
             if file_sha256(folder / name) != sha256:
                 return f"is damaged: {name} is not the file that was written"

@@ -33,7 +33,7 @@ PARTS = {
     "answers": Part("what language models said, for `bench show`", "gone: only prompting anew brings them back"),
     "overlap": Part("counts of twins among rows", "counted again, in seconds to minutes"),
     "page": Part("what draws the charts of leaderboard.html", "made again, in seconds"),
-    "locks": Part("files that keep two processes apart", "nothing"),
+    "locks": Part("marks of runs that are under way", "nothing"),
 }
 
 IN_USE = "in use"

@@ -260,8 +260,7 @@ class Store:
         """run.json, checked. Raises `DamagedRecord`."""
         with damage_named(self.root / name / MANIFEST) as path:
             manifest = parse_object(path.read_bytes())
-            own = manifest.get(DIGESTS, {}).get(MANIFEST)
-            if own is not None and own != _own_digest(manifest):
+            if DIGESTS in manifest and manifest[DIGESTS][MANIFEST] != _own_digest(manifest):
                 raise ValueError("its content is not what was written")
             if "run_id" in manifest:
                 other = next((found for found in (manifest["run_id"], run_id(manifest["identity"])) if found != name), None)

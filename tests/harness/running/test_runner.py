@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -311,8 +312,9 @@ def test_a_kill_while_the_record_is_written_costs_nothing(
                 def killing(
                     *args: Any, _real: Callable[..., Any] = real, _seen: list[int] = seen, _count: int = count, **options: Any
                 ) -> Any:
-                    if not str(args[0]).endswith(".lock"):
-                        _seen[0] += 1
+                    if str(args[0]).endswith(".lock"):
+                        return _real(*args, **options)
+                    _seen[0] += 1
                     if _seen[0] == _count + 1:
                         if _real is _RMTREE and Path(args[0]).is_dir():
                             next(Path(args[0]).glob("predictions.jsonl")).unlink()  # half deleted
@@ -596,3 +598,44 @@ def test_a_plan_with_an_engine_of_ones_own_runs_like_any_other(project: Path, st
     go(replace(plan, engine=engine), store)
     assert [len(batch) for batch in engine.batches] == [1, 11]
     assert engine.closes == 1
+
+
+def test_two_processes_with_two_caches_on_one_results_folder(
+    project: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two machines, users or containers the second is told, and computes nothing."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parents[1])])}
+    environment["BENCH_CACHE"] = str(tmp_path / "other-cache")
+    command = [sys.executable, "-c", KILLED_RUN.replace("0.05", "600"), str(project), str(store.root), "toy-model"]
+    first = toy.plan(project)
+    with subprocess.Popen(command, env=environment) as process:
+        lock = store.root / f"{first.run_id}.lock"
+        while not (lock.exists() and lock.stat().st_size) and process.poll() is None:
+            time.sleep(0.05)
+        with pytest.raises(RunBusy, match=rf"Another process \({process.pid} on .*\) is working on the run"):
+            go(first, store)
+        assert not toy.engine_of(first).counted
+        process.kill()
+    second = toy.plan(project)
+    go(second, store)
+    assert toy.engine_of(second).counted
+    assert not lock.exists()
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_found(
+    project: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = toy.plan(project)
+    real = Store.journal
+
+    @contextmanager
+    def late(self: Store, name: str) -> Iterator[Any]:
+        monkeypatch.setattr(Store, "journal", real)
+        run(toy.plan(project), store, EngineSlot(), toy.quiet)
+        with real(self, name) as journal:
+            yield journal
+
+    monkeypatch.setattr(Store, "journal", late)
+    result = go(plan, store)
+    assert not result.computed
+    assert not toy.engine_of(plan).counted
