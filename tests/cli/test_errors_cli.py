@@ -161,7 +161,6 @@ def test_model_folder_that_is_no_checkpoint(bench: Any, project: Path, files: di
     assert not (project / "results").exists()
 
 
-@pytest.mark.parametrize("file", ["run.json", "metrics.json"])
 def test_damaged_predictions_are_named(bench: Any, two_runs: list[str], project: Path) -> None:
     path = project / "results" / "runs" / two_runs[0] / "predictions.jsonl"
     path.write_bytes(path.read_bytes()[:-20])
