@@ -20,7 +20,7 @@ from harness.questions.cascade import Cascade, cascade_of, combined, tuned
 from harness.questions.cascade_words import sentence
 from harness.questions.reliability import confidence
 from harness.records.columns import Columns, read_columns
-from harness.records.store import Store
+from harness.records.store import Store, run_id
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
 from harness.statistics.intervals import FloatArray, IntArray
 from harness.statistics.paired import mcnemar
@@ -221,7 +221,10 @@ def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     assert "no threshold is chosen" in sentence(found)
     assert found.commands[0] in sentence(found)
     assert "with the --data, --model or --continue-from that this run was given" in sentence(found)
-    unseal(store.root / names["second test"], lambda manifest: manifest["identity"].update(version=0))
+    identity = {**store.manifest(names["second test"])["identity"], "version": 0}
+    folder = store.root / names["second test"]
+    unseal(folder, lambda manifest: manifest.update(identity=identity, run_id=run_id(identity)))
+    names["second test"] = folder.rename(store.root / run_id(identity)).name
     assert "name that one then" in sentence(cascade(store, names))
 
 

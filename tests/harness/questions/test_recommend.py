@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -464,6 +465,8 @@ def test_a_multilabel_task_is_judged_by_micro_f1(store: Store) -> None:
     (folder / "run.json").write_text(json.dumps(manifest))
     unseal(folder)
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    path = folder / "predictions.jsonl"
+    path.write_text(re.sub(r'"(label|truth)":(\d)', r'"\1":[\2]', path.read_text()))
     field = field_of(store, "toy", "en", "test", PRICED, [])
     assert (field.candidates[0].f1["value"], field.candidates[0].accuracy["value"]) == (0.75, 0.25)
 
