@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.durable import damage_of, set_aside
-from harness.errors import UserError
+from harness.errors import RunError, UserError
 from harness.locks import held
 from harness.models.cache import LOCK, MODEL
 from harness.models.checkpoints import Checkpoint, cache_dir
@@ -76,11 +76,17 @@ def mark_used(folder: Path) -> None:
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """While the files of the model in this folder are read: `bench cache` deletes none that is."""
+    """While the files of the model in this folder are read: `bench cache` deletes none that is. Raises `RunError` for a damaged
+    model."""
     with ExitStack() as stack:
         if (folder / MODEL).is_dir():
             with suppress(OSError):  # where nothing can be written, nothing is deleted either
                 stack.enter_context(held(folder / LOCK, wait=True))
+        problem = damage_of(folder / MODEL)
+        if problem:
+            raise RunError(
+                f"The trained model {folder / MODEL} {problem}.", "Repeat its run with --force: that trains it anew."
+            )
         mark_used(folder)
         yield
 

@@ -133,3 +133,11 @@ def test_where_there_is_no_model_or_nothing_may_be_written_nothing_is_marked(tmp
     mark_used(tmp_path / "none")
     with in_use(tmp_path / "none"):
         assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_model_is_not_handed_out(project: Path) -> None:
+    plan = toy.plan(project, "toy-classifier")
+    ensure_trained(plan, toy.quiet)
+    (trained_folder(plan) / "model" / "state.json").write_text("")
+    with pytest.raises(RunError, match=r"state\.json is not the file that was written"), in_use(trained_folder(plan)):
+        pass
