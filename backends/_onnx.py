@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import json
 import logging
-import os
 import re
 import shutil
 import warnings
@@ -18,10 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends._onnx_int8 import SCHEME, SCHEME_VERSION, quantize
+from harness.durable import commit, damage_of, seal, set_aside
 from harness.errors import MissingExtra, OutOfMemory, RunError, UserError
 
 Session = Callable[[dict[str, Any]], NDArray[np.float32]]
 """int64 arrays `input_ids`, `attention_mask` (and `token_type_ids`), shape (n, longest), to logits, shape (n, outputs)."""
+
+log = logging.getLogger("bench")
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TOLERANCE = 1e-3  # of a logit; what is left of fp32 after some hundred operations in another order is below 1e-4
@@ -84,16 +86,17 @@ def _import_onnxruntime() -> Any:
 
 def _build(folder: Path, build: Callable[[Path], None]) -> None:
     """Fill `folder` by `build`, unless it is there; whole or not at all."""
+    problem = damage_of(folder) if folder.is_dir() else ""
+    if problem:
+        log.warning("%s %s. It was set aside as %s.", folder, problem, set_aside(folder).name)
     if folder.is_dir():
         return
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     build(unfinished)
-    for file in unfinished.iterdir():  # a folder has its name before a power cut only if its files have their contents
-        with file.open("rb") as stream:
-            os.fsync(stream.fileno())
-    unfinished.replace(folder)
+    seal(unfinished)
+    commit(unfinished, folder)
 
 
 def _export(model: Any, folder: Path) -> None:
@@ -213,10 +216,11 @@ def _open(folder: Path, device: str) -> Session:
 
 def _compared(file: Path, accuracy: Callable[[Session], float], session: Session, exported: Path) -> dict[str, float]:
     """The metric of both graphs, as it was found when the int8 graph was new."""
-    from harness.records.store import write_atomically
+    from harness.records.store import sealed, unsealed, write_atomically
 
-    if not file.is_file():
-        found = {"fp32": float(accuracy(_open(exported, "cpu"))), "int8": float(accuracy(session))}
-        write_atomically(file, json.dumps(found))
-    numbers: dict[str, float] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        numbers, _ = unsealed(file.read_bytes())
+    except (OSError, ValueError):  # not there, or damaged
+        numbers = {"fp32": float(accuracy(_open(exported, "cpu"))), "int8": float(accuracy(session))}
+        write_atomically(file, json.dumps(sealed(numbers)))
     return numbers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,10 +20,13 @@ from backends._encoder_options import TrainOptions
 from backends._heads import Head
 from backends._sam import perturbed
 from backends.base import FloatArray, OnProgress
+from harness.durable import DIGESTS, damage_of, seal, set_aside
 from harness.errors import RunError
 from harness.running.distributed import alike
 from harness.running.tracking import log_course
 from harness.types import Label
+
+log = logging.getLogger("bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,19 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad():
             return np.asarray(self.model(**inputs).logits.double().cpu().numpy())
 
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.world_size > 1:
+            torch.distributed.barrier()  # the state of every process is in it
+        if self.args.should_save:
+            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+    def _load_best_model(self) -> None:
+        problem = damage_of(Path(self.state.best_model_checkpoint))
+        if problem:
+            raise RunError(f"The best checkpoint of the training {problem}.", "The same command trains from an earlier one.")
+        super()._load_best_model()
+
     def run(self) -> TrainerState:
         """Train, from the last checkpoint if there is one; `self.model` then has the weights to keep."""
         checkpoint = _last_checkpoint(Path(self.args.output_dir))
@@ -260,13 +277,19 @@ def _loss(state: TrainerState) -> str:
 
 
 def _last_checkpoint(scratch: Path) -> Path | None:
-    """The newest checkpoint that is whole: a kill in the midst of saving leaves one without its last file."""
-    for folder in sorted(scratch.glob("checkpoint-*"), key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
-        try:
-            json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            continue
-        return folder
+    """The newest checkpoint that is whole, and so is the best one before it. A damaged one is set aside.
+
+    A kill in the midst of saving leaves one without its digests, which are written last.
+    """
+    found = [folder for folder in scratch.glob("checkpoint-*") if folder.name.removeprefix("checkpoint-").isdigit()]
+    for folder in sorted(found, key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
+        problem = damage_of(folder)
+        if problem:
+            log.warning("The checkpoint %s %s. It was set aside as %s.", folder, problem, set_aside(folder).name)
+        elif (folder / DIGESTS).is_file():
+            best = json.loads((folder / "trainer_state.json").read_text(encoding="utf-8"))["best_model_checkpoint"]
+            if best is None or ((scratch / Path(best).name).is_dir() and not damage_of(scratch / Path(best).name)):
+                return folder
     return None
 
 

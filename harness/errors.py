@@ -75,6 +75,10 @@ class RunError(BenchError):
     """A run that failed for a reason outside the command."""
 
 
+class DamagedRecord(RunError):
+    """Files of a finished run that are not what was written; such a run is left out of every table."""
+
+
 class ModelUnavailable(RunError):
     """Weights that could not be had (no network, no such repository, wrong checksum)."""
 

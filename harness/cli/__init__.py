@@ -39,7 +39,7 @@ from harness.cli import (
     suite,
     tune,
 )
-from harness.cli.options import report
+from harness.cli.options import report, warnings_shown
 from harness.errors import BenchError, RunError
 
 # Each process that vLLM starts imports this module, and logs before it has set that up: without any handler Python prints it.
@@ -115,7 +115,8 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     signals.end_as_ctrl_c_does()
     try:
-        _run_app()
+        with warnings_shown():
+            _run_app()
     except KeyboardInterrupt:
         sys.exit(signals.exit_code())
     except SystemExit as ended:

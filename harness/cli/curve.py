@@ -195,10 +195,8 @@ def _chosen(known: Catalog, task: str, metric: str | None) -> str:
 
 def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     """The page and the figures, and the plot beside them where the extra `charts` is installed."""
-    import json
-
     from harness.errors import MissingExtra
-    from harness.records.store import write_atomically
+    from harness.records.store import pretty_json, sealed, write_atomically
     from harness.reports.curve_page import markdown
     from harness.reports.curve_plot import svg
 
@@ -216,7 +214,7 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
         drawn = False
     write_atomically(page, markdown(result, wanted.task, wanted.lang, picture.name if drawn else None))
     figures = _as_json(made, page, picture if drawn else None)
-    write_atomically(folder / f"{stem}.json", json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(folder / f"{stem}.json", pretty_json(sealed(figures)))
     return page, picture if drawn else None
 
 

@@ -36,8 +36,8 @@ def leaderboard_command(
     LEADERBOARD.md shows them.
     """
     from harness.errors import UserError
-    from harness.records.entries import read_entries
-    from harness.reports.leaderboard import markdown, sentence
+    from harness.records.entries import read_records, warn_of
+    from harness.reports.leaderboard import left_out, markdown, sentence
     from harness.reports.page.data import payload
     from harness.reports.pictures import pictures
     from harness.reports.tables import read_tables
@@ -48,11 +48,15 @@ def leaderboard_command(
         raise UserError(
             f"There is no folder {results}, so there are no runs.", "Begin with `bench run`, or name it: --results DIR."
         )
-    tables = read_tables(store, read_entries(store))
+    entries, damaged = read_records(store)
+    for error in damaged:
+        warn_of(error)
+    note = left_out(sorted(set(store.ids()) - {entry.run_id for entry in entries}))
+    tables = read_tables(store, entries)
     reported = _reported(results / "reported")
-    shown = payload(store, results, tables, load_prices(Path.cwd()), reported)
+    shown = payload(store, results, tables, load_prices(Path.cwd()), reported, note)
     drawn = pictures(tables, {place["run"]: place["cost"] for table in shown["tables"] for place in table["places"]})
-    texts = [markdown(tables, reported, drawn), markdown(tables, reported)]
+    texts = [markdown(tables, reported, drawn, note), markdown(tables, reported, note=note)]
     if check:
         _check(results, _stale(results, texts, shown, drawn), as_json)
         return

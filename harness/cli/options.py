@@ -171,6 +171,28 @@ def report(error: BenchError) -> None:
     typer.echo(worded(error), err=True)
 
 
+@contextmanager
+def warnings_shown() -> Iterator[None]:
+    """What the library logs as a warning, as lines on stderr; each once, as several steps of a command may find the same."""
+    import logging
+
+    told: set[str] = set()
+
+    class Lines(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            text = plain(f"warning: {record.getMessage()}")
+            if text not in told:
+                told.add(text)
+                typer.echo(text, err=True)
+
+    log, lines = logging.getLogger("bench"), Lines(logging.WARNING)
+    log.addHandler(lines)
+    try:
+        yield
+    finally:
+        log.removeHandler(lines)
+
+
 def print_json(value: Any) -> None:
     """UTF-8, with what would steer a terminal as JSON's own escapes (it can only stand inside strings)."""
     import json

@@ -23,10 +23,12 @@ def rescore_command(
     and sentence.
     """
     from harness.errors import UserError
+    from harness.records.entries import read_entries
     from harness.records.rescoring import rescore
 
     store = open_store(results)
-    chosen = list(dict.fromkeys(store.find(part) for part in runs)) if runs else store.ids()
+    named = dict.fromkeys(store.find(part) for part in runs or [])
+    chosen = list(named) if runs else [entry.run_id for entry in read_entries(store)]
     if not chosen:
         raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
     changed = {name: rescore(store, name) for name in chosen}

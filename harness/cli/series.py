@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli import talk
-from harness.cli.options import RESULTS, check_cache, print_table, worded
+from harness.cli.options import RESULTS, check_cache, plain, print_table, worded
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -135,14 +135,13 @@ def _one(
     force: bool,
     budget: Budget | None,
 ) -> Outcome:
-    from harness.records.entries import read_entry
+    from harness.records.entries import finished_entry, read_entry
     from harness.running.plan import make_plan
     from harness.running.runner import run
     from harness.running.training import trained_folder
 
     plan = make_plan(request, known)
-    if store.has(plan.run_id) and not force:
-        entry = read_entry(store, plan.run_id)
+    if not force and (entry := finished_entry(store, plan.run_id)) is not None:
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
         return Outcome(request, "found", plan.run_id, entry.metrics, prompted=_prompted(entry), display_name=entry.display_name)
     check_cache()
@@ -177,19 +176,21 @@ def _log_lines(progress: Progress) -> Iterator[None]:
 
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            progress.say(record.getMessage())
+            if record.levelno < logging.WARNING:
+                progress.say(record.getMessage())
+            else:
+                progress.print(plain(f"warning: {record.getMessage()}"))
 
     log, lines = logging.getLogger("bench"), Lines()
-    before = log.level, log.propagate
-    log.addHandler(lines)
+    before = log.level, log.propagate, log.handlers
+    log.handlers = [lines]  # in place of the command's own, which would write past the bar
     log.setLevel(logging.INFO)
     log.propagate = False  # or --verbose would show them twice
     try:
         yield
     finally:
-        log.removeHandler(lines)
         log.setLevel(before[0])
-        log.propagate = before[1]
+        log.propagate, log.handlers = before[1], before[2]
 
 
 @dataclass

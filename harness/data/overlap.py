@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from filelock import FileLock
-
 from harness.data.duplicates import THRESHOLD, Twin, counted, twins
+from harness.locks import held
 from harness.models.checkpoints import cache_dir
-from harness.records.store import digest, write_atomically
+from harness.records.store import digest, sealed, unsealed, write_atomically
 from harness.running.plan import Plan
 from harness.types import Example
 
@@ -34,12 +33,12 @@ def overlap_of(plan: Plan) -> dict[str, Any]:
     shown = [training.get("train_rows"), training.get("validation_rows"), prompt.get("shots_sha256")]
     path = cache_dir() / "overlap" / f"{digest([VERSION, plan.identity['rows'], *shown])}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
+    with held(path.with_suffix(".lock"), wait=True):
         try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):  # not there, or cut off
+            found, _ = unsealed(path.read_bytes())
+        except (OSError, ValueError):  # not there, or damaged
             found = _overlap(plan)
-            write_atomically(path, json.dumps(found))
+            write_atomically(path, json.dumps(sealed(found)))
     return found
 
 

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from harness.locks import is_held
 from harness.models.packaged import PACKAGED
 
 
@@ -34,7 +33,7 @@ PARTS = {
     "answers": Part("what language models said, for `bench show`", "gone: only prompting anew brings them back"),
     "overlap": Part("counts of twins among rows", "counted again, in seconds to minutes"),
     "page": Part("what draws the charts of leaderboard.html", "made again, in seconds"),
-    "locks": Part("files that keep two processes apart", "nothing"),
+    "locks": Part("marks of runs that are under way", "nothing"),
 }
 
 IN_USE = "in use"
@@ -52,6 +51,8 @@ _NAMES = {
 }
 REMOVED = ".removed"
 """How the name of what is being deleted ends."""
+DAMAGED = r".*\.damaged-[0-9]+"
+"""How the name of what was found damaged, and set aside, ends (`harness.durable.set_aside`)."""
 _NO_LOCK_SECONDS = 3600.0
 """So long must a leftover without a lock lie untouched: a process may be writing it."""
 
@@ -104,12 +105,13 @@ def leftovers(cache: Path) -> list[Kept]:
         if not (cache / part).is_symlink()
         for kept in (*_outdated(cache / part), *_unfinished(cache / part))
     ]
-    return [kept for kept in found if _is_left(kept)]
+    held = {lock: is_held(lock) for lock in {kept.lock for kept in found} if lock is not None and lock.exists()}
+    return [kept for kept in found if _is_left(kept, held)]
 
 
-def _is_left(kept: Kept) -> bool:
-    if kept.lock is not None and kept.lock.exists():
-        return not is_held(kept.lock)
+def _is_left(kept: Kept, held: Mapping[Path, bool]) -> bool:
+    if kept.lock is not None and kept.lock in held:
+        return not held[kept.lock]
     return kept.name.endswith(REMOVED) or time.time() - kept.used > _NO_LOCK_SECONDS
 
 
@@ -122,6 +124,8 @@ def _unfinished(folder: Path) -> Iterator[Kept]:
             if not path.is_symlink():
                 yield from _left_in_trained(path, killed)
     if part == "models":
+        for path in _listed(folder, rf"{_PACKAGED}{DAMAGED}"):
+            yield _kept(part, path.name, (path,), why="damaged, and made anew")
         for path in _listed(folder, rf"\.{_PACKAGED}\.partial"):
             yield _kept(part, path.name, (path,), lock=folder / f"{path.stem}.lock", why=killed)
     for path in _listed(folder, rf"\.{_NAMES[part]}{re.escape(REMOVED)}"):
@@ -140,12 +144,14 @@ def _left_in_trained(folder: Path, killed: str) -> Iterator[Kept]:
     if not done and not _has_files(folder / SCRATCH):
         yield _kept("trained", folder.name, (folder,), lock=lock, why=f"{killed} before there was anything to go on from")
         return
+    for path in _listed(folder, DAMAGED):
+        yield left(path, "damaged, and made anew")
     for path in _listed(
         folder, rf"unfinished|onnx-.+\.unfinished|\..+{re.escape(REMOVED)}|{SCRATCH if done else 'unfinished'}"
     ):
         yield left(path, killed)
     runtime = _installed("onnxruntime")
-    for path in _listed(folder, r"onnx-.*(?<!\.unfinished)") if runtime else ():
+    for path in _listed(folder, rf"(?!{DAMAGED})onnx-.*(?<!\.unfinished)") if runtime else ():
         if not path.name.endswith(f"-{runtime}"):
             yield left(path, f"made for another version of onnxruntime than {runtime}")
 
@@ -180,19 +186,6 @@ def beside(kept: Iterable[Kept], left: Iterable[Kept]) -> list[Kept]:
     """The leftovers that are nothing of what is kept, nor inside it: they add to the size of the cache."""
     paths = {one.paths[0] for one in kept}
     return [one for one in left if outer(one) and one.paths[0] not in paths]
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process holds this lock now."""
-    if not lock.is_file():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # one that only its owner may open
-        return False
 
 
 def total(kept: Iterable[Kept]) -> int:

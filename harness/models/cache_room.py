@@ -8,8 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from harness.locks import Busy, held, is_held
 from harness.models.cache import IN_USE, REMOVED, Kept, last_used, runs_under_way, total
 
 
@@ -59,13 +58,15 @@ def remove(cache: Path, wanted: Sequence[Kept], *, dry_run: bool = False) -> Rem
 
 def _remove(kept: Kept, dry_run: bool) -> str:
     """Why not; empty where it is done."""
+    if kept.lock is not None and kept.lock == kept.paths[0]:  # nothing but a lock, which goes when it is released
+        return IN_USE if is_held(kept.lock) else ""
     try:
         with _locked(kept.lock, dry_run):
             if last_used(kept.paths[0]) > kept.used:  # while the user was asked
                 return "used just now"
             for path in () if dry_run else kept.paths:
                 _delete(path)
-    except Timeout:
+    except Busy:
         return IN_USE
     except OSError as error:
         return f"can't be deleted: {error.strerror}"
@@ -75,7 +76,7 @@ def _remove(kept: Kept, dry_run: bool) -> str:
 def _locked(lock: Path | None, dry_run: bool) -> AbstractContextManager[object]:
     if lock is None or (dry_run and not lock.exists()) or not lock.parent.exists():
         return nullcontext()
-    return FileLock(lock, timeout=0)
+    return held(lock, wait=False)
 
 
 def _delete(path: Path) -> None:

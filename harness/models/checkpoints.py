@@ -17,12 +17,12 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
-from functools import cache
 from pathlib import Path
 from typing import TypeVar, cast
 
 import platformdirs
 
+from harness.durable import file_sha256
 from harness.errors import MissingExtra, ModelUnavailable, UserError
 from harness.models.hub_bar import telling_bar
 from harness.models.packaged import packaged_folder, packaged_model
@@ -144,16 +144,8 @@ def content_hash(folder: Path) -> str:
     total = hashlib.sha256()
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.is_file() and _is_kept(file.name):
-            about = file.stat()
-            total.update(f"{_file_hash(file, about.st_size, about.st_mtime_ns)} {file.name}\0".encode())
+            total.update(f"{file_sha256(file)} {file.name}\0".encode())
     return total.hexdigest()
-
-
-@cache
-def _file_hash(file: Path, size: int, modified: int) -> str:
-    """Kept within a process, where a large checkpoint would otherwise be read again for each language of a run."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _parse_hub_id(model: str, revision: str | None) -> tuple[str, str | None]:

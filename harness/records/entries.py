@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
-from harness.errors import RunError
-from harness.records.store import Store, digest
+from harness.errors import DamagedRecord
+from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named, digest
 from harness.statistics.metrics import LOWER_IS_BETTER
+
+T = TypeVar("T")
+
+log = logging.getLogger("bench")
 
 Group = tuple[str, str, str, str]
 """Task, split, language, and a digest of rows and labels."""
@@ -140,9 +147,23 @@ def _trained(train: Mapping[str, Any]) -> list[str]:
     return [f"trained on {train['train_count']} {'+'.join(train['langs'])}", *validated, *before, *several]
 
 
+def read_records(store: Store) -> tuple[list[Entry], list[DamagedRecord]]:
+    """All finished runs, but for those whose files are damaged; what is wrong with these."""
+    entries, damaged = [], []
+    for name in store.ids():
+        try:
+            entries.append(read_entry(store, name))
+        except DamagedRecord as error:
+            damaged.append(error)
+    return with_models(entries), damaged
+
+
 def read_entries(store: Store) -> list[Entry]:
-    """All finished runs. Raises `RunError` for a damaged record: to leave it out would change the ranking in silence."""
-    return with_models([read_entry(store, name) for name in store.ids()])
+    """All finished runs; each damaged one is left out with a warning."""
+    entries, damaged = read_records(store)
+    for error in damaged:
+        warn_of(error)
+    return entries
 
 
 def with_models(entries: Sequence[Entry]) -> list[Entry]:
@@ -154,25 +175,72 @@ def with_models(entries: Sequence[Entry]) -> list[Entry]:
     return [replace(entry, by_model=len(models[entry.backend]) > 1) for entry in entries]
 
 
+def read_intact(paths: Iterable[Path], read: Callable[[Path], T]) -> list[T]:
+    """What `read` makes of each file; a damaged one is left out with a warning."""
+    found = []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except DamagedRecord as error:
+            warn_of(error)
+    return found
+
+
+def warn_of(error: DamagedRecord) -> None:
+    log.warning("%s It is left out. %s", error.message, error.hint)
+
+
 def read_entry(store: Store, name: str) -> Entry:
-    """One finished run; raises `RunError` where its files are no record of one."""
-    entry = Entry(name, store.manifest(name), store.metrics(name))
-    try:
-        _look_over(entry)
-    except (LookupError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
-        folder = store.root / name
-        raise RunError(
-            f"{folder} is not the record of a run ({type(error).__name__}: {error}).", "Delete that folder."
-        ) from error
+    """One finished run, all of its files checked; raises `DamagedRecord`."""
+    manifest = store.manifest(name)
+    entry = Entry(name, manifest, store.metrics(name, manifest))
+    with damage_named(store.root / name / MANIFEST):
+        _look_over_manifest(entry)
+    with damage_named(store.root / name / METRICS):
+        _look_over_metrics(entry)
+    if not store.check_predictions(name, manifest):
+        from harness.records.columns import read_columns  # by an earlier version: only its form can be checked
+
+        with damage_named(store.root / name / PREDICTIONS):
+            if len(read_columns(store, name)) != entry.metrics["n"]:
+                raise ValueError(f"it does not hold the {entry.metrics['n']} rows that the run was tested on")
     return entry
 
 
-def _look_over(entry: Entry) -> None:
+def finished_entry(store: Store, name: str) -> Entry | None:
+    """A run that is done; None where it is not, or where its record is damaged, with a warning."""
+    if not os.path.lexists(store.root / name):
+        return None
+    try:
+        return read_entry(store, name)
+    except DamagedRecord as error:
+        log.warning("%s The run is made anew.", error.message)
+        return None
+
+
+def _look_over_manifest(entry: Entry) -> None:
     """Touch what every table needs; raises whatever a wrong shape raises."""
+    _ = entry.group, entry.how, entry.backend, entry.seed, entry.configuration
+    _check_number("rows_per_second", entry.manifest["timing"]["rows_per_second"])
+    if not isinstance(entry.manifest.get("finished", ""), str):
+        raise ValueError("finished is no text")
+
+
+def _check_number(name: str, number: Any) -> None:
+    if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+        raise ValueError(f"{name} is no number")
+
+
+def _look_over_metrics(entry: Entry) -> None:
+    """The same."""
     metrics = entry.metrics
-    _ = entry.group, entry.order, entry.how, entry.backend, entry.configuration, entry.manifest["timing"]["rows_per_second"]
-    _ = metrics["ok"] / metrics["n"]
-    for name in metrics["headline"]:
-        value = metrics["values"][name]
-        for number in (value["value"], value["low"], value["high"]):
-            _ = number is None or float(number)
+    for name, found in metrics["values"].items():
+        for end in ("value", "low", "high"):
+            _check_number(f"{name}, {end},", found[end])
+    counts = [metrics[name] for name in ("n", "ok", "unparsed", "failed")]
+    if any(type(count) is not int or count < 0 for count in counts) or counts[0] != sum(counts[1:]) or counts[0] == 0:
+        raise ValueError(f"n, ok, unparsed and failed are {counts}, which are no counts of rows")
+    if entry.manifest.get("n", counts[0]) != counts[0]:
+        raise ValueError(f"n is {counts[0]}, and in run.json {entry.manifest['n']}")
+    _ = [metrics["values"][name] for name in metrics["headline"]]
+    _ = entry.order

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import MissingExtra, RunError, UserError
-from harness.records.entries import Entry, read_entries
+from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.jsonl import read_tables
 from harness.records.store import Store
 from harness.types import LabelKind
@@ -59,7 +59,7 @@ def load_runs(results: Path | str = "results") -> DataFrame:
 
     A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Columns and
     dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
-    there is no folder `results`, `RunError` for a damaged record.
+    there is no folder `results`. A damaged record is left out; the logger `bench` warns of it.
     """
     pandas = _pandas()
     entries = read_entries(_store(results))
@@ -168,8 +168,11 @@ def predictions_table(runs: str | Sequence[str] | None = None, results: Path | s
     import pyarrow as pa
 
     store = _store(results)
-    found = store.ids() if runs is None else [store.find(part) for part in ([runs] if isinstance(runs, str) else runs)]
-    identities = {name: store.manifest(name)["identity"] for name in found}
+    if runs is None:
+        entries = read_entries(store)
+    else:
+        entries = [read_entry(store, store.find(part)) for part in ([runs] if isinstance(runs, str) else runs)]
+    identities = {entry.run_id: entry.manifest["identity"] for entry in entries}
     tables = _tables(store, identities)
     shaped = [_shaped_or_named(store, name, tables[name], identity) for name, identity in identities.items()]
     table = pa.concat_tables([_empty(), *shaped], promote_options="default")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import DataError, RunError
-from harness.records.store import Store, prediction_from, pretty_json, write_atomically
+from harness.records.store import Store, prediction_from
 from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace
 
@@ -40,7 +40,7 @@ def rescore(store: Store, run_id: str) -> list[str]:
             changed.append(name)
             values[name] = {"value": old["value"], **interval}
     if changed:
-        write_atomically(store.root / run_id / "metrics.json", pretty_json(metrics))
+        store.replace_metrics(run_id, metrics)
     return changed
 
 

@@ -20,13 +20,12 @@ warnings         a list of sentences
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RunError
-from harness.records.store import digest, write_atomically
+from harness.records.entries import read_intact
+from harness.records.store import damage_named, digest, pretty_json, sealed, unsealed, write_atomically
 
 Speed = dict[str, Any]
 
@@ -37,13 +36,13 @@ def write_speed(results: Path, run_id: str, record: Speed) -> Path:
     folder = results / "speed"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{run_id.rpartition('.')[0]}.{digest(told)[:10]}.json"
-    write_atomically(path, json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+    write_atomically(path, pretty_json(sealed(record)))
     return path
 
 
 def load_speeds(results: Path) -> list[Speed]:
-    """All speed records under a folder of results, by name. Raises `RunError` for one that can't be read."""
-    return [_read(path) for path in sorted((results / "speed").glob("*.json"))]
+    """All speed records under a folder of results, by name; a damaged one is left out with a warning."""
+    return read_intact(sorted((results / "speed").glob("*.json")), _read)
 
 
 def speed_of(manifest: Mapping[str, Any], speeds: Sequence[Speed]) -> Speed | None:
@@ -69,11 +68,9 @@ def _told(identity: Mapping[str, Any]) -> str:
 
 
 def _read(path: Path) -> Speed:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+    with damage_named(path, "Delete it, and repeat `bench speed`."):
+        record, _ = unsealed(path.read_bytes())
         _told(record["identity"])
         if not {"machine", "finished", "p50_ms", "p95_ms", "rows_per_second"} <= record.keys():
             raise ValueError("figures are missing")
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} is not a record of `bench speed` ({error}).", "Delete it, and measure again.") from error
-    return dict(record)
+        return record

@@ -1,11 +1,13 @@
 """Run records: one folder per run, written whole or not at all; a journal while the run is under way.
 
     results/runs/<run id>/           a finished run
-        run.json                     identity, machine, versions, training, timing
+        run.json                     identity, machine, versions, training, timing, digests of all three files
         predictions.jsonl            one line per row, in the task's order: id, truth, label, status, probabilities
         metrics.json
     results/runs/<run id>.partial/   a run under way, or one that was killed
-        journal.jsonl                one line per batch, fsynced
+        journal.jsonl                one line per batch, with its digest, fsynced
+    results/runs/<run id>.lock       held while a process works on the run
+    results/runs/<run id>.damaged-1/ a damaged record, set aside when the run was made anew
 
 Records carry row ids and labels, never a text. The answers of a language model may quote the text, so they stay in
 the user's cache (`answers_file`) and never enter a record.
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import math
 import os
 import re
 import secrets
@@ -25,11 +29,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from harness.errors import RunBusy, RunError, UserError
+from harness.durable import commit, file_sha256, set_aside, sync_folder
+from harness.errors import DamagedRecord, RunBusy, UserError
+from harness.locks import Busy, Lock, held
 from harness.models.checkpoints import cache_dir
 from harness.types import Example, Prediction, Status
+
+log = logging.getLogger("bench")
+
+PREDICTIONS, METRICS, MANIFEST = "predictions.jsonl", "metrics.json", "run.json"
+DIGESTS = "digests"
+"""In run.json: sha256 by file, of run.json itself that of all its other content. Earlier versions wrote none."""
+MOST_BRACKETS = 1000
+"""In a line of predictions.jsonl. pyarrow ends the whole process where some hundred thousand are nested, and at `null`."""
+DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which sets it aside and makes it anew."
+_ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
+_NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
 
 
 def canonical_json(value: Any) -> str:
@@ -70,6 +85,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
+        sync_folder(target.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -78,17 +94,80 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise
 
 
+def _no_number(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    return value if math.isfinite(value) else _no_number(text)
+
+
+_decoder = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """A JSON object in UTF-8. Raises `ValueError` for anything else, however deep or long."""
+    try:
+        value = _decoder.decode(content.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"it holds a {type(value).__name__}, not an object")
+    return value
+
+
+@contextmanager
+def damage_named(path: Path, hint: str = DAMAGE_HINT) -> Iterator[Path]:
+    """Whatever reading `path` raises, and whatever a wrong shape raises, becomes `DamagedRecord`."""
+    try:
+        yield path
+    except FileNotFoundError as error:
+        raise DamagedRecord(f"{path} is missing.", hint) from error
+    except OSError as error:
+        raise DamagedRecord(f"{path} can't be read ({error.strerror}).", hint) from error
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
+        what = f"{type(error).__name__}: {error}"
+        if isinstance(error, ValueError | KeyError):
+            what = str(error) if isinstance(error, ValueError) else f"{error} is missing"
+        raise DamagedRecord(f"{path} is damaged ({what}).", hint) from error
+
+
+def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
+    """With a digest of all of it, so that `unsealed` finds a change."""
+    told = json.loads(canonical_json(value))  # as it will be read again
+    return {**told, "sha256": digest(told)}
+
+
+def unsealed(content: bytes) -> tuple[dict[str, Any], bool]:
+    """What was sealed, and whether it was (earlier versions did not). Raises `ValueError` for what is damaged."""
+    value = parse_object(content)
+    told = value.pop("sha256", None)
+    if told is not None and told != digest(value):
+        raise ValueError("its content is not what was written")
+    return value, told is not None
+
+
 def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a journal; what a kill left of a last line is dropped, its rows are computed again."""
-    if not path.exists():
-        return []
-    entries = []
-    for line in path.read_bytes().split(b"\n")[:-1]:
-        try:
-            entries.append(json.loads(line))
-        except ValueError:
-            break
-    return entries
+    """The whole lines of a journal. What is damaged is left out: its rows are computed again."""
+    return [] if not path.exists() else [entry for _, entry in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
+    found = []
+    for line in path.read_bytes().split(b"\n")[:-1]:  # after the last newline: what a kill left of a line
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            found.append((line, _journal_entry(line)))
+    return found
+
+
+def _journal_entry(line: bytes) -> dict[str, Any]:
+    """Raises what a wrong shape raises."""
+    entry, is_sealed = unsealed(line)
+    if not is_sealed:
+        _ = [entry[name] + 0 for name in ("seconds", "prompt_tokens", "new_tokens", "batch")]
+        _ = [prediction_from(record) for record in entry["rows"]]
+    return entry
 
 
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
@@ -120,6 +199,7 @@ class Journal:
 
     folder: Path
     answers: Path
+    lock: Lock
 
     def entries(self) -> list[dict[str, Any]]:
         return read_journal(self.folder / "journal.jsonl")
@@ -129,15 +209,24 @@ class Journal:
         self.answers.unlink(missing_ok=True)
 
     def append(self, entry: Mapping[str, Any], answers: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Add a batch; it is on disk when this returns."""
+        """Add a batch; it is on disk when this returns. Raises `RunBusy` where another process has taken the run over."""
+        if self.lock.is_lost():
+            name = self.folder.name.removesuffix(".partial")
+            raise RunBusy(
+                f"Another process has taken over the run {name}: this one gave no sign of life for too long.", "Wait for it."
+            )
         if answers:
             self.answers.parent.mkdir(parents=True, exist_ok=True)
             with self.answers.open("a", encoding="utf-8") as file:
                 file.writelines(canonical_json(answer) + "\n" for answer in answers)
-        with (self.folder / "journal.jsonl").open("a", encoding="utf-8") as file:
-            file.write(canonical_json(entry) + "\n")
+        path = self.folder / "journal.jsonl"
+        is_new = not path.exists()
+        with path.open("a", encoding="utf-8") as file:
+            file.write(canonical_json(sealed(entry)) + "\n")
             file.flush()
             os.fsync(file.fileno())
+        if is_new:
+            sync_folder(self.folder)
 
 
 @dataclass(frozen=True)
@@ -147,12 +236,10 @@ class Store:
     root: Path
 
     def ids(self) -> list[str]:
+        """Of all finished runs, damaged ones included."""
         if not self.root.is_dir():
             return []
-        return sorted(path.name for path in self.root.iterdir() if (path / "run.json").is_file() and path.suffix != ".partial")
-
-    def has(self, name: str) -> bool:
-        return (self.root / name / "run.json").is_file()
+        return sorted(path.name for path in self.root.iterdir() if _is_record(path))
 
     def find(self, part: str) -> str:
         """The run whose id is `part`, or the only one that contains it. Raises `UserError`."""
@@ -170,14 +257,48 @@ class Store:
         return hits[0]
 
     def manifest(self, name: str) -> dict[str, Any]:
-        return _read_json(self.root / name / "run.json")
+        """run.json, checked. Raises `DamagedRecord`."""
+        with damage_named(self.root / name / MANIFEST) as path:
+            manifest = parse_object(path.read_bytes())
+            if DIGESTS in manifest and manifest[DIGESTS][MANIFEST] != _own_digest(manifest):
+                raise ValueError("its content is not what was written")
+            if "run_id" in manifest:
+                other = next((found for found in (manifest["run_id"], run_id(manifest["identity"])) if found != name), None)
+                if other is not None:
+                    raise ValueError(f"it is the record of the run {other}")
+        return manifest
 
-    def metrics(self, name: str) -> dict[str, Any]:
-        return _read_json(self.root / name / "metrics.json")
+    def metrics(self, name: str, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """metrics.json, checked by what `manifest`, that of this run, says of it. Raises `DamagedRecord`."""
+        with damage_named(self.root / name / METRICS) as path:
+            content = path.read_bytes()
+            _check(content, manifest or self.manifest(name), METRICS)
+            return parse_object(content)
 
     def predictions(self, name: str) -> list[dict[str, Any]]:
-        with _damage_named(self.root / name / "predictions.jsonl") as path, path.open(encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+        """predictions.jsonl, checked. Raises `DamagedRecord`."""
+        with damage_named(self.root / name / PREDICTIONS) as path:
+            content = path.read_bytes()
+            _check(content, self.manifest(name), PREDICTIONS)
+            return [parse_object(line) for line in content.split(b"\n") if line]
+
+    def check_predictions(self, name: str, manifest: Mapping[str, Any]) -> bool:
+        """Whether run.json says what predictions.jsonl must be, and so it was checked. Raises `DamagedRecord`."""
+        with damage_named(self.root / name / PREDICTIONS) as path:
+            if DIGESTS in manifest and file_sha256(path) == manifest[DIGESTS][PREDICTIONS]:  # as it is read, however large
+                return True
+            content = path.read_bytes()
+            if _check(content, manifest, PREDICTIONS):
+                return True
+            for number, line in enumerate(content.splitlines(), 1):
+                if not line.startswith(b"{") or line.count(b"[") + line.count(b"{") > MOST_BRACKETS:
+                    raise ValueError(f"line {number} is no prediction")
+            return False
+
+    def set_aside(self, name: str) -> None:
+        """Move a damaged record, if there is anything under its name, to where no command looks for it."""
+        if os.path.lexists(self.root / name):
+            log.warning("%s was set aside as %s.", name, set_aside(self.root / name).name)
 
     def answers_file(self, name: str) -> Path:
         """Raw answers of a language model, on this machine only."""
@@ -185,44 +306,109 @@ class Store:
 
     @contextmanager
     def journal(self, name: str) -> Iterator[Journal]:
-        """Open (or go on with) the journal of a run. Raises `RunBusy` if another process has it open."""
-        lock_file = cache_dir() / "locks" / f"{digest([str(self.root.resolve()), name])[:16]}.lock"
-        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        """Open (or go on with) the journal of a run. Raises `RunBusy` if another process has it open, on whatever machine."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        seen = cache_dir() / "locks" / f"{digest([str(self.root.resolve()), name])[:16]}.lock"  # tells `bench cache` of it
+        seen.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(lock_file, timeout=0):
+            with held(self.root / f"{name}.lock", wait=False) as lock, held(seen, wait=False):
                 folder = self.root / f"{name}.partial"
                 folder.mkdir(parents=True, exist_ok=True)
-                _drop_torn_line(folder / "journal.jsonl")
+                _drop_damaged_lines(folder / "journal.jsonl", name)
                 _drop_torn_line(self.answers_file(name))
-                yield Journal(folder, self.answers_file(name))
-        except Timeout as error:
-            raise RunBusy(f"Another process is working on the run {name}.", "Wait for it, or stop it.") from error
+                yield Journal(folder, self.answers_file(name), lock)
+        except Busy as error:
+            hint = "Wait for it, or stop it. The lock of a machine that is down ends two minutes after its last sign of life."
+            raise RunBusy(f"{error} is working on the run {name}.", hint) from error
 
     def finish(
         self, name: str, manifest: Mapping[str, Any], records: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
     ) -> Path:
         """Turn the open journal into a finished record, in one rename."""
         partial, final = self.root / f"{name}.partial", self.root / name
-        write_atomically(partial / "predictions.jsonl", "".join(canonical_json(record) + "\n" for record in records))
-        write_atomically(partial / "metrics.json", pretty_json(metrics))
-        write_atomically(partial / "run.json", pretty_json(manifest))
+        predictions, values = "".join(canonical_json(record) + "\n" for record in records), pretty_json(metrics)
+        write_atomically(partial / PREDICTIONS, predictions)
+        write_atomically(partial / METRICS, values)
+        digests = {PREDICTIONS: _sha256(predictions.encode()), METRICS: _sha256(values.encode())}
+        write_atomically(partial / MANIFEST, pretty_json(_with_digests(manifest, digests)))
         for left in partial.glob("*.tmp"):  # of a write that was killed
             left.unlink()
         replaced = self.root / f"{name}.replaced.partial"
         if final.exists():
             shutil.rmtree(replaced, ignore_errors=True)
             final.replace(replaced)  # in one step: a kill while files are deleted would leave half a record
-        partial.replace(final)
+        commit(partial, final)
         shutil.rmtree(replaced, ignore_errors=True)
         (final / "journal.jsonl").unlink(missing_ok=True)  # not before: a kill between the two would cost the whole run
         return final
 
+    def replace_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
+        """Other metrics for a finished record. A kill in the midst leaves the record with the old ones or the new."""
+        manifest, path = self.manifest(name), self.root / name
+        old, values = manifest.get(DIGESTS), pretty_json(metrics)
+        if old is None:  # of an earlier version
+            write_atomically(path / METRICS, values)
+            return
+        new = _sha256(values.encode())
+        both = [old[METRICS], new]
+        write_atomically(path / MANIFEST, pretty_json(_with_digests(manifest, {**old, METRICS: both})))
+        write_atomically(path / METRICS, values)
+        write_atomically(path / MANIFEST, pretty_json(_with_digests(manifest, {**old, METRICS: new})))
+
+
+def _is_record(path: Path) -> bool:
+    if _NO_RECORD.fullmatch(path.name):
+        return False
+    return _ID.fullmatch(path.name) is not None or os.path.isfile(path / MANIFEST)  # noqa: PTH113 (never raises)
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _own_digest(manifest: Mapping[str, Any]) -> str:
+    """Of all of it but this digest."""
+    others = {name: value for name, value in manifest[DIGESTS].items() if name != MANIFEST}
+    return digest({**manifest, DIGESTS: others})
+
+
+def _with_digests(manifest: Mapping[str, Any], digests: Mapping[str, Any]) -> dict[str, Any]:
+    told = json.loads(canonical_json({**manifest, DIGESTS: digests}))  # as it will be read again
+    return {**told, DIGESTS: {**told[DIGESTS], MANIFEST: _own_digest(told)}}
+
+
+def _check(content: bytes, manifest: Mapping[str, Any], file: str) -> bool:
+    """Whether run.json says what this content must be. Raises `ValueError` where it is something else."""
+    if DIGESTS not in manifest:
+        return False
+    told = manifest[DIGESTS][file]
+    known = told if isinstance(told, list) else [told]
+    # Git on Windows may have changed the ends of lines, which hold nothing.
+    if _sha256(content) not in known and _sha256(content.replace(b"\r\n", b"\n")) not in known:
+        raise ValueError("its content is not what was written" if content else "it is empty")
+    return True
+
+
+def _drop_damaged_lines(path: Path, name: str) -> None:
+    """What follows would otherwise be appended to half a line."""
+    if not path.exists():
+        return
+    content, whole = path.read_bytes(), _whole_lines(path)
+    damaged = content.count(b"\n") - len(whole)
+    if damaged:
+        rows = sum(len(entry["rows"]) for _, entry in whole)
+        lines = f"{damaged} damaged line{'s' if damaged > 1 else ''}"
+        log.warning("%s: %s of its journal left out: those rows are predicted again, %d are kept.", name, lines, rows)
+    kept = b"".join(line + b"\n" for line, _ in whole)
+    if kept != content:
+        write_atomically(path, kept)
+
 
 def _drop_torn_line(path: Path) -> None:
-    """What follows would otherwise be appended to half a line."""
     if path.exists():
-        whole = "".join(canonical_json(entry) + "\n" for entry in read_journal(path))
-        if whole.encode() != path.read_bytes():
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
             write_atomically(path, whole)
 
 
@@ -230,18 +416,3 @@ def pretty_json(value: Any) -> str:
     """As records hold it: sorted keys, an indent, and a lone half of a surrogate pair as its escape."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace").decode() + "\n"
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    with _damage_named(path):
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return value
-
-
-@contextmanager
-def _damage_named(path: Path) -> Iterator[Path]:
-    try:
-        yield path
-    except (FileNotFoundError, ValueError) as error:
-        problem = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
-        raise RunError(f"{path} {problem}.", "Delete that run's folder (`bench run` makes it anew), or restore it.") from error

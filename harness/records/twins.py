@@ -9,6 +9,7 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from harness.records.entries import read_entry, read_intact
 from harness.records.store import Store
 
 
@@ -19,9 +20,12 @@ def validation_twin(store: Store, run_id: str) -> str | None:
     twins = []
     for name in store.ids():
         if name.rpartition(".")[0] == slug and name != run_id:
-            manifest = store.manifest(name)
-            if manifest["identity"]["split"] == "validation" and _model(manifest) == wanted:
-                twins.append((manifest["n"], name))
+            manifests = read_intact([store.root / name], lambda path: read_entry(store, path.name).manifest)
+            twins += [
+                (manifest["n"], name)
+                for manifest in manifests
+                if manifest["identity"]["split"] == "validation" and _model(manifest) == wanted
+            ]
     return max(twins, default=(0, None))[1]
 
 

@@ -52,8 +52,15 @@ seeds) alone would give if all prompts were equally good; * where the range is l
 """
 
 
-def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = ()) -> str:
-    """The whole file; `reported` comes last, in tables of its own. `drawn`: the pictures that stand in charts/ beside it."""
+def left_out(names: Sequence[str]) -> str:
+    """A sentence on the runs whose records are damaged; empty without any."""
+    records = "1 damaged record is" if len(names) == 1 else f"{len(names)} damaged records are"
+    return f"{records} left out: {', '.join(names)}." if names else ""
+
+
+def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
+    """The whole file; `reported` comes last, in tables of its own, and then `note`. `drawn`: the pictures that stand in charts/
+    beside it."""
     by_task = groupby(tables, key=lambda table: table.group[:2])
     tasks = [(f"{task} ({split})", sections(list(members))) for (task, split), members in by_task]
     lines = ["# Leaderboard", "", SHORT_LEGEND]
@@ -70,7 +77,7 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
             for table in section.tables:
                 lines += _full(table, drawn)
     lines += ["## How to read this", "", LEGEND]
-    return "\n".join([*lines, *reported_section(reported)])
+    return "\n".join([*lines, *reported_section(reported), *([escape(note), ""] if note else [])])
 
 
 def _full(table: Table, drawn: Collection[str]) -> list[str]:

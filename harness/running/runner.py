@@ -16,6 +16,7 @@ from backends.base import Classifier, Engine, LanguageModel
 from harness.data.dates import dates_of
 from harness.data.overlap import overlap_of
 from harness.errors import BudgetReached, OutOfMemory, RunError, RunIncomplete, UserError
+from harness.records.entries import finished_entry
 from harness.records.store import Journal, Store, digest, prediction_from, prediction_record
 from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
 from harness.running.calibration import Calibration
@@ -104,13 +105,17 @@ def run(
     can find wrong.
     """
     name = plan.run_id
-    if store.has(name) and not force:
-        return Result(name, store.root / name, store.metrics(name), computed=False)
+    if not force and (found := finished_entry(store, name)) is not None:
+        return Result(name, store.root / name, dict(found.metrics), computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation)
     # The journal first, so that two processes do not both load the model.
     with store.journal(name) as journal, tracked(plan) as finished:
+        if not force:
+            if (found := finished_entry(store, name)) is not None:  # another process made it meanwhile
+                return Result(name, store.root / name, dict(found.metrics), computed=False)
+            store.set_aside(name)
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
             journal.clear()

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
-from harness.errors import UserError
+from harness.durable import damage_of, set_aside
+from harness.errors import RunError, UserError
+from harness.locks import held
+from harness.models.cache import LOCK, MODEL
 from harness.models.checkpoints import Checkpoint, cache_dir
 from harness.records.store import digest
 from harness.specs.backend_specs import BackendSpec, validated_options
 from harness.specs.tasks import TaskSpec
 from harness.types import LabelKind
+
+log = logging.getLogger("bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,18 @@ def folder_of(key: str) -> Path:
     return cache_dir() / "trained" / key
 
 
+def has_model(folder: Path) -> bool:
+    """Whether the model is there, and is what was written. A damaged one is set aside with a warning, so that a run trains it
+    anew. The caller holds the lock."""
+    model = folder / MODEL
+    problem = damage_of(model) if model.is_dir() else ""
+    if problem:
+        log.warning("The trained model %s %s. It was set aside as %s.", model, problem, set_aside(model).name)
+        for made_of_it in folder.glob("onnx-*"):
+            shutil.rmtree(made_of_it)
+    return model.is_dir()
+
+
 def mark_used(folder: Path) -> None:
     """Let `bench cache` know that the model in this folder was needed now."""
     with suppress(OSError):  # a cache that can only be read serves its models all the same
@@ -59,11 +76,17 @@ def mark_used(folder: Path) -> None:
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """While the files of the model in this folder are read: `bench cache` deletes none that is."""
-    with ExitStack() as held:
-        if (folder / "model").is_dir():
+    """While the files of the model in this folder are read: `bench cache` deletes none that is. Raises `RunError` for a damaged
+    model."""
+    with ExitStack() as stack:
+        if (folder / MODEL).is_dir():
             with suppress(OSError):  # where nothing can be written, nothing is deleted either
-                held.enter_context(FileLock(folder / "lock"))
+                stack.enter_context(held(folder / LOCK, wait=True))
+        problem = damage_of(folder / MODEL)
+        if problem:
+            raise RunError(
+                f"The trained model {folder / MODEL} {problem}.", "Repeat its run with --force: that trains it anew."
+            )
         mark_used(folder)
         yield
 
@@ -86,11 +109,10 @@ def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None,
         raise UserError(
             f"The backend {backend.name!r} can't go on from an earlier training.", "Choose one that fine-tunes a model."
         )
-    folder = folder_of(key) / "model"
-    if not folder.is_dir():
-        raise UserError(
-            f"The model to go on from ({key}) is not on this machine.", "Repeat the run that trained it, with --force."
-        )
+    folder = folder_of(key) / MODEL
+    problem = damage_of(folder) if folder.is_dir() else "is not on this machine"
+    if problem:
+        raise UserError(f"The model to go on from ({key}) {problem}.", "Repeat the run that trained it, with --force.")
     found = json.loads((folder / "training.json").read_text(encoding="utf-8"))["origin"]
     labels = task.label_space
     wanted = {

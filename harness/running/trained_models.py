@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import BenchError
-from harness.models.cache import ABOUT, IN_USE, MODEL, Kept, is_held
+from harness.locks import is_held
+from harness.models.cache import ABOUT, IN_USE, MODEL, Kept
 from harness.records.store import Store
 from harness.running.starts import key_of
 

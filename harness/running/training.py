@@ -13,19 +13,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
 
 from backends.base import Classifier, FloatArray, Judge, LabelledTexts
 from harness import noise
 from harness.catalog import Catalog
+from harness.durable import commit, seal
 from harness.errors import BenchError, RunError
-from harness.models.cache import ABOUT
+from harness.locks import held
+from harness.models.cache import ABOUT, LOCK
 from harness.records.store import write_atomically
 from harness.running.batching import batches_of
 from harness.running.calibration import Decision, decide
 from harness.running.distributed import Stopped, broadcast, in_step, together
 from harness.running.plan import Plan, TrainingRows, make_plan
-from harness.running.starts import folder_of, key_of, mark_used, origin
+from harness.running.starts import folder_of, has_model, key_of, mark_used, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
 from harness.running.trained_models import about
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
@@ -61,8 +62,8 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
     folder = trained_folder(plan)
     make_cache_folder(folder)
     judge = judge_of(plan) if on_evaluation is None else judge_of(plan, on_evaluation)
-    with FileLock(folder / "lock"):
-        if not (folder / "model").is_dir():
+    with held(folder / LOCK, wait=True):
+        if not has_model(folder):
             write_atomically(folder / ABOUT, json.dumps(about(plan.identity)))
             _train(plan.engine, plan, plan.training, judge, folder, on_progress)
         else:
@@ -127,7 +128,8 @@ def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, fol
     unfinished.mkdir()
     engine.save(unfinished)
     write_atomically(unfinished / "training.json", record)
-    unfinished.replace(folder / "model")
+    seal(unfinished)
+    commit(unfinished, folder / "model")
     shutil.rmtree(folder / "scratch", ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ from harness.data.rows import load_examples
 from harness.errors import BenchError, MissingExtra, ModelUnavailable
 from harness.models.checkpoints import PACKAGED_PREFIX, Checkpoint, cache_dir, resolve_checkpoint
 from harness.models.packaged import packaged_model
-from harness.records.entries import read_entries
+from harness.records.entries import finished_entry, read_entries
 from harness.records.store import Store
 from harness.running.plan import Plan, Request, first_rows, make_plan
 from harness.running.training import trained_folder, trained_key
@@ -183,7 +183,7 @@ def _state(step: Step, catalog: Catalog, store: Store, rows: Rows) -> str:
             plan = plan_of(step, catalog)
     except BenchError:
         return ""  # the model to go on from is still to be trained, say
-    if store.has(plan.run_id):
+    if finished_entry(store, plan.run_id) is not None:
         return RECORDED
     return TRAINED if plan.training is not None and (trained_folder(plan) / "model").is_dir() else ""
 

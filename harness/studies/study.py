@@ -18,11 +18,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from filelock import FileLock, Timeout
-
 from harness.catalog import Catalog
 from harness.errors import ModelUnavailable, RunBusy, RunError, UserError
-from harness.models.checkpoints import cache_dir
+from harness.locks import Busy, held
+from harness.models.cache import LOCK
 from harness.records.store import Store, digest
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, run
@@ -153,9 +152,9 @@ class Study:
                 kept.append(key)
             elif folder.is_dir():
                 try:
-                    with FileLock(folder / "lock", timeout=0):
+                    with held(folder / LOCK, wait=False):
                         shutil.rmtree(folder)
-                except Timeout:
+                except Busy:
                     kept.append(key)
         self.optuna_study.set_user_attr("models", kept)
 
@@ -171,11 +170,9 @@ def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study
     from optuna.storages import RDBStorage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    lock = cache_dir() / "locks" / f"{digest(['study', str(folder.resolve())])[:16]}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with FileLock(lock, timeout=0):
+        with held(folder / LOCK, wait=False):
             storage = RDBStorage(f"sqlite:///{(folder / 'study.db').resolve()}")
             try:
                 found = optuna.create_study(
@@ -191,8 +188,8 @@ def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study
             finally:
                 storage.remove_session()
                 storage.engine.dispose()
-    except Timeout as error:
-        raise RunBusy(f"Another process is working on the study {folder.name}.", "Wait for it, or stop it.") from error
+    except Busy as error:
+        raise RunBusy(f"{error} is working on the study {folder.name}.", "Wait for it, or stop it.") from error
 
 
 def _check_same(study: optuna.Study, search: Search, folder: Path) -> None:

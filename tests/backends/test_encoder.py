@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from encoder_toy import (
 from backends._trainer import mean_loss
 from backends.base import LabelledTexts
 from backends.encoder import Encoder
+from harness.durable import DIGESTS
 from harness.errors import OutOfMemory
 
 
@@ -188,11 +190,42 @@ def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(bert: Path, tm
     with pytest.raises(Interrupted):
         fit(new_engine(bert, epochs=3), tmp_path, on_progress=interrupt_at(2 * EPOCH_STEPS + 1))
     cut = tmp_path / f"checkpoint-{2 * EPOCH_STEPS}"
+    (cut / DIGESTS).unlink()  # written last
     (cut / "trainer_state.json").unlink()
     (cut / "optimizer.pt").write_bytes(b"")
     steps: list[int] = []
     fit(new_engine(bert, epochs=3), tmp_path, on_progress=lambda done, total, note: steps.append(done))
     assert steps[0] == EPOCH_STEPS
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
+def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(
+    bert: Path, tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(Interrupted):
+        fit(new_engine(bert, epochs=3), tmp_path, on_progress=interrupt_at(2 * EPOCH_STEPS + 1))
+    path = tmp_path / f"checkpoint-{2 * EPOCH_STEPS}" / file
+    content = path.read_bytes()
+    path.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:])
+    steps: list[int] = []
+    fit(new_engine(bert, epochs=3), tmp_path, on_progress=lambda done, total, note: steps.append(done))
+    assert steps[0] == EPOCH_STEPS
+    assert f"{file} is not the file that was written" in caplog.text
+
+
+def test_training_begins_anew_without_its_best_checkpoint(bert: Path, tmp_path: Path) -> None:
+    fit(new_engine(bert, epochs=3, patience=1), tmp_path, validation=CONTRADICTING)
+    (best,) = {json.loads(path.read_text())["best_global_step"] for path in tmp_path.glob("*/trainer_state.json")}
+    path = tmp_path / f"checkpoint-{best}" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"#")
+    steps: list[int] = []
+    fit(
+        new_engine(bert, epochs=3, patience=1),
+        tmp_path,
+        validation=CONTRADICTING,
+        on_progress=lambda done, total, note: steps.append(done),
+    )
+    assert steps[0] == 0
 
 
 def failing(error: Exception) -> Callable[..., Any]:

@@ -208,3 +208,16 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(MissingExtra, match="onnxruntime") as missing:
         prepared(None, tmp_path, int8=False)
     assert "'onnx'" in missing.value.hint
+
+
+def test_a_damaged_graph_is_set_aside_and_exported_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    model = tiny("bert")
+    session, _ = prepared(model, tmp_path, int8=False)
+    (folder,) = tmp_path.iterdir()
+    for path in folder.glob("model.onnx*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"#")
+    again, _ = prepared(model, tmp_path, int8=False)
+    inputs = batch(model, 3, 4)
+    assert np.array_equal(session(inputs), again(inputs))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folder.name, f"{folder.name}.damaged-1"]
+    assert "is not the file that was written" in caplog.text

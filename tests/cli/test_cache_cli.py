@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from console import Said
-from filelock import FileLock
+
+from harness.locks import held
 
 DAY = 86400.0
 KEYS = ["aa" + "0" * 18, "ab" + "0" * 18, "cc" + "0" * 18]
@@ -31,7 +32,7 @@ def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         os.utime(model, (time.time() - days * DAY,) * 2)
     (cache / "trained" / KEYS[2] / "scratch").mkdir()
     (cache / "trained" / KEYS[2] / "scratch" / "w").write_bytes(b"x" * 512)
-    (cache / "trained" / KEYS[2] / "lock").touch()
+    os.utime(cache / "trained" / KEYS[2] / "scratch" / "w", (time.time() - DAY,) * 2)
     os.utime(cache / "trained" / KEYS[2] / "scratch", (time.time() - DAY,) * 2)
     (cache / "answers").mkdir()
     (cache / "answers" / "a.0123456789.jsonl").write_text("{}")
@@ -171,7 +172,7 @@ def test_a_name_that_is_none_or_many_deletes_nothing(bench: Any, own: Path, name
 
 
 def test_what_is_in_use_is_left_and_said(bench: Any, own: Path) -> None:
-    with FileLock(own / "trained" / KEYS[2] / "lock"):
+    with held(own / "trained" / KEYS[2] / "lock", wait=False):
         said = bench("cache", "remove", "cc", "aa", "--yes")
         assert said.code == 1
         assert said.err == "left: trained/cc000000: in use\n"

@@ -161,27 +161,6 @@ def test_model_folder_that_is_no_checkpoint(bench: Any, project: Path, files: di
     assert not (project / "results").exists()
 
 
-@pytest.mark.parametrize("file", ["run.json", "metrics.json"])
-@pytest.mark.parametrize("command", ["leaderboard", "list runs", "show", "run"])
-def test_a_truncated_record_is_named(bench: Any, two_runs: list[str], project: Path, command: str, file: str) -> None:
-    path = project / "results" / "runs" / two_runs[0] / file
-    path.write_bytes(path.read_bytes()[:40])
-    same = ["run", "--backend", "majority", "--lang", "en", "--limit", "20"]
-    said = bench(*{"show": ["show", two_runs[0]], "run": same}.get(command, command.split()))
-    assert said.code == 1
-    assert f"results/runs/{two_runs[0]}/{file}" in said.err
-    assert "Delete" in said.err
-    assert not (project / "results" / "LEADERBOARD.md").exists()
-
-
-@pytest.mark.parametrize(("file", "content"), [("run.json", "{}"), ("run.json", "[]"), ("metrics.json", '{"n": 1}')])
-def test_json_that_is_no_record_is_named(bench: Any, two_runs: list[str], project: Path, file: str, content: str) -> None:
-    (project / "results" / "runs" / two_runs[0] / file).write_text(content)
-    said = bench("leaderboard")
-    assert said.code == 1
-    assert two_runs[0] in said.err
-
-
 def test_damaged_predictions_are_named(bench: Any, two_runs: list[str], project: Path) -> None:
     path = project / "results" / "runs" / two_runs[0] / "predictions.jsonl"
     path.write_bytes(path.read_bytes()[:-20])

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unsealed import unseal
 
 ESCAPE = "\x1b[31mred\x1b[0m \x9b2J \u202egnp.exe\u2069 [bold]markup[/bold] \ttab\nline \r over | <b>"
 
@@ -118,6 +119,7 @@ def test_show_tells_of_the_training_and_the_runtime(bench: Any, two_runs: list[s
     manifest["runtime"] = {"runtime": "onnx-int8", "library": "onnxruntime 1", "validation_fp32": 0.5, "validation_int8": 0.496}
     manifest["runtime"] |= {"drop": 0.004, "max_drop": 0.005}
     path.write_text(json.dumps(manifest))
+    unseal(path.parent)
     shown = bench("show", two_runs[1]).out.splitlines()
     assert shown[4:8] == [
         "training: 61 s, 20 steps",

@@ -19,6 +19,7 @@ from harness.data.dates import dates_of
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.errors import DataError, UserError
 from harness.parsing.parsers import ParserSpec
+from harness.records.entries import finished_entry
 from harness.records.lm_eval.answers import Answers, read_choices, read_texts
 from harness.records.lm_eval.files import Evaluation, read_evaluation
 from harness.records.lm_eval.rows import Pairing, check_left_out, pair
@@ -90,9 +91,9 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
     answers = _read(task, found, evaluation, wanted.parser)
     identity = _identity(task, wanted, evaluation, found, answers)
     name = run_id(identity)
-    if store.has(name) and not force:
-        manifest, metrics = store.manifest(name), store.metrics(name)
-        return Imported(name, store.root / name, manifest, metrics, len(rows), answers.words, computed=False)
+    if not force and (entry := finished_entry(store, name)) is not None:
+        kept = dict(entry.manifest), dict(entry.metrics)
+        return Imported(name, store.root / name, *kept, len(rows), answers.words, computed=False)
     records = [prediction_record(row, said) for row, said in zip(matched, answers.predictions, strict=True)]
     metrics = dict(
         evaluate_predictions(
@@ -105,6 +106,8 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
     )
     manifest = _manifest(name, identity, task, wanted, evaluation, found, len(rows))
     with store.journal(name):
+        if not force:
+            store.set_aside(name)
         folder = store.finish(name, manifest, records, metrics)
     return Imported(name, folder, manifest, metrics, len(rows), answers.words, computed=True)
 

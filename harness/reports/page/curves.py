@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from harness.errors import RunError
+from harness.records.entries import read_intact
+from harness.records.store import damage_named, unsealed
 
 FIELDS = {"sentence": str, "task": str, "lang": str, "metric": str, "n": int, "curves": list, "lines": list, "crossings": list}
 
 
 def read_curves(results: Path) -> list[dict[str, Any]]:
-    """The content of results/curves/*.json, by name. Raises `RunError` that names a file that is not of `bench curve`."""
-    return [_read(path) for path in sorted((results / "curves").glob("*.json"))]
+    """The content of results/curves/*.json, by name; a damaged file is left out with a warning."""
+    return read_intact(sorted((results / "curves").glob("*.json")), _read)
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse)
+    with damage_named(path, "Delete it, or repeat `bench curve`."):
+        found, _ = unsealed(path.read_bytes())
         _look_over(found)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise RunError(
-            f"{path} is not what `bench curve` writes ({type(error).__name__}: {error}).",
-            "Delete it, or run `bench curve` again.",
-        ) from error
-    return dict(found)
-
-
-def _refuse(word: str) -> NoReturn:
-    raise ValueError(f"{word} is no number")
+        return found
 
 
 def _look_over(found: Any) -> None:

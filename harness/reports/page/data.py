@@ -41,12 +41,11 @@ UNKNOWN_COST = "the record does not hold what a price is made of (an earlier ver
 
 
 def payload(
-    store: Store, results: Path, tables: Sequence[Table], prices: Prices, reported: Sequence[Reported] = ()
+    store: Store, results: Path, tables: Sequence[Table], prices: Prices, reported: Sequence[Reported] = (), note: str = ""
 ) -> dict[str, Any]:
-    """What the page shows; strict JSON, the same for the same records.
+    """What the page shows; strict JSON, the same for the same records. `note` stands at its end.
 
-    `results` is the folder that holds runs/, speed/ and curves/. Raises `RunError` for a record, a speed or a curve that is
-    damaged.
+    `results` is the folder that holds runs/, speed/ and curves/. Raises `RunError` for a record that is damaged.
     """
     speeds = load_speeds(results)
     packed = pack(store, tables)
@@ -67,6 +66,7 @@ def payload(
         "matrices": matrices(entries),
         "curves": read_curves(results),
         "reported": [_reported(source) for source in reported],
+        "note": note,
     }
 
 

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 
 import pytest
-from filelock import FileLock
 
+from harness.locks import held
 from harness.models import cache as contents_of
 from harness.models.cache import IN_USE, PARTS, Kept, beside, contents, leftovers, outer, total
 from harness.models.cache_room import prunable, remove
@@ -38,7 +38,6 @@ def write(path: Path, size: int = 100, days: float = 0.0) -> Path:
 def write_trained(cache: Path, key: str, size: int = 100, days: float = 0.0) -> Path:
     folder = cache / "trained" / key
     write(folder / "model" / "model.safetensors", size, days)
-    (folder / "lock").touch()
     return folder
 
 
@@ -54,7 +53,7 @@ def write_all(cache: Path) -> None:
         "page/vega-0.0.js",
         f"locks/{'0' * 16}.lock",
     ):
-        write(cache / path, 0 if path.endswith(".lock") else 100)
+        write(cache / path, 0, days=1) if path.endswith(".lock") else write(cache / path)  # of an earlier version
 
 
 def named(found: list[Kept]) -> list[str]:
@@ -103,7 +102,6 @@ def test_links_are_removed_and_not_followed(cache: Path, tmp_path: Path) -> None
     away = tmp_path / "away"
     write(away / "models" / MINILM / "w")
     inside = write_trained(away, KEYS[0])
-    (inside / "lock").unlink()  # nor is one made there
     folder = write_trained(cache, KEYS[1])
     (folder / "model" / "more").symlink_to(away, target_is_directory=True)
     (cache / "trained" / KEYS[0]).symlink_to(inside, target_is_directory=True)
@@ -124,7 +122,12 @@ def test_what_is_in_use_stays(cache: Path, dry_run: bool) -> None:
     trained, model = cache / "trained" / KEYS[0], cache / "models" / f".{MINILM}.lock"
     twins = cache / "overlap" / f"{'0' * 64}.lock"
     run = cache / "locks" / f"{'0' * 16}.lock"
-    with FileLock(trained / "lock"), FileLock(model), FileLock(twins), FileLock(run):
+    with (
+        held(trained / "lock", wait=False),
+        held(model, wait=False),
+        held(twins, wait=False),
+        held(run, wait=False),
+    ):
         done = remove(cache, contents(cache), dry_run=dry_run)
     assert [one.part for one in done.removed] == ["page"]
     assert {one.part: why for one, why in done.skipped} == {
@@ -140,19 +143,23 @@ def test_what_killed_processes_and_other_versions_left(cache: Path, monkeypatch:
     monkeypatch.setattr(contents_of, "version", versions.__getitem__)
     write_all(cache)
     trained, useful = cache / "trained" / KEYS[0], files(cache)
-    useful.remove("page/vega-0.0.js")
+    useful = [path for path in useful if path != "page/vega-0.0.js" and not path.endswith(".lock")]
     kept = [f"trained/{KEYS[0]}/onnx-1.2.3/g", f"trained/{KEYS[0]}/onnx-int8-1-1.2.3/g", "page/vega-4.5.js"]
-    kept += [f"trained/{KEYS[1]}/scratch/checkpoint-5/w", f"trained/{KEYS[1]}/lock"]  # a training that can go on
+    kept += [f"trained/{KEYS[1]}/scratch/checkpoint-5/w"]  # a training that can go on
     left = [
         f"trained/{KEYS[0]}/{name}/w"
-        for name in ("scratch", "unfinished", ".scratch.removed", "onnx-1.1", "onnx-1.2.3.unfinished")
+        for name in ("scratch", "unfinished", ".scratch.removed", "onnx-1.1", "onnx-1.2.3.unfinished", "model.damaged-1")
     ]
-    left += [f"trained/{KEYS[1]}/unfinished/half", f"trained/{KEYS[2]}/lock", f"trained/.{'d' * 20}.removed/w"]
+    left += [f"trained/{KEYS[1]}/unfinished/half", f"trained/{KEYS[2]}/about.json", f"trained/.{'d' * 20}.removed/w"]
     left += [f"models/.{MINILM}.partial/wheels/w", "models/minilm-00000000/w", f"models/.{MINILM}.removed/w"]
+    left += [f"trained/{KEYS[0]}/onnx-1.2.3.damaged-1/g", f"models/{MINILM}.damaged-2/w"]
     left += [f"overlap/{'1' * 64}.json.0a1b2c3d.tmp", f"answers/{RUN}.0a1b2c3d.tmp", "page/vega-0.0.js"]
     for path in (*kept, *left):
         write(cache / path, days=1)
+    os.utime(cache / "models" / f".{MINILM}.partial", (time.time() - DAY,) * 2)
     assert named([one for one in leftovers(cache) if not outer(one)]) == [
+        f"trained/{KEYS[0]}/model.damaged-1",
+        f"trained/{KEYS[0]}/onnx-1.2.3.damaged-1",
         f"trained/{KEYS[0]}/.scratch.removed",
         f"trained/{KEYS[0]}/onnx-1.2.3.unfinished",
         f"trained/{KEYS[0]}/scratch",
@@ -160,10 +167,10 @@ def test_what_killed_processes_and_other_versions_left(cache: Path, monkeypatch:
         f"trained/{KEYS[0]}/onnx-1.1",
         f"trained/{KEYS[1]}/unfinished",
     ]
-    with FileLock(trained / "lock"):
+    with held(trained / "lock", wait=False):
         assert not any(one.name.startswith(KEYS[0]) for one in leftovers(cache))
     assert remove(cache, prunable(contents(cache), leftovers(cache))).skipped == ()
-    assert files(cache) == sorted([*useful, *kept])
+    assert [path for path in files(cache) if not path.endswith(".lock")] == sorted([*useful, *kept])
 
 
 def test_a_file_that_may_just_be_written_is_no_leftover(cache: Path) -> None:
@@ -180,7 +187,7 @@ def test_a_file_that_may_just_be_written_is_no_leftover(cache: Path) -> None:
 def test_trained_models_go_by_when_they_were_last_used(cache: Path) -> None:
     for key, days in zip(KEYS, (5, 40, 20), strict=True):
         write_trained(cache, key, 1000, days)
-    write(cache / "trained" / KEYS[1] / "scratch" / "w", 10)  # goes with its folder
+    write(cache / "trained" / KEYS[1] / "scratch" / "w", 10, days=1)  # goes with its folder
     kept, left = contents(cache), leftovers(cache)
 
     def names(since: float | None = None, largest: int | None = None) -> list[str]:

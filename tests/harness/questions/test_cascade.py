@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,13 +13,14 @@ from chances import draw, trained_on, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
+from unsealed import unseal
 
 from harness.errors import UserError
 from harness.questions.cascade import Cascade, cascade_of, combined, tuned
 from harness.questions.cascade_words import sentence
 from harness.questions.reliability import confidence
 from harness.records.columns import Columns, read_columns
-from harness.records.store import Store
+from harness.records.store import Store, run_id
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
 from harness.statistics.intervals import FloatArray, IntArray
 from harness.statistics.paired import mcnemar
@@ -212,15 +214,17 @@ def test_ones_own_threshold(store: Store) -> None:
 
 def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     names = records(store)
-    (store.root / names["second validation"] / "run.json").unlink()
+    shutil.rmtree(store.root / names["second validation"])
     found = cascade(store, names)
     assert found.choice is None
     assert [command.split()[7] for command in found.commands] == ["large"]
     assert "no threshold is chosen" in sentence(found)
     assert found.commands[0] in sentence(found)
     assert "with the --data, --model or --continue-from that this run was given" in sentence(found)
-    path = store.root / names["second test"] / "run.json"
-    path.write_text(path.read_text().replace('"version": 1', '"version": 0').replace('"version":1', '"version":0'))
+    identity = {**store.manifest(names["second test"])["identity"], "version": 0}
+    folder = store.root / names["second test"]
+    unseal(folder, lambda manifest: manifest.update(identity=identity, run_id=run_id(identity)))
+    names["second test"] = folder.rename(store.root / run_id(identity)).name
     assert "name that one then" in sentence(cascade(store, names))
 
 

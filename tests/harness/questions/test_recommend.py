@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from chances import PROMPT, draw, trained_on, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from unsealed import unseal
 
 from harness.cli.recommend import about_rows
 from harness.errors import UnknownName, UserError
@@ -434,10 +436,7 @@ def test_the_newest_of_rows_that_were_corrected(store: Store) -> None:
 
 
 def _with_rows(store: Store, name: str, rows: str) -> None:
-    path = store.root / name / "run.json"
-    manifest = json.loads(path.read_text())
-    manifest["identity"]["rows"] = rows
-    path.write_text(json.dumps(manifest))
+    unseal(store.root / name, lambda manifest: manifest["identity"].update(rows=rows))
 
 
 def test_a_quick_look_at_few_rows_does_not_outdate_the_rest(store: Store) -> None:
@@ -479,7 +478,10 @@ def test_a_multilabel_task_is_judged_by_micro_f1(store: Store) -> None:
     metrics["headline"] = ["micro_f1", "macro_f1", "subset_accuracy"]
     metrics["values"] |= {"micro_f1": value(0.75), "subset_accuracy": value(0.25)}
     (folder / "run.json").write_text(json.dumps(manifest))
+    unseal(folder)
     (folder / "metrics.json").write_text(json.dumps(metrics))
+    path = folder / "predictions.jsonl"
+    path.write_text(re.sub(r'"(label|truth)":(\d)', r'"\1":[\2]', path.read_text()))
     field = field_of(store, "toy", "en", "test", PRICED, [])
     assert (field.candidates[0].f1["value"], field.candidates[0].accuracy["value"]) == (0.75, 0.25)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import brier_score_loss, log_loss
+from unsealed import unseal
 
 from harness.errors import UserError
 from harness.questions.reliability import (
@@ -353,10 +353,7 @@ def test_what_is_decided_otherwise_than_by_the_likeliest_is_decided_anew(
         names[split] = write_run(store, truth, blunt, labels, split=split, kind=LabelKind.ORDINAL, **how)  # type: ignore[arg-type]
     if not prompted:  # a trained run tells its decision beside its prompt
         for name in names.values():
-            path = store.root / name / "run.json"
-            manifest = json.loads(path.read_text())
-            manifest["identity"]["decision"] = decision
-            path.write_text(json.dumps(manifest))
+            unseal(store.root / name, lambda manifest: manifest["identity"].update(decision=decision))
     found = reliability_of(store, names["test"]).scaling
     assert found is not None
     run = read_columns(store, names["test"])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from boards import prompt, record
 
-from harness.errors import MissingExtra, RunError, UserError
+from harness.errors import DamagedRecord, MissingExtra, UserError
 from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_predictions, load_runs
 from harness.records.store import Store
 from harness.types import LabelKind
@@ -134,14 +134,18 @@ def test_several_labels_beside_one(store: Store, results: Path) -> None:
     assert frame[frame.run != several][indicators].isna().all(axis=None)
 
 
-def test_no_folder_and_a_damaged_record(store: Store, results: Path) -> None:
+def test_no_folder_and_a_damaged_record(store: Store, results: Path, caplog: pytest.LogCaptureFixture) -> None:
     for load in (load_runs, lambda place: load_predictions(None, place)):
         with pytest.raises(UserError, match="nowhere"):
             load(results / "nowhere")
     name = record(store, "a", [0, 1, 2, 0], TRUTH)
+    other = record(store, "b", [0, 1, 2, 0], TRUTH)
     (store.root / name / "predictions.jsonl").write_text("{\n")
-    with pytest.raises(RunError, match=name):
-        load_predictions(results=results)
+    assert set(load_predictions(results=results)["run"]) == {other}
+    assert list(load_runs(results)["run"]) == [other]
+    assert name in caplog.text
+    with pytest.raises(DamagedRecord, match=name):
+        load_predictions(name, results)
 
 
 def test_without_pandas_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, results: Path) -> None:

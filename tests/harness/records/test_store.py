@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import RunBusy, UserError
+from harness.errors import DamagedRecord, RunBusy, UserError
+from harness.records import store as store_module
 from harness.records.store import (
     Store,
     canonical_json,
@@ -37,7 +38,6 @@ def finish(store: Store, name: str, value: int = 1) -> Path:
 
 def test_an_empty_or_absent_store(store: Store) -> None:
     assert store.ids() == []
-    assert not store.has("x")
     with pytest.raises(UserError, match="There are no runs in"):
         store.find("x")
 
@@ -81,8 +81,6 @@ def test_only_finished_runs_are_listed(store: Store) -> None:
     written.mkdir()
     (written / "run.json").write_text("{}")
     assert store.ids() == ["done.1"]
-    assert not store.has("open.2")
-    assert not store.has("open.3")
 
 
 # Writing
@@ -90,7 +88,7 @@ def test_only_finished_runs_are_listed(store: Store) -> None:
 
 def test_a_record_holds_what_was_given(store: Store) -> None:
     folder = finish(store, "run.1")
-    assert (store.manifest("run.1"), store.metrics("run.1")) == ({"value": 1}, {"accuracy": 0.5})
+    assert (store.manifest("run.1")["value"], store.metrics("run.1")) == (1, {"accuracy": 0.5})
     assert store.predictions("run.1") == [{"id": "a"}, {"id": "b\u2028"}]
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.jsonl", "run.json"]
 
@@ -99,7 +97,7 @@ def test_a_finished_run_can_be_replaced(store: Store) -> None:
     folder = finish(store, "run.1")
     (folder / "left-over.txt").write_text("x")
     finish(store, "run.1", value=2)
-    assert store.manifest("run.1") == {"value": 2}
+    assert store.manifest("run.1")["value"] == 2
     assert [path.name for path in store.root.iterdir()] == ["run.1"]
     assert not (folder / "left-over.txt").exists()
 
@@ -108,7 +106,7 @@ def test_a_record_that_can_not_be_written_leaves_the_old_one(store: Store) -> No
     finish(store, "run.1")
     with pytest.raises(ValueError, match="not JSON compliant"), store.journal("run.1"):
         store.finish("run.1", {"value": float("nan")}, [], {})
-    assert store.manifest("run.1") == {"value": 1}
+    assert store.manifest("run.1")["value"] == 1
     assert store.ids() == ["run.1"]
 
 
@@ -188,9 +186,9 @@ def test_a_journal_goes_on(store: Store) -> None:
     for number in range(3):
         with store.journal("run.1") as journal:
             assert len(journal.entries()) == number
-            journal.append({"number": number}, [{"id": f"{number}", "answer": "a\nb"}])
+            journal.append({"number": number, "rows": []}, [{"id": f"{number}", "answer": "a\nb"}])
     assert [entry["number"] for entry in read_journal(store.root / "run.1.partial" / "journal.jsonl")] == [0, 1, 2]
-    assert len(read_journal(store.answers_file("run.1"))) == 3
+    assert len(store.answers_file("run.1").read_bytes().splitlines()) == 3
     with store.journal("run.1") as journal:
         journal.clear()
         journal.clear()
@@ -203,19 +201,21 @@ def test_a_batch_is_on_disk_when_append_returns(store: Store, monkeypatch: pytes
     path = store.root / "run.1.partial" / "journal.jsonl"
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(path.read_bytes()))
     with store.journal("run.1") as journal:
-        journal.append({"number": 1})
-    assert synced == [b'{"number":1}\n']
+        journal.append({"number": 1, "rows": []})
+        assert [entry["number"] for entry in journal.entries()] == [1]
+    assert synced[0] == path.read_bytes()  # the file, and then its folder
+    assert len(synced) == 2
 
 
 @pytest.mark.parametrize("torn", [b'{"num', b'{"number":1}', b"\xe3\x81", b"\0\0\0"])
 def test_what_a_kill_left_of_a_line_is_dropped_and_nothing_is_appended_to_it(store: Store, torn: bytes) -> None:
     with store.journal("run.1") as journal:
-        journal.append({"number": 0}, [{"id": "0", "answer": "x"}])
+        journal.append({"number": 0, "rows": []}, [{"id": "0", "answer": "x"}])
     files = [store.root / "run.1.partial" / "journal.jsonl", store.answers_file("run.1")]
     for path in files:
         path.write_bytes(path.read_bytes() + torn)
     with store.journal("run.1") as journal:
-        journal.append({"number": 1}, [{"id": "1", "answer": "y"}])
+        journal.append({"number": 1, "rows": []}, [{"id": "1", "answer": "y"}])
     for path in files:
         assert len([json.loads(line) for line in path.read_bytes().splitlines()]) == 2
 
@@ -234,9 +234,11 @@ def test_one_process_at_a_time(store: Store) -> None:
         pass
 
 
-def test_no_lock_lies_among_the_records(store: Store) -> None:
+def test_the_lock_stands_beside_the_run_while_that_is_under_way(store: Store) -> None:
     with store.journal("run.1"):
-        assert [path.name for path in store.root.rglob("*")] == ["run.1.partial"]
+        assert sorted(path.name for path in store.root.rglob("*")) == ["run.1.lock", "run.1.partial"]
+        assert store.ids() == []
+    assert [path.name for path in store.root.rglob("*")] == ["run.1.partial"]
 
 
 # Values
@@ -290,3 +292,28 @@ def test_canonical_json_is_one_line_of_utf8_and_reads_back(value: Any) -> None:
 def test_halves_of_surrogate_pairs_are_escaped_and_nothing_else_is() -> None:
     assert canonical_json("星 é \u2028") == '"星 é \u2028"'
     assert canonical_json("a\ud800") == '"a\\ud800"'
+
+
+def test_new_metrics_are_sealed_anew_and_a_kill_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(store, "run.1")
+    real = store_module.write_atomically
+    for count in range(3):
+        calls = [0]
+
+        def killed(path: Path, content: str | bytes, calls: list[int] = calls, count: int = count) -> None:
+            calls[0] += 1
+            if calls[0] == count + 1:
+                raise KeyboardInterrupt
+            real(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(store_module, "write_atomically", killed)
+            with pytest.raises(KeyboardInterrupt):
+                store.replace_metrics("run.1", {"accuracy": 0.6})
+        assert store.metrics("run.1")["accuracy"] in (0.5, 0.6)
+    store.replace_metrics("run.1", {"accuracy": 0.7})
+    assert store.metrics("run.1") == {"accuracy": 0.7}
+    assert isinstance(store.manifest("run.1")["digests"]["metrics.json"], str)
+    (store.root / "run.1" / "metrics.json").write_text('{"accuracy": 0.8}')
+    with pytest.raises(DamagedRecord, match="its content is not what was written"):
+        store.metrics("run.1")

@@ -148,9 +148,8 @@ def test_only_the_runs_that_were_asked_for_and_always_the_same_columns(results: 
 
 def test_a_damaged_record_of_another_run_is_no_concern(results: Path) -> None:
     one, other = Store(results / "runs").ids()
-    columns = of_runs(results, [one]).column_names
     (results / "runs" / other / "run.json").write_text("{", encoding="utf-8")
-    assert of_runs(results, [one]).column_names == columns
+    assert of_runs(results, [one])["run"].to_pylist() == [one]
     (results / "runs" / other / "metrics.json").write_text("[]", encoding="utf-8")
     assert of_runs(results, [one])["run"].to_pylist() == [one]
     assert set(table_of_predictions(results, [one])["run"].to_pylist()) == {one}

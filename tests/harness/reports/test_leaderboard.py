@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import toy
 from boards import entry, prompt, record, value
+from unsealed import unseal
 
-from harness.errors import RunError
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import LEGEND, SHORT_LEGEND, markdown, sentence
+from harness.reports.leaderboard import LEGEND, SHORT_LEGEND, left_out, markdown, sentence
 from harness.reports.ranks import fold_seeds, ranked
 from harness.reports.tables import Table, grouped, read_tables
 from harness.reports.words import part, shown
@@ -228,12 +228,19 @@ def test_a_multilabel_group_is_ranked_by_its_own_metric(store: Store) -> None:
     assert table.metric == "micro_f1"
 
 
-def test_a_damaged_prediction_file_ends_it(store: Store) -> None:
-    record(store, "a", answers(200), TRUTH)
+def test_a_record_whose_predictions_are_damaged_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    whole = record(store, "a", answers(200), TRUTH)
     name = record(store, "b", answers(100), TRUTH)
     (store.root / name / "predictions.jsonl").write_text("{\n")
-    with pytest.raises(RunError, match=name):
-        read_tables(store, read_entries(store))
+    (table,) = read_tables(store, read_entries(store))
+    assert [place.row.entry.run_id for place in table.places] == [whole]
+    assert name in caplog.text
+
+
+def test_what_was_left_out_stands_at_the_end() -> None:
+    assert left_out([]) == ""
+    assert left_out(["a"]) == "1 damaged record is left out: a."
+    assert markdown([], note=left_out(["a", "b"])).endswith("\n2 damaged records are left out: a, b.\n")
 
 
 def figure(**changes: Any) -> Figure:
@@ -306,6 +313,7 @@ def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path, mon
             manifest = (result.folder / "run.json").read_text(encoding="utf-8")
             rate = re.sub(r'"rows_per_second": [^,\n]+', '"rows_per_second": 1.0', manifest)  # the only thing that may differ
             (result.folder / "run.json").write_text(rate, encoding="utf-8")
+            unseal(result.folder)
         plans.reverse()
     iterdir = Path.iterdir
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import RunError
+from harness.records.store import sealed
 from harness.reports.page.curves import read_curves
 
 POINT = {"labels": 8, "value": 0.3, "low": 0.2, "high": 0.4, "by_seed": [0.25, 0.35]}
@@ -59,15 +59,19 @@ def test_curves_come_as_they_are_and_by_name(tmp_path: Path) -> None:
         json.dumps(CURVE).replace("16.0", "Infinity"),
     ],
 )
-def test_a_damaged_file_is_named(tmp_path: Path, text: str) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path, "broken.json", text)
-    with pytest.raises(RunError, match="is not what `bench curve` writes") as caught:
-        read_curves(tmp_path)
-    assert str(path) in caught.value.message
-    assert "bench curve" in caught.value.hint
+    assert read_curves(tmp_path) == []
+    assert str(path) in caplog.text
+    assert "bench curve" in caplog.text
 
 
-def test_a_file_that_is_no_text_is_named(tmp_path: Path) -> None:
+def test_only_intact_files_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     write(tmp_path, "broken.json", "").write_bytes(b"\xff\xfe")
-    with pytest.raises(RunError, match=r"broken\.json is not what"):
-        read_curves(tmp_path)
+    write(tmp_path, "fine.json", json.dumps(sealed(CURVE)))
+    changed = sealed(CURVE)
+    changed["n"] += 1
+    write(tmp_path, "changed.json", json.dumps(changed))
+    assert read_curves(tmp_path) == [CURVE]
+    assert "broken.json is damaged" in caplog.text
+    assert "changed.json is damaged (its content is not what was written)" in caplog.text

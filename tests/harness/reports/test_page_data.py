@@ -15,10 +15,10 @@ import boards
 import pytest
 from boards import NAMES, SCORE, TRAIN, prompt, record
 
-from harness.errors import RunError
+from harness.errors import DamagedRecord
 from harness.questions.pricing import cost_of, missing_price
 from harness.records import jsonl
-from harness.records.entries import read_entries
+from harness.records.entries import read_entries, read_entry
 from harness.records.speed import write_speed
 from harness.records.store import Store
 from harness.reports.leaderboard import markdown
@@ -402,5 +402,5 @@ def test_a_damaged_record_is_named(store: Store) -> None:
     metrics = store.metrics(name)
     del metrics["values"]["weighted_f1"]["low"]
     boards.write_json(store.root / name / "metrics.json", metrics)
-    with pytest.raises(RunError, match=rf"{name} is not the record of a run \(KeyError: 'low'\)"):
-        shown(store)
+    with pytest.raises(DamagedRecord, match=rf"{name}/metrics.json is damaged \('low' is missing\)"):
+        read_entry(store, name)

@@ -145,9 +145,9 @@ def test_a_record_with_other_rows_is_named(store: Store) -> None:
     record(store, "a", [0, 1], [0, 1])
     other = record(store, "b", [0, 1], [0, 1], ids=["row-0", "row-9"])
     short = record(store, "c", [0, 1], [0, 1])
+    entries = {entry.run_id: entry for entry in read_entries(store)}
     path = store.root / short / "predictions.jsonl"
     path.write_text(path.read_text().splitlines()[0] + "\n")
-    entries = {entry.run_id: entry for entry in read_entries(store)}
     for name in (other, short):
         first = next(e for e in entries.values() if e.backend == "a")
         with pytest.raises(RunError, match=name):

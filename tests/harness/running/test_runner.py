@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ import toy
 
 from harness.errors import ModelUnavailable, OutOfMemory, RunBusy, RunError
 from harness.records import store as store_module
-from harness.records.store import Store, read_journal
+from harness.records.store import Store, canonical_json, read_journal
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
 from harness.specs.prompts import Decoding
@@ -311,6 +312,8 @@ def test_a_kill_while_the_record_is_written_costs_nothing(
                 def killing(
                     *args: Any, _real: Callable[..., Any] = real, _seen: list[int] = seen, _count: int = count, **options: Any
                 ) -> Any:
+                    if str(args[0]).endswith(".lock"):
+                        return _real(*args, **options)
                     _seen[0] += 1
                     if _seen[0] == _count + 1:
                         if _real is _RMTREE and Path(args[0]).is_dir():
@@ -358,14 +361,51 @@ def test_a_torn_last_line_of_the_journal_is_dropped(project: Path, store: Store)
     assert len(toy.engine_of(last).counted) == 2
 
 
-@pytest.mark.parametrize("damage", [b"\0" * 40, b"{}x", b"\xff\xfe"])
-def test_from_a_damaged_line_on_rows_are_predicted_again(project: Path, store: Store, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(
+            b"\0" * 40,
+            b"{}x",
+            b"\xff\xfe",
+            b"",
+            b"LINE,",
+            b"LABEL",
+            b"null",
+            b"7",
+            b'{"rows": [{"id": "a"}]}',
+            b'{"seconds": 1}',
+        ),
+        *(b"[" * 100_000, b'{"seconds": ' + b"9" * 5000 + b"}", b'{"rows": 1, "seconds": NaN}'),
+    ],
+    ids=lambda damage: repr(damage[:30]),
+)
+def test_only_the_rows_of_a_damaged_line_are_predicted_again(
+    project: Path, store: Store, damage: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
     whole, journal = killed_after_three_batches(project, store)
     lines = journal.read_bytes().split(b"\n")
-    journal.write_bytes(b"\n".join([lines[0], damage, *lines[2:]]))
+    lost = len(json.loads(lines[1])["rows"])
+    kept = sum(len(json.loads(line)["rows"]) for line in (lines[0], lines[2]))
+    damaged = damage.replace(b"LINE", lines[1]).replace(b"LABEL", lines[1].replace(b'"label":1', b'"label":2'))
+    assert damaged != lines[1]
+    journal.write_bytes(b"\n".join([lines[0], damaged, *lines[2:]]))
     again = toy.plan(project)
     assert outcome(go(again, store)) == whole
-    assert len(toy.engine_of(again).counted) == 8
+    assert len(toy.engine_of(again).counted) == 11 - kept
+    assert lost == 3
+    assert f"1 damaged line of its journal left out: those rows are predicted again, {kept} are kept" in caplog.text
+
+
+def test_a_journal_of_an_earlier_version_goes_on(project: Path, store: Store) -> None:
+    whole, journal = killed_after_three_batches(project, store)
+    entries = [json.loads(line) for line in journal.read_bytes().splitlines()]
+    for entry in entries:
+        del entry["sha256"]
+    journal.write_bytes(b"".join(canonical_json(entry).encode() + b"\n" for entry in entries))
+    again = toy.plan(project)
+    assert outcome(go(again, store)) == whole
+    assert len(toy.engine_of(again).counted) == 11 - sum(len(entry["rows"]) for entry in entries)
 
 
 KILLED_RUN = """
@@ -558,3 +598,44 @@ def test_a_plan_with_an_engine_of_ones_own_runs_like_any_other(project: Path, st
     go(replace(plan, engine=engine), store)
     assert [len(batch) for batch in engine.batches] == [1, 11]
     assert engine.closes == 1
+
+
+def test_two_processes_with_two_caches_on_one_results_folder(
+    project: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two machines, users or containers the second is told, and computes nothing."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parents[1])])}
+    environment["BENCH_CACHE"] = str(tmp_path / "other-cache")
+    command = [sys.executable, "-c", KILLED_RUN.replace("0.05", "600"), str(project), str(store.root), "toy-model"]
+    first = toy.plan(project)
+    with subprocess.Popen(command, env=environment) as process:
+        lock = store.root / f"{first.run_id}.lock"
+        while not (lock.exists() and lock.stat().st_size) and process.poll() is None:
+            time.sleep(0.05)
+        with pytest.raises(RunBusy, match=rf"Another process \({process.pid} on .*\) is working on the run"):
+            go(first, store)
+        assert not toy.engine_of(first).counted
+        process.kill()
+    second = toy.plan(project)
+    go(second, store)
+    assert toy.engine_of(second).counted
+    assert not lock.exists()
+
+
+def test_a_run_that_another_process_finished_meanwhile_is_found(
+    project: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = toy.plan(project)
+    real = Store.journal
+
+    @contextmanager
+    def late(self: Store, name: str) -> Iterator[Any]:
+        monkeypatch.setattr(Store, "journal", real)
+        run(toy.plan(project), store, EngineSlot(), toy.quiet)
+        with real(self, name) as journal:
+            yield journal
+
+    monkeypatch.setattr(Store, "journal", late)
+    result = go(plan, store)
+    assert not result.computed
+    assert not toy.engine_of(plan).counted

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import toy
-from filelock import FileLock
 
 from harness.errors import RunError
-from harness.models.cache import IN_USE, contents, is_held, leftovers
+from harness.locks import held, is_held
+from harness.models.cache import IN_USE, contents, leftovers
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running.runner import run
@@ -42,7 +42,7 @@ def test_a_model_says_what_it_is_and_which_runs_need_it(project: Path, store: St
     )
     assert first.runs == tuple(sorted(done))
     assert (other.key, other.runs, other.state) == (trained_key(plans[2]), (), READY)
-    with FileLock(trained_folder(plans[0]) / "lock"):
+    with held(trained_folder(plans[0]) / "lock", wait=False):
         assert [model.state for model in models(store)] == [READY, IN_USE]
 
 
@@ -96,6 +96,7 @@ def test_a_training_that_diverged_leaves_nothing_to_go_on_from(project: Path, mo
     with pytest.raises(RunError, match="diverged"):
         ensure_trained(plan, toy.quiet)
     assert contents(cache_dir()) == []
+    os.utime(trained_folder(plan) / "about.json", (LONG_AGO,) * 2)
     assert [one.name for one in leftovers(cache_dir())] == [trained_key(plan)]
 
 
@@ -132,3 +133,11 @@ def test_where_there_is_no_model_or_nothing_may_be_written_nothing_is_marked(tmp
     mark_used(tmp_path / "none")
     with in_use(tmp_path / "none"):
         assert not (tmp_path / "none").exists()
+
+
+def test_a_damaged_model_is_not_handed_out(project: Path) -> None:
+    plan = toy.plan(project, "toy-classifier")
+    ensure_trained(plan, toy.quiet)
+    (trained_folder(plan) / "model" / "state.json").write_text("")
+    with pytest.raises(RunError, match=r"state\.json is not the file that was written"), in_use(trained_folder(plan)):
+        pass

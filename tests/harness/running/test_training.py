@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import toy
 
+from harness.durable import DIGESTS
 from harness.errors import RunError, UserError
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
@@ -119,7 +120,7 @@ def test_a_killed_training_leaves_no_model(project: Path, monkeypatch: pytest.Mo
     assert train(again)["rows"] == 9
     assert toy.engine_of(again).fits == 1
     assert scratches == [["step-100"] if moment == "fit" else []]  # an engine can go on from what it kept there
-    assert sorted(path.name for path in (kept(plan) / "model").iterdir()) == ["state.json", "training.json"]
+    assert sorted(path.name for path in (kept(plan) / "model").iterdir()) == [DIGESTS, "state.json", "training.json"]
 
 
 def test_a_training_that_diverged_is_a_failed_run_and_is_not_kept(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -242,3 +243,24 @@ def test_the_kernel_of_attention_is_part_of_a_model(project: Path) -> None:
 def test_settings_that_are_no_part_of_the_identity_are_no_part_of_the_record(project: Path, store: Store) -> None:
     plan = toy.plan(project, "toy-classifier", settings={"threads": 7, "flavour": "other"})
     assert store.manifest(run(plan, store).run_id)["settings"] == {"flavour": "other"}
+
+
+def test_a_damaged_model_is_set_aside_and_trained_anew(project: Path, caplog: pytest.LogCaptureFixture) -> None:
+    plan = toy.plan(project, "toy-classifier")
+    train(plan)
+    model = kept(plan) / "model"
+    written = {path.name: path.read_bytes() for path in model.iterdir()}
+    for number, file in enumerate(sorted(written), 1):
+        path = model / file
+        path.write_bytes(path.read_bytes()[:-2] + b"#" + path.read_bytes()[-1:])
+        (kept(plan) / "onnx-1").mkdir()  # made of the damaged one
+        again = toy.plan(project, "toy-classifier")
+        train(again)
+        assert toy.engine_of(again).fits == 1
+        assert (model / "state.json").read_bytes() == written["state.json"]
+        assert (kept(plan) / f"model.damaged-{number}").is_dir()
+        assert not (kept(plan) / "onnx-1").exists()
+        assert f"It was set aside as model.damaged-{number}." in caplog.text
+    last = toy.plan(project, "toy-classifier")
+    train(last)
+    assert toy.engine_of(last).fits == 0

@@ -164,7 +164,7 @@ function start() {
   drawGlossary();
   for (const id of ["ask", "filters", "board-box"]) find(`#${id}`).hidden = !BOARDS.length; // with no runs they ask in vain
   draw(Object.keys(DEFAULTS));
-  find("#version").textContent = `bench ${DATA.bench}, ${plural(Object.keys(RUNS).length, "run")}.`;
+  find("#version").textContent = `bench ${DATA.bench}, ${plural(Object.keys(RUNS).length, "run")}. ${DATA.note}`;
   find("#print").addEventListener("click", () => print());
   addEventListener("hashchange", () => {
     state = stateFrom(location.hash);
