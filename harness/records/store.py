@@ -2,13 +2,13 @@
 
     results/runs/<run id>/           a finished run
         run.json                     identity, machine, versions, training, timing
-        predictions.jsonl            one line per row, in the task's order: id, truth, label, status, probabilities
+        predictions.jsonl            one line per row, in the task's order: id, text, truth, label, status, probabilities
         metrics.json
     results/runs/<run id>.partial/   a run under way, or one that was killed
         journal.jsonl                one line per batch, fsynced
 
-Records carry row ids and labels, never a text. The answers of a language model may quote the text, so they stay in
-the user's cache (`answers_file`) and never enter a record.
+Records carry row ids, labels and digests of texts (`text`), never a text. The answers of a language model may quote the text,
+so they stay in the user's cache (`answers_file`) and never enter a record.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from filelock import FileLock, Timeout
 
 from harness.errors import RunBusy, RunError, UserError
 from harness.models.checkpoints import cache_dir
-from harness.types import Example, Prediction, Status
+from harness.types import Example, Prediction, Status, text_digest
 
 
 def canonical_json(value: Any) -> str:
@@ -92,7 +92,8 @@ def read_journal(path: Path) -> list[dict[str, Any]]:
 
 
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": example.id, "truth": example.label, "label": prediction.label, "status": prediction.status}
+    record: dict[str, Any] = {"id": example.id, "text": text_digest(example.text), "truth": example.label}
+    record |= {"label": prediction.label, "status": prediction.status}
     if prediction.reason is not None:
         record["reason"] = prediction.reason
     if prediction.probabilities is not None:
