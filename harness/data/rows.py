@@ -5,18 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.data.cells import column, in_split, label_cells, label_columns, languages, without_label
+from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw
 from harness.errors import DataError
-from harness.specs.tasks import SPLITS, Columns, Labels, Sample, Split, Stratified, TaskSpec
+from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
 from harness.types import Example, Label, LabelKind, text_digest
-
-Draw = Callable[[list[Example], int, int], tuple[list[Example], list[Example]]]
-"""(examples, count, seed) -> `count` of them and the rest, each with the same shares of labels where the numbers allow it."""
 
 CANONICAL_COLUMNS = Columns(text="text", label="label", id="id", lang="lang")
 
@@ -39,18 +37,21 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
         raise DataError(f"The task {task.name!r} has no language {lang!r}.", f"Its languages: {', '.join(task.languages)}.")
     task = with_names(task, data_dir)
     raw = read_raw(task, lang, wanted, data_dir)
-    draw = _draw_by_rank if _columns_of(task, raw).id is None else _draw
+    draw = draw_by_rank if _columns_of(task, raw).id is None else draw_by_shuffle
     share = None if data_dir is not None or wanted == "test" else task.splits.validation_share
     stratified = task.splits.stratified if raw.whole else None
+    frozen = None if data_dir is not None or stratified is None else stratified.test_ids
     # validation and train rows must have the same ids while they are still to be told apart
     source = "all" if stratified is not None else wanted if share is None else "train"
     examples = _examples(task, raw, lang, wanted, source)
     if stratified is not None:
-        examples = _divide(examples, stratified, raw.origin, draw)[wanted]
+        examples = divide(
+            examples, stratified, raw.origin, draw, None if frozen is None else frozen_ids(task.folder / frozen, lang)
+        )[wanted]
     elif share is not None:
-        examples = _set_aside(examples, share, raw.origin, draw)[wanted]
+        examples = set_aside(examples, share, raw.origin, draw)[wanted]
     if wanted in task.sample:
-        examples = _sampled(examples, task.sample[wanted], draw)
+        examples = sampled(examples, task.sample[wanted], draw)
     return examples
 
 
@@ -58,11 +59,6 @@ def fingerprint(examples: Sequence[Example]) -> str:
     """SHA-256 (hex) over ids, texts, labels and languages; the same for any order of the rows."""
     rows = sorted(json.dumps([example.id, example.lang, example.label, example.text]) for example in examples)
     return hashlib.sha256("\n".join(rows).encode("ascii")).hexdigest()
-
-
-def hash_rank(row_id: str, salt: str) -> tuple[bytes, str]:
-    """What sorts rows at random, but always alike, and whatever other rows there are."""
-    return hashlib.sha256((salt + row_id).encode(errors="surrogatepass")).digest(), row_id
 
 
 def with_names(task: TaskSpec, data_dir: Path | None = None) -> TaskSpec:
@@ -267,63 +263,6 @@ def label_key(value: Any) -> str:
         return str(value).lower()
     # a column of whole numbers with a gap is read as floats
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _divide(examples: list[Example], how: Stratified, origin: str, draw: Draw) -> dict[Split, list[Example]]:
-    """Three splits that do not overlap and do not depend on the order of `examples`."""
-    total = len(examples)
-    test, validation = round(total * how.shares.test), round(total * how.shares.validation)
-    if min(test, validation, total - test - validation) < 1:
-        raise DataError(f"{origin}: {total} rows are too few for three splits.")
-    tested, others = draw(examples, test, how.seed)
-    validated, trained = draw(others, validation, how.seed)
-    return {"train": trained, "validation": validated, "test": tested}
-
-
-def _set_aside(examples: list[Example], share: float, origin: str, draw: Draw) -> dict[Split, list[Example]]:
-    """Train rows, and the share of them that validates; neither depends on the order of `examples`."""
-    count = round(len(examples) * share)
-    if not 0 < count < len(examples):
-        raise DataError(f"{origin}: {len(examples)} train rows are too few to set {share:.0%} aside for validation.")
-    validated, trained = draw(examples, count, Stratified().seed)
-    return {"train": trained, "validation": validated}
-
-
-def _sampled(examples: list[Example], how: Sample, draw: Draw) -> list[Example]:
-    count = how.count if how.count is not None else max(1, round(len(examples) * (how.share or 0.0)))
-    return examples if count >= len(examples) else draw(examples, count, how.seed)[0]
-
-
-def _draw(examples: list[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
-    """A shuffle of the rows by id: one row more is another shuffle. See `Draw`."""
-    from sklearn.model_selection import train_test_split
-
-    ordered = sorted(examples, key=lambda example: example.id)
-    counts = Counter(example.label for example in ordered)
-    commonest = counts.most_common(1)[0][0]
-    # a label with a single row can't be in both parts: it is drawn together with the commonest label
-    strata = [str(example.label if counts[example.label] > 1 else commonest) for example in ordered]
-    possible = len(set(strata)) <= min(count, len(ordered) - count) and Counter(strata).most_common()[-1][1] > 1
-    drawn, rest = train_test_split(
-        ordered, train_size=count, test_size=len(ordered) - count, random_state=seed, stratify=strata if possible else None
-    )
-    return list(drawn), list(rest)
-
-
-def _draw_by_rank(examples: list[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
-    """The first of each label in the order of their hashed ids: rows that are added move only the rows at the border.
-
-    For ids that are made of texts. See `Draw`.
-    """
-    by_label: dict[Label, list[Example]] = defaultdict(list)
-    for example in sorted(examples, key=lambda example: hash_rank(example.id, f"split {seed}\n")):
-        by_label[example.label].append(example)
-    places: dict[str, tuple[float, str]] = {}
-    for label, alike in by_label.items():
-        start = hash_rank(str(label), f"label {seed}\n")[0][0] / 256  # in [0, 1): else rare labels are all drawn, or none
-        places |= {example.id: ((place + start) / len(alike), example.id) for place, example in enumerate(alike)}
-    ordered = sorted(examples, key=lambda example: places[example.id])
-    return ordered[:count], ordered[count:]
 
 
 def _some(items: list[str], most: int = 3) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from backends.base import Classifier, Engine
 from harness.catalog import Catalog
-from harness.data.rows import fingerprint, hash_rank, load_examples, with_names
+from harness.data.drawing import hash_rank
+from harness.data.rows import fingerprint, load_examples, with_names
 from harness.errors import UserError
 from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
