@@ -136,7 +136,7 @@ def prepare(bench: Bench, shared: Path, project: Path) -> list[str]:
             ("--backend", "smollm2", "--lang", "en", "--prompt", "strict,fewshot", "--decoding", "score", "--limit", 10),
             ("--backend", "majority,tfidf", "--lang", "en,ja"),
         ):
-            said = bench("run", *wanted, "--results", made, "--json")
+            said = bench("run", "--task", "reviews_demo", *wanted, "--results", made, "--json")
             assert said.code == 0, said.err
         (shared / "runs.json").write_text(said.out, encoding="utf-8")
     shutil.copytree(made, project / "results")
