@@ -87,6 +87,13 @@ class Catalog:
         files = self.files(kind)
         return sorted(name for name in files if kind != "prompt" or name.rpartition(".")[0] not in files)
 
+    def own_tasks(self) -> list[str]:
+        """The tasks of the user's project folder; none in bench's own repository, whose folder is that of the built-in ones."""
+        builtin, own = (root[_FOLDERS["task"]] for root in self._roots[:2])
+        if not own.is_dir() or (builtin.is_dir() and own.samefile(builtin)):
+            return []
+        return sorted(path.name.removesuffix(_YAML) for path in own.glob(f"*{_YAML}"))
+
     def _file(self, kind: Kind, name: str) -> Path:
         files = self.files(kind)
         if name not in files:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -34,6 +35,11 @@ class Example:
     text: str
     label: Label
     lang: str
+
+
+def text_digest(text: str) -> str:
+    """16 hex digits of the text's SHA-256: what ids are made of, and what a record keeps to tell texts apart."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 class Status(StrEnum):

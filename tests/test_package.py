@@ -119,11 +119,12 @@ def test_the_leaderboard_shows_the_records_and_nothing_else(monkeypatch: pytest.
 
 
 def test_records_hold_no_texts() -> None:
-    allowed = {"id", "truth", "label", "status", "reason", "probabilities"}
+    allowed = {"id", "text", "truth", "label", "status", "reason", "probabilities"}
     for path in (ROOT / "results" / "runs").glob("*/predictions.jsonl"):
         for line in path.read_text(encoding="utf-8").splitlines():
             record = json.loads(line)
             assert set(record) <= allowed
+            assert re.fullmatch(r"[0-9a-f]{16}", record.get("text", "0" * 16))  # a digest
             assert record.get("reason") is None or re.fullmatch(r"[a-z_]+", record["reason"])
 
 

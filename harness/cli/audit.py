@@ -15,6 +15,7 @@ from harness.cli.options import (
     Json,
     Many,
     Results,
+    Task,
     catalog,
     check_data,
     names,
@@ -24,6 +25,7 @@ from harness.cli.options import (
     print_json,
     print_table,
 )
+from harness.cli.requests import task_or_default
 
 if TYPE_CHECKING:
     from harness.questions.audit_report import Report
@@ -34,7 +36,7 @@ BEST = 5
 
 
 def audit_command(
-    task: Annotated[str, typer.Option(metavar="NAME", help="Task. See `bench list tasks`.")] = "reviews_demo",
+    task: Task = None,
     lang: Annotated[
         Many, typer.Option(metavar="CODE", help="Language; default: all that have rows, or those of --run.")
     ] = None,
@@ -74,7 +76,7 @@ def audit_command(
         raise typer.BadParameter("test or validation", param_hint="--split")
     check_data(data)
     known, store = catalog(), open_store(results)
-    spec = with_names(known.task(task), data)
+    spec = with_names(known.task(task_or_default(known, task)), data)
     langs, runs, backends = names(lang, "--lang"), names(run, "--run"), names(backend, "--backend")
     asked = named_runs(store, runs, spec, tested, langs, backends) if runs else None
     of_runs = sorted({entry.group[2] for entry in asked or []})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.questions.cascade import Cascade, Choice, Point
@@ -39,7 +39,7 @@ def cascade_command(
 
     --json prints an object with first, second, n, metric, points (threshold, null for never; share of the rows that the first
     answers; values; cost per 1,000 rows in US dollars; seconds a row), choice (null, or point, tuned_on, tuned_value, to_first
-    and to_second: value, low, high, p; better, p), commands, sentence.
+    and to_second: value, low, high, p; better, p), commands, notes, sentence.
     """
     from harness.questions.cascade import cascade_of
     from harness.questions.cascade_words import sentence
@@ -66,6 +66,8 @@ def cascade_command(
         print_json(_as_json(found))
         return
     _print(found)
+    for note in found.notes:
+        typer.echo(plain(f"note: {note}"), err=True)
     if hardware is not None:
         typer.echo(f"note: {measured_elsewhere(hardware)}", err=True)
     typer.echo(f"\n{sentence(found)}")
@@ -131,6 +133,7 @@ def _as_json(found: Cascade) -> dict[str, Any]:
         "points": [_point_json(point) for point in found.points],
         "choice": None if found.choice is None else _choice_json(found.choice),
         "commands": found.commands,
+        "notes": found.notes,
         "sentence": sentence(found),
     }
 

@@ -20,6 +20,7 @@ from harness.cli.options import (
     Quiet,
     Results,
     Settings,
+    Task,
     Track,
     Verbose,
     catalog,
@@ -30,7 +31,7 @@ from harness.cli.options import (
     print_table,
     whoever_reads,
 )
-from harness.cli.requests import check_fit, is_prompted, member, settings_from
+from harness.cli.requests import check_fit, is_prompted, member, settings_from, task_or_default
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 def curve_command(
     encoder: Annotated[Many, typer.Option(metavar="NAME", help="Backend that trains; repeat or separate by commas.")] = None,
     llm: Annotated[Many, typer.Option(metavar="NAME", help="Backend that is prompted: a line to pass.")] = None,
-    task: Annotated[str, typer.Option(metavar="NAME", help="Task. See `bench list tasks`.")] = "reviews_demo",
+    task: Task = None,
     lang: Annotated[Many, typer.Option(metavar="CODE", help="A curve for each language; default: all of the task's.")] = None,
     sizes: Annotated[
         Many, typer.Option(metavar="N", help="Numbers of labels: 8,16,...,all (`...` goes on as the two before it).")
@@ -92,6 +93,7 @@ def curve_command(
 
     talk.begin(quiet, verbose)
     known = catalog()
+    task = task_or_default(known, task)
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
     _check_contestants(known, trained, prompted)
     check_data(data)

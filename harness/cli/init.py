@@ -46,6 +46,12 @@ def init_command(
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Of a csv: whether the first line names the columns.")
     ] = None,
+    freeze_test: Annotated[
+        bool,
+        typer.Option(
+            "--freeze-test", help="Write down which rows bench draws for the test, so that these stay when rows are added."
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Write over a task or prompt that is there.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -66,8 +72,8 @@ def init_command(
     wish = Wish(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
     question = Question(path, wish, chosen, lang, kind)
     named = _name(path, name)
-    files = _places(named, force)
-    found = _write(look(question), named, files)
+    files = _places(named, force, freeze_test)
+    found = _write(_freezable(look(question), freeze_test), named, files)
     following = _commands(found, named)
     if as_json:
         print_json(found_as_json(found, named, files, following))
@@ -115,8 +121,21 @@ def _name(path: Path, said: str | None) -> str:
     return found
 
 
-def _places(name: str, force: bool) -> dict[str, Path]:
-    """Where task and prompt will lie, and the schema where there is none; raises `UserError` where that is taken."""
+def _freezable(found: Found, freeze: bool) -> Found:
+    """`found`, with a note where bench draws the test rows; raises `UserError` where given ones are to be frozen."""
+    from harness.errors import UserError
+
+    if found.division.stratified and not freeze:
+        note = "bench draws the test rows. Once rows are added it draws again; --freeze-test keeps those of today."
+        return replace(found, notes=[*found.notes, note])
+    if freeze and not found.division.stratified:
+        raise UserError("--freeze-test: the data say themselves which rows test, so bench draws none.", "Leave it out.")
+    return found
+
+
+def _places(name: str, force: bool, freeze: bool) -> dict[str, Path]:
+    """Where task and prompt will lie, and the schema where there is none, and the ids of the test rows if these are to be
+    frozen; raises `UserError` where that is taken."""
     from harness.errors import UserError
 
     files = {"task": Path("tasks") / f"{name}.yaml", "prompt": Path("prompts") / f"{name}.j2"}
@@ -131,15 +150,19 @@ def _places(name: str, force: bool) -> dict[str, Path]:
             raise UserError(f"There is a {kind} named {name!r} already: {other}.", "Give yours another name: --name NAME.")
         if path.exists() and not force:
             raise UserError(f"{path} is there already.", "Give another name: --name NAME; or write over it: --force.")
-    return new
+    ids = Path("tasks") / f"{name}.test-ids.json"
+    if freeze and ids.exists() and not force:
+        raise UserError(f"{ids} is there already.", "Give another name: --name NAME; or write over it: --force.")
+    return {**new, "test_ids": ids} if freeze else new
 
 
 def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
     """Write task, prompt and schema, after rows were read with them as `bench run` will; `found` with what that told."""
     from tempfile import TemporaryDirectory
 
+    from harness.data.drawing import frozen_text
     from harness.data.guess.task_yaml import prompt_text, task_yaml
-    from harness.data.guess.trial import tried
+    from harness.data.guess.trial import test_ids, tried
     from harness.records.store import write_atomically
     from harness.specs.schemas import schema_text
 
@@ -150,8 +173,12 @@ def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
         draft = Path(folder) / files["prompt"].name
         draft.write_text(prompt, encoding="utf-8")
         found = tried(found, task, files["task"], draft)
-    for kind, content in (("task", task), ("prompt", prompt), ("schema", schema_text("task"))):
-        if kind in files:
+    ids = None
+    if "test_ids" in files:
+        ids = frozen_text(test_ids(task, files["task"]))
+        task = task_yaml(found, name, files["task"].parent, files["test_ids"].name)
+    for kind, content in (("test_ids", ids), ("task", task), ("prompt", prompt), ("schema", schema_text("task"))):
+        if kind in files and content is not None:
             files[kind].parent.mkdir(parents=True, exist_ok=True)
             write_atomically(files[kind], content)
     return replace(found, notes=[*found.notes, *_recorded(name)])

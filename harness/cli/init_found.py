@@ -65,7 +65,7 @@ def _facts(found: Found) -> list[list[str]]:
         ["labels", kinds[labels.kind].format(len(labels.rows))],
         ["language", _language(found)],
         ["splits", _splits(found)],
-        ["id", roles.id or "made from the row's number"],
+        ["id", roles.id or "made of the text's digest"],
     ]
     unused = [name for name in roles.unused if not re.fullmatch(INDEX, name)]
     if unused:

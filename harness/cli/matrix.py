@@ -20,6 +20,7 @@ from harness.cli.options import (
     Quiet,
     Results,
     Settings,
+    Task,
     Track,
     TrainLimit,
     ValidationLimit,
@@ -32,7 +33,7 @@ from harness.cli.options import (
     print_table,
     whoever_reads,
 )
-from harness.cli.requests import check_fit, check_model, is_prompted, seeds, settings_from
+from harness.cli.requests import check_fit, check_model, is_prompted, seeds, settings_from, task_or_default
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 def matrix_command(
     backend: Annotated[str, typer.Option(metavar="NAME", help="Backend; it must be one that trains.")],
-    task: Annotated[str, typer.Option(metavar="NAME", help="Task. See `bench list tasks`.")] = "reviews_demo",
+    task: Task = None,
     train_lang: Annotated[
         Many, typer.Option(metavar="CODE", help="Each is a row; en+fr trains on both together. Default: all of the task's.")
     ] = None,
@@ -87,6 +88,7 @@ def matrix_command(
 
     talk.begin(quiet, verbose)
     known = catalog()
+    task = task_or_default(known, task)
     if is_prompted(known, backend):
         raise UserError(f"The backend {backend!r} is not trained: there is nothing to cross.", "Choose one that trains.")
     check_model(known, [backend], model)

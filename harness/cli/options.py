@@ -28,6 +28,10 @@ Data = Annotated[
     ),
 ]
 Many = list[str] | None
+DEFAULT_TASK = "default: the only one in tasks/, else reviews_demo"
+Task = Annotated[
+    str | None, typer.Option(metavar="NAME", help=f"Task; {DEFAULT_TASK}. See `bench list tasks`.", show_default=False)
+]
 Limit = Annotated[
     int | None,
     typer.Option("--limit", min=1, metavar="N", help="At most so many test rows per language, always the same ones."),

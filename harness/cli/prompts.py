@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import Data, Json, catalog, check_data, names, plain, print_json
+from harness.cli.options import Data, Json, Task, catalog, check_data, names, plain, print_json
 from harness.cli.prompt_spread import spread_command
+from harness.cli.requests import task_or_default
 
 if TYPE_CHECKING:
     from harness.parsing.prompt_check import Problem
@@ -23,14 +24,13 @@ app = typer.Typer(
 app.command("spread")(spread_command)
 
 Name = Annotated[str, typer.Argument(help="Name of the prompt, without `.j2`.")]
-Task = Annotated[str, typer.Option(metavar="NAME", help="Task whose rows are rendered.")]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the choice of exemplars.")]
 
 
 @app.command("show")
 def show_command(
     name: Name,
-    task: Task = "reviews_demo",
+    task: Task = None,
     lang: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Language; default: the task's first.")] = None,
     data: Data = None,
     seed: Seed = 0,
@@ -45,7 +45,7 @@ def show_command(
 
     check_data(data)
     known = catalog()
-    spec = with_names(known.task(task))
+    spec = with_names(known.task(task_or_default(known, task)))
     chats: list[dict[str, Any]] = []
     for language in names(lang, "--lang") or spec.languages[:1]:
         prompt = known.prompt(name, language)
@@ -65,7 +65,7 @@ def show_command(
 @app.command("check")
 def check_command(
     name: Name,
-    task: Task = "reviews_demo",
+    task: Task = None,
     lang: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Language; default: all of the task's.")] = None,
     data: Data = None,
     as_json: Json = False,
@@ -79,7 +79,7 @@ def check_command(
 
     check_data(data)
     known = catalog()
-    spec = with_names(known.task(task))
+    spec = with_names(known.task(task_or_default(known, task)))
     languages = names(lang, "--lang") or spec.languages
     found: dict[Problem, list[str]] = {}  # the languages of each problem: most are common to all
     count = 0
@@ -96,7 +96,7 @@ def check_command(
             where = "" if langs == languages else f"{', '.join(langs)}: "
             typer.echo(plain(f"{problem.severity}: {where}{' '.join(problem.message.split())}"))
         if not found:
-            typer.echo(f"{name}: nothing wrong on {count} rows of {task} ({', '.join(languages)}).")
+            typer.echo(f"{name}: nothing wrong on {count} rows of {spec.name} ({', '.join(languages)}).")
     if any(problem.severity == "error" for problem in found):
         raise typer.Exit(2)
 

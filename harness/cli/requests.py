@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from harness.cli import talk
-from harness.cli.options import Many, names
+from harness.cli.options import Many, names, plain
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -62,6 +62,22 @@ def backends(known: Catalog, values: Many) -> list[str]:
     for name in wanted:
         known.backend(name)
     return wanted
+
+
+def task_or_default(known: Catalog, task: str | None) -> str:
+    """The task that is named; else the only one of the user's own, or the demo where there is none. Raises `UserError` where
+    there are several."""
+    from harness.errors import UserError
+
+    if task is not None:
+        return task
+    own = known.own_tasks()
+    if len(own) > 1:
+        raise UserError("Which task? Name it with --task.", f"Yours, in tasks/: {', '.join(own)}.")
+    if not own:
+        return "reviews_demo"
+    talk.note(plain(f"note: no --task, so it is {own[0]}, the only one in tasks/."))
+    return own[0]
 
 
 def member(kind: type[E], name: str) -> E:

@@ -10,6 +10,7 @@ import typer
 
 from harness.cli import talk
 from harness.cli.options import (
+    DEFAULT_TASK,
     RESULTS,
     Data,
     Json,
@@ -42,6 +43,7 @@ from harness.cli.requests import (
     note_unused,
     seeds,
     settings_from,
+    task_or_default,
     trained_by,
 )
 
@@ -57,7 +59,9 @@ def run_command(
         Many, typer.Option(metavar="NAME", help="Backend; repeat or separate by commas. See `bench list backends`.")
     ] = None,
     lang: Annotated[Many, typer.Option(metavar="CODE", help="Language to test in; default: all of the task's.")] = None,
-    task: Annotated[Many, typer.Option(metavar="NAME", help="Task; default: reviews_demo. See `bench list tasks`.")] = None,
+    task: Annotated[
+        Many, typer.Option(metavar="NAME", help=f"Task; {DEFAULT_TASK}. See `bench list tasks`.", show_default=False)
+    ] = None,
     prompt: Annotated[
         Many, typer.Option(metavar="NAME", help="Prompt for language models; default: by the task's kind of labels.")
     ] = None,
@@ -151,7 +155,7 @@ def run_command(
         model=model,
         data_dir=data,
     )
-    tasks = names(task, "--task") or ["reviews_demo"]
+    tasks = names(task, "--task") or [task_or_default(known, None)]
     ways = (prompts, decodings, calibrations, decisions)
     requests = _combinations(known, alike, tasks, named, seeds(seed), ways, languages)
     check_fit(known, requests, prompts)

@@ -18,6 +18,7 @@ from harness.cli.options import (
     Quiet,
     Results,
     Settings,
+    Task,
     TrainLimit,
     ValidationLimit,
     Verbose,
@@ -38,6 +39,7 @@ from harness.cli.requests import (
     note_unused,
     seeds,
     settings_from,
+    task_or_default,
     trained_by,
 )
 from harness.cli.speed_table import print_speed, sentence
@@ -52,7 +54,7 @@ DEFAULT_SIZES = (1, 32)
 
 def speed_command(
     backend: Annotated[str, typer.Option(metavar="NAME", help="Backend. See `bench list backends`.")],
-    task: Annotated[str, typer.Option(metavar="NAME", help="Task. See `bench list tasks`.")] = "reviews_demo",
+    task: Task = None,
     lang: Annotated[str | None, typer.Option(metavar="CODE", help="Language; default: the task's first.")] = None,
     batch_size: Annotated[
         Many, typer.Option(metavar="N,N,...", help="Rows a call; a row at a time is always timed. Default: 1,32.")
@@ -111,6 +113,7 @@ def speed_command(
 
     talk.begin(quiet, verbose)
     known = catalog()
+    task = task_or_default(known, task)
     prompted = is_prompted(known, backend)
     check_model(known, [backend], model)
     check_data(data)

@@ -19,6 +19,7 @@ from harness.cli.options import (
     Quiet,
     Results,
     Settings,
+    Task,
     Track,
     TrainLimit,
     ValidationLimit,
@@ -32,7 +33,7 @@ from harness.cli.options import (
     whoever_reads,
     worded,
 )
-from harness.cli.requests import check_model, settings_from
+from harness.cli.requests import check_model, settings_from, task_or_default
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 
 def tune_command(
     backend: Annotated[str, typer.Option(metavar="NAME", help="Backend whose YAML has `search:`; it must be one that trains.")],
-    task: Annotated[str, typer.Option(metavar="NAME", help="Task. See `bench list tasks`.")] = "reviews_demo",
+    task: Task = None,
     lang: Annotated[
         Many, typer.Option(metavar="CODE", help="Languages to train on and to validate in; needed where the task has several.")
     ] = None,
@@ -96,6 +97,7 @@ def tune_command(
 
     talk.begin(quiet, verbose)
     known = catalog()
+    task = task_or_default(known, task)
     check_data(data)
     known.backend(backend)
     check_model(known, [backend], model)

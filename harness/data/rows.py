@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.data.cells import column, in_split, label_cells, label_columns, languages, without_label
+from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw
 from harness.errors import DataError
-from harness.specs.tasks import SPLITS, Columns, Labels, Sample, Split, Stratified, TaskSpec
-from harness.types import Example, Label, LabelKind
+from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
+from harness.types import Example, Label, LabelKind, text_digest
 
 CANONICAL_COLUMNS = Columns(text="text", label="label", id="id", lang="lang")
 
@@ -36,14 +37,21 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
         raise DataError(f"The task {task.name!r} has no language {lang!r}.", f"Its languages: {', '.join(task.languages)}.")
     task = with_names(task, data_dir)
     raw = read_raw(task, lang, wanted, data_dir)
-    examples = _examples(task, raw, lang, wanted)
-    share = None if data_dir is not None else task.splits.validation_share
-    if raw.whole and task.splits.stratified is not None:
-        examples = _divide(examples, task.splits.stratified, raw.origin)[wanted]
-    elif share is not None and wanted != "test":
-        examples = _set_aside(examples, share, raw.origin)[wanted]
+    draw = draw_by_rank if _columns_of(task, raw).id is None else draw_by_shuffle
+    share = None if data_dir is not None or wanted == "test" else task.splits.validation_share
+    stratified = task.splits.stratified if raw.whole else None
+    frozen = None if data_dir is not None or stratified is None else stratified.test_ids
+    # validation and train rows must have the same ids while they are still to be told apart
+    source = "all" if stratified is not None else wanted if share is None else "train"
+    examples = _examples(task, raw, lang, wanted, source)
+    if stratified is not None:
+        examples = divide(
+            examples, stratified, raw.origin, draw, None if frozen is None else frozen_ids(task.folder / frozen, lang)
+        )[wanted]
+    elif share is not None:
+        examples = set_aside(examples, share, raw.origin, draw)[wanted]
     if wanted in task.sample:
-        examples = _sampled(examples, task.sample[wanted])
+        examples = sampled(examples, task.sample[wanted], draw)
     return examples
 
 
@@ -101,44 +109,66 @@ def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:
     return there
 
 
-def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split) -> list[Example]:
-    columns = CANONICAL_COLUMNS if raw.canonical else task.columns
-    ids = _ids(raw, columns, lang, split)
+def _columns_of(task: TaskSpec, raw: RawTable) -> Columns:
+    return CANONICAL_COLUMNS if raw.canonical else task.columns
+
+
+def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: str) -> list[Example]:
+    """`source`: what ids that are made begin with."""
+    columns = _columns_of(task, raw)
+    ids = None if columns.id is None else _ids(raw, columns.id)
     labels = label_cells(raw, columns, task.labels)
     rows = _rows_of(task, raw, columns, ids, lang, split)
     if task.drop_empty_label:
         rows = [row for row in rows if not without_label(labels[row])]
-    texts = _texts(raw, columns, ids, rows)
+    named = [str(row + 1) for row in range(len(labels))] if ids is None else [repr(row_id) for row_id in ids]
+    texts = _texts(raw, columns, named, rows)
     empty = [row for row in rows if not texts[row].strip()]
     if empty and not task.drop_empty_text:
         raise DataError(
-            f"{raw.origin}: {len(empty)} of {len(rows)} rows in {lang!r} have no text: {_some([ids[row] for row in empty])}.",
+            f"{raw.origin}: {len(empty)} of {len(rows)} rows in {lang!r} have no text: {_some([named[row] for row in empty])}.",
             "Mend them, or set `drop_empty_text: true` in the task's YAML.",
         )
     if len(empty) == len(rows):
         raise DataError(f"{raw.origin}: no row has a text.")
     mapped = _canonical_index(task.labels) if raw.canonical else label_index(task.labels)
     skipped = set(empty)
-    named = label_columns(columns)
-    return [
-        Example(ids[row], texts[row], _label(labels[row], mapped, task, raw, named, ids[row]), lang)
-        for row in rows
-        if row not in skipped
-    ]
+    column_names = label_columns(columns)
+    kept = [row for row in rows if row not in skipped]
+    answers = [_label(labels[row], mapped, task, raw, column_names, named[row]) for row in kept]
+    if ids is None:
+        prefix = f"{lang}-{source}" if raw.one_language else source
+        made = _made_ids([texts[row] for row in kept], answers, prefix)
+    else:
+        made = [ids[row] for row in kept]
+    return [Example(row_id, texts[row], label, lang) for row_id, row, label in zip(made, kept, answers, strict=True)]
 
 
-def _ids(raw: RawTable, columns: Columns, lang: str, split: Split) -> list[str]:
-    """The rows' ids, unique; made from split and row number where the data has none."""
-    if columns.id is None:
-        prefix = f"{lang}-" if raw.one_language else ""
-        count = len(next(iter(raw.columns.values()), []))
-        return [f"{prefix}{'all' if raw.whole else split}-{row}" for row in range(count)]
-    values = column(raw, columns.id)
+def _made_ids(texts: Sequence[str], labels: Sequence[Label], prefix: str) -> list[str]:
+    """Of the text alone, so that rows that are added, taken away or moved change no other row's id. A text that stands there
+    several times is counted, in the order of its labels, so that the order of the file changes nothing."""
+    alike: dict[str, list[int]] = defaultdict(list)
+    for place, text in enumerate(texts):
+        alike[text_digest(text)].append(place)
+    ids = [""] * len(texts)
+    for digest, places in alike.items():
+        for number, place in enumerate(sorted(places, key=lambda place: _sortable(labels[place])), start=1):
+            ids[place] = f"{prefix}-{digest}" + (f"-{number}" if number > 1 else "")
+    return ids
+
+
+def _sortable(label: Label) -> tuple[int, ...]:
+    return label if isinstance(label, tuple) else (label,)
+
+
+def _ids(raw: RawTable, name: str) -> list[str]:
+    """What stands in the column of ids, which must be unique."""
+    values = column(raw, name)
     missing = next((row for row, value in enumerate(values) if value is None or str(value) == ""), None)
     if missing is not None:
-        raise DataError(f"{raw.origin}: row {missing + 1} has no id in column {columns.id!r}.")
+        raise DataError(f"{raw.origin}: row {missing + 1} has no id in column {name!r}.")
     ids = [str(value) for value in values]
-    twice = [name for name, count in Counter(ids).items() if count > 1]
+    twice = [row_id for row_id, count in Counter(ids).items() if count > 1]
     if twice:
         raise DataError(
             f"{raw.origin}: {len(twice)} ids stand there more than once: {_some(twice)}.",
@@ -147,20 +177,20 @@ def _ids(raw: RawTable, columns: Columns, lang: str, split: Split) -> list[str]:
     return ids
 
 
-def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str], lang: str, split: Split) -> list[int]:
+def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | None, lang: str, split: Split) -> list[int]:
     """Indices of the rows in `lang` that belong to `split`, at least one."""
+    wanted = in_split(raw, task, columns, split)
     if columns.lang is not None:
         langs = languages(raw, columns)
-    elif columns.lang_from_id:
+    elif columns.lang_from_id and ids is not None:
         langs = [name.split("_", 1)[0] for name in ids]
     elif raw.one_language or len(task.languages) == 1:
-        langs = [lang] * len(ids)
+        langs = [lang] * len(wanted)
     else:
         raise DataError(
             f"{raw.origin}: nothing tells the rows' languages; its columns: {', '.join(raw.columns)}.",
             "Add a column `lang` beside id, text and label, or put the files into one folder per language.",
         )
-    wanted = in_split(raw, task, columns, split)
     rows = [row for row, value in enumerate(langs) if value == lang and wanted[row]]
     if not rows:
         found = sorted({str(value) for row, value in enumerate(langs) if wanted[row]})
@@ -171,8 +201,9 @@ def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str], la
     return rows
 
 
-def _texts(raw: RawTable, columns: Columns, ids: list[str], rows: list[int]) -> dict[int, str]:
-    """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out."""
+def _texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:
+    """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out. `named`: the rows
+    as errors name them."""
     names = [columns.text] if isinstance(columns.text, str) else columns.text
     parts: dict[int, list[str]] = {row: [] for row in rows}
     for name in names:
@@ -182,7 +213,7 @@ def _texts(raw: RawTable, columns: Columns, ids: list[str], rows: list[int]) -> 
             if value is not None and not isinstance(value, str):
                 kind = type(value).__name__  # and not the value, which is a text of somebody
                 raise DataError(
-                    f"{raw.origin}: the text of row {ids[row]!r} (column {name!r}) is no string, but {kind}.",
+                    f"{raw.origin}: the text of row {named[row]} (column {name!r}) is no string, but {kind}.",
                     "Name another column under `columns: text`, or write that one as strings.",
                 )
             if value:
@@ -211,14 +242,14 @@ def _canonical_index(labels: Labels) -> dict[str, int]:
     return new | {raw: labels.merged(index) for raw, index in indices.items()}
 
 
-def _label(value: Any, mapped: dict[str, int], task: TaskSpec, raw: RawTable, column: str, row_id: str) -> Label:
+def _label(value: Any, mapped: dict[str, int], task: TaskSpec, raw: RawTable, column: str, named: str) -> Label:
     multilabel = task.labels.kind is LabelKind.MULTILABEL
     indices = []
     for item in value if multilabel and isinstance(value, list) else [value]:
         index = mapped.get(label_key(item))
         if index is None:
             raise DataError(
-                f"{raw.origin}: the label {_short(item)} of row {row_id!r} (column {column!r}) is none of {task.name!r}.",
+                f"{raw.origin}: the label {_short(item)} of row {named} (column {column!r}) is none of {task.name!r}.",
                 f"Allowed: {_some(list(mapped), 12)}. "
                 + ("These are the labels of the train split." if task.labels.inferred else "See `labels` in the task's YAML."),
             )
@@ -232,47 +263,6 @@ def label_key(value: Any) -> str:
         return str(value).lower()
     # a column of whole numbers with a gap is read as floats
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-
-
-def _divide(examples: list[Example], how: Stratified, origin: str) -> dict[Split, list[Example]]:
-    """Three splits that do not overlap and do not depend on the order of `examples`."""
-    total = len(examples)
-    test, validation = round(total * how.shares.test), round(total * how.shares.validation)
-    if min(test, validation, total - test - validation) < 1:
-        raise DataError(f"{origin}: {total} rows are too few for three splits.")
-    tested, others = _draw(examples, test, how.seed)
-    validated, trained = _draw(others, validation, how.seed)
-    return {"train": trained, "validation": validated, "test": tested}
-
-
-def _set_aside(examples: list[Example], share: float, origin: str) -> dict[Split, list[Example]]:
-    """Train rows, and the share of them that validates; neither depends on the order of `examples`."""
-    count = round(len(examples) * share)
-    if not 0 < count < len(examples):
-        raise DataError(f"{origin}: {len(examples)} train rows are too few to set {share:.0%} aside for validation.")
-    validated, trained = _draw(examples, count, Stratified().seed)
-    return {"train": trained, "validation": validated}
-
-
-def _sampled(examples: list[Example], how: Sample) -> list[Example]:
-    count = how.count if how.count is not None else max(1, round(len(examples) * (how.share or 0.0)))
-    return examples if count >= len(examples) else _draw(examples, count, how.seed)[0]
-
-
-def _draw(examples: list[Example], count: int, seed: int) -> tuple[list[Example], list[Example]]:
-    """`count` examples and the rest, each with the same shares of labels where the numbers allow it."""
-    from sklearn.model_selection import train_test_split
-
-    ordered = sorted(examples, key=lambda example: example.id)
-    counts = Counter(example.label for example in ordered)
-    commonest = counts.most_common(1)[0][0]
-    # a label with a single row can't be in both parts: it is drawn together with the commonest label
-    strata = [str(example.label if counts[example.label] > 1 else commonest) for example in ordered]
-    possible = len(set(strata)) <= min(count, len(ordered) - count) and Counter(strata).most_common()[-1][1] > 1
-    drawn, rest = train_test_split(
-        ordered, train_size=count, test_size=len(ordered) - count, random_state=seed, stratify=strata if possible else None
-    )
-    return list(drawn), list(rest)
 
 
 def _some(items: list[str], most: int = 3) -> str:

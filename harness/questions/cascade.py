@@ -17,6 +17,7 @@ from harness.errors import UserError
 from harness.questions.reliability import at_coverage, confidence
 from harness.records.columns import Columns, read_columns, shared_rows
 from harness.records.entries import Entry, read_entry, with_models
+from harness.records.pairing import pairing_notes
 from harness.records.store import Store
 from harness.records.twins import validation_command, validation_twin
 from harness.statistics import intervals
@@ -66,7 +67,7 @@ class Choice:
 @dataclass(frozen=True)
 class Cascade:
     """`points`: from the first model alone to the second alone. `missing`: the models whose validation runs
-    are, and without which no threshold was chosen."""
+    are, and without which no threshold was chosen. `notes`: on rows that look the same in both runs, and are not."""
 
     first: Entry
     second: Entry
@@ -76,6 +77,7 @@ class Cascade:
     points: list[Point]
     choice: Choice | None
     missing: list[Entry]
+    notes: list[str]
 
     @property
     def commands(self) -> list[str]:
@@ -131,7 +133,8 @@ def cascade_of(
     if first == second:
         raise UserError(f"Both runs are {first}.", "A cascade is of two: a quick one first, a better one second.")
     entries = with_models([read_entry(store, first), read_entry(store, second)])
-    a, b = shared_rows([read_columns(store, first), read_columns(store, second)])
+    whole = [read_columns(store, first), read_columns(store, second)]
+    a, b = shared_rows(whole)
     stated = confidence(a)
     known = [name for name in HEADLINES[a.labels.kind] if name in METRICS]
     if metric not in known:
@@ -154,7 +157,7 @@ def cascade_of(
         choice = _choice(a, b, _point(a, b, limit, known, rates), metric, (len(held_out[0]), value))
     else:
         missing = [entry for entry, twin in zip(entries, twins, strict=True) if twin is None]
-    return Cascade(entries[0], entries[1], len(a), metric, known, points, choice, missing)
+    return Cascade(entries[0], entries[1], len(a), metric, known, points, choice, missing, pairing_notes(whole, len(a)))
 
 
 def combined(first: Columns, second: Columns, threshold: float) -> Columns:

@@ -14,6 +14,7 @@ from harness.errors import UserError
 from harness.records.columns import Columns, read_columns, shared_rows
 from harness.records.entries import Entry, read_entry, with_models
 from harness.records.names import names_of
+from harness.records.pairing import pairing_notes
 from harness.records.store import Store
 from harness.statistics import intervals, paired
 from harness.statistics.contrast import comparable, difference_of, value_of
@@ -117,7 +118,7 @@ def compare(store: Store, run_ids: Sequence[str], metrics: Sequence[str] = ()) -
     places = list(combinations(range(len(runs)), 2))
     verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, columns, places)]
     pairs = [Pair(a, b, *_agreement(columns[a].correct, columns[b].correct)) for a, b in places]
-    return Comparison(chosen, runs, pairs, verdicts, _notes(runs, columns), columns, _differing(columns))
+    return Comparison(chosen, runs, pairs, verdicts, _notes(runs, columns, whole), columns, _differing(columns))
 
 
 def _chosen(columns: Sequence[Columns], asked: list[str]) -> list[str]:
@@ -182,15 +183,14 @@ def _support(run: Columns) -> list[int]:
     return [int(count) for count in run.cells.sum(axis=1)]
 
 
-def _notes(runs: Sequence[Contestant], columns: Sequence[Columns]) -> list[str]:
-    """What a reader should know before believing the numbers."""
+def _notes(runs: Sequence[Contestant], columns: Sequence[Columns], whole: Sequence[Columns]) -> list[str]:
+    """What a reader should know before believing the numbers; `columns` are the shared rows of `whole`."""
     n = len(columns[0])
     notes = [f"{run.name} was tested on {run.own_rows:,} rows; {n:,} of them are compared." for run in runs if run.own_rows > n]
     few = intervals.small(n, _support(columns[0]))
     if few:
         notes.append(f"There are {few}: only large differences can be seen.")
-    if all(run.own_rows == n for run in runs) and len({run.entry.manifest["identity"]["rows"] for run in runs}) > 1:
-        notes.append("The ids of the rows are the same, but not their texts: the runs did not read the same data.")
+    notes += pairing_notes(whole, n)
     silent = [(run, int((~part.answered).sum())) for run, part in zip(runs, columns, strict=True)]
     notes += [
         f"{run.name} gave no answer that could be read in {lost:,} rows; they count as wrong." for run, lost in silent if lost

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import UserError
+from harness.records.pairing import nothing_shared, same_rows
 from harness.records.store import PREDICTIONS, Store, canonical_json, damage_named
 from harness.statistics.intervals import BoolArray, FloatArray, IntArray
 from harness.types import LabelKind, LabelSpace, Status
@@ -21,7 +22,8 @@ ObjectArray = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Columns:
-    """Rows sorted by id. Of a multilabel task `truth` and `answers` hold a 0 or 1 for each label, shape (n, k).
+    """Rows sorted by id; `texts` are the digests of their texts, None in a record of an earlier version. Of a multilabel task
+    `truth` and `answers` hold a 0 or 1 for each label, shape (n, k).
 
     `answers` of a row without a parsed answer: k; of a multilabel task the set that counts as wrong (see `metrics`).
     `probabilities`, shape (n, k), are None unless every answered row has some; a row without an answer holds 1/k.
@@ -35,6 +37,7 @@ class Columns:
     answers: IntArray
     answered: BoolArray
     probabilities: FloatArray | None
+    texts: ObjectArray | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,6 +64,7 @@ class Columns:
             answers=self.answers[index],
             answered=self.answered[index],
             probabilities=None if found is None else found[index],
+            texts=None if self.texts is None else self.texts[index],
         )
 
 
@@ -80,7 +84,8 @@ def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:
     from pyarrow import json
 
     label = pa.list_(pa.int64()) if labels.kind is LabelKind.MULTILABEL else pa.int64()
-    fields = {"id": pa.string(), "truth": label, "label": label, "status": pa.string(), "probabilities": pa.list_(pa.float64())}
+    fields = {**dict.fromkeys(("id", "text", "status"), pa.string()), "truth": label, "label": label}
+    fields["probabilities"] = pa.list_(pa.float64())
     schema = pa.schema(fields)
     try:
         parsing = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
@@ -124,7 +129,8 @@ def _columns(run_id: str, identity: Mapping[str, Any], labels: LabelSpace, table
         answers[~answered] = len(labels)
     probabilities = _probabilities(table["probabilities"], answered, labels)
     ids = table["id"].to_numpy(zero_copy_only=False)
-    return Columns(run_id, identity, labels, ids, truth, answers, answered, probabilities)
+    texts = None if table["text"].null_count else table["text"].to_numpy(zero_copy_only=False)
+    return Columns(run_id, identity, labels, ids, truth, answers, answered, probabilities, texts)
 
 
 def _indicators(column: Any, k: int) -> IntArray:
@@ -153,10 +159,13 @@ def _probabilities(column: Any, answered: BoolArray, labels: LabelSpace) -> Floa
 
 
 def shared_rows(runs: Sequence[Columns]) -> list[Columns]:
-    """The rows that all runs have, in the same order.
+    """The rows that all runs have, in the same order, that of the first run's ids.
+
+    Rows are the same where text and true label are (see `same_rows`). With a record of an earlier version, which holds no
+    digests of texts, rows of one id are the same.
 
     Raises `UserError` where the runs are of different tasks, languages, splits or labels, where they have no row in common, and
-    where the true labels of the same ids differ (other data under the same name).
+    where only ids tell the rows and the true labels of the same ids differ (other data under the same name).
     """
     first = runs[0]
     for run in runs[1:]:
@@ -167,10 +176,27 @@ def shared_rows(runs: Sequence[Columns]) -> list[Columns]:
                     f"{first.run_id} and {run.run_id} differ in their {what}: {_worded(ours)} and {_worded(theirs)}.",
                     "Runs are compared on the same rows of the same task.",
                 )
+    if any(run.texts is None for run in runs):
+        return _shared_by_id(runs)
+    if all(_alike(first, run) for run in runs[1:]):
+        return list(runs)
+    pairs = same_rows(runs)
+    if not pairs:
+        raise nothing_shared(runs)
+    return [run.take(np.array(places, dtype=np.int64)) for run, places in zip(runs, zip(*pairs, strict=True), strict=True)]
+
+
+def _alike(a: Columns, b: Columns) -> bool:
+    pairs = ((a.ids, b.ids), (a.texts, b.texts), (a.truth, b.truth))
+    return all(np.array_equal(np.asarray(ours), np.asarray(theirs)) for ours, theirs in pairs)
+
+
+def _shared_by_id(runs: Sequence[Columns]) -> list[Columns]:
+    first = runs[0]
     if any(not np.array_equal(run.ids, first.ids) for run in runs[1:]):
         common = reduce(set.intersection, (set(run.ids.tolist()) for run in runs))
         if not common:
-            raise UserError(f"{', '.join(run.run_id for run in runs)} have no row in common.", "Test them on the same rows.")
+            raise nothing_shared(runs)
         runs = [run.take(np.flatnonzero([row in common for row in run.ids.tolist()]).astype(np.int64)) for run in runs]
     for run in runs[1:]:
         other = np.flatnonzero((run.truth != runs[0].truth).reshape(len(run), -1).any(axis=1))

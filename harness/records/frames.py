@@ -43,6 +43,7 @@ RUN_COLUMNS: dict[str, str] = {
 PREDICTION_COLUMNS: dict[str, str] = {
     "run": "category",
     "id": "string",
+    "text": "string",
     "truth": "Int64",
     "label": "Int64",
     "truth_name": "category",
@@ -197,7 +198,7 @@ def _tables(store: Store, identities: Mapping[str, Mapping[str, Any]]) -> dict[s
 
     found: dict[str, Any] = {}
     for label, several in ((pa.int64(), False), (pa.list_(pa.int64()), True)):
-        fields = {"id": pa.string(), "truth": label, "label": label, "status": pa.string(), "reason": pa.string()}
+        fields = {**dict.fromkeys(("id", "text", "status", "reason"), pa.string()), "truth": label, "label": label}
         schema = pa.schema({**fields, "probabilities": pa.list_(pa.float64())})
         names = [name for name, identity in identities.items() if (identity["label_kind"] == LabelKind.MULTILABEL) is several]
         paths = [store.root / name / "predictions.jsonl" for name in names]
@@ -221,7 +222,7 @@ def _shaped(name: str, table: Any, identity: Mapping[str, Any]) -> Any:
     table = table.combine_chunks()
     columns = {column: table[column].combine_chunks() for column in table.column_names}
     truth, label, names = columns["truth"], columns["label"], pa.array(identity["labels"], pa.string())
-    made = {"run": pa.repeat(name, len(table)), **{column: columns[column] for column in ("id", "status", "reason")}}
+    made = {"run": pa.repeat(name, len(table)), **{column: columns[column] for column in ("id", "text", "status", "reason")}}
     if identity["label_kind"] == LabelKind.MULTILABEL:
         sets = {"truth": _indicators(truth, len(names)), "label": _indicators(label, len(names))}
         made["correct"] = pa.array(

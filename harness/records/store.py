@@ -2,15 +2,15 @@
 
     results/runs/<run id>/           a finished run
         run.json                     identity, machine, versions, training, timing, digests of all three files
-        predictions.jsonl            one line per row, in the task's order: id, truth, label, status, probabilities
+        predictions.jsonl            one line per row, in the task's order: id, text, truth, label, status, probabilities
         metrics.json
     results/runs/<run id>.partial/   a run under way, or one that was killed
         journal.jsonl                one line per batch, with its digest, fsynced
     results/runs/<run id>.lock       held while a process works on the run
     results/runs/<run id>.damaged-1/ a damaged record, set aside when the run was made anew
 
-Records carry row ids and labels, never a text. The answers of a language model may quote the text, so they stay in
-the user's cache (`answers_file`) and never enter a record.
+Records carry row ids, labels and digests of texts (`text`), never a text. The answers of a language model may quote the text,
+so they stay in the user's cache (`answers_file`) and never enter a record.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from harness.durable import commit, file_sha256, set_aside, sync_folder
 from harness.errors import DamagedRecord, RunBusy, UserError
 from harness.locks import Busy, Lock, held
 from harness.models.checkpoints import cache_dir
-from harness.types import Example, Prediction, Status
+from harness.types import Example, Prediction, Status, text_digest
 
 log = logging.getLogger("bench")
 
@@ -171,7 +171,8 @@ def _journal_entry(line: bytes) -> dict[str, Any]:
 
 
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": example.id, "truth": example.label, "label": prediction.label, "status": prediction.status}
+    record: dict[str, Any] = {"id": example.id, "text": text_digest(example.text), "truth": example.label}
+    record |= {"label": prediction.label, "status": prediction.status}
     if prediction.reason is not None:
         record["reason"] = prediction.reason
     if prediction.probabilities is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,6 +10,7 @@ from typing import Any
 
 from backends.base import Classifier, Engine
 from harness.catalog import Catalog
+from harness.data.drawing import hash_rank
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.errors import UserError
 from harness.models.checkpoints import Checkpoint
@@ -110,12 +110,8 @@ def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = No
     if limit is None or limit >= len(rows):
         return list(rows)
     salt = "" if draw is None else f"{draw}\n"
-    chosen = set(sorted((row.id for row in rows), key=lambda row_id: _rank(row_id, salt))[:limit])
+    chosen = set(sorted((row.id for row in rows), key=lambda row_id: hash_rank(row_id, salt))[:limit])
     return [row for row in rows if row.id in chosen]
-
-
-def _rank(row_id: str, salt: str) -> tuple[bytes, str]:
-    return hashlib.sha256((salt + row_id).encode(errors="surrogatepass")).digest(), row_id
 
 
 def make_plan(request: Request, catalog: Catalog) -> Plan:

@@ -26,7 +26,7 @@ class Columns(Spec):
         " of 0 and 1, one for each of `labels.names`, in their order.",
     )
     id: str | None = Field(
-        default=None, description="Column of the row's id. Without it ids are made from the split and the row's number."
+        default=None, description="Column of the row's id. Without it ids are made of the split and a digest of the text."
     )
     lang: str | None = Field(default=None, description="Column of the row's language.")
     lang_map: dict[str, str] | None = Field(
@@ -157,6 +157,11 @@ class Stratified(Spec):
     shares: Shares = Field(default_factory=Shares, description="Shares of the three splits; they sum to 1.")
     of: list[str] = Field(
         default=["train"], min_length=1, description="For `hub`: the splits there whose rows are put together first."
+    )
+    test_ids: str | None = Field(
+        default=None,
+        description="File with the ids of the test rows by language, as `bench init --freeze-test` writes it: these rows test,"
+        " whatever else the data holds. Without it they are drawn.",
     )
 
 

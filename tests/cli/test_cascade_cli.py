@@ -49,7 +49,7 @@ def test_ones_own_threshold(bench: Any, pair: tuple[str, str]) -> None:
     found = bench("cascade", *pair, "--confidence", 1, "--json").json
     assert found["choice"]["point"]["threshold"] == 1
     assert found["points"][-1]["threshold"] is None
-    assert set(found) == {"first", "second", "n", "metric", "points", "choice", "commands", "sentence"}
+    assert set(found) == {"first", "second", "n", "metric", "points", "choice", "commands", "notes", "sentence"}
     assert set(found["points"][0]) == {"threshold", "share", "values", "cost", "seconds"}
 
 

@@ -27,8 +27,9 @@ _HOW = {
 _HOW_BY_NAME = ("label", "one step of the scale, by its name")
 
 
-def task_yaml(found: Found, name: str, folder: Path) -> str:
-    """The text of `tasks/NAME.yaml`, which will lie in `folder`. Holds names of columns and labels, and no text of a row."""
+def task_yaml(found: Found, name: str, folder: Path, test_ids: str | None = None) -> str:
+    """The text of `tasks/NAME.yaml`, which will lie in `folder` beside the file `test_ids`, if there is one. Holds
+    names of columns and labels, and no text of a row."""
     labels, languages, division = found.labels, found.languages, found.division
     lines = [
         f"# yaml-language-server: $schema={SCHEMA}",
@@ -62,7 +63,7 @@ def task_yaml(found: Found, name: str, folder: Path) -> str:
         ]
     if labels.separator is not None:
         lines.append(f"  separator: {_flow(labels.separator)}")
-    lines += [f"languages: {_flow(languages.codes)}", *_splits(found)]
+    lines += [f"languages: {_flow(languages.codes)}", *_splits(found, test_ids)]
     if found.counted.without_text:
         lines.append(f"drop_empty_text: true  # {found.counted.without_text} rows")
     if labels.missing:
@@ -180,12 +181,13 @@ def _relative(path: Path, folder: Path) -> str:
         return path.resolve().as_posix()
 
 
-def _splits(found: Found) -> list[str]:
+def _splits(found: Found, test_ids: str | None) -> list[str]:
     division = found.division
     if division.stratified:
         shares = Shares().model_dump()
-        how = {"seed": Stratified().seed, "shares": shares}
-        return [f"splits: {{stratified: {_flow(how)}}}  # always the same rows"]
+        how = {"seed": Stratified().seed, "shares": shares, **({} if test_ids is None else {"test_ids": test_ids})}
+        always = "always the same rows of the same file" if test_ids is None else "test rows stay when the file grows"
+        return [f"splits: {{stratified: {_flow(how)}}}  # {always}"]
     told: dict[str, Any] = {
         split: cell for split, cell in division.source.items() if cell != split and division.column is not None
     }

@@ -47,6 +47,12 @@ def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
     return replace(found, counted=counted, notes=[*found.notes, *twin_notes(counted, found.division.stratified)])
 
 
+def test_ids(text: str, path: Path) -> dict[str, list[str]]:
+    """By language, which rows the task `text` draws for the test."""
+    spec = parse_yaml_spec(text, path, TaskSpec, name=path.stem, folder=path.parent)
+    return {lang: sorted(row.id for row in load_examples(spec, lang=lang, split="test")) for lang in spec.languages}
+
+
 def _leaked(train: Sequence[Example], test: Sequence[Example]) -> int:
     """Test rows whose text is a train row's."""
     known = {normalized(row.text) for row in train}

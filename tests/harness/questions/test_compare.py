@@ -20,7 +20,7 @@ from harness.statistics import contrast
 from harness.statistics.contrast import comparable, difference_of, value_of
 from harness.statistics.metrics import evaluate_predictions
 from harness.statistics.paired import holm, mcnemar
-from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
+from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status, text_digest
 
 ORDINAL = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
 NOMINAL = LabelSpace(LabelKind.NOMINAL, ("sport", "politics", "weather"))
@@ -188,10 +188,14 @@ def test_only_shared_rows_count_and_that_is_said(tmp_path: Path) -> None:
     assert sentence(found).startswith("On the 90 rows that both have, ")
 
 
-def test_other_texts_under_the_same_ids_are_noticed(tmp_path: Path) -> None:
+def test_rows_that_are_not_the_same_are_left_out_and_that_is_said(tmp_path: Path) -> None:
     record(tmp_path, "one.1", TRUTH, drawn(1, TRUTH, 0.9))
     record(tmp_path, "two.2", TRUTH, drawn(2, TRUTH, 0.9), rows="other")
-    assert any("not their texts" in note for note in compare(Store(tmp_path), ["one.1", "two.2"]).notes)
+    path = tmp_path / "two.2" / "predictions.jsonl"
+    path.write_text(path.read_text().replace(text_digest("t"), text_digest("another"), 3))
+    found = compare(Store(tmp_path), ["one.1", "two.2"])
+    assert found.n == 117
+    assert "3 rows have the same id and another text: left out." in found.notes
 
 
 def test_names_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from harness.errors import RunError, UserError
-from harness.records.columns import read_columns, shared_rows
+from harness.records.columns import Columns, read_columns, shared_rows
+from harness.records.pairing import pairing_notes
 from harness.records.store import Store, canonical_json, prediction_record
 from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace, Prediction, Status
@@ -42,7 +43,7 @@ def single(ids: str, *, probable: bool = True) -> list[tuple[Example, Prediction
     """Rows of an ordinal task: truth and answer go round, each fifth row is unparsed and each seventh failed."""
     rows = []
     for number, row in enumerate(ids):
-        example = Example(row, "t", number % 3, "en")
+        example = Example(row, f"the text of {row!r}", number % 3, "en")
         p = np.array([1.0, 1.0, 1.0]) + np.eye(3)[number * 2 % 3]
         if number % 5 == 4 or number % 7 == 6:
             status = Status.UNPARSED if number % 5 == 4 else Status.FAILED
@@ -135,17 +136,93 @@ def test_runs_that_answer_other_questions_are_not_paired(tmp_path: Path, change:
         shared_rows([one, two])
 
 
-def test_other_data_under_the_same_ids_is_found_out(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    rows = single("abc")
-    changed = [(Example(example.id, "t", (example.label + 1) % 3, "en"), prediction) for example, prediction in rows[:1]]  # type: ignore[operator]
-    one = read_columns(store, write_run(tmp_path, "one", rows, ORDINAL))
-    two = read_columns(store, write_run(tmp_path, "two", changed + rows[1:], ORDINAL))
-    with pytest.raises(UserError, match="differ in 1 true labels, first in that of 'a'"):
-        shared_rows([one, two])
-    three = read_columns(store, write_run(tmp_path, "three", single("xyz"), ORDINAL))
-    with pytest.raises(UserError, match="no row in common"):
-        shared_rows([one, three])
+Row = tuple[str, str, int]
+"""Id, text and true label."""
+
+
+def run_on(root: Path, name: str, rows: list[Row], *, old: bool = False, fingerprint: str = "") -> Columns:
+    """A run that is right in every row; `old`: without digests of texts, as earlier versions wrote it."""
+    told = [(Example(row_id, text, label, "en"), Prediction(row_id, label)) for row_id, text, label in rows]
+    write_run(root, name, told, ORDINAL, {"rows": fingerprint or name})
+    if old:
+        path = root / name / "predictions.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({k: v for k, v in r.items() if k != "text"}) + "\n" for r in records))
+    return read_columns(Store(root), name)
+
+
+def paired(*runs: Columns) -> list[tuple[str, ...]]:
+    return list(zip(*(run.ids.tolist() for run in shared_rows(runs)), strict=True))
+
+
+FIVE: list[Row] = [(f"test-{n}", f"text {n}", n % 2) for n in range(5)]
+
+
+def test_rows_whose_numbers_moved_are_paired_by_their_texts(tmp_path: Path) -> None:
+    """Two rows on top, and ids that are row numbers."""
+    first = run_on(tmp_path, "first", FIVE)
+    grown = run_on(tmp_path, "grown", [(f"test-{n}", text, n % 2) for n, text in enumerate(["x", "y"] + [r[1] for r in FIVE])])
+    assert paired(first, grown) == [(f"test-{n}", f"test-{n + 2}") for n in range(5)]
+    assert pairing_notes([first, grown], 5) == []
+
+
+def test_a_row_with_another_text_is_left_out_and_counted(tmp_path: Path) -> None:
+    first = run_on(tmp_path, "first", FIVE)
+    second = run_on(tmp_path, "second", [("test-0", "mended", 0), *FIVE[1:]])
+    assert paired(first, second) == [(f"test-{n}",) * 2 for n in range(1, 5)]
+    assert pairing_notes([first, second], 4) == ["1 row has the same id and another text: left out."]
+
+
+def test_a_row_with_another_label_is_left_out_and_counted(tmp_path: Path) -> None:
+    first = run_on(tmp_path, "first", FIVE)
+    second = run_on(tmp_path, "second", [("test-0", "text 0", 2), ("test-1", "text 1", 2), *FIVE[2:]])
+    assert [run.truth.tolist() for run in shared_rows([first, second])] == [[0, 1, 0]] * 2
+    assert pairing_notes([first, second], 3) == ["2 rows have the same text and another true label: left out."]
+
+
+def test_where_no_text_is_the_same_that_is_said(tmp_path: Path) -> None:
+    first = run_on(tmp_path, "first", FIVE)
+    with pytest.raises(UserError, match=r"no row in common\. 5 rows have the same id and another text\."):
+        shared_rows([first, run_on(tmp_path, "second", [(row_id, "new " + text, label) for row_id, text, label in FIVE])])
+    with pytest.raises(UserError, match=r"no row in common\.\n"):
+        shared_rows([first, run_on(tmp_path, "third", [("a", "other", 0)])])
+
+
+def test_a_text_that_stands_twice_is_paired_once_each(tmp_path: Path) -> None:
+    """By the id where it is the same, too; else with a row of the same label."""
+    first = run_on(tmp_path, "first", [("a", "ok", 0), ("b", "ok", 1), ("c", "ok", 1), ("d", "ok", 1)])
+    second = run_on(tmp_path, "second", [("d", "ok", 1), ("x", "ok", 1), ("y", "ok", 0)])
+    assert paired(first, second) == [("a", "y"), ("b", "x"), ("d", "d")]
+    third = run_on(tmp_path, "third", [("x", "ok", 1)])
+    assert paired(first, second, third) == [("b", "d", "x")]
+
+
+def test_sets_of_labels_are_paired(tmp_path: Path) -> None:
+    def run(name: str, rows: list[tuple[str, tuple[int, ...]]]) -> Columns:
+        told = [(Example(row_id, "t", truth, "en"), Prediction(row_id, truth)) for row_id, truth in rows]
+        return read_columns(Store(tmp_path), write_run(tmp_path, name, told, MULTILABEL))
+
+    assert paired(run("one", [("a", (0, 2)), ("b", ())]), run("two", [("b", ()), ("c", (0, 2)), ("d", (1,))])) == [
+        ("a", "c"),
+        ("b", "b"),
+    ]
+
+
+def test_records_of_an_earlier_version_are_paired_by_ids_and_that_is_said(tmp_path: Path) -> None:
+    first, new = run_on(tmp_path, "first", FIVE, old=True), run_on(tmp_path, "new", FIVE[1:])
+    assert first.texts is None
+    assert paired(first, new) == [(f"test-{n}",) * 2 for n in range(1, 5)]
+    (note,) = pairing_notes([first, new], 4)
+    assert note.startswith("first: a record of an earlier version, without digests of texts. Rows are paired by ids alone")
+    same = [run_on(tmp_path, f"same {n}", FIVE, old=True, fingerprint="f") for n in range(2)]
+    assert pairing_notes(same, 5) == []
+    moved = run_on(tmp_path, "moved", [(row_id, text, 2) for row_id, text, _ in FIVE[:1]] + FIVE[1:], old=True)
+    with pytest.raises(UserError, match="differ in 1 true labels, first in that of 'test-0'"):
+        shared_rows([first, moved])
+    made = run_on(tmp_path, "made", [("test-00112233", "text 0", 0)])
+    with pytest.raises(UserError, match="no row in common") as caught:
+        shared_rows([first, made])
+    assert "earlier version (first) rows without an id column were numbered" in caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from harness.records.store import Store, canonical_json, read_journal
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
 from harness.specs.prompts import Decoding
+from harness.types import text_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -105,6 +106,8 @@ def test_a_slow_warm_up_costs_no_time_in_the_record(project: Path, store: Store)
 def test_unparsed_and_failed_answers_are_recorded_with_their_reason(project: Path, store: Store) -> None:
     result = go(toy.plan(project), store)
     by_id = {record["id"]: record for record in store.predictions(result.run_id)}
+    texts = {row.id: text_digest(row.text) for row in toy.plan(project).rows}
+    assert {row_id: record.pop("text") for row_id, record in by_id.items()} == texts
     assert by_id["test-en-3"] == {"id": "test-en-3", "truth": 0, "label": None, "status": "unparsed", "reason": "no_answer"}
     assert by_id["test-en-5"] == {"id": "test-en-5", "truth": 2, "label": None, "status": "failed", "reason": "prompt_too_long"}
     assert (result.metrics["n"], result.metrics["unparsed"], result.metrics["failed"]) == (11, 1, 1)

@@ -1,0 +1,89 @@
+"""Which rows of several runs are the same: those of one text and one true label. What differs is never paired."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.records.columns import Columns
+
+
+def same_rows(runs: Sequence[Columns]) -> list[tuple[int, ...]]:
+    """Where each row that all runs have stands in each of them, in the order of the first run.
+
+    Rows of one id, text and true label first; then, of what is left, those of one text and true label, as a file that has grown
+    may number its rows anew. All runs have digests of texts.
+    """
+    rows = [list(_rows(run)) for run in runs]
+    found = _common([{row: place for place, row in enumerate(own)} for own in rows])
+    left = []
+    for own, taken in zip(rows, _taken(found, len(runs)), strict=True):
+        seen: Counter[tuple[Any, ...]] = Counter()
+        places = {}
+        for place, (_, *row) in enumerate(own):
+            if place not in taken:
+                number = seen[tuple(row)] = seen[tuple(row)] + 1  # a text may stand several times with one label
+                places[*row, number] = place
+        left.append(places)
+    return sorted([*found, *_common(left)])
+
+
+def _rows(run: Columns) -> Iterator[tuple[Any, ...]]:
+    """Id, digest of the text and true label of each row."""
+    truth = run.truth.tolist() if run.truth.ndim == 1 else map(tuple, run.truth.tolist())
+    return zip(run.ids.tolist(), np.asarray(run.texts).tolist(), truth, strict=True)
+
+
+def _common(places: Sequence[dict[tuple[Any, ...], int]]) -> list[tuple[int, ...]]:
+    return [tuple(own[row] for own in places) for row in places[0] if all(row in own for own in places[1:])]
+
+
+def _taken(pairs: Sequence[tuple[int, ...]], runs: int) -> list[set[int]]:
+    return [{places[run] for places in pairs} for run in range(runs)]
+
+
+def pairing_notes(runs: Sequence[Columns], shared: int) -> list[str]:
+    """What a reader should know of how these runs were paired on `shared` rows: how many rows of the first look like a row of
+    another one and are not the same, and which records have nothing but ids to tell rows by."""
+    by_id = [run.run_id for run in runs if run.texts is None]
+    if not by_id:
+        return [f"{reason}: left out." for reason in _left_out(runs)] if shared < len(runs[0]) else []
+    if len({run.identity["rows"] for run in runs}) == 1:
+        return []
+    records = "a record of an earlier version" if len(by_id) == 1 else "records of an earlier version"
+    return [f"{', '.join(by_id)}: {records}, without digests of texts. Rows are paired by ids alone, and texts may differ."]
+
+
+def nothing_shared(runs: Sequence[Columns]) -> UserError:
+    names, old = ", ".join(run.run_id for run in runs), [run.run_id for run in runs if run.texts is None]
+    hint = "Test them on the same rows."
+    if old:
+        hint += (
+            f" In records of an earlier version ({', '.join(old)}) rows without an id column were numbered: run these again."
+        )
+    return UserError(
+        " ".join([f"{names} have no row in common.", *([] if old else [f"{why}." for why in _left_out(runs)])]), hint
+    )
+
+
+def _left_out(runs: Sequence[Columns]) -> list[str]:
+    """Of rows of the first run: how many have a text that another run has with another label, or an id that it has with another
+    text."""
+    rows = [list(_rows(run)) for run in runs]
+    taken = _taken(same_rows(runs), len(runs))
+    left = [[row for place, row in enumerate(own) if place not in gone] for own, gone in zip(rows, taken, strict=True)]
+    texts = {text for own in left[1:] for _, text, _ in own}
+    text_of = [{row_id: text for row_id, text, _ in own} for own in rows[1:]]
+    lost: Counter[str] = Counter()
+    for row_id, text, _ in left[0]:
+        if text in texts:
+            lost["the same text and another true label"] += 1
+        elif any(known.get(row_id, text) != text for known in text_of):
+            lost["the same id and another text"] += 1
+    return [f"{count:,} {'row has' if count == 1 else 'rows have'} {what}" for what, count in lost.items()]
