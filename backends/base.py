@@ -30,10 +30,11 @@ OnProgress = Callable[[int, int, str], None]
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A text or prompt in its engine's own form. `tokens`: its length, with what a pass over it reads of the choices; or an
-    upper bound where only a server can count."""
+    upper bound where only a server can count. `cut`: tokens of a text that are left out, as the model reads no more."""
 
     tokens: int
     content: Any
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +180,10 @@ class LanguageModel(Engine):
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         """Prepare prompts; called in a thread of its own while another batch is computed. Raises `UserError` for
         `choices` that the model can't tell apart."""
+
+    def rendered(self, chat: Messages) -> str | None:
+        """The prompt as the model reads it; None where only a server knows."""
+        return None
 
     @abstractmethod
     def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:

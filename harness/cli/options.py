@@ -58,6 +58,9 @@ Model = Annotated[
     str | None,
     typer.Option("--model", metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id."),
 ]
+NoGate = Annotated[
+    bool, typer.Option("--no-gate", help="Go on where a sanity gate would stop a prompted run; its record says so.")
+]
 RESULTS = Path("results")
 
 TEXT_WIDTH = 24

@@ -72,6 +72,7 @@ def _named(run: str) -> str:
 
 
 def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+    from harness.records.gates import gate_lines, read_gates
     from harness.reports.words import shown
 
     identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
@@ -79,6 +80,8 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
     typer.echo(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
     if metrics["reasons"]:
         typer.echo("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items())))
+    for line in gate_lines(read_gates(manifest)):
+        typer.echo(plain(line))
     where = f" ({backend['dtype']} on {backend['device']})" if "dtype" in backend and "device" in backend else ""
     typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))
     typer.echo(plain(f"how: {how}"))

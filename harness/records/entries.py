@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.errors import RunError
+from harness.records.gates import read_gates
 from harness.records.store import Store, digest
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -151,7 +152,7 @@ def _look_over(entry: Entry) -> None:
     """Touch what every table needs; raises whatever a wrong shape raises."""
     metrics = entry.metrics
     _ = entry.group, entry.order, entry.how, entry.backend, entry.configuration, entry.manifest["timing"]["rows_per_second"]
-    _ = metrics["ok"] / metrics["n"]
+    _ = metrics["ok"] / metrics["n"], read_gates(entry.manifest)
     for name in metrics["headline"]:
         value = metrics["values"][name]
         for number in (value["value"], value["low"], value["high"]):

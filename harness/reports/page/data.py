@@ -105,6 +105,7 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "headline": list(table.first.metrics["headline"]),
         "metric": table.metric,
         "few": table.few,
+        "warnings": table.warnings,
         "when": table.when,
         "outdated": table.outdated,
         "places": [
