@@ -176,14 +176,14 @@ class LanguageModel(Engine):
     def load(self) -> None:
         """Load the weights (or reach the server). Raises `ModelUnavailable`."""
 
+    def rendered(self, chat: Messages) -> str | None:
+        """The prompt as the model reads it; None where only a server knows."""
+        return None
+
     @abstractmethod
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         """Prepare prompts; called in a thread of its own while another batch is computed. Raises `UserError` for
         `choices` that the model can't tell apart."""
-
-    def rendered(self, chat: Messages) -> str | None:
-        """The prompt as the model reads it; None where only a server knows."""
-        return None
 
     @abstractmethod
     def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:

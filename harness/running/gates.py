@@ -3,6 +3,7 @@
 `text_in_prompt`     prompted: each text is in the prompt as the model reads it, after its chat template
 `label_mass`         `score`: the labels together have probability among all that the model could say
 `answers_unparsed`   other decodings: some of the first answers could be read
+`prompts_cut`        servers: the tokens that were read are not fewer than the words that were sent
 `texts_cut`          classifiers: few texts are longer than what the model reads
 `one_label`          classifiers: not every text gets the same label
 
@@ -56,6 +57,7 @@ class Gates:
         self._plan, self._answers, self._stops = plan, answers, stops
         self._found: list[Gate] = []
         self._first: list[Mapping[str, Any]] = []
+        self._prompt_tokens = 0
 
     def before(self) -> None:
         """Once the model is loaded, before a row is asked."""
@@ -64,23 +66,28 @@ class Gates:
 
     def see(self, entry: Mapping[str, Any]) -> None:
         """A batch as the journal holds it, also of an earlier start of the run."""
-        if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
+        if isinstance(self._plan.engine, LanguageModel) and entry["rows"] and not self._is_judged():
             self._first += entry["rows"]
+            self._prompt_tokens += entry["prompt_tokens"]
             if self._is_judged():
-                self._keep(of_first_rows(self._plan, self._first))
+                self._judge()
 
     def finished(
         self, predictions: Sequence[Prediction], cut: Cut | None, train: Mapping[str, Any] | None
     ) -> list[dict[str, Any]]:
         """All gates, as a record holds them. `train`: the `Cut` of the training texts, as the training's record holds it."""
         if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
-            self._keep(of_first_rows(self._plan, self._first))
+            self._judge()
         if cut is not None:
             self._found += [texts_cut(cut, train), *one_label(self._plan, predictions)]
         return [asdict(gate) for gate in self._found]
 
     def _is_judged(self) -> bool:
-        return len([row for row in self._first if row["status"] != Status.FAILED]) >= ENOUGH
+        return len(_answered(self._first)) >= ENOUGH
+
+    def _judge(self) -> None:
+        for gate in of_first_rows(self._plan, _answered(self._first), self._prompt_tokens):
+            self._keep(gate)
 
     def _keep(self, gate: Gate) -> None:
         self._found.append(gate)
@@ -123,13 +130,38 @@ def _bare(text: str) -> str:
     return " ".join(text.replace("\u200b", "").split())
 
 
-def of_first_rows(plan: Plan, rows: Sequence[Mapping[str, Any]]) -> Gate:
-    """`rows` of the journal, as far as they were asked."""
+def of_first_rows(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: int) -> list[Gate]:
+    """`rows` of the journal that have an answer; `prompt_tokens` that were read for them. What can stop a run comes last."""
     assert plan.prompt is not None
-    answered = [row for row in rows if row["status"] != Status.FAILED]
+    served = plan.engine.model_is == "name"
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
-        return label_mass([row["log_p"] for row in answered])
-    return answers_unparsed(answered, paid=plan.engine.model_is == "name")
+        judged = label_mass([row["log_p"] for row in rows])
+    else:
+        judged = answers_unparsed(rows, paid=served)
+    return [*([prompts_cut(plan, rows, prompt_tokens)] if served else []), judged]
+
+
+def _answered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["status"] != Status.FAILED]
+
+
+def prompts_cut(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: int) -> Gate:
+    """Some servers cut a prompt that is longer than their context, and say nothing. A word is at least a token."""
+    assert plan.prompt is not None
+    asked = {row["id"] for row in rows}
+    chats = [plan.prompt.renderer.render(text) for text in {row.text for row in plan.rows if row.id in asked}]
+    words = sum(len(turn["content"].split()) for chat in chats for turn in chat)
+    said = f"The server read {prompt_tokens:,} tokens for the first {len(chats)} prompts, which have {words:,} words"
+    if not prompt_tokens:
+        return Gate("prompts_cut", GateOutcome.PASSED, "The server does not say how many tokens it read.")
+    if prompt_tokens >= words:
+        return Gate("prompts_cut", GateOutcome.PASSED, f"{said}.", prompt_tokens)
+    return Gate(
+        "prompts_cut",
+        GateOutcome.WARNED,
+        f"{said}: it seems to cut long prompts. Raise the context that it is set to (Ollama: num_ctx; llama.cpp: --ctx-size).",
+        prompt_tokens,
+    )
 
 
 def label_mass(log_p: Sequence[Sequence[float]]) -> Gate:
@@ -168,9 +200,9 @@ def texts_cut(cut: Cut, train: Mapping[str, Any] | None) -> Gate:
     """Never fails: the beginning of a text may well be enough. But it is said."""
     before = 0.0 if train is None else float(train["share"])
     said = (
-        f"{cut.texts:,} texts ({cut.share:.1%}) are longer than what the model reads: the end of each is left out, "
-        f"{cut.tokens_lost_share:.1%} of all tokens" + (f". Of the training texts: {before:.1%}." if before else ".")
+        f"{cut.share:.1%} of the texts ({cut.texts:,}) are cut, as the model reads no more: {cut.tokens_lost_share:.1%} of all "
     )
+    said += f"tokens are left out. Training texts: {before:.1%} are cut."
     if max(cut.share, before) <= FEW:
         return Gate("texts_cut", GateOutcome.PASSED, said if cut.texts else "All texts are read to their end.", cut.share)
     return Gate(
