@@ -135,7 +135,7 @@ def of_first_rows(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: 
     assert plan.prompt is not None
     served = plan.engine.model_is == "name"
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
-        judged = label_mass([row["log_p"] for row in rows])
+        judged = label_mass([row["log_p"] for row in rows], served)
     else:
         judged = answers_unparsed(rows, paid=served)
     return [*([prompts_cut(plan, rows, prompt_tokens)] if served else []), judged]
@@ -164,13 +164,14 @@ def prompts_cut(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: in
     )
 
 
-def label_mass(log_p: Sequence[Sequence[float]]) -> Gate:
-    """`log_p` of each whole answer, shape (rows, answers), before any calibration."""
+def label_mass(log_p: Sequence[Sequence[float]], served: bool) -> Gate:
+    """`log_p` of each whole answer, shape (rows, answers), before any calibration; upper bounds where a server shows it."""
     name = "label_mass"
     if not log_p:
         return Gate(name, GateOutcome.PASSED, "No row has scores.")
     mass = float(np.median(np.exp(np.array(log_p)).sum(axis=1)))
-    said = f"The labels together have {mass:.2g} of the probability (median of {len(log_p)} rows)"
+    most = "at most " if served else ""
+    said = f"The labels together have {most}{mass:.2g} of the probability (median of {len(log_p)} rows)"
     value = float(f"{mass:.4g}")
     if mass >= LEAST_MASS:
         return Gate(name, GateOutcome.PASSED, f"{said}.", value)
