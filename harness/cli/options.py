@@ -44,6 +44,9 @@ ValidationLimit = Annotated[
 Settings = Annotated[
     Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")
 ]
+NoGate = Annotated[
+    bool, typer.Option("--no-gate", help="Go on where a sanity gate would stop a prompted run; its record says so.")
+]
 Track = Annotated[
     str | None,
     typer.Option(
@@ -57,9 +60,6 @@ Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what the li
 Model = Annotated[
     str | None,
     typer.Option("--model", metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id."),
-]
-NoGate = Annotated[
-    bool, typer.Option("--no-gate", help="Go on where a sanity gate would stop a prompted run; its record says so.")
 ]
 RESULTS = Path("results")
 
