@@ -93,7 +93,9 @@ class Gates:
         self._found.append(gate)
         if gate.outcome is GateOutcome.FAILED and self._stops:
             where = f" What the model said: {self._answers}" if gate.name == "answers_unparsed" else ""
-            raise GateFailed(f"{self._plan.run_id} is stopped ({gate.name}): {gate.message}{where}", HINTS[gate.name])
+            besides = "".join(f" {found.message}" for found in self._found if found.outcome is GateOutcome.WARNED)
+            message = f"{self._plan.run_id} is stopped ({gate.name}): {gate.message}{where}{besides}"
+            raise GateFailed(message, HINTS[gate.name])
 
 
 def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:

@@ -200,6 +200,15 @@ def test_a_server_that_reads_fewer_tokens_than_there_are_words(
         assert "1,800 tokens for the first 18 prompts, which have 9," in found.message
 
 
+def test_a_server_that_cuts_is_named_where_its_answers_stop_the_run(project: Path, store: Store) -> None:
+    rows_saying(project, *([f"mumble {'more ' * 500}"] * 20))
+    plan = toy.plan(project, "toy-server")
+    answer = toy.engine_of(plan)._answer
+    toy.engine_of(plan)._answer = lambda prompt, said: replace(answer(prompt, said), prompt_tokens=9)
+    with pytest.raises(GateFailed, match=r"answers_unparsed.*it seems to cut long prompts"):
+        run(plan, store, on_progress=toy.quiet)
+
+
 # Texts are cut
 
 
