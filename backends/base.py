@@ -31,10 +31,11 @@ OnProgress = Callable[[int, int, str], None]
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A text or prompt in its engine's own form. `tokens`: its length, with what a pass over it reads of the choices; or an
-    upper bound where only a server can count."""
+    upper bound where only a server can count. `cut`: tokens of a text that are left out, as the model reads no more."""
 
     tokens: int
     content: Any
+    cut: int = 0
 
 
 @dataclass(frozen=True, slots=True)

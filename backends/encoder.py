@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from backends._batches import by_length, padded
+from backends._cut import tokens_left_out
 from backends._encoder_models import read_model, read_tokenizer, share_coral_weights, with_lora
 from backends._encoder_options import EncoderOptions
 from backends._heads import Head, make_head
@@ -252,7 +253,9 @@ class Encoder(Classifier):
         return self._head.probabilities(logits)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        return [Encoded(len(row["input_ids"]), row) for row in self._fields(texts)]
+        rows = self._fields(texts)
+        cut = tokens_left_out(self._tokenizer, texts, rows, self._max_length())
+        return [Encoded(len(row["input_ids"]), row, lost) for row, lost in zip(rows, cut, strict=True)]
 
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
         assert self._head is not None

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from backends._batches import by_length, padded
 from backends._control_tokens import read_as_text
+from backends._cut import tokens_left_out
 from backends._setfit_head import LinearHead, fit_head, load_head, memberships
 from backends._setfit_options import SetFitOptions
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
@@ -160,7 +161,8 @@ class SetFit(Classifier):
             list(texts), truncation=True, max_length=self._body.max_seq_length, return_attention_mask=False
         )
         rows = [{name: tokens[name][index] for name in tokens} for index in range(len(texts))]
-        return [Encoded(len(row["input_ids"]), row) for row in rows]
+        cut = tokens_left_out(self._body.tokenizer, texts, rows, self._body.max_seq_length)
+        return [Encoded(len(row["input_ids"]), row, lost) for row, lost in zip(rows, cut, strict=True)]
 
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
         assert self._head is not None

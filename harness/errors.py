@@ -104,3 +104,7 @@ class BudgetReached(RunError):
 
 class RunBusy(RunError):
     """Another process is working on the same run."""
+
+
+class GateFailed(RunError):
+    """The first rows show that the run would measure nothing; `--no-gate` goes on."""

@@ -17,6 +17,7 @@ from harness.cli.options import (
     Json,
     Limit,
     Many,
+    NoGate,
     Quiet,
     Results,
     Settings,
@@ -71,6 +72,7 @@ def curve_command(
     limit: Limit = None,
     data: Data = None,
     force: Annotated[bool, typer.Option("--force", help="Repeat the runs although they are there.")] = False,
+    no_gate: NoGate = False,
     results: Results = RESULTS,
     track: Track = None,
     quiet: Quiet = False,
@@ -121,7 +123,7 @@ def curve_command(
     check_fit(known, requests, [name for name, _ in lines])
     store = open_store(results)
     with tracking_with(track, results) as series:
-        outcomes, stopped = run_all(known, requests, store, force, None)
+        outcomes, stopped = run_all(known, requests, store, force, None, gate=not no_gate)
     if not stopped:
         runs = [(done.request, done.run_id) for done in outcomes if done.run_id]
         found = [made for wanted, _ in plans if (made := measured(wanted, runs, store, chosen))]

@@ -122,6 +122,8 @@ def _print_table(table: Table) -> None:
         text=["how"],
         optional=["rows/s", *reversed(headline[1:]), *reversed(statuses), *seeds],
     )
+    for line in table.warnings:
+        typer.echo(plain(line))
     if table.spreads:
         typer.echo("\nover the prompts of one model:")
         heads = spread_columns(table.metric)

@@ -48,6 +48,9 @@ ValidationLimit = Annotated[
 Settings = Annotated[
     Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")
 ]
+NoGate = Annotated[
+    bool, typer.Option("--no-gate", help="Go on where a sanity gate would stop a prompted run; its record says so.")
+]
 Track = Annotated[
     str | None,
     typer.Option(

@@ -17,6 +17,7 @@ from harness.cli.options import (
     Limit,
     Many,
     Model,
+    NoGate,
     Quiet,
     Results,
     Settings,
@@ -102,6 +103,7 @@ def run_command(
         float | None, typer.Option(min=0, metavar="USD", help="Spend at most this on servers, in all runs of this command.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the run is there.")] = False,
+    no_gate: NoGate = False,
     results: Results = RESULTS,
     track: Track = None,
     quiet: Quiet = False,
@@ -114,7 +116,8 @@ def run_command(
     run. A run that is recorded already is not repeated, and a stopped one goes on: give the same command again.
 
     --json prints a list with one object per run: state (new, found, incomplete, failed), run, task, lang, split, backend,
-    prompt, decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
+    prompt, decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, gates,
+    error.
     """
     from harness.cli.series import leave_if, leave_with_code, print_runs, run_all, tracking_with
     from harness.errors import UserError
@@ -166,7 +169,8 @@ def run_command(
     if max_cost is not None:
         check_priced(known, named, max_cost, model)
     with tracking_with(track, results) as series:
-        outcomes, stopped = run_all(known, requests, store, force, None if max_cost is None else Budget(max_cost))
+        budget = None if max_cost is None else Budget(max_cost)
+        outcomes, stopped = run_all(known, requests, store, force, budget, gate=not no_gate)
     if not stopped:
         with whoever_reads():
             print_json([done.as_json() for done in outcomes]) if as_json else print_runs(outcomes)

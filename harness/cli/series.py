@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.cli.progress import Progress
     from harness.errors import BenchError
     from harness.records.entries import Entry
+    from harness.records.gates import Gate
     from harness.records.store import Store
     from harness.running.costs import Budget
     from harness.running.plan import Request
@@ -40,6 +41,7 @@ class Outcome:
     metrics: Mapping[str, Any] | None = None
     error: BenchError | None = None
     model_from_cache: bool = False
+    gates: Sequence[Gate] = ()
     prompted: str | None = None
     """How a language model was asked, as its record says: with what the command left to the defaults."""
     display_name: str | None = None
@@ -64,14 +66,16 @@ class Outcome:
             "seed": request.seed,
             "model_from_cache": self.model_from_cache,
             "metrics": self.metrics,
+            "gates": [asdict(gate) for gate in self.gates],
             "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
         }
 
 
 def run_all(
-    known: Catalog, requests: Sequence[Request], store: Store, force: bool, budget: Budget | None
+    known: Catalog, requests: Sequence[Request], store: Store, force: bool, budget: Budget | None, *, gate: bool = True
 ) -> tuple[list[Outcome], bool]:
-    """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once."""
+    """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once. Without
+    `gate` a failed sanity gate stops no run."""
     from harness.cli import as_bench_error
     from harness.cli.progress import Progress
     from harness.errors import BudgetReached, ModelUnavailable, RunIncomplete
@@ -88,7 +92,7 @@ def run_all(
                 try:
                     if request.backend in unavailable:
                         raise unavailable[request.backend]
-                    outcomes.append(_one(known, request, store, slot, progress, force, budget))
+                    outcomes.append(_one(known, request, store, slot, progress, force, budget, gate))
                 except Exception as error:
                     if os.environ.get("BENCH_DEBUG"):
                         raise
@@ -134,6 +138,7 @@ def _one(
     progress: Progress,
     force: bool,
     budget: Budget | None,
+    gate: bool,
 ) -> Outcome:
     from harness.records.entries import finished_entry, read_entry
     from harness.running.plan import make_plan
@@ -143,7 +148,7 @@ def _one(
     plan = make_plan(request, known)
     if not force and (entry := finished_entry(store, plan.run_id)) is not None:
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
-        return Outcome(request, "found", plan.run_id, entry.metrics, prompted=_prompted(entry), display_name=entry.display_name)
+        return _outcome(request, "found", entry, progress)
     check_cache()
     at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
@@ -152,17 +157,31 @@ def _one(
     if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
         notes.append("begins anew" if force else "goes on where it was stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
-    done = run(plan, store, slot, progress.update, force=force, budget=budget)
-    entry = read_entry(store, done.run_id)
+    done = run(plan, store, slot, progress.update, force=force, budget=budget, gate=gate)
+    return _outcome(request, "new", read_entry(store, done.run_id), progress, model_from_cache=at_hand)
+
+
+def _outcome(request: Request, state: str, entry: Entry, progress: Progress, *, model_from_cache: bool = False) -> Outcome:
     return Outcome(
         request,
-        "new",
-        done.run_id,
-        done.metrics,
-        model_from_cache=at_hand,
+        state,
+        entry.run_id,
+        entry.metrics,
+        model_from_cache=model_from_cache,
+        gates=_told(entry, progress),
         prompted=_prompted(entry),
         display_name=entry.display_name,
     )
+
+
+def _told(entry: Entry, progress: Progress) -> list[Gate]:
+    """What the run's sanity gates found; what a reader must know is printed, also with `--quiet`."""
+    from harness.records.gates import gate_lines, read_gates
+
+    gates = read_gates(entry.manifest)
+    for line in gate_lines(gates):
+        progress.print(plain(f"{entry.display_name} {entry.manifest['identity']['lang']}: {line}"))
+    return gates
 
 
 def _prompted(entry: Entry) -> str | None:

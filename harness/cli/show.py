@@ -79,6 +79,7 @@ def _named(run: str) -> str:
 
 
 def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+    from harness.records.gates import gate_lines, read_gates
     from harness.records.sizes import parameters_of, size
     from harness.reports.words import shown
 
@@ -87,6 +88,8 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
     typer.echo(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
     if metrics["reasons"]:
         typer.echo("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items())))
+    for line in gate_lines(read_gates(manifest)):
+        typer.echo(plain(line))
     loaded = [f"{backend['dtype']} on {backend['device']}"] if "dtype" in backend and "device" in backend else []
     parameters = parameters_of(manifest)
     facts = [*([] if parameters is None else [size(parameters)]), *loaded]

@@ -15,6 +15,7 @@ from harness.cli.options import (
     Json,
     Limit,
     Many,
+    NoGate,
     Quiet,
     Settings,
     Track,
@@ -60,6 +61,7 @@ def suite_command(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and about how long it takes.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat runs that are there.")] = False,
+    no_gate: NoGate = False,
     results: Annotated[
         Path | None,
         typer.Option("--results", metavar="DIR", help="Folder of run records; default: results, with --smoke results/smoke."),
@@ -109,7 +111,7 @@ def suite_command(
         return
     _check_options(steps, known)
     with tracking_with(track, folder) as series:
-        done, stopped = carry_out(recipe.name, steps, known, store, force)
+        done, stopped = carry_out(recipe.name, steps, known, store, force, gate=not no_gate)
     if not stopped:
         with whoever_reads():
             if as_json:

@@ -38,7 +38,9 @@ class Searched:
 Done = tuple["Step", "Outcome | Searched"]
 
 
-def carry_out(recipe: str, steps: Sequence[Step], known: Catalog, store: Store, force: bool) -> tuple[list[Done], bool]:
+def carry_out(
+    recipe: str, steps: Sequence[Step], known: Catalog, store: Store, force: bool, *, gate: bool = True
+) -> tuple[list[Done], bool]:
     """What became of each step so far, and whether Ctrl-C ended it."""
     from harness.cli.series import run_all
     from harness.errors import BenchError
@@ -52,7 +54,8 @@ def carry_out(recipe: str, steps: Sequence[Step], known: Catalog, store: Store, 
             asked = [(step, _request(step, known, done)) for step in group]
             done += [(step, _failed(step, request)) for step, request in asked if isinstance(request, BenchError)]
             runs = [(step, request) for step, request in asked if not isinstance(request, BenchError)]
-            outcomes, stopped = run_all(known, [request for _, request in runs], store, force, None) if runs else ([], False)
+            requests = [request for _, request in runs]
+            outcomes, stopped = run_all(known, requests, store, force, None, gate=gate) if runs else ([], False)
             done += [(step, outcome) for (step, _), outcome in zip(runs, outcomes, strict=False)]
             if len(outcomes) < len(runs) and not stopped:
                 break  # no space, say: every other run would end the same way

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from harness.errors import DamagedRecord
+from harness.records.gates import read_gates
 from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named, digest
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -220,7 +221,7 @@ def finished_entry(store: Store, name: str) -> Entry | None:
 
 def _look_over_manifest(entry: Entry) -> None:
     """Touch what every table needs; raises whatever a wrong shape raises."""
-    _ = entry.group, entry.how, entry.backend, entry.seed, entry.configuration
+    _ = entry.group, entry.how, entry.backend, entry.seed, entry.configuration, read_gates(entry.manifest)
     _check_number("rows_per_second", entry.manifest["timing"]["rows_per_second"])
     if not isinstance(entry.manifest.get("finished", ""), str):
         raise ValueError("finished is no text")

@@ -44,7 +44,8 @@ def section_lines(section: Section, drawn: Collection[str]) -> list[str]:
         "",
     ]
     lines += picture_lines(file_name(section.tables, "languages"), "Heat map: quality of each line by language", drawn)
-    return [*lines, *table(titles, rows), ""]
+    warnings = [f"- {escape(column.group[2])}: {escape(line)}" for column in section.tables for line in column.warnings]
+    return [*lines, *table(titles, rows), "", *warnings, *([""] if warnings else [])]
 
 
 def _heading(section: Section) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from harness.records.entries import TITLES, Entry, Group
+from harness.records.gates import gate_lines, read_gates
 from harness.records.row_sets import RowSet, row_sets
 from harness.records.store import Store
 from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, read_correct, share_test
@@ -49,6 +50,12 @@ class Table:
     def few(self) -> str | None:
         """Why these rows are few, if they are."""
         return small(self.first.metrics["n"], [label["support"] for label in self.first.metrics.get("per_class", [])])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the sanity gates of its runs found; in the order of the ranks."""
+        runs = [run for place in self.places for run in sorted(place.row.runs, key=lambda run: run.seed)]
+        return [f"{run.backend} ({run.how}): {line}" for run in runs for line in gate_lines(read_gates(run.manifest))]
 
 
 def grouped(entries: Iterable[Entry]) -> list[RowSet]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +22,7 @@ from harness.running.batching import Item, batches, distinct, encode, most_new_t
 from harness.running.calibration import Calibration
 from harness.running.completeness import AGAIN, check_finished, check_measured, done_rows, measured_seconds, sent_instead
 from harness.running.costs import Budget
+from harness.running.gates import Gates, cut_counts, cut_of
 from harness.running.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, predict_batch, settle
@@ -94,22 +95,23 @@ def run(
     force: bool = False,
     budget: Budget | None = None,
     on_evaluation: OnEvaluation | None = None,
+    gate: bool = True,
 ) -> Result:
     """Carry out a plan, or find it done. A killed run goes on where it stopped.
 
     A `slot` keeps the engine for the next run; its owner closes it. Without one the engine is closed at the end.
     A `budget` bounds what is spent on a server whose backend names a price. `on_evaluation` sees the validation metrics
-    while a model trains, and may end the training by what it raises.
+    while a model trains, and may end the training by what it raises. Without `gate` a failed sanity gate stops nothing.
 
-    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `RunIncomplete`, `RunError`, and `UserError` for what only the engine
-    can find wrong.
+    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `GateFailed`, `RunIncomplete`, `RunError`, and `UserError` for what
+    only the engine can find wrong.
     """
     name = plan.run_id
     if not force and (found := finished_entry(store, name)) is not None:
         return Result(name, store.root / name, dict(found.metrics), computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:
-            return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation)
+            return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
     # The journal first, so that two processes do not both load the model.
     with store.journal(name) as journal, tracked(plan) as finished:
         if not force:
@@ -119,7 +121,9 @@ def run(
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
             journal.clear()
-        _predict_all(plan, journal, budget, on_progress)
+        gates = Gates(plan, journal.answers, stops=gate)
+        gates.before()
+        _predict_all(plan, journal, budget, on_progress, gates)
         entries = journal.entries()
         predictions = _predictions(plan, entries, trained)
         check_measured(name, predictions)
@@ -131,7 +135,7 @@ def run(
             threshold=plan.task.threshold,
             extra_metrics=plan.task.metrics,
         )
-        manifest = _manifest(plan, entries, trained, load_seconds)
+        manifest = _manifest(plan, entries, trained, load_seconds) | _gates_of(plan, entries, trained, predictions, gates)
         folder = store.finish(name, manifest, records, dict(metrics))
         finished(manifest, metrics)
     return Result(name, folder, dict(metrics), computed=True)
@@ -147,10 +151,22 @@ def _predictions(plan: Plan, entries: list[dict[str, Any]], trained: Trained | N
     return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, settled, strict=True)]
 
 
-def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress) -> None:
+def _gates_of(
+    plan: Plan, entries: list[dict[str, Any]], trained: Trained | None, predictions: list[Prediction], gates: Gates
+) -> dict[str, Any]:
+    """`cut`: null for a prompted model, whose prompts are never cut."""
+    prompted = isinstance(plan.engine, LanguageModel)
+    cut = None if prompted else cut_of(entry["cut"] for entry in entries if "cut" in entry)
+    found = gates.finished(predictions, cut, None if trained is None else trained.record.get("cut"))
+    return {"cut": None if cut is None else asdict(cut), "gates": found}
+
+
+def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress, gates: Gates) -> None:
     truth, total = {row.id: row for row in plan.rows}, len(plan.rows)
     on_progress("replay", 0, total, "")
     entries = journal.entries()
+    for entry in entries:
+        gates.see(entry)
     done = done_rows(entries)
     unread = sum(record["status"] != Status.OK and record["id"] in done for entry in entries for record in entry["rows"])
     if len(done) < len(truth):
@@ -166,13 +182,15 @@ def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progres
             check_finished(plan.run_id, journal.entries(), total, None)
             return
         for items, outcome, seconds in _within_budget(plan, batch, budget):
-            journal.append(_entry(len(items), outcome, seconds + waited, truth), outcome.answers)
+            entry = {**_entry(len(items), outcome, seconds + waited, truth), "cut": cut_counts(items)}
+            journal.append(entry, outcome.answers)
             waited = 0.0
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
             unread += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
             on_progress("predict", len(done), total, _so_far(unread, budget))
             if isinstance(plan.engine, LanguageModel) and (down := plan.engine.down()) is not None:
                 check_finished(plan.run_id, journal.entries(), total, down)
+            gates.see(entry)
 
 
 def _so_far(unread: int, budget: Budget | None) -> str:

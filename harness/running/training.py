@@ -25,6 +25,7 @@ from harness.records.store import write_atomically
 from harness.running.batching import batches_of
 from harness.running.calibration import Decision, decide
 from harness.running.distributed import Stopped, broadcast, in_step, together
+from harness.running.gates import cut_while_training
 from harness.running.plan import Plan, TrainingRows, make_plan
 from harness.running.starts import folder_of, has_model, key_of, mark_used, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
@@ -116,10 +117,10 @@ def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, fol
     report = _fit(engine, plan, rows, judge, folder, on_progress)
     seconds = round(time.perf_counter() - started, 3)
     thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
+    cut = cut_while_training(engine, [row.text for row in rows.train])
+    about_it = {"seconds": seconds, "thresholds": thresholds, "cut": cut, "origin": origin(plan.identity)}
     try:
-        record = json.dumps(
-            {**report, "seconds": seconds, "thresholds": thresholds, "origin": origin(plan.identity)}, allow_nan=False
-        )
+        record = json.dumps({**report, **about_it}, allow_nan=False)
     except ValueError as error:
         shutil.rmtree(folder / "scratch", ignore_errors=True)  # from its checkpoints it would diverge again
         raise RunError(f"{plan.backend.name}: the training diverged: {report}.", "Lower its learning rate.") from error

@@ -116,6 +116,12 @@ def test_longer_texts_are_cut(bert: Path, undisturbed: tuple[Encoder, dict[str, 
     six, five = "it is very very very very", "it is very very very"
     np.testing.assert_array_equal(predict(short, [f"{six} good"]), predict(short, [six]))
     assert np.abs(predict(short, [f"{five} good"]) - predict(short, [five])).max() > 1e-3
+    assert [(row.tokens, row.cut) for row in short.encode([five, six, f"{six} good", "the " * 600])] == [
+        (7, 0),
+        (8, 0),
+        (8, 1),
+        (8, 594),
+    ]
 
 
 def test_training_stops_when_the_validation_rows_stop_gaining(bert: Path, tmp_path: Path) -> None:

@@ -320,7 +320,8 @@ def test_longer_texts_are_cut(bert: Path, trained: tuple[SetFit, dict[str, Any]]
     np.testing.assert_array_equal(
         predict(short, ["it is very very very very good"]), predict(short, ["it is very very very very"])
     )
-    assert [row.tokens for row in short.encode(["it is", "it is very very very very good"])] == [4, 8]
+    encoded = short.encode(["it is", "it is very very very very good"])
+    assert [(row.tokens, row.cut) for row in encoded] == [(4, 0), (8, 1)]
 
 
 def failing(error: Exception) -> Callable[..., Any]:

@@ -206,7 +206,7 @@ def carried_out(
     """Which requests were given together, by seed and start; what became of each step; whether it was stopped."""
     groups: list[list[str]] = []
 
-    def run_all(known: Any, requests: Any, *rest: Any) -> tuple[list[Outcome], bool]:
+    def run_all(known: Any, requests: Any, *rest: Any, gate: bool) -> tuple[list[Outcome], bool]:
         groups.append([f"{request.seed} {request.continued_from or '-'}" for request in requests])
         error = RunError("it failed")
         outcomes = [

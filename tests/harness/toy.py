@@ -93,6 +93,7 @@ class ToyOptions(BaseModel):
 
     batch: int = 3
     tokens: int | None = None
+    most: int | None = None  # words that the classifier reads of a text
     flavour: str = "plain"
     evaluations: int = 0
     predict: dict[str, Any] = {}
@@ -221,7 +222,9 @@ class ToyClassifier(Counting, Classifier):
         return self.options.predict or None
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        return [Encoded(len(text.split()), text) for text in texts]
+        words = [len(text.split()) for text in texts]
+        read = [min(count, self.options.most or count) for count in words]
+        return [Encoded(kept, text, count - kept) for kept, text, count in zip(read, texts, words, strict=True)]
 
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
         return self._probabilities([text.content for text in texts], self.state["classes"], self.answered)

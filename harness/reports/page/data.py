@@ -107,6 +107,7 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "metric": table.metric,
         "few": table.few,
         "prompted_sizes": prompted_sizes(place.row.entry for place in table.places),
+        "warnings": table.warnings,
         "when": table.when,
         "outdated": table.outdated,
         "places": [

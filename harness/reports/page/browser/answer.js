@@ -72,6 +72,7 @@ function answerOf(board) {
     board.few
       ? el("p", {class: "warn", text: `Few rows: ${board.few}. Intervals are wide, and tests miss differences that matter.`})
       : "",
+    ...board.warnings.map(text => el("p", {class: "warn", text})),
   ].filter(Boolean);
 }
 

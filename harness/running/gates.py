@@ -1,0 +1,266 @@
+"""Sanity gates: does a run measure what it is meant to? Those of prompts stop it before the other rows are paid for.
+
+`text_in_prompt`     prompted: each text is in the prompt as the model reads it, after its chat template
+`label_mass`         `score`: the labels together have probability among all that the model could say
+`answers_unparsed`   other decodings: some of the first answers could be read
+`prompts_cut`        servers: the tokens that were read are not fewer than the words that were sent
+`texts_cut`          classifiers: few texts are longer than what the model reads
+`one_label`          classifiers: not every text gets the same label
+
+A gate looks at texts and predictions, never at a true label, and changes neither the predictions nor the identity of a run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.base import Classifier, Encoded, LanguageModel
+from harness.errors import GateFailed
+from harness.records.gates import Cut, Gate, GateOutcome
+from harness.running.batching import WINDOW, Item, distinct
+from harness.running.plan import Plan
+from harness.specs.prompts import Decoding
+from harness.types import Prediction, Status
+
+ENOUGH = 16
+"""Rows with an answer before the first ones are judged."""
+ALTERED = 0.1
+"""Share of the looked-at prompts that may lack their text before the run stops: below that, it is a few odd texts."""
+LEAST_MASS = 0.01
+"""Of the labels together; below that the model would say something else."""
+FEW = 0.01
+"""Share of texts that may be cut without a warning."""
+DISTINCT = 20
+"""Texts before one label for all of them is worth a word."""
+
+HINTS = {
+    "text_in_prompt": "Use a checkpoint whose chat template shows the user's turn. --no-gate goes on all the same.",
+    "answers_unparsed": "Change the prompt, its parser or `max_new_tokens`. The answers are kept: --no-gate goes on.",
+}
+"""The ways out, of gates that can stop a run."""
+
+CutCounts = dict[str, int]
+"""Of a batch: `rows`, rows that are `cut`, `tokens` that were read, tokens that were `lost`."""
+
+
+class Gates:
+    """The gates of one run. With `stops` a failed one raises `GateFailed`; else the run goes on, and the record tells of it."""
+
+    def __init__(self, plan: Plan, answers: Path, stops: bool) -> None:
+        """`answers`: the file with what the model said."""
+        self._plan, self._answers, self._stops = plan, answers, stops
+        self._found: list[Gate] = []
+        self._first: list[Mapping[str, Any]] = []
+        self._prompt_tokens = 0
+
+    def before(self) -> None:
+        """Once the model is loaded, before a row is asked."""
+        if isinstance(self._plan.engine, LanguageModel):
+            self._keep(text_in_prompt(self._plan, self._plan.engine))
+
+    def see(self, entry: Mapping[str, Any]) -> None:
+        """A batch as the journal holds it, also of an earlier start of the run."""
+        if isinstance(self._plan.engine, LanguageModel) and entry["rows"] and not self._is_judged():
+            still_open = set(entry.get("ask_again", ()))
+            self._first += [record for record in entry["rows"] if record["id"] not in still_open]
+            self._prompt_tokens += entry["prompt_tokens"]
+            if self._is_judged():
+                self._judge()
+
+    def finished(
+        self, predictions: Sequence[Prediction], cut: Cut | None, train: Mapping[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        """All gates, as a record holds them. `train`: the `Cut` of the training texts, as the training's record holds it."""
+        if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
+            self._judge()
+        if cut is not None:
+            self._found += [texts_cut(cut, train), *one_label(self._plan, predictions)]
+        return [asdict(gate) for gate in self._found]
+
+    def _is_judged(self) -> bool:
+        return len(_answered(self._first)) >= ENOUGH
+
+    def _judge(self) -> None:
+        for gate in of_first_rows(self._plan, _answered(self._first), self._prompt_tokens):
+            self._keep(gate)
+
+    def _keep(self, gate: Gate) -> None:
+        self._found.append(gate)
+        if gate.outcome is GateOutcome.FAILED and self._stops:
+            where = f" What the model said: {self._answers}" if gate.name == "answers_unparsed" else ""
+            besides = "".join(f" {found.message}" for found in self._found if found.outcome is GateOutcome.WARNED)
+            message = f"{self._plan.run_id} is stopped ({gate.name}): {gate.message}{where}{besides}"
+            raise GateFailed(message, HINTS[gate.name])
+
+
+def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:
+    """Whether every turn of the chats (the last one holds the text) is in what the model reads, but for white space.
+
+    That the user's template shows the text is the `Renderer`'s own rule; this is about the model's chat template. It is
+    looked at with the longest texts, since they are the first to be cut.
+    """
+    assert plan.prompt is not None
+    name, lacking = "text_in_prompt", []
+    items = distinct(plan.rows)[:WINDOW]
+    for item in items:
+        chat = plan.prompt.renderer.render(item.text)
+        prompt = engine.rendered(chat)
+        if prompt is None:
+            return Gate(name, GateOutcome.PASSED, "The texts are in the prompts as they are sent; only the server knows more.")
+        shown = _bare(prompt)
+        if not all(_bare(turn["content"]) in shown for turn in chat):
+            lacking.append(item.rows[0].id)
+    share = len(lacking) / len(items)
+    if not lacking:
+        return Gate(name, GateOutcome.PASSED, f"The first {len(items)} texts are in the prompts as the model reads them.", 1.0)
+    return Gate(
+        name,
+        GateOutcome.FAILED if share > ALTERED else GateOutcome.WARNED,
+        f"{len(lacking)} of {len(items)} prompts do not show the model all that was given (rows {_some(lacking)}): the chat "
+        "template of this model drops or alters it.",
+        round(1 - share, 6),
+    )
+
+
+def _bare(text: str) -> str:
+    """Without what a template may change: white space, and the mark that breaks up a control token in a text."""
+    return " ".join(text.replace("\u200b", "").split())
+
+
+def of_first_rows(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: int) -> list[Gate]:
+    """`rows` of the journal that have an answer; `prompt_tokens` that were read for them. What can stop a run comes last."""
+    assert plan.prompt is not None
+    served = plan.engine.model_is == "name"
+    if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
+        judged = label_mass([row["log_p"] for row in rows], served)
+    else:
+        judged = answers_unparsed(rows, paid=served)
+    return [*([prompts_cut(plan, rows, prompt_tokens)] if served else []), judged]
+
+
+def _answered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return [row for row in rows if row["status"] != Status.FAILED]
+
+
+def prompts_cut(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: int) -> Gate:
+    """Some servers cut a prompt that is longer than their context, and say nothing. A word is at least a token."""
+    assert plan.prompt is not None
+    asked = {row["id"] for row in rows}
+    chats = [plan.prompt.renderer.render(text) for text in {row.text for row in plan.rows if row.id in asked}]
+    words = sum(len(turn["content"].split()) for chat in chats for turn in chat)
+    said = f"The server read {prompt_tokens:,} tokens for the first {len(chats)} prompts, which have {words:,} words"
+    if not prompt_tokens:
+        return Gate("prompts_cut", GateOutcome.PASSED, "The server does not say how many tokens it read.")
+    if prompt_tokens >= words:
+        return Gate("prompts_cut", GateOutcome.PASSED, f"{said}.", prompt_tokens)
+    return Gate(
+        "prompts_cut",
+        GateOutcome.WARNED,
+        f"{said}: it seems to cut long prompts. Raise the context that it is set to (Ollama: num_ctx; llama.cpp: --ctx-size).",
+        prompt_tokens,
+    )
+
+
+def label_mass(log_p: Sequence[Sequence[float]], served: bool) -> Gate:
+    """`log_p` of each whole answer, shape (rows, answers), before any calibration; upper bounds where a server shows it."""
+    name = "label_mass"
+    if not log_p:
+        return Gate(name, GateOutcome.PASSED, "No row has scores.")
+    mass = float(np.median(np.exp(np.array(log_p)).sum(axis=1)))
+    most = "at most " if served else ""
+    said = f"The labels together have {most}{mass:.2g} of the probability (median of {len(log_p)} rows)"
+    value = float(f"{mass:.4g}")
+    if mass >= LEAST_MASS:
+        return Gate(name, GateOutcome.PASSED, f"{said}.", value)
+    return Gate(
+        name,
+        GateOutcome.WARNED,
+        f"{said}: left to itself, the model would say something else. Look at the prompt, and at what `--decoding free` says.",
+        value,
+    )
+
+
+def answers_unparsed(rows: Sequence[Mapping[str, Any]], *, paid: bool) -> Gate:
+    """`rows` that have an answer. A server that is `paid` is asked no more where none of `ENOUGH` could be read."""
+    name = "answers_unparsed"
+    reasons = Counter(row["reason"] for row in rows if row["status"] == Status.UNPARSED)
+    unread = reasons.total()
+    value = round(unread / len(rows), 6) if rows else None
+    if unread < len(rows) or not rows:
+        return Gate(name, GateOutcome.PASSED, f"{len(rows) - unread} of the first {len(rows)} answers could be read.", value)
+    why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
+    failed = paid and len(rows) >= ENOUGH
+    message = f"None of the first {len(rows)} answers could be read ({why})."
+    return Gate(name, GateOutcome.FAILED if failed else GateOutcome.WARNED, message, value)
+
+
+def texts_cut(cut: Cut, train: Mapping[str, Any] | None) -> Gate:
+    """Never fails: the beginning of a text may well be enough. But it is said."""
+    before = 0.0 if train is None else float(train["share"])
+    said = (
+        f"{cut.share:.1%} of the texts ({cut.texts:,}) are cut, as the model reads no more: {cut.tokens_lost_share:.1%} of all "
+    )
+    said += f"tokens are left out. Training texts: {before:.1%} are cut."
+    if max(cut.share, before) <= FEW:
+        return Gate("texts_cut", GateOutcome.PASSED, said if cut.texts else "All texts are read to their end.", cut.share)
+    return Gate(
+        "texts_cut", GateOutcome.WARNED, f"{said} Raise `max_length`, or use a model that reads longer texts.", cut.share
+    )
+
+
+def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
+    """None for `majority`, which is to give one label, and for a handful of texts."""
+    if plan.identity["backend"]["options"].get("classifier") == "majority" or len(distinct(plan.rows)) < DISTINCT:
+        return []
+    labels = [prediction.label for prediction in predictions if prediction.label is not None]
+    if len(set(labels)) != 1:
+        return [Gate("one_label", GateOutcome.PASSED, f"{len(set(labels))} different answers were given.")]
+    names, label = plan.task.label_space.names, labels[0]
+    named = ", ".join(repr(names[index]) for index in (label if isinstance(label, tuple) else (label,))) or "none of the labels"
+    message = (
+        f"All {len(labels):,} rows get the same answer: {named}. The model may have learned nothing that tells them apart."
+    )
+    return [Gate("one_label", GateOutcome.WARNED, message)]
+
+
+def cut_counts(items: Iterable[Item]) -> CutCounts:
+    """Of one batch; a text that several rows have counts for each."""
+    forms = [item.encoded for item in items for _ in item.rows]
+    return _counts(forms)
+
+
+def _counts(forms: Sequence[Encoded]) -> CutCounts:
+    return {
+        "rows": len(forms),
+        "cut": sum(form.cut > 0 for form in forms),
+        "tokens": sum(form.tokens for form in forms),
+        "lost": sum(form.cut for form in forms),
+    }
+
+
+def cut_of(counts: Iterable[CutCounts]) -> Cut:
+    total: Counter[str] = Counter()
+    for part in counts:
+        total.update(part)
+    tokens = total["tokens"] + total["lost"]
+    return Cut(
+        total["cut"],
+        round(total["cut"] / total["rows"], 6) if total["rows"] else 0.0,
+        round(total["lost"] / tokens, 6) if tokens else 0.0,
+    )
+
+
+def cut_while_training(engine: Classifier, texts: Sequence[str]) -> dict[str, Any]:
+    """The `Cut` of the training texts, which an engine reads as it does those that it predicts."""
+    starts = range(0, len(texts), WINDOW)
+    return asdict(cut_of(_counts(engine.encode(texts[start : start + WINDOW])) for start in starts))
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")

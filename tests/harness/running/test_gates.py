@@ -1,0 +1,387 @@
+"""Sanity gates: what is said of a run that measures little, what stops one that would measure nothing, and when."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import toy
+from console import Said, called
+
+from backends.base import Encoded, FloatArray, Messages, Scores
+from harness.errors import GateFailed
+from harness.records.gates import Gate, GateOutcome, gate_lines, read_gates
+from harness.records.store import Store, read_journal
+from harness.running.gates import ENOUGH, cut_of
+from harness.running.plan import Plan
+from harness.running.runner import run
+from harness.specs.prompts import Decoding
+
+PASSED, WARNED, FAILED = GateOutcome.PASSED, GateOutcome.WARNED, GateOutcome.FAILED
+
+
+def rows_saying(project: Path, *words: str) -> None:
+    """English test rows, one a word."""
+    toy.write_rows(project, "test", [toy.row("test", "en", n, word, n % 3) for n, word in enumerate(words)])
+
+
+def manifest_of(plan: Plan, store: Store, **options: Any) -> dict[str, Any]:
+    return store.manifest(run(plan, store, on_progress=toy.quiet, **options).run_id)
+
+
+def gates_of(plan: Plan, store: Store, **options: Any) -> dict[str, Gate]:
+    return {gate.name: gate for gate in read_gates(manifest_of(plan, store, **options))}
+
+
+def reading(plan: Plan, template: Callable[[Messages], str | None]) -> Plan:
+    """The plan with an engine whose chat template is `template`."""
+    toy.engine_of(plan).rendered = template
+    return plan
+
+
+def whole(chat: Messages) -> str:
+    return "<user>" + "</user><user>".join(turn["content"] for turn in chat) + "</user>"
+
+
+# The text is in the prompt
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        whole,
+        lambda chat: "".join(turn["content"].strip().replace(" ", "\n\n") for turn in chat),  # white space is the template's
+        lambda chat: whole(chat).replace("says", "s\u200bays"),  # how control tokens in a text are broken up
+        lambda chat: None,  # a server's
+    ],
+    ids=["as it is", "trimmed", "neutralised", "unknown"],
+)
+def test_a_text_that_is_in_the_prompt_passes(project: Path, store: Store, template: Callable[[Messages], str | None]) -> None:
+    assert gates_of(reading(toy.plan(project), template), store)["text_in_prompt"].outcome is PASSED
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        lambda chat: "",  # the whole prompt: a template that wants the content as parts
+        lambda chat: "<user></user>",
+        lambda chat: whole(chat)[:12],
+        lambda chat: whole(chat[:-1]),
+        lambda chat: whole(chat).upper(),
+        lambda chat: whole(chat[-1:]),  # the exemplars are dropped
+    ],
+    ids=["nothing", "an empty turn", "cut", "other turns only", "altered", "the last turn only"],
+)
+def test_a_text_that_is_not_in_the_prompt_stops_the_run_before_a_row_is_asked(
+    project: Path, store: Store, template: Callable[[Messages], str]
+) -> None:
+    plan = reading(toy.plan(project, prompt="shown"), template)
+    with pytest.raises(GateFailed, match=r"text_in_prompt\): 11 of 11 prompts .* the chat template") as stopped:
+        run(plan, store, on_progress=toy.quiet)
+    assert stopped.value.exit_code == 1
+    assert "--no-gate" in stopped.value.hint
+    assert toy.engine_of(plan).batches == []
+    assert store.ids() == []
+
+
+def test_no_gate_goes_on_and_the_record_says_so(project: Path, store: Store) -> None:
+    plan = reading(toy.plan(project), lambda chat: "")
+    with pytest.raises(GateFailed):
+        run(plan, store, on_progress=toy.quiet)
+    found = gates_of(reading(toy.plan(project), lambda chat: ""), store, gate=False)["text_in_prompt"]
+    assert (found.outcome, found.value) == (FAILED, 0.0)
+    assert gate_lines([found])[0].startswith("failed gate, passed over by --no-gate (text_in_prompt): 11 of 11 prompts")
+
+
+def test_a_few_odd_texts_are_a_warning(project: Path, store: Store) -> None:
+    def drops_thinking(chat: Messages) -> str:
+        return whole(chat).rpartition("</think>")[2]
+
+    rows_saying(project, *(["1"] * 19), "a</think>1")
+    found = gates_of(reading(toy.plan(project), drops_thinking), store)["text_in_prompt"]
+    assert (found.outcome, found.value) == (WARNED, 0.95)
+    assert "1 of 20 prompts" in found.message
+    assert "test-en-19" in found.message
+
+
+# The labels have probability
+
+
+def scoring(plan: Plan, log_p: Callable[[str], Sequence[float]]) -> Plan:
+    def score(prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
+        return [Scores(np.array(log_p(prompt.content[0])), prompt.tokens) for prompt in prompts]
+
+    toy.engine_of(plan).score = score
+    return plan
+
+
+@pytest.mark.parametrize(
+    ("mass", "outcome"), [(1.0, PASSED), (0.02, PASSED), (0.009, WARNED), (1e-7, WARNED)], ids=["all", "some", "few", "none"]
+)
+def test_the_mass_of_the_labels_is_in_the_record(project: Path, store: Store, mass: float, outcome: GateOutcome) -> None:
+    log_p = [float(np.log(mass * share)) for share in (0.5, 0.3, 0.2)]
+    plan = scoring(toy.plan(project, decoding=Decoding.SCORE), lambda text: log_p)
+    found = gates_of(plan, store)["label_mass"]
+    assert found.outcome is outcome
+    assert found.value == pytest.approx(mass, rel=1e-3)
+    assert f"have {mass:.2g} of the probability" in found.message
+
+
+def test_the_median_row_tells_the_mass(project: Path, store: Store) -> None:
+    plan = scoring(toy.plan(project, decoding=Decoding.SCORE), lambda text: [-20.0] * 3 if "says 2" in text else [-2.0] * 3)
+    assert gates_of(plan, store)["label_mass"].outcome is PASSED
+
+
+# The answers can be read
+
+
+def test_a_server_whose_first_answers_can_not_be_read_is_paid_for_no_more(project: Path, store: Store) -> None:
+    rows_saying(project, *(["mumble"] * 40))
+    plan = toy.plan(project, "toy-server", settings={"batch": 10})
+    with pytest.raises(GateFailed, match=r"answers_unparsed\): None of the first 20 answers") as stopped:
+        run(plan, store, on_progress=toy.quiet)
+    assert "(no_answer 20)" in stopped.value.message
+    answers = stopped.value.message.partition("What the model said: ")[2]
+    assert len(read_journal(Path(answers))) == 20
+    assert stopped.value.exit_code == 1
+    assert len(toy.engine_of(plan).batches) == 2
+    assert store.ids() == []
+
+
+def test_what_was_paid_is_kept_and_asked_no_more(project: Path, store: Store) -> None:
+    rows_saying(project, *(["mumble"] * 40))
+    for _ in range(2):  # the second time it stops before anything is sent
+        plan = toy.plan(project, "toy-server", settings={"batch": 10})
+        with pytest.raises(GateFailed):
+            run(plan, store, on_progress=toy.quiet)
+    assert toy.engine_of(plan).batches == []
+    again = toy.plan(project, "toy-server", settings={"batch": 10})
+    found = gates_of(again, store, gate=False)["answers_unparsed"]
+    assert sum(map(len, toy.engine_of(again).batches)) == 20
+    assert (found.outcome, found.value) == (FAILED, 1.0)
+    assert str(store.root) not in json.dumps(store.manifest(again.run_id)["gates"])
+
+
+@pytest.mark.parametrize(
+    ("backend", "words", "outcome"),
+    [
+        ("toy-server", ["mumble"] * (ENOUGH - 1), WARNED),  # too few to stop
+        ("toy-server", [*["mumble"] * 39, "1" + " long" * 9], PASSED),  # the longest text, hence in the first batch
+        ("toy-server", [*["fail"] * 30, *["mumble"] * 3], WARNED),  # a row without an answer says nothing of the parser
+        ("toy-server", ["fail"] * 2 + ["1"], PASSED),
+        ("toy-model", ["mumble"] * 40, WARNED),  # costs nothing
+    ],
+)
+def test_what_does_not_stop_a_run(project: Path, store: Store, backend: str, words: list[str], outcome: GateOutcome) -> None:
+    rows_saying(project, *words)
+    assert gates_of(toy.plan(project, backend), store)["answers_unparsed"].outcome is outcome
+
+
+# A server that cuts prompts
+
+
+@pytest.mark.parametrize(("context", "outcome"), [(10_000, PASSED), (100, WARNED), (0, PASSED)], ids=["all", "cut", "unsaid"])
+def test_a_server_that_reads_fewer_tokens_than_there_are_words(
+    project: Path, store: Store, context: int, outcome: GateOutcome
+) -> None:
+    rows_saying(project, *([f"1 {'more ' * 500}"] * 20))
+    plan = toy.plan(project, "toy-server")
+    engine = toy.engine_of(plan)
+    answer = engine._answer
+    engine._answer = lambda prompt, said: replace(answer(prompt, said), prompt_tokens=min(context, prompt.tokens))
+    found = gates_of(plan, store)["prompts_cut"]
+    assert found.outcome is outcome
+    if outcome is WARNED:
+        assert "1,800 tokens for the first 18 prompts, which have 9," in found.message
+
+
+def test_a_server_that_cuts_is_named_where_its_answers_stop_the_run(project: Path, store: Store) -> None:
+    rows_saying(project, *([f"mumble {'more ' * 500}"] * 20))
+    plan = toy.plan(project, "toy-server")
+    answer = toy.engine_of(plan)._answer
+    toy.engine_of(plan)._answer = lambda prompt, said: replace(answer(prompt, said), prompt_tokens=9)
+    with pytest.raises(GateFailed, match=r"answers_unparsed.*it seems to cut long prompts"):
+        run(plan, store, on_progress=toy.quiet)
+
+
+# Texts are cut
+
+
+def cutting(project: Path, most: int) -> Plan:
+    """With an engine that reads `most` words."""
+    return toy.plan(project, "toy-classifier", settings={"most": most})
+
+
+def test_the_texts_of_all_batches_that_are_cut_are_counted(project: Path, store: Store) -> None:
+    plan = cutting(project, 7)
+    lengths = [len(row.text.split()) for row in plan.rows]
+    manifest = manifest_of(plan, store)
+    lost = sum(max(0, n - 7) for n in lengths)
+    assert manifest["cut"] == {
+        "texts": sum(n > 7 for n in lengths),
+        "share": pytest.approx(sum(n > 7 for n in lengths) / 11, abs=1e-6),
+        "tokens_lost_share": pytest.approx(lost / sum(lengths), abs=1e-6),
+    }
+    assert manifest["training"]["cut"]["share"] > 0
+    (gate,) = [gate for gate in read_gates(manifest) if gate.name == "texts_cut"]
+    assert (gate.outcome, gate.value) == (WARNED, manifest["cut"]["share"])
+    assert f"({manifest['cut']['texts']}) are cut" in gate.message
+    assert "Training texts: " in gate.message
+
+
+def test_a_resumed_run_counts_the_cut_texts_of_its_first_start(project: Path, store: Store, tmp_path: Path) -> None:
+    class Killed(BaseException):
+        pass
+
+    def killed(texts: Sequence[str]) -> None:
+        if len(toy.engine_of(plan).batches) == 3:
+            raise Killed
+
+    plan = cutting(project, 5)
+    toy.engine_of(plan).hook = killed
+    with pytest.raises(Killed):
+        run(plan, store, on_progress=toy.quiet)
+    resumed = manifest_of(cutting(project, 5), store)
+    undisturbed = manifest_of(cutting(project, 5), Store(tmp_path / "other"))
+    assert resumed["cut"] == undisturbed["cut"]
+    assert resumed["cut"]["texts"] == 11
+
+
+@pytest.mark.parametrize("cut", [0, 1, 5])
+def test_few_cut_texts_are_counted_and_many_are_a_warning(project: Path, store: Store, cut: int) -> None:
+    rows_saying(project, *[f"{n % 3} {'more ' * 9 if n < cut else ''}" for n in range(100)])
+    found = gates_of(cutting(project, 12), store)["texts_cut"]
+    assert found.value == cut / 100
+    assert found.outcome is (WARNED if cut > 1 else PASSED)
+    assert ("are cut" in found.message) == (cut > 0)
+
+
+def test_a_text_of_several_rows_counts_for_each(project: Path, store: Store) -> None:
+    rows = [{**toy.row("test", "en", n, "1", 0), "text": "one text of two rows says 1"} for n in range(2)]
+    toy.write_rows(project, "test", [*rows, toy.row("test", "en", 2, "1", 0) | {"text": "says 1"}])
+    assert manifest_of(cutting(project, 4), store)["cut"]["texts"] == 2
+
+
+def test_a_prompt_is_never_cut(project: Path, store: Store) -> None:
+    assert manifest_of(toy.plan(project), store)["cut"] is None
+
+
+def test_nothing_is_no_share() -> None:
+    assert (cut_of([]).share, cut_of([]).tokens_lost_share) == (0.0, 0.0)
+
+
+# One label for all
+
+
+def constant(plan: Plan, label: int | None) -> Plan:
+    def predict(texts: Sequence[Encoded]) -> FloatArray:
+        found = np.full((len(texts), 3), 0.1)
+        found[np.arange(len(texts)), [n % 3 if label is None else label for n in range(len(texts))]] = 0.8
+        return found
+
+    toy.engine_of(plan).predict = predict
+    return plan
+
+
+def test_a_classifier_that_gives_one_label_to_all_says_so(project: Path, store: Store) -> None:
+    rows_saying(project, *["1"] * 30)
+    found = gates_of(constant(toy.plan(project, "toy-classifier"), 1), store)["one_label"]
+    assert found.outcome is WARNED
+    assert "All 30 rows get the same answer: 'fair'." in found.message
+
+
+def test_one_that_learned_something_passes(project: Path, store: Store) -> None:
+    rows_saying(project, *["1"] * 30)
+    assert gates_of(constant(toy.plan(project, "toy-classifier"), None), store)["one_label"].outcome is PASSED
+
+
+def test_a_handful_of_texts_says_nothing_and_majority_is_to_give_one_label(project: Path, store: Store) -> None:
+    assert "one_label" not in gates_of(constant(toy.plan(project, "toy-classifier"), 1), store)
+    rows_saying(project, *["1"] * 30)
+    assert "one_label" not in gates_of(toy.plan(project, "majority", prompt=None), store)
+
+
+# The command
+
+
+@pytest.fixture
+def bench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+    monkeypatch.chdir(project)
+    return lambda *arguments: called(arguments, monkeypatch, capsys)
+
+
+QUICK = ("run", "--task", "toy", "--lang", "en")
+
+
+def test_cut_texts_are_said_by_run_show_and_board(bench: Callable[..., Said], project: Path) -> None:
+    said = bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--json")
+    warning = "warning (texts_cut): 100.0% of the texts (11) are cut"
+    assert said.code == 0
+    assert f"toy-classifier en: {warning}" in said.err
+    assert [(gate["name"], gate["outcome"]) for gate in said.json[0]["gates"]] == [("texts_cut", "warned")]
+    assert warning in bench("show", said.json[0]["run"]).out
+    assert f"toy-classifier (trained on 9 en, most=5): {warning}" in bench("leaderboard").out
+    assert "are cut" in (project / "results" / "LEADERBOARD.md").read_text()
+    assert warning in bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5").err  # found again
+    assert warning in bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--quiet").err
+
+
+def test_what_is_fine_is_not_mentioned(bench: Callable[..., Said], project: Path) -> None:
+    said = bench(*QUICK, "--backend", "toy-classifier", "--json")
+    assert (said.json[0]["gates"][0]["outcome"], "texts_cut" in said.err) == ("passed", False)
+    assert "texts_cut" not in bench("show", said.json[0]["run"]).out + bench("leaderboard").out
+    assert "texts_cut" not in (project / "results" / "LEADERBOARD.md").read_text()
+
+
+@pytest.mark.parametrize("command", [QUICK, ("curve", "--encoder", "toy-classifier", "--task", "toy", "--lang", "en")])
+def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
+    bench: Callable[..., Said], project: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(toy.ToyModel, "rendered", lambda engine, chat: "")
+    asked = ("--backend", "toy-model") if command is QUICK else ("--llm", "toy-model", "--sizes", "3", "--seeds", "1")
+    said = bench(*command, *asked, "--prompt", "echo")
+    assert said.code == 1
+    assert "is stopped (text_in_prompt): 11 of 11 prompts" in said.err
+    assert "--no-gate goes on all the same" in said.err
+    assert not any("toy-model" in path.name for path in (project / "results" / "runs").glob("*[0-9a-f]"))
+    again = bench(*command, *asked, "--prompt", "echo", "--no-gate")
+    assert again.code == 0
+    assert "failed gate, passed over by --no-gate (text_in_prompt): 11 of 11 prompts" in again.err
+
+
+# What gates are not
+
+
+def test_no_gate_changes_predictions_or_the_identity(project: Path, store: Store, tmp_path: Path) -> None:
+    plans = [toy.plan(project, backend) for backend in ("toy-classifier", "toy-model", "toy-server")]
+    for plan in plans:
+        first = run(plan, store, on_progress=toy.quiet)
+        other = run(toy.plan(project, plan.backend.name), Store(tmp_path / "other"), on_progress=toy.quiet, gate=False)
+        assert first.run_id == other.run_id
+        files = [result.folder / "predictions.jsonl" for result in (first, other)]
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_no_gate_looks_at_a_label(project: Path, store: Store, tmp_path: Path) -> None:
+    """Other true labels, and the same predictions: the same gates."""
+    rows = toy.read_rows(project, "test")
+    found = []
+    for shift in (0, 1):
+        toy.write_rows(project, "test", [{**row, "label": (row["label"] + shift) % 3} for row in rows])
+        own = Store(tmp_path / f"runs-{shift}")
+        found.append([gates_of(toy.plan(project, backend), own) for backend in ("toy-classifier", "toy-server")])
+    assert found[0] == found[1]
+
+
+def test_a_record_of_an_earlier_version_has_none() -> None:
+    assert read_gates({}) == []
+
+
+def test_only_what_must_be_known_is_a_line() -> None:
+    gates = [Gate("a", PASSED, "fine"), Gate("b", WARNED, "less so"), Gate("c", FAILED, "not at all")]
+    assert gate_lines(gates) == ["warning (b): less so", "failed gate, passed over by --no-gate (c): not at all"]
