@@ -110,7 +110,8 @@ def run_command(
     run. A run that is recorded already is not repeated, and a stopped one goes on: give the same command again.
 
     --json prints a list with one object per run: state (new, found, failed), run, task, lang, split, backend, prompt,
-    decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, error.
+    decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, finding (kind,
+    message; of a run that does no better than chance, else null), error.
     """
     from harness.cli.series import leave_if, leave_with_code, print_runs, run_all, tracking_with
     from harness.errors import UserError

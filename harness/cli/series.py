@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli import talk
-from harness.cli.options import RESULTS, check_cache, print_table, worded
+from harness.cli.options import RESULTS, check_cache, plain, print_table, worded
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
     from harness.cli.progress import Progress
     from harness.errors import BenchError
     from harness.records.entries import Entry
+    from harness.records.findings import Finding
     from harness.records.store import Store
     from harness.running.costs import Budget
     from harness.running.plan import Request
@@ -40,6 +41,7 @@ class Outcome:
     metrics: Mapping[str, Any] | None = None
     error: BenchError | None = None
     model_from_cache: bool = False
+    finding: Finding | None = None
     prompted: str | None = None
     """How a language model was asked, as its record says: with what the command left to the defaults."""
 
@@ -62,6 +64,7 @@ class Outcome:
             "seed": request.seed,
             "model_from_cache": self.model_from_cache,
             "metrics": self.metrics,
+            "finding": self.finding and self.finding.as_json(),
             "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
         }
 
@@ -140,7 +143,8 @@ def _one(
     if store.has(plan.run_id) and not force:
         entry = read_entry(store, plan.run_id)
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
-        return Outcome(request, "found", plan.run_id, entry.metrics, prompted=_prompted(entry))
+        finding = _finding(store, entry)
+        return Outcome(request, "found", plan.run_id, entry.metrics, prompted=_prompted(entry), finding=finding)
     check_cache()
     at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
@@ -150,12 +154,20 @@ def _one(
         notes.append("begins anew" if force else "goes on where it was stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
     done = run(plan, store, slot, progress.update, force=force, budget=budget)
-    prompted = _prompted(read_entry(store, done.run_id))
-    return Outcome(request, "new", done.run_id, done.metrics, model_from_cache=at_hand, prompted=prompted)
+    entry = read_entry(store, done.run_id)
+    finding, prompted = _finding(store, entry), _prompted(entry)
+    return Outcome(request, "new", done.run_id, done.metrics, model_from_cache=at_hand, prompted=prompted, finding=finding)
 
 
 def _prompted(entry: Entry) -> str | None:
     return entry.made if entry.manifest["identity"]["prompt"] else None
+
+
+def _finding(store: Store, entry: Entry) -> Finding | None:
+    """`majority` is meant to give one answer."""
+    from harness.records.findings import finding_of_entry
+
+    return None if entry.is_blind else finding_of_entry(store, entry)
 
 
 @contextmanager
@@ -260,22 +272,28 @@ def _close(tracker: Tracker, track: Track) -> str | None:
 
 def print_runs(outcomes: Sequence[Outcome]) -> None:
     """A row per run; on a narrow terminal the first metric is what stays."""
+    from harness.records.findings import SHORT
     from harness.reports.words import shown
 
     if not any(done.metrics for done in outcomes):
         return
     metrics = list(dict.fromkeys(name for done in outcomes if done.metrics for name in done.metrics["headline"]))
-    columns = ["task", "backend", "prompt", "lang", "seed", "n", *metrics, "no answer", "record", "run"]
+    named = ["finding"] if any(done.finding for done in outcomes) else []
+    columns = ["task", "backend", "prompt", "lang", "seed", "n", *metrics, "no answer", *named, "record", "run"]
     rows = []
     for done in outcomes:
-        request, found = done.request, done.metrics or {"values": {}}
+        request, measured = done.request, done.metrics or {"values": {}}
         asked = (request.prompt, request.decoding, request.calibration, request.decision)
         how = done.prompted or " ".join(str(word) for word in asked if word and not done.run_id) or "-"
-        values = [shown(found["values"][name]) if name in found["values"] else "-" for name in metrics]
-        counts = [str(found["n"]), str(found["n"] - found["ok"])] if done.metrics else ["-", "-"]
+        values = [shown(measured["values"][name]) if name in measured["values"] else "-" for name in metrics]
+        counts = [str(measured["n"]), str(measured["n"] - measured["ok"])] if done.metrics else ["-", "-"]
         which = [request.task, request.backend, how, request.lang, str(request.seed)]
-        rows.append([*which, counts[0], *values, counts[1], done.state, (done.run_id or "-").rpartition(".")[2]])
+        found = [SHORT[done.finding.kind] if done.finding else "-"] if named else []
+        rows.append([*which, counts[0], *values, counts[1], *found, done.state, (done.run_id or "-").rpartition(".")[2]])
     same = [name for name in ("task", "seed", "prompt") if len({row[columns.index(name)] for row in rows}) == 1]
     print_table(
         columns, rows, text=["prompt"], optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"]))
     )
+    for done in outcomes:
+        if done.finding is not None:
+            typer.echo(plain(f"note: {done.request.backend} ({done.request.lang}) {done.finding.message}."), err=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,9 @@ from harness.errors import RunError, UserError
 from harness.records.store import Store, canonical_json
 from harness.statistics.intervals import BoolArray, FloatArray, IntArray
 from harness.types import LabelKind, LabelSpace, Status
+
+if TYPE_CHECKING:
+    from harness.records.entries import Entry
 
 ObjectArray = NDArray[np.object_]
 
@@ -75,6 +78,12 @@ def read_columns(store: Store, run_id: str) -> Columns:
         raise RunError(
             f"{path} can't be read ({type(error).__name__}: {error}).", "`bench run --force` makes it anew."
         ) from error
+
+
+def columns_of(store: Store, entry: Entry) -> Columns:
+    """The rows that the entry's metrics are about. Raises as `read_columns` and `shared_rows` do."""
+    own = read_columns(store, entry.run_id)
+    return own if entry.among is None else shared_rows([read_columns(store, entry.among), own])[1]
 
 
 def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:

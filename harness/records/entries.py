@@ -37,11 +37,22 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its manifest (run.json) and its metrics (metrics.json)."""
+    """One run: its manifest (run.json) and its metrics (metrics.json).
+
+    `among`: a run on fewer rows, where this is about those rows alone: then the metrics and the identity's rows are of these,
+    and `tested_on` is how many there were.
+    """
 
     run_id: str
     manifest: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    among: str | None = None
+    tested_on: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The run's id, after the digits of the rows where it is about some of its rows: a run may be in two tables."""
+        return self.run_id if self.among is None else f"{self.group[3][:8]}@{self.run_id}"
 
     @cached_property
     def group(self) -> Group:
@@ -62,6 +73,12 @@ class Entry:
     @property
     def backend(self) -> str:
         return str(self.manifest["identity"]["backend"]["name"])
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it never looks at the text: a yardstick, and nothing that anybody would deploy."""
+        backend = self.manifest["identity"]["backend"]
+        return backend.get("engine") == "baseline" and (backend.get("options") or {}).get("classifier") == "majority"
 
     @property
     def seed(self) -> int:

@@ -63,7 +63,7 @@ def payload(
         "alphabet": ALPHABET,
         "rowsets": packed.rows,
         "by_language": by_language(keyed),
-        "matrices": matrices(entries),
+        "matrices": matrices([entry for entry in entries if entry.among is None]),
         "curves": read_curves(results),
         "reported": [_reported(source) for source in reported],
     }
@@ -74,7 +74,7 @@ def _runs(store: Store, entries: Sequence[Entry], packed: Packed) -> dict[str, A
     runs = {}
     for entry in entries:
         with _named(store, entry):
-            runs[entry.run_id] = {**details(store, entry, most), "answers": packed.answers.get(entry.run_id)}
+            runs[entry.key] = {**details(store, entry, most), "answers": packed.answers.get(entry.key)}
     return runs
 
 
@@ -107,6 +107,7 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "few": table.few,
         "when": table.when,
         "outdated": table.outdated,
+        "main": table.main,
         "places": [
             _place(store, place, words, prices, speeds)
             for place, words in zip(table.places, hows([place.row for place in table.places]), strict=True)
@@ -124,7 +125,9 @@ def _place(store: Store, place: Place, words: str, prices: Prices, speeds: Seque
             "backend": entry.backend,
             "how": words,
             **_made(entry.manifest["identity"]),
-            "run": entry.run_id,
+            "finding": place.finding and place.finding.message,
+            "of": entry.tested_on,
+            "run": entry.key,
             **_figures(row),
             "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
             **_money(entry.manifest, prices),
@@ -140,7 +143,7 @@ def _figures(row: Row) -> dict[str, Any]:
     spread = {name: row.spread(name) for name in entry.metrics["values"]}
     by_seed = {name: [shortened(run.metrics["values"][name]["value"]) for run in runs] for name in entry.metrics["headline"]}
     return {
-        "runs": [run.run_id for run in runs],
+        "runs": [run.key for run in runs],
         "seeds": row.seeds,
         "values": {name: _bounds(value) for name, value in entry.metrics["values"].items()},
         "over_seeds": {name: shortened(found) for name, found in spread.items() if found} or None,
