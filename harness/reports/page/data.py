@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import RunError
 from harness.questions.pricing import cost_of, labels_of, missing_price
 from harness.records.entries import TITLES, Entry
+from harness.records.findings import SHORT
 from harness.records.speed import Speed, load_speeds, speed_of
 from harness.records.store import Store
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
@@ -126,7 +127,8 @@ def _place(store: Store, place: Place, words: str, prices: Prices, speeds: Seque
             "how": words,
             **_made(entry.manifest["identity"]),
             "finding": place.finding and place.finding.message,
-            "of": entry.tested_on,
+            "finding_short": place.finding and SHORT[place.finding.kind],
+            "tested_on": entry.tested_on,
             "run": entry.key,
             **_figures(row),
             "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
@@ -200,7 +202,6 @@ def _made(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "engine": str(identity["backend"].get("engine", "")),
         "model": identity["backend"].get("model"),
-        "classifier": (identity["backend"].get("options") or {}).get("classifier"),
         "train_count": None if train is None else train.get("train_count"),
         "train_langs": [] if train is None else list(train["langs"]),
         "validation_langs": None if train is None else list(train.get("validation_langs", train["langs"])),

@@ -19,7 +19,7 @@ function choicesOf(board) {
   return entries.flatMap(entry =>
     answered(entry).map(run => [
       run,
-      `${entry.place.rank}. ${names.get(entry.key)}${entry.place.runs.length > 1 ? `, seed ${entry.place.seeds[entry.place.runs.indexOf(run)]}` : ""}`,
+      `${entry.place.rank ?? UNRANKED}. ${names.get(entry.key)}${entry.place.runs.length > 1 ? `, seed ${entry.place.seeds[entry.place.runs.indexOf(run)]}` : ""}`,
     ]),
   );
 }
