@@ -143,3 +143,27 @@ def test_a_file_that_was_corrected(bench: Any, mine: Path) -> None:
     _, outdated, notes = rows_of_pick()
     assert outdated
     assert any("other rows or labels by now" in note for note in notes)
+
+
+def test_one_answer_for_all_rows_is_named_everywhere_and_refused(bench: Any, mine: Path) -> None:
+    mine.write_text("".join(json.dumps({**row, "label": "no" if i < 24 else "yes"}) + "\n" for i, row in enumerate(ROWS)))
+    ran = bench("run", "--task", "mine", "--backend", "majority,tfidf", "--set", "c=1.0e-9")
+    assert ran.code == 0, ran.err
+    words = "tfidf (en) gives one answer, 'no', to all 40 rows."
+    assert f"note: {words}" in ran.err
+    lines = [line.split("\t") for line in ran.out.splitlines()]
+    assert [line[lines[0].index("finding")] for line in lines[1:]] == ["-", "one answer"]
+    digits = lines[2][-1]
+    assert "\ntfidf gives one answer, 'no', to all 40 rows.\n" in bench("show", digits).out
+    assert bench("show", digits, "--json").json["finding"]["kind"] == "constant"
+    board = bench("leaderboard").out
+    assert "1=" not in board
+    assert board.endswith("On 40 en rows of mine, no model is shown to be better than always answering one label.\n")
+    said = bench(*ASK)
+    assert said.code == 0
+    assert "What to run next\n- tfidf: leave out its settings: `bench run --task mine --lang en --backend tfidf`" in said.out
+    assert "- no language model was prompted on these rows: 40 rows cost less than $0.01, " in said.out
+    assert "nothing can be recommended: tfidf (trained on 40 en, c=1e-09) gives one answer, 'no', to all 40 rows." in said.out
+    found = bench(*ASK, "--json").json
+    assert (found["pick"], sorted(found["refused"])) == (None, ["majority", "tfidf"])
+    assert {c["finding"]["kind"] for c in found["candidates"]} == {"constant"}

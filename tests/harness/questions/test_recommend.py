@@ -437,6 +437,26 @@ def test_a_quick_look_at_few_rows_does_not_outdate_the_rest(store: Store) -> Non
 ONE_ANSWER = Finding(FindingKind.CONSTANT, "gives one answer, 'good', to all 9 rows")
 
 
+def test_a_language_model_on_fewer_rows_is_compared_on_these(store: Store) -> None:
+    """A pick on 1,000 rows of which the language model saw 200: all figures are of the 200, and tests too."""
+    _, truth = draw(1000)
+    wrong = np.where(np.arange(1000) % 4 == 0, (truth + 1) % 3, truth)
+    write_run(store, truth, labels=wrong, backend="encoder", train=trained_on(50), seconds=10.0)
+    write_run(store, truth, labels=np.zeros(1000, dtype=np.int64), backend="majority", train=trained_on(50))
+    write_run(store, truth[:200], labels=truth[:200], backend="llm", prompt=dict(PROMPT))
+    field = field_of(store, "toy", "en", "test", PRICED, [])
+    assert (field.n, field.left_out) == (200, ())
+    assert {c.name: c.entry.tested_on for c in field.candidates} == {"llm": None, "encoder": 1000, "majority": 1000}
+    assert about_rows(field)[0] == "encoder, majority: run on more rows, scored on the 200 that all runs share."
+    found = recommend(store, field, Question())
+    assert found.pick is not None
+    assert found.pick.name == "llm"
+    (encoder,) = [runner for runner in found.runners_up if runner.candidate.name == "encoder"]
+    assert encoder.apart
+    assert encoder.candidate.accuracy["value"] == pytest.approx(0.75)
+    assert encoder.candidate.inference == pytest.approx(0.01)  # its 10 s were for 1,000 rows
+
+
 def blind(name: str = "majority", f1: float = 0.1, inference: float = 0.001) -> Candidate:
     made = candidate(name, f1, inference)
     backend = {"name": name, "engine": "baseline", "options": {"classifier": "majority"}}

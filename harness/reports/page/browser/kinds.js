@@ -46,7 +46,10 @@ function verdict(board, trained, prompted, common) {
       : other.rank === null
         ? `${one} is better than chance; ${two} is not shown to be`
         : `${one} is better than ${two} at the 5% level`;
-  const rank = other.rank === 1 || other.rank === null ? "" : `; ${rankWords(other)} of ${rankedOf(board).length}`;
+  const rank =
+    other.rank === 1 || other.rank === null
+      ? ""
+      : `; rank ${other.rank} of ${rankedOf(board).length}${other.tied ? ", shared" : ""}`;
   return [
     `${told} on these ${plural(board.n, "row")}: ${titleOf(board.metric)} ${withLabels(first, board)} against ${withLabels(other, board)}, of `,
     openButton(other, other.backend),
