@@ -45,8 +45,6 @@ def test_the_rival_finds_the_same_ranks(tmp_path: Path, monkeypatch: pytest.Monk
     store = Store(tmp_path / "runs")
     # The rival ranks what is at chance too.
     monkeypatch.setattr("harness.reports.tables.finding_of_entry", lambda store, entry: None)
-        "harness.reports.tables.finding_of_entry", lambda store, entry: None
-    )  # the rival ranks what is at chance
     ours = [[p.row.entry.run_id, p.rank] for table in read_tables(store, read_entries(store)) for p in table.places]
     assert 1 < len({rank for _, rank in ours}) < len(ours)
     rival = [sys.executable, str(ROOT / "benchmarks" / "_leaderboard_rival.py"), str(tmp_path)]
