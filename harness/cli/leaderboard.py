@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.reports.tables import Table
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
-LEGEND = "A row's run is what `bench show` takes; `1=` is a shared rank."
+LEGEND = "A row's run is what `bench show` takes; `1=` is a shared rank, `‡` none: not shown to be better than chance."
 
 
 def leaderboard_command(
@@ -26,13 +26,15 @@ def leaderboard_command(
 ) -> None:
     """Rank all runs and write LEADERBOARD.md and leaderboard.html, a page that opens from disk (it needs the extra `charts`).
 
-    What can't be told apart from the best shares its rank; the runs of several seeds share a row. What others reported (in
+    What can't be told apart from the best shares its rank; what does no better than chance has none; the runs of several seeds
+    share a row. What others reported (in
     `reported`, beside `runs`) comes last and unranked.
 
-    --json prints a list with one object per row, in the order of the tables: rank, tied, run, task, split, lang, rows,
-    few_rows (why they are few, or null), backend, how, seeds, runs, spread (by headline metric: low, median, high over the
-    seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path (of the
-    stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts where it exists, the pictures where
+    --json prints a list with one object per row, in the order of the tables: rank (null: no better than chance), tied, finding
+    (kind, message, or null), tested_on (on how many rows the run was, of which these may be some), run, task, split, lang,
+    rows, few_rows (why they are few, or null), backend, how, seeds, runs, spread (by headline metric: low, median, high over
+    the seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path (of
+    the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts where it exists, the pictures where
     LEADERBOARD.md shows them.
     """
     from harness.errors import UserError
@@ -69,7 +71,7 @@ def leaderboard_command(
     for table in tables:
         _print_table(table)
     where = f"{results / MARKDOWN}" + ("" if missing else f" and {results / PAGE}")
-    runs = sum(len(place.row.runs) for table in tables for place in table.places)
+    runs = len({run.run_id for table in tables for place in table.places for run in place.row.runs})
     written = f"{runs:,} run{'s' if runs > 1 else ''}; written to {where}. {LEGEND}" if runs else f"Written to {where}."
     typer.echo(plain(f"\n{written}"), err=True)
     typer.echo(plain(f"\n{sentence(tables)}"))
@@ -183,6 +185,8 @@ def _as_json(table: Table, place: Place) -> dict[str, Any]:
     return {
         "rank": place.rank,
         "tied": place.tied,
+        "finding": place.finding and place.finding.as_json(),
+        "tested_on": entry.tested_on or entry.metrics["n"],
         "run": entry.run_id,
         **{key: identity[key] for key in ("task", "split", "lang", "rows")},
         "few_rows": table.few,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.amounts import some
-from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
     from harness.questions.candidates import Candidate, Field
+    from harness.questions.next_steps import Step
     from harness.questions.recommend import Question, Recommendation
     from harness.questions.what_if import Changes, Move, Stretch
     from harness.records.row_sets import RowSet
@@ -54,17 +56,20 @@ def recommend_command(
     Quality is of the recorded runs, cost as in `bench cost`, latency from `bench speed`. A figure that is unknown does not meet
     a limit. Several seeds of one configuration are one candidate, with the figures of the run in the middle.
 
-    Of several sets of rows the most compared one is taken, of those that are not outdated. What never looks at the text
-    (`majority`) is shown, and tested, and not recommended.
+    The rows are those that the most informative set of models shares: runs on more rows are scored on the fewer that a slow
+    model was run on. What does no better than chance is shown, and tested, and not recommended; then, and where no capable
+    language model was tested, it says what to run next.
 
     --json prints an object with task, lang, split, n, rows (last_run, outdated, left_out: n, runs, last_run, outdated), asked,
-    candidates (name, run, runs, made, f1, accuracy, cost, p50_ms, p95_ms, front, misses, worth), pick, runners_up (name,
-    difference: value, low, high; p_holm, apart), nearest, changes (loosened, tightened, predictions, label_usd, unknown),
-    notes, sentence. pick and nearest are names of candidates.
+    candidates (name, run, runs, made, finding: kind, message; tested_on, f1, accuracy, cost, p50_ms, p95_ms, front, misses,
+    worth), pick, runners_up (name, difference: value, low, high; p_holm, apart), refused, next (why, command), nearest, changes
+    (loosened, tightened, predictions, label_usd, unknown), notes, sentence. pick, refused and nearest are names of candidates;
+    pick is null where nothing is recommended.
     """
     from harness.catalog import Catalog
     from harness.cli.requests import member
     from harness.questions.candidates import field_of
+    from harness.questions.next_steps import next_steps
     from harness.questions.recommend import Question, Utility, recommend
     from harness.questions.recommend_words import change_lines, sentence
     from harness.questions.what_if import changes_of
@@ -84,20 +89,26 @@ def recommend_command(
     store, prices = open_store(results), load_prices(Path.cwd())
     if hardware is not None:
         prices.named(hardware)  # a slip in the name, even where no record needs it
+    known = Catalog(Path.cwd())
     question = Question(max_cost, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau)
-    field = field_of(store, task, lang, split, prices, load_speeds(results), hardware, Catalog(Path.cwd()))
+    field = field_of(store, task, lang, split, prices, load_speeds(results), hardware, known)
     found = recommend(store, field, question)
-    changes = changes_of(field.offered, question)
+    changes, steps = changes_of(field.offered, question), next_steps(field, known)
     if as_json:
-        print_json(_as_json(found, changes))
+        print_json(_as_json(found, changes, steps))
         return
     _print(found)
-    typer.echo("\nWhat would change the answer")
-    for line in change_lines(found, changes):
-        typer.echo(f"- {line}")
+    if field.offered:
+        typer.echo("\nWhat would change the answer")
+        for line in change_lines(found, changes):
+            typer.echo(plain(f"- {line}"))
+    if steps:
+        typer.echo("\nWhat to run next")
+        for step in steps:
+            typer.echo(plain(f"- {step.why}: `{step.command}`"))
     for note in notes(found):
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"\n{sentence(found, changes)}")
+        typer.echo(plain(f"note: {note}"), err=True)
+    typer.echo(plain(f"\n{sentence(found, changes)}"))
 
 
 def notes(found: Recommendation) -> list[str]:
@@ -109,12 +120,9 @@ def notes(found: Recommendation) -> list[str]:
     told = about_rows(field)
     few = small(field.n)
     told += [f"These are {few}: only large differences can be seen."] if few else []
-    told += [
-        f"{runner.candidate.name}, which does not look at the text, can't be told apart from the pick at this n: "
-        "nothing here shows that the pick has learned anything."
-        for runner in found.runners_up
-        if runner.candidate.is_blind and not runner.apart and found.pick is not None and not found.pick.is_blind
-    ]
+    refused = [f"{c.name} is not recommended: it {c.finding.message}." for c in field.refused if c.finding is not None]
+    told += refused[:LISTED]
+    told += [f"{len(refused) - LISTED} more do no better than chance."] if len(refused) > LISTED else []
     loaded = [c.name for c in field.candidates if c.under_load]
     told += [f"Something else was running while {some(loaded, 3)} predicted: the real cost may be lower."] if loaded else []
     f1 = None if found.pick is None else found.pick.f1
@@ -128,7 +136,7 @@ def notes(found: Recommendation) -> list[str]:
 
 def about_rows(field: Field) -> list[str]:
     """Which rows these are, and which were left out."""
-    told = []
+    told = _scored(field)
     if field.outdated:
         told.append("The task's own files hold other rows or labels by now, and no run is on those: `bench run` anew.")
     if field.left_out:
@@ -138,6 +146,12 @@ def about_rows(field: Field) -> list[str]:
         own = f" The last run on these is of {field.when}." if field.when else ""
         told.append(f"Runs on other rows of this task and language are left out: {left}{others}.{own}")
     return told
+
+
+def _scored(field: Field) -> list[str]:
+    """Whose runs on more rows are scored on these."""
+    larger = sorted({c.entry.backend for c in field.candidates if c.entry.tested_on})
+    return [f"{some(larger, LISTED)}: run on more rows, scored on the {field.n:,} that all runs share."] if larger else []
 
 
 def _left(rows: RowSet) -> str:
@@ -191,7 +205,7 @@ def _cells(candidate: Candidate, question: Question) -> list[str]:
     ]
 
 
-def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
+def _as_json(found: Recommendation, changes: Changes, steps: Sequence[Step]) -> dict[str, Any]:
     from dataclasses import asdict
 
     from harness.questions.recommend_words import sentence
@@ -214,6 +228,8 @@ def _as_json(found: Recommendation, changes: Changes) -> dict[str, Any]:
             {"name": r.candidate.name, "difference": _difference(r.difference), "p_holm": _finite(r.p_holm), "apart": r.apart}
             for r in found.runners_up
         ],
+        "refused": [candidate.name for candidate in field.candidates if candidate.finding is not None],
+        "next": [asdict(step) for step in steps],
         "nearest": None if found.nearest is None else found.nearest.name,
         "changes": {
             "loosened": [_move(move) for move in changes.loosened],
@@ -242,6 +258,8 @@ def _candidate(found: Recommendation, candidate: Candidate) -> dict[str, Any]:
         "run": candidate.entry.run_id,
         "runs": [entry.run_id for entry in candidate.row.runs],
         "made": candidate.entry.made,
+        "finding": candidate.finding and candidate.finding.as_json(),
+        "tested_on": candidate.entry.tested_on or found.field.n,
         "f1": candidate.f1,
         "accuracy": candidate.accuracy,
         "cost": found.question.cost(candidate),

@@ -117,7 +117,7 @@ def run_command(
 
     --json prints a list with one object per run: state (new, found, incomplete, failed), run, task, lang, split, backend,
     prompt, decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, gates,
-    error.
+    finding (kind, message; of a run that does no better than chance, else null), error.
     """
     from harness.cli.series import leave_if, leave_with_code, print_runs, run_all, tracking_with
     from harness.errors import UserError

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.cli.progress import Progress
     from harness.errors import BenchError
     from harness.records.entries import Entry
+    from harness.records.findings import Finding
     from harness.records.gates import Gate
     from harness.records.store import Store
     from harness.running.costs import Budget
@@ -42,6 +43,7 @@ class Outcome:
     error: BenchError | None = None
     model_from_cache: bool = False
     gates: Sequence[Gate] = ()
+    finding: Finding | None = None
     prompted: str | None = None
     """How a language model was asked, as its record says: with what the command left to the defaults."""
     display_name: str | None = None
@@ -67,6 +69,7 @@ class Outcome:
             "model_from_cache": self.model_from_cache,
             "metrics": self.metrics,
             "gates": [asdict(gate) for gate in self.gates],
+            "finding": self.finding and self.finding.as_json(),
             "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
         }
 
@@ -148,7 +151,7 @@ def _one(
     plan = make_plan(request, known)
     if not force and (entry := finished_entry(store, plan.run_id)) is not None:
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
-        return _outcome(request, "found", entry, progress)
+        return _outcome(request, "found", store, entry, progress)
     check_cache()
     at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
     notes = ["trained model found in the cache"] if at_hand else []
@@ -158,10 +161,12 @@ def _one(
         notes.append("begins anew" if force else "goes on where it was stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
     done = run(plan, store, slot, progress.update, force=force, budget=budget, gate=gate)
-    return _outcome(request, "new", read_entry(store, done.run_id), progress, model_from_cache=at_hand)
+    return _outcome(request, "new", store, read_entry(store, done.run_id), progress, model_from_cache=at_hand)
 
 
-def _outcome(request: Request, state: str, entry: Entry, progress: Progress, *, model_from_cache: bool = False) -> Outcome:
+def _outcome(
+    request: Request, state: str, store: Store, entry: Entry, progress: Progress, *, model_from_cache: bool = False
+) -> Outcome:
     return Outcome(
         request,
         state,
@@ -169,6 +174,7 @@ def _outcome(request: Request, state: str, entry: Entry, progress: Progress, *, 
         entry.metrics,
         model_from_cache=model_from_cache,
         gates=_told(entry, progress),
+        finding=_finding(store, entry),
         prompted=_prompted(entry),
         display_name=entry.display_name,
     )
@@ -186,6 +192,13 @@ def _told(entry: Entry, progress: Progress) -> list[Gate]:
 
 def _prompted(entry: Entry) -> str | None:
     return entry.made if entry.manifest["identity"]["prompt"] else None
+
+
+def _finding(store: Store, entry: Entry) -> Finding | None:
+    """`majority` is meant to give one answer."""
+    from harness.records.findings import finding_of_entry
+
+    return None if entry.is_blind else finding_of_entry(store, entry)
 
 
 @contextmanager
@@ -292,22 +305,28 @@ def _close(tracker: Tracker, track: Track) -> str | None:
 
 def print_runs(outcomes: Sequence[Outcome]) -> None:
     """A row per run; on a narrow terminal the first metric is what stays."""
+    from harness.records.findings import SHORT
     from harness.reports.words import shown
 
     if not any(done.metrics for done in outcomes):
         return
     metrics = list(dict.fromkeys(name for done in outcomes if done.metrics for name in done.metrics["headline"]))
-    columns = ["task", "backend", "prompt", "lang", "seed", "n", *metrics, "no answer", "record", "run"]
+    named = ["finding"] if any(done.finding for done in outcomes) else []
+    columns = ["task", "backend", "prompt", "lang", "seed", "n", *metrics, "no answer", *named, "record", "run"]
     rows = []
     for done in outcomes:
-        request, found = done.request, done.metrics or {"values": {}}
+        request, measured = done.request, done.metrics or {"values": {}}
         asked = (request.prompt, request.decoding, request.calibration, request.decision)
         how = done.prompted or " ".join(str(word) for word in asked if word and not done.run_id) or "-"
-        values = [shown(found["values"][name]) if name in found["values"] else "-" for name in metrics]
-        counts = [str(found["n"]), str(found["n"] - found["ok"])] if done.metrics else ["-", "-"]
+        values = [shown(measured["values"][name]) if name in measured["values"] else "-" for name in metrics]
+        counts = [str(measured["n"]), str(measured["n"] - measured["ok"])] if done.metrics else ["-", "-"]
         which = [request.task, done.display_name or request.backend, how, request.lang, str(request.seed)]
-        rows.append([*which, counts[0], *values, counts[1], done.state, (done.run_id or "-").rpartition(".")[2]])
+        found = [SHORT[done.finding.kind] if done.finding else "-"] if named else []
+        rows.append([*which, counts[0], *values, counts[1], *found, done.state, (done.run_id or "-").rpartition(".")[2]])
     same = [name for name in ("task", "seed", "prompt") if len({row[columns.index(name)] for row in rows}) == 1]
     print_table(
         columns, rows, text=["prompt"], optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"]))
     )
+    for done in outcomes:
+        if done.finding is not None:
+            typer.echo(plain(f"note: {done.request.backend} ({done.request.lang}) {done.finding.message}."), err=True)

@@ -46,10 +46,12 @@ def show_command(
     """Show a run: metrics, per-class report, confusion matrix, worst errors.
 
     The texts of the errors are shown where the data is at hand, and what a language model said where this machine made the
-    run. --json prints an object with run, manifest, metrics, worst_errors (id, truth, label, status, text, answer).
+    run. --json prints an object with run, manifest, metrics, finding (kind, message; of a
+    run that does no better than chance, else null), worst_errors (id, truth, label, status, text, answer).
     """
     from harness.data.inspection import answers, texts, worst_errors
     from harness.records.entries import read_entry
+    from harness.records.findings import finding_of_entry
 
     check_data(data)
     store = open_store(results)
@@ -57,6 +59,7 @@ def show_command(
     entry = read_entry(store, name)
     manifest, metrics = dict(entry.manifest), dict(entry.metrics)
     predictions = store.predictions(name)
+    finding = finding_of_entry(store, entry)
     worst = worst_errors(predictions, manifest["identity"]["label_kind"], errors)
     known = catalog()
     found = texts(manifest["identity"], {record["id"] for record in predictions}, known, data)
@@ -64,9 +67,12 @@ def show_command(
     for record in worst:
         record["text"], record["answer"] = found.get(record["id"]), said.get(record["id"])
     if as_json:
-        print_json({"run": name, "manifest": manifest, "metrics": metrics, "worst_errors": worst})
+        told = finding and finding.as_json()
+        print_json({"run": name, "manifest": manifest, "metrics": metrics, "finding": told, "worst_errors": worst})
         return
     _print_head(name, entry.how, manifest, metrics)
+    if finding is not None:
+        typer.echo(plain(f"\n{entry.backend} {finding.message}."))
     _print_classes(metrics)
     _print_confusion(metrics.get("confusion"), predictions, manifest["identity"])
     _print_errors(worst, manifest["identity"]["labels"], "" if found else _why_no_texts(manifest["identity"], known))

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 from harness.errors import UnknownName, UserError
 from harness.questions.rows_today import of_today
 from harness.records.entries import Entry, Group, read_entries
+from harness.records.findings import Finding, finding_of_entry
 from harness.records.names import names_of
+from harness.records.nested import most_informative
 from harness.records.row_sets import RowSet, is_given, row_sets
 from harness.records.store import Store
 from harness.reports.ranks import Row, fold_seeds
@@ -32,6 +34,7 @@ class Candidate:
     `inference`: US dollars per 1,000 rows; `training`: US dollars once; both None where a price is missing, with `unpriced`
     saying why. `labels`: how many people had to give. `p50_ms`, `p95_ms`: latency of a row by itself, None where `bench speed`
     did not measure it, or not on enough texts: `timed` is their number and what it was limited to, None without a record.
+    `finding`: why it is not recommended, on all rows that it was tested on.
     """
 
     name: str
@@ -46,16 +49,11 @@ class Candidate:
     p50_ms: float | None
     p95_ms: float | None
     timed: tuple[int, int] | None = None
+    finding: Finding | None = None
 
     @property
     def entry(self) -> Entry:
         return self.row.entry
-
-    @property
-    def is_blind(self) -> bool:
-        """Whether it never looks at the text: a yardstick, and nothing that anybody would deploy."""
-        backend = self.entry.manifest["identity"]["backend"]
-        return backend.get("engine") == "baseline" and (backend.get("options") or {}).get("classifier") == "majority"
 
     def cost(self, predictions: float, label_usd: float) -> float | None:
         """US dollars per 1,000 rows, with training and labels shared among all predictions."""
@@ -66,7 +64,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Field:
-    """The candidates of one group of runs. `hardware`: what all time is priced at, None for the machine of each record.
+    """The candidates on one set of rows. `hardware`: what all time is priced at, None for the machine of each record.
 
     `left_out`: the runs of the same task and language on other rows. `when`: the time of the last run on these rows, where
     there are others. `outdated`: the task's own files hold other rows or labels now.
@@ -92,8 +90,15 @@ class Field:
 
     @property
     def offered(self) -> list[Candidate]:
-        """What may be the answer: those that look at the text; all where none does."""
-        return [candidate for candidate in self.candidates if not candidate.is_blind] or self.candidates
+        """What may be the answer: those that do better than chance."""
+        return [candidate for candidate in self.candidates if candidate.finding is None]
+
+    @property
+    def refused(self) -> list[Candidate]:
+        """The best first, of backends that do no better than chance in any way; `majority` is meant to, and not named."""
+        able = {candidate.entry.backend for candidate in self.offered}
+        found = [c for c in self.candidates if c.finding is not None and not c.entry.is_blind and c.entry.backend not in able]
+        return sorted(found, key=lambda c: -(c.f1["value"] or 0.0))
 
 
 def field_of(
@@ -106,18 +111,18 @@ def field_of(
     hardware: str | None = None,
     catalog: Catalog | None = None,
 ) -> Field:
-    """Of the rows that are not outdated, those on which the most backends were tested (of several such, the most rows, then the
-    newest). `hardware` as in `cost_of`; `catalog` to look what the task's own files hold today, where these are small.
+    """The rows as in `most_informative`, of those that are not outdated. `hardware` as in `cost_of`; `catalog` to look what the
+    task's own files hold today, where these are small.
 
     Raises `UserError` without runs, `UnknownName` for `task` and `hardware`.
     """
-    chosen, others = _chosen(_sets_of(store, task, lang, split), catalog)
+    chosen, others = _chosen(store, _sets_of(store, task, lang, split), catalog)
     group, members = chosen.group, chosen.entries
     f1, accuracy = QUALITY.get(members[0].manifest["identity"]["label_kind"], SINGLE)
     rows = fold_seeds(members)
     names = names_of([row.runs for row in rows], [row.entry.made for row in rows])
     candidates = [
-        _candidate(name, row, (f1, accuracy), prices, speeds, hardware) for name, row in zip(names, rows, strict=True)
+        _candidate(store, name, row, (f1, accuracy), prices, speeds, hardware) for name, row in zip(names, rows, strict=True)
     ]
     return Field(group, chosen.n, f1, accuracy, candidates, others, hardware, chosen.when, chosen.outdated)
 
@@ -137,21 +142,23 @@ def _sets_of(store: Store, task: str, lang: str, split: str) -> list[RowSet]:
     )
 
 
-def _chosen(sets: Sequence[RowSet], catalog: Catalog | None) -> tuple[RowSet, tuple[RowSet, ...]]:
-    """The set to choose from, and the others. What the task's files hold today is surer than what was run last, but says
-    nothing of rows that came by `--data`."""
-    chosen = max((one for one in sets if not one.outdated), key=_breadth)
+def _chosen(store: Store, sets: Sequence[RowSet], catalog: Catalog | None) -> tuple[RowSet, tuple[RowSet, ...]]:
+    """The set to choose from, and those of which it has no run. What the task's files hold today is surer than what was run
+    last, but says nothing of rows that came by `--data`."""
+    chosen = most_informative(store, [one for one in sets if not one.outdated])
     own = [one for one in sets if not is_given(one.entries[0])]
     found = None if catalog is None or is_given(chosen.entries[0]) else of_today(catalog, own)
     if found is not None:
-        sets = [replace(one, outdated=one not in found) if one in own else one for one in sets]
-        best = max((one for one in found), key=_breadth, default=chosen)
-        chosen = next(one for one in sets if one.group == best.group)
-    return chosen, tuple(one for one in sets if one is not chosen)
+        there = {one.group for one in found}
+        sets = [one if is_given(one.entries[0]) else replace(one, outdated=one.group not in there) for one in sets]
+        today = [one for one in sets if one.group in there]
+        chosen = most_informative(store, today) if today else replace(chosen, outdated=True)
+    used = {entry.run_id for entry in chosen.entries}
+    return chosen, tuple(one for one in sets if used.isdisjoint(entry.run_id for entry in one.entries))
 
 
 def _candidate(
-    name: str, row: Row, quality: tuple[str, str], prices: Prices, speeds: Sequence[Speed], hardware: str | None
+    store: Store, name: str, row: Row, quality: tuple[str, str], prices: Prices, speeds: Sequence[Speed], hardware: str | None
 ) -> Candidate:
     from harness.questions.pricing import cost_of, missing_price
     from harness.records.speed import speed_of
@@ -171,8 +178,5 @@ def _candidate(
         p50_ms=None if speed is None else speed["p50_ms"],
         p95_ms=None if speed is None else speed["p95_ms"],
         timed=None if speed is None else (speed["n"], speed["settings"]["limit"]),
+        finding=finding_of_entry(store, row.entry),
     )
-
-
-def _breadth(rows: RowSet) -> tuple[int, int, int, str, Group]:
-    return len({entry.backend for entry in rows.entries}), rows.n, len(rows.entries), rows.newest, rows.group

@@ -78,7 +78,7 @@ def missing_price(manifest: Mapping[str, Any], prices: Prices) -> str:
     if "imported" in manifest:
         return "no cost of what was imported: neither its time nor its tokens are known"
     machine, backend = manifest["machine"], manifest["identity"]["backend"]
-    if _is_served(manifest):
+    if is_served(manifest):
         free = _token_price(manifest, prices) is not None
         what = "the machine of its server, which no record names" if free else f"the tokens of {backend['model']}"
         way = "say which with --hardware" if free else f"add it to `models:` in {FILE} in your folder"
@@ -99,7 +99,7 @@ def _under_load(manifest: Mapping[str, Any]) -> bool:
     return load is not None and load > manifest["machine"]["cores"]
 
 
-def _is_served(manifest: Mapping[str, Any]) -> bool:
+def is_served(manifest: Mapping[str, Any]) -> bool:
     """Whether a server did the work: every language model that runs here names its device."""
     return manifest["training"] is None and "device" not in manifest["identity"]["backend"]
 
@@ -113,7 +113,7 @@ def _token_price(manifest: Mapping[str, Any], prices: Prices) -> Price | None:
 def _inference(manifest: Mapping[str, Any], prices: Prices, hardware: str | None) -> tuple[float, str] | None:
     """US dollars per 1,000 rows, and in words how."""
     rows, tokens = manifest["n"], manifest["tokens"]
-    if _is_served(manifest):
+    if is_served(manifest):
         price = _token_price(manifest, prices)
         if price is None:
             return None

@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from harness.questions.candidates import Candidate, Field
-from harness.records.columns import read_columns, shared_rows
+from harness.records.columns import columns_of, shared_rows
 from harness.records.store import Store
 from harness.statistics.contrast import difference_of
 from harness.statistics.paired import LEVEL, Difference, holm
@@ -160,7 +160,7 @@ class Recommendation:
 
 
 def recommend(store: Store, field: Field, question: Question) -> Recommendation:
-    """The pick among the candidates of a field that look at the text, and what was tested about it."""
+    """The pick among the candidates of a field that do better than chance, and what was tested about it."""
     pick = best_of(field.offered, question)
     runners_up = [] if pick is None else _runners_up(store, field, question, pick)
     return Recommendation(
@@ -190,7 +190,7 @@ def _runners_up(store: Store, field: Field, question: Question, pick: Candidate)
     others = [c for c in field.candidates if c is not pick and not misses(c, question) and c.f1["value"] is not None]
     found = []
     for other in others:
-        of_pick, of_other = shared_rows([read_columns(store, c.entry.run_id) for c in (pick, other)])
+        of_pick, of_other = shared_rows([columns_of(store, c.entry) for c in (pick, other)])
         found.append(difference_of(field.f1, of_pick, of_other))
     defined = [i for i, difference in enumerate(found) if not math.isnan(difference.p)]
     adjusted = dict(zip(defined, holm([found[i].p for i in defined]), strict=True))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from harness.questions.candidates import Candidate
+from harness.questions.candidates import Candidate, Field
 from harness.questions.recommend import Miss, Question, Recommendation, RunnerUp, Utility, misses
 from harness.questions.what_if import Changes, Move, Stretch
 from harness.records.entries import TITLES
+from harness.records.findings import SHORT
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.twins import speed_command
 from harness.running.latency import needed
@@ -83,7 +84,7 @@ def _beside(found: Recommendation, pick: Candidate, title: str) -> str:
         best = max(cheaper, key=lambda runner: (runner.difference.value, -_or_zero(question.cost(runner.candidate))))
         price = _times(own, question.cost(best.candidate))
         return f"{best.candidate.name} {price} and {_gap(best)}"
-    looking = "" if len(found.field.offered) == len(found.field.candidates) else " that looks at the text"
+    looking = "" if len(found.field.offered) == len(found.field.candidates) else " that does better than chance"
     if not rivals:
         met = "meets the constraints" if _constrained(question) else "was tested on these rows"
         return f"nothing else{looking} {met}"
@@ -92,9 +93,7 @@ def _beside(found: Recommendation, pick: Candidate, title: str) -> str:
     n, limits = len(rivals), " that meets the constraints" if _constrained(question) else looking
     if n == 1:
         return f"the only other one{limits} is worse beyond chance, and is not {none}"
-    return (
-        f"all {n} others{limits.replace('meets', 'meet').replace('looks', 'look')} are worse beyond chance, and none is {none}"
-    )
+    return f"all {n} others{limits.replace('meets', 'meet').replace('does', 'do')} are worse beyond chance, and none is {none}"
 
 
 def _tied(found: Recommendation, own: float | None, title: str) -> str:
@@ -156,11 +155,23 @@ def _times(own: float | None, cost: float | None) -> str:
 
 def _nothing(found: Recommendation, rows: str) -> str:
     question, nearest = found.question, found.nearest
+    if not found.field.offered:
+        return f"For {rows} nothing can be recommended: {_refused(found.field)}."
     if nearest is None:
         need = " (it needs a price and a latency: see `bench cost` and `bench speed`)"
         return f"For {rows} nothing can be recommended: no run has the figures that the utility needs{need}."
     missed = " and ".join(missed_text(miss, nearest) for miss in misses(nearest, question))
     return f"For {rows} no recorded run meets all constraints; {nearest.name}{_how(nearest)} comes nearest: {missed}."
+
+
+def _refused(field: Field) -> str:
+    """What was found of the best one; of `majority` only where nothing else was run."""
+    best = max(field.candidates, key=lambda c: (not c.entry.is_blind, c.f1["value"] or 0.0))
+    if best.entry.is_blind or best.finding is None:
+        return f"only {best.name}, which reads no text, was tested on these {field.n:,} rows"
+    others = len(field.candidates) - 1
+    more = f" (nor does any of the {others} others do better than chance)" if others > 1 else ""
+    return f"{best.name}{_how(best)} {best.finding.message}{more}"
 
 
 def missed_text(miss: Miss, candidate: Candidate) -> str:
@@ -212,7 +223,9 @@ def amount(constraint: str, value: float) -> str:
 
 
 def state(candidate: Candidate, question: Question) -> str:
-    """`meets all`, or what it misses, for the table."""
+    """`meets all`, what it misses, or why it is not recommended, for the table."""
+    if candidate.finding is not None:
+        return f"not recommended: {SHORT[candidate.finding.kind]}"
     missed = [missed_text(miss, candidate) for miss in misses(candidate, question)]
     if question.utility is Utility.F1_COST_LATENCY and (candidate.p50_ms is None or question.cost(candidate) is None):
         missed = missed or [_unknown("utility", candidate)]

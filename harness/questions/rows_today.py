@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import BenchError
 from harness.records.row_sets import RowSet, labels_of
+from harness.types import Example, LabelSpace
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -22,22 +23,31 @@ def of_today(catalog: Catalog, sets: Sequence[RowSet]) -> list[RowSet] | None:
 
     None where that can't be told in a moment: rows of the hub, large files, files or a task that are not at hand.
     """
-    from harness.data.rows import load_examples, with_names
     from harness.questions.audit import on_these_rows
 
     if not sets:
         return None
     name, split, lang, _ = sets[0].group
+    found = rows_at_hand(catalog, name, lang, split)
+    if found is None:
+        return None
+    space, rows = found
+    labels = str(space.kind), *space.names
+    return [one for one in sets if labels_of(one.entries[0]) == labels and on_these_rows(one.entries[:1], rows)]
+
+
+def rows_at_hand(catalog: Catalog, name: str, lang: str, split: str) -> tuple[LabelSpace, list[Example]] | None:
+    """The task's own rows and labels, where these can be read in a moment."""
+    from harness.data.rows import load_examples, with_names
+
     try:
         task = catalog.task(name)
         if task.source.hub is not None or sum(path.stat().st_size for path in _files(task, lang)) > LARGEST:
             return None
         task = with_names(task)
-        rows = load_examples(task, lang=lang, split=split)
+        return task.label_space, load_examples(task, lang=lang, split=split)
     except (BenchError, OSError):
         return None
-    labels = str(task.label_space.kind), *task.label_space.names
-    return [one for one in sets if labels_of(one.entries[0]) == labels and on_these_rows(one.entries[:1], rows)]
 
 
 def _files(task: TaskSpec, lang: str) -> Iterator[Path]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from harness.records.pairing import nothing_shared, same_rows
 from harness.records.store import PREDICTIONS, Store, canonical_json, damage_named
 from harness.statistics.intervals import BoolArray, FloatArray, IntArray
 from harness.types import LabelKind, LabelSpace, Status
+
+if TYPE_CHECKING:
+    from harness.records.entries import Entry
 
 ObjectArray = NDArray[np.object_]
 
@@ -76,6 +79,12 @@ def read_columns(store: Store, run_id: str) -> Columns:
     with damage_named(store.root / run_id / PREDICTIONS) as path:
         labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
         return _columns(run_id, identity, labels, _table(store, run_id, path, labels))
+
+
+def columns_of(store: Store, entry: Entry) -> Columns:
+    """The rows that the entry's metrics are about. Raises as `read_columns` and `shared_rows` do."""
+    own = read_columns(store, entry.run_id)
+    return own if entry.among is None else shared_rows([read_columns(store, entry.among), own])[1]
 
 
 def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:

@@ -48,12 +48,21 @@ class Entry:
     """One run: its manifest (run.json) and its metrics (metrics.json).
 
     `by_model`: the entries beside it have several models under the name of its backend.
+    `among`: a run on fewer rows, where this is about those rows alone: then the metrics and the identity's rows are of these,
+    and `tested_on` is how many there were.
     """
 
     run_id: str
     manifest: Mapping[str, Any]
     metrics: Mapping[str, Any]
     by_model: bool = False
+    among: str | None = None
+    tested_on: int | None = None
+
+    @property
+    def key(self) -> str:
+        """The run's id, after the digits of the rows where it is about some of its rows: a run may be in two tables."""
+        return self.run_id if self.among is None else f"{self.group[3][:8]}@{self.run_id}"
 
     @cached_property
     def group(self) -> Group:
@@ -81,6 +90,12 @@ class Entry:
         model = self.manifest["identity"]["backend"].get("model")
         is_named = model and (self.by_model or self.manifest.get("model_given"))
         return f"{self.backend}:{model}" if is_named else self.backend
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether it never looks at the text: a yardstick, and nothing that anybody would deploy."""
+        backend = self.manifest["identity"]["backend"]
+        return backend.get("engine") == "baseline" and (backend.get("options") or {}).get("classifier") == "majority"
 
     @property
     def seed(self) -> int:

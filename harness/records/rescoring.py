@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from harness.errors import DataError, RunError
 from harness.records.store import Store, prediction_from
-from harness.statistics.metrics import evaluate_predictions
+from harness.statistics.metrics import Metrics, evaluate_predictions
 from harness.types import Example, LabelKind, LabelSpace
 
 ROUNDING = 1e-3
@@ -22,7 +23,7 @@ def rescore(store: Store, run_id: str) -> list[str]:
     binary_accuracy (a share, whose interval has not changed), and log loss where a probability was rounded to 0.
     Raises `RunError` for a record that is damaged, or whose predictions do not give its values.
     """
-    renewed = _intervals(store, run_id)
+    renewed: dict[str, Any] = dict(scored(store, run_id)["values"])
     metrics = store.metrics(run_id)
     values = metrics["values"]
     changed = []
@@ -44,23 +45,20 @@ def rescore(store: Store, run_id: str) -> list[str]:
     return changed
 
 
-def _intervals(store: Store, run_id: str) -> dict[str, Any]:
+def scored(store: Store, run_id: str, rows: Collection[str] | None = None) -> Metrics:
+    """The metrics of a run from its predictions; `rows`: ids of some of its rows. Raises `RunError` for a damaged record."""
     try:
-        return _scored(store, run_id)
+        identity = store.manifest(run_id)["identity"]
+        records = [record for record in store.predictions(run_id) if rows is None or record["id"] in rows]
+        labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
+        examples = [
+            Example(record["id"], "", tuple(truth) if isinstance(truth := record["truth"], list) else truth, identity["lang"])
+            for record in records
+        ]
+        return evaluate_predictions(examples, [prediction_from(record) for record in records], labels)
     except (DataError, LookupError, TypeError, ValueError) as error:
         path = store.root / run_id / "predictions.jsonl"
         raise RunError(f"{path} can't be scored: {error}", "Delete that run's folder, or restore it.") from error
-
-
-def _scored(store: Store, run_id: str) -> dict[str, Any]:
-    identity = store.manifest(run_id)["identity"]
-    records = store.predictions(run_id)
-    labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
-    examples = [
-        Example(record["id"], "", tuple(truth) if isinstance(truth := record["truth"], list) else truth, identity["lang"])
-        for record in records
-    ]
-    return dict(evaluate_predictions(examples, [prediction_from(record) for record in records], labels)["values"])
 
 
 def _same(old: float | None, new: float | None, tolerance: float) -> bool:

@@ -141,7 +141,7 @@ def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: boo
 
 
 def _runs(line: Line) -> set[str]:
-    return {place.row.entry.run_id for place in line.places.values()}
+    return {place.row.entry.key for place in line.places.values()}
 
 
 def _order(line: Line, metric: str, best: Sequence[float | None]) -> tuple[float, int, str, str]:

@@ -11,20 +11,20 @@ from harness.reports.markdown import Markup, escape, table
 from harness.reports.pictures import FOLDER, file_name
 from harness.reports.ranks import Place
 from harness.reports.tables import Table
-from harness.reports.words import apart, rank, shown, sizes_told, with_size
+from harness.reports.words import NOBODY, apart, rank, shown, sizes_told, with_size
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 
 def first_words(section: Section, column: int) -> str:
     """Who is first on the rows of a column, how many can't be told apart from it, and how large the models are."""
     found = section.tables[column]
+    rows = f"**{escape(found.group[2])}**, {escape(found.size)}{' †' if found.few else ''}"
+    if found.leader is None:
+        return f"{rows}: {NOBODY}."
     made = next(line.how for line in section.lines if line.places.get(column) is found.places[0])
-    first = f"{found.first.display_name} ({with_size(found.first, made)})"
-    told = (
-        f"**{escape(found.group[2])}**, {escape(found.size)}{' †' if found.few else ''}: "
-        f"{escape(first)} is first with {escape(TITLES.get(found.metric, found.metric))} "
-        f"{shown(found.first.metrics['values'][found.metric])}{escape(apart(found.places))}."
-    )
+    title, value = escape(TITLES.get(found.metric, found.metric)), shown(found.first.metrics["values"][found.metric])
+    first = escape(f"{found.first.display_name} ({with_size(found.first, made)})")
+    told = f"{rows}: {first} is first with {title} {value}{escape(apart(found.places))}."
     return f"{told} {escape(sizes_told(found.places))}".rstrip()
 
 

@@ -17,7 +17,7 @@ from harness.reports.ranks import Row
 from harness.reports.reported_page import ANCHOR, reported_section
 from harness.reports.reported_page import TITLE as REPORTED_TITLE
 from harness.reports.tables import Table, columns, lines_of, spread_cells, spread_columns
-from harness.reports.words import apart, hows, shown, sizes_told, with_size
+from harness.reports.words import NOBODY, apart, hows, shown, sizes_told, with_size
 
 if TYPE_CHECKING:
     from harness.specs.reported import Reported
@@ -25,13 +25,19 @@ if TYPE_CHECKING:
 SHORT_LEGEND = """\
 Made by `bench leaderboard` from the records in `results/runs/`, and from nothing else. A cell is the rank on the column's rows,
 the value (it leads to the record of the run) and its 95% interval. `2=`: the rank is shared, as these rows can't be told apart
-at the 5% level; that is not "equally good". ×3: the middle one of three seeds. †: few rows. [More](#how-to-read-this)
+at the 5% level; that is not "equally good". ‡: no rank, as it is not shown to be better than chance. ×3: the middle one of
+three seeds. †: few rows. [More](#how-to-read-this)
 """
 LEGEND = """\
 - Every column, and every full table, holds runs on the same rows. Rows of one rank can't be told apart from its first row at
   the 5% level: paired on the same rows (McNemar's exact test; a paired bootstrap for metrics that are no shares), after Holm's
   correction. More rows might tell them apart. Nor does it pass on: two rows of one rank may differ from each other, and a row
   of a higher value may stand in a lower rank, if it errs on nearly the same rows as the best.
+- ‡ stands in the place of a rank. `one answer`: it gave one answer to all rows, or to 99% of them. `unparsed`: half of its
+  answers or more could not be parsed. `at chance`: it is not shown to be better than always answering one label, as its answers
+  agree with the true labels no more often than chance would have it. A finding is about all rows that a run was tested on.
+- Where some models were run on fewer rows than others (`--limit`), one table per language holds all that were run on these
+  rows or on more: `of` says how many rows such a run has, and its figures here are of the rows of the table.
 - The lines of a table of several languages stand in the order of their mean distance from the best value of each column, over
   the languages that they have; –: no run. `of its own language`: a model for each language; a line that names a language is one
   model for all of them, so that a run may stand in both. Different sets of rows of one language are never in one column, nor
@@ -112,28 +118,32 @@ def _unbroken(cell: str) -> Markup:
 
 def sentence(tables: Sequence[Table]) -> str:
     """Who is first, or in how many tables somebody is."""
-    several = [table for table in tables if len(table.places) > 1]
+    several = [table for table in tables if len(table.places) > 1 and table.leader is not None]
     if not tables:
         return "No runs yet. Begin with `bench run`, or name the folder of the records: --results DIR."
     if len(tables) == 1:
         return _first(tables[0])
+    chance = sum(table.leader is None for table in tables)
+    beside = f" In {chance} {'table' if chance == 1 else 'tables'} {NOBODY}." if chance else ""
     if not several:
-        return "No table has two rows to compare."
+        return f"No table has two rows to compare.{beside}" if chance < len(tables) else f"In all tables {NOBODY}."
     if len(several) == 1:
-        return f"One of the {len(tables)} tables has rows to compare. {_first(several[0])}"
+        return f"One of the {len(tables)} tables has rows to compare. {_first(several[0])}{beside}"
     alone, many = sum(not table.places[0].tied for table in several), len(several)
     found = "each" if alone == many else "none" if not alone else str(alone)
     rest = "" if alone in (0, many) else f"; in the other{f' {many - alone}' if many - alone > 1 else ''} its rank is shared"
     where = f"{found} of the {many} tables with more than one row{rest}"
-    return f"The first can be told apart from all others at the 5% level in {where}."
+    return f"The first can be told apart from all others at the 5% level in {where}.{beside}"
 
 
 def _first(table: Table) -> str:
     task, _, lang, _ = table.group
+    if table.leader is None:
+        return f"On {table.first.metrics['n']:,} {lang} rows of {task}, {NOBODY}."
     first = with_size(table.first, hows([place.row for place in table.places])[0])
     told = (
         f"On {table.first.metrics['n']:,} {lang} rows of {task}, {table.first.display_name} ({first}) is first "
         f"with {TITLES.get(table.metric, table.metric)} {shown(table.first.metrics['values'][table.metric])}"
-        f"{apart(table.places)}{' at the 5% level' if len(table.places) > 1 else ''}."
+        f"{apart(table.places, ' at the 5% level')}."
     )
     return f"{told} {sizes_told(table.places)}".rstrip()

@@ -51,12 +51,12 @@ def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[
     found: dict[str, Picture] = {}
     for table in tables:
         rows = _on_one_machine(table)
-        speeds = {entry.run_id: entry.manifest["timing"]["rows_per_second"] for entry in rows}
+        speeds = {entry.key: entry.manifest["timing"]["rows_per_second"] for entry in rows}
         _add(
             found, file_name([table], "speed"), _quality(table, rows, speeds, f"rows per second, on {machine(rows[0])}", False)
         )
         everyone = [place.row.entry for place in table.places]
-        prices = {entry.run_id: cost.get(entry.run_id) for entry in everyone}
+        prices = {entry.key: cost.get(entry.key) for entry in everyone}
         _add(found, file_name([table], "cost"), _quality(table, everyone, prices, "US dollars per 1,000 rows", True))
     for _, several in groupby(tables, key=lambda table: table.group[:2]):
         for section in sections(list(several)):
@@ -116,15 +116,15 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
 
     runs = [place.row.runs for place in table.places]
     made = [place.row.entry.made for place in table.places]
-    hows = {place.row.entry.run_id: how for place, how in zip(table.places, told_apart(runs, made), strict=True)}
+    hows = {place.row.entry.key: how for place, how in zip(table.places, told_apart(runs, made), strict=True)}
     rows: Figures = []
     for entry in entries:
-        value, at = entry.metrics["values"][table.metric], x[entry.run_id]
+        value, at = entry.metrics["values"][table.metric], x[entry.key]
         if value["value"] is not None and at is not None and 0 <= at < math.inf:
             engine = str(entry.manifest["identity"]["backend"].get("engine", "unknown"))
             bounds = {name: value[name] for name in ("value", "low", "high")}
-            named = {"name": entry.display_name, "how": hows[entry.run_id], "engine": engine}
-            rows.append({"key": entry.run_id, **named, "x": at, **bounds})
+            named = {"name": entry.display_name, "how": hows[entry.key], "engine": engine}
+            rows.append({"key": entry.key, **named, "x": at, **bounds})
     lower = table.metric in LOWER_IS_BETTER
     for row in rows:
         row["front"] = not any(_beats(other, row, lower, less) for other in rows)

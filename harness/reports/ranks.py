@@ -3,7 +3,7 @@
 Within a group (runs on the same rows) every row is compared with the best one, paired, on the first headline metric: by
 McNemar's exact test where that is the accuracy, by the studentised paired bootstrap of `paired` where it is not. Those that
 stay above 5% after Holm's correction share the best one's rank; the best of the others begins the next rank, and so on.
-Ranks are counted as in sports: 1, 1, 1, 4.
+Ranks are counted as in sports: 1, 1, 1, 4. What does no better than chance (see `findings`) comes last, and has no rank.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from harness.errors import RunError
+from harness.records.columns import columns_of
 from harness.records.entries import Entry
+from harness.records.findings import Finding
 from harness.records.jsonl import read_tables
 from harness.records.store import Store
 from harness.statistics.intervals import BoolArray, FloatArray, IntArray
@@ -59,11 +61,12 @@ class Row:
 
 @dataclass(frozen=True)
 class Place:
-    """A row and its rank; `tied`: it shares the rank."""
+    """A row and its rank; `tied`: it shares the rank. None for a row with a finding."""
 
-    rank: int
+    rank: int | None
     row: Row
     tied: bool
+    finding: Finding | None = None
 
 
 def fold_seeds(members: Sequence[Entry]) -> list[Row]:
@@ -78,15 +81,17 @@ def fold_seeds(members: Sequence[Entry]) -> list[Row]:
     return sorted(rows, key=lambda row: row.entry.order)
 
 
-def ranked(rows: Sequence[Row], test: Test) -> list[Place]:
-    """Places in the order of their ranks; `rows` come best first.
+def ranked(rows: Sequence[Row], test: Test, findings: Mapping[str, Finding | None] | None = None) -> list[Place]:
+    """Places in the order of their ranks; `rows` come best first. `findings`: by the key of a row's entry.
 
     "Can't be told apart" does not pass on: a row may share the best one's rank while a row of a higher value, that errs where
     the best one errs, does not. Rows without a value share the last rank.
     """
     metric = rows[0].entry.metrics["headline"][0] if rows else ""
+    named = [(row, (findings or {}).get(row.entry.key)) for row in rows]
     places: list[Place] = []
-    rest = list(rows)
+    rest = [row for row, found in named if found is None]
+    many = len(rest)
     while rest:
         best, others = rest[0], rest[1:]
         if _value(best, metric) is None:
@@ -96,9 +101,9 @@ def ranked(rows: Sequence[Row], test: Test) -> list[Place]:
             adjusted = holm(test(best.entry, [row.entry for row in known])) if known else []
             apart = [p <= LEVEL for p in adjusted] + [True] * (len(others) - len(known))
         level = [best, *(row for row, is_apart in zip(others, apart, strict=True) if not is_apart)]
-        places += [Place(len(rows) - len(rest) + 1, row, len(level) > 1) for row in level]
+        places += [Place(many - len(rest) + 1, row, len(level) > 1) for row in level]
         rest = [row for row, is_apart in zip(others, apart, strict=True) if is_apart]
-    return places
+    return places + [Place(None, row, False, found) for row, found in named if found is not None]
 
 
 def _value(row: Row, metric: str) -> float | None:
@@ -107,10 +112,10 @@ def _value(row: Row, metric: str) -> float | None:
 
 
 def share_test(correct: Mapping[str, BoolArray]) -> Test:
-    """McNemar's exact test; `correct` by the id of the run, the same rows in the same order."""
+    """McNemar's exact test; `correct` by the key of the entry, the same rows in the same order."""
 
     def test(best: Entry, others: Sequence[Entry]) -> Sequence[float]:
-        right, theirs = correct[best.run_id], np.stack([correct[entry.run_id] for entry in others])
+        right, theirs = correct[best.key], np.stack([correct[entry.key] for entry in others])
         return [float(p) for p in exact_p((right & ~theirs).sum(axis=1), (theirs & ~right).sum(axis=1))]
 
     return test
@@ -126,12 +131,12 @@ def exact_p(only_a: IntArray, only_b: IntArray) -> FloatArray:
 
 def metric_test(store: Store, metric: str) -> Test:
     """The studentised permutation test of `paired`, for metrics other than the accuracy."""
-    from harness.records.columns import read_columns, shared_rows
+    from harness.records.columns import shared_rows
     from harness.statistics.contrast import difference_of
 
     def test(best: Entry, others: Sequence[Entry]) -> Sequence[float]:
-        first = read_columns(store, best.run_id)
-        pairs = (shared_rows([first, read_columns(store, entry.run_id)]) for entry in others)
+        first = columns_of(store, best)
+        pairs = (shared_rows([first, columns_of(store, entry)]) for entry in others)
         found = (difference_of(metric, a, b).p for a, b in pairs)
         return [1.0 if math.isnan(p) else p for p in found]  # NaN: nothing tells them apart
 
@@ -139,30 +144,40 @@ def metric_test(store: Store, metric: str) -> Test:
 
 
 def read_correct(store: Store, entries: Sequence[Entry]) -> dict[str, BoolArray]:
-    """Which rows each run has right, by its id; shape (n,), the rows of a group in the same order. For single-label tasks.
+    """Which rows each entry has right, by its key; shape (n,), the rows of a group in the same order. For single-label tasks.
 
     Raises `RunError` for a record that is damaged, or does not hold the rows that it names.
     """
     import pyarrow as pa
 
     schema = pa.schema({"id": pa.string(), "truth": pa.int64(), "label": pa.int64()})  # the label is null where none was read
-    paths = [store.root / entry.run_id / "predictions.jsonl" for entry in entries]
+    whole = [entry for entry in entries if entry.among is None]
+    paths = [store.root / entry.run_id / "predictions.jsonl" for entry in whole]
     ids_of: dict[str, pa.Array] = {}  # by the digest of rows and labels
     found = {}
-    for entry, path, table in zip(entries, paths, read_tables(paths, schema), strict=True):
+    for entry, path, table in zip(whole, paths, read_tables(paths, schema), strict=True):
         ids = table["id"].combine_chunks()
         correct = np.asarray(numbers(table["label"], missing=-1) == numbers(table["truth"], missing=-2))
         if len(ids) != entry.metrics["n"]:
             raise not_its_rows(path)
         expected = ids_of.setdefault(entry.group[3], ids)
         if not ids.equals(expected):  # the same rows in another order
-            places = {name: place for place, name in enumerate(ids.to_pylist())}
-            order = [places.get(name, -1) for name in expected.to_pylist()]
-            if len(places) != len(order) or -1 in order:
-                raise not_its_rows(path)
-            correct = correct[order]
-        found[entry.run_id] = correct
+            correct = correct[_order(ids.to_pylist(), expected.to_pylist(), path)]
+        found[entry.key] = correct
+    for entry in entries:
+        if entry.among is not None:
+            run, path = columns_of(store, entry), store.root / entry.run_id / "predictions.jsonl"
+            found[entry.key] = run.correct[_order(run.ids.tolist(), ids_of[entry.group[3]].to_pylist(), path)]
     return found
+
+
+def _order(ids: Sequence[str], expected: Sequence[str], path: Path) -> list[int]:
+    """The places of the expected ids."""
+    places = {name: place for place, name in enumerate(ids)}
+    order = [places.get(name, -1) for name in expected]
+    if len(places) != len(order) or -1 in order:
+        raise not_its_rows(path)
+    return order
 
 
 def not_its_rows(path: Path) -> RunError:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.errors import UserError
-from harness.records.columns import read_columns
+from harness.records.columns import columns_of
 from harness.records.entries import DECISIONS, TITLES, Entry, Group
 from harness.records.names import digits_of, told_apart
 from harness.records.store import Store, digest
@@ -229,7 +229,7 @@ def influences_of(store: Store, metric: str | None = None) -> Influences:
     """Read from the records; `metric` defaults to the first headline metric of each run."""
 
     def influences(entry: Entry) -> FloatArray:
-        run = read_columns(store, entry.run_id)
+        run = columns_of(store, entry)
         if len(run) != entry.metrics["n"]:
             raise not_its_rows(store.root / entry.run_id / "predictions.jsonl")
         name = metric or entry.metrics["headline"][0]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 from harness.records.entries import TITLES, Entry, Group
+from harness.records.findings import SHORT, finding_of_entry
 from harness.records.gates import gate_lines, read_gates
+from harness.records.nested import most_informative
 from harness.records.row_sets import RowSet, row_sets
 from harness.records.store import Store
 from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, read_correct, share_test
@@ -15,6 +18,7 @@ from harness.reports.words import between, hows, part, rank, shown
 from harness.statistics.intervals import small
 
 OVER_SEEDS = " over seeds"
+OF, FINDING = "of", "finding"
 STATUSES = ("unparsed", "failed")
 
 
@@ -22,7 +26,7 @@ STATUSES = ("unparsed", "failed")
 class Table:
     """The runs on one set of rows, with their ranks, and what the prompts of their language models make of it.
 
-    `when` and `outdated`: as in `RowSet`.
+    `when` and `outdated`: as in `RowSet`. `main`: the rows to choose a model on, of those of this task, split and language.
     """
 
     group: Group
@@ -30,10 +34,16 @@ class Table:
     spreads: tuple[Spread, ...]
     when: str = ""
     outdated: bool = False
+    main: bool = True
 
     @property
     def first(self) -> Entry:
         return self.places[0].row.entry
+
+    @property
+    def leader(self) -> Place | None:
+        """The first of those that do better than chance."""
+        return None if self.places[0].rank is None else self.places[0]
 
     @property
     def metric(self) -> str:
@@ -65,18 +75,30 @@ def grouped(entries: Iterable[Entry]) -> list[RowSet]:
 
 def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
     """Rank the runs of each group; reads the predictions wherever there is something to compare. Raises `RunError`."""
-    groups = [(found, found.entries, fold_seeds(found.entries)) for found in grouped(entries)]
+    sets, main = _with_main(store, grouped(entries))
+    groups = [(found, found.entries, fold_seeds(found.entries)) for found in sets]
     compared = [members for _, members, rows in groups if len(rows) > 1 and _is_by_accuracy(members)]
     correct = read_correct(store, [entry for members in compared for entry in members])
     tables = []
     for found, members, rows in groups:
         if _is_by_accuracy(members):
-            test, influences = share_test(correct), lambda entry: correct[entry.run_id] - correct[entry.run_id].mean()
+            test, influences = share_test(correct), lambda entry: correct[entry.key] - correct[entry.key].mean()
         else:
             test, influences = metric_test(store, members[0].metrics["headline"][0]), influences_of(store)
         told = tuple(spreads(members, influences))
-        tables.append(Table(found.group, tuple(ranked(rows, test)), told, found.when, found.outdated))
+        findings = {row.entry.key: finding_of_entry(store, row.entry) for row in rows}
+        places = tuple(ranked(rows, test, findings))
+        tables.append(Table(found.group, places, told, found.when, found.outdated, found.group in main))
     return tables
+
+
+def _with_main(store: Store, sets: Sequence[RowSet]) -> tuple[list[RowSet], set[Group]]:
+    """The sets, the main one of each task, split and language with the runs on more rows; and which these are."""
+    main = {}
+    for _, same in groupby((one for one in sets if not one.outdated), key=lambda one: one.group[:3]):
+        found = most_informative(store, list(same))
+        main[found.group] = replace(found, entries=tuple(sorted(found.entries, key=lambda entry: entry.order)))
+    return [main.get(one.group, one) for one in sets], set(main)
 
 
 def _is_by_accuracy(members: Sequence[Entry]) -> bool:
@@ -91,6 +113,8 @@ def columns(table: Table) -> list[str]:
         *(TITLES.get(name, name) for name in table.first.metrics["headline"]),
         *([f"{TITLES.get(table.metric, table.metric)}{OVER_SEEDS}"] if any(len(row.runs) > 1 for row in rows) else []),
         *(status for status in STATUSES if any(row.share(status) for row in rows)),
+        *([OF] if any(place.row.entry.tested_on for place in table.places) else []),
+        *([FINDING] if any(place.finding for place in table.places) else []),
         *("rows/s", "run"),
     ]
 
@@ -109,6 +133,8 @@ def _cells(titles: Sequence[str], place: Place, words: str) -> list[str]:
         *(shown(row.entry.metrics["values"][name]) for name in row.entry.metrics["headline"]),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
         *(part(row.share(status)) for status in STATUSES if status in titles),
+        *([f"{row.entry.tested_on:,} rows" if row.entry.tested_on else "–"] if OF in titles else []),
+        *([SHORT[place.finding.kind] if place.finding else "–"] if FINDING in titles else []),
         "n/a" if rate is None else f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}",
     ]
 

@@ -33,17 +33,36 @@ def part(share: float) -> str:
     return "–" if share == 0 else "<0.1%" if share < 0.001 else f"{share:.1%}"
 
 
+UNRANKED = "‡"
+"""In the place of a rank, of what does no better than chance."""
+
+
 def rank(place: Place) -> str:
     """`2=` where the rank is shared."""
+    if place.rank is None:
+        return UNRANKED
     return f"{place.rank}{'=' if place.tied else ''}"
 
 
-def apart(places: Sequence[Place]) -> str:
-    """How the first stands to the others, to follow its value: `, and can't be told apart from 2 of the 3 others (b, c)`."""
-    first, *others = places
-    level = [place for place in others if place.rank == first.rank]
+NOBODY = "no model is shown to be better than always answering one label"
+
+
+def apart(places: Sequence[Place], level: str = "") -> str:
+    """How the first stands to the others, to follow its value: `, and can't be told apart from 2 of the 3 others (b, c)`.
+
+    `level`: words to follow that, as ` at the 5% level`. What does no better than chance is only counted.
+    """
+    first, *others = [place for place in places if place.rank is not None]
+    unranked = len(places) - 1 - len(others)
+    are = "is" if unranked == 1 else "are"
+    more = f"; {unranked} more {are} not shown to be better than always answering one label" if unranked else ""
     if not others:
-        return "; nothing else was run on these rows"
+        return more or "; nothing else was run on these rows"
+    return _beside(first, others) + level + more
+
+
+def _beside(first: Place, others: Sequence[Place]) -> str:
+    level = [place for place in others if place.rank == first.rank]
     if not level:
         return f", and can be told apart from {'the other one' if len(others) == 1 else f'all {len(others)} others'}"
     names = _ways_of(level, first.row.entry.display_name)

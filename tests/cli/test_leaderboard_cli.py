@@ -55,9 +55,11 @@ def test_json(bench: Any, two_runs: list[str]) -> None:
     bench("run", "--backend", "majority", "--lang", "ja", "--limit", 3)
     said = bench("leaderboard", "--json")
     keys = {"rank", "tied", "run", "task", "split", "lang", "rows", "few_rows", "backend", "how", "seeds", "runs", "spread"}
+    keys |= {"finding", "tested_on"}
     assert all(set(entry) == keys | {"identity", "timing", "metrics"} for entry in said.json)
     ranks = [(entry["lang"], entry["rank"], entry["tied"]) for entry in said.json]
-    assert ranks == [("en", 1, True), ("en", 1, True), ("ja", 1, False)]  # 20 rows tell nothing apart
+    assert ranks == [("en", None, False), ("en", None, False), ("ja", None, False)]
+    assert [entry["finding"]["kind"] for entry in said.json] == ["not_better_than_majority", "constant", "constant"]
     accuracies = [entry["metrics"]["values"]["accuracy"]["value"] for entry in said.json[:2]]
     assert accuracies == sorted(accuracies, reverse=True)
     assert [entry["few_rows"] for entry in said.json] == ["only 20 rows", "only 20 rows", "only 3 rows"]
@@ -75,7 +77,7 @@ def test_seeds_share_a_row(bench: Any, project: Path) -> None:
     assert row["how"].endswith(", 2 seeds")
     lines = bench("leaderboard").out.splitlines()
     header = next(line for line in lines if line.startswith("#\t")).split("\t")
-    values = next(line for line in lines if line.startswith("1\t")).split("\t")
+    values = next(line for line in lines if line.startswith("‡\t")).split("\t")
     assert values[header.index("accuracy over seeds")].endswith("(2)")
 
 
@@ -84,15 +86,16 @@ def test_it_ends_with_a_sentence(bench: Any, two_runs: list[str]) -> None:
     assert "\n2 runs; written to results/LEADERBOARD.md" in said.err
     out = said.out
     assert "en: 20 rows † only 20 rows" in out
-    assert out.splitlines()[-1].startswith("On 20 en rows of reviews_demo, ")
-    assert out.splitlines()[-1].endswith(", and can't be told apart from the other one (majority) at the 5% level.")
+    assert out.splitlines()[-1] == (
+        "On 20 en rows of reviews_demo, no model is shown to be better than always answering one label."
+    )
 
 
 def test_one_run_is_not_told_in_the_plural(bench: Any, project: Path) -> None:
     bench("run", "--backend", "majority", "--lang", "en", "--limit", 3)
     said = bench("leaderboard")
     assert "\n1 run; written to results/LEADERBOARD.md" in said.err
-    assert said.out.endswith("; nothing else was run on these rows.\n")
+    assert said.out.endswith(" rows of reviews_demo, no model is shown to be better than always answering one label.\n")
 
 
 def test_nothing_heavy_is_imported(process: Any, environment: dict[str, str], two_runs: list[str]) -> None:
@@ -111,7 +114,7 @@ def test_table_in_a_pipe_leads_to_show(bench: Any, two_runs: list[str]) -> None:
     lines = bench("leaderboard").out.splitlines()
     header = next(line for line in lines if line.startswith("#\t")).split("\t")
     assert header[:4] == ["#", "backend", "how", "accuracy"]
-    digits = [line.split("\t")[-1] for line in lines if line.startswith("1=\t")]
+    digits = [line.split("\t")[-1] for line in lines if line.startswith("‡\t")]
     assert sorted(digits) == sorted(run[-10:] for run in two_runs)
     assert bench("show", digits[0]).code == 0
 

@@ -138,7 +138,7 @@ def test_show_worst_errors_with_their_texts(bench: Any, two_runs: list[str]) -> 
 
     said = bench("show", two_runs[1], "--errors", 3, "--json")
     texts = {row.id: row.text for row in load_examples(Catalog(Path.cwd()).task("reviews_demo"), lang="en", split="test")}
-    assert set(said.json) == {"run", "manifest", "metrics", "worst_errors"}
+    assert set(said.json) == {"run", "manifest", "metrics", "finding", "worst_errors"}
     errors = said.json["worst_errors"]
     assert len(errors) == 3
     assert all({"id", "truth", "label", "status", "text", "answer"} <= set(error) for error in errors)

@@ -8,28 +8,52 @@ from typing import Any
 
 import pytest
 
-ASK = ("recommend", "--task", "reviews_demo", "--lang", "en")
+ASK = ("recommend", "--task", "mine", "--lang", "en")
+ROWS = [{"id": f"{i}", "text": f"row {i} {'good' if i % 2 else 'bad'}", "label": ["no", "yes"][i % 2]} for i in range(40)]
+
+
+@pytest.fixture
+def mine(project: Path) -> Path:
+    """The file of a task that is easy to learn."""
+    (project / "tasks").mkdir(exist_ok=True)
+    files = "{train: mine.jsonl, validation: mine.jsonl, test: mine.jsonl}"
+    (project / "tasks" / "mine.yaml").write_text(
+        f"description: d\nsource: {{files: {files}}}\ncolumns: {{id: id}}\nlabels: {{kind: nominal, names: ['no', 'yes']}}\n"
+        "languages: [en]\n",
+        encoding="utf-8",
+    )
+    path = project / "tasks" / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def two_runs(bench: Any, mine: Path) -> list[str]:
+    """Ids of a majority run and a tfidf run on its 40 rows."""
+    said = bench("run", "--task", "mine", "--backend", "majority,tfidf", "--json")
+    assert said.code == 0, said.err
+    return [run["run"] for run in said.json]
 
 
 def test_a_pick_among_recorded_runs(bench: Any, two_runs: list[str]) -> None:
     said = bench(*ASK)
     assert said.code == 0, said.err
     lines = said.out.splitlines()
-    assert lines[0] == "reviews_demo (test), en: 2 candidates on the same 20 rows"
+    assert lines[0] == "mine (test), en: 2 candidates on the same 40 rows"
     rows = [line.split("\t") for line in lines if "\t" in line]
     assert rows[0][:3] == ["", "candidate", "macro-F1"]
     assert [row[0] for row in rows[1:]].count("pick") == 1
     assert "What would change the answer" in lines
-    assert lines[-1].startswith("For 1,000,000 en rows of reviews_demo take ")
-    assert "only 20 rows" in said.err
+    assert lines[-1].startswith("For 1,000,000 en rows of mine take tfidf")
+    assert "only 40 rows" in said.err
 
 
 def test_json_and_limits(bench: Any, two_runs: list[str]) -> None:
     found = bench(*ASK, "--min-f1", 0.99, "--max-p95-ms", 50, "--label-usd", 0.1, "--json")
     assert found.code == 0, found.err  # that nothing fits is an answer
     assert set(found.json) == {
-        "task", "lang", "split", "n", "rows", "asked", "candidates", "pick", "runners_up", "nearest", "changes", "notes",
-        "sentence",
+        "task", "lang", "split", "n", "rows", "asked", "candidates", "pick", "runners_up", "refused", "next", "nearest",
+        "changes", "notes", "sentence",
     }  # fmt: skip
     assert found.json["pick"] is None
     assert found.json["nearest"] == "tfidf"
@@ -54,7 +78,7 @@ def test_the_utility_needs_what_it_divides_by(bench: Any, two_runs: list[str]) -
     said = bench(*ASK, "--utility", "f1-cost-latency", "--tau", 100)
     assert said.code == 0, said.err
     assert "bench speed" in said.out.splitlines()[-1]
-    assert "bench speed --task reviews_demo --lang en --backend tfidf --train-limit" in said.out
+    assert "bench speed --task mine --lang en --backend tfidf --train-limit" in said.out
     assert "Add to `bench speed` the --data, --model" in said.err
 
 
@@ -88,29 +112,20 @@ def test_numbers_that_are_none(bench: Any, two_runs: list[str], option: str) -> 
 
 def test_slips(bench: Any, two_runs: list[str]) -> None:
     assert bench("recommend", "--lang", "en").code == 2
-    assert "There are some of: reviews_demo (en, test)" in bench("recommend", "--task", "reviews_demo", "--lang", "ja").err
+    assert "There are some of: mine (en, test)" in bench("recommend", "--task", "mine", "--lang", "ja").err
     wrong = bench(*ASK, "--utility", "qualty")
     assert wrong.code == 2
     assert "Did you mean quality?" in wrong.err
     assert bench(*ASK, "--min-f1", 2).code == 2
-    assert "Did you mean reviews_demo?" in bench("recommend", "--task", "review_demo", "--lang", "en").err
+    assert "Did you mean mine?" in bench("recommend", "--task", "mines", "--lang", "en").err
 
 
-def test_a_file_that_was_corrected(bench: Any, project: Path) -> None:
+def test_a_file_that_was_corrected(bench: Any, mine: Path) -> None:
     """The rows of the file as it is now count, also where it was changed back and nothing ran anew."""
-    rows = [{"id": f"{i}", "text": f"row {i} {'good' if i % 2 else 'bad'}", "label": ["no", "yes"][i % 2]} for i in range(40)]
-    (project / "tasks").mkdir(exist_ok=True)
-    files = "{train: mine.jsonl, validation: mine.jsonl, test: mine.jsonl}"
-    (project / "tasks" / "mine.yaml").write_text(
-        f"description: d\nsource: {{files: {files}}}\ncolumns: {{id: id}}\nlabels: {{kind: nominal, names: ['no', 'yes']}}\n"
-        "languages: [en]\n",
-        encoding="utf-8",
-    )
 
     def corrected(count: int) -> None:
-        changed = [{**row, "label": "no"} if i < count else row for i, row in enumerate(rows)]
-        path = project / "tasks" / "mine.jsonl"
-        path.write_text("".join(json.dumps(row) + "\n" for row in changed), encoding="utf-8")
+        changed = [{**row, "label": "no"} if i < count else row for i, row in enumerate(ROWS)]
+        mine.write_text("".join(json.dumps(row) + "\n" for row in changed), encoding="utf-8")
 
     def rows_of_pick() -> tuple[str, bool, list[str]]:
         said = bench("recommend", "--task", "mine", "--lang", "en", "--json").json
@@ -128,3 +143,27 @@ def test_a_file_that_was_corrected(bench: Any, project: Path) -> None:
     _, outdated, notes = rows_of_pick()
     assert outdated
     assert any("other rows or labels by now" in note for note in notes)
+
+
+def test_one_answer_for_all_rows_is_named_everywhere_and_refused(bench: Any, mine: Path) -> None:
+    mine.write_text("".join(json.dumps({**row, "label": "no" if i < 24 else "yes"}) + "\n" for i, row in enumerate(ROWS)))
+    ran = bench("run", "--task", "mine", "--backend", "majority,tfidf", "--set", "c=1.0e-9")
+    assert ran.code == 0, ran.err
+    words = "tfidf (en) gives one answer, 'no', to all 40 rows."
+    assert f"note: {words}" in ran.err
+    lines = [line.split("\t") for line in ran.out.splitlines()]
+    assert [line[lines[0].index("finding")] for line in lines[1:]] == ["-", "one answer"]
+    digits = lines[2][-1]
+    assert "\ntfidf gives one answer, 'no', to all 40 rows.\n" in bench("show", digits).out
+    assert bench("show", digits, "--json").json["finding"]["kind"] == "constant"
+    board = bench("leaderboard").out
+    assert "1=" not in board
+    assert board.endswith("On 40 en rows of mine, no model is shown to be better than always answering one label.\n")
+    said = bench(*ASK)
+    assert said.code == 0
+    assert "What to run next\n- tfidf: leave out its settings: `bench run --task mine --lang en --backend tfidf`" in said.out
+    assert "- no language model was prompted on these rows: 40 rows cost less than $0.01, " in said.out
+    assert "nothing can be recommended: tfidf (trained on 40 en, c=1e-09) gives one answer, 'no', to all 40 rows." in said.out
+    found = bench(*ASK, "--json").json
+    assert (found["pick"], sorted(found["refused"])) == (None, ["majority", "tfidf"])
+    assert {c["finding"]["kind"] for c in found["candidates"]} == {"constant"}

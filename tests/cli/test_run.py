@@ -17,7 +17,7 @@ import pytest
 JSON_KEYS = {
     "state", "run", "task", "lang", "split", "backend", "prompt", "decoding", "calibration", "decision", "train_lang",
     "validation_lang", "settings", "seed",
-    "model_from_cache", "metrics", "gates", "error",
+    "model_from_cache", "metrics", "gates", "finding", "error",
 }  # fmt: skip
 QUICK = ("--backend", "majority", "--lang", "en", "--limit", 5)
 

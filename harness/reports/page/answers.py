@@ -41,7 +41,8 @@ Bytes = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Packed:
-    """`row_sets`: the key of each group's rows in `rows` (which lacks those without packed answers). `answers`: by run id."""
+    """`row_sets`: the key of each group's rows in `rows` (which lacks those without packed answers). `answers`: by the key of
+    the entry."""
 
     row_sets: dict[Group, str]
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -75,7 +76,7 @@ def pack(store: Store, tables: Sequence[Table], answers_limit: int = ANSWERS_LIM
             "truth": _text(rows.truth, order),
             "sampled": limit if limit < rows.n else None,
         }
-        packed.answers.update({run_id: _text(letters, order) for run_id, letters in rows.answers.items()})
+        packed.answers.update({key: _text(letters, order) for key, letters in rows.answers.items()})
     return packed
 
 
@@ -129,17 +130,17 @@ def _read(store: Store, tables: Sequence[Table], limit: int) -> Iterator[tuple[G
 def _rows(entries: Sequence[Entry], read: Sequence[tuple[Path, Any]], limit: int) -> _Rows:
     """From the tables of all runs on the same rows, each with its path."""
     k, n = len(entries[0].manifest["identity"]["labels"]), entries[0].metrics["n"]
-    path, first = read[0]
+    path, first = next(found for entry, found in zip(entries, read, strict=True) if entry.among is None)
     names = first["id"].to_pylist()
     if len(set(names)) < len(names) or None in names:
         raise not_its_rows(path)
     order = _by_hash(names, limit)
     rows = _Rows([names[i] for i in order], _letters(numbers(first["truth"], missing=-1), k, path, least=0)[order], {}, n)
     for entry, (path, found) in zip(entries, read, strict=True):
-        if len(found) != n:
+        if len(found) != (entry.tested_on or n):
             raise not_its_rows(path)
         here = order if found["id"].equals(first["id"]) else _places(found["id"].to_pylist(), rows.ids, path)
-        rows.answers[entry.run_id] = _letters(numbers(found["label"], missing=-1), k, path, least=-1)[here]
+        rows.answers[entry.key] = _letters(numbers(found["label"], missing=-1), k, path, least=-1)[here]
     return rows
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import RunError
 from harness.questions.pricing import cost_of, labels_of, missing_price
 from harness.records.entries import TITLES, Entry
+from harness.records.findings import SHORT
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.speed import Speed, load_speeds, speed_of
 from harness.records.store import Store
@@ -63,7 +64,7 @@ def payload(
         "alphabet": ALPHABET,
         "rowsets": packed.rows,
         "by_language": by_language(keyed),
-        "matrices": matrices(entries),
+        "matrices": matrices([entry for entry in entries if entry.among is None]),
         "curves": read_curves(results),
         "reported": [_reported(source) for source in reported],
         "note": note,
@@ -75,7 +76,7 @@ def _runs(store: Store, entries: Sequence[Entry], packed: Packed) -> dict[str, A
     runs = {}
     for entry in entries:
         with _named(store, entry):
-            runs[entry.run_id] = {**details(store, entry, most), "answers": packed.answers.get(entry.run_id)}
+            runs[entry.key] = {**details(store, entry, most), "answers": packed.answers.get(entry.key)}
     return runs
 
 
@@ -110,6 +111,7 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "warnings": table.warnings,
         "when": table.when,
         "outdated": table.outdated,
+        "main": table.main,
         "places": [
             _place(store, place, words, prices, speeds)
             for place, words in zip(table.places, hows([place.row for place in table.places]), strict=True)
@@ -128,7 +130,10 @@ def _place(store: Store, place: Place, words: str, prices: Prices, speeds: Seque
             "how": words,
             "size": size_of(entry),
             **_made(entry.manifest["identity"]),
-            "run": entry.run_id,
+            "finding": place.finding and place.finding.message,
+            "finding_short": place.finding and SHORT[place.finding.kind],
+            "tested_on": entry.tested_on,
+            "run": entry.key,
             **_figures(row),
             "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
             **_money(entry.manifest, prices),
@@ -144,7 +149,7 @@ def _figures(row: Row) -> dict[str, Any]:
     spread = {name: row.spread(name) for name in entry.metrics["values"]}
     by_seed = {name: [shortened(run.metrics["values"][name]["value"]) for run in runs] for name in entry.metrics["headline"]}
     return {
-        "runs": [run.run_id for run in runs],
+        "runs": [run.key for run in runs],
         "seeds": row.seeds,
         "values": {name: _bounds(value) for name, value in entry.metrics["values"].items()},
         "over_seeds": {name: shortened(found) for name, found in spread.items() if found} or None,
@@ -201,7 +206,6 @@ def _made(identity: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "engine": str(identity["backend"].get("engine", "")),
         "model": identity["backend"].get("model"),
-        "classifier": (identity["backend"].get("options") or {}).get("classifier"),
         "train_count": None if train is None else train.get("train_count"),
         "train_langs": [] if train is None else list(train["langs"]),
         "validation_langs": None if train is None else list(train.get("validation_langs", train["langs"])),

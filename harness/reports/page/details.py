@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from harness.records.columns import Columns, read_columns
+from harness.records.columns import Columns, columns_of
 from harness.records.entries import Entry
 from harness.records.store import Store
 from harness.types import LabelKind
@@ -74,7 +74,7 @@ def _confusion(store: Store, entry: Entry) -> dict[str, Any]:
     """`mistakes`: [true label, answer, rows], in place of a matrix that is too large; `mistakes_left_out`: rows of the rest."""
     found = entry.metrics.get("confusion")
     if entry.manifest["identity"]["label_kind"] == LabelKind.MULTILABEL:
-        return {"confusion": by_label(read_columns(store, entry.run_id)), "mistakes": None, "mistakes_left_out": 0}
+        return {"confusion": by_label(columns_of(store, entry)), "mistakes": None, "mistakes_left_out": 0}
     if found is None or len(found) <= DENSE:
         return {"confusion": found, "mistakes": None, "mistakes_left_out": 0}
     wrong = [[i, j, count] for i, row in enumerate(found) for j, count in enumerate(row) if count and i != j]

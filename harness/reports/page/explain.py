@@ -64,14 +64,20 @@ INTERVALS = {
 COLUMNS = {
     "rank": "Rows of one rank can't be told apart from its first row at the 5% level: tested pair by pair on the same test "
     "rows (McNemar's exact test for the accuracy, a paired bootstrap for other metrics), after Holm's correction. That is "
-    'not "equally good": more rows might tell them apart, and two rows of one rank may differ from each other.',
+    'not "equally good": more rows might tell them apart, and two rows of one rank may differ from each other. ‡ is no rank: '
+    "see the finding.",
+    "finding": "What stands against a run, which then has no rank. One answer: it gave one answer to all rows, or to 99% of "
+    "them. Unparsed: half of its answers or more could not be parsed. At chance: it is not shown to be better than always "
+    "answering one label, as its answers agree with the true labels no more often than chance would have it. It is about all "
+    "rows that the run was tested on.",
+    "tested_on": "How many rows the run was tested on, where it was more than these: its figures here are of these alone, so "
+    "that it can be compared with what was run on fewer.",
     "model": "The backend (a named configuration of an engine, with its model), and how it was used: what it was trained on, "
     "or how it was prompted. Of rows that would read alike, also what their configurations differ in.",
     "backend": "The named configuration of an engine, with its model; the model stands beside it where `--model` gave it, or "
     "where runs of the backend have several.",
     "size": "Parameters of the model; empty where they are not known, as with most served models.",
     "engine": "The program that runs the model: encoder, causal_lm, vllm, openai (any compatible server), baseline.",
-    "classifier": "What a baseline does; majority gives every row the most common label of its training rows.",
     "how": "What was trained on, or the prompt and its decoding, and the settings that were changed. Of several seeds their "
     "number.",
     "run": "The run whose figures the row shows; of several seeds the one in the middle by the first metric (of an even "

@@ -32,7 +32,7 @@ def _section(section: Section, keys: Mapping[Any, str]) -> dict[str, Any]:
                 "backend": line.backend,
                 "how": line.how,
                 "runs": [
-                    line.places[column].row.entry.run_id if column in line.places else None
+                    line.places[column].row.entry.key if column in line.places else None
                     for column in range(len(section.tables))
                 ],
             }

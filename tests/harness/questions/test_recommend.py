@@ -36,6 +36,7 @@ from harness.questions.recommend import (
 from harness.questions.recommend_words import change_lines, count, rounded, sentence, state, usd
 from harness.questions.what_if import Stretch, changes_of, stretches
 from harness.records.entries import Entry
+from harness.records.findings import Finding, FindingKind
 from harness.records.store import Store
 from harness.reports.ranks import Row
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
@@ -447,22 +448,51 @@ def test_a_quick_look_at_few_rows_does_not_outdate_the_rest(store: Store) -> Non
     assert field_of(store, "toy", "en", "test", PRICED, []).n == 60
 
 
+ONE_ANSWER = Finding(FindingKind.CONSTANT, "gives one answer, 'good', to all 9 rows")
+
+
+def test_a_language_model_on_fewer_rows_is_compared_on_these(store: Store) -> None:
+    """A pick on 1,000 rows of which the language model saw 200: all figures are of the 200, and tests too."""
+    _, truth = draw(1000)
+    wrong = np.where(np.arange(1000) % 4 == 0, (truth + 1) % 3, truth)
+    write_run(store, truth, labels=wrong, backend="encoder", train=trained_on(50), seconds=10.0)
+    write_run(store, truth, labels=np.zeros(1000, dtype=np.int64), backend="majority", train=trained_on(50))
+    write_run(store, truth[:200], labels=truth[:200], backend="llm", prompt=dict(PROMPT))
+    field = field_of(store, "toy", "en", "test", PRICED, [])
+    assert (field.n, field.left_out) == (200, ())
+    assert {c.name: c.entry.tested_on for c in field.candidates} == {"llm": None, "encoder": 1000, "majority": 1000}
+    assert about_rows(field)[0] == "encoder, majority: run on more rows, scored on the 200 that all runs share."
+    found = recommend(store, field, Question())
+    assert found.pick is not None
+    assert found.pick.name == "llm"
+    (encoder,) = [runner for runner in found.runners_up if runner.candidate.name == "encoder"]
+    assert encoder.apart
+    assert encoder.candidate.accuracy["value"] == pytest.approx(0.75)
+    assert encoder.candidate.inference == pytest.approx(0.01)  # its 10 s were for 1,000 rows
+
+
 def blind(name: str = "majority", f1: float = 0.1, inference: float = 0.001) -> Candidate:
     made = candidate(name, f1, inference)
     backend = {"name": name, "engine": "baseline", "options": {"classifier": "majority"}}
     manifest = {**made.entry.manifest, "identity": {**made.entry.manifest["identity"], "backend": backend}}
-    return replace(made, row=Row((Entry(made.entry.run_id, manifest, {}),)))
+    return replace(made, row=Row((Entry(made.entry.run_id, manifest, {}),)), finding=ONE_ANSWER)
 
 
-def test_what_never_looks_at_the_text_is_not_offered(store: Store) -> None:
+def test_what_does_no_better_than_chance_is_not_offered(store: Store) -> None:
     pick, worse = candidate("pick"), candidate("worse", 0.2, 3.0)
-    assert beside(pick, (blind(), -0.4, True)) == "nothing else that looks at the text was tested on these rows."
-    assert beside(pick, (blind(), -0.4, False)) == "nothing else that looks at the text was tested on these rows."
+    assert beside(pick, (blind(), -0.4, True)) == "nothing else that does better than chance was tested on these rows."
+    assert beside(pick, (blind(), -0.4, False)) == "nothing else that does better than chance was tested on these rows."
     assert beside(pick, (blind(), -0.4, True), (worse, -0.3, True)) == (
-        "the only other one that looks at the text is worse beyond chance, and is not cheaper."
+        "the only other one that does better than chance is worse beyond chance, and is not cheaper."
     )
     field = Field(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [blind()])
-    assert field.offered == field.candidates  # where there is nothing else
+    assert field.offered == []
+    nothing = recommend(store, field, Question())
+    assert (nothing.pick, nothing.nearest, nothing.runners_up) == (None, None, [])
+    assert sentence(nothing, changes_of(field.offered, Question())) == (
+        "For 1,000,000 en rows of toy nothing can be recommended: only majority, which reads no text, was tested on these 9 "
+        "rows."
+    )
     both = replace(field, candidates=[blind(), candidate("dear", inference=2.0)])
     assert [c.name for c in both.offered] == ["dear"]
     found = recommend(store, both, Question(max_cost=1.0))

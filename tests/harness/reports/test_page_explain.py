@@ -84,7 +84,7 @@ def test_every_column_of_a_place_is_explained(store: Store) -> None:
     record(store, "a", [0, 1], [0, 1], prompt=prompt())
     found = payload(store, store.root.parent, read_tables(store, read_entries(store)), load_prices(store.root))
     (place,), (run,) = found["tables"][0]["places"], found["runs"].values()
-    inside = {"tied", "runs", "values", "by_seed", "busy"} | {"cost_parts", "cost_basis", "p95_basis"}
+    inside = {"tied", "runs", "values", "by_seed", "busy", "finding_short"} | {"cost_parts", "cost_basis", "p95_basis"}
     assert set(place) - inside <= set(COLUMNS)
     parts = {"record", "mistakes", "mistakes_left_out", "evaluations_of", "best_step"}
     assert set(run) - parts <= set(COLUMNS)

@@ -15,20 +15,23 @@ function drawAnswer() {
   const shown = boards.slice(0, 12);
   const left = boards.length - shown.length;
   const items = shown.map(board => {
-    const [first] = board.places;
-    const tied = board.places.filter(place => place.rank === 1).length - 1;
+    const ranked = rankedOf(board);
+    const [first] = ranked;
+    const tied = ranked.filter(place => place.rank === 1).length - 1;
+    const where = el("button", {
+      type: "button",
+      class: "link where",
+      onclick: () => choose({task: board.taskName, lang: board.lang, rows: board.rows}),
+      text: boardName(board),
+    });
+    if (!first) return el("li", {}, where, el("span", {class: "note", text: ` ${NOBODY}`}));
     return el(
       "li",
       {},
-      el("button", {
-        type: "button",
-        class: "link where",
-        onclick: () => choose({task: board.taskName, lang: board.lang, rows: board.rows}),
-        text: boardName(board),
-      }),
+      where,
       el("strong", {text: isolated(first.backend)}),
       ` ${isolated(first.how)}`,
-      el("span", {class: "note", text: ` · ${valueWords(first, board.metric)} · ${tiedWords(tied, board.places.length - 1)}`}),
+      el("span", {class: "note", text: ` · ${valueWords(first, board.metric)} · ${tiedWords(tied, ranked.length - 1)}`}),
       otherKind(board),
     );
   });
@@ -42,15 +45,17 @@ function drawAnswer() {
 const valueWords = (place, metric) => `${titleOf(metric)} ${figureOf(place, metric)}`;
 
 function tiedWords(tied, others) {
-  if (!others) return "nothing else was run on these rows";
+  if (!others) return "nothing else that is better than chance was run on these rows";
   if (!tied) return others === 1 ? "the other one is worse" : `all ${others} others are worse`;
   return `${tied} of ${others} ${others === 1 ? "other" : "others"} can’t be told apart from it`;
 }
 
 function answerOf(board) {
-  const first = board.places[0];
-  const level = board.places.filter(place => place.rank === 1);
-  const rest = board.places.length - level.length;
+  const ranked = rankedOf(board);
+  if (!ranked.length) return nobody(board);
+  const [first] = ranked;
+  const level = ranked.filter(place => place.rank === 1);
+  const rest = ranked.length - level.length;
   const value = measured(first, board.metric);
   const common = commonParts(board);
   const lead = el(
@@ -65,16 +70,29 @@ function answerOf(board) {
   );
   return [
     lead,
-    el("p", {}, levelWords(board, level, rest, common)),
+    el("p", {}, levelWords(board, level, rest, common), unranked(board, ranked.length)),
     common.length ? note(`All rows here with ${isolated(common.join(", "))}.`) : "",
     ...fineTuneOrPrompt(board, common),
     ...thrift(level, common),
-    board.few
-      ? el("p", {class: "warn", text: `Few rows: ${board.few}. Intervals are wide, and tests miss differences that matter.`})
-      : "",
+    fewWords(board),
     ...board.warnings.map(text => el("p", {class: "warn", text})),
   ].filter(Boolean);
 }
+
+/** Nothing that was run is worth a rank. */
+const nobody = board =>
+  [
+    el("p", {class: "lead", text: `On these ${plural(board.n, "row")} ${NOBODY}.`}),
+    note("Train longer, tune, or try another model; the column “Finding” says what each one lacks."),
+    fewWords(board),
+  ].filter(Boolean);
+
+const fewWords = board =>
+  board.few
+    ? el("p", {class: "warn", text: `Few rows: ${board.few}. Intervals are wide, and tests miss differences that matter.`})
+    : "";
+
+const unranked = (board, ranked) => (ranked < board.places.length ? ` ${unrankedWords(board.places.length - ranked)}.` : "");
 
 // ---- Settings that all rows of a board share are named once
 
@@ -112,6 +130,7 @@ function tiedNames([first, ...others], common) {
 
 function levelWords(board, level, rest, common) {
   if (board.places.length === 1) return "Nothing else was run on these rows, so there is nothing to compare it with.";
+  if (level.length === 1 && !rest) return "Nothing else on these rows has a rank.";
   if (level.length === 1)
     return `At the 5% level it is better than ${rest === 1 ? "the other one" : `each of the other ${rest}`} on the same ${whole(board.n)} rows.`;
   const others = level.slice(1);

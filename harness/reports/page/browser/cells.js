@@ -3,7 +3,7 @@ function rankCell({place}) {
   return el(
     "td",
     {class: "rank number"},
-    String(place.rank),
+    place.rank === null ? el("span", {title: place.finding, text: UNRANKED}) : String(place.rank),
     place.tied ? el("span", {class: "tie", title: "shares this rank"}, "=") : "",
   );
 }

@@ -18,7 +18,7 @@ function choicesOf(board) {
   return entries.flatMap(entry =>
     answered(entry).map(run => [
       run,
-      `${entry.place.rank}. ${nameOf(entry.place)}${entry.place.runs.length > 1 ? `, seed ${entry.place.seeds[entry.place.runs.indexOf(run)]}` : ""}`,
+      `${entry.place.rank ?? UNRANKED}. ${nameOf(entry.place)}${entry.place.runs.length > 1 ? `, seed ${entry.place.seeds[entry.place.runs.indexOf(run)]}` : ""}`,
     ]),
   );
 }

@@ -8,7 +8,7 @@ function fineTuneOrPrompt(board, common) {
   const question = el("strong", {text: "Fine-tune or prompt? "});
   if (!trained || !prompted) return [el("p", {}, question, ...oneKind(board, trained ? "prompted" : "trained"))];
   return [
-    el("p", {}, question, ...verdict(board, trained, prompted, common), guessing(board, trained, prompted), ` ${board.prompted_sizes}`),
+    el("p", {}, question, ...verdict(board, trained, prompted, common), ` ${board.prompted_sizes}`),
     ...breakEven(board),
     note(reach(board)),
   ];
@@ -38,25 +38,23 @@ function oneKind(board, lacking) {
 
 /** A rank below the first is that of a row which the tests tell apart from the first; the first is of one of the two kinds. */
 function verdict(board, trained, prompted, common) {
-  const [first, other] = board.places[0] === trained ? [trained, prompted] : [prompted, trained];
+  const [first, other] = board.places.indexOf(trained) < board.places.indexOf(prompted) ? [trained, prompted] : [prompted, trained];
   const [one, two] = [`The best ${madeOf(first)} model, ${isolated(first.backend)}${sizeWords(first)},`, `the best ${madeOf(other)} one`];
   const told =
     other.rank === 1
       ? `${one} and ${two} can’t be told apart at the 5% level`
-      : `${one} is better than ${two} at the 5% level`;
-  const rank = other.rank === 1 ? "" : `; rank ${other.rank} of ${board.places.length}${other.tied ? ", shared" : ""}`;
+      : other.rank === null
+        ? `${one} is better than chance; ${two} is not shown to be`
+        : `${one} is better than ${two} at the 5% level`;
+  const rank =
+    other.rank === 1 || other.rank === null
+      ? ""
+      : `; rank ${other.rank} of ${rankedOf(board).length}${other.tied ? ", shared" : ""}`;
   return [
     `${told} on these ${plural(board.n, "row")}: ${titleOf(board.metric)} ${withLabels(first, board)} against ${withLabels(other, board)}, of `,
     openButton(other, other.backend),
     ` (${other.size ? `${other.size}; ` : ""}${ownParts(other, common)}${rank}).`,
   ];
-}
-
-/** Whether the lesser of the two shares its rank with what gives the same answer to every row. */
-function guessing(board, ...both) {
-  const lesser = both.find(place => place.rank > 1);
-  const blind = lesser && board.places.find(place => place.classifier === "majority" && place.rank === lesser.rank);
-  return blind && blind !== lesser ? ` ${isolated(blind.backend)}, which reads no text, shares that rank.` : "";
 }
 
 function withLabels(place, board) {
@@ -96,7 +94,12 @@ function breakEven(board) {
 function otherKind(board) {
   const other = bestOfKinds(board).find(place => place && madeOf(place) !== madeOf(board.places[0]));
   if (!other) return "";
-  const told = other.rank === 1 ? "can’t be told apart from it" : `rank ${other.rank}${other.tied ? ", shared" : ""}`;
+  const told =
+    other.rank === 1
+      ? "can’t be told apart from it"
+      : other.rank === null
+        ? "not shown to be better than chance"
+        : rankWords(other);
   return el("span", {
     class: "note",
     text: ` · best ${madeOf(other)}: ${isolated(other.backend)}${sizeWords(other)} ${figureOf(other, board.metric)}, ${told}`,

@@ -53,7 +53,7 @@ function runContent(entry, run) {
       el(
         "div",
         {},
-        el("p", {class: "note", text: `${boardName(board)} · rank ${place.rank}${place.tied ? ", shared" : ""}`}),
+        el("p", {class: "note", text: `${boardName(board)} · ${rankWords(place)}`}),
         el("h2", {id: "run-title", tabindex: "-1"}, place.backend),
         el("p", {class: "how", text: place.how}),
       ),
@@ -124,6 +124,8 @@ function figuresOf({board, place}) {
       lines,
     ),
     middle,
+    place.finding ? el("p", {class: "warn", text: `${isolated(place.backend)} ${place.finding}.`}) : "",
+    place.tested_on ? note(`It was tested on ${plural(place.tested_on, "row")}; these figures are of ${whole(board.n)} of them.`) : "",
   ];
 }
 

@@ -30,18 +30,17 @@ const ENTRY_OF = new Map(ENTRIES.flatMap(entry => entry.place.runs.map(run => [r
 const TASKS = unique(BOARDS.map(board => board.taskName));
 const ENGINES = unique(ENTRIES.map(entry => entry.place.engine)).sort();
 
-const backends = board => new Set(board.places.map(place => place.backend)).size;
+/** Of several sets of rows of a language, those to choose a model on; of outdated ones the first is the newest. */
+const mainBoard = boards => boards.find(board => board.main) ?? boards[0];
 
-/** Of several sets of rows of a language that are not outdated, the one on which most backends were tested; then of most rows. */
-function mainBoard(boards) {
-  return boards.reduce((best, board) => {
-    const more =
-      Number(best.outdated) - Number(board.outdated) ||
-      (!board.outdated && // of outdated ones the first is the newest
-        (backends(board) - backends(best) || board.places.length - best.places.length || board.n - best.n));
-    return more > 0 ? board : best;
-  });
-}
+/** In the place of a rank, of what is not shown to be better than chance. */
+const UNRANKED = "‡";
+const NOBODY = "no model is shown to be better than always answering one label";
+const rankedOf = board => board.places.filter(place => place.rank !== null);
+const rankWords = place => (place.rank === null ? "no rank" : `rank ${place.rank}${place.tied ? ", shared" : ""}`);
+/** What follows the number of those without a rank. */
+const unrankedWords = count =>
+  `${whole(count)} more ${count === 1 ? "is" : "are"} not shown to be better than always answering one label`;
 
 const engineNow = () => (ENGINES.includes(state.engine) ? state.engine : ""); // an address may name one that is not here
 const madeNow = () => (MADE.includes(state.made) ? state.made : "");

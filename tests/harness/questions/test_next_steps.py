@@ -1,0 +1,138 @@
+"""What `bench recommend` says to run next: in place of what it refuses, and where no capable language model was tested."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chances import PROMPT, trained_on, write_run
+
+from harness.catalog import Catalog
+from harness.questions.candidates import Field, field_of
+from harness.questions.next_steps import next_steps, untested
+from harness.questions.recommend import Question, recommend
+from harness.questions.recommend_words import sentence
+from harness.questions.what_if import changes_of
+from harness.records.store import Store
+from harness.specs.prices import PriceFile, Prices
+
+NONE = PriceFile(hardware={}, models={})
+N = 300
+TRUTH = np.arange(N) % 3
+GOOD = np.where(np.arange(N) % 5 == 0, (TRUTH + 1) % 3, TRUTH)
+CONSTANT = np.zeros(N, dtype=np.int64)
+SERVED = {"name": "api", "engine": "openai", "model": "big", "revision": None, "options": {}}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "runs")
+
+
+def field(store: Store) -> Field:
+    return field_of(store, "toy", "en", "test", Prices(NONE, NONE), [])
+
+
+def commands(store: Store, project: Path) -> list[str]:
+    return [step.command for step in next_steps(field(store), Catalog(project))]
+
+
+def reasons(store: Store, project: Path) -> str:
+    return "\n".join(step.why for step in next_steps(field(store), Catalog(project)))
+
+
+def prompted(store: Store, labels: Any = GOOD, backend: str = "llm", **manifest: Any) -> str:
+    return write_run(store, TRUTH, labels=labels, backend=backend, prompt=dict(PROMPT), **manifest)
+
+
+def test_a_constant_is_refused_and_what_to_run_instead_is_said(store: Store, tmp_path: Path) -> None:
+    write_run(store, TRUTH, labels=CONSTANT, backend="tfidf", train=trained_on(50), settings={"c": 1e-9})
+    found = recommend(store, field(store), Question())
+    assert (found.pick, found.nearest) == (None, None)
+    assert sentence(found, changes_of(found.field.offered, Question())) == (
+        "For 1,000,000 en rows of toy nothing can be recommended: tfidf (trained on 50 en, c=1e-09) gives one answer, 'bad', "
+        "to all 300 rows."
+    )
+    ran = commands(store, tmp_path)
+    assert ran[:2] == ["bench run --task toy --lang en --backend tfidf", "bench run --task toy --lang en --backend minilm"]
+
+
+def test_a_collapsed_training_beside_one_that_is_good(store: Store, tmp_path: Path) -> None:
+    write_run(store, TRUTH, labels=GOOD, backend="tfidf", train=trained_on(50))
+    write_run(store, TRUTH, labels=CONSTANT, backend="minilm", train=trained_on(50))
+    one = field(store)
+    assert [c.name for c in one.refused] == ["minilm"]
+    assert [c.name for c in one.offered] == ["tfidf"]
+    assert "bench tune --backend minilm --task toy --lang en" in commands(store, tmp_path)
+    assert not any("--backend tfidf" in command for command in commands(store, tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("labels", "asked", "option"),
+    [
+        ([None] * N, {"decoding": "free"}, "--decoding constrained"),
+        (CONSTANT, {}, "--decoding score --calibration batch"),
+        (CONSTANT, {"calibration": "batch"}, "bench prompts spread"),
+    ],
+)
+def test_what_else_a_prompt_can_do(store: Store, tmp_path: Path, labels: Any, asked: dict[str, str], option: str) -> None:
+    write_run(store, TRUTH, labels=labels, backend="llm", prompt={**PROMPT, **asked})
+    assert option in commands(store, tmp_path)[0]
+    assert "no language model that was prompted on these rows does better than chance" in reasons(store, tmp_path)
+
+
+def test_no_language_model_at_all(store: Store, tmp_path: Path) -> None:
+    write_run(store, TRUTH, labels=GOOD, backend="tfidf", train=trained_on(50))
+    first, last = next_steps(field(store), Catalog(tmp_path))
+    assert first.why.startswith("no language model was prompted on these rows: 200 rows at $")
+    assert first.command.startswith("bench run --task toy --lang en --limit 200 --backend ")
+    assert last.command == "bench run --task toy --lang en --limit 200 --backend mistral"
+
+
+def test_what_it_costs_by_the_tokens_of_a_run(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "backends").mkdir()
+    price = "price: {prompt: 0.001, completion: 0.001, source: here}\n"
+    (tmp_path / "backends" / "cheap.yaml").write_text(f"engine: openai\nmodel: c\n{price}", encoding="utf-8")
+    prompted(store, tokens={"prompt": 400 * N, "new": 10 * N}, parameters=135_000_000)
+    first, _ = next_steps(field(store), Catalog(tmp_path))
+    assert first.why == (
+        "the largest language model on these rows has 135M parameters: 200 rows cost less than $0.01, 400 prompt and 10 new "
+        "tokens a row (as in a run of llm) at $0.001 and $0.001 a million (here)"
+    )
+    assert first.command == "bench run --task toy --lang en --limit 200 --backend cheap"
+
+
+def test_a_capable_language_model_was_tested(store: Store, tmp_path: Path) -> None:
+    prompted(store, parameters=7_000_000_000)
+    assert untested(field(store)) is None
+    assert commands(store, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("identity", "manifest", "expected"),
+    [
+        ({}, {}, "no language model on these rows is known to have a billion parameters"),
+        ({}, {"parameters": 600_000_000}, "the largest language model on these rows has 600M parameters"),
+    ],
+)
+def test_sizes_that_are_small_or_not_recorded(store: Store, identity: Any, manifest: Any, expected: str) -> None:
+    prompted(store, **manifest)
+    assert untested(field(store)) == expected
+    prompted(store, backend="majority-like", labels=CONSTANT, parameters=8e9)
+    assert untested(field(store)) == expected  # one that does no better than chance says nothing
+
+
+def test_a_server_need_not_say_how_large_its_model_is(store: Store) -> None:
+    name = prompted(store)
+    path = store.root / name / "run.json"
+    path.write_text(path.read_text().replace('"device": "cpu",', ""), encoding="utf-8")
+    assert untested(field(store)) is None
+
+
+def test_few_rows_of_a_limit(store: Store, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    write_run(store, TRUTH[:30], labels=rng.permutation(TRUTH[:30]), backend="tfidf", train=trained_on(50), limit=30)
+    assert "30 rows are too few to tell: test on all rows" in reasons(store, tmp_path)
+    assert not any("--limit" in command for command in commands(store, tmp_path))
