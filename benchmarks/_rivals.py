@@ -59,8 +59,8 @@ def one_forward(job: Job) -> Measured:
     torch.set_num_threads(len(job.cores))
     work = read_work(job.settings, loop=True)
     chats = work.chats()
-    tokenizer = AutoTokenizer.from_pretrained(job.folder)
-    model = AutoModelForCausalLM.from_pretrained(job.folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(job.folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(job.folder, trust_remote_code=False, dtype=torch.float32).eval()
     columns = _single_tokens(tokenizer, work.choices())
 
     def label(chat: Any) -> tuple[int, list[int]]:
@@ -148,7 +148,7 @@ def _single_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:
 def _tokenizer(job: Job) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(job.folder)
+    return AutoTokenizer.from_pretrained(job.folder, trust_remote_code=False)
 
 
 def _parsed(work: Work, answers: Sequence[str]) -> Labels:

@@ -266,6 +266,7 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         # Not those that are no part of the identity: the same run may go on with others.
         "settings": {key: value for key, value in plan.request.settings.items() if key.split(".")[0] in options},
+        "parameters": plan.engine.parameters(),
         "training": trained.record if trained is not None else None,
         "runtime": trained.runtime if trained is not None else None,
         "overlap": overlap_of(plan),

@@ -15,15 +15,22 @@ import pytest
 
 from harness.errors import ModelUnavailable, UnknownName, UserError
 from harness.models import checkpoints
-from harness.models.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
+from harness.models.checkpoint_files import INDEX
+from harness.models.checkpoints import OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def write_checkpoint(folder: Path, weights: bytes = b"weights") -> Path:
+def safetensors(content: bytes = b"weights", name: str = "w") -> bytes:
+    """A file with one tensor of bytes."""
+    header = json.dumps({name: {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + content
+
+
+def write_checkpoint(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "model.safetensors").write_bytes(safetensors())
     (folder / "tokenizer.json").write_text("{}")
     return folder
 
@@ -126,7 +133,7 @@ def test_a_sharded_folder_needs_every_shard(tmp_path: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(UserError, match=r"lacks 1 of 2 weight files: model-00002-of-00002\.safetensors"):
         resolve_checkpoint(str(folder))
-    (folder / shards["b"]).write_bytes(b"more")
+    (folder / shards["b"]).write_bytes(safetensors(b"more"))
     assert resolve_checkpoint(str(folder)).source == "path"
     (folder / INDEX).write_text("[]")
     with pytest.raises(UserError, match="can't be read"):
