@@ -22,7 +22,7 @@ DAMAGED = "Copy or download the checkpoint again; config.json and weights must b
 NAMED = 3
 """So many names of weights or tokens are told of each kind."""
 
-TOKENS_OF_A_TEXT = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token")
+TOKENS_OF_A_TEXT = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,15 @@ def read_config(folder: Path) -> Any:
     """Raises `UserError` for a model that transformers does not know, whether or not it brings code along."""
     from transformers import CONFIG_MAPPING, AutoConfig
 
-    kind = read_json(folder / "config.json").get("model_type")
+    try:
+        declared = read_json(folder / "config.json")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: its config.json can't be read: {first_line(error)}", DAMAGED) from error
+    kind = declared.get("model_type")
     if kind not in CONFIG_MAPPING:
-        code = read_json(folder / "config.json").get("auto_map")
         raise UserError(
             f"{folder}: its config.json names the model_type {kind!r}, which transformers does not know"
-            + (", and code of its own, which bench never runs." if code else "."),
+            + (", and code of its own, which bench never runs." if "auto_map" in declared else "."),
             "Choose a checkpoint of a model that transformers has, or a newer version of transformers.",
         )
     try:
@@ -175,14 +178,15 @@ def _refuse(
 ) -> None:
     kind = type(model).__name__
     if missing:
-        what = f"{len(missing):,} weights of {kind} are not in its files, and would be random: {_names(missing)}"
+        what = f"{len(missing):,} of the weights of {kind} are not in its files, and would be random: {_names(missing)}"
         raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
     if shapes:
         told = [f"{name} (is {there}, should be {wanted})" for name, (there, wanted) in sorted(shapes.items())]
-        raise ModelUnavailable(f"{folder}: {len(told):,} weights have not the shapes of {kind}: {_names(told)}.", DAMAGED)
+        what = f"{len(told):,} of its weights have not the shape that {kind} has by config.json: {_names(told)}"
+        raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
     foreign = [] if is_quantized(model.config) else _without_place(model, unexpected)
     if foreign:
-        what = f"its files hold {len(foreign):,} weights in the layers that {kind} has no place for: {_names(foreign)}"
+        what = f"{len(foreign):,} of the weights in its files have no place in the layers of {kind}: {_names(foreign)}"
         raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
 
 

@@ -21,6 +21,7 @@ from harness.cli.options import (
     Results,
     Settings,
     Track,
+    TrustMetricCode,
     Verbose,
     catalog,
     check_data,
@@ -69,6 +70,7 @@ def curve_command(
     setting: Settings = None,
     limit: Limit = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat the runs although they are there.")] = False,
     results: Results = RESULTS,
     track: Track = None,
@@ -91,7 +93,7 @@ def curve_command(
     from harness.studies.curve import Wanted, measured
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
     _check_contestants(known, trained, prompted)
     check_data(data)

@@ -22,6 +22,7 @@ from harness.cli.options import (
     Settings,
     Track,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -62,6 +63,7 @@ def matrix_command(
     validation_limit: ValidationLimit = None,
     model: Model = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the runs are there.")] = False,
     results: Results = RESULTS,
     track: Track = None,
@@ -86,7 +88,7 @@ def matrix_command(
     from harness.studies.search import metric_of
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     if is_prompted(known, backend):
         raise UserError(f"The backend {backend!r} is not trained: there is nothing to cross.", "Choose one that trains.")
     check_model(known, [backend], model)

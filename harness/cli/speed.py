@@ -19,6 +19,7 @@ from harness.cli.options import (
     Results,
     Settings,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -87,6 +88,7 @@ def speed_command(
     validation_limit: ValidationLimit = None,
     model: Model = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     max_cost: Annotated[
         float | None, typer.Option(min=0, metavar="USD", help="Spend at most this on a server; needed where it charges.")
     ] = None,
@@ -110,7 +112,7 @@ def speed_command(
     from harness.specs.prompts import Decoding
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     prompted = is_prompted(known, backend)
     check_model(known, [backend], model)
     check_data(data)

@@ -21,6 +21,7 @@ from harness.cli.options import (
     Settings,
     Track,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -67,6 +68,7 @@ def tune_command(
     settings: Settings = None,
     model: Model = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     study: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the study; default: from task, backend and languages.")
     ] = None,
@@ -95,7 +97,7 @@ def tune_command(
     from harness.studies.study import open_study
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     check_data(data)
     known.backend(backend)
     check_model(known, [backend], model)
