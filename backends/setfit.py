@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from backends._batches import by_length, padded
 from backends._linear_head import LinearHead, fit_head, load_head, memberships
-from backends._loading import META, check_vocabulary, count_parameters, first_line, load_model, read_tokenizer
+from backends._loading import META, check_vocabulary, count_parameters, first_line, load_model, read_config, read_tokenizer
 from backends._setfit_options import SetFitOptions
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
@@ -116,13 +116,18 @@ class SetFit(Classifier):
         """In fp32; a plain encoder gets mean pooling. Raises `UserError` for what is no encoder."""
         from sentence_transformers import SentenceTransformer
 
+        read_config(folder)
         try:
             body = SentenceTransformer(
                 str(folder),
                 device=self._device,
                 local_files_only=True,
                 trust_remote_code=False,
-                model_kwargs={"dtype": self._torch.float32, "use_safetensors": True},
+                model_kwargs={
+                    "dtype": self._torch.float32,
+                    "use_safetensors": True,
+                    "ignore_mismatched_sizes": True,  # they are refused below, by name
+                },
             )
         except BenchError:
             raise

@@ -86,7 +86,7 @@ def raw_vllm(job: Job, kind: str, block_size: int | None) -> Measured:
     work = read_work(job.settings)
     chats = work.chats()
     blocks = {} if block_size is None else {"block_size": block_size}
-    llm = vllm.LLM(model=str(job.folder), dtype="float32", enforce_eager=True, **blocks)
+    llm = vllm.LLM(model=str(job.folder), dtype="float32", enforce_eager=True, trust_remote_code=False, **blocks)
     columns = _single_tokens(llm.get_tokenizer(), work.choices())
     answer = {"max_tokens": 1, "allowed_token_ids": columns} if kind == "label" else {"max_tokens": NEW_TOKENS}
     sampling = vllm.SamplingParams(temperature=0.0, **answer)
