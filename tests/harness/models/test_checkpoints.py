@@ -140,6 +140,51 @@ def test_a_sharded_folder_needs_every_shard(tmp_path: Path) -> None:
         resolve_checkpoint(str(folder))
 
 
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 134217728\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "complaint"),
+    [
+        ("model.safetensors", b"", "damaged model.safetensors: its 0 bytes begin with no header"),
+        ("model.safetensors", b"weights", "its 7 bytes begin with no header"),
+        ("model.safetensors", safetensors()[:-3], r"damaged model.safetensors: it has 72 bytes, and 75 by its header"),
+        ("model.safetensors", safetensors() + b"more", "it has 79 bytes, and 75 by its header"),
+        ("model.safetensors", safetensors()[:30], "cut off in it"),
+        ("model.safetensors", b"\xff" * 100, "cut off in it"),
+        ("model.safetensors", b"\4" + bytes(7) + b"nope", "its header can't be read"),
+        ("model.safetensors", b"\4" + bytes(7) + b"[[]]", "its header can't be read"),
+        ("model.safetensors", b"\x08" + bytes(7) + b'{"a":{}}', "its header can't be read"),
+        ("model.safetensors", POINTER.encode(), "holds model.safetensors as a pointer of Git LFS only"),
+        ("tokenizer.json", POINTER.encode(), "holds tokenizer.json as a pointer of Git LFS only"),
+        ("config.json", b"{", "config.json that can't be read"),
+        ("config.json", b"[]", "config.json that can't be read: it holds no JSON object"),
+        ("config.json", b"[" * 100_000, "config.json that can't be read: it is nested too deeply"),
+        ("config.json", b"\xff\xfe", "config.json that can't be read"),
+        ("config.json", b'{"attn_implementation": "org/kernel"}', "names a kernel of the hub"),
+        ("generation_config.json", b"{", "damaged generation_config.json: it is no JSON"),
+        ("tokenizer_config.json", b"<html>", "damaged tokenizer_config.json: it is no JSON"),
+        ("adapter_config.json", b"{}", "holds an adapter"),
+    ],
+)
+def test_damage_is_named_before_anything_is_loaded(file: str, content: bytes, complaint: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "mine")
+    (folder / file).write_bytes(content)
+    with pytest.raises(UserError, match=complaint) as caught:
+        resolve_checkpoint(str(folder))
+    assert caught.value.hint
+    assert len(caught.value.message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("shard", ["../secret.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "weights.bin", ""])
+def test_an_index_names_files_of_its_folder_only(shard: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "mine")
+    (tmp_path / "secret.safetensors").write_bytes(safetensors())
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"w": shard}}))
+    with pytest.raises(UserError, match=r"names what is no safetensors file of the folder"):
+        resolve_checkpoint(str(folder))
+
+
 def test_the_content_hash_is_of_the_content_only(tmp_path: Path) -> None:
     one, two = write_checkpoint(tmp_path / "one"), write_checkpoint(tmp_path / "deep" / "two")
     os.utime(two / "model.safetensors", (1, 1))
