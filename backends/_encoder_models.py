@@ -5,22 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from backends import _loading
 from backends._encoder_options import Attention, LoraOptions
 from backends._heads import tie_coral
 from backends._loading import Loaded, load_model
 from harness.errors import UserError
-
-
-def read_tokenizer(folder: Path) -> Any:
-    """Raises `UserError` where there is none that can pad."""
-    tokenizer = _loading.read_tokenizer(folder)
-    if tokenizer.pad_token_id is None:
-        raise UserError(
-            f"{folder}: its tokenizer has no pad token, so that rows can't share a batch.",
-            "Choose the checkpoint of an encoder, with its tokenizer.",
-        )
-    return tokenizer
 
 
 def read_model(folder: Path, outputs: int | None, attention: Attention) -> Loaded:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from backends._torch import out_of_memory_named
 from harness.errors import BenchError, ModelUnavailable, UserError
@@ -55,8 +55,9 @@ def read_config(folder: Path) -> Any:
         raise UserError(f"{folder}: its config.json can't be read: {first_line(error)}", DAMAGED) from error
 
 
-def read_tokenizer(folder: Path) -> Any:
-    """Raises `UserError` where there is none, or one without a vocabulary."""
+def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> Any:
+    """Raises `UserError` where there is none, or one without a vocabulary or without the token that the engine needs: to pad
+    the rows of a batch, or to end an answer."""
     from transformers import AutoTokenizer
 
     hint = "A checkpoint holds its tokenizer: tokenizer.json, or what stands in for it (vocab.txt, tokenizer.model, ...)."
@@ -64,7 +65,9 @@ def read_tokenizer(folder: Path) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # whatever library reads it has its own
         read_config(folder)  # where that can't be read, it is the cause
-        raise UserError(f"{folder}: its tokenizer can't be read: {first_line(error)}", hint) from error
+        there = any(file.name.startswith(("tokenizer.", "vocab", "spiece", "sentencepiece")) for file in folder.iterdir())
+        what = f"its tokenizer can't be read: {first_line(error)}" if there else "there is no file of a tokenizer"
+        raise UserError(f"{folder}: {what}", hint) from error
     files = dict(getattr(tokenizer, "vocab_files_names", None) or {})  # none: bytes or characters are its tokens
     whole = files.pop("tokenizer_file", "tokenizer.json")
     if files and not (folder / whole).is_file():
@@ -75,6 +78,10 @@ def read_tokenizer(folder: Path) -> Any:
     added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
     if not any(token not in added for token in tokenizer.get_vocab()):
         raise UserError(f"{folder}: its tokenizer has an empty vocabulary.", hint)
+    if getattr(tokenizer, needs) is None:
+        raise UserError(
+            f"{folder}: its tokenizer has no {needs}, which this engine needs.", "Choose another kind of checkpoint."
+        )
     return tokenizer
 
 
@@ -152,7 +159,9 @@ def is_quantized(config: Any) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """With the next one where it only announces that."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def _module_of(weight: str) -> str:

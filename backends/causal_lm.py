@@ -67,7 +67,7 @@ class CausalLM(LanguageModel):
     def load(self) -> None:
         from transformers import AutoModelForCausalLM, GenerationConfig
 
-        self._tokenizer = read_tokenizer(self._source)
+        self._tokenizer = read_tokenizer(self._source, "eos_token")
         self._chat = ChatEncoder(self._tokenizer)
         quantization = self._quantization()
         # What packs weights does not look at their shapes, and hides their number.

@@ -12,10 +12,10 @@ import numpy as np
 from pydantic import BaseModel
 
 from backends._batches import by_length, padded
-from backends._encoder_models import read_model, read_tokenizer, share_coral_weights, with_lora
+from backends._encoder_models import read_model, share_coral_weights, with_lora
 from backends._encoder_options import EncoderOptions
 from backends._heads import Head, make_head
-from backends._loading import check_vocabulary, count_parameters, read_config
+from backends._loading import check_vocabulary, count_parameters, read_config, read_tokenizer
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from backends._vocabulary import compact_vocabulary
 from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
@@ -117,7 +117,7 @@ class Encoder(Classifier):
         options = self.options.train
         self._head = make_head(self.options, labels, train.labels)
         chosen_by = self._chosen_by(validation, judge)
-        self._tokenizer = read_tokenizer(self._source)
+        self._tokenizer = read_tokenizer(self._source, "pad_token")
         set_seed(seed)  # before the new head is drawn
         loaded = read_model(self._source, self._head.outputs, self.options.predict.attention)
         model = loaded.model
@@ -210,7 +210,7 @@ class Encoder(Classifier):
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
         self._head = make_head(self.options, labels, None)
-        self._tokenizer = read_tokenizer(folder)
+        self._tokenizer = read_tokenizer(folder, "pad_token")
         loaded = read_model(folder, None, self.options.predict.attention)
         check_vocabulary(self._tokenizer, loaded.model, folder)
         self._parameters = loaded.parameters

@@ -210,7 +210,7 @@ def _check_layers(body: Any, folder: Path) -> None:
         model = getattr(layer, "auto_model", None)
         if model is not None:
             encoders += 1
-            tokenizer = read_tokenizer(inside)
+            tokenizer = read_tokenizer(inside, "pad_token")
             load_model(type(model), inside, new_head=True, **META)  # a pooler, which embeddings do without
             check_vocabulary(tokenizer, model, inside)
     if not encoders:

@@ -72,7 +72,7 @@ class VLLM(LanguageModel):
 
     def load(self) -> None:
         """Raises `RunError` where vLLM does not start."""
-        self._tokenizer = read_tokenizer(self._source)
+        self._tokenizer = read_tokenizer(self._source, "eos_token")
         self._parameters = self._checked_weights()
         self._chat = ChatEncoder(self._tokenizer)
         self._ends = end_tokens(self._source, self._tokenizer)
