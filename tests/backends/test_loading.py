@@ -246,6 +246,13 @@ def test_a_tokenizer_of_a_larger_vocabulary_is_of_another_model(
     assert "'teapot'" in message
 
 
+def test_a_language_model_needs_a_token_that_ends_an_answer(bert: Path, mistrals: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(mistrals["chatml"], tmp_path / "m")
+    for file in bert.glob("tokenizer*"):
+        shutil.copy(file, folder)
+    assert "no eos_token" in refusal("causal_lm", folder, tmp_path, UserError)
+
+
 def test_merges_that_are_missing_are_no_tokenizer(mistrals: dict[str, Path], tmp_path: Path) -> None:
     """A vocabulary without its merges would read every text letter by letter."""
     folder = write_family(tmp_path / "gpt2", "gpt2")
