@@ -66,7 +66,7 @@ def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> An
     except Exception as error:  # whatever library reads it has its own
         read_config(folder)  # where that can't be read, it is the cause
         there = any(file.name.startswith(("tokenizer.", "vocab", "spiece", "sentencepiece")) for file in folder.iterdir())
-        what = f"its tokenizer can't be read: {first_line(error)}" if there else "there is no file of a tokenizer"
+        what = f"its tokenizer can't be read: {first_line(error)}" if there else "there is no file of a tokenizer."
         raise UserError(f"{folder}: {what}", hint) from error
     files = dict(getattr(tokenizer, "vocab_files_names", None) or {})  # none: bytes or characters are its tokens
     whole = files.pop("tokenizer_file", "tokenizer.json")
