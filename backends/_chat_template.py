@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backends._control_tokens import control_tokens
+from backends._loading import read_tokenizer
 from backends.base import Messages
 from harness.errors import UnknownName, UserError
 
@@ -176,11 +177,9 @@ class ChatTemplate:
 
 @lru_cache(maxsize=8)
 def _facts(source: Path, name: str | None) -> dict[str, str]:
-    from transformers import AutoTokenizer
-
     try:
-        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
-    except Exception:  # `load` says what is wrong with it
+        tokenizer = read_tokenizer(source, "eos_token")
+    except UserError:  # `load` says what is wrong with it
         return {}
     control = control_tokens(tokenizer)
     words = [text for token in tokenizer.added_tokens_decoder.values() if (text := str(token)).strip() and text not in control]

@@ -5,47 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from backends import _loading
 from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, LoraOptions
 from backends._heads import tie_coral
+from backends._loading import Loaded, load_model
 from harness.errors import UserError
 
 
 def read_tokenizer(folder: Path) -> Any:
     """Reads what looks like a control token in a text as characters. Raises `UserError` where there is none that can pad."""
-    from transformers import AutoTokenizer
-
-    hint = "Choose the checkpoint of an encoder, with its tokenizer."
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-    except Exception as error:  # whatever library reads it has its own
-        raise UserError(f"{folder}: its tokenizer can't be read: {_first_line(error)}", hint) from error
-    if tokenizer.pad_token_id is None:
-        raise UserError(f"{folder}: its tokenizer has no pad token, so that rows can't share a batch.", hint)
+    tokenizer = _loading.read_tokenizer(folder, "pad_token")
     read_as_text(tokenizer)
     return tokenizer
 
 
-def read_model(folder: Path, outputs: int | None, attention: Attention) -> tuple[Any, set[str]]:
-    """The model in fp32, and its modules that the checkpoint has no weights for: a new head of `outputs` (None: as many as
-    the checkpoint has), say. A head of another size is dropped. Raises `UserError` for what is no encoder."""
+def read_model(folder: Path, outputs: int | None, attention: Attention) -> Loaded:
+    """The model in fp32. With `outputs` its head may be new, and is if it has another size; without, none is."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    kwargs: dict[str, Any] = {} if outputs is None else {"num_labels": outputs, "ignore_mismatched_sizes": True}
+    kwargs: dict[str, Any] = {} if outputs is None else {"num_labels": outputs}
     if attention != "auto":
         kwargs["attn_implementation"] = attention
-    try:
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            folder, dtype=torch.float32, use_safetensors=True, output_loading_info=True, **kwargs
-        )
-    except (ValueError, OSError, ImportError) as error:
-        raise UserError(
-            f"{folder}: can't be read as a classifier: {_first_line(error)}",
-            "Choose the checkpoint of an encoder, with weights in safetensors; another `attention` where that is the trouble.",
-        ) from error
-    names = {*found["missing_keys"], *(key for key, *_ in found["mismatched_keys"])}
-    return model, {name.rpartition(".")[0] for name in names}
+    return load_model(AutoModelForSequenceClassification, folder, new_head=outputs is not None, dtype=torch.float32, **kwargs)
 
 
 def share_coral_weights(model: Any) -> None:
@@ -94,7 +77,3 @@ def with_lora(model: Any, options: LoraOptions, new: set[str]) -> Any:
         modules_to_save=sorted(whole),
     )
     return get_peft_model(model, config)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

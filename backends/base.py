@@ -105,6 +105,10 @@ class Engine(ABC):
         """What else determines the outcome and is known without loading: `device` type, resolved `dtype`, ..."""
         return {}
 
+    def parameters(self) -> int | None:
+        """Of the model, once it is loaded or trained; None where that is not known."""
+        return None
+
     def batch_size(self) -> int:
         """Rows a batch, at most; the runner halves it when a batch raises `OutOfMemory`."""
         return 64

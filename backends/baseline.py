@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import warnings
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from backends._linear_head import LinearHead, fit_head, memberships
 from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
 from harness.errors import DataError
 from harness.types import Label, LabelKind, LabelSpace
+
+Kind = Literal["words", "characters"]
+KINDS: tuple[Kind, ...] = ("words", "characters")
+
+NUMBERS, TERMS = "baseline.npz", "terms.json"
+"""Files of a trained model: arrays, and the n-grams in the order of their columns. Neither can hold code."""
 
 
 class BaselineOptions(BaseModel):
@@ -32,8 +38,9 @@ class Baseline(Classifier):
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
-        self._classes = 0
-        self._estimator: Any = None
+        self._shares: FloatArray = np.empty(0)  # of majority
+        self._features: list[Any] = []  # of tfidf: a vectorizer for each of KINDS
+        self._head: LinearHead | None = None
 
     def fit(
         self,
@@ -45,70 +52,63 @@ class Baseline(Classifier):
         scratch: Path,
         on_progress: OnProgress,
     ) -> dict[str, Any]:
-        if self.options.classifier == "tfidf" and len(set(train.labels)) < 2:
-            raise DataError("All train rows are of a single class: there is nothing to learn.", "Take more, or `majority`.")
-        self._classes = len(labels)
-        self._estimator = self._new_estimator(seed)
-        if labels.kind is LabelKind.MULTILABEL:
-            self._estimator = _one_for_each_label(self._estimator)
-        with warnings.catch_warnings():
-            # A label that no row has, or every row, gets a constant: nothing to warn of.
-            warnings.filterwarnings("ignore", message="Label .* is present in all training examples", category=UserWarning)
-            self._estimator.fit(list(train.texts), _targets(train.labels, labels))
+        if self.options.classifier == "majority":
+            self._shares = _shares(train.labels, labels)
+        else:
+            if len(set(train.labels)) < 2:
+                raise DataError("All train rows are of a single class: there is nothing to learn.", "Take more, or `majority`.")
+            self._features = [_vectorizer(kind) for kind in KINDS]
+            for vectorizer in self._features:
+                vectorizer.fit(train.texts)
+            self._head = fit_head(self._embedded(train.texts), train.labels, labels, self.options.c, seed)
         return {"train_rows": len(train.texts)}
 
-    def _new_estimator(self, seed: int) -> Any:
-        from sklearn.dummy import DummyClassifier
-        from sklearn.feature_extraction.text import TfidfVectorizer
-        from sklearn.linear_model import LogisticRegression
-        from sklearn.pipeline import make_pipeline, make_union
+    def _embedded(self, texts: Sequence[str]) -> Any:
+        """A sparse matrix, shape (len(texts), n-grams)."""
+        from scipy.sparse import hstack
 
-        if self.options.classifier == "majority":
-            return DummyClassifier(strategy="prior")
-        # Character n-grams carry the languages that put no spaces between words.
-        features = make_union(
-            TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True),
-            TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True),
-        )
-        return make_pipeline(features, LogisticRegression(C=self.options.c, max_iter=1000, random_state=seed))
+        return hstack([vectorizer.transform(texts) for vectorizer in self._features], format="csr")
 
     def save(self, folder: Path) -> None:
-        import joblib
-
-        joblib.dump((self._classes, self._estimator), folder / "baseline.joblib")
+        if self._head is None:
+            np.savez(folder / NUMBERS, shares=self._shares)
+            return
+        rarity = {f"idf_{kind}": vectorizer.idf_ for kind, vectorizer in zip(KINDS, self._features, strict=True)}
+        np.savez(folder / NUMBERS, weights=self._head.weights, biases=self._head.biases, **rarity)
+        terms = [sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get) for vectorizer in self._features]
+        (folder / TERMS).write_text(json.dumps(terms), encoding="ascii")
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
-        import joblib
-
-        self._classes, self._estimator = joblib.load(folder / "baseline.joblib")
+        numbers = np.load(folder / NUMBERS, allow_pickle=False)
+        if self.options.classifier == "majority":
+            self._shares = numbers["shares"]
+            return
+        terms = json.loads((folder / TERMS).read_text(encoding="ascii"))
+        self._features = [_vectorizer(kind, vocabulary) for kind, vocabulary in zip(KINDS, terms, strict=True)]
+        for kind, vectorizer in zip(KINDS, self._features, strict=True):
+            vectorizer.idf_ = numbers[f"idf_{kind}"]
+        self._head = LinearHead(numbers["weights"], numbers["biases"], labels.kind is LabelKind.MULTILABEL)
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         return [Encoded(len(text), text) for text in texts]
 
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
-        known = self._estimator.predict_proba([text.content for text in texts])
-        # A class that train lacks has probability zero, and still its place.
-        probabilities = np.zeros((len(texts), self._classes))
-        probabilities[:, self._estimator.classes_] = known
-        return probabilities
+        if self._head is None:
+            return np.tile(self._shares, (len(texts), 1))
+        return self._head.probabilities(self._embedded([text.content for text in texts]))
 
 
-def _one_for_each_label(estimator: Any) -> Any:
-    from sklearn.multiclass import OneVsRestClassifier
-    from sklearn.pipeline import Pipeline
+def _vectorizer(kind: Kind, vocabulary: list[str] | None = None) -> Any:
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
-    if not isinstance(estimator, Pipeline):
-        return OneVsRestClassifier(estimator)
-    estimator.steps[-1] = ("onevsrest", OneVsRestClassifier(estimator.steps[-1][1]))  # the features are the same for all
-    return estimator
+    if kind == "words":
+        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, vocabulary=vocabulary)
+    # Character n-grams carry the languages that put no spaces between words.
+    return TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True, vocabulary=vocabulary)
 
 
-def _targets(labels: Sequence[Label], space: LabelSpace) -> NDArray[np.int64]:
-    """Shape (n,), or (n, labels) of zeros and ones."""
-    if space.kind is not LabelKind.MULTILABEL:
-        return np.asarray(labels, dtype=np.int64)
-    targets = np.zeros((len(labels), len(space)), dtype=np.int64)
-    for row, label in enumerate(labels):
-        assert isinstance(label, tuple)
-        targets[row, list(label)] = 1
-    return targets
+def _shares(labels: Sequence[Label], space: LabelSpace) -> FloatArray:
+    """Of the rows, those with each label; shape (labels,)."""
+    if space.kind is LabelKind.MULTILABEL:
+        return np.asarray(memberships(labels, len(space)).mean(axis=0))
+    return np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(space)) / len(labels)

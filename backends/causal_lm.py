@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from backends._chat import ChatEncoder, common_prefix, end_tokens
 from backends._chat_template import template_facts
 from backends._choices import ChoiceTree
+from backends._loading import META, check_vocabulary, load_model, read_tokenizer
 from backends._torch import Device, DType, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from backends.base import Encoded, FloatArray, Generation, LanguageModel, Messages, Scores
 from harness.errors import MissingExtra
@@ -51,9 +52,13 @@ class CausalLM(LanguageModel):
         self._model: Any = None
         self._tokenizer: Any = None
         self._prefix: tuple[list[int], Any] = ([], None)
+        self._parameters: int | None = None
 
     def facts(self) -> dict[str, Any]:
         return {"device": self._device, "dtype": self._dtype, **template_facts(self._source, self.options.chat_template)}
+
+    def parameters(self) -> int | None:
+        return self._parameters
 
     def batch_size(self) -> int:
         return 256
@@ -63,18 +68,23 @@ class CausalLM(LanguageModel):
         return self.options.batch_tokens or (2048 if self._device == "cpu" else 8192)
 
     def load(self) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+        from transformers import AutoModelForCausalLM, GenerationConfig
 
-        self._tokenizer = AutoTokenizer.from_pretrained(self._source)
+        self._tokenizer = read_tokenizer(self._source, "eos_token")
         self._chat = ChatEncoder(self._tokenizer, self.options.chat_template)
-        with out_of_memory_named(self._torch):
-            self._model = AutoModelForCausalLM.from_pretrained(
-                self._source,
-                dtype=getattr(self._torch, self._dtype),
-                quantization_config=self._quantization(),
-                device_map={"": self._device},
-                use_safetensors=True,
-            ).eval()
+        quantization = self._quantization()
+        # What packs weights does not look at their shapes, and hides their number.
+        sketch = None if quantization is None else load_model(AutoModelForCausalLM, self._source, **META)
+        loaded = load_model(
+            AutoModelForCausalLM,
+            self._source,
+            dtype=getattr(self._torch, self._dtype),
+            quantization_config=quantization,
+            device_map={"": self._device},
+        )
+        self._model = loaded.model.eval()
+        self._parameters = (sketch or loaded).parameters
+        check_vocabulary(self._tokenizer, self._model, self._source)
         _unpack_odd_layers(self._model)
         config = self._model.config.get_text_config()
         self._context: int = getattr(config, "max_position_embeddings", None) or sys.maxsize  # ALiBi models name no limit

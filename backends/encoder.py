@@ -16,6 +16,7 @@ from backends._cut import tokens_left_out
 from backends._encoder_models import read_model, read_tokenizer, share_coral_weights, with_lora
 from backends._encoder_options import EncoderOptions
 from backends._heads import Head, make_head
+from backends._loading import check_vocabulary, count_parameters, read_config
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from backends._vocabulary import compact_vocabulary
 from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
@@ -62,6 +63,7 @@ class Encoder(Classifier):
         self._trained: Any = None  # in fp32, until it is saved
         self._session: Session | None = None
         self._positions: int | None = None
+        self._parameters: int | None = None
 
     def _refuse_what_the_device_lacks(self) -> None:
         if self._precision == "fp16" and self._device == "cpu":
@@ -118,11 +120,13 @@ class Encoder(Classifier):
         chosen_by = self._chosen_by(validation, judge)
         self._tokenizer = read_tokenizer(self._source)
         set_seed(seed)  # before the new head is drawn
-        model, new = read_model(self._source, self._head.outputs, self.options.predict.attention)
+        loaded = read_model(self._source, self._head.outputs, self.options.predict.attention)
+        model = loaded.model
+        check_vocabulary(self._tokenizer, model, self._source)
         if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UserError(f"{type(model).__name__} can't do gradient checkpointing.", "Leave it out.")
         if options.lora is not None:
-            model = with_lora(model, options.lora, new)
+            model = with_lora(model, options.lora, loaded.new)
         if self._head.kind == "coral":
             share_coral_weights(model)
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -189,10 +193,8 @@ class Encoder(Classifier):
 
     def _max_length(self) -> int:
         """Not every tokenizer knows how many positions its model has."""
-        from transformers import AutoConfig
-
         if self._positions is None:
-            config = AutoConfig.from_pretrained(self._source)
+            config = read_config(self._source)
             most = getattr(config, "max_position_embeddings", None) or -1
             most = most if most > 0 else self.options.max_length  # XLNet has no limit, and says -1
             # The positions of RoBERTa and its kin begin after that of the padding.
@@ -210,14 +212,17 @@ class Encoder(Classifier):
     def load(self, folder: Path, labels: LabelSpace) -> None:
         self._head = make_head(self.options, labels, None)
         self._tokenizer = read_tokenizer(folder)
-        model, _ = read_model(folder, None, self.options.predict.attention)
-        self._model = model.to(self._device, getattr(self._torch, self._dtype)).eval()
+        loaded = read_model(folder, None, self.options.predict.attention)
+        check_vocabulary(self._tokenizer, loaded.model, folder)
+        self._parameters = loaded.parameters
+        self._model = loaded.model.to(self._device, getattr(self._torch, self._dtype)).eval()
 
     def _keep(self, model: Any) -> None:
         """What predicts is what `load` would make of the saved model; what is saved has lost nothing to its dtype."""
         model.zero_grad()
         for name in ("forward", "_original_forward"):  # accelerate's autocast, which a loaded model would not have
             model.__dict__.pop(name, None)
+        self._parameters = count_parameters(model)
         self._model = model.eval()
         if self._dtype != "float32":
             self._trained = copy.deepcopy(model).cpu()
@@ -262,6 +267,9 @@ class Encoder(Classifier):
         batch = padded([text.content for text in texts], self._tokenizer)
         with out_of_memory_named(self._torch):
             return self._head.probabilities((self._session or self._logits)(batch))
+
+    def parameters(self) -> int | None:
+        return self._parameters
 
     def _logits(self, batch: dict[str, Any]) -> Any:
         torch = self._torch

@@ -6,6 +6,7 @@ Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts", arXiv:2209.
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,13 @@ from pydantic import BaseModel
 from backends._batches import by_length, padded
 from backends._control_tokens import read_as_text
 from backends._cut import tokens_left_out
-from backends._setfit_head import LinearHead, fit_head, load_head, memberships
+from backends._linear_head import LinearHead, fit_head, load_head, memberships
+from backends._loading import META, check_vocabulary, count_parameters, first_line, load_model, read_config, read_tokenizer
 from backends._setfit_options import SetFitOptions
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
 from backends.encoder import BATCH_TOKENS
-from harness.errors import DataError, RunError, UserError
+from harness.errors import BenchError, DataError, RunError, UserError
 from harness.types import LabelKind, LabelSpace
 
 MOST_ROWS = 5000
@@ -116,21 +118,28 @@ class SetFit(Classifier):
         """In fp32; a plain encoder gets mean pooling. Raises `UserError` for what is no encoder."""
         from sentence_transformers import SentenceTransformer
 
+        read_config(folder)
         try:
             body = SentenceTransformer(
                 str(folder),
                 device=self._device,
                 local_files_only=True,
                 trust_remote_code=False,
-                model_kwargs={"dtype": self._torch.float32, "use_safetensors": True},
+                model_kwargs={
+                    "dtype": self._torch.float32,
+                    "use_safetensors": True,
+                    "ignore_mismatched_sizes": True,  # they are refused below, by name
+                },
             )
-        except (ValueError, OSError, ImportError, KeyError) as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        except BenchError:
+            raise
+        except Exception as error:  # its layers, transformers and safetensors each raise errors of their own
             raise UserError(
-                f"{folder}: can't be read as a sentence encoder: {reason}",
+                f"{folder}: can't be read as a sentence encoder: {first_line(error)}",
                 "Choose the checkpoint of an encoder, with its tokenizer and weights in safetensors.",
             ) from error
         read_as_text(body.tokenizer)
+        _check_layers(body, folder)
         body.max_seq_length = min(self.options.max_length, body.max_seq_length or self.options.max_length)
         return body
 
@@ -183,6 +192,30 @@ class SetFit(Classifier):
             inputs = {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}
             return np.asarray(self._body(inputs)["sentence_embedding"].double().cpu().numpy())
 
+    def parameters(self) -> int | None:
+        if self._body is None or self._head is None:
+            return None
+        return count_parameters(self._body) + self._head.weights.size + self._head.biases.size
+
     def close(self) -> None:
         self._body = self._trained = None
         free(self._torch)
+
+
+def _check_layers(body: Any, folder: Path) -> None:
+    """sentence-transformers does not say what transformers has not found: it is asked again, without reading a weight."""
+    listed = folder / "modules.json"
+    parts = [entry["path"] for entry in json.loads(listed.read_text(encoding="utf-8"))] if listed.is_file() else [""]
+    encoders = 0
+    for part, layer in zip(parts, body, strict=False):  # a plain encoder gets a second layer, for the pooling
+        inside = folder / part
+        if not inside.resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{folder}: its modules.json names a folder outside of it: {part}.", "Choose another checkpoint.")
+        model = getattr(layer, "auto_model", None)
+        if model is not None:
+            encoders += 1
+            tokenizer = read_tokenizer(inside, "pad_token")
+            load_model(type(model), inside, new_head=True, **META)  # a pooler, which embeddings do without
+            check_vocabulary(tokenizer, model, inside)
+    if not encoders:
+        raise UserError(f"{folder}: none of its layers is a transformer.", "Choose the checkpoint of an encoder.")

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from backends._chat import ChatEncoder, end_tokens
 from backends._chat_template import template_facts
 from backends._choices import ChoiceTree
+from backends._loading import META, check_vocabulary, is_quantized, load_model, read_config, read_tokenizer
 from backends._torch import DType, import_torch, resolve_device, resolve_dtype
 from backends._vllm_process import cause_of, end, interruptible, keep, vllm_surroundings
 from backends.base import Encoded, Generation, LanguageModel, Messages, Scores
 from harness.errors import RunError
+from harness.models.checkpoint_files import read_json
 
 GIB = 2**30
 MOST_TOKEN_IDS = 128
@@ -60,18 +62,21 @@ class VLLM(LanguageModel):
         self._device = resolve_device(torch, "auto")
         self._dtype = resolve_dtype(torch, self._device, self.options.dtype)
         self._llm: Any = None
+        self._parameters: int | None = None
 
     def facts(self) -> dict[str, Any]:
         return {"device": self._device, "dtype": self._dtype, **template_facts(self._source, self.options.chat_template)}
+
+    def parameters(self) -> int | None:
+        return self._parameters
 
     def batch_size(self) -> int:
         return self.options.batch_size
 
     def load(self) -> None:
         """Raises `RunError` where vLLM does not start."""
-        from transformers import AutoTokenizer
-
-        self._tokenizer = AutoTokenizer.from_pretrained(self._source)
+        self._tokenizer = read_tokenizer(self._source, "eos_token")
+        self._parameters = self._checked_weights()
         self._chat = ChatEncoder(self._tokenizer, self.options.chat_template)
         self._ends = end_tokens(self._source, self._tokenizer)
         others = set(active_children())
@@ -82,6 +87,7 @@ class VLLM(LanguageModel):
                 self._llm = LLM(
                     str(self._source),
                     skip_tokenizer_init=True,
+                    trust_remote_code=False,
                     disable_log_stats=True,
                     enable_prefix_caching=True,
                     use_tqdm_on_load=False,
@@ -96,6 +102,20 @@ class VLLM(LanguageModel):
                 ) from error
         self._processes = set(active_children()) - others
         self._context: int = self._llm.llm_engine.model_config.max_model_len
+
+    def _checked_weights(self) -> int | None:
+        """The number of parameters. vLLM does not say of every model which weights it has not found: transformers does, where
+        it knows the model, and without reading them."""
+        from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+
+        if read_json(self._source / "config.json").get("model_type") not in CONFIG_MAPPING:
+            return None
+        config = read_config(self._source)
+        if is_quantized(config) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            return None
+        sketch = load_model(AutoModelForCausalLM, self._source, **META)
+        check_vocabulary(self._tokenizer, sketch.model, self._source)
+        return sketch.parameters
 
     def _settings(self) -> dict[str, Any]:
         options, on_cpu = self.options, self._device == "cpu"

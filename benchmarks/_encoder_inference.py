@@ -60,10 +60,10 @@ def _read(checkpoint: Path, texts: Sequence[str], most: int) -> tuple[int, list[
     """The length at which texts are cut, the tokens of each text, and the shape of the model."""
     from transformers import AutoConfig, AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)
     length = min(most, int(tokenizer.model_max_length))
     tokens = tokenizer(list(texts), truncation=True, max_length=length)["input_ids"]
-    config = AutoConfig.from_pretrained(checkpoint)
+    config = AutoConfig.from_pretrained(checkpoint, trust_remote_code=False)
     inner = getattr(config, "intermediate_size", None) or config.hidden_dim  # DistilBERT's name for it
     shape = {"layers": config.num_hidden_layers, "hidden": config.hidden_size, "intermediate": inner}
     return length, [len(ids) for ids in tokens], shape
@@ -74,8 +74,12 @@ def _rivals(checkpoint: Path, texts: list[str], length: int, device: str) -> dic
     from torch.utils.data import DataLoader
     from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipeline
 
-    model = AutoModelForSequenceClassification.from_pretrained(checkpoint, dtype=torch.float32).to(device).eval()
-    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = (
+        AutoModelForSequenceClassification.from_pretrained(checkpoint, trust_remote_code=False, dtype=torch.float32)
+        .to(device)
+        .eval()
+    )
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)
     classify = pipeline("text-classification", model=model, tokenizer=tokenizer, device=device)
     index = dict(model.config.label2id)
 

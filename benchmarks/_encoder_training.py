@@ -71,10 +71,14 @@ def _stock(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     options: Any = plan.engine.options
     source, seed = plan.checkpoint.folder, plan.request.seed
     started = time.perf_counter()
-    tokenizer = AutoTokenizer.from_pretrained(source)
+    tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     set_seed(seed)
     model = AutoModelForSequenceClassification.from_pretrained(
-        source, num_labels=len(plan.task.label_space), dtype=torch.float32, ignore_mismatched_sizes=True
+        source,
+        trust_remote_code=False,
+        num_labels=len(plan.task.label_space),
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
     )
 
     def encoded(rows: LabelledTexts) -> list[dict[str, Any]]:

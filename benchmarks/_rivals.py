@@ -59,8 +59,8 @@ def one_forward(job: Job) -> Measured:
     torch.set_num_threads(len(job.cores))
     work = read_work(job.settings, loop=True)
     chats = work.chats()
-    tokenizer = AutoTokenizer.from_pretrained(job.folder)
-    model = AutoModelForCausalLM.from_pretrained(job.folder, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(job.folder, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(job.folder, trust_remote_code=False, dtype=torch.float32).eval()
     columns = _single_tokens(tokenizer, work.choices())
 
     def label(chat: Any) -> tuple[int, list[int]]:
@@ -86,7 +86,7 @@ def raw_vllm(job: Job, kind: str, block_size: int | None) -> Measured:
     work = read_work(job.settings)
     chats = work.chats()
     blocks = {} if block_size is None else {"block_size": block_size}
-    llm = vllm.LLM(model=str(job.folder), dtype="float32", enforce_eager=True, **blocks)
+    llm = vllm.LLM(model=str(job.folder), dtype="float32", enforce_eager=True, trust_remote_code=False, **blocks)
     columns = _single_tokens(llm.get_tokenizer(), work.choices())
     answer = {"max_tokens": 1, "allowed_token_ids": columns} if kind == "label" else {"max_tokens": NEW_TOKENS}
     sampling = vllm.SamplingParams(temperature=0.0, **answer)
@@ -148,7 +148,7 @@ def _single_tokens(tokenizer: Any, choices: Sequence[str]) -> list[int]:
 def _tokenizer(job: Job) -> Any:
     from transformers import AutoTokenizer
 
-    return AutoTokenizer.from_pretrained(job.folder)
+    return AutoTokenizer.from_pretrained(job.folder, trust_remote_code=False)
 
 
 def _parsed(work: Work, answers: Sequence[str]) -> Labels:

@@ -116,7 +116,7 @@ def token_ids(folder: Path, chats: Sequence[Messages]) -> list[list[int]]:
 
     from backends._chat import ChatEncoder
 
-    encoded = ChatEncoder(AutoTokenizer.from_pretrained(folder)).encode(chats, None)
+    encoded = ChatEncoder(AutoTokenizer.from_pretrained(folder, trust_remote_code=False)).encode(chats, None)
     return [prompt.content.ids for prompt in encoded]
 
 
@@ -126,7 +126,7 @@ def rendered(folder: Path, chats: Sequence[Messages]) -> list[str]:
 
     from backends._chat import ChatEncoder
 
-    encoder = ChatEncoder(AutoTokenizer.from_pretrained(folder))
+    encoder = ChatEncoder(AutoTokenizer.from_pretrained(folder, trust_remote_code=False))
     return [encoder.render(chat) for chat in chats]
 
 
@@ -161,7 +161,7 @@ def read_shape(folder: Path) -> Shape:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    config = AutoConfig.from_pretrained(folder).get_text_config()
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     head = model.get_output_embeddings()

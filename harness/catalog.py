@@ -55,9 +55,10 @@ def _is_server(spec: BackendSpec) -> bool:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All names that can be used from `project`."""
+    """All names that can be used from `project`. `trust_metric_code`: programs that a task names as metrics may be run."""
 
     project: Path
+    trust_metric_code: bool = False
 
     @cached_property
     def _roots(self) -> list[Mapping[str, Path]]:

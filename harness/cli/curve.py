@@ -23,6 +23,7 @@ from harness.cli.options import (
     Settings,
     Task,
     Track,
+    TrustMetricCode,
     Verbose,
     catalog,
     check_data,
@@ -71,6 +72,7 @@ def curve_command(
     setting: Settings = None,
     limit: Limit = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat the runs although they are there.")] = False,
     no_gate: NoGate = False,
     results: Results = RESULTS,
@@ -94,7 +96,7 @@ def curve_command(
     from harness.studies.curve import Wanted, measured
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     task = task_or_default(known, task)
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
     _check_contestants(known, trained, prompted)

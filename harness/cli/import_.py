@@ -13,6 +13,7 @@ from harness.cli.options import (
     Data,
     Json,
     Results,
+    TrustMetricCode,
     catalog,
     check_data,
     one_of,
@@ -66,6 +67,7 @@ def import_command(
     parser: Parser = None,
     allow_missing: AllowMissing = False,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     force: Annotated[bool, typer.Option("--force", help="Import again although the run is there.")] = False,
     results: Results = RESULTS,
     as_json: Json = False,
@@ -87,7 +89,7 @@ def import_command(
     wanted = Wanted(
         path, task, lang, split, backend, data, from_task=from_task, kept=kept, parser=reader, allow_missing=allow_missing
     )
-    made = import_lm_eval(wanted, catalog(), open_store(results), force=force)
+    made = import_lm_eval(wanted, catalog(trust_metric_code), open_store(results), force=force)
     if as_json:
         print_json(_as_json(made))
     else:

@@ -23,6 +23,7 @@ from harness.cli.options import (
     Task,
     Track,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -63,6 +64,7 @@ def matrix_command(
     validation_limit: ValidationLimit = None,
     model: Model = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     force: Annotated[bool, typer.Option("--force", help="Predict again although the runs are there.")] = False,
     results: Results = RESULTS,
     track: Track = None,
@@ -87,7 +89,7 @@ def matrix_command(
     from harness.studies.search import metric_of
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     task = task_or_default(known, task)
     if is_prompted(known, backend):
         raise UserError(f"The backend {backend!r} is not trained: there is nothing to cross.", "Choose one that trains.")

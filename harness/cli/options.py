@@ -65,6 +65,10 @@ Model = Annotated[
     str | None,
     typer.Option("--model", metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id."),
 ]
+TrustMetricCode = Annotated[
+    bool,
+    typer.Option("--trust-metric-code", help="Run the programs that a task names under `metrics`. Read them first."),
+]
 RESULTS = Path("results")
 
 TEXT_WIDTH = 24
@@ -123,10 +127,10 @@ def finite_number(value: float, option: str) -> float:
     return value
 
 
-def catalog() -> Catalog:
+def catalog(trust_metric_code: bool = False) -> Catalog:
     from harness.catalog import Catalog
 
-    return Catalog(Path.cwd())
+    return Catalog(Path.cwd(), trust_metric_code)
 
 
 def check_data(data: Path | None) -> None:

@@ -23,6 +23,7 @@ from harness.cli.options import (
     Settings,
     Track,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -99,6 +100,7 @@ def run_command(
     validation_limit: ValidationLimit = None,
     model: Model = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     max_cost: Annotated[
         float | None, typer.Option(min=0, metavar="USD", help="Spend at most this on servers, in all runs of this command.")
     ] = None,
@@ -127,7 +129,7 @@ def run_command(
     from harness.specs.prompts import Decoding
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     named, prompts = backends(known, backend), names(prompt, "--prompt")
     decodings = [member(Decoding, name) for name in names(decoding, "--decoding")]
     calibrations = [member(Calibration, name) for name in names(calibration, "--calibration")]

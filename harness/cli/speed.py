@@ -20,6 +20,7 @@ from harness.cli.options import (
     Settings,
     Task,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -89,6 +90,7 @@ def speed_command(
     validation_limit: ValidationLimit = None,
     model: Model = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     max_cost: Annotated[
         float | None, typer.Option(min=0, metavar="USD", help="Spend at most this on a server; needed where it charges.")
     ] = None,
@@ -112,7 +114,7 @@ def speed_command(
     from harness.specs.prompts import Decoding
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     task = task_or_default(known, task)
     prompted = is_prompted(known, backend)
     check_model(known, [backend], model)

@@ -20,6 +20,7 @@ from harness.cli.options import (
     Settings,
     Track,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -55,6 +56,7 @@ def suite_command(
     train_limit: TrainLimit = None,
     validation_limit: ValidationLimit = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     smoke: Annotated[
         bool,
         typer.Option("--smoke", help="Every step in minutes: a small model, and few rows, bench's own or those of --data."),
@@ -86,7 +88,7 @@ def suite_command(
     from harness.studies.steps import Changes, steps_of
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     recipe = known.recipe(name)
     check_data(data)
     cell = Cell(
@@ -136,7 +138,7 @@ def _check_options(steps: Sequence[Step], known: Catalog) -> None:
         spec = with_settings(known.backend(step.request.backend), step.request.settings)
         validate_options(spec.options, engine_class(spec.engine).Options, f"{step.name}: backend {spec.name!r}, options")
         if step.tune is not None:
-            searched_backend(step.request, SearchCatalog(known.project, step.tune.space))
+            searched_backend(step.request, SearchCatalog(known.project, known.trust_metric_code, space=step.tune.space))
 
 
 def _print_plan(ahead: Sequence[Outlook], as_json: bool) -> None:

@@ -110,7 +110,7 @@ def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Sea
     from harness.studies.study import open_study
 
     assert step.tune is not None
-    catalog = SearchCatalog(known.project, step.tune.space)
+    catalog = SearchCatalog(known.project, known.trust_metric_code, space=step.tune.space)
     request = step.request
     try:
         langs = request.validation_langs or request.train_langs or (request.lang,)

@@ -22,6 +22,7 @@ from harness.cli.options import (
     Task,
     Track,
     TrainLimit,
+    TrustMetricCode,
     ValidationLimit,
     Verbose,
     catalog,
@@ -68,6 +69,7 @@ def tune_command(
     settings: Settings = None,
     model: Model = None,
     data: Data = None,
+    trust_metric_code: TrustMetricCode = False,
     study: Annotated[
         str | None, typer.Option(metavar="NAME", help="Name of the study; default: from task, backend and languages.")
     ] = None,
@@ -96,7 +98,7 @@ def tune_command(
     from harness.studies.study import open_study
 
     talk.begin(quiet, verbose)
-    known = catalog()
+    known = catalog(trust_metric_code)
     task = task_or_default(known, task)
     check_data(data)
     known.backend(backend)

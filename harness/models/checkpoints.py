@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import logging
 import os
 import queue
@@ -16,7 +15,6 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -24,6 +22,7 @@ import platformdirs
 
 from harness.durable import file_sha256
 from harness.errors import MissingExtra, ModelUnavailable, UserError
+from harness.models.checkpoint_files import FILES, IGNORED, is_kept, problem
 from harness.models.hub_bar import telling_bar
 from harness.models.packaged import packaged_folder, packaged_model
 
@@ -37,11 +36,6 @@ OFFLINE_HINT = (
     "backends that work offline: minilm, e5-small, setfit-minilm, setfit-e5, smollm2, tfidf, majority."
 )
 SHAPE_HINT = "A checkpoint is a folder with config.json, *.safetensors and a tokenizer."
-# What a checkpoint consists of; a content hash covers the same files of a local folder.
-FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
-# Copies of the weights in other shapes, of no use to transformers.
-IGNORED = ("consolidated*", "onnx/*", "openvino/*", "coreml/*", "original/*")
-INDEX = "model.safetensors.index.json"
 
 CONNECT_SECONDS = 4.0
 HUB_SECONDS = 8.0
@@ -87,7 +81,11 @@ def resolve_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
         raise UserError(f"Revision {revision!r} is given for {model!r}, but only hub models have revisions.", "Leave it out.")
     if model.startswith(PACKAGED_PREFIX):
         name = model.removeprefix(PACKAGED_PREFIX)
-        return Checkpoint(packaged_folder(name, cache_dir() / "models"), "packaged", model, packaged_model(name).revision)
+        folder = packaged_folder(name, cache_dir() / "models")
+        found = problem(folder)
+        if found is not None:
+            raise ModelUnavailable(f"{model} in the cache {found}.", f"Delete the folder {folder}: it is then fetched again.")
+        return Checkpoint(folder, "packaged", model, packaged_model(name).revision)
     if is_path:
         return _local_checkpoint(path)
     repository, wanted = _parse_hub_id(model, revision)
@@ -100,42 +98,25 @@ def _local_checkpoint(path: Path) -> Checkpoint:
     if not path.is_dir():
         what = "is a file: name the folder that holds it" if path.exists() else "does not exist"
         raise UserError(f"The model {path} {what}.", SHAPE_HINT)
-    problem = _problem(path)
-    if problem is not None:
-        raise UserError(f"The model {path} {problem}.", _conversion_hint(path))
+    found = problem(path)
+    if found is not None:
+        raise UserError(f"The model {path} {found}.", _way_out(found))
     named = path if path.name not in ("", "..") else path.resolve()
     return Checkpoint(path, "path", named.name, content_hash(path))
 
 
-def _problem(folder: Path) -> str | None:
-    """What keeps `folder` from being a checkpoint, as a phrase that follows its name; None if it is one."""
-    if not (folder / "config.json").is_file():
-        return "has no config.json"
-    index = folder / INDEX
-    if index.is_file():
-        try:
-            shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return f"has an {INDEX} that can't be read"
-        missing = sorted(shard for shard in shards if not (folder / shard).is_file())
-        return f"lacks {len(missing)} of {len(shards)} weight files: {missing[0]}" if missing else None
-    if any(_is_kept(file.name) and file.is_file() for file in folder.glob("*.safetensors")):  # the cache may hold dead links
-        return None
-    if any(folder.glob("pytorch_model*.bin")):
-        return "has its weights only in pytorch_model.bin, a format that can run code when loaded; they must be safetensors"
-    return "has no weights (*.safetensors)"
-
-
-def _is_kept(name: str) -> bool:
-    return any(fnmatch(name, pattern) for pattern in FILES) and not any(fnmatch(name, pattern) for pattern in IGNORED)
-
-
-def _conversion_hint(folder: Path) -> str:
-    if any(folder.glob("pytorch_model*.bin")):
+def _way_out(found: str) -> str:
+    if "pytorch_model.bin" in found:
         return (
             "If you trust its origin, convert it once: AutoModel.from_pretrained(OLD).save_pretrained(NEW), and AutoTokenizer "
             "likewise (for an LLM AutoModelForCausalLM, so that the head comes along)."
         )
+    if "adapter_config.json" in found:
+        return (
+            "Merge it into its model once: PeftModel.from_pretrained(MODEL, ADAPTER).merge_and_unload().save_pretrained(NEW)."
+        )
+    if "damaged" in found or "can't be read" in found:
+        return "Copy or download the checkpoint again."
     return SHAPE_HINT
 
 
@@ -143,7 +124,7 @@ def content_hash(folder: Path) -> str:
     """sha256 over names and contents of a checkpoint's files; the same wherever the folder lies and whenever it was copied."""
     total = hashlib.sha256()
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
-        if file.is_file() and _is_kept(file.name):
+        if file.is_file() and is_kept(file.name):
             total.update(f"{file_sha256(file)} {file.name}\0".encode())
     return total.hexdigest()
 
@@ -192,12 +173,12 @@ def _hub_folder(repository: str, revision: str | None) -> Path:
 def _download_snapshot(repository: str, revision: str | None) -> Path:
     """Ask the hub what the repository holds, and fetch it. Raises what the hub's client raises, or `ModelUnavailable`."""
     names = _within(HUB_SECONDS, lambda: _files_on_hub(repository, revision))
-    if not any(_is_kept(name) and name.endswith(".safetensors") for name in names):
+    if not any(is_kept(name) and name.endswith(".safetensors") for name in names):
         raise ModelUnavailable("the repository has no safetensors at this revision (other formats are not loaded)")
     folder = _snapshot(repository, revision, local_files_only=False)
-    problem = _problem(folder)
-    if problem is not None:
-        raise ModelUnavailable(f"the repository {problem}")
+    found = problem(folder)
+    if found is not None:
+        raise ModelUnavailable(f"the repository {found}")
     return folder
 
 
@@ -209,7 +190,7 @@ def _cached_snapshot(repository: str, revision: str | None) -> Path | None:
         folder = _snapshot(repository, revision, local_files_only=True)
     except (LocalEntryNotFoundError, ValueError):
         return None
-    return folder if _problem(folder) is None else None
+    return folder if problem(folder) is None else None
 
 
 def _snapshot(repository: str, revision: str | None, *, local_files_only: bool) -> Path:

@@ -179,7 +179,7 @@ def _convert_gguf(unpacked: Path, folder: Path) -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     (file,) = unpacked.glob("*.gguf")
-    source = {"pretrained_model_name_or_path": str(unpacked), "gguf_file": file.name}
+    source = {"pretrained_model_name_or_path": str(unpacked), "gguf_file": file.name, "trust_remote_code": False}
     # Without dequantize=True the model stays tied to its GGUF file, and can't be saved.
     model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True))
     model.save_pretrained(folder)

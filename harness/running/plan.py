@@ -23,6 +23,7 @@ from harness.running.thresholds import RULE
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
 from harness.specs.prompts import Decoding, Prompt, Renderer, pick_shots
 from harness.specs.tasks import Split, TaskSpec
+from harness.statistics.extra_metrics import require_trust
 from harness.types import Example, LabelKind
 
 RESULT_VERSION = 1
@@ -117,6 +118,7 @@ def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = No
 def make_plan(request: Request, catalog: Catalog) -> Plan:
     """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`."""
     task = with_names(catalog.task(request.task), request.data_dir)
+    require_trust(task.name, task.metrics, catalog.trust_metric_code)
     backend = with_settings(catalog.backend(request.backend), request.settings)
     if request.model is not None:
         if engine_class(backend.engine).model_is == "name":

@@ -28,6 +28,7 @@ from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, predict_batch, settle
 from harness.running.tracking import tracked
 from harness.running.training import OnEvaluation, Trained, ensure_trained, trained_key
+from harness.statistics.extra_metrics import code_of
 from harness.statistics.metrics import evaluate_predictions
 from harness.types import Example, Prediction, Status
 from harness.watching import OnProgress
@@ -308,8 +309,10 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
             for key, value in plan.request.settings.items()
             if key.split(".")[0] in options
         },
+        "parameters": plan.engine.parameters(),
         "training": trained.record if trained is not None else None,
         "runtime": trained.runtime if trained is not None else None,
+        "metric_code": code_of(plan.task.metrics),
         "overlap": overlap_of(plan),
         "dates": dates_of(plan.task.published, plan.backend.training_cutoff),
         "timing": {

@@ -23,6 +23,8 @@ from harness.specs.tasks import TaskSpec
 from harness.types import LabelKind
 
 log = logging.getLogger("bench")
+KEPT_ANEW = {"baseline": 2}
+"""Engines whose models are kept in another form than before: those of before are not found. 2: as arrays, not as a pickle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,8 @@ def key_of(identity: Mapping[str, Any]) -> str:
     attention = identity["backend"]["options"].get("predict", {}).get("attention", "auto")
     if attention != "auto":
         backend["attention"] = attention
+    if backend["engine"] in KEPT_ANEW:
+        backend["kept"] = KEPT_ANEW[backend["engine"]]
     parts = [identity[name] for name in ("version", "train", "labels", "label_kind", "seed")]
     return digest([backend, *parts])[:20]
 

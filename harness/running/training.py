@@ -8,7 +8,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +153,7 @@ def train_along(catalog: Catalog) -> None:
     """What every process but the first one does: take part in its trainings, until it says that there are no more."""
     noise.hush()  # the options of the command are read by the first process only
     while (request := broadcast(None)) is not None:
-        plan = make_plan(request, catalog)
+        plan = make_plan(request, replace(catalog, trust_metric_code=True))  # else the first process had refused
         assert isinstance(plan.engine, Classifier)
         assert plan.training is not None
         try:

@@ -224,7 +224,10 @@ class TaskSpec(Spec):
     prompt: str | None = Field(
         default=None, description="Prompt for language models where a command names none; default: by the kind of the labels."
     )
-    metrics: list[str] = Field(default_factory=list, description="More Hugging Face `evaluate` metrics: names or local paths.")
+    metrics: list[str] = Field(
+        default_factory=list,
+        description="More Hugging Face `evaluate` metrics: names or local paths. Programs, which need `--trust-metric-code`.",
+    )
     published: Date | None = Field(
         default=None,
         description="Since when (at the latest) anybody could read some of the rows: a year, month or day, such as 2020-10.",

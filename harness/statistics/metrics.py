@@ -23,13 +23,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from harness.errors import DataError, MissingExtra, RunError, UserError
+from harness.errors import DataError, UserError
 from harness.statistics import intervals, row_intervals, smooth
+from harness.statistics.extra_metrics import extra_metric
 from harness.statistics.intervals import FloatArray, IntArray, MetricValue, booted, finite, plain, share
 from harness.statistics.many_labels import MANY, booted_f1
 from harness.statistics.multilabel_intervals import with_intervals
@@ -113,7 +113,7 @@ def evaluate_predictions(
     else:
         references, answers = _score_single(metrics, pairs, labels, threshold)
     for name in extra_metrics:
-        metrics["values"].update(_extra_metric(name, answers, references))
+        metrics["values"].update(extra_metric(name, answers, references))
     return metrics
 
 
@@ -284,19 +284,3 @@ def _per_class(labels: LabelSpace, scores: tuple[FloatArray, ...]) -> list[Class
         {"name": name, "precision": finite(p), "recall": finite(r), "f1": finite(f), "support": int(s)}
         for name, p, r, f, s in zip(labels.names, *scores, strict=True)
     ]
-
-
-def _extra_metric(name: str, answers: IntArray, references: IntArray) -> Values:
-    try:
-        import evaluate
-    except ImportError as error:
-        raise MissingExtra("evaluate", "evaluate", f"The metric {name!r}") from error
-    try:
-        metric = evaluate.load(name, keep_in_memory=True)
-        result = metric.compute(predictions=answers.tolist(), references=references.tolist()) or {}
-    except Exception as error:  # whatever the code of a metric raises
-        hint = "Names are looked up on the hub; without a network, give the path of a local metric folder."
-        raise RunError(f"The metric {name!r} of evaluate gave no result: {type(error).__name__}: {error}", hint) from error
-    short = Path(name).name.removesuffix(".py")  # the folders above it are this machine's business
-    items = [(k, v) for k, v in result.items() if isinstance(v, int | float | np.number) and not isinstance(v, bool)]
-    return {f"evaluate/{short}/{key}": plain(float(value)) for key, value in items}

@@ -36,7 +36,7 @@ class Step:
     tune: Tune | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SearchCatalog(Catalog):
     """A catalog whose backends are searched as a recipe says, and not as their own YAML does."""
 

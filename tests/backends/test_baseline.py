@@ -67,6 +67,22 @@ def test_save_and_load(classifier: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(predict(other, texts), predict(engine, texts))
 
 
+def test_what_is_kept_can_not_hold_code(tmp_path: Path) -> None:
+    for classifier in ("majority", "tfidf"):
+        fitted(classifier, tmp_path).save(tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["baseline.npz", "terms.json"]
+    arrays = np.load(tmp_path / "baseline.npz", allow_pickle=False)
+    assert {arrays[name].dtype for name in arrays.files} == {np.dtype(float)}
+
+
+def test_texts_with_half_a_surrogate_pair_are_kept(tmp_path: Path) -> None:
+    engine = fitted("tfidf", tmp_path, LabelledTexts(["odd \ud83d kettle", "good lid"], [0, 2]))
+    engine.save(tmp_path)
+    other = new_baseline("tfidf")
+    other.load(tmp_path, LABELS)
+    np.testing.assert_array_equal(predict(other, ["odd \ud83d"]), predict(engine, ["odd \ud83d"]))
+
+
 def test_tfidf_refuses_train_rows_of_a_single_class(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="single class"):
         fitted("tfidf", tmp_path, LabelledTexts(["good", "lovely"], [2, 2]))

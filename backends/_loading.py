@@ -1,0 +1,225 @@
+"""Reading a checkpoint by transformers: the only place where the engines do, and where they see that all of it was there.
+
+transformers fills whatever weights it does not find with random numbers, and goes on; so does it with a tokenizer without
+files. Here both are errors, except for the new head of a classifier that is trained next. No code of a checkpoint is run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from backends._torch import out_of_memory_named
+from harness.errors import BenchError, ModelUnavailable, UserError
+from harness.models.checkpoint_files import read_json
+
+META: dict[str, Any] = {"device_map": {"": "meta"}}
+"""With these arguments the names and shapes of all weights are compared, and none is read."""
+
+DAMAGED = "Copy or download the checkpoint again; config.json and weights must be of the same model."
+NAMED = 3
+"""So many names of weights or tokens are told of each kind."""
+
+TOKENS_OF_A_TEXT = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """`new`: the modules of the model that the checkpoint has no weights for. `parameters`: None where they are packed."""
+
+    model: Any
+    new: set[str]
+    parameters: int | None
+
+
+def read_config(folder: Path) -> Any:
+    """Raises `UserError` for a model that transformers does not know, whether or not it brings code along."""
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    try:
+        declared = read_json(folder / "config.json")
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: its config.json can't be read: {first_line(error)}", DAMAGED) from error
+    kind = declared.get("model_type")
+    if kind not in CONFIG_MAPPING:
+        raise UserError(
+            f"{folder}: its config.json names the model_type {kind!r}, which transformers does not know"
+            + (", and code of its own, which bench never runs." if "auto_map" in declared else "."),
+            "Choose a checkpoint of a model that transformers has, or a newer version of transformers.",
+        )
+    try:
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # a config class checks its values in many ways
+        raise UserError(f"{folder}: its config.json can't be read: {first_line(error)}", DAMAGED) from error
+
+
+def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> Any:
+    """Raises `UserError` where there is none, or one without a vocabulary or without the token that the engine needs: to pad
+    the rows of a batch, or to end an answer."""
+    from transformers import AutoTokenizer
+
+    hint = "A checkpoint holds its tokenizer: tokenizer.json, or what stands in for it (vocab.txt, tokenizer.model, ...)."
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except Exception as error:  # whatever library reads it has its own
+        read_config(folder)  # where that can't be read, it is the cause
+        there = any(file.name.startswith(("tokenizer.", "vocab", "spiece", "sentencepiece")) for file in folder.iterdir())
+        what = f"its tokenizer can't be read: {first_line(error)}" if there else "there is no file of a tokenizer."
+        raise UserError(f"{folder}: {what}", hint) from error
+    files = dict(getattr(tokenizer, "vocab_files_names", None) or {})  # none: bytes or characters are its tokens
+    whole = files.pop("tokenizer_file", "tokenizer.json")
+    if files and not (folder / whole).is_file():
+        needed = [name for kind, name in files.items() if kind in ("vocab_file", "merges_file")]
+        lacking = [name for name in needed if not (folder / name).is_file()]
+        if lacking and not any(folder.glob("*.tiktoken")) and not (folder / "tekken.json").is_file():
+            raise UserError(f"{folder}: the tokenizer's files are missing: {whole}, or else {' and '.join(lacking)}.", hint)
+    added = {str(token) for token in tokenizer.added_tokens_decoder.values()}
+    if not any(token not in added for token in tokenizer.get_vocab()):
+        raise UserError(f"{folder}: its tokenizer has an empty vocabulary.", hint)
+    if getattr(tokenizer, needs) is None:
+        raise UserError(
+            f"{folder}: its tokenizer has no {needs}, which this engine needs.", "Choose another kind of checkpoint."
+        )
+    return tokenizer
+
+
+def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any) -> Loaded:
+    """`auto.from_pretrained`, with every weight from the files of `folder`.
+
+    With `new_head` the modules outside of the base model, and its pooler, may be new. Raises `ModelUnavailable`, which names
+    the weights that are missing, have another shape, or have no place in the model; `UserError` for what can't be read at all.
+    """
+    import torch
+
+    read_config(folder)
+    try:
+        with out_of_memory_named(torch):
+            model, found = auto.from_pretrained(
+                folder,
+                trust_remote_code=False,
+                local_files_only=True,
+                use_safetensors=True,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                **kwargs,
+            )
+    except BenchError:
+        raise
+    except Exception as error:  # transformers, safetensors and what quantizes each raise errors of their own
+        kind = "a classifier" if new_head else "a language model" if "CausalLM" in auto.__name__ else "a model"
+        raise UserError(
+            f"{folder}: can't be read as {kind}: {first_line(error)}",
+            "Choose the checkpoint of such a model, with weights in safetensors; another `attention` if that is why.",
+        ) from error
+    shapes = {name: (list(there), list(wanted)) for name, there, wanted in found["mismatched_keys"]}
+    absent = {*found["missing_keys"], *shapes}
+    new = _new_modules(model, absent) if new_head else set()
+    missing = {name for name in absent if _module_of(name) not in new}
+    _refuse(folder, model, missing - shapes.keys(), {n: s for n, s in shapes.items() if n in missing}, found["unexpected_keys"])
+    return Loaded(model, new, None if is_quantized(model.config) else count_parameters(model))
+
+
+def check_vocabulary(tokenizer: Any, model: Any, folder: Path) -> None:
+    """Raises `UserError` where a text can get a token that `model` has no embedding for.
+
+    More embeddings than tokens are common. So are special tokens beyond the last embedding that no text and no chat template
+    can bring about (those of images, in the text-only models of a family).
+    """
+    try:
+        rows = model.get_input_embeddings().weight.shape[0]
+    except (NotImplementedError, AttributeError):  # a model of characters has no table of tokens
+        return
+    if not getattr(tokenizer, "vocab_files_names", None):
+        return
+    used = {getattr(tokenizer, name, None) for name in TOKENS_OF_A_TEXT}
+    template = str(getattr(tokenizer, "chat_template", None) or "")
+    unused = {
+        str(token)
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.special and str(token) not in used and str(token) not in template
+    }
+    beyond = [token for token, number in tokenizer.get_vocab().items() if number >= rows and token not in unused]
+    if beyond:
+        raise UserError(
+            f"{folder}: the tokenizer is not this model's: {len(beyond):,} of its tokens have no row in the model's embedding, "
+            f"which has {rows:,} ({_names(map(repr, beyond))}).",
+            "Put the tokenizer's files of the same model into the folder.",
+        )
+
+
+def count_parameters(model: Any) -> int:
+    """Shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def is_quantized(config: Any) -> bool:
+    return getattr(config, "quantization_config", None) is not None
+
+
+def first_line(error: Exception) -> str:
+    """With the next one where it only announces that."""
+    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
+
+
+def _module_of(weight: str) -> str:
+    return weight.rpartition(".")[0]
+
+
+def _new_modules(model: Any, absent: set[str]) -> set[str]:
+    """Of those that may be new the ones that have none of their weights in the checkpoint: half a head is a damaged one."""
+    base = model.base_model
+    outside = base is not model
+    inner = {f"{name}." for name, module in model.named_modules() if module is base} if outside else {""}
+    new = set()
+    for name in {_module_of(weight) for weight in absent}:
+        is_head = not any(f"{name}.".startswith(prefix) for prefix in inner)
+        own = {f"{name}.{weight}" for weight, _ in model.get_submodule(name).named_parameters(recurse=False)}
+        if (is_head or "pooler" in name.split(".")) and own <= absent:
+            new.add(name)
+    return new
+
+
+def _refuse(
+    folder: Path, model: Any, missing: set[str], shapes: dict[str, tuple[list[int], list[int]]], unexpected: Collection[str]
+) -> None:
+    kind = type(model).__name__
+    if missing:
+        what = f"{len(missing):,} of the weights of {kind} are not in its files, and would be random: {_names(missing)}"
+        raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
+    if shapes:
+        told = [f"{name} (is {there}, should be {wanted})" for name, (there, wanted) in sorted(shapes.items())]
+        what = f"{len(told):,} of its weights have not the shape that {kind} has by config.json: {_names(told)}"
+        raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
+    foreign = [] if is_quantized(model.config) else _without_place(model, unexpected)
+    if foreign:
+        what = f"{len(foreign):,} of the weights in its files have no place in the layers of {kind}: {_names(foreign)}"
+        raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
+
+
+def _without_place(model: Any, unexpected: Collection[str]) -> list[str]:
+    """Those of the layers: a layer too many, a bias or a norm that this kind of model does not have. A head of another task
+    is no fault, nor are the buffers that older versions saved beside the weights."""
+    import torch
+
+    modules = dict(model.named_modules())
+    stacks = {name for name, module in modules.items() if isinstance(module, torch.nn.ModuleList)}
+    prefix = f"{model.base_model_prefix}."
+
+    def is_of_a_layer(name: str) -> bool:
+        parts = name.split(".")
+        owner = modules.get(_module_of(name))
+        is_buffer = owner is not None and any(True for _ in owner.children())  # GPT-2's mask is called attn.bias
+        if parts[-1] not in ("weight", "bias") or is_buffer:
+            return False
+        return any(".".join(parts[:at]) in stacks and parts[at].isdigit() for at in range(1, len(parts)))
+
+    return [name for name in unexpected if is_of_a_layer(name) or is_of_a_layer(prefix + name)]
+
+
+def _names(names: Any) -> str:
+    ordered = sorted(names)
+    rest = len(ordered) - NAMED
+    return ", ".join(ordered[:NAMED]) + (f" and {rest:,} more" if rest > 0 else "")
