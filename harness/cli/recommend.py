@@ -9,6 +9,7 @@ import typer
 
 from harness.cli.amounts import some
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.questions.candidates import Candidate, Field
@@ -94,10 +95,10 @@ def recommend_command(
     _print(found)
     typer.echo("\nWhat would change the answer")
     for line in change_lines(found, changes):
-        typer.echo(f"- {line}")
+        typer.echo(plain(f"- {line}"))
     for note in notes(found):
-        typer.echo(f"note: {note}", err=True)
-    typer.echo(f"\n{sentence(found, changes)}")
+        typer.echo(plain(f"note: {note}"), err=True)
+    typer.echo(plain(f"\n{sentence(found, changes)}"))
 
 
 def notes(found: Recommendation) -> list[str]:
@@ -164,7 +165,9 @@ def _print(found: Recommendation) -> None:
 
     field, question = found.field, found.question
     typer.echo(
-        f"{field.task} ({field.group[1]}), {field.lang}: {len(field.candidates)} candidates on the same {field.n:,} rows\n"
+        plain(
+            f"{field.task} ({field.group[1]}), {field.lang}: {len(field.candidates)} candidates on the same {field.n:,} rows\n"
+        )
     )
     apart = {id(runner.candidate): runner for runner in found.runners_up}
     columns = ["", "candidate", TITLES[field.f1], "seeds", "$ per 1,000", "p50 ms", "p95 ms", "limits", "apart from it"]

@@ -77,9 +77,11 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
 
     identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
     backend, rate = identity["backend"], timing["rows_per_second"]
-    typer.echo(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
+    typer.echo(
+        plain(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
+    )
     if metrics["reasons"]:
-        typer.echo("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items())))
+        typer.echo(plain("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items()))))
     where = f" ({backend['dtype']} on {backend['device']})" if "dtype" in backend and "device" in backend else ""
     typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))
     typer.echo(plain(f"how: {how}"))
@@ -186,6 +188,6 @@ def _print_errors(worst: list[dict[str, Any]], labels: list[str], why_no_texts: 
         "model said": [one_line(record["answer"]) for record in worst],
     }
     shown = [name for name, cells in columns.items() if name not in ("text", "model said") or any(cells)]
-    typer.echo(f"\nworst errors{f' ({why_no_texts})' if why_no_texts else ''}")
+    typer.echo(plain(f"\nworst errors{f' ({why_no_texts})' if why_no_texts else ''}"))
     rows = [list(row) for row in zip(*(columns[name] for name in shown), strict=True)]
     print_table(shown, rows, text=["row", "truth", "answered", "text", "model said"])
