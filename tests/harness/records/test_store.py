@@ -290,3 +290,10 @@ def test_canonical_json_is_one_line_of_utf8_and_reads_back(value: Any) -> None:
 def test_halves_of_surrogate_pairs_are_escaped_and_nothing_else_is() -> None:
     assert canonical_json("星 é \u2028") == '"星 é \u2028"'
     assert canonical_json("a\ud800") == '"a\\ud800"'
+
+
+def test_answers_of_a_run_whose_folder_has_the_longest_name(store: Store) -> None:
+    """Such a folder is from elsewhere: the name of a file of answers would be longer than file systems allow."""
+    store.answers_file("run.1").parent.mkdir(parents=True, exist_ok=True)
+    assert read_journal(store.answers_file("r" * 255)) == []
+    assert store.answers_file("run.1").name == "run.1.jsonl"
