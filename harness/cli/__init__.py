@@ -41,6 +41,7 @@ from harness.cli import (
 )
 from harness.cli.options import report, warnings_shown
 from harness.errors import BenchError, RunError
+from harness.plain import plain
 
 # Each process that vLLM starts imports this module, and logs before it has set that up: without any handler Python prints it.
 logging.getLogger("vllm").addHandler(logging.NullHandler())
@@ -90,7 +91,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"bench {version('bench-harness')}")
+        typer.echo(plain(f"bench {version('bench-harness')}"))
         raise typer.Exit()
 
 

@@ -67,6 +67,7 @@ def audit_command(
     given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
     training_cutoff, may_have_read), texts (with --show-texts), sentence.
     """
+    from harness.cli.progress import Progress
     from harness.data.rows import with_names
     from harness.questions.audit_report import make_report, named_runs, overall
     from harness.specs.tasks import SPLITS
@@ -80,10 +81,11 @@ def audit_command(
     langs, runs, backends = names(lang, "--lang"), names(run, "--run"), names(backend, "--backend")
     asked = named_runs(store, runs, spec, tested, langs, backends) if runs else None
     of_runs = sorted({entry.group[2] for entry in asked or []})
-    reports = [
-        make_report(spec, language, tested, data, known, store, asked, backends)
-        for language in _languages(spec, langs or of_runs, data)
-    ]
+    reports = []
+    with Progress(len(codes := _languages(spec, langs or of_runs, data))) as progress:
+        for code in codes:
+            progress.next(code)
+            reports.append(make_report(spec, code, tested, data, known, store, asked, backends))
     if as_json:
         print_json([_as_json(report, show_texts) for report in reports])
         return
@@ -92,7 +94,7 @@ def audit_command(
             typer.echo()
         _print(report, show_texts)
     if len(reports) > 1:
-        typer.echo(f"\n{plain(overall(reports))}")
+        typer.echo(plain(f"\n{overall(reports)}"))
 
 
 def _languages(task: TaskSpec, asked: list[str], data: Path | None) -> list[str]:
@@ -167,11 +169,11 @@ def _print(report: Report, show_texts: bool) -> None:
         typer.echo(plain(f"note: no {split} rows: {why}"), err=True)
     if report.empty:
         rows = "1 row has" if report.empty == 1 else f"{report.empty:,} rows have"
-        typer.echo(f"note: {rows} no text, and what has none is left out.", err=True)
+        typer.echo(plain(f"note: {rows} no text, and what has none is left out."), err=True)
     if report.other_rows:
         runs = "1 run was" if report.other_rows == 1 else f"{report.other_rows} runs were"
-        typer.echo(f"note: {runs} tested on other rows: left out.", err=True)
-    typer.echo(f"{plain(report.task.name)} · {report.lang}: {sum(map(len, report.splits.values())):,} rows")
+        typer.echo(plain(f"note: {runs} tested on other rows: left out."), err=True)
+    typer.echo(plain(f"{report.task.name} · {report.lang}: {sum(map(len, report.splits.values())):,} rows"))
     _print_labels(report)
     _print_twins(report, texts)
     if report.cleaned:
@@ -189,7 +191,7 @@ def _print(report: Report, show_texts: bool) -> None:
             [line["backend"], *(line[key] or "not known" for key in ("published", "training_cutoff"))] for line in report.dates
         ]
         print_table(["backend", "rows public since", "training data until"], cells)
-    typer.echo(f"\n{plain(sentence(report))}")
+    typer.echo(plain(f"\n{sentence(report)}"))
 
 
 def _print_labels(report: Report) -> None:
@@ -198,7 +200,7 @@ def _print_labels(report: Report) -> None:
     counts = [[f"{per[split]:,}" for split in found] for per in report.counts.values()]
     if all(line == counts[0] for line in counts):
         each = ", ".join(f"{count} {split}" for count, split in zip(counts[0], found, strict=True))
-        typer.echo(f"Each of the {len(counts)} labels has {each} rows.")
+        typer.echo(plain(f"Each of the {len(counts)} labels has {each} rows."))
         return
     lines = [[name, *line] for name, line in zip(report.counts, counts, strict=True)]
     print_table(["label", *found], [*lines, ["rows", *(f"{len(report.splits[split]):,}" for split in found)]], text=["label"])
@@ -244,9 +246,9 @@ def _print_suspects(report: Report, texts: dict[str, str]) -> None:
     print_table(["id", "label", "models say", "sure", "strength", *(["text"] if texts else [])], cells, text=["text"])
     more = len(report.suspects.suspects) - len(listed)
     if more:
-        typer.echo(f"(and {more} weaker ones: --json lists all)", err=True)
+        typer.echo(plain(f"(and {more} weaker ones: --json lists all)"), err=True)
     if report.suspects.neighbours:
-        typer.echo(f"(in {report.suspects.neighbours} rows more they agree on a label next to the given one)", err=True)
+        typer.echo(plain(f"(in {report.suspects.neighbours} rows more they agree on a label next to the given one)"), err=True)
 
 
 def _some(ids: Sequence[str], most: int = 3) -> str:

@@ -75,7 +75,7 @@ def prune_command(
     wanted = prunable(kept, left, since, largest)
     rest = total([*kept, *beside(kept, left)]) - total(wanted)
     if largest is not None and rest > largest:
-        typer.echo(f"note: without any trained model the cache holds {size(rest)}, more than --max-size.", err=True)
+        typer.echo(plain(f"note: without any trained model the cache holds {size(rest)}, more than --max-size."), err=True)
     _delete(folder, wanted, dry_run, yes, as_json)
 
 

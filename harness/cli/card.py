@@ -58,7 +58,7 @@ def card_command(
         print_json({"run": name, "runs": [entry.run_id for entry in subject.runs], "files": written, "model": here})
         return
     for path in card.files:
-        typer.echo(f"written: {folder / path}", err=True)
+        typer.echo(plain(f"written: {folder / path}"), err=True)
     langs = ", ".join(dict.fromkeys(entry.manifest["identity"]["lang"] for entry in subject.runs))
     then = "`bench push` uploads both" if here else "the model itself is not on this machine any more"
     count = len(subject.runs)

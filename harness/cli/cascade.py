@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, plain, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.questions.cascade import Cascade, Choice, Point
@@ -69,8 +70,8 @@ def cascade_command(
     for note in found.notes:
         typer.echo(plain(f"note: {note}"), err=True)
     if hardware is not None:
-        typer.echo(f"note: {measured_elsewhere(hardware)}", err=True)
-    typer.echo(f"\n{sentence(found)}")
+        typer.echo(plain(f"note: {measured_elsewhere(hardware)}"), err=True)
+    typer.echo(plain(f"\n{sentence(found)}"))
 
 
 def _print(found: Cascade) -> None:
@@ -82,7 +83,7 @@ def _print(found: Cascade) -> None:
     if chosen is not None and all(point.threshold != settled for point in points):
         points = sorted([*points, chosen], key=lambda point: point.threshold)
     priced = points[0].cost is not None
-    typer.echo(f"first: {found.first.run_id}\nsecond: {found.second.run_id}\n{found.rows:,} rows that both have\n")
+    typer.echo(plain(f"first: {found.first.run_id}\nsecond: {found.second.run_id}\n{found.rows:,} rows that both have\n"))
     titles = [TITLES.get(name, name) for name in found.metrics]
     print_table(
         ["first where", "its share", *titles, "$ per 1,000" if priced else "s per 1,000", ""],

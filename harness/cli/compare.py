@@ -135,7 +135,7 @@ def _print_rows(comparison: Comparison, limit: int) -> None:
             text=("row", "truth", *letters),
         )
     which = f"; here are {len(shown)}, those that some have right first" if 0 < len(shown) < total else ""
-    typer.echo(f"The answers differ in {total:,} of {comparison.n:,} rows{which}.\n")
+    typer.echo(plain(f"The answers differ in {total:,} of {comparison.n:,} rows{which}.\n"))
 
 
 def _value(metric: MetricValue) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import RESULTS, Json, Many, Results, finite_number, names, open_store, print_json, print_table
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.questions.pricing import Cost
@@ -68,7 +69,7 @@ def cost_command(
         print_json({**asked, "sentence": said, "runs": [_as_json(entry, cost, prices) for entry, cost in priced]})
     else:
         _print(priced)
-        typer.echo(said)
+        typer.echo(plain(said))
     _notes(priced, prices, label_usd, hardware)
 
 
@@ -132,7 +133,7 @@ def _as_json(entry: Entry, cost: Cost | None, prices: Prices) -> dict[str, Any]:
 
 def _print(priced: Priced) -> None:
     within = " within each task and language" if len({_place(entry) for entry, _ in priced}) > 1 else ""
-    typer.echo(f"US dollars per 1,000 rows, and in all; cheapest first{within}", err=True)
+    typer.echo(plain(f"US dollars per 1,000 rows, and in all; cheapest first{within}"), err=True)
     splits = len({entry.group[1] for entry, _ in priced}) > 1
     hows = _hows([entry for entry, _ in priced])
     columns = ["task", "lang", *(["split"] if splits else []), "backend", "how", *PARTS, "total", "in all", "load", "run"]
@@ -209,14 +210,16 @@ def _notes(priced: Priced, prices: Prices, label_usd: float, hardware: str | Non
 
     costs = [cost for _, cost in priced if cost is not None]
     for problem in dict.fromkeys(missing_price(entry.manifest, prices) for entry, cost in priced if cost is None):
-        typer.echo(f"note: {problem}", err=True)
+        typer.echo(plain(f"note: {problem}"), err=True)
     if not label_usd and any(cost.labels for cost in costs):
         typer.echo("note: labels are counted as free: say what one costs with --label-usd", err=True)
     if hardware is not None:
-        typer.echo(f"note: times are those of the machines that they were measured on, at the price of {hardware}", err=True)
+        typer.echo(
+            plain(f"note: times are those of the machines that they were measured on, at the price of {hardware}"), err=True
+        )
     loaded = sum(cost.under_load for cost in costs)
     if loaded:
         typer.echo(
-            f"note: {loaded} of {len(costs)} runs were measured under load (more to do than cores): they cost less",
+            plain(f"note: {loaded} of {len(costs)} runs were measured under load (more to do than cores): they cost less"),
             err=True,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from harness.cli.options import (
     whoever_reads,
 )
 from harness.cli.requests import check_fit, is_prompted, member, settings_from, task_or_default
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -160,7 +160,7 @@ def _show(found: Sequence[Measured], results: Path, as_json: bool, lost: int, of
             for made in found:
                 _print(made)
     if lost:
-        typer.echo(f"note: {lost} of {of} runs failed; a point is the mean of those that are there.", err=True)
+        typer.echo(plain(f"note: {lost} of {of} runs failed; a point is the mean of those that are there."), err=True)
     for page, picture in written:
         talk.note(f"Written: {page}" + (f", {picture}" if picture else ""))
 
@@ -226,13 +226,13 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
 
 def _stem(wanted: Wanted, metric: str) -> str:
     """Readable, and unlike that of a curve with other settings; one with more sizes or seeds takes the place of the smaller."""
+    from harness.file_names import own_stem
     from harness.records.store import digest
 
     contestants = [*wanted.encoders, "vs", *wanted.llms] if wanted.llms else wanted.encoders
     prompts = [[name, calibration] for name, calibration in wanted.prompts]
     settings = digest([prompts, list(wanted.decodings), wanted.min_steps, dict(wanted.settings), wanted.limit])
-    words = (re.sub(r"[^\w-]+", "-", part) for part in (wanted.task, wanted.lang, *contestants, metric))
-    return f"{'-'.join(words)}-{settings[:8]}"
+    return f"{own_stem([wanted.task, wanted.lang, *contestants, metric])}-{settings[:8]}"
 
 
 def _as_json(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]:
@@ -275,10 +275,10 @@ def _print(made: Measured) -> None:
 
     result, wanted = made.result, made.wanted
     title = TITLES.get(result.metric, result.metric)
-    typer.echo(f"\n{wanted.task}, {wanted.lang}: {title} on {result.n:,} rows")
+    typer.echo(plain(f"\n{wanted.task}, {wanted.lang}: {title} on {result.n:,} rows"))
     columns = [name or title for name in POINT_COLUMNS]
     print_table(columns, point_rows(result), text=["backend"], optional=["seeds", columns[3]])
     if result.crossings:
         typer.echo("")
         print_table(CROSSING_COLUMNS, crossing_rows(result), text=CROSSING_COLUMNS[:3], optional=[CROSSING_COLUMNS[3]])
-    typer.echo(f"\n{sentence(result, wanted.lang)}")
+    typer.echo(plain(f"\n{sentence(result, wanted.lang)}"))

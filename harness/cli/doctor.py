@@ -51,7 +51,7 @@ def doctor_command(as_json: Json = False) -> None:
     if extras:
         typer.echo("\nTo install an extra:")
     for extra in extras:
-        typer.echo(f"  {extra}: {install_command(extra)}")
+        typer.echo(plain(f"  {extra}: {install_command(extra)}"))
 
 
 def _hub() -> str:

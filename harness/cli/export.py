@@ -204,7 +204,9 @@ def _warn_of_formulas(table: Any, *, spreadsheet: bool) -> None:
     if count:
         cells = "cells begin" if count > 1 else "cell begins"
         typer.echo(
-            f"note: {count} {cells} with = + - or @, which a spreadsheet may run as a formula; --spreadsheet prevents that",
+            plain(
+                f"note: {count} {cells} with = + - or @, which a spreadsheet may run as a formula; --spreadsheet prevents that"
+            ),
             err=True,
         )
 

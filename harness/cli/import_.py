@@ -127,7 +127,9 @@ def _print(made: Imported) -> None:
     )
     typer.echo(plain(made.read))
     metrics = made.metrics
-    typer.echo(f"{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed\n")
+    typer.echo(
+        plain(f"{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed\n")
+    )
     theirs = {ours: f"{value:.3f} ({name})" for ours, _, name, value in made.compared}
     rows = [[TITLES.get(name, name), shown(values[name]), theirs.get(name, "")] for name in metrics["headline"]]
     print_table(["metric", "bench [95% interval]", "reported by lm-eval"], rows)

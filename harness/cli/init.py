@@ -13,6 +13,7 @@ import typer
 
 from harness.cli.init_found import found_as_json, print_found
 from harness.cli.options import Json, catalog, print_json
+from harness.plain import plain
 from harness.types import LabelKind
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def init_command(
         return
     print_found(found)
     *others, last = map(str, files.values())
-    typer.echo(f"\nWritten: {', '.join(others)} and {last}.")
+    typer.echo(plain(f"\nWritten: {', '.join(others)} and {last}."))
     typer.echo("Go on with:")
     width = max(58, *(len(command) for command, _ in following))
     for command, why in following:
-        typer.echo(f"  {command:<{width}} # {why}")
+        typer.echo(plain(f"  {command:<{width}} # {why}"))
 
 
 def _columns(option: str, said: str | None) -> tuple[str, ...]:

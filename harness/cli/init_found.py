@@ -37,7 +37,7 @@ def print_found(found: Found) -> None:
     labels = list(found.labels.rows.items())
     print_table(["label", "rows"], [[label, f"{count:,}"] for label, count in labels[:MOST_SHOWN]], text=("label",))
     if len(labels) > MOST_SHOWN:
-        typer.echo(f"... and {len(labels) - MOST_SHOWN} more labels.")
+        typer.echo(plain(f"... and {len(labels) - MOST_SHOWN} more labels."))
     if found.notes:
         typer.echo("\nDoubtful, or good to know:")
     for note in found.notes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from harness.cli.options import RESULTS, Json, Results, catalog, one_of, open_store, print_json, print_table, report
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog, Kind
@@ -62,7 +63,7 @@ def list_command(
         columns = list(table[0])
         print_table(columns, [[_cell(row[name]) for name in columns] for row in table], text=TEXT, optional=OPTIONAL[what])
     elif not faults:
-        typer.echo(f"No {what} in {results / 'runs'} yet." if what is What.RUNS else f"No {what}.", err=True)
+        typer.echo(plain(f"No {what} in {results / 'runs'} yet." if what is What.RUNS else f"No {what}."), err=True)
     for fault in faults:
         report(fault)
     if faults:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -30,6 +29,7 @@ from harness.cli.options import (
     check_data,
     names,
     open_store,
+    plain,
     print_json,
     print_table,
     whoever_reads,
@@ -155,13 +155,14 @@ def _rows(known: Catalog, task: str, train_lang: Many, validation_lang: Many) ->
 def _write(grid: Grid, results: Path, variant: str) -> tuple[Path, Path | None]:
     """The page, and the picture where the extra `charts` is installed. `variant`: of grids made with other options."""
     from harness.errors import MissingExtra
+    from harness.file_names import own_stem
     from harness.records.store import write_atomically
     from harness.reports.heatmap import svg
     from harness.studies.matrix import markdown
 
     folder = results / "matrix"
     folder.mkdir(parents=True, exist_ok=True)
-    stem = "-".join(re.sub(r"[^\w-]+", "-", part) for part in (grid.task, grid.backend, grid.metric)) + variant
+    stem = own_stem([grid.task, grid.backend, grid.metric]) + variant
     page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
     try:
         write_atomically(picture, svg(grid).decode())
@@ -214,10 +215,10 @@ def _print(grid: Grid) -> None:
 
     shares = grid.shares()
     table = Table(
-        title=Text(f"{grid.backend} · {grid.task}"), header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
+        title=Text(plain(f"{grid.backend} · {grid.task}")), header_style="bold", box=None, pad_edge=False, padding=(0, 1, 0, 0)
     )
     for name in columns:
-        table.add_column(Text(name), justify="left" if name in columns[:2] else "center", vertical="middle")
+        table.add_column(Text(plain(name)), justify="left" if name in columns[:2] else "center", vertical="middle")
     for head, row in zip(heads, grid.rows, strict=True):
         cells: list[Text] = []
         for lang, text in zip(grid.langs, _texts(grid, row, "\n"), strict=True):
@@ -227,7 +228,7 @@ def _print(grid: Grid) -> None:
             width = max(map(len, text.split("\n"))) + 2
             block = "\n".join(line.center(width) for line in text.split("\n"))  # so that the colour fills a rectangle
             cells.append(Text(block, style=f"bold {style}" if (row, lang) in grid.best else style))
-        table.add_row(*map(Text, head), *cells)
+        table.add_row(*(Text(plain(name)) for name in head), *cells)
     Console().print(table)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
@@ -11,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+
+from harness.plain import UNSAFE
+from harness.plain import plain as plain  # the commands take it from here
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -73,15 +75,6 @@ RESULTS = Path("results")
 
 TEXT_WIDTH = 24
 """Columns of a terminal that a cell of running text needs at least."""
-
-# What moves the cursor, sets colours, reorders a line, or has no UTF-8: control characters but tab and newline, line and
-# paragraph separators, marks of writing direction, halves of surrogate pairs.
-_UNSAFE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def plain(text: str) -> str:
-    """Text from a file or a model, safe for a terminal: what would steer it is shown as an escape."""
-    return _UNSAFE.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def one_line(text: str | None, width: int = 100) -> str:
@@ -211,7 +204,7 @@ def print_json(value: Any) -> None:
 
     unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
     text = json.dumps(value, indent=1, ensure_ascii=not unicode, allow_nan=False)
-    typer.echo(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    typer.echo(UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
 
 
 def print_table(
@@ -245,7 +238,7 @@ def print_table(
     console.print(table)
     if len(shown) < len(columns):
         left_out = ", ".join(name for index, name in enumerate(columns) if index not in shown)
-        typer.echo(f"(not in {console.width} columns: {left_out})", err=True)
+        typer.echo(plain(f"(not in {console.width} columns: {left_out})"), err=True)
 
 
 def _fitted(

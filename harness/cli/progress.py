@@ -29,6 +29,7 @@ PHASES = {
     "replay": "rows",
     "warm up": "",
     "predict": "rows",
+    "find twins": "rows",
     "time": "batch sizes",
 }
 """What a run goes through, and what is counted."""
@@ -131,15 +132,15 @@ class Progress:
     def say(self, text: str) -> None:
         """A line of this run that stays."""
         if not talk.is_quiet():
-            self.print(f"[{self._run}/{self._runs}] {plain(text)}")
+            self.print(f"[{self._run}/{self._runs}] {text}")
 
     def print(self, text: str) -> None:
         with self._lock:
             self._told = self._clock()
             if self._bar is None:
-                typer.echo(text, err=True)
+                typer.echo(plain(text), err=True)
             else:  # not past the bar, or the text would begin where the bar ends
-                self._bar.console.print(text, markup=False, emoji=False, highlight=False, soft_wrap=True)
+                self._bar.console.print(plain(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def update(self, phase: str, done: int, total: int, note: str) -> None:
         with self._lock:

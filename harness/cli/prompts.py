@@ -96,7 +96,7 @@ def check_command(
             where = "" if langs == languages else f"{', '.join(langs)}: "
             typer.echo(plain(f"{problem.severity}: {where}{' '.join(problem.message.split())}"))
         if not found:
-            typer.echo(f"{name}: nothing wrong on {count} rows of {spec.name} ({', '.join(languages)}).")
+            typer.echo(plain(f"{name}: nothing wrong on {count} rows of {spec.name} ({', '.join(languages)})."))
     if any(problem.severity == "error" for problem in found):
         raise typer.Exit(2)
 

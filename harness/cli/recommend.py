@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.amounts import some
-from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, plain, print_json, print_table
+from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.questions.candidates import Candidate, Field
@@ -178,7 +179,9 @@ def _print(found: Recommendation) -> None:
 
     field, question = found.field, found.question
     typer.echo(
-        f"{field.task} ({field.group[1]}), {field.lang}: {len(field.candidates)} candidates on the same {field.n:,} rows\n"
+        plain(
+            f"{field.task} ({field.group[1]}), {field.lang}: {len(field.candidates)} candidates on the same {field.n:,} rows\n"
+        )
     )
     apart = {id(runner.candidate): runner for runner in found.runners_up}
     columns = ["", "candidate", TITLES[field.f1], "seeds", "$ per 1,000", "p50 ms", "p95 ms", "limits", "apart from it"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.questions.reliability import Reliability, Scores
@@ -43,13 +44,13 @@ def reliability_command(
     for one in found:
         _print(one, bins)
         if len(found) > 1:
-            typer.echo(f"\n{of_one(one)}\n")
-    typer.echo(("" if len(found) > 1 else "\n") + sentence)
+            typer.echo(plain(f"\n{of_one(one)}\n"))
+    typer.echo(plain(("" if len(found) > 1 else "\n") + sentence))
 
 
 def _print(one: Reliability, bins: int) -> None:
-    typer.echo(f"{one.run_id}: {one.rows:,} rows, {one.rows - one.answered:,} of them without an answer")
-    typer.echo(f"\nHow often it is right when it is this sure ({bins} bins of equal width)")
+    typer.echo(plain(f"{one.run_id}: {one.rows:,} rows, {one.rows - one.answered:,} of them without an answer"))
+    typer.echo(plain(f"\nHow often it is right when it is this sure ({bins} bins of equal width)"))
     print_table(
         ["confidence", "rows", "mean confidence", "accuracy", "95% interval", ""],
         [
@@ -68,7 +69,7 @@ def _print(one: Reliability, bins: int) -> None:
         ["coverage", "confidence from", "rows", "accuracy", "95% interval"],
         [[f"{c.rows / one.rows:.0%}", f"{c.threshold:.3f}", f"{c.rows:,}", *_shares(c.accuracy)] for c in one.coverage],
     )
-    typer.echo(f"AURC {one.aurc:.3f} (in any order {one.error:.3f}, in the best {one.best_aurc:.3f})\n")
+    typer.echo(plain(f"AURC {one.aurc:.3f} (in any order {one.error:.3f}, in the best {one.best_aurc:.3f})\n"))
     after = one.scaling
     heads = ["", "as recorded"] if after is None else ["", "as recorded", f"at T = {after.temperature.value:.2f}"]
     columns = [_measures(one.scores)] if after is None else [_measures(one.scores), _measures(after.scores)]

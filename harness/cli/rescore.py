@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
+from harness.plain import plain
 
 
 def rescore_command(
@@ -39,4 +40,4 @@ def rescore_command(
         print_json({"runs": listed, "sentence": sentence})
         return
     print_table(["run", "new intervals"], [[name, ", ".join(metrics) or "none"] for name, metrics in changed.items()])
-    typer.echo(sentence)
+    typer.echo(plain(sentence))

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import Json, print_json
+from harness.plain import plain
 
 FOLDER = Path("schemas")
 
@@ -36,5 +37,5 @@ def schema_command(
         write_atomically(output / f"{form}.json", schema_text(form))
     names = ", ".join(f"{form}.json" for form in FORMS)
     typer.echo(
-        f"Written to {output}: {names}. First line of a task: # yaml-language-server: $schema=../{output.name}/task.json"
+        plain(f"Written to {output}: {names}. First line of a task: # yaml-language-server: $schema=../{output.name}/task.json")
     )

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli import talk
-from harness.cli.options import RESULTS, check_cache, plain, print_table, worded
+from harness.cli.options import RESULTS, check_cache, print_table, worded
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -242,7 +243,7 @@ class Series:
         counted = Counter(done.state for done in outcomes)
         counts = ", ".join(f"{count} {state}" for state, count in counted.items()) or "No runs"
         there = f"; records: {self.results / 'runs'}" if counted["new"] + counted["found"] else ""
-        typer.echo(f"{counts}{self._time()}{there}", err=True)
+        typer.echo(plain(f"{counts}{self._time()}{there}"), err=True)
         digits = next((done.run_id.rpartition(".")[2] for done in outcomes if getattr(done, "run_id", None)), None)
         where = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
         if digits is not None:
@@ -250,7 +251,7 @@ class Series:
         self._print_tracker()
 
     def print_search(self, folder: Path) -> None:
-        typer.echo(f"The study is in {folder}{self._time()}", err=True)
+        typer.echo(plain(f"The study is in {folder}{self._time()}"), err=True)
         self._print_tracker()
 
     def _time(self) -> str:
@@ -264,7 +265,9 @@ class Series:
         if self.track is None or not self.tracked:
             return
         if self.problem is not None:
-            typer.echo(f"note: not all could be tracked by {self.track} ({self.problem}); the records are whole.", err=True)
+            typer.echo(
+                plain(f"note: not all could be tracked by {self.track} ({self.problem}); the records are whole."), err=True
+            )
         else:
             talk.note(f"Tracked: {where(self.track, self.results)}")
 

@@ -91,9 +91,11 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
 
     identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
     backend, rate = identity["backend"], timing["rows_per_second"]
-    typer.echo(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
+    typer.echo(
+        plain(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
+    )
     if metrics["reasons"]:
-        typer.echo("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items())))
+        typer.echo(plain("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items()))))
     for line in gate_lines(read_gates(manifest)):
         typer.echo(plain(line))
     loaded = [f"{backend['dtype']} on {backend['device']}"] if "dtype" in backend and "device" in backend else []
@@ -208,6 +210,6 @@ def _print_errors(worst: list[dict[str, Any]], labels: list[str], why_no_texts: 
         "model said": [one_line(record["answer"]) for record in worst],
     }
     shown = [name for name, cells in columns.items() if name not in ("text", "model said") or any(cells)]
-    typer.echo(f"\nworst errors{f' ({why_no_texts})' if why_no_texts else ''}")
+    typer.echo(plain(f"\nworst errors{f' ({why_no_texts})' if why_no_texts else ''}"))
     rows = [list(row) for row in zip(*(columns[name] for name in shown), strict=True)]
     print_table(shown, rows, text=["row", "truth", "answered", "text", "model said"])

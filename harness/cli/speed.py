@@ -44,6 +44,7 @@ from harness.cli.requests import (
     trained_by,
 )
 from harness.cli.speed_table import print_speed, sentence
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -157,10 +158,10 @@ def _show(record: dict[str, Any], path: Path, as_json: bool) -> None:
             print_json({**record, "file": path.as_posix(), "sentence": sentence(record)})
         else:
             print_speed(record)
-            typer.echo(sentence(record))
+            typer.echo(plain(sentence(record)))
     for warning in record["warnings"]:
         talk.note(f"note: {warning}")
-    typer.echo(f"Written: {path}", err=True)
+    typer.echo(plain(f"Written: {path}"), err=True)
 
 
 def _one_seed(seed: Many) -> int:

@@ -8,6 +8,7 @@ import typer
 
 from harness.cli import talk
 from harness.cli.options import print_table
+from harness.plain import plain
 
 
 def print_speed(record: dict[str, Any]) -> None:
@@ -30,7 +31,7 @@ def print_speed(record: dict[str, Any]) -> None:
     rows.append(_row(offline, f"offline, up to {offline['batch_size']}", bool(lag)))
     print_table(columns, rows, optional=["GPU MiB", "p99 ms", "calls", "mean ms"])
     for queue in record["arrivals"]["queues"] if record["arrivals"] else []:
-        typer.echo(_queue_line(queue, record["arrivals"]["rows_per_second"]))
+        typer.echo(plain(_queue_line(queue, record["arrivals"]["rows_per_second"])))
 
 
 def _row(part: dict[str, Any], name: str, lagged: bool) -> list[str]:

@@ -34,6 +34,7 @@ from harness.cli.options import (
 from harness.cli.requests import check_fit, seeds, settings_from
 from harness.cli.suite_steps import Done, Searched, carry_out
 from harness.cli.tune import shown_value
+from harness.plain import plain
 
 if TYPE_CHECKING:
     from harness.catalog import Catalog
@@ -109,7 +110,7 @@ def suite_command(
         ahead = outlooks(steps, known, store)
         _print_plan(ahead, as_json)
         if recipe.note and not as_json:
-            typer.echo(f"Note: {recipe.note}", err=True)
+            typer.echo(plain(f"Note: {recipe.note}"), err=True)
         return
     _check_options(steps, known)
     with tracking_with(track, folder) as series:
@@ -155,11 +156,11 @@ def _print_plan(ahead: Sequence[Outlook], as_json: bool) -> None:
     missing = len(ahead) - len(known)
     total = words_for(sum(known)) if known else "unknown"
     more = f", and {missing} of {len(ahead)} steps of unknown length" if missing and known else ""
-    typer.echo(f"Total: {total}{more}. Nothing was run.", err=True)
+    typer.echo(plain(f"Total: {total}{more}. Nothing was run."), err=True)
     for basis in dict.fromkeys(outlook.estimate.basis for outlook in ahead):
         which = [outlook for outlook in ahead if outlook.estimate.basis == basis]
         shown = list(dict.fromkeys(outlook.step.name for outlook in which))
-        typer.echo(f"  {basis}: {', '.join(shown)}", err=True)
+        typer.echo(plain(f"  {basis}: {', '.join(shown)}"), err=True)
 
 
 def _plan_row(outlook: Outlook) -> list[str]:

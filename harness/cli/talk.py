@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from harness.plain import plain
+
 _quiet = False
 
 
@@ -29,4 +31,4 @@ def is_quiet() -> bool:
 def note(text: str) -> None:
     """A line on stderr that `--quiet` leaves out."""
     if not _quiet:
-        typer.echo(text, err=True)
+        typer.echo(plain(text), err=True)

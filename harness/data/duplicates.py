@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.watching import tell
+
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
@@ -202,6 +204,7 @@ def _pairs(asked: _Sets, known: _Sets, itself: Indices) -> Iterator[tuple[int, i
     by_size, open_queries = np.argsort(known.size, kind="stable"), np.argsort(asked.size, kind="stable")
     step = max(1, CELLS // len(open_queries))
     for start in range(0, len(by_size), step):
+        tell("find twins", start, len(by_size))
         block = by_size[start : start + step]
         size = asked.size[open_queries]
         fits = (OF * size >= SIMILAR * known.size[block[0]]) & (SIMILAR * size <= OF * known.size[block[-1]])

@@ -17,8 +17,8 @@ VERSION = 1
 """Raised when a change to `harness.duplicates` changes what is found: what the cache holds is then computed anew."""
 
 MOST_IDS = 20
-MOST_PAIRS = 20_000_000_000
-"""Of rows and others: beyond it the search for near twins would take longer than minutes. A record then has null for them."""
+MOST_PAIRS = 2_000_000_000
+"""Of rows and others: beyond it the search for near twins may take longer than two minutes. A record then has null for them."""
 
 
 def overlap_of(plan: Plan) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.errors import MissingExtra, RunError, UserError
+from harness.plain import encodable
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.jsonl import read_tables
 from harness.records.store import Store
@@ -74,13 +75,17 @@ def runs_table(entries: Sequence[Entry], metric_names: Collection[str]) -> Any:
     import pyarrow as pa
 
     rows = [_run_row(entry) for entry in entries]
-    columns = {name: pa.array([row[name] for row in rows], _arrow_type(dtype)) for name, dtype in RUN_COLUMNS.items()}
+    columns = {name: pa.array([_value(row[name]) for row in rows], _arrow_type(dtype)) for name, dtype in RUN_COLUMNS.items()}
     metrics = {
         name + end: pa.array([entry.metrics["values"].get(name, {}).get(key) for entry in entries], pa.float64())
         for name in sorted(metric_names)
         for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
     }
     return pa.table({**columns, **metrics})
+
+
+def _value(value: Any) -> Any:
+    return encodable(value) if isinstance(value, str) else value
 
 
 def _arrow_type(dtype: str) -> Any:
@@ -221,7 +226,7 @@ def _shaped(name: str, table: Any, identity: Mapping[str, Any]) -> Any:
 
     table = table.combine_chunks()
     columns = {column: table[column].combine_chunks() for column in table.column_names}
-    truth, label, names = columns["truth"], columns["label"], pa.array(identity["labels"], pa.string())
+    truth, label, names = columns["truth"], columns["label"], pa.array(map(encodable, identity["labels"]), pa.string())
     made = {"run": pa.repeat(name, len(table)), **{column: columns[column] for column in ("id", "text", "status", "reason")}}
     if identity["label_kind"] == LabelKind.MULTILABEL:
         sets = {"truth": _indicators(truth, len(names)), "label": _indicators(label, len(names))}

@@ -31,6 +31,7 @@ from typing import Any
 
 from harness.durable import commit, file_sha256, set_aside, sync_folder
 from harness.errors import DamagedRecord, RunBusy, UserError
+from harness.file_names import cut, file_stem
 from harness.locks import Busy, Lock, held
 from harness.models.checkpoints import cache_dir
 from harness.types import Example, Prediction, Status, text_digest
@@ -66,8 +67,8 @@ def run_id(identity: Mapping[str, Any]) -> str:
         parts += [prompt["name"], prompt["decoding"], *(prompt[key] for key in ("calibration", "decision") if key in prompt)]
     else:
         parts.append(f"from-{'-'.join(identity['train']['langs'])}")
-    slug = ".".join(re.sub(r"[^\w-]+", "-", str(part)) for part in [*parts, f"s{identity['seed']}"])
-    return f"{slug}.{digest(identity)[:10]}"
+    parts.append(f"s{identity['seed']}")
+    return f"{file_stem(parts, '.')}.{digest(identity)[:10]}"
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -303,7 +304,7 @@ class Store:
 
     def answers_file(self, name: str) -> Path:
         """Raw answers of a language model, on this machine only."""
-        return cache_dir() / "answers" / f"{name}.jsonl"
+        return cache_dir() / "answers" / f"{cut(name)}.jsonl"  # a folder from elsewhere may have a longer name
 
     @contextmanager
     def journal(self, name: str) -> Iterator[Journal]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from harness.plain import plain
+
 _ESCAPES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|`*\\$~"})
 
 
@@ -16,7 +18,7 @@ class Markup(str):
 
 def escape(text: str) -> str:
     """A name from a file is text, not Markdown or HTML, and stays on its line."""
-    line = " ".join(text.split()).translate(_ESCAPES).replace("](", "]&#40;")  # a link; brackets alone are intervals
+    line = plain(" ".join(text.split())).translate(_ESCAPES).replace("](", "]&#40;")  # a link; brackets alone are intervals
     return re.sub(r"(?<!\w)_|_(?!\w)", "&#95;", line)  # within a word it is no emphasis
 
 

@@ -12,6 +12,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.file_names import file_stem
 from harness.records.entries import TITLES, Entry, Group
 from harness.records.names import told_apart
 from harness.records.store import digest, write_atomically
@@ -89,8 +90,7 @@ def file_name(tables: Sequence[Table], kind: str) -> str:
     """Readable, and unlike that of any other set of rows."""
     groups: list[Group] = [table.group for table in tables]
     langs = [group[2] for group in groups] if len(groups) == 1 else []
-    words = (re.sub(r"[^\w-]+", "-", part, flags=re.ASCII) for part in (*groups[0][:2], *langs))
-    return f"{'-'.join(words)}-{digest(groups)[:8]}-{kind}.svg"
+    return f"{file_stem([*groups[0][:2], *langs])}-{digest(groups)[:8]}-{kind}.svg"
 
 
 def machine(entry: Entry) -> str:

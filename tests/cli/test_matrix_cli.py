@@ -155,3 +155,14 @@ def test_grids_made_with_other_options_stand_side_by_side(bench: Any) -> None:
     assert bench("matrix", "--backend", "majority", "--train-lang", "en", "--lang", "en").code == 0
     assert len(list(FOLDER.glob("reviews_demo-tfidf-accuracy-*.md"))) == 2
     assert (FOLDER / "reviews_demo-majority-accuracy.md").is_file()
+
+
+def test_grids_of_names_that_a_file_system_takes_for_each_other(bench: Any, project: Path) -> None:
+    (project / "backends").mkdir()
+    for name in ("Mine", "mine", "x" * 230):
+        (project / "backends" / f"{name}.yaml").write_text(
+            "engine: baseline\noptions: {classifier: majority}\n", encoding="utf-8"
+        )
+        said = bench("matrix", "--backend", name, "--train-lang", "en", "--lang", "en")
+        assert said.code == 0, said.err
+    assert len({path.name.casefold() for path in FOLDER.glob("*.md")}) == 3

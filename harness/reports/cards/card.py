@@ -9,6 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from harness.plain import plain
 from harness.reports.cards import snippets, tables, words
 from harness.reports.cards.facts import Hub, Subject, base_licence, base_repository, hub_of, rows_used, source_of
 from harness.reports.cards.metadata import check_library, eval_results, front_matter
@@ -47,8 +48,7 @@ def make_card(subject: Subject, repository: str | None = None, licence: str | No
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True)
     body = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(_context(subject, name, repository, licence))
     readme = f"---\n{front_matter(subject, name, licence)}\n---\n\n{body}"
-    # Half a surrogate pair, which a JSON file may hold, has no UTF-8.
-    return Card(readme.encode(errors="backslashreplace").decode(), eval_results(subject))
+    return Card(plain(readme), eval_results(subject))
 
 
 def _context(subject: Subject, name: str, repository: str | None, licence: str | None) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from harness.errors import MissingExtra
+from harness.file_names import file_stem
 from harness.records.entries import TITLES, Entry
 from harness.reports.cards.facts import Hub, Subject, base_licence, base_repository, hub_of, main_runs, rows_used
 
@@ -102,7 +103,7 @@ def eval_results(subject: Subject) -> dict[str, str]:
             notes=f"{TITLES.get(name, name)}{_margin(run, name)}; {identity['lang']}, {rows}; by bench",
         )
         # A file may tell of a data set's task once: other splits have files of their own.
-        stem = identity["task"] if split == "test" else f"{identity['task']}-{split}"
+        stem = file_stem([identity["task"], *([] if split == "test" else [split])])
         found.setdefault(f".eval_results/{stem}.yaml", []).append(entry)
     return {
         path: yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)

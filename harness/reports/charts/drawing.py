@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import MissingExtra
+from harness.plain import all_plain
 from harness.reports.charts.theme import GROUND, GROUND_DARK, config
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def svg_of(chart: alt.TopLevelMixin) -> bytes:
         import vl_convert
     except ImportError as error:
         raise MissingExtra("vl-convert-python", "charts", "Drawing") from error
-    spec = chart.to_dict()
+    spec = all_plain(chart.to_dict())  # on a character that XML forbids, vl-convert ends the process
     light, dark = (
         vl_convert.vegalite_to_svg(
             spec, vl_version=VEGA_LITE, config={**config(night), "background": ground}, allowed_base_urls=[]

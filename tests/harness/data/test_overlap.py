@@ -97,6 +97,10 @@ def test_of_too_many_rows_only_exact_twins_are_looked_for(project: Path, monkeyp
     assert found["by"]["validation"] == {"rows": 2, "exact": 2, "near": 1}
 
 
+def test_a_hundred_thousand_rows_are_too_many() -> None:
+    assert 5_000 * 200_000 <= overlap.MOST_PAIRS < 100_000**2, "the one takes half a minute, the other ten"
+
+
 def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(project, train=PLAIN, test=PLAIN)
     first = overlap_of(toy.plan(project, "toy-classifier", prompt=None))

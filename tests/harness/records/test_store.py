@@ -317,3 +317,10 @@ def test_new_metrics_are_sealed_anew_and_a_kill_costs_nothing(store: Store, monk
     (store.root / "run.1" / "metrics.json").write_text('{"accuracy": 0.8}')
     with pytest.raises(DamagedRecord, match="its content is not what was written"):
         store.metrics("run.1")
+
+
+def test_answers_of_a_run_whose_folder_has_the_longest_name(store: Store) -> None:
+    """Such a folder is from elsewhere: the name of a file of answers would be longer than file systems allow."""
+    store.answers_file("run.1").parent.mkdir(parents=True, exist_ok=True)
+    assert read_journal(store.answers_file("r" * 255)) == []
+    assert store.answers_file("run.1").name == "run.1.jsonl"

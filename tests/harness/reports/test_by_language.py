@@ -319,3 +319,12 @@ def test_pictures_are_written_and_those_of_earlier_boards_taken_away(tmp_path: P
     with pytest.raises(MissingExtra):
         write_pictures(found, tmp_path / "none")
     assert not (tmp_path / "none").exists()
+
+
+def test_pictures_of_any_language_can_be_written(tmp_path: Path) -> None:
+    codes = ["x" * 250, "é" * 300, "../../up", "Zh", "zh", "ZH.", "CON", "", "a\x00b"]
+    names = [file_name([table], "speed") for code in codes for table in tables(run("a", code))]
+    assert len({name.casefold() for name in names}) == len(codes)
+    for name in names:
+        (tmp_path / f"{name}.0123abcd.tmp").touch()
+        assert "/" not in name

@@ -247,3 +247,13 @@ def test_without_the_libraries_the_error_names_the_extra(monkeypatch: pytest.Mon
     with pytest.raises(MissingExtra, match="altair") as caught:
         charts.confusion(None)
     assert "'charts'" in caught.value.hint
+
+
+@pytest.mark.parametrize("bad", ["\x00", "\x1b[31m", "\b", "\x01", "\ufffe", "\uffff", "\ud800", "\u202e", "\x9b"], ids=ascii)
+def test_a_character_that_xml_forbids_is_drawn_as_its_escape(bad: str) -> None:
+    """The library ends the whole process on some of them."""
+    row = {**ROWS["languages"][0], "lang": f"a{bad}", "name": f"b{bad}"}
+    drawn = charts.svg_of(charts.languages([row], f"c{bad}")).decode()
+    shown = "".join(ElementTree.fromstring(drawn).itertext())
+    escaped = ascii(bad)[1:-1]
+    assert all(f"{letter}{escaped}" in shown for letter in "abc")

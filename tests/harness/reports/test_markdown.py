@@ -37,3 +37,7 @@ def test_a_link_holds_any_name() -> None:
 
 def test_what_is_folded_away_is_still_markdown() -> None:
     assert details("a<b", ["| x |"]) == ["<details>", "<summary>a&#60;b</summary>", "", "| x |", "</details>", ""]
+
+
+def test_an_escaped_name_steers_nothing() -> None:
+    assert escape("\x1b[1mZ\u202eh\x00\ud800\uffff") == "&#92;x1b[1mZ&#92;u202eh&#92;x00&#92;ud800&#92;uffff"

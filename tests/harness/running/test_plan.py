@@ -14,6 +14,7 @@ import toy
 
 from harness.catalog import Catalog
 from harness.errors import UserError
+from harness.records.store import run_id
 from harness.running.plan import Request, first_rows, make_plan
 from harness.specs.prompts import Decoding
 from harness.types import Example
@@ -182,6 +183,14 @@ def test_a_run_id_is_readable_and_a_file_name(project: Path) -> None:
     found = toy.plan(project, "a b+c", train_langs=("de", "en"), seed=7).run_id
     assert found.rpartition(".")[0] == "toy.en.a-b-c.from-de-en.s7"
     assert toy.plan(project).run_id.startswith("toy.en.toy-model.echo.free.s0.")
+
+
+def test_a_run_id_of_long_names_is_a_file_name_too(project: Path) -> None:
+    identity = toy.plan(project).identity
+    ids = [run_id({**identity, "lang": lang}) for lang in ("x" * 250, "x" * 251, "é" * 300, "Zh", "zh")]
+    assert len({name.casefold() for name in ids}) == len(ids)
+    assert all(len(f"{name}.replaced.partial".encode()) <= 255 for name in ids)
+    assert all(".toy-model.echo.free.s0." in name for name in ids)
 
 
 def test_a_prompt_in_its_language_and_the_decoding_that_was_asked_for(project: Path) -> None:
