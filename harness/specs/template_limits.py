@@ -60,7 +60,7 @@ def size_of(value: Any, room: int, *, by_value: bool = False) -> int:
                 raise SecurityError("a number is too large")
             total += abs(value) if by_value else 0
         elif isinstance(value, range):
-            total += len(value)
+            total += _VALUE * len(value)
         elif isinstance(value, list | tuple | set | frozenset | dict | KeysView | ValuesView | ItemsView):
             if depth == _MAX_DEPTH:
                 raise SecurityError(f"lists are nested more than {_MAX_DEPTH} deep")

@@ -14,7 +14,10 @@ from harness.errors import PromptError
 from harness.specs.template_limits import WORK, PromptEnvironment, Work
 
 MAX_CHARS = 256 * 1024  # of a template
-MAX_NODES = 20_000  # of its syntax tree; compiling takes time for each
+MAX_NODES = 10_000  # of its syntax tree; the time to compile it grows with the square of that
+
+_OF_PAGES = nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends | nodes.Block | nodes.ScopedEvalContextModifier
+_HINT_OF_PAGES = "Leave out include, import, extends, block and autoescape."
 
 _ENVIRONMENT = PromptEnvironment()
 
@@ -48,8 +51,8 @@ class SafeTemplate:
         for number, node in enumerate(tree.find_all(nodes.Node)):
             if number == MAX_NODES:
                 raise self._error(f"the template has more than {MAX_NODES:,} parts.", node.lineno, "Make it shorter.")
-            if isinstance(node, nodes.ScopedEvalContextModifier):
-                raise self._error("a template can't set autoescape.", node.lineno, "Prompts are plain text.")
+            if isinstance(node, _OF_PAGES):
+                raise self._error("the template can't be rendered: it is no single, plain text.", node.lineno, _HINT_OF_PAGES)
 
     def _refuse_unknown(self, tree: nodes.Template, allowed: Sequence[str]) -> None:
         unknown = self.used - {*allowed, *_ENVIRONMENT.globals}
