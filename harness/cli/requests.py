@@ -25,6 +25,7 @@ def settings_from(values: Many) -> dict[str, Any]:
     import yaml
 
     from harness.errors import UserError
+    from harness.specs.yamlspec import load_yaml
 
     found: dict[str, Any] = {}
     for text in values or ():
@@ -32,7 +33,7 @@ def settings_from(values: Many) -> dict[str, Any]:
         if not is_pair or not re.fullmatch(r"\w[\w.-]*", key):
             raise UserError(f"--set {text}: that is not KEY=VALUE.", "For example: --set train.lr=3e-5")
         try:
-            read = yaml.safe_load(value)
+            _, read = load_yaml(value)
         except (yaml.YAMLError, ValueError) as error:
             raise UserError(f"--set {text}: the value can't be read as YAML.", "Put it between quotes.") from error
         if isinstance(read, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", read):

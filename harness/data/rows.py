@@ -85,9 +85,15 @@ def with_names(task: TaskSpec, data_dir: Path | None = None) -> TaskSpec:
         raise DataError(f"The train split of {task.name!r} has fewer than two labels: {sorted(found)}.")
     numbers = all(name.isascii() and name.isdigit() for name in found)
     # The numbers of a file that names its labels by text ("10", "9") keep the order that they always had.
-    names = sorted(found, key=int) if numbers and data_dir is not None else sorted(found)
+    names = sorted(found, key=_numeric) if numbers and data_dir is not None else sorted(found)
     # Through `map`, so that a number in another split is an unseen label and not taken for an index.
     return task.model_copy(update={"labels": task.labels.inferring(names)})
+
+
+def _numeric(name: str) -> tuple[int, str]:
+    """Sorts digits by the number they make, which may be longer than `int` reads."""
+    digits = name.lstrip("0")
+    return len(digits), digits
 
 
 def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:

@@ -6,7 +6,7 @@ import codecs
 import csv
 import json
 import os
-import sys
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,8 @@ HERE = Path(__file__).resolve().parents[1]
 BUNDLED = HERE / "tasks_data" if (HERE / "tasks_data").is_dir() else HERE.parent / "tasks"
 CANONICAL = ("id", "text", "label", "lang")
 USUAL = CsvFormat()
+MAX_DEPTH = 50  # of lists and objects within one another, in JSON
+MAX_FIELD = 2**31 - 1  # characters of a csv file's field: the most that the csv module takes on each platform
 HUB_TIMEOUT = 5.0  # seconds; `load_dataset` itself retries for some 25 s before it says that there is no network
 OTHER_FORMATS = {
     (".txt", ".text", ".tab", ".dat"): "Name it .tsv where tabs stand between its columns, and .csv where commas do",
@@ -144,12 +146,14 @@ def _read_parquet(path: Path) -> ColumnLists:
         columns: ColumnLists = parquet.ParquetFile(path).read().to_pydict()
     except pyarrow.ArrowException as error:
         raise DataError(f"{path} is not a parquet file: {error}") from error
+    except (ArithmeticError, ValueError) as error:  # a date or a length of time that Python has no value for
+        raise DataError(f"{path} holds a value that can't be read: {error}.") from error
     return columns
 
 
 def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
     """The csv module, not pandas: every value stays the string that it is ("NA", "007"), and errors have a line."""
-    csv.field_size_limit(sys.maxsize)  # the default of 128 KiB is less than some documents
+    csv.field_size_limit(MAX_FIELD)  # the default of 128 KiB is less than some documents
     with path.open(encoding=_without_mark(how.encoding), newline="") as file:
         reader = csv.reader(
             file,
@@ -194,10 +198,7 @@ def _read_jsonl(path: Path) -> ColumnLists:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
-                try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError as error:
-                    raise DataError(f"{path}:{number}: is not JSON: {error.msg}.") from error
+                rows.append(_parsed(path, number, line))
                 if not isinstance(rows[-1], dict):
                     raise DataError(f"{path}:{number}: must be an object, found {type(rows[-1]).__name__}.")
     return _columns_of(rows)
@@ -205,10 +206,7 @@ def _read_jsonl(path: Path) -> ColumnLists:
 
 def _read_json(path: Path) -> ColumnLists:
     """A list of objects, or one object of equally long lists."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: is not JSON: {error.msg}.") from error
+    data = _parsed(path, 1, path.read_text(encoding="utf-8-sig"))
     if isinstance(data, list) and all(isinstance(row, dict) for row in data):
         return _columns_of(data)
     if not isinstance(data, dict) or not all(isinstance(column, list) for column in data.values()):
@@ -218,6 +216,42 @@ def _read_json(path: Path) -> ColumnLists:
         shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
         raise DataError(f"{path}: the lists differ in length: {shown}.", "Each text needs one entry in every list.")
     return data
+
+
+def _parsed(path: Path, first_line: int, text: str) -> Any:
+    """The value that `text` holds; it begins at `first_line` of the file."""
+    try:
+        value = json.loads(text)
+        too_deep = _deeper_than(value, MAX_DEPTH)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{first_line + error.lineno - 1}: is not JSON: {error.msg}.") from error
+    except RecursionError:
+        too_deep = True
+    except ValueError as error:  # the only other one: Python reads no longer number
+        longest = max(re.finditer(r"\d+", text), key=lambda found: len(found[0]))
+        line = first_line + text.count("\n", 0, longest.start())
+        raise DataError(f"{path}:{line}: a number has {len(longest[0]):,} digits.", "Put it between quotes.") from error
+    if too_deep:
+        line = first_line + text.count("\n", 0, _where_deep(text))
+        problem = f"lists or objects are nested more than {MAX_DEPTH} deep"
+        raise DataError(f"{path}:{line}: {problem}.", "A row is an object with a text and a label.")
+    return value
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    return depth == 0 or any(_deeper_than(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def _where_deep(text: str) -> int:
+    """Where the first value begins that is nested too deeply."""
+    depth = 0
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text, re.DOTALL):
+        depth += (found[0] in "[{") - (found[0] in "]}")
+        if depth > MAX_DEPTH:
+            return found.start()
+    return 0
 
 
 def _columns_of(rows: list[dict[str, Any]]) -> ColumnLists:

@@ -22,7 +22,7 @@ from harness.errors import DataError, PromptError, SpecError
 from harness.parsing.parsers import ParserSpec, make_parser
 from harness.running.calibration import Calibration, Decision
 from harness.specs.templates import SafeTemplate
-from harness.specs.yamlspec import Spec, parse_yaml_spec
+from harness.specs.yamlspec import Spec, parse_yaml_spec, read_text
 from harness.types import Example, Label, LabelKind, LabelSpace
 
 VARIABLES = ("text", "lang", "language", "labels", "scale", "first", "last", "shots")
@@ -92,10 +92,7 @@ def load_prompt(path: Path) -> Prompt:
     match = _FILE_NAME.fullmatch(path.name)
     if match is None:
         raise PromptError(f"{path}: is not named like a prompt.", "Call it NAME.j2, or NAME.ja.j2 for the Japanese variant.")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(path, None, f"can't be read: {error}") from error
+    text = read_text(path, "utf-8-sig")
     front, body, body_line = _split(text, path)
     spec = parse_yaml_spec(front, path, PromptSpec, first_line=2)
     digest = hashlib.sha256(text.encode()).hexdigest()

@@ -1,62 +1,25 @@
 """Sandboxed Jinja templates: every failure is a `PromptError` with file and line.
 
-This guards against slips and against code execution (templates can come from strangers too); it is no guard against
-a template written to burn memory, which would need a process of its own.
+Templates can come from strangers: `template_limits` bounds what a rendering does, and this module what is compiled.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jinja2 import StrictUndefined, Template, TemplateSyntaxError, meta, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2 import Template, TemplateSyntaxError, meta, nodes
 
 from harness.errors import PromptError
+from harness.specs.template_limits import WORK, PromptEnvironment, Work
 
-_MAX_STEPS = 100_000  # iterations over range() in one rendering
-_MAX_CHARS = 1_000_000  # characters that one rendering may add to the texts it was given
+MAX_CHARS = 256 * 1024  # of a template
+MAX_NODES = 10_000  # of its syntax tree; the time to compile it grows with the square of that
 
+_OF_PAGES = nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends | nodes.Block | nodes.ScopedEvalContextModifier
+_HINT_OF_PAGES = "Leave out include, import, extends, block and autoescape."
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Keeps a slip in a template from eating the machine; attribute access is guarded by Jinja's own sandbox."""
-
-    intercepted_binops = frozenset({"*", "**"})  # this also stops Jinja from computing them while it compiles
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        sizes = [len(side) if isinstance(side, str | list | tuple) else side for side in (left, right)]
-        if operator == "**" and not (abs(left) <= _MAX_CHARS and abs(right) <= 16):
-            raise SecurityError(f"{left} ** {right} is too large")
-        if operator == "*" and sizes != [left, right] and sizes[0] * sizes[1] > _MAX_CHARS:
-            raise SecurityError("the repeated string is too long")
-        return super().call_binop(context, operator, left, right)
-
-
-def _environment() -> _Sandbox:
-    environment = _Sandbox(undefined=StrictUndefined, autoescape=False, trim_blocks=True, lstrip_blocks=True)
-    # The same prompt must give the same chat each time.
-    del environment.filters["random"], environment.globals["lipsum"]
-    del environment.globals["range"]  # each rendering brings its own, see _counted_range
-    return environment
-
-
-_ENVIRONMENT = _environment()
-
-
-def _counted_range() -> Callable[..., range]:
-    """`range` for one rendering: counts the steps of all its calls, so that nested loops end too."""
-    left = _MAX_STEPS
-
-    def counted(*args: int) -> range:
-        nonlocal left
-        steps = range(*args)
-        left -= len(steps)
-        if left < 0:
-            raise SecurityError(f"its loops over range() take more than {_MAX_STEPS:,} steps")
-        return steps
-
-    return counted
+_ENVIRONMENT = PromptEnvironment()
 
 
 class SafeTemplate:
@@ -68,38 +31,44 @@ class SafeTemplate:
         Raises `PromptError` for bad syntax and for a variable that is not allowed, even in a branch that is not taken.
         """
         self._path, self._first_line = path, first_line
+        if len(source) > MAX_CHARS:
+            raise self._error(f"the template has {len(source):,} characters; {MAX_CHARS:,} are allowed.", None)
         try:
             tree = _ENVIRONMENT.parse(source)
+            self._refuse_costly(tree)
             self.used = meta.find_undeclared_variables(tree)
             self._refuse_unknown(tree, allowed)
             code = _ENVIRONMENT.compile(source, filename=path)
+        except PromptError:
+            raise
         except TemplateSyntaxError as error:
             raise self._error(f"the template is not valid: {error.message}", error.lineno) from error
+        except Exception as error:  # of Python: it is nested too deeply for the parser or compiler, or a number is too long
+            raise self._error(f"the template is not valid: {_problem(error)}", None) from error
         self._template = Template.from_code(_ENVIRONMENT, code, _ENVIRONMENT.globals)
 
+    def _refuse_costly(self, tree: nodes.Template) -> None:
+        for number, node in enumerate(tree.find_all(nodes.Node)):
+            if number == MAX_NODES:
+                raise self._error(f"the template has more than {MAX_NODES:,} parts.", node.lineno, "Make it shorter.")
+            if isinstance(node, _OF_PAGES):
+                raise self._error("the template can't be rendered: it is no single, plain text.", node.lineno, _HINT_OF_PAGES)
+
     def _refuse_unknown(self, tree: nodes.Template, allowed: Sequence[str]) -> None:
-        unknown = self.used - {*allowed, "range"}
+        unknown = self.used - {*allowed, *_ENVIRONMENT.globals}
         for node in tree.find_all(nodes.Name):
             if node.name in unknown:
                 raise self._error(f"there is no variable {node.name!r} here.", node.lineno, f"Known: {', '.join(allowed)}.")
 
     def render(self, variables: Mapping[str, Any], given: int) -> str:
-        """`given` is the length of the texts among `variables`; the output may hold each a few times, and not much more.
+        """`given` is the length of the texts among `variables`; the longer they are, the more may be done with them.
 
         Raises `PromptError` for anything that goes wrong.
         """
-        room = _MAX_CHARS + 4 * given
-        parts: list[str] = []
         try:
-            for part in self._template.generate({**variables, "range": _counted_range()}):
-                parts.append(part)
-                room -= len(part)
-                if room < 0:
-                    raise SecurityError("it renders to far more than its texts")
+            return "".join(self._template.generate({**variables, WORK: Work(given)}))
         except Exception as error:  # a template can fail in any way that Python code can
-            said = str(error) or type(error).__name__
-            raise self._error(f"the template can't be rendered: {said}", self._line_of(error)) from error
-        return "".join(parts)
+            raise self._error(f"the template can't be rendered: {_problem(error)}", self._line_of(error)) from error
 
     def _line_of(self, error: Exception) -> int | None:
         line, step = None, error.__traceback__
@@ -112,3 +81,13 @@ class SafeTemplate:
     def _error(self, problem: str, line: int | None, hint: str = "") -> PromptError:
         where = self._path if line is None else f"{self._path}:{self._first_line + line - 1}"
         return PromptError(f"{where}: {problem}", hint)
+
+
+def _problem(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply, or calls itself without end"
+    if isinstance(error, SyntaxError):
+        return error.msg  # without the line of the generated code
+    if isinstance(error, ValueError) and "set_int_max_str_digits" in str(error):
+        return "a number is too long"
+    return str(error) or type(error).__name__

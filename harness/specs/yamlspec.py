@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,6 +14,12 @@ from harness.errors import SpecError, UserError
 
 SpecT = TypeVar("SpecT", bound="Spec")
 ModelT = TypeVar("ModelT", bound=BaseModel)
+
+MAX_CHARS = 1 << 20  # of a file
+MAX_NODES = 200_000  # keys, values and lists of a file, each counted as often as aliases repeat it
+MAX_DEPTH = 50
+MAX_NUMBER = 100  # characters; time and memory for longer ones grow with the square of their length
+MAX_PROBLEMS = 10  # that are named at once
 
 
 class Spec(BaseModel):
@@ -25,18 +33,74 @@ def load_yaml_spec(path: Path, model: type[ModelT], **extra: Any) -> ModelT:
 
     Raises `SpecError` for unreadable YAML and for each field that does not fit.
     """
+    return parse_yaml_spec(read_text(path), path, model, **extra)
+
+
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """The text of a file that people write. Raises `SpecError` where it can't be read or is too large."""
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open(encoding=encoding) as file:
+            text = file.read(MAX_CHARS + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise SpecError(path, None, f"can't be read: {error}") from error
-    return parse_yaml_spec(text, path, model, **extra)
+    if len(text) > MAX_CHARS:
+        raise SpecError(path, None, f"has more than {MAX_CHARS:,} characters, the limit for such a file")
+    return text
+
+
+def load_yaml(text: str) -> tuple[yaml.Node | None, Any]:
+    """The syntax tree of `text` and its data, in bounded time. Raises `yaml.YAMLError`, or `ValueError` for a wrong value."""
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None, None
+        _measure(node, {})
+        repeated = _repeated_key(node)
+        if repeated is not None:
+            raise _invalid(f"the key {_shown(repeated.value)} stands there twice", repeated)
+        return node, loader.construct_document(node)
+    except (yaml.YAMLError, ValueError):
+        raise
+    except RecursionError as error:
+        raise _invalid("it is nested too deeply") from error
+    except Exception as error:  # PyYAML's, for a value that does not fit its tag: `!!bool x`, `!!timestamp x`
+        raise ValueError(str(error) or type(error).__name__) from error
+    finally:
+        loader.dispose()
+
+
+def _invalid(problem: str, node: yaml.Node | None = None) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=None if node is None else node.start_mark)
+
+
+def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
+    """How many nodes are in `node`, aliases followed, and how deep. Raises `yaml.YAMLError` where that is too much."""
+    if id(node) in known:
+        count, depth = known[id(node)]
+        if not count:
+            raise _invalid("an alias stands within what it refers to", node)
+        return count, depth
+    known[id(node)] = (0, 0)  # until it is measured
+    count, depth = 1, 0
+    if isinstance(node, yaml.CollectionNode):
+        for child in node.value:
+            for part in child if isinstance(child, tuple) else (child,):
+                inner, below = _measure(part, known)
+                count, depth = count + inner, max(depth, below + 1)
+    elif node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > MAX_NUMBER:
+        raise _invalid(f"a number has {len(node.value):,} characters; text must stand between quotes", node)
+    if count > MAX_NODES or depth > MAX_DEPTH:
+        limit = f"is nested more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"holds more than {MAX_NODES:,} values"
+        raise _invalid(f"it {limit}, aliases followed", node)
+    known[id(node)] = (count, depth)
+    return count, depth
 
 
 def parse_yaml_spec(text: str, path: Path, model: type[ModelT], first_line: int = 1, **extra: Any) -> ModelT:
     """Like `load_yaml_spec` for text that starts at line `first_line` of `path` (a prompt's front matter)."""
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
+        node, data = load_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = mark.line + first_line if mark else None
@@ -48,13 +112,10 @@ def parse_yaml_spec(text: str, path: Path, model: type[ModelT], first_line: int 
         data = {}
     if not isinstance(data, dict):
         raise SpecError(path, first_line, f"must be a mapping of keys to values, found {_shown(data)}")
-    repeated = _repeated_key(node)
-    if repeated is not None:
-        raise SpecError(path, repeated.start_mark.line + first_line, f"the key {repeated.value!r} stands there twice")
     allowed = [name for name in model.model_fields if name not in extra]
     for key in data:
         if key in extra:  # it would be overridden without a word
-            raise SpecError(path, (_line_of(node, (key,)) or 0) + first_line, f"unknown key {key!r}", _allowed(allowed))
+            raise SpecError(path, (_line_of(node, (key,)) or 0) + first_line, f"unknown key {_shown(key)}", _allowed(allowed))
     try:
         return model.model_validate({**data, **extra})
     except ValidationError as error:
@@ -75,9 +136,9 @@ def validate_options(options: dict[str, Any], model: type[ModelT], owner: str) -
 def _describe(error: ValidationError, data: Any, allowed: list[str]) -> tuple[str, str, list[tuple[Any, ...]]]:
     """What is wrong, a hint, and the locations in `data` that the problems concern."""
     problems, locations, unknown_at_top = [], [], False
-    for item in error.errors():
+    for item in islice(error.errors(), MAX_PROBLEMS):
         location = _location(item["loc"], data, missing=item["type"] == "missing")
-        field = ".".join(str(part) for part in location) or "the file"
+        field = _cut(".".join(str(part) for part in location)) or "the file"
         locations.append(location)
         if item["type"] == "extra_forbidden":
             problems.append(f"unknown key {field!r}")
@@ -87,6 +148,8 @@ def _describe(error: ValidationError, data: Any, allowed: list[str]) -> tuple[st
         else:
             message = item["msg"].removeprefix("Value error, ")
             problems.append(f"{field!r}: {message[0].lower() + message[1:]}, found {_shown(item['input'])}")
+    if error.error_count() > MAX_PROBLEMS:
+        problems.append(f"and {error.error_count() - MAX_PROBLEMS:,} more")
     return "; ".join(problems), _allowed(allowed) if unknown_at_top else "", locations
 
 
@@ -111,18 +174,19 @@ def _location(parts: tuple[int | str, ...], data: Any, *, missing: bool) -> tupl
 
 def _repeated_key(root: yaml.Node | None) -> yaml.ScalarNode | None:
     """A key that stands twice in one mapping: YAML forbids it, PyYAML takes the last."""
-    pending, visited = [root], set()
+    pending, visited = deque([root]), set()
     while pending:
-        node = pending.pop(0)
+        node = pending.popleft()
         if id(node) in visited:  # aliases make a graph of the tree
             continue
         visited.add(id(node))
         if isinstance(node, yaml.MappingNode):
             keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            names = [key.value for key in keys]
-            for position, key in enumerate(keys):
-                if key.value in names[:position]:
+            seen: set[str] = set()
+            for key in keys:
+                if key.value in seen:
                     return key
+                seen.add(key.value)
             pending += [value for _, value in node.value]
         elif isinstance(node, yaml.SequenceNode):
             pending += node.value
@@ -147,5 +211,8 @@ def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int | None:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
+    return _cut(repr(value))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "..."

@@ -6,12 +6,12 @@ import contextlib
 import csv
 import io
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.data.sources import MAX_FIELD
 from harness.errors import DataError, UserError
 from harness.specs.task_sources import CsvFormat
 
@@ -49,7 +49,7 @@ def dialect_of(path: Path, text: str, whole: bool, wished: str | None) -> tuple[
 
 def _rows(text: str, delimiter: str, form: CsvFormat, whole: bool) -> Iterator[list[str]]:
     """The rows of the sample; the last one is left out where the sample may cut it."""
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MAX_FIELD)
     lines = iter(io.StringIO(text, newline=""))
     reader = csv.reader(
         lines,

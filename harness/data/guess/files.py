@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from harness.data.guess.dialect import dialect_of, has_header, readable_rows
 from harness.data.guess.encoding import check_encoding, encoding_of
@@ -204,7 +205,12 @@ def _class_names(path: Path) -> dict[str, list[str]]:
 
     metadata = parquet.read_schema(path).metadata or {}
     try:
-        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
-    except (ValueError, KeyError, TypeError):
+        features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"].items()
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # it is no part of the rows: left out
         return {}
-    return {name: list(kind["names"]) for name, kind in features.items() if isinstance(kind, dict) and kind.get("names")}
+    return {name: names for name, kind in features if (names := _names_in(kind))}
+
+
+def _names_in(kind: Any) -> list[str]:
+    names = kind.get("names") if isinstance(kind, dict) else None
+    return names if isinstance(names, list) and all(isinstance(name, str) for name in names) else []

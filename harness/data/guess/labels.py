@@ -235,7 +235,7 @@ def _shown(ordered: Sequence[str], kind: LabelKind, column: Column) -> dict[str,
 
 def _mapped(to_name: Mapping[str, str], names: Sequence[str]) -> tuple[int, dict[str, str]]:
     """`first`, and the map: empty where cells are the names, or whole numbers in a row."""
-    numbers = {cell: int(cell) for cell in to_name if re.fullmatch(r"-?(0|[1-9]\d*)", cell)}
+    numbers = {cell: int(cell) for cell in to_name if re.fullmatch(r"-?(0|[1-9]\d{0,17})", cell)}
     low = min(numbers.values(), default=0)
     if len(numbers) == len(to_name) and {number - low: to_name[cell] for cell, number in numbers.items()} == dict(
         enumerate(names)

@@ -26,6 +26,10 @@ LEAST = 20
 """Rows of a language, at least: fewer can't be divided into three splits that tell anything."""
 
 
+LONGEST_LABEL = 500
+"""Characters of a label's name, at most; what is longer is a text, and no key that YAML reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
     """What the user asked and said. `lang` is the name of a column, or a language's code."""
@@ -175,6 +179,12 @@ def _check_whole(opened: Opened, roles: Roles, labels: LabelSpaceGuess) -> None:
         odd = next((name for name in of if any("\ud800" <= letter <= "\udfff" for letter in name)), None)
         if odd is not None:
             raise UserError(f"The {what} {odd!r} holds half a character, or one that is not UTF-8.", "Rename it.")
+    longest = max(labels.names, key=len)
+    if len(longest) > LONGEST_LABEL:
+        raise UserError(
+            f"The label {longest[:40] + '...'!r} has {len(longest):,} characters; at most {LONGEST_LABEL} are a name.",
+            f"Shorten it, or name another column than {roles.label[0]!r}: --label NAME.",
+        )
 
 
 def _texts(columns: dict[str, Column], names: Sequence[str]) -> list[str]:

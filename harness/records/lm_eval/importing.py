@@ -25,7 +25,7 @@ from harness.records.lm_eval.files import Evaluation, read_evaluation
 from harness.records.lm_eval.rows import Pairing, check_left_out, pair
 from harness.records.store import Store, digest, prediction_from, prediction_record, run_id
 from harness.specs.tasks import TaskSpec
-from harness.specs.yamlspec import validate_options
+from harness.specs.yamlspec import load_yaml, validate_options
 from harness.statistics.extra_metrics import code_of, require_trust
 from harness.statistics.metrics import evaluate_predictions
 from harness.types import LabelKind
@@ -125,8 +125,8 @@ def parser_named(text: str) -> ParserSpec:
     import yaml
 
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        _, value = load_yaml(text)
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(
             f"--parser {text!r} can't be read as YAML.", "For example: --parser '{type: integer, first: 1}'"
         ) from error

@@ -7,7 +7,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 from tables import english, seen, written
 
 from harness.data.guess.columns import Chosen
@@ -162,3 +164,20 @@ def test_too_many_labels_for_the_rows(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="too many for classes") as error:
         seen(labelled(tmp_path / "rows.csv", ["text", "label"], lambda row: f"c{row}", count=40))
     assert "give more of them" in error.value.hint
+
+
+def test_a_label_that_is_a_text(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"The label '9{40}\.\.\.' has 5,001 characters; at most 500 are a name"):
+        seen(lines(tmp_path / "rows.jsonl", "label", ["9" * 5000 + "1", "9" * 5000 + "2"]))
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [b"[" * 200_000, b"[1]", b'{"info": {"features": [1]}}', b'{"info": {"features": {"label": {"names": 5}}}}',
+     b'{"info": {"features": {"label": {"names": [["a"], 2]}}}}', b"\xff"],
+    ids=["deep", "a list", "features in a list", "a number", "lists", "no text"],
+)  # fmt: skip
+def test_metadata_that_is_not_as_it_should_be_is_left_out(tmp_path: Path, metadata: bytes) -> None:
+    rows = pyarrow.table({"text": [english(row) for row in range(120)], "label": ["ab"[row % 2] for row in range(120)]})
+    parquet.write_table(rows.replace_schema_metadata({"huggingface": metadata}), tmp_path / "rows.parquet")
+    assert seen(tmp_path / "rows.parquet").labels.names == ["a", "b"]

@@ -9,7 +9,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.errors import BenchError, DataError, RunError, UnknownName
@@ -111,6 +113,11 @@ def test_columnar_json_multilabel(tmp_path: Path) -> None:
         ("train.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', ["label None", "row 2"]),
         ("train.jsonl", '{"text": " \\n", "label": 0}\n{"label": 0}\n{"text": "b"}\n', ["2 of 3 rows", "no text: 1, 2."]),
         ("train.jsonl", "", ["no column 'label'"]),
+        ("train.json", "[" * 200_000, ["train.json:1: ", "nested more than 50 deep"]),
+        ("train.json", '[\n{"text": "a [[[", "label": 0},\n' + "[" * 60 + "]" * 61, ["train.json:3: ", "50 deep"]),
+        ("train.json", '[{"text": "a"},\n{"text": "b", "label": ' + "9" * 5000 + "}]", ["train.json:2: ", "5,000 digits"]),
+        ("train.jsonl", '{"text": "a", "label": 0}\n{"text": ' + '{"a":' * 20_000, ["train.jsonl:2: ", "nested more than 50"]),
+        ("train.jsonl", '{"text": "a"}\n{"text": "b", "label": ' + "9" * 5000 + "}", ["train.jsonl:2: ", "5,000 digits"]),
         ("train.csv", "text,label\na,0\nb,c,1\n", ["train.csv:3", "3 fields", "(text, label)", "holds the delimiter"]),
         ("train.csv", "text,label\na,0\nb\n", ["train.csv:3", "1 field,", "Fields are missing", "holds a newline"]),
         ("train.txt", "", ["'.txt'", "Name it .tsv where tabs", ".parquet, .csv"]),
@@ -128,6 +135,21 @@ def test_columnar_json_multilabel(tmp_path: Path) -> None:
 def test_bad_files_are_refused(tmp_path: Path, name: str, content: str, words: list[str]) -> None:
     (tmp_path / name).write_text(content, encoding="utf-8")
     _refused(_task(tmp_path, f"{{files: {{train: {name}}}}}"), *words)
+
+
+@pytest.mark.parametrize("kind", [pyarrow.timestamp("us"), pyarrow.duration("s")])
+def test_a_time_that_python_has_no_value_for(tmp_path: Path, kind: pyarrow.DataType) -> None:
+    table = pyarrow.table({"text": ["a"], "label": pyarrow.array([2**61], kind)})
+    parquet.write_table(table, tmp_path / "train.parquet")
+    _refused(_task(tmp_path, "{files: {train: train.parquet}}"), "train.parquet holds a value that can't be read")
+
+
+def test_labels_may_be_numbers_of_any_length(tmp_path: Path) -> None:
+    labels = ["9" * 5000, "10", "1" + "0" * 4999, "9"]
+    task = _task(tmp_path, "{files: {folder: none}}", "{kind: nominal}")
+    for split in SPLITS:
+        _write(tmp_path / f"d/{split}.jsonl", [{"text": label[:3], "label": label} for label in labels])
+    assert with_names(task, tmp_path / "d").labels.names == ["9", "10", labels[2], labels[0]]
 
 
 def test_a_text_that_is_no_string_is_not_shown(tmp_path: Path) -> None:

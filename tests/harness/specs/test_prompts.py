@@ -229,7 +229,7 @@ def test_what_a_template_must_not_do_names_file_and_line(write: Write, body: str
 
 
 def test_a_template_that_never_stops_writing_is_stopped(write: Write) -> None:
-    with pytest.raises(PromptError, match=r"mine\.j2: the template can't be rendered: it renders to far more than its texts"):
+    with pytest.raises(PromptError, match=r"mine\.j2:5: the template can't be rendered: it takes more than"):
         renderer(write("{% for i in range(99999) %}{{ lang * 999 }}{% endfor %}{{ text }}"), STARS)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
 from harness.errors import SpecError, UserError
-from harness.specs.yamlspec import Spec, load_yaml_spec, parse_yaml_spec, validate_options
+from harness.specs.yamlspec import MAX_CHARS, Spec, load_yaml_spec, parse_yaml_spec, validate_options
 
 
 class Inner(Spec):
@@ -139,8 +139,60 @@ def test_files_that_can_not_be_read(tmp_path: Path) -> None:
         load_yaml_spec(path, Outer, name="latin")
 
 
-def test_aliases_that_refer_to_themselves_end() -> None:
-    assert "'title': input should be a valid string" in refused("title: &x [*x]")
+def _chain(link: str, first: str, count: int) -> str:
+    """`count` keys, each of which repeats the one before."""
+    return f"title: t\na0: &a0 {first}\n" + "".join(link.replace("N", str(n)).replace("M", str(n - 1)) for n in range(1, count))
+
+
+BOMBS = {
+    "lists of aliases": (
+        _chain("aN: &aN [*aM, *aM, *aM, *aM, *aM, *aM, *aM, *aM]\n", "[x]", 20),
+        "holds more than 200,000 values",
+    ),
+    "merged mappings": (_chain("aN: &aN {<<: [*aM, *aM], kN: v}\n", "{k: v}", 40), "holds more than 200,000 values"),
+    "aliases ever deeper": (_chain("aN: &aN [*aM]\n", "[x]", 5000), "nested more than 50 levels deep"),
+    "a list in itself": ("title: &x [*x]", "an alias stands within what it refers to"),
+    "a mapping in itself": ("title: &x {a: *x}", "an alias stands within what it refers to"),
+    "a mapping merged into itself": ("title: t\nmapping: &x {<<: *x}", "an alias stands within what it refers to"),
+    "deep lists": ("title: " + "[" * 60 + "]" * 60, "nested more than 50 levels deep"),
+    "deeper lists": ("title: " + "[" * 100_000, "nested too deeply"),
+    "deep mappings": ("title: " + "{a: " * 20_000, "nested too deeply"),
+    "a long number": ("title: " + "9" * 5000, "a number has 5,000 characters"),
+    "a long hexadecimal number": ("title: 0x" + "f" * 500_000, "a number has 500,002 characters"),
+    "a long number of base 60": ("title: 1" + ":59" * 300_000, "a number has 900,001 characters"),
+    "a fraction of base 60": ("title: 1" + ":59" * 3000 + ".5", "a number has 9,003 characters"),
+    "many values": ("title: [" + "'', " * 220_000 + "]", "holds more than 200,000 values"),
+    "a key twice among many": (
+        "title: t\nmapping: {" + "".join(f"k{n}: 1, " for n in range(60_000)) + "k0: 1}",
+        "stands there twice",
+    ),
+    "a wrong truth value": ("title: !!bool maybe", "holds a value that can't be read"),
+    "a wrong time": ("title: !!timestamp x", "holds a value that can't be read"),
+    "an empty number": ("title: !!int ''", "holds a value that can't be read"),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_what_would_take_time_or_memory_without_end_is_refused(name: str) -> None:
+    text, words = BOMBS[name]
+    assert words in refused(text)
+
+
+def test_aliases_that_do_no_harm_are_followed() -> None:
+    assert parse("title: t\ninner: &i {count: 1}\nmany: [*i, {<<: *i, sizes: [2]}]").many[1].count == 1
+
+
+def test_many_problems_are_counted() -> None:
+    said = refused("title: t\n" + "".join(f"key{number}: 1\n" for number in range(5000)))
+    assert "and 4,990 more" in said
+    assert len(said) < 1000
+
+
+def test_a_large_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "large.yaml"
+    path.write_text("title: t\n" + "#" * MAX_CHARS, encoding="utf-8")
+    with pytest.raises(SpecError, match=r"large\.yaml: has more than 1,048,576 characters"):
+        load_yaml_spec(path, Outer, name="large")
 
 
 @given(st.text(st.sampled_from("ab:{}[]-&*!|>'\"#?, \n\t0.~\x00"), max_size=25))
