@@ -127,7 +127,10 @@ def _freezable(found: Found, freeze: bool) -> Found:
     from harness.errors import UserError
 
     if found.division.stratified and not freeze:
-        note = "bench draws the test rows. Once rows are added it draws again; --freeze-test keeps those of today."
+        note = (
+            "bench chooses the test rows, and may choose others once the file grows. To keep these, repeat the command with "
+            "--freeze-test --force."
+        )
         return replace(found, notes=[*found.notes, note])
     if freeze and not found.division.stratified:
         raise UserError("--freeze-test: the data say themselves which rows test, so bench draws none.", "Leave it out.")

@@ -138,7 +138,10 @@ def check_model(known: Catalog, backends: Sequence[str], model: str | None) -> N
         raise UserError(f"--model names one checkpoint, and {', '.join(loading)} each load one.", "Give a command for each.")
     is_file = engine_class(known.backend(loading[0]).engine).model_is == "checkpoint"
     if is_file and model.startswith((".", "/")) and not Path(model).is_dir():
-        raise UserError(f"--model {model}: there is no such folder.", "It holds config.json, *.safetensors and a tokenizer.")
+        raise UserError(
+            f"--model {model}: there is no such folder.",
+            "Give the folder that holds config.json, *.safetensors and the tokenizer's files, or a model of the hub.",
+        )
 
 
 def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str]) -> None:

@@ -150,7 +150,7 @@ def _one(
     from harness.running.training import trained_folder
 
     plan = make_plan(request, known)
-    if not force and (entry := finished_entry(store, plan.run_id)) is not None:
+    if not force and (entry := finished_entry(store, plan.run_id, warn=False)) is not None:
         progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
         return _outcome(request, "found", store, entry, progress)
     check_cache()
@@ -330,6 +330,8 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
     print_table(
         columns, rows, text=["prompt"], optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"]))
     )
+    many = len({done.request.task for done in outcomes}) > 1
     for done in outcomes:
         if done.finding is not None:
-            typer.echo(plain(f"note: {done.request.backend} ({done.request.lang}) {done.finding.message}."), err=True)
+            where = f"{done.request.task}, {done.request.lang}" if many else done.request.lang
+            typer.echo(plain(f"note: {done.display_name or done.request.backend} ({where}) {done.finding.message}."), err=True)

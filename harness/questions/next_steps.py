@@ -118,13 +118,14 @@ def _language_model(field: Field, catalog: Catalog) -> Iterator[Step]:
         prompt, new, source = tokens
         usd, name, price = min((one.of(round(prompt * rows), round(new * rows)), name, one) for name, one in priced)
         cost = f"about ${usd:.2g}" if usd >= 0.01 else "less than $0.01"
-        each = f"{prompt:.0f} prompt and {new:.0f} new tokens a row ({source})"
-        of_price = f"${price.prompt:g} and ${price.completion:g} a million ({price.source})"
-        yield Step(f"{why}: {rows} rows cost {cost}, {each} at {of_price}", f"bench run{asked} --backend {name}")
+        each = f"{prompt:.0f} prompt and {new:.0f} new tokens a row, {source}"
+        of_price = f"${price.prompt:g} and ${price.completion:g} a million, {price.source}"
+        told = f"{why}: with {name}, {rows} rows cost {cost} ({each}; {of_price})"
+        yield Step(told, f"bench run{asked} --backend {name}")
     elif priced:
         name, price = min(priced, key=lambda pair: pair[1].prompt)
         of_price = f"${price.prompt:g} and ${price.completion:g} a million prompt and new tokens ({price.source})"
-        yield Step(f"{why}: {rows} rows at {of_price}", f"bench run{asked} --backend {name}")
+        yield Step(f"{why}: with {name}, {rows} rows at {of_price}", f"bench run{asked} --backend {name}")
     yield Step("or without a server, on a GPU of 8 GB or more", f"bench run{asked} --backend {LOCAL}")
 
 
@@ -173,7 +174,7 @@ def _tokens(field: Field, catalog: Catalog) -> tuple[float, float, str] | None:
     if found is None:
         return None
     texts = [row.text for row in found[1][:TRIAL]]
-    return tokens_of(texts) + INSTRUCTIONS, ANSWER, f"estimated from the texts, and {INSTRUCTIONS} for the instructions"
+    return tokens_of(texts) + INSTRUCTIONS, ANSWER, f"estimated from the texts plus {INSTRUCTIONS} for the instructions"
 
 
 def _counted(manifest: Any) -> dict[str, Any]:

@@ -223,14 +223,15 @@ def read_entry(store: Store, name: str) -> Entry:
     return entry
 
 
-def finished_entry(store: Store, name: str) -> Entry | None:
-    """A run that is done; None where it is not, or where its record is damaged, with a warning."""
+def finished_entry(store: Store, name: str, *, warn: bool = True) -> Entry | None:
+    """A run that is done; None where it is not, or where its record is damaged. `warn` says so: once a run is enough."""
     if not os.path.lexists(store.root / name):
         return None
     try:
         return read_entry(store, name)
     except DamagedRecord as error:
-        log.warning("%s The run is made anew.", error.message)
+        if warn:
+            log.warning("%s The run is made anew.", error.message)
         return None
 
 

@@ -78,11 +78,11 @@ def _left_out(runs: Sequence[Columns]) -> list[str]:
     rows = [list(_rows(run)) for run in runs]
     taken = _taken(same_rows(runs), len(runs))
     left = [[row for place, row in enumerate(own) if place not in gone] for own, gone in zip(rows, taken, strict=True)]
-    texts = {text for own in left[1:] for _, text, _ in own}
+    others = [({text for _, text, _ in own}, {tuple(row) for _, *row in own}) for own in left[1:]]
     text_of = [{row_id: text for row_id, text, _ in own} for own in rows[1:]]
     lost: Counter[str] = Counter()
-    for row_id, text, _ in left[0]:
-        if text in texts:
+    for row_id, text, label in left[0]:
+        if any(text in texts and (text, label) not in rows_of for texts, rows_of in others):
             lost["the same text and another true label"] += 1
         elif any(known.get(row_id, text) != text for known in text_of):
             lost["the same id and another text"] += 1

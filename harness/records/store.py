@@ -248,6 +248,9 @@ class Store:
         names = self.ids()
         if part in names:
             return part
+        if not any(part in name for name in names) and (begun := self._unfinished(part)):
+            hint = "Run its `bench run` again: it goes on where it stopped."
+            raise UserError(f"{begun[0]} is not finished, so it has no record yet.", hint)
         if not names:
             raise UserError(f"There are no runs in {self.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
         hits = [name for name in names if part in name]
@@ -257,6 +260,10 @@ class Store:
             some = ", ".join(hits[:6]) + (", ..." if len(hits) > 6 else "")
             raise UserError(f"{part!r} may be any of {len(hits)} runs.", f"Say which, the digits at the end will do: {some}")
         return hits[0]
+
+    def _unfinished(self, part: str) -> list[str]:
+        begun = sorted(path.parent.name.removesuffix(".partial") for path in self.root.glob("*.partial/journal.jsonl"))
+        return [name for name in begun if part in name]
 
     def manifest(self, name: str) -> dict[str, Any]:
         """run.json, checked. Raises `DamagedRecord`."""

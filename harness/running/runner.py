@@ -108,7 +108,7 @@ def run(
     only the engine can find wrong.
     """
     name = plan.run_id
-    if not force and (found := finished_entry(store, name)) is not None:
+    if not force and (found := finished_entry(store, name, warn=False)) is not None:
         return Result(name, store.root / name, dict(found.metrics), computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:

@@ -180,6 +180,13 @@ def test_a_row_with_another_label_is_left_out_and_counted(tmp_path: Path) -> Non
     assert pairing_notes([first, second], 3) == ["2 rows have the same text and another true label: left out."]
 
 
+def test_a_row_that_one_of_three_runs_lacks_is_no_contradiction(tmp_path: Path) -> None:
+    runs = [run_on(tmp_path, "first", FIVE), run_on(tmp_path, "second", FIVE), run_on(tmp_path, "short", FIVE[:3])]
+    assert pairing_notes(runs, 3) == []
+    runs[1] = run_on(tmp_path, "mended", [*FIVE[:4], ("test-4", "text 4", 1)])
+    assert pairing_notes(runs, 3) == ["1 row has the same text and another true label: left out."]
+
+
 def test_where_no_text_is_the_same_that_is_said(tmp_path: Path) -> None:
     first = run_on(tmp_path, "first", FIVE)
     with pytest.raises(UserError, match=r"no row in common\. 5 rows have the same id and another text\."):

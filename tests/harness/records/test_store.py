@@ -42,6 +42,17 @@ def test_an_empty_or_absent_store(store: Store) -> None:
         store.find("x")
 
 
+def test_a_run_that_is_not_finished_is_called_so(store: Store) -> None:
+    with store.journal("task.en.llm.s0.aaaa11") as journal:
+        journal.append({"rows": []})
+    for _ in range(2):
+        with pytest.raises(UserError, match=r"^task\.en\.llm\.s0\.aaaa11 is not finished"):
+            store.find("llm")
+        finish(store, "task.en.tfidf.s0.bbbb22")
+    with pytest.raises(UserError, match="There is no run 'gone'"):
+        store.find("gone")
+
+
 def test_a_run_is_found_by_a_part_that_only_it_has(store: Store) -> None:
     for name in ("task.en.bert.s0.aaaa11", "task.en.tfidf.s0.bbbb22", "task.de.bert.s0.cccc33"):
         finish(store, name)
