@@ -150,7 +150,7 @@ def about_rows(field: Field) -> list[str]:
 
 def _scored(field: Field) -> list[str]:
     """Whose runs on more rows are scored on these."""
-    larger = sorted({c.entry.backend for c in field.candidates if c.entry.tested_on})
+    larger = sorted({c.name for c in field.candidates if c.entry.tested_on})
     return [f"{some(larger, LISTED)}: run on more rows, scored on the {field.n:,} that all runs share."] if larger else []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from chances import PROMPT, trained_on, write_run
+from unsealed import unseal
 
 from harness.catalog import Catalog
 from harness.questions.candidates import Field, field_of
@@ -125,9 +126,7 @@ def test_sizes_that_are_small_or_not_recorded(store: Store, identity: Any, manif
 
 
 def test_a_server_need_not_say_how_large_its_model_is(store: Store) -> None:
-    name = prompted(store)
-    path = store.root / name / "run.json"
-    path.write_text(path.read_text().replace('"device": "cpu",', ""), encoding="utf-8")
+    unseal(store.root / prompted(store), lambda manifest: manifest["identity"]["backend"].pop("device"))
     assert untested(field(store)) is None
 
 
@@ -136,3 +135,47 @@ def test_few_rows_of_a_limit(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH[:30], labels=rng.permutation(TRUTH[:30]), backend="tfidf", train=trained_on(50), limit=30)
     assert "30 rows are too few to tell: test on all rows" in reasons(store, tmp_path)
     assert not any("--limit" in command for command in commands(store, tmp_path))
+
+
+def served(store: Store, run: str, backend: dict[str, Any]) -> None:
+    """Let the record say that this backend made the run."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["identity"]["backend"] = backend
+
+    unseal(store.root / run, change)
+
+
+def test_what_is_run_again_is_what_was_run(store: Store, tmp_path: Path) -> None:
+    """Its model, exemplars' seed, settings and rows stay; only what is to change does."""
+    prompt = {**PROMPT, "decoding": "free"}
+    asked = {"model_given": True, "settings": {"chat_template": "rag"}, "limit": 300}
+    served(store, write_run(store, TRUTH, labels=[None] * N, backend="api", prompt=prompt, seed=2, **asked), SERVED)
+    assert commands(store, tmp_path)[0] == (
+        "bench run --task toy --lang en --backend api --prompt strict --decoding constrained --set chat_template=rag --seed 2 "
+        "--model big --limit 300"
+    )
+
+
+def test_training_longer_replaces_the_number_of_epochs_and_keeps_the_model(store: Store, tmp_path: Path) -> None:
+    asked = {"settings": {"train.epochs": 2}, "model_given": True}
+    run = write_run(store, TRUTH, labels=CONSTANT, backend="minilm", train=trained_on(50), **asked)
+    backend = {
+        "name": "minilm",
+        "engine": "encoder",
+        "revision": "sha256",
+        "options": {"train": {"epochs": 2}},
+        "device": "cpu",
+    }
+    served(store, run, {**backend, "model": "mine"})
+    ran = commands(store, tmp_path)
+    assert "bench run --task toy --lang en --backend minilm --model PATH" in ran
+    (longer,) = [command for command in ran if "train.epochs" in command]
+    assert longer.count("--set train.epochs=6") == longer.count("--set") == longer.count("--model PATH") == 1
+    assert "bench tune --backend minilm --model PATH --task toy --lang en" in ran
+
+
+def test_of_two_models_of_a_backend_the_refused_one_is_named(store: Store, tmp_path: Path) -> None:
+    for name, labels in (("good", GOOD), ("bad", CONSTANT)):
+        served(store, prompted(store, labels=labels, backend=name, model_given=True), {**SERVED, "model": name})
+    assert [c.entry.display_name for c in field(store).refused] == ["api:bad"]
