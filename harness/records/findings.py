@@ -104,7 +104,7 @@ def _finding(run: _Summary) -> Finding | None:
     if any(value - 0.5 > CRITICAL * error > 0 for value, error in run.agreement):
         return None
     few = f"; {run.n} row{'s' if run.n > 1 else ''} are too few to tell" if run.n < SMALL_N else ""
-    shares = f"right in {_ratio(run.right, run.n)} of {run.n:,} rows, that in {_ratio(run.label_true, run.n)}{few}"
+    shares = f"right in {_ratio(run.right, run.n)} of {run.n:,} rows, against {_ratio(run.label_true, run.n)}{few}"
     return Finding(FindingKind.AT_CHANCE, f"is not shown to be better than always answering {run.label!r}: {shares}")
 
 

@@ -78,7 +78,7 @@ def test_answers_at_random_are_at_chance_and_weak_ones_are_not() -> None:
     assert found is not None
     assert found.kind is AT_CHANCE
     assert found.message.startswith("is not shown to be better than always answering 'label-0': right in ")
-    assert found.message.endswith("% of 500 rows, that in 70.0%")
+    assert found.message.endswith("% of 500 rows, against 70.0%")
     weak = [
         label if keep else other
         for label, keep, other in zip(TRUTH, rng.random(500) < 0.3, rng.permutation(TRUTH), strict=True)
@@ -100,7 +100,7 @@ def test_few_rows_are_said_to_be_too_few() -> None:
     found = finding_of(run(truth, [*truth[:23], *(1 - label for label in truth[23:])]))
     assert found is not None
     assert found.message == (
-        "is not shown to be better than always answering 'label-0': right in 57.5% of 40 rows, that in 50.0%; "
+        "is not shown to be better than always answering 'label-0': right in 57.5% of 40 rows, against 50.0%; "
         "40 rows are too few to tell"
     )
     assert kind_of(run(truth, [*truth[:32], *(1 - label for label in truth[32:])])) is None
@@ -162,8 +162,9 @@ def test_sets_of_labels_at_chance(store: Store, right: bool) -> None:
 
 def test_a_record_says_it_without_its_predictions(store: Store) -> None:
     name = record(store, "m", [1] * 120, [i % 3 for i in range(120)])
+    entry = read_entry(store, name)
     (store.root / name / "predictions.jsonl").unlink()
-    found = finding_of_entry(store, read_entry(store, name))
+    found = finding_of_entry(store, entry)
     assert found is not None
     assert found.as_json() == {"kind": "constant", "message": f"gives one answer, {NAMES[1]!r}, to all 120 rows"}
 
