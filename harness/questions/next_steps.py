@@ -64,12 +64,16 @@ def _instead_of(candidate: Candidate, field: Field, catalog: Catalog) -> Iterato
     if "imported" in manifest or candidate.finding is None:
         return
     if prompt is not None:
-        if candidate.finding.kind is FindingKind.UNPARSED and prompt["decoding"] == "free":
+        chooses = manifest["identity"]["label_kind"] != "multilabel"  # a set of labels is none of a list of answers
+        ran = {c.entry.manifest["identity"]["prompt"]["name"] for c in field.candidates if c.entry.display_name == name}
+        if candidate.finding.kind is FindingKind.UNPARSED and prompt["decoding"] == "free" and chooses:
             yield Step(f"{name}: let it choose among the labels", _again(manifest, prompt={"decoding": "constrained"}))
         elif prompt["decoding"] == "score" and "calibration" not in prompt:
             yield Step(f"{name}: calibrate its scores", _again(manifest, prompt={"calibration": "batch"}))
-        else:
+        elif len(ran) > 1:
             yield Step(f"{name}: compare its prompts", "bench prompts spread")
+        else:
+            yield Step(f"{name}: write another prompt, prompts/NAME.j2", _again(manifest, prompt={"name": "NAME"}))
         return
     if settings:
         limit = manifest.get("limit")

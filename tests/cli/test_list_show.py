@@ -288,3 +288,10 @@ def test_one_answer_to_all_rows_is_said_once_by_each_command(bench: Any, project
     assert shown.count("one answer") == 1
     assert "one_label" not in shown
     assert "one_label" not in bench("leaderboard").out + (project / "results" / "LEADERBOARD.md").read_text()
+
+
+def test_a_record_that_says_no_time_is_listed(bench: Any, project: Path, two_runs: list[str]) -> None:
+    unseal(project / "results" / "runs" / two_runs[0], lambda manifest: manifest.pop("finished"))
+    said = bench("list", "runs")
+    assert said.code == 0, said.err
+    assert all(run in said.out for run in two_runs)

@@ -75,7 +75,8 @@ def test_a_collapsed_training_beside_one_that_is_good(store: Store, tmp_path: Pa
     [
         ([None] * N, {"decoding": "free"}, "--decoding constrained"),
         (CONSTANT, {}, "--decoding score --calibration batch"),
-        (CONSTANT, {"calibration": "batch"}, "bench prompts spread"),
+        (CONSTANT, {"calibration": "batch"}, "--prompt NAME --decoding score --calibration batch"),
+        ([None] * N, {"decoding": "constrained"}, "--prompt NAME --decoding constrained"),
     ],
 )
 def test_what_else_a_prompt_can_do(store: Store, tmp_path: Path, labels: Any, asked: dict[str, str], option: str) -> None:
@@ -179,3 +180,16 @@ def test_of_two_models_of_a_backend_the_refused_one_is_named(store: Store, tmp_p
     for name, labels in (("good", GOOD), ("bad", CONSTANT)):
         served(store, prompted(store, labels=labels, backend=name, model_given=True), {**SERVED, "model": name})
     assert [c.entry.display_name for c in field(store).refused] == ["api:bad"]
+
+
+def test_two_prompts_are_compared_before_a_third_is_written(store: Store, tmp_path: Path) -> None:
+    for name in ("strict", "short"):
+        write_run(store, TRUTH, labels=CONSTANT, backend="llm", prompt={**PROMPT, "name": name, "calibration": "batch"})
+    assert commands(store, tmp_path)[0] == "bench prompts spread"
+
+
+def test_a_set_of_labels_is_not_chosen_from_a_list(store: Store, tmp_path: Path) -> None:
+    write_run(store, TRUTH, labels=[None] * N, backend="llm", prompt={**PROMPT, "decoding": "free"})
+    found = field(store)
+    found.candidates[0].entry.manifest["identity"]["label_kind"] = "multilabel"
+    assert "--prompt NAME --decoding free" in next_steps(found, Catalog(tmp_path))[0].command
