@@ -10,7 +10,7 @@ from typing import Any
 from backends._chat_template import THINKING, ChatTemplate, probes
 from backends._choices import ChoiceTree
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
-from backends._loading import read_config
+from backends._loading import DAMAGED, read_config
 from backends.base import Encoded, Generation, Messages
 from harness.errors import UserError
 
@@ -189,14 +189,18 @@ class ChatEncoder:
 
 
 def end_tokens(source: Path, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: those of the checkpoint's generation settings, else of its tokenizer."""
+    """The tokens that end an answer: those of the checkpoint's generation settings, else of its tokenizer. Raises `UserError`
+    where these settings hold something else."""
     from transformers import GenerationConfig
 
     try:
         ends = GenerationConfig.from_pretrained(source, local_files_only=True).eos_token_id
     except OSError:  # it has none
         ends = GenerationConfig.from_model_config(read_config(source)).eos_token_id
-    return ends if isinstance(ends, list) else [tokenizer.eos_token_id if ends is None else ends]
+    found = ends if isinstance(ends, list) else [] if ends is None else [ends]
+    if not all(type(end) is int and end >= 0 for end in found):
+        raise UserError(f"{source}: its settings name {ends!r} for eos_token_id, which is no number of a token.", DAMAGED)
+    return found or [tokenizer.eos_token_id]
 
 
 def common_prefix(sequences: Sequence[list[int]]) -> list[int]:

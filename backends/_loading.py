@@ -43,7 +43,7 @@ def read_config(folder: Path) -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: its config.json can't be read: {first_line(error)}", DAMAGED) from error
     kind = declared.get("model_type")
-    if kind not in CONFIG_MAPPING:
+    if not isinstance(kind, str) or kind not in CONFIG_MAPPING:
         raise UserError(
             f"{folder}: its config.json names the model_type {kind!r}, which transformers does not know"
             + (", and code of its own, which bench never runs." if "auto_map" in declared else "."),

@@ -172,7 +172,7 @@ def _runs(results: Path) -> Rows:
                 "metric": metric,
                 **{key: value[key] for key in ("value", "low", "high")},
                 "no_answer": entry.metrics["n"] - entry.metrics["ok"],
-                "finished": entry.manifest["finished"],
+                "finished": entry.manifest.get("finished") or "",
             }
         )
     return rows

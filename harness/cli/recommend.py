@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +96,7 @@ def recommend_command(
     question = Question(max_cost, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau)
     field = field_of(store, task, lang, split, prices, load_speeds(results), hardware, known)
     found = recommend(store, field, question)
-    changes, steps = changes_of(field.offered, question), next_steps(field, known)
+    changes, steps = changes_of(field.offered, question), [_into(results, step) for step in next_steps(field, known)]
     if as_json:
         print_json(_as_json(found, changes, steps))
         return
@@ -110,6 +112,11 @@ def recommend_command(
     for note in notes(found):
         typer.echo(plain(f"note: {note}"), err=True)
     typer.echo(plain(f"\n{sentence(found, changes)}"))
+
+
+def _into(results: Path, step: Step) -> Step:
+    """With the folder of the records, where it is not the usual one: else the new run would not stand beside these."""
+    return step if results == RESULTS else replace(step, command=f"{step.command} --results {shlex.quote(str(results))}")
 
 
 def notes(found: Recommendation) -> list[str]:
@@ -151,7 +158,7 @@ def about_rows(field: Field) -> list[str]:
 
 def _scored(field: Field) -> list[str]:
     """Whose runs on more rows are scored on these."""
-    larger = sorted({c.entry.backend for c in field.candidates if c.entry.tested_on})
+    larger = sorted({c.name for c in field.candidates if c.entry.tested_on})
     return [f"{some(larger, LISTED)}: run on more rows, scored on the {field.n:,} that all runs share."] if larger else []
 
 

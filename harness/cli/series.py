@@ -168,25 +168,26 @@ def _one(
 def _outcome(
     request: Request, state: str, store: Store, entry: Entry, progress: Progress, *, model_from_cache: bool = False
 ) -> Outcome:
+    finding = _finding(store, entry)
     return Outcome(
         request,
         state,
         entry.run_id,
         entry.metrics,
         model_from_cache=model_from_cache,
-        gates=_told(entry, progress),
-        finding=_finding(store, entry),
+        gates=_told(entry, progress, has_finding=finding is not None),
+        finding=finding,
         prompted=_prompted(entry),
         display_name=entry.display_name,
     )
 
 
-def _told(entry: Entry, progress: Progress) -> list[Gate]:
+def _told(entry: Entry, progress: Progress, *, has_finding: bool) -> list[Gate]:
     """What the run's sanity gates found; what a reader must know is printed, also with `--quiet`."""
     from harness.records.gates import gate_lines, read_gates
 
     gates = read_gates(entry.manifest)
-    for line in gate_lines(gates):
+    for line in gate_lines(gates, has_finding=has_finding):
         progress.print(plain(f"{entry.display_name} {entry.manifest['identity']['lang']}: {line}"))
     return gates
 
@@ -333,5 +334,14 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
     many = len({done.request.task for done in outcomes}) > 1
     for done in outcomes:
         if done.finding is not None:
-            where = f"{done.request.task}, {done.request.lang}" if many else done.request.lang
-            typer.echo(plain(f"note: {done.display_name or done.request.backend} ({where}) {done.finding.message}."), err=True)
+            typer.echo(plain(f"note: {_named(done, many)} {done.finding.message}."), err=True)
+
+
+def _named(done: Outcome, many: bool) -> str:
+    """`mock:large (en, plain · score, seed 2)`: all that tells a run from the others of its command, but for settings. `many`:
+    there are several tasks."""
+    request = done.request
+    trained = [f"trained on {'+'.join(request.train_langs)}"] if request.train_langs else []
+    seed = [f"seed {request.seed}"] if request.seed else []
+    words = [*([request.task] if many else []), request.lang, *([done.prompted] if done.prompted else []), *trained, *seed]
+    return f"{done.display_name or request.backend} ({', '.join(words)})"

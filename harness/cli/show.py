@@ -70,9 +70,9 @@ def show_command(
         told = finding and finding.as_json()
         print_json({"run": name, "manifest": manifest, "metrics": metrics, "finding": told, "worst_errors": worst})
         return
-    _print_head(name, entry.how, manifest, metrics)
+    _print_head(name, entry.how, manifest, metrics, has_finding=finding is not None)
     if finding is not None:
-        typer.echo(plain(f"\n{entry.backend} {finding.message}."))
+        typer.echo(plain(f"\n{entry.display_name} {finding.message}."))
     _print_classes(metrics)
     _print_confusion(metrics.get("confusion"), predictions, manifest["identity"])
     _print_errors(worst, manifest["identity"]["labels"], "" if found else _why_no_texts(manifest["identity"], known))
@@ -84,7 +84,7 @@ def _named(run: str) -> str:
     return path.parent.name if path.name == "run.json" else path.name
 
 
-def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any]) -> None:
+def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any], *, has_finding: bool) -> None:
     from harness.records.gates import gate_lines, read_gates
     from harness.records.sizes import parameters_of, size
     from harness.reports.words import shown
@@ -96,7 +96,7 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
     )
     if metrics["reasons"]:
         typer.echo(plain("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items()))))
-    for line in gate_lines(read_gates(manifest)):
+    for line in gate_lines(read_gates(manifest), has_finding=has_finding):
         typer.echo(plain(line))
     loaded = [f"{backend['dtype']} on {backend['device']}"] if "dtype" in backend and "device" in backend else []
     parameters = parameters_of(manifest)

@@ -17,6 +17,8 @@ LFS_POINTER = b"version https://git-lfs"
 HEADER_LENGTH = 8
 """Bytes at the start of a safetensors file: the length of its header, little-endian. The header is JSON; tensors follow."""
 LONGEST_HEADER = 100_000_000  # as the library has it
+FLOATS = ("F64", "F32", "F16", "BF16")
+"""How weights are stored that are not packed; transformers takes the integers of packed ones for weights, and says nothing."""
 LARGEST_SETTINGS = 2**20
 """Bytes of a JSON file that holds settings; a larger one is a vocabulary, which its own library reads."""
 
@@ -82,6 +84,8 @@ def _is_plain(name: str) -> bool:
 
 def _damage(folder: Path) -> str | None:
     """Of the first file that is damaged, as its size and its first bytes tell."""
+    config = read_json(folder / "config.json")
+    says_how = bool(config.get("quantization_config") or config.get("compression_config"))
     for file in sorted(folder.iterdir()):
         if not (file.is_file() and is_kept(file.name)):
             continue
@@ -90,7 +94,7 @@ def _damage(folder: Path) -> str | None:
                 return f"holds {file.name} as a pointer of Git LFS only (fetch the file itself with `git lfs pull`)"
         damage = None
         if file.suffix == ".safetensors":
-            damage = _header_damage(file)
+            damage = _header_damage(file, says_how)
         elif file.suffix == ".json" and file.stat().st_size <= LARGEST_SETTINGS:
             damage = _json_damage(file)
         if damage is not None:
@@ -107,7 +111,8 @@ def _json_damage(file: Path) -> str | None:
     return None
 
 
-def _header_damage(file: Path) -> str | None:
+def _header_damage(file: Path, says_how: bool) -> str | None:
+    """`says_how`: config.json tells how packed weights are to be read."""
     size = file.stat().st_size
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(HEADER_LENGTH), "little")
@@ -123,4 +128,14 @@ def _header_damage(file: Path) -> str | None:
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return "its header can't be read"
     whole = HEADER_LENGTH + length + end
-    return None if size == whole else f"it has {size:,} bytes, and {whole:,} by its header"
+    if size != whole:
+        return f"it has {size:,} bytes, and {whole:,} by its header"
+    packed = [name for name, tensor in tensors.items() if name.endswith(".weight") and _is_packed(tensor)]
+    if packed and not says_how:
+        kind = tensors[packed[0]]["dtype"]
+        return f"{packed[0]} is packed ({kind}), and config.json has no quantization_config that says how it is to be read"
+    return None
+
+
+def _is_packed(tensor: dict[str, Any]) -> bool:
+    return tensor.get("dtype") not in FLOATS and len(tensor.get("shape") or ()) > 1

@@ -95,9 +95,10 @@ class Field:
 
     @property
     def refused(self) -> list[Candidate]:
-        """The best first, of backends that do no better than chance in any way; `majority` is meant to, and not named."""
-        able = {candidate.entry.backend for candidate in self.offered}
-        found = [c for c in self.candidates if c.finding is not None and not c.entry.is_blind and c.entry.backend not in able]
+        """The best first, of models that do no better than chance in any way; `majority` is meant to, and not named."""
+        able = {candidate.entry.display_name for candidate in self.offered}
+        named = (c for c in self.candidates if c.finding is not None and not c.entry.is_blind)
+        found = [c for c in named if c.entry.display_name not in able]
         return sorted(found, key=lambda c: -(c.f1["value"] or 0.0))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from harness.questions.pricing import is_served
 from harness.questions.rows_today import rows_at_hand
 from harness.records.findings import FindingKind
 from harness.records.row_sets import is_given
-from harness.records.twins import run_options
+from harness.records.twins import own_model, run_command
 from harness.running.costs import Price
 from harness.statistics.intervals import SMALL_N
 from harness.studies.estimate import tokens_of
@@ -59,43 +59,60 @@ def _is_prompted(candidate: Candidate) -> bool:
 
 def _instead_of(candidate: Candidate, field: Field, catalog: Catalog) -> Iterator[Step]:
     """What else may be tried with a model that did no better than chance."""
-    manifest, name = candidate.entry.manifest, candidate.entry.backend
-    prompt = manifest["identity"]["prompt"]
-    asked = _asked(field)
+    manifest, name = candidate.entry.manifest, candidate.entry.display_name
+    prompt, settings = manifest["identity"]["prompt"], dict(manifest.get("settings") or {})
     if "imported" in manifest or candidate.finding is None:
         return
     if prompt is not None:
-        asked += f" --backend {shlex.quote(name)} --prompt {shlex.quote(prompt['name'])}"
-        if candidate.finding.kind is FindingKind.UNPARSED:
-            yield Step(f"{name}: let it choose among the labels", f"bench run{asked} --decoding constrained")
+        chooses = manifest["identity"]["label_kind"] != "multilabel"  # a set of labels is none of a list of answers
+        ran = {c.entry.manifest["identity"]["prompt"]["name"] for c in field.candidates if c.entry.display_name == name}
+        if candidate.finding.kind is FindingKind.UNPARSED and prompt["decoding"] == "free" and chooses:
+            yield Step(f"{name}: let it choose among the labels", _again(manifest, prompt={"decoding": "constrained"}))
         elif prompt["decoding"] == "score" and "calibration" not in prompt:
-            yield Step(f"{name}: calibrate its scores", f"bench run{asked} --decoding score --calibration batch")
-        else:
+            yield Step(f"{name}: calibrate its scores", _again(manifest, prompt={"calibration": "batch"}))
+        elif len(ran) > 1:
             yield Step(f"{name}: compare its prompts", "bench prompts spread")
+        else:
+            yield Step(f"{name}: write another prompt, prompts/NAME.j2", _again(manifest, prompt={"name": "NAME"}))
         return
-    if manifest.get("settings"):
-        yield Step(f"{name}: leave out its settings", f"bench run{asked} --backend {shlex.quote(name)}")
+    if settings:
+        limit = manifest.get("limit")
+        rows = "" if limit is None else f" --limit {limit}"
+        plain = f"bench run{_asked(field)}{rows} --backend {shlex.quote(candidate.entry.backend)}{own_model(manifest)}"
+        yield Step(f"{name}: leave out its settings", plain)
     epochs = (manifest["identity"]["backend"]["options"].get("train") or {}).get("epochs")
     if epochs:
-        longer = f"bench run {run_options(manifest)} --set train.epochs={3 * epochs:g}"
-        yield Step(f"{name}: train it longer", longer)
-    if name in catalog.names("backend") and catalog.backend(name).search:
-        yield Step(f"{name}: tune it", f"bench tune --backend {shlex.quote(name)}{asked}")
+        yield Step(f"{name}: train it longer", _again(manifest, settings={**settings, "train.epochs": 3 * epochs}))
+    backend = candidate.entry.backend
+    if backend in catalog.names("backend") and catalog.backend(backend).search:
+        on = f"{own_model(manifest)} --task {shlex.quote(field.task)} --lang {shlex.quote(field.lang)}"
+        yield Step(f"{name}: tune it", f"bench tune --backend {shlex.quote(backend)}{on}{_given(field)}")
+
+
+def _again(manifest: Mapping[str, Any], **changes: Mapping[str, Any]) -> str:
+    """The command of the run, with another `prompt` or other `settings`."""
+    identity = dict(manifest["identity"])
+    if "prompt" in changes:
+        identity["prompt"] = {**identity["prompt"], **changes["prompt"]}
+    return run_command({**manifest, "identity": identity, "settings": changes.get("settings", manifest.get("settings"))})
 
 
 def _asked(field: Field, limit: int | None = None) -> str:
     """Task and language, and where the rows are not the usual ones, how to get them."""
-    given = " --data DIR" if any(is_given(c.entry) for c in field.candidates) else ""
-    rows = given + ("" if limit is None or field.n <= limit else f" --limit {limit}")
+    rows = _given(field) + ("" if limit is None or field.n <= limit else f" --limit {limit}")
     split = "" if field.group[1] == "test" else f" --split {field.group[1]}"
     return f" --task {shlex.quote(field.task)} --lang {shlex.quote(field.lang)}{split}{rows}"
+
+
+def _given(field: Field) -> str:
+    return " --data DIR" if any(is_given(c.entry) for c in field.candidates) else ""
 
 
 def _larger_test(field: Field) -> Iterator[Step]:
     for candidate in field.refused[:1]:
         manifest = candidate.entry.manifest
         if field.n < SMALL_N and manifest.get("limit") is not None:
-            yield Step(f"{field.n} rows are too few to tell: test on all rows", f"bench run {run_options(manifest)}")
+            yield Step(f"{field.n} rows are too few to tell: test on all rows", run_command({**manifest, "limit": None}))
 
 
 def _another_model(field: Field, catalog: Catalog) -> Iterator[Step]:

@@ -87,29 +87,51 @@ def validation_command(manifest: Mapping[str, Any]) -> str:
     """The command that makes the validation twin, from all that the record tells; for an outdated record two commands, the
     first of which makes the run itself anew.
 
-    It can't tell of `--data` and `--model`, which name places on a machine, and of what `--continue-from` named.
+    It can't tell of `--data`, of a folder that `--model` named, and of what `--continue-from` named.
     """
     if "imported" in manifest:
         identity, told = manifest["identity"], manifest["imported"]
         asked = {"task": identity["task"], "lang": identity["lang"], "backend": identity["backend"]["name"]}
         words = [f"--{key} {shlex.quote(value)}" for key, value in {**asked, "filter": told["filter"]}.items()]
         return f"bench import lm-eval FILE {' '.join(words)} --split validation"
-    command = f"bench run {run_options(manifest)}"
+    command = f"bench run {run_options(manifest)}{own_model(manifest)}"
     return f"{_anew(manifest)}{command} --split validation"
 
 
 def speed_command(manifest: Mapping[str, Any], limit: int | None = None) -> str:
     """The command that measures the latency of what the run did, of at most `limit` texts; as `validation_command`."""
     of_texts = "" if limit is None else f" --limit {limit}"
-    return f"{_anew(manifest)}bench speed {run_options(manifest, for_speed=True)}{of_texts}"
+    return f"{_anew(manifest)}bench speed {run_options(manifest, for_speed=True)}{own_model(manifest)}{of_texts}"
 
 
 def _anew(manifest: Mapping[str, Any]) -> str:
-    if not is_outdated(manifest):
-        return ""
-    split, limit = manifest["identity"]["split"], manifest.get("limit")
-    rows = ("" if split == "test" else f" --split {split}") + ("" if limit is None else f" --limit {limit}")
-    return f"bench run {run_options(manifest)}{rows} && "
+    return f"{run_command(manifest)} && " if is_outdated(manifest) else ""
+
+
+def run_command(manifest: Mapping[str, Any]) -> str:
+    """The command that makes the run, as far as the record tells; PATH and DIR stand for places on somebody's machine."""
+    identity, limit = manifest["identity"], manifest.get("limit")
+    given = (manifest.get("rows_from") or {}).get("source") == "data"
+    parts = [
+        f"bench run {run_options(manifest)}{own_model(manifest)}",
+        *(["--continue-from RUN"] if "continued_from" in (identity["train"] or {}) else []),
+        *(["--data DIR"] if given else []),
+        *([] if identity["split"] == "test" else [f"--split {identity['split']}"]),
+        *([] if limit is None else [f"--limit {limit}"]),
+    ]
+    return " ".join(parts)
+
+
+def own_model(manifest: Mapping[str, Any]) -> str:
+    """` --model NAME` for a run that was given one; PATH stands for a folder."""
+    return f" --model {model_argument(manifest['identity']['backend'])}" if manifest.get("model_given") else ""
+
+
+def model_argument(backend: Mapping[str, Any]) -> str:
+    model, revision = str(backend["model"]), backend.get("revision") or ""
+    named = f"{model.partition('@')[0]}@{revision}" if len(revision) == 40 else model
+    # A folder has a revision, too, the digest of its files, but its path is not told. A server's model has none.
+    return shlex.quote(named) if not revision or "/" in named or ":" in named else "PATH"
 
 
 def run_options(manifest: Mapping[str, Any], *, for_speed: bool = False) -> str:

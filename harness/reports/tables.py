@@ -9,6 +9,7 @@ from itertools import groupby
 from harness.records.entries import TITLES, Entry, Group
 from harness.records.findings import SHORT, finding_of_entry
 from harness.records.gates import gate_lines, read_gates
+from harness.records.names import told_apart
 from harness.records.nested import most_informative
 from harness.records.row_sets import RowSet, row_sets
 from harness.records.store import Store
@@ -64,8 +65,17 @@ class Table:
     @property
     def warnings(self) -> list[str]:
         """What the sanity gates of its runs found; in the order of the ranks."""
-        runs = [run for place in self.places for run in sorted(place.row.runs, key=lambda run: run.seed)]
-        return [f"{run.backend} ({run.how}): {line}" for run in runs for line in gate_lines(read_gates(run.manifest))]
+        runs = [
+            (run, place.finding is not None)
+            for place in self.places
+            for run in sorted(place.row.runs, key=lambda run: run.seed)
+        ]
+        names = told_apart([[run] for run, _ in runs], [run.how for run, _ in runs])
+        return [
+            f"{run.display_name} ({how}): {line}"
+            for (run, has_finding), how in zip(runs, names, strict=True)
+            for line in gate_lines(read_gates(run.manifest), has_finding=has_finding)
+        ]
 
 
 def grouped(entries: Iterable[Entry]) -> list[RowSet]:

@@ -13,11 +13,13 @@ import pytest
 from encoder_toy import LABELS, NOTHING, TRAIN, judge_of, new_engine
 from tiny_models import tokenizer_of, write_family, write_mistral
 
+from backends._chat import end_tokens
 from backends.base import Classifier, Engine
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.setfit import SetFit, SetFitOptions
 from backends.vllm import VLLM, VLLMOptions
 from harness.errors import BenchError, ModelUnavailable, UserError
+from harness.models.checkpoint_files import problem
 
 Tensors = dict[str, Any]
 
@@ -347,3 +349,36 @@ def test_nothing_is_unpickled() -> None:
         code = ast.unparse(ast.parse(file.read_text()))
         for word in ("import pickle", "joblib", "torch.load(", "allow_pickle=True", "yaml.load(", "yaml.unsafe"):
             assert word not in code, f"{file.name}: {word}"
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "float8_e4m3fn"])
+def test_packed_weights_need_a_word_on_how_to_read_them(dtype: str, mistrals: dict[str, Path], tmp_path: Path) -> None:
+    import torch
+
+    def packed(tensors: Tensors) -> None:
+        for name in [name for name in tensors if "proj" in name]:
+            tensors[name] = tensors[name].to(getattr(torch, dtype))
+
+    folder = changed(mistrals["chatml"], tmp_path / "m", packed)
+    assert "down_proj.weight is packed (" in (problem(folder) or "")
+    assert problem(configured(folder, folder, quantization_config={"quant_method": "fp8"})) is None
+
+
+@pytest.mark.parametrize("kind", [["mistral"], {}, None, 7])
+def test_a_model_type_that_is_no_name(kind: Any, mistrals: dict[str, Path], tmp_path: Path) -> None:
+    folder = configured(mistrals["chatml"], tmp_path / "m", model_type=kind)
+    assert "names the model_type" in refusal("causal_lm", folder, tmp_path, UserError)
+
+
+@pytest.mark.parametrize("ends", ["</s>", ["x"], -1, [True]])
+def test_an_end_that_is_no_token(ends: Any, mistrals: dict[str, Path], tmp_path: Path) -> None:
+    folder = configured(mistrals["chatml"], tmp_path / "m")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    assert "for eos_token_id, which is no number of a token" in refusal("causal_lm", folder, tmp_path, UserError)
+
+
+def test_no_end_is_that_of_the_tokenizer(mistrals: dict[str, Path], tmp_path: Path) -> None:
+    folder = configured(mistrals["chatml"], tmp_path / "m")
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": []}))
+    tokenizer = tokenizer_of("chatml")
+    assert end_tokens(folder, tokenizer) == [tokenizer.eos_token_id]

@@ -272,3 +272,26 @@ def test_runs_of_tasks_with_other_metrics_stand_in_one_list(bench: Any, two_runs
     assert len(bench("list", "runs", "--json").json) == 3
     metrics = {row["run"].split(".")[0]: row["metric"] for row in table(bench("list", "runs").out)}
     assert set(metrics) == {"reviews_demo", "topics"}
+
+
+def test_one_answer_to_all_rows_is_said_once_by_each_command(bench: Any, project: Path) -> None:
+    rows = [f"The lamp of order {i} was {'late' if i % 3 else 'lovely'}.,{'angry' if i % 3 else 'happy'}" for i in range(150)]
+    (project / "notes.csv").write_text("\n".join(["note,mood", *rows]), encoding="utf-8")
+    assert bench("init", "notes.csv").code == 0
+    said = bench("run", "--backend", "tfidf", "--set", "c=1.0e-9")
+    assert "note: tfidf (en) gives one answer, 'angry', to all 30 rows." in said.err
+    assert "one_label" not in said.err
+    (folder,) = (project / "results" / "runs").iterdir()
+    gates = {gate["name"]: gate["outcome"] for gate in json.loads((folder / "run.json").read_text())["gates"]}
+    assert gates["one_label"] == "warned", "the record keeps it"
+    shown = bench("show", folder.name).out
+    assert shown.count("one answer") == 1
+    assert "one_label" not in shown
+    assert "one_label" not in bench("leaderboard").out + (project / "results" / "LEADERBOARD.md").read_text()
+
+
+def test_a_record_that_says_no_time_is_listed(bench: Any, project: Path, two_runs: list[str]) -> None:
+    unseal(project / "results" / "runs" / two_runs[0], lambda manifest: manifest.pop("finished"))
+    said = bench("list", "runs")
+    assert said.code == 0, said.err
+    assert all(run in said.out for run in two_runs)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from console import Bench
+from unsealed import unseal
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # the server
 
@@ -42,8 +43,7 @@ def test_the_board(bench: Bench, project: Path, runs: list[str]) -> None:
     said = bench("leaderboard")
     lines = [line.split("\t")[1:3] for line in said.out.splitlines() if "\tmock" in line]
     assert sorted(lines) == sorted([name, HOW] for name in NAMES)
-    assert all(name in said.out.splitlines()[-1] for name in NAMES), "the sentence names the tied ones"
-    assert said.out.splitlines()[-1].endswith("The sizes of the 3 prompted models are unknown.")
+    assert said.out.splitlines()[-1].endswith("no model is shown to be better than always answering one label.")
     board = (project / "results" / "LEADERBOARD.md").read_text(encoding="utf-8")
     assert all(board.count(f"| {name} |") == 2 for name in NAMES), "in the table of languages and in the full one"
     (row, *_) = bench("leaderboard", "--json").json
@@ -82,8 +82,19 @@ def test_lists_and_costs(bench: Bench, runs: list[str]) -> None:
 
 
 def test_records_of_an_earlier_version_are_told_apart_too(bench: Bench, project: Path, runs: list[str]) -> None:
-    for path in (project / "results" / "runs").glob("*/run.json"):
-        path.write_text(path.read_text(encoding="utf-8").replace('"model_given":true,', "").replace('"model_given": true,', ""))
-        assert "model_given" not in path.read_text(encoding="utf-8")
+    for folder in (project / "results" / "runs").iterdir():
+        unseal(folder, lambda manifest: manifest.pop("model_given"))
     assert sorted(line.split("\t")[1] for line in bench("leaderboard").out.splitlines() if "\tmock" in line) == sorted(NAMES)
     assert [run["name"] for run in bench("compare", *runs, "--json").json["runs"]] == NAMES
+
+
+def test_what_is_said_of_one_run_names_its_model(bench: Bench, project: Path, runs: list[str]) -> None:
+    """Gates and findings, by `show` and beside the board; and what is to be run next is of that model."""
+    assert f"\n{NAMES[1]} is not shown to be better" in bench("show", runs[1]).out
+    for folder in (project / "results" / "runs").iterdir():
+        gate = {"name": "prompts_cut", "outcome": "warned", "message": "cut", "value": 1.0}
+        unseal(folder, lambda manifest, gate=gate: manifest.update(gates=[gate]))
+    said = bench("leaderboard").out
+    assert [said.count(f"\n{name} ({HOW}): warning (prompts_cut): cut") for name in NAMES] == [1, 1, 1]
+    ran = [step["command"] for step in bench("recommend", *ASK, "--json").json["next"]]
+    assert any(command.endswith(f" --model {model} --limit 20") for command in ran for model in MODELS)

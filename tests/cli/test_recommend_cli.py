@@ -164,6 +164,10 @@ def test_one_answer_for_all_rows_is_named_everywhere_and_refused(bench: Any, min
     assert "What to run next\n- tfidf: leave out its settings: `bench run --task mine --lang en --backend tfidf`" in said.out
     assert "- no language model was prompted on these rows: with gpt-4.1-mini, 40 rows cost less than $0.01 (" in said.out
     assert "nothing can be recommended: tfidf (trained on 40 en, c=1e-09) gives one answer, 'no', to all 40 rows." in said.out
+    Path("results").rename("elsewhere")
+    steps = bench(*ASK, "--json", "--results", "elsewhere").json["next"]
+    assert all(step["command"].endswith(" --results elsewhere") for step in steps)
+    Path("elsewhere").rename("results")
     found = bench(*ASK, "--json").json
     assert (found["pick"], sorted(found["refused"])) == (None, ["majority", "tfidf"])
     assert {c["finding"]["kind"] for c in found["candidates"]} == {"constant"}

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from harness.records.entries import TITLES
-from harness.records.twins import is_outdated, run_options
+from harness.records.twins import is_outdated, model_argument, run_options
 from harness.reports.cards.facts import Subject, answered_by, options_of, rows_used, source_of
 from harness.reports.markdown import escape
 from harness.reports.markdown import table as lines_of
@@ -105,9 +105,7 @@ def run_command(subject: Subject) -> str:
     parts += [] if split == "test" else [f"--split {split}"]
     parts += [] if limit is None else [f"--limit {limit}"]
     if subject.has_own_model:
-        revision = model["revision"] or ""
-        named = f"{model['model'].partition('@')[0]}@{revision}" if len(revision) == 40 else model["model"]
-        parts.append("--model " + (shlex.quote(named) if "/" in named or ":" in named else "PATH"))
+        parts.append(f"--model {model_argument(model)}")
     if "continued_from" in train:
         parts.append(f"--continue-from {subject.start or 'RUN'}")
     command = " ".join(parts)

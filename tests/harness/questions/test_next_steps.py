@@ -75,7 +75,8 @@ def test_a_collapsed_training_beside_one_that_is_good(store: Store, tmp_path: Pa
     [
         ([None] * N, {"decoding": "free"}, "--decoding constrained"),
         (CONSTANT, {}, "--decoding score --calibration batch"),
-        (CONSTANT, {"calibration": "batch"}, "bench prompts spread"),
+        (CONSTANT, {"calibration": "batch"}, "--prompt NAME --decoding score --calibration batch"),
+        ([None] * N, {"decoding": "constrained"}, "--prompt NAME --decoding constrained"),
     ],
 )
 def test_what_else_a_prompt_can_do(store: Store, tmp_path: Path, labels: Any, asked: dict[str, str], option: str) -> None:
@@ -126,8 +127,7 @@ def test_sizes_that_are_small_or_not_recorded(store: Store, identity: Any, manif
 
 
 def test_a_server_need_not_say_how_large_its_model_is(store: Store) -> None:
-    name = prompted(store)
-    unseal(store.root / name, lambda manifest: manifest["identity"]["backend"].pop("device"))
+    unseal(store.root / prompted(store), lambda manifest: manifest["identity"]["backend"].pop("device"))
     assert untested(field(store)) is None
 
 
@@ -136,3 +136,60 @@ def test_few_rows_of_a_limit(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH[:30], labels=rng.permutation(TRUTH[:30]), backend="tfidf", train=trained_on(50), limit=30)
     assert "30 rows are too few to tell: test on all rows" in reasons(store, tmp_path)
     assert not any("--limit" in command for command in commands(store, tmp_path))
+
+
+def served(store: Store, run: str, backend: dict[str, Any]) -> None:
+    """Let the record say that this backend made the run."""
+
+    def change(manifest: dict[str, Any]) -> None:
+        manifest["identity"]["backend"] = backend
+
+    unseal(store.root / run, change)
+
+
+def test_what_is_run_again_is_what_was_run(store: Store, tmp_path: Path) -> None:
+    """Its model, exemplars' seed, settings and rows stay; only what is to change does."""
+    prompt = {**PROMPT, "decoding": "free"}
+    asked = {"model_given": True, "settings": {"chat_template": "rag"}, "limit": 300}
+    served(store, write_run(store, TRUTH, labels=[None] * N, backend="api", prompt=prompt, seed=2, **asked), SERVED)
+    assert commands(store, tmp_path)[0] == (
+        "bench run --task toy --lang en --backend api --prompt strict --decoding constrained --set chat_template=rag --seed 2 "
+        "--model big --limit 300"
+    )
+
+
+def test_training_longer_replaces_the_number_of_epochs_and_keeps_the_model(store: Store, tmp_path: Path) -> None:
+    asked = {"settings": {"train.epochs": 2}, "model_given": True}
+    run = write_run(store, TRUTH, labels=CONSTANT, backend="minilm", train=trained_on(50), **asked)
+    backend = {
+        "name": "minilm",
+        "engine": "encoder",
+        "revision": "sha256",
+        "options": {"train": {"epochs": 2}},
+        "device": "cpu",
+    }
+    served(store, run, {**backend, "model": "mine"})
+    ran = commands(store, tmp_path)
+    assert "bench run --task toy --lang en --backend minilm --model PATH" in ran
+    (longer,) = [command for command in ran if "train.epochs" in command]
+    assert longer.count("--set train.epochs=6") == longer.count("--set") == longer.count("--model PATH") == 1
+    assert "bench tune --backend minilm --model PATH --task toy --lang en" in ran
+
+
+def test_of_two_models_of_a_backend_the_refused_one_is_named(store: Store, tmp_path: Path) -> None:
+    for name, labels in (("good", GOOD), ("bad", CONSTANT)):
+        served(store, prompted(store, labels=labels, backend=name, model_given=True), {**SERVED, "model": name})
+    assert [c.entry.display_name for c in field(store).refused] == ["api:bad"]
+
+
+def test_two_prompts_are_compared_before_a_third_is_written(store: Store, tmp_path: Path) -> None:
+    for name in ("strict", "short"):
+        write_run(store, TRUTH, labels=CONSTANT, backend="llm", prompt={**PROMPT, "name": name, "calibration": "batch"})
+    assert commands(store, tmp_path)[0] == "bench prompts spread"
+
+
+def test_a_set_of_labels_is_not_chosen_from_a_list(store: Store, tmp_path: Path) -> None:
+    write_run(store, TRUTH, labels=[None] * N, backend="llm", prompt={**PROMPT, "decoding": "free"})
+    found = field(store)
+    found.candidates[0].entry.manifest["identity"]["label_kind"] = "multilabel"
+    assert "--prompt NAME --decoding free" in next_steps(found, Catalog(tmp_path))[0].command

@@ -14,9 +14,10 @@ import toy
 from console import Said, called
 
 from backends.base import Encoded, FloatArray, Messages, Scores
+from harness.data.inspection import answers as said_by
 from harness.errors import GateFailed
 from harness.records.gates import Gate, GateOutcome, gate_lines, read_gates
-from harness.records.store import Store, read_journal
+from harness.records.store import Store
 from harness.running.gates import ENOUGH, cut_of
 from harness.running.plan import Plan
 from harness.running.runner import run
@@ -147,7 +148,7 @@ def test_a_server_whose_first_answers_can_not_be_read_is_paid_for_no_more(projec
         run(plan, store, on_progress=toy.quiet)
     assert "(no_answer 20)" in stopped.value.message
     answers = stopped.value.message.partition("What the model said: ")[2]
-    assert len(read_journal(Path(answers))) == 20
+    assert len(said_by(Path(answers))) == 20
     assert stopped.value.exit_code == 1
     assert len(toy.engine_of(plan).batches) == 2
     assert store.ids() == []
@@ -385,3 +386,9 @@ def test_a_record_of_an_earlier_version_has_none() -> None:
 def test_only_what_must_be_known_is_a_line() -> None:
     gates = [Gate("a", PASSED, "fine"), Gate("b", WARNED, "less so"), Gate("c", FAILED, "not at all")]
     assert gate_lines(gates) == ["warning (b): less so", "failed gate, passed over by --no-gate (c): not at all"]
+
+
+def test_a_finding_says_what_one_label_would() -> None:
+    gates = [Gate("one_label", WARNED, "all alike"), Gate("texts_cut", WARNED, "all cut")]
+    assert gate_lines(gates, has_finding=True) == ["warning (texts_cut): all cut"]
+    assert gate_lines(gates, has_finding=False) == ["warning (one_label): all alike", "warning (texts_cut): all cut"]
