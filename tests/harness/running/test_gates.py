@@ -16,7 +16,7 @@ from console import Said, called
 from backends.base import Encoded, FloatArray, Messages, Scores
 from harness.errors import GateFailed
 from harness.records.gates import Gate, GateOutcome, gate_lines, read_gates
-from harness.records.store import Store, read_journal
+from harness.records.store import Store
 from harness.running.gates import ENOUGH, cut_of
 from harness.running.plan import Plan
 from harness.running.runner import run
@@ -147,7 +147,7 @@ def test_a_server_whose_first_answers_can_not_be_read_is_paid_for_no_more(projec
         run(plan, store, on_progress=toy.quiet)
     assert "(no_answer 20)" in stopped.value.message
     answers = stopped.value.message.partition("What the model said: ")[2]
-    assert len(read_journal(Path(answers))) == 20
+    assert len(Path(answers).read_text().splitlines()) == 20
     assert stopped.value.exit_code == 1
     assert len(toy.engine_of(plan).batches) == 2
     assert store.ids() == []
@@ -165,6 +165,18 @@ def test_what_was_paid_is_kept_and_asked_no_more(project: Path, store: Store) ->
     assert sum(map(len, toy.engine_of(again).batches)) == 20
     assert (found.outcome, found.value) == (FAILED, 1.0)
     assert str(store.root) not in json.dumps(store.manifest(again.run_id)["gates"])
+
+
+def test_a_server_that_answers_none_of_the_first_rows_is_paid_for_no_more(project: Path, store: Store) -> None:
+    rows_saying(project, *(["fail"] * 40))
+    for batches in ([10, 10], []):  # the second time it stops before anything is sent
+        plan = toy.plan(project, "toy-server", settings={"batch": 10})
+        with pytest.raises(GateFailed, match=r"rows_unanswered\): None of the first 20 rows has an answer \(\w+ 20\)"):
+            run(plan, store, on_progress=toy.quiet)
+        assert [len(batch) for batch in toy.engine_of(plan).batches] == batches
+    rows_saying(project, *(["fail"] * 30), "1")  # the shortest text comes last
+    plan = toy.plan(project, "toy-server", settings={"batch": 10})
+    assert gates_of(plan, store, gate=False)["rows_unanswered"].outcome is FAILED
 
 
 @pytest.mark.parametrize(
