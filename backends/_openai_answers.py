@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ValidationError, field_validator
+from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
 from backends.base import FloatArray
 
@@ -36,6 +36,8 @@ MOST_TOKENS = 10_000_000
 NO_PROBABILITY = -9999.0
 """log p that servers write for a probability of 0, since JSON has no infinity: vLLM this number, others null or -Infinity."""
 
+ROUNDING = 0.01
+"""A log p may be so much above 0, in half precision; what is more is a probability or a logit."""
 
 _STATUS_WORDS = (
     ("rate.?limit|too many requests|resource.?exhausted|insufficient_quota", 429),
@@ -80,6 +82,7 @@ class Choice(BaseModel):
     index: int | None = None
     message: Message
     finish_reason: str | None = None
+    error: Any = None
     logprobs: Logprobs | None = None
 
 
@@ -87,12 +90,26 @@ class Usage(BaseModel):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _number_or_none(cls, value: object, read: ValidatorFunctionWrapHandler) -> Any:
+        """An answer is not lost for an odd count beside it."""
+        try:
+            return read(value)
+        except ValidationError:
+            return None
+
 
 class Completion(BaseModel):
     """The part of a chat completion that matters here; what else a server sends is ignored."""
 
     choices: list[Choice]
     usage: Usage | None = None
+
+    @field_validator("usage", mode="before")
+    @classmethod
+    def _object_or_none(cls, value: object) -> object:
+        return value if isinstance(value, dict) else None
 
     @property
     def first(self) -> Choice:
@@ -117,6 +134,9 @@ def read_completion(body: bytes) -> Completion | Failure:
         return Failure("bad_response", *completion.tokens, passing=True, said="a chat completion without choices")
     if completion.first.finish_reason == "content_filter" or completion.first.message.refusal:
         return Failure("content_filter", *completion.tokens)
+    if completion.first.error or completion.first.finish_reason == "error":  # of a gateway whose own server broke off
+        said = f"an error in place of an answer: {completion.first.error or 'finish_reason is error'}"
+        return Failure("bad_response", *completion.tokens, passing=True, said=said)
     return completion
 
 
@@ -158,12 +178,16 @@ def choice_in(text: str, choices: Sequence[str], structured: str) -> str | None:
 
 
 def shown_tokens(choice: Choice) -> dict[str, float] | None:
-    """log p of the likeliest first tokens, by text (log-sum-exp where several have the same); None: the server shows none."""
+    """log p of the likeliest first tokens, by text (log-sum-exp where several have the same); None: the server shows none,
+    or what it shows are no log-probabilities."""
     content = choice.logprobs.content if choice.logprobs else None
     if content is None or (content and content[0].top_logprobs is None):
         return None
+    shown = (content[0].top_logprobs or []) if content else []
+    if any(top.log_p > ROUNDING for top in shown):
+        return None
     tokens: dict[str, float] = {}
-    for top in (content[0].top_logprobs or []) if content else []:
+    for top in shown:
         if not np.isnan(top.log_p):
             tokens[top.token] = float(np.logaddexp(tokens.get(top.token, -np.inf), top.log_p))
     return tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import re
 import threading
 from collections.abc import Coroutine, Sequence
@@ -158,6 +159,8 @@ def _client(base_url: str, key: str, timeout: float, retries: int) -> AsyncOpenA
                 request = _redirected(response)
             raise httpx2.TooManyRedirects("The server redirects without an end.", request=request)
 
+    if secrets_in(base_url):  # with --verbose it logs the address of each request
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
     # Left alone, the library takes a missing key from $OPENAI_API_KEY and an `Authorization` from $OPENAI_CUSTOM_HEADERS:
     # neither may reach a server that they are not meant for.
     key_or_none = key or "none"

@@ -105,6 +105,8 @@ def failure_of(error: OpenAIError, server: Server, messages: Messages, structure
     status, said = error.status_code, server.plain(_said(error))
     if status == 401:
         raise server.refused_key()
+    if status == 403 and top_logprobs and _is_about(LOGPROBS_WORDS, error, messages):  # the key may use the model, but for this
+        raise server.no_logprobs(said)
     if status == 403 and not _MODERATED.search(said.lower()):
         raise server.refused_key(f": {said}" if said else "")
     if status == 404:

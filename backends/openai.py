@@ -320,7 +320,8 @@ class OpenAI(LanguageModel):
             except OpenAIError as error:
                 failed = error
             else:
-                return read_completion(body)
+                answer = read_completion(body)
+                return replace(answer, said=self._known.plain(answer.said)) if isinstance(answer, Failure) else answer
             # Outside of `except`: an error raised in there would carry the library's, whose request holds the key.
             if not self._yields(
                 rejected_field(failed, sorted(fields.keys() & sent.keys() & _YIELDING), prompt.content), failed

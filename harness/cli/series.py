@@ -208,12 +208,16 @@ def _log_lines(progress: Progress) -> Iterator[None]:
     """What the library logs (a download that takes a while, say) as lines that stay."""
     import logging
 
+    warned: set[str] = set()
+
     class Lines(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
+            message = record.getMessage()
             if record.levelno < logging.WARNING:
-                progress.say(record.getMessage())
-            else:
-                progress.print(plain(f"warning: {record.getMessage()}"))
+                progress.say(message)
+            elif message not in warned:  # a record is looked at before and after its lock is taken
+                warned.add(message)
+                progress.print(plain(f"warning: {message}"))
 
     log, lines = logging.getLogger("bench"), Lines()
     before = log.level, log.propagate, log.handlers

@@ -23,6 +23,9 @@ log = logging.getLogger("bench")
 Group = tuple[str, str, str, str]
 """Task, split, language, and a digest of rows and labels."""
 
+ROUNDING = 1e-9
+"""By so much may two sums of the same numbers differ."""
+
 DECISIONS = {"expected": "expected value"}
 TITLES = {
     "accuracy": "accuracy",
@@ -215,11 +218,16 @@ def read_entry(store: Store, name: str) -> Entry:
     with damage_named(store.root / name / METRICS):
         _look_over_metrics(entry)
     if not store.check_predictions(name, manifest):
-        from harness.records.columns import read_columns  # by an earlier version: only its form can be checked
+        from harness.records.columns import read_columns  # by an earlier version: its form can be checked, and the accuracy
 
         with damage_named(store.root / name / PREDICTIONS):
-            if len(read_columns(store, name)) != entry.metrics["n"]:
+            rows = read_columns(store, name)
+            if len(rows) != entry.metrics["n"]:
                 raise ValueError(f"it does not hold the {entry.metrics['n']} rows that the run was tested on")
+        with damage_named(store.root / name / METRICS):
+            told = entry.metrics["values"].get("accuracy") or entry.metrics["values"].get("subset_accuracy")
+            if told and abs(told["value"] - rows.correct.mean()) > ROUNDING:
+                raise ValueError(f"the accuracy is {told['value']}, of the predictions {rows.correct.mean()}")
     return entry
 
 

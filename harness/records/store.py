@@ -44,6 +44,7 @@ DIGESTS = "digests"
 MOST_BRACKETS = 1000
 """In a line of predictions.jsonl. pyarrow ends the whole process where some hundred thousand are nested, and at `null`."""
 DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which sets it aside and makes it anew."
+COPY_HINT = "Give the folder the name of its run again; if it is a copy, move it elsewhere or delete it."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
 _NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
 
@@ -274,7 +275,8 @@ class Store:
             if "run_id" in manifest:
                 other = next((found for found in (manifest["run_id"], run_id(manifest["identity"])) if found != name), None)
                 if other is not None:
-                    raise ValueError(f"it is the record of the run {other}")
+                    what = f"{path} is not the record of this run (it is the record of the run {other})."
+                    raise DamagedRecord(what, COPY_HINT)
         return manifest
 
     def metrics(self, name: str, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 `text_in_prompt`     prompted: each text is in the prompt as the model reads it, after its chat template
 `label_mass`         `score`: the labels together have probability among all that the model could say
 `answers_unparsed`   other decodings: some of the first answers could be read
+`rows_unanswered`    servers: some of the first rows have an answer; in a record only where none had
 `prompts_cut`        servers: the tokens that were read are not fewer than the words that were sent
 `texts_cut`          classifiers: few texts are longer than what the model reads
 `one_label`          classifiers: not every text gets the same label
@@ -29,7 +30,7 @@ from harness.specs.prompts import Decoding
 from harness.types import Prediction, Status
 
 ENOUGH = 16
-"""Rows with an answer before the first ones are judged."""
+"""Rows with an answer before the first ones are judged; rows without one before a server is paid for no more."""
 ALTERED = 0.1
 """Share of the looked-at prompts that may lack their text before the run stops: below that, it is a few odd texts."""
 LEAST_MASS = 0.01
@@ -42,6 +43,8 @@ DISTINCT = 20
 HINTS = {
     "text_in_prompt": "Use a checkpoint whose chat template shows the user's turn. --no-gate goes on all the same.",
     "answers_unparsed": "Change the prompt, its parser or `max_new_tokens`. The answers are kept: --no-gate goes on.",
+    "rows_unanswered": "Change what is behind that reason: the model, the prompt, or `max_new_tokens` in its front matter "
+    "(cut: they were used up before the answer). --no-gate goes on.",
 }
 """The ways out, of gates that can stop a run."""
 
@@ -84,9 +87,16 @@ class Gates:
         return [asdict(gate) for gate in self._found]
 
     def _is_judged(self) -> bool:
-        return len(_answered(self._first)) >= ENOUGH
+        return len(_answered(self._first)) >= ENOUGH or self._is_unanswered()
+
+    def _is_unanswered(self) -> bool:
+        """Whether a server gave many rows no answer, and none at all one, for reasons that will not pass."""
+        return self._plan.engine.model_is == "name" and len(self._first) >= ENOUGH and not _answered(self._first)
 
     def _judge(self) -> None:
+        if self._is_unanswered():
+            self._keep(rows_unanswered(self._first))
+            return
         for gate in of_first_rows(self._plan, _answered(self._first), self._prompt_tokens):
             self._keep(gate)
 
@@ -198,6 +208,12 @@ def answers_unparsed(rows: Sequence[Mapping[str, Any]], *, paid: bool) -> Gate:
     failed = paid and len(rows) >= ENOUGH
     message = f"None of the first {len(rows)} answers could be read ({why})."
     return Gate(name, GateOutcome.FAILED if failed else GateOutcome.WARNED, message, value)
+
+
+def rows_unanswered(rows: Sequence[Mapping[str, Any]]) -> Gate:
+    """Each may have been paid for: a model that thinks until its tokens are used up says nothing."""
+    why = ", ".join(f"{reason} {count}" for reason, count in sorted(Counter(row["reason"] for row in rows).items()))
+    return Gate("rows_unanswered", GateOutcome.FAILED, f"None of the first {len(rows)} rows has an answer ({why}).", 1.0)
 
 
 def texts_cut(cut: Cut, train: Mapping[str, Any] | None) -> Gate:

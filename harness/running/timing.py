@@ -31,7 +31,7 @@ from harness.running.machine import (
     threads,
 )
 from harness.running.plan import Plan
-from harness.running.predicting import predict_batch
+from harness.running.predicting import Batch, predict_batch
 from harness.running.runner import EngineSlot
 from harness.running.training import trained_key
 from harness.types import Status
@@ -41,6 +41,9 @@ Clock = Callable[[], float]
 
 WARM_UP = 8
 """Rows that are computed before the clock starts, in batches of the size that is timed; not those of a server."""
+
+MOST_FAILED = 0.5
+"""Share of the answers that may fail before nothing was measured."""
 
 COUNTS = (
     "rendering of the prompt, tokenization, the model and parsing, one after the other; not loading, training and warm-up; "
@@ -66,22 +69,22 @@ class _Stopwatch:
         self.served = plan.engine.model_is == "name"
 
     def call(self, items: Sequence[Item]) -> tuple[float, int]:
-        """Seconds for a batch, encoding included, and rows that failed. Raises `OutOfMemory`."""
+        """Seconds for a batch, encoding included, and rows that failed. Raises `OutOfMemory`, and what ends a server."""
         started = self.clock()
         outcome = predict_batch(self.plan, encode(self.plan, items))
         seconds = self.clock() - started
-        self._pay(outcome.prompt_tokens, outcome.new_tokens)
-        return seconds, sum(prediction.status is Status.FAILED for prediction in outcome.predictions)
+        return seconds, self._take(outcome)
 
     def offline(self) -> tuple[float, int]:
         """Seconds for all rows in the harness's own batches, and how many batches those were. Raises `OutOfMemory`."""
         self.warm_up([distinct(self.plan.rows)[:WARM_UP]])
-        started, count = self.clock(), 0
+        started, count, failed = self.clock(), 0, 0
         for batch in batches(self.plan, ()):
-            outcome = predict_batch(self.plan, batch)
-            self._pay(outcome.prompt_tokens, outcome.new_tokens)
+            failed += self._take(predict_batch(self.plan, batch))
             count += 1
-        return self.clock() - started, count
+        seconds = self.clock() - started
+        self.check(failed, len(self.plan.rows))
+        return seconds, count
 
     def warm_up(self, chunks: Sequence[Sequence[Item]]) -> None:
         """What was kept of these texts is forgotten again; the shortest text is computed once more, for what every prompt
@@ -93,9 +96,21 @@ class _Stopwatch:
         self.plan.engine.reset()
         self.call(distinct(self.plan.rows)[-1:])
 
-    def _pay(self, prompt_tokens: int, new_tokens: int) -> None:
-        price = self.plan.backend.price
-        self.usd += 0.0 if price is None else price.of(prompt_tokens, new_tokens)
+    def check(self, failed: int, rows: int) -> None:
+        """Raise `RunError` where most answers failed: how quickly a server refuses is not how quickly it answers."""
+        if failed > MOST_FAILED * rows:
+            raise RunError(
+                f"{self.plan.backend.name}: {failed} of {rows} answers failed, so there is nothing to time.",
+                "`bench run` with the same options says why.",
+            )
+
+    def _take(self, outcome: Batch) -> int:
+        """Count what a batch cost; rows that failed."""
+        price, engine = self.plan.backend.price, self.plan.engine
+        self.usd += 0.0 if price is None else price.of(outcome.prompt_tokens, outcome.new_tokens)
+        if isinstance(engine, LanguageModel) and (down := engine.down()) is not None:
+            raise down
+        return sum(prediction.status is Status.FAILED for prediction in outcome.predictions)
 
 
 def measure(
@@ -109,8 +124,8 @@ def measure(
 
     A row at a time is always timed. `budget`: what may be spent on a server; nothing is sent unless it is sure to suffice.
 
-    Raises `UserError` for too few rows or too small a budget, `RunError` where a single row does not fit in memory, and what
-    loading and training raise.
+    Raises `UserError` for too few rows or too small a budget, `RunError` where a single row does not fit in memory or most
+    answers fail, what ends a server, and what loading and training raise.
     """
     items = _in_random_order(plan)
     sizes = sorted({1, *wish.sizes})
@@ -179,6 +194,7 @@ def _sized(
         if size == 1:
             raise RunError(f"{watch.plan.backend.name}: no memory for a single row.", "Use a smaller model.") from error
         return {"rows": size, "error": "out of memory"}
+    watch.check(sum(failed for _, failed in timed), len(chunks) * size)
     times[size] = np.array([seconds for seconds, _ in timed])
     return {
         "rows": size,

@@ -197,6 +197,9 @@ def test_fewer_top_logprobs(server: FakeServer, allowed: str) -> None:
         (raw(b'{"choices": null, "error": {"message": "slow down", "code": 429}}'), "rate_limited"),
         (raw(b'{"error": {"message": "busy", "type": "rate_limit_error"}}'), "rate_limited"),
         (raw(b'{"error": "overloaded"}'), "http_502"),
+        (raw(b'{"choices": [{"message": {"content": ""}, "finish_reason": "error", "error": {"code": 502}}]}'), "bad_response"),
+        (raw(b'{"choices": [{"message": {"content": "half an"}, "finish_reason": "error"}]}'), "bad_response"),
+        (raw(b'{"choices": [{"message": {"content": ""}, "error": {"message": "lost"}}]}'), "bad_response"),
     ],
 )  # fmt: skip
 def test_failures_that_may_pass_say_so(server: FakeServer, reply: Reply, word: str) -> None:
@@ -228,6 +231,44 @@ def test_failures_of_the_row_itself_do_not(server: FakeServer, reply: Reply, wor
     server.faults = {TEXTS[1]: [reply] * 2}
     with Loaded(server.url) as engine:
         assert [(answer.error, answer.passing) for answer in ask(engine, TEXTS)][1] == (word, False)
+
+
+def test_what_a_server_says_inside_of_an_answer_is_made_plain(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "bench")
+    error = {"message": f"{KEY}\x1b[31m" + "x" * 5000}
+    said = json.dumps({"choices": [{"message": {"content": ""}, "error": error}]}).encode()
+    server.faults = {TEXTS[1]: [raw(said)]}
+    with Loaded(server.url) as engine:
+        assert ask(engine, TEXTS)[1].error == "bad_response"
+    assert "an error in place of an answer" in caplog.text
+    assert KEY not in caplog.text
+    assert "x" * 400 not in caplog.text
+
+
+@pytest.mark.parametrize("usage", [[], "none", {"prompt_tokens": 5.5, "completion_tokens": "many"}, {"prompt_tokens": 1e30}])
+def test_an_answer_is_not_lost_for_odd_counts_of_tokens(server: FakeServer, usage: Any) -> None:
+    choice = {"message": {"content": "2"}, "finish_reason": "stop"}
+    server.faults = {TEXTS[1]: [raw(json.dumps({"choices": [choice], "usage": usage}).encode())]}
+    with Loaded(server.url) as engine:
+        answer = ask(engine, TEXTS)[1]
+    assert (answer.text, answer.error, answer.prompt_tokens, answer.new_tokens) == ("2", None, 0, 0)
+
+
+@pytest.mark.parametrize("shown", [0.9, 12.5, 1e308])
+def test_numbers_that_are_no_log_probabilities(server: FakeServer, shown: float) -> None:
+    server.top = lambda text: {digit: shown if digit == "2" else 0.02 for digit in DIGITS}
+    with Loaded(server.url) as engine, pytest.raises(UserError, match="no log-probabilities"):
+        engine.score(engine.encode([chat(TEXTS[0])], DIGITS), DIGITS)
+
+
+def test_log_probabilities_that_a_model_may_not_show(server: FakeServer) -> None:
+    all_rows(server, status(403, {"error": {"message": "You are not allowed to request logprobs from this model"}}))
+    with Loaded(server.url) as engine:
+        with pytest.raises(UserError, match="gives no log-probabilities: You are not allowed") as caught:
+            engine.score(engine.encode([chat(TEXTS[0])], DIGITS), DIGITS)
+        assert "--decoding constrained" in caught.value.hint
+        with pytest.raises(UserError, match="refused the key"):  # nothing of the kind was asked for
+            ask(engine, TEXTS)
 
 
 def test_an_error_inside_of_an_answer_is_tried_again(server: FakeServer) -> None:
@@ -406,7 +447,7 @@ def test_a_path_that_may_be_a_secret_is_recorded_as_a_digest() -> None:
 
 
 def test_messages_do_not_show_a_path_that_may_be_a_secret(server: FakeServer, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "bench")
+    caplog.set_level(logging.INFO)  # as with --verbose: the HTTP library would log each address
     url = server.url.replace("/v1", "/CANARY%2Fx/v1")
     quoting = {"error": {"message": "no route /CANARY%2Fx/v1 (CANARY/x)"}}
     for reply in (status(404, quoting), status(403, quoting), status(400, quoting)):

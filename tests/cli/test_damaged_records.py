@@ -166,7 +166,22 @@ def test_a_copy_of_a_record_under_another_name(bench: Any, two_runs: list[str], 
     shutil.copytree(folder, folder.with_name("backup"))
     said = bench("list", "runs", "--json")
     assert sorted(run["run"] for run in said.json) == sorted(two_runs)
-    assert f"results/runs/backup/run.json is damaged (it is the record of the run {two_runs[0]})" in said.err
+    assert f"results/runs/backup/run.json is not the record of this run (it is the record of the run {two_runs[0]})" in said.err
+    assert "if it is a copy, move it elsewhere or delete it" in said.err
+
+
+def test_an_accuracy_that_the_predictions_of_an_old_record_do_not_give(bench: Any, two_runs: list[str], project: Path) -> None:
+    bad, fine = two_runs
+    unseal(folder_of(project, bad))
+    path = folder_of(project, bad) / "metrics.json"
+    metrics = json.loads(path.read_text())
+    assert len(bench("list", "runs", "--json").json) == 2
+    metrics["values"]["accuracy"]["value"] += 0.01
+    path.write_text(json.dumps(metrics))
+    said = bench("list", "runs", "--json")
+    assert [run["run"] for run in said.json] == [fine]
+    assert f"{bad}/metrics.json is damaged (the accuracy is " in said.err
+    assert bench("rescore").code == 0  # the other one
 
 
 def test_ends_of_lines_that_git_changed_are_no_damage(bench: Any, two_runs: list[str], project: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_same_command_asks_the_open_rows_and_no_others(
     with pytest.raises(RunIncomplete, match=r"4 of 11 rows have no answer \(timeout 4\); the run is not finished"):
         run(plan, store, budget=budget)
     assert len(outage.asked) == ROWS
-    assert not store.has(plan.run_id)
+    assert plan.run_id not in store.ids()
     assert store.ids() == []
     missing = {row.text for row in plan.rows if "says 2" in row.text}
     outage.asked.clear()

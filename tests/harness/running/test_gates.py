@@ -168,6 +168,18 @@ def test_what_was_paid_is_kept_and_asked_no_more(project: Path, store: Store) ->
     assert str(store.root) not in json.dumps(store.manifest(again.run_id)["gates"])
 
 
+def test_a_server_that_answers_none_of_the_first_rows_is_paid_for_no_more(project: Path, store: Store) -> None:
+    rows_saying(project, *(["fail"] * 40))
+    for batches in ([10, 10], []):  # the second time it stops before anything is sent
+        plan = toy.plan(project, "toy-server", settings={"batch": 10})
+        with pytest.raises(GateFailed, match=r"rows_unanswered\): None of the first 20 rows has an answer \(\w+ 20\)"):
+            run(plan, store, on_progress=toy.quiet)
+        assert [len(batch) for batch in toy.engine_of(plan).batches] == batches
+    rows_saying(project, *(["fail"] * 30), "1")  # the shortest text comes last
+    plan = toy.plan(project, "toy-server", settings={"batch": 10})
+    assert gates_of(plan, store, gate=False)["rows_unanswered"].outcome is FAILED
+
+
 @pytest.mark.parametrize(
     ("backend", "words", "outcome"),
     [

@@ -16,7 +16,7 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import OutOfMemory, RunError, UserError
+from harness.errors import ModelUnavailable, OutOfMemory, RunError, UserError
 from harness.records.speed import load_speeds, speed_of, write_speed
 from harness.records.store import Store
 from harness.running import machine
@@ -284,6 +284,21 @@ def test_too_few_rows_for_a_batch(many: Path) -> None:
     with pytest.raises(UserError, match=r"A batch of 12 rows") as caught:
         measure(toy.plan(many, "toy-classifier", limit=8), Wish((12,)))
     assert "Raise --limit" in caught.value.hint
+
+
+def test_answers_that_fail_are_no_speed(project: Path) -> None:
+    toy.write_rows(project, "test", [toy.row("test", "en", n, f"{'fail' if n < 7 else n} {n}", n % 3) for n in range(12)])
+    plan = toy.plan(project)
+    with pytest.raises(RunError, match="7 of 12 answers failed, so there is nothing to time"):
+        measure(plan, Wish((1,)))
+
+
+def test_a_server_that_is_down_is_not_timed(project: Path) -> None:
+    plan = toy.plan(project)
+    toy.engine_of(plan).down = lambda: ModelUnavailable("It is down.", "Wait.")
+    with pytest.raises(ModelUnavailable, match="It is down"):
+        measure(plan, Wish((1,)))
+    assert len(toy.engine_of(plan).batches) == 1
 
 
 def test_failed_answers_are_counted(project: Path) -> None:
