@@ -42,7 +42,9 @@ def write_record(folder: Path, name: str, rows: int, seed: int) -> None:
     }
     undefined = {"value": None, "low": None, "high": None, "method": None}
     headline = HEADLINES[LabelKind.ORDINAL]
-    metrics = {"n": rows, "ok": rows, "headline": headline, "values": dict.fromkeys([*headline, "log_loss"], undefined)}
+    counts = {"n": rows, "ok": rows, "unparsed": 0, "failed": 0}
+    values = dict.fromkeys([*headline, "log_loss"], undefined) | {"accuracy": {**undefined, "value": (truth == answers).mean()}}
+    metrics = {**counts, "headline": headline, "values": values}
     (path / "run.json").write_text(json.dumps({"identity": identity, "timing": {"rows_per_second": None}}))
     (path / "metrics.json").write_text(json.dumps(metrics))
 

@@ -338,7 +338,7 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
     many = len({done.request.task for done in outcomes}) > 1
     for done in outcomes:
         if done.finding is not None:
-            typer.echo(plain(f"note: {_named(done, many)} {done.finding.message}."), err=True)
+            talk.note(f"note: {_named(done, many)} {done.finding.message}.")  # the table has it in a word
 
 
 def _named(done: Outcome, many: bool) -> str:

@@ -31,6 +31,8 @@ from harness.types import Prediction, Status
 
 ENOUGH = 16
 """Rows with an answer before the first ones are judged; rows without one before a server is paid for no more."""
+LEAST_TOKENS = 0.75
+"""Tokens a word that a server must have read of the prompts; fewer say that it cut them."""
 ALTERED = 0.1
 """Share of the looked-at prompts that may lack their text before the run stops: below that, it is a few odd texts."""
 LEAST_MASS = 0.01
@@ -159,7 +161,8 @@ def _answered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 
 def prompts_cut(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: int) -> Gate:
-    """Some servers cut a prompt that is longer than their context, and say nothing. A word is at least a token."""
+    """Some servers cut a prompt that is longer than their context, and say nothing. A word is at least a token for nearly all
+    tokenizers; some have tokens of several words."""
     assert plan.prompt is not None
     asked = {row["id"] for row in rows}
     chats = [plan.prompt.renderer.render(text) for text in {row.text for row in plan.rows if row.id in asked}]
@@ -167,7 +170,7 @@ def prompts_cut(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: in
     said = f"The server read {prompt_tokens:,} tokens for the first {len(chats)} prompts, which have {words:,} words"
     if not prompt_tokens:
         return Gate("prompts_cut", GateOutcome.PASSED, "The server does not say how many tokens it read.")
-    if prompt_tokens >= words:
+    if prompt_tokens >= LEAST_TOKENS * words:
         return Gate("prompts_cut", GateOutcome.PASSED, f"{said}.", prompt_tokens)
     return Gate(
         "prompts_cut",

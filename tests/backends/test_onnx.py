@@ -207,7 +207,7 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(MissingExtra, match="onnxruntime") as missing:
         prepared(None, tmp_path, int8=False)
-    assert "'onnx'" in missing.value.hint
+    assert "[onnx]" in missing.value.hint
 
 
 def test_a_damaged_graph_is_set_aside_and_exported_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

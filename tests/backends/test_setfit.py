@@ -351,7 +351,7 @@ def test_a_training_that_diverges_says_so(bert: Path, tmp_path: Path) -> None:
 
 def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(UserError, match="can't be read as a sentence encoder"):
+    with pytest.raises(UserError, match="names the model_type None"):
         fit(new_engine(tmp_path), tmp_path / "scratch")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unsealed import unseal
 
 SECRET = "SENTINEL"
 TASK = """\
@@ -142,13 +143,14 @@ def planted(results: Path, like: str, model: str, labels: list[int]) -> None:
     """A copy of the record `like`, as if of a model that is sure of `labels`."""
     source, folder = results / "runs" / like, results / "runs" / f"torn.en.{model}.from-en.s0.{model}"
     shutil.copytree(source, folder)
-    manifest = json.loads((source / "run.json").read_text())
-    manifest["identity"]["backend"] |= {"name": model, "model": f"packaged:{model}"}
-    (folder / "run.json").write_text(json.dumps(manifest))
+    unseal(folder, lambda manifest: manifest["identity"]["backend"].update(name=model, model=f"packaged:{model}"))
     records = [json.loads(line) for line in (source / "predictions.jsonl").read_text().splitlines()]
     for record, label in zip(records, labels, strict=True):
         record["label"], record["probabilities"] = label, [0.8 if index == label else 0.2 / 3 for index in range(4)]
     (folder / "predictions.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics["values"]["accuracy"]["value"] = sum(record["label"] == record["truth"] for record in records) / len(records)
+    (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
 @pytest.mark.parametrize("kind", ["ordinal", "nominal"])

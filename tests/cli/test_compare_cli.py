@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
+from unsealed import unseal
 
 
 def test_tables_rows_and_the_sentence(bench: Any, two_runs: list[str]) -> None:
@@ -69,10 +69,8 @@ def test_mistakes_are_the_users(bench: Any, two_runs: list[str], arguments: list
 
 
 def test_names_from_records_do_not_steer_the_terminal(bench: Any, two_runs: list[str], project: Any) -> None:
-    path = project / "results" / "runs" / two_runs[0] / "run.json"
-    manifest = json.loads(path.read_text())
-    manifest["identity"]["backend"]["name"] = "[red]\u001b[31mx"
-    path.write_text(json.dumps(manifest))
+    folder = project / "results" / "runs" / two_runs[0]
+    unseal(folder, lambda manifest: manifest["identity"]["backend"].update(name="[red]\u001b[31mx"))
     said = bench("compare", *two_runs)
     assert said.code == 0
     assert "\u001b" not in said.out

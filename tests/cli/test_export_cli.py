@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unsealed import unseal
 
 
 def rows(text: str) -> list[dict[str, str]]:
@@ -85,9 +86,8 @@ def test_an_export_of_the_same_run_takes_the_place_of_an_earlier_one(
     folder = project / "lm" / two_runs[0]
     first = {path.name for path in folder.iterdir()}
     (folder / "notes.json").write_text("mine")
-    manifest = project / "results" / "runs" / two_runs[0] / "run.json"
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    manifest.write_text(json.dumps({**content, "finished": "2030-01-02T03:04:05+00:00"}), encoding="utf-8")
+    run = project / "results" / "runs" / two_runs[0]
+    unseal(run, lambda manifest: manifest.update(finished="2030-01-02T03:04:05+00:00"))
     again = bench("export", two_runs[0], "--format", "lm-eval", "-o", "lm", "--json").json
     assert {path.name for path in folder.iterdir()} == {Path(file).name for file in again["files"]} | {"notes.json"}
     assert not first & {path.name for path in folder.iterdir()}
@@ -134,6 +134,7 @@ def test_a_cell_that_looks_like_a_formula_is_told_of(bench: Callable[..., Any], 
     lines = path.read_text(encoding="utf-8").splitlines()
     first = {**json.loads(lines[0]), "id": '=cmd|"/C calc"!A0'}
     path.write_text("\n".join([json.dumps(first), *lines[1:], ""]), encoding="utf-8")
+    unseal(path.parent)
     said = bench("export", two_runs[0], "--what", "predictions")
     assert rows(said.out)[0]["id"] == '=cmd|"/C calc"!A0'
     assert "1 cell begins with = + - or @" in said.err

@@ -62,7 +62,17 @@ def test_while_a_model_trains(environment: dict[str, str], bench: Any, project: 
         "    return fit(*a)\n"
         "training._fit = told\n" + MAIN
     )
-    arguments = ["run", "--backend", "tfidf", "--lang", "en", "--limit", "5"]
+    arguments = [
+        "run",
+        "--backend",
+        "tfidf",
+        "--lang",
+        "en",
+        "--limit",
+        "5",
+        "--seed",
+        "4711",
+    ]  # a model that no other test has
     running = started(environment, *arguments, code=code)
     until(running, lambda line: "TRAINS" in line)
     assert "The same command goes on" in ended(running)

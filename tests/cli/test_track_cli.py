@@ -257,6 +257,8 @@ LINES = [
     r"\[1/1\] tiny en [a-z ]+: .+",
     r"1 new in \d+:\d\d; records: results/runs",
     r"Next: bench leaderboard, or bench show \w+",
+    r"tiny en: warning \(texts_cut\): .+",
+    r"note: tiny \(en\) .+",
 ]
 """All that a run may say on stderr."""
 

@@ -63,7 +63,7 @@ def record(
     """Write a finished run with these answers (None: could not be read) and return its id."""
     labels = LabelSpace(kind, NAMES)
     names = ids or [f"row-{i}" for i in range(len(truth))]
-    examples = [Example(name, "", label, "en") for name, label in zip(names, truth, strict=True)]
+    examples = [Example(name, name, label, "en") for name, label in zip(names, truth, strict=True)]
     given = [
         Prediction(e.id, None, Status.UNPARSED, "no_number")
         if label is None

@@ -246,7 +246,7 @@ def test_without_the_libraries_the_error_names_the_extra(monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(MissingExtra, match="altair") as caught:
         charts.confusion(None)
-    assert "'charts'" in caught.value.hint
+    assert "[charts]" in caught.value.hint
 
 
 @pytest.mark.parametrize("bad", ["\x00", "\x1b[31m", "\b", "\x01", "\ufffe", "\uffff", "\ud800", "\u202e", "\x9b"], ids=ascii)

@@ -187,4 +187,4 @@ def test_without_the_library_the_error_names_the_extra(monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "altair", None)
     with pytest.raises(MissingExtra, match="altair") as caught:
         svg(grid(*SQUARE))
-    assert "'charts'" in caught.value.hint
+    assert "[charts]" in caught.value.hint
