@@ -11,7 +11,7 @@ demo: .venv/demo-installed  ## the first benchmark: no hub, no GPU
 	$(BIN)/bench leaderboard
 
 test: .venv/installed lint  ## all but the tests that fetch models or need a browser
-	$(BIN)/pytest -m "not real and not browser"
+	$(BIN)/pytest -n auto -m "not real and not browser"
 
 test-browser: .venv/installed chromium  ## the tests that open pages in a browser
 	$(BIN)/pytest -m browser

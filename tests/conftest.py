@@ -9,11 +9,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from harness.models.checkpoints import cache_dir
 
 # A shell that runs the tests in the background ignores Ctrl-C on their behalf, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# Time decides no test: other work on the machine would.
+settings.register_profile("bench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("bench")
 
 
 @pytest.fixture(autouse=True)
