@@ -124,8 +124,7 @@ def run(
             journal.clear()
         gates = Gates(plan, journal.answers, stops=gate)
         gates.before()
-        _predict_all(plan, journal, budget, on_progress, gates)
-        entries = journal.entries()
+        entries = _predict_all(plan, journal, budget, on_progress, gates)
         predictions = _predictions(plan, entries, trained)
         check_measured(name, predictions)
         records = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
@@ -162,7 +161,10 @@ def _gates_of(
     return {"cut": None if cut is None else asdict(cut), "gates": found}
 
 
-def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress, gates: Gates) -> None:
+def _predict_all(
+    plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress, gates: Gates
+) -> list[dict[str, Any]]:
+    """The journal's entries, once all rows are done."""
     truth, total = {row.id: row for row in plan.rows}, len(plan.rows)
     on_progress("replay", 0, total, "")
     entries = journal.entries()
@@ -180,8 +182,9 @@ def _predict_all(plan: Plan, journal: Journal, budget: Budget | None, on_progres
     while True:
         batch, waited = _timed(lambda: next(pending, None))  # for its prompts to be ready
         if batch is None:
-            check_finished(plan.run_id, journal.entries(), total, None)
-            return
+            entries = journal.entries()
+            check_finished(plan.run_id, entries, total, None)
+            return entries
         for items, outcome, seconds in _within_budget(plan, batch, budget):
             entry = {**_entry(len(items), outcome, seconds + waited, truth), "cut": cut_counts(items)}
             journal.append(entry, outcome.answers)
