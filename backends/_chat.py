@@ -11,8 +11,8 @@ from backends._chat_template import THINKING, ChatTemplate, probes
 from backends._choices import ChoiceTree
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
 from backends._loading import DAMAGED, read_config
-from backends.base import Encoded, Generation, Messages
-from harness.errors import UserError
+from harness.core.engine import Encoded, Generation, Messages
+from harness.core.errors import UserError
 
 ANSWER = "AnswerOfTheModel"
 Tails = tuple[tuple[int, ...], ...]

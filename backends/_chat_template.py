@@ -11,8 +11,8 @@ from typing import Any
 
 from backends._control_tokens import control_tokens
 from backends._loading import read_tokenizer
-from backends.base import Messages
-from harness.errors import UnknownName, UserError
+from harness.core.engine import Messages
+from harness.core.errors import UnknownName, UserError
 
 DATE = datetime(2024, 7, 26)
 """Today, for templates that ask (`strftime_now`), so that a run is the same on any day. Llama's own default."""

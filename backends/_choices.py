@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backends.base import FloatArray
+from harness.core.types import FloatArray
 
 Path = tuple[int, ...]
 

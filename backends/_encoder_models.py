@@ -10,7 +10,7 @@ from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, LoraOptions
 from backends._heads import tie_coral
 from backends._loading import Loaded, load_model
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 
 def read_tokenizer(folder: Path) -> Any:
@@ -54,7 +54,7 @@ def with_lora(model: Any, options: LoraOptions, new: set[str]) -> Any:
     import torch
     from transformers.pytorch_utils import Conv1D
 
-    from harness.errors import MissingExtra
+    from harness.core.errors import MissingExtra
 
     try:
         from peft import LoraConfig, TaskType, get_peft_model

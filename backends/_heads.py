@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends._encoder_options import EncoderOptions
-from backends.base import FloatArray
-from harness.errors import UserError
-from harness.types import Label, LabelKind, LabelSpace
+from harness.core.errors import UserError
+from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
 
 IGNORED = -100
 """A target that is none: the Trainer does not count it either."""

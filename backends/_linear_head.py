@@ -9,8 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import FloatArray
-from harness.types import Label, LabelKind, LabelSpace
+from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
 
 FILE = "head.safetensors"
 

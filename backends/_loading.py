@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backends._torch import out_of_memory_named
-from harness.errors import BenchError, ModelUnavailable, UserError
-from harness.models.checkpoint_files import read_json
+from harness.core.errors import BenchError, ModelUnavailable, UserError
+from harness.core.json_files import read_json
 
 META: dict[str, Any] = {"device_map": {"": "meta"}}
 """With these arguments the names and shapes of all weights are compared, and none is read."""

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends._onnx_int8 import SCHEME, SCHEME_VERSION, quantize
-from harness.durable import commit, damage_of, seal, set_aside
-from harness.errors import MissingExtra, OutOfMemory, RunError, UserError
+from harness.core.durable import commit, damage_of, seal, set_aside
+from harness.core.errors import MissingExtra, OutOfMemory, RunError, UserError
 
 Session = Callable[[dict[str, Any]], NDArray[np.float32]]
 """int64 arrays `input_ids`, `attention_mask` (and `token_type_ids`), shape (n, longest), to logits, shape (n, outputs)."""
@@ -68,7 +68,7 @@ def prepare(
 
 
 def _cpu() -> str:
-    from harness.running.machine import describe_machine
+    from harness.core.machine import describe_machine
 
     return re.sub(r"\W+", "-", str(describe_machine()["cpu"]))
 
@@ -216,7 +216,7 @@ def _open(folder: Path, device: str) -> Session:
 
 def _compared(file: Path, accuracy: Callable[[Session], float], session: Session, exported: Path) -> dict[str, float]:
     """The metric of both graphs, as it was found when the int8 graph was new."""
-    from harness.records.store import sealed, unsealed, write_atomically
+    from harness.core.json_files import sealed, unsealed, write_atomically
 
     try:
         numbers, _ = unsealed(file.read_bytes())

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import RunError
+from harness.core.errors import RunError
 
 SCHEME = "int8 weights (scale per column) and activations (scale per token, zero point after GELU); the rest fp32"
 SCHEME_VERSION = 1

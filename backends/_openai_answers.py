@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ValidationError, ValidatorFunctionWrapHandler, field_validator
 
-from backends.base import FloatArray
+from harness.core.types import FloatArray
 
 
 @dataclass(frozen=True, slots=True)

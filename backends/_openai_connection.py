@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from backends._openai_answers import status_inside
-from backends.base import Messages
-from harness.errors import UserError
+from harness.core.engine import Messages
+from harness.core.errors import UserError
 
 if TYPE_CHECKING:
     import httpx2

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from backends._openai_answers import Failure
-from backends.base import Messages
-from harness.errors import ModelUnavailable, RunError, UserError
+from harness.core.engine import Messages
+from harness.core.errors import ModelUnavailable, RunError, UserError
 
 if TYPE_CHECKING:
     from openai import APIStatusError, OpenAIError

@@ -16,9 +16,9 @@ from sentence_transformers import SentenceTransformerTrainer, SentenceTransforme
 from transformers import PrinterCallback, TrainerCallback
 
 from backends._setfit_options import TrainOptions
-from backends.base import OnProgress
-from harness import noise
-from harness.running.tracking import log_course
+from harness.core import library_logging
+from harness.core.engine import OnProgress
+from harness.core.progress_events import log_training
 
 
 class _Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
@@ -34,7 +34,7 @@ class _Course(TrainerCallback):  # type: ignore[misc]
         self._on_progress(state.global_step, state.max_steps, "")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
-        log_course(state.global_step, logs)
+        log_training(state.global_step, logs)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
@@ -100,7 +100,7 @@ def _pairs(texts: Sequence[str], targets: Sequence[Any], multilabel: bool, optio
         from setfit import logging
         from setfit.sampler import ContrastiveDataset
 
-    if not noise.loud():
+    if not library_logging.loud():
         logging.set_verbosity_error()
     # No more than the steps have use for.
     iterations = min(options.iterations, math.ceil(steps * options.batch_size / (2 * len(texts))))

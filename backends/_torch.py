@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from harness import noise
-from harness.errors import MissingExtra, OutOfMemory, UserError
+from harness.core import library_logging
+from harness.core.errors import MissingExtra, OutOfMemory, UserError
 
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -16,14 +16,14 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 def import_torch(extra: str, purpose: str) -> Any:
     """torch, or `MissingExtra`. Also silences libraries whose notes are not for the user of bench, unless asked not to."""
-    if not noise.loud():
+    if not library_logging.loud():
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
         import torch
         import transformers
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra, purpose) from error
-    if not noise.loud():
+    if not library_logging.loud():
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
     return torch

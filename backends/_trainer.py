@@ -19,12 +19,12 @@ from backends._batches import Row, TrainBatches, padded
 from backends._encoder_options import TrainOptions
 from backends._heads import Head
 from backends._sam import perturbed
-from backends.base import FloatArray, OnProgress
-from harness.durable import DIGESTS, damage_of, seal, set_aside
-from harness.errors import RunError
-from harness.running.distributed import alike
-from harness.running.tracking import log_course
-from harness.types import Label
+from harness.core.distributed import alike
+from harness.core.durable import DIGESTS, damage_of, seal, set_aside
+from harness.core.engine import OnProgress
+from harness.core.errors import RunError
+from harness.core.progress_events import log_training
+from harness.core.types import FloatArray, Label
 
 log = logging.getLogger("bench")
 
@@ -199,7 +199,7 @@ class _Course(TrainerCallback):  # type: ignore[misc]
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         if state.is_world_process_zero:
-            log_course(state.global_step, logs)
+            log_training(state.global_step, logs)
 
     def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
         if self._chosen_by is not None:

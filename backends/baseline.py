@@ -11,9 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends._linear_head import LinearHead, fit_head, memberships
-from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
-from harness.errors import DataError
-from harness.types import Label, LabelKind, LabelSpace
+from harness.core.engine import Classifier, Encoded, LabelledTexts, OnProgress, ValidationScorer
+from harness.core.errors import DataError
+from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
 
 Kind = Literal["words", "characters"]
 KINDS: tuple[Kind, ...] = ("words", "characters")
@@ -47,7 +47,7 @@ class Baseline(Classifier):
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
-        judge: Judge,
+        scorer: ValidationScorer,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,

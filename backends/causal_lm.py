@@ -17,8 +17,9 @@ from backends._chat_template import template_facts
 from backends._choices import ChoiceTree
 from backends._loading import META, check_vocabulary, load_model, read_tokenizer
 from backends._torch import Device, DType, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from backends.base import Encoded, FloatArray, Generation, LanguageModel, Messages, Scores
-from harness.errors import MissingExtra
+from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
+from harness.core.errors import MissingExtra
+from harness.core.types import FloatArray
 
 
 class CausalLMOptions(BaseModel):

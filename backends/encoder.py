@@ -19,16 +19,14 @@ from backends._heads import Head, make_head
 from backends._loading import check_vocabulary, count_parameters, read_config
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from backends._vocabulary import compact_vocabulary
-from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
-from harness.errors import DataError, UnknownName, UserError
-from harness.types import LabelSpace
-from harness.watching import tell
+from harness.core.engine import ROBERTAS, Classifier, Encoded, LabelledTexts, OnProgress, ValidationScorer
+from harness.core.errors import DataError, UnknownName, UserError
+from harness.core.progress_events import tell
+from harness.core.types import FloatArray, LabelSpace
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 # On a CPU so few that what the layers pass on stays in its caches.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
-
-ROBERTAS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet"})
 
 CHUNK = 2000
 """Texts that are tokenized at a time, where progress is shown: more than the runner ever asks for at once."""
@@ -91,7 +89,7 @@ class Encoder(Classifier):
         return self.options.threshold
 
     @classmethod
-    def lengthened(cls, options: BaseModel, rows: int, steps: int) -> dict[str, Any]:
+    def with_min_steps(cls, options: BaseModel, rows: int, steps: int) -> dict[str, Any]:
         assert isinstance(options, EncoderOptions)
         train = options.train
         epochs = math.ceil(steps / math.ceil(rows / (train.batch_size * train.accumulation)))
@@ -102,7 +100,7 @@ class Encoder(Classifier):
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
-        judge: Judge,
+        scorer: ValidationScorer,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,
@@ -117,7 +115,7 @@ class Encoder(Classifier):
             raise DataError(f"{len(train.texts)} training rows for {processes} process(es).", "Take more rows.")
         options = self.options.train
         self._head = make_head(self.options, labels, train.labels)
-        chosen_by = self._chosen_by(validation, judge)
+        chosen_by = self._chosen_by(validation, scorer)
         self._tokenizer = read_tokenizer(self._source)
         set_seed(seed)  # before the new head is drawn
         loaded = read_model(self._source, self._head.outputs, self.options.predict.attention)
@@ -138,7 +136,7 @@ class Encoder(Classifier):
         if vocabulary is not None:
             for row in [*train_rows, *validation_rows]:
                 row["input_ids"] = vocabulary.compact(row["input_ids"])
-        checked = self._validation(validation, validation_rows, judge, chosen_by)
+        checked = self._validation(validation, validation_rows, scorer, chosen_by)
         args = arguments(options, scratch, seed, self._device, self._precision, checked)
         trainer = EncoderTrainer(
             model, self._tokenizer, self._head, _rows(train_rows, train), checked, options, args, on_progress
@@ -157,25 +155,27 @@ class Encoder(Classifier):
             "compacted_vocabulary": vocabulary and [len(vocabulary.kept), len(vocabulary.table)],
         }
 
-    def _chosen_by(self, validation: LabelledTexts, judge: Judge) -> str:
+    def _chosen_by(self, validation: LabelledTexts, scorer: ValidationScorer) -> str:
         """Raises `UserError` for a metric that the validation rows do not have."""
-        asked = self.options.train.best_metric or judge.main
-        if validation.texts and asked not in (judge.main, "loss"):
+        asked = self.options.train.best_metric or scorer.main
+        if validation.texts and asked not in (scorer.main, "loss"):
             assert self._head is not None
             evenly = np.full(self._head.classes, 0.5 if self._head.kind == "multilabel" else 1 / self._head.classes)
-            known = judge.metrics(np.tile(evenly, (len(validation.texts), 1)))
+            known = scorer.metrics(np.tile(evenly, (len(validation.texts), 1)))
             if asked not in known:
                 raise UnknownName("metric of this task", asked, [*known, "loss"])
         return asked
 
-    def _validation(self, rows: LabelledTexts, encoded: list[dict[str, list[int]]], judge: Judge, chosen_by: str) -> Any:
+    def _validation(
+        self, rows: LabelledTexts, encoded: list[dict[str, list[int]]], scorer: ValidationScorer, chosen_by: str
+    ) -> Any:
         from backends._trainer import Validation
 
         if not encoded:
             return None
         batches = by_length(encoded, self.batch_size(), self.batch_tokens())
-        lower = chosen_by == "loss" or chosen_by in judge.lower_is_better
-        return Validation(_rows(encoded, rows), batches, judge.look, chosen_by, lower)
+        lower = chosen_by == "loss" or chosen_by in scorer.lower_is_better
+        return Validation(_rows(encoded, rows), batches, scorer.look, chosen_by, lower)
 
     def _fields(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
         if not texts:
@@ -229,7 +229,7 @@ class Encoder(Classifier):
             self._model = self._model.to(getattr(self._torch, self._dtype))
         self._model.to(self._device)
 
-    def optimize(self, folder: Path, validation: LabelledTexts, judge: Judge) -> dict[str, Any] | None:
+    def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> dict[str, Any] | None:
         predict = self.options.predict
         if predict.runtime == "torch":
             return None
@@ -241,8 +241,8 @@ class Encoder(Classifier):
         rows = self.encode(validation.texts)
 
         def accuracy(session: Session) -> float:
-            value = judge.metrics(self._probabilities(rows, session))[judge.main]
-            return -value if judge.main in judge.lower_is_better else value
+            value = scorer.metrics(self._probabilities(rows, session))[scorer.main]
+            return -value if scorer.main in scorer.lower_is_better else value
 
         self._session, record = _onnx.prepare(
             self._model.cpu(), folder, int8=int8, accuracy=accuracy, max_drop=predict.max_drop, device=self._device

@@ -42,8 +42,8 @@ from backends._openai_answers import (
 )
 from backends._openai_connection import Connection, all_of, host_of, public_url, secrets_in
 from backends._openai_errors import Server, failure_of, rejected_field, unreachable
-from backends.base import Encoded, Generation, LanguageModel, Messages, Scores
-from harness.errors import BenchError, UserError
+from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
+from harness.core.errors import BenchError, UserError
 
 T = TypeVar("T")
 log = logging.getLogger("bench")

@@ -21,10 +21,10 @@ from backends._linear_head import LinearHead, fit_head, load_head, memberships
 from backends._loading import META, check_vocabulary, count_parameters, first_line, load_model, read_config, read_tokenizer
 from backends._setfit_options import SetFitOptions
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from backends.base import Classifier, Encoded, FloatArray, Judge, LabelledTexts, OnProgress
 from backends.encoder import BATCH_TOKENS
-from harness.errors import BenchError, DataError, RunError, UserError
-from harness.types import LabelKind, LabelSpace
+from harness.core.engine import Classifier, Encoded, LabelledTexts, OnProgress, ValidationScorer
+from harness.core.errors import BenchError, DataError, RunError, UserError
+from harness.core.types import FloatArray, LabelKind, LabelSpace
 
 MOST_ROWS = 5000
 """The library chooses among all pairs of rows, and lists them first: n^2 / 2, of 5000 rows half a GiB."""
@@ -66,7 +66,7 @@ class SetFit(Classifier):
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
-        judge: Judge,
+        scorer: ValidationScorer,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,

@@ -16,9 +16,9 @@ from backends._choices import ChoiceTree
 from backends._loading import META, check_vocabulary, is_quantized, load_model, read_config, read_tokenizer
 from backends._torch import DType, import_torch, resolve_device, resolve_dtype
 from backends._vllm_process import cause_of, end, interruptible, keep, vllm_surroundings
-from backends.base import Encoded, Generation, LanguageModel, Messages, Scores
-from harness.errors import RunError
-from harness.models.checkpoint_files import read_json
+from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
+from harness.core.errors import RunError
+from harness.core.json_files import read_json
 
 GIB = 2**30
 MOST_TOKEN_IDS = 128

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.types import FloatArray, IntArray
 from harness.statistics import intervals
-from harness.statistics.intervals import FloatArray, IntArray, Statistic
+from harness.statistics.intervals import Statistic
 
 LABELS = (5, 60)
 RIVAL_REPLICATES = 5

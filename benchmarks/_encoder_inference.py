@@ -9,7 +9,7 @@ from typing import Any
 
 from _encoder_work import Work, gemm_gflops, needed_flops, synchronize
 
-from backends.base import Classifier, LabelledTexts
+from harness.core.engine import Classifier, LabelledTexts
 from harness.running.plan import Plan
 
 BATCH_SIZE = 64
@@ -111,7 +111,7 @@ def _ours(work: Work, checkpoint: Path, runtime: str, scratch: Path) -> tuple[Wa
     """The path of a run without its journal: batches that are encoded in a thread, predictions, labels."""
     from harness.running.batching import distinct, encode
     from harness.running.predicting import predict_batch
-    from harness.running.training import judge_of
+    from harness.running.training import validation_scorer
 
     # int8 is measured whatever it loses; the report says what it lost.
     plan = work.plan(0, {"predict.runtime": runtime, **({"predict.max_drop": 1.0} if runtime == "onnx-int8" else {})})
@@ -120,7 +120,7 @@ def _ours(work: Work, checkpoint: Path, runtime: str, scratch: Path) -> tuple[Wa
     plan.engine.load(checkpoint, plan.task.label_space)
     validation = plan.training.validation
     rows = LabelledTexts([row.text for row in validation], [row.label for row in validation])
-    facts = plan.engine.optimize(scratch, rows, judge_of(plan))
+    facts = plan.engine.optimize(scratch, rows, validation_scorer(plan))
     predict_batch(plan, encode(plan, distinct(plan.rows)[-1:]))
     return lambda: _predicted(plan), facts
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from _encoder_work import Work, synchronize
 
-from backends.base import Classifier, LabelledTexts
+from harness.core.engine import Classifier, LabelledTexts
 from harness.running.plan import Plan
 
 
@@ -41,14 +41,14 @@ def _ours(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     """Seconds, tokenization and evaluations included, and the validation accuracy of each epoch."""
     import torch
 
-    from harness.running.training import judge_of
+    from harness.running.training import validation_scorer
 
     assert isinstance(plan.engine, Classifier)
     assert plan.training is not None
-    train, validation, judge = _texts(plan.training.train), _texts(plan.training.validation), judge_of(plan)
+    train, validation, scorer = _texts(plan.training.train), _texts(plan.training.validation), validation_scorer(plan)
     started = time.perf_counter()
     report = plan.engine.fit(
-        train, validation, plan.task.label_space, judge, plan.request.seed, folder, lambda done, total, note: None
+        train, validation, plan.task.label_space, scorer, plan.request.seed, folder, lambda done, total, note: None
     )
     synchronize(torch)
     return time.perf_counter() - started, [entry["accuracy"] for entry in report["evaluations"]]

@@ -11,9 +11,9 @@ from statistics import median
 from typing import Any
 
 from harness.cli.requests import settings_from
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.types import LabelKind
 from harness.running.plan import Plan, Request, make_plan
-from harness.types import LabelKind
 
 BACKEND = "minilm"
 SHARED = (
@@ -50,8 +50,8 @@ class Work:
 
     def plan(self, seed: int, settings: Mapping[str, Any]) -> Plan:
         """With an engine of its own, nothing loaded; test rows of distinct texts, since we would compute a text but once."""
-        from harness.catalog import Catalog
         from harness.running.batching import distinct
+        from harness.specs.catalog import Catalog
 
         options = self.options
         request = Request(
@@ -75,8 +75,8 @@ class Work:
 def preface(work: Work) -> dict[str, Any]:
     import torch
 
+    from harness.core.machine import describe_machine, library_versions, load_average
     from harness.data.rows import fingerprint
-    from harness.running.machine import describe_machine, library_versions, load_average
 
     plan = work.plan(0, {})
     assert plan.training is not None

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from harness.records.store import canonical_json, run_id
+from harness.core.json_files import canonical_json
+from harness.core.types import Example, LabelKind, LabelSpace, Prediction
+from harness.records.store import run_id
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, LabelKind, LabelSpace, Prediction
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"))
 MACHINE = {"cores": 2, "cpu": "made up", "gpu": None, "memory_gib": 8, "system": "Linux"}

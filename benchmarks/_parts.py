@@ -22,11 +22,11 @@ OUR_BLOCK_SIZE = 32
 
 
 def _ours(job: Job, engine: str, decoding: str) -> Measured:
-    from harness.catalog import Catalog
+    from harness.core.types import Decoding
     from harness.records.store import Store
     from harness.running.plan import Request, make_plan
     from harness.running.runner import run
-    from harness.specs.prompts import Decoding
+    from harness.specs.catalog import Catalog
 
     settings = job.settings
     _own_cache(job)

@@ -26,7 +26,7 @@ from _work import (
     token_ids,
 )
 
-from harness.errors import RunError, UserError
+from harness.core.errors import RunError, UserError
 
 KV_CACHE_GIB = 4
 """As much as our vllm engine takes on a CPU: with less, fewer rows would be under way at a time than in ours."""

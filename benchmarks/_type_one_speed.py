@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.core.types import LabelKind
 from harness.statistics.metrics import HEADLINES
-from harness.types import LabelKind
 
 
 def write_record(folder: Path, name: str, rows: int, seed: int) -> None:

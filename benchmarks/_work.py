@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 if TYPE_CHECKING:
-    from backends.base import Messages
+    from harness.core.engine import Messages
+    from harness.core.types import Example
     from harness.parsing.parsers import Parser
-    from harness.specs.prompts import Renderer
-    from harness.types import Example
+    from harness.parsing.rendering import Renderer
 
 Labels = dict[str, int | None]
 
@@ -89,11 +89,11 @@ def read_work(settings: Settings, *, loop: bool = False) -> Work:
 
     Raises `UserError` where the task has too few rows: an engine may compute a repeated prompt once, so none is repeated.
     """
-    from harness.catalog import Catalog
     from harness.data.rows import load_examples, with_names
     from harness.parsing.parsers import make_parser
+    from harness.parsing.rendering import Renderer
     from harness.running.plan import first_rows
-    from harness.specs.prompts import Renderer
+    from harness.specs.catalog import Catalog
 
     catalog = Catalog(Path.cwd())
     task = with_names(catalog.task(settings.task))
@@ -132,7 +132,7 @@ def rendered(folder: Path, chats: Sequence[Messages]) -> list[str]:
 
 def require_same_tokens(who: str, ids: Sequence[str], theirs: Sequence[Sequence[int]], ours: Sequence[Sequence[int]]) -> None:
     """Raise `RunError` where a rival reads other tokens than we do: its speed and its answers would be of other prompts."""
-    from harness.errors import RunError
+    from harness.core.errors import RunError
 
     for row, found, wanted in zip(ids, theirs, ours, strict=True):
         if list(found) != list(wanted):

@@ -23,7 +23,7 @@ PARTS = ("training", "inference")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    from harness.errors import BenchError
+    from harness.core.errors import BenchError
 
     try:
         print(_benchmark(options))
@@ -77,7 +77,7 @@ def _benchmark(options: argparse.Namespace) -> str:
     from _encoder_training import train
     from _encoder_work import Work, preface
 
-    from harness.records.store import write_atomically
+    from harness.core.json_files import write_atomically
     from harness.running.training import ensure_trained, trained_folder
 
     work = Work(options)

@@ -26,9 +26,10 @@ import numpy as np
 from _coverage_designs import DESIGNS, SCORERS, Design, Scorer
 from _coverage_speed import speed_table
 
-from harness.records.store import write_atomically
+from harness.core.json_files import write_atomically
+from harness.core.types import FloatArray, IntArray
 from harness.statistics import intervals, row_intervals
-from harness.statistics.intervals import FloatArray, IntArray, MetricValue
+from harness.statistics.intervals import MetricValue
 
 STATISTICS = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
 METRICS = ("accuracy", *STATISTICS)

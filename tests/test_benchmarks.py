@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from harness.errors import RunError, UnknownName, UserError
+from harness.core.errors import RunError, UnknownName, UserError
 
 ROOT = Path(__file__).parent.parent
 PART = SimpleNamespace

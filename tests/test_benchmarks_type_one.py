@@ -59,7 +59,7 @@ def test_the_tables_have_a_row_for_each_design(type_one: Any, capsys: pytest.Cap
 def test_a_synthetic_record_is_one_that_bench_reads(type_one: Any, tmp_path: Path) -> None:
     from _type_one_speed import write_record
 
-    from harness.questions.compare import compare
+    from harness.analysis.compare import compare
     from harness.records.store import Store
 
     for seed, name in enumerate(("one.0", "two.1")):

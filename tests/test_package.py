@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 import harness
 from harness.cli import app
-from harness.types import LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 
 ROOT = Path(__file__).parents[1]
 STARS = LabelSpace(LabelKind.ORDINAL, tuple(f"{n} stars" for n in range(1, 6)))

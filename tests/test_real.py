@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import Catalog
+from harness.core.types import Decoding
 from harness.models.checkpoints import resolve_checkpoint
 from harness.records.store import Store
 from harness.running.plan import Request, make_plan
 from harness.running.runner import run
-from harness.specs.prompts import Decoding
+from harness.specs.catalog import Catalog
 
 pytestmark = pytest.mark.real
 
@@ -31,7 +31,7 @@ def test_minilm_trains_through_the_runner(tmp_path: Path) -> None:
 
 
 def test_e5_small_puts_translations_side_by_side() -> None:
-    """Its weights and its vocabulary are converted by us: a slip in either would leave noise."""
+    """Its weights and its vocabulary are converted by us: a slip in either would leave library_logging."""
     import torch
     from transformers import AutoModel, AutoTokenizer
 

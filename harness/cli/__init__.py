@@ -6,42 +6,43 @@ import io
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from harness.cli import (
-    audit,
     cache,
+    calibration,
     card,
     cascade,
     compare,
     cost,
     curve,
+    data_audit,
     doctor,
     export,
     import_,
     init,
+    latency,
     leaderboard,
     listing,
-    matrix,
     prompts,
     push,
+    recipe,
     recommend,
-    reliability,
     rescore,
     run,
     schema,
     show,
     signals,
-    speed,
-    suite,
+    transfer,
     tune,
 )
 from harness.cli.options import report, warnings_shown
-from harness.errors import BenchError, RunError
-from harness.plain import plain
+from harness.core.errors import BenchError, RunError
+from harness.core.plain import plain
 
 # Each process that vLLM starts imports this module, and logs before it has set that up: without any handler Python prints it.
 logging.getLogger("vllm").addHandler(logging.NullHandler())
@@ -57,29 +58,57 @@ app = typer.Typer(
     rich_markup_mode=None,  # help and usage errors as plain text, in a terminal and in a pipe
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("init")(init.init_command)
-app.command("run")(run.run_command)
-app.command("tune")(tune.tune_command)
-app.command("suite")(suite.suite_command)
-app.command("matrix")(matrix.matrix_command)
-app.command("compare")(compare.compare_command)
-app.command("curve")(curve.curve_command)
-app.command("speed")(speed.speed_command)
-app.command("cost")(cost.cost_command)
-app.command("reliability")(reliability.reliability_command)
-app.command("cascade")(cascade.cascade_command)
-app.command("recommend")(recommend.recommend_command)
-app.command("audit")(audit.audit_command)
-app.command("leaderboard")(leaderboard.leaderboard_command)
-app.command("rescore")(rescore.rescore_command)
-app.command("card")(card.card_command)
-app.command("push")(push.push_command)
-app.command("export")(export.export_command)
-app.command("import")(import_.import_command)
-app.command("schema")(schema.schema_command)
-app.command("list")(listing.list_command)
-app.command("show")(show.show_command)
-app.command("doctor")(doctor.doctor_command)
+Command = Callable[..., None]
+
+DAILY: dict[str, Command] = {
+    "init": init.init_command,
+    "run": run.run_command,
+    "leaderboard": leaderboard.leaderboard_command,
+    "show": show.show_command,
+    "compare": compare.compare_command,
+    "recommend": recommend.recommend_command,
+    "list": listing.list_command,
+    "doctor": doctor.doctor_command,
+    "schema": schema.schema_command,
+}
+for name, command in DAILY.items():
+    app.command(name)(command)
+
+GROUPS: dict[str, tuple[str, dict[str, Command]]] = {
+    "study": (
+        "Many runs for one question: tune, curve, transfer, recipe.",
+        {
+            "tune": tune.tune_command,
+            "curve": curve.curve_command,
+            "transfer": transfer.transfer_command,
+            "recipe": recipe.recipe_command,
+        },
+    ),
+    "analyze": (
+        "Compute from finished runs: cost, latency, calibration, cascade, data.",
+        {
+            "cost": cost.cost_command,
+            "latency": latency.latency_command,
+            "calibration": calibration.calibration_command,
+            "cascade": cascade.cascade_command,
+            "data": data_audit.data_command,
+        },
+    ),
+    "model": ("Model cards: card, push.", {"card": card.card_command, "push": push.push_command}),
+    "results": (
+        "Move records in and out: export, import, rescore.",
+        {
+            "export": export.export_command,
+            "import": import_.import_command,
+            "rescore": rescore.rescore_command,
+        },
+    ),
+}
+for name, (purpose, commands) in GROUPS.items():
+    group = typer.Typer(help=purpose, no_args_is_help=True, rich_markup_mode=None)
+    for word, command in commands.items():
+        group.command(word)(command)
+    app.add_typer(group, name=name)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(cache.app, name="cache")
 
@@ -134,7 +163,7 @@ def main() -> None:
 
 def _run_app() -> None:
     """The command; where a launcher started several processes, all but the first one only take part in its trainings."""
-    from harness.running.distributed import OutOfStep, broadcast, end, is_first, leave, processes
+    from harness.core.distributed import OutOfStep, broadcast, end, is_first, leave, processes
 
     if processes() == 1:
         app()

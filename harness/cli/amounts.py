@@ -36,7 +36,7 @@ def some(names: Sequence[str], most: int) -> str:
 
 def seconds_in(text: str, option: str) -> float:
     """Of `12h`, `30d` or `8w`; raises `UserError`."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     found = re.fullmatch(r"(\d+)([hdw])", text.strip())
     if found is None:
@@ -46,7 +46,7 @@ def seconds_in(text: str, option: str) -> float:
 
 def bytes_in(text: str, option: str) -> int:
     """Of `500MB`, `20G` or `1.5GiB`, all of them powers of 1,024; raises `UserError`."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", text.strip().upper())
     if found is None:

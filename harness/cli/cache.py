@@ -31,7 +31,7 @@ def cache_command(context: typer.Context, as_json: Json = False) -> None:
     --json prints an object with folder, bytes, leftover_bytes, parts (part, holds, count, bytes, loss, link: the place
     elsewhere that the part is a link to, or null).
     """
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if context.invoked_subcommand is not None:
         if as_json:

@@ -103,7 +103,7 @@ def remove_command(
 
 def _named(name: str, kept: Sequence[Kept], left: Sequence[Kept]) -> list[Kept]:
     """A part with what is left over in it. Raises `UserError` for a name that nothing has, or that several have."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.models.cache import PARTS, beside
 
     if name in PARTS:
@@ -128,7 +128,7 @@ def _is_called(kept: Kept, name: str) -> bool:
 
 def _check_asking(dry_run: bool, yes: bool) -> None:
     """Raises `UserError` where nobody can be asked."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if not dry_run and not yes and not (sys.stdin and sys.stdin.isatty()):
         raise UserError("Nothing was deleted: there is no terminal to ask on.", "Add --yes, or look first: --dry-run.")

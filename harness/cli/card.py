@@ -1,4 +1,4 @@
-"""`bench card`: a model card for a fine-tuned encoder."""
+"""`bench model card`: a model card for a fine-tuned encoder."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def card_command(
     --json prints an object with run, runs (all that are in the card), files (what was written), model (whether the trained
     model is on this machine).
     """
-    from harness.records.store import write_atomically
+    from harness.core.json_files import write_atomically
     from harness.reports.cards.card import make_card
     from harness.reports.cards.facts import subject_of
 
@@ -60,7 +60,7 @@ def card_command(
     for path in card.files:
         typer.echo(plain(f"written: {folder / path}"), err=True)
     langs = ", ".join(dict.fromkeys(entry.manifest["identity"]["lang"] for entry in subject.runs))
-    then = "`bench push` uploads both" if here else "the model itself is not on this machine any more"
+    then = "`bench model push` uploads both" if here else "the model itself is not on this machine any more"
     count = len(subject.runs)
     typer.echo(
         plain(f"The card of {name} tells of {count} run{'s' if count > 1 else ''} of its model (tested in {langs}); {then}.")
@@ -77,7 +77,7 @@ def tell_of_damaged(subject: Subject) -> None:
 
 def _check_place(folder: Path, card: Card) -> None:
     """Raises `UserError` rather than write over a README that is not a card of ours."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.reports.cards.metadata import TAG
 
     if folder.exists() and not folder.is_dir():

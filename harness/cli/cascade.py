@@ -1,4 +1,4 @@
-"""`bench cascade`: a quick model answers where it is sure, a better one the rest."""
+"""`bench analyze cascade`: a quick model answers where it is sure, a better one the rest."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
-from harness.plain import plain
+from harness.core.plain import plain
 
 if TYPE_CHECKING:
-    from harness.questions.cascade import Cascade, Choice, Point
+    from harness.analysis.cascade import Cascade, Choice, Point
 
 
 def cascade_command(
@@ -36,15 +36,15 @@ def cascade_command(
     """Quality and cost of two models in a row, from their stored predictions: nothing is run.
 
     The threshold is chosen on the validation runs of both models, where the folder of results holds them; else the whole
-    trade-off is shown and nothing chosen. Costs are as in `bench cost`.
+    trade-off is shown and nothing chosen. Costs are as in `bench analyze cost`.
 
     --json prints an object with first, second, n, metric, points (threshold, null for never; share of the rows that the first
     answers; values; cost per 1,000 rows in US dollars; seconds a row), choice (null, or point, tuned_on, tuned_value, to_first
     and to_second: value, low, high, p; better, p), commands, notes, sentence.
     """
-    from harness.questions.cascade import cascade_of
-    from harness.questions.cascade_words import sentence
-    from harness.questions.recommend_words import measured_elsewhere
+    from harness.analysis.cascade import cascade_of
+    from harness.reports.text.cascade import sentence
+    from harness.reports.text.recommend import measured_elsewhere
     from harness.specs.prices import load_prices
 
     finite_number(predictions, "--predictions")
@@ -116,7 +116,7 @@ def _value(point: Point, name: str) -> str:
 
 
 def _price(point: Point, priced: bool) -> str:
-    from harness.questions.recommend_words import usd
+    from harness.reports.text.recommend import usd
 
     if priced:
         return "n/a" if point.cost is None else usd(point.cost)[1:]
@@ -124,7 +124,7 @@ def _price(point: Point, priced: bool) -> str:
 
 
 def _as_json(found: Cascade) -> dict[str, Any]:
-    from harness.questions.cascade_words import sentence
+    from harness.reports.text.cascade import sentence
 
     return {
         "first": found.first.run_id,

@@ -9,7 +9,7 @@ import typer
 from harness.cli.options import RESULTS, Json, Many, Results, names, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.questions.compare import Comparison, Verdict
+    from harness.analysis.compare import Comparison, Verdict
     from harness.statistics.intervals import MetricValue
 
 LISTED = 10
@@ -40,8 +40,8 @@ def compare_command(
     runs; both_right, only_a, only_b, neither_right; differences: for each metric value, low, high, p, p_holm, method,
     detectable, better: an id or null), differing (how many rows), rows (id, truth, answers: by letter), notes, sentence.
     """
-    from harness.questions.compare import compare
-    from harness.questions.compare_words import sentence
+    from harness.analysis.compare import compare
+    from harness.reports.text.compare import sentence
 
     store = open_store(results)
     comparison = compare(store, [store.find(part) for part in runs], names(metric, "--metric"))
@@ -59,8 +59,8 @@ def compare_command(
 
 
 def _print_runs(comparison: Comparison) -> None:
-    from harness.questions.compare_words import title
     from harness.records.names import told_apart
+    from harness.reports.text.compare import title
 
     hows = told_apart([[run.entry] for run in comparison.runs], [run.entry.how for run in comparison.runs])
     columns = ["", "backend", "how", "rows", *map(title, comparison.metrics), "run"]
@@ -80,7 +80,7 @@ def _print_runs(comparison: Comparison) -> None:
 
 
 def _print_differences(comparison: Comparison) -> None:
-    from harness.questions.compare_words import amount, interval_text, p_text, title
+    from harness.reports.text.compare import amount, interval_text, p_text, title
 
     several = len(comparison.pairs) > 1
     columns = ["metric", "pair", "difference", "95% interval", "p", *(["p (Holm)"] if several else []), "found from", "better"]

@@ -1,4 +1,4 @@
-"""`bench cost`: what the predictions of recorded runs cost, with training and labels."""
+"""`bench analyze cost`: what the predictions of recorded runs cost, with training and labels."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.options import RESULTS, Json, Many, Results, finite_number, names, open_store, print_json, print_table
-from harness.plain import plain
+from harness.core.plain import plain
 
 if TYPE_CHECKING:
-    from harness.questions.pricing import Cost
+    from harness.analysis.pricing import Cost
     from harness.records.entries import Entry
     from harness.records.store import Store
     from harness.specs.prices import Prices
@@ -52,8 +52,8 @@ def cost_command(
     backend, how, n, labels, inference, training, labelling, total (US dollars per 1,000 rows), usd (in all), basis, under_load,
     problem (why there is no price, or null).
     """
+    from harness.analysis.pricing import cost_of
     from harness.cli.requests import check_split
-    from harness.questions.pricing import cost_of
     from harness.specs.prices import load_prices
 
     check_split(split)
@@ -74,7 +74,7 @@ def cost_command(
 
 
 def _check(number: float, option: str, least: float, *, strictly: bool) -> None:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     finite_number(number, option)
     if number < least or (strictly and number == least):
@@ -90,7 +90,7 @@ def _place(entry: Entry) -> tuple[str, str]:
 
 def _entries(store: Store, runs: Many, split: str, tasks: list[str], langs: list[str]) -> list[Entry]:
     """The named runs, else those on the rows of `split`; of these tasks and languages (none: of any)."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.records.entries import read_entries, read_entry, with_models
 
     if runs:
@@ -113,7 +113,7 @@ def _entries(store: Store, runs: Many, split: str, tasks: list[str], langs: list
 
 
 def _as_json(entry: Entry, cost: Cost | None, prices: Prices) -> dict[str, Any]:
-    from harness.questions.pricing import labels_of, missing_price
+    from harness.analysis.pricing import labels_of, missing_price
 
     task, split, lang, _ = entry.group
     figures = ("inference", "training", "labelling", "total", "usd", "basis", "under_load")
@@ -173,7 +173,7 @@ def usd(value: float) -> str:
 
 def sentence(priced: Priced, predictions: float) -> str:
     """What the runs of each backend cost, cheapest first, and what that is made of."""
-    from harness.questions.compare_words import listed
+    from harness.reports.text.compare import listed
 
     with_cost = [(entry, cost) for entry, cost in priced if cost is not None]
     if not with_cost:
@@ -206,7 +206,7 @@ def _made_of(name: str, cost: Cost) -> str:
 
 def _notes(priced: Priced, prices: Prices, label_usd: float, hardware: str | None) -> None:
     """What the figures leave out, or rest on; on stderr."""
-    from harness.questions.pricing import missing_price
+    from harness.analysis.pricing import missing_price
 
     costs = [cost for _, cost in priced if cost is not None]
     for problem in dict.fromkeys(missing_price(entry.manifest, prices) for entry, cost in priced if cost is None):

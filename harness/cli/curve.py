@@ -1,4 +1,4 @@
-"""`bench curve`: quality against the number of labels, and where a trained backend passes a prompted one."""
+"""`bench study curve`: quality against the number of labels, and where a trained backend passes a prompted one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import talk
+from harness.cli import verbosity
 from harness.cli.options import (
     RESULTS,
     Data,
@@ -30,15 +30,15 @@ from harness.cli.options import (
     open_store,
     print_json,
     print_table,
-    whoever_reads,
+    tolerate_broken_pipe,
 )
 from harness.cli.requests import check_fit, is_prompted, member, settings_from, task_or_default
-from harness.plain import plain
+from harness.core.plain import plain
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog
-    from harness.running.calibration import Calibration
+    from harness.core.types import Calibration
     from harness.running.plan import Request
+    from harness.specs.catalog import Catalog
     from harness.studies.curve import Measured, Wanted
 
 
@@ -90,12 +90,12 @@ def curve_command(
     high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from the
     smallest number on, null: not up to the largest; never: share of the resamples), runs, page, picture.
     """
-    from harness.cli.series import leave_if, leave_with_code, run_all, tracking_with
-    from harness.errors import UserError
-    from harness.specs.prompts import Decoding
+    from harness.cli.execute_runs import exit_if_interrupted, exit_with, run_all, tracking_with
+    from harness.core.errors import UserError
+    from harness.core.types import Decoding
     from harness.studies.curve import Wanted, measured
 
-    talk.begin(quiet, verbose)
+    verbosity.begin(quiet, verbose)
     known = catalog(trust_metric_code)
     task = task_or_default(known, task)
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
@@ -131,8 +131,8 @@ def curve_command(
         found = [made for wanted, _ in plans if (made := measured(wanted, runs, store, chosen))]
         _show(found, results, as_json, lost=len(outcomes) - len(runs), of=len(outcomes))
     series.print_summary(outcomes)
-    leave_if(stopped)
-    leave_with_code(done.error for done in outcomes)
+    exit_if_interrupted(stopped)
+    exit_with(done.error for done in outcomes)
 
 
 def _plans(known: Catalog, alike: Wanted, langs: Sequence[str], sizes: Sequence[str]) -> list[tuple[Wanted, list[Request]]]:
@@ -153,7 +153,7 @@ def _show(found: Sequence[Measured], results: Path, as_json: bool, lost: int, of
     if not found:
         return
     written = [_write(made, results) for made in found]
-    with whoever_reads():
+    with tolerate_broken_pipe():
         if as_json:
             print_json([_as_json(made, *paths) for made, paths in zip(found, written, strict=True)])
         else:
@@ -162,11 +162,11 @@ def _show(found: Sequence[Measured], results: Path, as_json: bool, lost: int, of
     if lost:
         typer.echo(plain(f"note: {lost} of {of} runs failed; a point is the mean of those that are there."), err=True)
     for page, picture in written:
-        talk.note(f"Written: {page}" + (f", {picture}" if picture else ""))
+        verbosity.note(f"Written: {page}" + (f", {picture}" if picture else ""))
 
 
 def _check_contestants(known: Catalog, trained: Sequence[str], prompted: Sequence[str]) -> None:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if not trained:
         raise UserError("A curve needs a backend that trains.", "Name one or more with --encoder.")
@@ -180,7 +180,7 @@ def _check_contestants(known: Catalog, trained: Sequence[str], prompted: Sequenc
 
 def _lines(prompt: Many) -> list[tuple[str, Calibration | None]]:
     """`strict,fewshot+batch`: the one as it is, the other with batch calibration."""
-    from harness.running.calibration import Calibration
+    from harness.core.types import Calibration
 
     parts = [text.partition("+") for text in names(prompt, "--prompt")]
     return [(name, member(Calibration, calibration) if plus else None) for name, plus, calibration in parts]
@@ -188,7 +188,7 @@ def _lines(prompt: Many) -> list[tuple[str, Calibration | None]]:
 
 def _chosen(known: Catalog, task: str, metric: str | None) -> str:
     """A slip is found before the first model trains."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.statistics.metrics import HEADLINES
     from harness.statistics.row_means import known_metrics
 
@@ -201,8 +201,8 @@ def _chosen(known: Catalog, task: str, metric: str | None) -> str:
 
 def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     """The page and the figures, and the plot beside them where the extra `charts` is installed."""
-    from harness.errors import MissingExtra
-    from harness.records.store import pretty_json, sealed, write_atomically
+    from harness.core.errors import MissingExtra
+    from harness.core.json_files import pretty_json, sealed, write_atomically
     from harness.reports.curve_page import markdown
     from harness.reports.curve_plot import svg
 
@@ -216,7 +216,7 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
         drawn = True
     except MissingExtra as error:
         picture.unlink(missing_ok=True)  # that of an earlier curve would stand beside this page
-        talk.note(f"note: no plot. {error} {error.hint}")
+        verbosity.note(f"note: no plot. {error} {error.hint}")
         drawn = False
     write_atomically(page, markdown(result, wanted.task, wanted.lang, picture.name if drawn else None))
     figures = _as_json(made, page, picture if drawn else None)
@@ -226,8 +226,8 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
 
 def _stem(wanted: Wanted, metric: str) -> str:
     """Readable, and unlike that of a curve with other settings; one with more sizes or seeds takes the place of the smaller."""
-    from harness.file_names import own_stem
-    from harness.records.store import digest
+    from harness.core.file_names import own_stem
+    from harness.core.json_files import digest
 
     contestants = [*wanted.encoders, "vs", *wanted.llms] if wanted.llms else wanted.encoders
     prompts = [[name, calibration] for name, calibration in wanted.prompts]

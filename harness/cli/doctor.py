@@ -28,7 +28,7 @@ def doctor_command(as_json: Json = False) -> None:
     needs, extra) and tasks (task, runs, needs, extra); runs is true where the backend or task can be used now, and extra is the
     extra to install, or null.
     """
-    from harness.errors import install_command
+    from harness.core.errors import install_command
 
     known = catalog()
     hub = _hub()
@@ -80,8 +80,8 @@ def _hub() -> str:
 
 
 def _machine() -> dict[str, str]:
+    from harness.core.machine import describe_machine, library_versions
     from harness.models.checkpoints import cache_dir
-    from harness.running.machine import describe_machine, library_versions
 
     trouble = ""
     if importlib.util.find_spec("torch"):
@@ -102,7 +102,7 @@ def _machine() -> dict[str, str]:
 
 def _row(kind: str, name: str, diagnose: Any) -> dict[str, Any]:
     """A backend or task whose file is faulty, or whose library is missing, is a finding and no reason to stop."""
-    from harness.errors import BenchError
+    from harness.core.errors import BenchError
 
     try:
         return {kind: name, **diagnose(name)}

@@ -1,4 +1,4 @@
-"""`bench export`: runs or predictions in files that other tools read."""
+"""`bench results export`: runs or predictions in files that other tools read."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def export_command(
 
 def _check_options(form: Format, what: What | None, output: Path, *, spreadsheet: bool, as_json: bool) -> None:
     """Raises `UserError` for options that do not go together."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if what is not None and form is Format.LM_EVAL:
         raise UserError("--what is for tables; lm-eval's layout holds figures and predictions.", "Leave it out.")
@@ -116,7 +116,7 @@ def _check_options(form: Format, what: What | None, output: Path, *, spreadsheet
 
 def _format(asked: Format | None, output: Path) -> Format:
     """What was asked, or what the file's name says. Raises `UserError` where they disagree or the name says nothing known."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     suffix = "" if output == STDOUT else output.suffix.lower().removeprefix(".")
     named = Format(suffix) if suffix in (Format.CSV, Format.PARQUET, Format.JSON) else None
@@ -132,7 +132,7 @@ def _format(asked: Format | None, output: Path) -> Format:
 
 def _check_place(output: Path, form: Format) -> None:
     """Raises `UserError` for what can't be written there: a file in a folder's place, or the reverse."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if output == STDOUT:
         return
@@ -154,7 +154,7 @@ def _example(form: Format, what: What | None) -> str:
 
 def _chosen(store: Store, runs: Many, filters: dict[str, Many]) -> list[Entry]:
     """The runs that are named, or all, and of these the ones that fit the filters."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.records.entries import read_entries, read_entry
 
     wanted = {key: names(values, f"--{key}") for key, values in filters.items()}
@@ -177,7 +177,7 @@ def _of(entry: Entry) -> dict[str, str]:
 def _write_table(
     store: Store, chosen: list[Entry], form: Format, what: What, output: Path, *, spreadsheet: bool
 ) -> tuple[list[Path], int]:
-    from harness.records.store import write_atomically
+    from harness.core.json_files import write_atomically
     from harness.reports import export
 
     if what is What.RUNS:
@@ -222,7 +222,7 @@ def _to_stdout(content: bytes) -> None:
 
 
 def _write_lm_eval(store: Store, chosen: list[Entry], output: Path) -> list[Path]:
-    from harness.records.store import write_atomically
+    from harness.core.json_files import write_atomically
     from harness.reports.export_lm_eval import lm_eval_files, outdated_files
 
     files: list[Path] = []

@@ -1,4 +1,4 @@
-"""`bench import`: what another tool measured, as a run of its own on the same rows."""
+"""`bench results import`: what another tool measured, as a run of its own on the same rows."""
 
 from __future__ import annotations
 

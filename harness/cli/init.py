@@ -13,11 +13,11 @@ import typer
 
 from harness.cli.init_found import found_as_json, print_found
 from harness.cli.options import Json, catalog, print_json
-from harness.plain import plain
-from harness.types import LabelKind
+from harness.core.plain import plain
+from harness.core.types import LabelKind
 
 if TYPE_CHECKING:
-    from harness.data.guess.look import Found
+    from harness.data.guess.inspect_file import Found
 
 SCHEMA = Path("schemas") / "task.json"
 BACKENDS = "tfidf,minilm,smollm2"
@@ -64,14 +64,14 @@ def init_command(
     labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, twins,
     leaked (test rows whose text is a train row's; null where the file is too large to count them), notes, next.
     """
-    from harness.data.guess.columns import Chosen
+    from harness.data.guess.columns import ColumnOverrides
     from harness.data.guess.encoding import encoding_named
-    from harness.data.guess.files import Wish
-    from harness.data.guess.look import Question, look
+    from harness.data.guess.files import ReadOptions
+    from harness.data.guess.inspect_file import Question, look
 
-    chosen = Chosen(_columns("--text", text), _columns("--label", label), None, row_id, split)
-    wish = Wish(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
-    question = Question(path, wish, chosen, lang, kind)
+    chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
+    read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
+    question = Question(path, read_options, chosen, lang, kind)
     named = _name(path, name)
     files = _places(named, force, freeze_test)
     found = _write(_freezable(look(question), freeze_test), named, files)
@@ -89,7 +89,7 @@ def init_command(
 
 
 def _columns(option: str, said: str | None) -> tuple[str, ...]:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     names = () if said is None else tuple(part.strip() for part in said.split(",") if part.strip())
     if said is not None and not names:
@@ -101,7 +101,7 @@ def _columns(option: str, said: str | None) -> tuple[str, ...]:
 
 
 def _delimiter(said: str | None) -> str | None:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     found = "\t" if said in ("\\t", "tab") else said
     if found is not None and len(found) != 1:
@@ -112,7 +112,7 @@ def _delimiter(said: str | None) -> str | None:
 def _name(path: Path, said: str | None) -> str:
     import re
 
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if said is not None and not re.fullmatch(r"[A-Za-z0-9_-]+", said):
         raise UserError(f"--name {said}: letters, digits, `_` and `-` are allowed.", "Such as my_reviews.")
@@ -124,7 +124,7 @@ def _name(path: Path, said: str | None) -> str:
 
 def _freezable(found: Found, freeze: bool) -> Found:
     """`found`, with a note where bench draws the test rows; raises `UserError` where given ones are to be frozen."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if found.division.stratified and not freeze:
         note = (
@@ -140,7 +140,7 @@ def _freezable(found: Found, freeze: bool) -> Found:
 def _places(name: str, force: bool, freeze: bool) -> dict[str, Path]:
     """Where task and prompt will lie, and the schema where there is none, and the ids of the test rows if these are to be
     frozen; raises `UserError` where that is taken."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     files = {"task": Path("tasks") / f"{name}.yaml", "prompt": Path("prompts") / f"{name}.j2"}
     new = files if SCHEMA.exists() else files | {"schema": SCHEMA}
@@ -164,10 +164,10 @@ def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
     """Write task, prompt and schema, after rows were read with them as `bench run` will; `found` with what that told."""
     from tempfile import TemporaryDirectory
 
+    from harness.core.json_files import write_atomically
     from harness.data.drawing import frozen_text
     from harness.data.guess.task_yaml import prompt_text, task_yaml
     from harness.data.guess.trial import test_ids, tried
-    from harness.records.store import write_atomically
     from harness.specs.schemas import schema_text
 
     task, prompt = task_yaml(found, name, files["task"].parent), prompt_text(found, name)
@@ -216,7 +216,7 @@ def _commands(found: Found, name: str) -> list[tuple[str, str]]:
     large = max(found.counted.rows["train"].values()) > 2000
     first = f"bench run --task {name} --backend {BACKENDS if english else BACKENDS_OF_MANY}"
     return [
-        (f"bench audit --task {name}", "twins, overlap of the splits, doubtful labels"),
+        (f"bench analyze data --task {name}", "twins, overlap of the splits, doubtful labels"),
         (
             first + (" --limit 200 --train-limit 2000 --validation-limit 500" if large else ""),
             "a baseline, an encoder, a small language model",

@@ -10,14 +10,14 @@ import typer
 
 from harness.cli.amounts import some
 from harness.cli.options import plain, print_table
-from harness.types import LabelKind
+from harness.core.types import LabelKind
 
 if TYPE_CHECKING:
-    from harness.data.guess.look import Found
+    from harness.data.guess.inspect_file import Found
 
 MOST_SHOWN = 12
 INDEX = r"\s*|__index_level_\d+__|Unnamed: \d+"
-"""Columns that nobody made: the index of a pandas table."""
+"""Predictions that nobody made: the index of a pandas table."""
 
 
 def print_found(found: Found) -> None:

@@ -11,8 +11,8 @@ import typer
 from harness.cli.options import RESULTS, Json, Results, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
+    from harness.analysis.ranks import RankedEntry
     from harness.reports.pictures import Picture
-    from harness.reports.ranks import Place
     from harness.reports.tables import Table
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
@@ -37,7 +37,7 @@ def leaderboard_command(
     the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts where it exists, the pictures where
     LEADERBOARD.md shows them.
     """
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.records.entries import read_records, warn_of
     from harness.reports.leaderboard import left_out, markdown, sentence
     from harness.reports.page.data import payload
@@ -79,8 +79,8 @@ def leaderboard_command(
 
 def _write(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: dict[str, Picture]) -> str:
     """Write all files; `texts` are the Markdown with and without pictures. Says what is missing for the page, if it is."""
-    from harness.errors import MissingExtra
-    from harness.records.store import write_atomically
+    from harness.core.errors import MissingExtra
+    from harness.core.json_files import write_atomically
     from harness.reports.page import html
     from harness.reports.pictures import FOLDER, write_pictures
 
@@ -151,7 +151,7 @@ def _stale(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: Co
 
 
 def _check(results: Path, stale: Sequence[Path], as_json: bool) -> None:
-    from harness.errors import BenchError
+    from harness.core.errors import BenchError
 
     markdown = results / MARKDOWN
     path = stale[0] if stale else markdown
@@ -168,7 +168,7 @@ def _way_out(stale: Path) -> str:
     """What makes it fresh; the page and the pictures can't be made without the extra."""
     from importlib.util import find_spec
 
-    from harness.errors import install_command
+    from harness.core.errors import install_command
 
     lacking = [name for name in ("altair", "vl_convert") if find_spec(name) is None]
     if stale.name == MARKDOWN or not stale.exists() or not lacking:
@@ -176,7 +176,7 @@ def _way_out(stale: Path) -> str:
     return f"{install_command('charts')}. Then run `bench leaderboard`; or delete {stale}."
 
 
-def _as_json(table: Table, place: Place) -> dict[str, Any]:
+def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
     from harness.reports.words import how
 
     row, entry = place.row, place.row.entry

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from harness.cli.options import RESULTS, Json, Results, catalog, one_of, open_store, print_json, print_table, report
-from harness.plain import plain
+from harness.core.plain import plain
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog, Kind
-    from harness.errors import BenchError
+    from harness.core.errors import BenchError
+    from harness.specs.catalog import Catalog, Kind
 
 T = TypeVar("T")
 Rows = list[dict[str, Any]]
@@ -76,7 +76,7 @@ def _cell(value: Any) -> str:
 
 def _load(kind: Kind, load: Callable[[Catalog, str], T]) -> tuple[list[T], list[BenchError]]:
     """All of a kind, and what is wrong with the files that can't be read: one bad file does not hide the others."""
-    from harness.errors import BenchError
+    from harness.core.errors import BenchError
 
     known = catalog()
     loaded: list[T] = []
@@ -105,7 +105,7 @@ def _tasks() -> tuple[Rows, list[BenchError]]:
 
 
 def _backends() -> tuple[Rows, list[BenchError]]:
-    from harness.errors import BenchError
+    from harness.core.errors import BenchError
     from harness.specs.backend_specs import load_backend
 
     specs, faults = _load("backend", lambda known, name: load_backend(known.files("backend")[name]))

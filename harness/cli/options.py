@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from harness.plain import UNSAFE
-from harness.plain import plain as plain  # the commands take it from here
+from harness.core.plain import UNSAFE
+from harness.core.plain import plain as plain  # the commands take it from here
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog
-    from harness.errors import BenchError
+    from harness.core.errors import BenchError
     from harness.records.store import Store
+    from harness.specs.catalog import Catalog
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -74,7 +74,7 @@ TrustMetricCode = Annotated[
 RESULTS = Path("results")
 
 TEXT_WIDTH = 24
-"""Columns of a terminal that a cell of running text needs at least."""
+"""Predictions of a terminal that a cell of running text needs at least."""
 
 
 def one_line(text: str | None, width: int = 100) -> str:
@@ -87,7 +87,7 @@ def names(values: Sequence[str] | None, option: str = "") -> list[str]:
 
     Raises `UserError` for an option without a name: `--lang "$UNSET"` must not mean all languages.
     """
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     split = [part.strip() for value in values or () for part in value.split(",")]
     found = list(dict.fromkeys(part for part in split if part))
@@ -100,7 +100,7 @@ def one_of(kind: type[E], what: str) -> Callable[[str], E]:
     """A `parser` for an argument that is a member of `kind`: another word gets the nearest ones for an answer, as any name."""
 
     def read(name: str) -> E:
-        from harness.errors import UnknownName
+        from harness.core.errors import UnknownName
 
         if name not in list(kind):
             raise UnknownName(what, name, list(kind))
@@ -113,7 +113,7 @@ def finite_number(value: float, option: str) -> float:
     """The value; raises `UserError` for `inf` and `nan`, which Python reads as numbers."""
     from math import isfinite
 
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if not isfinite(value):
         raise UserError(f"{option} {value:g}: that is no finite number.", "Give a number such as 0.5 or 1000.")
@@ -121,14 +121,14 @@ def finite_number(value: float, option: str) -> float:
 
 
 def catalog(trust_metric_code: bool = False) -> Catalog:
-    from harness.catalog import Catalog
+    from harness.specs.catalog import Catalog
 
     return Catalog(Path.cwd(), trust_metric_code)
 
 
 def check_data(data: Path | None) -> None:
     """Raise `UserError` for a folder that is not there: once, and not for every language."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if data is not None and not data.is_dir():
         raise UserError(f"--data {data}: there is no such folder.", "It holds the files of the splits: see `bench run --help`.")
@@ -136,7 +136,7 @@ def check_data(data: Path | None) -> None:
 
 def open_store(results: Path) -> Store:
     """The runs under `--results`; raises `UserError` where that is a file."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.records.store import Store
 
     if results.exists() and not results.is_dir():
@@ -153,7 +153,7 @@ def check_cache() -> None:
 
 
 @contextmanager
-def whoever_reads() -> Iterator[None]:
+def tolerate_broken_pipe() -> Iterator[None]:
     """Around what goes to stdout after long work: a reader who stops early (`| head -1`) does not make it a failure."""
     import sys
 
@@ -268,5 +268,5 @@ def _fitted(
 
 
 def _total(need: Sequence[int], shown: Sequence[int]) -> int:
-    """Columns of the terminal that the table takes, two between its own."""
+    """Predictions of the terminal that the table takes, two between its own."""
     return sum(need[index] for index in shown) + 2 * (len(shown) - 1)

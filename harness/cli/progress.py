@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 import typer
 
-from harness.cli import talk
+from harness.cli import verbosity
 from harness.cli.options import one_line, plain
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def clock_time(seconds: float) -> str:
 
 
 class Progress:
-    """`update` is the callback that the runner wants; it also hears what `harness.watching` is told, from any thread."""
+    """`update` is the callback that the runner wants; it also receives `progress_events`, from any thread."""
 
     def __init__(self, runs: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._runs, self._clock = runs, clock
@@ -104,12 +104,12 @@ class Progress:
         self._task: rich.progress.TaskID | None = None
 
     def __enter__(self) -> Self:
-        from harness import noise
-        from harness.watching import watched
+        from harness.core import library_logging
+        from harness.core.progress_events import progress_listener
 
-        self._watching = watched(self.update)
+        self._watching = progress_listener(self.update)
         self._watching.__enter__()
-        if sys.stderr.isatty() and not talk.is_quiet() and not noise.loud():  # log lines would tear a bar
+        if sys.stderr.isatty() and not verbosity.is_quiet() and not library_logging.loud():  # log lines would tear a bar
             self._bar = _bar(self._clock)
             self._bar.start()
         return self
@@ -131,7 +131,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line of this run that stays."""
-        if not talk.is_quiet():
+        if not verbosity.is_quiet():
             self.print(f"[{self._run}/{self._runs}] {text}")
 
     def print(self, text: str) -> None:

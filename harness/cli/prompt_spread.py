@@ -11,8 +11,8 @@ from harness.cli.options import RESULTS, Json, Many, Results, names, open_store,
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from harness.analysis.spread import Spread
     from harness.records.entries import Entry
-    from harness.reports.spread import Spread
 
 MetricName = Annotated[str | None, typer.Option(metavar="NAME", help="Metric; default: what the leaderboard ranks by.")]
 
@@ -37,8 +37,8 @@ def spread_command(
     exemplars, value, not_read, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
     sampling of rows, for the median prompt: low, high), sd_prompts, sd_seeds, sd_sampling.
     """
+    from harness.analysis.spread import influences_of, spreads
     from harness.records.entries import read_entries
-    from harness.reports.spread import influences_of, spreads
 
     store = open_store(results)
     filters = {"task": names(task, "--task"), "lang": names(lang, "--lang"), "backend": names(backend, "--backend")}
@@ -56,7 +56,7 @@ def spread_command(
 
 def _wanted(entries: Sequence[Entry], filters: dict[str, list[str]]) -> list[Entry]:
     """Raises `UserError` for a filter that no prompted run passes."""
-    from harness.errors import UnknownName, UserError
+    from harness.core.errors import UnknownName, UserError
 
     left = [entry for entry in entries if entry.manifest["identity"]["prompt"]]
     if not left:
@@ -77,7 +77,7 @@ def _value(entry: Entry, what: str) -> str:
 
 
 def _none_found(entries: Sequence[Entry], metric: str | None) -> None:
-    from harness.errors import UnknownName, UserError
+    from harness.core.errors import UnknownName, UserError
 
     known = {name for entry in entries for name in entry.metrics["values"]}
     if metric is not None and metric not in known:

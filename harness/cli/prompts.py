@@ -11,10 +11,10 @@ from harness.cli.prompt_spread import spread_command
 from harness.cli.requests import task_or_default
 
 if TYPE_CHECKING:
+    from harness.core.types import Example
     from harness.parsing.prompt_check import Problem
     from harness.specs.prompts import Prompt
     from harness.specs.tasks import TaskSpec
-    from harness.types import Example
 
 CHECKED_ROWS = 50
 
@@ -41,7 +41,7 @@ def show_command(
     --json prints a list with one object per language: prompt, lang, row, messages.
     """
     from harness.data.rows import with_names
-    from harness.specs.prompts import Renderer, pick_shots
+    from harness.parsing.rendering import Renderer, pick_shots
 
     check_data(data)
     known = catalog()

@@ -1,4 +1,4 @@
-"""`bench push`: upload a trained encoder and its card to the Hugging Face hub."""
+"""`bench model push`: upload a trained encoder and its card to the Hugging Face hub."""
 
 from __future__ import annotations
 

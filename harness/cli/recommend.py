@@ -12,14 +12,14 @@ import typer
 
 from harness.cli.amounts import some
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
-from harness.plain import plain
+from harness.core.plain import plain
 
 if TYPE_CHECKING:
-    from harness.questions.candidates import Candidate, Field
-    from harness.questions.next_steps import Step
-    from harness.questions.recommend import Question, Recommendation
-    from harness.questions.what_if import Changes, Move, Stretch
-    from harness.records.row_sets import RowSet
+    from harness.analysis.candidates import Candidate, CandidatePool
+    from harness.analysis.next_steps import Step
+    from harness.analysis.recommend import Question, Recommendation
+    from harness.analysis.row_sets import RowSet
+    from harness.analysis.what_if import Changes, Move, Stretch
 
 LISTED = 3
 """Sets of rows that were left out, in a note."""
@@ -56,7 +56,7 @@ def recommend_command(
 ) -> None:
     """The best recorded model within your limits, who can't be told apart from it, and what would change the answer.
 
-    Quality is of the recorded runs, cost as in `bench cost`, latency from `bench speed`. A figure that is unknown does not meet
+    Quality is of the recorded runs, cost as in `bench analyze cost`, latency from `bench analyze latency`. A figure that is unknown does not meet
     a limit. Several seeds of one configuration are one candidate, with the figures of the run in the middle.
 
     The rows are those that the most informative set of models shares: runs on more rows are scored on the fewer that a slow
@@ -69,14 +69,14 @@ def recommend_command(
     (loosened, tightened, predictions, label_usd, unknown), notes, sentence. pick, refused and nearest are names of candidates;
     pick is null where nothing is recommended.
     """
-    from harness.catalog import Catalog
+    from harness.analysis.candidates import pool_of
+    from harness.analysis.next_steps import next_steps
+    from harness.analysis.recommend import Question, Utility, recommend
+    from harness.analysis.what_if import changes_of
     from harness.cli.requests import member
-    from harness.questions.candidates import field_of
-    from harness.questions.next_steps import next_steps
-    from harness.questions.recommend import Question, Utility, recommend
-    from harness.questions.recommend_words import change_lines, sentence
-    from harness.questions.what_if import changes_of
-    from harness.records.speed import load_speeds
+    from harness.records.latency import load_speeds
+    from harness.reports.text.recommend import change_lines, sentence
+    from harness.specs.catalog import Catalog
     from harness.specs.prices import load_prices
 
     given = {
@@ -94,7 +94,7 @@ def recommend_command(
         prices.named(hardware)  # a slip in the name, even where no record needs it
     known = Catalog(Path.cwd())
     question = Question(max_cost, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau)
-    field = field_of(store, task, lang, split, prices, load_speeds(results), hardware, known)
+    field = pool_of(store, task, lang, split, prices, load_speeds(results), hardware, known)
     found = recommend(store, field, question)
     changes, steps = changes_of(field.offered, question), [_into(results, step) for step in next_steps(field, known)]
     if as_json:
@@ -121,7 +121,7 @@ def _into(results: Path, step: Step) -> Step:
 
 def notes(found: Recommendation) -> list[str]:
     """What a reader should know before believing the figures."""
-    from harness.questions.recommend_words import lacks_latency, measured_elsewhere
+    from harness.reports.text.recommend import lacks_latency, measured_elsewhere
     from harness.statistics.intervals import small
 
     field, question = found.field, found.question
@@ -142,7 +142,7 @@ def notes(found: Recommendation) -> list[str]:
     return told + [f"{text}." for text in unpriced]
 
 
-def about_rows(field: Field) -> list[str]:
+def about_rows(field: CandidatePool) -> list[str]:
     """Which rows these are, and which were left out."""
     told = _scored(field)
     if field.outdated:
@@ -156,7 +156,7 @@ def about_rows(field: Field) -> list[str]:
     return told
 
 
-def _scored(field: Field) -> list[str]:
+def _scored(field: CandidatePool) -> list[str]:
     """Whose runs on more rows are scored on these."""
     larger = sorted({c.name for c in field.candidates if c.entry.tested_on})
     return [f"{some(larger, LISTED)}: run on more rows, scored on the {field.n:,} that all runs share."] if larger else []
@@ -169,20 +169,22 @@ def _left(rows: RowSet) -> str:
 
 
 def _about_commands(untimed: list[Candidate]) -> list[str]:
-    """What the `bench speed` commands that are named can't tell."""
-    from harness.records.twins import is_outdated
+    """What the `bench analyze latency` commands that are named can't tell."""
+    from harness.analysis.related_runs import is_outdated
 
     if not untimed:
         return []
-    told = ["Add to `bench speed` the --data, --model or --continue-from that the run was given, if any, and use its machine."]
+    told = [
+        "Add to `bench analyze latency` the --data, --model or --continue-from that the run was given, if any, and use its machine."
+    ]
     if any(is_outdated(c.entry.manifest) for c in untimed):
         told.append("Where a `bench run` comes first, the record is of an earlier version of bench, and that makes it anew.")
     return told
 
 
 def _print(found: Recommendation) -> None:
-    from harness.questions.recommend_words import state
     from harness.records.entries import TITLES
+    from harness.reports.text.recommend import state
 
     field, question = found.field, found.question
     typer.echo(
@@ -202,7 +204,7 @@ def _print(found: Recommendation) -> None:
 
 
 def _cells(candidate: Candidate, question: Question) -> list[str]:
-    from harness.questions.recommend_words import usd
+    from harness.reports.text.recommend import usd
 
     f1, cost = candidate.f1, question.cost(candidate)
     interval = "" if f1["low"] is None else f" [{f1['low']:.3f}, {f1['high']:.3f}]"
@@ -218,7 +220,7 @@ def _cells(candidate: Candidate, question: Question) -> list[str]:
 def _as_json(found: Recommendation, changes: Changes, steps: Sequence[Step]) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from harness.questions.recommend_words import sentence
+    from harness.reports.text.recommend import sentence
 
     field = found.field
     return {
@@ -260,7 +262,7 @@ def _rows(rows: RowSet) -> dict[str, Any]:
 def _candidate(found: Recommendation, candidate: Candidate) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from harness.questions.recommend import misses, worth
+    from harness.analysis.recommend import misses, worth
 
     value = worth(candidate, found.question)
     return {

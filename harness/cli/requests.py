@@ -8,13 +8,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from harness.cli import talk
+from harness.cli import verbosity
 from harness.cli.options import Many, names, plain
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog
     from harness.records.store import Store
     from harness.running.plan import Request
+    from harness.specs.catalog import Catalog
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -24,7 +24,7 @@ def settings_from(values: Many) -> dict[str, Any]:
     """`--set train.lr=3e-5 --set train.optimizer=sam`; a value is read as YAML, and 3e-5 as the number that it is."""
     import yaml
 
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.specs.yamlspec import load_yaml
 
     found: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def settings_from(values: Many) -> dict[str, Any]:
 
 def trained_by(store: Store, part: str) -> str:
     """The key of the model that a run trained. Raises `UserError` where there is no such run, or it trained none."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.running.starts import key_of
 
     name = store.find(part)
@@ -55,7 +55,7 @@ def trained_by(store: Store, part: str) -> str:
 
 
 def backends(known: Catalog, values: Many) -> list[str]:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     wanted = names(values, "--backend")
     if not wanted:
@@ -68,7 +68,7 @@ def backends(known: Catalog, values: Many) -> list[str]:
 def task_or_default(known: Catalog, task: str | None) -> str:
     """The task that is named; else the only one of the user's own, or the demo where there is none. Raises `UserError` where
     there are several."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if task is not None:
         return task
@@ -77,12 +77,12 @@ def task_or_default(known: Catalog, task: str | None) -> str:
         raise UserError("Which task? Name it with --task.", f"Yours, in tasks/: {', '.join(own)}.")
     if not own:
         return "reviews_demo"
-    talk.note(plain(f"note: no --task, so it is {own[0]}, the only one in tasks/."))
+    verbosity.note(plain(f"note: no --task, so it is {own[0]}, the only one in tasks/."))
     return own[0]
 
 
 def member(kind: type[E], name: str) -> E:
-    from harness.errors import UnknownName
+    from harness.core.errors import UnknownName
 
     if name not in list(kind):
         raise UnknownName(kind.__name__.lower(), name, list(kind))
@@ -90,7 +90,7 @@ def member(kind: type[E], name: str) -> E:
 
 
 def seeds(values: Many) -> list[int]:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     texts = names(values, "--seed") or ["0"]
     for text in texts:
@@ -100,7 +100,7 @@ def seeds(values: Many) -> list[int]:
 
 
 def check_split(split: str) -> None:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if split not in ("test", "validation"):
         raise UserError(f"--split {split}: there is no such split to predict.", "Choose test or validation.")
@@ -112,7 +112,7 @@ def for_models(known: Catalog, backend: str, values: Sequence[T]) -> Sequence[T 
 
 
 def is_prompted(known: Catalog, backend: str) -> bool:
-    from backends.base import LanguageModel
+    from harness.core.engine import LanguageModel
     from harness.specs.backend_specs import engine_class
 
     return issubclass(engine_class(known.backend(backend).engine), LanguageModel)
@@ -126,7 +126,7 @@ def loads_model(known: Catalog, backend: str) -> bool:
 
 def check_model(known: Catalog, backends: Sequence[str], model: str | None) -> None:
     """One checkpoint for two backends would rank a model under the other's name."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.specs.backend_specs import engine_class
 
     if model is None:
@@ -146,7 +146,7 @@ def check_model(known: Catalog, backends: Sequence[str], model: str | None) -> N
 
 def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str]) -> None:
     """A slip in the last name is found before the first model trains."""
-    from harness.errors import UnknownName, UserError
+    from harness.core.errors import UnknownName, UserError
 
     for name in prompts:
         known.prompt(name)
@@ -166,7 +166,7 @@ def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str
 
 def check_priced(known: Catalog, backends: Sequence[str], max_cost: float, model: str | None = None) -> None:
     """A budget that nothing is counted against would be a false comfort."""
-    from harness.errors import UserError
+    from harness.core.errors import UserError
     from harness.specs.backend_specs import engine_class
 
     served = [name for name in backends if engine_class(known.backend(name).engine).model_is == "name"]
@@ -175,7 +175,7 @@ def check_priced(known: Catalog, backends: Sequence[str], max_cost: float, model
         hint = "Add its model to `models:` in prices.yaml in your folder: US dollars per million tokens (docs/price.md)."
         raise UserError(f"--max-cost {max_cost:g}: {', '.join(unpriced)} has no price to count.", hint)
     if not served:
-        talk.note(f"note: --max-cost changes nothing here: none of {', '.join(backends)} is a server.")
+        verbosity.note(f"note: --max-cost changes nothing here: none of {', '.join(backends)} is a server.")
 
 
 def note_unused(
@@ -188,4 +188,4 @@ def note_unused(
         (of_classifiers, "a backend that trains", not all(prompted)),
     ):
         for option in [name for name, value in given.items() if value and not used]:
-            talk.note(f"note: --{option.replace('_', '-')} changes nothing here: none of {', '.join(backends)} is {what}.")
+            verbosity.note(f"note: --{option.replace('_', '-')} changes nothing here: none of {', '.join(backends)} is {what}.")

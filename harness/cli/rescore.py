@@ -1,4 +1,4 @@
-"""`bench rescore`: the intervals of recorded runs by today's rules."""
+"""`bench results rescore`: the intervals of recorded runs by today's rules."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
-from harness.plain import plain
+from harness.core.plain import plain
 
 
 def rescore_command(
@@ -23,9 +23,9 @@ def rescore_command(
     --json prints an object with runs, a list of run and changed (the names of the metrics whose interval is another one now),
     and sentence.
     """
-    from harness.errors import UserError
+    from harness.analysis.rescoring import rescore
+    from harness.core.errors import UserError
     from harness.records.entries import read_entries
-    from harness.records.rescoring import rescore
 
     store = open_store(results)
     named = dict.fromkeys(store.find(part) for part in runs or [])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli import talk
+from harness.cli import verbosity
 from harness.cli.options import (
     DEFAULT_TASK,
     RESULTS,
@@ -31,7 +31,7 @@ from harness.cli.options import (
     names,
     open_store,
     print_json,
-    whoever_reads,
+    tolerate_broken_pipe,
 )
 from harness.cli.requests import (
     backends,
@@ -50,10 +50,9 @@ from harness.cli.requests import (
 )
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog
-    from harness.running.calibration import Calibration, Decision
+    from harness.core.types import Calibration, Decision, Decoding
     from harness.running.plan import Request
-    from harness.specs.prompts import Decoding
+    from harness.specs.catalog import Catalog
 
 
 def run_command(
@@ -121,14 +120,13 @@ def run_command(
     prompt, decoding, calibration, decision, train_lang, validation_lang, settings, seed, model_from_cache, metrics, gates,
     finding (kind, message; of a run that does no better than chance, else null), error.
     """
-    from harness.cli.series import leave_if, leave_with_code, print_runs, run_all, tracking_with
-    from harness.errors import UserError
-    from harness.running.calibration import Calibration, Decision
-    from harness.running.costs import Budget
+    from harness.cli.execute_runs import exit_if_interrupted, exit_with, print_runs, run_all, tracking_with
+    from harness.core.errors import UserError
+    from harness.core.types import Calibration, Decision, Decoding
     from harness.running.plan import Request
-    from harness.specs.prompts import Decoding
+    from harness.specs.costs import Budget
 
-    talk.begin(quiet, verbose)
+    verbosity.begin(quiet, verbose)
     known = catalog(trust_metric_code)
     named, prompts = backends(known, backend), names(prompt, "--prompt")
     decodings = [member(Decoding, name) for name in names(decoding, "--decoding")]
@@ -174,11 +172,11 @@ def run_command(
         budget = None if max_cost is None else Budget(max_cost)
         outcomes, stopped = run_all(known, requests, store, force, budget, gate=not no_gate)
     if not stopped:
-        with whoever_reads():
+        with tolerate_broken_pipe():
             print_json([done.as_json() for done in outcomes]) if as_json else print_runs(outcomes)
     series.print_summary(outcomes)
-    leave_if(stopped)
-    leave_with_code(done.error for done in outcomes)
+    exit_if_interrupted(stopped)
+    exit_with(done.error for done in outcomes)
 
 
 def _combinations(

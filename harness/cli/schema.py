@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from harness.cli.options import Json, print_json
-from harness.plain import plain
+from harness.core.plain import plain
 
 FOLDER = Path("schemas")
 
@@ -23,8 +23,8 @@ def schema_command(
 
     --json writes nothing, and prints an object: kind of file -> its schema.
     """
-    from harness.errors import UserError
-    from harness.records.store import write_atomically
+    from harness.core.errors import UserError
+    from harness.core.json_files import write_atomically
     from harness.specs.schemas import FORMS, schema_of, schema_text
 
     if as_json:

@@ -24,7 +24,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog
+    from harness.specs.catalog import Catalog
 
 MATRIX_LABELS = 12
 """With more labels a matrix is mostly zeros; the most frequent confusions are listed instead."""
@@ -49,9 +49,9 @@ def show_command(
     run. --json prints an object with run, manifest, metrics, finding (kind, message; of a
     run that does no better than chance, else null), worst_errors (id, truth, label, status, text, answer).
     """
-    from harness.data.inspection import answers, texts, worst_errors
+    from harness.analysis.findings import finding_of_entry
     from harness.records.entries import read_entry
-    from harness.records.findings import finding_of_entry
+    from harness.records.inspection import answers, texts, worst_errors
 
     check_data(data)
     store = open_store(results)
@@ -181,8 +181,8 @@ def _print_confusion(
 
 def _why_no_texts(identity: Mapping[str, Any], known: Catalog) -> str:
     """Why the texts of a run's rows can't be had without `--data`: the data is not here, or is not what the run saw."""
+    from harness.core.errors import BenchError
     from harness.data.rows import load_examples
-    from harness.errors import BenchError
 
     not_here = "no texts: the data is not at hand; --data DIR points to it"
     try:

@@ -1,4 +1,4 @@
-"""`bench tune`: search for the options of a backend, on validation rows."""
+"""`bench study tune`: search for the options of a backend, on validation rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import talk
+from harness.cli import verbosity
 from harness.cli.options import (
     RESULTS,
     Data,
@@ -31,15 +31,15 @@ from harness.cli.options import (
     names,
     print_json,
     print_table,
-    whoever_reads,
+    tolerate_broken_pipe,
     worded,
 )
 from harness.cli.requests import check_model, settings_from, task_or_default
 
 if TYPE_CHECKING:
-    from harness.catalog import Catalog
     from harness.cli.progress import Progress
     from harness.running.plan import Request
+    from harness.specs.catalog import Catalog
     from harness.studies.search import Search
     from harness.studies.study import Study, Trial
 
@@ -91,13 +91,13 @@ def tune_command(
     --json prints an object with study, folder, metric, trials (a list of number, state, settings, value, error), best, backend
     (the file).
     """
-    from harness.cli.series import leave_if, tracking_with
-    from harness.errors import RunError
-    from harness.records.store import write_atomically
+    from harness.cli.execute_runs import exit_if_interrupted, tracking_with
+    from harness.core.errors import RunError
+    from harness.core.json_files import write_atomically
     from harness.studies.search import check_output, new_search
     from harness.studies.study import open_study
 
-    talk.begin(quiet, verbose)
+    verbosity.begin(quiet, verbose)
     known = catalog(trust_metric_code)
     task = task_or_default(known, task)
     check_data(data)
@@ -117,13 +117,13 @@ def tune_command(
         if best is not None:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, backend_yaml(search, best, done, name))
-        with whoever_reads():
+        with tolerate_broken_pipe():
             print_json(_as_json(name, folder, search, done, best, path)) if as_json else _print_trials(search, done, best)
         if best is not None:
-            talk.note(f"Best: trial {best.number}. Written: {path}")
-            talk.note(f"Next: {_next(request, langs, path.stem, results)}")
+            verbosity.note(f"Best: trial {best.number}. Written: {path}")
+            verbosity.note(f"Next: {_next(request, langs, path.stem, results)}")
     series.print_search(folder)
-    leave_if(stopped)
+    exit_if_interrupted(stopped)
     if best is None:
         raise RunError(f"No trial of the study {name!r} was completed.", "See above why; then more --trials, or another space.")
 
@@ -132,7 +132,7 @@ def _languages(
     known: Catalog, task: str, lang: Many, train_lang: Many, validation_lang: Many
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Languages to validate in, and to train on."""
-    from harness.errors import UnknownName, UserError
+    from harness.core.errors import UnknownName, UserError
 
     spec = known.task(task)
     both = names(lang, "--lang")
@@ -186,7 +186,7 @@ def _default_name(request: Request, langs: tuple[str, ...]) -> str:
 
 
 def _checked(name: str, option: str) -> str:
-    from harness.errors import UserError
+    from harness.core.errors import UserError
 
     if not re.fullmatch(r"\w[\w.+-]*", name):
         raise UserError(f"{option} {name!r}: that is no name.", "Use letters, digits, and - _ . + between them.")
@@ -200,7 +200,7 @@ def run_trials(study: Study, trials: int, pruning: bool) -> bool:
     check_cache()
     before = study.finished()
     if before:
-        talk.note(f"Found: {before} finished trial{'' if before == 1 else 's'}.")
+        verbosity.note(f"Found: {before} finished trial{'' if before == 1 else 's'}.")
     with Progress(max(trials - before, 0)) as progress:
         try:
             while study.finished() < trials:
@@ -218,7 +218,7 @@ def _started(progress: Progress) -> Callable[[Trial], None]:
 
 
 def _ended(progress: Progress, trial: Trial, study: Study) -> None:
-    from harness.errors import RunError
+    from harness.core.errors import RunError
 
     if trial.error is not None:
         progress.print(worded(RunError(f"trial {trial.number} failed: {trial.error}")))

@@ -8,9 +8,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from harness.errors import DataError
+from harness.core.errors import DataError
+from harness.core.types import Example, Label
 from harness.specs.tasks import Sample, Split, Stratified
-from harness.types import Example, Label
 
 Draw = Callable[[list[Example], int, int], tuple[list[Example], list[Example]]]
 """(examples, count, seed) -> `count` of them and the rest, each with the same shares of labels where the numbers allow it."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.watching import tell
+from harness.core.progress_events import tell
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError, MissingExtra, RunError, UnknownName
+from harness.core.errors import DataError, MissingExtra, RunError, UnknownName
+from harness.core.progress_events import tell
 from harness.specs.task_sources import CsvFormat, FilesSource, HubSource
 from harness.specs.tasks import SPLITS, Split, TaskSpec
-from harness.watching import tell
 
 ColumnLists = dict[str, list[Any]]
 
@@ -124,7 +124,7 @@ def _in_folder(folder: Path, split: Split, stratified: bool) -> tuple[Path, bool
 
 
 def read_file(path: Path, csv: CsvFormat = USUAL) -> ColumnLists:
-    """Columns of a parquet, csv, tsv, jsonl or json file; `csv` is the format of csv and tsv. Raises `DataError`."""
+    """Predictions of a parquet, csv, tsv, jsonl or json file; `csv` is the format of csv and tsv. Raises `DataError`."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         first = next((f"{hint}. " for suffixes, hint in OTHER_FORMATS.items() if path.suffix.lower() in suffixes), "")
@@ -319,3 +319,20 @@ def _check_reachable(hub: HubSource) -> None:
             f"The Hugging Face hub can't be reached for the data set {hub.id!r}: {error}",
             f"{WAY_OUT} Rows that were downloaded before are read with HF_HUB_OFFLINE=1.",
         ) from error
+
+
+def rows_from(task: TaskSpec, split: str, data_dir: Path | None, count: int) -> dict[str, Any]:
+    """Where rows were read, for the manifest; of files on a machine no path. It is no part of the identity, as the same rows
+    are the same from anywhere. `count`: rows of the task's split, before any limit."""
+    if data_dir is not None:
+        return {"source": "data", "hub": None, "split_rows": count}
+    hub, splits = task.source.hub, task.splits
+    if hub is None:
+        return {"source": "bundled" if task.source.files is None else "files", "hub": None, "split_rows": count}
+    divided = splits.stratified is not None or (split == "validation" and splits.validation_share is not None)
+    there = None if divided else getattr(splits, split)
+    return {
+        "source": "hub",
+        "hub": {"id": hub.id, "config": hub.config, "revision": hub.revision, "split": there},
+        "split_rows": count,
+    }

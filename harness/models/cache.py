@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness.locks import is_held
+from harness.core.locks import is_held
 from harness.models.packaged import PACKAGED
 
 
@@ -52,7 +52,7 @@ _NAMES = {
 REMOVED = ".removed"
 """How the name of what is being deleted ends."""
 DAMAGED = r".*\.damaged-[0-9]+"
-"""How the name of what was found damaged, and set aside, ends (`harness.durable.set_aside`)."""
+"""How the name of what was found damaged, and set aside, ends (`harness.core.durable.set_aside`)."""
 _NO_LOCK_SECONDS = 3600.0
 """So long must a leftover without a lock lie untouched: a process may be writing it."""
 

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.locks import Busy, held, is_held
+from harness.core.locks import Busy, held, is_held
 from harness.models.cache import IN_USE, REMOVED, Kept, last_used, runs_under_way, total
 
 

@@ -7,6 +7,8 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
+from harness.core.json_files import read_json
+
 # What a checkpoint consists of; a content hash covers the same files of a local folder.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
 # Copies of the weights in other shapes, of no use to transformers.
@@ -46,17 +48,6 @@ def _config_problem(folder: Path) -> str | None:
     if (folder / "adapter_config.json").is_file():
         return "holds an adapter (adapter_config.json) and not a whole model"
     return None
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Raises `ValueError`, in one line, for what is no JSON object."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(found, dict):
-        raise ValueError("it holds no JSON object")
-    return found
 
 
 def _weights_problem(folder: Path) -> str | None:

@@ -20,8 +20,8 @@ from typing import TypeVar, cast
 
 import platformdirs
 
-from harness.durable import file_sha256
-from harness.errors import MissingExtra, ModelUnavailable, UserError
+from harness.core.durable import file_sha256
+from harness.core.errors import MissingExtra, ModelUnavailable, UserError
 from harness.models.checkpoint_files import FILES, IGNORED, is_kept, problem
 from harness.models.hub_bar import telling_bar
 from harness.models.packaged import packaged_folder, packaged_model

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import ModelUnavailable
+from harness.core.errors import ModelUnavailable
 
 Float32 = NDArray[np.float32]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.watching import tell
+from harness.core.progress_events import tell
 
 
 def telling_bar(repository: str) -> Any:

@@ -19,11 +19,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness.durable import commit, damage_of, seal, set_aside
-from harness.errors import MissingExtra, ModelUnavailable, UnknownName
-from harness.locks import held
+from harness.core.durable import commit, damage_of, seal, set_aside
+from harness.core.errors import MissingExtra, ModelUnavailable, UnknownName
+from harness.core.locks import held
+from harness.core.progress_events import report_growth, tell
 from harness.models.e5blocks import convert_image
-from harness.watching import growth_told, tell
 
 log = logging.getLogger("bench")
 
@@ -130,7 +130,7 @@ def pip_download(requirement: str, folder: Path) -> Path:
     temporary = folder / "tmp"  # where pip downloads to, before it moves the file
     temporary.mkdir(parents=True)
     environment = {**os.environ, "TMPDIR": str(temporary)}
-    with growth_told(folder, requirement):
+    with report_growth(folder, requirement):
         result = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, env=environment)
     wheels = list(folder.glob("*.whl"))
     if result.returncode == 0 and len(wheels) == 1:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from harness.errors import PromptError
+from harness.core.errors import PromptError
+from harness.core.types import LabelSpace
 from harness.parsing._answers import CONNECTOR, FILLER, LETTER, MARKER, WORD_CHARACTER, fold, without_fences, without_thinking
-from harness.types import LabelSpace
 
 _NEGATION_BEFORE = re.compile(
     rf"(?<!{LETTER})(?:not|no|non|never|neither|nor|without|cannot|hardly|[a-z]+n['’]t|nicht|kein\w{{0,2}}|nie|weder|pas|"

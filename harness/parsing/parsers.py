@@ -31,16 +31,14 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any
 
-from pydantic import Field, model_validator
-
-from harness.errors import PromptError
+from harness.core.errors import PromptError
+from harness.core.types import Label, LabelKind, LabelSpace
 from harness.parsing import _answers as answers
 from harness.parsing._label_names import DECORATION, LABEL_MARKED, Names, denied
 from harness.parsing._numbers import Scale
-from harness.specs.yamlspec import Spec
-from harness.types import Label, LabelKind, LabelSpace
+from harness.specs.parser_spec import ParserSpec
 
 REASONS: dict[str, str] = {
     "empty": "there is no text, or nothing after the thinking",
@@ -57,27 +55,6 @@ REASONS: dict[str, str] = {
     "wrong_type": "the JSON value is of a type that can't be an answer (null, true, an object)",
 }
 """Every reason of a refusal, with a line for the docs. A reason never quotes the model."""
-
-
-class ParserSpec(Spec):
-    """The `parser` of a prompt. A bare string stands for its `type`; `key` defaults to "labels" for `json_list`."""
-
-    type: Annotated[Literal["integer", "label", "json", "json_list"], Field(description="what an answer looks like")]
-    first: Annotated[int, Field(ge=-1000, le=1000, description="integer, json: the number that stands for the first label")] = 0
-    key: Annotated[str, Field(min_length=1, description="json, json_list: the key that holds the answer")] = "score"
-
-    @model_validator(mode="before")
-    @classmethod
-    def _complete(cls, data: Any) -> Any:
-        if isinstance(data, str):
-            data = {"type": data}
-        if isinstance(data, dict):
-            unused = {"integer": {"key"}, "label": {"first", "key"}, "json_list": {"first"}}.get(str(data.get("type")), set())
-            if found := sorted(unused & data.keys()):
-                raise ValueError(f"a parser of type {data['type']} has no {' and no '.join(found)}")
-            if data.get("type") == "json_list":
-                data = {"key": "labels", **data}
-        return data
 
 
 @dataclass(frozen=True, slots=True)

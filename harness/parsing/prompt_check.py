@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from backends.base import Messages
-from harness.errors import UserError
+from harness.core.engine import Messages
+from harness.core.errors import UserError
+from harness.core.types import Decoding, Example, Label, LabelKind, LabelSpace
 from harness.parsing.parsers import make_parser
-from harness.specs.prompts import Decoding, Prompt, Renderer, pick_shots
-from harness.types import Example, Label, LabelKind, LabelSpace
+from harness.parsing.rendering import Renderer, pick_shots
+from harness.specs.prompts import Prompt
 
 MAX_TAIL = 200
 """Characters that may follow the text; a cue such as "Score:" is fine, instructions there can't be cached."""

@@ -11,9 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harness.errors import DamagedRecord
+from harness.core.errors import DamagedRecord
+from harness.core.json_files import digest
 from harness.records.gates import read_gates
-from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named, digest
+from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 T = TypeVar("T")
@@ -218,10 +219,12 @@ def read_entry(store: Store, name: str) -> Entry:
     with damage_named(store.root / name / METRICS):
         _look_over_metrics(entry)
     if not store.check_predictions(name, manifest):
-        from harness.records.columns import read_columns  # by an earlier version: its form can be checked, and the accuracy
+        from harness.records.predictions import (
+            read_predictions,  # by an earlier version: its form can be checked, and the accuracy
+        )
 
         with damage_named(store.root / name / PREDICTIONS):
-            rows = read_columns(store, name)
+            rows = read_predictions(store, name)
             if len(rows) != entry.metrics["n"]:
                 raise ValueError(f"it does not hold the {entry.metrics['n']} rows that the run was tested on")
         with damage_named(store.root / name / METRICS):

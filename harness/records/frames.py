@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import MissingExtra, RunError, UserError
-from harness.plain import encodable
+from harness.core.errors import MissingExtra, RunError, UserError
+from harness.core.plain import encodable
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.jsonl import read_tables
 from harness.records.store import Store
-from harness.types import LabelKind
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -38,7 +38,7 @@ RUN_COLUMNS: dict[str, str] = {
     **dict.fromkeys(("cpu", "gpu"), "string"),
     "cores": "Int64",
 }
-"""Columns of `load_runs` and their dtypes; the metrics follow, three of float64 each."""
+"""Predictions of `load_runs` and their dtypes; the metrics follow, three of float64 each."""
 
 
 PREDICTION_COLUMNS: dict[str, str] = {
@@ -53,13 +53,13 @@ PREDICTION_COLUMNS: dict[str, str] = {
     "reason": "category",
     "correct": "bool",
 }
-"""Columns of `load_predictions` and their dtypes; then come probabilities."""
+"""Predictions of `load_predictions` and their dtypes; then come probabilities."""
 
 
 def load_runs(results: Path | str = "results") -> DataFrame:
     """A row per finished run, in the order of the ids: what was run, how, metrics with their intervals, time, cost, machine.
 
-    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Columns and
+    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Predictions and
     dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
     there is no folder `results`. A damaged record is left out; the logger `bench` warns of it.
     """
@@ -158,7 +158,7 @@ def _run_row(entry: Entry) -> dict[str, Any]:
 def load_predictions(runs: str | Sequence[str] | None = None, results: Path | str = "results") -> DataFrame:
     """A row per run and test row, the runs in the order asked for, their rows in the order of the record.
 
-    `runs`: ids, or parts that only one run has; default: all runs. Columns: those of `PREDICTION_COLUMNS`, and p_0, p_1, ...
+    `runs`: ids, or parts that only one run has; default: all runs. Columns: `PREDICTION_COLUMNS`, and p_0, p_1, ...
     (float64) with the probabilities, as many as the largest label space has; NaN where a run or a row has none. For runs of a
     multilabel task `truth` and `label` are missing, the names are joined by commas, and truth_0, ..., label_0, ... (boolean)
     say of each label whether it is true and whether it was answered; these are there only with such runs. Raises as

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RunError
-from harness.records.store import canonical_json
+from harness.core.errors import RunError
+from harness.core.json_files import canonical_json
 
 TOGETHER = 1 << 25
 """Bytes that are parsed in one go at most; what is larger is streamed from its file."""

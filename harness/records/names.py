@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from harness.core.json_files import digest
 from harness.records.entries import Entry
-from harness.records.store import digest
 
 LONGEST = 40
 """Characters of a list of settings that is shown as it is; of a longer one its digest is shown."""

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.errors import UserError
+from harness.core.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.records.columns import Columns
+    from harness.core.predictions import Predictions
 
 
-def same_rows(runs: Sequence[Columns]) -> list[tuple[int, ...]]:
+def same_rows(runs: Sequence[Predictions]) -> list[tuple[int, ...]]:
     """Where each row that all runs have stands in each of them, in the order of the first run.
 
     Rows of one id, text and true label first; then, of what is left, those of one text and true label, as a file that has grown
@@ -34,7 +34,7 @@ def same_rows(runs: Sequence[Columns]) -> list[tuple[int, ...]]:
     return sorted([*found, *_common(left)])
 
 
-def _rows(run: Columns) -> Iterator[tuple[Any, ...]]:
+def _rows(run: Predictions) -> Iterator[tuple[Any, ...]]:
     """Id, digest of the text and true label of each row."""
     truth = run.truth.tolist() if run.truth.ndim == 1 else map(tuple, run.truth.tolist())
     return zip(run.ids.tolist(), np.asarray(run.texts).tolist(), truth, strict=True)
@@ -48,7 +48,7 @@ def _taken(pairs: Sequence[tuple[int, ...]], runs: int) -> list[set[int]]:
     return [{places[run] for places in pairs} for run in range(runs)]
 
 
-def pairing_notes(runs: Sequence[Columns], shared: int) -> list[str]:
+def pairing_notes(runs: Sequence[Predictions], shared: int) -> list[str]:
     """What a reader should know of how these runs were paired on `shared` rows: how many rows of the first look like a row of
     another one and are not the same, and which records have nothing but ids to tell rows by."""
     by_id = [run.run_id for run in runs if run.texts is None]
@@ -60,7 +60,7 @@ def pairing_notes(runs: Sequence[Columns], shared: int) -> list[str]:
     return [f"{', '.join(by_id)}: {records}, without digests of texts. Rows are paired by ids alone, and texts may differ."]
 
 
-def nothing_shared(runs: Sequence[Columns]) -> UserError:
+def nothing_shared(runs: Sequence[Predictions]) -> UserError:
     names, old = ", ".join(run.run_id for run in runs), [run.run_id for run in runs if run.texts is None]
     hint = "Test them on the same rows."
     if old:
@@ -72,7 +72,7 @@ def nothing_shared(runs: Sequence[Columns]) -> UserError:
     )
 
 
-def _left_out(runs: Sequence[Columns]) -> list[str]:
+def _left_out(runs: Sequence[Predictions]) -> list[str]:
     """Of rows of the first run: how many have a text that another run has with another label, or an id that it has with another
     text."""
     rows = [list(_rows(run)) for run in runs]

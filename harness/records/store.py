@@ -18,10 +18,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import math
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -29,12 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.durable import commit, file_sha256, set_aside, sync_folder
-from harness.errors import DamagedRecord, RunBusy, UserError
-from harness.file_names import cut, file_stem
-from harness.locks import Busy, Lock, held
+from harness.core.durable import commit, file_sha256, set_aside, sync_folder
+from harness.core.errors import DamagedRecord, RunBusy, UserError
+from harness.core.file_names import cut, file_stem
+from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, sealed, unsealed, write_atomically
+from harness.core.locks import Busy, Lock, held
+from harness.core.types import Example, Prediction, Status, text_digest
 from harness.models.checkpoints import cache_dir
-from harness.types import Example, Prediction, Status, text_digest
 
 log = logging.getLogger("bench")
 
@@ -49,17 +48,6 @@ _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
 _NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
 
 
-def canonical_json(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    # Half a surrogate pair (JSON files may hold one) has no UTF-8; escaped it is still the same JSON.
-    return text.encode(errors="backslashreplace").decode()
-
-
-def digest(value: Any) -> str:
-    """sha256 of a JSON-able value, whatever the order of its keys."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
 def run_id(identity: Mapping[str, Any]) -> str:
     """A readable name that ends in a digest of all that determines the run's outcome."""
     prompt = identity["prompt"]
@@ -70,53 +58,6 @@ def run_id(identity: Mapping[str, Any]) -> str:
         parts.append(f"from-{'-'.join(identity['train']['langs'])}")
     parts.append(f"s{identity['seed']}")
     return f"{file_stem(parts, '.')}.{digest(identity)[:10]}"
-
-
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole: a reader (or a crash) sees the old content or the new, never a part.
-
-    Text becomes UTF-8, its line ends stay. Of several processes that write the same file the last one wins. A link stays one:
-    what it points to is written. The folder must be there. Raises `OSError` with the name of `path`.
-    """
-    target = Path(os.path.realpath(path))
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")  # of this call alone; in the same file system
-    data = content.encode() if isinstance(content, str) else content
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        sync_folder(target.parent)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is not None:
-            error.filename = str(path)  # nobody asked for the temporary one
-        raise
-
-
-def _no_number(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    return value if math.isfinite(value) else _no_number(text)
-
-
-_decoder = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
-
-
-def parse_object(content: bytes) -> dict[str, Any]:
-    """A JSON object in UTF-8. Raises `ValueError` for anything else, however deep or long."""
-    try:
-        value = _decoder.decode(content.decode())
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"it holds a {type(value).__name__}, not an object")
-    return value
 
 
 @contextmanager
@@ -133,21 +74,6 @@ def damage_named(path: Path, hint: str = DAMAGE_HINT) -> Iterator[Path]:
         if isinstance(error, ValueError | KeyError):
             what = str(error) if isinstance(error, ValueError) else f"{error} is missing"
         raise DamagedRecord(f"{path} is damaged ({what}).", hint) from error
-
-
-def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """With a digest of all of it, so that `unsealed` finds a change."""
-    told = json.loads(canonical_json(value))  # as it will be read again
-    return {**told, "sha256": digest(told)}
-
-
-def unsealed(content: bytes) -> tuple[dict[str, Any], bool]:
-    """What was sealed, and whether it was (earlier versions did not). Raises `ValueError` for what is damaged."""
-    value = parse_object(content)
-    told = value.pop("sha256", None)
-    if told is not None and told != digest(value):
-        raise ValueError("its content is not what was written")
-    return value, told is not None
 
 
 def read_journal(path: Path) -> list[dict[str, Any]]:
@@ -180,7 +106,7 @@ def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any
     if prediction.probabilities is not None:
         record["probabilities"] = [round(p, 6) for p in prediction.probabilities]
     if prediction.log_p is not None:
-        record["log_p"] = prediction.log_p  # to the last digit: a resumed run must settle on the same labels
+        record["log_p"] = prediction.log_p  # to the last digit: a resumed run must finalize_predictions on the same labels
     return record
 
 
@@ -421,9 +347,3 @@ def _drop_torn_line(path: Path) -> None:
         whole = content[: content.rfind(b"\n") + 1]
         if whole != content:
             write_atomically(path, whole)
-
-
-def pretty_json(value: Any) -> str:
-    """As records hold it: sorted keys, an indent, and a lone half of a surrogate pair as its escape."""
-    text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    return text.encode(errors="backslashreplace").decode() + "\n"

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from harness.analysis.ranks import RankedEntry
+from harness.analysis.row_sets import labels_of
+from harness.core.json_files import canonical_json
 from harness.records.entries import Entry
 from harness.records.names import told_apart
-from harness.records.row_sets import labels_of
-from harness.records.store import canonical_json
-from harness.reports.ranks import Place
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -31,7 +31,7 @@ class Line:
 
     backend: str
     how: str
-    places: Mapping[int, Place]
+    places: Mapping[int, RankedEntry]
 
     def value(self, column: int, metric: str) -> float | None:
         place = self.places.get(column)
@@ -129,7 +129,7 @@ def _named(lines: Sequence[Line]) -> list[Line]:
 def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: bool) -> list[Line]:
     """`per_language`: a model for each language is one line, of those alone that were trained on their own; if not: all, by
     what they were trained on."""
-    lines: dict[tuple[Key, int], dict[int, Place]] = {}
+    lines: dict[tuple[Key, int], dict[int, RankedEntry]] = {}
     for column, table in enumerate(tables):
         seen: dict[Key, int] = {}
         for place in table.places:

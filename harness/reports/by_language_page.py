@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from urllib.parse import quote
 
+from harness.analysis.ranks import RankedEntry
 from harness.records.entries import TITLES
 from harness.reports.by_language import Section
 from harness.reports.markdown import Markup, escape, table
 from harness.reports.pictures import FOLDER, file_name
-from harness.reports.ranks import Place
 from harness.reports.tables import Table
 from harness.reports.words import NOBODY, apart, rank, shown, sizes_told, with_size
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -63,7 +63,7 @@ def _column_title(column: Table) -> str:
     return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.metrics['n']:,}{when}")
 
 
-def _cell(place: Place | None, metric: str) -> str:
+def _cell(place: RankedEntry | None, metric: str) -> str:
     """Rank, value and interval; the best rank in bold."""
     if place is None:
         return "–"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line
 from harness.records.entries import TITLES
 from harness.reports.markdown import escape, table
-from harness.statistics.break_even import BreakEven, Crossing, Curve, Estimate, Line
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 
@@ -102,7 +102,7 @@ def crossing_rows(result: BreakEven) -> list[list[str]]:
 POINT_COLUMNS = ["backend", "labels", "", "seeds: lowest · median · highest", "seeds"]
 CROSSING_COLUMNS = ["trained", "prompted", "at least as good with", "no crossing in"]
 LEGEND = """\
-Made by `bench curve`. A value is the mean over the seeds; each seed draws its own labels (a larger number adds to the smaller)
+Made by `bench study curve`. A value is the mean over the seeds; each seed draws its own labels (a larger number adds to the smaller)
 and its own exemplars. In brackets the 95% interval of test rows and seeds together (of one seed: of the rows); beside it the
 seeds alone. All labels that are used are counted: no checkpoint is chosen on validation rows. The crossing takes quality not
 to fall with more labels, and to be linear between the sizes on a logarithmic scale; the last column is the share of the

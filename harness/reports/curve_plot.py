@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from harness.analysis.break_even import BreakEven, Estimate
 from harness.records.entries import TITLES
-from harness.statistics.break_even import BreakEven, Estimate
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 NOTE = "Bands: 95% interval of test rows and seeds; small dots: single seeds; dashed: prompted; circled: crossings."

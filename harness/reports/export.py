@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RunError
+from harness.core.errors import RunError
 from harness.records.entries import Entry
 from harness.records.frames import predictions_table, runs_table
 from harness.records.store import Store

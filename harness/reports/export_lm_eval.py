@@ -20,10 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from harness.core.json_files import pretty_json
+from harness.core.types import LabelKind, Status
 from harness.records.entries import Entry
-from harness.records.store import pretty_json
 from harness.statistics.metrics import LOWER_IS_BETTER
-from harness.types import LabelKind, Status
 
 Record = Mapping[str, Any]
 CHOICE, TEXT = "multiple_choice", "generate_until"
@@ -210,7 +210,7 @@ def _task_config(task: str, kind: str, identity: Mapping[str, Any], shots: int) 
 
 
 def _bench(entry: Entry) -> dict[str, Any]:
-    """What makes the run one of ours; `rows` lets `bench import` see that it pairs the same rows."""
+    """What makes the run one of ours; `rows` lets `bench results import` see that it pairs the same rows."""
     identity, values = entry.manifest["identity"], entry.metrics["values"]
     return {
         "run": entry.run_id,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from harness.reports.charts import theme
-from harness.studies.matrix import Grid
+from harness.studies.transfer import Grid
 
 Colour = tuple[float, float, float]
 

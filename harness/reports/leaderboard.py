@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from harness.analysis.ranks import Configuration
 from harness.records.entries import TITLES
 from harness.reports.by_language import sections
 from harness.reports.by_language_page import first_words, picture_lines, record_path, section_lines
 from harness.reports.markdown import Markup, details, escape, link
 from harness.reports.markdown import table as table_of
 from harness.reports.pictures import file_name
-from harness.reports.ranks import Row
 from harness.reports.reported_page import ANCHOR, reported_section
 from harness.reports.reported_page import TITLE as REPORTED_TITLE
 from harness.reports.tables import Table, columns, lines_of, spread_cells, spread_columns
@@ -103,7 +103,7 @@ def _full(table: Table, drawn: Collection[str]) -> list[str]:
     return details(summary, lines)
 
 
-def _records(row: Row) -> Markup:
+def _records(row: Configuration) -> Markup:
     """Links; of several seeds each has one."""
     if len(row.runs) == 1:
         return Markup(f"[record]({record_path(row.entry.run_id)})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from harness.plain import plain
+from harness.core.plain import plain
 
 _ESCAPES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|`*\\$~"})
 

@@ -12,10 +12,10 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.file_names import file_stem
+from harness.core.file_names import file_stem
+from harness.core.json_files import digest, write_atomically
 from harness.records.entries import TITLES, Entry, Group
 from harness.records.names import told_apart
-from harness.records.store import digest, write_atomically
 from harness.reports.by_language import Section, sections
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER

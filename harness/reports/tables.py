@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
+from harness.analysis.findings import SHORT, finding_of_entry
+from harness.analysis.nested import most_informative
+from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metric_test, ranked, read_correct, share_test
+from harness.analysis.row_sets import RowSet, row_sets
+from harness.analysis.spread import Spread, influences_of, spreads
 from harness.records.entries import TITLES, Entry, Group
-from harness.records.findings import SHORT, finding_of_entry
 from harness.records.gates import gate_lines, read_gates
 from harness.records.names import told_apart
-from harness.records.nested import most_informative
-from harness.records.row_sets import RowSet, row_sets
 from harness.records.store import Store
-from harness.reports.ranks import Place, Row, fold_seeds, metric_test, ranked, read_correct, share_test
-from harness.reports.spread import Spread, influences_of, spreads
 from harness.reports.words import between, hows, part, rank, shown
 from harness.statistics.intervals import small
 
@@ -31,7 +31,7 @@ class Table:
     """
 
     group: Group
-    places: tuple[Place, ...]
+    places: tuple[RankedEntry, ...]
     spreads: tuple[Spread, ...]
     when: str = ""
     outdated: bool = False
@@ -42,7 +42,7 @@ class Table:
         return self.places[0].row.entry
 
     @property
-    def leader(self) -> Place | None:
+    def leader(self) -> RankedEntry | None:
         """The first of those that do better than chance."""
         return None if self.places[0].rank is None else self.places[0]
 
@@ -129,12 +129,12 @@ def columns(table: Table) -> list[str]:
     ]
 
 
-def lines_of(titles: Sequence[str], places: Sequence[Place]) -> list[list[str]]:
+def lines_of(titles: Sequence[str], places: Sequence[RankedEntry]) -> list[list[str]]:
     """Lines under `columns`, but for the run, which is told in other words on a page than on a terminal."""
     return [_cells(titles, place, words) for place, words in zip(places, hows([place.row for place in places]), strict=True)]
 
 
-def _cells(titles: Sequence[str], place: Place, words: str) -> list[str]:
+def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
     row, rate = place.row, place.row.entry.manifest["timing"]["rows_per_second"]
     return [
         rank(place),
@@ -149,7 +149,7 @@ def _cells(titles: Sequence[str], place: Place, words: str) -> list[str]:
     ]
 
 
-def _over_seeds(row: Row) -> str:
+def _over_seeds(row: Configuration) -> str:
     spread = row.spread(row.entry.metrics["headline"][0])
     return "–" if spread is None else f"{between(*spread)} ({len(row.runs)})"
 

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from harness.analysis.ranks import Configuration, RankedEntry
 from harness.records.entries import Entry
 from harness.records.names import told_apart
 from harness.records.sizes import prompted_sizes, size_of
-from harness.reports.ranks import Place, Row
 
 NAMED = 4
 """Backends that a sentence names."""
@@ -37,7 +37,7 @@ UNRANKED = "‡"
 """In the place of a rank, of what does no better than chance."""
 
 
-def rank(place: Place) -> str:
+def rank(place: RankedEntry) -> str:
     """`2=` where the rank is shared."""
     if place.rank is None:
         return UNRANKED
@@ -47,7 +47,7 @@ def rank(place: Place) -> str:
 NOBODY = "no model is shown to be better than always answering one label"
 
 
-def apart(places: Sequence[Place], level: str = "") -> str:
+def apart(places: Sequence[RankedEntry], level: str = "") -> str:
     """How the first stands to the others, to follow its value: `, and can't be told apart from 2 of the 3 others (b, c)`.
 
     `level`: words to follow that, as ` at the 5% level`. What does no better than chance is only counted.
@@ -61,7 +61,7 @@ def apart(places: Sequence[Place], level: str = "") -> str:
     return _beside(first, others) + level + more
 
 
-def _beside(first: Place, others: Sequence[Place]) -> str:
+def _beside(first: RankedEntry, others: Sequence[RankedEntry]) -> str:
     level = [place for place in others if place.rank == first.rank]
     if not level:
         return f", and can be told apart from {'the other one' if len(others) == 1 else f'all {len(others)} others'}"
@@ -71,7 +71,7 @@ def _beside(first: Place, others: Sequence[Place]) -> str:
     return f", and can't be told apart from {'the other one' if len(others) == 1 else many} ({named})"
 
 
-def _ways_of(level: Sequence[Place], leader: str) -> list[str]:
+def _ways_of(level: Sequence[RankedEntry], leader: str) -> list[str]:
     """Backends, and in how many ways each: the first one's own name alone, or one that stands twice, would say nothing."""
     found = []
     for name, count in Counter(place.row.entry.display_name for place in level).items():
@@ -85,15 +85,15 @@ def with_size(entry: Entry, how: str) -> str:
     return ", ".join(part for part in (size_of(entry), how) if part)
 
 
-def sizes_told(places: Sequence[Place]) -> str:
+def sizes_told(places: Sequence[RankedEntry]) -> str:
     """How large the prompted models are, after a sentence about all places; empty where none is, or nothing is compared."""
     return prompted_sizes(place.row.entry for place in places) if len(places) > 1 else ""
 
 
-def how(row: Row) -> str:
+def how(row: Configuration) -> str:
     return row.entry.how if len(row.runs) == 1 else f"{row.entry.made}, {len(row.runs)} seeds"
 
 
-def hows(rows: Sequence[Row]) -> list[str]:
+def hows(rows: Sequence[Configuration]) -> list[str]:
     """`how` of each row of a table; of those that read alike, also what their identities differ in: `…, batch_size=16`."""
     return told_apart([row.runs for row in rows], [how(row) for row in rows])

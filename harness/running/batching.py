@@ -7,10 +7,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from backends.base import Classifier, Encoded, Engine, LanguageModel
+from harness.core.engine import Classifier, Encoded, Engine, LanguageModel
+from harness.core.types import Decoding, Example
 from harness.running.plan import Plan
-from harness.specs.prompts import Decoding
-from harness.types import Example
 
 WINDOW = 256
 """Texts that are encoded at a time. Within a window the order is by tokens, among windows by characters."""

@@ -10,11 +10,10 @@ Engineering", ICLR.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import StrEnum
 
 import numpy as np
 
-from backends.base import FloatArray
+from harness.core.types import Calibration, Decision, FloatArray
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 """The inputs of Zhao et al."""
@@ -22,23 +21,6 @@ CONTENT_FREE = ("N/A", "[MASK]", "")
 
 IMPOSSIBLE = -1e5
 """log p of a choice that has no probability: a number, since JSON has no infinity. What is above it is taken as it is."""
-
-
-class Calibration(StrEnum):
-    NONE = "none"
-    CONTEXTUAL = "contextual"
-    BATCH = "batch"
-
-
-class Decision(StrEnum):
-    ARGMAX = "argmax"
-    EXPECTED = "expected"
-    MEDIAN = "median"
-
-    @property
-    def needs_order(self) -> bool:
-        """Whether it is for ordinal labels only."""
-        return self is not Decision.ARGMAX
 
 
 def calibrated(log_p: FloatArray, calibration: Calibration, content_free: FloatArray | None) -> FloatArray:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.errors import BenchError, ModelUnavailable, RunError, RunIncomplete
-from harness.types import Prediction, Status
+from harness.core.errors import BenchError, ModelUnavailable, RunError, RunIncomplete
+from harness.core.types import Prediction, Status
 
 Entry = Mapping[str, Any]
 """A line of the journal. `ask_again`: ids of those of its `rows` that are still open."""

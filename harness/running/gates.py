@@ -21,13 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Classifier, Encoded, LanguageModel
-from harness.errors import GateFailed
+from harness.core.engine import Classifier, Encoded, LanguageModel
+from harness.core.errors import GateFailed
+from harness.core.types import Decoding, Prediction, Status
 from harness.records.gates import Cut, Gate, GateOutcome
 from harness.running.batching import WINDOW, Item, distinct
 from harness.running.plan import Plan
-from harness.specs.prompts import Decoding
-from harness.types import Prediction, Status
 
 ENOUGH = 16
 """Rows with an answer before the first ones are judged; rows without one before a server is paid for no more."""
@@ -76,14 +75,14 @@ class Gates:
             self._first += [record for record in entry["rows"] if record["id"] not in still_open]
             self._prompt_tokens += entry["prompt_tokens"]
             if self._is_judged():
-                self._judge()
+                self._scorer()
 
     def finished(
         self, predictions: Sequence[Prediction], cut: Cut | None, train: Mapping[str, Any] | None
     ) -> list[dict[str, Any]]:
         """All gates, as a record holds them. `train`: the `Cut` of the training texts, as the training's record holds it."""
         if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
-            self._judge()
+            self._scorer()
         if cut is not None:
             self._found += [texts_cut(cut, train), *one_label(self._plan, predictions)]
         return [asdict(gate) for gate in self._found]
@@ -95,7 +94,7 @@ class Gates:
         """Whether a server gave many rows no answer, and none at all one, for reasons that will not pass."""
         return self._plan.engine.model_is == "name" and len(self._first) >= ENOUGH and not _answered(self._first)
 
-    def _judge(self) -> None:
+    def _scorer(self) -> None:
         if self._is_unanswered():
             self._keep(rows_unanswered(self._first))
             return

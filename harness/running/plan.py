@@ -8,29 +8,26 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backends.base import Classifier, Engine
-from harness.catalog import Catalog
+from harness.core.distributed import processes
+from harness.core.engine import Classifier, Engine
+from harness.core.errors import UserError
+from harness.core.json_files import digest
+from harness.core.record import RESULT_VERSION, TRAINING_VERSION
+from harness.core.types import Calibration, Decision, Decoding, Example, LabelKind
 from harness.data.drawing import hash_rank
 from harness.data.rows import fingerprint, load_examples, with_names
-from harness.errors import UserError
+from harness.data.sources import rows_from
 from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
-from harness.records.store import digest, run_id
-from harness.running.calibration import Calibration, Decision
-from harness.running.distributed import processes
+from harness.parsing.rendering import Renderer, pick_shots
+from harness.records.store import run_id
 from harness.running.starts import Start, trained_start
 from harness.running.thresholds import RULE
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
-from harness.specs.prompts import Decoding, Prompt, Renderer, pick_shots
+from harness.specs.catalog import Catalog
+from harness.specs.prompts import Prompt
 from harness.specs.tasks import Split, TaskSpec
 from harness.statistics.extra_metrics import require_trust
-from harness.types import Example, LabelKind
-
-RESULT_VERSION = 1
-"""Raised when a change to bench changes what the same command yields (a parser's rule, say)."""
-
-TRAINING_VERSION = 2
-"""Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
 
 DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
 
@@ -152,23 +149,6 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
         **({"decision": decision} if trained and decision is not Decision.ARGMAX else {}),
     }
     return Plan(request, task, backend, engine, checkpoint, rows, origin, training, prompt, decision, identity)
-
-
-def rows_from(task: TaskSpec, split: str, data_dir: Path | None, count: int) -> dict[str, Any]:
-    """Where rows were read, for the manifest; of files on a machine no path. It is no part of the identity, as the same rows
-    are the same from anywhere. `count`: rows of the task's split, before any limit."""
-    if data_dir is not None:
-        return {"source": "data", "hub": None, "split_rows": count}
-    hub, splits = task.source.hub, task.splits
-    if hub is None:
-        return {"source": "bundled" if task.source.files is None else "files", "hub": None, "split_rows": count}
-    divided = splits.stratified is not None or (split == "validation" and splits.validation_share is not None)
-    there = None if divided else getattr(splits, split)
-    return {
-        "source": "hub",
-        "hub": {"id": hub.id, "config": hub.config, "revision": hub.revision, "split": there},
-        "split_rows": count,
-    }
 
 
 def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:

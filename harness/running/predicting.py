@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Classifier, Encoded, FloatArray, Generation, LanguageModel, Scores
+from harness.core.engine import Classifier, Encoded, Generation, LanguageModel, Scores
+from harness.core.types import Decoding, Example, FloatArray, LabelKind, Prediction, Status
 from harness.parsing.parsers import Parser
 from harness.running.batching import Item, choices, encode, most_new_tokens
 from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide
 from harness.running.plan import Plan, PromptPlan
 from harness.running.thresholds import labels_above
-from harness.specs.prompts import Decoding
-from harness.types import Example, LabelKind, Prediction, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ def content_free(plan: Plan) -> list[Item]:
     return encode(plan, [Item([Example(f"content-free-{n}", text, 0, "")]) for n, text in enumerate(CONTENT_FREE)])
 
 
-def settle(
+def finalize_predictions(
     plan: Plan, predictions: Sequence[Prediction], reference: FloatArray | None, thresholds: Sequence[float] | None = None
 ) -> list[Prediction]:
     """Turn the scores of all rows into probabilities and labels; what is no score stays as it is.

@@ -12,26 +12,26 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from backends.base import Classifier, Engine, LanguageModel
+from harness.core.engine import Classifier, Engine, LanguageModel
+from harness.core.errors import BudgetReached, OutOfMemory, RunError, RunIncomplete, UserError
+from harness.core.json_files import digest
+from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
+from harness.core.progress_events import OnProgress
+from harness.core.types import Calibration, Example, Prediction, Status
 from harness.data.dates import dates_of
-from harness.data.overlap import overlap_of
-from harness.errors import BudgetReached, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.records.entries import finished_entry
-from harness.records.store import Journal, Store, digest, prediction_from, prediction_record
+from harness.records.store import Journal, Store, prediction_from, prediction_record
 from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
-from harness.running.calibration import Calibration
 from harness.running.completeness import AGAIN, check_finished, check_measured, done_rows, measured_seconds, sent_instead
-from harness.running.costs import Budget
 from harness.running.gates import Gates, cut_counts, cut_of
-from harness.running.machine import describe_machine, library_versions, load_average, peak_memory
+from harness.running.overlap import overlap_of
 from harness.running.plan import Plan
-from harness.running.predicting import Batch, content_free, predict_batch, settle
+from harness.running.predicting import Batch, content_free, finalize_predictions, predict_batch
 from harness.running.tracking import tracked
 from harness.running.training import OnEvaluation, Trained, ensure_trained, trained_key
+from harness.specs.costs import Budget
 from harness.statistics.extra_metrics import code_of
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, Prediction, Status
-from harness.watching import OnProgress
 
 T = TypeVar("T")
 
@@ -147,7 +147,7 @@ def _predictions(plan: Plan, entries: list[dict[str, Any]], trained: Trained | N
     reference = next((np.array(entry["content_free"]) for entry in entries if "content_free" in entry), None)
     # As a record holds them, so that the metrics are those of the record to the last digit.
     thresholds = trained.record["thresholds"] if trained is not None else None
-    settled = settle(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
+    settled = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
     return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, settled, strict=True)]
 
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.durable import damage_of, set_aside
-from harness.errors import RunError, UserError
-from harness.locks import held
+from harness.core.durable import damage_of, set_aside
+from harness.core.errors import RunError, UserError
+from harness.core.json_files import digest
+from harness.core.locks import held
+from harness.core.types import LabelKind
 from harness.models.cache import LOCK, MODEL
 from harness.models.checkpoints import Checkpoint, cache_dir
-from harness.records.store import digest
 from harness.specs.backend_specs import BackendSpec, validated_options
 from harness.specs.tasks import TaskSpec
-from harness.types import LabelKind
 
 log = logging.getLogger("bench")
 KEPT_ANEW = {"baseline": 2}

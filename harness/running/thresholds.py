@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backends.base import FloatArray
-from harness.statistics.intervals import IntArray
+from harness.core.types import FloatArray, IntArray
 
 DEFAULT = 0.5
 FOLDS = 5

@@ -1,4 +1,4 @@
-"""How fast a backend answers, and in how much memory: `bench speed`.
+"""How fast a backend answers, and in how much memory: `bench analyze latency`.
 
 The engine is loaded and fed as a run does it (`EngineSlot`, `encode`, `predict_batch`, `batches`); only the clock is here.
 Engines hand back numbers or text on the host, so what a GPU still computes is waited for before the clock stops.
@@ -15,12 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Classifier, LanguageModel
-from harness.errors import OutOfMemory, RunError, UserError
-from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
-from harness.running.costs import Budget
-from harness.running.latency import Seconds, arrivals, figures
-from harness.running.machine import (
+from harness.core.engine import Classifier, LanguageModel
+from harness.core.errors import OutOfMemory, RunError, UserError
+from harness.core.machine import (
     describe_machine,
     family_memory,
     gpu_taken,
@@ -30,12 +27,15 @@ from harness.running.machine import (
     reset_peaks,
     threads,
 )
+from harness.core.progress_events import OnProgress
+from harness.core.types import Status
+from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
+from harness.running.latency import Seconds, arrivals, figures
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, predict_batch
 from harness.running.runner import EngineSlot
 from harness.running.training import trained_key
-from harness.types import Status
-from harness.watching import OnProgress
+from harness.specs.costs import Budget
 
 Clock = Callable[[], float]
 
@@ -52,7 +52,7 @@ COUNTS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class LatencyOptions:
     """What to measure. `sizes`: rows a batch. `lag`: seconds that a network would add to each call. `rate`: rows a second
     that arrive at random, for a simulated queue; None for none."""
 
@@ -115,12 +115,12 @@ class _Stopwatch:
 
 def measure(
     plan: Plan,
-    wish: Wish,
+    options: LatencyOptions,
     budget: Budget | None = None,
     on_progress: OnProgress = lambda phase, done, total, note: None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Any]:
-    """Load the plan's engine (train it, where no run did before), time it, close it; the record, as in `harness.records.speed`.
+    """Load the plan's engine (train it, where no run did before), time it, close it. The record: `harness.records.latency`.
 
     A row at a time is always timed. `budget`: what may be spent on a server; nothing is sent unless it is sure to suffice.
 
@@ -128,11 +128,11 @@ def measure(
     answers fail, what ends a server, and what loading and training raise.
     """
     items = _in_random_order(plan)
-    sizes = sorted({1, *wish.sizes})
+    sizes = sorted({1, *options.sizes})
     if sizes[-1] > len(items):
         way = "Raise --limit, or lower" if plan.request.limit == len(plan.rows) else "There are no more in this language: lower"
         raise UserError(f"A batch of {sizes[-1]} rows can't be made of {len(items)} texts.", f"{way} --batch-size.")
-    if wish.rate is not None and plan.engine.model_is == "name":
+    if options.rate is not None and plan.engine.model_is == "name":
         raise UserError(
             f"--rate simulates a queue before one engine, and {plan.backend.name} is a server with a queue of its own.",
             "Leave it out.",
@@ -152,11 +152,11 @@ def measure(
         sized = []
         for number, size in enumerate(sizes):
             on_progress("time", number, len(sizes) + 1, f"{size} a batch")
-            sized.append(_sized(watch, items, size, wish.lag, before, times))
+            sized.append(_sized(watch, items, size, options.lag, before, times))
         on_progress("time", len(sizes), len(sizes) + 1, "offline")
         offline = _offline(watch, len(items), before)
         record = {
-            **_circumstances(plan, wish, sizes),
+            **_circumstances(plan, options, sizes),
             "load_average": {"before": quiet, "after": load_average()},
             "memory_mib": {"before_loading": before["host_now"], "loaded": loaded["host_now"]},
             "load_seconds": round(load_seconds, 3),
@@ -168,7 +168,7 @@ def measure(
         "rows_per_second": offline.get("rows_per_second"),
         "batches": sized,
         "offline": offline,
-        "arrivals": None if wish.rate is None else arrivals(times, wish.rate, wish.lag),
+        "arrivals": None if options.rate is None else arrivals(times, options.rate, options.lag),
         "cost_usd": round(watch.usd, 6) if plan.backend.price is not None else None,
     }
     return record | {"warnings": _warnings(record, watch.served)}
@@ -262,7 +262,7 @@ def _rounded_up(usd: float) -> float:
     return float(np.ceil(usd * 100) / 100)
 
 
-def _circumstances(plan: Plan, wish: Wish, sizes: list[int]) -> dict[str, Any]:
+def _circumstances(plan: Plan, options: LatencyOptions, sizes: list[int]) -> dict[str, Any]:
     names = ("task", "lang", "split", "rows", "backend", "prompt")
     return {
         "identity": {
@@ -270,7 +270,12 @@ def _circumstances(plan: Plan, wish: Wish, sizes: list[int]) -> dict[str, Any]:
             "trained": trained_key(plan) if isinstance(plan.engine, Classifier) else None,
         },
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        "settings": {"batch_sizes": sizes, "lag_ms": round(1000 * wish.lag, 4), "rate": wish.rate, "limit": plan.request.limit},
+        "settings": {
+            "batch_sizes": sizes,
+            "lag_ms": round(1000 * options.lag, 4),
+            "rate": options.rate,
+            "limit": plan.request.limit,
+        },
         "warm_up": None
         if plan.engine.model_is == "name"
         else f"at least {WARM_UP} rows in batches of each size, then the shortest text once",

@@ -12,8 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from harness import noise
-from harness.errors import UserError
+from harness.core import library_logging
+from harness.core.errors import UserError
 from harness.running.tracking import PATIENCE, End, Plain, Sink
 
 PROJECT = "bench"
@@ -142,7 +142,7 @@ class Wandb:
         self._run: Any = None
 
     def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
-        if not noise.loud():
+        if not library_logging.loud():
             os.environ.setdefault("WANDB_SILENT", "true")  # `settings` come too late for what it says of its login
         import wandb
 

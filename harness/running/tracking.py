@@ -18,9 +18,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum, auto
 from math import isfinite
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
-from harness.errors import BenchError
+from harness.core.errors import BenchError
+from harness.core.progress_events import training_listener
 from harness.running.plan import Plan
 
 PATIENCE = 15.0
@@ -115,7 +116,8 @@ def tracked_by(tracker: Tracker | None) -> Iterator[None]:
     global _current
     before, _current = _current, tracker
     try:
-        yield
+        with training_listener(_log_curves):
+            yield
     finally:
         _current = before
 
@@ -144,8 +146,7 @@ def _end(error: BaseException) -> End:
     return End.PRUNED if type(error).__name__ == "TrialPruned" else End.FAILED
 
 
-def log_course(step: int, values: Mapping[str, Any]) -> None:
-    """Of a training, told by the engine in the Trainer's own words: loss, learning_rate, eval_accuracy, ..."""
+def _log_curves(step: int, values: Mapping[str, object]) -> None:
     named = {_curve(name): float(value) for name, value in values.items() if _is_number(value)}
     # The epoch stands beside a loss, and not again beside each evaluation; totals (train_runtime, ...) are no curves.
     named = {name: value for name, value in named.items() if name and (name != "train/epoch" or "loss" in values)}
@@ -160,7 +161,7 @@ def _curve(name: str) -> str:
     return f"eval/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}"
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 

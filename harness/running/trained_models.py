@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import BenchError
-from harness.locks import is_held
+from harness.core.errors import BenchError
+from harness.core.locks import is_held
 from harness.models.cache import ABOUT, IN_USE, MODEL, Kept
 from harness.records.store import Store
 from harness.running.starts import key_of

@@ -14,25 +14,25 @@ from typing import Any
 
 import numpy as np
 
-from backends.base import Classifier, FloatArray, Judge, LabelledTexts
-from harness import noise
-from harness.catalog import Catalog
-from harness.durable import commit, seal
-from harness.errors import BenchError, RunError
-from harness.locks import held
+from harness.core import library_logging
+from harness.core.distributed import Stopped, broadcast, in_step, together
+from harness.core.durable import commit, seal
+from harness.core.engine import Classifier, LabelledTexts, ValidationScorer
+from harness.core.errors import BenchError, RunError
+from harness.core.json_files import write_atomically
+from harness.core.locks import held
+from harness.core.progress_events import OnProgress
+from harness.core.types import Decision, Example, FloatArray, LabelKind, LabelSpace, Prediction
 from harness.models.cache import ABOUT, LOCK
-from harness.records.store import write_atomically
 from harness.running.batching import batches_of
-from harness.running.calibration import Decision, decide
-from harness.running.distributed import Stopped, broadcast, in_step, together
+from harness.running.calibration import decide
 from harness.running.gates import cut_while_training
 from harness.running.plan import Plan, TrainingRows, make_plan
 from harness.running.starts import folder_of, has_model, key_of, mark_used, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
 from harness.running.trained_models import about
+from harness.specs.catalog import Catalog
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
-from harness.types import Example, LabelKind, LabelSpace, Prediction
-from harness.watching import OnProgress
 
 OnEvaluation = Callable[[dict[str, float]], None]
 """Called with the metrics of the validation rows, each time a training looks at them; what it raises ends the training."""
@@ -62,15 +62,15 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
     assert plan.training is not None
     folder = trained_folder(plan)
     make_cache_folder(folder)
-    judge = judge_of(plan) if on_evaluation is None else judge_of(plan, on_evaluation)
+    scorer = validation_scorer(plan) if on_evaluation is None else validation_scorer(plan, on_evaluation)
     with held(folder / LOCK, wait=True):
         if not has_model(folder):
             write_atomically(folder / ABOUT, json.dumps(about(plan.identity)))
-            _train(plan.engine, plan, plan.training, judge, folder, on_progress)
+            _train(plan.engine, plan, plan.training, scorer, folder, on_progress)
         else:
             plan.engine.load(folder / "model", plan.task.label_space)
             mark_used(folder)
-        runtime = plan.engine.optimize(folder, _texts(plan.training.validation), judge)
+        runtime = plan.engine.optimize(folder, _texts(plan.training.validation), scorer)
     record = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
     return Trained(record, runtime)
 
@@ -86,7 +86,7 @@ def make_cache_folder(folder: Path) -> None:
         raise RunError(f"The cache can't be written: {error.filename}: {error.strerror}.", hint) from error
 
 
-def judge_of(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> Judge:
+def validation_scorer(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> ValidationScorer:
     """Scores validation rows as a run on them would be, of a multilabel task with thresholds tuned on them each time: an
     early checkpoint may have no probability above a half, and still know which rows are likelier."""
     assert plan.training is not None
@@ -101,7 +101,7 @@ def judge_of(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> Judge:
         scored = evaluate_predictions(rows, predictions, labels, threshold=task.threshold, extra_metrics=task.metrics)
         return {name: value["value"] for name, value in scored["values"].items() if value["value"] is not None}
 
-    return Judge(metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: watch(found)))
+    return ValidationScorer(metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: watch(found)))
 
 
 def _judged(row: Example, p: Sequence[float], thresholds: list[float] | None) -> Prediction:
@@ -109,12 +109,14 @@ def _judged(row: Example, p: Sequence[float], thresholds: list[float] | None) ->
     return Prediction(row.id, chosen, probabilities=tuple(map(float, p)))
 
 
-def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, folder: Path, on_progress: OnProgress) -> None:
+def _train(
+    engine: Classifier, plan: Plan, rows: TrainingRows, scorer: ValidationScorer, folder: Path, on_progress: OnProgress
+) -> None:
     started = time.perf_counter()
     broadcast(plan.request)  # to the processes that wait in `train_along`
     if plan.request.continued_from:
         mark_used(folder_of(plan.request.continued_from))
-    report = _fit(engine, plan, rows, judge, folder, on_progress)
+    report = _fit(engine, plan, rows, scorer, folder, on_progress)
     seconds = round(time.perf_counter() - started, 3)
     thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
     cut = cut_while_training(engine, [row.text for row in rows.train])
@@ -135,14 +137,14 @@ def _train(engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, fol
 
 
 def _fit(
-    engine: Classifier, plan: Plan, rows: TrainingRows, judge: Judge, folder: Path, on_progress: OnProgress
+    engine: Classifier, plan: Plan, rows: TrainingRows, scorer: ValidationScorer, folder: Path, on_progress: OnProgress
 ) -> dict[str, Any]:
     with in_step():
         return engine.fit(
             _texts(rows.train),
             _texts(rows.validation),
             plan.task.label_space,
-            judge,
+            scorer,
             plan.request.seed,
             folder / "scratch",
             lambda done, total, note: on_progress("train", done, total, note),
@@ -151,13 +153,20 @@ def _fit(
 
 def train_along(catalog: Catalog) -> None:
     """What every process but the first one does: take part in its trainings, until it says that there are no more."""
-    noise.hush()  # the options of the command are read by the first process only
+    library_logging.hush()  # the options of the command are read by the first process only
     while (request := broadcast(None)) is not None:
         plan = make_plan(request, replace(catalog, trust_metric_code=True))  # else the first process had refused
         assert isinstance(plan.engine, Classifier)
         assert plan.training is not None
         try:
-            _fit(plan.engine, plan, plan.training, judge_of(plan), trained_folder(plan), lambda phase, done, total, note: None)
+            _fit(
+                plan.engine,
+                plan,
+                plan.training,
+                validation_scorer(plan),
+                trained_folder(plan),
+                lambda phase, done, total, note: None,
+            )
         except (Stopped, BenchError):  # the first process tells of it; what it does not know of is `OutOfStep`
             pass
         finally:

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, Field
 
-from harness.data.dates import Date
-from harness.errors import MissingExtra, UnknownName, UserError
+from harness.core.errors import MissingExtra, UnknownName, UserError
+from harness.core.types import Date
 from harness.models.checkpoints import Checkpoint, resolve_checkpoint
-from harness.running.costs import Price
+from harness.specs.costs import Price
 from harness.specs.search_space import Parameter
 from harness.specs.yamlspec import Spec, load_yaml_spec, validate_options
 
 if TYPE_CHECKING:
-    from backends.base import Engine
+    from harness.core.engine import Engine
 
 
 class BackendSpec(Spec):
@@ -38,7 +38,7 @@ class BackendSpec(Spec):
     )
     price: Price | None = Field(None, description="of a server that prices.yaml does not know: US dollars per million tokens")
     options: dict[str, Any] = Field({}, description="settings of the engine; see its reference")
-    search: dict[str, Parameter] = Field({}, description="for `bench tune`: dotted name of an option -> what to try")
+    search: dict[str, Parameter] = Field({}, description="for `bench study tune`: dotted name of an option -> what to try")
 
 
 def load_backend(path: Path) -> BackendSpec:

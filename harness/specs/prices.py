@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -10,9 +11,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from harness.errors import SpecError, UnknownName
-from harness.running.costs import Price
+from harness.core.errors import SpecError, UnknownName
 from harness.specs.backend_specs import BackendSpec, engine_class
+from harness.specs.costs import Price
 from harness.specs.yamlspec import Spec, load_yaml_spec
 
 FILE = "prices.yaml"
@@ -140,3 +141,9 @@ def load_prices(folder: Path) -> Prices:
         raise SpecError(own, None, what, "Put a file of prices in its place, or remove it.")
     built_in = load_yaml_spec(Path(__file__).with_name(FILE), PriceFile)
     return Prices(load_yaml_spec(own, PriceFile) if there else none, built_in)
+
+
+def tokens_of(texts: Sequence[str]) -> float:
+    """Mean number of tokens, guessed without a tokenizer: four characters of ASCII each, one and a half of anything else."""
+    plain = sum(sum(map(str.isascii, text)) for text in texts)
+    return (plain / 4 + (sum(map(len, texts)) - plain) / 1.5) / max(1, len(texts)) + 2  # and the two at the ends

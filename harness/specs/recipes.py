@@ -48,7 +48,7 @@ class Cell(Spec):
 
 
 class Tune(Spec):
-    """A search, as of `bench tune`: validation rows only."""
+    """A search, as of `bench study tune`: validation rows only."""
 
     trials: int = Field(ge=1, description="Trainings, at most.")
     space: dict[str, Parameter] = Field(min_length=1, description="Dotted name of an option -> what to try.")

@@ -18,7 +18,7 @@ class Figure(Spec):
     """One published number."""
 
     run: str | None = Field(
-        default=None, description="Run of the recipe that it stands beside; none: in no table of `bench suite`."
+        default=None, description="Run of the recipe that it stands beside; none: in no table of `bench study recipe`."
     )
     model: str = Field(min_length=1, description="What was measured, in the words of the source.")
     task: str = Field(min_length=1, description="Name of the task.")

@@ -1,4 +1,4 @@
-"""What `bench tune` may try: under `search:` in a backend's YAML, the dotted name of an option -> a range, or choices."""
+"""What `bench study tune` may try: under `search:` in a backend's YAML, the dotted name of an option -> a range, or choices."""
 
 from __future__ import annotations
 

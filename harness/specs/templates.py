@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Template, TemplateSyntaxError, meta, nodes
 
-from harness.errors import PromptError
+from harness.core.errors import PromptError
 from harness.specs.template_limits import WORK, PromptEnvironment, Work
 
 MAX_CHARS = 256 * 1024  # of a template

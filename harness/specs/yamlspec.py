@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from harness.errors import SpecError, UserError
+from harness.core.errors import SpecError, UserError
 
 SpecT = TypeVar("SpecT", bound="Spec")
 ModelT = TypeVar("ModelT", bound=BaseModel)

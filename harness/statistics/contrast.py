@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.columns import Columns
+from harness.core.predictions import Predictions
+from harness.core.types import IntArray, LabelKind, LabelSpace
 from harness.statistics import intervals, paired
-from harness.statistics.intervals import IntArray, MetricValue
+from harness.statistics.intervals import MetricValue
 from harness.statistics.many_labels import MANY, occurring
 from harness.statistics.paired import LEVEL, REPLICATES, Difference, Patterns
 from harness.statistics.row_means import SHARES, SMOOTH, features, hits, known_metrics, losses
-from harness.types import LabelKind, LabelSpace
 
 
-def comparable(run: Columns) -> list[str]:
+def comparable(run: Predictions) -> list[str]:
     """The metrics that pairs of runs like this one can be tested in."""
     return known_metrics(run.labels.kind, probable=run.probabilities is not None)
 
 
-def value_of(metric: str, run: Columns) -> MetricValue:
+def value_of(metric: str, run: Predictions) -> MetricValue:
     """What `metrics` makes of these rows; only a share has its interval here."""
     if metric in SHARES:
         return intervals.share(hits(metric, run))
@@ -34,7 +34,7 @@ def value_of(metric: str, run: Columns) -> MetricValue:
 
 
 def difference_of(
-    metric: str, a: Columns, b: Columns, level: float = LEVEL, *, replicates: int = REPLICATES, seed: int = 0
+    metric: str, a: Predictions, b: Predictions, level: float = LEVEL, *, replicates: int = REPLICATES, seed: int = 0
 ) -> Difference:
     """B - A, on the same rows in the same order; `level` is what `detectable` is about."""
     if metric in SHARES:
@@ -47,7 +47,7 @@ def difference_of(
     return paired.counted_difference(SMOOTH[metric], seen, pseudo, level, replicates=replicates, seed=seed)
 
 
-def _occurring(a: Columns, b: Columns) -> tuple[Columns, Columns]:
+def _occurring(a: Predictions, b: Predictions) -> tuple[Predictions, Predictions]:
     """The same runs with those labels alone that occur in the truth or an answer: no other label is a part of an F1."""
     n, k = len(a), len(a.labels)
     truth, answers, few = occurring(np.concatenate([a.truth, b.truth]), np.concatenate([a.answers, b.answers]), k)
@@ -56,14 +56,14 @@ def _occurring(a: Columns, b: Columns) -> tuple[Columns, Columns]:
     return ours, replace(b, labels=labels, truth=truth[n:], answers=answers[n:], probabilities=None)
 
 
-def _seen(metric: str, a: Columns, b: Columns) -> Patterns:
+def _seen(metric: str, a: Predictions, b: Predictions) -> Patterns:
     """The patterns (truth, answer of A, answer of B) of the rows."""
     _, rows, counts = np.unique(_codes(a, b), return_index=True, return_counts=True)
     ours, theirs = (features(metric, a.labels, run.truth[rows], run.answers[rows]) for run in (a, b))
     return Patterns(ours, theirs, counts.astype(np.float64))
 
 
-def _pseudo(metric: str, a: Columns, b: Columns) -> Patterns:
+def _pseudo(metric: str, a: Predictions, b: Predictions) -> Patterns:
     """One row in which only A is right and one in which only B is: shared out among the true labels as often as they occur, and
     among the other true labels evenly. Of a multilabel task: a label that one has found and the other has not."""
     k = len(a.labels)
@@ -97,7 +97,7 @@ def _merged(metric: str, labels: LabelSpace, truth: IntArray, often: IntArray) -
     return Patterns(np.vstack([good, bad]), np.vstack([bad, good]), np.concatenate([shares, shares]))
 
 
-def _codes(a: Columns, b: Columns) -> NDArray[Any]:
+def _codes(a: Predictions, b: Predictions) -> NDArray[Any]:
     """Shape (n,), the same for rows of the same pattern."""
     if a.labels.kind is LabelKind.MULTILABEL:
         bits = np.packbits(np.hstack([a.truth, a.answers, b.answers]).astype(bool), axis=1)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import MissingExtra, RunError, UserError
-from harness.statistics.intervals import IntArray, MetricValue, plain
+from harness.core.errors import MissingExtra, RunError, UserError
+from harness.core.types import IntArray
+from harness.statistics.intervals import MetricValue, plain
 
 
 def require_trust(task: str, names: Sequence[str], trusted: bool) -> None:

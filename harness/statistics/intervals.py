@@ -16,9 +16,8 @@ from typing import Any, Literal, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
+from harness.core.types import BoolArray, FloatArray, IntArray
+
 Counts = NDArray[Any]
 """How often each of some things was seen: whole numbers, or fractions where pseudo-rows are among them."""
 Statistic = Callable[[Counts], FloatArray]

@@ -11,17 +11,8 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from scipy import sparse
 
-from harness.statistics.intervals import (
-    PSEUDO_ROWS,
-    REPLICATES,
-    FloatArray,
-    IntArray,
-    MetricValue,
-    bias_corrected,
-    bounded,
-    mean_of_defined,
-    ratio,
-)
+from harness.core.types import FloatArray, IntArray
+from harness.statistics.intervals import PSEUDO_ROWS, REPLICATES, MetricValue, bias_corrected, bounded, mean_of_defined, ratio
 
 MANY = 100
 """With more labels than this, a bootstrap of the whole confusion matrix takes minutes (2,000 labels: 81 s)."""

@@ -27,13 +27,13 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
-from harness.errors import DataError, UserError
+from harness.core.errors import DataError, UserError
+from harness.core.types import Example, FloatArray, IntArray, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics import intervals, row_intervals, smooth
 from harness.statistics.extra_metrics import extra_metric
-from harness.statistics.intervals import FloatArray, IntArray, MetricValue, booted, finite, plain, share
+from harness.statistics.intervals import MetricValue, booted, finite, plain, share
 from harness.statistics.many_labels import MANY, booted_f1
 from harness.statistics.multilabel_intervals import with_intervals
-from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 Pairs = list[tuple[Example, Prediction]]
 Values = dict[str, MetricValue]

@@ -11,18 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from harness.statistics.intervals import (
-    PSEUDO_ROWS,
-    BoolArray,
-    Counts,
-    FloatArray,
-    IntArray,
-    MetricValue,
-    Statistic,
-    booted,
-    mean_of_defined,
-    ratio,
-)
+from harness.core.types import BoolArray, FloatArray, IntArray
+from harness.statistics.intervals import PSEUDO_ROWS, Counts, MetricValue, Statistic, booted, mean_of_defined, ratio
 
 
 def with_intervals(values: Mapping[str, float], truth: IntArray, answers: IntArray) -> dict[str, MetricValue]:

@@ -23,7 +23,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from harness.statistics.intervals import BoolArray, FloatArray, IntArray
+from harness.core.types import BoolArray, FloatArray, IntArray
 from harness.statistics.smooth import Smooth, mean, qwk
 
 LEVEL = 0.05

@@ -9,7 +9,8 @@ import math
 
 import numpy as np
 
-from harness.statistics.intervals import BoolArray, FloatArray, MetricValue, bounded, plain
+from harness.core.types import BoolArray, FloatArray
+from harness.statistics.intervals import MetricValue, bounded, plain
 
 TIED_ROWS = 0.5
 """Added to the rows of the rarer side of each label; see `roc_auc`."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from harness.records.columns import Columns
+from harness.core.predictions import Predictions
+from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind, LabelSpace
 from harness.statistics import smooth
-from harness.statistics.intervals import BoolArray, FloatArray, IntArray, farthest_labels
+from harness.statistics.intervals import farthest_labels
 from harness.statistics.smooth import Smooth
-from harness.types import LabelKind, LabelSpace
 
 SHARES = ("accuracy", "subset_accuracy", "off_by_one")
 SMOOTH = {
@@ -30,7 +30,7 @@ def known_metrics(kind: LabelKind, *, probable: bool) -> list[str]:
     return ["accuracy", "macro_f1", "weighted_f1", *ordinal, *(["log_loss", "brier"] if probable else [])]
 
 
-def features_of(run: Columns, metric: str) -> tuple[FloatArray, Smooth] | None:
+def features_of(run: Predictions, metric: str) -> tuple[FloatArray, Smooth] | None:
     """Features of shape (n, m), and the metric as a function of their means; None for a metric that this run does not have."""
     if metric not in known_metrics(run.labels.kind, probable=run.probabilities is not None):
         return None
@@ -40,12 +40,12 @@ def features_of(run: Columns, metric: str) -> tuple[FloatArray, Smooth] | None:
     return np.asarray(values, dtype=np.float64)[:, None], smooth.mean
 
 
-def hits(metric: str, run: Columns) -> BoolArray:
+def hits(metric: str, run: Predictions) -> BoolArray:
     """Of one of `SHARES`, shape (n,)."""
     return run.answered & (np.abs(run.truth - run.answers) <= 1) if metric == "off_by_one" else run.correct
 
 
-def losses(metric: str, run: Columns) -> FloatArray:
+def losses(metric: str, run: Predictions) -> FloatArray:
     """Log loss or Brier score of each row, shape (n,); their mean is the metric, as `metrics` defines it for rows without an
     answer too."""
     k = len(run.labels)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from harness.statistics.intervals import FloatArray, IntArray, farthest_labels
+from harness.core.types import FloatArray, IntArray
+from harness.statistics.intervals import farthest_labels
 
 Smooth = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From means of m features, shape (r, m), to r values and their gradients, shape (r, m). NaN where undefined."""

@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from backends.base import Classifier
-from harness.catalog import Catalog
+from harness.analysis.break_even import BreakEven, break_even
+from harness.core.engine import Classifier
+from harness.core.errors import UserError
+from harness.core.predictions import Predictions
+from harness.core.types import Calibration, Decoding
 from harness.data.rows import load_examples
-from harness.errors import UserError
-from harness.records.columns import Columns, read_columns
+from harness.records.predictions import read_predictions
 from harness.records.store import Store
-from harness.running.calibration import Calibration
 from harness.running.plan import DEFAULT_PROMPTS, Request
 from harness.specs.backend_specs import engine_class, validated_options, with_settings
-from harness.specs.prompts import Decoding
+from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec
-from harness.statistics.break_even import BreakEven, break_even
 
 ALL = "all"
 FEW_SHOT = "fewshot"
@@ -133,7 +133,7 @@ def _settings(wanted: Wanted, catalog: Catalog, backend: str, rows: int) -> dict
     assert issubclass(engine, Classifier)
     settings = {path: value for path, value in wanted.settings.items() if path.split(".")[0] in engine.Options.model_fields}
     options = validated_options(with_settings(spec, settings))
-    return {**settings, **engine.lengthened(options, rows, wanted.min_steps)}
+    return {**settings, **engine.with_min_steps(options, rows, wanted.min_steps)}
 
 
 def check_settings(wanted: Wanted, catalog: Catalog) -> None:
@@ -160,13 +160,13 @@ def measured(wanted: Wanted, runs: Iterable[tuple[Request, str]], store: Store, 
 
     Raises what `break_even` raises.
     """
-    curves: dict[str, dict[int, dict[int, Columns]]] = {}
-    lines: dict[str, tuple[int, dict[int, Columns]]] = {}
+    curves: dict[str, dict[int, dict[int, Predictions]]] = {}
+    lines: dict[str, tuple[int, dict[int, Predictions]]] = {}
     run_ids = []
     for request, run_id in runs:
         if request.lang != wanted.lang:
             continue
-        columns = read_columns(store, run_id)
+        columns = read_predictions(store, run_id)
         prompt, train = columns.identity["prompt"], columns.identity["train"]
         run_ids.append(run_id)
         if prompt is None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.machine import describe_machine
 from harness.records.entries import Entry
-from harness.running.machine import describe_machine
 
 SHARE_OF_GEMM = 0.4
 """What a small encoder reaches of the rate of a large matrix product, padding included: a rough value, as the estimate is."""
@@ -142,12 +142,6 @@ def gemm_rate(size: int = 1024, seconds: float = 0.25) -> float:
         best = min(best, now - started)
         if now > end:
             return 2.0 * size**3 / best
-
-
-def tokens_of(texts: Sequence[str]) -> float:
-    """Mean number of tokens, guessed without a tokenizer: four characters of ASCII each, one and a half of anything else."""
-    plain = sum(sum(map(str.isascii, text)) for text in texts)
-    return (plain / 4 + (sum(map(len, texts)) - plain) / 1.5) / max(1, len(texts)) + 2  # and the two at the ends
 
 
 def words_for(seconds: float | None) -> str:

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.catalog import Catalog
+from harness.core.errors import BenchError, MissingExtra, ModelUnavailable
+from harness.core.types import Example
 from harness.data.rows import load_examples
-from harness.errors import BenchError, MissingExtra, ModelUnavailable
 from harness.models.checkpoints import PACKAGED_PREFIX, Checkpoint, cache_dir, resolve_checkpoint
 from harness.models.packaged import packaged_model
 from harness.records.entries import finished_entry, read_entries
@@ -20,10 +20,11 @@ from harness.records.store import Store
 from harness.running.plan import Plan, Request, first_rows, make_plan
 from harness.running.training import trained_folder, trained_key
 from harness.specs.backend_specs import BackendSpec, engine_class, with_settings
+from harness.specs.catalog import Catalog
+from harness.specs.prices import tokens_of
 from harness.specs.yamlspec import validate_options
-from harness.studies.estimate import Estimate, Work, estimate, read_config, recorded_speed, tokens_of
+from harness.studies.estimate import Estimate, Work, estimate, read_config, recorded_speed
 from harness.studies.steps import Step, training, with_start
-from harness.types import Example
 
 SAMPLE = 500
 """Texts of which the mean length is taken."""
@@ -86,7 +87,7 @@ def outlooks(steps: Sequence[Step], catalog: Catalog, store: Store) -> list[Outl
 
 
 def _is_prompted(spec: BackendSpec) -> bool:
-    from backends.base import LanguageModel
+    from harness.core.engine import LanguageModel
 
     return issubclass(engine_class(spec.engine), LanguageModel)
 

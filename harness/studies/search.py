@@ -11,16 +11,16 @@ from typing import Any
 
 import yaml
 
-from backends.base import Classifier
-from harness.catalog import Catalog
-from harness.errors import MissingExtra, UserError
-from harness.records.store import digest
+from harness.core.engine import Classifier
+from harness.core.errors import MissingExtra, UserError
+from harness.core.json_files import digest
+from harness.core.types import LabelKind, Prediction
 from harness.running.plan import Plan, Request, make_plan
 from harness.specs.backend_specs import BackendSpec, engine_class, with_settings
+from harness.specs.catalog import Catalog
 from harness.specs.search_space import Space
 from harness.specs.yamlspec import validate_options
 from harness.statistics.metrics import LOWER_IS_BETTER, evaluate_predictions
-from harness.types import LabelKind, Prediction
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def tuned_backend(search: Search, settings: Mapping[str, Any], description: str,
 
 
 def _mark(search: Search, study: str) -> str:
-    return f"# Written by `bench tune`, study {study} ({search.digest}), which may write it again: edit a copy."
+    return f"# Written by `bench study tune`, study {study} ({search.digest}), which may write it again: edit a copy."
 
 
 def check_output(path: Path, search: Search, study: str, catalog: Catalog) -> None:

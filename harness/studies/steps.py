@@ -8,11 +8,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from harness.catalog import Catalog
-from harness.errors import UnknownName, UserError
+from harness.core.errors import UnknownName, UserError
+from harness.core.types import Decoding
 from harness.running.plan import Request
 from harness.specs.backend_specs import BackendSpec
-from harness.specs.prompts import Decoding
+from harness.specs.catalog import Catalog
 from harness.specs.recipes import Cell, Recipe, RunSpec, Smoke, Tune
 from harness.specs.search_space import Parameter
 

@@ -18,17 +18,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.catalog import Catalog
-from harness.errors import ModelUnavailable, RunBusy, RunError, UserError
-from harness.locks import Busy, held
+from harness.core.errors import ModelUnavailable, RunBusy, RunError, UserError
+from harness.core.json_files import digest
+from harness.core.locks import Busy, held
+from harness.core.progress_events import OnProgress
 from harness.models.cache import LOCK
-from harness.records.store import Store, digest
+from harness.records.store import Store
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, run
 from harness.running.starts import folder_of
 from harness.running.training import OnEvaluation, trained_folder, trained_key
+from harness.specs.catalog import Catalog
 from harness.studies.search import Search
-from harness.watching import OnProgress
 
 if TYPE_CHECKING:
     import optuna

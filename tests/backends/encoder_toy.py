@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from backends._encoder_options import EncoderOptions
-from backends.base import FloatArray, Judge, LabelledTexts
 from backends.encoder import Encoder
-from harness.types import LabelKind, LabelSpace
+from harness.core.engine import LabelledTexts, ValidationScorer
+from harness.core.types import FloatArray, LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "good"))
 STARS = LabelSpace(LabelKind.ORDINAL, ("bad", "so-so", "good"))
@@ -69,8 +69,8 @@ def accuracy_and_error(truth: LabelledTexts) -> Callable[[FloatArray], dict[str,
     return multiple if truth.labels and isinstance(truth.labels[0], tuple) else single
 
 
-def judge_of(validation: LabelledTexts) -> Judge:
-    return Judge(accuracy_and_error(validation), "accuracy", frozenset({"mae"}))
+def validation_scorer(validation: LabelledTexts) -> ValidationScorer:
+    return ValidationScorer(accuracy_and_error(validation), "accuracy", frozenset({"mae"}))
 
 
 def new_engine(model: Path, options: dict[str, Any] | None = None, **train: Any) -> Encoder:
@@ -87,7 +87,7 @@ def fit(
     seed: int = 1,
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> dict[str, Any]:
-    return engine.fit(train, validation, labels, judge_of(validation), seed, scratch, on_progress)
+    return engine.fit(train, validation, labels, validation_scorer(validation), seed, scratch, on_progress)
 
 
 def predict(engine: Encoder, texts: LabelledTexts | list[str]) -> FloatArray:

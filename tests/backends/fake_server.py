@@ -157,7 +157,7 @@ def content_for(fake: FakeServer, text: str, body: dict[str, Any]) -> str:
 
 
 def top_tokens(text: str) -> dict[str, float]:
-    """Digits in an order that the text decides, and noise."""
+    """Digits in an order that the text decides, and library_logging."""
     first = sum(text.encode()) % 5
     digits = {str((first + i) % 5): math.log(0.5 / 2**i) for i in range(5)}
     return {**digits, "The": -6.0, "\n": -7.0}

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from backends._chat import common_prefix
-from backends.base import FloatArray, Generation, Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
+from harness.core.engine import Generation, Messages
+from harness.core.types import FloatArray
 
 RATE = "Rate the review from 0 to 4. Reply with the number only."
 TEXTS = [

@@ -6,8 +6,8 @@ from typing import Any
 
 from fake_server import MODEL
 
-from backends.base import Messages
 from backends.openai import OpenAI, OpenAIOptions
+from harness.core.engine import Messages
 
 NAME = "BENCH_TEST_KEY"
 TEXTS = [f"review {i}: bon appétit 日本語" for i in range(6)]

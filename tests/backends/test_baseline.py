@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from backends.base import FloatArray, Judge, LabelledTexts
 from backends.baseline import Baseline, BaselineOptions
-from harness.errors import DataError
-from harness.types import LabelKind, LabelSpace
+from harness.core.engine import LabelledTexts, ValidationScorer
+from harness.core.errors import DataError
+from harness.core.types import FloatArray, LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "neutral", "good", "great"))
 TRAIN = LabelledTexts(
@@ -21,7 +21,7 @@ TRAIN = LabelledTexts(
 TOPICS = LabelSpace(LabelKind.MULTILABEL, ("kettle", "price", "service"))
 TAGGED = LabelledTexts(["a kettle", "cheap kettle", "cheap", "nothing", "my kettle"], [(0,), (0, 1), (1,), (), (0,)])
 NOTHING = LabelledTexts([], [])
-JUDGE = Judge(lambda probabilities: {"accuracy": 0.0}, "accuracy", frozenset())
+JUDGE = ValidationScorer(lambda probabilities: {"accuracy": 0.0}, "accuracy", frozenset())
 
 
 def new_baseline(classifier: str) -> Baseline:

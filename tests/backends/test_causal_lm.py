@@ -28,9 +28,9 @@ from oracles import (
 )
 from tiny_models import CHAT_KINDS, MISTRAL_V02, byte_level_tokenizer, tokenizer_of, write_mistral
 
-from backends.base import Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
-from harness.errors import OutOfMemory
+from harness.core.engine import Messages
+from harness.core.errors import OutOfMemory
 
 
 @pytest.mark.parametrize("kind", CHAT_KINDS)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from tiny_models import CHAT_KINDS, CHATML, MISTRAL_V02, byte_level_tokenizer, sentencepiece_tokenizer, tokenizer_of
 
 from backends._chat import ChatEncoder, common_prefix
-from backends.base import Messages
-from harness.errors import UserError
+from harness.core.engine import Messages
+from harness.core.errors import UserError
 
 SYSTEM = {"role": "system", "content": "Rate the review from 0 to 4."}
 USER = {"role": "user", "content": "Review: the kettle works"}
@@ -256,7 +256,7 @@ def test_ids_are_those_of_whole_texts(
         assert [choice[:-1] if closed else choice for choice in found] == answers
 
 
-def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def progress_listener(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The texts that are encoded with all answers, from now on."""
     asked: list[str] = []
     parted = ChatEncoder._parted
@@ -270,13 +270,13 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_the_border_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    chat, asked = ChatEncoder(byte_level_tokenizer(CHATML)), watched(monkeypatch)
+    chat, asked = ChatEncoder(byte_level_tokenizer(CHATML)), progress_listener(monkeypatch)
     chat.encode([[{"role": "user", "content": text}] for text in HOSTILE], ["0", "1"])
     assert asked == ["<|im_start|>assistant\n"]
 
 
 def test_a_tokenizer_that_looks_across_a_special_token_gets_whole_texts(monkeypatch: pytest.MonkeyPatch) -> None:
-    chat, asked = ChatEncoder(by_itself_tokenizer()), watched(monkeypatch)
+    chat, asked = ChatEncoder(by_itself_tokenizer()), progress_listener(monkeypatch)
     (across,), (alone,) = chat.tokens(["bad lidEND:"]), chat.tokens(["END:"])
     assert across[-len(alone) :] != alone  # what makes it such a tokenizer
     chat.encode([[{"role": "user", "content": text}] for text in ("bad lid", "bad lid!")], ["0", "1"])

@@ -10,11 +10,12 @@ from tiny_models import CHATML, byte_level_tokenizer, write_mistral
 
 from backends._chat import ChatEncoder
 from backends._chat_template import THINKING, ChatTemplate, template_facts
-from backends.base import Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
-from harness.errors import UnknownName, UserError
-from harness.parsing.parsers import ParserSpec, make_parser
-from harness.types import LabelKind, LabelSpace
+from harness.core.engine import Messages
+from harness.core.errors import UnknownName, UserError
+from harness.core.types import LabelKind, LabelSpace
+from harness.parsing.parsers import make_parser
+from harness.specs.parser_spec import ParserSpec
 
 USER = {"role": "user", "content": "Review: the kettle works"}
 SYSTEM = {"role": "system", "content": "Rate it."}

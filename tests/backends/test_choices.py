@@ -13,7 +13,7 @@ from tiny_models import CHATML, MISTRAL_V02, byte_level_tokenizer, sentencepiece
 
 from backends._chat import ChatEncoder
 from backends._choices import ChoiceTree, Path
-from backends.base import FloatArray
+from harness.core.types import FloatArray
 
 USER = {"role": "user", "content": "Review: the kettle works"}
 CLOSING = 9

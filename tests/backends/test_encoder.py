@@ -25,10 +25,10 @@ from encoder_toy import (
 )
 
 from backends._trainer import mean_loss
-from backends.base import LabelledTexts
 from backends.encoder import Encoder
-from harness.durable import DIGESTS
-from harness.errors import OutOfMemory
+from harness.core.durable import DIGESTS
+from harness.core.engine import LabelledTexts
+from harness.core.errors import OutOfMemory
 
 
 @pytest.fixture(scope="module")

@@ -33,9 +33,10 @@ from pydantic import ValidationError
 import backends
 from backends._batches import TrainBatches, padded
 from backends._encoder_options import EncoderOptions
-from backends.base import FloatArray, Judge, LabelledTexts
 from backends.encoder import Encoder
-from harness.errors import DataError, RunError, UnknownName, UserError
+from harness.core.engine import LabelledTexts, ValidationScorer
+from harness.core.errors import DataError, RunError, UnknownName, UserError
+from harness.core.types import FloatArray
 
 
 def ignore(done: int, total: int, note: str) -> None:
@@ -204,7 +205,7 @@ def test_the_judge_gets_the_rows_in_their_order(bert: Path, tmp_path: Path) -> N
         return accuracy_and_error(VALIDATION)(probabilities)
 
     engine = new_engine(bert, {"predict": {"batch_size": 3}}, epochs=1)
-    engine.fit(TRAIN, VALIDATION, LABELS, Judge(metrics, "accuracy", frozenset()), 1, tmp_path, ignore)
+    engine.fit(TRAIN, VALIDATION, LABELS, ValidationScorer(metrics, "accuracy", frozenset()), 1, tmp_path, ignore)
     assert len(seen) == 1
     np.testing.assert_allclose(seen[0], predict(engine, VALIDATION), atol=1e-6)
 
@@ -220,7 +221,7 @@ def test_what_the_judge_raises_comes_out(bert: Path, tmp_path: Path) -> None:
         raise error
 
     with pytest.raises(GivenUp) as caught:
-        new_engine(bert).fit(TRAIN, VALIDATION, LABELS, Judge(metrics, "accuracy", frozenset()), 1, tmp_path, ignore)
+        new_engine(bert).fit(TRAIN, VALIDATION, LABELS, ValidationScorer(metrics, "accuracy", frozenset()), 1, tmp_path, ignore)
     assert caught.value is error
 
 
@@ -380,15 +381,15 @@ def test_another_runtime_takes_over(bert: Path, tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(backends, "_onnx", SimpleNamespace(prepare=prepare), raising=False)
     metrics = accuracy_and_error(VALIDATION)
-    judge = Judge(metrics, main, frozenset({"mae"}))
-    assert engine.optimize(tmp_path, VALIDATION, judge) == {"runtime": "another"}
+    scorer = ValidationScorer(metrics, main, frozenset({"mae"}))
+    assert engine.optimize(tmp_path, VALIDATION, scorer) == {"runtime": "another"}
     worth = metrics(before)[main]
     higher = -worth if main == "mae" else worth
     assert asked == {"folder": tmp_path, "int8": True, "max_drop": 0.25, "accuracy": higher, "device": "cpu"}
     np.testing.assert_allclose(predict(engine, VALIDATION), before, atol=1e-6)
     with pytest.raises(UserError, match="validation rows"):
-        engine.optimize(tmp_path, NOTHING, judge)
-    assert new_engine(bert).optimize(tmp_path, VALIDATION, judge) is None
+        engine.optimize(tmp_path, NOTHING, scorer)
+    assert new_engine(bert).optimize(tmp_path, VALIDATION, scorer) is None
 
 
 def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
@@ -427,9 +428,9 @@ def test_the_course_of_a_training_is_told_and_its_progress_names_loss_and_metric
 
     tracker = Tracker(Sink())  # type: ignore[arg-type]
     engine = new_engine(bert, epochs=2)
-    judge = Judge(accuracy_and_error(VALIDATION), "accuracy", frozenset({"mae"}))
+    scorer = ValidationScorer(accuracy_and_error(VALIDATION), "accuracy", frozenset({"mae"}))
     with tracked_by(tracker):
-        engine.fit(TRAIN, VALIDATION, LABELS, judge, 0, tmp_path, lambda *words: notes.append(words))
+        engine.fit(TRAIN, VALIDATION, LABELS, scorer, 0, tmp_path, lambda *words: notes.append(words))
     assert tracker.close() is None
     steps = [step for step, values in heard if "train/loss" in values]
     assert steps[-1] == 2 * EPOCH_STEPS

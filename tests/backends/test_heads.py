@@ -14,8 +14,8 @@ from hypothesis.extra.numpy import arrays
 
 from backends._encoder_options import EncoderOptions
 from backends._heads import IGNORED, Head, balanced_weights, make_head, tie_coral
-from harness.errors import UserError
-from harness.types import Label, LabelKind, LabelSpace
+from harness.core.errors import UserError
+from harness.core.types import Label, LabelKind, LabelSpace
 
 RNG = np.random.default_rng(0)
 SINGLE: list[Label] = [0, 3, 1, 2, 2]

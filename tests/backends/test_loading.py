@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from encoder_toy import LABELS, NOTHING, TRAIN, judge_of, new_engine
+from encoder_toy import LABELS, NOTHING, TRAIN, new_engine, validation_scorer
 from tiny_models import tokenizer_of, write_family, write_mistral
 
 from backends._chat import end_tokens
-from backends.base import Classifier, Engine
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.setfit import SetFit, SetFitOptions
 from backends.vllm import VLLM, VLLMOptions
-from harness.errors import BenchError, ModelUnavailable, UserError
+from harness.core.engine import Classifier, Engine
+from harness.core.errors import BenchError, ModelUnavailable, UserError
 from harness.models.checkpoint_files import problem
 
 Tensors = dict[str, Any]
@@ -38,7 +38,7 @@ ENGINES: dict[str, Callable[[Path], Engine]] = {
 def load(name: str, folder: Path, scratch: Path) -> Engine:
     engine = ENGINES[name](folder)
     if isinstance(engine, Classifier):
-        engine.fit(TRAIN, NOTHING, LABELS, judge_of(NOTHING), 0, scratch, lambda done, total, note: None)
+        engine.fit(TRAIN, NOTHING, LABELS, validation_scorer(NOTHING), 0, scratch, lambda done, total, note: None)
     else:
         engine.load()  # type: ignore[attr-defined]
     return engine

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import MissingExtra, RunError
+from harness.core.errors import MissingExtra, RunError
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -35,7 +35,7 @@ from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 import backends
 from backends.openai import OpenAI, OpenAIOptions
-from harness.errors import BenchError, ModelUnavailable, RunError, UserError
+from harness.core.errors import BenchError, ModelUnavailable, RunError, UserError
 
 DIGITS = ["0", "1", "2", "3", "4"]
 

@@ -16,9 +16,9 @@ from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 import backends._openai_connection as connection
 from backends._openai_connection import public_url
-from backends.base import Generation
 from backends.openai import PATIENCE, OpenAI, OpenAIOptions
-from harness.errors import ModelUnavailable, RunError, UserError
+from harness.core.engine import Generation
+from harness.core.errors import ModelUnavailable, RunError, UserError
 
 DIGITS = ["0", "1", "2", "3", "4"]
 

@@ -10,18 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
-from encoder_toy import LABELS, NOTHING, STARS, TOPICS, judge_of, rows
+from encoder_toy import LABELS, NOTHING, STARS, TOPICS, rows, validation_scorer
 
 from backends._linear_head import LinearHead, fit_head, load_head
 from backends._setfit_options import SetFitOptions, TrainOptions
 from backends._setfit_train import planned_steps
-from backends.base import FloatArray, LabelledTexts
 from backends.setfit import MOST_ROWS, SetFit
-from harness.catalog import builtin_folders
-from harness.errors import DataError, OutOfMemory, RunError, UserError
+from harness.core.engine import LabelledTexts
+from harness.core.errors import DataError, OutOfMemory, RunError, UserError
+from harness.core.types import FloatArray, LabelSpace
 from harness.specs.backend_specs import load_backend
+from harness.specs.catalog import builtin_folders
 from harness.specs.yamlspec import validate_options
-from harness.types import LabelSpace
 
 TRAIN, UNSEEN = rows(40, 0), rows(60, 2)
 
@@ -39,7 +39,7 @@ def fit(
     seed: int = 1,
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> dict[str, Any]:
-    return engine.fit(train, NOTHING, labels, judge_of(NOTHING), seed, scratch, on_progress)
+    return engine.fit(train, NOTHING, labels, validation_scorer(NOTHING), seed, scratch, on_progress)
 
 
 def predict(engine: SetFit, texts: LabelledTexts | list[str]) -> FloatArray:

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backends.base import LanguageModel, Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.vllm import VLLM, VLLMOptions
-from harness.errors import RunError
+from harness.core.engine import LanguageModel, Messages
+from harness.core.errors import RunError
 from harness.models.checkpoints import resolve_checkpoint
 
 pytestmark = [

@@ -21,9 +21,9 @@ import pytest
 from faulty_proxy import faulty_proxy, seeded_faults
 
 from backends._vllm_process import vllm_surroundings
-from backends.base import Messages
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.openai import OpenAI, OpenAIOptions
+from harness.core.engine import Messages
 from harness.models.checkpoints import resolve_checkpoint
 
 pytestmark = [

@@ -25,8 +25,8 @@ from encoder_toy import (
 
 import backends.encoder
 from backends._vocabulary import compact_vocabulary
-from backends.base import LabelledTexts
 from backends.encoder import Encoder
+from harness.core.engine import LabelledTexts
 
 UNUSED = [f"unused{n}" for n in range(40)]
 

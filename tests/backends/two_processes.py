@@ -14,8 +14,9 @@ import torch
 from encoder_toy import LABELS, accuracy_and_error, new_engine, rows, weights_of
 
 from backends._batches import TrainBatches
-from backends.base import FloatArray, Judge
-from harness.running.distributed import end, leave
+from harness.core.distributed import end, leave
+from harness.core.engine import ValidationScorer
+from harness.core.types import FloatArray
 
 
 def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> None:
@@ -37,16 +38,16 @@ def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> Non
     seen: list[list[int]] = []
     plain = TrainBatches.__iter__
 
-    def watched(self: TrainBatches) -> Any:
+    def progress_listener(self: TrainBatches) -> Any:
         seen.append([])
         for batch in plain(self):
             seen[-1] += batch
             yield batch
 
-    TrainBatches.__iter__ = watched  # type: ignore[method-assign]
+    TrainBatches.__iter__ = progress_listener  # type: ignore[method-assign]
     engine = new_engine(bert, {"predict": {"batch_size": 4}}, epochs=2, batch_size=4, **options)
-    judge = Judge(metrics, "accuracy", frozenset({"mae"}))
-    report = engine.fit(train, validation, LABELS, judge, 0, folder / "scratch", on_progress)
+    scorer = ValidationScorer(metrics, "accuracy", frozenset({"mae"}))
+    report = engine.fit(train, validation, LABELS, scorer, 0, folder / "scratch", on_progress)
     weights = b"".join(value.numpy().tobytes() for value in weights_of(engine).values())
     said = {
         "report": report,

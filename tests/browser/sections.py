@@ -22,7 +22,7 @@ def show(page: Any, section: str) -> str:
     return str(page.inner_text(f"#{section}"))
 
 
-def settle(page: Any) -> None:
+def finalize_predictions(page: Any) -> None:
     """Scroll through the page, so that all of it is drawn."""
     for section in page.eval_on_selector_all("section:has(> .body)", "all => all.map(section => section.id)"):
         show(page, section)

@@ -10,7 +10,7 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from sections import settle, show
+from sections import finalize_predictions, show
 
 pytestmark = pytest.mark.browser
 Visit = Callable[..., Any]
@@ -38,7 +38,7 @@ def test_names_stay_names(visit: Visit, board: dict[str, Any]) -> None:
     page.on("dialog", lambda dialog: pytest.fail(f"a name was run: {dialog.message}"))
     assert page.input_value("#q") == HOSTILE[1]
     page.fill("#q", "")
-    settle(page)
+    finalize_predictions(page)
     shown = page.inner_text("#board")
     assert all(name in shown for name in HOSTILE[:4])
     assert page.inner_text("#task option:checked") == HOSTILE[4]
@@ -64,7 +64,7 @@ def test_names_stay_names(visit: Visit, board: dict[str, Any]) -> None:
 
 def test_every_control_has_a_name(visit: Visit, board: dict[str, Any]) -> None:
     page = visit(board)
-    settle(page)
+    finalize_predictions(page)
     page.evaluate("document.querySelectorAll('details').forEach(details => { details.open = true })")
     nameless = """from => [...document.querySelectorAll(`${from} :is(button, a[href], input, select, summary, [tabindex='0'])`)]
         .filter(control => !(control.innerText?.trim() && control.tagName !== "SELECT"))
@@ -80,7 +80,7 @@ def test_every_control_has_a_name(visit: Visit, board: dict[str, Any]) -> None:
 def test_structure(visit: Visit, board: dict[str, Any]) -> None:
     """One h1, no level of headings left out, captions, scopes, landmarks, no id twice, every aria reference leads somewhere."""
     page = visit(board)
-    settle(page)
+    finalize_predictions(page)
     page.locator("#board tbody button").first.click()
     levels = page.eval_on_selector_all("h1, h2, h3, h4", "all => all.map(heading => Number(heading.tagName[1]))")
     assert levels.count(1) == 1
@@ -136,7 +136,7 @@ def test_contrast(visit: Visit, board: dict[str, Any], theme: str) -> None:
 def test_the_theme_can_be_turned(visit: Visit, board: dict[str, Any]) -> None:
     page = visit(board, color_scheme="light")
     ground = "getComputedStyle(document.body).backgroundColor"
-    settle(page)
+    finalize_predictions(page)
     light = page.evaluate(ground)
     assert page.get_attribute("#theme", "aria-pressed") == "false"
     ink = "getComputedStyle(document.querySelector('#quality .role-axis-label text')).fill"
@@ -157,7 +157,7 @@ def test_the_page_never_scrolls_sideways(visit: Visit, board: dict[str, Any], wi
     for box in page.locator("#columns input").all():
         box.check()
     page.keyboard.press("Escape")
-    settle(page)
+    finalize_predictions(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#board tbody button").first.click()
     page.wait_for_selector("#run .plot svg")

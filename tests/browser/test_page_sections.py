@@ -132,7 +132,7 @@ def test_transfer_and_curves_are_of_the_split_in_sight(visit: Visit, board: dict
     for table in board["tables"]:
         table["split"] = "validation"
     page = visit(board)
-    assert "bench matrix" in show(page, "transfer")
+    assert "bench study transfer" in show(page, "transfer")
     assert "No learning curve here yet" in show(page, "curves")
 
 
@@ -349,7 +349,13 @@ def test_empty_sections_say_so(visit: Visit, board: dict[str, Any]) -> None:
     said = " ".join(
         show(page, section) for section in ("quality", "languages", "transfer", "prompts", "curves", "differ", "reported")
     )
-    commands = ("bench run --lang en,ja", "bench matrix", "bench run --prompt strict,fewshot", "bench curve", "reported/")
+    commands = (
+        "bench run --lang en,ja",
+        "bench study transfer",
+        "bench run --prompt strict,fewshot",
+        "bench study curve",
+        "reported/",
+    )
     assert [words for words in commands if words not in said] == []
     assert "1 row without a measured rate." in said
     assert "Two runs on the same rows are needed" in said

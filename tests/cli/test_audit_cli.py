@@ -1,4 +1,4 @@
-"""`bench audit`: what it counts, what it says, and what it shows only when asked."""
+"""`bench analyze data`: what it counts, what it says, and what it shows only when asked."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def torn(project: Path) -> Path:
 
 
 def test_without_runs(bench: Any, torn: Path) -> None:
-    said = bench("audit", "--task", "torn", "--json")
+    said = bench("analyze", "data", "--task", "torn", "--json")
     assert said.code == 0, said.err
     (found,) = said.json
     assert found["rows"] == {"train": 24, "validation": 6, "test": 16}
@@ -67,7 +67,7 @@ def test_without_runs(bench: Any, torn: Path) -> None:
 
 
 def test_as_a_table(bench: Any, torn: Path) -> None:
-    said = bench("audit", "--task", "torn")
+    said = bench("analyze", "data", "--task", "torn")
     lines = said.out.splitlines()
     assert "label\ttrain\tvalidation\ttest" in lines
     assert "[red]\t0\t0\t0" in lines
@@ -78,12 +78,12 @@ def test_as_a_table(bench: Any, torn: Path) -> None:
 
 
 def test_texts_are_shown_only_when_asked_and_can_not_steer_the_terminal(bench: Any, torn: Path, cache: Path) -> None:
-    assert SECRET not in bench("audit", "--task", "torn").out
-    said = bench("audit", "--task", "torn", "--show-texts")
+    assert SECRET not in bench("analyze", "data", "--task", "torn").out
+    said = bench("analyze", "data", "--task", "torn", "--show-texts")
     assert f"test-14\t{SECRET} \\x1b[31m twice" in said.out.splitlines()
     assert "\x1b" not in said.out
-    assert SECRET not in bench("audit", "--task", "torn", "--json").out
-    (found,) = bench("audit", "--task", "torn", "--json", "--show-texts").json
+    assert SECRET not in bench("analyze", "data", "--task", "torn", "--json").out
+    (found,) = bench("analyze", "data", "--task", "torn", "--json", "--show-texts").json
     assert found["texts"]["test-14"] == f"{SECRET} \x1b[31m twice"
     for file in cache.rglob("*"):
         assert not file.is_file() or SECRET.encode() not in file.read_bytes()
@@ -92,15 +92,15 @@ def test_texts_are_shown_only_when_asked_and_can_not_steer_the_terminal(bench: A
 def test_with_runs(bench: Any, torn: Path) -> None:
     (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
     assert bench("run", "--task", "torn", "--backend", "majority,tfidf").code == 0
-    (found,) = bench("audit", "--task", "torn", "--json").json
+    (found,) = bench("analyze", "data", "--task", "torn", "--json").json
     assert len(found["runs"]) == 2
     assert found["suspects"]["models"] in (["tfidf"], [])
     best = found["without_twins"][0]
     assert (best["backend"], best["n"]) == ("tfidf", 14)
     assert f"without them tfidf is right in {best['without']['value']:.3f} of 14 rows, with them in" in found["sentence"]
-    (only,) = bench("audit", "--task", "torn", "--json", "--backend", "majority").json
+    (only,) = bench("analyze", "data", "--task", "torn", "--json", "--backend", "majority").json
     assert [name.split(".")[2] for name in only["runs"]] == ["majority"]
-    (named,) = bench("audit", "--task", "torn", "--json", "--run", best["run"][-10:]).json
+    (named,) = bench("analyze", "data", "--task", "torn", "--json", "--run", best["run"][-10:]).json
     assert named["runs"] == [best["run"]]
 
 
@@ -109,7 +109,7 @@ def test_named_runs_say_the_languages_and_vote_each_in_its_own(bench: Any) -> No
     run = {(made_run["lang"], made_run["backend"]): made_run["run"] for made_run in made}
 
     def audited(*options: str) -> dict[str, list[str]]:
-        said = bench("audit", "--json", *options)
+        said = bench("analyze", "data", "--json", *options)
         assert said.code == 0, said.err
         return {report["lang"]: report["runs"] for report in said.json}
 
@@ -123,7 +123,7 @@ def test_named_runs_say_the_languages_and_vote_each_in_its_own(bench: Any) -> No
         (["--backend", "majority"], f"{ja} is a run of tfidf, which --backend leaves out"),
         (["--split", "validation"], f"{ja} is a run on the test rows of reviews_demo, not on the validation rows"),
     ):
-        said = bench("audit", "--run", ja, *options)
+        said = bench("analyze", "data", "--run", ja, *options)
         assert (said.code, said.out) == (2, "")
         assert why in said.err
 
@@ -132,9 +132,9 @@ def test_runs_on_other_rows_are_left_out(bench: Any, torn: Path) -> None:
     (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
     (run,) = bench("run", "--task", "torn", "--backend", "majority", "--json").json
     (torn / "test.jsonl").write_text((torn / "test.jsonl").read_text().replace("in 0 ways", "in no way"))
-    said = bench("audit", "--task", "torn")
+    said = bench("analyze", "data", "--task", "torn")
     assert "1 run was tested on other rows" in said.err
-    said = bench("audit", "--task", "torn", "--run", run["run"])
+    said = bench("analyze", "data", "--task", "torn", "--run", run["run"])
     assert said.code == 2
     assert "not a run on these rows" in said.err
 
@@ -163,7 +163,7 @@ def test_a_shortlist_of_likely_label_errors(bench: Any, torn: Path, project: Pat
     said[0], said[1] = 2, 2  # bad as good: two steps; fair as good: one
     for model in ("minilm", "e5-small"):
         planted(project / "results", run["run"], model, said)
-    (found,) = bench("audit", "--task", "torn", "--json").json
+    (found,) = bench("analyze", "data", "--task", "torn", "--json").json
     listed = found["suspects"]["list"]
     assert listed[0] | {"strength": None} == {
         "id": "test-00",
@@ -179,7 +179,7 @@ def test_a_shortlist_of_likely_label_errors(bench: Any, torn: Path, project: Pat
     assert found["suspects"]["neighbours"] == (1 if kind == "ordinal" else 0)
     assert ("One row is worth a second look" if kind == "ordinal" else "2 rows are worth a second look") in found["sentence"]
     assert ("hard rows, not errors" in found["sentence"]) == (kind == "ordinal")
-    out = bench("audit", "--task", "torn", "--show-texts").out
+    out = bench("analyze", "data", "--task", "torn", "--show-texts").out
     assert "test-00\tbad\tgood\t2 of 2\t0.73\tit was bad in 0 ways" in out.splitlines()
 
 
@@ -192,33 +192,33 @@ def test_every_language_that_has_rows(bench: Any, project: Path) -> None:
             for n, lang in enumerate(["en", "ja"] * 5)
         ]
         (data / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said = bench("audit", "--task", "reviews_demo", "--data", data, "--json")
+    said = bench("analyze", "data", "--task", "reviews_demo", "--data", data, "--json")
     assert [report["lang"] for report in said.json] == ["en", "ja"]
     with_dates = [{line["backend"] for line in report["dates"]} for report in said.json]
     assert with_dates[0] - with_dates[1] >= {"bert", "roberta"}  # for English texts
     assert "gpt-4.1-mini" in with_dates[1]
-    said = bench("audit", "--task", "reviews_demo", "--data", data)
+    said = bench("analyze", "data", "--task", "reviews_demo", "--data", data)
     assert "gpt-4.1-mini" not in said.out  # nobody knows since when these rows are public
     assert said.out.splitlines()[-1] == (
         "All 2 languages, 10 test rows in all. Rows with a twin among the training rows: 1 (ja 1); "
         "texts with several labels: none."
     )
     assert said.out.count("Each of the 5 labels has 1 train, 1 validation, 1 test rows.") == 2
-    said = bench("audit", "--task", "reviews_demo", "--data", data, "--lang", "fr")
+    said = bench("analyze", "data", "--task", "reviews_demo", "--data", data, "--lang", "fr")
     assert said.code == 2
     assert "no rows in 'fr'" in said.err
 
 
 def test_a_missing_split_is_named(bench: Any, torn: Path) -> None:
     (torn / "train.jsonl").unlink()
-    said = bench("audit", "--task", "torn")
+    said = bench("analyze", "data", "--task", "torn")
     assert said.code == 0
     assert "no train rows" in said.err
     assert "test rows can't be compared with training rows" in said.out
 
 
 def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
-    for report in bench("audit", "--json").json:
+    for report in bench("analyze", "data", "--json").json:
         assert all(pair["exact"] == 0 for pair in report["twins"]), report["sentence"]
         assert report["conflicts"]["rows"] == report["empty"] == 0
 
@@ -235,13 +235,13 @@ def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
     ],
 )
 def test_mistakes(bench: Any, project: Path, arguments: list[str], said: str) -> None:
-    found = bench("audit", *arguments)
+    found = bench("analyze", "data", *arguments)
     assert found.code == 2
     assert said in found.err
 
 
 def test_without_twins_one_line_says_so(bench: Any) -> None:
-    lines = bench("audit", "--task", "reviews_demo", "--lang", "en").out.splitlines()
+    lines = bench("analyze", "data", "--task", "reviews_demo", "--lang", "en").out.splitlines()
     assert lines[:3] == [
         "reviews_demo · en: 125 rows",
         "Each of the 5 labels has 12 train, 3 validation, 10 test rows.",

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from console import Said
 
-from harness.locks import held
+from harness.core.locks import held
 
 DAY = 86400.0
 KEYS = ["aa" + "0" * 18, "ab" + "0" * 18, "cc" + "0" * 18]
@@ -200,7 +200,7 @@ def test_a_model_that_is_uploaded_is_in_use(
     monkeypatch.setattr(facts, "subject_of", lambda *arguments: subject)
     monkeypatch.setattr(push, "_files", lambda *arguments: [])
     monkeypatch.setattr(upload, "push", uploaded)
-    assert bench("push", two_runs[0], "somebody/model").code == 0
+    assert bench("model", "push", two_runs[0], "somebody/model").code == 0
     assert [said.code for said in during] == [1]
     assert bench("cache", "trained", "--json").json[-1]["key"] == KEYS[0]  # used now
 

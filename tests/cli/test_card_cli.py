@@ -1,4 +1,4 @@
-"""`bench card`: what it writes, where, and what it will not write over."""
+"""`bench model card`: what it writes, where, and what it will not write over."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def runs(bench: Any, encoder: Path) -> list[str]:
 
 
 def test_a_card_of_a_run_tells_of_all_runs_of_its_model(bench: Any, project: Path, runs: list[str]) -> None:
-    said = bench("card", runs[0])
+    said = bench("model", "card", runs[0])
     assert said.code == 0, said.err
     path = project / "results" / "cards" / runs[0] / "README.md"
-    assert "tells of 2 runs of its model (tested in en, ja); `bench push` uploads both" in said.out
+    assert "tells of 2 runs of its model (tested in en, ja); `bench model push` uploads both" in said.out
     assert f"{runs[0]}/README.md" in said.err
     readme = path.read_text(encoding="utf-8")
     data = ModelCard(readme).data
@@ -45,16 +45,16 @@ def test_a_card_of_a_run_tells_of_all_runs_of_its_model(bench: Any, project: Pat
     assert "★" in readme
     assert str(project) not in readme
 
-    listed = bench("card", runs[0].rpartition(".")[2], "--output", project / "out", "--licence", "mit", "--json").json
+    listed = bench("model", "card", runs[0].rpartition(".")[2], "--output", project / "out", "--licence", "mit", "--json").json
     assert (listed["run"], sorted(listed["runs"]), listed["model"]) == (runs[0], sorted(runs), True)
     assert [Path(file).name for file in listed["files"]] == ["README.md"]  # no .eval_results: the data are not on the hub
     assert ModelCard((project / "out" / "README.md").read_text(encoding="utf-8")).data.license == "mit"
-    assert bench("card", runs[0], "--output", project / "out").code == 0  # a card of ours is replaced
+    assert bench("model", "card", runs[0], "--output", project / "out").code == 0  # a card of ours is replaced
 
 
 def test_a_damaged_record_is_told_of(bench: Any, project: Path, runs: list[str]) -> None:
     (project / "results" / "runs" / runs[1] / "run.json").write_text("{")
-    for command in (["card", runs[0]], ["push", runs[0], "me/x", "--dry-run"]):
+    for command in (["model", "card", runs[0]], ["model", "push", runs[0], "me/x", "--dry-run"]):
         said = bench(*command)
         assert said.code == 0, said.err
         assert f"note: a record is damaged, and not in the card if of this model: {runs[1]}" in said.err
@@ -62,27 +62,27 @@ def test_a_damaged_record_is_told_of(bench: Any, project: Path, runs: list[str])
 
 def test_what_is_no_card_is_not_written_over(bench: Any, project: Path, runs: list[str]) -> None:
     (project / "README.md").write_text("# My project\n")
-    said = bench("card", runs[0], "--output", ".")
+    said = bench("model", "card", runs[0], "--output", ".")
     assert said.code == 2
     assert "is no card made by bench" in said.err
     assert (project / "README.md").read_text(encoding="utf-8") == "# My project\n"
     (project / "file").write_text("")
-    assert bench("card", runs[0], "--output", "file").code == 2
+    assert bench("model", "card", runs[0], "--output", "file").code == 2
 
 
 def test_slips(bench: Any, two_runs: list[str]) -> None:
     for run, words in ((two_runs[1], "is no encoder"), ("nothing", "There is no run 'nothing'")):
-        said = bench("card", run)
+        said = bench("model", "card", run)
         assert said.code == 2
         assert words in said.err
-        assert bench("push", run, "me/x", "--dry-run").code == 2
+        assert bench("model", "push", run, "me/x", "--dry-run").code == 2
 
 
 def test_card_and_push_say_the_same(bench: Any, project: Path, runs: list[str]) -> None:
-    from harness.catalog import Catalog
     from harness.records.store import Store
     from harness.reports.cards.facts import subject_of
+    from harness.specs.catalog import Catalog
 
-    bench("card", runs[1])
+    bench("model", "card", runs[1])
     card = make_card(subject_of(Store(project / "results" / "runs"), runs[1], Catalog(project)))
     assert (project / "results" / "cards" / runs[1] / "README.md").read_text(encoding="utf-8") == card.readme

@@ -1,4 +1,4 @@
-"""`bench cascade`: the trade-off, the choice, and the way to one."""
+"""`bench analyze cascade`: the trade-off, the choice, and the way to one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def pair(bench: Any) -> tuple[str, str]:
 
 
 def test_the_whole_trade_off_where_nothing_can_be_chosen(bench: Any, pair: tuple[str, str]) -> None:
-    said = bench("cascade", *pair)
+    said = bench("analyze", "cascade", *pair)
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     rows = [line.split("\t") for line in lines if "\t" in line]
@@ -29,24 +29,24 @@ def test_the_whole_trade_off_where_nothing_can_be_chosen(bench: Any, pair: tuple
 
 
 def test_the_commands_that_it_names_lead_to_a_choice(bench: Any, pair: tuple[str, str]) -> None:
-    found = bench("cascade", *pair, "--json").json
+    found = bench("analyze", "cascade", *pair, "--json").json
     assert found["choice"] is None
     assert len(found["commands"]) == 2
     for command in found["commands"]:
         assert bench(*command.split()[1:], "--limit", 12).code == 0
-    said = bench("cascade", *pair)
+    said = bench("analyze", "cascade", *pair)
     assert any(line.endswith("\tchosen") for line in said.out.splitlines())
-    choice = bench("cascade", *pair, "--json").json["choice"]
+    choice = bench("analyze", "cascade", *pair, "--json").json["choice"]
     assert choice["tuned_on"] == 12
     assert "12 validation rows" in said.out.splitlines()[-1]
 
 
 def test_ones_own_threshold(bench: Any, pair: tuple[str, str]) -> None:
-    said = bench("cascade", *pair, "--confidence", 0.3, "--metric", "mae")
+    said = bench("analyze", "cascade", *pair, "--confidence", 0.3, "--metric", "mae")
     assert said.code == 0, said.err
     (chosen,) = [line.split("\t") for line in said.out.splitlines() if line.endswith("\tyours")]
     assert chosen[0] == "p >= 0.300"
-    found = bench("cascade", *pair, "--confidence", 1, "--json").json
+    found = bench("analyze", "cascade", *pair, "--confidence", 1, "--json").json
     assert found["choice"]["point"]["threshold"] == 1
     assert found["points"][-1]["threshold"] is None
     assert set(found) == {"first", "second", "n", "metric", "points", "choice", "commands", "notes", "sentence"}
@@ -57,8 +57,8 @@ def test_ones_own_threshold(bench: Any, pair: tuple[str, str]) -> None:
 def test_the_row_that_was_chosen_is_marked_wherever_it_comes_from(threshold: float, capsys: pytest.CaptureFixture[str]) -> None:
     from types import SimpleNamespace
 
+    from harness.analysis.cascade import Point
     from harness.cli.cascade import _print
-    from harness.questions.cascade import Point
 
     def point(limit: float, nan: float) -> Point:  # a figure that is not equal to itself: never the same object, nor equal
         return Point(limit, 0.5, {"accuracy": {"value": nan, "low": None, "high": None, "method": None}}, None, None)
@@ -74,24 +74,24 @@ def test_the_row_that_was_chosen_is_marked_wherever_it_comes_from(threshold: flo
 def test_one_price_for_all_time(bench: Any, pair: tuple[str, str]) -> None:
     def at(*options: object) -> Any:
         """Of all points: the time of the quicker model alone may be rounded to nothing."""
-        return sum(point["cost"] for point in bench("cascade", *pair, *options, "--json").json["points"])
+        return sum(point["cost"] for point in bench("analyze", "cascade", *pair, *options, "--json").json["points"])
 
     assert at("--hardware", "h100") > at()
-    assert "at the price of h100" in bench("cascade", *pair, "--hardware", "h100").err
-    wrong = bench("cascade", *pair, "--hardware", "h1000")
+    assert "at the price of h100" in bench("analyze", "cascade", *pair, "--hardware", "h100").err
+    wrong = bench("analyze", "cascade", *pair, "--hardware", "h1000")
     assert wrong.code == 2
     assert "Did you mean h100" in wrong.err
 
 
 @pytest.mark.parametrize("option", ["--predictions", "--label-usd"])
 def test_numbers_that_are_none(bench: Any, pair: tuple[str, str], option: str) -> None:
-    wrong = bench("cascade", *pair, option, "inf")
+    wrong = bench("analyze", "cascade", *pair, option, "inf")
     assert wrong.code == 2
     assert f"{option} inf: that is no finite number" in wrong.err
 
 
 def test_slips(bench: Any, pair: tuple[str, str]) -> None:
-    assert "Both runs are" in bench("cascade", pair[0], pair[0]).err
+    assert "Both runs are" in bench("analyze", "cascade", pair[0], pair[0]).err
     for wrong in (("--confidence", 1.5), ("--metric", "nonsense"), ("--predictions", 0)):
-        assert bench("cascade", *pair, *wrong).code == 2
-    assert bench("cascade", pair[0]).code == 2
+        assert bench("analyze", "cascade", *pair, *wrong).code == 2
+    assert bench("analyze", "cascade", pair[0]).code == 2

@@ -1,4 +1,4 @@
-"""`bench cost` as a user calls it."""
+"""`bench analyze cost` as a user calls it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def own(project: Path) -> Path:
 
 @pytest.mark.usefixtures("own")
 def test_the_figures_follow_from_the_record(bench: Bench, two_runs: list[str]) -> None:
-    said = bench("cost", "--predictions", "2e4", "--label-usd", 0.1, "--json")
+    said = bench("analyze", "cost", "--predictions", "2e4", "--label-usd", 0.1, "--json")
     assert said.code == 0, said.err
     assert [run["backend"] for run in said.json["runs"]] == ["majority", "tfidf"]
     for run in said.json["runs"]:
@@ -39,7 +39,7 @@ def test_the_figures_follow_from_the_record(bench: Bench, two_runs: list[str]) -
 
 @pytest.mark.usefixtures("two_runs")
 def test_a_table_and_a_sentence(bench: Bench) -> None:
-    said = bench("cost", "--label-usd", 0.05)
+    said = bench("analyze", "cost", "--label-usd", 0.05)
     lines = said.out.splitlines()
     assert lines[0].split("\t") == [
         *("task", "lang", "backend", "how", "inference", "training", "labelling", "total", "in all", "load", "run")
@@ -51,10 +51,10 @@ def test_a_table_and_a_sentence(bench: Bench) -> None:
 
 
 def test_runs_can_be_chosen(bench: Bench, two_runs: list[str]) -> None:
-    one = bench("cost", two_runs[0][-10:], two_runs[0][-10:], "--json")
+    one = bench("analyze", "cost", two_runs[0][-10:], two_runs[0][-10:], "--json")
     assert [run["run"] for run in one.json["runs"]] == [two_runs[0]]
     assert "labels are counted as free" in one.err
-    none = bench("cost", "--lang", "fr")
+    none = bench("analyze", "cost", "--lang", "fr")
     assert (none.code, none.out) == (2, "")
     assert "There are: reviews_demo en test." in none.err
 
@@ -62,27 +62,27 @@ def test_runs_can_be_chosen(bench: Bench, two_runs: list[str]) -> None:
 def test_runs_on_validation_rows_are_not_among_those_on_test_rows(bench: Bench, two_runs: list[str]) -> None:
     made = bench("run", "--backend", "majority", "--lang", "en", "--limit", 10, "--split", "validation", "--json")
     (other,) = (run["run"] for run in made.json)
-    said = bench("cost", "--json")
+    said = bench("analyze", "cost", "--json")
     assert {run["run"] for run in said.json["runs"]} == set(two_runs)
     assert "(reviews_demo en)" not in said.json["sentence"]
-    assert [(run["run"], run["split"]) for run in bench("cost", "--split", "validation", "--json").json["runs"]] == [
+    assert [(run["run"], run["split"]) for run in bench("analyze", "cost", "--split", "validation", "--json").json["runs"]] == [
         (other, "validation")
     ]
-    assert "split" not in bench("cost").out.splitlines()[0].split("\t")
-    both = bench("cost", two_runs[1][-10:], other[-10:])
+    assert "split" not in bench("analyze", "cost").out.splitlines()[0].split("\t")
+    both = bench("analyze", "cost", two_runs[1][-10:], other[-10:])
     assert [line.split("\t")[2] for line in both.out.splitlines()[:3]] == ["split", "validation", "test"]  # majority costs less
     assert "(reviews_demo en)" not in both.out
-    none = bench("cost", "--split", "train")
+    none = bench("analyze", "cost", "--split", "train")
     assert (none.code, none.out) == (2, "")
     assert "Choose test or validation" in none.err
 
 
 @pytest.mark.usefixtures("two_runs")
 def test_what_the_order_is_within(bench: Bench) -> None:
-    one = bench("cost")
+    one = bench("analyze", "cost")
     assert "in all; cheapest first\n" in one.err
     assert bench("run", "--backend", "majority", "--lang", "ja", "--limit", 20).code == 0
-    two = bench("cost")
+    two = bench("analyze", "cost")
     assert [line.split("\t")[1:3] for line in two.out.splitlines()[1:4]] == [
         ["en", "majority"],
         ["en", "tfidf"],
@@ -93,7 +93,7 @@ def test_what_the_order_is_within(bench: Bench) -> None:
 
 
 def test_other_hardware(bench: Bench, two_runs: list[str]) -> None:
-    said = bench("cost", "--hardware", "h100", "--json")
+    said = bench("analyze", "cost", "--hardware", "h100", "--json")
     assert said.code == 0
     assert all("(h100; " in run["basis"] for run in said.json["runs"])
     assert "at the price of h100" in said.err
@@ -114,7 +114,7 @@ def test_other_hardware(bench: Bench, two_runs: list[str]) -> None:
     ],
 )
 def test_slips(bench: Bench, options: list[str], said: str) -> None:
-    got = bench("cost", *options)
+    got = bench("analyze", "cost", *options)
     assert (got.code, got.out) == (2, "")
     assert said in got.err
 
@@ -122,12 +122,12 @@ def test_slips(bench: Bench, options: list[str], said: str) -> None:
 @pytest.mark.usefixtures("two_runs")
 def test_a_slip_in_the_own_prices_is_named(bench: Bench, own: Path) -> None:
     own.write_text(OWN.replace("usd_per_hour", "usd_per_our"))
-    said = bench("cost")
+    said = bench("analyze", "cost")
     assert said.code == 2
     assert "prices.yaml:2: unknown key 'hardware.desk.usd_per_our'" in said.err
 
 
 def test_no_runs(bench: Bench) -> None:
-    said = bench("cost")
+    said = bench("analyze", "cost")
     assert said.code == 2
     assert "There are no runs in" in said.err

@@ -1,4 +1,4 @@
-"""`bench curve`: the runs, the tables, the sentence, and the files."""
+"""`bench study curve`: the runs, the tables, the sentence, and the files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-CURVE = ("curve", "--encoder", "tfidf,majority", "--lang", "en", "--sizes", "10,20", "--seeds", 2, "--limit", 15)
+CURVE = ("study", "curve", "--encoder", "tfidf,majority", "--lang", "en", "--sizes", "10,20", "--seeds", 2, "--limit", 15)
 FOLDER = Path("results") / "curves"
 
 
@@ -69,7 +69,7 @@ def test_the_points_are_runs_as_bench_run_makes_them(bench: Any) -> None:
     ],
 )
 def test_mistakes_are_named_before_anything_runs(bench: Any, arguments: list[str], message: str) -> None:
-    said = bench("curve", *arguments)
+    said = bench("study", "curve", *arguments)
     assert said.code == 2
     assert message in said.err
     assert not Path("results").exists()
@@ -78,7 +78,7 @@ def test_mistakes_are_named_before_anything_runs(bench: Any, arguments: list[str
 def test_a_failed_point_is_left_out_and_the_command_fails(bench: Any, rows_of: Any) -> None:
     """Two labels of one class: nothing to learn for tfidf."""
     data = rows_of([f"text {number}" for number in range(40)])
-    said = bench("curve", "--encoder", "tfidf", "--lang", "en", "--data", data, "--sizes", "1,20", "--seeds", 2)
+    said = bench("study", "curve", "--encoder", "tfidf", "--lang", "en", "--data", data, "--sizes", "1,20", "--seeds", 2)
     assert said.code == 2
     assert "single class" in said.err
     assert "tfidf\t20\t" in said.out

@@ -141,7 +141,7 @@ def test_the_kinds_of_damage(bench: Any, two_runs: list[str], project: Path, dam
 
 
 def test_every_flipped_byte_of_a_record_is_found(two_runs: list[str], project: Path) -> None:
-    from harness.errors import DamagedRecord
+    from harness.core.errors import DamagedRecord
     from harness.records.entries import read_entry
     from harness.records.store import Store
 
@@ -181,7 +181,7 @@ def test_an_accuracy_that_the_predictions_of_an_old_record_do_not_give(bench: An
     said = bench("list", "runs", "--json")
     assert [run["run"] for run in said.json] == [fine]
     assert f"{bad}/metrics.json is damaged (the accuracy is " in said.err
-    assert bench("rescore").code == 0  # the other one
+    assert bench("results", "rescore").code == 0  # the other one
 
 
 def test_ends_of_lines_that_git_changed_are_no_damage(bench: Any, two_runs: list[str], project: Path) -> None:

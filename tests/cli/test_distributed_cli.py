@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.running import distributed
+from harness.core import distributed
 
 BACKENDS_TESTS = Path(__file__).resolve().parents[1] / "backends"
 

@@ -123,7 +123,7 @@ def test_mistral_without_a_hub(process: Any, project: Path) -> None:
 
 
 def test_a_hub_that_is_away_is_asked_once(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.errors import ModelUnavailable
+    from harness.core.errors import ModelUnavailable
     from harness.running import plan
 
     asked = []
@@ -224,7 +224,7 @@ def test_permission_error_names_the_file(bench: Any, monkeypatch: pytest.MonkeyP
 
 
 def test_an_error_that_nobody_foresaw(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.catalog import Catalog
+    from harness.specs.catalog import Catalog
 
     def broken(self: Catalog, kind: str) -> None:
         raise ZeroDivisionError("in the catalog\nsecond line")

@@ -1,4 +1,4 @@
-"""`bench export` as a user calls it."""
+"""`bench results export` as a user calls it."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def rows(text: str) -> list[dict[str, str]]:
 
 
 def test_runs_go_to_the_standard_output_as_csv(bench: Callable[..., Any], two_runs: list[str]) -> None:
-    said = bench("export")
+    said = bench("results", "export")
     assert said.code == 0, said.err
     assert [row["run"] for row in rows(said.out)] == sorted(two_runs)
     assert said.err.strip() == "2 runs written to the standard output."
 
 
 def test_predictions_of_one_backend_in_a_file(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
-    said = bench("export", "--what", "predictions", "--backend", "tfidf", "-o", "out/rows.csv", "--json")
+    said = bench("results", "export", "--what", "predictions", "--backend", "tfidf", "-o", "out/rows.csv", "--json")
     assert said.code == 0, said.err
     assert said.json == {
         "format": "csv",
@@ -42,14 +42,14 @@ def test_predictions_of_one_backend_in_a_file(bench: Callable[..., Any], project
 
 
 def test_a_named_run_as_json(bench: Callable[..., Any], two_runs: list[str]) -> None:
-    said = bench("export", two_runs[0][-10:], "--format", "json", "-o", "-")
+    said = bench("results", "export", two_runs[0][-10:], "--format", "json", "-o", "-")
     assert [run["run"] for run in json.loads(said.out)] == two_runs[:1]
 
 
 def test_parquet(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
     import pyarrow.parquet as pq
 
-    assert bench("export", "--format", "parquet", "-o", "runs.parquet").code == 0
+    assert bench("results", "export", "--format", "parquet", "-o", "runs.parquet").code == 0
     assert pq.read_table(project / "runs.parquet")["run"].to_pylist() == sorted(two_runs)
 
 
@@ -57,17 +57,17 @@ def test_the_format_is_that_of_the_files_suffix(bench: Callable[..., Any], proje
     import pyarrow.parquet as pq
 
     for name in ("runs.PARQUET", "runs.json", "runs.csv", "runs"):
-        assert bench("export", "-o", name).code == 0
+        assert bench("results", "export", "-o", name).code == 0
     assert pq.read_table(project / "runs.PARQUET").num_rows == 2
     assert len(json.loads((project / "runs.json").read_text(encoding="utf-8"))) == 2
     assert len(rows((project / "runs.csv").read_text(encoding="utf-8"))) == len(rows((project / "runs").read_text())) == 2
-    assert bench("export", "--format", "csv", "-o", "runs.txt", "--json").json["format"] == "csv"
+    assert bench("results", "export", "--format", "csv", "-o", "runs.txt", "--json").json["format"] == "csv"
 
 
 def test_a_folder_for_each_run_in_the_layout_of_lm_eval(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
-    said = bench("export", "--format", "lm-eval", "-o", "lm")
+    said = bench("results", "export", "--format", "lm-eval", "-o", "lm")
     assert said.code == 0, said.err
-    again = bench("export", "--format", "lm-eval", "-o", "lm", "--json").json
+    again = bench("results", "export", "--format", "lm-eval", "-o", "lm", "--json").json
     assert (again["what"], again["lines"], len(again["files"])) == (None, None, 4)
     assert said.err.startswith("2 runs, each in a folder of lm with results and samples")
     assert {path.name for path in (project / "lm").iterdir()} == set(two_runs)
@@ -82,13 +82,13 @@ def test_an_export_of_the_same_run_takes_the_place_of_an_earlier_one(
     bench: Callable[..., Any], project: Path, two_runs: list[str]
 ) -> None:
     """A repeated run has the same id and another date, which stands in the files' names."""
-    bench("export", "--format", "lm-eval", "-o", "lm")
+    bench("results", "export", "--format", "lm-eval", "-o", "lm")
     folder = project / "lm" / two_runs[0]
     first = {path.name for path in folder.iterdir()}
     (folder / "notes.json").write_text("mine")
     run = project / "results" / "runs" / two_runs[0]
     unseal(run, lambda manifest: manifest.update(finished="2030-01-02T03:04:05+00:00"))
-    again = bench("export", two_runs[0], "--format", "lm-eval", "-o", "lm", "--json").json
+    again = bench("results", "export", two_runs[0], "--format", "lm-eval", "-o", "lm", "--json").json
     assert {path.name for path in folder.iterdir()} == {Path(file).name for file in again["files"]} | {"notes.json"}
     assert not first & {path.name for path in folder.iterdir()}
     assert len(list((project / "lm" / two_runs[1]).iterdir())) == 2
@@ -122,7 +122,7 @@ def test_mistakes(bench: Callable[..., Any], project: Path, two_runs: list[str],
     (project / "notes.txt").write_text("mine")
     (project / "tables.json").mkdir()
     there = sorted(project.iterdir())
-    said = bench("export", *arguments)
+    said = bench("results", "export", *arguments)
     assert (said.code, said.out) == (2, "")
     assert problem in " ".join(said.err.split())
     assert sorted(project.iterdir()) == there
@@ -135,10 +135,10 @@ def test_a_cell_that_looks_like_a_formula_is_told_of(bench: Callable[..., Any], 
     first = {**json.loads(lines[0]), "id": '=cmd|"/C calc"!A0'}
     path.write_text("\n".join([json.dumps(first), *lines[1:], ""]), encoding="utf-8")
     unseal(path.parent)
-    said = bench("export", two_runs[0], "--what", "predictions")
+    said = bench("results", "export", two_runs[0], "--what", "predictions")
     assert rows(said.out)[0]["id"] == '=cmd|"/C calc"!A0'
     assert "1 cell begins with = + - or @" in said.err
-    safe = bench("export", two_runs[0], "--what", "predictions", "--spreadsheet")
+    safe = bench("results", "export", two_runs[0], "--what", "predictions", "--spreadsheet")
     assert "\n=" not in safe.out
     assert "'=cmd" in safe.out
     assert "formula" not in safe.err
@@ -150,6 +150,6 @@ def test_no_format_needs_pandas(
     bench: Callable[..., Any], project: Path, two_runs: list[str], monkeypatch: pytest.MonkeyPatch, name: str, what: str
 ) -> None:
     monkeypatch.setitem(sys.modules, "pandas", None)
-    said = bench("export", "--what", what, "-o", name)
+    said = bench("results", "export", "--what", what, "-o", name)
     assert said.code == 0, said.err
     assert (project / name).stat().st_size > 0

@@ -53,7 +53,7 @@ def test_only_equal_texts_are_compared_after_rows_were_added_on_top(bench: Bench
     assert old != new
     found = bench("compare", old, new, "--json").json
     assert found["n"] == len(texts_of(old) & texts_of(new)) >= 21  # of 24 and 25
-    cascade = bench("cascade", old, new, "--confidence", 0.5, "--json").json
+    cascade = bench("analyze", "cascade", old, new, "--confidence", 0.5, "--json").json
     assert (cascade["n"], cascade["notes"]) == (found["n"], [])
 
 
@@ -92,7 +92,7 @@ def test_a_corrected_label_is_left_out_and_counted(bench: Bench, project: Path) 
     found = bench("compare", old, new, "--json").json
     assert found["n"] == 23
     assert "1 row has the same text and another true label: left out." in found["notes"]
-    said = bench("cascade", old, new)
+    said = bench("analyze", "cascade", old, new)
     assert "note: 1 row has the same text and another true label: left out." in said.err
 
 

@@ -1,4 +1,4 @@
-"""`bench import` as a user calls it, on the bundled reviews."""
+"""`bench results import` as a user calls it, on the bundled reviews."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ OURS = ("--task", "reviews_demo", "--lang", "en")
 
 
 def test_both_figures_and_what_is_on_the_board(bench: Callable[..., Any], evaluation: Path) -> None:
-    said = bench("import", "lm-eval", evaluation, *OURS, "--filter", "first")
+    said = bench("results", "import", "lm-eval", evaluation, *OURS, "--filter", "first")
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert lines[0].startswith("reviews_demo.en.tiny-red-.lm-eval-stars.free.s0.")
@@ -64,19 +64,19 @@ def test_both_figures_and_what_is_on_the_board(bench: Callable[..., Any], evalua
         "tiny[red] (lm-eval:stars) is on the board with 8 of the 50 en rows of reviews_demo, in a table of its own; "
         "`bench compare` pairs it with other runs on the rows that they share."
     )
-    again = bench("import", "lm-eval", evaluation, *OURS, "--filter", "first")
+    again = bench("results", "import", "lm-eval", evaluation, *OURS, "--filter", "first")
     assert "was on the board already" in again.out
 
 
 def test_a_figure_of_lm_eval_that_is_another_one_is_told(bench: Callable[..., Any], evaluation: Path) -> None:
-    said = bench("import", "lm-eval", evaluation, *OURS, "--filter", "<none>")
+    said = bench("results", "import", "lm-eval", evaluation, *OURS, "--filter", "<none>")
     assert "8 rows: 0 read, 8 unparsed, 0 failed" in said.out
     assert "note: exact_match was 0.5000 to lm-eval" in said.err
     assert "bench counts 0.0000" in said.err
 
 
 def test_json(bench: Callable[..., Any], evaluation: Path) -> None:
-    said = bench("import", "lm-eval", evaluation, *OURS, "--filter", "first", "--backend", "mine", "--json")
+    said = bench("results", "import", "lm-eval", evaluation, *OURS, "--filter", "first", "--backend", "mine", "--json")
     assert said.json["paired_by"] == {"id": 8}
     assert (said.json["rows"], said.json["of_rows"], said.json["computed"]) == (8, 50, True)
     assert said.json["compared"][0]["reported_as"] == "exact_match"
@@ -84,7 +84,7 @@ def test_json(bench: Callable[..., Any], evaluation: Path) -> None:
 
 
 def test_other_commands_take_an_imported_run(bench: Callable[..., Any], evaluation: Path, two_runs: list[str]) -> None:
-    run = bench("import", "lm-eval", evaluation, *OURS, "--filter", "first", "--json").json["run"]
+    run = bench("results", "import", "lm-eval", evaluation, *OURS, "--filter", "first", "--json").json["run"]
     for command in (
         ["leaderboard"],
         ["show", run],
@@ -105,8 +105,8 @@ def test_other_commands_take_an_imported_run(bench: Callable[..., Any], evaluati
 
 def test_a_run_of_ours_goes_there_and_back(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
     tfidf = next(run for run in two_runs if "tfidf" in run)
-    assert bench("export", tfidf, "--format", "lm-eval", "-o", "lm").code == 0
-    said = bench("import", "lm-eval", "lm", *OURS, "--json")
+    assert bench("results", "export", tfidf, "--format", "lm-eval", "-o", "lm").code == 0
+    said = bench("results", "import", "lm-eval", "lm", *OURS, "--json")
     assert said.code == 0, said.err
     ours = json.loads((project / "results" / "runs" / tfidf / "metrics.json").read_text())["values"]
     for name, value in ours.items():
@@ -128,7 +128,7 @@ def test_a_run_of_ours_goes_there_and_back(bench: Callable[..., Any], project: P
     ],
 )
 def test_mistakes(bench: Callable[..., Any], project: Path, evaluation: Path, changes: list[str], problem: str) -> None:
-    said = bench("import", "lm-eval", evaluation, *OURS, *changes)
+    said = bench("results", "import", "lm-eval", evaluation, *OURS, *changes)
     assert (said.code, said.out) == (2, ""), said.err
     assert problem in said.err
     assert not (project / "results").exists()
@@ -139,14 +139,14 @@ def test_other_commands_say_that_a_run_was_imported(bench: Callable[..., Any], e
     options = ("--filter", "first", "--backend", "gpt-4.1-mini")
     path = next(evaluation.rglob("results_*.json"))
     path.write_text(path.read_text().replace("owner/tiny[red]", "gpt-4.1-mini"))
-    run = bench("import", "lm-eval", evaluation, *OURS, *options, "--json").json["run"]
+    run = bench("results", "import", "lm-eval", evaluation, *OURS, *options, "--json").json["run"]
     shown = bench("show", run).out
     assert "how: lm-eval:stars · free, imported" in shown
     assert "imported: from lm-evaluation-harness 0.4.13, task stars, filter first; time unknown" in shown
     assert "reported there: exact_match 0." in shown
     for extra in ([], ["--hardware", "cpu"]):
-        said = bench("cost", run, *extra)
+        said = bench("analyze", "cost", run, *extra)
         assert (said.code, "None of these runs has a price." in said.out) == (0, True), said.err
         assert "no cost of what was imported" in said.err
     said = bench("recommend", *OURS, "--max-p95-ms", 50)
-    assert "bench speed" not in said.out
+    assert "bench analyze latency" not in said.out

@@ -110,7 +110,7 @@ def test_json(bench: Bench, topics: Path) -> None:
     assert found["columns"] == {"text": ["text"], "label": ["topic"], "lang": None, "id": None, "split": None, "unused": []}
     assert found["labels"] == [{"name": "art", "rows": 50}, {"name": "food", "rows": 50}, {"name": "work", "rows": 50}]
     assert found["splits"] == {"how": "stratified", "rows": {"train": {"en": 96}, "validation": {"en": 24}, "test": {"en": 30}}}
-    assert found["next"][0] == "bench audit --task letters"
+    assert found["next"][0] == "bench analyze data --task letters"
 
 
 def test_given_splits_languages_by_other_names_and_missing_labels(bench: Bench, project: Path) -> None:

@@ -133,8 +133,8 @@ def test_show_tells_of_the_training_and_the_runtime(bench: Any, two_runs: list[s
 
 
 def test_show_worst_errors_with_their_texts(bench: Any, two_runs: list[str]) -> None:
-    from harness.catalog import Catalog
     from harness.data.rows import load_examples
+    from harness.specs.catalog import Catalog
 
     said = bench("show", two_runs[1], "--errors", 3, "--json")
     texts = {row.id: row.text for row in load_examples(Catalog(Path.cwd()).task("reviews_demo"), lang="en", split="test")}

@@ -1,4 +1,4 @@
-"""`bench matrix`: the runs, the table, the page and the picture."""
+"""`bench study transfer`: the runs, the table, the page and the picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,22 @@ from typing import Any
 
 import pytest
 
-MATRIX = ("matrix", "--backend", "tfidf", "--train-lang", "en,fr", "--lang", "en,fr", "--limit", 10, "--train-limit", 20)
+from harness.cli import execute_runs
+
+MATRIX = (
+    "study",
+    "transfer",
+    "--backend",
+    "tfidf",
+    "--train-lang",
+    "en,fr",
+    "--lang",
+    "en,fr",
+    "--limit",
+    10,
+    "--train-limit",
+    20,
+)
 FOLDER = Path("results") / "matrix"
 
 
@@ -111,17 +126,16 @@ def test_without_vl_convert_the_table_still_comes(bench: Any, monkeypatch: pytes
 
 
 def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.cli import series
-    from harness.errors import RunError
+    from harness.core.errors import RunError
 
-    one = series._one
+    one = execute_runs._one
 
     def failing(known: Any, request: Any, *more: Any) -> Any:
         if (request.train_langs, request.lang) == (("fr",), "en"):
             raise RunError("no memory left")
         return one(known, request, *more)
 
-    monkeypatch.setattr(series, "_one", failing)
+    monkeypatch.setattr(execute_runs, "_one", failing)
     said = bench(*MATRIX)
     assert said.code == 1
     assert said.out.splitlines()[2].split("\t")[2] == "failed"
@@ -143,7 +157,7 @@ def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeyp
     ids=" ".join,
 )
 def test_mistakes_are_found_before_the_first_run(bench: Any, project: Path, options: list[str], words: str) -> None:
-    said = bench("matrix", *options)
+    said = bench("study", "transfer", *options)
     assert said.code == 2
     assert words in said.err
     assert not (project / "results").exists()
@@ -152,7 +166,7 @@ def test_mistakes_are_found_before_the_first_run(bench: Any, project: Path, opti
 def test_grids_made_with_other_options_stand_side_by_side(bench: Any) -> None:
     assert bench(*MATRIX).code == 0
     assert bench(*MATRIX, "--set", "c=2").code == 0
-    assert bench("matrix", "--backend", "majority", "--train-lang", "en", "--lang", "en").code == 0
+    assert bench("study", "transfer", "--backend", "majority", "--train-lang", "en", "--lang", "en").code == 0
     assert len(list(FOLDER.glob("reviews_demo-tfidf-accuracy-*.md"))) == 2
     assert (FOLDER / "reviews_demo-majority-accuracy.md").is_file()
 
@@ -163,6 +177,6 @@ def test_grids_of_names_that_a_file_system_takes_for_each_other(bench: Any, proj
         (project / "backends" / f"{name}.yaml").write_text(
             "engine: baseline\noptions: {classifier: majority}\n", encoding="utf-8"
         )
-        said = bench("matrix", "--backend", name, "--train-lang", "en", "--lang", "en")
+        said = bench("study", "transfer", "--backend", name, "--train-lang", "en", "--lang", "en")
         assert said.code == 0, said.err
     assert len({path.name.casefold() for path in FOLDER.glob("*.md")}) == 3

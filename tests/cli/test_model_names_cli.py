@@ -56,9 +56,9 @@ def test_compare_cascade_and_reliability(bench: Bench, runs: list[str]) -> None:
     assert [line.split("\t")[1:3] for line in said.out.splitlines()[1:4]] == [[name, HOW] for name in NAMES]
     assert all(name in said.out.splitlines()[-1] for name in NAMES)
     assert [run["name"] for run in bench("compare", *runs, "--json").json["runs"]] == NAMES
-    said = bench("cascade", *runs[:2])
+    said = bench("analyze", "cascade", *runs[:2])
     assert all(name in said.out.splitlines()[-1] for name in NAMES[:2]), said.err
-    assert f"{NAMES[2]} ({HOW}) is" in bench("reliability", runs[2]).out
+    assert f"{NAMES[2]} ({HOW}) is" in bench("analyze", "calibration", runs[2]).out
 
 
 def test_recommend(bench: Bench, runs: list[str]) -> None:
@@ -73,12 +73,12 @@ def test_lists_and_costs(bench: Bench, runs: list[str]) -> None:
     assert sorted(row[1] for row in rows[1:]) == sorted(MODELS)
     assert {row["model"] for row in bench("list", "runs", "--json").json} == set(MODELS)
     assert f"model: {MODELS[1]}\n" in bench("show", runs[1]).out
-    said = bench("cost")
+    said = bench("analyze", "cost")
     assert sorted(line.split("\t")[2:4] for line in said.out.splitlines() if "\tmock" in line) == sorted(
         [n, HOW] for n in NAMES
     )
     assert said.out.splitlines()[-1].startswith(f"For 1,000,000 predictions {NAMES[0]} costs "), "the others have no price"
-    assert {row["how"] for row in bench("cost", "--json").json["runs"]} == {HOW}
+    assert {row["how"] for row in bench("analyze", "cost", "--json").json["runs"]} == {HOW}
 
 
 def test_records_of_an_earlier_version_are_told_apart_too(bench: Bench, project: Path, runs: list[str]) -> None:

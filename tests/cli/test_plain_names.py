@@ -11,7 +11,7 @@ import pytest
 from unsealed import unseal
 
 import harness.cli
-from harness.plain import UNSAFE
+from harness.core.plain import UNSAFE
 
 BAD = "\x1b[31mZ\u202eh\x00\b\x9b\ufffe\uffff\ud800\x7f\rq|\t\u2066"
 COMMANDS = [
@@ -20,14 +20,20 @@ COMMANDS = [
     ("show", "tfidf"),
     ("show", "tfidf", "--json"),
     ("compare", "majority", "tfidf"),
-    ("reliability", "tfidf"),
-    ("reliability", "majority", "tfidf"),
-    ("cascade", "majority", "tfidf"),
-    ("cost",),
+    ("analyze", "calibration", "tfidf"),
+    ("analyze", "calibration", "majority", "tfidf"),
+    ("analyze", "cascade", "majority", "tfidf"),
+    (
+        "analyze",
+        "cost",
+    ),
     ("recommend", "--task", f"reviews_demo{BAD}", "--lang", f"en{BAD}"),
     ("leaderboard",),
     ("leaderboard", "--json"),
-    ("rescore",),
+    (
+        "results",
+        "rescore",
+    ),
 ]
 
 
@@ -64,7 +70,7 @@ def test_no_command_passes_on_what_steers(bench: Any, project: Path, from_elsewh
 
 def test_half_a_surrogate_pair_is_exported_as_its_escape(bench: Any, project: Path, from_elsewhere: None) -> None:
     for what in ("runs", "predictions"):
-        said = bench("export", "--what", what, "--output", project / "out.csv")
+        said = bench("results", "export", "--what", what, "--output", project / "out.csv")
         assert said.code == 0, said.err
         assert "\\ud800" in (project / "out.csv").read_text(encoding="utf-8")
 

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from harness import noise
-from harness.cli import talk
+from harness.cli import verbosity
 from harness.cli.progress import Phase, Progress, clock_time
-from harness.watching import tell
+from harness.core import library_logging
+from harness.core.progress_events import tell
 
 
 class Clock:
@@ -33,8 +33,8 @@ def clock() -> Clock:
 
 @pytest.fixture(autouse=True)
 def plain_talk(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(talk, "_quiet", False)
-    monkeypatch.setattr(noise, "_loud", False)
+    monkeypatch.setattr(verbosity, "_quiet", False)
+    monkeypatch.setattr(library_logging, "_loud", False)
     return
 
 
@@ -123,7 +123,7 @@ def test_the_same_work_on_other_rows_is_counted_anew(clock: Clock, capsys: pytes
 
 
 def test_quiet_leaves_errors_only(clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(talk, "_quiet", True)
+    monkeypatch.setattr(verbosity, "_quiet", True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     with Progress(1, clock) as progress:
         progress.next("minilm en")
@@ -179,7 +179,7 @@ def test_the_bar_takes_one_line_of_a_narrow_terminal(clock: Clock, monkeypatch: 
 
 
 def test_with_verbose_there_is_no_bar_to_tear(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(noise, "_loud", True)
+    monkeypatch.setattr(library_logging, "_loud", True)
     shown = shown_on_terminal(clock, monkeypatch, lambda progress: progress.say("a run begins"))
     assert shown == "[0/4] a run begins\n"
 

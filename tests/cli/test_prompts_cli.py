@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from harness.catalog import Catalog
+from harness.core.json_files import canonical_json
+from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.data.rows import load_examples
-from harness.records.store import Store, canonical_json, prediction_record, run_id
+from harness.records.store import Store, prediction_record, run_id
+from harness.specs.catalog import Catalog
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, LabelKind, LabelSpace, Prediction
 
 
 def write_prompt(project: Path, name: str, body: str, front: str = "") -> None:

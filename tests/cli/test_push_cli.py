@@ -1,4 +1,4 @@
-"""`bench push`: what goes to the hub works there as it was measured, and goes in one commit; the hub is a fake below httpx2."""
+"""`bench model push`: what goes to the hub works there as it was measured, and goes in one commit; the hub is a fake below httpx2."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from harness.catalog import Catalog
+from harness.core.types import Decision
 from harness.records.store import Store
 from harness.reports.cards.card import make_card
 from harness.reports.cards.facts import subject_of
 from harness.reports.cards.files import RepositoryFile, model_files, without_places
-from harness.running.calibration import Decision
 from harness.running.plan import Request, make_plan
 from harness.running.runner import run
+from harness.specs.catalog import Catalog
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # the builders of tiny checkpoints
 

@@ -77,9 +77,9 @@ def test_ones_own_prices_change_the_cost(bench: Any, project: Path, two_runs: li
 def test_the_utility_needs_what_it_divides_by(bench: Any, two_runs: list[str]) -> None:
     said = bench(*ASK, "--utility", "f1-cost-latency", "--tau", 100)
     assert said.code == 0, said.err
-    assert "bench speed" in said.out.splitlines()[-1]
-    assert "bench speed --task mine --lang en --backend tfidf --train-limit" in said.out
-    assert "Add to `bench speed` the --data, --model" in said.err
+    assert "bench analyze latency" in said.out.splitlines()[-1]
+    assert "bench analyze latency --task mine --lang en --backend tfidf --train-limit" in said.out
+    assert "Add to `bench analyze latency` the --data, --model" in said.err
 
 
 def test_the_command_that_it_names_makes_the_latency_known(bench: Any, two_runs: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""`bench reliability`: tables, sentence and JSON, and the temperature of a model with a validation run."""
+"""`bench analyze calibration`: tables, sentence and JSON, and the temperature of a model with a validation run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_run(bench: Any) -> str:
 
 
 def test_tables_and_a_sentence(bench: Any, test_run: str) -> None:
-    said = bench("reliability", test_run.rpartition(".")[2])
+    said = bench("analyze", "calibration", test_run.rpartition(".")[2])
     assert said.code == 0, said.err
     lines = said.out.splitlines()
     assert lines[0] == f"{test_run}: 30 rows, 0 of them without an answer"
@@ -30,22 +30,22 @@ def test_tables_and_a_sentence(bench: Any, test_run: str) -> None:
 
 
 def test_the_command_that_it_names_makes_what_is_missing(bench: Any, test_run: str) -> None:
-    before = bench("reliability", test_run, "--json").json
+    before = bench("analyze", "calibration", test_run, "--json").json
     assert before["runs"][0]["scaling"] is None
     command = before["runs"][0]["command"]
     assert f"`{command}`" in before["sentence"]
     made = bench(*command.split()[1:], "--limit", 12)
     assert made.code == 0, made.err
-    after = bench("reliability", test_run, "--json").json["runs"][0]
+    after = bench("analyze", "calibration", test_run, "--json").json["runs"][0]
     assert after["scaling"]["rows"] == 12
     assert after["scaling"]["temperature"]["value"] > 0
     assert after["scaling"]["seen"] is False
     assert set(after["scaling"]["ece"]) == {"value", "calibrated", "calibrated_high", "p", "debiased"}
-    assert "at T = " in bench("reliability", test_run).out
+    assert "at T = " in bench("analyze", "calibration", test_run).out
 
 
 def test_json(bench: Any, test_run: str) -> None:
-    said = bench("reliability", test_run, "--bins", 4, "--json")
+    said = bench("analyze", "calibration", test_run, "--bins", 4, "--json")
     assert set(said.json) == {"runs", "sentence"}
     (run,) = said.json["runs"]
     assert set(run) == {
@@ -59,14 +59,14 @@ def test_json(bench: Any, test_run: str) -> None:
 
 
 def test_several_runs_and_a_sentence_of_all(bench: Any, two_runs: list[str]) -> None:
-    said = bench("reliability", *two_runs)
+    said = bench("analyze", "calibration", *two_runs)
     assert said.code == 0, said.err
     assert said.out.splitlines()[-1].startswith("Of these 2 runs ")
-    assert len(bench("reliability", two_runs[0], two_runs[0], "--json").json["runs"]) == 1
+    assert len(bench("analyze", "calibration", two_runs[0], two_runs[0], "--json").json["runs"]) == 1
 
 
 def test_slips(bench: Any, project: Path, two_runs: list[str]) -> None:
-    assert bench("reliability", "nonsense").code == 2
-    assert "may be any of" in bench("reliability", "reviews_demo").err
-    assert bench("reliability", two_runs[0], "--bins", 0).code == 2
-    assert bench("reliability").code == 2
+    assert bench("analyze", "calibration", "nonsense").code == 2
+    assert "may be any of" in bench("analyze", "calibration", "reviews_demo").err
+    assert bench("analyze", "calibration", two_runs[0], "--bins", 0).code == 2
+    assert bench("analyze", "calibration").code == 2

@@ -1,4 +1,4 @@
-"""`bench rescore` as a user calls it."""
+"""`bench results rescore` as a user calls it."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def forget_intervals(project: Path, run: str) -> None:
 def test_all_runs_and_then_none(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
     for run in two_runs:
         forget_intervals(project, run)
-    said = bench("rescore")
+    said = bench("results", "rescore")
     assert said.code == 0, said.err
     assert [line.split("\t") for line in said.out.splitlines()] == [
         ["run", "new intervals"],
         *[[run, "mae"] for run in sorted(two_runs)],
         ["2 of 2 runs got new intervals; no value has changed."],
     ]
-    assert bench("rescore").out.splitlines()[-1] == "0 of 2 runs got new intervals; no value has changed."
+    assert bench("results", "rescore").out.splitlines()[-1] == "0 of 2 runs got new intervals; no value has changed."
 
 
 def test_one_run_by_the_end_of_its_id(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
     forget_intervals(project, two_runs[0])
-    said = bench("rescore", two_runs[0][-10:], "--json")
+    said = bench("results", "rescore", two_runs[0][-10:], "--json")
     assert said.json == {
         "runs": [{"run": two_runs[0], "changed": ["mae"]}],
         "sentence": "1 of 1 run got new intervals; no value has changed.",
@@ -42,7 +42,7 @@ def test_one_run_by_the_end_of_its_id(bench: Callable[..., Any], project: Path, 
 
 
 def test_what_is_not_there(bench: Callable[..., Any], project: Path) -> None:
-    assert bench("rescore").code == 2
-    said = bench("rescore", "nothing", "--results", project)
+    assert bench("results", "rescore").code == 2
+    said = bench("results", "rescore", "nothing", "--results", project)
     assert said.code == 2
     assert "There are no runs" in said.err

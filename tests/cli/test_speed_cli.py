@@ -1,4 +1,4 @@
-"""`bench speed` as a user calls it, on the bundled rows."""
+"""`bench analyze latency` as a user calls it, on the bundled rows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 Bench = Callable[..., Any]
-FEW = ("speed", "--backend", "majority", "--limit", 24)
+FEW = ("analyze", "latency", "--backend", "majority", "--limit", 24)
 
 
 def test_a_table_a_sentence_and_a_record(bench: Bench, project: Path) -> None:
@@ -48,7 +48,7 @@ def test_json_is_the_record(bench: Bench, project: Path) -> None:
 
 def test_the_model_is_found_that_a_run_trained(bench: Bench, project: Path) -> None:
     assert bench("run", "--backend", "tfidf", "--lang", "en", "--train-limit", 30).code == 0
-    said = bench("speed", "--backend", "tfidf", "--limit", 10, "--batch-size", 4, "--train-limit", 30, "--json")
+    said = bench("analyze", "latency", "--backend", "tfidf", "--limit", 10, "--batch-size", 4, "--train-limit", 30, "--json")
     assert said.code == 0
     run = json.loads(next((project / "results" / "runs").glob("*/run.json")).read_text())
     assert said.json["identity"]["backend"] == run["identity"]["backend"]
@@ -91,7 +91,7 @@ def test_an_unpriced_server_is_not_asked(bench: Bench, project: Path) -> None:
     (project / "backends" / "api.yaml").write_text(
         "engine: openai\nmodel: m\noptions: {base_url: 'http://localhost:9/v1', api_key_env: null}\n"
     )
-    said = bench("speed", "--backend", "api", "--limit", 5)
+    said = bench("analyze", "latency", "--backend", "api", "--limit", 5)
     assert (said.code, said.out) == (2, "")
     assert "api may charge for each request, and has no price" in said.err
     assert "prices.yaml" in said.err

@@ -1,4 +1,4 @@
-"""`bench suite`: a recipe's runs and searches, what is reported of them, and a look ahead that does nothing."""
+"""`bench study recipe`: a recipe's runs and searches, what is reported of them, and a look ahead that does nothing."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from harness.catalog import Catalog
-from harness.cli import suite_steps
-from harness.cli.series import Outcome
-from harness.errors import RunError
+from harness.cli import recipe_steps
+from harness.cli.execute_runs import Outcome
+from harness.core.errors import RunError
 from harness.records.store import Store
+from harness.specs.catalog import Catalog
 from harness.specs.recipes import load_recipe
 from harness.studies.steps import Changes, steps_of
 
@@ -57,7 +57,7 @@ def lines(out: str) -> list[dict[str, str]]:
 
 
 def test_every_run_stands_beside_what_was_reported(bench: Any, recipe: Path) -> None:
-    said = bench("suite", "small")
+    said = bench("study", "recipe", "small")
     assert said.code == 0, said.err
     rows = lines(said.out)
     assert [(row["step"], row["lang"], row["n"], row["record"]) for row in rows] == [
@@ -73,7 +73,7 @@ def test_every_run_stands_beside_what_was_reported(bench: Any, recipe: Path) -> 
     assert rows[2]["off_by_one"] != "-"  # measured beside it
     assert len(Store(recipe / "results" / "runs").ids()) == 3
 
-    again = bench("suite", "small", "--json")
+    again = bench("study", "recipe", "small", "--json")
     assert [(step["step"], step["state"]) for step in again.json] == [
         ("shares", "found"),
         ("shares", "found"),
@@ -94,7 +94,7 @@ def test_what_the_command_says_takes_the_place_of_the_recipe_s(bench: Any, recip
 
 
 def test_a_smoke_test_has_a_folder_of_its_own(bench: Any, recipe: Path) -> None:
-    said = bench("suite", "small", "--smoke")
+    said = bench("study", "recipe", "small", "--smoke")
     assert said.code == 0, said.err
     assert [row["n"] for row in lines(said.out)] == ["4", "4", "4"]
     assert "no measurement" in said.err
@@ -104,7 +104,7 @@ def test_a_smoke_test_has_a_folder_of_its_own(bench: Any, recipe: Path) -> None:
 
 def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Any, recipe: Path) -> None:
     before = sorted(recipe.rglob("*"))
-    said = bench("suite", "small", "--dry-run")
+    said = bench("study", "recipe", "small", "--dry-run")
     assert said.code == 0, said.err
     rows = lines(said.out)
     assert [row["test"] for row in rows] == ["10 en", "10 fr", "10 en"]
@@ -114,8 +114,8 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Any, recipe: Path) -> 
     assert "Note: n\n" in said.err
     assert sorted(recipe.rglob("*")) == before
 
-    bench("suite", "small", "--run", "words")
-    found = bench("suite", "small", "--dry-run", "--json").json
+    bench("study", "recipe", "small", "--run", "words")
+    found = bench("study", "recipe", "small", "--dry-run", "--json").json
     assert [step["state"] for step in found][2] == "record there"
     assert [step["seconds"] for step in found][2] == 0
     assert found[0]["test"] == {"langs": ["en"], "rows": 10, "exact": True}
@@ -136,7 +136,7 @@ def test_a_dry_run_of_every_recipe_needs_neither_network_nor_weights(
     monkeypatch.setattr(socket.socket, "connect", refuse)
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     for arguments in (["--smoke"], []):
-        said = bench("suite", path.stem, "--dry-run", "--json", *arguments)
+        said = bench("study", "recipe", path.stem, "--dry-run", "--json", *arguments)
         assert said.code == 0, said.err
         assert {step["state"] for step in said.json} == {"model not on this machine"}
         assert all(step["seconds"] is None for step in said.json)
@@ -147,7 +147,7 @@ def test_a_run_that_fails_is_reported_and_the_next_one_starts(bench: Any, recipe
     text = RECIPE.replace("lang: [en, fr]", "lang: en") + ""
     text = text.replace("smoke:", "  - {name: more, backend: tfidf, lang: en, continued_from: words}\nsmoke:")
     (recipe / "recipes" / "small.yaml").write_text(text, encoding="utf-8")
-    said = bench("suite", "small", "--json")
+    said = bench("study", "recipe", "small", "--json")
     assert said.code == 2  # a baseline can't go on from a training: the recipe asks for it
     assert [step["state"] for step in said.json] == ["new", "new", "failed"]
     assert "can't go on" in said.json[2]["error"]["message"]
@@ -167,7 +167,7 @@ def test_a_run_that_fails_is_reported_and_the_next_one_starts(bench: Any, recipe
     ],
 )
 def test_a_slip_is_found_before_the_first_run(bench: Any, recipe: Path, arguments: list[str], words: str) -> None:
-    said = bench("suite", *arguments)
+    said = bench("study", "recipe", *arguments)
     assert said.code == 2
     assert words in said.err
     assert not (recipe / "results" / "runs").exists()
@@ -179,21 +179,21 @@ def test_a_slip_is_found_before_the_first_run(bench: Any, recipe: Path, argument
 def test_a_search_is_a_step_that_goes_on(bench: Any, recipe: Path) -> None:
     pytest.importorskip("optuna")
     (recipe / "recipes" / "tuned.yaml").write_text(SEARCH, encoding="utf-8")
-    ahead = bench("suite", "tuned", "--dry-run", "--json").json
+    ahead = bench("study", "recipe", "tuned", "--dry-run", "--json").json
     assert [(step["trials"], step["test"], step["validation"]["langs"]) for step in ahead] == [(2, None, ["en"])]
-    (first,) = bench("suite", "tuned", "--json").json
+    (first,) = bench("study", "recipe", "tuned", "--json").json
     assert (first["state"], first["trials"], first["metric"]) == ("searched", 2, "accuracy")
     assert set(first["best"]) == {"classifier"}
     assert (recipe / "results" / "studies" / first["study"] / "study.db").is_file()
     assert not (recipe / "results" / "runs").exists()  # no test rows
-    said = bench("suite", "tuned")
+    said = bench("study", "recipe", "tuned")
     assert said.code == 0
     assert "Found: 2 finished trials" in said.err
     assert f"search, best of 2 trials: classifier={first['best']['classifier']}. Written: {first['backend']}" in said.err
     assert f"classifier: {first['best']['classifier']}" in (recipe / first["backend"]).read_text()
     (row,) = lines(said.out)
     assert row["accuracy"] == f"{first['value']:.3f} (validation)"
-    (other,) = bench("suite", "tuned", "--train-limit", 10, "--json").json  # other rows: another study
+    (other,) = bench("study", "recipe", "tuned", "--train-limit", 10, "--json").json  # other rows: another study
     assert other["study"] != first["study"]
 
 
@@ -214,7 +214,7 @@ def carried_out(
         ]
         return (outcomes, False) if stops_after is None else (outcomes[:stops_after], True)
 
-    monkeypatch.setattr("harness.cli.series.run_all", run_all)
+    monkeypatch.setattr("harness.cli.execute_runs.run_all", run_all)
     monkeypatch.setattr("harness.studies.outlook.plan_of", lambda step, catalog: step)
     monkeypatch.setattr("harness.studies.outlook.trained_key", lambda step: f"key-of-{step.name}")
     path = tmp_path / "mine.yaml"
@@ -223,7 +223,7 @@ def carried_out(
     )
     catalog = Catalog(tmp_path)
     steps = steps_of(load_recipe(path), catalog, Changes())
-    done, stopped = suite_steps.carry_out("mine", steps, catalog, Store(tmp_path / "runs"), force=False)
+    done, stopped = recipe_steps.carry_out("mine", steps, catalog, Store(tmp_path / "runs"), force=False)
     return groups, [(step.name, outcome.state) for step, outcome in done], stopped
 
 
@@ -284,7 +284,7 @@ def test_a_search_that_can_not_be_is_found_before_anything_trains(bench: Any, pr
         "{classifier: {", "{nothing: {"
     )
     (project / "recipes" / "wrong.yaml").write_text(text)
-    said = bench("suite", "wrong")
+    said = bench("study", "recipe", "wrong")
     assert said.code == 2
     assert "search of 'nothing'" in said.err
     assert not (project / "results" / "runs").exists()

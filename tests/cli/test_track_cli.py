@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness import noise
+from harness.cli import execute_runs
+from harness.core import library_logging
 from harness.running.trackers import TensorBoard
 
 BENCH = [sys.executable, "-c", "from harness.cli import main; main()"]
@@ -44,9 +45,9 @@ def test_tensorboard_has_the_figures_of_the_record(bench: Any, project: Path) ->
 @pytest.mark.parametrize(
     "command",
     [
-        ("tune", "--backend", "words", "--lang", "en", "--trials", 1, "--train-limit", 20),
-        ("matrix", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr", "--limit", 5),
-        ("curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 1, "--limit", 5),
+        ("study", "tune", "--backend", "words", "--lang", "en", "--trials", 1, "--train-limit", 20),
+        ("study", "transfer", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr", "--limit", 5),
+        ("study", "curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 1, "--limit", 5),
     ],
     ids=lambda command: command[0],
 )
@@ -63,7 +64,7 @@ def test_every_run_of_a_study_is_tracked(command: Any, bench: Any, project: Path
     folders = [
         path for path in (project / "results" / "tensorboard" / "reviews_demo").iterdir() if "accuracy" in str(events(path))
     ]
-    assert len(folders) == (2 if command[0] == "matrix" else 1)
+    assert len(folders) == (2 if "transfer" in command else 1)
 
 
 def test_a_tracker_in_trouble_is_one_line_and_no_failure(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,10 +123,10 @@ def test_quiet_leaves_the_result_and_where_it_is(bench: Any) -> None:
 def test_quiet_says_in_one_line_where_things_are(bench: Any) -> None:
     pytest.importorskip("vl_convert")
     few = ("--backend", "majority", "--lang", "en", "--limit", 5, "-q")
-    assert bench("matrix", *few, "--train-lang", "en").err == "1 new; records: results/runs\n"
-    curve = ("curve", "--encoder", "majority", "--sizes", "8", "--seeds", 1, *few[2:])
+    assert bench("study", "transfer", *few, "--train-lang", "en").err == "1 new; records: results/runs\n"
+    curve = ("study", "curve", "--encoder", "majority", "--sizes", "8", "--seeds", 1, *few[2:])
     assert bench(*curve).err == "1 new; records: results/runs\n"
-    speed = bench("speed", "--backend", "majority", *few[2:])
+    speed = bench("analyze", "latency", "--backend", "majority", *few[2:])
     assert re.fullmatch(r"Written: results/speed/.+\n", speed.err)
 
 
@@ -146,24 +147,23 @@ def test_a_reader_who_stops_early_does_not_fail_the_command(environment: dict[st
     "command",
     [
         ("run", "--backend", "majority", "--lang", "en,fr", "--json"),
-        ("matrix", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr"),
-        ("curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 2),
+        ("study", "transfer", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr"),
+        ("study", "curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 2),
     ],
     ids=lambda command: command[0],
 )
 def test_half_a_series_is_counted_and_not_shown(
     command: Any, bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.cli import series
 
-    one, calls = series._one, iter(range(9))
+    one, calls = execute_runs._one, iter(range(9))
 
     def stopping(*words: Any) -> Any:
         if next(calls) == 1:
             raise KeyboardInterrupt
         return one(*words)
 
-    monkeypatch.setattr(series, "_one", stopping)
+    monkeypatch.setattr(execute_runs, "_one", stopping)
     said = bench(*command, "--limit", 5)
     assert said.code == 130
     assert said.out == ""
@@ -187,7 +187,7 @@ def test_a_cache_that_can_not_be_written_is_named(bench: Any, project: Path, mon
     assert said.code == 1
     assert "BENCH_CACHE" in said.err
     assert "records:" not in said.err
-    assert "BENCH_CACHE" in bench("speed", "--backend", "tfidf", "--lang", "en", "--limit", 5).err
+    assert "BENCH_CACHE" in bench("analyze", "latency", "--backend", "tfidf", "--lang", "en", "--limit", 5).err
 
 
 @pytest.mark.parametrize("command", ["run", "tune", "suite", "matrix", "curve", "speed"])
@@ -217,7 +217,7 @@ def test_what_libraries_say_is_heard_with_verbose_only(
 
     from backends.baseline import Baseline
 
-    monkeypatch.setattr(noise, "_QUIET", {})
+    monkeypatch.setattr(library_logging, "_QUIET", {})
     library = types.ModuleType("somelibrary")
     source = """
 def act():
@@ -249,7 +249,7 @@ def act():
     finally:
         logging.captureWarnings(False)
         root.handlers[:] = before
-        noise._loud = False
+        library_logging._loud = False
 
 
 LINES = [

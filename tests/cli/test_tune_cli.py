@@ -1,4 +1,4 @@
-"""`bench tune`: a search from the command line, found again, gone on with, and ending in a backend that runs."""
+"""`bench study tune`: a search from the command line, found again, gone on with, and ending in a backend that runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import yaml
 pytest.importorskip("optuna")
 
 BACKEND = "engine: baseline\noptions: {classifier: tfidf}\nsearch: {c: {low: 1e-2, high: 100.0, log: true}}\n"
-TUNE = ("tune", "--backend", "words", "--lang", "en", "--train-limit", 40)
+TUNE = ("study", "tune", "--backend", "words", "--lang", "en", "--train-limit", 40)
 
 
 @pytest.fixture(autouse=True)
@@ -74,7 +74,9 @@ def test_another_search_needs_another_name(bench: Any, backend: Path) -> None:
 
 
 def test_languages_trained_on_and_validated_in(bench: Any) -> None:
-    said = bench("tune", "--backend", "words", "--train-lang", "en,fr", "--validation-lang", "fr", "--trials", 1, "--json")
+    said = bench(
+        "study", "tune", "--backend", "words", "--train-lang", "en,fr", "--validation-lang", "fr", "--trials", 1, "--json"
+    )
     assert said.code == 0, said.err
     assert said.json["study"] == "reviews_demo-words-en+fr-for-fr"
     assert "--train-lang en,fr --validation-lang fr" in said.err
@@ -99,7 +101,7 @@ def test_languages_trained_on_and_validated_in(bench: Any) -> None:
     ids=" ".join,
 )
 def test_mistakes_are_found_before_the_first_trial(bench: Any, project: Path, options: list[str], words: str) -> None:
-    said = bench("tune", *options)
+    said = bench("study", "tune", *options)
     assert said.code == 2
     assert words in said.err
     assert not (project / "results").exists()
@@ -107,7 +109,7 @@ def test_mistakes_are_found_before_the_first_trial(bench: Any, project: Path, op
 
 def test_a_search_whose_trials_all_fail_exits_1(bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from backends.baseline import Baseline
-    from harness.errors import RunError
+    from harness.core.errors import RunError
 
     def fail(*args: object) -> None:
         raise RunError("no memory left")

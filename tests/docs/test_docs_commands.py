@@ -16,8 +16,8 @@ from console import Bench
 from needs import PARSED_ONLY, reason_holds
 from shell import PAGES, ROOT, Command, blocks, commands, file_name, write_examples
 
-from harness.catalog import Catalog
 from harness.cli import app
+from harness.specs.catalog import Catalog
 
 READERS = ("compare", "cost", "reliability", "cascade", "recommend", "prompts spread", "rescore", "show", "leaderboard")
 """Commands that read records: where they name recorded runs, or the task of these, they get the recorded results."""
@@ -78,7 +78,7 @@ def parsed(arguments: Sequence[str]) -> dict[str, Any]:
 def made_by(page: str) -> set[str]:
     """Names that commands of the page make: a tuned backend, a task of `bench init`."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    return {f"{name}-tuned" for name in re.findall(r"bench tune --backend ([\w-]+)", text)} | {
+    return {f"{name}-tuned" for name in re.findall(r"bench study tune --backend ([\w-]+)", text)} | {
         Path(name).stem for name in re.findall(r"bench init ([\w./-]+)", text)
     }
 

@@ -13,15 +13,16 @@ import yaml
 from console import Bench, Said
 from shell import PAGES, ROOT, Block, blocks, file_name, write_examples
 
-from harness.parsing.parsers import REASONS, ParserSpec, make_parser
+from harness.core.types import Example, LabelKind, LabelSpace
+from harness.parsing.parsers import REASONS, make_parser
 from harness.parsing.prompt_check import check_prompt
 from harness.specs.backend_specs import load_backend
+from harness.specs.parser_spec import ParserSpec
 from harness.specs.prices import load_prices
 from harness.specs.prompts import load_prompt
 from harness.specs.recipes import load_recipe
 from harness.specs.reported import load_reported
 from harness.specs.tasks import load_task
-from harness.types import Example, LabelKind, LabelSpace
 
 STARS = LabelSpace(LabelKind.ORDINAL, tuple(f"{n} stars" for n in range(1, 6)))
 FEELINGS = LabelSpace(LabelKind.ORDINAL, ("negative", "neutral", "positive"))

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from harness.core.json_files import canonical_json
+from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.records.entries import Entry
-from harness.records.store import Store, canonical_json, prediction_record, run_id
+from harness.records.store import Store, prediction_record, run_id
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 NAMES = ("bad", "fair", "good")
 SCORE = {"name": "strict", "variant": None, "sha256": "a" * 64, "decoding": "score", "shots": [], "shots_sha256": "none"}

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.records.store import Store, digest, prediction_from, prediction_record, run_id
-from harness.statistics.intervals import FloatArray, IntArray
+from harness.core.json_files import digest
+from harness.core.types import Example, FloatArray, IntArray, LabelKind, LabelSpace, Prediction, Status
+from harness.records.store import Store, prediction_from, prediction_record, run_id
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, LabelKind, LabelSpace, Prediction, Status
 
 NAMES = ("bad", "fair", "good")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.guess.look import Found, Question, look
+from harness.data.guess.inspect_file import Found, Question, look
 
 SENTENCE = "the box came late but works well this old chair broke again after two weeks and nobody answered my letter"
 SENTENCES = {

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from harness.catalog import Catalog, Kind, builtin_folders
-from harness.errors import PromptError, SpecError, UnknownName, UserError
+from harness.core.errors import PromptError, SpecError, UnknownName, UserError
+from harness.core.types import Example, LabelKind, LabelSpace
 from harness.models.checkpoints import Checkpoint
+from harness.parsing.rendering import Renderer, pick_shots
 from harness.specs.backend_specs import engine_class, open_engine
-from harness.specs.prompts import Renderer, load_prompt, pick_shots
-from harness.types import Example, LabelKind, LabelSpace
+from harness.specs.catalog import Catalog, Kind, builtin_folders
+from harness.specs.prompts import load_prompt
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN: dict[str, Path] = {}
@@ -110,7 +111,7 @@ def test_the_variants_of_a_prompt_are_no_names(tmp_path: Path) -> None:
 def test_data_folders_inside_a_wheel_are_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "harness"
     shutil.copytree(ROOT / "tasks", package / "tasks_data", ignore=shutil.ignore_patterns("*.jsonl"))
-    monkeypatch.setattr("harness.catalog.__file__", str(package / "catalog.py"))
+    monkeypatch.setattr("harness.specs.catalog.__file__", str(package / "catalog.py"))
     assert builtin_folders() == {
         "tasks": package / "tasks_data",
         "prompts": package / "prompts_data",
@@ -202,10 +203,10 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "plugin"
     write(folder / "extra.yaml", "engine: baseline\ndescription: from a plugin\n")
     points = [
-        EntryPoint("builtin", "harness.catalog:builtin_folders", "bench.catalog"),
+        EntryPoint("builtin", "harness.specs.catalog:builtin_folders", "bench.catalog"),
         EntryPoint("more", f"{__name__}:plugin_folders", "bench.catalog"),
     ]
-    monkeypatch.setattr("harness.catalog.entry_points", lambda *, group: points if group == "bench.catalog" else [])
+    monkeypatch.setattr("harness.specs.catalog.entry_points", lambda *, group: points if group == "bench.catalog" else [])
     monkeypatch.setitem(PLUGIN, "backends", folder)
     return folder
 

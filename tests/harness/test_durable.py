@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.durable import DIGESTS, commit, damage_of, seal, set_aside
+from harness.core.durable import DIGESTS, commit, damage_of, seal, set_aside
 
 
 @pytest.fixture

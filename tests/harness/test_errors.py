@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness import errors
-from harness.errors import BenchError, MissingExtra, RunError, SpecError, UnknownName, UserError
+from harness.core import errors
+from harness.core.errors import BenchError, MissingExtra, RunError, SpecError, UnknownName, UserError
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BenchError)]
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.file_names import LONGEST, cut, file_stem, own_stem
+from harness.core.file_names import LONGEST, cut, file_stem, own_stem
 
 WINDOWS = re.compile(r"(?:con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(?:\..*)?", re.IGNORECASE)
 NAMES = st.lists(st.text(st.characters() | st.sampled_from("aA./\\:é星-_ "), max_size=300), min_size=1, max_size=8)

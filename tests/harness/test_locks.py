@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from harness import locks
-from harness.locks import Busy, held, is_held
+from harness.core import locks
+from harness.core.locks import Busy, held, is_held
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from harness.locks import held
+from harness.core.locks import held
 with held(Path(sys.argv[1]), wait=False):
     print("held", flush=True)
     time.sleep(600)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.progress_events import progress_listener, report_growth, tell
 from harness.models.hub_bar import telling_bar
-from harness.watching import growth_told, tell, watched
 
 
 def test_only_who_watches_hears_it() -> None:
     heard: list[tuple[str, int, int, str]] = []
     tell("read", 1, 2)
-    with watched(lambda *words: heard.append(words)):
+    with progress_listener(lambda *words: heard.append(words)):
         tell("read", 2, 2, "a.csv")
     tell("read", 3, 2)
     assert heard == [("read", 2, 2, "a.csv")]
@@ -30,7 +30,7 @@ def test_the_bytes_that_another_program_writes(tmp_path: Path) -> None:
             seen.set()
 
     (tmp_path / "tmp").mkdir()
-    with watched(hear), growth_told(tmp_path, "some-wheel==1", every=0.001):
+    with progress_listener(hear), report_growth(tmp_path, "some-wheel==1", every=0.001):
         (tmp_path / "tmp" / "part").write_bytes(b"x" * 2000)
         assert seen.wait(60)
     assert heard[0] == ("download", 0, 0, "some-wheel==1")  # so that a second wheel is not taken for more of the first
@@ -46,7 +46,7 @@ def test_the_hubs_client_tells_its_bytes_through_a_bar_of_ours(capsys: pytest.Ca
     came = make(cls=bar, log_level=40, name="a", desc="Downloading bytes", total=0, initial=0, unit="B", unit_scale=True)
     kept = make(cls=bar, log_level=40, name="b", desc="Reconstructing", total=0, initial=0, unit="B", unit_scale=True)
     heard: list[tuple[str, int, int, str]] = []
-    with watched(lambda *words: heard.append(words)):
+    with progress_listener(lambda *words: heard.append(words)):
         for total in (300, 700):
             came.total, kept.total = came.total + total, kept.total + total
             kept.refresh()
@@ -68,7 +68,7 @@ def test_tokenized_texts_are_told_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch
     engine = object.__new__(encoder.Encoder)
     engine._tokenizer = lambda part, **options: {"input_ids": [[len(text)] for text in part]}
     heard: list[tuple[str, int, int, str]] = []
-    with watched(lambda *words: heard.append(words)):
+    with progress_listener(lambda *words: heard.append(words)):
         assert engine._fields(["a", "bb", "ccc"]) == [{"input_ids": [1]}, {"input_ids": [2]}, {"input_ids": [3]}]
         assert len(engine._fields(["a", "bb"])) == 2  # a batch of a run: nothing to tell
     assert heard == [("tokenize", done, 3, "") for done in (0, 2, 3)]

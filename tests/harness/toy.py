@@ -18,21 +18,20 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends.base import (
+from harness.core.engine import (
     Classifier,
     Encoded,
-    FloatArray,
     Generation,
-    Judge,
     LabelledTexts,
     LanguageModel,
     Messages,
     OnProgress,
     Scores,
+    ValidationScorer,
 )
-from harness.catalog import Catalog
+from harness.core.types import FloatArray, LabelSpace
 from harness.running.plan import Plan, Request, make_plan
-from harness.types import LabelSpace
+from harness.specs.catalog import Catalog
 
 SECRET = "SENTINEL"  # stands in every text and every answer, and may stand in no record
 TASK = """\
@@ -198,7 +197,7 @@ class ToyClassifier(Counting, Classifier):
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
-        judge: Judge,
+        scorer: ValidationScorer,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,
@@ -208,7 +207,7 @@ class ToyClassifier(Counting, Classifier):
         self.during_fit(scratch)
         on_progress(1, 1, "")
         for _ in range(self.options.evaluations):
-            self.judged = judge.look(self._probabilities(list(validation.texts), len(labels)))
+            self.judged = scorer.look(self._probabilities(list(validation.texts), len(labels)))
         self.state = {"seed": seed, "rows": len(train.texts), "classes": len(labels)}
         return {"loss": 0.5, "rows": len(train.texts)}
 
@@ -219,7 +218,7 @@ class ToyClassifier(Counting, Classifier):
         self.loads += 1
         self.state = json.loads((folder / "state.json").read_text())
 
-    def optimize(self, folder: Path, validation: LabelledTexts, judge: Judge) -> dict[str, Any] | None:
+    def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> dict[str, Any] | None:
         return self.options.predict or None
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:

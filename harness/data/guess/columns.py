@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from harness.core.errors import UserError
 from harness.data.guess.cells import MOST_LABELS, ON_OFF, Column
 from harness.data.guess.folders import split_named
 from harness.data.guess.language import code_of
 from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, SPLIT, TEXT, TITLES
-from harness.errors import UserError
 
 ROWS_A_LABEL = 3
 MOST_SPLITS = 12
@@ -19,7 +19,7 @@ LONG = 3.0  # times as long on average: the other column is a title, a name or a
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
+class ColumnOverrides:
     """What the user said: the name of a column, or of several; None: to be found."""
 
     text: tuple[str, ...] = ()
@@ -44,7 +44,7 @@ class Roles:
     notes: tuple[str, ...] = ()
 
 
-def roles_of(columns: Mapping[str, Column], chosen: Chosen, total: int) -> Roles:
+def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int) -> Roles:
     """Raises `UserError` with the candidates where the file does not tell, and for a column that is not there."""
     _check_there(columns, chosen)
     taken = {name for name in (*chosen.text, *chosen.label, chosen.lang, chosen.id, chosen.split) if name is not None}
@@ -66,7 +66,7 @@ def roles_of(columns: Mapping[str, Column], chosen: Chosen, total: int) -> Roles
     return Roles(text, label, lang, row_id, split, names, tuple(name for name in others if name != names), unused, tuple(notes))
 
 
-def _check_there(columns: Mapping[str, Column], chosen: Chosen) -> None:
+def _check_there(columns: Mapping[str, Column], chosen: ColumnOverrides) -> None:
     single = {"--lang": chosen.lang, "--id": chosen.id, "--split": chosen.split}
     named = {"--text": chosen.text, "--label": chosen.label, **{option: (name,) for option, name in single.items() if name}}
     taken: dict[str, str] = {}

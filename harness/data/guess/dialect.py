@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import DataError, UserError
 from harness.data.sources import MAX_FIELD
-from harness.errors import DataError, UserError
 from harness.specs.task_sources import CsvFormat
 
 DELIMITERS = (",", ";", "\t", "|")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from pathlib import Path
 
-from harness.errors import DataError, UserError
+from harness.core.errors import DataError, UserError
 
 MOST_FOREIGN = 0.15  # of Western text in cp1252 far fewer bytes are no ASCII, of Cyrillic or Chinese text most are
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from harness.core.errors import DataError, UserError
 from harness.data.guess.dialect import dialect_of, has_header, readable_rows
 from harness.data.guess.encoding import check_encoding, encoding_of
 from harness.data.guess.folders import Part, in_all_splits, layout_of
 from harness.data.sources import ColumnLists, read_file
-from harness.errors import DataError, UserError
 from harness.specs.task_sources import CsvFormat
 
 SAMPLE = 1 << 20
@@ -48,7 +48,7 @@ class Opened:
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReadOptions:
     """What the user said of the format; None: to be found out."""
 
     delimiter: str | None = None
@@ -56,16 +56,16 @@ class Wish:
     header: bool | None = None
 
 
-def open_data(path: Path, wish: Wish) -> Opened:
+def open_data(path: Path, read_options: ReadOptions) -> Opened:
     """Read `path`. Raises `UserError` (among them `DataError`) where it can't be read, or only by guessing."""
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder.", "Give a csv, tsv, jsonl, json or parquet file.")
     layout = layout_of(path)
     if any("{lang}" in str(file) for file in layout.files.values()):
         raise UserError(f"{path}: a path with {{lang}} in it stands for several files.", "Rename it.")
-    if wish != Wish() and not any(map(_delimited, layout.files.values())):
+    if read_options != ReadOptions() and not any(map(_delimited, layout.files.values())):
         raise UserError(f"{path}: a delimiter, encoding or header is said of csv and tsv files.", "Leave these options out.")
-    tables, form, notes = _tables(layout.files, wish)
+    tables, form, notes = _tables(layout.files, read_options)
     usable, left_out = _alike(layout.files, tables)
     parts, lacking = in_all_splits(usable)
     columns: ColumnLists = {name: [] for name in next(iter(tables.values()))}
@@ -94,10 +94,10 @@ def _check_flat(path: Path, columns: ColumnLists) -> None:
         raise DataError(f"{path}: the rows stand within {name!r}.", "Save them alone: a list of objects, [{...}, {...}].")
 
 
-def _tables(files: dict[Part, Path], wish: Wish) -> tuple[dict[Part, ColumnLists], CsvFormat, list[str]]:
+def _tables(files: dict[Part, Path], read_options: ReadOptions) -> tuple[dict[Part, ColumnLists], CsvFormat, list[str]]:
     """What is in each file, all read in the format of the first csv or tsv file, as the task can name one only."""
     lead = next((file for file in files.values() if _delimited(file)), None)
-    form, notes, table = (CsvFormat(), list[str](), None) if lead is None else _format_of(lead, wish)
+    form, notes, table = (CsvFormat(), list[str](), None) if lead is None else _format_of(lead, read_options)
     tables: dict[Part, ColumnLists] = {}
     for part, file in files.items():
         if lead is None or not _delimited(file):
@@ -105,7 +105,7 @@ def _tables(files: dict[Part, Path], wish: Wish) -> tuple[dict[Part, ColumnLists
         elif file == lead and table is not None:
             tables[part] = table
         else:
-            tables[part] = _read_like(lead, table or {}, form, file, wish)
+            tables[part] = _read_like(lead, table or {}, form, file, read_options)
     return tables, form, notes
 
 
@@ -113,7 +113,7 @@ def _delimited(path: Path) -> bool:
     return path.suffix.lower() in (".csv", ".tsv")
 
 
-def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, wish: Wish) -> ColumnLists:
+def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read_options: ReadOptions) -> ColumnLists:
     """`file` in the format of `lead`; raises `UserError` where it is written in another one."""
     failed: DataError | None = None
     try:
@@ -123,7 +123,7 @@ def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, wish
     if failed is None and form.header is None and all(name in found for name in table):
         return found
     try:
-        own, _, _ = _format_of(file, wish)
+        own, _, _ = _format_of(file, read_options)
     except DataError:  # it can't be read in any way: what the first try said of it is as good
         own = form
     ways, own_ways = _ways(lead, form), _ways(file, own)
@@ -159,11 +159,11 @@ def _alike(files: dict[Part, Path], tables: dict[Part, ColumnLists]) -> tuple[li
     return kept, notes
 
 
-def _format_of(path: Path, wish: Wish) -> tuple[CsvFormat, list[str], ColumnLists]:
+def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[str], ColumnLists]:
     """The format in which the whole file can be read, what of it was not plain, and what was read."""
-    if wish.encoding is not None:
-        check_encoding(path, wish.encoding)
-    encoding, notes = (wish.encoding, []) if wish.encoding is not None else encoding_of(path)
+    if read_options.encoding is not None:
+        check_encoding(path, read_options.encoding)
+    encoding, notes = (read_options.encoding, []) if read_options.encoding is not None else encoding_of(path)
     form = CsvFormat(encoding=encoding)
     with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
         text = file.read(SAMPLE)
@@ -172,25 +172,25 @@ def _format_of(path: Path, wish: Wish) -> tuple[CsvFormat, list[str], ColumnList
         raise DataError(f"{path} is no text: it holds zero bytes.", "Save it as CSV in UTF-8, or give --encoding utf-16.")
     if not text.strip():
         raise DataError(f"{path} is empty.", "The first line names the columns, each further line is a row.")
-    delimiter, variants = dialect_of(path, text, whole, wish.delimiter)
+    delimiter, variants = dialect_of(path, text, whole, read_options.delimiter)
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
     form = form.model_copy(update={"delimiter": None if delimiter == usual else delimiter})
     failed: DataError | None = None
     for variant in variants:
         form = form.model_copy(update=variant)
         rows = readable_rows(text, delimiter, form, whole)
-        bare = not has_header(rows) if wish.header is None else not wish.header
+        bare = not has_header(rows) if read_options.header is None else not read_options.header
         header = [f"column_{number + 1}" for number in range(len(rows[0]))] if bare else None
         try:
             table = read_file(path, form := form.model_copy(update={"header": header}))
         except DataError as error:
             failed = failed or error
             continue
-        if bare and wish.header is None:
+        if bare and read_options.header is None:
             notes.append("The first line looks like a row, not like names of columns; if it holds names: --header.")
         return form, notes, table
     assert failed is not None
-    if wish.delimiter is not None:
+    if read_options.delimiter is not None:
         raise failed
     raise DataError(
         failed.message, f"{failed.hint} If another character stands between the fields: --delimiter CHAR.".strip()

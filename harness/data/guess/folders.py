@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path, PurePath
 
+from harness.core.errors import UserError
 from harness.data.guess.path_languages import codes_of, spellings_in, with_lang
 from harness.data.guess.words import SPLITS as WORDS
 from harness.data.sources import READERS
-from harness.errors import UserError
 from harness.specs.tasks import SPLITS, Split
 
 MOST_NAMED = 12

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from harness.core.errors import UserError
+from harness.core.types import LabelKind
 from harness.data.cells import separated
 from harness.data.guess.cells import Column
 from harness.data.guess.scales import by_words, gaps_of, kind_of_numbers, number_of, rated, stars_of
 from harness.data.guess.words import ABSENT, YES_NO
-from harness.errors import UserError
 from harness.parsing._answers import fold
-from harness.types import LabelKind
 
 FEW = 10
 """A label with fewer rows is named as rare: nothing can be said of how well it is found."""

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from harness.core.errors import UserError
 from harness.data.guess.language_words import CODES, ISO3, LANGUAGE_NAMES, SAME_LANGUAGE
-from harness.errors import UserError
 from harness.specs.prompts import LANGUAGES
 
 SAMPLE = 400

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from harness.core.errors import UserError
+from harness.core.types import LabelKind
 from harness.data.guess.cells import Column
 from harness.data.guess.words import RATED, SCALES, UNITS
-from harness.errors import UserError
 from harness.parsing._answers import fold
-from harness.types import LabelKind
 
 MOST_STEPS = 11
 """Whole numbers from 0, 1 or below may be a scale if they are so many at most: 0 to 10."""

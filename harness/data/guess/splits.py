@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from harness.core.errors import UserError
 from harness.data.guess.cells import Column
 from harness.data.guess.files import Opened
 from harness.data.guess.folders import split_named
 from harness.data.guess.words import SPLITS as SPLITS_BY_WORDS
-from harness.errors import UserError
 from harness.specs.tasks import SPLITS, Shares, Split
 
 VALIDATION_SHARE = 0.1

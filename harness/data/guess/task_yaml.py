@@ -9,11 +9,11 @@ from typing import Any
 
 import yaml
 
-from harness.data.guess.look import Found
+from harness.core.types import LabelKind
+from harness.data.guess.inspect_file import Found
 from harness.data.guess.scales import step_number
 from harness.data.guess.words import LABEL
 from harness.specs.tasks import SPLITS, Shares, Stratified
-from harness.types import LabelKind
 
 SCHEMA = "../schemas/task.json"
 MOST_TOKENS = 512
@@ -71,7 +71,7 @@ def task_yaml(found: Found, name: str, folder: Path, test_ids: str | None = None
     lines += [
         f"prompt: {_flow(name)}  # prompts/{name}.j2, for language models",
         "# licence: CC BY 4.0",
-        "# published: 2024-05  # since when anybody could read these rows: a model trained later may know them (bench audit)",
+        "# published: 2024-05  # since when anybody could read these rows: a model trained later may know them (bench analyze data)",
         "# note: What a reader of the results should know about the data.",
     ]
     return "\n".join(lines) + "\n"

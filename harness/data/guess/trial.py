@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from harness.core.errors import PromptError
+from harness.core.types import Example
 from harness.data.duplicates import normalized
-from harness.data.guess.look import Found, twin_notes
+from harness.data.guess.inspect_file import Found, twin_notes
 from harness.data.rows import load_examples
-from harness.errors import PromptError
 from harness.parsing.prompt_check import Severity, check_prompt
 from harness.specs.prompts import load_prompt
 from harness.specs.tasks import SPLITS, TaskSpec
 from harness.specs.yamlspec import parse_yaml_spec
-from harness.types import Example
 
 CHECKED_ROWS = 50
 MANY = 100_000

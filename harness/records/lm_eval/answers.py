@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from harness.errors import DataError, PromptError, UserError
-from harness.parsing.parsers import Parser, ParserSpec, make_parser
+from harness.core.errors import DataError, PromptError, UserError
+from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
+from harness.parsing.parsers import Parser, make_parser
 from harness.records.lm_eval.files import Sample
 from harness.records.lm_eval.rows import folded
-from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
+from harness.specs.parser_spec import ParserSpec
 
 Pairs = Sequence[tuple[Example, Sample]]
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import DataError, UserError
+from harness.core.errors import DataError, UserError
 
 HOW = "Run lm-eval with --log_samples --output_path DIR, and name that folder or one of its files."
 

@@ -14,21 +14,22 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.catalog import Catalog
+from harness.core.errors import DataError, UserError
+from harness.core.json_files import digest
+from harness.core.types import LabelKind
 from harness.data.dates import dates_of
 from harness.data.rows import fingerprint, load_examples, with_names
-from harness.errors import DataError, UserError
-from harness.parsing.parsers import ParserSpec
 from harness.records.entries import finished_entry
 from harness.records.lm_eval.answers import Answers, read_choices, read_texts
 from harness.records.lm_eval.files import Evaluation, read_evaluation
 from harness.records.lm_eval.rows import Pairing, check_left_out, pair
-from harness.records.store import Store, digest, prediction_from, prediction_record, run_id
+from harness.records.store import Store, prediction_from, prediction_record, run_id
+from harness.specs.catalog import Catalog
+from harness.specs.parser_spec import ParserSpec
 from harness.specs.tasks import TaskSpec
 from harness.specs.yamlspec import load_yaml, validate_options
 from harness.statistics.extra_metrics import code_of, require_trust
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import LabelKind
 
 ENGINE = "lm-eval"
 SAME_AS = {"accuracy": ("acc", "exact_match"), "subset_accuracy": ("exact_match",)}
@@ -115,7 +116,7 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
 
 
 def _own_export(evaluation: Evaluation) -> str | None:
-    """The fingerprint of the rows where `bench export` wrote the file: it holds ids, and no texts to tell the rows by."""
+    """The fingerprint of the rows where `bench results export` wrote the file: it holds ids, and no texts to tell the rows by."""
     own = evaluation.results.get("bench")
     return str(own["rows"]) if isinstance(own, dict) and "rows" in own else None
 
@@ -157,7 +158,7 @@ def _usual_parsers(kind: LabelKind) -> list[ParserSpec]:
 
 def _identity(task: TaskSpec, wanted: Wanted, evaluation: Evaluation, found: Pairing, answers: Answers) -> dict[str, Any]:
     """As that of a prompted run; what determines its outcome is the file, so a digest of it is part of the identity."""
-    from harness.running.plan import RESULT_VERSION
+    from harness.core.record import RESULT_VERSION
 
     model = _model(evaluation)
     name = wanted.backend or (None if model is None else model.rpartition("/")[2])
@@ -227,7 +228,7 @@ def _manifest(
     split_rows: int,
 ) -> dict[str, Any]:
     """With all that other manifests have; None for what lm-eval does not tell: time, tokens, memory, the machine."""
-    from harness.running.plan import rows_from
+    from harness.data.sources import rows_from
 
     now = datetime.now(UTC)
     version = evaluation.results.get("lm_eval_version")

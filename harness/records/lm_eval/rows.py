@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import DataError, UserError
+from harness.core.errors import DataError, UserError
+from harness.core.types import Example
 from harness.records.lm_eval.files import Sample
 from harness.specs.tasks import TaskSpec
-from harness.types import Example
 
 BY_ID, BY_TEXT = "id", "text"
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from harness.plain import plain
+from harness.core.plain import plain
 from harness.reports.cards import snippets, tables, words
 from harness.reports.cards.facts import Hub, Subject, base_licence, base_repository, hub_of, rows_used, source_of
 from harness.reports.cards.metadata import check_library, eval_results, front_matter

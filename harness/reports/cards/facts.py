@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from harness.catalog import Catalog
-from harness.errors import RunError, UserError
+from harness.analysis.related_runs import is_outdated
+from harness.core.errors import RunError, UserError
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
-from harness.records.twins import is_outdated
 from harness.running.starts import folder_of, key_of
 from harness.specs.backend_specs import BackendSpec, engine_class
+from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec
 
 ENGINES = ("encoder", "setfit")

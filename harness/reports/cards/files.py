@@ -14,7 +14,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from harness.errors import RunError, UserError
+from harness.core.engine import ROBERTAS
+from harness.core.errors import RunError, UserError
 from harness.models.checkpoint_files import FILES
 from harness.reports.cards.facts import Subject
 from harness.reports.cards.snippets import output_names, problem_type
@@ -110,8 +111,6 @@ def _labelled(config: dict[str, Any], subject: Subject) -> dict[str, Any]:
 
 def _longest(tokenizer: Mapping[str, Any], config: Mapping[str, Any], subject: Subject) -> int:
     """The number of tokens that texts were cut to in training: what `truncation=True` is to mean to everybody else."""
-    from backends.encoder import ROBERTAS
-
     asked = int(subject.identity["backend"]["options"]["max_length"])
     positions = config.get("max_position_embeddings") or -1
     # The positions of RoBERTa and its kin begin after that of the padding.

@@ -9,8 +9,8 @@ import importlib.util
 import re
 from typing import Any
 
-from harness.errors import MissingExtra
-from harness.file_names import file_stem
+from harness.core.errors import MissingExtra
+from harness.core.file_names import file_stem
 from harness.records.entries import TITLES, Entry
 from harness.reports.cards.facts import Hub, Subject, base_licence, base_repository, hub_of, main_runs, rows_used
 

@@ -8,8 +8,8 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from harness.analysis.related_runs import is_outdated, model_argument, run_options
 from harness.records.entries import TITLES
-from harness.records.twins import is_outdated, model_argument, run_options
 from harness.reports.cards.facts import Subject, answered_by, options_of, rows_used, source_of
 from harness.reports.markdown import escape
 from harness.reports.markdown import table as lines_of

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import BenchError, RunError, UserError
+from harness.core.errors import BenchError, RunError, UserError
 from harness.reports.cards.files import RepositoryFile
 
 FilesFor = Callable[[str], Sequence[RepositoryFile]]

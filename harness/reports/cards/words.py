@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from harness.questions.compare_words import listed
+from harness.analysis.related_runs import chose_checkpoint, is_outdated
 from harness.records.entries import TITLES, Entry
-from harness.records.twins import chose_checkpoint, is_outdated
 from harness.reports.cards.facts import Subject, main_runs, rows_used, used_alike
 from harness.reports.markdown import escape
+from harness.reports.text.compare import listed
 from harness.statistics.intervals import small
 
 FEW_TRAINING_ROWS = 1000

@@ -6,8 +6,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import MissingExtra
-from harness.plain import all_plain
+from harness.core.errors import MissingExtra
+from harness.core.plain import all_plain
 from harness.reports.charts.theme import GROUND, GROUND_DARK, config
 
 if TYPE_CHECKING:

@@ -19,14 +19,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.errors import RunError
+from harness.analysis.ranks import not_its_rows, numbers
+from harness.core.errors import RunError
+from harness.core.types import IntArray, LabelKind
 from harness.records.entries import Entry, Group
 from harness.records.jsonl import read_tables
 from harness.records.store import Store
-from harness.reports.ranks import not_its_rows, numbers
 from harness.reports.tables import Table
-from harness.statistics.intervals import IntArray
-from harness.types import LabelKind
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 NONE = "-"

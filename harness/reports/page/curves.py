@@ -1,12 +1,13 @@
-"""The learning curves that `bench curve` wrote."""
+"""The learning curves that `bench study curve` wrote."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from harness.core.json_files import unsealed
 from harness.records.entries import read_intact
-from harness.records.store import damage_named, unsealed
+from harness.records.store import damage_named
 
 FIELDS = {"sentence": str, "task": str, "lang": str, "metric": str, "n": int, "curves": list, "lines": list, "crossings": list}
 
@@ -17,7 +18,7 @@ def read_curves(results: Path) -> list[dict[str, Any]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with damage_named(path, "Delete it, or repeat `bench curve`."):
+    with damage_named(path, "Delete it, or repeat `bench study curve`."):
         found, _ = unsealed(path.read_bytes())
         _look_over(found)
         return found

@@ -11,12 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import RunError
-from harness.questions.pricing import cost_of, labels_of, missing_price
+from harness.analysis.findings import SHORT
+from harness.analysis.pricing import cost_of, labels_of, missing_price
+from harness.analysis.ranks import Configuration, RankedEntry
+from harness.analysis.spread import Prompted, Spread
+from harness.core.errors import RunError
 from harness.records.entries import TITLES, Entry
-from harness.records.findings import SHORT
+from harness.records.latency import Speed, load_speeds, speed_of
 from harness.records.sizes import prompted_sizes, size_of
-from harness.records.speed import Speed, load_speeds, speed_of
 from harness.records.store import Store
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
 from harness.reports.page.curves import read_curves
@@ -24,8 +26,6 @@ from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluation
 from harness.reports.page.explain import explanations
 from harness.reports.page.languages import by_language
 from harness.reports.page.transfers import matrices
-from harness.reports.ranks import Place, Row
-from harness.reports.spread import Prompted, Spread
 from harness.reports.tables import Table
 from harness.reports.words import hows
 from harness.specs.prices import Prices
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.specs.reported import Figure, Reported
 
 PREDICTIONS = 1e6
-"""Rows that share the cost of training: what `bench cost` takes where nothing else is said."""
+"""Rows that share the cost of training: what `bench analyze cost` takes where nothing else is said."""
 ODD = (LookupError, TypeError, ValueError, AttributeError)
 """What a manifest of another shape raises: older records lack fields that later ones have."""
 UNKNOWN_COST = "the record does not hold what a price is made of (an earlier version of bench wrote it)"
@@ -120,7 +120,7 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
     }
 
 
-def _place(store: Store, place: Place, words: str, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
+def _place(store: Store, place: RankedEntry, words: str, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
     row, entry = place.row, place.row.entry
     with _named(store, entry):
         return {
@@ -142,7 +142,7 @@ def _place(store: Store, place: Place, words: str, prices: Prices, speeds: Seque
         }
 
 
-def _figures(row: Row) -> dict[str, Any]:
+def _figures(row: Configuration) -> dict[str, Any]:
     """Of the run in the middle, but for what tells of all seeds; `by_seed` in the order of `runs`."""
     entry = row.entry
     runs = sorted(row.runs, key=lambda run: run.seed)
@@ -164,7 +164,7 @@ def _bounds(value: Mapping[str, Any]) -> list[float | None]:
 
 
 def _money(manifest: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
-    """US dollars per 1,000 rows as `bench cost` has them, `parts`: inference and training; or why there is no price."""
+    """US dollars per 1,000 rows as `bench analyze cost` has them, `parts`: inference and training; or why there is no price."""
     try:
         cost = cost_of(manifest, prices, PREDICTIONS, 0)
         basis = missing_price(manifest, prices) if cost is None else cost.basis

@@ -9,10 +9,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from harness.records.columns import Columns, columns_of
+from harness.core.predictions import Predictions
+from harness.core.types import LabelKind
 from harness.records.entries import Entry
+from harness.records.predictions import predictions_of
 from harness.records.store import Store
-from harness.types import LabelKind
 
 DENSE = 40
 """Labels up to which a confusion matrix is written in full: nobody can read a larger one."""
@@ -74,7 +75,7 @@ def _confusion(store: Store, entry: Entry) -> dict[str, Any]:
     """`mistakes`: [true label, answer, rows], in place of a matrix that is too large; `mistakes_left_out`: rows of the rest."""
     found = entry.metrics.get("confusion")
     if entry.manifest["identity"]["label_kind"] == LabelKind.MULTILABEL:
-        return {"confusion": by_label(columns_of(store, entry)), "mistakes": None, "mistakes_left_out": 0}
+        return {"confusion": by_label(predictions_of(store, entry)), "mistakes": None, "mistakes_left_out": 0}
     if found is None or len(found) <= DENSE:
         return {"confusion": found, "mistakes": None, "mistakes_left_out": 0}
     wrong = [[i, j, count] for i, row in enumerate(found) for j, count in enumerate(row) if count and i != j]
@@ -83,7 +84,7 @@ def _confusion(store: Store, entry: Entry) -> dict[str, Any]:
     return {"confusion": None, "mistakes": wrong[:MISTAKES], "mistakes_left_out": left_out}
 
 
-def by_label(run: Columns) -> list[list[list[int]]]:
+def by_label(run: Predictions) -> list[list[list[int]]]:
     """[[tn, fp], [fn, tp]] of each label of a multilabel run; a row without an answer counts as it does in the metrics."""
     return [
         [[int(((truth == t) & (answer == a)).sum()) for a in (0, 1)] for t in (0, 1)]

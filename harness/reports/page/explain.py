@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from harness.core.types import LabelKind
 from harness.records.entries import Entry
 from harness.statistics.metrics import LOWER_IS_BETTER
-from harness.types import LabelKind
 
 METRICS = {
     "accuracy": "Share of the rows whose answer is the true label, from 0 to 1.",
@@ -98,12 +98,12 @@ COLUMNS = {
     "better.",
     "rate": "Test rows per second: inference alone, without loading, training and warm-up, on the machine and at the load "
     "that the record names. Compare it within one machine only. Higher is better; no interval.",
-    "cost": "US dollars per 1,000 predictions, as `bench cost` counts them: the measured time at the price of the machine, "
+    "cost": "US dollars per 1,000 predictions, as `bench analyze cost` counts them: the measured time at the price of the machine, "
     "or the tokens at their price, and the training shared among 1,000,000 predictions; labels are counted as free. Lower "
     "is better; no interval; empty where a price is missing.",
-    "p50_ms": "Half of the rows, one at a time and without lag, took at most so many milliseconds (`bench speed`, same "
+    "p50_ms": "Half of the rows, one at a time and without lag, took at most so many milliseconds (`bench analyze latency`, same "
     "backend and prompt, whatever it was trained on; the machine may be another one). Lower is better.",
-    "p95_ms": "95% of the rows, one at a time and without lag, took at most so many milliseconds (`bench speed`, same "
+    "p95_ms": "95% of the rows, one at a time and without lag, took at most so many milliseconds (`bench analyze latency`, same "
     "backend and prompt, whatever it was trained on; the machine may be another one). Lower is better; empty where it was "
     "not measured, or on fewer than 200 rows.",
     "train_count": "Rows that the model was trained on, of all training languages together; empty for prompted models.",
@@ -143,7 +143,7 @@ COLUMNS = {
     "matrices": "Trained in one language (row), tested in another (column), with the same settings and as many training rows "
     "of each language. Below: the 95% interval of the sampling of rows, or, of several seeds (the value is their mean), "
     "the smallest and the largest value.",
-    "curves": "Quality by the number of labels, as `bench curve` measured it: bands are 95% intervals, dots are seeds, level "
+    "curves": "Quality by the number of labels, as `bench study curve` measured it: bands are 95% intervals, dots are seeds, level "
     "lines are prompted models.",
     "reported": "Published figures, on other rows and by other code: never ranked with what was measured here.",
 }

@@ -19,9 +19,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader
 from markupsafe import Markup
 
-from harness.errors import MissingExtra, RunError
+from harness.core.errors import MissingExtra, RunError
+from harness.core.json_files import write_atomically
 from harness.models.checkpoints import cache_dir
-from harness.records.store import write_atomically
 
 PARTS = Path(__file__).parent / "browser"
 SCRIPTS = (

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from harness.core.json_files import digest
 from harness.records.entries import Entry
 from harness.records.names import told_apart
-from harness.records.store import digest
 from harness.reports.page.details import shortened
-from harness.studies.matrix import Grid, Row, make_grid, row_of, validated
+from harness.reports.transfer_page import validated
+from harness.studies.transfer import Grid, Row, make_grid, row_of
 
 
 def matrices(entries: Sequence[Entry]) -> list[dict[str, Any]]:

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from harness.core.errors import DataError, SpecError
 from harness.data.rows import load_examples
-from harness.errors import DataError, SpecError
 from harness.specs.tasks import TaskSpec, load_task
 
 BASE: dict[str, Any] = {

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.errors import SpecError
 from harness.data.dates import dates_of
-from harness.errors import SpecError
 from harness.specs.backend_specs import BackendSpec, load_backend
 from harness.specs.tasks import TaskSpec, load_task
 

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
+from harness.core.errors import DataError
+from harness.core.types import text_digest
 from harness.data.drawing import frozen_text
 from harness.data.rows import load_examples
-from harness.errors import DataError
 from harness.running.plan import first_rows
 from harness.specs.tasks import SPLITS, Split, TaskSpec, load_task
-from harness.types import text_digest
 
 Rows = list[dict[str, Any]]
 LABELS = "labels: {kind: nominal, names: [bad, good, odd]}\n"

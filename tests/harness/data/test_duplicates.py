@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from harness.core.progress_events import progress_listener
 from harness.data import duplicates
 from harness.data.duplicates import OF, SHINGLE, SIMILAR, Twin, counted, normalized, twins
-from harness.watching import watched
 
 SCRIPTS = {
     "latin": "abcdefghijklmnopqrstuvwxyz    éüñß",
@@ -191,11 +191,11 @@ def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -
     asked: list[tuple[int, int]] = []
     near = duplicates._near
 
-    def watched(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
+    def progress_listener(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
         asked.append((len(queries), len(index)))
         return near(queries, index)
 
-    monkeypatch.setattr(duplicates, "_near", watched)
+    monkeypatch.setattr(duplicates, "_near", progress_listener)
     found = twins(["the very same text"] * 500, ["the very same text."] * 500)
     assert counted(found) == {"exact": 0, "near": 500}
     assert asked == [(1, 1)]
@@ -204,6 +204,6 @@ def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -
 def test_the_search_for_near_twins_tells_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "CELLS", 20)
     heard: list[tuple[str, int, int, str]] = []
-    with watched(lambda *words: heard.append(words)):
+    with progress_listener(lambda *words: heard.append(words)):
         twins([f"row number {n} is unlike" for n in range(10)], [f"{n} other text" for n in range(8)])
     assert heard == [("find twins", done, 8, "") for done in (0, 2, 4, 6)]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from tables import SENTENCES, english, seen, written
 
-from harness.data.guess.columns import Chosen
+from harness.core.errors import DataError, UserError
+from harness.core.types import LabelKind
+from harness.data.guess.columns import ColumnOverrides
 from harness.data.guess.encoding import encoding_named
-from harness.data.guess.files import Wish
+from harness.data.guess.files import ReadOptions
 from harness.data.guess.task_yaml import first_number
-from harness.errors import DataError, UserError
-from harness.types import LabelKind
 
 
 def table(tmp_path: Path, columns: dict[str, Any], count: int = 120) -> Path:
@@ -86,7 +86,12 @@ def test_several_columns_that_could_be_the_label_are_asked_about(tmp_path: Path)
     with pytest.raises(UserError, match=r"category \(3 values: books, food, toys\); emotion") as error:
         seen(table(tmp_path, columns))
     assert "--label" in error.value.hint
-    assert seen(tmp_path / "reviews.csv", chosen=Chosen(label=("emotion",))).labels.names == ["anger", "fear", "joy", "love"]
+    assert seen(tmp_path / "reviews.csv", chosen=ColumnOverrides(label=("emotion",))).labels.names == [
+        "anger",
+        "fear",
+        "joy",
+        "love",
+    ]
 
 
 def test_a_title_is_joined_to_its_text_and_two_texts_are_asked_about(tmp_path: Path) -> None:
@@ -199,7 +204,7 @@ def test_an_encoding_that_can_not_be_told_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not in UTF-8") as error:
         seen(path)
     assert "--encoding" in error.value.hint
-    assert seen(path, wish=Wish(encoding="gb18030"), lang="zh").labels.names == ["差评", "好评"]
+    assert seen(path, read_options=ReadOptions(encoding="gb18030"), lang="zh").labels.names == ["差评", "好评"]
 
 
 def test_a_file_without_a_header(tmp_path: Path) -> None:
@@ -256,7 +261,7 @@ def test_a_column_without_text_or_label_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="No column looks like a label"):
         seen(table(tmp_path, {"text": english, "user": lambda row: f"u{row}"}))
     with pytest.raises(UserError, match="there is no such column"):
-        seen(tmp_path / "reviews.csv", chosen=Chosen(label=("stars",)))
+        seen(tmp_path / "reviews.csv", chosen=ColumnOverrides(label=("stars",)))
 
 
 def test_a_column_of_splits(tmp_path: Path) -> None:
@@ -388,7 +393,7 @@ def test_a_wrong_encoding_is_said(tmp_path: Path, encoding: str) -> None:
     rows = [[f"{english(row)} café", ["art", "work"][row % 2]] for row in range(60)]
     path = written(tmp_path / "avis.csv", ["text", "label"], rows, "cp1252")
     with pytest.raises(UserError, match=f"not in {encoding}") as error:
-        seen(path, wish=Wish(encoding=encoding))
+        seen(path, read_options=ReadOptions(encoding=encoding))
     assert "--encoding" in error.value.hint
 
 
@@ -424,4 +429,4 @@ def test_few_test_rows_are_said(tmp_path: Path, count: int, few: bool) -> None:
 def test_a_column_is_named_for_one_purpose(tmp_path: Path) -> None:
     path = table(tmp_path, {"text": english, "topic": ["art", "work", "food"]})
     with pytest.raises(UserError, match="that is the column of --text"):
-        seen(path, chosen=Chosen(text=("text",), label=("text",)))
+        seen(path, chosen=ColumnOverrides(text=("text",), label=("text",)))

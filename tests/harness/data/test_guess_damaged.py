@@ -12,10 +12,10 @@ import pytest
 from pyarrow import parquet
 from tables import english, seen, written
 
-from harness.data.guess.columns import Chosen
-from harness.data.guess.files import Wish
-from harness.errors import UserError
-from harness.types import LabelKind
+from harness.core.errors import UserError
+from harness.core.types import LabelKind
+from harness.data.guess.columns import ColumnOverrides
+from harness.data.guess.files import ReadOptions
 
 
 def lines(path: Path, key: str, cells: Sequence[Any], count: int = 120) -> Path:
@@ -59,7 +59,7 @@ def test_labels_in_lists_are_read_as_a_run_reads_them(tmp_path: Path) -> None:
 def test_an_empty_column_is_no_label(tmp_path: Path, name: str) -> None:
     path = labelled(tmp_path / "rows.csv", ["text", name], lambda row: "")
     with pytest.raises(UserError, match=f"The column '{name}' is empty: no row has a label"):
-        seen(path, chosen=Chosen(label=(name,)))
+        seen(path, chosen=ColumnOverrides(label=(name,)))
 
 
 def test_the_gaps_of_a_scale_are_named_but_not_of_tens(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_language_whose_train_rows_have_one_label_is_left_out(tmp_path: Path, 
 )
 def test_labels_that_say_too_little(tmp_path: Path, name: str, cells: list[str], note: str | None) -> None:
     path = labelled(tmp_path / "rows.csv", ["text", name], lambda row: cells[row % len(cells)])
-    notes = seen(path, chosen=Chosen(label=(name,))).labels.notes
+    notes = seen(path, chosen=ColumnOverrides(label=(name,))).labels.notes
     assert [note in said for said in notes if note is not None] == [True] * (note is not None), notes
     assert bool(notes) == (note is not None)
 
@@ -157,7 +157,7 @@ def test_a_delimiter_that_nobody_thinks_of(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         seen(path)
     assert "--delimiter CHAR" in error.value.hint
-    assert seen(path, wish=Wish(delimiter="~")).labels.names == ["a", "b"]
+    assert seen(path, read_options=ReadOptions(delimiter="~")).labels.names == ["a", "b"]
 
 
 def test_too_many_labels_for_the_rows(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from tables import SENTENCES, english, labelled, seen, written
 
-from harness.data.guess.columns import Chosen
-from harness.data.guess.files import Wish
-from harness.data.guess.look import Question, look
+from harness.core.errors import UserError
+from harness.data.guess.columns import ColumnOverrides
+from harness.data.guess.files import ReadOptions
+from harness.data.guess.inspect_file import Question, look
 from harness.data.guess.task_yaml import task_yaml
 from harness.data.rows import load_examples
-from harness.errors import UserError
 from harness.specs.tasks import TaskSpec
 from harness.specs.yamlspec import parse_yaml_spec
 
@@ -221,14 +221,16 @@ def test_what_the_paths_tell_no_column_tells(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="paths tell the language"):
         seen(folder, lang="lang")
     with pytest.raises(UserError, match="files tell which rows train"):
-        seen(folder, chosen=Chosen((), (), None, None, "split"))
+        seen(folder, chosen=ColumnOverrides((), (), None, None, "split"))
 
 
-@pytest.mark.parametrize("wish", [Wish(encoding="cp1252"), Wish(delimiter=";"), Wish(header=False)])
-def test_formats_of_csv_are_refused_for_other_files(tmp_path: Path, wish: Wish) -> None:
+@pytest.mark.parametrize(
+    "read_options", [ReadOptions(encoding="cp1252"), ReadOptions(delimiter=";"), ReadOptions(header=False)]
+)
+def test_formats_of_csv_are_refused_for_other_files(tmp_path: Path, read_options: ReadOptions) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(
         "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in labelled(0, 60)), encoding="utf-8"
     )
     with pytest.raises(UserError, match="said of csv and tsv files"):
-        seen(path, wish=wish)
+        seen(path, read_options=read_options)

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import toy
 
-from harness.catalog import Catalog
-from harness.data.inspection import answers, texts, worst_errors
-from harness.errors import DataError
+from harness.core.errors import DataError
+from harness.records.inspection import answers, texts, worst_errors
 from harness.records.store import Store
 from harness.running.runner import EngineSlot, run
+from harness.specs.catalog import Catalog
 
 
 def record(name: str, truth: Any, label: Any, *probabilities: float) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def test_a_look_at_a_run_downloads_nothing(project: Path, monkeypatch: pytest.Mo
     def reached(*args: object, **options: object) -> None:
         raise AssertionError("the hub was asked")
 
-    monkeypatch.setattr("harness.data.inspection.load_examples", reached)
+    monkeypatch.setattr("harness.records.inspection.load_examples", reached)
     identity = {"task": "amazon_reviews_multi", "lang": "en", "split": "test", "rows": ""}
     assert texts(identity, {"en_1"}, Catalog(project), None) == {}
 

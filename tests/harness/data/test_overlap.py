@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import toy
 
-from harness.data import overlap
-from harness.data.overlap import overlap_of
 from harness.models.checkpoints import cache_dir
+from harness.running import overlap
+from harness.running.overlap import overlap_of
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from harness.core.errors import DataError
 from harness.data.rows import fingerprint, label_index, load_examples, with_names
-from harness.errors import DataError
 from harness.specs.tasks import TaskSpec, load_task
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"

@@ -13,10 +13,10 @@ import pyarrow
 import pytest
 from pyarrow import parquet
 
+from harness.core.errors import BenchError, DataError, RunError, UnknownName
+from harness.core.types import Example, text_digest
 from harness.data.rows import fingerprint, load_examples, with_names
-from harness.errors import BenchError, DataError, RunError, UnknownName
 from harness.specs.tasks import SPLITS, TaskSpec, load_task
-from harness.types import Example, text_digest
 
 Rows = list[dict[str, Any]]
 NASTY = [

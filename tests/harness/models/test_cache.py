@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.locks import held
+from harness.core.locks import held
 from harness.models import cache as contents_of
 from harness.models.cache import IN_USE, PARTS, Kept, beside, contents, leftovers, outer, total
 from harness.models.cache_room import prunable, remove

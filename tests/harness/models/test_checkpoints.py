@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import ModelUnavailable, UnknownName, UserError
+from harness.core.errors import ModelUnavailable, UnknownName, UserError
 from harness.models import checkpoints
 from harness.models.checkpoint_files import INDEX
 from harness.models.checkpoints import OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.durable import DIGESTS
-from harness.errors import MissingExtra, ModelUnavailable
+from harness.core.durable import DIGESTS
+from harness.core.errors import MissingExtra, ModelUnavailable
 from harness.models import packaged
 from harness.models.checkpoints import resolve_checkpoint
 from harness.models.e5blocks import MAGIC, convert_image, dequantize, read_image

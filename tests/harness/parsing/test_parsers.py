@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from harness.errors import PromptError
-from harness.parsing.parsers import REASONS, Parser, ParserSpec, make_parser
-from harness.types import Label, LabelKind, LabelSpace
+from harness.core.errors import PromptError
+from harness.core.types import Label, LabelKind, LabelSpace
+from harness.parsing.parsers import REASONS, Parser, make_parser
+from harness.specs.parser_spec import ParserSpec
 
 STARS = LabelSpace(LabelKind.ORDINAL, ("awful", "poor", "fair", "good", "great"))
 ELEVEN = LabelSpace(LabelKind.ORDINAL, tuple("abcdefghijk"))

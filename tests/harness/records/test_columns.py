@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import RunError, UserError
-from harness.records.columns import Columns, read_columns, shared_rows
+from harness.core.errors import RunError, UserError
+from harness.core.json_files import canonical_json
+from harness.core.predictions import Predictions
+from harness.core.types import Example, LabelKind, LabelSpace, Prediction, Status
 from harness.records.pairing import pairing_notes
-from harness.records.store import Store, canonical_json, prediction_record
+from harness.records.predictions import read_predictions, shared_rows
+from harness.records.store import Store, prediction_record
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, LabelKind, LabelSpace, Prediction, Status
 
 ORDINAL = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
 MULTILABEL = LabelSpace(LabelKind.MULTILABEL, ("a", "b", "c"))
@@ -55,7 +57,7 @@ def single(ids: str, *, probable: bool = True) -> list[tuple[Example, Prediction
 
 def test_columns_are_what_the_metrics_are_made_of(tmp_path: Path) -> None:
     rows = single("hgfedcbaäz字k")
-    columns = read_columns(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL))
+    columns = read_predictions(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL))
     metrics = evaluate_predictions([e for e, _ in rows], [p for _, p in rows], ORDINAL)
     assert columns.ids.tolist() == sorted("hgfedcbaäz字k")
     assert columns.cells.tolist() == metrics["confusion"]
@@ -72,8 +74,8 @@ def test_columns_are_what_the_metrics_are_made_of(tmp_path: Path) -> None:
 def test_probabilities_are_all_or_none(tmp_path: Path) -> None:
     rows = single("abcd")
     rows[0] = (rows[0][0], Prediction("a", 1))
-    assert read_columns(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL)).probabilities is None
-    none = read_columns(Store(tmp_path), write_run(tmp_path, "none", single("abcd", probable=False), ORDINAL))
+    assert read_predictions(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL)).probabilities is None
+    none = read_predictions(Store(tmp_path), write_run(tmp_path, "none", single("abcd", probable=False), ORDINAL))
     assert none.probabilities is None
 
 
@@ -83,7 +85,7 @@ def test_sets_of_labels(tmp_path: Path) -> None:
         return Example(name, "t", truth, "en"), Prediction(name, answer, status, probabilities=None)
 
     rows = [row("d", (), None), row("c", (0, 2), None), row("b", (1,), (1,)), row("a", (0, 1), (1, 2)), row("e", (), ())]
-    columns = read_columns(Store(tmp_path), write_run(tmp_path, "one", rows, MULTILABEL))
+    columns = read_predictions(Store(tmp_path), write_run(tmp_path, "one", rows, MULTILABEL))
     metrics = evaluate_predictions([e for e, _ in rows], [p for _, p in rows], MULTILABEL)
     assert columns.truth.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert columns.answers.tolist() == [[0, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
@@ -94,7 +96,7 @@ def test_an_id_that_only_python_reads(tmp_path: Path) -> None:
     rows = single("abc")
     rows[1] = (Example("b\ud800", "t", 1, "en"), Prediction("b\ud800", 1))
     name = write_run(tmp_path, "one", rows, ORDINAL)
-    columns = read_columns(Store(tmp_path), name)
+    columns = read_predictions(Store(tmp_path), name)
     assert len(columns) == 3
     assert columns.correct.tolist() == [True, True, False]
 
@@ -104,19 +106,19 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     with (tmp_path / name / "predictions.jsonl").open("a") as file:
         file.write('{"id": "x", "tru')
     with pytest.raises(RunError, match=r"one/predictions\.jsonl"):
-        read_columns(Store(tmp_path), name)
+        read_predictions(Store(tmp_path), name)
     (tmp_path / name / "predictions.jsonl").unlink()
     with pytest.raises(RunError, match=r"one/predictions\.jsonl"):
-        read_columns(Store(tmp_path), name)
+        read_predictions(Store(tmp_path), name)
 
 
 def test_only_shared_rows_are_paired(tmp_path: Path) -> None:
     rows = single("abcdef")
     store = Store(tmp_path)
     runs = [
-        read_columns(store, write_run(tmp_path, "ends", rows[3:], ORDINAL)),
-        read_columns(store, write_run(tmp_path, "all", rows[::-1], ORDINAL)),
-        read_columns(store, write_run(tmp_path, "starts", rows[:5], ORDINAL)),
+        read_predictions(store, write_run(tmp_path, "ends", rows[3:], ORDINAL)),
+        read_predictions(store, write_run(tmp_path, "all", rows[::-1], ORDINAL)),
+        read_predictions(store, write_run(tmp_path, "starts", rows[:5], ORDINAL)),
     ]
     paired = shared_rows(runs)
     assert [run.run_id for run in paired] == ["ends", "all", "starts"]
@@ -130,8 +132,8 @@ def test_only_shared_rows_are_paired(tmp_path: Path) -> None:
 @pytest.mark.parametrize("change", [{"task": "other"}, {"lang": "de"}, {"split": "validation"}, {"labels": ["x", "y", "z"]}])
 def test_runs_that_answer_other_questions_are_not_paired(tmp_path: Path, change: dict[str, Any]) -> None:
     store = Store(tmp_path)
-    one = read_columns(store, write_run(tmp_path, "one", single("abc"), ORDINAL))
-    two = read_columns(store, write_run(tmp_path, "two", single("abc"), ORDINAL, change))
+    one = read_predictions(store, write_run(tmp_path, "one", single("abc"), ORDINAL))
+    two = read_predictions(store, write_run(tmp_path, "two", single("abc"), ORDINAL, change))
     with pytest.raises(UserError, match=next(iter(change))):
         shared_rows([one, two])
 
@@ -140,7 +142,7 @@ Row = tuple[str, str, int]
 """Id, text and true label."""
 
 
-def run_on(root: Path, name: str, rows: list[Row], *, old: bool = False, fingerprint: str = "") -> Columns:
+def run_on(root: Path, name: str, rows: list[Row], *, old: bool = False, fingerprint: str = "") -> Predictions:
     """A run that is right in every row; `old`: without digests of texts, as earlier versions wrote it."""
     told = [(Example(row_id, text, label, "en"), Prediction(row_id, label)) for row_id, text, label in rows]
     write_run(root, name, told, ORDINAL, {"rows": fingerprint or name})
@@ -148,10 +150,10 @@ def run_on(root: Path, name: str, rows: list[Row], *, old: bool = False, fingerp
         path = root / name / "predictions.jsonl"
         records = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps({k: v for k, v in r.items() if k != "text"}) + "\n" for r in records))
-    return read_columns(Store(root), name)
+    return read_predictions(Store(root), name)
 
 
-def paired(*runs: Columns) -> list[tuple[str, ...]]:
+def paired(*runs: Predictions) -> list[tuple[str, ...]]:
     return list(zip(*(run.ids.tolist() for run in shared_rows(runs)), strict=True))
 
 
@@ -205,9 +207,9 @@ def test_a_text_that_stands_twice_is_paired_once_each(tmp_path: Path) -> None:
 
 
 def test_sets_of_labels_are_paired(tmp_path: Path) -> None:
-    def run(name: str, rows: list[tuple[str, tuple[int, ...]]]) -> Columns:
+    def run(name: str, rows: list[tuple[str, tuple[int, ...]]]) -> Predictions:
         told = [(Example(row_id, "t", truth, "en"), Prediction(row_id, truth)) for row_id, truth in rows]
-        return read_columns(Store(tmp_path), write_run(tmp_path, name, told, MULTILABEL))
+        return read_predictions(Store(tmp_path), write_run(tmp_path, name, told, MULTILABEL))
 
     assert paired(run("one", [("a", (0, 2)), ("b", ())]), run("two", [("b", ()), ("c", (0, 2)), ("d", (1,))])) == [
         ("a", "c"),
@@ -252,4 +254,4 @@ def test_what_no_run_writes_is_refused(tmp_path: Path, change: dict[str, Any], m
     first, *rest = path.read_text().splitlines()
     path.write_text("\n".join([json.dumps({**json.loads(first), **change}), *rest]) + "\n")
     with pytest.raises(RunError, match=message):
-        read_columns(Store(tmp_path), name)
+        read_predictions(Store(tmp_path), name)

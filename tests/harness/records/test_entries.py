@@ -8,7 +8,7 @@ import pytest
 import toy
 from boards import TRAIN, entry, prompt, record
 
-from harness.errors import RunError
+from harness.core.errors import RunError
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.store import Store
 

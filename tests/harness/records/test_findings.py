@@ -10,23 +10,24 @@ import pytest
 from boards import NAMES, record
 from numpy.typing import NDArray
 
-from harness.records.columns import Columns, read_columns
+from harness.analysis.findings import FindingKind, finding_of, finding_of_entry
+from harness.core.predictions import Predictions
+from harness.core.types import Label, LabelKind, LabelSpace
 from harness.records.entries import read_entry
-from harness.records.findings import FindingKind, finding_of, finding_of_entry
+from harness.records.predictions import read_predictions
 from harness.records.store import Store
-from harness.types import Label, LabelKind, LabelSpace
 
 CONSTANT, UNPARSED, AT_CHANCE = FindingKind.CONSTANT, FindingKind.UNPARSED, FindingKind.AT_CHANCE
 
 
-def run(truth: Sequence[int], answers: Sequence[int | None], kind: LabelKind = LabelKind.NOMINAL, k: int = 3) -> Columns:
+def run(truth: Sequence[int], answers: Sequence[int | None], kind: LabelKind = LabelKind.NOMINAL, k: int = 3) -> Predictions:
     labels = LabelSpace(kind, tuple(f"label-{i}" for i in range(k)))
     given = np.array([k if answer is None else answer for answer in answers])
     ids = np.array([f"{i}" for i in range(len(truth))], dtype=object)
-    return Columns("run", {}, labels, ids, np.array(truth), given, given < k, None)
+    return Predictions("run", {}, labels, ids, np.array(truth), given, given < k, None)
 
 
-def kind_of(columns: Columns) -> FindingKind | None:
+def kind_of(columns: Predictions) -> FindingKind | None:
     found = finding_of(columns)
     return None if found is None else found.kind
 
@@ -128,8 +129,8 @@ def test_guesses_are_rarely_taken_for_more(kind: LabelKind, shares: tuple[float,
     assert passed / times <= 0.07  # two looks at 2.5% each, and what 400 samples may be off
 
 
-def many(store: Store, truth: Sequence[Label], answers: Sequence[Label | None]) -> Columns:
-    return read_columns(store, record(store, "m", answers, truth, kind=LabelKind.MULTILABEL))
+def many(store: Store, truth: Sequence[Label], answers: Sequence[Label | None]) -> Predictions:
+    return read_predictions(store, record(store, "m", answers, truth, kind=LabelKind.MULTILABEL))
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from boards import prompt, record
 
-from harness.errors import DamagedRecord, MissingExtra, UserError
+from harness.core.errors import DamagedRecord, MissingExtra, UserError
+from harness.core.types import LabelKind
 from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_predictions, load_runs
 from harness.records.store import Store
-from harness.types import LabelKind
 
 TRUTH = [0, 1, 2, 0]
 FULL = {

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from lm_eval_files import DATE, LABELS, NAMES, TEXTS, results_of, scored, write_evaluation, write_lines, write_project, written
 
-from harness.catalog import Catalog
+from harness.core.errors import DataError, UserError
 from harness.data.rows import fingerprint, load_examples
-from harness.errors import DataError, UserError
 from harness.records.entries import read_entry
 from harness.records.frames import load_predictions, load_runs
 from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval, parser_named
 from harness.records.store import Store
 from harness.reports.tables import read_tables
+from harness.specs.catalog import Catalog
 
 ROWS = range(len(TEXTS))
 SURE = {0: (-1.0, -4.0, -5.0), 1: (-4.0, -1.0, -5.0), 2: (-4.0, -5.0, -1.0)}

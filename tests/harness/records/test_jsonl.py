@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from harness.errors import RunError
+from harness.core.errors import RunError
 from harness.records import jsonl
 from harness.records.jsonl import read_tables
 

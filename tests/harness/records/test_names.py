@@ -12,13 +12,13 @@ from boards import SCORE, TRAIN, entry, record, write_json
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.analysis.ranks import fold_seeds, ranked
 from harness.records.entries import Entry, read_entries, with_models
 from harness.records.names import names_of, told_apart
 from harness.records.store import Store, run_id
 from harness.reports.by_language import sections
 from harness.reports.page.languages import by_language
 from harness.reports.pictures import pictures
-from harness.reports.ranks import fold_seeds, ranked
 from harness.reports.tables import Table, columns, grouped, lines_of
 
 BACKEND = {

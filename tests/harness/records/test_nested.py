@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from boards import prompt, record
 
-from harness.records.columns import read_columns
+from harness.analysis.nested import most_informative
+from harness.analysis.row_sets import RowSet, row_sets
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
-from harness.records.nested import most_informative
-from harness.records.row_sets import RowSet, row_sets
+from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.reports.page.data import payload
 from harness.reports.tables import columns, lines_of, read_tables
 from harness.specs.prices import load_prices
 from harness.statistics.contrast import value_of
-from harness.types import LabelKind
 
 TRUTH = [i % 3 for i in range(600)]
 
@@ -54,8 +54,8 @@ def test_a_slow_language_model_on_fewer_rows_is_compared_on_these(store: Store) 
     found = chosen(store)
     assert (found.n, names(found.entries)) == (200, {"llm": None, "encoder": 600, "majority": 600})
     entry = next(entry for entry in found.entries if entry.backend == "encoder")
-    whole = read_columns(store, encoder)
-    ids = set(read_columns(store, found.entries[0].run_id).ids)
+    whole = read_predictions(store, encoder)
+    ids = set(read_predictions(store, found.entries[0].run_id).ids)
     part = whole.take(np.flatnonzero([row in ids for row in whole.ids]).astype(np.int64))
     assert len(part) == 200
     for metric in ("accuracy", "macro_f1", "qwk", "mae"):

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import RunError
-from harness.records.rescoring import rescore
+from harness.analysis.rescoring import rescore
+from harness.core.errors import RunError
+from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.records.store import Store, prediction_record
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 RUN = "a-run"
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from boards import entry
 
+from harness.analysis.row_sets import RowSet, row_sets
 from harness.records.entries import Entry
-from harness.records.row_sets import RowSet, row_sets
 
 
 def run(rows: str, finished: str | None, limit: int | None = None, n: int = 200, given: bool = False, **changes: Any) -> Entry:

@@ -13,18 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import DamagedRecord, RunBusy, UserError
+from harness.core.errors import DamagedRecord, RunBusy, UserError
+from harness.core.json_files import canonical_json, digest, write_atomically
+from harness.core.types import Example, Prediction, Status
 from harness.records import store as store_module
-from harness.records.store import (
-    Store,
-    canonical_json,
-    digest,
-    prediction_from,
-    prediction_record,
-    read_journal,
-    write_atomically,
-)
-from harness.types import Example, Prediction, Status
+from harness.records.store import Store, prediction_from, prediction_record, read_journal
 
 
 def finish(store: Store, name: str, value: int = 1) -> Path:
@@ -143,7 +136,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path, monkeypatch: pyte
 WRITE = """
 import sys
 from pathlib import Path
-from harness.records.store import write_atomically
+from harness.core.json_files import write_atomically
 for _ in range(150):
     write_atomically(Path(sys.argv[1]), sys.argv[2] * 20_000)
 """

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from boards import entry, prompt, value
 
-from harness.errors import MissingExtra
+from harness.analysis.ranks import fold_seeds, ranked
+from harness.core.errors import MissingExtra
 from harness.records.entries import Entry
 from harness.reports.by_language import Section, sections
 from harness.reports.leaderboard import markdown
 from harness.reports.pictures import Picture, file_name, pictures, write_pictures
-from harness.reports.ranks import fold_seeds, ranked
 from harness.reports.tables import Table, grouped
 
 

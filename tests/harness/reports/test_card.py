@@ -16,14 +16,14 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 
-from harness.catalog import Catalog
+from harness.core.errors import MissingExtra, RunError, UserError
+from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
-from harness.errors import MissingExtra, RunError, UserError
 from harness.records.store import Store, run_id
 from harness.reports.cards import metadata
 from harness.reports.cards.card import Card, make_card
 from harness.reports.cards.facts import Subject, base_licence, subject_of
-from harness.types import Example, LabelKind
+from harness.specs.catalog import Catalog
 
 HOSTILE = "<script>|`{{ 7*7 }}`\n```\n# x"
 OPTIONS = {"head": "softmax", "max_length": 64, "threshold": None, "device": "auto", "predict": {}, "train": {"lr": 0.001}}

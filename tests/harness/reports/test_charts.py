@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from harness.errors import MissingExtra
+from harness.core.errors import MissingExtra
 from harness.reports import charts
 from harness.reports.charts.theme import GROUND, GROUND_DARK, INK_TURNS, RAMP, RAMP_DARK
 from harness.reports.heatmap import contrast, rgb_of

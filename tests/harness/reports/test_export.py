@@ -18,7 +18,7 @@ import pytest
 from boards import NAMES, prompt, record
 from lm_eval_files import write_lines
 
-from harness.catalog import Catalog
+from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
 from harness.records.entries import read_entry
 from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_runs
@@ -26,7 +26,7 @@ from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval
 from harness.records.store import Store
 from harness.reports.export import as_csv, as_json, as_parquet, formulas, table_of_predictions, table_of_runs
 from harness.reports.export_lm_eval import lm_eval_files
-from harness.types import Example, LabelKind
+from harness.specs.catalog import Catalog
 
 TRUTH = [0, 1, 2, 2, 1, 0]
 ANSWERS: list[Any] = [0, 1, 2, 1, None, 0]

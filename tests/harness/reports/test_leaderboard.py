@@ -13,16 +13,16 @@ import toy
 from boards import entry, prompt, record, value
 from unsealed import unseal
 
+from harness.analysis.ranks import fold_seeds, ranked
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
 from harness.reports.leaderboard import LEGEND, SHORT_LEGEND, left_out, markdown, sentence
-from harness.reports.ranks import fold_seeds, ranked
 from harness.reports.tables import Table, grouped, read_tables
 from harness.reports.words import part, shown
 from harness.running.runner import EngineSlot, run
 from harness.specs.reported import Figure, Reported
 from harness.statistics.intervals import small
-from harness.types import LabelKind
 
 
 def board(entries: Sequence[Entry], p: float = 0.0) -> list[Table]:

@@ -10,7 +10,7 @@ from boards import NAMES, record
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import RunError
+from harness.core.errors import RunError
 from harness.records.entries import read_entries
 from harness.records.store import Store
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, limit_of_ids, pack

@@ -1,4 +1,4 @@
-"""Learning curves on the page: as `bench curve` wrote them, or an error that names the file."""
+"""Learning curves on the page: as `bench study curve` wrote them, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.records.store import sealed
+from harness.core.json_files import sealed
 from harness.reports.page.curves import read_curves
 
 POINT = {"labels": 8, "value": 0.3, "low": 0.2, "high": 0.4, "by_seed": [0.25, 0.35]}
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str, caplog: pytest.LogCa
     path = write(tmp_path, "broken.json", text)
     assert read_curves(tmp_path) == []
     assert str(path) in caplog.text
-    assert "bench curve" in caplog.text
+    assert "bench study curve" in caplog.text
 
 
 def test_only_intact_files_are_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,11 +15,12 @@ import boards
 import pytest
 from boards import NAMES, SCORE, TRAIN, prompt, record
 
-from harness.errors import DamagedRecord
-from harness.questions.pricing import cost_of, missing_price
+from harness.analysis.pricing import cost_of, missing_price
+from harness.core.errors import DamagedRecord
+from harness.core.types import LabelKind
 from harness.records import jsonl
 from harness.records.entries import read_entries, read_entry
-from harness.records.speed import write_speed
+from harness.records.latency import write_speed
 from harness.records.store import Store
 from harness.reports.leaderboard import markdown
 from harness.reports.page import answers, details, html
@@ -27,7 +28,6 @@ from harness.reports.page.data import PREDICTIONS, UNKNOWN_COST, payload
 from harness.reports.tables import read_tables
 from harness.specs.prices import Prices, load_prices
 from harness.specs.reported import Figure, Reported
-from harness.types import LabelKind
 
 TRUTH = [0, 1, 2, 0, 1, 2, 0, 1, 2, 0] * 3
 GOOD = [0, 1, 2, 0, 1, 2, 0, 1, 0, None] * 3

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from boards import entry, prompt, record, value
 
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
 from harness.reports.page.explain import COLUMNS, EMPTY_SET, INTERVALS, METRICS, MISS, UNREAD, explanations
 from harness.statistics.metrics import LOWER_IS_BETTER
-from harness.types import LabelKind
 
 DOCS = Path(__file__).parents[3] / "docs" / "metrics.md"
 

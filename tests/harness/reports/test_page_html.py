@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import MissingExtra
+from harness.core.errors import MissingExtra
 from harness.models.checkpoints import cache_dir
 from harness.reports.page import html
 

@@ -11,15 +11,24 @@ from boards import entry, prompt, record, value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import RunError
+from harness.analysis.ranks import (
+    Configuration,
+    RankedEntry,
+    exact_p,
+    fold_seeds,
+    metric_test,
+    ranked,
+    read_correct,
+    share_test,
+)
+from harness.core.errors import RunError
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
-from harness.reports.ranks import Place, Row, exact_p, fold_seeds, metric_test, ranked, read_correct, share_test
 from harness.statistics.paired import holm, mcnemar
-from harness.types import LabelKind
 
 
-def ranks(places: Sequence[Place]) -> list[tuple[str, int, bool]]:
+def ranks(places: Sequence[RankedEntry]) -> list[tuple[str, int, bool]]:
     return [(place.row.entry.backend, place.rank, place.tied) for place in places]
 
 
@@ -27,7 +36,7 @@ def always(p: float) -> Any:
     return lambda best, others: [p] * len(others)
 
 
-def rows(**values: float | None) -> list[Row]:
+def rows(**values: float | None) -> list[Configuration]:
     return fold_seeds([entry(name, value) for name, value in values.items()])
 
 

@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from boards import prompt, record, write_json
 
-from harness.errors import UserError
-from harness.records.columns import read_columns
+from harness.analysis.spread import Spread, influences_of, spreads
+from harness.core.errors import UserError
+from harness.core.types import FloatArray, LabelKind
 from harness.records.entries import read_entries
+from harness.records.predictions import read_predictions
 from harness.records.store import Store
-from harness.reports.spread import Spread, influences_of, spreads
-from harness.statistics.intervals import FloatArray
 from harness.statistics.row_means import features_of
-from harness.types import LabelKind
 
 N = 300
 TRUTH = [i % 3 for i in range(N)]
@@ -168,7 +167,7 @@ def test_influences_give_the_error_of_the_metric(store: Store, metric: str) -> N
     (entry,) = read_entries(store)
     found = influences_of(store, metric)(entry)
     assert found.mean() == pytest.approx(0, abs=1e-12)
-    features = features_of(read_columns(store, name), metric)
+    features = features_of(read_predictions(store, name), metric)
     assert features is not None
     rows, smooth = features
     again = [smooth(rows[rng.integers(0, N, N)].mean(axis=0)[None, :])[0][0] for _ in range(400)]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from boards import entry
 
+from harness.analysis.ranks import Configuration, RankedEntry
 from harness.records.entries import Entry
-from harness.reports.ranks import Place, Row
 from harness.reports.words import apart, hows
 
 
-def place(name: str, rank: int = 1) -> Place:
-    return Place(rank, Row((entry(name),)), True)
+def place(name: str, rank: int = 1) -> RankedEntry:
+    return RankedEntry(rank, Configuration((entry(name),)), True)
 
 
-def with_options(seed: int = 0, **options: object) -> Row:
-    return Row((entry("a", backend={"name": "a", "engine": "toy", "model": None, "options": options}, seed=seed),))
+def with_options(seed: int = 0, **options: object) -> Configuration:
+    return Configuration((entry("a", backend={"name": "a", "engine": "toy", "model": None, "options": options}, seed=seed),))
 
 
 def test_a_tie_names_backends_and_in_how_many_ways() -> None:
@@ -27,7 +27,7 @@ def test_rows_that_read_alike_are_told_apart_by_what_differs() -> None:
     alike = [with_options(batch_size=16, device="auto"), with_options(batch_tokens=None, device="auto")]
     assert hows(alike) == ["trained on 9 en, batch_size=16", "trained on 9 en"]
     assert hows(alike[:1]) == ["trained on 9 en"]
-    other = Row((Entry("other", {**entry("b").manifest}, entry("b").metrics),))
+    other = Configuration((Entry("other", {**entry("b").manifest}, entry("b").metrics),))
     assert hows([alike[0], other]) == ["trained on 9 en", "trained on 9 en"], "another backend needs no more words"
     digests = [with_options(sha256=digit * 64) for digit in "ab"]
     assert hows(digests) == ["trained on 9 en, sha256=aaaaaaaa", "trained on 9 en, sha256=bbbbbbbb"]

@@ -15,15 +15,14 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import Encoded, Messages
-from harness.errors import UserError
+from harness.core.engine import Encoded, Messages
+from harness.core.errors import UserError
+from harness.core.types import Decoding, Example
 from harness.records.store import Store
 from harness.running import batching
 from harness.running.batching import Item, batches, by_tokens, distinct, most_new_tokens
 from harness.running.plan import Plan
 from harness.running.runner import Result, run
-from harness.specs.prompts import Decoding
-from harness.types import Example
 
 rows = st.lists(st.text("ab", max_size=4), max_size=25).map(
     lambda texts: [Example(f"{n}", text, 0, "en") for n, text in enumerate(texts)]

@@ -13,13 +13,13 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backends.base import Encoded, FloatArray, Scores
-from harness.errors import PromptError
+from harness.core.engine import Encoded, Scores
+from harness.core.errors import PromptError
+from harness.core.types import Calibration, Decision, Decoding, FloatArray
 from harness.records.store import Store, read_journal
-from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, Calibration, Decision, calibrated, decide
+from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide
 from harness.running.plan import Plan
 from harness.running.runner import Result, run
-from harness.specs.prompts import Decoding
 
 NONE, CONTEXTUAL, BATCH = Calibration.NONE, Calibration.CONTEXTUAL, Calibration.BATCH
 logs = st.floats(-30, 0)

@@ -12,15 +12,14 @@ import numpy as np
 import pytest
 import toy
 
-from backends.base import Encoded, Generation, Scores
-from harness.errors import ModelUnavailable, RunError, RunIncomplete, UserError
+from harness.core.engine import Encoded, Generation, Scores
+from harness.core.errors import ModelUnavailable, RunError, RunIncomplete, UserError
+from harness.core.types import Calibration, Decoding
 from harness.records.store import Store
-from harness.running.calibration import Calibration
 from harness.running.completeness import done_rows, measured_seconds, open_rows, sent_instead
-from harness.running.costs import Budget
 from harness.running.plan import Plan
 from harness.running.runner import run
-from harness.specs.prompts import Decoding
+from harness.specs.costs import Budget
 
 ROWS = 11
 

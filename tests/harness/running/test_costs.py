@@ -13,15 +13,15 @@ import pytest
 import toy
 from pydantic import ValidationError
 
-from backends.base import Encoded, Scores
-from harness.errors import BudgetReached, SpecError, UserError
+from harness.core.engine import Encoded, Scores
+from harness.core.errors import BudgetReached, SpecError, UserError
+from harness.core.types import Calibration, Decoding
 from harness.records.store import Store
-from harness.running.calibration import CONTENT_FREE, Calibration
-from harness.running.costs import Budget, Price
+from harness.running.calibration import CONTENT_FREE
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
 from harness.specs.backend_specs import load_backend
-from harness.specs.prompts import Decoding
+from harness.specs.costs import Budget, Price
 
 WORD, NEW = 1000 / 1e6, 2000 / 1e6  # the prices of `toy-server.yaml`
 

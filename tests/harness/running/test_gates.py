@@ -13,15 +13,15 @@ import pytest
 import toy
 from console import Said, called
 
-from backends.base import Encoded, FloatArray, Messages, Scores
-from harness.data.inspection import answers as said_by
-from harness.errors import GateFailed
+from harness.core.engine import Encoded, Messages, Scores
+from harness.core.errors import GateFailed
+from harness.core.types import Decoding, FloatArray
 from harness.records.gates import Gate, GateOutcome, gate_lines, read_gates
+from harness.records.inspection import answers as said_by
 from harness.records.store import Store
 from harness.running.gates import ENOUGH, cut_of
 from harness.running.plan import Plan
 from harness.running.runner import run
-from harness.specs.prompts import Decoding
 
 PASSED, WARNED, FAILED = GateOutcome.PASSED, GateOutcome.WARNED, GateOutcome.FAILED
 
@@ -351,7 +351,7 @@ def test_what_is_fine_is_not_mentioned(bench: Callable[..., Said], project: Path
     assert "texts_cut" not in (project / "results" / "LEADERBOARD.md").read_text()
 
 
-@pytest.mark.parametrize("command", [QUICK, ("curve", "--encoder", "toy-classifier", "--task", "toy", "--lang", "en")])
+@pytest.mark.parametrize("command", [QUICK, ("study", "curve", "--encoder", "toy-classifier", "--task", "toy", "--lang", "en")])
 def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
     bench: Callable[..., Said], project: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.running import machine
+from harness.core import machine
 
 
 @pytest.fixture

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 import toy
 
-from harness.catalog import Catalog
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.types import Decoding, Example
 from harness.records.store import run_id
 from harness.running.plan import Request, first_rows, make_plan
-from harness.specs.prompts import Decoding
-from harness.types import Example
+from harness.specs.catalog import Catalog
 
 Change = Callable[[Path], dict[str, Any]]
 

@@ -11,16 +11,14 @@ import numpy as np
 import pytest
 import toy
 
-from backends.base import Encoded, Generation, Scores
-from harness.errors import RunError
+from harness.core.engine import Encoded, Generation, Scores
+from harness.core.errors import RunError
+from harness.core.types import Calibration, Decoding, Prediction, Status
 from harness.records.store import Store
 from harness.running.batching import Item, encode, most_new_tokens
-from harness.running.calibration import Calibration
 from harness.running.plan import Plan
-from harness.running.predicting import Batch, predict_batch, settle
+from harness.running.predicting import Batch, finalize_predictions, predict_batch
 from harness.running.runner import run
-from harness.specs.prompts import Decoding
-from harness.types import Prediction, Status
 
 
 def loaded(project: Path, **changes: Any) -> Plan:
@@ -40,7 +38,7 @@ def predicted(plan: Plan, items: Sequence[Item]) -> Batch:
 
 
 def settled(plan: Plan, items: Sequence[Item]) -> list[Prediction]:
-    return settle(plan, predicted(plan, items).predictions, None)
+    return finalize_predictions(plan, predicted(plan, items).predictions, None)
 
 
 class Watching(toy.ToyModel):
@@ -97,7 +95,7 @@ def test_all_rows_of_a_text_get_its_answer_and_it_is_counted_once(project: Path,
     row = replace(plan.rows[0], text="says 2")
     items = [Item([row, replace(row, id="twin", label=1)]), *rows_saying(plan, "1")]
     batch = predict_batch(plan, encode(plan, items))
-    found = settle(plan, batch.predictions, None)
+    found = finalize_predictions(plan, batch.predictions, None)
     assert [(prediction.id, prediction.label) for prediction in found] == [(row.id, 2), ("twin", 2), ("1-0", 1)]
     assert found[1] == replace(found[0], id="twin")
     assert batch.prompt_tokens == (4 if decoding else 0)

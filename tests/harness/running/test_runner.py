@@ -19,13 +19,13 @@ from typing import Any
 import pytest
 import toy
 
-from harness.errors import ModelUnavailable, OutOfMemory, RunBusy, RunError
+from harness.core.errors import ModelUnavailable, OutOfMemory, RunBusy, RunError
+from harness.core.json_files import canonical_json
+from harness.core.types import Decoding, text_digest
 from harness.records import store as store_module
-from harness.records.store import Store, canonical_json, read_journal
+from harness.records.store import Store, read_journal
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
-from harness.specs.prompts import Decoding
-from harness.types import text_digest
 
 ROOT = Path(__file__).resolve().parents[3]
 

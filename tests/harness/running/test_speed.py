@@ -16,17 +16,17 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.errors import ModelUnavailable, OutOfMemory, RunError, UserError
-from harness.records.speed import load_speeds, speed_of, write_speed
+from harness.core import machine
+from harness.core.errors import ModelUnavailable, OutOfMemory, RunError, UserError
+from harness.core.types import Decoding
+from harness.records.latency import load_speeds, speed_of, write_speed
 from harness.records.store import Store
-from harness.running import machine
 from harness.running.batching import most_new_tokens
-from harness.running.costs import Budget
 from harness.running.latency import arrivals, departures, figures, in_batches, needed, one_at_a_time, percentiles
 from harness.running.plan import Plan
 from harness.running.runner import run
-from harness.running.timing import WARM_UP, Wish, measure
-from harness.specs.prompts import Decoding
+from harness.running.timing import WARM_UP, LatencyOptions, measure
+from harness.specs.costs import Budget
 
 # Percentiles
 
@@ -178,7 +178,7 @@ KINDS: list[dict[str, Any]] = [
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_each_text_is_timed_once_a_size(many: Path, kind: dict[str, Any]) -> None:
     plan = toy.plan(many, kind["backend"], decoding=kind.get("decoding"))
-    record = measure(plan, Wish((4, 20)), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((4, 20)), clock=FakeClock(plan))
     assert record["n"] == 60
     assert [(part["rows"], part["batches"], part["failed"]) for part in record["batches"]] == [
         (1, 60, 0),
@@ -198,7 +198,7 @@ def test_each_text_is_timed_once_a_size(many: Path, kind: dict[str, Any]) -> Non
 def test_the_order_is_not_that_of_the_file_and_the_warm_up_is_forgotten(many: Path) -> None:
     plan = toy.plan(many, "toy-classifier")
     engine = toy.engine_of(plan)
-    measure(plan, Wish((1,)), clock=FakeClock(plan))
+    measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
     texts = [batch[0] for batch in engine.batches]
     warm, shortest, timed = texts[:WARM_UP], texts[WARM_UP], texts[WARM_UP + 1 : WARM_UP + 61]
     assert warm == timed[:WARM_UP]
@@ -212,7 +212,7 @@ def test_the_order_is_not_that_of_the_file_and_the_warm_up_is_forgotten(many: Pa
 
 def test_a_lag_is_added_to_each_call(many: Path) -> None:
     plan = toy.plan(many, "toy-classifier")
-    record = measure(plan, Wish((20,), lag=0.05), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((20,), lag=0.05), clock=FakeClock(plan))
     one, twenty = record["batches"]
     assert one["with_lag"]["p50_ms"] == pytest.approx(one["p50_ms"] + 50)
     assert one["p50_ms"] == pytest.approx(110)
@@ -223,7 +223,7 @@ def test_a_lag_is_added_to_each_call(many: Path) -> None:
 
 def test_arrivals_are_simulated_from_what_was_measured(many: Path) -> None:
     plan = toy.plan(many, "toy-classifier")
-    record = measure(plan, Wish((20,), rate=5), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((20,), rate=5), clock=FakeClock(plan))
     single, batched = record["arrivals"]["queues"]
     assert single["capacity_rows_per_second"] == pytest.approx(1 / 0.11, abs=1e-3)
     assert single["utilisation"] == pytest.approx(0.55)
@@ -245,7 +245,7 @@ def test_a_batch_that_does_not_fit_is_said_and_the_others_are_timed(many: Path) 
         took(texts)
 
     engine.hook = full
-    record = measure(plan, Wish((10, 20), rate=5), clock=clock)
+    record = measure(plan, LatencyOptions((10, 20), rate=5), clock=clock)
     assert [part.get("error") for part in record["batches"]] == [None, "out of memory", None]
     assert [queue["up_to"] for queue in record["arrivals"]["queues"]] == [1, 20]
     assert "out of memory: 10 rows a batch" in record["warnings"]
@@ -256,7 +256,7 @@ def test_a_batch_that_does_not_fit_is_said_and_the_others_are_timed(many: Path) 
     again = toy.plan(many, "toy-classifier")
     toy.engine_of(again).hook = over
     with pytest.raises(RunError, match="no memory for a single row"):
-        measure(again, Wish((4,)))
+        measure(again, LatencyOptions((4,)))
     assert toy.engine_of(again).closes == 1
 
 
@@ -271,7 +271,7 @@ def test_offline_out_of_memory_leaves_no_throughput(many: Path) -> None:
         took(texts)
 
     engine.hook = full
-    record = measure(plan, Wish((1,)), clock=clock)
+    record = measure(plan, LatencyOptions((1,)), clock=clock)
     assert record["rows_per_second"] is None
     assert record["offline"]["error"] == "out of memory"
     assert "out of memory: offline" in record["warnings"]
@@ -279,10 +279,10 @@ def test_offline_out_of_memory_leaves_no_throughput(many: Path) -> None:
 
 def test_too_few_rows_for_a_batch(many: Path) -> None:
     with pytest.raises(UserError, match=r"A batch of 61 rows can't be made of 60 texts") as caught:
-        measure(toy.plan(many, "toy-classifier"), Wish((61,)))
+        measure(toy.plan(many, "toy-classifier"), LatencyOptions((61,)))
     assert "no more in this language" in caught.value.hint
     with pytest.raises(UserError, match=r"A batch of 12 rows") as caught:
-        measure(toy.plan(many, "toy-classifier", limit=8), Wish((12,)))
+        measure(toy.plan(many, "toy-classifier", limit=8), LatencyOptions((12,)))
     assert "Raise --limit" in caught.value.hint
 
 
@@ -290,20 +290,20 @@ def test_answers_that_fail_are_no_speed(project: Path) -> None:
     toy.write_rows(project, "test", [toy.row("test", "en", n, f"{'fail' if n < 7 else n} {n}", n % 3) for n in range(12)])
     plan = toy.plan(project)
     with pytest.raises(RunError, match="7 of 12 answers failed, so there is nothing to time"):
-        measure(plan, Wish((1,)))
+        measure(plan, LatencyOptions((1,)))
 
 
 def test_a_server_that_is_down_is_not_timed(project: Path) -> None:
     plan = toy.plan(project)
     toy.engine_of(plan).down = lambda: ModelUnavailable("It is down.", "Wait.")
     with pytest.raises(ModelUnavailable, match="It is down"):
-        measure(plan, Wish((1,)))
+        measure(plan, LatencyOptions((1,)))
     assert len(toy.engine_of(plan).batches) == 1
 
 
 def test_failed_answers_are_counted(project: Path) -> None:
     plan = toy.plan(project)  # one of its eleven rows says "fail"
-    record = measure(plan, Wish((1,)), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
     assert record["batches"][0]["failed"] == 1
     assert "1 answers failed: their times say nothing" in record["warnings"]
 
@@ -312,11 +312,11 @@ def test_load_is_a_warning(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = toy.plan(many, "toy-classifier")
     loads = iter([0.0, 1000.0, 0.0, 0.0])
     monkeypatch.setattr("harness.running.timing.load_average", lambda: next(loads))
-    record = measure(plan, Wish((1,)), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
     assert record["load_average"] == {"before": 0.0, "after": 1000.0}
     assert any("something else was running" in warning for warning in record["warnings"])
     again = toy.plan(many, "toy-classifier")
-    assert measure(again, Wish((1,)), clock=FakeClock(again))["warnings"] == []
+    assert measure(again, LatencyOptions((1,)), clock=FakeClock(again))["warnings"] == []
 
 
 # A server, which charges
@@ -329,22 +329,22 @@ def server(project: Path, **changes: Any) -> Plan:
 def test_nothing_is_sent_without_leave(project: Path) -> None:
     plan = server(project)
     with pytest.raises(UserError, match=r"toy-server: 11 rows, 3 times over, may cost up to \$") as caught:
-        measure(plan, Wish((4,)))
+        measure(plan, LatencyOptions((4,)))
     assert toy.engine_of(plan).batches == []
     once = sum(len(row.text.split()) * 1000 + most_new_tokens(plan) * 2000 for row in plan.rows) / 1e6
     assert f"up to ${3 * once:.4f}" in caught.value.message  # single rows, batches of four, offline
     allowed = float(caught.value.hint.split("--max-cost ")[1].split(",")[0])
     again = server(project)
     with pytest.raises(UserError, match="is too little"):
-        measure(again, Wish((4,)), Budget(allowed / 2))
+        measure(again, LatencyOptions((4,)), Budget(allowed / 2))
     assert toy.engine_of(again).batches == []
-    record = measure(server(project), Wish((4,)), Budget(allowed))
+    record = measure(server(project), LatencyOptions((4,)), Budget(allowed))
     assert 0 < record["cost_usd"] <= allowed
 
 
 def test_a_server_is_not_warmed_up_and_all_that_it_charges_is_counted(project: Path) -> None:
     plan = server(project)
-    record = measure(plan, Wish((4,)), Budget(1000), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((4,)), Budget(1000), clock=FakeClock(plan))
     sent = [text for batch in toy.engine_of(plan).batches for text in batch]
     assert len(sent) == 11 + 8 + 11  # one by one; two batches of four; offline
     expected = sum(len(text.split()) * 1000 + (0 if toy.said_in(text) == "fail" else 2 * 2000) for text in sent) / 1e6
@@ -358,17 +358,17 @@ def test_a_server_without_a_price_is_refused_and_a_free_one_is_not(project: Path
     text = path.read_text()
     path.write_text(text.replace("1000", "0").replace("2000", "0"))
     plan = server(project)
-    assert measure(plan, Wish((1,)), clock=FakeClock(plan))["cost_usd"] == 0
+    assert measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))["cost_usd"] == 0
     path.write_text("engine: toy_server\nmodel: served\n")
     unpriced = server(project)
     with pytest.raises(UserError, match="may charge for each request, and has no price"):
-        measure(unpriced, Wish((1,)), Budget(10))
+        measure(unpriced, LatencyOptions((1,)), Budget(10))
     assert toy.engine_of(unpriced).loads == 0
 
 
 def test_a_server_has_a_queue_of_its_own(project: Path) -> None:
     with pytest.raises(UserError, match="--rate simulates a queue before one engine"):
-        measure(server(project), Wish((1,), rate=5), Budget(10))
+        measure(server(project), LatencyOptions((1,), rate=5), Budget(10))
 
 
 # Records
@@ -378,7 +378,7 @@ def test_a_server_has_a_queue_of_its_own(project: Path) -> None:
 def measured(many: Path) -> Callable[[], dict[str, Any]]:
     def make() -> dict[str, Any]:
         plan = toy.plan(many, "toy-classifier")
-        return {**measure(plan, Wish((1,)), clock=FakeClock(plan)), "run": plan.run_id}
+        return {**measure(plan, LatencyOptions((1,)), clock=FakeClock(plan)), "run": plan.run_id}
 
     return make
 
@@ -441,7 +441,7 @@ def test_the_own_machine_goes_before_a_later_measurement(
 
 def test_prompts_are_told_apart_but_not_what_a_seed_draws(many: Path, store: Store) -> None:
     plan = toy.plan(many, "toy-model", prompt="shown", seed=1)
-    speed = measure(plan, Wish((1,)), clock=FakeClock(plan))
+    speed = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
     other_seed = store.manifest(run(toy.plan(many, "toy-model", prompt="shown", seed=2), store, None, toy.quiet).run_id)
     other_prompt = store.manifest(run(toy.plan(many, "toy-model", prompt="echo"), store, None, toy.quiet).run_id)
     assert speed["identity"]["prompt"]["shots"] != other_seed["identity"]["prompt"]["shots"]
@@ -492,7 +492,7 @@ def test_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch, many: Path) -> None:
     )
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, get_num_threads=lambda: 7))
     plan = toy.plan(many, "toy-classifier")
-    record = measure(plan, Wish((2,)), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((2,)), clock=FakeClock(plan))
     assert record["batches"][1]["peak_memory_mib"]["gpu"] == 3
     assert record["batches"][1]["peak_memory_mib"]["gpu_increase"] == 0
     assert record["threads"] == 7

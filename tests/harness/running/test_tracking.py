@@ -14,11 +14,12 @@ from typing import Any, ClassVar
 import pytest
 import toy
 
-from harness.errors import RunError, UserError
+from harness.core.errors import RunError, UserError
+from harness.core.progress_events import log_training
 from harness.records.store import Store
 from harness.running.runner import EngineSlot, run
 from harness.running.trackers import Track, open_sink, where
-from harness.running.tracking import End, Plain, Tracker, config_of, log_course, tracked_by
+from harness.running.tracking import End, Plain, Tracker, config_of, tracked_by
 
 
 class Listening:
@@ -127,12 +128,12 @@ def test_a_run_that_does_not_end_well_is_told_as_such_and_its_error_is_raised(
 def test_a_course_has_the_names_of_the_trainers_own_callbacks() -> None:
     sink = Listening()
     tracker = Tracker(sink)
-    log_course(1, {"loss": 9.0})  # nobody listens
+    log_training(1, {"loss": 9.0})  # nobody listens
     with tracked_by(tracker):
-        log_course(4, {"loss": 1.5, "learning_rate": 0.1, "epoch": 0.5})
-        log_course(4, {"eval_accuracy": 0.25, "eval_loss": 1.2, "epoch": 0.5})
-        log_course(4, {"train_runtime": 3.0, "total_flos": 1e9, "epoch": 1.0})
-        log_course(5, {"loss": float("nan"), "note": "x"})
+        log_training(4, {"loss": 1.5, "learning_rate": 0.1, "epoch": 0.5})
+        log_training(4, {"eval_accuracy": 0.25, "eval_loss": 1.2, "epoch": 0.5})
+        log_training(4, {"train_runtime": 3.0, "total_flos": 1e9, "epoch": 1.0})
+        log_training(5, {"loss": float("nan"), "note": "x"})
     tracker.close()
     assert sink.heard == [
         ("log", 4, {"train/loss": 1.5, "train/learning_rate": 0.1, "train/epoch": 0.5}),

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import toy
 
-from harness.errors import RunError
-from harness.locks import held, is_held
+from harness.core.errors import RunError
+from harness.core.locks import held, is_held
 from harness.models.cache import IN_USE, contents, leftovers
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store

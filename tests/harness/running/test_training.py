@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import toy
 
-from harness.durable import DIGESTS
-from harness.errors import RunError, UserError
+from harness.core.durable import DIGESTS
+from harness.core.errors import RunError, UserError
+from harness.core.types import Decision
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running.batching import distinct, encode
-from harness.running.calibration import Decision
 from harness.running.plan import Plan
 from harness.running.runner import run
 from harness.running.training import ensure_trained, trained_key

@@ -9,7 +9,7 @@ import pytest
 import toy
 
 from backends.baseline import Baseline
-from harness.errors import MissingExtra, SpecError, UnknownName, UserError
+from harness.core.errors import MissingExtra, SpecError, UnknownName, UserError
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, load_backend, open_engine
 
 

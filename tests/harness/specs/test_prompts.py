@@ -12,11 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import DataError, PromptError, SpecError
-from harness.parsing.parsers import ParserSpec, make_parser
+from harness.core.errors import DataError, PromptError, SpecError
+from harness.core.types import Decoding, Example, LabelKind, LabelSpace
+from harness.parsing.parsers import make_parser
 from harness.parsing.prompt_check import LONG_PROMPT, Problem, Severity, check_prompt
-from harness.specs.prompts import LANGUAGES, Decoding, Prompt, Renderer, load_prompt, pick_shots, require_same_kind
-from harness.types import Example, LabelKind, LabelSpace
+from harness.parsing.rendering import Renderer, pick_shots
+from harness.specs.parser_spec import ParserSpec
+from harness.specs.prompts import LANGUAGES, Prompt, load_prompt, require_same_kind
 
 PROMPTS = Path(__file__).parents[3] / "prompts"
 SHIPPED = sorted(path.name for path in PROMPTS.glob("*.j2"))

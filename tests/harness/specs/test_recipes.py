@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import toy
 
-from harness.catalog import Catalog
 from harness.cli.requests import check_fit
-from harness.errors import SpecError, UnknownName, UserError
+from harness.core.errors import SpecError, UnknownName, UserError
 from harness.records.store import Store
 from harness.running.runner import run
 from harness.running.training import trained_key
 from harness.specs.backend_specs import engine_class, with_settings
+from harness.specs.catalog import Catalog
 from harness.specs.recipes import Cell, Recipe, load_recipe
 from harness.specs.reported import load_reported
 from harness.specs.yamlspec import validate_options

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.errors import SpecError
+from harness.core.errors import SpecError
 from harness.specs.reported import Figure, load_reported, read_reported
 
 REPORTED = Path(__file__).resolve().parents[3] / "results" / "reported"

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.errors import SpecError
+from harness.core.types import LabelKind
 from harness.data.rows import load_examples
-from harness.errors import SpecError
 from harness.specs.tasks import SPLITS, TaskSpec, load_task, task_languages
-from harness.types import LabelKind
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
 BASE = """\

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 from jinja2 import Environment, StrictUndefined
 
-from harness.errors import PromptError
-from harness.specs.prompts import Renderer, load_prompt
+from harness.core.errors import PromptError
+from harness.core.types import LabelKind, LabelSpace
+from harness.parsing.rendering import Renderer
+from harness.specs.prompts import load_prompt
 from harness.specs.template_limits import BUDGET
 from harness.specs.templates import MAX_CHARS, MAX_NODES, SafeTemplate
-from harness.types import LabelKind, LabelSpace
 
 TOPICS = LabelSpace(LabelKind.NOMINAL, ("sport", "politics", "science and technology"))
 BIG = 2_000_000_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, ValidationError
 
-from harness.errors import SpecError, UserError
+from harness.core.errors import SpecError, UserError
 from harness.specs.yamlspec import MAX_CHARS, Spec, load_yaml_spec, parse_yaml_spec, validate_options
 
 

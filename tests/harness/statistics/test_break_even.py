@@ -8,28 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from harness.errors import UserError
-from harness.records.columns import Columns
+from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
+from harness.core.errors import UserError
+from harness.core.predictions import Predictions
+from harness.core.types import LabelKind, LabelSpace
 from harness.reports import curve_plot
 from harness.reports.curve_page import best_line, crossing_words, markdown, sentence
-from harness.statistics.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
-from harness.types import LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
 IDENTITY = {"task": "toy", "lang": "en", "split": "test", "labels": list(LABELS.names)}
 
 
-def run_of(hits: Any, name: str = "run", **changes: Any) -> Columns:
+def run_of(hits: Any, name: str = "run", **changes: Any) -> Predictions:
     """A run that is right where `hits` is true, and one label off elsewhere."""
     hits = np.asarray(hits, dtype=bool)
     truth = np.arange(len(hits)) % 3
     answers = np.where(hits, truth, (truth + 1) % 3)
     ids = np.array([f"{row:05}" for row in range(len(hits))], dtype=object)
-    columns = Columns(name, IDENTITY, LABELS, ids, truth, answers, np.ones(len(hits), dtype=bool), None)
-    return columns if not changes else Columns(**{**columns.__dict__, **changes})
+    columns = Predictions(name, IDENTITY, LABELS, ids, truth, answers, np.ones(len(hits), dtype=bool), None)
+    return columns if not changes else Predictions(**{**columns.__dict__, **changes})
 
 
-def with_accuracy(accuracy: float, n: int, rng: np.random.Generator) -> Columns:
+def with_accuracy(accuracy: float, n: int, rng: np.random.Generator) -> Predictions:
     return run_of(rng.random(n) < accuracy)
 
 

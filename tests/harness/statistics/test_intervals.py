@@ -12,8 +12,9 @@ from scipy.stats import bootstrap, spearmanr
 from sklearn.metrics import cohen_kappa_score, f1_score, mean_absolute_error
 from statsmodels.stats.proportion import proportion_confint
 
+from harness.core.types import IntArray
 from harness.statistics import intervals
-from harness.statistics.intervals import IntArray, pseudo_cells
+from harness.statistics.intervals import pseudo_cells
 
 
 def random_cells(seed: int, k: int, n: int) -> IntArray:

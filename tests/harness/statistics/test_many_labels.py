@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from harness.records.columns import Columns
+from harness.core.predictions import Predictions
+from harness.core.types import Example, IntArray, LabelKind, LabelSpace, Prediction
 from harness.statistics import contrast, intervals
-from harness.statistics.intervals import IntArray
 from harness.statistics.many_labels import MANY, booted_f1, occurring
 from harness.statistics.metrics import evaluate_predictions
-from harness.types import Example, LabelKind, LabelSpace, Prediction
 
 
 def rows(k: int, n: int, right: float, seed: int = 0) -> tuple[IntArray, IntArray]:
@@ -52,13 +51,13 @@ def test_ten_thousand_labels_are_scored() -> None:
     assert "confusion" not in metrics
 
 
-def columns(k: int, truth: IntArray, answers: IntArray) -> Columns:
+def columns(k: int, truth: IntArray, answers: IntArray) -> Predictions:
     labels = LabelSpace(LabelKind.NOMINAL, tuple(f"L{i}" for i in range(k)))
     ids = np.array([str(i) for i in range(len(truth))], dtype=np.object_)
-    return Columns("run", {}, labels, ids, truth, answers, answers < k, None)
+    return Predictions("run", {}, labels, ids, truth, answers, answers < k, None)
 
 
-def pair(k: int, n: int) -> tuple[Columns, Columns]:
+def pair(k: int, n: int) -> tuple[Predictions, Predictions]:
     """One that is right in 7 of 10 rows and one in 5 of 10, with the same truth."""
     truth, ours = rows(k, n, 0.7)
     theirs = np.where(np.random.default_rng(1).random(n) < 0.5, truth, rows(k, n, 0.0, seed=2)[1])

@@ -19,9 +19,9 @@ import sklearn.metrics as sk
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.errors import DataError, MissingExtra, RunError, UserError
+from harness.core.errors import DataError, MissingExtra, RunError, UserError
+from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics.metrics import Metrics, evaluate_predictions
-from harness.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 
 LOWER_IS_BETTER = {"mae", "log_loss", "brier", "ece", "hamming_loss"}
 F1S = {"macro_f1", "weighted_f1", "micro_f1"}

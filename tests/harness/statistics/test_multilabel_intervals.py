@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, hamming_loss
 
+from harness.core.types import IntArray
 from harness.statistics import multilabel_intervals as multilabel
-from harness.statistics.intervals import IntArray
 
 NAMES = ("micro_f1", "macro_f1", "hamming_loss")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
+from harness.core.types import FloatArray
 from harness.statistics import row_intervals
-from harness.statistics.intervals import FloatArray
 
 
 def ends(found: row_intervals.MetricValue) -> tuple[float, float]:

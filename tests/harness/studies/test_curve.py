@@ -11,13 +11,13 @@ import toy
 
 from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
-from harness.catalog import Catalog
-from harness.errors import UserError
+from harness.core.errors import UserError
+from harness.core.types import Example
 from harness.records.store import Store
 from harness.running.plan import first_rows, make_plan
 from harness.running.runner import run
+from harness.specs.catalog import Catalog
 from harness.studies.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
-from harness.types import Example
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_a_drawn_sample_is_another_training_and_no_validation_row_is_read(projec
 
 def test_few_labels_get_more_epochs() -> None:
     def longer(rows: int, **train: Any) -> dict[str, Any]:
-        return Encoder.lengthened(EncoderOptions.model_validate({"train": train}), rows, 100)
+        return Encoder.with_min_steps(EncoderOptions.model_validate({"train": train}), rows, 100)
 
     assert longer(8) == {"train.epochs": 100}  # a step an epoch
     assert longer(100) == {"train.epochs": 15}  # 7 steps an epoch

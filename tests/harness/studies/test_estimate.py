@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from harness.core.machine import describe_machine
 from harness.records.entries import Entry
-from harness.running.machine import describe_machine
+from harness.specs.prices import tokens_of
 from harness.studies import estimate as module
 from harness.studies.estimate import (
     Speed,
@@ -18,7 +19,6 @@ from harness.studies.estimate import (
     gemm_rate,
     read_config,
     recorded_speed,
-    tokens_of,
     words_for,
 )
 

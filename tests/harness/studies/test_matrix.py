@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.errors import MissingExtra, UserError
+from harness.core.errors import MissingExtra, UserError
 from harness.reports.heatmap import RAMP, colour, contrast, hex_of, ink_on, svg
-from harness.studies.matrix import Cell, Grid, Row, make_grid, markdown, row_of
+from harness.reports.transfer_page import markdown
+from harness.studies.transfer import Cell, Grid, Row, make_grid, row_of
 
 EN, FR, FR_BY_EN = Row(("en",), ("en",)), Row(("fr",), ("fr",)), Row(("fr",), ("en",))
 BOTH = Row(("en", "fr"), ("en", "fr"))

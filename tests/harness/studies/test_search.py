@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict
 
 pytest.importorskip("optuna")
 
-from backends.base import FloatArray, Judge, LabelledTexts, OnProgress
-from harness.catalog import Catalog
-from harness.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
+from harness.core.engine import LabelledTexts, OnProgress, ValidationScorer
+from harness.core.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
+from harness.core.types import FloatArray, LabelSpace
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running import plan as planning
@@ -29,10 +29,10 @@ from harness.running.runner import run
 from harness.running.starts import folder_of
 from harness.running.training import trained_key
 from harness.specs.backend_specs import load_backend
+from harness.specs.catalog import Catalog
 from harness.specs.search_space import Parameter
 from harness.studies.search import Search, check_output, new_search, tuned_backend
 from harness.studies.study import Trial, open_study
-from harness.types import LabelSpace
 
 BACKEND = """\
 engine: tunable
@@ -67,7 +67,7 @@ class Tunable(toy.ToyClassifier):
         train: LabelledTexts,
         validation: LabelledTexts,
         labels: LabelSpace,
-        judge: Judge,
+        scorer: ValidationScorer,
         seed: int,
         scratch: Path,
         on_progress: OnProgress,
@@ -76,7 +76,7 @@ class Tunable(toy.ToyClassifier):
         kept = scratch / "epoch"
         for epoch in range(int(kept.read_text()) if kept.exists() else 0, self.options.evaluations):
             self.epochs.append(epoch)
-            judge.look(self._answers(list(validation.texts)))
+            scorer.look(self._answers(list(validation.texts)))
             self.moment(epoch, self.options.train.lr)
             kept.write_text(str(epoch + 1))
         self.state = {"seed": seed, "classes": len(labels)}
@@ -224,12 +224,12 @@ def test_test_rows_are_never_read(project: Path, monkeypatch: pytest.MonkeyPatch
     toy.write_rows(project, "test", [toy.row("test", "en", 0, "0", 0)])
     load, splits = planning.load_examples, []
 
-    def watched(*args: Any, split: str, **more: Any) -> Any:
+    def progress_listener(*args: Any, split: str, **more: Any) -> Any:
         splits.append(split)
         assert split != "test", "a search has no business with test rows"
         return load(*args, split=split, **more)
 
-    monkeypatch.setattr(planning, "load_examples", watched)
+    monkeypatch.setattr(planning, "load_examples", progress_listener)
     assert len(go_on(project, searched(project), 2)) == 2
     assert set(splits) == {"train", "validation"}
 

@@ -83,7 +83,7 @@ const curvesOf = (board, langs = new Set([board.lang])) =>
     .filter(curve => board.split === "test" && curve.task === board.task && langs.has(curve.lang))
     .sort((a, b) => Number(b.n === board.n) - Number(a.n === board.n));
 
-/** How many labels it takes, where `bench curve` found out. */
+/** How many labels it takes, where `bench study curve` found out. */
 function breakEven(board) {
   const [curve] = curvesOf(board);
   const link = el("a", {href: "#at=curves", "data-at": "curves", text: "How many labels it takes"});

@@ -177,7 +177,7 @@ function drawTransfer() {
         "p",
         {class: "empty"},
         "No model was trained in one language and tested in another here: ",
-        command("bench matrix"),
+        command("bench study transfer"),
         " does that.",
       ),
     );

@@ -96,7 +96,7 @@ function drawCurves() {
         "p",
         {class: "empty"},
         "No learning curve here yet: ",
-        command("bench curve"),
+        command("bench study curve"),
         ` trains on more and more labels until that beats a prompt.${where.length ? ` There are curves for ${listed(where)}, on test rows.` : ""}`,
       ),
     );

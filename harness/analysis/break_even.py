@@ -1,0 +1,195 @@
+"""From how many labels on is a trained backend better than a prompted one? Curves over labels, lines, and where they cross.
+
+Two sources of chance: which rows are tested, and the seed (which labels were drawn and how training began; which exemplars
+were shown). Both are resampled together: a replicate draws test rows with replacement, the same for all runs, so that what
+is compared stays paired; and whole seeds with replacement, each with its runs of all sizes, since larger draws hold the
+smaller ones. With S seeds their deviations are widened by sqrt(S / (S - 1)), without which resampling S values understates
+their variance (Efron and Tibshirani 1993, section 5.3).
+
+A crossing: quality is taken not to fall with more labels (isotonic regression), and linear between sizes on a logarithmic
+scale. Where a curve is above the line from its first size on, or below it up to its last one, the crossing is beyond what was
+tried, and the interval says so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from harness.core.errors import UserError
+from harness.core.predictions import Predictions
+from harness.core.types import FloatArray
+from harness.records.predictions import shared_rows
+from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.row_means import features_of
+
+REPLICATES = 2000
+_ENTRIES_AT_ONCE = 4_000_000  # of row weights: bounds the memory
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Mean over the seeds with its 95% interval (test rows and seeds; NaN where there is none), and what each seed had."""
+
+    value: float
+    low: float
+    high: float
+    by_seed: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """`points`: number of labels -> estimate, by number."""
+
+    name: str
+    points: Mapping[int, Estimate]
+
+
+@dataclass(frozen=True)
+class Line:
+    """A prompted backend; `labels`: how many exemplars it was shown."""
+
+    name: str
+    labels: int
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """From how many labels on `curve` is at least as good as `line`: 0: from the smallest size on, or below it; infinite: not
+    up to the largest one. `low` to `high` is the 95% interval. `never`: the share of the replicates without a crossing."""
+
+    curve: str
+    line: str
+    labels: float
+    low: float
+    high: float
+    never: float
+
+
+@dataclass(frozen=True)
+class BreakEven:
+    metric: str
+    n: int
+    curves: tuple[Curve, ...]
+    lines: tuple[Line, ...]
+    crossings: tuple[Crossing, ...]
+
+
+Seeds = Mapping[int, Predictions]
+"""Seed -> the run."""
+
+
+def break_even(
+    curves: Mapping[str, Mapping[int, Seeds]], lines: Mapping[str, tuple[int, Seeds]], metric: str, replicates: int = REPLICATES
+) -> BreakEven:
+    """`curves`: name -> number of labels -> runs; `lines`: name -> number of exemplars, runs. On the rows that all runs share.
+
+    Raises `UserError` for a metric that the runs do not have, and where they have no rows in common.
+    """
+    groups = [seeds for sizes in curves.values() for seeds in sizes.values()] + [seeds for _, seeds in lines.values()]
+    runs = shared_rows([run for seeds in groups for run in seeds.values()])
+    values = iter(resampled(runs, metric, replicates).T)
+    by_curve = {
+        name: {size: {seed: next(values) for seed in seeds} for size, seeds in sizes.items()} for name, sizes in curves.items()
+    }
+    by_line = {name: {seed: next(values) for seed in seeds} for name, (_, seeds) in lines.items()}
+    rng = np.random.default_rng(1)
+    drawn = {name: _over_seeds(by_size, rng) for name, by_size in by_curve.items()}
+    flat = {name: _over_seeds({0: by_seed}, rng)[0] for name, by_seed in by_line.items()}
+    return BreakEven(
+        metric,
+        len(runs[0]),
+        tuple(
+            Curve(name, {size: _estimate(drawn[name][size], by_curve[name][size]) for size in sorted(sizes)})
+            for name, sizes in curves.items()
+        ),
+        tuple(Line(name, shots, _estimate(flat[name], by_line[name])) for name, (shots, _) in lines.items()),
+        tuple(
+            crossing(name, line, drawn[name], flat[line], lower_is_better=metric in LOWER_IS_BETTER)
+            for name in curves
+            for line in lines
+        ),
+    )
+
+
+def resampled(runs: Sequence[Predictions], metric: str, replicates: int) -> FloatArray:
+    """The metric of each run on the rows themselves and on resampled ones, shape (1 + replicates, runs); the runs share rows.
+
+    Raises `UserError` for a metric that they do not have.
+    """
+    features = []
+    for run in runs:
+        found = features_of(run, metric)
+        if found is None:
+            raise UserError(f"{run.run_id} has no {metric} to draw a curve of.", "Choose another --metric.")
+        features.append(found)
+    n, rng = len(runs[0]), np.random.default_rng(0)
+    step = max(1, _ENTRIES_AT_ONCE // n)
+    parts: list[FloatArray] = [np.ones((1, n))]
+    values = []
+    for start in range(0, replicates, step):
+        parts.append(rng.multinomial(n, np.full(n, 1 / n), size=min(step, replicates - start)).astype(np.float64))
+        weights = np.concatenate(parts) / n
+        values.append(np.stack([smooth(weights @ rows)[0] for rows, smooth in features], axis=1))
+        parts = []
+    return np.concatenate(values)
+
+
+def _over_seeds(by_size: Mapping[int, Mapping[int, FloatArray]], rng: np.random.Generator) -> dict[int, FloatArray]:
+    """Of each size the mean over the seeds, the first entry over all of them and the others over drawn ones."""
+    seeds = sorted({seed for by_seed in by_size.values() for seed in by_seed})
+    replicates = len(next(iter(next(iter(by_size.values())).values()))) - 1
+    drawn = rng.multinomial(len(seeds), np.full(len(seeds), 1 / len(seeds)), size=replicates).astype(np.float64)
+    return {
+        size: _mean(by_seed, {seed: drawn[:, place] for place, seed in enumerate(seeds)}) for size, by_seed in by_size.items()
+    }
+
+
+def _mean(by_seed: Mapping[int, FloatArray], drawn: Mapping[int, FloatArray]) -> FloatArray:
+    values = np.stack(list(by_seed.values()))
+    mean = values.mean(axis=0)
+    count = len(values)
+    if count == 1:
+        return np.asarray(mean)
+    weights = np.stack([drawn[seed] for seed in by_seed])
+    total = weights.sum(axis=0)  # 0 where a replicate drew only seeds that this size lacks
+    deviation = (weights * (values - mean)[:, 1:]).sum(axis=0) / np.where(total > 0, total, 1.0)
+    return np.concatenate([mean[:1], mean[1:] + math.sqrt(count / (count - 1)) * deviation])
+
+
+def _estimate(drawn: FloatArray, by_seed: Mapping[int, FloatArray]) -> Estimate:
+    low, high = np.nanquantile(drawn[1:], (0.025, 0.975))
+    if low == high:  # rows that are all right, or all wrong, teach a bootstrap nothing of those that are not
+        low = high = math.nan
+    return Estimate(float(drawn[0]), float(low), float(high), tuple(float(by_seed[seed][0]) for seed in sorted(by_seed)))
+
+
+def crossing(
+    curve: str, line: str, drawn: Mapping[int, FloatArray], flat: FloatArray, *, lower_is_better: bool = False
+) -> Crossing:
+    """`drawn`: number of labels -> values, shape (1 + replicates,), like `flat`; the first entry is of the rows themselves."""
+    sizes = sorted(drawn)
+    ahead = np.stack([drawn[size] - flat for size in sizes], axis=1) * (-1 if lower_is_better else 1)
+    places = np.array([_crossed(np.log2(sizes), row) for row in ahead])
+    # An order statistic: between a number of labels and "never" there is nothing to interpolate.
+    low, high = np.quantile(places[1:], (0.025, 0.975), method="inverted_cdf")
+    return Crossing(curve, line, float(places[0]), float(low), float(high), float(np.isinf(places[1:]).mean()))
+
+
+def _crossed(logs: FloatArray, ahead: FloatArray) -> float:
+    from scipy.optimize import isotonic_regression
+
+    if np.isnan(ahead).any():
+        return math.inf  # no value, no proof of being better
+    rising = isotonic_regression(ahead).x
+    if rising[0] >= 0:
+        return 0.0
+    if rising[-1] < 0:
+        return math.inf
+    after = int(np.argmax(rising >= 0))
+    share = -rising[after - 1] / (rising[after] - rising[after - 1])
+    return float(2 ** (logs[after - 1] + share * (logs[after] - logs[after - 1])))

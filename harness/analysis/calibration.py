@@ -1,0 +1,300 @@
+"""How far a model's confidence can be believed: reliability table, calibration error and its bias, answers by confidence.
+
+Confidence is the probability of the answer given. A row without a parsed answer has none: it is outside the bins and adds 1 to
+the mean in the calibration error (as in `metrics`), and comes last where rows are taken by confidence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from harness.analysis.related_runs import chose_checkpoint, matching_validation_run, validation_command
+from harness.core.errors import UserError
+from harness.core.predictions import Predictions
+from harness.core.types import BoolArray, Decision, FloatArray, IntArray, LabelKind
+from harness.records.predictions import read_predictions
+from harness.records.store import Store
+from harness.running.calibration import decide
+from harness.statistics.intervals import MetricValue, farthest_labels, share
+from harness.statistics.metrics import ECE_BINS
+from harness.statistics.temperature import Temperature, fit_temperature, negative_log_likelihood, scaled
+
+COVERAGES = tuple(tenth / 10 for tenth in range(10, 0, -1))
+_REPLICATES = 2000
+_FINENESS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """Answered rows with low < confidence <= high; the first bin also holds 0."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: MetricValue
+
+
+@dataclass(frozen=True, slots=True)
+class CalibrationError:
+    """ECE, and what of it is the bias of its bins at this n.
+
+    `calibrated`: what a perfectly calibrated model with these confidences would show on average, `calibrated_high` in 95 of
+    100 samples at most; `p` the share of such samples with an ECE as large as this one or larger. `debiased`: the ECE less
+    its estimated bias, at least 0.
+    """
+
+    value: float
+    calibrated: float
+    calibrated_high: float
+    p: float
+    debiased: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Means over all rows. `log_loss` in nats, with probabilities clipped at `temperature.SMALLEST`; `brier` from 0 to 2."""
+
+    ece: CalibrationError
+    log_loss: float
+    brier: float
+
+
+@dataclass(frozen=True, slots=True)
+class Coverage:
+    """The rows whose confidence is at least `threshold`: the smallest set of this kind that is `wanted` of all rows or more."""
+
+    wanted: float
+    threshold: float
+    rows: int
+    accuracy: MetricValue
+
+
+@dataclass(frozen=True, slots=True)
+class Scaling:
+    """`saved`: how much log loss falls on the test rows, with its 95% interval (paired rows, normal approximation).
+
+    `decision`: by which labels are taken from the scaled probabilities too: `changed` differ, `accuracy` is that of all rows.
+    """
+
+    temperature: Temperature
+    run_id: str
+    rows: int
+    scores: Scores
+    saved: tuple[float, float, float]
+    decision: str
+    changed: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Of one run. `gap`: mean confidence less accuracy over the answered rows, with its 95% interval; above 0: too sure.
+
+    `scaling` is None where the store has no run of the same model on validation rows; `command` makes one. `seen`: those rows
+    also chose the model's checkpoint, so it may be surer on them than it should be.
+    """
+
+    run_id: str
+    manifest: Mapping[str, Any]
+    rows: int
+    answered: int
+    confidence: float
+    gap: tuple[float, float, float]
+    bins: list[Bin]
+    scores: Scores
+    coverage: list[Coverage]
+    aurc: float
+    best_aurc: float
+    error: float
+    scaling: Scaling | None
+    command: str
+    seen: bool
+
+
+def reliability_of(store: Store, run_id: str, bins: int = ECE_BINS) -> Reliability:
+    """Raises `UserError` for a multilabel task, and where the run has no probabilities."""
+    run = with_confidence(read_predictions(store, run_id))
+    manifest = store.manifest(run_id)
+    stated, correct = confidence(run), run.correct
+    answered = run.answered
+    difference = mean_interval(stated[answered] - correct[answered])
+    right = int(correct.sum())
+    return Reliability(
+        run_id=run_id,
+        manifest=manifest,
+        rows=len(run),
+        answered=int(answered.sum()),
+        confidence=float(stated[answered].mean()),
+        gap=difference,
+        bins=bins_of(stated[answered], correct[answered], bins),
+        scores=scores_of(run, bins),
+        coverage=[at_coverage(stated, correct, wanted) for wanted in COVERAGES],
+        aurc=aurc(stated, correct),
+        best_aurc=aurc(correct.astype(float), correct),
+        error=1 - right / len(run),
+        scaling=_scaling(store, run, bins),
+        command=validation_command(manifest),
+        seen=chose_checkpoint(manifest),
+    )
+
+
+def with_confidence(run: Predictions) -> Predictions:
+    """The run itself. Raises `UserError` where its rows have no confidence."""
+    if run.labels.kind is LabelKind.MULTILABEL:
+        raise UserError(
+            f"{run.run_id} is of a multilabel task: its answers are sets of labels, which have no probability.",
+            "Name a run of an ordinal or nominal task.",
+        )
+    if run.probabilities is None:
+        raise UserError(
+            f"{run.run_id} has no probabilities, so its answers have no confidence.",
+            "A language model gives them with `bench run ... --decoding score`; a trained backend always does.",
+        )
+    return run
+
+
+def confidence(run: Predictions) -> FloatArray:
+    """Probability of each row's answer, shape (n,); 0 where there is none. Raises `UserError` as `with_confidence`."""
+    found = with_confidence(run).probabilities
+    assert found is not None
+    stated = found[np.arange(len(run)), np.where(run.answered, run.answers, 0)]
+    return np.where(run.answered, stated, 0.0)
+
+
+def mean_interval(values: FloatArray) -> tuple[float, float, float]:
+    """Mean and its 95% interval by Student's t; the interval has no width for a single value."""
+    from scipy.stats import t
+
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return mean, mean, mean
+    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    return mean, mean - half, mean + half
+
+
+def _places(stated: FloatArray, bins: int) -> IntArray:
+    return np.clip(np.ceil(stated * bins).astype(np.int64) - 1, 0, bins - 1)
+
+
+def bins_of(stated: FloatArray, correct: BoolArray, bins: int) -> list[Bin]:
+    """The bins of equal width that hold a row."""
+    places = _places(stated, bins)
+    return [
+        Bin(i / bins, (i + 1) / bins, int(inside.sum()), float(stated[inside].mean()), share(correct[inside]))
+        for i in np.unique(places).tolist()
+        for inside in [places == i]
+    ]
+
+
+def calibration_error(stated: FloatArray, correct: BoolArray, missing: int, bins: int) -> CalibrationError:
+    """Of rows with an answer, shape (n,), and `missing` rows without.
+
+    The bias has two sides. Chance moves a bin's accuracy away from its confidence, which the ECE counts as an error: the
+    fewer the rows, the more. That side is estimated here: by drawing outcomes from the confidences themselves (consistency
+    resampling, Bröcker & Smith 2007), and, where the model is not calibrated, by the mean of a folded normal distribution
+    around each bin's gap (Kumar et al. 2019, "Verified Uncertainty Calibration", NeurIPS; Roelofs et al. 2022, "Mitigating
+    Bias in Calibration Error Estimation", AISTATS). The other side is not: errors that cancel within a bin do not show.
+    """
+    from scipy.stats import foldnorm
+
+    places, n = _places(stated, bins), len(stated) + missing
+    count = np.bincount(places, minlength=bins).astype(float)
+    hits = np.bincount(places, weights=correct, minlength=bins)
+    sums = np.bincount(places, weights=stated, minlength=bins)
+    value = (np.abs(hits - sums).sum() + missing) / n
+    simulated = (_gaps_if_calibrated(stated, places, bins) + missing) / n
+    filled = count > 0
+    m = count[filled]
+    rate = (hits[filled] + 0.5) / (m + 1)  # a bin with only right answers is not known to have no spread
+    spread = np.sqrt(rate * (1 - rate) / m)
+    gap = np.abs(hits - sums)[filled] / m
+    bias = (m * (foldnorm.mean(gap / spread, scale=spread) - gap)).sum() / n
+    return CalibrationError(
+        value=float(value),
+        calibrated=float(simulated.mean()),
+        calibrated_high=float(np.quantile(simulated, 0.95)),
+        p=float((1 + (simulated >= value - 1e-12).sum()) / (1 + len(simulated))),
+        debiased=float(max(value - bias, 0.0)),
+    )
+
+
+def _gaps_if_calibrated(stated: FloatArray, places: IntArray, bins: int) -> FloatArray:
+    """Sum over bins of |right answers - sum of confidences| in each of _REPLICATES samples in which every confidence is true.
+
+    Rows of a bin whose confidences agree to a thousandth are drawn together from one binomial distribution, so that the cost
+    does not grow with n; the variance is thereby too large by less than n / 4,000,000.
+    """
+    cells, inverse = np.unique(places * (_FINENESS + 1) + np.round(stated * _FINENESS).astype(np.int64), return_inverse=True)
+    count = np.bincount(inverse)
+    mean = np.clip(np.bincount(inverse, weights=stated) / count, 0, 1)
+    rng = np.random.default_rng(0)
+    drawn = rng.binomial(count, mean, size=(_REPLICATES, len(cells))) - count * mean
+    starts = np.flatnonzero(np.diff(cells // (_FINENESS + 1), prepend=-1))
+    return np.asarray(np.abs(np.add.reduceat(drawn, starts, axis=1)).sum(axis=1))
+
+
+def scores_of(run: Predictions, bins: int = ECE_BINS) -> Scores:
+    """A row without an answer counts as in `metrics`: all its probability is on the wrong label farthest from the truth."""
+    stated, answered, k = confidence(run), run.answered, len(run.labels)
+    assert run.probabilities is not None
+    one_hot = np.eye(k)
+    worst = np.where(answered[:, None], run.probabilities, one_hot[farthest_labels(k)[run.truth]])
+    ece = calibration_error(stated[answered], run.correct[answered], int((~answered).sum()), bins)
+    brier = float(((worst - one_hot[run.truth]) ** 2).sum(axis=1).mean())
+    return Scores(ece, float(negative_log_likelihood(worst, run.truth).mean()), brier)
+
+
+def at_coverage(stated: FloatArray, correct: BoolArray, wanted: float) -> Coverage:
+    """Accuracy of the surest rows. A threshold can't part rows of equal confidence, so they come together."""
+    order = np.sort(stated)[::-1]
+    threshold = float(order[math.ceil(wanted * len(stated) - 1e-9) - 1])
+    inside = stated >= threshold
+    return Coverage(wanted, threshold, int(inside.sum()), share(correct[inside]))
+
+
+def aurc(stated: FloatArray, correct: BoolArray) -> float:
+    """Area under the risk-coverage curve: the mean error rate of the surest 1, 2, ... n rows (Geifman & El-Yaniv 2017).
+
+    Rows of equal confidence come in random order; this is the mean over all such orders. No order at all gives the error rate.
+    """
+    _, inverse, count = np.unique(-stated, return_inverse=True, return_counts=True)
+    wrong = np.bincount(inverse, weights=~correct) / count  # share of wrong rows among those of equal confidence
+    return float((np.cumsum(np.repeat(wrong, count)) / np.arange(1, len(stated) + 1)).mean())
+
+
+def _scaling(store: Store, run: Predictions, bins: int) -> Scaling | None:
+    name = None if run.identity["split"] == "validation" else matching_validation_run(store, run.run_id)
+    if name is None:
+        return None
+    held_out = with_confidence(read_predictions(store, name))
+    fitted = held_out.take(np.flatnonzero(held_out.answered).astype(np.int64))
+    assert fitted.probabilities is not None
+    assert run.probabilities is not None
+    temperature = fit_temperature(fitted.probabilities, fitted.truth)
+    decision = Decision((run.identity["prompt"] or run.identity).get("decision", Decision.ARGMAX))
+    after, rows, truth = _at(run, run.probabilities, temperature, decision), run.answered, run.truth[run.answered]
+    loss = [negative_log_likelihood(one.probabilities[rows], truth) for one in (run, after) if one.probabilities is not None]
+    return Scaling(
+        temperature,
+        name,
+        len(fitted),
+        scores_of(after, bins),
+        mean_interval(loss[0] - loss[1]),
+        decision,
+        int((after.answers != run.answers).sum()),
+        float(after.correct.mean()),
+    )
+
+
+def _at(run: Predictions, recorded: FloatArray, temperature: Temperature, decision: Decision) -> Predictions:
+    """The run at a temperature. It changes no likeliest label, but may change an expected value or a median."""
+    probabilities, answers = scaled(recorded, temperature.value), run.answers
+    if decision is not Decision.ARGMAX:
+        answers = np.where(run.answered, np.array([decide(row, decision) for row in probabilities]), answers)
+    return replace(run, probabilities=probabilities, answers=answers)

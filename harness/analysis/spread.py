@@ -1,0 +1,246 @@
+"""How much a result depends on the prompt, apart from what the sampling of rows and of exemplars does by itself.
+
+The prompts of one model are measured on the *same* rows, so what a hard sample of rows does to all of them alike moves none
+of them against another. With v the values of p prompts and C the covariance of their errors (of the means of influences: the
+delta method), the variance of v has the expectation
+
+    between prompts + (mean of the diagonal of C - mean of the rest of C) + between seeds / seeds per prompt
+
+as in a two-way analysis of variance (Searle, Casella, McCulloch 1992, Variance Components, chapter 4); each part is what is
+left when the others are taken away, and at least 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from harness.analysis.ranks import Configuration, not_its_rows
+from harness.core.errors import UserError
+from harness.core.json_files import digest
+from harness.core.types import FloatArray
+from harness.records.entries import DECISIONS, TITLES, Entry, Group
+from harness.records.names import digits_of, told_apart
+from harness.records.predictions import predictions_of
+from harness.records.store import Store
+from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.row_means import features_of, known_metrics
+
+DRAWS = 4_000
+Influences = Callable[[Entry], FloatArray]
+"""What each row adds to the error of a run's metric, shape (n,), mean 0; rows in the same order for all runs of a group."""
+
+
+@dataclass(frozen=True)
+class Prompted:
+    """One prompt; its `value` is the mean over the runs of `row`, whose seeds drew other exemplars."""
+
+    name: str
+    exemplars: int
+    value: float
+    row: Configuration
+
+    @property
+    def unread(self) -> float:
+        """Share of the rows without an answer that could be read."""
+        return self.row.share("unparsed") + self.row.share("failed")
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The prompts of one model and decoding on the same rows, best first.
+
+    `expected`: the range of the prompts' values that chance alone would give on average, were all prompts equally good;
+    `beyond`: the range is larger than in 95% of such cases. Chance is the sampling of rows, and of exemplars where seeds tell
+    of it. The `sd_` are the standard deviations of the module's parts; `sd_seeds` is None where no prompt has several seeds.
+    """
+
+    group: Group
+    n: int
+    backend: str
+    how: str
+    metric: str
+    prompts: tuple[Prompted, ...]
+    expected: float
+    beyond: bool
+    sd_prompts: float
+    sd_seeds: float | None
+    sd_sampling: float
+
+    @property
+    def middle(self) -> Prompted:
+        """Of an even number the worse of the two in the middle, so that value and interval are of one prompt."""
+        return self.prompts[len(self.prompts) // 2]
+
+    @property
+    def low(self) -> float:
+        return min(prompt.value for prompt in self.prompts)
+
+    @property
+    def high(self) -> float:
+        return max(prompt.value for prompt in self.prompts)
+
+    @property
+    def range(self) -> float:
+        return self.high - self.low
+
+    @property
+    def sentence(self) -> str:
+        task, _, lang, _ = self.group
+        what = "the prompt (wording and exemplars)" if len({p.exemplars for p in self.prompts}) > 1 else "the wording"
+        verdict = "do differ" if self.beyond else "can't be told apart"
+        seeds = "" if self.sd_seeds is None else f"; other exemplars move it by {self.sd_seeds:.3f} (standard deviation)"
+        chance = "the sampling of rows" if self.sd_seeds is None else "the sampling of rows and exemplars"
+        return (
+            f"On {self.n:,} {lang} rows of {task} {what} moves {self.backend}'s {TITLES.get(self.metric, self.metric)} from "
+            f"{self.low:.3f} to {self.high:.3f} ({len(self.prompts)} prompts, {self.how}); {chance} alone would "
+            f"give a range of {self.expected:.3f}, so the prompts {verdict} (at the 5% level){seeds}."
+        )
+
+
+def spreads(entries: Sequence[Entry], influences: Influences, metric: str | None = None) -> list[Spread]:
+    """A spread for every model, decoding, calibration and row set with two prompts or more.
+
+    `metric` defaults to the first headline metric. Left out: runs that do not have it.
+    """
+    together: dict[tuple[Group, str], dict[str, list[Entry]]] = {}
+    for entry in entries:
+        prompt = entry.manifest["identity"]["prompt"]
+        if prompt and entry.metrics["values"].get(metric or entry.metrics["headline"][0], {}).get("value") is not None:
+            wording = digest([prompt["name"], prompt["variant"], prompt["sha256"], len(prompt["shots"])])
+            together.setdefault((entry.group, _model(entry)), {}).setdefault(wording, []).append(entry)
+    found = [_spread(list(prompts.values()), influences, metric) for prompts in together.values() if len(prompts) > 1]
+    named = _named(found)
+    return sorted(named, key=lambda spread: (*spread.group[:3], -spread.n, spread.group[3], spread.backend, spread.how))
+
+
+def _named(found: Sequence[Spread]) -> list[Spread]:
+    """With what tells those on the same rows apart."""
+    named = []
+    for group in dict.fromkeys(spread.group for spread in found):
+        members = [spread for spread in found if spread.group == group]
+        runs = [[run for prompt in spread.prompts for run in prompt.row.runs] for spread in members]
+        hows = told_apart(runs, [spread.how for spread in members])
+        named += [replace(spread, how=how) for spread, how in zip(members, hows, strict=True)]
+    return named
+
+
+def _model(entry: Entry) -> str:
+    """Digest of all that determines a run but the prompt's text, its exemplars and the seed."""
+    identity = {key: value for key, value in entry.manifest["identity"].items() if key not in ("seed", "prompt")}
+    return digest([identity, _decoding(entry)])
+
+
+def _decoding(entry: Entry) -> str:
+    """Decoding, calibration, decision, and the options that were set."""
+    prompt = entry.manifest["identity"]["prompt"]
+    calibration = f"{prompt['calibration']} calibration" if "calibration" in prompt else ""
+    decision = DECISIONS.get(prompt.get("decision", ""), prompt.get("decision", ""))
+    settings = (f"{name}={value}" for name, value in (entry.manifest.get("settings") or {}).items())
+    return ", ".join(part for part in (prompt["decoding"], calibration, decision, *settings) if part)
+
+
+def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: str | None) -> Spread:
+    first = prompts[0][0]
+    name = metric or first.metrics["headline"][0]
+    values = [np.array([entry.metrics["values"][name]["value"] for entry in runs]) for runs in prompts]
+    rows = np.stack([influences(entry) for runs in prompts for entry in runs])
+    n = rows.shape[1]
+    covariance = rows @ rows.T / (n * max(1, n - 1))
+    counts = [len(runs) for runs in prompts]
+    of_means = np.repeat(np.eye(len(prompts)), counts, axis=1) / np.array(counts)[:, None]
+    sampling = of_means @ covariance @ of_means.T
+    seeds = _between_seeds(values, covariance)
+    drawn = [(seeds or 0.0) / len(runs) if _exemplars(runs[0]) or len(runs) > 1 else 0.0 for runs in prompts]
+    means = np.array([found.mean() for found in values])
+    left = means.var(ddof=1) - _apart(sampling) - sum(drawn) / len(drawn)
+    ranges = _ranges(sampling + np.diag(drawn))
+    made = [
+        Prompted(_name(runs[0], prompts), _exemplars(runs[0]), float(m), _row(runs, name))
+        for runs, m in zip(prompts, means, strict=True)
+    ]
+    return Spread(
+        first.group,
+        n,
+        first.display_name,
+        _decoding(first),
+        name,
+        tuple(sorted(made, key=lambda prompt: (prompt.value if name in LOWER_IS_BETTER else -prompt.value, prompt.name))),
+        expected=float(ranges.mean()),
+        beyond=bool(np.ptp(means) > np.quantile(ranges, 0.95)),
+        sd_prompts=math.sqrt(max(0.0, left)),
+        sd_seeds=None if seeds is None else math.sqrt(seeds),
+        sd_sampling=math.sqrt(max(0.0, _apart(sampling))),
+    )
+
+
+def _row(runs: Sequence[Entry], metric: str) -> Configuration:
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    return Configuration(tuple(sorted(runs, key=lambda run: (sign * run.metrics["values"][metric]["value"], run.run_id))))
+
+
+def _apart(covariance: FloatArray) -> float:
+    """Expected variance (ddof 1) of values that differ by errors of this covariance alone; 0 for one value."""
+    m = len(covariance)
+    if m < 2:
+        return 0.0
+    diagonal = float(np.trace(covariance))
+    return diagonal / m - (float(covariance.sum()) - diagonal) / (m * (m - 1))
+
+
+def _between_seeds(values: Sequence[FloatArray], covariance: FloatArray) -> float | None:
+    """Pooled variance between the seeds of a prompt, without that of sampling; None where each has one seed."""
+    start, total, freedom = 0, 0.0, 0
+    for found in values:
+        inside = slice(start, start + len(found))
+        start += len(found)
+        if len(found) > 1:
+            total += (len(found) - 1) * (float(found.var(ddof=1)) - _apart(covariance[inside, inside]))
+            freedom += len(found) - 1
+    return max(0.0, total / freedom) if freedom else None
+
+
+def _ranges(covariance: FloatArray) -> FloatArray:
+    """Ranges of normal errors of this covariance, shape (DRAWS,)."""
+    m = len(covariance)
+    jitter = 1e-12 * max(float(np.trace(covariance)), 1e-12) * np.eye(m)  # equal runs make it singular
+    drawn = np.random.default_rng(0).standard_normal((DRAWS, m)) @ np.linalg.cholesky(covariance + jitter).T
+    return np.asarray(np.ptp(drawn, axis=1))
+
+
+def _name(entry: Entry, prompts: Sequence[Sequence[Entry]]) -> str:
+    """Two versions of one prompt are told apart by their text's digest."""
+    prompt = entry.manifest["identity"]["prompt"]
+    every = [runs[0].manifest["identity"]["prompt"] for runs in prompts]
+    same = [other["sha256"] for other in every if other["name"] == prompt["name"]]
+    if len(same) == 1:
+        return str(prompt["name"])
+    variant = f".{prompt['variant']}" if prompt["variant"] else ""
+    return f"{prompt['name']}{variant} ({prompt['sha256'][: digits_of(same)]}, {len(prompt['shots'])} exemplars)"
+
+
+def _exemplars(entry: Entry) -> int:
+    return len(entry.manifest["identity"]["prompt"]["shots"])
+
+
+def influences_of(store: Store, metric: str | None = None) -> Influences:
+    """Read from the records; `metric` defaults to the first headline metric of each run."""
+
+    def influences(entry: Entry) -> FloatArray:
+        run = predictions_of(store, entry)
+        if len(run) != entry.metrics["n"]:
+            raise not_its_rows(store.root / entry.run_id / "predictions.jsonl")
+        name = metric or entry.metrics["headline"][0]
+        found = features_of(run, name)
+        if found is None:
+            known = ", ".join(known_metrics(run.labels.kind, probable=run.probabilities is not None))
+            raise UserError(f"{name!r} is no mean over rows or function of such means.", f"The spread is known of: {known}.")
+        rows, metric_of = found
+        means = rows.mean(axis=0)
+        _, gradients = metric_of(means[None, :])
+        return np.asarray((rows - means) @ gradients[0])
+
+    return influences

@@ -1,0 +1,255 @@
+"""`bench analyze data`: can these rows be trusted to tell models apart?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Many,
+    Results,
+    Task,
+    catalog,
+    check_data,
+    names,
+    one_line,
+    open_store,
+    plain,
+    print_json,
+    print_table,
+)
+from harness.cli.requests import task_or_default
+
+if TYPE_CHECKING:
+    from harness.reports.text.audit import Report
+    from harness.specs.tasks import TaskSpec
+
+LISTED = 20
+BEST = 5
+
+
+def data_command(
+    task: Task = None,
+    lang: Annotated[
+        Many, typer.Option(metavar="CODE", help="Language; default: all that have rows, or those of --run.")
+    ] = None,
+    split: Annotated[
+        str, typer.Option(metavar="NAME", help="Which rows the runs were tested on: test or validation.")
+    ] = "test",
+    run: Annotated[
+        Many,
+        typer.Option(metavar="RUN", help="Runs that vote, each in its language; default: all on these rows. Can be repeated."),
+    ] = None,
+    backend: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of these backends.")] = None,
+    show_texts: Annotated[
+        bool, typer.Option("--show-texts", help="Show the texts of the listed rows here; they are stored nowhere.")
+    ] = False,
+    data: Data = None,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Look for what makes results on a task's rows too good, or too bad, to be true.
+
+    Rows without text; texts that stand twice, exactly or nearly (4 in 5 of their character trigrams are the same), in one split
+    or in two; one text with several labels; rows whose label several models are sure is another; models that may have read
+    the rows while they were trained. Runs take part that are recorded on these rows.
+
+    --json prints a list with an object per language: task, lang, split, published, rows (by split), missing, empty, labels
+    (name -> split -> rows), twins (of, among, rows, exact, near, other_label, ids), conflicts (texts, rows, by_split, ceiling,
+    ids), runs, other_rows, without_twins (run, backend, n, value, without), suspects (rows, models, neighbours, list: id,
+    given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
+    training_cutoff, may_have_read), texts (with --show-texts), sentence.
+    """
+    from harness.cli.progress import Progress
+    from harness.data.rows import with_names
+    from harness.reports.text.audit import make_report, named_runs, overall
+    from harness.specs.tasks import SPLITS
+
+    tested = next((name for name in SPLITS if name == split and name != "train"), None)
+    if tested is None:
+        raise typer.BadParameter("test or validation", param_hint="--split")
+    check_data(data)
+    known, store = catalog(), open_store(results)
+    spec = with_names(known.task(task_or_default(known, task)), data)
+    langs, runs, backends = names(lang, "--lang"), names(run, "--run"), names(backend, "--backend")
+    asked = named_runs(store, runs, spec, tested, langs, backends) if runs else None
+    of_runs = sorted({entry.group[2] for entry in asked or []})
+    reports = []
+    with Progress(len(codes := _languages(spec, langs or of_runs, data))) as progress:
+        for code in codes:
+            progress.next(code)
+            reports.append(make_report(spec, code, tested, data, known, store, asked, backends))
+    if as_json:
+        print_json([_as_json(report, show_texts) for report in reports])
+        return
+    for number, report in enumerate(reports):
+        if number:
+            typer.echo()
+        _print(report, show_texts)
+    if len(reports) > 1:
+        typer.echo(plain(f"\n{overall(reports)}"))
+
+
+def _languages(task: TaskSpec, asked: list[str], data: Path | None) -> list[str]:
+    """Those asked for, else those of the task that have rows. Raises `DataError` where none has."""
+    from harness.analysis.audit import read_splits
+    from harness.core.errors import DataError
+
+    if asked or len(task.languages) == 1:
+        return asked or list(task.languages)
+    found = []
+    for language in task.languages:
+        try:
+            read_splits(task, language, data)
+        except DataError as error:
+            last = error
+        else:
+            found.append(language)
+    if not found:
+        raise last
+    return found
+
+
+def _texts(report: Report) -> dict[str, str]:
+    """Id -> text, of the rows that are listed."""
+    listed = {suspect.id for suspect in (report.suspects.suspects[:LISTED] if report.suspects else [])}
+    listed |= set(report.conflicts.ids[:LISTED]) | {row for pair in report.overlaps for row in pair.ids[:LISTED]}
+    return {row.id: row.text for rows in report.splits.values() for row in rows if row.id in listed}
+
+
+def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
+    from harness.reports.text.audit import sentence
+
+    label, voting = report.task.label_space.names, report.suspects
+    return {
+        "task": report.task.name,
+        "lang": report.lang,
+        "split": report.split,
+        "published": report.task.published,
+        "rows": {split: len(rows) for split, rows in report.splits.items()},
+        "missing": report.missing,
+        "empty": report.empty,
+        "labels": report.counts,
+        "twins": [asdict(pair) for pair in report.overlaps],
+        "conflicts": asdict(report.conflicts),
+        "runs": report.runs,
+        "other_rows": report.other_rows,
+        "without_twins": [
+            {"run": run.run_id, "backend": run.backend, "n": run.n, "value": run.value, "without": run.without}
+            for run in report.cleaned
+        ],
+        "suspects": voting
+        and {
+            "rows": voting.rows,
+            "models": voting.models,
+            "neighbours": voting.neighbours,
+            "list": [
+                {**asdict(suspect), "given": label[suspect.given], "suggested": label[suspect.suggested]}
+                for suspect in voting.suspects
+            ],
+        },
+        "dates": report.dates,
+        **({"texts": _texts(report)} if show_texts else {}),
+        "sentence": sentence(report),
+    }
+
+
+def _print(report: Report, show_texts: bool) -> None:
+    from harness.reports.text.audit import sentence
+
+    texts = _texts(report) if show_texts else {}
+    for split, why in report.missing.items():
+        typer.echo(plain(f"note: no {split} rows: {why}"), err=True)
+    if report.empty:
+        rows = "1 row has" if report.empty == 1 else f"{report.empty:,} rows have"
+        typer.echo(plain(f"note: {rows} no text, and what has none is left out."), err=True)
+    if report.other_rows:
+        runs = "1 run was" if report.other_rows == 1 else f"{report.other_rows} runs were"
+        typer.echo(plain(f"note: {runs} tested on other rows: left out."), err=True)
+    typer.echo(plain(f"{report.task.name} · {report.lang}: {sum(map(len, report.splits.values())):,} rows"))
+    _print_labels(report)
+    _print_twins(report, texts)
+    if report.cleaned:
+        typer.echo()
+        right = [
+            [run.backend, *(f"{part['value']:.3f}" for part in (run.value, run.without)), run.run_id.rpartition(".")[2]]
+            for run in report.cleaned[:BEST]
+        ]
+        print_table(["backend", "right", "without twins", "run"], right)
+    if report.suspects is not None and report.suspects.suspects:
+        _print_suspects(report, texts)
+    if report.dates and report.task.published is not None:  # else there is nothing to hold a model's date against
+        typer.echo()
+        cells = [
+            [line["backend"], *(line[key] or "not known" for key in ("published", "training_cutoff"))] for line in report.dates
+        ]
+        print_table(["backend", "rows public since", "training data until"], cells)
+    typer.echo(plain(f"\n{sentence(report)}"))
+
+
+def _print_labels(report: Report) -> None:
+    """A line is enough where all labels have as many rows."""
+    found = list(report.splits)
+    counts = [[f"{per[split]:,}" for split in found] for per in report.counts.values()]
+    if all(line == counts[0] for line in counts):
+        each = ", ".join(f"{count} {split}" for count, split in zip(counts[0], found, strict=True))
+        typer.echo(plain(f"Each of the {len(counts)} labels has {each} rows."))
+        return
+    lines = [[name, *line] for name, line in zip(report.counts, counts, strict=True)]
+    print_table(["label", *found], [*lines, ["rows", *(f"{len(report.splits[split]):,}" for split in found)]], text=["label"])
+    typer.echo()
+
+
+def _print_twins(report: Report, texts: dict[str, str]) -> None:
+    columns = ["rows of", "with a twin in", "exact", "near", "other label", "first ids"]
+    cells = [
+        [pair.of, pair.among, f"{pair.exact:,}", f"{pair.near:,}", f"{pair.other_label:,}", _some(pair.ids)]
+        for pair in report.overlaps
+    ]
+    torn = report.conflicts
+    if any(pair.ids for pair in report.overlaps):
+        print_table(columns, cells, text=["first ids"], optional=["first ids"])
+    else:
+        typer.echo("No row has a twin, in its own split or in another.")
+    if torn.texts:
+        by = ", ".join(f"{rows:,} {split}" for split, rows in torn.by_split.items() if rows)
+        typer.echo(plain(f"Texts with several labels: {torn.texts:,}, in {torn.rows:,} rows ({by}), such as {_some(torn.ids)}"))
+    shown = {row for pair in report.overlaps for row in pair.ids[:LISTED]} | set(torn.ids[:LISTED])
+    if texts and shown:
+        typer.echo()
+        print_table(["id", "text"], [[row, one_line(texts[row])] for row in sorted(shown)], text=["text"])
+
+
+def _print_suspects(report: Report, texts: dict[str, str]) -> None:
+    assert report.suspects is not None
+    label = report.task.label_space.names
+    listed = report.suspects.suspects[:LISTED]
+    typer.echo()
+    cells = [
+        [
+            suspect.id,
+            label[suspect.given],
+            label[suspect.suggested],
+            f"{suspect.votes} of {suspect.models}",
+            f"{suspect.strength:.2f}",
+            *([one_line(texts[suspect.id])] if texts else []),
+        ]
+        for suspect in listed
+    ]
+    print_table(["id", "label", "models say", "sure", "strength", *(["text"] if texts else [])], cells, text=["text"])
+    more = len(report.suspects.suspects) - len(listed)
+    if more:
+        typer.echo(plain(f"(and {more} weaker ones: --json lists all)"), err=True)
+    if report.suspects.neighbours:
+        typer.echo(plain(f"(in {report.suspects.neighbours} rows more they agree on a label next to the given one)"), err=True)
+
+
+def _some(ids: Sequence[str], most: int = 3) -> str:
+    return ", ".join(ids[:most]) + (", ..." if len(ids) > most else "")

@@ -1,0 +1,63 @@
+"""The predictions of a run as arrays: what comparisons, cascades, curves and audits compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.core.types import BoolArray, FloatArray, IntArray, LabelSpace
+
+ObjectArray = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Rows sorted by id; `texts` are the digests of their texts, None in a record of an earlier version. Of a multilabel task
+    `truth` and `answers` hold a 0 or 1 for each label, shape (n, k).
+
+    `answers` of a row without a parsed answer: k; of a multilabel task the set that counts as wrong (see `metrics`).
+    `probabilities`, shape (n, k), are None unless every answered row has some; a row without an answer holds 1/k.
+    """
+
+    run_id: str
+    identity: Mapping[str, Any]
+    labels: LabelSpace
+    ids: ObjectArray
+    truth: IntArray
+    answers: IntArray
+    answered: BoolArray
+    probabilities: FloatArray | None
+    texts: ObjectArray | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def correct(self) -> BoolArray:
+        """Shape (n,): parsed, and right; of a multilabel task exactly the right set."""
+        same = self.truth == self.answers
+        return np.asarray(self.answered & (same.all(axis=1) if same.ndim == 2 else same))
+
+    @cached_property
+    def cells(self) -> IntArray:
+        """The confusion matrix of a single-label task, shape (k, k + 1); the last column: no parsed answer."""
+        k = len(self.labels)
+        return np.bincount(self.truth * (k + 1) + self.answers, minlength=k * (k + 1)).reshape(k, k + 1)
+
+    def take(self, index: IntArray) -> Predictions:
+        """Only the rows at these positions, in this order."""
+        found = self.probabilities
+        return replace(
+            self,
+            ids=self.ids[index],
+            truth=self.truth[index],
+            answers=self.answers[index],
+            answered=self.answered[index],
+            probabilities=None if found is None else found[index],
+            texts=None if self.texts is None else self.texts[index],
+        )

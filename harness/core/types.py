@@ -1,0 +1,117 @@
+"""The words of the data flow: example, label space, prediction."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BeforeValidator
+
+Label = int | tuple[int, ...]
+"""Index into `LabelSpace.names`; for a multilabel task a sorted tuple of indices (maybe empty)."""
+
+
+class LabelKind(StrEnum):
+    ORDINAL = "ordinal"
+    NOMINAL = "nominal"
+    MULTILABEL = "multilabel"
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSpace:
+    """The answers that a task allows, in order (for an ordinal task: from lowest to highest)."""
+
+    kind: LabelKind
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a task. `id` is unique within the task; `lang` is an ISO 639-1 code."""
+
+    id: str
+    text: str
+    label: Label
+    lang: str
+
+
+def text_digest(text: str) -> str:
+    """16 hex digits of the text's SHA-256: what ids are made of, and what a record keeps to tell texts apart."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+class Status(StrEnum):
+    OK = "ok"
+    UNPARSED = "unparsed"  # the model answered, and the parser refused: counted as wrong
+    FAILED = "failed"  # the model gave no answer at all: counted as wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a backend said of one row.
+
+    `label` is None unless `status` is OK. `probabilities` has one entry per label name (they sum to 1, except for
+    multilabel), or is None where the decoding gives none. `reason` is a short machine-readable word for a failure.
+    `log_p` are the scores of the answers while a run is under way, before they are calibrated.
+    """
+
+    id: str
+    label: Label | None
+    status: Status = Status.OK
+    reason: str | None = None
+    probabilities: tuple[float, ...] | None = None
+    log_p: tuple[float, ...] | None = None
+
+
+IntArray = NDArray[np.int64]
+
+
+BoolArray = NDArray[np.bool_]
+
+
+FloatArray = NDArray[np.float64]
+
+
+def _date(value: object) -> str:
+    """YAML reads 2020 as a number and 2020-10-06 as a date; both mean what stands there."""
+    text = str(value) if isinstance(value, str | int | datetime.date) and not isinstance(value, bool) else ""
+    if not re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", text, re.ASCII):
+        raise ValueError("a year, a month or a day is wanted, as in 2020, 2020-10 or 2020-10-06")
+    datetime.date.fromisoformat(text + "0000-01-01"[len(text) :])  # a ValueError for a 13th month
+    return text
+
+
+Date = Annotated[str, BeforeValidator(_date, json_schema_input_type=str | int)]
+"""`YYYY`, `YYYY-MM` or `YYYY-MM-DD`."""
+
+
+class Calibration(StrEnum):
+    NONE = "none"
+    CONTEXTUAL = "contextual"
+    BATCH = "batch"
+
+
+class Decision(StrEnum):
+    ARGMAX = "argmax"
+    EXPECTED = "expected"
+    MEDIAN = "median"
+
+    @property
+    def needs_order(self) -> bool:
+        """Whether it is for ordinal labels only."""
+        return self is not Decision.ARGMAX
+
+
+class Decoding(StrEnum):
+    FREE = "free"
+    CONSTRAINED = "constrained"
+    SCORE = "score"

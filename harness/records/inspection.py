@@ -1,0 +1,60 @@
+"""A closer look at one run: its worst errors, and the texts and answers behind them where these are at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import BenchError, DataError
+from harness.core.json_files import parse_object
+from harness.core.types import LabelKind
+from harness.data.rows import fingerprint, load_examples
+from harness.specs.catalog import Catalog
+
+
+def worst_errors(records: Sequence[Mapping[str, Any]], kind: str, count: int) -> list[dict[str, Any]]:
+    """The `count` worst predictions: first those without an answer, then by distance from the truth, then by confidence."""
+
+    def badness(record: Mapping[str, Any]) -> tuple[float, float, str]:
+        if record["label"] is None:
+            return -float("inf"), 0.0, record["id"]
+        if kind == LabelKind.MULTILABEL:
+            distance = float(len(set(record["label"]) ^ set(record["truth"])))
+        else:
+            distance = float(abs(record["label"] - record["truth"])) if kind == LabelKind.ORDINAL else 1.0
+        return -distance, -max(record.get("probabilities") or [0.0]), record["id"]
+
+    wrong = [dict(record) for record in records if record["label"] != record["truth"]]
+    return sorted(wrong, key=badness)[:count]
+
+
+def texts(identity: Mapping[str, Any], ids: Collection[str], catalog: Catalog, data_dir: Path | None) -> dict[str, str]:
+    """Row id → text of the run's rows `ids`; empty where the task's data can't be read here, or has changed since.
+
+    Raises `DataError` where `data_dir` is given and does not hold what the run saw.
+    """
+    try:
+        task = catalog.task(identity["task"])
+        if task.source.hub is not None and data_dir is None:
+            return {}  # showing a run is no reason for a download
+        rows = load_examples(task, lang=identity["lang"], split=identity["split"], data_dir=data_dir)
+        seen = [row for row in rows if row.id in ids]
+        if fingerprint(seen) != identity["rows"]:
+            raise DataError(f"The rows of {task.name!r} are not the ones that this run saw.", "Give --data the same data.")
+    except BenchError:
+        if data_dir is not None:
+            raise
+        return {}
+    return {row.id: row.text for row in seen}
+
+
+def answers(path: Path) -> dict[str, str]:
+    """Row id → what the language model said, where this machine made the run."""
+    said = {}
+    for line in path.read_bytes().split(b"\n") if path.exists() else ():
+        with suppress(ValueError, LookupError):  # a damaged line: its answer is not shown
+            record = parse_object(line)
+            said[str(record["id"])] = str(record["answer"])
+    return said

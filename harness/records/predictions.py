@@ -1,0 +1,170 @@
+"""The predictions of a run as columns: what comparisons, cascades, curves and audits compute with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from harness.core.errors import UserError
+from harness.core.json_files import canonical_json
+from harness.core.predictions import Predictions
+from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind, LabelSpace, Status
+from harness.records.pairing import nothing_shared, same_rows
+from harness.records.store import PREDICTIONS, Store, damage_named
+
+if TYPE_CHECKING:
+    from harness.records.entries import Entry
+
+
+def read_predictions(store: Store, run_id: str) -> Predictions:
+    """Raises `DamagedRecord` for a record that is damaged or not there."""
+    manifest = store.manifest(run_id)
+    identity = manifest["identity"]
+    store.check_predictions(run_id, manifest)
+    with damage_named(store.root / run_id / PREDICTIONS) as path:
+        labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
+        return _columns(run_id, identity, labels, _table(store, run_id, path, labels))
+
+
+def predictions_of(store: Store, entry: Entry) -> Predictions:
+    """The rows that the entry's metrics are about. Raises as `read_predictions` and `shared_rows` do."""
+    own = read_predictions(store, entry.run_id)
+    return own if entry.among is None else shared_rows([read_predictions(store, entry.among), own])[1]
+
+
+def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:
+    """A pyarrow table, sorted by id."""
+    import pyarrow as pa
+    from pyarrow import json
+
+    label = pa.list_(pa.int64()) if labels.kind is LabelKind.MULTILABEL else pa.int64()
+    fields = {**dict.fromkeys(("id", "text", "status"), pa.string()), "truth": label, "label": label}
+    fields["probabilities"] = pa.list_(pa.float64())
+    schema = pa.schema(fields)
+    try:
+        parsing = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+        table = json.read_json(path, parse_options=parsing)
+    except pa.ArrowInvalid:  # an id with half a surrogate pair is JSON to Python alone; a damaged line is one to nobody
+        records = [{**dict.fromkeys(fields), **record} for record in store.predictions(run_id)]
+        columns = {name: [record[name] for record in records] for name in fields}
+        columns["id"] = [canonical_json(name)[1:-1] for name in columns["id"]]
+        table = pa.table(columns, schema=schema)
+    return table.sort_by("id").combine_chunks()
+
+
+def _check(table: Any, labels: LabelSpace) -> None:
+    """Raises `ValueError` for what no run writes."""
+    import pyarrow.compute as pc
+
+    k, statuses = len(labels), {str(status) for status in Status}
+    if table["id"].null_count or table["truth"].null_count or pc.count_distinct(table["id"]).as_py() < len(table):
+        raise ValueError("a row has no id or no true label, or an id stands twice")
+    if not set(pc.unique(table["status"]).to_pylist()) <= statuses:
+        raise ValueError("a row has no status that there is")
+    if table["label"].filter(pc.equal(table["status"], str(Status.OK))).null_count:
+        raise ValueError("an answered row has no label")
+    for name in ("truth", "label"):
+        flat = pc.list_flatten(table[name]) if labels.kind is LabelKind.MULTILABEL else table[name]
+        ends = pc.min_max(flat)
+        if ends["min"].is_valid and not 0 <= ends["min"].as_py() <= ends["max"].as_py() < k:
+            raise ValueError(f"a {name} is none of the {k} labels")
+
+
+def _columns(run_id: str, identity: Mapping[str, Any], labels: LabelSpace, table: Any) -> Predictions:
+    _check(table, labels)
+    answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
+    if labels.kind is LabelKind.MULTILABEL:
+        truth, given = _indicators(table["truth"], len(labels)), _indicators(table["label"], len(labels))
+        wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels where none is right, else none
+        answers = np.where(answered[:, None], given, wrong)
+    else:
+        truth = table["truth"].to_numpy().astype(np.int64)
+        answers = table["label"].fill_null(len(labels)).to_numpy().astype(np.int64)
+        answers[~answered] = len(labels)
+    probabilities = _probabilities(table["probabilities"], answered, labels)
+    ids = table["id"].to_numpy(zero_copy_only=False)
+    texts = None if table["text"].null_count else table["text"].to_numpy(zero_copy_only=False)
+    return Predictions(run_id, identity, labels, ids, truth, answers, answered, probabilities, texts)
+
+
+def _indicators(column: Any, k: int) -> IntArray:
+    """Shape (n, k), from lists of label indices."""
+    lists = column.combine_chunks()
+    found = np.zeros((len(lists), k), dtype=np.int64)
+    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    found[np.repeat(np.arange(len(lists)), lengths), lists.flatten().to_numpy(zero_copy_only=False)] = 1
+    return found
+
+
+def _probabilities(column: Any, answered: BoolArray, labels: LabelSpace) -> FloatArray | None:
+    lists = column.combine_chunks()
+    given = lists.is_valid().to_numpy(zero_copy_only=False)
+    if not answered.any() or not given[answered].all():
+        return None
+    k = len(labels)
+    found = np.full((len(lists), k), 1 / k)
+    found[given] = lists.flatten().to_numpy(zero_copy_only=False).reshape(-1, k)
+    found[~answered] = 1 / k
+    if labels.kind is not LabelKind.MULTILABEL:
+        if not np.allclose(found.sum(axis=1), 1, atol=1e-3):
+            raise ValueError("probabilities of a row do not sum to 1")
+        found /= found.sum(axis=1, keepdims=True)  # what the rounded file lost
+    return found
+
+
+def shared_rows(runs: Sequence[Predictions]) -> list[Predictions]:
+    """The rows that all runs have, in the same order, that of the first run's ids.
+
+    Rows are the same where text and true label are (see `same_rows`). With a record of an earlier version, which holds no
+    digests of texts, rows of one id are the same.
+
+    Raises `UserError` where the runs are of different tasks, languages, splits or labels, where they have no row in common, and
+    where only ids tell the rows and the true labels of the same ids differ (other data under the same name).
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        for what in ("task", "lang", "split", "labels"):
+            ours, theirs = first.identity[what], run.identity[what]
+            if ours != theirs:
+                raise UserError(
+                    f"{first.run_id} and {run.run_id} differ in their {what}: {_worded(ours)} and {_worded(theirs)}.",
+                    "Runs are compared on the same rows of the same task.",
+                )
+    if any(run.texts is None for run in runs):
+        return _shared_by_id(runs)
+    if all(_alike(first, run) for run in runs[1:]):
+        return list(runs)
+    pairs = same_rows(runs)
+    if not pairs:
+        raise nothing_shared(runs)
+    return [run.take(np.array(places, dtype=np.int64)) for run, places in zip(runs, zip(*pairs, strict=True), strict=True)]
+
+
+def _alike(a: Predictions, b: Predictions) -> bool:
+    pairs = ((a.ids, b.ids), (a.texts, b.texts), (a.truth, b.truth))
+    return all(np.array_equal(np.asarray(ours), np.asarray(theirs)) for ours, theirs in pairs)
+
+
+def _shared_by_id(runs: Sequence[Predictions]) -> list[Predictions]:
+    first = runs[0]
+    if any(not np.array_equal(run.ids, first.ids) for run in runs[1:]):
+        common = reduce(set.intersection, (set(run.ids.tolist()) for run in runs))
+        if not common:
+            raise nothing_shared(runs)
+        runs = [run.take(np.flatnonzero([row in common for row in run.ids.tolist()]).astype(np.int64)) for run in runs]
+    for run in runs[1:]:
+        other = np.flatnonzero((run.truth != runs[0].truth).reshape(len(run), -1).any(axis=1))
+        if len(other):
+            raise UserError(
+                f"{first.run_id} and {run.run_id} differ in {len(other)} true labels, first in that of {run.ids[other[0]]!r}.",
+                "They were not tested on the same data.",
+            )
+    return list(runs)
+
+
+def _worded(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

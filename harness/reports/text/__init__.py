@@ -1,0 +1,1 @@
+"""Findings of an analysis as text."""

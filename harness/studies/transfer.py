@@ -1,0 +1,150 @@
+"""Trained on × tested on: a grid of one metric, from run records to Markdown. `heatmap.py` draws it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from harness.core.errors import UserError
+from harness.records.entries import TITLES, Entry
+from harness.statistics.metrics import LOWER_IS_BETTER
+
+SAME_VALUE = 1e-12
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Row:
+    """One way to train: the languages trained on together, and those whose validation rows selected the checkpoint."""
+
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+
+    @property
+    def own(self) -> bool:
+        return self.train == self.validation
+
+    @property
+    def label(self) -> str:
+        return "+".join(self.train) + ("" if self.own else f" ({'+'.join(self.validation)})")
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One model, or one for each seed. `value` is their mean; `low` and `high` the 95% interval of the sampling of rows if
+    there is one seed, and the smallest and largest value if there are several. None where undefined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    runs: tuple[str, ...]
+
+    @property
+    def seeds(self) -> int:
+        return len(self.runs)
+
+    @property
+    def interval(self) -> str:
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.low:.3f}–{self.high:.3f}" if self.seeds > 1 else f"[{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """`cells` lacks those whose runs failed. `counts`: test rows of each language. `settings`: what was changed by --set."""
+
+    task: str
+    backend: str
+    metric: str
+    seeds: tuple[int, ...]
+    rows: tuple[Row, ...]
+    langs: tuple[str, ...]
+    cells: Mapping[tuple[Row, str], Cell]
+    counts: Mapping[str, int]
+    settings: Mapping[str, Any]
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.metric in LOWER_IS_BETTER
+
+    @property
+    def title(self) -> str:
+        return TITLES.get(self.metric, self.metric)
+
+    def is_trained(self, row: Row, lang: str) -> bool:
+        """Whether the cell is on the diagonal: tested in a language that was trained on."""
+        return lang in row.train
+
+    def texts(self, row: Row, lang: str) -> tuple[str, str]:
+        """The value, and what stands below it: its interval, and how many seeds it is of where a run failed."""
+        cell = self.cells.get((row, lang))
+        if cell is None or cell.value is None:
+            return "failed" if cell is None else "n/a", ""
+        few = f"({cell.seeds} of {len(self.seeds)} seeds)" if cell.seeds < len(self.seeds) else ""
+        return f"{cell.value:.3f}", f"{cell.interval} {few}".strip()
+
+    @cached_property
+    def best(self) -> frozenset[tuple[Row, str]]:
+        """The best cells of each column, more than one where they are equal."""
+        found: set[tuple[Row, str]] = set()
+        for lang in self.langs:
+            column = {key: cell.value for key, cell in self.cells.items() if key[1] == lang and cell.value is not None}
+            if column:
+                top = (min if self.lower_is_better else max)(column.values())
+                found |= {key for key, value in column.items() if abs(value - top) < SAME_VALUE}
+        return frozenset(found)
+
+    def shares(self) -> dict[tuple[Row, str], float]:
+        """How good each cell is between the worst (0) and the best (1) of the grid; a half where all are equal."""
+        values = {key: cell.value for key, cell in self.cells.items() if cell.value is not None}
+        if not values:
+            return {}
+        low, high = min(values.values()), max(values.values())
+        shares = {key: (value - low) / (high - low) if high > low else 0.5 for key, value in values.items()}
+        return {key: 1 - share if self.lower_is_better else share for key, share in shares.items()}
+
+
+def make_grid(records: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], metric: str, rows: Sequence[Row]) -> Grid:
+    """From (manifest, metrics) of runs of one task and backend; columns in the order of the records.
+
+    Raises `UserError` for a metric that a record does not have.
+    """
+    identities = [manifest["identity"] for manifest, _ in records]
+    found: dict[tuple[Row, str], list[tuple[int, str, Mapping[str, Any]]]] = {}
+    counts: dict[str, int] = {}
+    for (manifest, metrics), identity in zip(records, identities, strict=True):
+        if metric not in metrics["values"]:
+            raise UserError(f"The runs have no metric {metric!r}.", f"Known: {', '.join(metrics['values'])}.")
+        key = row_of(identity), identity["lang"]
+        found.setdefault(key, []).append((identity["seed"], manifest["run_id"], metrics["values"][metric]))
+        counts[identity["lang"]] = metrics["n"]
+    return Grid(
+        task=identities[0]["task"],
+        backend=Entry("", records[0][0], {}).display_name,
+        metric=metric,
+        seeds=tuple(sorted({identity["seed"] for identity in identities})),
+        rows=tuple(rows),
+        langs=tuple(counts),
+        cells={key: _cell(runs) for key, runs in found.items()},
+        counts=counts,
+        settings=records[0][0].get("settings", {}),
+    )
+
+
+def row_of(identity: Mapping[str, Any]) -> Row:
+    train = tuple(identity["train"]["langs"])
+    return Row(train, tuple(identity["train"].get("validation_langs", train)))
+
+
+def _cell(runs: Sequence[tuple[int, str, Mapping[str, Any]]]) -> Cell:
+    ordered = sorted(runs, key=lambda run: run[:2])
+    names = tuple(name for _, name, _ in ordered)
+    metrics = [metric for _, _, metric in ordered]
+    values = [metric["value"] for metric in metrics]
+    if None in values:
+        return Cell(None, None, None, names)
+    if len(values) == 1:
+        return Cell(values[0], metrics[0]["low"], metrics[0]["high"], names)
+    return Cell(sum(values) / len(values), min(values), max(values), names)
