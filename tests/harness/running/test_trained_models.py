@@ -116,7 +116,7 @@ def test_going_on_from_a_model_is_a_use_of_it(project: Path, monkeypatch: pytest
     ensure_trained(first, toy.quiet)
     model = trained_folder(first) / "model"
     os.utime(model, (LONG_AGO,) * 2)
-    ensure_trained(toy.plan(project, "toy-classifier", model=weights, continued_from=trained_key(first)), toy.quiet)
+    ensure_trained(toy.plan(project, "toy-classifier", model=weights, continue_from=trained_key(first)), toy.quiet)
     assert model.stat().st_mtime > LONG_AGO
 
 

@@ -196,7 +196,7 @@ def test_what_a_dry_run_says_before_and_after(project: Path, tmp_path: Path) -> 
     assert [str(outlook.validation) for outlook in before] == ["3 en", "3 en", "3 de"]
     assert [str(outlook.test) for outlook in before] == ["6 en", "6 de", "6 de"]
     assert not store.root.exists()
-    run(toy.plan(project, "toy-classifier", limit=6, train_langs=("en",), prompt=None), store)
+    run(toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None), store)
     after, _ = ahead(project, recipe)
     assert [outlook.state for outlook in after] == ["record there", "trained model there", "trains"]
     assert after[0].estimate.seconds == 0
@@ -222,7 +222,7 @@ def test_a_setting_that_the_engine_lacks_is_found(project: Path, tmp_path: Path)
 def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path: Path) -> None:
     catalog = Catalog(project)
     first, *_, second = steps_of(load(tmp_path, BASE.replace("lang: de, train", "lang: en, train")), catalog, Changes())
-    plan = toy.plan(project, "toy-classifier", limit=6, train_langs=("en",), prompt=None)
+    plan = toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None)
     assert request_of(first, catalog) == first.request
     assert request_of(second, catalog).continued_from == trained_key(plan)
 
