@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +96,14 @@ def requests_of(wanted: Wanted, catalog: Catalog, available: int) -> list[RunOpt
     """
     common = RunOptions(task=wanted.task, backend="", lang=wanted.lang, limit=wanted.limit, data=wanted.data_dir)
     prompted = [
-        replace(common, backend=llm, prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
+        common.changed(backend=llm, prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
         for llm in wanted.llms
         for prompt, calibration in wanted.prompts or default_prompts(catalog, wanted.task)
         for decoding in wanted.decodings
         for seed in wanted.seeds[: wanted.llm_seeds if catalog.prompt(prompt, wanted.lang).spec.shots else 1]
     ]
     trained = [
-        replace(
-            common,
+        common.changed(
             backend=encoder,
             train_limit=size,
             resample_train=size is not None,

@@ -96,7 +96,7 @@ FOR_CLASSIFIERS: dict[str, Change] = {
     **COMMON,
     "options": edit("backends/toy-classifier.yaml", "\n", "\noptions: {batch: 4}\n"),
     "backend name": other_name("backends", "toy-classifier"),
-    "train languages": ask(train_langs=("en", "de")),
+    "train languages": ask(train_lang=("en", "de")),
     "train row": edit_row("train", text="something else says 1"),
     "train label": edit_row("train", label=1),
     "validation row": edit_row("validation", text="something else says 1"),

@@ -28,7 +28,7 @@ def models(store: Store) -> list[TrainedModel]:
 
 
 def test_a_model_says_what_it_is_and_which_runs_need_it(project: Path, store: Store) -> None:
-    plans = [toy.plan(project, "toy-classifier", **more) for more in ({}, {"lang": "de", "train_langs": ("en",)}, {"seed": 1})]
+    plans = [toy.plan(project, "toy-classifier", **more) for more in ({}, {"lang": "de", "train_lang": ("en",)}, {"seed": 1})]
     done = [run(plan, store).run_id for plan in plans[:2]]
     ensure_trained(plans[2], toy.quiet)
     os.utime(trained_folder(plans[2]) / "model", (LONG_AGO,) * 2)

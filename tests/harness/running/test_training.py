@@ -61,7 +61,7 @@ def test_another_training_is_another_model(project: Path, change: str) -> None:
     if change == "seed":
         asked = {"seed": 1}
     elif change == "train languages":
-        asked = {"train_langs": ("de",)}
+        asked = {"train_lang": ("de",)}
     elif change == "train limit":
         asked = {"train_limit": 5}
     elif change == "options":
@@ -83,7 +83,7 @@ def test_another_training_is_another_model(project: Path, change: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"lang": "de", "train_langs": ("en",)},
+        {"lang": "de", "train_lang": ("en",)},
         {"limit": 3},
         {"split": "validation"},
         {"decision": Decision.MEDIAN},

@@ -100,7 +100,7 @@ def test_every_combination_is_a_step(project: Path, tmp_path: Path) -> None:
         ("b", "shown", "free"),
         ("b", "shown", "score"),
     ]
-    assert told(steps[20:], "lang", "train_langs", "validation_langs") == [  # all of the task's languages
+    assert told(steps[20:], "lang", "train_lang", "validation_lang") == [  # all of the task's languages
         ("c", "en", ("en", "de"), ("de",)),
         ("c", "de", ("en", "de"), ("de",)),
     ]
@@ -124,7 +124,7 @@ def test_the_command_line_says_more_than_smoke_and_smoke_more_than_the_recipe(pr
 def test_a_smoke_test_keeps_the_task_that_can_read_the_user_s_rows(project: Path, tmp_path: Path) -> None:
     recipe = load(tmp_path, BASE + "smoke: {task: reviews_demo, backend: tfidf, limit: 2}\n")
     own, bundled = (steps_of(recipe, Catalog(project), Changes(smoke=True, data_dir=data)) for data in (tmp_path, None))
-    assert told(own, "task", "backend", "limit", "data_dir")[0] == ("first", "toy", "tfidf", 2, tmp_path)
+    assert told(own, "task", "backend", "limit", "data")[0] == ("first", "toy", "tfidf", 2, tmp_path)
     assert told(bundled, "task", "backend", "limit")[0] == ("first", "reviews_demo", "tfidf", 2)
 
 

@@ -62,7 +62,7 @@ def test_a_prompt_without_exemplars_needs_one_seed(project: Path) -> None:
     assert prompted == [("echo", 0), ("shown", 0), ("shown", 1)]
     fewer = requests_of(wanted(llm_seeds=1), Catalog(project), 9)
     assert [(r.prompt, r.seed) for r in fewer if r.backend == "toy-model"] == [("echo", 0), ("shown", 0)]
-    trained = [(r.seed, r.train_limit, r.drawn, r.validation_limit) for r in requests if r.backend == "toy-classifier"]
+    trained = [(r.seed, r.train_limit, r.resample_train, r.validation_limit) for r in requests if r.backend == "toy-classifier"]
     assert trained == [(s, n, n is not None, 0) for s in (0, 1) for n in (2, 4, None)]
 
 

@@ -116,7 +116,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def searched(project: Path, langs: tuple[str, ...] = ("en",), metric: str | None = None, **changes: Any) -> Search:
-    request: dict[str, Any] = {"task": "toy", "backend": "tunable", "lang": "en", "train_langs": ("en",), **changes}
+    request: dict[str, Any] = {"task": "toy", "backend": "tunable", "lang": "en", "train_lang": ("en",), **changes}
     return new_search(RunOptions(**request), langs, Catalog(project), metric)
 
 
