@@ -173,7 +173,7 @@ def measured(wanted: Wanted, runs: Iterable[tuple[RunOptions, str]], store: Stor
         if prompt is None:
             curves.setdefault(request.backend, {}).setdefault(train.train_count if train else 0, {})[request.seed] = columns
         else:
-            lines.setdefault(line_name(request.backend, prompt), (len(prompt["shots"]), {}))[1][request.seed] = columns
+            lines.setdefault(line_name(request.backend, prompt), (len(prompt.shots), {}))[1][request.seed] = columns
     return Measured(wanted, break_even(curves, lines, metric), run_ids) if curves else None
 
 
