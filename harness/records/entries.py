@@ -146,7 +146,7 @@ def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, A
     parts = [
         *(_prompted(prompt) if prompt else _trained(identity.train) if identity.train else []),
         *([DECISIONS.get(decision, decision)] if decision is not Decision.ARGMAX else []),
-        *([f"{len(prompt.shots)} few-shot examples"] if prompt and prompt.shots else []),
+        *([f"{len(prompt.shots)} shots"] if prompt and prompt.shots else []),
         *(_setting(name, value) for name, value in settings.items() if runtime is None or name != "predict.runtime"),
         *([runtime.runtime] if runtime else []),
         *(["imported"] if record.imported else []),
