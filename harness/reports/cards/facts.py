@@ -14,7 +14,7 @@ import yaml
 
 from harness.analysis.related_runs import chose_checkpoint, is_outdated
 from harness.core.errors import RunError, UserError
-from harness.core.record import CalibrationBin, HubSource, Identity, OverlapCount, Training
+from harness.core.record import CalibrationBin, Identity, OverlapCount, Training
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
@@ -43,15 +43,14 @@ class ModelRun:
         self.training = self.record.training or Training.model_validate({})
         self.headline, self.values = self.record.metrics.headline, self.record.metrics.values
         self.score = self.values[self.headline[0]]
+        rows = self.record.rows_from  # earlier versions did not record it; the task's file proves nothing beside `--data`
+        self.source = rows.source if rows else None
+        self.hub = rows.hub if rows else None
+        self.split_rows = rows.split_rows if rows else None
 
     @property
     def rows(self) -> str:
         return f"the {self.identity.lang} {self.identity.split} rows"
-
-    @property
-    def split_rows(self) -> int | None:
-        """Rows of the split, before any limit; records of earlier versions do not tell."""
-        return self.record.rows_from.split_rows if self.record.rows_from else None
 
     @property
     def rows_used(self) -> str:
@@ -60,16 +59,6 @@ class ModelRun:
         if total is not None:
             return str(n) if n == total else f"{n} of {total}"
         return str(n) if limit is None or n < limit else f"{n}, by --limit"
-
-    @property
-    def source(self) -> str | None:
-        """Where the rows came from; None where the record does not tell. The task's file alone proves nothing: `--data`
-        overrides it."""
-        return self.record.rows_from.source if self.record.rows_from else None
-
-    @property
-    def hub(self) -> HubSource | None:
-        return self.record.rows_from.hub if self.record.rows_from else None
 
     @property
     def runtime(self) -> str:
