@@ -19,7 +19,6 @@ from harness.reports.markdown import escape, table
 from harness.reports.text.compare import listed
 from harness.reports.words import shown
 
-PLACEHOLDER = "OWNER/NAME"
 SOURCES = {"hub": "the hub", "data": "local files", "files": "files of the project", "bundled": "bench"}
 
 
@@ -32,7 +31,7 @@ def make_card(facts: ModelFacts, repository: str | None = None, licence: str | N
     """
     check_library()
     name = facts.name if repository is None else repository.rpartition("/")[2]
-    target = repository or PLACEHOLDER
+    target = repository or "OWNER/NAME"
     backend = shlex.quote(facts.run.identity.backend.name)
     body = _MARKDOWN.get_template("card.md.j2").render(
         facts=facts,

@@ -147,14 +147,7 @@ def check_names(repository: str, revision: str | None) -> None:
         raise UserError(f"--revision {revision!r} can't be the name of a branch.", "Write a name such as main or v2.")
 
 
-def upload(
-    repository: str,
-    files_for: Callable[[str], Files],
-    message: str,
-    *,
-    private: bool,
-    revision: str | None,
-) -> Upload:
+def upload(repository: str, files_for: Callable[[str], Files], message: str, *, private: bool, revision: str | None) -> Upload:
     """Create the repository and the branch where they are missing, and commit `files_for` the repository's full name.
 
     Raises `UserError` for a missing or refused token, a name that is not the user's, and `private` for a public repository;

@@ -318,6 +318,27 @@ def test_limitations_follow_from_the_records(store: Store, project: Path) -> Non
     assert "few rows (" not in other
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"options": {**OPTIONS, "predict": {"runtime": "onnx"}}}, "Measured with onnx,"),
+        ({"dtype": "bfloat16"}, "Measured in bfloat16;"),
+        ({"dtype": "float32"}, ""),
+    ],
+)
+def test_predictions_of_another_form_than_the_weights_are_named(
+    changes: dict[str, Any], said: str, store: Store, project: Path
+) -> None:
+    plain, other = record(store), record(store, "de", backend=backend(**changes))
+    readme = card(store, other, project)["README.md"]
+    assert said in readme
+    assert ("- Measured " in readme) == bool(said)
+    made = facts(store, plain, project)
+    assert {run.run_id for run in made.runs} == {plain, other}  # the weights are the same
+    assert [run.run_id for run in made.runs_alike] == [plain]
+    assert "column `predicted with`" in make_card(made)["README.md"]
+
+
 def test_nothing_is_guessed(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     name = record(store, backend=backend(model="packaged:thing", revision="a" * 64))
