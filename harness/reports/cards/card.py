@@ -61,7 +61,7 @@ def _results(facts: ModelFacts) -> Markup:
     """A line for each run that tested this model."""
     runs = facts.runs
     names = [*facts.run.headline, *(["ece"] if any("ece" in run.values for run in runs) else [])]
-    columns: dict[str, list[Any]] = {
+    columns: dict[str, list[object]] = {
         "task": [run.identity.task for run in runs],
         "language": [
             run.identity.lang + ("" if run.identity.lang in facts.run.train.langs else " (not trained on)") for run in runs
