@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import boards
 import pytest
 
 from harness.core.machine import describe_machine
@@ -40,7 +41,7 @@ def entry(rows_per_second: float | None, training: dict[str, Any] | None, **chan
         "training": training,
         "machine": {**describe_machine(), **changes},
     }
-    return Entry("run", manifest, {})
+    return boards.entry_from("run", manifest, {})
 
 
 def test_the_median_of_the_records_of_this_backend_on_this_machine() -> None:
