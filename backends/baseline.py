@@ -1,4 +1,4 @@
-"""Baselines that anything else must beat: the majority class, and TF-IDF with logistic regression."""
+"""Baselines that any other model must beat: the majority class, and TF-IDF with logistic regression."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends._linear_head import LinearHead, fit_head, memberships
-from harness.core.engine import Classifier, Encoded, LabelledTexts, OnProgress, ValidationScorer
-from harness.core.errors import DataError
+from backends._linear_head import LinearHead, check_classes, fit_head, memberships
+from harness.core.engine import Classifier, Encoded, TrainingJob
 from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
 
 Kind = Literal["words", "characters"]
@@ -42,26 +41,15 @@ class Baseline(Classifier):
         self._features: list[Any] = []  # of tfidf: a vectorizer for each of KINDS
         self._head: LinearHead | None = None
 
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
+    def fit(self, job: TrainingJob) -> dict[str, int]:
+        texts, labels = job.train.texts, job.train.labels
         if self.options.classifier == "majority":
-            self._shares = _shares(train.labels, labels)
+            self._shares = _shares(labels, job.labels)
         else:
-            if len(set(train.labels)) < 2:
-                raise DataError("All train rows are of a single class: there is nothing to learn.", "Take more, or `majority`.")
-            self._features = [_vectorizer(kind) for kind in KINDS]
-            for vectorizer in self._features:
-                vectorizer.fit(train.texts)
-            self._head = fit_head(self._embedded(train.texts), train.labels, labels, self.options.c, seed)
-        return {"train_rows": len(train.texts)}
+            check_classes(labels)
+            self._features = [_vectorizer(kind).fit(texts) for kind in KINDS]
+            self._head = fit_head(self._embedded(texts), labels, job.labels, self.options.c, job.seed)
+        return {"train_rows": len(texts)}
 
     def _embedded(self, texts: Sequence[str]) -> Any:
         """A sparse matrix, shape (len(texts), n-grams)."""
@@ -108,7 +96,7 @@ def _vectorizer(kind: Kind, vocabulary: list[str] | None = None) -> Any:
 
 
 def _shares(labels: Sequence[Label], space: LabelSpace) -> FloatArray:
-    """Of the rows, those with each label; shape (labels,)."""
+    """The share of rows with each label, shape (labels,)."""
     if space.kind is LabelKind.MULTILABEL:
         return np.asarray(memberships(labels, len(space)).mean(axis=0))
     return np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(space)) / len(labels)

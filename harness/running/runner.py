@@ -192,7 +192,7 @@ def _predict_all(
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
             unread += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
             on_progress("predict", len(done), total, _so_far(unread, budget))
-            if isinstance(plan.engine, LanguageModel) and (down := plan.engine.down()) is not None:
+            if isinstance(plan.engine, LanguageModel) and (down := plan.engine.unavailable()) is not None:
                 check_finished(plan.run_id, journal.entries(), total, down)
             gates.see(entry)
 
@@ -312,7 +312,7 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
             for key, value in plan.request.settings.items()
             if key.split(".")[0] in options
         },
-        "parameters": plan.engine.parameters(),
+        "parameters": plan.engine.parameters,
         "training": trained.record if trained is not None else None,
         "runtime": trained.runtime if trained is not None else None,
         "metric_code": code_of(plan.task.metrics),

@@ -77,7 +77,7 @@ def fatal(
 
         def ends() -> None:
             ask()
-            if (down := engine.down()) is not None:  # some rows were answered, and are kept
+            if (down := engine.unavailable()) is not None:  # some rows were answered, and are kept
                 raise down
 
         with pytest.raises(BenchError) as caught:

@@ -15,7 +15,7 @@ from encoder_toy import LABELS, accuracy_and_error, new_engine, rows, weights_of
 
 from backends._batches import TrainBatches
 from harness.core.distributed import end, leave
-from harness.core.engine import ValidationScorer
+from harness.core.engine import TrainingJob, ValidationScorer
 from harness.core.types import FloatArray
 
 
@@ -47,7 +47,7 @@ def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> Non
     TrainBatches.__iter__ = progress_listener  # type: ignore[method-assign]
     engine = new_engine(bert, {"predict": {"batch_size": 4}}, epochs=2, batch_size=4, **options)
     scorer = ValidationScorer(metrics, "accuracy", frozenset({"mae"}))
-    report = engine.fit(train, validation, LABELS, scorer, 0, folder / "scratch", on_progress)
+    report = engine.fit(TrainingJob(train, validation, LABELS, scorer, 0, folder / "scratch", on_progress))
     weights = b"".join(value.numpy().tobytes() for value in weights_of(engine).values())
     said = {
         "report": report,
