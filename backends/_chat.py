@@ -475,7 +475,7 @@ class TokenModel(LanguageModel):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, f"The engine {type(self).__name__}")
+        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
         device: Device = getattr(self.options, "device", "auto")
         self._device = resolve_device(self._torch, device)
         self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,18 +34,6 @@ ONE_SIDED = ("Gelu", "Relu")
 """Operators whose outputs are hardly ever negative."""
 
 
-class RuntimeReport(TypedDict, total=False):
-    """What a record keeps of a runtime; the last five of onnx-int8 only."""
-
-    runtime: str
-    library: str
-    quantization: str
-    validation_fp32: float
-    validation_int8: float
-    drop: float
-    max_drop: float
-
-
 def prepare(
     model: Any,
     folder: Path,
@@ -54,7 +42,7 @@ def prepare(
     accuracy: Callable[[Compute], float],
     max_drop: float,
     device: str = "cpu",
-) -> tuple[Compute, RuntimeReport]:
+) -> tuple[Compute, dict[str, str | float]]:
     """The session that replaces `model` (a transformers sequence classifier in fp32), and what a record keeps of it.
 
     Graphs are cached in `folder`. `accuracy` is the metric on the validation rows (higher is better), called once for each
@@ -64,7 +52,10 @@ def prepare(
     runtime = _import_onnxruntime()
     exported = folder / f"onnx-{runtime.__version__}"
     _build(exported, lambda unfinished: _export(model, unfinished))
-    report: RuntimeReport = {"runtime": "onnx-int8" if int8 else "onnx", "library": f"onnxruntime {runtime.__version__}"}
+    report: dict[str, str | float] = {
+        "runtime": "onnx-int8" if int8 else "onnx",
+        "library": f"onnxruntime {runtime.__version__}",
+    }
     if not int8:
         return _open(exported, "cpu" if device == "cpu" else "cuda"), report
     quantized = folder / f"onnx-int8-{SCHEME_VERSION}-{runtime.__version__}"
@@ -79,14 +70,8 @@ def prepare(
             f"a drop of {drop:.4f}, where {max_drop:g} is allowed.",
             "Allow more by predict.max_drop, or use predict.runtime onnx. (A CPU without VNNI loses more than others.)",
         )
-    report |= {
-        "quantization": SCHEME,
-        "validation_fp32": round(found["fp32"], DIGITS),
-        "validation_int8": round(found["int8"], DIGITS),
-        "drop": round(drop, DIGITS),
-        "max_drop": round(max_drop, DIGITS),
-    }
-    return session, report
+    values = {"validation_fp32": found["fp32"], "validation_int8": found["int8"], "drop": drop, "max_drop": max_drop}
+    return session, {**report, "quantization": SCHEME, **{name: round(value, DIGITS) for name, value in values.items()}}
 
 
 def _cpu() -> str:

@@ -41,7 +41,7 @@ class TextEncoder(Classifier):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, f"The engine {type(self).__name__}")
+        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
         self._device = resolve_device(self._torch, self.options.device)
         self._dtype: str = resolve_dtype(self._torch, self._device, self.options.predict.dtype)
         self._tokenizer: Any = None

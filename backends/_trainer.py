@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,16 +54,6 @@ class Validation:
     metrics: Callable[[FloatArray], dict[str, float]]
     chosen_by: str
     lower_is_better: bool
-
-
-class TrainingLog(TypedDict):
-    """What a record keeps of a training's course. `best`: the selected checkpoint's metric and its step."""
-
-    steps: int
-    planned_steps: int
-    train_loss: float
-    best: dict[str, float] | None
-    evaluations: list[dict[str, float]]
 
 
 class EncoderTrainer(Trainer):  # type: ignore[misc]
@@ -324,7 +314,8 @@ def _last_checkpoint(scratch: Path) -> Path | None:
     return None
 
 
-def training_log(state: Any, chosen_by: str | None) -> TrainingLog:
+def training_log(state: Any, chosen_by: str | None) -> dict[str, object]:
+    """What a record keeps of a training. `best`: the selected checkpoint's metric and step."""
     return {
         "steps": state.global_step,
         "planned_steps": state.max_steps,

@@ -1,21 +1,6 @@
 """Prompt a model behind any OpenAI-compatible chat server: OpenAI, Mistral, vLLM, llama.cpp, Ollama.
 
-A row without an answer has one of these words in `error`. Retryable (the row is asked again by the next command):
-
-`timeout`, `connection`         no whole answer within `timeout` seconds; refused, reset or lost (all after `retries`)
-`rate_limited`                  HTTP 429 after all retries, or with a Retry-After of more than two minutes
-`http_408`, `http_409`, `http_5..`   another HTTP error of the server's own
-`bad_response`                  a body that is cut, too large, or no chat completion
-`not_sent`                      the server was found to be unavailable before this row's turn
-
-The row's own:
-
-`http_400`, `http_<status>`     another HTTP error
-`bad_response`                  a whole chat completion in a form that can't be read
-`cut`                           the tokens were used up before an answer (a model that thought too long)
-`content_filter`                the server's filter, or the model itself, refused
-`prompt_too_long`               longer than the model's context
-`no_label_in_top_logprobs`      scores: no label is among the tokens that the server shows
+A row without an answer has a word in `error`; docs/server.md lists them, and which of them are retryable.
 """
 
 from __future__ import annotations
@@ -214,14 +199,13 @@ class OpenAI(LanguageModel):
         self.close()
         self.reset()
         self._known = self._server()
-        connection = self._connect(self._known)
+        self._connection = self._connect(self._known)
         try:
-            names = _models(connection, self._known)
+            names = _models(self._connection, self._known)
             self._model = self._model or _only(names, self._known)
         except BaseException:
-            connection.close()
+            self.close()
             raise
-        self._connection = connection
 
     def close(self) -> None:
         if self._connection is not None:
@@ -256,13 +240,12 @@ class OpenAI(LanguageModel):
         self._label_seen |= any(row is not None for row in log_p)
         if not self._label_seen and any(not isinstance(row, Failure) and shows_parts(row[0], choices) for row in rows):
             raise _not_one_token(choices)
-        scores = []
-        for row, found in zip(rows, log_p, strict=True):
-            if isinstance(row, Failure):
-                scores.append(row.scores())
-            else:
-                scores.append(Scores(found, *row[1:], error="no_label_in_top_logprobs" if found is None else None))
-        return scores
+        return [
+            row.scores()
+            if isinstance(row, Failure)
+            else Scores(p, *row[1:], None if p is not None else "no_label_in_top_logprobs")
+            for row, p in zip(rows, log_p, strict=True)
+        ]
 
     def _server(self) -> Server:
         """Raises `UserError` if the key is missing or malformed."""
@@ -284,12 +267,8 @@ class OpenAI(LanguageModel):
     def _constraint(self, choices: Sequence[str]) -> dict[str, Any]:
         if self.options.structured == "choice":
             return {"structured_outputs": {"choice": list(choices)}}
-        schema = {
-            "type": "object",
-            "properties": {"answer": {"type": "string", "enum": list(choices)}},
-            "required": ["answer"],
-            "additionalProperties": False,
-        }
+        answer = {"answer": {"type": "string", "enum": list(choices)}}
+        schema = {"type": "object", "properties": answer, "required": ["answer"], "additionalProperties": False}
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}}
 
     def _ask(self, prompts: Sequence[Encoded], form: RequestForm[T]) -> list[T | Failure]:
@@ -384,17 +363,13 @@ class OpenAI(LanguageModel):
             self._unavailable = self._unavailable or self._known.is_down(self._unanswered, row.detail or row.word)
 
     def _generation(self, completion: Completion, choices: Sequence[str] | None) -> Generation | Failure:
-        text, complete = completion.first.message.content or "", completion.first.finish_reason == "stop"
-        if choices:
-            choice = choice_in(text, choices, self.options.structured)
-            if choice is None and complete:
-                raise self._known.ignores_choices(self.options.structured)
-            if choice is None:
-                return Failure("cut", *completion.tokens, detail=_NO_ROOM)
-            text = choice
-        elif not text.strip() and completion.first.finish_reason == "length":
+        text, reason = completion.first.message.content or "", completion.first.finish_reason
+        found = choice_in(text, choices, self.options.structured) if choices else text
+        if choices and found is None and reason == "stop":
+            raise self._known.ignores_choices(self.options.structured)
+        if found is None or (not choices and not text.strip() and reason == "length"):
             return Failure("cut", *completion.tokens, detail=_NO_ROOM)
-        return Generation(text, complete, *completion.tokens)
+        return Generation(found, reason == "stop", *completion.tokens)
 
     def _shown(self, completion: Completion) -> Shown:
         tokens = shown_tokens(completion.first)

@@ -31,6 +31,10 @@ from harness.core.json_files import read_json
 from harness.core.types import FloatArray
 
 GIB = 2**30
+SETTINGS = (
+    *("quantization", "tensor_parallel_size", "pipeline_parallel_size", "gpu_memory_utilization"),
+    *("enforce_eager", "max_model_len", "block_size", "kv_cache_gib"),
+)
 MOST_TOKEN_IDS = 128
 """How many tokens vLLM gives log-probabilities of in one request."""
 
@@ -109,24 +113,14 @@ class VLLM(TokenModel):
         return sketch.parameters
 
     def _settings(self) -> dict[str, Any]:
-        options, on_cpu = self.options, self._device == "cpu"
-        settings: dict[str, Any] = {
-            "dtype": self._dtype,
-            "quantization": options.quantization,
-            "tensor_parallel_size": options.tensor_parallel_size,
-            "pipeline_parallel_size": options.pipeline_parallel_size,
-            "gpu_memory_utilization": options.gpu_memory_utilization,
-            # Compilation takes minutes on a CPU and gains nothing there.
-            "enforce_eager": on_cpu if options.enforce_eager is None else options.enforce_eager,
-            "max_model_len": options.max_model_len,
-            # A block is cached when it is full: with vLLM's 128 on CPU, an instruction of 100 tokens never would be.
-            "block_size": options.block_size or (32 if on_cpu else None),
-        }
-        room = options.kv_cache_gib or (4 if on_cpu else None)
-        return {
-            **{name: value for name, value in settings.items() if value is not None},
-            **({"kv_cache_memory_bytes": int(room * GIB)} if room else {}),
-        }
+        on_cpu = self._device == "cpu"
+        # Compilation takes minutes on a CPU and gains nothing there. A block is cached when it is full: with vLLM's 128 on CPU,
+        # an instruction of 100 tokens never would be.
+        defaults: dict[str, Any] = {"enforce_eager": on_cpu, **({"block_size": 32, "kv_cache_gib": 4} if on_cpu else {})}
+        chosen = {name: getattr(self.options, name) for name in SETTINGS}
+        settings = {**defaults, **{name: value for name, value in chosen.items() if value is not None}, "dtype": self._dtype}
+        gib = settings.pop("kv_cache_gib", None)
+        return settings if gib is None else {**settings, "kv_cache_memory_bytes": int(gib * GIB)}
 
     def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         outputs = self._run(prompts, [self._params(max_tokens=max_new_tokens)] * len(prompts))

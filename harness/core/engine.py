@@ -148,7 +148,7 @@ class Classifier(Engine):
 
     @abstractmethod
     def fit(self, job: TrainingJob) -> Mapping[str, object]:
-        """Train; returns what the record keeps of it as JSON (losses, the best step)."""
+        """Train; returns what the record keeps of it as JSON: keys of `harness.core.record`, and others."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -20,7 +20,7 @@ from harness.running.thresholds import labels_above
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What came of one batch. `answers` hold generated text: they never go into a run record. `ask_again`: ids of the rows
-    that have no answer for a reason that may pass. `sent_instead`: the engine's `replaced_fields`."""
+    whose failure is retryable. `sent_instead`: the engine's `replaced_fields`."""
 
     predictions: list[Prediction]
     answers: list[dict[str, Any]]
