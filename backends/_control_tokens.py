@@ -57,7 +57,7 @@ def broken(match: re.Match[str]) -> str:
 
 
 class Quotes:
-    """Marks the control tokens of texts, to tell them from those that a template writes around them.
+    """Marks the control tokens of texts, to distinguish them from those that a template writes.
 
     A quoted token is a number after a random word.
     """

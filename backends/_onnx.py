@@ -140,7 +140,7 @@ def _export(model: Any, folder: Path) -> None:
         _check(model, _open(folder, "cpu"))
     except (RunError, UserError):
         raise
-    except Exception as error:  # an exporter of many layers, each with errors of its own
+    except Exception as error:  # the exporter's parts raise errors of many classes
         reason = (str(error).strip().splitlines() or [""])[0]
         raise RunError(
             f"The model ({model.config.model_type}) can't be exported to ONNX: {type(error).__name__}: {reason}",

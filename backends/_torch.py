@@ -54,7 +54,7 @@ def out_of_memory_named(torch: Any) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory("The device ran out of memory.") from error
     except RuntimeError as error:
-        # The CPU allocator has no exception class of its own.
+        # The CPU allocator has no exception class.
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise OutOfMemory("The machine ran out of memory.") from error
         raise

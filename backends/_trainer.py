@@ -427,7 +427,7 @@ def compact_vocabulary(model: Any, tokenizer: Any, rows: Iterable[Sequence[int]]
 
 
 def _is_plain(model: Any, embedding: Any) -> bool:
-    """A table of its own, indexed by token id and by nothing else."""
+    """Whether the table is not shared, and indexed only by token id."""
     if type(embedding) is not torch.nn.Embedding or embedding.max_norm is not None:
         return False
     users = sum(parameter is embedding.weight for _, parameter in model.named_parameters(remove_duplicate=False))

@@ -190,7 +190,7 @@ class CausalLM(TokenModel):
         """
         torch = self._torch
         width = max(map(len, prompts))
-        # Every row needs a token of its own, and what stands behind the prompt is none.
+        # Every row needs at least one token of its prompt after the prefix.
         prefix, shared = self._shared_prefix([prompt[: -1 - behind] for prompt in prompts], width + new_tokens)
         start = len(prefix)
         ids = torch.full((len(prompts), width), self._pad)

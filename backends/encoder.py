@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
+from backends._batches import Row, by_length
 from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, EncoderOptions, LoraOptions
 from backends._heads import Head, make_head, tie_coral
@@ -20,6 +21,9 @@ from backends._torch import out_of_memory_named, resolve_dtype
 from harness.core.engine import ROBERTAS, LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError, MissingExtra, UnknownName, UserError
 from harness.core.types import LabelSpace
+
+if TYPE_CHECKING:
+    from backends._trainer import Validation
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
 
@@ -87,17 +91,16 @@ class Encoder(TextEncoder):
         model = self._model_to_train()
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         train_rows, validation_rows = self._fields(job.train.texts), self._fields(job.validation.texts)
-        vocabulary = None
-        if options.lora is None:
-            ids = (row["input_ids"] for row in [*train_rows, *validation_rows])
-            vocabulary = compact_vocabulary(model, self._tokenizer, ids)
+        rows = [*train_rows, *validation_rows]
+        ids = (row["input_ids"] for row in rows)
+        vocabulary = compact_vocabulary(model, self._tokenizer, ids) if options.lora is None else None
         if vocabulary is not None:
-            for row in [*train_rows, *validation_rows]:
+            for row in rows:
                 row["input_ids"] = vocabulary.compact(row["input_ids"])
         checked = self._validation(job, validation_rows, chosen_by)
         args = encoder_arguments(options, job.scratch, job.seed, self._device, self._precision, checked)
-        rows = Rows(train_rows, job.train.labels)
-        trainer = EncoderTrainer(model, self._tokenizer, self._head, rows, checked, options, args, job.on_progress)
+        train = Rows(train_rows, job.train.labels)
+        trainer = EncoderTrainer(model, self._tokenizer, self._head, train, checked, options, args, job.on_progress)
         set_seed(job.seed + args.process_index)  # each process its own dropout masks
         with out_of_memory_named(self._torch):
             state = trainer.run()
@@ -105,7 +108,7 @@ class Encoder(TextEncoder):
             vocabulary.restore()
         self._keep(model if options.lora is None else model.merge_and_unload())
         return {
-            **training_log(state, checked and chosen_by),
+            **training_log(state, chosen_by if checked else None),
             "train_rows": len(job.train.texts),
             "validation_rows": len(job.validation.texts),
             "trainable_parameters": trainable,
@@ -138,8 +141,7 @@ class Encoder(TextEncoder):
                 raise UnknownName("metric of this task", asked, [*known, "loss"])
         return asked
 
-    def _validation(self, job: TrainingJob, encoded: list[dict[str, list[int]]], chosen_by: str) -> Any:
-        from backends._batches import by_length
+    def _validation(self, job: TrainingJob, encoded: Sequence[Row], chosen_by: str) -> Validation | None:
         from backends._trainer import Rows, Validation
 
         if not encoded:
@@ -153,7 +155,7 @@ class Encoder(TextEncoder):
         if self._positions is None:
             config = read_config(self._source)
             most = getattr(config, "max_position_embeddings", None) or -1
-            most = most if most > 0 else self.options.max_length  # XLNet has no limit, and says -1
+            most = most if most > 0 else self.options.max_length  # XLNet has no limit: -1
             offset = config.pad_token_id + 1 if config.model_type in ROBERTAS else 0
             self._positions = min(self.options.max_length, int(self._tokenizer.model_max_length), most - offset)
         return self._positions

@@ -217,7 +217,7 @@ class OpenAI(LanguageModel):
         return [_encoded(chat) for chat in chats]
 
     def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
-        """Raises `UserError` or `RunError` for what would hit every row alike (see `failure_of`), or if the server ignores
+        """Raises `UserError` or `RunError` for what would hit every row (see `failure_of`), or if the server ignores
         `choices`. If some rows are answered by then, they are returned, and `unavailable` has the error."""
         fields = {self.options.max_tokens_field: max_new_tokens, **(self._constraint(choices) if choices else {})}
         structured = self.options.structured if choices else None
@@ -420,7 +420,7 @@ def _not_one_token(choices: Sequence[str]) -> UserError:
     )
 
 
-# --- the connection: a client in an event loop of its own --------------------------------------------------------------
+# --- the connection: a client whose event loop runs in its own thread ---------------------------------------------------
 
 ORDINARY = re.compile(
     r"v\d{1,2}((alpha|beta)\d?)?|api|openai|inference|compatible-mode|serving-endpoints|engines|deployments|models|chat|llm"
@@ -631,7 +631,7 @@ _HELP_ELSE = "Change what the server names: the prompt, --model NAME, or an opti
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """The server in messages. `key` and `secrets` are here to be removed from what the server says."""
+    """The server in messages, without the `key` and `secrets` that its own words may contain."""
 
     host: str
     key_env: str | None
@@ -648,12 +648,12 @@ class Server:
         return line if len(line) <= limit else line[: limit - 3] + "..."
 
     def error(self, problem: str, detail: str, hint: str) -> UserError:
-        """`detail`: the server's own words, where it has said something."""
+        """`detail`: the server's own words, if any."""
         return UserError(f"The server at {self.host} {problem}{': ' + detail.rstrip('.') if detail else ''}.", hint)
 
     def refused_key(self, detail: str = "") -> UserError:
         if self.key_env is None:
-            return self.error("wants a key", detail, "Name its variable in the option `api_key_env`.")
+            return self.error("requires a key", detail, "Name its variable in the option `api_key_env`.")
         hint = f"Set ${self.key_env} to a key of this server, or name another variable in the option `api_key_env`."
         return self.error(f"refused the key in ${self.key_env}", detail, hint)
 
@@ -685,7 +685,7 @@ def failure_of(error: OpenAIError, server: Server, messages: Messages, structure
     """Why this row has no answer.
 
     `structured` and `top_logprobs` (0: none) say what the request asked for beyond a text.
-    Raises `UserError` or `RunError` for what would hit every row alike.
+    Raises `UserError` or `RunError` for what would hit every row.
     """
     from openai import APIConnectionError, APIStatusError
 
@@ -780,8 +780,8 @@ def _is_about(words: tuple[str, ...], error: APIStatusError, messages: Messages)
     """Whether the server complains of one of `words`. Some servers quote the request: words of the text prove nothing."""
     if isinstance(error.param, str) and error.param.startswith(words):
         return True
-    said, texts = _body_text(error).lower(), "\n".join(turn["content"] for turn in messages).lower()
-    return any(re.search(rf"\b{re.escape(word)}", said) and word not in texts for word in words)
+    text, texts = _body_text(error).lower(), "\n".join(turn["content"] for turn in messages).lower()
+    return any(re.search(rf"\b{re.escape(word)}", text) and word not in texts for word in words)
 
 
 def _body_text(error: APIStatusError) -> str:

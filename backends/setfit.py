@@ -178,7 +178,7 @@ def contrast(
 
     class PairTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
         def add_model_card_callback(self, *args: Any) -> None:
-            """None: it would search the rows for examples on a card that nobody writes."""
+            """Adds none: it would search the rows for examples, for a card that is never written."""
 
     steps = planned_steps(options, len(job.train.texts))
     pairs = _pairs(job.train.texts, targets, multilabel, options, steps)

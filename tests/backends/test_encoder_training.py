@@ -370,7 +370,7 @@ def rate_at(scratch: Path, step: int) -> float:
 
 @pytest.mark.parametrize("main", ["accuracy", "mae"])
 def test_another_runtime_takes_over(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str) -> None:
-    """`_onnx.prepare` gets the model, and a judgement of sessions in which higher is better."""
+    """`_onnx.prepare` gets the model, and a score of sessions in which higher is better."""
     engine = new_engine(bert, {"predict": {"runtime": "onnx-int8", "max_drop": 0.25, "batch_size": 5}}, epochs=3)
     fit(engine, tmp_path)
     before = predict(engine, VALIDATION)

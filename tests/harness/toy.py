@@ -198,7 +198,7 @@ class ToyClassifier(Counting, Classifier):
         self.during_fit(job.scratch)
         job.on_progress(1, 1, "")
         for _ in range(self.options.evaluations):
-            self.judged = job.scorer.evaluate(self._probabilities(list(job.validation.texts), len(job.labels)))
+            self.scored = job.scorer.evaluate(self._probabilities(list(job.validation.texts), len(job.labels)))
         self.state = {"seed": job.seed, "rows": len(job.train.texts), "classes": len(job.labels)}
         return {"loss": 0.5, "rows": len(job.train.texts)}
 
