@@ -63,8 +63,7 @@ class TrainOptions(Strict):
     evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
     patience: int = Field(2, ge=1, description="evaluations without improvement before training stops")
     best_metric: str | None = Field(
-        None,
-        description="selects the checkpoint on validation rows: a metric of the task, or `loss`; default: its first",
+        None, description="selects the checkpoint on validation rows: a metric of the task, or `loss`; default: its first"
     )
 
     @model_validator(mode="after")

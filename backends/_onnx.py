@@ -35,13 +35,7 @@ ONE_SIDED = ("Gelu", "Relu")
 
 
 def prepare(
-    model: Any,
-    folder: Path,
-    *,
-    int8: bool,
-    accuracy: Callable[[Compute], float],
-    max_drop: float,
-    device: str = "cpu",
+    model: Any, folder: Path, *, int8: bool, accuracy: Callable[[Compute], float], max_drop: float, device: str = "cpu"
 ) -> tuple[Compute, dict[str, str | float]]:
     """The session that replaces `model` (a transformers sequence classifier in fp32), and what a record keeps of it.
 

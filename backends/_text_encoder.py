@@ -6,7 +6,7 @@ import copy
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from pydantic import BaseModel
 
 from backends._batches import by_length, padded, tokens_left_out
 from backends._encoder_options import TextEncoderOptions
+from backends._heads import Head
+from backends._linear_head import LinearHead
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from harness.core.engine import Classifier, Encoded
 from harness.core.progress_events import tell
@@ -30,12 +32,9 @@ Compute = Callable[[Batch], NDArray[Any]]
 """A batch (`input_ids`, `attention_mask`, maybe `token_type_ids`) to outputs, shape (n, outputs)."""
 
 
-class Probabilities(Protocol):
-    def probabilities(self, outputs: NDArray[Any], /) -> FloatArray: ...
-
-
 class TextEncoder(Classifier):
     options: TextEncoderOptions
+    _head: Head | LinearHead | None = None
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         assert isinstance(model, Path)
@@ -65,10 +64,6 @@ class TextEncoder(Classifier):
         """Tokens of a text that the model reads."""
 
     @abstractmethod
-    def _trained_head(self) -> Probabilities:
-        """What turns outputs into probabilities."""
-
-    @abstractmethod
     def _outputs(self, batch: Batch) -> NDArray[Any]:
         """What the head reads, shape (n, outputs)."""
 
@@ -93,7 +88,11 @@ class TextEncoder(Classifier):
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
         batch = padded([text.content for text in texts], self._tokenizer)
         with out_of_memory_named(self._torch):
-            return self._trained_head().probabilities(self._outputs(batch))
+            return self._probabilities(self._outputs(batch))
+
+    def _probabilities(self, outputs: NDArray[Any]) -> FloatArray:
+        assert self._head is not None
+        return self._head.probabilities(outputs)
 
     def _all_outputs(self, texts: Sequence[Encoded], compute: Compute) -> FloatArray:
         """Of any number of texts, in their order, shape (len(texts), outputs)."""

@@ -40,16 +40,11 @@ LARGEST_PAD_ID = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
-    encoded: Sequence[Row]
-    labels: Sequence[Label]
-
-
-@dataclass(frozen=True, slots=True)
 class Validation:
     """`metrics` scores probabilities of the rows, in their order. `chosen_by`: one of its names, or `loss`."""
 
-    rows: Rows
+    encoded: Sequence[Row]
+    labels: Sequence[Label]
     batches: Sequence[Sequence[int]]
     metrics: Callable[[FloatArray], dict[str, float]]
     chosen_by: str
@@ -62,22 +57,21 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         model: Any,
         tokenizer: Any,
         head: Head,
-        train: Rows,
+        train: Sequence[tuple[Row, Label]],
         validation: Validation | None,
         options: TrainOptions,
         args: TrainingArguments,
         on_progress: OnProgress,
     ) -> None:
         self._tokenizer, self._head, self._validation, self._options = tokenizer, head, validation, options
-        lengths = [len(row["input_ids"]) for row in train.encoded]
+        lengths = [len(row["input_ids"]) for row, _ in train]
         self._batches = TrainBatches(lengths, options.batch_size, args.seed, args.process_index, args.world_size)
-        targets = [head.target(label) for label in train.labels]
         self._progress = EncoderProgress(on_progress, self._batches, None if validation is None else validation.chosen_by)
         super().__init__(
             model=model,
             args=args,
-            train_dataset=list(zip(train.encoded, targets, strict=True)),
-            eval_dataset=[] if validation is None else list(validation.rows.encoded),
+            train_dataset=[(row, head.target(label)) for row, label in train],
+            eval_dataset=[] if validation is None else list(validation.encoded),
             processing_class=tokenizer,
             compute_loss_func=self._loss,
             callbacks=[self._progress, *([EarlyStoppingCallback(options.patience)] if validation is not None else [])],
@@ -122,7 +116,7 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         logits = self._validation_logits(self._validation)
         if not np.isfinite(logits).all():
             raise alike(RunError(f"The training diverged at step {self.state.global_step}.", "Lower its learning rate."))
-        targets = torch.tensor([self._head.target(label) for label in self._validation.rows.labels])
+        targets = torch.tensor([self._head.target(label) for label in self._validation.labels])
         loss = float(self._head.loss(torch.from_numpy(logits), targets)) / int((targets != IGNORED).sum())
         metrics = {**self._validation.metrics(self._head.probabilities(logits)), "loss": loss}
         if self._validation.chosen_by not in metrics:
@@ -137,12 +131,12 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
     def _validation_logits(self, validation: Validation) -> FloatArray:
         """Shape (rows, outputs), in the rows' order; each process computes a part and gets the whole."""
         self.model.eval()
-        logits = np.empty((len(validation.rows.labels), self._head.outputs))
+        logits = np.empty((len(validation.labels), self._head.outputs))
         ours = validation.batches[self.args.process_index :: self.args.world_size]
         parts = []
         for number, batch in enumerate(ours):
             self._progress.validating(self.state, number, len(ours))
-            parts.append((batch, self._logits([validation.rows.encoded[index] for index in batch])))
+            parts.append((batch, self._logits([validation.encoded[index] for index in batch])))
         gathered: list[Any] = [parts]
         if self.args.world_size > 1:
             gathered = [None] * self.args.world_size

@@ -35,6 +35,7 @@ class Encoder(TextEncoder):
     libraries = ("torch", "transformers", "accelerate", "safetensors")
     extra = "train"
     options: EncoderOptions
+    _head: Head | None = None
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
@@ -44,7 +45,6 @@ class Encoder(TextEncoder):
         if self.options.predict.runtime != "torch":
             self._dtype = "float32"
         self._check_device()
-        self._head: Head | None = None
         self._session: Compute | None = None
         self._positions: int | None = None
 
@@ -79,7 +79,7 @@ class Encoder(TextEncoder):
         """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
         from transformers import set_seed
 
-        from backends._trainer import EncoderTrainer, Rows, compact_vocabulary, encoder_arguments, training_log
+        from backends._trainer import EncoderTrainer, compact_vocabulary, encoder_arguments, training_log
 
         processes = self._torch.distributed.get_world_size() if self._torch.distributed.is_initialized() else 1
         if len(job.train.texts) < processes:
@@ -99,7 +99,7 @@ class Encoder(TextEncoder):
                 row["input_ids"] = vocabulary.compact(row["input_ids"])
         checked = self._validation(job, validation_rows, chosen_by)
         args = encoder_arguments(options, job.scratch, job.seed, self._device, self._precision, checked)
-        train = Rows(train_rows, job.train.labels)
+        train = list(zip(train_rows, job.train.labels, strict=True))
         trainer = EncoderTrainer(model, self._tokenizer, self._head, train, checked, options, args, job.on_progress)
         set_seed(job.seed + args.process_index)  # each process its own dropout masks
         with out_of_memory_named(self._torch):
@@ -142,13 +142,13 @@ class Encoder(TextEncoder):
         return asked
 
     def _validation(self, job: TrainingJob, encoded: Sequence[Row], chosen_by: str) -> Validation | None:
-        from backends._trainer import Rows, Validation
+        from backends._trainer import Validation
 
         if not encoded:
             return None
         batches = by_length(encoded, self.batch_size(), self.batch_tokens())
         lower = chosen_by == "loss" or chosen_by in job.scorer.lower_is_better
-        return Validation(Rows(encoded, job.validation.labels), batches, job.scorer.evaluate, chosen_by, lower)
+        return Validation(encoded, job.validation.labels, batches, job.scorer.evaluate, chosen_by, lower)
 
     def _max_length(self) -> int:
         """Not every tokenizer knows how many positions its model has."""
@@ -193,8 +193,7 @@ class Encoder(TextEncoder):
         rows = self.encode(validation.texts)
 
         def accuracy(session: Compute) -> float:
-            probabilities = self._trained_head().probabilities(self._all_outputs(rows, session))
-            value = scorer.metrics(probabilities)[scorer.main]
+            value = scorer.metrics(self._probabilities(self._all_outputs(rows, session)))[scorer.main]
             return -value if scorer.main in scorer.lower_is_better else value
 
         self._session, record = _onnx.prepare(
@@ -202,10 +201,6 @@ class Encoder(TextEncoder):
         )
         self._model = None
         return record
-
-    def _trained_head(self) -> Head:
-        assert self._head is not None
-        return self._head
 
     def _outputs(self, batch: Batch) -> NDArray[Any]:
         if self._session is not None:

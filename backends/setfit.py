@@ -112,9 +112,10 @@ class SetFit(TextEncoder):
 
     def save(self, folder: Path) -> None:
         """After `fit` or `load`, in fp32 if it is after `fit`."""
+        assert self._head is not None
         body = self._model if self._trained is None else self._trained
         body.save_pretrained(str(folder), create_model_card=False)
-        self._trained_head().save(folder)
+        self._head.save(folder)
         self._trained = None
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
@@ -124,10 +125,6 @@ class SetFit(TextEncoder):
     def _set_head(self, head: LinearHead) -> None:
         self._head = head
         self.parameters = count_parameters(self._model) + head.weights.size + head.biases.size
-
-    def _trained_head(self) -> LinearHead:
-        assert self._head is not None
-        return self._head
 
     def _max_length(self) -> int:
         return int(self._model.max_seq_length)

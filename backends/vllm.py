@@ -166,11 +166,7 @@ class VLLM(TokenModel):
         from vllm.sampling_params import RequestOutputKind
 
         return SamplingParams(
-            temperature=0,
-            stop_token_ids=self._ends,
-            detokenize=False,
-            output_kind=RequestOutputKind.FINAL_ONLY,
-            **settings,
+            temperature=0, stop_token_ids=self._ends, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY, **settings
         )
 
     def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
