@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import DataError, UserError
+from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.types import LabelKind
 from harness.data.dates import dates_of
@@ -82,15 +82,10 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
     require_trust(task.name, task.metrics, catalog.trust_metric_code)
     rows = load_examples(task, lang=wanted.lang, split=wanted.split, data_dir=wanted.data_dir)
     evaluation = read_evaluation(wanted.path, wanted.from_task, wanted.kept)
-    origin = _own_export(evaluation)
-    found = pair(task, rows, evaluation.samples, textless=origin is not None)
+    found = pair(task, rows, evaluation.samples)
     what = f"the {len(rows)} {wanted.split} rows of {task.name!r} in {wanted.lang!r}"
     check_left_out(found, len(evaluation.samples), what, allowed=wanted.allow_missing)
     matched = [row for row, _ in found.pairs]
-    if origin is not None and origin != fingerprint(matched):
-        raise DataError(
-            f"{evaluation.path} was exported from a run on other rows than {what}.", "Give the same data: --task, --data."
-        )
     answers = _read(task, found, evaluation, wanted.parser)
     identity = _identity(task, wanted, evaluation, found, answers)
     name = run_id(identity)
@@ -113,12 +108,6 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
             store.set_aside(name)
         folder = store.finish(name, manifest, records, metrics)
     return Imported(name, folder, manifest, metrics, len(rows), answers.words, computed=True)
-
-
-def _own_export(evaluation: Evaluation) -> str | None:
-    """The fingerprint of the rows where `bench results export` wrote the file: it holds ids, and no texts to tell the rows by."""
-    own = evaluation.results.get("bench")
-    return str(own["rows"]) if isinstance(own, dict) and "rows" in own else None
 
 
 def parser_named(text: str) -> ParserSpec:
