@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -70,6 +71,8 @@ def packaged_folder(name: str, models: Path, *, download: bool = True) -> Path:
     model = packaged_model(name)
     folder = models / f"{name}-{model.revision[:8]}"
     if folder.is_dir() and not damage_of(folder):
+        with suppress(OSError):  # a cache that can only be read serves its models all the same
+            os.utime(folder)  # for `bench cache prune --older-than`
         return folder
     for library in model.libraries:
         if importlib.util.find_spec(library) is None:

@@ -73,15 +73,14 @@ def has_model(folder: Path) -> bool:
 
 
 def mark_used(folder: Path) -> None:
-    """Let `bench cache` know that the model in this folder was needed now."""
+    """Tell `bench cache prune` that the model in this folder was used now."""
     with suppress(OSError):  # a cache that can only be read serves its models all the same
         os.utime(folder / "model")
 
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """While the files of the model in this folder are read: `bench cache` deletes none that is. Raises `RunError` for a damaged
-    model."""
+    """Keep `bench cache prune` from deleting the model in this folder. Raises `RunError` for a damaged model."""
     with ExitStack() as stack:
         if (folder / MODEL).is_dir():
             with suppress(OSError):  # where nothing can be written, nothing is deleted either
@@ -93,6 +92,17 @@ def in_use(folder: Path) -> Iterator[None]:
             )
         mark_used(folder)
         yield
+
+
+def about(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """What the cache keeps beside a model, for `bench cache prune` to name it."""
+    return {
+        "task": identity["task"],
+        "backend": identity["backend"]["name"],
+        "model": identity["backend"]["model"],
+        "langs": identity["train"]["langs"],
+        "rows": identity["train"]["train_count"],
+    }
 
 
 def origin(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,7 +15,7 @@ HEAVY += ["huggingface_hub", "py3langid", "tensorboard", "wandb"]
 COMMANDS = ["run", "tune", "suite", "matrix", "compare", "curve", "speed", "cost", "reliability", "cascade", "recommend"]
 COMMANDS += ["audit", "leaderboard", "rescore", "list", "show", "doctor", "init", "card", "push", "export", "import", "schema"]
 GROUPS = ["prompts", "cache"]
-IN_GROUPS = ["prompts show", "prompts check", "prompts spread", "cache trained", "cache prune", "cache remove"]
+IN_GROUPS = ["prompts show", "prompts check", "prompts spread", "cache dir", "cache prune"]
 
 PROBE = """
 import json, sys
