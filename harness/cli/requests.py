@@ -12,8 +12,8 @@ from harness.cli import verbosity
 from harness.cli.options import Many, names, plain
 
 if TYPE_CHECKING:
+    from harness.core.options import RunOptions
     from harness.records.store import Store
-    from harness.running.plan import Request
     from harness.specs.catalog import Catalog
 
 T = TypeVar("T")
@@ -144,7 +144,7 @@ def check_model(known: Catalog, backends: Sequence[str], model: str | None) -> N
         )
 
 
-def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str]) -> None:
+def check_fit(known: Catalog, requests: Sequence[RunOptions], prompts: Sequence[str]) -> None:
     """A slip in the last name is found before the first model trains."""
     from harness.core.errors import UnknownName, UserError
 
@@ -152,7 +152,7 @@ def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str
         known.prompt(name)
     for request in requests:
         task = known.task(request.task)
-        for language in (request.lang, *request.train_langs, *request.validation_langs):
+        for language in (request.lang, *request.train_lang, *request.validation_lang):
             if language not in task.languages:
                 raise UnknownName(f"language of the task {task.name!r}", language, task.languages)
         if request.prompt and task.labels.kind not in known.prompt(request.prompt).spec.kinds:

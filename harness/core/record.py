@@ -1,10 +1,446 @@
-"""The record of a run: what `run.json` and `metrics.json` hold, as one model."""
+"""The record of a run, as one model: what `run.json` and `metrics.json` hold.
+
+To add a field to a record: add it here, with its description, and set it where the run is made (`harness.running.runner`).
+`RunRecord.read` knows records of earlier versions; nothing else does.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from harness.core.file_names import file_stem
+from harness.core.json_files import digest
+from harness.core.options import CHECKPOINT, FOLDER, RunOptions
+from harness.core.types import Calibration, Decision, Decoding, LabelKind, LabelSpace
+
+RECORD_VERSION = 2
+"""Raised when the form of a record changes. 2: `options` in place of `settings`, `limit` and `model_given`."""
 RESULT_VERSION = 1
 """Raised when a change to bench changes what the same command yields (a parser's rule, say)."""
-
-
 TRAINING_VERSION = 2
 """Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
+
+
+class Part(BaseModel):
+    """A part of a record. Keys that this version does not know are kept."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    def as_json(self) -> dict[str, Any]:
+        """What was set, as JSON has it: what was read is written again as it was."""
+        return self.model_dump(mode="json", exclude_unset=True)
+
+
+class BackendIdentity(Part):
+    """Further keys are the engine's facts."""
+
+    name: str
+    engine: str
+    model: str | None = Field(None, description="checkpoint or served model; of a folder its digest is in `revision`")
+    revision: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict, description="all options of the engine, with their defaults")
+    device: str | None = None
+    dtype: str | None = Field(None, description="of the prediction pass")
+    precision: str | None = Field(None, description="of the training")
+    samples_sha256: str | None = Field(None, description="of an imported run: digest of the file with the answers")
+
+
+class ContinuedFrom(Part):
+    key: str = Field(description="of the trained model that the training started from")
+    langs: list[str]
+
+
+class TrainIdentity(Part):
+    """What determines a trained model, beside backend, labels and seed. Rows are digests."""
+
+    langs: list[str]
+    train_rows: str
+    train_count: int
+    validation_rows: str
+    version: int = 1
+    validation_langs: list[str] | None = Field(None, description="where they differ from `langs`")
+    processes: int = 1
+    drawn: bool = Field(False, description="the seed drew the training rows (--resample-train)")
+    thresholds: str | None = Field(None, description="rule by which the thresholds of a multilabel task were tuned")
+    continued_from: ContinuedFrom | None = None
+
+    @property
+    def validated_langs(self) -> list[str]:
+        return self.langs if self.validation_langs is None else self.validation_langs
+
+
+class PromptIdentity(Part):
+    name: str
+    variant: str | None = Field(None, description="language of the variant of the prompt that was used")
+    sha256: str
+    decoding: Decoding
+    calibration: Calibration = Calibration.NONE
+    decision: Decision = Decision.ARGMAX
+    shots: list[str] = Field(default_factory=list, description="ids of the few-shot examples")
+    shots_sha256: str
+
+
+class Identity(Part):
+    """All that determines the outcome of a run; its digest is part of the run's id."""
+
+    version: int
+    task: str
+    lang: str
+    split: str
+    rows: str = Field(description="digest of ids, texts and labels of the tested rows")
+    labels: list[str]
+    label_kind: LabelKind
+    backend: BackendIdentity
+    train: TrainIdentity | None
+    prompt: PromptIdentity | None
+    seed: int
+    own_decision: Decision = Field(Decision.ARGMAX, alias="decision", description="of a trained classifier")
+
+    @cached_property
+    def digest(self) -> str:
+        return digest(self.as_json())
+
+    def as_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+    @property
+    def run_id(self) -> str:
+        """A readable name that ends in a digest of all that determines the outcome."""
+        parts = [self.task, self.lang, self.backend.name]
+        if self.prompt is not None:
+            given = self.prompt.model_fields_set
+            parts += [self.prompt.name, self.prompt.decoding]
+            parts += [getattr(self.prompt, name) for name in ("calibration", "decision") if name in given]
+        elif self.train is not None:
+            parts.append(f"from-{'-'.join(self.train.langs)}")
+        return f"{file_stem([*parts, f's{self.seed}'], '.')}.{self.digest[:10]}"
+
+    @property
+    def label_space(self) -> LabelSpace:
+        return LabelSpace(self.label_kind, tuple(self.labels))
+
+    @property
+    def decision(self) -> Decision:
+        """How probabilities became a label, whatever the kind of backend."""
+        return self.own_decision if self.prompt is None else self.prompt.decision
+
+
+class HubSource(Part):
+    id: str
+    config: str | None = None
+    revision: str | None = None
+    split: str | None = None
+
+
+class RowSource(Part):
+    """Where the rows were read; of files on a machine no path."""
+
+    source: Literal["data", "bundled", "files", "hub"]
+    hub: HubSource | None = None
+    split_rows: int | None = Field(None, description="rows of the task's split, before any limit")
+
+
+class Cut(Part):
+    """Texts of which a classifier did not read the end. `share`: of all texts; `tokens_lost_share`: of all their tokens."""
+
+    texts: int
+    share: float
+    tokens_lost_share: float
+
+
+class TrainedOrigin(Part):
+    engine: str
+    model: str | None = None
+    revision: str | None = None
+    labels: list[str]
+    label_kind: LabelKind
+    head: str | None = None
+    langs: list[str]
+
+
+class Training(Part):
+    """What is kept of a training; further keys are the engine's."""
+
+    seconds: float | None = None
+    train_rows: int | None = None
+    validation_rows: int | None = None
+    best: dict[str, float] | None = Field(None, description="step and metric of the chosen checkpoint")
+    evaluations: list[dict[str, float | None]] = Field(default_factory=list)
+    steps: int | None = None
+    planned_steps: int | None = None
+    train_loss: float | None = None
+    trainable_parameters: int | None = None
+    compacted_vocabulary: list[int] | None = Field(None, description="entries kept, of how many")
+    thresholds: list[float] | None = Field(None, description="of a multilabel task: least probability of a label")
+    cut: Cut | None = None
+    origin: TrainedOrigin | None = None
+
+
+class Runtime(Part):
+    """A faster form of a trained model that made the predictions."""
+
+    runtime: str
+    library: str
+    quantization: str | None = None
+    validation_fp32: float | None = None
+    validation_int8: float | None = None
+    drop: float | None = None
+    max_drop: float | None = None
+
+
+class MetricCode(Part):
+    name: str
+    sha256: str
+
+
+class OverlapCount(Part):
+    rows: int
+    exact: int
+    near: int | None = None
+
+
+class Overlap(Part):
+    """Tested rows that stand, exactly or nearly, among the rows that the model learned from."""
+
+    threshold: float = Field(description="similarity from which on two texts are near duplicates")
+    exact: int
+    near: int | None = None
+    ids: list[str] = Field(default_factory=list, description="of the first 20 such rows")
+    by: dict[str, OverlapCount] = Field(default_factory=dict)
+
+
+class Dates(Part):
+    published: str
+    training_cutoff: str
+    may_have_read: bool
+
+
+class Timing(Part):
+    """Of the predictions. `counts` says what is timed."""
+
+    seconds: float | None = None
+    rows_per_second: float | None = None
+    counts: str = ""
+    load_seconds: float | None = None
+    distinct_texts: int | None = None
+    batch_size: int | None = None
+    batch_tokens: int | None = None
+    smallest_batch: int | None = None
+    sorted_by_length: bool = True
+    load_average: float | None = None
+
+
+class Tokens(Part):
+    prompt: int | None = None
+    new: int | None = None
+
+
+class Cost(Part):
+    """US dollars that a server charged, and its price per million tokens."""
+
+    usd: float
+    prompt: float | None = None
+    completion: float | None = None
+    source: str | None = None
+
+
+class PeakMemory(Part):
+    """MiB since the process started."""
+
+    host: int | None = None
+    gpu: int | None = None
+
+
+class Machine(Part):
+    """Nothing here names its owner."""
+
+    cpu: str | None = None
+    cores: int | None = None
+    gpu: str | None = None
+    memory_gib: int | None = None
+    system: str | None = None
+
+
+class Gate(Part):
+    """One sanity check. `value`: the figure that it looked at, where there is one."""
+
+    name: str
+    outcome: Literal["passed", "warned", "failed"]
+    message: str
+    value: float | None = None
+
+
+class Imported(Part):
+    """Where a run came from that bench did not make; `reported` holds the other tool's own figures."""
+
+    origin: str = Field(alias="from")
+    version: str | None = None
+    at: str
+    file: str
+    task: str
+    filter: str
+    output_type: str
+    samples: int
+    paired_by: str
+    left_out: dict[str, int]
+    reported: dict[str, float]
+
+    def as_json(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+
+class Estimate(Part):
+    """A number and its 95% interval; None (never NaN) where it is undefined or there is no interval."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+    method: str | None = None
+
+
+class ClassScores(Part):
+    """Precision is None where the label was never answered, recall where it never occurs, f1 where neither."""
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+class CalibrationBin(Part):
+    """Answered rows with low < confidence <= high (the first bin also holds 0)."""
+
+    low: float
+    high: float
+    count: int
+    confidence: float
+    accuracy: float
+
+
+class Metrics(Part):
+    """What a run is worth. `confusion` is (k, k + 1), the last column for rows without a parsed answer."""
+
+    n: int = Field(ge=1)
+    ok: int = Field(ge=0)
+    unparsed: int = Field(ge=0)
+    failed: int = Field(ge=0)
+    reasons: dict[str, int] = Field(default_factory=dict)
+    headline: list[str] = Field(min_length=1)
+    values: dict[str, Estimate]
+    per_class: list[ClassScores] = Field(default_factory=list)
+    confusion: list[list[int]] | None = None
+    calibration_bins: list[CalibrationBin] | None = None
+
+    @property
+    def unanswered(self) -> int:
+        return self.n - self.ok
+
+
+class RunRecord(Part):
+    """One finished run: `run.json`, and the content of `metrics.json` in `metrics`."""
+
+    version: int = RECORD_VERSION
+    run_id: str
+    identity: Identity
+    options: RunOptions = Field(description="what the run was asked to do")
+    n: int = Field(description="tested rows")
+    metrics: Metrics
+    rows_from: RowSource | None = None
+    finished: str | None = Field(None, description="date and time in UTC")
+    imported: Imported | None = None
+    parameters: int | None = Field(None, description="of the model")
+    training: Training | None = None
+    runtime: Runtime | None = None
+    metric_code: list[MetricCode] | None = Field(None, description="programs of `evaluate` that the task names")
+    overlap: Overlap | None = None
+    dates: Dates | None = None
+    timing: Timing = Timing()
+    sent_instead: dict[str, str | None] | None = Field(None, description="fields that a server refused, and what it was sent")
+    tokens: Tokens = Tokens()
+    cost: Cost | None = None
+    peak_memory_mib: PeakMemory = PeakMemory()
+    machine: Machine = Machine()
+    versions: dict[str, str] = Field(default_factory=dict)
+    gates: list[Gate] = Field(default_factory=list)
+    cut: Cut | None = None
+    digests: dict[str, Any] | None = Field(None, description="sha256 of the record's files")
+
+    @classmethod
+    def read(cls, manifest: Mapping[str, Any], metrics: Mapping[str, Any], run_id: str = "") -> RunRecord:
+        """From the content of both files, of this version or an earlier one. Raises `ValueError` for what no version wrote."""
+        record = cls.model_validate({"run_id": run_id, **_upgraded(manifest), "metrics": metrics})
+        counts = record.metrics
+        if counts.n != counts.ok + counts.unparsed + counts.failed:
+            raise ValueError(
+                f"n is {counts.n}, and ok, unparsed and failed are {counts.ok}, {counts.unparsed}, {counts.failed}"
+            )
+        if record.n != counts.n:
+            raise ValueError(f"n is {counts.n}, and in run.json {record.n}")
+        if missing := [name for name in counts.headline if name not in counts.values]:
+            raise ValueError(f"{missing[0]} has no value")
+        return record
+
+    def manifest(self) -> dict[str, Any]:
+        """The content of `run.json`."""
+        nested = {
+            "identity": self.identity.as_json(),
+            **({} if self.imported is None else {"imported": self.imported.as_json()}),
+        }
+        return {**self.model_dump(mode="json", exclude={"metrics"}, exclude_unset=True), "version": self.version, **nested}
+
+    @property
+    def has_own_rows(self) -> bool:
+        """Whether the rows came from `--data`."""
+        return self.rows_from is not None and self.rows_from.source == "data"
+
+
+def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a `run.json` of an earlier version, as this version writes it."""
+    found = {name: value for name, value in manifest.items() if value is not None}
+    if found.get("version", 1) >= RECORD_VERSION:
+        return found
+    options = _options_of(found)
+    for name in ("settings", "limit", "model_given"):
+        found.pop(name, None)
+    return {**found, "version": 1, "options": options}
+
+
+def _options_of(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run of version 1 was asked to do, as far as its record tells. A limit is per language; where there was none, the
+    number of rows that were there means the same."""
+    identity = manifest["identity"]
+    backend, prompt, train = identity["backend"], identity["prompt"] or {}, identity["train"]
+    options: dict[str, Any] = {name: identity[name] for name in ("task", "lang", "split", "seed")}
+    options |= {"backend": backend["name"], "settings": manifest.get("settings") or {}, "limit": manifest.get("limit")}
+    options |= {"prompt": prompt.get("name"), "decoding": prompt.get("decoding"), "calibration": prompt.get("calibration")}
+    options["decision"] = (prompt or identity).get("decision")
+    if manifest.get("model_given"):
+        options["model"] = _model_of(backend)
+    if (manifest.get("rows_from") or {}).get("source") == "data":
+        options["data"] = FOLDER
+    if train is not None:
+        langs = train["langs"]
+        validated = train.get("validation_langs", langs)
+        options["train_lang"] = langs if langs != [identity["lang"]] else []
+        options["validation_lang"] = validated if validated != langs else []
+        options["resample_train"] = train.get("drawn", False)
+        options["continue_from"] = (train.get("continued_from") or {}).get("key")
+        if train["train_count"] % len(langs) == 0 and train["train_count"]:
+            options["train_limit"] = train["train_count"] // len(langs)
+        rows = (manifest.get("training") or {}).get("validation_rows")
+        if rows is not None and rows % len(validated) == 0:
+            options["validation_limit"] = rows // len(validated)
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _model_of(backend: Mapping[str, Any]) -> str:
+    """What `--model` was given. A folder has a revision, too, the digest of its files, but its path is not recorded."""
+    model, revision = str(backend["model"]), backend.get("revision") or ""
+    if len(revision) == 40:
+        return f"{model.partition('@')[0]}@{revision}"
+    return model if not revision or "/" in model or ":" in model else CHECKPOINT

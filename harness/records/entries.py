@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
+from harness.core.record import RunRecord
 from harness.records.gates import read_gates
 from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -62,6 +63,10 @@ class Entry:
     by_model: bool = False
     among: str | None = None
     tested_on: int | None = None
+
+    @cached_property
+    def record(self) -> RunRecord:
+        return RunRecord.read({**self.manifest, "n": self.metrics["n"]}, self.metrics, self.run_id)
 
     @property
     def key(self) -> str:

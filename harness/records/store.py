@@ -32,6 +32,7 @@ from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.file_names import cut, file_stem
 from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, sealed, unsealed, write_atomically
 from harness.core.locks import Busy, Lock, held
+from harness.core.record import RunRecord
 from harness.core.types import Example, Prediction, Status, text_digest
 from harness.models.checkpoints import cache_dir
 
@@ -211,6 +212,12 @@ class Store:
             content = path.read_bytes()
             _check(content, manifest or self.manifest(name), METRICS)
             return parse_object(content)
+
+    def record(self, name: str) -> RunRecord:
+        """A finished run, its files checked. Raises `DamagedRecord`."""
+        manifest = self.manifest(name)
+        with damage_named(self.root / name / MANIFEST):
+            return RunRecord.read(manifest, self.metrics(name, manifest), name)
 
     def predictions(self, name: str) -> list[dict[str, Any]]:
         """predictions.jsonl, checked. Raises `DamagedRecord`."""

@@ -301,15 +301,15 @@ def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None
         "run_id": plan.run_id,
         "identity": plan.identity,
         "n": len(plan.rows),
-        "limit": plan.request.limit,
-        "model_given": plan.request.model is not None,  # by --model, so that tables name the run by it
+        "limit": plan.options.limit,
+        "model_given": plan.options.model is not None,  # by --model, so that tables name the run by it
         "rows_from": plan.rows_from,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         # Not those that are no part of the identity: the same run may go on with others.
         # A text as the identity has it, where an address holds no secret.
         "settings": {
             key: options.get(key, value) if isinstance(value, str) else value
-            for key, value in plan.request.settings.items()
+            for key, value in plan.options.settings.items()
             if key.split(".")[0] in options
         },
         "parameters": plan.engine.parameters(),

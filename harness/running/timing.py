@@ -130,7 +130,7 @@ def measure(
     items = _in_random_order(plan)
     sizes = sorted({1, *options.sizes})
     if sizes[-1] > len(items):
-        way = "Raise --limit, or lower" if plan.request.limit == len(plan.rows) else "There are no more in this language: lower"
+        way = "Raise --limit, or lower" if plan.options.limit == len(plan.rows) else "There are no more in this language: lower"
         raise UserError(f"A batch of {sizes[-1]} rows can't be made of {len(items)} texts.", f"{way} --batch-size.")
     if options.rate is not None and plan.engine.model_is == "name":
         raise UserError(
@@ -274,7 +274,7 @@ def _circumstances(plan: Plan, options: LatencyOptions, sizes: list[int]) -> dic
             "batch_sizes": sizes,
             "lag_ms": round(1000 * options.lag, 4),
             "rate": options.rate,
-            "limit": plan.request.limit,
+            "limit": plan.options.limit,
         },
         "warm_up": None
         if plan.engine.model_is == "name"

@@ -167,7 +167,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 def config_of(plan: Plan) -> dict[str, Plain]:
     """What was run, flat. Row ids, fingerprints and label names stay here, and so does what a value gives away as a place."""
-    request, identity = plan.request, plan.identity
+    request, identity = plan.options, plan.identity
     backend, prompt, train = identity["backend"], identity["prompt"], identity["train"]
     found: dict[str, Any] = {
         **{name: identity[name] for name in ("task", "lang", "split", "seed")},

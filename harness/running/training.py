@@ -112,9 +112,9 @@ def _train(
     engine: Classifier, plan: Plan, rows: TrainingRows, scorer: ValidationScorer, folder: Path, on_progress: OnProgress
 ) -> None:
     started = time.perf_counter()
-    broadcast(plan.request)  # to the processes that wait in `train_along`
-    if plan.request.continued_from:
-        mark_used(folder_of(plan.request.continued_from))
+    broadcast(plan.options)  # to the processes that wait in `train_along`
+    if plan.options.continue_from:
+        mark_used(folder_of(plan.options.continue_from))
     report = _fit(engine, plan, rows, scorer, folder, on_progress)
     seconds = round(time.perf_counter() - started, 3)
     thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
@@ -144,7 +144,7 @@ def _fit(
             _texts(rows.validation),
             plan.task.label_space,
             scorer,
-            plan.request.seed,
+            plan.options.seed,
             folder / "scratch",
             lambda done, total, note: on_progress("train", done, total, note),
         )

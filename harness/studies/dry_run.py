@@ -68,7 +68,7 @@ class PlannedStep:
 
 
 def planned_steps(steps: Sequence[Step], catalog: Catalog, store: Store) -> list[PlannedStep]:
-    rows = _reader(catalog, steps[0].request.data_dir if steps else None)
+    rows = _reader(catalog, steps[0].request.data if steps else None)
     return [_planned(step, catalog, store, rows) for step in steps]
 
 
@@ -77,7 +77,7 @@ def _planned(step: Step, catalog: Catalog, store: Store, rows: Rows) -> PlannedS
 
     request, tune = step.request, step.tune
     spec = with_settings(catalog.backend(request.backend), request.settings)
-    langs = request.train_langs or (request.lang,)
+    langs = request.train_lang or (request.lang,)
     trains = issubclass(engine_class(spec.engine), Classifier)
 
     def count(split: str, langs: tuple[str, ...], limit: int | None) -> Count:
@@ -97,7 +97,7 @@ def _planned(step: Step, catalog: Catalog, store: Store, rows: Rows) -> PlannedS
         task=request.task,
         backend=request.backend,
         train=count("train", langs, request.train_limit) if trains else None,
-        validation=count("validation", request.validation_langs or langs, request.validation_limit) if trains else None,
+        validation=count("validation", request.validation_lang or langs, request.validation_limit) if trains else None,
         test=None if tune else count("test", (request.lang,), request.limit),
         settings=dict(request.settings),
         prompt=request.prompt,

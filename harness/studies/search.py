@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +14,9 @@ import yaml
 from harness.core.engine import Classifier
 from harness.core.errors import MissingExtra, UserError
 from harness.core.json_files import digest
+from harness.core.options import RunOptions
 from harness.core.types import LabelKind, Prediction
-from harness.running.plan import Plan, Request, make_plan
+from harness.running.plan import Plan, make_plan
 from harness.specs.backend_specs import BackendSpec, engine_class, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.search_space import Space
@@ -31,7 +32,7 @@ class Search:
     worth the mean over the languages, each counting the same.
     """
 
-    request: Request
+    request: RunOptions
     langs: tuple[str, ...]
     backend: BackendSpec = field(repr=False)  # with the request's settings and model
     metric: str
@@ -50,18 +51,17 @@ class Search:
         return digest(self.identity)[:12]
 
 
-def new_search(request: Request, langs: tuple[str, ...], catalog: Catalog, metric: str | None) -> Search:
+def new_search(request: RunOptions, langs: tuple[str, ...], catalog: Catalog, metric: str | None) -> Search:
     """Check all that can be wrong before the first trial. `metric`: None for the first headline metric of the task.
 
     Raises `UserError` for a space that does not fit the engine, an unknown metric, or a backend that does not train.
     """
     spec = searched_backend(request, catalog)
-    request = replace(
-        request,
+    request = request.changed(
         lang=langs[0],
         split="validation",
-        train_langs=request.train_langs or (request.lang,),  # else each validation language would train a model of its own
-        validation_langs=langs,
+        train_lang=request.train_lang or (request.lang,),  # else each validation language would train a model of its own
+        validation_lang=langs,
         limit=request.validation_limit,
     )
     plan = make_plan(request, catalog)
@@ -76,7 +76,7 @@ def new_search(request: Request, langs: tuple[str, ...], catalog: Catalog, metri
     return Search(request, langs, spec, chosen, identity)
 
 
-def searched_backend(request: Request, catalog: Catalog) -> BackendSpec:
+def searched_backend(request: RunOptions, catalog: Catalog) -> BackendSpec:
     """The backend with the request's settings and model. Raises `UserError` where it can't be searched as its space says."""
     spec = catalog.backend(request.backend)
     engine = engine_class(spec.engine)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UnknownName, UserError
+from harness.core.options import RunOptions
 from harness.core.types import Decoding
-from harness.running.plan import Plan, Request, make_plan
+from harness.running.plan import Plan, make_plan
 from harness.running.training import trained_key
 from harness.specs.backend_specs import BackendSpec
 from harness.specs.catalog import Catalog
@@ -32,7 +33,7 @@ class Step:
     """One run, or one search. `base`: the step whose trained model it starts from; its key is known when that is planned."""
 
     name: str
-    request: Request
+    request: RunOptions
     base: Step | None = None
     tune: Tune | None = None
 
@@ -88,7 +89,7 @@ def _cell(cell: Cell, smoke: Smoke | None, *, own_rows: bool) -> Cell:
     return kept.over(cell.model_copy(update=swapped))
 
 
-def _requests(cell: Cell, catalog: Catalog, data_dir: Path | None, *, search: bool) -> Iterator[Request]:
+def _requests(cell: Cell, catalog: Catalog, data_dir: Path | None, *, search: bool) -> Iterator[RunOptions]:
     for task, backend, seed in product(cell.task or [], cell.backend or [], cell.seed or [0]):
         languages = catalog.task(task).languages
         catalog.backend(backend)
@@ -99,24 +100,24 @@ def _requests(cell: Cell, catalog: Catalog, data_dir: Path | None, *, search: bo
         for prompt, decoding, limit, lang in product(prompts, decodings, limits, tested):
             if decoding is not None and decoding not in list(Decoding):
                 raise UnknownName("decoding", decoding, list(Decoding))
-            yield Request(
+            yield RunOptions(
                 task=task,
                 backend=backend,
                 lang=lang,
                 prompt=prompt,
                 decoding=None if decoding is None else Decoding(decoding),
-                train_langs=tuple(cell.train_lang or ()),
-                validation_langs=tuple(cell.validation_lang or ()),
+                train_lang=tuple(cell.train_lang or ()),
+                validation_lang=tuple(cell.validation_lang or ()),
                 seed=seed,
                 limit=limit,
                 train_limit=cell.train_limit,
                 validation_limit=cell.validation_limit,
                 settings=cell.set,
-                data_dir=data_dir,
+                data=data_dir,
             )
 
 
-def _base(run: RunSpec, request: Request, earlier: list[Step]) -> Step:
+def _base(run: RunSpec, request: RunOptions, earlier: list[Step]) -> Step:
     """The step of the same task, backend and seed; where it trained on the language tested, the one in the same language."""
     alike = [s for s in earlier if (s.request.task, s.request.backend, s.request.seed) == _which(request)]
     trained = {training(step): step for step in reversed(alike)}
@@ -131,16 +132,16 @@ def _base(run: RunSpec, request: Request, earlier: list[Step]) -> Step:
     return next(iter(trained.values()))
 
 
-def _which(request: Request) -> tuple[str, str, int]:
+def _which(request: RunOptions) -> tuple[str, str, int]:
     return request.task, request.backend, request.seed
 
 
 def training(step: Step) -> str:
     """Steps that are alike in this need the same trained model, as far as that can be told without reading a row."""
     request = step.request
-    langs = request.train_langs or (request.lang,)
+    langs = request.train_lang or (request.lang,)
     settings = {name: value for name, value in request.settings.items() if name.split(".")[0] != "predict"}
-    parts: list[Any] = [langs, request.validation_langs or langs, request.train_limit, request.validation_limit]
+    parts: list[Any] = [langs, request.validation_lang or langs, request.train_limit, request.validation_limit]
     return repr([*_which(request), *parts, sorted(settings.items()), step.base and training(step.base)])
 
 
@@ -149,6 +150,6 @@ def plan_of(step: Step, catalog: Catalog) -> Plan:
     return make_plan(request_of(step, catalog), catalog)
 
 
-def request_of(step: Step, catalog: Catalog) -> Request:
+def request_of(step: Step, catalog: Catalog) -> RunOptions:
     """With the key of the model that the step goes on from. Raises `BenchError` unless it is trained."""
-    return step.request if step.base is None else replace(step.request, continued_from=trained_key(plan_of(step.base, catalog)))
+    return step.request if step.base is None else step.request.changed(continue_from=trained_key(plan_of(step.base, catalog)))

@@ -14,7 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ class Study:
         watch = self._pruner(asked) if pruning and "again" not in asked.user_attrs else None
         with closing(EngineSlot()) as slot:
             for lang in self.search.langs:
-                plan = make_plan(replace(self.search.request, lang=lang, settings=settings), self.catalog)
+                plan = make_plan(self.search.request.changed(lang=lang, settings=settings), self.catalog)
                 self._remember(asked, plan)
                 try:
                     metrics = run(plan, store, slot, on_progress, on_evaluation=watch).metrics

@@ -131,7 +131,7 @@ def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeyp
     one = execute_runs._one
 
     def failing(known: Any, request: Any, *more: Any) -> Any:
-        if (request.train_langs, request.lang) == (("fr",), "en"):
+        if (request.train_lang, request.lang) == (("fr",), "en"):
             raise RunError("no memory left")
         return one(known, request, *more)
 

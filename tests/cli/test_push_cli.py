@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from harness.core.options import RunOptions
 from harness.core.types import Decision
 from harness.records.store import Store
 from harness.reports.cards.card import make_card
 from harness.reports.cards.facts import subject_of
 from harness.reports.cards.files import RepositoryFile, model_files, without_places
-from harness.running.plan import Request, make_plan
+from harness.running.plan import make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
 
@@ -91,7 +92,7 @@ def trained(kettles: Path) -> Callable[..., str]:
 
     def train(head: str, decision: Any = None) -> str:
         if (head, decision) not in known:
-            request = Request(task=HEADS[head][0], backend=f"b-{head}", lang="en", decision=decision)
+            request = RunOptions(task=HEADS[head][0], backend=f"b-{head}", lang="en", decision=decision)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("BENCH_CACHE", str(kettles / "cache"))
                 known[head, decision] = run(make_plan(request, Catalog(kettles)), store).run_id

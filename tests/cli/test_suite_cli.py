@@ -204,7 +204,7 @@ def carried_out(
     groups: list[list[str]] = []
 
     def run_all(known: Any, requests: Any, *rest: Any, gate: bool) -> tuple[list[Outcome], bool]:
-        groups.append([f"{request.seed} {request.continued_from or '-'}" for request in requests])
+        groups.append([f"{request.seed} {request.continue_from or '-'}" for request in requests])
         error = RunError("it failed")
         outcomes = [
             Outcome(r, "failed", error=error) if str(r.seed) == fails else Outcome(r, "new", "id", {"n": 1}) for r in requests

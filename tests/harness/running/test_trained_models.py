@@ -25,7 +25,7 @@ def names(leftover: bool) -> list[str]:
 
 
 def test_the_cache_says_what_a_model_is(project: Path) -> None:
-    plan = toy.plan(project, "toy-classifier", lang="de", train_langs=("en",))
+    plan = toy.plan(project, "toy-classifier", lang="de", train_lang=("en",))
     ensure_trained(plan, toy.quiet)
     about = json.loads((trained_folder(plan) / "about.json").read_text())
     assert about == {"task": "toy", "backend": "toy-classifier", "model": None, "langs": ["en"], "rows": 9}
@@ -81,7 +81,7 @@ def test_going_on_from_a_model_is_a_use_of_it(project: Path, monkeypatch: pytest
     ensure_trained(first, toy.quiet)
     model = trained_folder(first) / "model"
     os.utime(model, (LONG_AGO,) * 2)
-    ensure_trained(toy.plan(project, "toy-classifier", model=weights, continued_from=trained_key(first)), toy.quiet)
+    ensure_trained(toy.plan(project, "toy-classifier", model=weights, continue_from=trained_key(first)), toy.quiet)
     assert model.stat().st_mtime > LONG_AGO
 
 
