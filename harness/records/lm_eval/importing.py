@@ -1,12 +1,11 @@
-"""A result of lm-evaluation-harness as a run of our board: its answers on our rows, measured by our code.
+"""A result of lm-evaluation-harness as a run of the leaderboard.
 
-What is taken over are the model's answers, and nothing that was computed from them: metrics are made from the predictions, and
-lm-eval's own figures stand beside them in the manifest as reported. No text of a document and no output of a model is kept.
+Only the model's answers are taken over: metrics are computed from them, and lm-eval's own figures are kept beside them as
+reported. No text of a document and no model output is kept.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +15,26 @@ from typing import Any
 
 from harness.core.errors import UserError
 from harness.core.json_files import digest
-from harness.core.types import LabelKind
-from harness.data.dates import dates_of
+from harness.core.options import RunOptions, Split
+from harness.core.record import (
+    RESULT_VERSION,
+    BackendIdentity,
+    Identity,
+    Imported,
+    MetricCode,
+    Metrics,
+    PromptIdentity,
+    RowSource,
+    RunRecord,
+)
+from harness.core.types import Decoding, LabelKind
 from harness.data.rows import fingerprint, load_examples, with_names
+from harness.data.sources import rows_from
 from harness.records.entries import finished_entry
 from harness.records.lm_eval.answers import Answers, read_choices, read_texts
 from harness.records.lm_eval.files import Evaluation, read_evaluation
 from harness.records.lm_eval.rows import Pairing, check_left_out, pair
-from harness.records.store import Store, prediction_from, prediction_record, run_id
+from harness.records.store import Store, prediction_from, prediction_record
 from harness.specs.catalog import Catalog
 from harness.specs.parser_spec import ParserSpec
 from harness.specs.tasks import TaskSpec
@@ -37,13 +48,13 @@ SAME_AS = {"accuracy": ("acc", "exact_match"), "subset_accuracy": ("exact_match"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked. `from_task` and `kept` name a task and a filter of lm-eval, where its files hold several."""
+class ImportRequest:
+    """`from_task` and `kept` name a task and a filter of lm-eval, for files that hold several."""
 
     path: Path
     task: str
     lang: str
-    split: str = "test"
+    split: Split = "test"
     backend: str | None = None
     data_dir: Path | None = None
     from_task: str | None = None
@@ -53,13 +64,12 @@ class Wanted:
 
 
 @dataclass(frozen=True)
-class Imported:
-    """A finished run. `total`: rows of the task's split; `read`: in words, how the answers became labels."""
+class ImportedRun:
+    """`total`: rows of the task's split; `read`: in words, how the answers became labels."""
 
-    run_id: str
+    record: RunRecord
+    imported: Imported
     folder: Path
-    manifest: dict[str, Any]
-    metrics: dict[str, Any]
     total: int
     read: str
     computed: bool
@@ -67,16 +77,16 @@ class Imported:
     @property
     def compared(self) -> list[tuple[str, float, str, float]]:
         """(our metric, its value, lm-eval's name, its value) for those that should agree."""
-        reported, values = self.manifest["imported"]["reported"], self.metrics["values"]
+        reported, values = self.imported.reported, self.record.metrics.values
         return [
-            (ours, values[ours]["value"], theirs, reported[theirs])
+            (ours, value, theirs, reported[theirs])
             for ours, names in SAME_AS.items()
             for theirs in names
-            if ours in values and theirs in reported
+            if ours in values and theirs in reported and (value := values[ours].value) is not None
         ]
 
 
-def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: bool = False) -> Imported:
+def import_lm_eval(wanted: ImportRequest, catalog: Catalog, store: Store, *, force: bool = False) -> ImportedRun:
     """Write the record, or find it there. Raises `UserError` (`DataError` for what is damaged or does not fit), `RunBusy`."""
     task = with_names(catalog.task(wanted.task), wanted.data_dir)
     require_trust(task.name, task.metrics, catalog.trust_metric_code)
@@ -88,26 +98,37 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
     matched = [row for row, _ in found.pairs]
     answers = _read(task, found, evaluation, wanted.parser)
     identity = _identity(task, wanted, evaluation, found, answers)
-    name = run_id(identity)
-    if not force and (entry := finished_entry(store, name)) is not None:
-        kept = dict(entry.manifest), dict(entry.metrics)
-        return Imported(name, store.root / name, *kept, len(rows), answers.words, computed=False)
-    records = [prediction_record(row, said) for row, said in zip(matched, answers.predictions, strict=True)]
-    metrics = dict(
-        evaluate_predictions(
-            matched,
-            [prediction_from(record) for record in records],  # as a record holds them, as for any run
-            task.label_space,
-            threshold=task.threshold,
-            extra_metrics=task.metrics,
-        )
+    imported = _imported(evaluation, found)
+    if not force and (entry := finished_entry(store, identity.run_id)) is not None:
+        known = entry.record.imported or imported
+        return ImportedRun(entry.record, known, store.root / identity.run_id, len(rows), answers.words, computed=False)
+    predictions = [prediction_record(row, answer) for row, answer in zip(matched, answers.predictions, strict=True)]
+    metrics = evaluate_predictions(
+        matched,
+        [prediction_from(line) for line in predictions],  # as a record holds them, as for any run
+        task.label_space,
+        threshold=task.threshold,
+        extra_metrics=task.metrics,
     )
-    manifest = _manifest(name, identity, task, wanted, evaluation, found, len(rows))
-    with store.journal(name):
+    record = RunRecord(
+        run_id=identity.run_id,
+        identity=identity,
+        options=RunOptions(
+            task=task.name, lang=wanted.lang, split=wanted.split, backend=identity.backend.name, data=wanted.data_dir
+        ).public({}),
+        n=len(found.pairs),
+        metrics=Metrics.model_validate(metrics),
+        rows_from=RowSource.model_validate(rows_from(task, wanted.split, wanted.data_dir, len(rows))),
+        finished=_finished(evaluation.results) or imported.at,
+        imported=imported,
+        metric_code=[MetricCode.model_validate(code) for code in code_of(task.metrics)],
+        versions={"lm_eval": imported.version} if imported.version else {},
+    )
+    with store.journal(record.run_id):
         if not force:
-            store.set_aside(name)
-        folder = store.finish(name, manifest, records, metrics)
-    return Imported(name, folder, manifest, metrics, len(rows), answers.words, computed=True)
+            store.set_aside(record.run_id)
+        folder = store.finish(record.run_id, record.manifest(), predictions, metrics)
+    return ImportedRun(record, imported, folder, len(rows), answers.words, computed=True)
 
 
 def parser_named(text: str) -> ParserSpec:
@@ -145,43 +166,43 @@ def _usual_parsers(kind: LabelKind) -> list[ParserSpec]:
     return [*numbers, *names] if kind is LabelKind.ORDINAL else [*names, *numbers]
 
 
-def _identity(task: TaskSpec, wanted: Wanted, evaluation: Evaluation, found: Pairing, answers: Answers) -> dict[str, Any]:
-    """As that of a prompted run; what determines its outcome is the file, so a digest of it is part of the identity."""
-    from harness.core.record import RESULT_VERSION
-
+def _identity(task: TaskSpec, wanted: ImportRequest, evaluation: Evaluation, found: Pairing, answers: Answers) -> Identity:
+    """As of a prompted run. What determines the outcome is the file with the answers, so its digest is part of it."""
     model = _model(evaluation)
     name = wanted.backend or (None if model is None else model.rpartition("/")[2])
     if not name:
         raise UserError(f"No results beside {evaluation.path} name the model.", "Name it: --backend NAME.")
     shots = evaluation.of_task("n-shot")
+    count = shots if isinstance(shots, int) and 0 < shots < 10_000 else 0
     wording = _wording(evaluation)
-    return {
-        "version": RESULT_VERSION,
-        "task": task.name,
-        "lang": wanted.lang,
-        "split": wanted.split,
-        "rows": fingerprint([row for row, _ in found.pairs]),
-        "labels": list(task.label_space.names),
-        "label_kind": task.label_space.kind,
-        "backend": {
-            "name": name,
-            "engine": ENGINE,
-            "model": model,
-            "revision": _config(evaluation).get("model_sha") or None,
-            "options": {"filter": evaluation.filter, **answers.options},
-            "samples_sha256": evaluation.sha256,
-        },
-        "train": None,
-        "prompt": {
-            "name": f"{ENGINE}:{evaluation.task}",
-            "variant": None,
-            "sha256": wording,
-            "decoding": "score" if evaluation.by_choice else "free",
-            "shots": [f"exemplar-{i + 1}" for i in range(shots if isinstance(shots, int) and 0 < shots < 10_000 else 0)],
-            "shots_sha256": wording,
-        },
-        "seed": 0,
-    }
+    config = evaluation.results.get("config")
+    return Identity(
+        version=RESULT_VERSION,
+        task=task.name,
+        lang=wanted.lang,
+        split=wanted.split,
+        rows=fingerprint([row for row, _ in found.pairs]),
+        labels=list(task.label_space.names),
+        label_kind=task.label_space.kind,
+        backend=BackendIdentity(
+            name=name,
+            engine=ENGINE,
+            model=model,
+            revision=(config.get("model_sha") or None) if isinstance(config, dict) else None,
+            options={"filter": evaluation.filter, **answers.options},
+            samples_sha256=evaluation.sha256,
+        ),
+        train=None,
+        prompt=PromptIdentity(
+            name=f"{ENGINE}:{evaluation.task}",
+            variant=None,
+            sha256=wording,
+            decoding=Decoding.SCORE if evaluation.by_choice else Decoding.FREE,
+            shots=[f"exemplar-{i + 1}" for i in range(count)],
+            shots_sha256=wording,
+        ),
+        seed=0,
+    )
 
 
 def _wording(evaluation: Evaluation) -> str:
@@ -202,36 +223,13 @@ def _model(evaluation: Evaluation) -> str | None:
     return re.split(r"[/\\]", name.rstrip("/\\"))[-1] if re.match(r"[./~\\]|[A-Za-z]:", name) else name
 
 
-def _config(evaluation: Evaluation) -> Mapping[str, Any]:
-    config = evaluation.results.get("config")
-    return config if isinstance(config, dict) else {}
-
-
-def _manifest(
-    name: str,
-    identity: dict[str, Any],
-    task: TaskSpec,
-    wanted: Wanted,
-    evaluation: Evaluation,
-    found: Pairing,
-    split_rows: int,
-) -> dict[str, Any]:
-    """With all that other manifests have; None for what lm-eval does not tell: time, tokens, memory, the machine."""
-    from harness.data.sources import rows_from
-
-    now = datetime.now(UTC)
+def _imported(evaluation: Evaluation, found: Pairing) -> Imported:
     version = evaluation.results.get("lm_eval_version")
-    return {
-        "run_id": name,
-        "identity": identity,
-        "n": len(found.pairs),
-        "limit": None,
-        "rows_from": rows_from(task, wanted.split, wanted.data_dir, split_rows),
-        "finished": (_finished(evaluation.results) or now).isoformat(timespec="seconds"),
-        "imported": {
+    return Imported.model_validate(
+        {
             "from": "lm-evaluation-harness",
             "version": version if isinstance(version, str) else None,
-            "at": now.isoformat(timespec="seconds"),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "file": evaluation.path.name,
             "task": evaluation.task,
             "filter": evaluation.filter,
@@ -240,27 +238,14 @@ def _manifest(
             "paired_by": found.by,
             "left_out": {"unmatched": len(found.unmatched), "ambiguous": len(found.ambiguous)},
             "reported": evaluation.reported,
-        },
-        "settings": {},
-        "parameters": None,
-        "training": None,
-        "runtime": None,
-        "metric_code": code_of(task.metrics),
-        "overlap": None,
-        "dates": dates_of(task.published, None),
-        "timing": {"seconds": None, "rows_per_second": None, "load_average": None},
-        "tokens": {"prompt": None, "new": None},
-        "cost": None,
-        "peak_memory_mib": {"host": None, "gpu": None},
-        "machine": {"cpu": None, "cores": None, "gpu": None, "memory_gib": None, "system": None},
-        "versions": {} if not isinstance(version, str) else {"lm_eval": version},
-    }
+        }
+    )
 
 
-def _finished(results: Mapping[str, Any]) -> datetime | None:
+def _finished(results: Mapping[str, Any]) -> str | None:
     """When the evaluation ended: its start (a UNIX time) and its seconds, where both are there."""
     try:
         ended = float(results["date"]) + float(results["total_evaluation_time_seconds"])
-        return datetime.fromtimestamp(ended, UTC) if math.isfinite(ended) else None
+        return datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds")
     except (LookupError, TypeError, ValueError, OverflowError, OSError):
         return None
