@@ -68,7 +68,7 @@ def test_a_recipe_in_onnx_runtime_predicts_as_in_torch(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     said = []
     for more in ([], ["--set", "predict.runtime=onnx"]):
-        done = CliRunner().invoke(app, ["suite", "bert-douban", "--smoke", "--json", *more])
+        done = CliRunner().invoke(app, ["study", "recipe", "bert-douban", "--smoke", "--json", *more])
         assert done.exit_code == 0, done.output
         said.append(json.loads(done.stdout)[0])
     assert [step["state"] for step in said] == ["new", "new"]

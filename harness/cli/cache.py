@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections import defaultdict
-from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -132,7 +130,7 @@ def _rows(removed: list[Item]) -> list[list[str]]:
     rows, others = [], defaultdict(list)
     for item in removed:
         if item.leftover or item.part in (TRAINED, MODELS):
-            rows.append([item.part, _short(item), size(item.size), ago(item.used), item.leftover or _title(item)])
+            rows.append([item.part, _short(item), size(item.size), ago(item.used), item.leftover or item.title])
         else:
             others[item.part].append(item)
     for part, items in others.items():
@@ -146,13 +144,3 @@ def _short(item: Item) -> str:
 
     key, slash, inside = item.name.partition("/")
     return key[:KEY_DIGITS] + slash + inside if item.part == TRAINED else item.name
-
-
-def _title(item: Item) -> str:
-    """`minilm on reviews_demo (en)`, as far as the cache knows."""
-    from harness.models.cache import ABOUT, TRAINED
-
-    with suppress(OSError, ValueError, LookupError, TypeError):
-        about = json.loads((item.path / ABOUT).read_text(encoding="utf-8"))
-        return f"{about['backend']} on {about['task']} ({'+'.join(about['langs'])})"
-    return "trained model" if item.part == TRAINED else "packaged model"

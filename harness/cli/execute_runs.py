@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from harness.cli.progress import Progress
     from harness.core.errors import BenchError
     from harness.core.options import RunOptions
+    from harness.core.record import Gate
     from harness.records.entries import Entry
-    from harness.records.gates import Gate
     from harness.records.store import Store
     from harness.running.runner import EngineSlot
     from harness.running.trackers import Track
@@ -184,9 +184,9 @@ def _outcome(
 
 def _told(entry: Entry, progress: Progress, *, has_finding: bool) -> list[Gate]:
     """What the run's sanity gates found; what a reader must know is printed, also with `--quiet`."""
-    from harness.records.gates import gate_lines, read_gates
+    from harness.records.gates import gate_lines
 
-    gates = read_gates(entry.manifest)
+    gates = entry.record.gates
     for line in gate_lines(gates, has_finding=has_finding):
         progress.print(plain(f"{entry.display_name} {entry.manifest['identity']['lang']}: {line}"))
     return gates

@@ -45,13 +45,12 @@ def settings_from(values: Many) -> dict[str, Any]:
 def trained_by(store: Store, part: str) -> str:
     """The key of the model that a run trained. Raises `UserError` where there is no such run, or it trained none."""
     from harness.core.errors import UserError
-    from harness.running.starts import key_of
 
     name = store.find(part)
-    identity = store.manifest(name)["identity"]
-    if identity["train"] is None:
+    identity = store.record(name).identity
+    if identity.train is None:
         raise UserError(f"The run {name} trained no model.", "Name a run of a backend that trains.")
-    return key_of(identity)
+    return identity.trained_key
 
 
 def backends(known: Catalog, values: Many) -> list[str]:

@@ -121,7 +121,7 @@ def transfer_command(
         outcomes, stopped = run_all(known, requests, store, force, None)
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     if done and not stopped:
-        grid = make_grid([(store.manifest(name), store.metrics(name)) for name in done], chosen, rows)
+        grid = make_grid([store.record(name) for name in done], chosen, rows)
         asked = [settings_from(settings), seeds(seed), limit, train_limit, validation_limit, model]
         _show(grid, results, "" if asked == [{}, [0], *[None] * 4] else f"-{digest(asked)[:6]}", as_json)
     series.print_summary(outcomes)

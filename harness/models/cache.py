@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from harness.core.locks import Busy, held, is_held
 from harness.models.packaged import PACKAGED
 
@@ -49,6 +51,16 @@ _NO_LOCK_SECONDS = 3600.0
 """A leftover without a lock must lie untouched for so long: a process may be writing it."""
 
 
+class About(BaseModel):
+    """What stands beside a trained model, to name it: the run that first asked for it. `rows`: of training."""
+
+    task: str
+    backend: str
+    model: str | None
+    langs: tuple[str, ...]
+    rows: int
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """What can be deleted on its own. `size` in bytes; `used` in seconds since the epoch; `lock` is held by who uses it;
@@ -61,6 +73,14 @@ class Item:
     used: float
     lock: Path | None = None
     leftover: str = ""
+
+    @property
+    def title(self) -> str:
+        """`minilm on reviews_demo (en)`, as far as the cache knows."""
+        with suppress(OSError, ValueError):
+            about = About.model_validate_json((self.path / ABOUT).read_bytes())
+            return f"{about.backend} on {about.task} ({'+'.join(about.langs)})"
+        return "trained model" if self.part == TRAINED else "packaged model"
 
 
 def contents(cache: Path) -> list[Item]:

@@ -12,7 +12,16 @@ from harness.core.engine import Classifier, Engine
 from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.options import RunOptions
-from harness.core.record import RESULT_VERSION, TRAINING_VERSION
+from harness.core.record import (
+    RESULT_VERSION,
+    TRAINING_VERSION,
+    BackendIdentity,
+    ContinuedFrom,
+    Identity,
+    PromptIdentity,
+    RowSource,
+    TrainIdentity,
+)
 from harness.core.types import Calibration, Decision, Example, LabelKind
 from harness.data.drawing import hash_rank
 from harness.data.rows import fingerprint, load_examples, with_names
@@ -20,7 +29,6 @@ from harness.data.sources import rows_from
 from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
 from harness.parsing.rendering import Renderer, pick_shots
-from harness.records.store import run_id
 from harness.running.starts import Start, trained_start
 from harness.running.thresholds import RULE
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
@@ -58,15 +66,15 @@ class Plan:
     engine: Engine
     checkpoint: Checkpoint | None
     rows: list[Example]
-    rows_from: dict[str, Any]
+    rows_from: RowSource
     training: TrainingRows | None
     prompt: PromptPlan | None
     decision: Decision
-    identity: dict[str, Any] = field(repr=False)
+    identity: Identity = field(repr=False)
 
     @property
     def run_id(self) -> str:
-        return run_id(self.identity)
+        return self.identity.run_id
 
 
 def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = None) -> list[Example]:
@@ -102,21 +110,20 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
     tuned = task.labels.kind is LabelKind.MULTILABEL and isinstance(engine, Classifier) and engine.threshold() is None
-    identity = {
-        "version": RESULT_VERSION,
-        "task": task.name,
-        "lang": request.lang,
-        "split": request.split,
-        "rows": fingerprint(rows),
-        "labels": list(task.label_space.names),
-        "label_kind": task.label_space.kind,
-        "backend": _backend_identity(backend, checkpoint, engine),
-        "train": _training_identity(training, start, request.resample_train and request.train_limit is not None, tuned),
-        "prompt": _prompt_identity(prompt),
-        "seed": request.seed,
-        # Only where it is used, as with prompts.
-        **({"decision": decision} if trained and decision is not Decision.ARGMAX else {}),
-    }
+    identity = Identity(
+        version=RESULT_VERSION,
+        task=task.name,
+        lang=request.lang,
+        split=request.split,
+        rows=fingerprint(rows),
+        labels=list(task.label_space.names),
+        label_kind=task.label_space.kind,
+        backend=_backend_identity(backend, checkpoint, engine),
+        train=_training_identity(training, start, request.resample_train and request.train_limit is not None, tuned),
+        prompt=_prompt_identity(prompt),
+        seed=request.seed,
+        **_unless_default(decision=(decision if trained else Decision.ARGMAX, Decision.ARGMAX)),
+    )
     return Plan(request, task, backend, engine, checkpoint, rows, origin, training, prompt, decision, identity)
 
 
@@ -159,16 +166,20 @@ def _prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Promp
     return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
 
 
-def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engine: Engine) -> dict[str, Any]:
-    options = engine.options.model_dump(mode="json")  # with the defaults: a change of a default is a change of the run
-    return {
-        "name": backend.name,
-        "engine": backend.engine,
-        "model": checkpoint.name if checkpoint else _served_name(backend.model),
-        "revision": checkpoint.revision if checkpoint else None,
-        "options": options,
+def _unless_default(**values: tuple[Any, Any]) -> dict[str, Any]:
+    """Of values and defaults those that differ: what is not used leaves a run's id as it was before there was such a thing."""
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engine: Engine) -> BackendIdentity:
+    return BackendIdentity(
+        name=backend.name,
+        engine=backend.engine,
+        model=checkpoint.name if checkpoint else _served_name(backend.model),
+        revision=checkpoint.revision if checkpoint else None,
+        options=engine.options.model_dump(mode="json"),  # with the defaults: a change of a default is a change of the run
         **engine.facts(),
-    }
+    )
 
 
 def _served_name(model: str | None) -> str | None:
@@ -176,39 +187,37 @@ def _served_name(model: str | None) -> str | None:
     return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
-def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool) -> dict[str, Any] | None:
+def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool) -> TrainIdentity | None:
     """`tuned`: validation rows, if there are any, are to tune the thresholds of a multilabel task."""
     if training is None:
         return None
-    validated = list(training.validation_langs)
-    return {
-        "version": TRAINING_VERSION,
-        **({"validation_langs": validated} if validated != list(training.langs) else {}),
-        **({"processes": processes()} if processes() > 1 else {}),  # each has a batch of its own, so a step has more rows
-        **({"drawn": True} if drawn else {}),
-        **({"thresholds": RULE} if tuned and training.validation else {}),
-        **({"continued_from": {"key": start.key, "langs": start.langs}} if start else {}),
-        "langs": list(training.langs),
-        "train_rows": fingerprint(training.train),
-        "train_count": len(training.train),
-        "validation_rows": fingerprint(training.validation),
-    }
+    langs, validated = list(training.langs), list(training.validation_langs)
+    return TrainIdentity(
+        version=TRAINING_VERSION,
+        langs=langs,
+        train_rows=fingerprint(training.train),
+        train_count=len(training.train),
+        validation_rows=fingerprint(training.validation),
+        **_unless_default(
+            validation_langs=(validated, langs),
+            processes=(processes(), 1),  # each has a batch of its own, so a step has more rows
+            drawn=(drawn, False),
+            thresholds=(RULE if tuned and training.validation else None, None),
+            continued_from=(start and ContinuedFrom(key=start.key, langs=start.langs), None),
+        ),
+    )
 
 
-def _prompt_identity(plan: PromptPlan | None) -> dict[str, Any] | None:
+def _prompt_identity(plan: PromptPlan | None) -> PromptIdentity | None:
     if plan is None:
         return None
     spec = plan.prompt.spec
-    # Only where they are used, so that runs without keep the names that they had before there were any.
-    calibration = {"calibration": spec.calibration} if spec.calibration is not Calibration.NONE else {}
-    decision = {"decision": spec.decision} if spec.decision is not Decision.ARGMAX else {}
-    return {
-        "name": plan.prompt.name,
-        "variant": plan.prompt.lang,
-        "sha256": plan.prompt.sha256,
-        "decoding": spec.decoding,
-        **calibration,
-        **decision,
-        "shots": [shot.id for shot in plan.shots],
-        "shots_sha256": digest([[shot.text, shot.label] for shot in plan.shots]),
-    }
+    return PromptIdentity(
+        name=plan.prompt.name,
+        variant=plan.prompt.lang,
+        sha256=plan.prompt.sha256,
+        decoding=spec.decoding,
+        shots=[shot.id for shot in plan.shots],
+        shots_sha256=digest([[shot.text, shot.label] for shot in plan.shots]),
+        **_unless_default(calibration=(spec.calibration, Calibration.NONE), decision=(spec.decision, Decision.ARGMAX)),
+    )

@@ -235,9 +235,9 @@ def _peak(before: dict[str, Any], reset: bool) -> dict[str, int | None]:
     host = now["host_peak"] if reset else None
     return {
         "host": host,
-        "host_since_start": None if reset else torch["host"],
+        "host_since_start": None if reset else torch.host,
         "host_increase": None if host is None or before["host_now"] is None else host - before["host_now"],
-        "gpu": torch["gpu"],
+        "gpu": torch.gpu,
         "gpu_increase": None if now["gpu_taken"] is None else now["gpu_taken"] - (before["gpu_taken"] or 0),
     }
 
@@ -263,10 +263,10 @@ def _rounded_up(usd: float) -> float:
 
 
 def _circumstances(plan: Plan, options: LatencyOptions, sizes: list[int]) -> dict[str, Any]:
-    names = ("task", "lang", "split", "rows", "backend", "prompt")
+    names, identity = ("task", "lang", "split", "rows", "backend", "prompt"), plan.identity.as_json()
     return {
         "identity": {
-            **{name: plan.identity[name] for name in names},
+            **{name: identity[name] for name in names},
             "trained": trained_key(plan) if isinstance(plan.engine, Classifier) else None,
         },
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -280,7 +280,7 @@ def _circumstances(plan: Plan, options: LatencyOptions, sizes: list[int]) -> dic
         if plan.engine.model_is == "name"
         else f"at least {WARM_UP} rows in batches of each size, then the shortest text once",
         "counts": COUNTS,
-        "machine": describe_machine(),
+        "machine": describe_machine().as_json(),
         "threads": threads(),
         "versions": library_versions(),
     }

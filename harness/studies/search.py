@@ -67,8 +67,11 @@ def new_search(request: RunOptions, langs: tuple[str, ...], catalog: Catalog, me
     plan = make_plan(request, catalog)
     chosen = metric_of(plan, metric)
     identity = {
-        **{name: plan.identity[name] for name in ("version", "task", "labels", "label_kind", "train", "seed")},
-        "backend": plan.identity["backend"],
+        **plan.identity.model_dump(
+            mode="json",
+            include={"version", "task", "labels", "label_kind", "train", "seed", "backend"},
+            exclude_unset=True,
+        ),
         "space": {name: parameter.model_dump() for name, parameter in spec.search.items()},
         "validation languages": langs,
         "metric": chosen,
@@ -113,9 +116,9 @@ def metric_of(plan: Plan, metric: str | None) -> str:
 
     answers = [Prediction(row.id, row.label, probabilities=correct(row.label)) for row in plan.rows]
     found = evaluate_predictions(plan.rows, answers, labels, threshold=plan.task.threshold, extra_metrics=plan.task.metrics)
-    if metric is not None and metric not in found["values"]:
-        raise UserError(f"The task {plan.task.name!r} has no metric {metric!r}.", f"Known: {', '.join(found['values'])}.")
-    return metric or found["headline"][0]
+    if metric is not None and metric not in found.values:
+        raise UserError(f"The task {plan.task.name!r} has no metric {metric!r}.", f"Known: {', '.join(found.values)}.")
+    return metric or found.headline[0]
 
 
 def tuned_backend(search: Search, settings: Mapping[str, Any], description: str, study: str) -> str:

@@ -117,10 +117,11 @@ class Study:
                 except Exception:  # after Ctrl-C the next search goes on where it was
                     shutil.rmtree(store.root / f"{plan.run_id}.partial", ignore_errors=True)
                     raise
-                values.append(metrics["values"][self.search.metric]["value"])
-        if None in values:
+                values.append(metrics.values[self.search.metric].value)
+        defined = [value for value in values if value is not None]
+        if len(defined) < len(values):
             raise RunError(f"{self.search.metric} is undefined for this trial.", "Choose another metric.")
-        return float(sum(values) / len(values))
+        return float(sum(defined) / len(defined))
 
     def _pruner(self, asked: optuna.Trial) -> OnEvaluation:
         from optuna.exceptions import TrialPruned

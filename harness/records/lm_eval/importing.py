@@ -6,6 +6,7 @@ reported. No text of a document and no model output is kept.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,25 +17,17 @@ from typing import Any
 from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.options import RunOptions, Split
-from harness.core.record import (
-    RESULT_VERSION,
-    BackendIdentity,
-    Identity,
-    Imported,
-    MetricCode,
-    Metrics,
-    PromptIdentity,
-    RowSource,
-    RunRecord,
-)
+from harness.core.record import RESULT_VERSION, BackendIdentity, Identity, ImportedFrom, Metrics, PromptIdentity, RunRecord
 from harness.core.types import Decoding, LabelKind
+from harness.data.dates import dates_of
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.data.sources import rows_from
 from harness.records.entries import finished_entry
+from harness.records.journal import prediction_from, prediction_record
 from harness.records.lm_eval.answers import Answers, read_choices, read_texts
 from harness.records.lm_eval.files import Evaluation, read_evaluation
 from harness.records.lm_eval.rows import Pairing, check_left_out, pair
-from harness.records.store import Store, prediction_from, prediction_record
+from harness.records.store import Store
 from harness.specs.catalog import Catalog
 from harness.specs.parser_spec import ParserSpec
 from harness.specs.tasks import TaskSpec
@@ -64,12 +57,11 @@ class ImportRequest:
 
 
 @dataclass(frozen=True)
-class ImportedRun:
-    """`total`: rows of the task's split; `read`: in words, how the answers became labels."""
+class Imported:
+    """A finished run. `total`: rows of the task's split; `read`: in words, how the answers became labels."""
 
-    record: RunRecord
-    imported: Imported
     folder: Path
+    record: RunRecord
     total: int
     read: str
     computed: bool
@@ -77,7 +69,8 @@ class ImportedRun:
     @property
     def compared(self) -> list[tuple[str, float, str, float]]:
         """(our metric, its value, lm-eval's name, its value) for those that should agree."""
-        reported, values = self.imported.reported, self.record.metrics.values
+        assert self.record.imported is not None
+        reported, values = self.record.imported.reported, self.record.metrics.values
         return [
             (ours, value, theirs, reported[theirs])
             for ours, names in SAME_AS.items()
@@ -86,7 +79,7 @@ class ImportedRun:
         ]
 
 
-def import_lm_eval(wanted: ImportRequest, catalog: Catalog, store: Store, *, force: bool = False) -> ImportedRun:
+def import_lm_eval(wanted: ImportRequest, catalog: Catalog, store: Store, *, force: bool = False) -> Imported:
     """Write the record, or find it there. Raises `UserError` (`DataError` for what is damaged or does not fit), `RunBusy`."""
     task = with_names(catalog.task(wanted.task), wanted.data_dir)
     require_trust(task.name, task.metrics, catalog.trust_metric_code)
@@ -98,37 +91,23 @@ def import_lm_eval(wanted: ImportRequest, catalog: Catalog, store: Store, *, for
     matched = [row for row, _ in found.pairs]
     answers = _read(task, found, evaluation, wanted.parser)
     identity = _identity(task, wanted, evaluation, found, answers)
-    imported = _imported(evaluation, found)
-    if not force and (entry := finished_entry(store, identity.run_id)) is not None:
-        known = entry.record.imported or imported
-        return ImportedRun(entry.record, known, store.root / identity.run_id, len(rows), answers.words, computed=False)
-    predictions = [prediction_record(row, answer) for row, answer in zip(matched, answers.predictions, strict=True)]
+    name = identity.run_id
+    if not force and (entry := finished_entry(store, name)) is not None:
+        return Imported(store.root / name, entry.record, len(rows), answers.words, computed=False)
+    records = [prediction_record(row, said) for row, said in zip(matched, answers.predictions, strict=True)]
     metrics = evaluate_predictions(
         matched,
-        [prediction_from(line) for line in predictions],  # as a record holds them, as for any run
+        [prediction_from(record) for record in records],  # as a record holds them, as for any run
         task.label_space,
         threshold=task.threshold,
         extra_metrics=task.metrics,
     )
-    record = RunRecord(
-        run_id=identity.run_id,
-        identity=identity,
-        options=RunOptions(
-            task=task.name, lang=wanted.lang, split=wanted.split, backend=identity.backend.name, data=wanted.data_dir
-        ).public({}),
-        n=len(found.pairs),
-        metrics=Metrics.model_validate(metrics),
-        rows_from=RowSource.model_validate(rows_from(task, wanted.split, wanted.data_dir, len(rows))),
-        finished=_finished(evaluation.results) or imported.at,
-        imported=imported,
-        metric_code=[MetricCode.model_validate(code) for code in code_of(task.metrics)],
-        versions={"lm_eval": imported.version} if imported.version else {},
-    )
-    with store.journal(record.run_id):
+    record = _record(identity, metrics, task, wanted, evaluation, found, len(rows))
+    with store.journal(name):
         if not force:
-            store.set_aside(record.run_id)
-        folder = store.finish(record.run_id, record.manifest(), predictions, metrics)
-    return ImportedRun(record, imported, folder, len(rows), answers.words, computed=True)
+            store.set_aside(name)
+        folder = store.finish(record, records)
+    return Imported(folder, record, len(rows), answers.words, computed=True)
 
 
 def parser_named(text: str) -> ParserSpec:
@@ -167,15 +146,13 @@ def _usual_parsers(kind: LabelKind) -> list[ParserSpec]:
 
 
 def _identity(task: TaskSpec, wanted: ImportRequest, evaluation: Evaluation, found: Pairing, answers: Answers) -> Identity:
-    """As of a prompted run. What determines the outcome is the file with the answers, so its digest is part of it."""
+    """As that of a prompted run; what determines its outcome is the file, so a digest of it is part of the identity."""
     model = _model(evaluation)
     name = wanted.backend or (None if model is None else model.rpartition("/")[2])
     if not name:
         raise UserError(f"No results beside {evaluation.path} name the model.", "Name it: --backend NAME.")
     shots = evaluation.of_task("n-shot")
-    count = shots if isinstance(shots, int) and 0 < shots < 10_000 else 0
     wording = _wording(evaluation)
-    config = evaluation.results.get("config")
     return Identity(
         version=RESULT_VERSION,
         task=task.name,
@@ -188,7 +165,7 @@ def _identity(task: TaskSpec, wanted: ImportRequest, evaluation: Evaluation, fou
             name=name,
             engine=ENGINE,
             model=model,
-            revision=(config.get("model_sha") or None) if isinstance(config, dict) else None,
+            revision=_config(evaluation).get("model_sha") or None,
             options={"filter": evaluation.filter, **answers.options},
             samples_sha256=evaluation.sha256,
         ),
@@ -198,7 +175,7 @@ def _identity(task: TaskSpec, wanted: ImportRequest, evaluation: Evaluation, fou
             variant=None,
             sha256=wording,
             decoding=Decoding.SCORE if evaluation.by_choice else Decoding.FREE,
-            shots=[f"exemplar-{i + 1}" for i in range(count)],
+            shots=[f"exemplar-{i + 1}" for i in range(shots if isinstance(shots, int) and 0 < shots < 10_000 else 0)],
             shots_sha256=wording,
         ),
         seed=0,
@@ -223,29 +200,58 @@ def _model(evaluation: Evaluation) -> str | None:
     return re.split(r"[/\\]", name.rstrip("/\\"))[-1] if re.match(r"[./~\\]|[A-Za-z]:", name) else name
 
 
-def _imported(evaluation: Evaluation, found: Pairing) -> Imported:
+def _config(evaluation: Evaluation) -> Mapping[str, Any]:
+    config = evaluation.results.get("config")
+    return config if isinstance(config, dict) else {}
+
+
+def _record(
+    identity: Identity,
+    metrics: Metrics,
+    task: TaskSpec,
+    wanted: ImportRequest,
+    evaluation: Evaluation,
+    found: Pairing,
+    split_rows: int,
+) -> RunRecord:
+    """Without what lm-eval does not report: time, tokens, memory, the machine."""
+    now = datetime.now(UTC)
     version = evaluation.results.get("lm_eval_version")
-    return Imported.model_validate(
-        {
-            "from": "lm-evaluation-harness",
-            "version": version if isinstance(version, str) else None,
-            "at": datetime.now(UTC).isoformat(timespec="seconds"),
-            "file": evaluation.path.name,
-            "task": evaluation.task,
-            "filter": evaluation.filter,
-            "output_type": "multiple_choice" if evaluation.by_choice else "generate_until",
-            "samples": len(evaluation.samples),
-            "paired_by": found.by,
-            "left_out": {"unmatched": len(found.unmatched), "ambiguous": len(found.ambiguous)},
-            "reported": evaluation.reported,
-        }
+    version = version if isinstance(version, str) else None
+    imported = {
+        "from": "lm-evaluation-harness",
+        "version": version,
+        "at": now.isoformat(timespec="seconds"),
+        "file": evaluation.path.name,
+        "task": evaluation.task,
+        "filter": evaluation.filter,
+        "output_type": "multiple_choice" if evaluation.by_choice else "generate_until",
+        "samples": len(evaluation.samples),
+        "paired_by": found.by,
+        "left_out": {"unmatched": len(found.unmatched), "ambiguous": len(found.ambiguous)},
+        "reported": evaluation.reported,
+    }
+    return RunRecord(
+        run_id=identity.run_id,
+        identity=identity,
+        options=RunOptions(
+            task=wanted.task, backend=identity.backend.name, lang=wanted.lang, split=identity.split, data=wanted.data_dir
+        ).public({}),
+        n=len(found.pairs),
+        metrics=metrics,
+        rows_from=rows_from(task, wanted.split, wanted.data_dir, split_rows),
+        finished=(_finished(evaluation.results) or now).isoformat(timespec="seconds"),
+        imported=ImportedFrom.model_validate(imported),
+        metric_code=code_of(task.metrics),
+        dates=dates_of(task.published, None),
+        versions={} if version is None else {"lm_eval": version},
     )
 
 
-def _finished(results: Mapping[str, Any]) -> str | None:
+def _finished(results: Mapping[str, Any]) -> datetime | None:
     """When the evaluation ended: its start (a UNIX time) and its seconds, where both are there."""
     try:
         ended = float(results["date"]) + float(results["total_evaluation_time_seconds"])
-        return datetime.fromtimestamp(ended, UTC).isoformat(timespec="seconds")
+        return datetime.fromtimestamp(ended, UTC) if math.isfinite(ended) else None
     except (LookupError, TypeError, ValueError, OverflowError, OSError):
         return None

@@ -16,6 +16,7 @@ from harness.analysis.pricing import cost_of, labels_of, missing_price
 from harness.analysis.ranks import Configuration, RankedEntry
 from harness.analysis.spread import Prompted, Spread
 from harness.core.errors import RunError
+from harness.core.record import RunRecord
 from harness.records.entries import TITLES, Entry
 from harness.records.latency import Speed, load_speeds, speed_of
 from harness.records.sizes import prompted_sizes, size_of
@@ -137,7 +138,7 @@ def _place(store: Store, place: RankedEntry, words: str, prices: Prices, speeds:
             **_figures(row),
             "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
             **_money(entry.manifest, prices),
-            **_latency(entry.manifest, speeds),
+            **_latency(entry.record, speeds),
             **_machine(entry.manifest),
         }
 
@@ -185,12 +186,11 @@ def _is_continued(manifest: Mapping[str, Any]) -> bool:
     return "continued_from" in (manifest["identity"]["train"] or {})
 
 
-def _latency(manifest: Mapping[str, Any], speeds: Sequence[Speed]) -> dict[str, Any]:
-    identity = manifest["identity"]
-    names = identity["task"], identity["lang"], identity["backend"]["name"]
+def _latency(record: RunRecord, speeds: Sequence[Speed]) -> dict[str, Any]:
+    names = record.identity.task, record.identity.lang, record.identity.backend.name
     near = [s for s in speeds if names == (s["identity"]["task"], s["identity"]["lang"], s["identity"]["backend"]["name"])]
     try:
-        speed = speed_of({"machine": None, **manifest}, near) if near else None
+        speed = speed_of(record, near) if near else None
     except ODD:  # a record too old to say what its speed depends on
         speed = None
     if speed is None:

@@ -27,7 +27,7 @@ def matrices(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     found: list[tuple[str, list[Entry], list[Row]]] = []
     for key, members in together.items():
         kept = _on_shared_rows(members)
-        rows = sorted({row_of(entry.manifest["identity"]) for entry in kept}, key=_order)
+        rows = sorted({row_of(entry.record.identity) for entry in kept}, key=_order)
         langs = {entry.group[2] for entry in kept}
         crossed = any(entry.group[2] not in entry.manifest["identity"]["train"]["langs"] for entry in kept)
         if crossed and len({row.train for row in rows}) > 1 and len(langs) > 1:
@@ -72,7 +72,7 @@ def _on_shared_rows(members: Sequence[Entry]) -> list[Entry]:
     latest: dict[tuple[Row, str, int], Entry] = {}
     for entry in sorted(members, key=lambda entry: (str(entry.manifest.get("finished")), entry.run_id)):
         if entry.group[3] == chosen[entry.group[2]]:
-            latest[row_of(entry.manifest["identity"]), entry.group[2], entry.seed] = entry
+            latest[row_of(entry.record.identity), entry.group[2], entry.seed] = entry
     return sorted(latest.values(), key=lambda entry: (entry.group[2], entry.run_id))
 
 
@@ -88,8 +88,7 @@ def _settings(entry: Entry) -> str:
 
 def _matrix(kept: Sequence[Entry], rows: Sequence[Row], settings: str) -> dict[str, Any]:
     metric = str(kept[0].metrics["headline"][0])
-    records = [({**entry.manifest, "run_id": entry.run_id}, entry.metrics) for entry in kept]
-    grid = make_grid(records, metric, rows)
+    grid = make_grid([entry.record for entry in kept], metric, rows)
     return {
         "task": grid.task,
         "split": kept[0].group[1],
