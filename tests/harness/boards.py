@@ -55,6 +55,11 @@ def entry_from(run_id: str, manifest: Mapping[str, Any], metrics: Mapping[str, A
     return Entry(RunRecord.read(kept, metrics, run_id))
 
 
+def with_changes(made: Entry, **manifest: Any) -> Entry:
+    """The same with other parts of run.json; `settings`, `limit` and `model_given` as records of version 1 have them."""
+    return entry_from(made.run_id, {**made.record.manifest(), **manifest}, made.record.metrics.as_json())
+
+
 def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
     return {**SCORE, "name": name, "sha256": name.ljust(64, "0"), "shots": list(shots), **changes}
 

@@ -11,6 +11,7 @@ import pytest
 from lm_eval_files import DATE, LABELS, NAMES, TEXTS, results_of, scored, write_evaluation, write_lines, write_project, written
 
 from harness.core.errors import DataError, UserError
+from harness.core.record import ImportedFrom, RowSource
 from harness.data.rows import fingerprint, load_examples
 from harness.records.entries import read_entry
 from harness.records.frames import load_predictions, load_runs
@@ -36,8 +37,13 @@ def bring(project: Path, path: Path, **changes: Any) -> Imported:
     return import_lm_eval(wanted, Catalog(project), Store(project / "results" / "runs"), force=force)
 
 
+def imported(found: Imported) -> ImportedFrom:
+    assert found.record.imported is not None
+    return found.record.imported
+
+
 def lines_of(found: Imported) -> list[dict[str, Any]]:
-    return Store(found.folder.parent).predictions(found.run_id)
+    return Store(found.folder.parent).predictions(found.record.run_id)
 
 
 def test_choices_become_labels_and_probabilities(project: Path) -> None:
@@ -49,11 +55,11 @@ def test_choices_become_labels_and_probabilities(project: Path) -> None:
     total = sum(math.exp(x) for x in (-2, -3, -1))
     assert records[5]["probabilities"] == [round(math.exp(x) / total, 6) for x in (-2, -3, -1)]
     assert found.record.metrics.values["accuracy"].value == pytest.approx(5 / 6)
-    assert found.record.imported.reported == {"acc": pytest.approx(5 / 6), "acc_norm": 0.5}
+    assert imported(found).reported == {"acc": pytest.approx(5 / 6), "acc_norm": 0.5}
     ((ours, value, theirs, other),) = found.compared
     assert (ours, theirs) == ("accuracy", "acc")
     assert value == other == pytest.approx(5 / 6)
-    assert found.record.imported.paired_by == {"id": 6}
+    assert imported(found).paired_by == {"id": 6}
 
 
 def test_the_record_is_a_run_of_the_board_on_the_rows_of_the_task(project: Path) -> None:
@@ -65,7 +71,7 @@ def test_the_record_is_a_run_of_the_board_on_the_rows_of_the_task(project: Path)
     assert (identity.backend.name, identity.backend.model) == ("tiny-7b", "owner/tiny-7b")
     assert found.record.finished == "2026-01-02T03:04:10+00:00"
     store = Store(found.folder.parent)
-    entry = read_entry(store, found.run_id)
+    entry = read_entry(store, found.record.run_id)
     assert entry.how.startswith("lm-eval:mood_mc · score")
     assert [place.rank for place in read_tables(store, [entry])[0].places] == [1]
     frame = load_runs(project / "results")
@@ -98,14 +104,14 @@ def test_written_answers_are_read_by_a_parser_that_reads_the_targets(project: Pa
     assert [record["label"] for record in records] == [0, 1, None, None, 1, None]
     assert [record.get("reason") for record in records] == [None, None, "ambiguous", "no_answer", None, "out_of_range"]
     assert (found.record.metrics.ok, found.record.metrics.unparsed, found.record.metrics.failed) == (3, 3, 0)
-    assert found.record.identity.backend.options["parser"].first == 1
+    assert found.record.identity.backend.options["parser"]["first"] == 1
 
 
 def test_names_as_answers(project: Path) -> None:
     samples = [written(n, f"The mood is {NAMES[LABELS[n]]}.", target=NAMES[LABELS[n]]) for n in ROWS]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
     assert found.record.metrics.values["accuracy"].value == 1
-    assert found.record.identity.backend.options["parser"].type == "label"
+    assert found.record.identity.backend.options["parser"]["type"] == "label"
 
 
 def test_a_parser_that_is_off_by_one_is_refused(project: Path) -> None:
@@ -192,7 +198,7 @@ def test_without_ids_rows_are_found_by_their_text(project: Path) -> None:
     samples = [without_id(sample) for sample in reversed(RIGHT)]
     samples[-2]["doc"]["text"] = " It is a\nhat. "  # white space is no difference
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.record.imported.paired_by == {"text": 6}
+    assert imported(found).paired_by == {"text": 6}
     assert [record["id"] for record in lines_of(found)] == [f"r{n}" for n in ROWS]
     assert found.record.metrics.values["accuracy"].value == 1
 
@@ -201,7 +207,7 @@ def test_an_id_of_another_world_pairs_nothing(project: Path) -> None:
     """The document's own number looks like one of our ids; its text says whose row it is."""
     samples = [{**sample, "doc": {**sample["doc"], "id": f"r{5 - n}"}} for n, sample in enumerate(RIGHT)]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.record.imported.paired_by == {"text": 6}
+    assert imported(found).paired_by == {"text": 6}
     assert found.record.metrics.values["accuracy"].value == 1
 
 
@@ -214,14 +220,14 @@ def test_a_row_of_another_text_is_not_paired_although_its_id_is_ours(project: Pa
         bring(project, out)
     found = bring(project, out, allow_missing=True)
     assert (found.record.metrics.n, found.total) == (5, 6)
-    assert found.record.imported.left_out == {"unmatched": 1, "ambiguous": 0}
+    assert imported(found).left_out == {"unmatched": 1, "ambiguous": 0}
 
 
 def test_some_of_the_rows_are_a_group_of_their_own(project: Path) -> None:
     whole = bring(project, write_evaluation(project / "all", {"t": RIGHT}))
     some = bring(project, write_evaluation(project / "some", {"t": RIGHT[:4]}))
     store = Store(whole.folder.parent)
-    groups = {read_entry(store, found.run_id).group for found in (whole, some)}
+    groups = {read_entry(store, found.record.run_id).group for found in (whole, some)}
     assert len(groups) == 2
     rows = load_examples(Catalog(project).task("mood"), lang="en", split="test")
     assert some.record.identity.rows == fingerprint(rows[:4])
@@ -273,8 +279,8 @@ def test_several_tasks_filters_and_results_are_chosen_by_name(project: Path) -> 
     with pytest.raises(UserError, match="no filter 'lose'"):
         bring(project, out, from_task="mood_text", kept="lose")
     loose = bring(project, out, from_task="mood_text", kept="loose")
-    assert loose.record.imported.filter == "loose"
-    assert bring(project, out / f"samples_mood_mc_{DATE}.jsonl").record.imported.task == "mood_mc"
+    assert imported(loose).filter == "loose"
+    assert imported(bring(project, out / f"samples_mood_mc_{DATE}.jsonl")).task == "mood_mc"
     assert bring(project, out / f"results_{DATE}.json", from_task="mood_mc").computed is False
     write_evaluation(out, {"mood_mc": RIGHT}, date="2027-01-01T00-00-00.000000")
     with pytest.raises(UserError, match="2 results of mood_mc"):
@@ -286,9 +292,9 @@ def test_imported_once(project: Path) -> None:
     first = bring(project, out)
     again, forced = bring(project, out), bring(project, out, force=True)
     assert (first.computed, again.computed, forced.computed) == (True, False, True)
-    assert first.run_id == again.run_id == forced.run_id
+    assert first.record.run_id == again.record.run_id == forced.record.run_id
     other = write_evaluation(project / "other", {"t": [*RIGHT[:5], scored(5, SURE[1])]})
-    assert bring(project, other).run_id != first.run_id, "other answers are another run, whatever the model is called"
+    assert bring(project, other).record.run_id != first.record.run_id, "other answers, another run"
 
 
 def test_samples_alone_need_a_name(project: Path) -> None:
@@ -297,7 +303,7 @@ def test_samples_alone_need_a_name(project: Path) -> None:
         bring(project, out)
     found = bring(project, out, backend="mine")
     assert found.record.identity.backend.name == "mine"
-    assert found.record.imported.reported == {}
+    assert imported(found).reported == {}
     assert found.compared == []
 
 
@@ -350,7 +356,7 @@ def test_arguments_of_older_versions_are_lists(project: Path) -> None:
 def test_figures_that_are_no_numbers_are_left_out(project: Path) -> None:
     figures = {"t": {"acc,none": float("nan"), "f1,none": "N/A", "mcc,none": 0.5, "long,none": 10**400, "alias": "t"}}
     out = write_evaluation(project / "out", {"t": RIGHT}, {**results_of(figures, date="soon"), "n-shot": {"t": None}})
-    assert bring(project, out).record.imported.reported == {"mcc": 0.5}
+    assert imported(bring(project, out)).reported == {"mcc": 0.5}
 
 
 def test_validation_rows(project: Path) -> None:
@@ -360,4 +366,4 @@ def test_validation_rows(project: Path) -> None:
     out = write_evaluation(project / "out", {"t": [RIGHT[n] for n in (0, 2, 3)]})
     found = bring(project, out, split="validation")
     assert (found.record.identity.split, found.record.metrics.n, found.total) == ("validation", 3, 3)
-    assert found.record.rows_from == {"source": "files", "hub": None, "split_rows": 3}
+    assert found.record.rows_from == RowSource(source="files", hub=None, split_rows=3)
