@@ -11,7 +11,7 @@ from typing import Any
 
 import boards
 import pytest
-from boards import SCORE, TRAIN, entry, record
+from boards import SCORE, TRAIN, entry, record, renamed
 from hypothesis import given
 from hypothesis import strategies as st
 from unsealed import unseal
@@ -65,10 +65,6 @@ def run(made: Mapping[str, Any], **manifest: Any) -> Entry:
         {**base.record.manifest(), "identity": made, **manifest},
         base.record.metrics.as_json(),
     )
-
-
-def renamed(made: Entry, run_id: str) -> Entry:
-    return Entry(made.record.model_copy(update={"run_id": run_id}))
 
 
 def named_model(manifest: dict[str, Any], model: str) -> None:

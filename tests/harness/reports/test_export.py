@@ -18,6 +18,7 @@ import pytest
 from boards import NAMES, prompt, record
 from lm_eval_files import write_lines
 
+from harness.core.record import RunRecord
 from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
 from harness.records.entries import read_entry
@@ -128,9 +129,9 @@ def test_json_is_an_array_with_null_for_what_is_missing(results: Path) -> None:
 def test_parquet_has_types(results: Path) -> None:
     runs = Store(results / "runs").ids()
     schema = pq.read_schema(io.BytesIO(as_parquet(of_runs(results, runs))))
-    kinds = {name: str(schema.field(name).type) for name in ("run", "n", "seed", "exemplars", "accuracy", "finished")}
+    kinds = {name: str(schema.field(name).type) for name in ("run", "n", "seed", "few_shot_examples", "accuracy", "finished")}
     assert kinds["run"] in ("string", "large_string")
-    assert {kinds[name] for name in ("n", "seed", "exemplars")} == {"int64"}
+    assert {kinds[name] for name in ("n", "seed", "few_shot_examples")} == {"int64"}
     assert kinds["accuracy"] == "double"
     assert kinds["finished"].startswith("timestamp") and "UTC" in kinds["finished"]  # noqa: PT018
     rows = pq.read_schema(io.BytesIO(as_parquet(table_of_predictions(results, runs))))
@@ -250,10 +251,10 @@ def rows_of(truth: list[Any]) -> list[Example]:
     return [Example(f"row-{n}", f"text {n}", label, "en") for n, label in enumerate(truth)]
 
 
-def same_figures(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert second[name]["value"] == pytest.approx(value["value"], abs=1e-5, nan_ok=True), name
+def same_figures(first: RunRecord, second: RunRecord) -> None:
+    assert first.metrics.values.keys() == second.metrics.values.keys()
+    for name, estimate in first.metrics.values.items():
+        assert second.metrics.values[name].value == pytest.approx(estimate.value, abs=1e-5), name
 
 
 @pytest.mark.parametrize("choice", [True, False])
@@ -263,10 +264,10 @@ def test_there_and_back(store: Store, tmp_path: Path, choice: bool) -> None:
     rows = rows_of(truth)
     run = record(store, "mine", answers, truth, probabilities=shares, rows=fingerprint(rows))
     found = back(store, run, tmp_path, rows)
-    same_figures(store.metrics(run)["values"], found.metrics["values"])
-    kept = [(line["id"], line["truth"], line["label"]) for line in Store(found.folder.parent).predictions(found.run_id)]
+    same_figures(store.record(run), found.record)
+    kept = [(line["id"], line["truth"], line["label"]) for line in Store(found.folder.parent).predictions(found.record.run_id)]
     assert kept == [(line["id"], line["truth"], line["label"]) for line in store.predictions(run)]
-    assert found.manifest["identity"]["rows"] == fingerprint(rows)
+    assert found.record.identity.rows == fingerprint(rows)
 
 
 def test_there_and_back_of_several_labels_a_row(store: Store, tmp_path: Path) -> None:
@@ -275,8 +276,8 @@ def test_there_and_back_of_several_labels_a_row(store: Store, tmp_path: Path) ->
     answers: list[Any] = [(0,), (2,), (), None]
     run = record(store, "mine", answers, truth, kind=LabelKind.MULTILABEL, rows=fingerprint(rows))
     found = back(store, run, tmp_path, rows, "multilabel")
-    same_figures(store.metrics(run)["values"], found.metrics["values"])
-    assert [line["label"] for line in Store(found.folder.parent).predictions(found.run_id)] == [[0], [2], [], None]
+    same_figures(store.record(run), found.record)
+    assert [line["label"] for line in Store(found.folder.parent).predictions(found.record.run_id)] == [[0], [2], [], None]
 
 
 def test_an_export_is_not_paired_with_rows_of_another_text(store: Store, tmp_path: Path) -> None:

@@ -35,13 +35,8 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def entry(rows_per_second: float | None, training: dict[str, Any] | None, **changes: Any) -> Entry:
     train = {"batch_size": 8, "accumulation": 2, **changes.pop("train", {})}
     backend = {"name": "mine", "model": "org/m", "options": {"train": train}, **changes.pop("backend", {})}
-    manifest = {
-        "identity": {"backend": backend},
-        "timing": {"rows_per_second": rows_per_second},
-        "training": training,
-        "machine": {**describe_machine(), **changes},
-    }
-    return boards.entry_from("run", manifest, {})
+    made = boards.entry("mine", backend=backend, rate=rows_per_second)
+    return boards.with_changes(made, training=training, machine={**describe_machine().as_json(), **changes})
 
 
 def test_the_median_of_the_records_of_this_backend_on_this_machine() -> None:
