@@ -224,7 +224,7 @@ def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path:
     first, *_, second = steps_of(load(tmp_path, BASE.replace("lang: de, train", "lang: en, train")), catalog, Changes())
     plan = toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None)
     assert request_of(first, catalog) == first.request
-    assert request_of(second, catalog).continued_from == trained_key(plan)
+    assert request_of(second, catalog).continue_from == trained_key(plan)
 
 
 # What comes with bench
