@@ -19,6 +19,8 @@ from harness.core.types import Calibration, Decision, Decoding
 
 Split = Literal["test", "validation"]
 MAX_SEED = 2**32 - 1
+SCIENTIFIC = r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"
+"""`3e-5`: a number for `--set`, though YAML 1.1 wants a point before the e."""
 FOLDER, CHECKPOINT = "DIR", "PATH"
 """What stands in a record for a place outside the project's folder: a record names no folder of a machine."""
 
@@ -140,8 +142,12 @@ def metavar_of(field: FieldInfo) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """A value of `--set`, as YAML reads it again."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value of `--set`, such that `--set` reads the same value again."""
+    import yaml
+
+    if isinstance(value, str) and re.fullmatch(SCIENTIFIC, value):
+        return json.dumps(value)
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1e9).removesuffix("...\n").strip()
 
 
 def _public_place(place: Path | str | None, placeholder: str) -> str | None:
@@ -149,8 +155,9 @@ def _public_place(place: Path | str | None, placeholder: str) -> str | None:
     if place is None:
         return None
     text = str(place)
-    if not re.match(r"[/\\~]|\.\.|[A-Za-z]:[/\\]", text):
-        return text
+    is_absolute = Path(text).is_absolute()
+    if not is_absolute and ".." not in re.split(r"[/\\]", text):
+        return placeholder if re.match(r"[~\\]|[A-Za-z]:[/\\]", text) else text
     try:
         return Path(text).resolve().relative_to(Path.cwd().resolve()).as_posix()
     except ValueError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 
 from harness.core import machine
 from harness.core.errors import ModelUnavailable, OutOfMemory, RunError, UserError
+from harness.core.record import Machine, RunRecord
 from harness.core.types import Decoding
 from harness.records.latency import load_speeds, speed_of, write_speed
 from harness.records.store import Store
@@ -413,18 +413,20 @@ def test_a_damaged_record_is_left_out(tmp_path: Path, text: str, caplog: pytest.
 
 def test_the_record_that_fits_a_run(many: Path, store: Store, measured: Callable[[], dict[str, Any]]) -> None:
     speeds = [measured()]
-    manifest = store.manifest(run(toy.plan(many, "toy-classifier", seed=3, train_limit=5), store, None, toy.quiet).run_id)
-    assert speed_of(manifest, speeds) == speeds[0]  # whatever it was trained on
-    assert speed_of(manifest, []) is None
-    other = json.loads(json.dumps(manifest))
-    other["identity"]["lang"] = "de"
-    assert speed_of(other, speeds) is None
-    slower = json.loads(json.dumps(manifest))
-    slower["identity"]["backend"]["options"]["flavour"] = "bold"
-    assert speed_of(slower, speeds) is None
-    trained = json.loads(json.dumps(manifest))
-    trained["identity"]["backend"]["options"]["train"] = {"lr": 1}
-    assert speed_of(trained, speeds) == speeds[0]
+    record = run(toy.plan(many, "toy-classifier", seed=3, train_limit=5), store, None, toy.quiet).record
+    backend = record.identity.backend
+
+    def other(**identity: Any) -> RunRecord:
+        return record.model_copy(update={"identity": record.identity.model_copy(update=identity)})
+
+    def option(**options: Any) -> RunRecord:
+        return other(backend=backend.model_copy(update={"options": {**backend.options, **options}}))
+
+    assert speed_of(record, speeds) == speeds[0]  # whatever it was trained on
+    assert speed_of(record, []) is None
+    assert speed_of(other(lang="de"), speeds) is None
+    assert speed_of(option(flavour="bold"), speeds) is None
+    assert speed_of(option(train={"lr": 1}), speeds) == speeds[0]
 
 
 def test_the_own_machine_goes_before_a_later_measurement(
@@ -433,18 +435,19 @@ def test_the_own_machine_goes_before_a_later_measurement(
     own = {**measured(), "finished": "2026-01-01"}
     elsewhere = {**own, "finished": "2026-03-01", "machine": {**own["machine"], "cpu": "another"}}
     later = {**own, "finished": "2026-02-01"}
-    manifest = store.manifest(run(toy.plan(many, "toy-classifier"), store, None, toy.quiet).run_id)
-    assert speed_of(manifest, [own, elsewhere]) == own
-    assert speed_of(manifest, [own, later, elsewhere]) == later
-    assert speed_of({**manifest, "machine": {}}, [own, later, elsewhere]) == elsewhere
+    record = run(toy.plan(many, "toy-classifier"), store, None, toy.quiet).record
+    assert speed_of(record, [own, elsewhere]) == own
+    assert speed_of(record, [own, later, elsewhere]) == later
+    assert speed_of(record.model_copy(update={"machine": Machine()}), [own, later, elsewhere]) == elsewhere
 
 
 def test_prompts_are_told_apart_but_not_what_a_seed_draws(many: Path, store: Store) -> None:
     plan = toy.plan(many, "toy-model", prompt="shown", seed=1)
     speed = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
-    other_seed = store.manifest(run(toy.plan(many, "toy-model", prompt="shown", seed=2), store, None, toy.quiet).run_id)
-    other_prompt = store.manifest(run(toy.plan(many, "toy-model", prompt="echo"), store, None, toy.quiet).run_id)
-    assert speed["identity"]["prompt"]["shots"] != other_seed["identity"]["prompt"]["shots"]
+    other_seed = run(toy.plan(many, "toy-model", prompt="shown", seed=2), store, None, toy.quiet).record
+    other_prompt = run(toy.plan(many, "toy-model", prompt="echo"), store, None, toy.quiet).record
+    assert other_seed.identity.prompt is not None
+    assert speed["identity"]["prompt"]["shots"] != other_seed.identity.prompt.shots
     assert speed_of(other_seed, [speed]) == speed
     assert speed_of(other_prompt, [speed]) is None
 
