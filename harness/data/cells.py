@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.core.errors import DataError
 from harness.data.sources import RawTable
-from harness.specs.tasks import Labels, Columns, Split, TaskSpec
+from harness.specs.tasks import Columns, Labels, Split, TaskSpec
 
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", "", "none"})
 

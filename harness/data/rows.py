@@ -14,7 +14,7 @@ from harness.core.types import Example, Label, LabelKind, text_digest
 from harness.data.cells import column, in_split, label_cells, label_columns, languages, without_label
 from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw
-from harness.specs.tasks import SPLITS, Labels, Columns, Split, TaskSpec
+from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
 
 CANONICAL_COLUMNS = Columns(text="text", label="label", id="id", lang="lang")
 
