@@ -203,8 +203,7 @@ def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
     """The page and the figures, and the plot beside them where the extra `charts` is installed."""
     from harness.core.errors import MissingExtra
     from harness.core.json_files import pretty_json, sealed, write_atomically
-    from harness.reports.curve_page import markdown
-    from harness.reports.curve_plot import svg
+    from harness.reports.curve_page import markdown, svg
 
     folder = results / "curves"
     folder.mkdir(parents=True, exist_ok=True)

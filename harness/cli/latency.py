@@ -48,6 +48,7 @@ from harness.core.options import RunOptions
 from harness.core.plain import plain
 
 if TYPE_CHECKING:
+    from harness.records.latency import LatencyRecord
     from harness.running.plan import Plan
     from harness.running.timing import LatencyOptions
     from harness.specs.catalog import Catalog
@@ -104,14 +105,14 @@ def latency_command(
     """Time a backend: how long a row takes, how many a second it does, and in how much memory.
 
     The model is trained or loaded as `bench run` would with the same options (a trained one is found in the cache); that and
-    a warm-up are not timed. What is timed begins with the text and ends with the label. The record goes to speed/ in the
+    a warm-up are not timed. What is timed begins with the text and ends with the label. The record goes to latency/ in the
     folder of results, where `bench recommend` finds it.
 
     --json prints the record (its keys are described in docs/price.md), with file and sentence.
     """
     from harness.core.errors import UserError
     from harness.core.types import Decoding
-    from harness.records.latency import write_speed
+    from harness.records.latency import write_latency
     from harness.running.plan import make_plan
     from harness.specs.costs import Budget
 
@@ -149,7 +150,7 @@ def latency_command(
     _check(known, request, prompt, how)
     plan = make_plan(request, known)
     record = _measured(plan, _sized(options, plan), budget)
-    _show(record, write_speed(results, plan.run_id, record), as_json)
+    _show(record.as_json(), write_latency(results, plan.run_id, record), as_json)
 
 
 def _show(record: dict[str, Any], path: Path, as_json: bool) -> None:
@@ -221,7 +222,7 @@ def _rate(rate: float) -> float:
     return rate
 
 
-def _measured(plan: Plan, options: LatencyOptions, budget: Any) -> dict[str, Any]:
+def _measured(plan: Plan, options: LatencyOptions, budget: Any) -> LatencyRecord:
     """The record. The bar is gone when the clock starts: it would take part of a core."""
     from harness.cli.progress import Progress
     from harness.running.timing import measure

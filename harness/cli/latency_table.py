@@ -66,8 +66,6 @@ def _queue_line(queue: dict[str, Any], rate: float) -> str:
 
 def sentence(record: dict[str, Any]) -> str:
     """What the figures say, in one sentence."""
-    from harness.running.timing import is_loaded
-
     one = record["batches"][0]
     if one["p50_ms"] is None:
         row = f"takes {_number(one['mean_ms'])} ms a row on average (too few texts for percentiles: n = {record['n']})"
@@ -76,15 +74,19 @@ def sentence(record: dict[str, Any]) -> str:
     else:
         within = f"{_number(one['p50_ms'])} ms and 95% within {_number(one['p95_ms'])} ms"
         row = f"answers half of the rows within {within} (n = {record['n']})"
-    best = max((part for part in [*record["batches"], record["offline"]] if "rows_per_second" in part), key=_throughput)
+    best = max((part for part in [*record["batches"], record["offline"]] if part.get("rows_per_second")), key=_throughput)
     how = f"{best['rows']} at a time" if "rows" in best else "offline"
     if how == "1 at a time":
         how = "a row at a time"
     memory = max((part["peak_memory_mib"]["host"] or 0 for part in record["batches"] if "peak_memory_mib" in part), default=0)
     used = f", in {memory} MiB at most" if memory else ""
-    load = "; the machine had other work too, so it can do better" if is_loaded(record) else ""
+    load = "; the machine had other work too, so it can do better" if _is_loaded(record) else ""
     name = record["identity"]["backend"]["name"]
     return f"{name} on {_where(record)} {row}, and does {_number(_throughput(best))} rows a second at best ({how}){used}{load}."
+
+
+def _is_loaded(record: dict[str, Any]) -> bool:
+    return any((load or 0) > record["machine"]["cores"] for load in record["load_average"].values())
 
 
 def _where(record: dict[str, Any]) -> str:

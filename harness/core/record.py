@@ -101,7 +101,7 @@ class PromptIdentity(Part):
     shots_sha256: str
 
 
-def speed_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
+def latency_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
     """Digest of what a model's speed depends on: not how it was trained, which few-shot examples a seed picked, or how scores
     became labels."""
     options = {name: value for name, value in backend.options.items() if name != "train"}

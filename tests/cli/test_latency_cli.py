@@ -31,7 +31,7 @@ def test_a_table_a_sentence_and_a_record(bench: Bench, project: Path) -> None:
     assert "(n = 24, too few for p95)" in lines[-1]
     assert "majority, reviews_demo en, 24 texts; " in said.err
     assert "load at the end " in said.err
-    files = list((project / "results" / "speed").iterdir())
+    files = list((project / "results" / "latency").iterdir())
     assert [f"Written: {file.relative_to(project)}" in said.err for file in files] == [True]
 
 

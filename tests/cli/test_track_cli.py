@@ -127,7 +127,7 @@ def test_quiet_says_in_one_line_where_things_are(bench: Any) -> None:
     curve = ("study", "curve", "--encoder", "majority", "--sizes", "8", "--seeds", 1, *few[2:])
     assert bench(*curve).err == "1 new; records: results/runs\n"
     speed = bench("analyze", "latency", "--backend", "majority", *few[2:])
-    assert re.fullmatch(r"Written: results/speed/.+\n", speed.err)
+    assert re.fullmatch(r"Written: results/latency/.+\n", speed.err)
 
 
 def test_a_reader_who_stops_early_does_not_fail_the_command(environment: dict[str, str]) -> None:

@@ -22,7 +22,7 @@ bench run --backend mistral-vllm --lang ja --decoding score --calibration batch
 bench run --backend smollm2-vllm --lang en --decoding score
 bench run --task amazon_reviews_multi --data DIR --lang en --limit 500 --backend smollm2-vllm --prompt strict --decoding score,constrained,free
 bench analyze latency --backend mistral-vllm --lang ja --batch-size 1,32,256
-""",  # noqa: E501
+""",
     "lm-eval": """
 bench results import lm-eval out --task reviews_demo --lang en
 bench results import lm-eval out --from-task reviews_stars --task reviews_demo --lang en
@@ -42,7 +42,7 @@ bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 500 
 bench study recipe mbert-amazon --smoke
 bench study recipe bert-douban --backend e5-small --data DIR2 --train-limit 800 --validation-limit 300 --limit 500 --set max_length=64 --set train.lr=1e-4
 bench study tune --backend e5-small --lang en --trials 20
-""",  # noqa: E501
+""",
 }
 PARSED_ONLY = {text: reason for reason, texts in _NEEDS.items() for text in texts.strip().splitlines()}
 
