@@ -41,7 +41,7 @@ def read_gates(manifest: Mapping[str, Any]) -> list[Gate]:
     ]
 
 
-def gate_lines(gates: Iterable[Gate], *, has_finding: bool = False) -> list[str]:
+def gate_lines(gates: Iterable[Any], *, has_finding: bool = False) -> list[str]:
     """What a reader must know; passed gates say nothing, and `one_label` nothing where the run has a finding, which says it."""
     words = {GateOutcome.WARNED: "warning", GateOutcome.FAILED: "failed gate, passed over by --no-gate"}
     told = [gate for gate in gates if gate.outcome in words and not (has_finding and gate.name == "one_label")]

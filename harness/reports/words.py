@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.analysis.ranks import Configuration, RankedEntry
+from harness.core.record import Estimate
 from harness.records.entries import Entry
 from harness.records.names import told_apart
 from harness.records.sizes import prompted_sizes, size_of
@@ -15,8 +16,9 @@ NAMED = 4
 """Backends that a sentence names."""
 
 
-def shown(metric: Mapping[str, Any]) -> str:
+def shown(metric: Mapping[str, Any] | Estimate) -> str:
     """`0.512 [0.468, 0.556]`; the interval only where there is one."""
+    metric = metric.model_dump() if isinstance(metric, Estimate) else metric
     value, low, high = metric["value"], metric["low"], metric["high"]
     if value is None:
         return "n/a"
