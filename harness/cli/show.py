@@ -99,7 +99,7 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
         entry.run_id,
         f"{metrics.n} rows: {metrics.ok} parsed, {metrics.unparsed} unparsed, {metrics.failed} failed",
         *(
-            [f"reasons: {', '.join(f'{name} {count}' for name, count in sorted(metrics.reasons.items()))}"]
+            [f"reasons: {reasons}"]
             if metrics.reasons
             else []
         ),

@@ -162,7 +162,7 @@ COMMANDS: list[tuple[Any, ...]] = [
     ("prompts", "check", "strict"),
     ("speed", "--backend", "majority", "--limit", 5),
     ("matrix", "--backend", "majority", "--limit", 5),
-    ("curve", "--encoder", "majority", "--limit", 5, "--sizes", "8,16", "--seeds", 1),
+    ("curve", "--encoder", "majority", "--limit", 5, "--sizes", "8,16", "--seed", 0),
     ("tune", "--backend", "tfidf", "--trials", 1),
 ]
 

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import toy
 
-from harness.cli.requests import check_fit
 from harness.core.errors import SpecError, UnknownName, UserError
 from harness.records.store import Store
 from harness.running.runner import run
 from harness.running.training import trained_key
+from harness.specs.asked import Asked
 from harness.specs.backend_specs import engine_class, with_settings
 from harness.specs.catalog import Catalog
-from harness.specs.recipes import Cell, Recipe, load_recipe
+from harness.specs.recipes import Recipe, load_recipe
 from harness.specs.reported import load_reported
 from harness.specs.yamlspec import validate_options
-from harness.studies.outlook import Outlook, outlooks, request_of
-from harness.studies.steps import Changes, Step, steps_of, training
+from harness.studies.dry_run import PlannedStep, State, planned_steps
+from harness.studies.steps import Changes, Step, request_of, steps_of, training
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -55,7 +55,7 @@ def told(steps: list[Step], *fields: str) -> list[tuple[Any, ...]]:
         ("task: toy, ", "", 1, "the run 'first' has no `task`"),
         ("name: second", "name: first", 1, "two runs are named 'first'"),
         ("name: second", "name: Second Run", 5, "should match pattern"),
-        ("continued_from: first", "continued_from: second", 1, "goes on from 'second', which is no earlier run"),
+        ("continued_from: first", "continued_from: second", 1, "continues from 'second'"),
         (
             "train_lang: en}",
             "train_lang: en, tune: {trials: 0, space: {x: {low: 1, high: 2}}}}",
@@ -77,7 +77,7 @@ def test_bad_yaml_says_file_line_and_field(tmp_path: Path, old: str, new: str, l
 def test_every_key_is_described() -> None:
     schema = Recipe.model_json_schema()
     parts = [schema, *(part for name, part in schema["$defs"].items() if name != "Parameter")]
-    assert [name for part in parts for name, value in part["properties"].items() if "description" not in value] == []
+    assert [name for part in parts for name, value in part.get("properties", {}).items() if "description" not in value] == []
 
 
 # Steps
@@ -111,19 +111,19 @@ def test_every_combination_is_a_step(project: Path, tmp_path: Path) -> None:
 def test_the_command_line_says_more_than_smoke_and_smoke_more_than_the_recipe(project: Path, tmp_path: Path) -> None:
     text = BASE + "smoke: {backends: {toy-classifier: tfidf}, limit: 2, train_limit: 3, set: {a: 1, b: 1}}\n"
     recipe = load(tmp_path, text)
-    given = Cell(limit=[1], set={"b": 2})
+    given = Asked({"limit": [1], "settings": {"b": 2}})
     smoke, plain = (steps_of(recipe, Catalog(project), Changes(given, smoke=how)) for how in (True, False))
     assert told(smoke, "backend", "limit", "train_limit")[0] == ("first", "tfidf", 1, 3)
     assert smoke[0].request.settings == {"a": 1, "b": 2}
     assert told(plain, "backend", "limit", "train_limit")[0] == ("first", "toy-classifier", 1, None)
-    other = steps_of(recipe, Catalog(project), Changes(Cell(backend=["toy-model"], seed=[3, 4])))
+    other = steps_of(recipe, Catalog(project), Changes(Asked({"backend": ["toy-model"], "seed": [3, 4]})))
     assert told(other, "backend", "seed")[:2] == [("first", "toy-model", 3), ("first", "toy-model", 3)]
     assert len(other) == 6
 
 
 def test_a_smoke_test_keeps_the_task_that_can_read_the_user_s_rows(project: Path, tmp_path: Path) -> None:
     recipe = load(tmp_path, BASE + "smoke: {task: reviews_demo, backend: tfidf, limit: 2}\n")
-    own, bundled = (steps_of(recipe, Catalog(project), Changes(smoke=True, data_dir=data)) for data in (tmp_path, None))
+    own, bundled = (steps_of(recipe, Catalog(project), Changes(Asked(given), smoke=True)) for given in ({"data": tmp_path}, {}))
     assert told(own, "task", "backend", "limit", "data")[0] == ("first", "toy", "tfidf", 2, tmp_path)
     assert told(bundled, "task", "backend", "limit")[0] == ("first", "reviews_demo", "tfidf", 2)
 
@@ -142,7 +142,8 @@ def test_chosen_runs_bring_what_they_go_on_from(project: Path, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("text", "kind"), [("backend: toy-classifer", "backend"), ("task: tay", "task"), ("decoding: fre", "decoding")]
+    ("text", "kind"),
+    [("backend: toy-classifer", "backend"), ("task: tay", "task"), ("prompt: ech, backend: toy-model", "prompt")],
 )
 def test_an_unknown_name_is_found_before_the_first_run(project: Path, tmp_path: Path, text: str, kind: str) -> None:
     recipe = load(tmp_path, BASE + f"  - {{name: third, {text}}}\n")
@@ -151,7 +152,7 @@ def test_an_unknown_name_is_found_before_the_first_run(project: Path, tmp_path: 
 
 
 def test_a_training_goes_on_from_the_one_of_its_seed(project: Path, tmp_path: Path) -> None:
-    steps = steps_of(load(tmp_path, BASE), Catalog(project), Changes(Cell(seed=[0, 1])))
+    steps = steps_of(load(tmp_path, BASE), Catalog(project), Changes(Asked({"seed": [0, 1]})))
     after = [step for step in steps if step.base is not None]
     assert [(step.request.seed, step.base.request.seed) for step in after if step.base] == [(0, 0), (1, 1)]
     assert {step.base.name for step in after if step.base} == {"first"}
@@ -182,25 +183,36 @@ def test_steps_that_need_one_training_are_alike(project: Path, tmp_path: Path) -
 # What is ahead
 
 
-def ahead(project: Path, recipe: Recipe) -> tuple[list[Outlook], Store]:
+def ahead(project: Path, recipe: Recipe) -> tuple[list[PlannedStep], Store]:
     store = Store(project / "results" / "runs")
     steps = steps_of(recipe, Catalog(project), Changes())
-    return outlooks(steps, Catalog(project), store), store
+    return planned_steps(steps, Catalog(project), store), store
 
 
 def test_what_a_dry_run_says_before_and_after(project: Path, tmp_path: Path) -> None:
     recipe = load(tmp_path, BASE)
     before, store = ahead(project, recipe)
-    assert [outlook.state for outlook in before] == ["trains", "to do", "trains"]
-    assert [str(outlook.train) for outlook in before] == ["9 en", "9 en", "9 de"]
-    assert [str(outlook.validation) for outlook in before] == ["3 en", "3 en", "3 de"]
-    assert [str(outlook.test) for outlook in before] == ["6 en", "6 de", "6 de"]
+    assert [step.state for step in before] == [State.TO_DO] * 3
+    assert [str(step.train) for step in before] == ["9 en", "9 en", "9 de"]
+    assert [str(step.validation) for step in before] == ["3 en", "3 en", "3 de"]
+    assert [str(step.test) for step in before] == ["6 en", "6 de", "6 de"]
     assert not store.root.exists()
     run(toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None), store)
     after, _ = ahead(project, recipe)
-    assert [outlook.state for outlook in after] == ["record there", "trained model there", "trains"]
-    assert after[0].estimate.seconds == 0
-    assert after[0].estimate.basis == "nothing to do"
+    assert [(step.state, step.note) for step in after] == [
+        (State.FOUND, None),
+        (State.TO_DO, "the model is trained already"),
+        (State.TO_DO, None),
+    ]
+
+
+def test_an_interrupted_run_continues(project: Path, tmp_path: Path) -> None:
+    store = ahead(project, load(tmp_path, BASE))[1]
+    plan = toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None)
+    journal = store.root / f"{plan.run_id}.partial" / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    assert [step.state for step in ahead(project, load(tmp_path, BASE))[0]] == [State.CONTINUES, State.TO_DO, State.TO_DO]
 
 
 def test_rows_that_are_elsewhere_are_bounded_by_limits(project: Path, tmp_path: Path) -> None:
@@ -211,12 +223,6 @@ def test_rows_that_are_elsewhere_are_bounded_by_limits(project: Path, tmp_path: 
     (a, b), _ = ahead(project, load(tmp_path, text))
     assert [str(count) for count in (a.train, a.validation, a.test)] == ["≤ 7 en", "all en", "≤ 5 en"]
     assert str(b.train) == "≤ 14 en+fr"
-    assert a.estimate.seconds is None
-
-
-def test_a_setting_that_the_engine_lacks_is_found(project: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="first: backend 'toy-classifier', options"):
-        ahead(project, load(tmp_path, BASE.replace("limit: 6", "set: {epochs: 3}")))
 
 
 def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path: Path) -> None:
@@ -224,7 +230,7 @@ def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path:
     first, *_, second = steps_of(load(tmp_path, BASE.replace("lang: de, train", "lang: en, train")), catalog, Changes())
     plan = toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None)
     assert request_of(first, catalog) == first.request
-    assert request_of(second, catalog).continued_from == trained_key(plan)
+    assert request_of(second, catalog).continue_from == trained_key(plan)
 
 
 # What comes with bench
@@ -237,7 +243,6 @@ def test_built_in_recipes_name_what_there_is(name: str, tmp_path: Path) -> None:
     assert recipe.note
     for smoke in (False, True):
         steps = steps_of(recipe, catalog, Changes(smoke=smoke))
-        check_fit(catalog, [step.request for step in steps], [step.request.prompt for step in steps if step.request.prompt])
         for step in steps:
             spec, engine = catalog.backend(step.request.backend), engine_class(catalog.backend(step.request.backend).engine)
             settings = [{}]
