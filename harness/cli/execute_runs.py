@@ -151,7 +151,7 @@ def _one(
 
     plan, force = make_plan(options, known), execution.force
     if not force and (entry := finished_entry(store, plan.run_id, warn=False)) is not None:
-        progress.say(f"{plan.run_id}: found (--force runs it again)")
+        progress.say(f"{plan.run_id}: found, nothing to do (--force runs it again)")
         return _outcome(options, "found", store, entry, progress)
     check_cache()
     in_cache = plan.training is not None and (trained_folder(plan) / "model").is_dir()

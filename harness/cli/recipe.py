@@ -53,7 +53,12 @@ Smoke = Annotated[bool, typer.Option("--smoke", help="Run every step in minutes,
 DryRun = Annotated[bool, typer.Option("--dry-run", help="List the runs and what is done already; run nothing.")]
 
 
-@takes_run_options(but=("task", "continue_from"), help=HELP, defaults=dict.fromkeys([*RunOptions.model_fields, "results"]))
+@takes_run_options(
+    but=("task", "continue_from"),
+    help=HELP,
+    defaults=dict.fromkeys([*RunOptions.model_fields, "results"]),
+    explicit=[name for name in RunOptions.model_fields if name != "data"],  # a folder's defaults must not change a recipe
+)
 def recipe_command(
     name: Name,
     asked: Asked,

@@ -32,15 +32,15 @@ COMPLETED = {"backend": "backend", "task": "task", "prompt": "prompt"}
 """Options whose values the shell completes, and the kind of name in the catalog."""
 
 
-def option(name: str, description: str = "") -> Any:
-    """The declaration of the option of that field, for `Annotated`."""
+def option(name: str, description: str = "", *, has_variable: bool = True) -> Any:
+    """The option of that field, for `Annotated`. With a variable it also takes its default from bench.toml."""
     field = all_fields()[name]
     flags = [option_name(name), *([SHORT[name]] if name in SHORT else [])]
     return typer.Option(
         *flags,
         metavar=metavar_of(field) or None,
         help=description or field.description,
-        envvar=variable_name(name),
+        envvar=variable_name(name) if has_variable else None,
         show_envvar=False,
         autocompletion=completion(COMPLETED[name]) if name in COMPLETED else None,
     )
@@ -65,19 +65,25 @@ def completion(kind: str) -> Callable[[str], list[str]]:
 
 
 def takes_run_options(
-    *only: str, but: Collection[str] = (), help: Mapping[str, str] | None = None, defaults: Mapping[str, Any] | None = None
+    *only: str,
+    but: Collection[str] = (),
+    help: Mapping[str, str] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+    explicit: Collection[str] = (),
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command the options of both models: all, those of `only`, or all `but` some.
 
     The command gets `asked` with what was given for a run, and `execution`. `help` replaces descriptions and `defaults` default
-    values; None as a default leaves an option without any.
+    values; None as a default leaves an option without any. Options in `explicit` are read from the command line only.
     """
     chosen = [name for name in all_fields() if (name in only if only else name not in but)]
     described, replaced = help or {}, defaults or {}
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name not in ("asked", "execution")]
-        parameters = {name: _parameter(name, described.get(name, ""), replaced) for name in chosen}
+        parameters = {
+            name: _parameter(name, described.get(name, ""), replaced, has_variable=name not in explicit) for name in chosen
+        }
 
         def called(**given: Any) -> None:
             read = {name: read_option(name, given[name]) for name in chosen if given[name] not in (None, [], False)}
@@ -100,7 +106,7 @@ def takes_run_options(
     return decorate
 
 
-def _parameter(name: str, description: str, defaults: Mapping[str, Any]) -> inspect.Parameter:
+def _parameter(name: str, description: str, defaults: Mapping[str, Any], *, has_variable: bool) -> inspect.Parameter:
     """Values are read as text and checked by the models, so that a flag, a variable and bench.toml meet the same rules."""
     field = all_fields()[name]
     default = defaults.get(name, field.default)
@@ -109,5 +115,5 @@ def _parameter(name: str, description: str, defaults: Mapping[str, Any]) -> insp
     if kind is not bool and default not in (None, "", (), {}):
         values = default if isinstance(default, tuple) else (default,)
         shown = list(map(str, values)) if takes_several(field) else str(default)
-    declared = Annotated[kind, option(name, description)]
+    declared = Annotated[kind, option(name, description, has_variable=has_variable)]
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=shown, annotation=declared)

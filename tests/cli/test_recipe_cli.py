@@ -86,24 +86,8 @@ def test_every_run_stands_beside_what_was_reported(bench: Any, recipe: Path) -> 
 
 
 def test_what_the_command_says_takes_the_place_of_the_recipe_s(bench: Any, recipe: Path) -> None:
-    said = bench(
-        *(
-            "study",
-            "recipe",
-            "small",
-            "--run",
-            "shares",
-            "--lang",
-            "de",
-            "--backend",
-            "tfidf",
-            "--limit",
-            3,
-            "--seed",
-            "1,2",
-            "--json",
-        )
-    )
+    changes = ("--run", "shares", "--lang", "de", "--backend", "tfidf", "--limit", 3, "--seed", "1,2")
+    said = bench("study", "recipe", "small", *changes, "--json")
     assert said.code == 0, said.err
     which = [(step["step"], step["lang"], step["backend"], step["seed"], step["metrics"]["n"]) for step in said.json]
     assert which == [("shares", "de", "tfidf", 1, 3), ("shares", "de", "tfidf", 2, 3)]
@@ -125,15 +109,13 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Any, recipe: Path) -> 
     rows = lines(said.out)
     assert [row["test"] for row in rows] == ["10 en", "10 fr", "10 en"]
     assert [row["train"] for row in rows] == ["20 en"] * 3
-    assert rows[0]["time"] == "unknown"  # never run on this machine, and a baseline has no size
-    assert "Nothing was run" in said.err
+    assert all(row["state"].startswith("to do") for row in rows)
     assert "Note: n\n" in said.err
     assert sorted(recipe.rglob("*")) == before
 
     bench("study", "recipe", "small", "--run", "words")
     found = bench("study", "recipe", "small", "--dry-run", "--json").json
-    assert [step["state"] for step in found][2] == "record there"
-    assert [step["seconds"] for step in found][2] == 0
+    assert [step["state"] for step in found] == ["to do", "to do", "found"]
     assert found[0]["test"] == {"langs": ["en"], "rows": 10, "exact": True}
 
 
@@ -154,8 +136,7 @@ def test_a_dry_run_of_every_recipe_needs_neither_network_nor_weights(
     for arguments in (["--smoke"], []):
         said = bench("study", "recipe", path.stem, "--dry-run", "--json", *arguments)
         assert said.code == 0, said.err
-        assert {step["state"] for step in said.json} == {"model not on this machine"}
-        assert all(step["seconds"] is None for step in said.json)
+        assert {(step["state"], step["note"]) for step in said.json} == {("to do", "the model is not on this machine")}
     assert not (tmp_path / "empty").exists()
 
 
