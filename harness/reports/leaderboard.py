@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from harness.analysis.ranks import Configuration, RankedEntry
@@ -28,7 +28,7 @@ def left_out(names: Sequence[str]) -> str:
 
 def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
     """The whole file; `reported` comes last, in tables of its own, and then `note`. `drawn`: the pictures in charts/."""
-    filters = {
+    filters: dict[str, Callable[..., Any]] = {
         "file_name": file_name,
         "first_words": _first_of_column,
         "full_lines": _full_lines,

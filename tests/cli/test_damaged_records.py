@@ -246,7 +246,7 @@ def test_all_records_in_the_repository_are_what_they_say() -> None:
     entries, damaged = read_records(store)
     assert damaged == []
     assert len(entries) == len(store.ids()) > 100
-    assert all(run_id(entry.manifest["identity"]) == entry.run_id for entry in entries)
+    assert all(entry.record.identity.run_id == entry.run_id for entry in entries)
 
 
 def test_json_of_the_manifest_has_the_digests(bench: Any, two_runs: list[str], project: Path) -> None:

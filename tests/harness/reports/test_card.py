@@ -110,7 +110,7 @@ def record(store: Store, lang: str = "en", **changes: Any) -> str:
 
 
 def _id(made: Any, own: Any) -> str:
-    return run_id({**made, "backend": own})
+    return Identity.model_validate({**made, "backend": own}).run_id
 
 
 @pytest.fixture

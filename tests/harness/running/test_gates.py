@@ -360,7 +360,7 @@ def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
     bench: Callable[..., Said], project: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(toy.ToyModel, "rendered", lambda engine, chat: "")
-    asked = ("--backend", "toy-model") if command is QUICK else ("--llm", "toy-model", "--sizes", "3", "--seeds", "1")
+    asked = ("--backend", "toy-model") if command is QUICK else ("--llm", "toy-model", "--sizes", "3", "--seed", "0")
     said = bench(*command, *asked, "--prompt", "echo")
     assert said.code == 1
     assert "is stopped (text_in_prompt): 11 of 11 prompts" in said.err
