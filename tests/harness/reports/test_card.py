@@ -17,6 +17,7 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 
 from harness.core.errors import MissingExtra, RunError, UserError
+from harness.core.record import Identity
 from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
 from harness.records.store import Store
