@@ -12,6 +12,7 @@ import pytest
 from console import Said
 
 from harness.core.locks import held
+from harness.models.cache import About
 
 DAY = 86400.0
 KEYS = ["aa" + "0" * 18, "ab" + "0" * 18, "cc" + "0" * 18]
@@ -26,7 +27,8 @@ def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         model = cache / "trained" / key / "model"
         model.mkdir(parents=True)
         (model / "weights").write_bytes(b"x" * 2048)
-        (model.parent / "about.json").write_text('{"task": "[red]", "backend": "b|c", "langs": ["en", "ja"], "rows": 1200}')
+        about = About(task="[red]", backend="b|c", model=None, langs=("en", "ja"), rows=1200)
+        (model.parent / "about.json").write_text(about.model_dump_json())
         for path in (model / "weights", model.parent / "about.json", model):
             os.utime(path, (time.time() - days * DAY,) * 2)
     (cache / "trained" / KEYS[2] / "scratch").mkdir()
