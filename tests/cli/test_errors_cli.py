@@ -43,7 +43,7 @@ MISTAKES = [
     ([*QUICK, "--max-cost", "-1"], ["--max-cost", "0"]),
     ([*QUICK, "--max-cost", "much"], ["--max-cost"]),
     (["run", "--backend", "majority,unpriced", "--max-cost", "2"], ["--max-cost 2: unpriced has no price", "prices.yaml"]),
-    ([*QUICK, "--split", "foo"], ["--split foo", "validation"]),
+    ([*QUICK, "--split", "foo"], ["split named 'foo'", "validation"]),
     ([*QUICK, "--limit", "0"], ["--limit", "1"]),
     ([*QUICK, "--limit", "-1"], ["--limit", "1"]),
     ([*QUICK, "--limit", "many"], ["--limit"]),

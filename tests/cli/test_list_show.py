@@ -113,7 +113,7 @@ def test_show(bench: Any, two_runs: list[str]) -> None:
 
 
 def test_show_tells_of_the_training_and_the_runtime(bench: Any, two_runs: list[str], project: Path) -> None:
-    assert "\nhow: trained on 60 en\ntraining: " in bench("show", two_runs[1]).out
+    assert "\nconfiguration: trained on 60 en\ntraining: " in bench("show", two_runs[1]).out
     path = project / "results" / "runs" / two_runs[1] / "run.json"
     manifest = json.loads(path.read_text())
     manifest["training"] |= {"best": {"mae": 0.4, "step": 12}, "steps": 20, "validation_rows": 15, "seconds": 61.2}
@@ -159,7 +159,7 @@ def test_show_says_where_texts_are_missing(bench: Any, rows_of: Any) -> None:
     data = rows_of(["good", "bad", "fair", "poor", "best"])
     ran = bench("run", "--task", "amazon_reviews_multi", "--backend", "majority", "--lang", "en", "--data", data, "--json")
     run = ran.json[0]["run"]
-    assert "--data DIR" in bench("show", run).out
+    assert "--data" in bench("show", run).out
     assert "poor" in bench("show", run, "--data", data).out
     missing = bench("show", run, "--data", data / "nowhere")
     assert (missing.code, missing.out) == (2, "")

@@ -78,7 +78,7 @@ def test_a_tracker_in_trouble_is_one_line_and_no_failure(bench: Any, monkeypatch
     assert said.code == 0
     assert said.json[0]["state"] == "new"
     (line,) = [line for line in said.err.splitlines() if "tracked" in line]
-    assert line == "note: not all could be tracked by tensorboard (ConnectionError: no route to host); the records are whole."
+    assert line == "note: tensorboard did not receive everything (ConnectionError: no route to host); the records are complete."
 
 
 def test_ctrl_c_while_a_tracker_is_waited_for_loses_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_ctrl_c_while_a_tracker_is_waited_for_loses_nothing(bench: Any, monkeypa
     assert said.code == 0
     assert said.json[0]["state"] == "new"
     assert "waiting for tensorboard, up to 15 s" in said.err
-    assert "note: not all could be tracked by tensorboard (interrupted); the records are whole." in said.err
+    assert "note: tensorboard did not receive everything (interrupted); the records are complete." in said.err
 
 
 def test_an_unknown_or_missing_tracker_is_a_mistake_before_anything_runs(
@@ -113,7 +113,7 @@ def test_an_unknown_or_missing_tracker_is_a_mistake_before_anything_runs(
 def test_quiet_leaves_the_result_and_where_it_is(bench: Any) -> None:
     plain = bench("run", *QUICK, "--prompt", "strict")
     quiet = bench("run", *QUICK, "--prompt", "strict", "-q")
-    assert "note: --prompt changes nothing" in plain.err
+    assert "note: --prompt has no effect" in plain.err
     assert quiet.err == "1 found; records: results/runs\n"
     assert quiet.out == plain.out.replace("\tnew\t", "\tfound\t")
     wrong = bench("run", "--backend", "tfidff", "--quiet")
@@ -168,7 +168,7 @@ def test_half_a_series_is_counted_and_not_shown(
     assert said.code == 130
     assert said.out == ""
     assert "1 new in" in said.err
-    assert said.err.endswith("Stopped. The same command goes on where this one was.\n")
+    assert said.err.endswith("Stopped. Repeat the command to continue.\n")
     assert [path.name for path in (project / "results").iterdir()] == ["runs"]
 
 
@@ -195,7 +195,7 @@ def test_quiet_and_verbose_exclude_each_other(command: str, bench: Any) -> None:
     arguments = {"study recipe": ["bert-douban"], "study curve": []}.get(command, ["--backend", "tfidf"])
     said = bench(*command.split(), *arguments, "-q", "-v")
     assert said.code == 2
-    assert "--quiet and --verbose say the opposite" in said.err
+    assert "--quiet and --verbose exclude each other" in said.err
 
 
 def test_the_summary_counts_runs_and_says_what_next(bench: Any) -> None:

@@ -64,7 +64,7 @@ def test_another_search_needs_another_name(bench: Any, backend: Path) -> None:
     other = (*TUNE, "--trials", 1, "--metric", "mae")
     refused = bench(*other)
     assert refused.code == 2
-    assert "words-tuned.yaml is there already" in refused.err
+    assert "words-tuned.yaml exists already" in refused.err
     refused = bench(*other, "--output", "mild")
     assert refused.code == 2
     assert "metric differ" in refused.err
@@ -88,12 +88,12 @@ def test_languages_trained_on_and_validated_in(bench: Any) -> None:
         (["--backend", "words"], "Which language of 'reviews_demo'"),
         (["--backend", "words", "--lang", "xx"], "no language of the task 'reviews_demo' named 'xx'"),
         (["--backend", "word", "--lang", "en"], "Did you mean words"),
-        (["--backend", "tfidf", "--lang", "en"], "does not say what to search"),
+        (["--backend", "tfidf", "--lang", "en"], "has no search space"),
         (["--backend", "smollm2", "--lang", "en"], "is not trained"),
         (["--backend", "words", "--lang", "en", "--metric", "speed"], "no metric 'speed'"),
         (["--backend", "words", "--lang", "en", "--set", "d=1"], "unknown key 'd'"),
         (["--backend", "words", "--lang", "en", "--output", "../x"], "is not a valid name"),
-        (["--backend", "words", "--lang", "en", "--output", "tfidf"], "a backend 'tfidf' already"),
+        (["--backend", "words", "--lang", "en", "--output", "tfidf"], "backend 'tfidf' exists already"),
         (["--backend", "words", "--lang", "en", "--study", ".."], "is not a valid name"),
         (["--backend", "words", "--lang", "en", "--data", "nowhere"], "no such folder"),
         (["--backend", "words", "--lang", "en", "--model", "x"], "loads no model"),

@@ -181,7 +181,7 @@ def test_options_are_checked_before_the_first_trial(project: Path, text: str, wo
 
 
 def test_what_cannot_be_searched(project: Path) -> None:
-    with pytest.raises(UserError, match="does not say what to search") as caught:
+    with pytest.raises(UserError, match="has no search space") as caught:
         searched(project, backend="toy-classifier")
     assert yaml.safe_load(caught.value.hint.partition(": ")[2])["search"]["train.lr"]["low"] == 1e-5
     with pytest.raises(UserError, match="'toy-model' is not trained"):
@@ -387,7 +387,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(project: Path, change: An
         path = project / "backends" / "tunable.yaml"
         path.write_text(path.read_text().replace("[8, 16]", "[8, 32]"))
         change = {}
-    with pytest.raises(UserError, match=f"one of something else: {differs} differ") as caught:
+    with pytest.raises(UserError, match=f"another search: {differs} differ") as caught:
         go_on(project, searched(project, **change), 2)
     assert "--study" in caught.value.hint
 
@@ -445,13 +445,13 @@ def test_the_tuned_backend_is_the_best_trial_and_finds_its_model(project: Path) 
     assert (folder_of(trained_key(plan)) / "model").is_dir()
     check_output(path, search, "study", Catalog(project))  # its own file it may write again
     for other, study_name in ((search, "another"), (searched(project, settings={"evaluations": 1}), "study")):
-        with pytest.raises(UserError, match="was not written by this study"):
+        with pytest.raises(UserError, match="this study did not write it"):
             check_output(path, other, study_name, Catalog(project))
 
 
 def test_the_name_of_another_backend_is_not_taken(project: Path) -> None:
     search = searched(project)
-    with pytest.raises(UserError, match="a backend 'tfidf' already"):
+    with pytest.raises(UserError, match="backend 'tfidf' exists already"):
         check_output(project / "backends" / "tfidf.yaml", search, "study", Catalog(project))
-    with pytest.raises(UserError, match="was not written by this study"):
+    with pytest.raises(UserError, match="this study did not write it"):
         check_output(project / "backends" / "toy-model.yaml", search, "study", Catalog(project))
