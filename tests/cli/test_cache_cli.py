@@ -93,7 +93,8 @@ def test_trained_models_the_longest_unused_first(bench: Any, own: Path) -> None:
     assert last == "3 trained models, 6.7 KiB; 3 of them without a run in results."
 
 
-def test_the_runs_of_a_model(bench: Any, own: Path, two_runs: list[str]) -> None:
+def test_the_runs_of_a_model(bench: Any, own: Path) -> None:
+    two_runs = [run["run"] for run in bench("run", "--backend", "majority,tfidf", "--lang", "en", "--limit", 20, "--json").json]
     models = {row["backend"]: row for row in bench("cache", "trained", "--json").json}
     assert sorted(run for name in ("majority", "tfidf") for run in models[name]["runs"]) == sorted(two_runs)
     assert models["tfidf"]["task"] == "reviews_demo"

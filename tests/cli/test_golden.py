@@ -37,11 +37,11 @@ CALLS: dict[str, list[str]] = {
     "leaderboard": ["leaderboard", "leaderboard --check"],
     "show": [f"show {E5}", f"show {STRICT}", "show nothing"],
     "compare": [f"compare {TFIDF} {E5}", f"compare {MINILM} {E5}", f"compare {TFIDF}"],
-    "recommend": [f"recommend --task {TASK} --lang en", f"recommend --task {TASK} --lang en --min-accuracy 0.9"],
+    "recommend": [f"recommend --task {TASK} --lang en", f"recommend --task {TASK} --lang en --min-f1 0.9"],
     "list": ["list tasks", "list backends", "list prompts", "list recipes", "list runs", "list nothing"],
     "doctor": [],  # it tells of the machine
     "schema": ["schema --output schemas"],
-    "study tune": [f"study tune --backend words --trials 2 --train-limit 40 {FEW}", "study tune --backend tfidf"],
+    "study tune": ["study tune --backend words --trials 2 --train-limit 40 --lang en", "study tune --backend tfidf"],
     "study curve": [f"study curve --encoder tfidf,majority --sizes 8,16 --seeds 2 {FEW}", "study curve"],
     "study transfer": ["study transfer --backend tfidf --train-lang en,fr --lang en,fr --limit 20", "study transfer"],
     "study recipe": ["study recipe bert-douban --dry-run", "study recipe nothing"],
@@ -71,8 +71,9 @@ MASKS = [
 
 
 @pytest.fixture
-def project(project: Path) -> Path:
-    """With records, a table of one's own, and a backend to search."""
+def project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With records, a table of one's own, a backend to search, and an empty cache."""
+    monkeypatch.setenv("BENCH_CACHE", str(project / "cache"))
     for run in STORE:
         shutil.copytree(ROOT / "results" / "runs" / run, project / "results" / "runs" / run)
     with (project / "reviews.csv").open("w", newline="", encoding="utf-8") as file:

@@ -46,7 +46,7 @@ def test_the_machine_with_a_gpu() -> None:
 
 def test_torch_is_not_loaded_for_a_description() -> None:
     code = (
-        "import sys; from harness.running import machine as m;"
+        "import sys; from harness.core import machine as m;"
         "m.describe_machine(), m.peak_memory(), m.library_versions(), m.load_average();"
         "assert not {'torch', 'transformers', 'sklearn', 'pandas'} & set(sys.modules)"
     )
