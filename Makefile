@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 # With bytecode: pytest's rewritten asserts are compiled once, not in each process of each run.
-TEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto --dist worksteal
+TEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto
 # With uv, and without the 3 GB of CUDA libraries: make demo INSTALL='uv pip install --python .venv --torch-backend cpu'
 INSTALL ?= $(BIN)/pip install -q
 
@@ -16,7 +16,7 @@ check: .venv/installed  ## ruff, mypy and the quick tests, in under a minute: fo
 	@$(MAKE) --no-print-directory -j2 lint quick
 
 quick: .venv/installed  ## the quick tests alone; PYTEST='-k name' chooses among them
-	$(TEST) --quick $(PYTEST)
+	$(TEST) --dist loadgroup --quick $(PYTEST)
 
 test: .venv/installed lint  ## all but the tests that fetch models or need a browser
 	$(TEST) -m "not real and not browser" $(PYTEST)

@@ -219,6 +219,7 @@ def test_four_bits_of_a_shape_that_the_fast_kernel_lacks(tmp_path: Path) -> None
     assert np.isfinite(score(engine, CHATS, DIGITS)).all()
 
 
+@pytest.mark.slow
 def test_four_bits(mistrals: dict[str, Path]) -> None:
     pytest.importorskip("bitsandbytes")
     engine = loaded(mistrals["mistral"], quantization="nf4")
@@ -265,6 +266,7 @@ def test_reset_forgets_the_shared_prefix(engines: dict[str, CausalLM]) -> None:
     np.testing.assert_array_equal(score(engine, CHATS, DIGITS), first)
 
 
+@pytest.mark.slow
 def test_facts_and_close(mistrals: dict[str, Path]) -> None:
     import gc
     import weakref

@@ -93,6 +93,7 @@ def test_trained_models_the_longest_unused_first(bench: Any, own: Path) -> None:
     assert last == "3 trained models, 6.7 KiB; 3 of them without a run in results."
 
 
+@pytest.mark.slow
 def test_the_runs_of_a_model(bench: Any, own: Path) -> None:
     two_runs = [run["run"] for run in bench("run", "--backend", "majority,tfidf", "--lang", "en", "--limit", 20, "--json").json]
     models = {row["backend"]: row for row in bench("cache", "trained", "--json").json}
@@ -241,6 +242,7 @@ def test_help_is_plain_and_whole(bench: Any, command: list[str]) -> None:
     assert max(map(len, said.out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_the_doctor_says_how_large_it_is(bench: Any, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.cli import doctor
 

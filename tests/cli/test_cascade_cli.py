@@ -28,6 +28,7 @@ def test_the_whole_trade_off_where_nothing_can_be_chosen(bench: Any, pair: tuple
     assert "no threshold is chosen" in lines[-1]
 
 
+@pytest.mark.slow
 def test_the_commands_that_it_names_lead_to_a_choice(bench: Any, pair: tuple[str, str]) -> None:
     found = bench("analyze", "cascade", *pair, "--json").json
     assert found["choice"] is None

@@ -104,6 +104,7 @@ def test_with_runs(bench: Any, torn: Path) -> None:
     assert named["runs"] == [best["run"]]
 
 
+@pytest.mark.slow
 def test_named_runs_say_the_languages_and_vote_each_in_its_own(bench: Any) -> None:
     made = bench("run", "--backend", "majority,tfidf", "--lang", "en,ja", "--limit", 10, "--json").json
     run = {(made_run["lang"], made_run["backend"]): made_run["run"] for made_run in made}

@@ -175,6 +175,7 @@ def test_a_slip_is_found_before_the_first_run(bench: Any, recipe: Path, argument
 # Searches
 
 
+@pytest.mark.slow
 def test_a_search_is_a_step_that_goes_on(bench: Any, recipe: Path) -> None:
     pytest.importorskip("optuna")
     (recipe / "recipes" / "tuned.yaml").write_text(SEARCH, encoding="utf-8")
@@ -249,8 +250,8 @@ def test_what_goes_on_from_a_failed_run_is_not_possible(
     assert sorted(states) == [(name, state) for name in "abc" for state in ("failed", "new")]
     assert not stopped
     said = capsys.readouterr().err
-    assert "b is not possible: it goes on from a, which failed" in said
-    assert "c is not possible: it goes on from b, which failed" in said
+    assert any(line.startswith("b ") and " a," in line for line in said)
+    assert any(line.startswith("c ") and " b," in line for line in said)
 
 
 def test_ctrl_c_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

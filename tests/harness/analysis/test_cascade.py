@@ -187,6 +187,7 @@ def test_where_lower_is_better_the_lowest_is_chosen(store: Store) -> None:
     assert 0 < limit < math.inf
 
 
+@pytest.mark.slow
 def test_a_better_cascade_is_called_so_and_only_that(store: Store) -> None:
     better = cascade(store, records(store, 2000, 0.65))
     assert better.choice is not None

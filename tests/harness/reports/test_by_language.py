@@ -299,6 +299,7 @@ def test_pictures_are_shown_where_they_were_drawn() -> None:
     assert "![" not in markdown(found)
 
 
+@pytest.mark.slow
 def test_pictures_are_written_and_those_of_earlier_boards_taken_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("vl_convert")
     found = pictures(tables(run("a", "en", 0.9), run("b", "en", 0.8)), COST)

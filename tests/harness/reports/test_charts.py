@@ -67,6 +67,7 @@ def test_a_spec_without_rows_names_its_data_and_holds_none(kind: str) -> None:
     assert "datasets" not in spec
 
 
+@pytest.mark.slow
 @every
 def test_a_picture_is_the_same_each_time_and_needs_no_network(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> NoReturn:
@@ -115,6 +116,7 @@ def test_a_picture_says_what_its_rows_say(kind: str, texts: list[str]) -> None:
     assert [text for text in texts if text not in said] == []
 
 
+@pytest.mark.slow
 @every
 def test_a_name_is_only_ever_a_name(kind: str) -> None:
     rows = [
@@ -134,6 +136,7 @@ def test_an_axis_title_of_any_words_is_shown_as_it_is() -> None:
     assert HOSTILE in said_in(charts.svg_of(charts.quality(ROWS["quality"], HOSTILE, "y")))
 
 
+@pytest.mark.slow
 def test_no_rows_no_intervals_no_price() -> None:
     for kind, make in MAKE.items():
         assert charts.svg_of(make([])), kind

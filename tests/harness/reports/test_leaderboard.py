@@ -304,6 +304,7 @@ def test_hostile_names_stay_in_their_cell() -> None:
             assert line.count("|") == 4
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = [Store(tmp_path / folder / "runs") for folder in "ab"]
     plans = [(backend, lang, seed) for backend in ("toy-model", "toy-classifier") for lang in ("en", "de") for seed in (0, 1)]

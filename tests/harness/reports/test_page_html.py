@@ -43,6 +43,7 @@ def test_names_end_no_element(page: str) -> None:
     assert "\u2028" not in page
 
 
+@pytest.mark.slow
 def test_the_same_payload_gives_the_same_page(page: str) -> None:
     assert html.render({**EMPTY, "name": BAD}) == page
     assert html.shows(page, {**EMPTY, "name": BAD})
@@ -72,6 +73,7 @@ def test_every_script_and_style_is_in_it() -> None:
     assert sorted(path.stem for path in html.PARTS.glob("*.js")) == sorted(html.SCRIPTS)
 
 
+@pytest.mark.slow
 def test_the_real_runtime_and_a_hundred_runs_take_less_than_3_mb() -> None:
     """The runtime, the specs and the code leave this much for data; the data of runs have a budget of their own."""
     page = html.render(EMPTY)

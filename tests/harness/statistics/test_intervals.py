@@ -82,6 +82,7 @@ def test_draws_are_those_of_one_multinomial_of_cells_and_pseudo_rows() -> None:
     assert not drawn[:, 2].any()  # neither seen nor added
 
 
+@pytest.mark.slow
 def test_bootstrap_agrees_with_that_of_scipy_where_n_is_large() -> None:
     """Theirs draws rows; of 4,500 rows two pseudo-rows and the bias say little."""
     cells = np.array([[700, 200, 100], [150, 1200, 150], [50, 400, 1050]])
