@@ -276,6 +276,7 @@ def test_other_errors_keep_theirs(undisturbed: tuple[Encoder, dict[str, Any], Pa
         predict(engine, ["good"])
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_training(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import BertForSequenceClassification

@@ -114,6 +114,7 @@ def first_moments(scratch: Path) -> list[Any]:
     return [state[index]["exp_avg"] for index in sorted(state)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_a_step_of_sam_is_its_formula(bert: Path, tmp_path: Path, adaptive: bool) -> None:
     """Two batches are accumulated: each is perturbed by its own gradient."""
@@ -204,6 +205,7 @@ def test_a_kill_in_the_midst_of_an_epoch(bert: Path, tmp_path: Path, validation:
     assert difference(again, whole) == 0
 
 
+@pytest.mark.slow
 def test_the_judge_gets_the_rows_in_their_order(bert: Path, tmp_path: Path) -> None:
     seen: list[FloatArray] = []
 
@@ -221,6 +223,7 @@ class GivenUp(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_what_the_judge_raises_comes_out(bert: Path, tmp_path: Path) -> None:
     error = GivenUp("no hope")
 
@@ -238,6 +241,7 @@ def test_an_unknown_metric_is_found_before_training(bert: Path, tmp_path: Path) 
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_training_that_diverged_says_so(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="diverged"):
         fit(new_engine(bert, lr=1e30), tmp_path)
@@ -342,6 +346,7 @@ def test_it_goes_on_from_a_tuned_model(bert: Path, tmp_path: Path) -> None:
     assert predict(third, VALIDATION).shape == (16, 3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_no_encoder(bert: Path, mistrals: dict[str, Path], tmp_path: Path) -> None:
     import json
     import shutil

@@ -185,6 +185,7 @@ def test_what_is_in_use_is_left_and_said(bench: Any, own: Path) -> None:
     assert there(own) == ["cc"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_uploaded_is_in_use(
     bench: Any, own: Path, two_runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -240,6 +240,7 @@ def test_an_error_that_nobody_foresaw(bench: Any, monkeypatch: pytest.MonkeyPatc
         bench("list", "tasks")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["list", "backends"], ["list", "backends", "--json"]])
 def test_a_closed_pipe_is_no_error(environment: dict[str, str], arguments: list[str]) -> None:
     program = "from harness.cli import main; main()"

@@ -45,6 +45,7 @@ def texts_of(run_id: str) -> set[str]:
     return {json.loads(line)["text"] for line in lines}
 
 
+@pytest.mark.slow
 def test_only_equal_texts_are_compared_after_rows_were_added_on_top(bench: Bench, project: Path) -> None:
     write(ROWS)
     assert bench("init", "notes.csv", "--lang", "en").code == 0

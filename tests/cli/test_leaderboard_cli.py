@@ -96,6 +96,7 @@ def test_it_ends_with_a_sentence(bench: Any, two_runs: list[str]) -> None:
     assert out.splitlines()[-1].startswith("On 20 en rows of reviews_demo")
 
 
+@pytest.mark.slow
 def test_one_run_is_not_told_in_the_plural(bench: Any, project: Path) -> None:
     bench("run", "--backend", "majority", "--lang", "en", "--limit", 3)
     said = bench("leaderboard")
@@ -125,6 +126,7 @@ def test_table_in_a_pipe_leads_to_show(bench: Any, two_runs: list[str]) -> None:
     assert bench("show", digits[0]).code == 0
 
 
+@pytest.mark.slow
 def test_an_empty_folder_gives_a_board_without_runs(bench: Any, project: Path) -> None:
     (project / "results").mkdir()
     said = bench("leaderboard")

@@ -275,6 +275,7 @@ def test_runs_of_tasks_with_other_metrics_stand_in_one_list(bench: Any, two_runs
     assert set(metrics) == {"reviews_demo", "topics"}
 
 
+@pytest.mark.slow
 def test_one_answer_to_all_rows_is_said_once_by_each_command(bench: Any, project: Path) -> None:
     rows = [f"The lamp of order {i} was {'late' if i % 3 else 'lovely'}.,{'angry' if i % 3 else 'happy'}" for i in range(150)]
     (project / "notes.csv").write_text("\n".join(["note,mood", *rows]), encoding="utf-8")

@@ -62,12 +62,14 @@ def test_compare_cascade_and_reliability(bench: Bench, runs: list[str]) -> None:
     assert f"{NAMES[2]} ({HOW}) is" in bench("analyze", "calibration", runs[2]).out
 
 
+@pytest.mark.slow
 def test_recommend(bench: Bench, runs: list[str]) -> None:
     found = bench("recommend", *ASK, "--json").json
     assert sorted(candidate["name"] for candidate in found["candidates"]) == sorted(NAMES)
     assert " 3 prompted models " in found["sentence"]
 
 
+@pytest.mark.slow
 def test_lists_and_costs(bench: Bench, runs: list[str]) -> None:
     rows = [line.split("\t") for line in bench("list", "runs").out.splitlines()]
     assert rows[0][:2] == ["run", "model"]

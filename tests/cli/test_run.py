@@ -39,6 +39,7 @@ def test_every_combination_is_a_run(bench: Any, project: Path) -> None:
     assert all(run["metrics"]["n"] == 5 for run in said.json)
 
 
+@pytest.mark.slow
 def test_all_languages_of_the_task_without_lang(bench: Any) -> None:
     said = bench("run", "--backend", "majority", "--limit", 2, "--json")
     assert [run["lang"] for run in said.json] == ["en", "de", "es", "fr", "ja", "zh"]

@@ -58,6 +58,7 @@ def test_a_runtime_is_for_what_has_one(bench: Any) -> None:
     assert "unknown key 'predict'" in answer.err
 
 
+@pytest.mark.slow
 def test_the_validation_language_is_a_choice(bench: Any, project: Path) -> None:
     said = bench(*TFIDF, "--train-lang", "fr", "--validation-lang", "ja", "--json").json[0]
     assert (said["train_lang"], said["validation_lang"]) == (["fr"], ["ja"])
@@ -88,6 +89,7 @@ def test_nothing_to_continue_from(bench: Any) -> None:
     assert "'tfidf'" in baseline.err
 
 
+@pytest.mark.slow
 def test_says_that_a_training_goes_on(
     bench: Any, project: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_terminal_shows_colours(bench: Any, monkeypatch: pytest.MonkeyPatch) -
     assert sum("◆" in line for line in lines) == 2
 
 
+@pytest.mark.slow
 def test_without_vl_convert_the_table_still_comes(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bench(*MATRIX)
     monkeypatch.setitem(sys.modules, "vl_convert", None)
@@ -119,6 +120,7 @@ def test_without_vl_convert_the_table_still_comes(bench: Any, monkeypatch: pytes
     assert "![" not in page().read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.core.errors import RunError
 

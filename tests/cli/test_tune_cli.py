@@ -75,6 +75,7 @@ def test_another_search_needs_another_name(bench: Any, backend: Path) -> None:
     assert "mae" in backend.with_name("mild.yaml").read_text()
 
 
+@pytest.mark.slow
 def test_languages_trained_on_and_validated_in(bench: Any) -> None:
     said = bench(
         "study", "tune", "--backend", "words", "--train-lang", "en,fr", "--validation-lang", "fr", "--trials", 1, "--json"

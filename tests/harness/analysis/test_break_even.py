@@ -78,6 +78,7 @@ def test_estimates_are_the_metric_itself() -> None:
     assert result.n == 300
 
 
+@pytest.mark.slow
 def test_rows_and_seeds_both_widen_an_interval() -> None:
     """Of the mean of S seeds: the variance of the rows that they share, and that between seeds over S."""
     rng = np.random.default_rng(5)

@@ -543,6 +543,7 @@ PIECES = st.sampled_from([*CHARACTERS, *WORDS, "out of"])
 ANY_TEXT = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.characters()), max_size=30).map("".join))
 
 
+@pytest.mark.slow
 @given(ANY_TEXT)
 @settings(max_examples=300, deadline=None)
 def test_any_text_gives_a_label_in_range_or_a_reason(text: str) -> None:
@@ -575,6 +576,7 @@ def test_canonical_answers_are_read_back(names: list[str], first: int, key: str)
         assert [outcome(reader, choice) for choice in choices] == list(range(len(names)))
 
 
+@pytest.mark.slow
 @given(NAMES, st.data())
 @settings(max_examples=100, deadline=None)
 def test_label_lists_are_read_back(names: list[str], data: st.DataObject) -> None:

@@ -155,6 +155,7 @@ def test_a_range_over_seeds_does_not_look_like_an_interval() -> None:
     assert (rule(1), rule(3)) == ("whole", "dashed")
 
 
+@pytest.mark.slow
 def test_points_close_together_on_the_front_share_one_label() -> None:
     def front(*points: tuple[str, float, float]) -> list[str]:
         rows = [{**ROWS["quality"][0], "name": name, "x": x, "value": value} for name, x, value in points]
@@ -182,6 +183,7 @@ def test_the_axis_of_prices_has_numbers(least: float, most: float) -> None:
     assert len([number for number in prices if number <= most * 2]) >= (2 if least < most else 1), numbers
 
 
+@pytest.mark.slow
 def test_quality_begins_at_0_where_nothing_is_below() -> None:
     def place(value: float) -> float:
         """Of the lowest point, from above."""
@@ -195,6 +197,7 @@ def test_quality_begins_at_0_where_nothing_is_below() -> None:
     assert place(0.3) < 330
 
 
+@pytest.mark.slow
 def test_points_of_one_name_on_the_front_are_told_apart() -> None:
     def front(*hows: str) -> list[str]:
         rows = [
@@ -212,6 +215,7 @@ def test_points_of_one_name_on_the_front_are_told_apart() -> None:
     }
 
 
+@pytest.mark.slow
 def test_long_names_on_the_front_are_cut_where_they_are_alike() -> None:
     def front(*names: str) -> set[str]:
         rows = [

@@ -36,6 +36,7 @@ def data_of(page: str) -> Any:
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_names_end_no_element(page: str) -> None:
     assert data_of(page)["name"] == BAD
     assert page.count("<script") == page.count("</script>") == 4
@@ -51,12 +52,14 @@ def test_the_same_payload_gives_the_same_page(page: str) -> None:
     assert not html.shows("no page at all", EMPTY)
 
 
+@pytest.mark.slow
 def test_half_a_surrogate_pair_is_no_obstacle(runtime: None) -> None:
     page = html.render({**EMPTY, "name": "\ud800"})
     page.encode()
     assert html.shows(page, {**EMPTY, "name": "\ud800"})
 
 
+@pytest.mark.slow
 def test_it_asks_the_network_for_nothing(page: str) -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy

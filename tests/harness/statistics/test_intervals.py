@@ -39,6 +39,7 @@ def test_wilson_refuses_what_is_no_share(successes: int, n: int) -> None:
         intervals.wilson(successes, n)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), k=st.integers(2, 6), n=st.integers(1, 60))
 def test_statistics_are_those_of_scikit_learn(seed: int, k: int, n: int) -> None:
