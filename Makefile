@@ -25,7 +25,7 @@ coverage: .venv/installed  ## the same tests, and how much of the code they run;
 	$(TEST) -m "not real and not browser" --cov --cov-report=term $(PYTEST)
 
 golden: .venv/installed  ## tests/golden/ from what the commands print: read the diff
-	$(TEST) tests/cli/test_golden.py --update-golden
+	$(TEST) tests/cli/test_golden.py tests/harness/reports --update-golden
 
 test-browser: .venv/installed chromium  ## the tests that open pages in a browser
 	$(BIN)/pytest -m browser

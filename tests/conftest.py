@@ -100,7 +100,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     def compare(name: str, text: str) -> None:
         path = GOLDEN / f"{name}.txt"
         if request.config.getoption("--update-golden"):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True, parents=True)
             path.write_bytes(text.encode())
         assert path.exists(), f"no {path.name}: pytest --update-golden writes it"
         assert text == path.read_bytes().decode()

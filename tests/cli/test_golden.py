@@ -104,9 +104,11 @@ def test_what_it_prints(command: str, bench: Bench, project: Path, golden: Calla
         text += f"$ bench {call}\n{said.out}"
         text += f"--- stderr\n{said.err}" if said.err else ""
         text += f"--- exit {said.code}\n\n"
+    for page in sorted((project / "results").glob("*.md")):
+        text += f"$ cat results/{page.name}\n{page.read_text(encoding='utf-8')}"
     golden(command.replace(" ", "-") or "bench", masked(text, project))
 
 
 def test_each_command_has_a_file_and_each_file_a_command() -> None:
-    assert {path.stem for path in GOLDEN.iterdir()} == {"bench", *(name.replace(" ", "-") for name in all_commands())}
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == {"bench", *(name.replace(" ", "-") for name in all_commands())}
     assert set(CALLS) <= set(all_commands())
