@@ -104,8 +104,8 @@ def test_what_it_prints(command: str, bench: Bench, project: Path, golden: Calla
         text += f"$ bench {call}\n{said.out}"
         text += f"--- stderr\n{said.err}" if said.err else ""
         text += f"--- exit {said.code}\n\n"
-    for page in sorted((project / "results").glob("*.md")):
-        text += f"$ cat results/{page.name}\n{page.read_text(encoding='utf-8')}"
+    for page in sorted((project / "results").rglob("*.md")):
+        text += f"$ cat {page.relative_to(project).as_posix()}\n{page.read_text(encoding='utf-8')}\n"
     golden(command.replace(" ", "-") or "bench", masked(text, project))
 
 
