@@ -335,6 +335,7 @@ def bench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 QUICK = ("run", "--task", "toy", "--lang", "en")
 
 
+@pytest.mark.slow
 def test_cut_texts_are_said_by_run_show_and_board(bench: Callable[..., Said], project: Path) -> None:
     said = bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--json")
     warning = "warning (texts_cut): 100.0% of the texts (11) are cut"
@@ -348,6 +349,7 @@ def test_cut_texts_are_said_by_run_show_and_board(bench: Callable[..., Said], pr
     assert warning in bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--quiet").err
 
 
+@pytest.mark.slow
 def test_what_is_fine_is_not_mentioned(bench: Callable[..., Said], project: Path) -> None:
     said = bench(*QUICK, "--backend", "toy-classifier", "--json")
     assert (said.json[0]["gates"][0]["outcome"], "texts_cut" in said.err) == ("passed", False)
@@ -355,6 +357,7 @@ def test_what_is_fine_is_not_mentioned(bench: Callable[..., Said], project: Path
     assert "texts_cut" not in (project / "results" / "LEADERBOARD.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [QUICK, ("study", "curve", "--encoder", "toy-classifier", "--task", "toy", "--lang", "en")])
 def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
     bench: Callable[..., Said], project: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]

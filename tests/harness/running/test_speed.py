@@ -45,6 +45,7 @@ def test_a_percentile_needs_ten_observations_above_it(percent: int, least: int) 
     assert found.low < found.value < found.high
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_percentile_covers() -> None:
     """The true p95 of an exponential is in 95% of the intervals (a bit more: they are discrete)."""
     rng, true = np.random.default_rng(3), -np.log(0.05)

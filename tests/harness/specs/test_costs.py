@@ -106,6 +106,7 @@ def stopped(plan: Plan, store: Store, budget: Budget) -> BudgetReached | UserErr
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoding", list(Decoding))
 @pytest.mark.parametrize("limit", [0.03, 0.047, 0.08, 0.1, 0.15, 0.3, 10.0])
 def test_never_more_than_the_limit_and_the_same_command_goes_on(

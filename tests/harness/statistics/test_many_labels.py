@@ -74,6 +74,7 @@ def test_the_paired_test_with_merged_pseudo_rows_is_close_to_the_exact_one(monke
     assert merged.high == pytest.approx(exact.high, abs=0.02)
 
 
+@pytest.mark.slow
 def test_two_runs_of_two_thousand_labels_are_compared() -> None:
     a, b = pair(20 * MANY, 2000)
     found = contrast.difference_of("macro_f1", a, b)

@@ -193,6 +193,7 @@ def test_what_cannot_be_searched(project: Path) -> None:
         searched(project, backend="tuneable")
 
 
+@pytest.mark.slow
 def test_trials_are_runs_on_validation_rows_and_the_best_model_is_kept(project: Path) -> None:
     search = searched(project)
     assert search.metric == "accuracy"
@@ -225,6 +226,7 @@ def test_test_rows_are_never_read(project: Path, monkeypatch: pytest.MonkeyPatch
     assert set(splits) == {"train", "validation"}
 
 
+@pytest.mark.slow
 def test_the_seed_decides_what_is_tried_and_a_search_in_parts_tries_the_same(project: Path) -> None:
     whole = go_on(project, searched(project), 12)  # the sampler begins to learn after ten
     go_on(project, searched(project), 1, name="parts")
@@ -235,6 +237,7 @@ def test_the_seed_decides_what_is_tried_and_a_search_in_parts_tries_the_same(pro
     assert tried(other)[0] != tried(whole)[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_run_again_first_and_goes_on_from_its_checkpoint(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +283,7 @@ go_on(Path(sys.argv[1]), searched(Path(sys.argv[1])), 4, pruning=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     here = Path(__file__).parent
@@ -296,6 +300,7 @@ def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     assert not list((project / "study" / "runs").glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_pruned_and_leaves_nothing(project: Path) -> None:
     search = searched(project)
     trials = go_on(project, search, 8, pruning=True)
@@ -348,6 +353,7 @@ def test_what_the_next_trial_would_meet_too_ends_the_search(
     assert trials[0].settings == trials[1].settings
 
 
+@pytest.mark.slow
 def test_a_model_that_was_there_before_is_not_deleted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = searched(project)
     whole = go_on(project, search, 4, name="whole")
@@ -361,6 +367,7 @@ def test_a_model_that_was_there_before_is_not_deleted(project: Path, monkeypatch
     assert models() == sorted([str(loser.key), str(best.key)])
 
 
+@pytest.mark.slow
 def test_trials_with_the_same_values_share_a_model(project: Path) -> None:
     (project / "backends" / "tunable.yaml").write_text("engine: tunable\nsearch: {train.size: {choices: [8, 16]}}\n")
     trials = go_on(project, searched(project), 6)
@@ -369,6 +376,7 @@ def test_trials_with_the_same_values_share_a_model(project: Path) -> None:
     assert len(Store(project / "study" / "runs").ids()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
@@ -410,6 +418,7 @@ def test_several_validation_languages_count_the_same(project: Path) -> None:
     assert Tunable.epochs == [0, 1, 2]  # one training for both
 
 
+@pytest.mark.slow
 def test_lower_is_better_for_an_error(project: Path) -> None:
     search = searched(project, metric="mae")
     trials = go_on(project, search, 3)
