@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.core.record import Estimate
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -40,8 +42,8 @@ def test_populations_are_what_their_names_say() -> None:
 def test_what_is_counted() -> None:
     import interval_coverage as coverage
 
-    def ours(low: float | None, high: float | None) -> dict[str, coverage.MetricValue]:
-        return {"mae": {"value": 0.5, "low": low, "high": high, "method": None}}
+    def ours(low: float | None, high: float | None) -> dict[str, Estimate]:
+        return {"mae": Estimate(value=0.5, low=low, high=high)}
 
     tally = coverage.Tally({"mae": 0.5})
     tally.add(ours(0.4, 0.6), {"mae": (0.6, 0.7)})

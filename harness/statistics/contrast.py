@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.predictions import Predictions
+from harness.core.record import Estimate
 from harness.core.types import IntArray, LabelKind, LabelSpace
 from harness.statistics import intervals, paired
-from harness.statistics.intervals import MetricValue
-from harness.statistics.many_labels import MANY, occurring
+from harness.statistics.intervals import MANY, occurring
 from harness.statistics.paired import LEVEL, REPLICATES, Difference, Patterns
 from harness.statistics.row_means import SHARES, SMOOTH, features, hits, known_metrics, losses
 
@@ -22,7 +22,7 @@ def comparable(run: Predictions) -> list[str]:
     return known_metrics(run.labels.kind, probable=run.probabilities is not None)
 
 
-def value_of(metric: str, run: Predictions) -> MetricValue:
+def value_of(metric: str, run: Predictions) -> Estimate:
     """What `metrics` makes of these rows; only a share has its interval here."""
     if metric in SHARES:
         return intervals.share(hits(metric, run))

@@ -24,7 +24,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from harness.core.types import BoolArray, FloatArray, IntArray
-from harness.statistics.smooth import Smooth, mean, qwk
+from harness.statistics.row_means import Smooth, mean, qwk
 
 LEVEL = 0.05
 POWER = 0.8
