@@ -28,13 +28,13 @@ def spread_command(
     """Tell how much a model's result depends on its prompt, from the recorded runs.
 
     A row for each model, decoding and calibration that was run with two prompts or more on the same rows. A prompt's value is
-    the mean over its seeds. `by chance` is the range that the sampling of rows (and of exemplars, where there are several
-    seeds) alone would give if all prompts were equally good; * marks a range above that at the 5% level. The last columns
-    split the variance: standard deviation between prompts, between the seeds that drew exemplars (where there are several),
-    and of the sampling of rows.
+    the mean over its seeds. `by chance` is the range that the sampling of rows (and of few-shot examples, with several seeds)
+    alone would give if all prompts were equally good; * marks a range above that at the 5% level. The last columns split the
+    variance: standard deviation between prompts, between the seeds that drew few-shot examples (if there are several), and of
+    the sampling of rows.
 
     --json prints an object with sentence and spreads: task, split, lang, rows, n, backend, how, metric, prompts (name,
-    exemplars, value, not_read, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
+    examples, value, unparsed, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
     sampling of rows, for the median prompt: low, high), sd_prompts, sd_seeds, sd_sampling.
     """
     from harness.analysis.spread import influences_of, spreads
@@ -115,9 +115,9 @@ def _as_json(spread: Spread) -> dict[str, Any]:
         "prompts": [
             {
                 "name": prompt.name,
-                "exemplars": prompt.exemplars,
+                "examples": prompt.examples,
                 "value": prompt.value,
-                "not_read": prompt.unread,
+                "unparsed": prompt.unparsed,
                 "runs": [run.run_id for run in prompt.row.runs],
             }
             for prompt in spread.prompts

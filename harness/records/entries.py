@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
-from harness.core.record import RunRecord
+from harness.core.record import Metrics, RunRecord
 from harness.records.gates import read_gates
 from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -67,6 +67,14 @@ class Entry:
     @cached_property
     def record(self) -> RunRecord:
         return RunRecord.read({**self.manifest, "n": self.metrics["n"]}, self.metrics, self.run_id)
+
+    def among_rows_of(self, other: Entry) -> Entry:
+        """This run, to be scored on the fewer rows of another one (see `with_metrics`)."""
+        identity = {**self.manifest["identity"], "rows": other.manifest["identity"]["rows"]}
+        return replace(self, manifest={**self.manifest, "identity": identity}, among=other.run_id, tested_on=self.metrics["n"])
+
+    def with_metrics(self, metrics: Metrics) -> Entry:
+        return replace(self, metrics=metrics.as_json())
 
     @property
     def key(self) -> str:
@@ -131,6 +139,10 @@ class Entry:
     def how(self) -> str:
         """What was trained on, or how it was prompted, and the seed where it is not 0."""
         return ", ".join([self.made, *([f"seed {self.seed}"] if self.seed else [])])
+
+    @property
+    def config_label(self) -> str:
+        return self.made
 
     @cached_property
     def made(self) -> str:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.json_files import digest, pretty_json, sealed, unsealed, write_atomically
+from harness.core.record import RunRecord
 from harness.records.entries import read_intact
 from harness.records.store import damage_named
 
@@ -46,15 +47,15 @@ def load_speeds(results: Path) -> list[Speed]:
     return read_intact(sorted((results / "speed").glob("*.json")), _read)
 
 
-def speed_of(manifest: Mapping[str, Any], speeds: Sequence[Speed]) -> Speed | None:
+def speed_of(record: RunRecord, speeds: Sequence[Speed]) -> Speed | None:
     """The speed record of what a run did: same backend, prompt, task and language, whatever it was trained on.
 
     Of several, one from the run's own machine before others, and the latest of these. Other machines count too: see its
     `machine` where that matters.
     """
-    wanted = _told(manifest["identity"])
+    wanted, machine = _told(record.identity.as_json()), record.machine.as_json()
     fitting = [speed for speed in speeds if _told(speed["identity"]) == wanted]
-    return max(fitting, key=lambda speed: (speed["machine"] == manifest["machine"], speed["finished"]), default=None)
+    return max(fitting, key=lambda speed: (speed["machine"] == machine, speed["finished"]), default=None)
 
 
 def _told(identity: Mapping[str, Any]) -> str:

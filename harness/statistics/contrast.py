@@ -74,7 +74,7 @@ def _pseudo(metric: str, a: Predictions, b: Predictions) -> Patterns:
         right, wrong = right[occurs], wrong[occurs]
         truth, shares = right, (often if often.any() else often + 1)[occurs] / max(often.sum(), len(occurs))
     else:
-        cells = a.cells + b.cells
+        cells = a.confusion_matrix + b.confusion_matrix
         occurs = cells.sum(axis=1) > 0  # a label that only one model names would be a part of the other's mean too
         others = (occurs if occurs.sum() > 1 else ~occurs)[None, :] & ~np.eye(k, dtype=bool) & (cells.sum(axis=1) > 0)[:, None]
         truth, wrong = np.nonzero(others)

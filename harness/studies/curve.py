@@ -12,6 +12,7 @@ from harness.core.engine import Classifier
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
 from harness.core.predictions import Predictions
+from harness.core.record import PromptIdentity
 from harness.core.types import Calibration, Decoding
 from harness.data.rows import load_examples
 from harness.records.predictions import read_predictions
@@ -167,16 +168,16 @@ def measured(wanted: Wanted, runs: Iterable[tuple[RunOptions, str]], store: Stor
         if request.lang != wanted.lang:
             continue
         columns = read_predictions(store, run_id)
-        prompt, train = columns.identity["prompt"], columns.identity["train"]
+        prompt, train = columns.identity.prompt, columns.identity.train
         run_ids.append(run_id)
-        if prompt is None:
-            curves.setdefault(request.backend, {}).setdefault(train["train_count"], {})[request.seed] = columns
-        else:
-            lines.setdefault(line_name(request.backend, prompt), (len(prompt["shots"]), {}))[1][request.seed] = columns
+        if prompt is not None:
+            lines.setdefault(line_name(request.backend, prompt), (len(prompt.shots), {}))[1][request.seed] = columns
+        elif train is not None:
+            curves.setdefault(request.backend, {}).setdefault(train.train_count, {})[request.seed] = columns
     return Measured(wanted, break_even(curves, lines, metric), run_ids) if curves else None
 
 
-def line_name(backend: str, prompt: Mapping[str, Any]) -> str:
+def line_name(backend: str, prompt: PromptIdentity) -> str:
     """`smollm2 (fewshot · score, batch calibration)`."""
-    calibration = f", {prompt['calibration']} calibration" if "calibration" in prompt else ""
-    return f"{backend} ({prompt['name']} · {prompt['decoding']}{calibration})"
+    calibration = f", {prompt.calibration} calibration" if "calibration" in prompt.model_fields_set else ""
+    return f"{backend} ({prompt.name} · {prompt.decoding}{calibration})"

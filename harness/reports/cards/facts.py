@@ -283,7 +283,7 @@ def options_of(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
     version of bench made the record, whose defaults nobody knows any more."""
     backend = subject.identity["backend"]
     options, asked = flat(backend["options"]), set(subject.entry.manifest.get("settings") or {})
-    if is_outdated(subject.entry.manifest):
+    if is_outdated(subject.entry.record):
         return options, {}
     defaults = flat(engine_class(backend["engine"]).Options().model_dump(mode="json"))
     chosen = {name: value for name, value in options.items() if name in asked or defaults.get(name, ...) != value}

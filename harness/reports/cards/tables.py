@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from harness.analysis.related_runs import is_outdated, model_argument, run_options
+from harness.analysis.related_runs import is_outdated
 from harness.records.entries import TITLES
 from harness.reports.cards.facts import Subject, answered_by, options_of, rows_used, source_of
 from harness.reports.markdown import escape
@@ -98,17 +98,7 @@ def recipe(subject: Subject) -> tuple[str, str]:
 
 def run_command(subject: Subject) -> str:
     """The command that makes the run, as far as the record tells; PATH stands for a place on somebody's machine."""
-    manifest = subject.entry.manifest
-    split, limit = manifest["identity"]["split"], manifest.get("limit")
-    model, train = subject.identity["backend"], subject.identity["train"]
-    parts = ["bench run", run_options(manifest)]
-    parts += [] if split == "test" else [f"--split {split}"]
-    parts += [] if limit is None else [f"--limit {limit}"]
-    if subject.has_own_model:
-        parts.append(f"--model {model_argument(model)}")
-    if "continued_from" in train:
-        parts.append(f"--continue-from {subject.start or 'RUN'}")
-    command = " ".join(parts)
+    train, command = subject.identity["train"], subject.entry.record.options.command()
     processes = train.get("processes", 1)
     return command if processes == 1 else f"torchrun --nproc-per-node {processes} -m harness.cli{command.removeprefix('bench')}"
 
@@ -119,7 +109,7 @@ def further_command(subject: Subject, repository: str) -> str:
 
 
 def outdated(subject: Subject) -> bool:
-    return is_outdated(subject.entry.manifest)
+    return is_outdated(subject.entry.record)
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

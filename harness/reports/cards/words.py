@@ -12,7 +12,7 @@ from harness.analysis.related_runs import chose_checkpoint, is_outdated
 from harness.records.entries import TITLES, Entry
 from harness.reports.cards.facts import Subject, main_runs, rows_used, used_alike
 from harness.reports.markdown import escape
-from harness.reports.text.compare import listed
+from harness.reports.text.formats import listed
 from harness.statistics.intervals import small
 
 FEW_TRAINING_ROWS = 1000
@@ -185,7 +185,7 @@ def _seen(subject: Subject) -> Iterator[str]:
             continue
         near = "" if found["near"] is None else f" and {found['near']} a near one"
         yield f"Of {_rows(run)}, {found['exact']} of {run.metrics['n']} have an exact twin among the training rows{near}."
-        if chose_checkpoint(run.manifest):
+        if chose_checkpoint(run.record):
             twins = found["by"].get("validation", {})
             if twins.get("exact") or twins.get("near"):
                 near = f", {twins['near']} a near" if twins["near"] else ""
@@ -216,7 +216,7 @@ def _use(subject: Subject) -> Iterator[str]:
         yield "Figures on validation rows are too good: those rows chose the checkpoint."
     if not all(used_alike(run, subject) for run in subject.runs):
         yield "Some lines of the table above were answered in another way (its last column but one) than by the code above."
-    if is_outdated(subject.entry.manifest):
+    if is_outdated(subject.entry.record):
         yield "An earlier version of bench made this record; today's would train a slightly different model."
 
 

@@ -136,8 +136,8 @@ def _place(store: Store, place: RankedEntry, words: str, prices: Prices, speeds:
             "run": entry.key,
             **_figures(row),
             "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
-            **_money(entry.manifest, prices),
-            **_latency(entry.manifest, speeds),
+            **_money(entry, prices),
+            **_latency(entry, speeds),
             **_machine(entry.manifest),
         }
 
@@ -163,12 +163,12 @@ def _bounds(value: Mapping[str, Any]) -> list[float | None]:
     return [shortened(value[key]) for key in ("value", "low", "high")]
 
 
-def _money(manifest: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
+def _money(entry: Entry, prices: Prices) -> dict[str, Any]:
     """US dollars per 1,000 rows as `bench analyze cost` has them, `parts`: inference and training; or why there is no price."""
     try:
-        cost = cost_of(manifest, prices, PREDICTIONS, 0)
-        basis = missing_price(manifest, prices) if cost is None else cost.basis
-        labelled = None if _is_continued(manifest) else labels_of(manifest)
+        cost = cost_of(entry, prices, PREDICTIONS, 0)
+        basis = missing_price(entry.record, prices) if cost is None else cost.basis
+        labelled = None if _is_continued(entry.manifest) else labels_of(entry.record)
     except ODD:
         cost, basis, labelled = None, UNKNOWN_COST, None
     parts = None if cost is None else [shortened(cost.inference), shortened(cost.training)]
@@ -185,12 +185,12 @@ def _is_continued(manifest: Mapping[str, Any]) -> bool:
     return "continued_from" in (manifest["identity"]["train"] or {})
 
 
-def _latency(manifest: Mapping[str, Any], speeds: Sequence[Speed]) -> dict[str, Any]:
-    identity = manifest["identity"]
+def _latency(entry: Entry, speeds: Sequence[Speed]) -> dict[str, Any]:
+    identity = entry.manifest["identity"]
     names = identity["task"], identity["lang"], identity["backend"]["name"]
     near = [s for s in speeds if names == (s["identity"]["task"], s["identity"]["lang"], s["identity"]["backend"]["name"])]
     try:
-        speed = speed_of({"machine": None, **manifest}, near) if near else None
+        speed = speed_of(entry.record, near) if near else None
     except ODD:  # a record too old to say what its speed depends on
         speed = None
     if speed is None:
@@ -258,7 +258,7 @@ def _prompted(prompt: Prompted, metric: str) -> dict[str, Any]:
         "value": shortened(prompt.value),
         "low": low,
         "high": high,
-        "unread": shortened(prompt.unread),
+        "unread": shortened(prompt.unparsed),
         "seeds": len(prompt.row.runs),
     }
 
