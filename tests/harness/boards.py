@@ -25,13 +25,14 @@ def value(number: float | None, low: float | None = None, high: float | None = N
 def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
     """An entry without a record; `changes` are of the identity, but for `metrics` and `rate`."""
     identity = {
+        "version": 1,
         "task": "toy",
         "split": "test",
         "lang": "en",
         "rows": "aaaaaaaa1",
         "labels": ["bad", "good"],
         "label_kind": "ordinal",
-        "backend": {"name": name},
+        "backend": {"name": name, "engine": "toy"},
         "prompt": None,
         "train": TRAIN,
         "seed": 0,
@@ -40,9 +41,9 @@ def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
     values = {"values": {"accuracy": value(accuracy, 0.25, 0.75)}}
     extra = {key: changes.pop(key) for key in ("metrics", "rate") if key in changes}
     timing = {"timing": {"rows_per_second": extra.get("rate", 12.34)}}
-    return Entry(
-        f"run.{name}", {"identity": {**identity, **changes}, **timing}, {**metrics, **values, **extra.get("metrics", {})}
-    )
+    counts = {**metrics, **values, **extra.get("metrics", {})}
+    counts["ok"] = counts["n"] - counts["unparsed"] - counts["failed"]
+    return Entry(f"run.{name}", {"identity": {**identity, **changes}, **timing}, counts)
 
 
 def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
@@ -61,7 +62,7 @@ def record(
     manifest: Mapping[str, Any] | None = None,
     **identity: Any,
 ) -> str:
-    """Write a finished run with these answers (None: could not be read) and return its id."""
+    """Write a finished run with these answers (None: not parsed) and return its id."""
     labels = LabelSpace(kind, NAMES)
     names = ids or [f"row-{i}" for i in range(len(truth))]
     examples = [Example(name, name, label, "en") for name, label in zip(names, truth, strict=True)]
@@ -89,7 +90,7 @@ def record(
     name = run_id(made)
     folder = store.root / name
     folder.mkdir(parents=True)
-    write_json(folder / "run.json", {"identity": made, "timing": {"rows_per_second": 10.0}, **(manifest or {})})
+    write_json(folder / "run.json", {"identity": made, "n": len(truth), "timing": {"rows_per_second": 10.0}, **(manifest or {})})
     write_json(folder / "metrics.json", evaluate_predictions(examples, given, labels))
     lines = [canonical_json(prediction_record(*pair)) + "\n" for pair in zip(examples, given, strict=True)]
     (folder / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")

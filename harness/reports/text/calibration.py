@@ -51,7 +51,7 @@ def caveats(records: Sequence[RunRecord]) -> str:
     if old:
         which = f"record{'s' if len(old) > 1 else ''} {listed(old)} {'are' if len(old) > 1 else 'is'}"
         parts.append(
-            f"{which} of an earlier version of bench, so the run is first repeated, under a new id: name that one then"
+            f"{which} of an earlier version of bench, so the run is repeated first: then name its new id"
         )
     return "; ".join(parts)
 
