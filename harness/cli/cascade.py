@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
+from harness.cli.cost import Hardware, LabelUsd, Predictions, priced_by
+from harness.cli.options import RESULTS, Json, Results, open_store, print_json, print_table
 from harness.core.plain import plain
 
 if TYPE_CHECKING:
@@ -24,14 +24,9 @@ def cascade_command(
         typer.Option(min=0, max=1, metavar="X", help="Your own threshold; default: chosen on both models' validation runs."),
     ] = None,
     metric: Annotated[str, typer.Option(metavar="NAME", help="accuracy, macro_f1, mae or qwk.")] = "accuracy",
-    predictions: Annotated[
-        float, typer.Option(min=1, metavar="N", help="Rows that share the cost of training and labels.")
-    ] = 1e6,
-    label_usd: Annotated[float, typer.Option(min=0, metavar="USD", help="Price of a label.")] = 0.0,
-    hardware: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Price the measured time by this entry of prices.yaml."),
-    ] = None,
+    predictions: Predictions = 1e6,
+    label_usd: LabelUsd = 0,
+    hardware: Hardware = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
@@ -48,13 +43,8 @@ def cascade_command(
     from harness.analysis.cascade import cascade_of
     from harness.reports.text.cascade import sentence
     from harness.reports.text.recommend import measured_elsewhere
-    from harness.specs.prices import load_prices
 
-    finite_number(predictions, "--predictions")
-    finite_number(label_usd, "--label-usd")
-    store, prices = open_store(results), load_prices(Path.cwd())
-    if hardware is not None:
-        prices.named(hardware)  # raises for a wrong name, even where no record needs it
+    store, prices = open_store(results), priced_by(predictions, label_usd, hardware)
     found = cascade_of(
         store,
         store.find(first),

@@ -19,6 +19,26 @@ if TYPE_CHECKING:
     from harness.specs.prices import Prices
 
 Priced = list[tuple["Entry", "Cost | None"]]
+Predictions = Annotated[float, typer.Option(metavar="N", help="Predictions that share the cost of training and labels.")]
+LabelUsd = Annotated[float, typer.Option(metavar="USD", help="Price of a label: a person's time, for example.")]
+Hardware = Annotated[str | None, typer.Option(metavar="NAME", help="Price the measured time by this entry of prices.yaml.")]
+
+
+def priced_by(predictions: float, label_usd: float, hardware: str | None) -> Prices:
+    """The prices, with the options of a command that counts costs checked. Raises `UserError`."""
+    from harness.core.errors import UserError
+    from harness.specs.prices import load_prices
+
+    finite_number(predictions, "--predictions")
+    finite_number(label_usd, "--label-usd")
+    if predictions <= 0:
+        raise UserError(f"--predictions {predictions:g}: it must be more than 0.", "For example: 1e6")
+    if label_usd < 0:
+        raise UserError(f"--label-usd {label_usd:g}: it must be at least 0.", "For example: 0.1")
+    prices = load_prices(Path.cwd())
+    if hardware is not None:
+        prices.named(hardware)  # raises for a wrong name, even where no record needs it
+    return prices
 
 
 def cost_command(
@@ -26,14 +46,9 @@ def cost_command(
         list[str] | None,
         typer.Argument(metavar="[RUN]...", help="Runs; the last digits of their ids are enough. Default: all."),
     ] = None,
-    predictions: Annotated[
-        float, typer.Option(metavar="N", help="Predictions that share the cost of training and labels.")
-    ] = 1e6,
-    label_usd: Annotated[float, typer.Option(metavar="USD", help="Price of a label: a person's time, for example.")] = 0,
-    hardware: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Price the measured time by this entry of prices.yaml."),
-    ] = None,
+    predictions: Predictions = 1e6,
+    label_usd: LabelUsd = 0,
+    hardware: Hardware = None,
     task: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of this task.")] = None,
     lang: Annotated[Many, typer.Option(metavar="CODE", help="Only runs in this language.")] = None,
     split: Annotated[
@@ -55,12 +70,10 @@ def cost_command(
     from harness.analysis.pricing import cost_of, missing_price
     from harness.cli.requests import check_split
     from harness.reports.text.cost import sentence
-    from harness.specs.prices import load_prices
+    from harness.reports.text.recommend import measured_elsewhere
 
     check_split(split)
-    _check(predictions, "--predictions", 0, strictly=True)
-    _check(label_usd, "--label-usd", 0, strictly=False)
-    prices = load_prices(Path.cwd())
+    prices = priced_by(predictions, label_usd, hardware)
     entries = _entries(open_store(results), run, split, names(task, "--task"), names(lang, "--lang"))
     priced: Priced = [(entry, cost_of(entry, prices, predictions, label_usd, hardware)) for entry in entries]
     priced.sort(key=lambda pair: (*_place(pair[0]), math.inf if pair[1] is None else pair[1].total, pair[0].run_id))
@@ -76,21 +89,11 @@ def cost_command(
     if not label_usd and any(cost.labels for cost in costs):
         notes.append("labels are counted as free: give their price with --label-usd")
     if hardware is not None:
-        notes.append(f"times were measured on the machines of the runs; they are priced as {hardware}")
+        notes.append(measured_elsewhere(hardware))
     if loaded := sum(cost.under_load for cost in costs):
         notes.append(f"{loaded} of {len(costs)} runs were measured under load, so their real cost is lower")
     for note in notes:
         typer.echo(plain(f"note: {note}"), err=True)
-
-
-def _check(number: float, option: str, least: float, *, strictly: bool) -> None:
-    from harness.core.errors import UserError
-
-    finite_number(number, option)
-    if number < least or (strictly and number == least):
-        raise UserError(
-            f"{option} {number:g}: it must be {'more than' if strictly else 'at least'} {least:g}.", "For example: 1e6"
-        )
 
 
 def _place(entry: Entry) -> tuple[str, str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli.amounts import number, some
+from harness.cli.cost import Hardware, LabelUsd, Predictions, priced_by
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
 from harness.core.plain import plain
 
@@ -41,18 +42,13 @@ def recommend_command(
     min_accuracy: Annotated[
         float | None, typer.Option(min=0, max=1, metavar="X", help="At least this accuracy (multilabel: subset accuracy).")
     ] = None,
-    predictions: Annotated[
-        float, typer.Option(min=1, metavar="N", help="Rows that share the cost of training and labels.")
-    ] = 1e6,
-    label_usd: Annotated[float, typer.Option(min=0, metavar="USD", help="Price of a label.")] = 0.0,
+    predictions: Predictions = 1e6,
+    label_usd: LabelUsd = 0,
     utility: Annotated[str, typer.Option(metavar="NAME", help="What to maximize: quality, or f1-cost-latency.")] = "quality",
     tau: Annotated[
         float, typer.Option(min=0.001, metavar="MS", help="Of f1-cost-latency: F1 / cost * exp(-p50 / tau).")
     ] = 1000.0,
-    hardware: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Price the measured time by this entry of prices.yaml."),
-    ] = None,
+    hardware: Hardware = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
@@ -79,21 +75,11 @@ def recommend_command(
     from harness.records.latency import load_speeds
     from harness.reports.text.recommend import change_lines, sentence
     from harness.specs.catalog import Catalog
-    from harness.specs.prices import load_prices
 
-    given = {
-        "--max-cost-per-1k": max_cost_per_1k,
-        "--max-p95-ms": max_p95_ms,
-        "--predictions": predictions,
-        "--label-usd": label_usd,
-        "--tau": tau,
-    }
-    for option, value in given.items():
+    for option, value in {"--max-cost-per-1k": max_cost_per_1k, "--max-p95-ms": max_p95_ms, "--tau": tau}.items():
         if value is not None:
             finite_number(value, option)
-    store, prices = open_store(results), load_prices(Path.cwd())
-    if hardware is not None:
-        prices.named(hardware)  # raises for a wrong name, even where no record needs it
+    store, prices = open_store(results), priced_by(predictions, label_usd, hardware)
     known = Catalog(Path.cwd())
     question = Question(
         max_cost_per_1k, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau

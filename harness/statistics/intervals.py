@@ -1,10 +1,9 @@
-"""95% intervals: Wilson's for shares, the bootstrap for what is a function of counts. docs/statistics.md has their coverage.
+"""95% intervals: Wilson's for shares, the bootstrap for functions of counts, others for means over rows and ROC AUC.
+docs/statistics.md has their coverage.
 
-A confusion matrix here has shape (k, k + 1): row = true label, column = answer, last column = rows without a parsed
-answer. Resampling n rows with replacement and counting them again is drawing its cells from one multinomial
-distribution, so a million rows cost what a hundred cost. The statistics below work on r matrices at once.
-
-`row_intervals.py` has the intervals of what is no function of counts.
+A confusion matrix has shape (k, k + 1): row = true label, column = answer, last column = rows without a parsed answer.
+Resampling n rows and counting them again is drawing its cells from one multinomial distribution, so a million rows cost as much
+as a hundred. The statistics below work on r matrices at once.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from scipy import sparse
 
 Counts = NDArray[Any]
-"""How often each of some things was seen: whole numbers, or fractions where pseudo-rows are among them."""
+"""Whole numbers, or fractions where there are pseudo-rows."""
 Statistic = Callable[[Counts], FloatArray]
 """From r count arrays, shape (r, *counts.shape), to r values; NaN where a value is undefined."""
 Method = Literal["wilson", "bc_bootstrap", "skewed_t", "delong"]
@@ -32,7 +31,7 @@ REPLICATES = 2000
 PSEUDO_ROWS = 2.0
 """One right and one wrong; see `pseudo_cells`."""
 SMALL_N = 100
-"""With fewer rows a share near a half is known to about ±0.1 at best (Wilson's interval: 0.096 at 100 rows)."""
+"""With fewer rows a share near 0.5 is known to ±0.1 at best (Wilson's interval: 0.096 at 100 rows)."""
 SMALL_CLASS = 10
 """With fewer rows of a label its recall, and so its part of macro-F1, is known to ±0.26 at best."""
 
@@ -49,10 +48,7 @@ def share(hits: BoolArray) -> Estimate:
 def booted(
     values: Mapping[str, tuple[float, Statistic]], counts: Counts, pseudo: FloatArray, replicates: int = REPLICATES
 ) -> dict[str, Estimate]:
-    """Each value (which is its statistic of `counts`) with its bootstrap interval, all from the same replicates.
-
-    A value that is undefined has no interval.
-    """
+    """Each value (its statistic of `counts`) with its bootstrap interval, all from the same replicates; none where undefined."""
     names = [name for name, (value, _) in values.items() if math.isfinite(value)]
     found = _bootstrap(counts, [values[name][1] for name in names], pseudo, replicates, 0) if names else []
     bounds = dict(zip(names, found, strict=True))
@@ -60,8 +56,7 @@ def booted(
 
 
 def bounded(value: float, interval: tuple[float, float] | None, method: Method) -> Estimate:
-    """`value` with its interval, which holds the value itself; without one where either is undefined, or where it would have
-    no width and so claim to be certain."""
+    """`value` with its interval, which is made to include the value; without one where either is undefined or it has no width."""
     if interval is None or not math.isfinite(value) or not all(map(math.isfinite, interval)):
         return plain(value)
     low, high = min(interval[0], value), max(interval[1], value)
@@ -76,7 +71,7 @@ def plain(value: float) -> Estimate:
 
 
 def finite(value: float) -> float | None:
-    """None for NaN and the infinities, which strict JSON has no words for."""
+    """None for NaN and the infinities, which strict JSON lacks."""
     return float(value) if math.isfinite(value) else None
 
 
@@ -89,10 +84,7 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
 
 
 def small(n: int, support: Sequence[int] = ()) -> str | None:
-    """Why `n` rows are few to judge by, in plain words, or None. `support`: rows of each label; those without any don't count.
-
-    `small(metrics["n"], [label["support"] for label in metrics["per_class"]])`.
-    """
+    """Why `n` rows are few, in words, or None. `support`: rows of each label; labels without rows don't count."""
     if n < SMALL_N:
         return f"only {n} row{'s' if n > 1 else ''}"
     least = min((rows for rows in support if rows > 0), default=SMALL_CLASS)
@@ -104,19 +96,17 @@ def bootstrap_cells(
 ) -> tuple[float, float]:
     """95% bootstrap interval of `statistic`, by resampling the cells of `counts` (any shape); bias-corrected (Efron 1981).
 
-    `pseudo` are fractions of rows that are added to the cells first, of the same shape (default: none). Replicates where the
-    statistic is undefined (NaN) are left out; (NaN, NaN) if that is all of them.
+    `pseudo`: fractions of rows that are added to the cells first. Undefined replicates are left out; (NaN, NaN) without others.
     """
     return _bootstrap(counts, [statistic], np.zeros(counts.shape) if pseudo is None else pseudo, replicates, seed)[0]
 
 
 def pseudo_cells(cells: Counts) -> FloatArray:
-    """One right row and one wrong one, spread evenly over the labels that occur (in truth or answers) and the wrong answers
-    they allow. Shape (k, k + 1).
+    """One right and one wrong row, spread evenly over the labels that occur (in truth or answers) and their wrong answers. Shape
+    (k, k + 1).
 
-    Resampled alone, answers that are all right never err: the interval would have no width, and where few err it is still too
-    narrow. Agresti and Coull (1998) mend the interval of a share by adding hits and misses, and so does this. A label that
-    occurs nowhere is no part of macro-F1 and gets no share.
+    Without them, an interval of answers that are all right has no width, and with few errors it is too narrow. Agresti and
+    Coull (1998) add hits and misses to a share likewise. A label that does not occur is no part of macro-F1 and gets nothing.
     """
     k = cells.shape[0]
     seen = (cells.sum(axis=1) + cells[:, :k].sum(axis=0)) > 0
@@ -144,8 +134,7 @@ def _bootstrap(
 def _draws(counts: Counts, pseudo: FloatArray, replicates: int, seed: int) -> Iterator[FloatArray]:
     """Arrays of shape (r, *counts.shape), `replicates` in all: n rows each, drawn from counts + pseudo.
 
-    How many rows come of `pseudo` is drawn first, and they are scattered one by one: there are few, and the cells that
-    were seen are often few among many.
+    The number of rows from `pseudo` is drawn first, and these few are scattered one by one, as most cells are empty.
     """
     rng = np.random.default_rng(seed)
     flat, extra = counts.reshape(-1), pseudo.reshape(-1)
@@ -163,8 +152,8 @@ def _draws(counts: Counts, pseudo: FloatArray, replicates: int, seed: int) -> It
 
 
 def bias_corrected(values: FloatArray, own: float) -> tuple[float, float]:
-    """Quantiles of the replicates, at levels that make up for how far their mean lies from the statistic of what they were
-    drawn from. Efron takes their median, which jumps where few rows err and the replicates take few values."""
+    """Quantiles of the replicates, at levels that correct for the distance of their mean from the statistic of what they were
+    drawn from. Efron takes their median, which jumps where replicates take few values."""
     from scipy.special import ndtr, ndtri
 
     defined = values[~np.isnan(values)]
@@ -207,9 +196,7 @@ def mae(cells: Counts) -> FloatArray:
 
 def qwk(cells: Counts) -> FloatArray:
     """Quadratic weighted kappa (Cohen 1968) of matrices of shape (r, k, k + 1); no answer = the farthest label.
-
-    NaN where truth and answers are all one and the same label.
-    """
+    NaN where truth and answers are all one label."""
     weights = _distances(cells.shape[1]) ** 2
     truth, answers = _margins(cells)
     observed = cells.reshape(len(cells), -1) @ weights.ravel()
@@ -219,9 +206,7 @@ def qwk(cells: Counts) -> FloatArray:
 
 def spearman(cells: Counts) -> FloatArray:
     """Rank correlation of matrices of shape (r, k, k + 1), ties at their mean rank; no answer = the farthest label.
-
-    NaN where the truth or the answers are all one label.
-    """
+    NaN where the truth or the answers are all one label."""
     k = cells.shape[1]
     truth, answers = _margins(cells)
     # The mean rank of a label, less that of all rows: half of the rows below it, minus half of those above.
@@ -288,10 +273,7 @@ def booted_f1(
 
 
 def occurring(truth: IntArray, answers: IntArray, k: int) -> tuple[IntArray, IntArray, int]:
-    """Truth and answers with numbers for those labels alone that occur in one of them, and how many these are.
-
-    At least two labels are kept, so that there is always another one to err to.
-    """
+    """Truth and answers renumbered to the labels that occur, and how many these are: at least two, so that one can be wrong."""
     seen = np.union1d(truth, answers[answers < k])
     if len(seen) < 2:
         seen = np.union1d(seen, np.array([0, 1]))[:2]
@@ -403,10 +385,8 @@ TIED_ROWS = 0.5
 
 def mean_of(values: FloatArray) -> Estimate:
     """The mean of one value per row, shape (n,), with Student's interval corrected for skewness (Hall 1992, "On the removal
-    of skewness by transformation", J. R. Stat. Soc. B 54, his second transformation).
-
-    Losses are skewed: most rows cost little, a few much. Without the correction an interval of them is too low. None for one
-    row, or where all rows are the same: they say nothing of how rows differ.
+    of skewness by transformation", J. R. Stat. Soc. B 54, his second transformation), as losses are skewed. No interval for one
+    row, or where all rows are the same.
     """
     from scipy.stats import t
 
@@ -429,12 +409,12 @@ def _unskewed(y: float, skewness: float, n: int) -> float:
 
 
 def roc_auc(truth: FloatArray, scores: FloatArray) -> Estimate:
-    """Macro mean over the labels of the areas under the curves, one label against the rest, of (n, k) arrays; `truth` of 0s
-    and 1s. Undefined where a label occurs never or always.
+    """Macro mean of the areas under the curves, one label against the rest, of (n, k) arrays; `truth` of 0s and 1s. Undefined
+    where a label occurs never or always.
 
-    Variance: DeLong et al. (1988), of all labels together, as they are about the same rows. The interval is symmetric on the
-    logit scale, so it stays within 0 and 1. Where rows are few and nearly all in order that variance is far too small: the
-    lower end is the lower one of two, the second with `TIED_ROWS` added.
+    Variance: DeLong et al. (1988), of all labels together. The interval is symmetric on the logit scale, so it stays within 0
+    and 1. As that variance is far too small where few rows are nearly all in order, the interval with `TIED_ROWS` added counts,
+    too.
     """
     area, influence = _areas(truth, scores)
     if not math.isfinite(area):
