@@ -1,4 +1,4 @@
-"""Which rows to compare models on: the sets of rows that runs were tested on, which are current, and which to choose a model on.
+"""Sets of rows that runs were tested on: which are current, and which to choose a model on.
 
 A task's file may have been corrected since it was tested first. And `--limit 200` takes the first of the rows that
 `--limit 1000` takes: a run on more rows is scored again on the fewer, so that a slow model need not be run on all.

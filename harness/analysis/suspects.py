@@ -149,8 +149,6 @@ def _suspects(voters: Sequence[_Voter], ids: list[str], truth: IntArray) -> list
     given = votes[every, suggested]
     strength = mean[every, suggested] - mean[every, truth]
     chosen = np.flatnonzero((given >= AGREE) & (given > own) & (strength > 0))
-    found = [
-        Suspect(ids[row], *(int(part[row]) for part in (truth, suggested, given, own, models)), float(strength[row]))
-        for row in chosen
-    ]
+    figures = zip(*(part[chosen].tolist() for part in (truth, suggested, given, own, models, strength)), strict=True)
+    found = [Suspect(ids[row], *values) for row, values in zip(chosen, figures, strict=True)]
     return sorted(found, key=lambda suspect: (-suspect.strength, suspect.id))

@@ -64,8 +64,8 @@ def _seen(metric: str, a: Predictions, b: Predictions) -> Patterns:
 
 
 def _pseudo(metric: str, a: Predictions, b: Predictions) -> Patterns:
-    """One row in which only A is right and one in which only B is, spread over the true labels by frequency, and evenly over the
-    wrong ones. Of a multilabel task: a label that one has found and the other has not."""
+    """One row in which only A is right and one in which only B is, spread over the true labels by frequency, and evenly over
+    the wrong ones. Of a multilabel task: a label that one has found and the other has not."""
     k = len(a.labels)
     if a.labels.kind is LabelKind.MULTILABEL:
         right, wrong = np.eye(k, dtype=np.int64), np.zeros((k, k), dtype=np.int64)

@@ -48,7 +48,7 @@ def share(hits: BoolArray) -> Estimate:
 def booted(
     values: Mapping[str, tuple[float, Statistic]], counts: Counts, pseudo: FloatArray, replicates: int = REPLICATES
 ) -> dict[str, Estimate]:
-    """Each value (its statistic of `counts`) with its bootstrap interval, all from the same replicates; none where undefined."""
+    """Each value (its statistic of `counts`) with its bootstrap interval, from the same replicates; none where undefined."""
     names = [name for name, (value, _) in values.items() if math.isfinite(value)]
     found = _bootstrap(counts, [values[name][1] for name in names], pseudo, replicates, 0) if names else []
     bounds = dict(zip(names, found, strict=True))
@@ -56,7 +56,7 @@ def booted(
 
 
 def bounded(value: float, interval: tuple[float, float] | None, method: Method) -> Estimate:
-    """`value` with its interval, which is made to include the value; without one where either is undefined or it has no width."""
+    """`value` with its interval, which is made to include the value; None where either is undefined, or it has no width."""
     if interval is None or not math.isfinite(value) or not all(map(math.isfinite, interval)):
         return plain(value)
     low, high = min(interval[0], value), max(interval[1], value)
@@ -102,8 +102,8 @@ def bootstrap_cells(
 
 
 def pseudo_cells(cells: Counts) -> FloatArray:
-    """One right and one wrong row, spread evenly over the labels that occur (in truth or answers) and their wrong answers. Shape
-    (k, k + 1).
+    """One right and one wrong row, spread evenly over the labels that occur (in truth or answers) and their wrong answers.
+    Shape (k, k + 1).
 
     Without them, an interval of answers that are all right has no width, and with few errors it is too narrow. Agresti and
     Coull (1998) add hits and misses to a share likewise. A label that does not occur is no part of macro-F1 and gets nothing.

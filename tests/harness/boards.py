@@ -90,7 +90,9 @@ def record(
     name = run_id(made)
     folder = store.root / name
     folder.mkdir(parents=True)
-    write_json(folder / "run.json", {"identity": made, "n": len(truth), "timing": {"rows_per_second": 10.0}, **(manifest or {})})
+    write_json(
+        folder / "run.json", {"identity": made, "n": len(truth), "timing": {"rows_per_second": 10.0}, **(manifest or {})}
+    )
     write_json(folder / "metrics.json", evaluate_predictions(examples, given, labels))
     lines = [canonical_json(prediction_record(*pair)) + "\n" for pair in zip(examples, given, strict=True)]
     (folder / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")

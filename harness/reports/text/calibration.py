@@ -50,9 +50,7 @@ def caveats(records: Sequence[RunRecord]) -> str:
     old = [record.run_id.rpartition(".")[2] for record in records if is_outdated(record)]
     if old:
         which = f"record{'s' if len(old) > 1 else ''} {listed(old)} {'are' if len(old) > 1 else 'is'}"
-        parts.append(
-            f"{which} of an earlier version of bench, so the run is repeated first: then name its new id"
-        )
+        parts.append(f"{which} of an earlier version of bench, so the run is repeated first: then name its new id")
     return "; ".join(parts)
 
 

@@ -123,7 +123,10 @@ def test_two_versions_of_a_prompt_are_two_prompts(store: Store) -> None:
     record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt("strict", sha256="1" * 64))
     record(store, "llm", answers(np.arange(N) < 100), TRUTH, prompt=prompt("strict", sha256="2" * 64, shots=["x"]))
     found = spread_of(store)
-    assert [p.name for p in found.prompts] == ["strict (11111111, 0 few-shot examples)", "strict (22222222, 1 few-shot examples)"]
+    assert [p.name for p in found.prompts] == [
+        "strict (11111111, 0 few-shot examples)",
+        "strict (22222222, 1 few-shot examples)",
+    ]
     assert "the prompt (wording and few-shot examples) moves" in found.sentence
 
 
