@@ -1,4 +1,4 @@
-"""The predictions of a run as arrays: what comparisons, cascades, curves and audits compute with."""
+"""The predictions of a run as arrays: what analyses compute with."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Predictions:
         return np.asarray(self.answered & (same.all(axis=1) if same.ndim == 2 else same))
 
     @cached_property
-    def cells(self) -> IntArray:
-        """The confusion matrix of a single-label task, shape (k, k + 1); the last column: no parsed answer."""
+    def confusion_matrix(self) -> IntArray:
+        """Of a single-label task, shape (k, k + 1); the last column: no parsed answer."""
         k = len(self.labels)
         return np.bincount(self.truth * (k + 1) + self.answers, minlength=k * (k + 1)).reshape(k, k + 1)
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
 from harness.core.options import setting_text
-from harness.core.record import Identity, PromptIdentity, RunRecord, TrainIdentity
+from harness.core.record import Identity, Metrics, PromptIdentity, RunRecord, TrainIdentity
 from harness.core.types import Calibration, Decision
 from harness.records.store import METRICS, PREDICTIONS, Store, damage_named
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -65,6 +65,12 @@ class Entry:
     @property
     def run_id(self) -> str:
         return self.record.run_id
+
+    def among_rows_of(self, other: Entry, metrics: Metrics) -> Entry:
+        """This run, scored on the fewer rows of another one: `metrics` are of these."""
+        identity = self.record.identity.on_rows(other.record.identity.rows)
+        record = self.record.model_copy(update={"identity": identity, "metrics": metrics})
+        return replace(self, record=record, among=other.run_id, tested_on=self.record.n)
 
     @property
     def key(self) -> str:

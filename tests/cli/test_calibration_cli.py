@@ -62,7 +62,7 @@ def test_json(bench: Any, test_run: str) -> None:
 def test_several_runs_and_a_sentence_of_all(bench: Any, two_runs: list[str]) -> None:
     said = bench("analyze", "calibration", *two_runs)
     assert said.code == 0, said.err
-    assert said.out.splitlines()[-1].startswith("Of these 2 runs ")
+    assert said.out.splitlines()[-1].startswith("Of these 2 runs, ")
     assert len(bench("analyze", "calibration", two_runs[0], two_runs[0], "--json").json["runs"]) == 1
 
 

@@ -78,7 +78,7 @@ class ModelRun:
     def checkpoint_duplicates(self) -> OverlapCount | None:
         """Duplicates of its rows among those that chose the checkpoint, if there are any."""
         found = self.record.overlap.by.get("validation") if self.record.overlap else None
-        return found if found and chose_checkpoint(self.entry.manifest) and (found.exact or found.near) else None
+        return found if found and chose_checkpoint(self.record) and (found.exact or found.near) else None
 
     @property
     def confidence(self) -> float | None:
@@ -168,7 +168,7 @@ class ModelFacts:
     @property
     def outdated(self) -> bool:
         """Whether this version of bench would train another model."""
-        return is_outdated(self.run.entry.manifest)
+        return is_outdated(self.run.record)
 
     @cached_property
     def set_options(self) -> dict[str, Any]:
