@@ -28,11 +28,12 @@ def reported_section(reported: Sequence[Reported]) -> list[str]:
     for source in reported:
         lines += [f"### {escape(source.name)}", "", f"Source: {escape(source.source)}.", ""]
         lines += [f"Note: {escape(source.note)}", ""] if source.note else []
-        lines += [*table(titles, map(_cells, source.figures)), ""]
+        lines += [*table(titles, map(cells, source.figures)), ""]
     return lines
 
 
-def _cells(figure: Figure) -> list[str]:
+def cells(figure: Figure) -> list[str]:
+    """Of a table of one source."""
     n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
     rows = n if figure.split == "test" else f"{figure.split}, {n}"
     metric = TITLES.get(figure.metric, figure.metric)
