@@ -190,7 +190,8 @@ def pair_tests(correct: Sequence[BoolArray]) -> tuple[list[int], str]:
     a, b = np.concatenate(only_a), np.concatenate(only_b)
     p = exact_p(a, b)
     better = np.where(p > LEVEL, "=", np.where(a > b, "A", "B"))
-    return np.round(1000 * p).astype(int).tolist(), "".join(better.tolist())
+    thousandths = np.where(p < 0.001, 0, np.round(1000 * p)).astype(int)
+    return thousandths.tolist(), "".join(better.tolist())
 
 
 def _by_hash(names: Sequence[str], limit: int) -> IntArray:

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.core.errors import MissingExtra, RunError
@@ -43,6 +43,7 @@ def render(page: Page) -> str:
         loader=FileSystemLoader(PARTS),
         autoescape=True,
         keep_trailing_newline=True,
+        undefined=StrictUndefined,
         finalize=lambda value: plain(value) if type(value) is str else value,
     )
     environment.globals.update(words, title=title_of, nobody=NOBODY, busy=answer.busy_words)

@@ -107,6 +107,7 @@ function seedsCell({over_seeds: over, by_seed: bySeed, board}, scale) {
 export function drawTable(isOther) {
   if (isOther) wanted = STEP;
   const [boards, columns, entries] = [boardsNow(), columnsNow(), sorted(entriesNow())];
+  if (!boards.length) return;
   const scales = scalesOf(columns, boards);
   const where = boards.length === 1 ? boardName(boards[0]) : plural(boards.length, "set of rows", "sets of rows");
   find("#board caption").textContent = `${where}: ${countOf(entries.length)}, ${sortWords()}`;
