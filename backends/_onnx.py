@@ -70,7 +70,7 @@ def prepare(
 def _cpu() -> str:
     from harness.core.machine import describe_machine
 
-    return re.sub(r"\W+", "-", str(describe_machine()["cpu"]))
+    return re.sub(r"\W+", "-", str(describe_machine().cpu))
 
 
 def _import_onnxruntime() -> Any:

@@ -48,7 +48,7 @@ def _ours(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     train, validation, scorer = _texts(plan.training.train), _texts(plan.training.validation), validation_scorer(plan)
     started = time.perf_counter()
     report = plan.engine.fit(
-        train, validation, plan.task.label_space, scorer, plan.request.seed, folder, lambda done, total, note: None
+        train, validation, plan.task.label_space, scorer, plan.options.seed, folder, lambda done, total, note: None
     )
     synchronize(torch)
     return time.perf_counter() - started, [entry["accuracy"] for entry in report["evaluations"]]
@@ -69,7 +69,7 @@ def _stock(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     assert plan.training is not None
     assert plan.checkpoint is not None
     options: Any = plan.engine.options
-    source, seed = plan.checkpoint.folder, plan.request.seed
+    source, seed = plan.checkpoint.folder, plan.options.seed
     started = time.perf_counter()
     tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=False)
     set_seed(seed)

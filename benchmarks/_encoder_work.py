@@ -12,8 +12,9 @@ from typing import Any
 
 from harness.cli.requests import settings_from
 from harness.core.errors import UserError
+from harness.core.options import RunOptions
 from harness.core.types import LabelKind
-from harness.running.plan import Plan, Request, make_plan
+from harness.running.plan import Plan, make_plan
 
 BACKEND = "minilm"
 SHARED = (
@@ -54,7 +55,7 @@ class Work:
         from harness.specs.catalog import Catalog
 
         options = self.options
-        request = Request(
+        request = RunOptions(
             options.task,
             BACKEND,
             options.lang,
@@ -62,7 +63,7 @@ class Work:
             limit=options.rows,
             train_limit=options.train_rows,
             model=options.model,
-            data_dir=None if options.data is None else options.data.resolve(),
+            data=None if options.data is None else options.data.resolve(),
             settings={**self.settings, **settings},
         )
         plan = make_plan(request, Catalog(Path.cwd()))

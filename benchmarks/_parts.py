@@ -22,15 +22,16 @@ OUR_BLOCK_SIZE = 32
 
 
 def _ours(job: Job, engine: str, decoding: str) -> Measured:
+    from harness.core.options import RunOptions
     from harness.core.types import Decoding
     from harness.records.store import Store
-    from harness.running.plan import Request, make_plan
+    from harness.running.plan import make_plan
     from harness.running.runner import run
     from harness.specs.catalog import Catalog
 
     settings = job.settings
     _own_cache(job)
-    request = Request(
+    request = RunOptions(
         task=settings.task,
         backend=BACKENDS[engine],
         lang=settings.lang,
@@ -38,7 +39,7 @@ def _ours(job: Job, engine: str, decoding: str) -> Measured:
         decoding=Decoding(decoding),
         limit=settings.rows,
         model=settings.model,
-        data_dir=settings.data_dir(),
+        data=settings.data_dir(),
     )
     plan = make_plan(request, Catalog(Path.cwd()))
     store = Store(job.scratch / "runs")

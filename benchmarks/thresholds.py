@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 
 from harness.core.engine import Classifier, LabelledTexts, ValidationScorer
 from harness.core.errors import BenchError, UserError
+from harness.core.options import RunOptions
 from harness.core.types import Example, LabelKind
-from harness.running.plan import Request, make_plan
+from harness.running.plan import make_plan
 from harness.running.thresholds import each_threshold, micro_f1, one_threshold, tuned_thresholds
 from harness.specs.catalog import Catalog
 
@@ -49,7 +50,7 @@ def macro_f1(p: Floats, truth: Ints, thresholds: Floats | float) -> float:
     return float(f1_score(truth, p >= thresholds, average="macro", zero_division=np.nan))
 
 
-def validation_scores(request: Request, catalog: Catalog) -> tuple[Floats, Ints]:
+def validation_scores(request: RunOptions, catalog: Catalog) -> tuple[Floats, Ints]:
     """Probabilities and truth (0 or 1) of the task's validation rows, both of shape (rows, labels)."""
     plan = make_plan(request, catalog)
     labels = plan.task.label_space
@@ -87,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"| model | rows that choose | {' | '.join(RULES)} |\n|---|---|{'---|' * len(RULES)}")
     try:
         for backend in ("tfidf", "majority"):
-            request = Request(options.task, backend, options.lang, train_limit=options.train_rows, data_dir=options.data)
+            request = RunOptions(options.task, backend, options.lang, train_limit=options.train_rows, data=options.data)
             p, truth = validation_scores(request, Catalog(Path.cwd()))
             for count in options.rows:
                 if count > len(p) // 2:

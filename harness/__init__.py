@@ -4,7 +4,7 @@
     import harness
 
     catalog = harness.Catalog(Path.cwd())
-    plan = harness.make_plan(harness.Request(task="reviews_demo", backend="tfidf", lang="en"), catalog)
+    plan = harness.make_plan(harness.RunOptions(task="reviews_demo", backend="tfidf", lang="en"), catalog)
     result = harness.run(plan, harness.Store(Path("results/runs")))
     print(result.metrics["values"]["accuracy"])
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from harness.core.errors import BenchError as BenchError
     from harness.core.errors import RunError as RunError
     from harness.core.errors import UserError as UserError
+    from harness.core.options import RunOptions as RunOptions
     from harness.core.types import Example as Example
     from harness.core.types import LabelKind as LabelKind
     from harness.core.types import LabelSpace as LabelSpace
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from harness.records.frames import load_runs as load_runs
     from harness.records.store import Store as Store
     from harness.running.plan import Plan as Plan
-    from harness.running.plan import Request as Request
     from harness.running.plan import make_plan as make_plan
     from harness.running.runner import EngineSlot as EngineSlot
     from harness.running.runner import Result as Result
@@ -53,7 +53,7 @@ _HOME = {
     "ParserSpec": "parsing.parsers",
     "make_parser": "parsing.parsers",
     "Plan": "running.plan",
-    "Request": "running.plan",
+    "RunOptions": "core.options",
     "make_plan": "running.plan",
     "load_examples": "data.rows",
     "EngineSlot": "running.runner",

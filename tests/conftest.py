@@ -1,23 +1,57 @@
-"""For all tests: a cache of their own, so that no test sees what another one, or the user, left there; and one browser."""
+"""For all tests: a cache of their own, so that no test sees what another one, or the user, left there; folders that are built
+once per test run; golden files; one browser."""
 
 from __future__ import annotations
 
+import functools
 import os
+import re
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
+import typer.main
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from harness.models.checkpoints import cache_dir
+from harness.specs import backend_specs, catalog
+
+GOLDEN = Path(__file__).parent / "golden"
+QUICK = "not slow and not real and not browser"
 
 # A shell that runs the tests in the background ignores Ctrl-C on their behalf, and what they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# What is installed, and the command line, do not change during a test run; each takes 30 ms or more to look up.
+metadata.entry_points = backend_specs.entry_points = catalog.entry_points = functools.cache(metadata.entry_points)
+typer.main.get_command = functools.cache(typer.main.get_command)
 # Time decides no test: other work on the machine would.
-settings.register_profile("bench", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("bench")
+settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("dev", settings.get_profile("ci"), max_examples=10)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="The tests of `make check`, with few examples of each property.")
+    parser.addoption("--update-golden", action="store_true", help="Write tests/golden/ instead of comparing with it.")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    quick = config.getoption("--quick")
+    if quick:
+        config.option.markexpr = " and ".join(filter(None, [config.option.markexpr, QUICK]))
+    settings.load_profile("dev" if quick else "ci")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """A module that is slow as a whole is not even imported for `--quick`: torch and transformers take seconds."""
+    if config.getoption("--quick") and collection_path.name.startswith("test_"):
+        text = collection_path.read_text(encoding="utf-8")
+        return True if re.search(r"^pytestmark = .*mark\.(slow|real|browser)", text, re.MULTILINE) else None
+    return None
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +67,41 @@ def own_cache(
     monkeypatch.setenv("BENCH_CACHE", str(own))
     yield
     shutil.rmtree(own, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def built_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], object]], Path]:
+    """`built_once("bert", write_bert)` is a folder that one process of the test run fills, and that all of them read."""
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "built-once"
+    root.mkdir(exist_ok=True)
+
+    def build(name: str, make: Callable[[Path], object]) -> Path:
+        folder, done = root / name, root / f"{name}.done"
+        with FileLock(root / f"{name}.lock"):
+            if not done.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                done.touch()
+        return folder
+
+    return build
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden("run", text)`: the text is that of tests/golden/run.txt; `pytest --update-golden` writes the file."""
+
+    def compare(name: str, text: str) -> None:
+        path = GOLDEN / f"{name}.txt"
+        if request.config.getoption("--update-golden"):
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(text.encode())
+        assert path.exists(), f"no {path.name}: pytest --update-golden writes it"
+        assert text == path.read_bytes().decode()
+
+    return compare
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,18 @@ class Said:
         return json.loads(self.out)
 
 
+def all_commands() -> list[str]:
+    """`run`, `study tune` and all others, as the command line has them."""
+    from typer.main import get_command
+
+    from harness.cli import app
+
+    found = []
+    for name, command in get_command(app).commands.items():
+        found += [f"{name} {word}" for word in command.commands] if hasattr(command, "commands") else [name]
+    return found
+
+
 Bench = Callable[..., Said]
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from harness.core.options import RunOptions
 from harness.core.types import Decoding
 from harness.models.checkpoints import resolve_checkpoint
 from harness.records.store import Store
-from harness.running.plan import Request, make_plan
+from harness.running.plan import make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
 
@@ -18,7 +19,7 @@ pytestmark = pytest.mark.real
 
 
 def test_minilm_trains_through_the_runner(tmp_path: Path) -> None:
-    plan = make_plan(Request(task="reviews_demo", backend="minilm", lang="en", limit=10), Catalog(tmp_path))
+    plan = make_plan(RunOptions(task="reviews_demo", backend="minilm", lang="en", limit=10), Catalog(tmp_path))
     store = Store(tmp_path / "runs")
     first = run(plan, store)
     assert (first.computed, first.metrics["n"], first.metrics["ok"]) == (True, 10, 10)
@@ -50,7 +51,7 @@ def test_e5_small_puts_translations_side_by_side() -> None:
 
 @pytest.mark.parametrize("decoding", [Decoding.FREE, Decoding.CONSTRAINED, Decoding.SCORE])
 def test_smollm2_in_four_bits_answers_in_every_decoding(decoding: Decoding, tmp_path: Path) -> None:
-    request = Request("reviews_demo", "smollm2-4bit", "en", prompt="fewshot", decoding=decoding, limit=4)
+    request = RunOptions("reviews_demo", "smollm2-4bit", "en", prompt="fewshot", decoding=decoding, limit=4)
     done = run(make_plan(request, Catalog(tmp_path)), Store(tmp_path / "runs"))
     counts = done.metrics
     assert (counts["n"], counts["failed"]) == (4, 0)
@@ -67,7 +68,7 @@ def test_a_recipe_in_onnx_runtime_predicts_as_in_torch(tmp_path: Path, monkeypat
     monkeypatch.chdir(tmp_path)
     said = []
     for more in ([], ["--set", "predict.runtime=onnx"]):
-        done = CliRunner().invoke(app, ["suite", "bert-douban", "--smoke", "--json", *more])
+        done = CliRunner().invoke(app, ["study", "recipe", "bert-douban", "--smoke", "--json", *more])
         assert done.exit_code == 0, done.output
         said.append(json.loads(done.stdout)[0])
     assert [step["state"] for step in said] == ["new", "new"]

@@ -183,6 +183,6 @@ def cleaned(runs: Sequence[Predictions], with_twin: Sequence[str]) -> list[Clean
     for run in runs:
         keep = np.flatnonzero(~np.isin(run.ids.astype(str), np.array(with_twin, dtype=str)))
         if 0 < len(keep) < len(run):
-            backend = str(run.identity["backend"]["name"])
+            backend = run.identity.backend.name
             found.append(Cleaned(run.run_id, backend, share(run.correct), share(run.take(keep).correct), len(keep)))
     return sorted(found, key=lambda run: (-(run.value["value"] or 0.0), run.run_id))

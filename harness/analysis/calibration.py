@@ -16,7 +16,9 @@ import numpy as np
 from harness.analysis.related_runs import chose_checkpoint, matching_validation_run, validation_command
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
+from harness.core.record import RunRecord
 from harness.core.types import BoolArray, Decision, FloatArray, IntArray, LabelKind
+from harness.records.entries import Entry
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.running.calibration import decide
@@ -101,7 +103,7 @@ class Reliability:
     """
 
     run_id: str
-    manifest: Mapping[str, Any]
+    record: RunRecord
     rows: int
     answered: int
     confidence: float
@@ -116,18 +118,23 @@ class Reliability:
     command: str
     seen: bool
 
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        return Entry(self.record).manifest
+
 
 def reliability_of(store: Store, run_id: str, bins: int = ECE_BINS) -> Reliability:
     """Raises `UserError` for a multilabel task, and where the run has no probabilities."""
     run = with_confidence(read_predictions(store, run_id))
-    manifest = store.manifest(run_id)
+    record = store.record(run_id)
+    manifest = Entry(record).manifest
     stated, correct = confidence(run), run.correct
     answered = run.answered
     difference = mean_interval(stated[answered] - correct[answered])
     right = int(correct.sum())
     return Reliability(
         run_id=run_id,
-        manifest=manifest,
+        record=record,
         rows=len(run),
         answered=int(answered.sum()),
         confidence=float(stated[answered].mean()),
@@ -269,7 +276,7 @@ def aurc(stated: FloatArray, correct: BoolArray) -> float:
 
 
 def _scaling(store: Store, run: Predictions, bins: int) -> Scaling | None:
-    name = None if run.identity["split"] == "validation" else matching_validation_run(store, run.run_id)
+    name = None if run.identity.split == "validation" else matching_validation_run(store, run.run_id)
     if name is None:
         return None
     held_out = with_confidence(read_predictions(store, name))
@@ -277,7 +284,7 @@ def _scaling(store: Store, run: Predictions, bins: int) -> Scaling | None:
     assert fitted.probabilities is not None
     assert run.probabilities is not None
     temperature = fit_temperature(fitted.probabilities, fitted.truth)
-    decision = Decision((run.identity["prompt"] or run.identity).get("decision", Decision.ARGMAX))
+    decision = run.identity.decision
     after, rows, truth = _at(run, run.probabilities, temperature, decision), run.answered, run.truth[run.answered]
     loss = [negative_log_likelihood(one.probabilities[rows], truth) for one in (run, after) if one.probabilities is not None]
     return Scaling(

@@ -171,7 +171,7 @@ def _candidate(
     from harness.records.latency import speed_of
 
     manifest, values = row.entry.manifest, row.entry.metrics["values"]
-    cost, speed = cost_of(manifest, prices, 1000.0, 0.0, hardware), speed_of(manifest, speeds)
+    cost, speed = cost_of(manifest, prices, 1000.0, 0.0, hardware), speed_of(row.entry.record, speeds)
     return Candidate(
         name=name,
         row=row,

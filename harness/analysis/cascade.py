@@ -152,7 +152,7 @@ def cascade_of(
     choice = None
     if threshold is not None:
         choice = _choice(a, b, points[grid.index(threshold)], metric, None)
-    elif twins[0] is not None and twins[1] is not None and a.identity["split"] != "validation":
+    elif twins[0] is not None and twins[1] is not None and a.identity.split != "validation":
         held_out = shared_rows([read_predictions(store, twins[0]), read_predictions(store, twins[1])])
         limit, value = tuned(held_out[0], held_out[1], metric)
         choice = _choice(a, b, _point(a, b, limit, known, rates), metric, (len(held_out[0]), value))

@@ -13,6 +13,7 @@ from harness.analysis.findings import finding_of_entry
 from harness.analysis.rescoring import scored
 from harness.analysis.row_sets import RowSet, is_given, labels_of
 from harness.core.errors import UserError
+from harness.core.record import Identity
 from harness.records.entries import Entry
 from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
@@ -42,14 +43,14 @@ def most_informative(store: Store, sets: Sequence[RowSet]) -> RowSet:
     models = {entry.run_id: _model(store, entry) for rows in sets for entry in rows.entries}
     chosen = max((_choice(store, rows, sets, models) for rows in sets), key=lambda choice: choice.rank)
     base, first = chosen.rows, chosen.rows.entries[0]
-    found, there = list(base.entries), set(map(_run, base.entries))
+    found, there = list(base.entries), {_run(entry.record.identity) for entry in base.entries}
     for entry, ids in chosen.others:
-        identity = {**entry.manifest["identity"], "rows": first.manifest["identity"]["rows"]}
-        manifest = {**entry.manifest, "identity": identity}
-        here = replace(entry, manifest=manifest, among=first.run_id, tested_on=entry.metrics["n"])
-        if _run(here) not in there:  # the same, run on both: it has figures of its own
-            there.add(_run(here))
-            found.append(replace(here, metrics=dict(scored(store, entry.run_id, ids))))
+        identity = entry.record.identity.on_rows(first.record.identity.rows)
+        if _run(identity) not in there:  # the same, run on both: it has figures of its own
+            there.add(_run(identity))
+            metrics = scored(store, entry.run_id, ids)
+            record = entry.record.model_copy(update={"identity": identity, "metrics": metrics})
+            found.append(Entry(record, among=first.run_id, tested_on=entry.record.n, by_model=entry.by_model))
     return replace(base, entries=tuple(found))
 
 
@@ -81,5 +82,5 @@ def _held(store: Store, larger: RowSet, smaller: RowSet) -> frozenset[str] | Non
     return frozenset(shared[0].ids.tolist()) if len(shared[0]) == smaller.n else None
 
 
-def _run(entry: Entry) -> tuple[str, int]:
-    return entry.configuration, entry.seed
+def _run(identity: Identity) -> tuple[str, int]:
+    return identity.configuration, identity.seed

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from harness.core.errors import DataError, RunError
-from harness.core.types import Example, LabelKind, LabelSpace
-from harness.records.store import Store, prediction_from
-from harness.statistics.metrics import Metrics, evaluate_predictions
+from harness.core.record import Estimate, Metrics
+from harness.core.types import Example
+from harness.records.journal import prediction_from
+from harness.records.store import Store
+from harness.statistics.metrics import evaluate_predictions
 
 ROUNDING = 1e-3
 """A record holds probabilities to six digits: a metric of them may differ so much from that of the run itself."""
@@ -23,39 +24,35 @@ def rescore(store: Store, run_id: str) -> list[str]:
     binary_accuracy (a share, whose interval has not changed), and log loss where a probability was rounded to 0.
     Raises `RunError` for a record that is damaged, or whose predictions do not give its values.
     """
-    renewed: dict[str, Any] = dict(scored(store, run_id)["values"])
-    metrics = store.metrics(run_id)
-    values = metrics["values"]
-    changed = []
-    for name in sorted(values.keys() & renewed.keys()):
-        old, new = values[name], renewed[name]
-        if not _same(old["value"], new["value"], ROUNDING if name in OF_PROBABILITIES else 1e-9):
+    renewed = scored(store, run_id).values
+    metrics = store.record(run_id).metrics
+    changed: dict[str, Estimate] = {}
+    for name in sorted(metrics.values.keys() & renewed.keys()):
+        old, new = metrics.values[name], renewed[name]
+        if not _same(old.value, new.value, ROUNDING if name in OF_PROBABILITIES else 1e-9):
             if name in OF_PROBABILITIES:
                 continue
             raise RunError(
-                f"The predictions of {run_id} give the {name} {new['value']}, its metrics.json says {old['value']}.",
+                f"The predictions of {run_id} give the {name} {new.value}, its metrics.json says {old.value}.",
                 "One of the two files is not of this run: restore it, or `bench run --force`.",
             )
-        interval = {key: new[key] for key in ("low", "high", "method")}
-        if interval != {key: old[key] for key in interval}:
-            changed.append(name)
-            values[name] = {"value": old["value"], **interval}
+        if (old.low, old.high, old.method) != (new.low, new.high, new.method):
+            changed[name] = new.model_copy(update={"value": old.value})
     if changed:
-        store.replace_metrics(run_id, metrics)
-    return changed
+        store.replace_metrics(run_id, metrics.model_copy(update={"values": {**metrics.values, **changed}}))
+    return list(changed)
 
 
 def scored(store: Store, run_id: str, rows: Collection[str] | None = None) -> Metrics:
     """The metrics of a run from its predictions; `rows`: ids of some of its rows. Raises `RunError` for a damaged record."""
     try:
-        identity = store.manifest(run_id)["identity"]
+        identity = store.record(run_id).identity
         records = [record for record in store.predictions(run_id) if rows is None or record["id"] in rows]
-        labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
         examples = [
-            Example(record["id"], "", tuple(truth) if isinstance(truth := record["truth"], list) else truth, identity["lang"])
+            Example(record["id"], "", tuple(truth) if isinstance(truth := record["truth"], list) else truth, identity.lang)
             for record in records
         ]
-        return evaluate_predictions(examples, [prediction_from(record) for record in records], labels)
+        return evaluate_predictions(examples, [prediction_from(record) for record in records], identity.label_space)
     except (DataError, LookupError, TypeError, ValueError) as error:
         path = store.root / run_id / "predictions.jsonl"
         raise RunError(f"{path} can't be scored: {error}", "Delete that run's folder, or restore it.") from error

@@ -103,7 +103,7 @@ def _voters(runs: Sequence[Predictions], ids: list[str]) -> list[_Voter]:
     """Of each model the run with the most right answers: others may have been trained on eight rows, or asked badly."""
     best: dict[str, Predictions] = {}
     for run in sorted(runs, key=lambda run: (-np.count_nonzero(run.correct), run.run_id)):
-        best.setdefault(model_of(run.identity), run)
+        best.setdefault(model_of(run.identity.as_json()), run)
     place = {row: index for index, row in enumerate(ids)}
     voters = []
     for name, run in sorted(best.items()):

@@ -148,7 +148,7 @@ def _value(metric: MetricValue) -> str:
 def _as_json(comparison: Comparison, rows: int | None, said: str) -> dict[str, Any]:
     first, letters = comparison.columns[0], [run.letter for run in comparison.runs]
     return {
-        **{key: first.identity[key] for key in ("task", "lang", "split")},
+        **{key: getattr(first.identity, key) for key in ("task", "lang", "split")},
         "n": comparison.n,
         "metrics": comparison.metrics,
         "runs": [

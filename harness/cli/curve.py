@@ -36,8 +36,8 @@ from harness.cli.requests import check_fit, is_prompted, member, settings_from, 
 from harness.core.plain import plain
 
 if TYPE_CHECKING:
+    from harness.core.options import RunOptions
     from harness.core.types import Calibration
-    from harness.running.plan import Request
     from harness.specs.catalog import Catalog
     from harness.studies.curve import Measured, Wanted
 
@@ -135,7 +135,7 @@ def curve_command(
     exit_with(done.error for done in outcomes)
 
 
-def _plans(known: Catalog, alike: Wanted, langs: Sequence[str], sizes: Sequence[str]) -> list[tuple[Wanted, list[Request]]]:
+def _plans(known: Catalog, alike: Wanted, langs: Sequence[str], sizes: Sequence[str]) -> list[tuple[Wanted, list[RunOptions]]]:
     """A curve for each language, and its runs."""
     from harness.studies.curve import available_labels, check_settings, requests_of, sizes_of
 

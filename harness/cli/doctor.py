@@ -93,8 +93,8 @@ def _machine() -> dict[str, str]:
     versions = library_versions()
     return {
         "python": platform.python_version(),
-        "processor": f"{described['cpu']}, {described['cores']} cores, {described['memory_gib']} GiB",
-        "gpu": described["gpu"] or f"none that torch can use{trouble}",
+        "processor": f"{described.cpu}, {described.cores} cores, {described.memory_gib} GiB",
+        "gpu": described.gpu or f"none that torch can use{trouble}",
         "libraries": ", ".join(f"{name} {number}" for name, number in versions.items() if name != "python"),
         "cache": str(cache_dir()),
     }

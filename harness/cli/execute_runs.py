@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from harness.analysis.findings import Finding
     from harness.cli.progress import Progress
     from harness.core.errors import BenchError
+    from harness.core.options import RunOptions
+    from harness.core.record import Gate
     from harness.records.entries import Entry
-    from harness.records.gates import Gate
     from harness.records.store import Store
-    from harness.running.plan import Request
     from harness.running.runner import EngineSlot
     from harness.running.trackers import Track
     from harness.running.tracking import Tracker
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 class Outcome:
     """What became of one request. `found`: the record was there already. `model_from_cache`: no training was needed."""
 
-    request: Request
+    request: RunOptions
     state: str
     run_id: str | None = None
     metrics: Mapping[str, Any] | None = None
@@ -63,8 +63,8 @@ class Outcome:
             "decoding": request.decoding,
             "calibration": request.calibration,
             "decision": request.decision,
-            "train_lang": list(request.train_langs),
-            "validation_lang": list(request.validation_langs),
+            "train_lang": list(request.train_lang),
+            "validation_lang": list(request.validation_lang),
             "settings": dict(request.settings),
             "seed": request.seed,
             "model_from_cache": self.model_from_cache,
@@ -76,7 +76,7 @@ class Outcome:
 
 
 def run_all(
-    known: Catalog, requests: Sequence[Request], store: Store, force: bool, budget: Budget | None, *, gate: bool = True
+    known: Catalog, requests: Sequence[RunOptions], store: Store, force: bool, budget: Budget | None, *, gate: bool = True
 ) -> tuple[list[Outcome], bool]:
     """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once. Without
     `gate` a failed sanity gate stops no run."""
@@ -136,7 +136,7 @@ def exit_with(errors: Iterable[BenchError | None]) -> None:
 
 def _one(
     known: Catalog,
-    request: Request,
+    request: RunOptions,
     store: Store,
     slot: EngineSlot,
     progress: Progress,
@@ -166,7 +166,7 @@ def _one(
 
 
 def _outcome(
-    request: Request, state: str, store: Store, entry: Entry, progress: Progress, *, model_from_cache: bool = False
+    request: RunOptions, state: str, store: Store, entry: Entry, progress: Progress, *, model_from_cache: bool = False
 ) -> Outcome:
     finding = _finding(store, entry)
     return Outcome(
@@ -184,9 +184,9 @@ def _outcome(
 
 def _told(entry: Entry, progress: Progress, *, has_finding: bool) -> list[Gate]:
     """What the run's sanity gates found; what a reader must know is printed, also with `--quiet`."""
-    from harness.records.gates import gate_lines, read_gates
+    from harness.records.gates import gate_lines
 
-    gates = read_gates(entry.manifest)
+    gates = entry.record.gates
     for line in gate_lines(gates, has_finding=has_finding):
         progress.print(plain(f"{entry.display_name} {entry.manifest['identity']['lang']}: {line}"))
     return gates
@@ -345,7 +345,7 @@ def _named(done: Outcome, many: bool) -> str:
     """`mock:large (en, plain · score, seed 2)`: all that tells a run from the others of its command, but for settings. `many`:
     there are several tasks."""
     request = done.request
-    trained = [f"trained on {'+'.join(request.train_langs)}"] if request.train_langs else []
+    trained = [f"trained on {'+'.join(request.train_lang)}"] if request.train_lang else []
     seed = [f"seed {request.seed}"] if request.seed else []
     words = [*([request.task] if many else []), request.lang, *([done.prompted] if done.prompted else []), *trained, *seed]
     return f"{done.display_name or request.backend} ({', '.join(words)})"

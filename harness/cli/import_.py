@@ -60,7 +60,7 @@ def import_command(
     path: Given,
     task: Annotated[str, typer.Option(metavar="NAME", help="Our task with the same rows. See `bench list tasks`.")],
     lang: Annotated[str, typer.Option(metavar="CODE", help="Their language.")],
-    split: Annotated[str, typer.Option(metavar="NAME", help="Whose rows they are: test or validation.")] = "test",
+    split: Annotated[Any, typer.Option(metavar="NAME", help="Whose rows they are: test or validation.")] = "test",
     backend: Name = None,
     from_task: FromTask = None,
     kept: Kept = None,
@@ -98,14 +98,14 @@ def import_command(
 
 def sentence(made: Imported) -> str:
     """What is on the board now, and against whom it can be compared."""
-    identity, n = made.manifest["identity"], made.metrics["n"]
-    what = f"{identity['backend']['name']} ({identity['prompt']['name']})"
+    identity, n = made.record.identity, made.record.n
+    what = f"{identity.backend.name} ({identity.prompt.name if identity.prompt else ''})"
     there = "is on the board" if made.computed else "was on the board already"
     if n == made.total:
-        rows = f"with all {n:,} {identity['lang']} rows of {identity['task']}, beside the runs on these"
+        rows = f"with all {n:,} {identity.lang} rows of {identity.task}, beside the runs on these"
     else:
         rows = (
-            f"with {n:,} of the {made.total:,} {identity['lang']} rows of {identity['task']}, in a table of its own; "
+            f"with {n:,} of the {made.total:,} {identity.lang} rows of {identity.task}, in a table of its own; "
             "`bench compare` pairs it with other runs on the rows that they share"
         )
     return f"{what} {there} {rows}."
@@ -115,23 +115,22 @@ def _print(made: Imported) -> None:
     from harness.records.entries import TITLES
     from harness.reports.words import shown
 
-    told, values = made.manifest["imported"], made.metrics["values"]
-    by = " and ".join(f"{count} by {name}" for name, count in sorted(told["paired_by"].items()))
-    lost = sum(told["left_out"].values())
-    typer.echo(plain(made.run_id))
+    told, values = made.record.imported, made.record.metrics.values
+    assert told is not None
+    by = " and ".join(f"{count} by {name}" for name, count in sorted(told.paired_by.items()))
+    lost = sum(told.left_out.values())
+    typer.echo(plain(made.record.run_id))
     typer.echo(
         plain(
-            f"{told['samples']} samples of {told['task']} (lm-eval {told['version'] or 'of an unknown version'}, filter "
-            f"{told['filter']}): {by}" + (f", {lost} left out" if lost else "")
+            f"{told.samples} samples of {told.task} (lm-eval {told.version or 'of an unknown version'}, filter "
+            f"{told.filter}): {by}" + (f", {lost} left out" if lost else "")
         )
     )
     typer.echo(plain(made.read))
-    metrics = made.metrics
-    typer.echo(
-        plain(f"{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed\n")
-    )
+    metrics = made.record.metrics
+    typer.echo(plain(f"{metrics.n} rows: {metrics.ok} read, {metrics.unparsed} unparsed, {metrics.failed} failed\n"))
     theirs = {ours: f"{value:.3f} ({name})" for ours, _, name, value in made.compared}
-    rows = [[TITLES.get(name, name), shown(values[name]), theirs.get(name, "")] for name in metrics["headline"]]
+    rows = [[TITLES.get(name, name), shown(values[name]), theirs.get(name, "")] for name in metrics.headline]
     print_table(["metric", "bench [95% interval]", "reported by lm-eval"], rows)
     for line in _differences(made):
         typer.echo(plain(line), err=True)
@@ -148,18 +147,19 @@ def _differences(made: Imported) -> list[str]:
 
 
 def _as_json(made: Imported) -> dict[str, Any]:
-    told = made.manifest["imported"]
+    told = made.record.imported
+    assert told is not None
     return {
-        "run": made.run_id,
+        "run": made.record.run_id,
         "folder": str(made.folder),
         "computed": made.computed,
-        "rows": made.metrics["n"],
+        "rows": made.record.n,
         "of_rows": made.total,
-        **{key: told[key] for key in ("samples", "paired_by", "left_out")},
+        **{key: getattr(told, key) for key in ("samples", "paired_by", "left_out")},
         "read": made.read,
         "compared": [
             dict(zip(("metric", "value", "reported_as", "reported"), compared, strict=True)) for compared in made.compared
         ],
-        "metrics": made.metrics,
+        "metrics": made.record.metrics.as_json(),
         "sentence": sentence(made),
     }

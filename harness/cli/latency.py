@@ -44,10 +44,11 @@ from harness.cli.requests import (
     task_or_default,
     trained_by,
 )
+from harness.core.options import RunOptions
 from harness.core.plain import plain
 
 if TYPE_CHECKING:
-    from harness.running.plan import Plan, Request
+    from harness.running.plan import Plan
     from harness.running.timing import LatencyOptions
     from harness.specs.catalog import Catalog
 
@@ -111,7 +112,7 @@ def latency_command(
     from harness.core.errors import UserError
     from harness.core.types import Decoding
     from harness.records.latency import write_speed
-    from harness.running.plan import Request, make_plan
+    from harness.running.plan import make_plan
     from harness.specs.costs import Budget
 
     verbosity.begin(quiet, verbose)
@@ -125,23 +126,23 @@ def latency_command(
         raise UserError("--draw draws the rows of --train-limit, which is not given.", "Say how many: --train-limit N.")
     store = open_store(results)
     how = None if decoding is None else member(Decoding, decoding)
-    request = Request(
+    request = RunOptions(
         task=task,
         backend=backend,
         lang=lang or known.task(task).languages[0],
         prompt=prompt if prompted else None,
         decoding=how if prompted else None,
-        train_langs=tuple(names(train_lang, "--train-lang")),
-        validation_langs=tuple(names(validation_lang, "--validation-lang")),
+        train_lang=tuple(names(train_lang, "--train-lang")),
+        validation_lang=tuple(names(validation_lang, "--validation-lang")),
         seed=number,
         limit=limit,
         train_limit=train_limit,
-        drawn=draw,
+        resample_train=draw,
         validation_limit=validation_limit,
         settings={**settings_from(setting), **({} if runtime is None else {"predict.runtime": runtime})},
-        continued_from=None if continue_from is None else trained_by(store, continue_from),
+        continue_from=None if continue_from is None else trained_by(store, continue_from),
         model=model if loads_model(known, backend) else None,
-        data_dir=data,
+        data=data,
     )
     options = _wish(batch_size, lag_ms, rate)
     budget = None if max_cost is None else Budget(finite_number(max_cost, "--max-cost"))
@@ -189,12 +190,12 @@ def _sized(options: LatencyOptions, plan: Plan) -> LatencyOptions:
     return replace(options, sizes=tuple(size for size in DEFAULT_SIZES if size <= texts))
 
 
-def _check(known: Catalog, request: Request, prompt: str | None, decoding: object) -> None:
+def _check(known: Catalog, request: RunOptions, prompt: str | None, decoding: object) -> None:
     check_fit(known, [request], [prompt] if prompt else [])
     of_classifiers = {
-        "train_lang": request.train_langs,
-        "validation_lang": request.validation_langs,
-        "continue_from": request.continued_from,
+        "train_lang": request.train_lang,
+        "validation_lang": request.validation_lang,
+        "continue_from": request.continue_from,
         "train_limit": request.train_limit,
         "validation_limit": request.validation_limit,
     }
@@ -226,7 +227,7 @@ def _measured(plan: Plan, options: LatencyOptions, budget: Any) -> dict[str, Any
     from harness.running.timing import measure
 
     with Progress(1) as progress:
-        progress.next(f"{plan.backend.name} {plan.request.lang}")
+        progress.next(f"{plan.backend.name} {plan.options.lang}")
 
         def watch(phase: str, done: int, total: int, note: str) -> None:
             if phase == "time":

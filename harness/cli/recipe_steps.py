@@ -14,8 +14,8 @@ from harness.cli.options import worded
 if TYPE_CHECKING:
     from harness.cli.execute_runs import Outcome
     from harness.core.errors import BenchError
+    from harness.core.options import RunOptions
     from harness.records.store import Store
-    from harness.running.plan import Request
     from harness.specs.catalog import Catalog
     from harness.studies.steps import Step
 
@@ -77,7 +77,7 @@ def _groups(steps: Sequence[Step]) -> list[list[Step]]:
     return groups
 
 
-def _request(step: Step, known: Catalog, done: Sequence[Done]) -> Request | BenchError:
+def _request(step: Step, known: Catalog, done: Sequence[Done]) -> RunOptions | BenchError:
     """What to run, now that the model it goes on from is trained; or why that is not possible."""
     from harness.core.errors import BenchError, RunError
     from harness.studies.outlook import request_of
@@ -113,7 +113,7 @@ def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Sea
     catalog = SearchCatalog(known.project, known.trust_metric_code, space=step.tune.space)
     request = step.request
     try:
-        langs = request.validation_langs or request.train_langs or (request.lang,)
+        langs = request.validation_lang or request.train_lang or (request.lang,)
         search = new_search(request, langs, catalog, step.tune.metric)
         # A search of other rows, or of another backend, is another study.
         name = f"{recipe}-{step.name}-{search.digest}"

@@ -12,8 +12,8 @@ from harness.cli import verbosity
 from harness.cli.options import Many, names, plain
 
 if TYPE_CHECKING:
+    from harness.core.options import RunOptions
     from harness.records.store import Store
-    from harness.running.plan import Request
     from harness.specs.catalog import Catalog
 
 T = TypeVar("T")
@@ -45,13 +45,12 @@ def settings_from(values: Many) -> dict[str, Any]:
 def trained_by(store: Store, part: str) -> str:
     """The key of the model that a run trained. Raises `UserError` where there is no such run, or it trained none."""
     from harness.core.errors import UserError
-    from harness.running.starts import key_of
 
     name = store.find(part)
-    identity = store.manifest(name)["identity"]
-    if identity["train"] is None:
+    identity = store.record(name).identity
+    if identity.train is None:
         raise UserError(f"The run {name} trained no model.", "Name a run of a backend that trains.")
-    return key_of(identity)
+    return identity.trained_key
 
 
 def backends(known: Catalog, values: Many) -> list[str]:
@@ -144,7 +143,7 @@ def check_model(known: Catalog, backends: Sequence[str], model: str | None) -> N
         )
 
 
-def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str]) -> None:
+def check_fit(known: Catalog, requests: Sequence[RunOptions], prompts: Sequence[str]) -> None:
     """A slip in the last name is found before the first model trains."""
     from harness.core.errors import UnknownName, UserError
 
@@ -152,7 +151,7 @@ def check_fit(known: Catalog, requests: Sequence[Request], prompts: Sequence[str
         known.prompt(name)
     for request in requests:
         task = known.task(request.task)
-        for language in (request.lang, *request.train_langs, *request.validation_langs):
+        for language in (request.lang, *request.train_lang, *request.validation_lang):
             if language not in task.languages:
                 raise UnknownName(f"language of the task {task.name!r}", language, task.languages)
         if request.prompt and task.labels.kind not in known.prompt(request.prompt).spec.kinds:

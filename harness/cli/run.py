@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -50,8 +49,8 @@ from harness.cli.requests import (
 )
 
 if TYPE_CHECKING:
+    from harness.core.options import RunOptions
     from harness.core.types import Calibration, Decision, Decoding
-    from harness.running.plan import Request
     from harness.specs.catalog import Catalog
 
 
@@ -90,7 +89,7 @@ def run_command(
         str | None, typer.Option(metavar="NAME", help="How an encoder predicts: torch, onnx or onnx-int8.")
     ] = None,
     seed: Annotated[Many, typer.Option(metavar="N", help="Seed of training and of exemplars; default: 0.")] = None,
-    split: Annotated[str, typer.Option(help="Rows to predict: test or validation.")] = "test",
+    split: Annotated[Any, typer.Option(help="Rows to predict: test or validation.")] = "test",
     limit: Limit = None,
     train_limit: TrainLimit = None,
     draw: Annotated[
@@ -122,8 +121,8 @@ def run_command(
     """
     from harness.cli.execute_runs import exit_if_interrupted, exit_with, print_runs, run_all, tracking_with
     from harness.core.errors import UserError
+    from harness.core.options import RunOptions
     from harness.core.types import Calibration, Decision, Decoding
-    from harness.running.plan import Request
     from harness.specs.costs import Budget
 
     verbosity.begin(quiet, verbose)
@@ -142,21 +141,21 @@ def run_command(
     store = open_store(results)
     changed = {**settings_from(setting), **({} if runtime is None else {"predict.runtime": runtime})}
     start = None if continue_from is None else trained_by(store, continue_from)
-    alike = Request(
+    alike = RunOptions(
         task="",
         backend="",
         lang="",
         split=split,
-        train_langs=trained_on,
-        validation_langs=validated_on,
+        train_lang=trained_on,
+        validation_lang=validated_on,
         limit=limit,
         train_limit=train_limit,
-        drawn=draw,
+        resample_train=draw,
         validation_limit=validation_limit,
         settings=changed,
-        continued_from=start,
+        continue_from=start,
         model=model,
-        data_dir=data,
+        data=data,
     )
     tasks = names(task, "--task") or [task_or_default(known, None)]
     ways = (prompts, decodings, calibrations, decisions)
@@ -181,18 +180,17 @@ def run_command(
 
 def _combinations(
     known: Catalog,
-    alike: Request,
+    alike: RunOptions,
     tasks: Sequence[str],
     named: Sequence[str],
     numbers: Sequence[int],
     ways: tuple[Sequence[str], Sequence[Decoding], Sequence[Calibration], Sequence[Decision | None]],
     languages: Sequence[str],
-) -> list[Request]:
+) -> list[RunOptions]:
     """`ways`: prompts, decodings, calibrations, decisions. Languages change fastest: a model is loaded once for all."""
     prompts, decodings, calibrations, decisions = ways
     return [
-        replace(
-            alike,
+        alike.changed(
             task=task,
             backend=backend,
             seed=number,

@@ -24,6 +24,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from harness.core.record import RunRecord
     from harness.specs.catalog import Catalog
 
 MATRIX_LABELS = 12
@@ -70,7 +71,7 @@ def show_command(
         told = finding and finding.as_json()
         print_json({"run": name, "manifest": manifest, "metrics": metrics, "finding": told, "worst_errors": worst})
         return
-    _print_head(name, entry.how, manifest, metrics, has_finding=finding is not None)
+    _print_head(name, entry.how, manifest, metrics, entry.record, has_finding=finding is not None)
     if finding is not None:
         typer.echo(plain(f"\n{entry.display_name} {finding.message}."))
     _print_classes(metrics)
@@ -84,8 +85,10 @@ def _named(run: str) -> str:
     return path.parent.name if path.name == "run.json" else path.name
 
 
-def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any], *, has_finding: bool) -> None:
-    from harness.records.gates import gate_lines, read_gates
+def _print_head(
+    name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any], record: RunRecord, *, has_finding: bool
+) -> None:
+    from harness.records.gates import gate_lines
     from harness.records.sizes import parameters_of, size
     from harness.reports.words import shown
 
@@ -96,10 +99,10 @@ def _print_head(name: str, how: str, manifest: dict[str, Any], metrics: dict[str
     )
     if metrics["reasons"]:
         typer.echo(plain("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items()))))
-    for line in gate_lines(read_gates(manifest), has_finding=has_finding):
+    for line in gate_lines(record.gates, has_finding=has_finding):
         typer.echo(plain(line))
     loaded = [f"{backend['dtype']} on {backend['device']}"] if "dtype" in backend and "device" in backend else []
-    parameters = parameters_of(manifest)
+    parameters = parameters_of(record)
     facts = [*([] if parameters is None else [size(parameters)]), *loaded]
     where = f" ({', '.join(facts)})" if facts else ""
     typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))

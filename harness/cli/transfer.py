@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +34,7 @@ from harness.cli.options import (
     tolerate_broken_pipe,
 )
 from harness.cli.requests import check_fit, check_model, is_prompted, seeds, settings_from, task_or_default
+from harness.core.options import RunOptions
 
 if TYPE_CHECKING:
     from harness.specs.catalog import Catalog
@@ -83,7 +83,7 @@ def transfer_command(
     from harness.cli.execute_runs import exit_if_interrupted, exit_with, run_all, tracking_with
     from harness.core.errors import UserError
     from harness.core.json_files import digest
-    from harness.running.plan import Request, make_plan
+    from harness.running.plan import make_plan
     from harness.statistics.metrics import HEADLINES
     from harness.studies.search import metric_of
     from harness.studies.transfer import make_grid
@@ -96,7 +96,7 @@ def transfer_command(
     check_model(known, [backend], model)
     check_data(data)
     rows = _rows(known, task, train_lang, validation_lang)
-    alike = Request(
+    alike = RunOptions(
         task=task,
         backend=backend,
         lang="",
@@ -105,10 +105,10 @@ def transfer_command(
         validation_limit=validation_limit,
         settings=settings_from(settings),
         model=model,
-        data_dir=data,
+        data=data,
     )
     requests = [
-        replace(alike, lang=tested, train_langs=row.train, validation_langs=row.validation, seed=number)
+        alike.changed(lang=tested, train_lang=row.train, validation_lang=row.validation, seed=number)
         for row in rows
         for number in seeds(seed)
         for tested in names(lang, "--lang") or known.task(task).languages
@@ -121,7 +121,7 @@ def transfer_command(
         outcomes, stopped = run_all(known, requests, store, force, None)
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     if done and not stopped:
-        grid = make_grid([(store.manifest(name), store.metrics(name)) for name in done], chosen, rows)
+        grid = make_grid([store.record(name) for name in done], chosen, rows)
         asked = [settings_from(settings), seeds(seed), limit, train_limit, validation_limit, model]
         _show(grid, results, "" if asked == [{}, [0], *[None] * 4] else f"-{digest(asked)[:6]}", as_json)
     series.print_summary(outcomes)

@@ -38,7 +38,7 @@ from harness.cli.requests import check_model, settings_from, task_or_default
 
 if TYPE_CHECKING:
     from harness.cli.progress import Progress
-    from harness.running.plan import Request
+    from harness.core.options import RunOptions
     from harness.specs.catalog import Catalog
     from harness.studies.search import Search
     from harness.studies.study import Study, Trial
@@ -159,28 +159,28 @@ def _request(
     settings: Many,
     model: str | None,
     data: Path | None,
-) -> Request:
-    from harness.running.plan import Request
+) -> RunOptions:
+    from harness.core.options import RunOptions
 
-    return Request(
+    return RunOptions(
         task=task,
         backend=backend,
         lang=langs[0],
         split="validation",
-        train_langs=trained_on,
-        validation_langs=langs,
+        train_lang=trained_on,
+        validation_lang=langs,
         seed=seed,
         train_limit=train_limit,
         validation_limit=validation_limit,
         settings=settings_from(settings),
         model=model,
-        data_dir=data,
+        data=data,
     )
 
 
-def _default_name(request: Request, langs: tuple[str, ...]) -> str:
-    parts = [request.task, request.backend, "+".join(request.train_langs)]
-    if langs != request.train_langs:
+def _default_name(request: RunOptions, langs: tuple[str, ...]) -> str:
+    parts = [request.task, request.backend, "+".join(request.train_lang)]
+    if langs != request.train_lang:
         parts.append("for-" + "+".join(langs))
     return "-".join([*parts, *([f"s{request.seed}"] if request.seed else [])])
 
@@ -277,12 +277,12 @@ def _print_trials(search: Search, trials: Sequence[Trial], best: Trial | None) -
     print_table(["trial", *searched, search.metric, "state"], rows, optional=["state", *reversed(searched)])
 
 
-def _next(request: Request, langs: tuple[str, ...], output: str, results: Path) -> str:
+def _next(request: RunOptions, langs: tuple[str, ...], output: str, results: Path) -> str:
     """A command that tests the best model, found in the cache."""
-    train = ",".join(request.train_langs)
+    train = ",".join(request.train_lang)
     words = ["bench run", f"--backend {output}", f"--task {request.task}", f"--train-lang {train}"]
-    if langs != request.train_langs:
+    if langs != request.train_lang:
         words.append(f"--validation-lang {','.join(langs)}")
-    given = {"train-limit": request.train_limit, "validation-limit": request.validation_limit, "data": request.data_dir}
+    given = {"train-limit": request.train_limit, "validation-limit": request.validation_limit, "data": request.data}
     given |= {"seed": request.seed or None, "results": None if results == RESULTS else results}
     return " ".join([*words, *(f"--{name} {value}" for name, value in given.items() if value is not None)])

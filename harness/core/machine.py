@@ -7,9 +7,10 @@ import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from harness.core.record import Machine, PeakMemory
 
 LIBRARIES = (
     *(
@@ -38,12 +39,12 @@ def library_versions() -> dict[str, str]:
     return found
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine() -> Machine:
     """Processor, cores that this process may use, memory in GiB, and the GPU where torch is loaded and sees one."""
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"system": platform.system(), "cpu": _cpu_name(), "cores": cores, "memory_gib": _memory_gib(), "gpu": gpu}
+    return Machine(system=platform.system(), cpu=_cpu_name(), cores=cores, memory_gib=_memory_gib(), gpu=gpu)
 
 
 def _cpu_name() -> str:
@@ -65,14 +66,12 @@ def load_average() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
-def peak_memory() -> dict[str, int | None]:
+def peak_memory() -> PeakMemory:
     """Peak since this process started, in MiB: of the host, and of the GPU where there is one."""
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and torch.cuda.is_available()
-    return {
-        "host": _peak_host_bytes() // 2**20,
-        "gpu": torch.cuda.max_memory_allocated() // 2**20 if torch is not None and on_gpu else None,
-    }
+    gpu = torch.cuda.max_memory_allocated() // 2**20 if torch is not None and on_gpu else None
+    return PeakMemory(host=_peak_host_bytes() // 2**20, gpu=gpu)
 
 
 def _peak_host_bytes() -> int:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.record import Identity
 from harness.core.types import BoolArray, FloatArray, IntArray, LabelSpace
 
 ObjectArray = NDArray[np.object_]
@@ -25,7 +24,7 @@ class Predictions:
     """
 
     run_id: str
-    identity: Mapping[str, Any]
+    identity: Identity
     labels: LabelSpace
     ids: ObjectArray
     truth: IntArray

@@ -7,14 +7,15 @@ To add a field to a record: add it here, with its description, and set it where 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.core.file_names import file_stem
 from harness.core.json_files import digest
-from harness.core.options import CHECKPOINT, FOLDER, RunOptions
+from harness.core.options import CHECKPOINT, FOLDER, RunOptions, Split
 from harness.core.types import Calibration, Decision, Decoding, LabelKind, LabelSpace
 
 RECORD_VERSION = 2
@@ -23,6 +24,8 @@ RESULT_VERSION = 1
 """Raised when a change to bench changes what the same command yields (a parser's rule, say)."""
 TRAINING_VERSION = 2
 """Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
+MODEL_FORMATS = {"baseline": 2}
+"""Engines whose trained models are kept in another form than before: older ones are not found. 2: as arrays, not as a pickle."""
 
 
 class Part(BaseModel):
@@ -40,13 +43,27 @@ class BackendIdentity(Part):
 
     name: str
     engine: str
-    model: str | None = Field(None, description="checkpoint or served model; of a folder its digest is in `revision`")
+    model: str | None = Field(default=None, description="checkpoint or served model; of a folder its digest is in `revision`")
     revision: str | None = None
     options: dict[str, Any] = Field(default_factory=dict, description="all options of the engine, with their defaults")
     device: str | None = None
-    dtype: str | None = Field(None, description="of the prediction pass")
-    precision: str | None = Field(None, description="of the training")
-    samples_sha256: str | None = Field(None, description="of an imported run: digest of the file with the answers")
+    dtype: str | None = Field(default=None, description="of the prediction pass")
+    precision: str | None = Field(default=None, description="of the training")
+    samples_sha256: str | None = Field(default=None, description="of an imported run: digest of the file with the answers")
+
+    @property
+    def predict_options(self) -> Mapping[str, Any]:
+        """Those of an encoder that concern predictions alone."""
+        return self.options.get("predict") or {}
+
+    @property
+    def train_options(self) -> Mapping[str, Any]:
+        return self.options.get("train") or {}
+
+    @property
+    def is_majority(self) -> bool:
+        """Whether it never looks at the text: a yardstick, not something to deploy."""
+        return self.engine == "baseline" and self.options.get("classifier") == "majority"
 
 
 class ContinuedFrom(Part):
@@ -62,10 +79,10 @@ class TrainIdentity(Part):
     train_count: int
     validation_rows: str
     version: int = 1
-    validation_langs: list[str] | None = Field(None, description="where they differ from `langs`")
+    validation_langs: list[str] | None = Field(default=None, description="where they differ from `langs`")
     processes: int = 1
-    drawn: bool = Field(False, description="the seed drew the training rows (--resample-train)")
-    thresholds: str | None = Field(None, description="rule by which the thresholds of a multilabel task were tuned")
+    drawn: bool = Field(default=False, description="the seed drew the training rows (--resample-train)")
+    thresholds: str | None = Field(default=None, description="rule by which the thresholds of a multilabel task were tuned")
     continued_from: ContinuedFrom | None = None
 
     @property
@@ -75,7 +92,7 @@ class TrainIdentity(Part):
 
 class PromptIdentity(Part):
     name: str
-    variant: str | None = Field(None, description="language of the variant of the prompt that was used")
+    variant: str | None = Field(default=None, description="language of the variant of the prompt that was used")
     sha256: str
     decoding: Decoding
     calibration: Calibration = Calibration.NONE
@@ -84,13 +101,24 @@ class PromptIdentity(Part):
     shots_sha256: str
 
 
+def speed_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
+    """Digest of what a model's speed depends on: not how it was trained, which few-shot examples a seed picked, or how scores
+    became labels."""
+    options = {name: value for name, value in backend.options.items() if name != "train"}
+    asked = prompt and {
+        **{name: getattr(prompt, name) for name in ("name", "variant", "sha256", "decoding")},
+        "shots": len(prompt.shots),
+    }
+    return digest([task, lang, {**backend.as_json(), "options": options}, asked])
+
+
 class Identity(Part):
     """All that determines the outcome of a run; its digest is part of the run's id."""
 
     version: int
     task: str
     lang: str
-    split: str
+    split: Split
     rows: str = Field(description="digest of ids, texts and labels of the tested rows")
     labels: list[str]
     label_kind: LabelKind
@@ -98,7 +126,7 @@ class Identity(Part):
     train: TrainIdentity | None
     prompt: PromptIdentity | None
     seed: int
-    own_decision: Decision = Field(Decision.ARGMAX, alias="decision", description="of a trained classifier")
+    own_decision: Decision = Field(default=Decision.ARGMAX, alias="decision", description="of a trained classifier")
 
     @cached_property
     def digest(self) -> str:
@@ -106,6 +134,10 @@ class Identity(Part):
 
     def as_json(self) -> dict[str, Any]:
         return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
+
+    def on_rows(self, rows: str) -> Identity:
+        """That of the same run on other rows."""
+        return Identity.model_validate({**self.as_json(), "rows": rows})
 
     @property
     def run_id(self) -> str:
@@ -119,6 +151,42 @@ class Identity(Part):
             parts.append(f"from-{'-'.join(self.train.langs)}")
         return f"{file_stem([*parts, f's{self.seed}'], '.')}.{self.digest[:10]}"
 
+    @cached_property
+    def trained_key(self) -> str:
+        """Of the trained model: two runs with the same key need the same one.
+
+        What concerns predictions alone (`options.predict` and the dtype of the prediction pass) is left out, and so is the
+        backend's name: a search's best model is the model of the backend that the search wrote. What of these a training
+        depends on stays: the kernel of attention, and of a multilabel task the dtype, with which thresholds were tuned.
+        """
+        identity = self.as_json()
+        left_out = ["name"] if self.label_kind is LabelKind.MULTILABEL else ["name", "dtype"]
+        backend = {name: value for name, value in identity["backend"].items() if name not in left_out}
+        backend["options"] = {name: value for name, value in self.backend.options.items() if name != "predict"}
+        attention = self.backend.predict_options.get("attention", "auto")
+        if attention != "auto":
+            backend["attention"] = attention
+        if self.backend.engine in MODEL_FORMATS:
+            backend["kept"] = MODEL_FORMATS[self.backend.engine]
+        return digest([backend, *(identity[name] for name in ("version", "train", "labels", "label_kind", "seed"))])[:20]
+
+    @cached_property
+    def configuration(self) -> str:
+        """Digest of the identity without what only a seed changes: the same for the runs of several seeds.
+
+        Left out are the seed, which few-shot examples it picked (their number stays) and, where it drew them, which training
+        rows. Another prompt, setting, revision or number of training rows is another configuration. So is a model that was
+        trained on from another one.
+        """
+        identity = self.as_json()
+        identity.pop("seed")
+        if self.prompt is not None:
+            identity["prompt"] = {**identity["prompt"], "shots": len(self.prompt.shots)}
+            identity["prompt"].pop("shots_sha256")
+        if self.train is not None and self.train.drawn:
+            identity["train"].pop("train_rows")
+        return digest(identity)
+
     @property
     def label_space(self) -> LabelSpace:
         return LabelSpace(self.label_kind, tuple(self.labels))
@@ -129,7 +197,7 @@ class Identity(Part):
         return self.own_decision if self.prompt is None else self.prompt.decision
 
 
-class HubSource(Part):
+class HubRows(Part):
     id: str
     config: str | None = None
     revision: str | None = None
@@ -140,8 +208,8 @@ class RowSource(Part):
     """Where the rows were read; of files on a machine no path."""
 
     source: Literal["data", "bundled", "files", "hub"]
-    hub: HubSource | None = None
-    split_rows: int | None = Field(None, description="rows of the task's split, before any limit")
+    hub: HubRows | None = None
+    split_rows: int | None = Field(default=None, description="rows of the task's split, before any limit")
 
 
 class Cut(Part):
@@ -168,14 +236,14 @@ class Training(Part):
     seconds: float | None = None
     train_rows: int | None = None
     validation_rows: int | None = None
-    best: dict[str, float] | None = Field(None, description="step and metric of the chosen checkpoint")
+    best: dict[str, float] | None = Field(default=None, description="step and metric of the chosen checkpoint")
     evaluations: list[dict[str, float | None]] = Field(default_factory=list)
     steps: int | None = None
     planned_steps: int | None = None
     train_loss: float | None = None
     trainable_parameters: int | None = None
-    compacted_vocabulary: list[int] | None = Field(None, description="entries kept, of how many")
-    thresholds: list[float] | None = Field(None, description="of a multilabel task: least probability of a label")
+    compacted_vocabulary: list[int] | None = Field(default=None, description="entries kept, of how many")
+    thresholds: list[float] | None = Field(default=None, description="of a multilabel task: least probability of a label")
     cut: Cut | None = None
     origin: TrainedOrigin | None = None
 
@@ -265,16 +333,22 @@ class Machine(Part):
     system: str | None = None
 
 
+class GateOutcome(StrEnum):
+    PASSED = "passed"
+    WARNED = "warned"
+    FAILED = "failed"  # in a finished record only where `--no-gate` was given
+
+
 class Gate(Part):
     """One sanity check. `value`: the figure that it looked at, where there is one."""
 
     name: str
-    outcome: Literal["passed", "warned", "failed"]
+    outcome: GateOutcome
     message: str
     value: float | None = None
 
 
-class Imported(Part):
+class ImportedFrom(Part):
     """Where a run came from that bench did not make; `reported` holds the other tool's own figures."""
 
     origin: str = Field(alias="from")
@@ -285,7 +359,7 @@ class Imported(Part):
     filter: str
     output_type: str
     samples: int
-    paired_by: str
+    paired_by: dict[str, int]
     left_out: dict[str, int]
     reported: dict[str, float]
 
@@ -351,16 +425,18 @@ class RunRecord(Part):
     n: int = Field(description="tested rows")
     metrics: Metrics
     rows_from: RowSource | None = None
-    finished: str | None = Field(None, description="date and time in UTC")
-    imported: Imported | None = None
-    parameters: int | None = Field(None, description="of the model")
+    finished: str | None = Field(default=None, description="date and time in UTC")
+    imported: ImportedFrom | None = None
+    parameters: int | None = Field(default=None, description="of the model")
     training: Training | None = None
     runtime: Runtime | None = None
-    metric_code: list[MetricCode] | None = Field(None, description="programs of `evaluate` that the task names")
+    metric_code: list[MetricCode] | None = Field(default=None, description="programs of `evaluate` that the task names")
     overlap: Overlap | None = None
     dates: Dates | None = None
     timing: Timing = Timing()
-    sent_instead: dict[str, str | None] | None = Field(None, description="fields that a server refused, and what it was sent")
+    sent_instead: dict[str, str | None] | None = Field(
+        default=None, description="fields that a server refused, and what it was sent"
+    )
     tokens: Tokens = Tokens()
     cost: Cost | None = None
     peak_memory_mib: PeakMemory = PeakMemory()
@@ -368,12 +444,16 @@ class RunRecord(Part):
     versions: dict[str, str] = Field(default_factory=dict)
     gates: list[Gate] = Field(default_factory=list)
     cut: Cut | None = None
-    digests: dict[str, Any] | None = Field(None, description="sha256 of the record's files")
+    digests: dict[str, Any] | None = Field(default=None, description="sha256 of the record's files")
 
     @classmethod
     def read(cls, manifest: Mapping[str, Any], metrics: Mapping[str, Any], run_id: str = "") -> RunRecord:
         """From the content of both files, of this version or an earlier one. Raises `ValueError` for what no version wrote."""
-        record = cls.model_validate({"run_id": run_id, **_upgraded(manifest), "metrics": metrics})
+        try:
+            record = cls.model_validate({"run_id": run_id, **_upgraded(manifest), "metrics": metrics})
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
         counts = record.metrics
         if counts.n != counts.ok + counts.unparsed + counts.failed:
             raise ValueError(

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from harness.core.record import Dates
 
 
-def dates_of(published: str | None, cutoff: str | None) -> dict[str, Any] | None:
-    """What a record says of the dates: `published`, `training_cutoff`, and whether the model `may_have_read` the rows.
+def dates_of(published: str | None, cutoff: str | None) -> Dates | None:
+    """When the rows were published, the model's training cutoff, and whether it may have read them.
 
-    None where either is not known. It may have where they are the same as far as both are told: 2020 and 2020-10.
+    None where either is unknown. It may have where the dates agree as far as both are known: 2020 and 2020-10.
     """
     if published is None or cutoff is None:
         return None
     known = min(len(published), len(cutoff))
-    return {
-        "published": published,
-        "training_cutoff": cutoff,
-        "may_have_read": published[:known] <= cutoff[:known],
-    }
+    return Dates(published=published, training_cutoff=cutoff, may_have_read=published[:known] <= cutoff[:known])

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.core.errors import DataError, MissingExtra, RunError, UnknownName
 from harness.core.progress_events import tell
+from harness.core.record import HubRows, RowSource
 from harness.specs.task_sources import CsvFormat, FilesSource, HubSource
 from harness.specs.tasks import SPLITS, Split, TaskSpec
 
@@ -321,18 +322,16 @@ def _check_reachable(hub: HubSource) -> None:
         ) from error
 
 
-def rows_from(task: TaskSpec, split: str, data_dir: Path | None, count: int) -> dict[str, Any]:
-    """Where rows were read, for the manifest; of files on a machine no path. It is no part of the identity, as the same rows
-    are the same from anywhere. `count`: rows of the task's split, before any limit."""
+def rows_from(task: TaskSpec, split: str, data_dir: Path | None, count: int) -> RowSource:
+    """Where rows were read. It is no part of the identity, as the same rows are the same from anywhere. `count`: rows of the
+    task's split, before any limit."""
     if data_dir is not None:
-        return {"source": "data", "hub": None, "split_rows": count}
+        return RowSource(source="data", split_rows=count)
     hub, splits = task.source.hub, task.splits
     if hub is None:
-        return {"source": "bundled" if task.source.files is None else "files", "hub": None, "split_rows": count}
+        return RowSource(source="bundled" if task.source.files is None else "files", split_rows=count)
     divided = splits.stratified is not None or (split == "validation" and splits.validation_share is not None)
     there = None if divided else getattr(splits, split)
-    return {
-        "source": "hub",
-        "hub": {"id": hub.id, "config": hub.config, "revision": hub.revision, "split": there},
-        "split_rows": count,
-    }
+    return RowSource(
+        source="hub", hub=HubRows(id=hub.id, config=hub.config, revision=hub.revision, split=there), split_rows=count
+    )

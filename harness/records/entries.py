@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,9 +12,10 @@ from typing import Any, TypeVar
 
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
-from harness.core.record import RunRecord
-from harness.records.gates import read_gates
-from harness.records.store import MANIFEST, METRICS, PREDICTIONS, Store, damage_named
+from harness.core.options import setting_text
+from harness.core.record import Identity, PromptIdentity, RunRecord, TrainIdentity
+from harness.core.types import Calibration, Decision
+from harness.records.store import METRICS, PREDICTIONS, Store, damage_named
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 T = TypeVar("T")
@@ -50,23 +50,21 @@ TITLES = {
 
 @dataclass(frozen=True)
 class Entry:
-    """One run: its manifest (run.json) and its metrics (metrics.json).
+    """A finished run as tables show it.
 
     `by_model`: the entries beside it have several models under the name of its backend.
-    `among`: a run on fewer rows, where this is about those rows alone: then the metrics and the identity's rows are of these,
-    and `tested_on` is how many there were.
+    `among`: a run on fewer rows, where this is about those rows alone: then the record's metrics and rows are of these, and
+    `tested_on` is how many there were.
     """
 
-    run_id: str
-    manifest: Mapping[str, Any]
-    metrics: Mapping[str, Any]
+    record: RunRecord
     by_model: bool = False
     among: str | None = None
     tested_on: int | None = None
 
-    @cached_property
-    def record(self) -> RunRecord:
-        return RunRecord.read({**self.manifest, "n": self.metrics["n"]}, self.metrics, self.run_id)
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
 
     @property
     def key(self) -> str:
@@ -76,100 +74,102 @@ class Entry:
     @cached_property
     def group(self) -> Group:
         """Runs of one group saw the same rows with the same labels; only these are compared."""
-        identity = self.manifest["identity"]
-        labels = digest([identity["labels"], identity["label_kind"]])
-        return identity["task"], identity["split"], identity["lang"], identity["rows"] + labels
+        identity = self.record.identity
+        labels = digest([identity.labels, identity.label_kind])
+        return identity.task, identity.split, identity.lang, identity.rows + labels
 
     @property
     def order(self) -> tuple[float, str]:
-        """Best first by the first headline metric; the id settles what is equal."""
-        name = self.metrics["headline"][0]
-        value = self.metrics["values"][name]["value"]
+        """Best first by the first headline metric; the id decides between equal ones."""
+        name = self.record.metrics.headline[0]
+        value = self.record.metrics.values[name].value
         if value is None:
             return float("inf"), self.run_id
         return (value if name in LOWER_IS_BETTER else -value), self.run_id
 
     @property
     def backend(self) -> str:
-        return str(self.manifest["identity"]["backend"]["name"])
+        return self.record.identity.backend.name
 
     @property
     def display_name(self) -> str:
         """What people read: the backend, and its model where that was given by `--model`, or is not always the same."""
-        model = self.manifest["identity"]["backend"].get("model")
-        is_named = model and (self.by_model or self.manifest.get("model_given"))
+        model = self.record.identity.backend.model
+        is_named = model and (self.by_model or self.record.options.model is not None)
         return f"{self.backend}:{model}" if is_named else self.backend
 
     @property
     def is_blind(self) -> bool:
         """Whether it never looks at the text: a yardstick, and nothing that anybody would deploy."""
-        backend = self.manifest["identity"]["backend"]
-        return backend.get("engine") == "baseline" and (backend.get("options") or {}).get("classifier") == "majority"
+        return self.record.identity.backend.is_majority
 
     @property
     def seed(self) -> int:
-        return int(self.manifest["identity"]["seed"])
+        return self.record.identity.seed
 
-    @cached_property
+    @property
     def configuration(self) -> str:
-        """Digest of the identity without what only a seed changes: the same for the runs of several seeds.
-
-        Left out are the seed, which exemplars it drew (their number stays) and, where it drew them, which training rows.
-        Another prompt, setting, revision or number of training rows is another configuration. So is a model that goes on
-        from another trained model, whatever made the two differ.
-        """
-        identity = dict(self.manifest["identity"])
-        identity.pop("seed")
-        if identity["prompt"]:
-            prompt = {key: value for key, value in identity["prompt"].items() if key != "shots_sha256"}
-            identity["prompt"] = {**prompt, "shots": len(prompt["shots"])}
-        if (identity["train"] or {}).get("drawn"):
-            identity["train"] = {key: value for key, value in identity["train"].items() if key != "train_rows"}
-        return digest(identity)
+        """The same for the runs of several seeds."""
+        return self.record.identity.configuration
 
     @property
     def how(self) -> str:
         """What was trained on, or how it was prompted, and the seed where it is not 0."""
-        return ", ".join([self.made, *([f"seed {self.seed}"] if self.seed else [])])
+        return ", ".join([self.config_label, *([f"seed {self.seed}"] if self.seed else [])])
 
     @cached_property
-    def made(self) -> str:
+    def config_label(self) -> str:
         """`how` without the seed: the same for all runs of a configuration."""
-        identity = self.manifest["identity"]
-        prompt = identity["prompt"]
-        first = _prompted(prompt) if prompt else _trained(identity["train"])
-        decision = (prompt or identity).get("decision")
-        runtime = (self.manifest.get("runtime") or {}).get("runtime")
-        settings = dict(self.manifest.get("settings") or {})
-        if runtime is not None:
-            settings.pop("predict.runtime", None)
-        parts = [
-            *first,
-            *([DECISIONS.get(decision, decision)] if decision else []),
-            *([f"{len(prompt['shots'])} exemplars"] if prompt and prompt["shots"] else []),
-            *(_setting(name, value) for name, value in settings.items()),
-            *([runtime] if runtime else []),
-            *(["imported"] if "imported" in self.manifest else []),
-        ]
-        return ", ".join(parts)
+        return config_label(self.record, self.record.identity, self.record.options.settings)
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any]:
+        record = self.record
+        found = {**dict.fromkeys(RunRecord.model_fields), **record.manifest()}
+        if found["imported"] is None:
+            del found["imported"]
+        given = {"settings": dict(record.options.settings), "limit": record.options.limit}
+        return {**found, **given, "model_given": record.options.model is not None}
+
+    @cached_property
+    def metrics(self) -> Mapping[str, Any]:
+        return self.record.metrics.as_json()
+
+    @property
+    def made(self) -> str:
+        return self.config_label
+
+
+def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, Any]) -> str:
+    """How a run was made, in words. `identity` and `settings`: the record's own, or what of them is to be shown."""
+    prompt, runtime, decision = identity.prompt, record.runtime, identity.decision
+    parts = [
+        *(_prompted(prompt) if prompt else _trained(identity.train) if identity.train else []),
+        *([DECISIONS.get(decision, decision)] if decision is not Decision.ARGMAX else []),
+        *([f"{len(prompt.shots)} shots"] if prompt and prompt.shots else []),
+        *(_setting(name, value) for name, value in settings.items() if runtime is None or name != "predict.runtime"),
+        *([runtime.runtime] if runtime else []),
+        *(["imported"] if record.imported else []),
+    ]
+    return ", ".join(parts)
 
 
 def _setting(name: str, value: Any) -> str:
     """`train.lora={}` asks for adapters with their defaults: the name says it all."""
-    return name if value == {} else f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+    return name if value == {} else f"{name}={setting_text(value)}"
 
 
-def _prompted(prompt: Mapping[str, Any]) -> list[str]:
-    variant = f".{prompt['variant']}" if prompt["variant"] else ""
-    calibration = [f"{prompt['calibration']} calibration"] if "calibration" in prompt else []
-    return [f"{prompt['name']}{variant} · {prompt['decoding']}", *calibration]
+def _prompted(prompt: PromptIdentity) -> list[str]:
+    variant = f".{prompt.variant}" if prompt.variant else ""
+    calibration = [f"{prompt.calibration} calibration"] if prompt.calibration is not Calibration.NONE else []
+    return [f"{prompt.name}{variant} · {prompt.decoding}", *calibration]
 
 
-def _trained(train: Mapping[str, Any]) -> list[str]:
-    validated = [f"validated on {'+'.join(train['validation_langs'])}"] if "validation_langs" in train else []
-    before = [f"continued from {'+'.join(train['continued_from']['langs'])}"] if "continued_from" in train else []
-    several = [f"{train['processes']} processes"] if "processes" in train else []
-    return [f"trained on {train['train_count']} {'+'.join(train['langs'])}", *validated, *before, *several]
+def _trained(train: TrainIdentity) -> list[str]:
+    validated = [f"validated on {'+'.join(train.validation_langs)}"] if train.validation_langs is not None else []
+    before = [f"continued from {'+'.join(train.continued_from.langs)}"] if train.continued_from else []
+    several = [f"{train.processes} processes"] if train.processes > 1 else []
+    return [f"trained on {train.train_count} {'+'.join(train.langs)}", *validated, *before, *several]
 
 
 def read_records(store: Store) -> tuple[list[Entry], list[DamagedRecord]]:
@@ -196,7 +196,7 @@ def with_models(entries: Sequence[Entry]) -> list[Entry]:
     `--model` was given, and a backend's YAML may name another model by now."""
     models: dict[str, set[Any]] = {}
     for entry in entries:
-        models.setdefault(entry.backend, set()).add(entry.manifest["identity"]["backend"].get("model"))
+        models.setdefault(entry.backend, set()).add(entry.record.identity.backend.model)
     return [replace(entry, by_model=len(models[entry.backend]) > 1) for entry in entries]
 
 
@@ -217,26 +217,21 @@ def warn_of(error: DamagedRecord) -> None:
 
 def read_entry(store: Store, name: str) -> Entry:
     """One finished run, all of its files checked; raises `DamagedRecord`."""
-    manifest = store.manifest(name)
-    entry = Entry(name, manifest, store.metrics(name, manifest))
-    with damage_named(store.root / name / MANIFEST):
-        _look_over_manifest(entry)
-    with damage_named(store.root / name / METRICS):
-        _look_over_metrics(entry)
-    if not store.check_predictions(name, manifest):
-        from harness.records.predictions import (
-            read_predictions,  # by an earlier version: its form can be checked, and the accuracy
-        )
+    record = store.record(name)
+    if not store.check_predictions(name, record.digests):
+        from harness.records.predictions import read_predictions
 
+        # By an earlier version: its form can be checked, and the accuracy.
         with damage_named(store.root / name / PREDICTIONS):
             rows = read_predictions(store, name)
-            if len(rows) != entry.metrics["n"]:
-                raise ValueError(f"it does not hold the {entry.metrics['n']} rows that the run was tested on")
+            if len(rows) != record.n:
+                raise ValueError(f"it does not hold the {record.n} rows that the run was tested on")
         with damage_named(store.root / name / METRICS):
-            told = entry.metrics["values"].get("accuracy") or entry.metrics["values"].get("subset_accuracy")
-            if told and abs(told["value"] - rows.correct.mean()) > ROUNDING:
-                raise ValueError(f"the accuracy is {told['value']}, of the predictions {rows.correct.mean()}")
-    return entry
+            values = record.metrics.values
+            stored = values.get("accuracy") or values.get("subset_accuracy")
+            if stored and stored.value is not None and abs(stored.value - rows.correct.mean()) > ROUNDING:
+                raise ValueError(f"the accuracy is {stored.value}, of the predictions {rows.correct.mean()}")
+    return Entry(record)
 
 
 def finished_entry(store: Store, name: str, *, warn: bool = True) -> Entry | None:
@@ -249,31 +244,3 @@ def finished_entry(store: Store, name: str, *, warn: bool = True) -> Entry | Non
         if warn:
             log.warning("%s The run is made anew.", error.message)
         return None
-
-
-def _look_over_manifest(entry: Entry) -> None:
-    """Touch what every table needs; raises whatever a wrong shape raises."""
-    _ = entry.group, entry.how, entry.backend, entry.seed, entry.configuration, read_gates(entry.manifest)
-    _check_number("rows_per_second", entry.manifest["timing"]["rows_per_second"])
-    if not isinstance(entry.manifest.get("finished", ""), str):
-        raise ValueError("finished is no text")
-
-
-def _check_number(name: str, number: Any) -> None:
-    if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-        raise ValueError(f"{name} is no number")
-
-
-def _look_over_metrics(entry: Entry) -> None:
-    """The same."""
-    metrics = entry.metrics
-    for name, found in metrics["values"].items():
-        for end in ("value", "low", "high"):
-            _check_number(f"{name}, {end},", found[end])
-    counts = [metrics[name] for name in ("n", "ok", "unparsed", "failed")]
-    if any(type(count) is not int or count < 0 for count in counts) or counts[0] != sum(counts[1:]) or counts[0] == 0:
-        raise ValueError(f"n, ok, unparsed and failed are {counts}, which are no counts of rows")
-    if entry.manifest.get("n", counts[0]) != counts[0]:
-        raise ValueError(f"n is {counts[0]}, and in run.json {entry.manifest['n']}")
-    _ = [metrics["values"][name] for name in metrics["headline"]]
-    _ = entry.order

@@ -14,6 +14,7 @@ import numpy as np
 
 from harness.core.errors import MissingExtra, RunError, UserError
 from harness.core.plain import encodable
+from harness.core.record import Identity
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.jsonl import read_tables
@@ -26,7 +27,7 @@ RUN_COLUMNS: dict[str, str] = {
     **dict.fromkeys(("run", "configuration", "task", "lang", "split", "rows", "label_kind"), "string"),
     **dict.fromkeys(("n", "ok", "unparsed", "failed"), "int64"),
     **dict.fromkeys(("backend", "engine", "model", "how", "prompt", "decoding", "calibration", "decision"), "string"),
-    "exemplars": "Int64",
+    "few_shot_examples": "Int64",
     "train_langs": "string",
     "train_count": "Int64",
     "seed": "int64",
@@ -38,7 +39,7 @@ RUN_COLUMNS: dict[str, str] = {
     **dict.fromkeys(("cpu", "gpu"), "string"),
     "cores": "Int64",
 }
-"""Predictions of `load_runs` and their dtypes; the metrics follow, three of float64 each."""
+"""Columns of `load_runs` and their dtypes; the metrics follow, three of float64 each."""
 
 
 PREDICTION_COLUMNS: dict[str, str] = {
@@ -53,19 +54,19 @@ PREDICTION_COLUMNS: dict[str, str] = {
     "reason": "category",
     "correct": "bool",
 }
-"""Predictions of `load_predictions` and their dtypes; then come probabilities."""
+"""Columns of `load_predictions` and their dtypes; then come probabilities."""
 
 
 def load_runs(results: Path | str = "results") -> DataFrame:
     """A row per finished run, in the order of the ids: what was run, how, metrics with their intervals, time, cost, machine.
 
-    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Predictions and
+    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Columns and
     dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
     there is no folder `results`. A damaged record is left out; the logger `bench` warns of it.
     """
     pandas = _pandas()
     entries = read_entries(_store(results))
-    table = runs_table(entries, {name for entry in entries for name in entry.metrics["values"]})
+    table = runs_table(entries, {name for entry in entries for name in entry.record.metrics.values})
     frame: DataFrame = table.to_pandas(types_mapper=_nullable(pandas).get)
     return frame.astype(RUN_COLUMNS)
 
@@ -77,7 +78,7 @@ def runs_table(entries: Sequence[Entry], metric_names: Collection[str]) -> Any:
     rows = [_run_row(entry) for entry in entries]
     columns = {name: pa.array([_value(row[name]) for row in rows], _arrow_type(dtype)) for name, dtype in RUN_COLUMNS.items()}
     metrics = {
-        name + end: pa.array([entry.metrics["values"].get(name, {}).get(key) for entry in entries], pa.float64())
+        name + end: pa.array([getattr(entry.record.metrics.values.get(name), key, None) for entry in entries], pa.float64())
         for name in sorted(metric_names)
         for key, end in (("value", ""), ("low", "_low"), ("high", "_high"))
     }
@@ -123,35 +124,36 @@ def _time(text: str | None) -> datetime | None:
 
 def _run_row(entry: Entry) -> dict[str, Any]:
     """By column of `RUN_COLUMNS`; None where a run, or a record of an earlier version, does not have it."""
-    manifest, metrics, identity = entry.manifest, entry.metrics, entry.manifest["identity"]
-    prompt, train, machine = identity["prompt"] or {}, identity["train"] or {}, manifest.get("machine") or {}
-    memory, tokens = manifest.get("peak_memory_mib") or {}, manifest.get("tokens") or {}
+    record, metrics, identity = entry.record, entry.record.metrics, entry.record.identity
+    prompt, train, machine = identity.prompt, identity.train, record.machine
     return {
         "run": entry.run_id,
         "configuration": entry.configuration,
-        **{name: identity[name] for name in ("task", "lang", "split", "rows", "label_kind", "seed")},
-        **{name: metrics.get(name, 0) for name in ("n", "ok", "unparsed", "failed")},
+        **{name: getattr(identity, name) for name in ("task", "lang", "split", "rows", "label_kind", "seed")},
+        **{name: getattr(metrics, name) for name in ("n", "ok", "unparsed", "failed")},
         "backend": entry.backend,
-        "engine": identity["backend"].get("engine"),
-        "model": identity["backend"].get("model"),
+        "engine": identity.backend.engine,
+        "model": identity.backend.model,
         "how": entry.how,
-        "prompt": prompt.get("name"),
-        "decoding": prompt.get("decoding"),
-        "calibration": prompt.get("calibration", "none") if prompt else None,
-        "decision": (prompt or identity).get("decision", "argmax"),
-        "exemplars": len(prompt["shots"]) if prompt else None,
-        "train_langs": "+".join(train["langs"]) if train else None,
-        "train_count": train.get("train_count"),
-        "limit": manifest.get("limit"),
-        "finished": _time(manifest.get("finished")),
-        "rows_per_second": manifest["timing"]["rows_per_second"],
-        "training_seconds": (manifest.get("training") or {}).get("seconds"),
-        "peak_memory_host_mib": memory.get("host"),
-        "peak_memory_gpu_mib": memory.get("gpu"),
-        "prompt_tokens": tokens.get("prompt"),
-        "new_tokens": tokens.get("new"),
-        "usd": (manifest.get("cost") or {}).get("usd"),
-        **{name: machine.get(name) for name in ("cpu", "gpu", "cores")},
+        "prompt": prompt and prompt.name,
+        "decoding": prompt and prompt.decoding,
+        "calibration": prompt and prompt.calibration,
+        "decision": identity.decision,
+        "few_shot_examples": len(prompt.shots) if prompt else None,
+        "train_langs": "+".join(train.langs) if train else None,
+        "train_count": train and train.train_count,
+        "limit": record.options.limit,
+        "finished": _time(record.finished),
+        "rows_per_second": record.timing.rows_per_second,
+        "training_seconds": record.training and record.training.seconds,
+        "peak_memory_host_mib": record.peak_memory_mib.host,
+        "peak_memory_gpu_mib": record.peak_memory_mib.gpu,
+        "prompt_tokens": record.tokens.prompt,
+        "new_tokens": record.tokens.new,
+        "usd": record.cost and record.cost.usd,
+        "cpu": machine.cpu,
+        "gpu": machine.gpu,
+        "cores": machine.cores,
     }
 
 
@@ -178,14 +180,14 @@ def predictions_table(runs: str | Sequence[str] | None = None, results: Path | s
         entries = read_entries(store)
     else:
         entries = [read_entry(store, store.find(part)) for part in ([runs] if isinstance(runs, str) else runs)]
-    identities = {entry.run_id: entry.manifest["identity"] for entry in entries}
+    identities = {entry.run_id: entry.record.identity for entry in entries}
     tables = _tables(store, identities)
     shaped = [_shaped_or_named(store, name, tables[name], identity) for name, identity in identities.items()]
     table = pa.concat_tables([_empty(), *shaped], promote_options="default")
     for place, (name, dtype) in enumerate(PREDICTION_COLUMNS.items()):
         if dtype == "category":
             table = table.set_column(place, name, table[name].dictionary_encode().unify_dictionaries())
-    most = max((len(identity["labels"]) for identity in identities.values()), default=0)
+    most = max((len(identity.labels) for identity in identities.values()), default=0)
     ends = [f"{stem}_{i}" for stem in ("p", "truth", "label") for i in range(most)]
     return table.select([*PREDICTION_COLUMNS, *(name for name in ends if name in table.column_names)])
 
@@ -197,7 +199,7 @@ def _empty() -> Any:
     return pa.schema([(name, _arrow_type(dtype)) for name, dtype in PREDICTION_COLUMNS.items()]).empty_table()
 
 
-def _tables(store: Store, identities: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def _tables(store: Store, identities: Mapping[str, Identity]) -> dict[str, Any]:
     """The predictions of each run as they are recorded; labels of a multilabel task are lists."""
     import pyarrow as pa
 
@@ -205,13 +207,13 @@ def _tables(store: Store, identities: Mapping[str, Mapping[str, Any]]) -> dict[s
     for label, several in ((pa.int64(), False), (pa.list_(pa.int64()), True)):
         fields = {**dict.fromkeys(("id", "text", "status", "reason"), pa.string()), "truth": label, "label": label}
         schema = pa.schema({**fields, "probabilities": pa.list_(pa.float64())})
-        names = [name for name, identity in identities.items() if (identity["label_kind"] == LabelKind.MULTILABEL) is several]
+        names = [name for name, identity in identities.items() if (identity.label_kind is LabelKind.MULTILABEL) is several]
         paths = [store.root / name / "predictions.jsonl" for name in names]
         found.update(zip(names, read_tables(paths, schema), strict=True))
     return found
 
 
-def _shaped_or_named(store: Store, name: str, table: Any, identity: Mapping[str, Any]) -> Any:
+def _shaped_or_named(store: Store, name: str, table: Any, identity: Identity) -> Any:
     try:
         return _shaped(name, table, identity)
     except (LookupError, ValueError) as error:  # Arrow's own are among them
@@ -219,16 +221,16 @@ def _shaped_or_named(store: Store, name: str, table: Any, identity: Mapping[str,
         raise RunError(f"{path} is damaged ({error}).", "Delete that run's folder, or restore it.") from error
 
 
-def _shaped(name: str, table: Any, identity: Mapping[str, Any]) -> Any:
+def _shaped(name: str, table: Any, identity: Identity) -> Any:
     """The columns of one run, but for those that are missing in all of its rows."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     table = table.combine_chunks()
     columns = {column: table[column].combine_chunks() for column in table.column_names}
-    truth, label, names = columns["truth"], columns["label"], pa.array(map(encodable, identity["labels"]), pa.string())
+    truth, label, names = columns["truth"], columns["label"], pa.array(map(encodable, identity.labels), pa.string())
     made = {"run": pa.repeat(name, len(table)), **{column: columns[column] for column in ("id", "text", "status", "reason")}}
-    if identity["label_kind"] == LabelKind.MULTILABEL:
+    if identity.label_kind is LabelKind.MULTILABEL:
         sets = {"truth": _indicators(truth, len(names)), "label": _indicators(label, len(names))}
         made["correct"] = pa.array(
             (sets["truth"] == sets["label"]).all(axis=1) & label.is_valid().to_numpy(zero_copy_only=False)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.json_files import digest, pretty_json, sealed, unsealed, write_atomically
+from harness.core.record import BackendIdentity, PromptIdentity, RunRecord, speed_key
 from harness.records.entries import read_intact
 from harness.records.store import damage_named
 
@@ -46,32 +47,29 @@ def load_speeds(results: Path) -> list[Speed]:
     return read_intact(sorted((results / "speed").glob("*.json")), _read)
 
 
-def speed_of(manifest: Mapping[str, Any], speeds: Sequence[Speed]) -> Speed | None:
-    """The speed record of what a run did: same backend, prompt, task and language, whatever it was trained on.
+def speed_of(record: RunRecord, speeds: Sequence[Speed]) -> Speed | None:
+    """The latency record of what a run did: same backend, prompt, task and language, whatever it was trained on.
 
     Of several, one from the run's own machine before others, and the latest of these. Other machines count too: see its
     `machine` where that matters.
     """
-    wanted = _told(manifest["identity"])
-    fitting = [speed for speed in speeds if _told(speed["identity"]) == wanted]
-    return max(fitting, key=lambda speed: (speed["machine"] == manifest["machine"], speed["finished"]), default=None)
+    identity = record.identity
+    wanted = speed_key(identity.task, identity.lang, identity.backend, identity.prompt)
+    machine = record.machine.as_json()
+    fitting = [speed for speed in speeds if _key(speed["identity"]) == wanted]
+    return max(fitting, key=lambda speed: (speed["machine"] == machine, speed["finished"]), default=None)
 
 
-def _told(identity: Mapping[str, Any]) -> str:
-    """Digest of what a model's speed depends on: not how it was trained, nor which exemplars a seed drew or how scores were
-    made labels."""
-    backend, prompt = identity["backend"], identity["prompt"]
-    options = {key: value for key, value in backend["options"].items() if key != "train"}
-    if prompt is not None:
-        kept = {key: prompt[key] for key in ("name", "variant", "sha256", "decoding")}
-        prompt = {**kept, "shots": len(prompt["shots"])}
-    return digest([identity["task"], identity["lang"], {**backend, "options": options}, prompt])
+def _key(identity: Mapping[str, Any]) -> str:
+    prompt = identity["prompt"]
+    asked = None if prompt is None else PromptIdentity.model_validate(prompt)
+    return speed_key(identity["task"], identity["lang"], BackendIdentity.model_validate(identity["backend"]), asked)
 
 
 def _read(path: Path) -> Speed:
     with damage_named(path, "Delete it, and repeat `bench analyze latency`."):
         record, _ = unsealed(path.read_bytes())
-        _told(record["identity"])
+        _key(record["identity"])
         if not {"machine", "finished", "p50_ms", "p95_ms", "rows_per_second"} <= record.keys():
             raise ValueError("figures are missing")
         return record

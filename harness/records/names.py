@@ -52,7 +52,7 @@ def _alike(items: Sequence[Sequence[Entry]], words: Sequence[str]) -> list[list[
 
 def _facts(runs: Sequence[Entry]) -> dict[str, Any]:
     """What all runs of an item have in common, by its name in the identity."""
-    first, *others = ({"n": run.manifest.get("n"), **_flat(run.manifest["identity"])} for run in runs)
+    first, *others = ({"n": run.record.n, **_flat(run.record.identity.as_json())} for run in runs)
     shared = {name: value for name, value in first.items() if all(name in other and other[name] == value for other in others)}
     return {_shortened(name, shared): value for name, value in shared.items()}
 

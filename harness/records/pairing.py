@@ -54,7 +54,7 @@ def pairing_notes(runs: Sequence[Predictions], shared: int) -> list[str]:
     by_id = [run.run_id for run in runs if run.texts is None]
     if not by_id:
         return [f"{reason}: left out." for reason in _left_out(runs)] if shared < len(runs[0]) else []
-    if len({run.identity["rows"] for run in runs}) == 1:
+    if len({run.identity.rows for run in runs}) == 1:
         return []
     records = "a record of an earlier version" if len(by_id) == 1 else "records of an earlier version"
     return [f"{', '.join(by_id)}: {records}, without digests of texts. Rows are paired by ids alone, and texts may differ."]

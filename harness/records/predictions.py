@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import numpy as np
 from harness.core.errors import UserError
 from harness.core.json_files import canonical_json
 from harness.core.predictions import Predictions
+from harness.core.record import Identity
 from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind, LabelSpace, Status
 from harness.records.pairing import nothing_shared, same_rows
 from harness.records.store import PREDICTIONS, Store, damage_named
@@ -22,12 +23,11 @@ if TYPE_CHECKING:
 
 def read_predictions(store: Store, run_id: str) -> Predictions:
     """Raises `DamagedRecord` for a record that is damaged or not there."""
-    manifest = store.manifest(run_id)
-    identity = manifest["identity"]
-    store.check_predictions(run_id, manifest)
+    record = store.record(run_id)
+    store.check_predictions(run_id, record.digests)
     with damage_named(store.root / run_id / PREDICTIONS) as path:
-        labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(identity["labels"]))
-        return _columns(run_id, identity, labels, _table(store, run_id, path, labels))
+        identity = record.identity
+        return _columns(run_id, identity, identity.label_space, _table(store, run_id, path, identity.label_space))
 
 
 def predictions_of(store: Store, entry: Entry) -> Predictions:
@@ -74,7 +74,7 @@ def _check(table: Any, labels: LabelSpace) -> None:
             raise ValueError(f"a {name} is none of the {k} labels")
 
 
-def _columns(run_id: str, identity: Mapping[str, Any], labels: LabelSpace, table: Any) -> Predictions:
+def _columns(run_id: str, identity: Identity, labels: LabelSpace, table: Any) -> Predictions:
     _check(table, labels)
     answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
     if labels.kind is LabelKind.MULTILABEL:
@@ -128,7 +128,7 @@ def shared_rows(runs: Sequence[Predictions]) -> list[Predictions]:
     first = runs[0]
     for run in runs[1:]:
         for what in ("task", "lang", "split", "labels"):
-            ours, theirs = first.identity[what], run.identity[what]
+            ours, theirs = getattr(first.identity, what), getattr(run.identity, what)
             if ours != theirs:
                 raise UserError(
                     f"{first.run_id} and {run.run_id} differ in their {what}: {_worded(ours)} and {_worded(theirs)}.",

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
+from harness.core.record import RunRecord
 from harness.models.packaged import PACKAGED
 from harness.records.entries import Entry
 
 UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
-def parameters_of(manifest: Mapping[str, Any]) -> int | None:
+def parameters_of(record: RunRecord) -> int | None:
     """Of the run's model; None for what has none, and where neither the record tells nor `packaged:` does."""
-    counted: int | None = manifest.get("parameters")
-    kind, _, name = str(manifest["identity"]["backend"].get("model")).partition(":")
-    if counted is None and kind == "packaged" and name in PACKAGED:
+    kind, _, name = str(record.identity.backend.model).partition(":")
+    if record.parameters is None and kind == "packaged" and name in PACKAGED:
         return PACKAGED[name].parameters
-    return counted
+    return record.parameters
 
 
 def size(parameters: int) -> str:
@@ -31,7 +30,7 @@ def size(parameters: int) -> str:
 
 def size_of(entry: Entry) -> str:
     """Empty where it is not known."""
-    parameters = parameters_of(entry.manifest)
+    parameters = parameters_of(entry.record)
     return "" if parameters is None else size(parameters)
 
 
@@ -43,9 +42,9 @@ def prompted_sizes(entries: Iterable[Entry]) -> str:
     sizes: dict[str, int | None] = {}
     names: dict[str, str] = {}
     for entry in entries:
-        if entry.manifest["identity"]["prompt"]:
-            model = str(entry.manifest["identity"]["backend"].get("model") or entry.backend)
-            sizes[model] = sizes.get(model) or parameters_of(entry.manifest)
+        if entry.record.identity.prompt is not None:
+            model = entry.record.identity.backend.model or entry.backend
+            sizes[model] = sizes.get(model) or parameters_of(entry.record)
             names.setdefault(model, entry.display_name)
     known = {model: found for model, found in sizes.items() if found is not None}
     if not sizes:

@@ -22,19 +22,19 @@ import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core.durable import commit, file_sha256, set_aside, sync_folder
+from harness.core.durable import commit, file_sha256, set_aside
 from harness.core.errors import DamagedRecord, RunBusy, UserError
-from harness.core.file_names import cut, file_stem
-from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, sealed, unsealed, write_atomically
-from harness.core.locks import Busy, Lock, held
-from harness.core.record import RunRecord
-from harness.core.types import Example, Prediction, Status, text_digest
+from harness.core.file_names import cut
+from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, write_atomically
+from harness.core.locks import Busy, held
+from harness.core.record import Identity, Metrics, RunRecord
 from harness.models.checkpoints import cache_dir
+from harness.records.journal import JOURNAL, Journal, drop_damaged_lines, drop_partial_line
 
 log = logging.getLogger("bench")
 
@@ -47,18 +47,6 @@ DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which sets it 
 COPY_HINT = "Give the folder the name of its run again; if it is a copy, move it elsewhere or delete it."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
 _NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
-
-
-def run_id(identity: Mapping[str, Any]) -> str:
-    """A readable name that ends in a digest of all that determines the run's outcome."""
-    prompt = identity["prompt"]
-    parts = [identity["task"], identity["lang"], identity["backend"]["name"]]
-    if prompt:
-        parts += [prompt["name"], prompt["decoding"], *(prompt[key] for key in ("calibration", "decision") if key in prompt)]
-    else:
-        parts.append(f"from-{'-'.join(identity['train']['langs'])}")
-    parts.append(f"s{identity['seed']}")
-    return f"{file_stem(parts, '.')}.{digest(identity)[:10]}"
 
 
 @contextmanager
@@ -75,88 +63,6 @@ def damage_named(path: Path, hint: str = DAMAGE_HINT) -> Iterator[Path]:
         if isinstance(error, ValueError | KeyError):
             what = str(error) if isinstance(error, ValueError) else f"{error} is missing"
         raise DamagedRecord(f"{path} is damaged ({what}).", hint) from error
-
-
-def read_journal(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a journal. What is damaged is left out: its rows are computed again."""
-    return [] if not path.exists() else [entry for _, entry in _whole_lines(path)]
-
-
-def _whole_lines(path: Path) -> list[tuple[bytes, dict[str, Any]]]:
-    found = []
-    for line in path.read_bytes().split(b"\n")[:-1]:  # after the last newline: what a kill left of a line
-        with suppress(ValueError, LookupError, TypeError, AttributeError):
-            found.append((line, _journal_entry(line)))
-    return found
-
-
-def _journal_entry(line: bytes) -> dict[str, Any]:
-    """Raises what a wrong shape raises."""
-    entry, is_sealed = unsealed(line)
-    if not is_sealed:
-        _ = [entry[name] + 0 for name in ("seconds", "prompt_tokens", "new_tokens", "batch")]
-        _ = [prediction_from(record) for record in entry["rows"]]
-    return entry
-
-
-def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
-    record: dict[str, Any] = {"id": example.id, "text": text_digest(example.text), "truth": example.label}
-    record |= {"label": prediction.label, "status": prediction.status}
-    if prediction.reason is not None:
-        record["reason"] = prediction.reason
-    if prediction.probabilities is not None:
-        record["probabilities"] = [round(p, 6) for p in prediction.probabilities]
-    if prediction.log_p is not None:
-        record["log_p"] = prediction.log_p  # to the last digit: a resumed run must finalize_predictions on the same labels
-    return record
-
-
-def prediction_from(record: Mapping[str, Any]) -> Prediction:
-    label, probabilities, log_p = record["label"], record.get("probabilities"), record.get("log_p")
-    return Prediction(
-        record["id"],
-        tuple(label) if isinstance(label, list) else label,
-        Status(record["status"]),
-        record.get("reason"),
-        None if probabilities is None else tuple(probabilities),
-        None if log_p is None else tuple(log_p),
-    )
-
-
-@dataclass(frozen=True)
-class Journal:
-    """The open record of a run under way."""
-
-    folder: Path
-    answers: Path
-    lock: Lock
-
-    def entries(self) -> list[dict[str, Any]]:
-        return read_journal(self.folder / "journal.jsonl")
-
-    def clear(self) -> None:
-        (self.folder / "journal.jsonl").unlink(missing_ok=True)
-        self.answers.unlink(missing_ok=True)
-
-    def append(self, entry: Mapping[str, Any], answers: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Add a batch; it is on disk when this returns. Raises `RunBusy` where another process has taken the run over."""
-        if self.lock.is_lost():
-            name = self.folder.name.removesuffix(".partial")
-            raise RunBusy(
-                f"Another process has taken over the run {name}: this one gave no sign of life for too long.", "Wait for it."
-            )
-        if answers:
-            self.answers.parent.mkdir(parents=True, exist_ok=True)
-            with self.answers.open("a", encoding="utf-8") as file:
-                file.writelines(canonical_json(answer) + "\n" for answer in answers)
-        path = self.folder / "journal.jsonl"
-        is_new = not path.exists()
-        with path.open("a", encoding="utf-8") as file:
-            file.write(canonical_json(sealed(entry)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        if is_new:
-            sync_folder(self.folder)
 
 
 @dataclass(frozen=True)
@@ -190,49 +96,51 @@ class Store:
         return hits[0]
 
     def _unfinished(self, part: str) -> list[str]:
-        begun = sorted(path.parent.name.removesuffix(".partial") for path in self.root.glob("*.partial/journal.jsonl"))
+        begun = sorted(path.parent.name.removesuffix(".partial") for path in self.root.glob(f"*.partial/{JOURNAL}"))
         return [name for name in begun if part in name]
 
+    def record(self, name: str) -> RunRecord:
+        """A finished run; run.json and metrics.json are checked. Raises `DamagedRecord`."""
+        manifest = self.manifest(name)
+        metrics = self.metrics(name, manifest)
+        with damage_named(self.root / name / MANIFEST):
+            return RunRecord.read(manifest, metrics, name)
+
     def manifest(self, name: str) -> dict[str, Any]:
-        """run.json, checked. Raises `DamagedRecord`."""
+        """run.json as it is, checked. Raises `DamagedRecord`."""
         with damage_named(self.root / name / MANIFEST) as path:
             manifest = parse_object(path.read_bytes())
             if DIGESTS in manifest and manifest[DIGESTS][MANIFEST] != _own_digest(manifest):
                 raise ValueError("its content is not what was written")
             if "run_id" in manifest:
-                other = next((found for found in (manifest["run_id"], run_id(manifest["identity"])) if found != name), None)
+                named = (manifest["run_id"], Identity.model_validate(manifest["identity"]).run_id)
+                other = next((found for found in named if found != name), None)
                 if other is not None:
                     what = f"{path} is not the record of this run (it is the record of the run {other})."
                     raise DamagedRecord(what, COPY_HINT)
         return manifest
 
     def metrics(self, name: str, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """metrics.json, checked by what `manifest`, that of this run, says of it. Raises `DamagedRecord`."""
+        """metrics.json as it is, checked by what `manifest`, that of this run, says of it. Raises `DamagedRecord`."""
         with damage_named(self.root / name / METRICS) as path:
             content = path.read_bytes()
-            _check(content, manifest or self.manifest(name), METRICS)
+            _check(content, (manifest or self.manifest(name)).get(DIGESTS), METRICS)
             return parse_object(content)
-
-    def record(self, name: str) -> RunRecord:
-        """A finished run, its files checked. Raises `DamagedRecord`."""
-        manifest = self.manifest(name)
-        with damage_named(self.root / name / MANIFEST):
-            return RunRecord.read(manifest, self.metrics(name, manifest), name)
 
     def predictions(self, name: str) -> list[dict[str, Any]]:
         """predictions.jsonl, checked. Raises `DamagedRecord`."""
         with damage_named(self.root / name / PREDICTIONS) as path:
             content = path.read_bytes()
-            _check(content, self.manifest(name), PREDICTIONS)
+            _check(content, self.manifest(name).get(DIGESTS), PREDICTIONS)
             return [parse_object(line) for line in content.split(b"\n") if line]
 
-    def check_predictions(self, name: str, manifest: Mapping[str, Any]) -> bool:
-        """Whether run.json says what predictions.jsonl must be, and so it was checked. Raises `DamagedRecord`."""
+    def check_predictions(self, name: str, digests: Mapping[str, Any] | None) -> bool:
+        """Whether `digests`, those of the record, hold that of predictions.jsonl, and it was checked. Raises `DamagedRecord`."""
         with damage_named(self.root / name / PREDICTIONS) as path:
-            if DIGESTS in manifest and file_sha256(path) == manifest[DIGESTS][PREDICTIONS]:  # as it is read, however large
+            if digests is not None and file_sha256(path) == digests[PREDICTIONS]:  # as it is read, however large
                 return True
             content = path.read_bytes()
-            if _check(content, manifest, PREDICTIONS):
+            if _check(content, digests, PREDICTIONS):
                 return True
             for number, line in enumerate(content.splitlines(), 1):
                 if not line.startswith(b"{") or line.count(b"[") + line.count(b"{") > MOST_BRACKETS:
@@ -258,23 +166,22 @@ class Store:
             with held(self.root / f"{name}.lock", wait=False) as lock, held(seen, wait=False):
                 folder = self.root / f"{name}.partial"
                 folder.mkdir(parents=True, exist_ok=True)
-                _drop_damaged_lines(folder / "journal.jsonl", name)
-                _drop_torn_line(self.answers_file(name))
+                drop_damaged_lines(folder / JOURNAL, name)
+                drop_partial_line(self.answers_file(name))
                 yield Journal(folder, self.answers_file(name), lock)
         except Busy as error:
             hint = "Wait for it, or stop it. The lock of a machine that is down ends two minutes after its last sign of life."
             raise RunBusy(f"{error} is working on the run {name}.", hint) from error
 
-    def finish(
-        self, name: str, manifest: Mapping[str, Any], records: Sequence[Mapping[str, Any]], metrics: Mapping[str, Any]
-    ) -> Path:
-        """Turn the open journal into a finished record, in one rename."""
+    def finish(self, record: RunRecord, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Turn the open journal of a run into its finished record, in one rename. `rows`: the lines of predictions.jsonl."""
+        name = record.run_id
         partial, final = self.root / f"{name}.partial", self.root / name
-        predictions, values = "".join(canonical_json(record) + "\n" for record in records), pretty_json(metrics)
+        predictions, values = "".join(canonical_json(row) + "\n" for row in rows), pretty_json(record.metrics.as_json())
         write_atomically(partial / PREDICTIONS, predictions)
         write_atomically(partial / METRICS, values)
         digests = {PREDICTIONS: _sha256(predictions.encode()), METRICS: _sha256(values.encode())}
-        write_atomically(partial / MANIFEST, pretty_json(_with_digests(manifest, digests)))
+        write_atomically(partial / MANIFEST, pretty_json(_with_digests(record.manifest(), digests)))
         for left in partial.glob("*.tmp"):  # of a write that was killed
             left.unlink()
         replaced = self.root / f"{name}.replaced.partial"
@@ -283,13 +190,13 @@ class Store:
             final.replace(replaced)  # in one step: a kill while files are deleted would leave half a record
         commit(partial, final)
         shutil.rmtree(replaced, ignore_errors=True)
-        (final / "journal.jsonl").unlink(missing_ok=True)  # not before: a kill between the two would cost the whole run
+        (final / JOURNAL).unlink(missing_ok=True)  # not before: a kill between the two would cost the whole run
         return final
 
-    def replace_metrics(self, name: str, metrics: Mapping[str, Any]) -> None:
+    def replace_metrics(self, name: str, metrics: Metrics) -> None:
         """Other metrics for a finished record. A kill in the midst leaves the record with the old ones or the new."""
         manifest, path = self.manifest(name), self.root / name
-        old, values = manifest.get(DIGESTS), pretty_json(metrics)
+        old, values = manifest.get(DIGESTS), pretty_json(metrics.as_json())
         if old is None:  # of an earlier version
             write_atomically(path / METRICS, values)
             return
@@ -321,36 +228,13 @@ def _with_digests(manifest: Mapping[str, Any], digests: Mapping[str, Any]) -> di
     return {**told, DIGESTS: {**told[DIGESTS], MANIFEST: _own_digest(told)}}
 
 
-def _check(content: bytes, manifest: Mapping[str, Any], file: str) -> bool:
-    """Whether run.json says what this content must be. Raises `ValueError` where it is something else."""
-    if DIGESTS not in manifest:
+def _check(content: bytes, digests: Mapping[str, Any] | None, file: str) -> bool:
+    """Whether the digests hold that of this file. Raises `ValueError` where the content is something else."""
+    if digests is None:
         return False
-    told = manifest[DIGESTS][file]
+    told = digests[file]
     known = told if isinstance(told, list) else [told]
     # Git on Windows may have changed the ends of lines, which hold nothing.
     if _sha256(content) not in known and _sha256(content.replace(b"\r\n", b"\n")) not in known:
         raise ValueError("its content is not what was written" if content else "it is empty")
     return True
-
-
-def _drop_damaged_lines(path: Path, name: str) -> None:
-    """What follows would otherwise be appended to half a line."""
-    if not path.exists():
-        return
-    content, whole = path.read_bytes(), _whole_lines(path)
-    damaged = content.count(b"\n") - len(whole)
-    if damaged:
-        rows = sum(len(entry["rows"]) for _, entry in whole)
-        lines = f"{damaged} damaged line{'s' if damaged > 1 else ''}"
-        log.warning("%s: %s of its journal left out: those rows are predicted again, %d are kept.", name, lines, rows)
-    kept = b"".join(line + b"\n" for line, _ in whole)
-    if kept != content:
-        write_atomically(path, kept)
-
-
-def _drop_torn_line(path: Path) -> None:
-    if path.exists():
-        content = path.read_bytes()
-        whole = content[: content.rfind(b"\n") + 1]
-        if whole != content:
-            write_atomically(path, whole)

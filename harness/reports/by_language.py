@@ -10,7 +10,7 @@ from typing import Any
 from harness.analysis.ranks import RankedEntry
 from harness.analysis.row_sets import labels_of
 from harness.core.json_files import canonical_json
-from harness.records.entries import Entry
+from harness.records.entries import Entry, config_label
 from harness.records.names import told_apart
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -35,7 +35,7 @@ class Line:
 
     def value(self, column: int, metric: str) -> float | None:
         place = self.places.get(column)
-        found: float | None = None if place is None else place.row.entry.metrics["values"][metric]["value"]
+        found: float | None = None if place is None else place.row.entry.record.metrics.values[metric].value
         return found
 
 
@@ -73,7 +73,7 @@ def sections(tables: Sequence[Table]) -> list[Section]:
     for table in tables:
         own = {_key(place.row.entry, per_language=True) for place in table.places}
         fits = [
-            (len(own & keys[number]), members[0].first.metrics["n"] == table.first.metrics["n"], -number)
+            (len(own & keys[number]), members[0].first.record.n == table.first.record.n, -number)
             for number, members in enumerate(groups)
             if table.group[2] not in {member.group[2] for member in members} and _are_comparable(members[0], table)
         ]
@@ -155,11 +155,11 @@ def _order(line: Line, metric: str, best: Sequence[float | None]) -> tuple[float
 def _common(entries: Iterable[Entry]) -> dict[str, Any]:
     """Settings that all of several configurations have; naming them in each line would hide what differs."""
     several = list(entries)
-    first = dict(several[0].manifest.get("settings") or {})
+    first = dict(several[0].record.options.settings)
     if len({entry.configuration for entry in several}) < 2:
         return {}
     for entry in several[1:]:
-        settings = entry.manifest.get("settings") or {}
+        settings = entry.record.options.settings
         first = {name: value for name, value in first.items() if name in settings and settings[name] == value}
     return {name: value for name, value in first.items() if name != "predict.runtime"}  # `how` words that in its own way
 
@@ -169,27 +169,33 @@ def _setting(name: str, value: Any) -> str:
 
 
 def _key(entry: Entry, common: Mapping[str, Any] | None = None, per_language: bool = False) -> Key:
-    backend = dict(entry.manifest["identity"]["backend"])
-    options = {name: value for name, value in (backend.get("options") or {}).items() if name not in ONLY_SPEED}
-    return entry.display_name, _how(entry, common or {}, per_language), canonical_json({**backend, "options": options})
+    backend = entry.record.identity.backend
+    options = {name: value for name, value in backend.options.items() if name not in ONLY_SPEED}
+    return (
+        entry.display_name,
+        _how(entry, common or {}, per_language),
+        canonical_json({**backend.as_json(), "options": options}),
+    )
 
 
 def _how(entry: Entry, common: Mapping[str, Any], per_language: bool, count: str | None = None) -> str:
-    """`Entry.made` without the common settings, the language of a prompt's variant, and that of training if `per_language`."""
-    identity, settings = dict(entry.manifest["identity"]), dict(entry.manifest.get("settings") or {})
-    prompt, train = identity["prompt"], identity.get("train") or {}
-    if prompt and prompt["variant"] == identity["lang"]:
-        identity["prompt"] = {**prompt, "variant": None}
-    if per_language and _is_own(entry):
-        identity["train"] = {**train, "langs": ["of its own language"], "train_count": count or train["train_count"]}
-    settings = {name: value for name, value in settings.items() if name not in common}
-    return Entry(entry.run_id, {**entry.manifest, "identity": identity, "settings": settings}, entry.metrics).made
+    """`Entry.config_label` without the common settings, the language of a prompt's variant, and that of training if
+    `per_language`."""
+    record, identity = entry.record, entry.record.identity
+    prompt, train = identity.prompt, identity.train
+    if prompt is not None and prompt.variant == identity.lang:
+        identity = identity.model_copy(update={"prompt": prompt.model_copy(update={"variant": None})})
+    if train is not None and per_language and _is_own(entry):
+        shown: dict[str, Any] = {"langs": ["of its own language"], "train_count": count or train.train_count}
+        identity = identity.model_copy(update={"train": train.model_copy(update=shown)})
+    settings = {name: value for name, value in record.options.settings.items() if name not in common}
+    return config_label(record, identity, settings)
 
 
 def _is_own(entry: Entry) -> bool:
     """Whether it was trained on the language that it is tested in, and on no other."""
-    identity = entry.manifest["identity"]
-    return not identity["prompt"] and list((identity.get("train") or {}).get("langs", [])) == [identity["lang"]]
+    identity = entry.record.identity
+    return identity.train is not None and identity.train.langs == [identity.lang]
 
 
 def _nearly_the_same(lines: Sequence[Line], common: Mapping[str, Any]) -> list[Line]:
@@ -201,7 +207,8 @@ def _nearly_the_same(lines: Sequence[Line], common: Mapping[str, Any]) -> list[L
             kept.append(line)
         else:
             key = line.backend, _how(entry, common, True, "…"), _key(entry)[2]
-            groups.setdefault(key, []).append((entry.manifest["identity"]["train"]["train_count"], line))
+            train = entry.record.identity.train
+            groups.setdefault(key, []).append((train.train_count if train else 0, line))
     for members in groups.values():
         left = sorted(members, key=lambda member: -member[0])
         while left:

@@ -22,7 +22,7 @@ def first_words(section: Section, column: int) -> str:
     if found.leader is None:
         return f"{rows}: {NOBODY}."
     made = next(line.how for line in section.lines if line.places.get(column) is found.places[0])
-    title, value = escape(TITLES.get(found.metric, found.metric)), shown(found.first.metrics["values"][found.metric])
+    title, value = escape(TITLES.get(found.metric, found.metric)), shown(found.first.record.metrics.values[found.metric])
     first = escape(f"{found.first.display_name} ({with_size(found.first, made)})")
     told = f"{rows}: {first} is first with {title} {value}{escape(apart(found.places))}."
     return f"{told} {escape(sizes_told(found.places))}".rstrip()
@@ -49,7 +49,7 @@ def section_lines(section: Section, drawn: Collection[str]) -> list[str]:
 
 
 def _heading(section: Section) -> str:
-    sizes = [(column.group[2], column.first.metrics["n"]) for column in section.tables]
+    sizes = [(column.group[2], column.first.record.n) for column in section.tables]
     if len(sizes) == 1:
         return f"{sizes[0][0]}: {section.tables[0].size}"
     outdated = " (outdated)" if section.outdated else ""
@@ -60,7 +60,7 @@ def _heading(section: Section) -> str:
 
 def _column_title(column: Table) -> str:
     when = f"<br>{escape(column.when)}" if column.when else ""
-    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.metrics['n']:,}{when}")
+    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.record.n:,}{when}")
 
 
 def _cell(place: RankedEntry | None, metric: str) -> str:
@@ -68,13 +68,13 @@ def _cell(place: RankedEntry | None, metric: str) -> str:
     if place is None:
         return "–"
     entry, seeds = place.row.entry, len(place.row.runs)
-    found = entry.metrics["values"][metric]
-    value = "n/a" if found["value"] is None else f"{found['value']:.3f}"
+    found = entry.record.metrics.values[metric]
+    value = "n/a" if found.value is None else f"{found.value:.3f}"
     linked = f"[{value}]({record_path(entry.run_id)})"
     return Markup(
         f"{rank(place)}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
         + (f"&nbsp;×{seeds}" if seeds > 1 else "")
-        + ("" if found["low"] is None else f"<br><sub>[{found['low']:.3f},&nbsp;{found['high']:.3f}]</sub>")
+        + ("" if found.low is None else f"<br><sub>[{found.low:.3f},&nbsp;{found.high:.3f}]</sub>")
     )
 
 

@@ -26,7 +26,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 
 def table_of_runs(store: Store, entries: Sequence[Entry]) -> Any:
     """A row for each of these runs; the columns are those of all runs in the store that can be read."""
-    return runs_table(entries, {name for entry in entries for name in entry.metrics["values"]} | _metric_names(store))
+    return runs_table(entries, {name for entry in entries for name in entry.record.metrics.values} | _metric_names(store))
 
 
 def _metric_names(store: Store) -> set[str]:

@@ -139,11 +139,11 @@ def sentence(tables: Sequence[Table]) -> str:
 def _first(table: Table) -> str:
     task, _, lang, _ = table.group
     if table.leader is None:
-        return f"On {table.first.metrics['n']:,} {lang} rows of {task}, {NOBODY}."
+        return f"On {table.first.record.n:,} {lang} rows of {task}, {NOBODY}."
     first = with_size(table.first, hows([place.row for place in table.places])[0])
     told = (
-        f"On {table.first.metrics['n']:,} {lang} rows of {task}, {table.first.display_name} ({first}) is first "
-        f"with {TITLES.get(table.metric, table.metric)} {shown(table.first.metrics['values'][table.metric])}"
+        f"On {table.first.record.n:,} {lang} rows of {task}, {table.first.display_name} ({first}) is first "
+        f"with {TITLES.get(table.metric, table.metric)} {shown(table.first.record.metrics.values[table.metric])}"
         f"{apart(table.places, ' at the 5% level')}."
     )
     return f"{told} {sizes_told(table.places)}".rstrip()

@@ -52,7 +52,7 @@ def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[
     found: dict[str, Picture] = {}
     for table in tables:
         rows = _on_one_machine(table)
-        speeds = {entry.key: entry.manifest["timing"]["rows_per_second"] for entry in rows}
+        speeds = {entry.key: entry.record.timing.rows_per_second for entry in rows}
         _add(
             found, file_name([table], "speed"), _quality(table, rows, speeds, f"rows per second, on {machine(rows[0])}", False)
         )
@@ -94,10 +94,9 @@ def file_name(tables: Sequence[Table], kind: str) -> str:
 
 
 def machine(entry: Entry) -> str:
-    found = entry.manifest.get("machine") or {}
-    cores = found.get("cores")
-    counted = f" ({cores} core{'' if cores == 1 else 's'})" if cores else ""
-    return str(found.get("gpu") or f"{found.get('cpu') or 'an unknown machine'}{counted}")
+    found = entry.record.machine
+    counted = f" ({found.cores} core{'' if found.cores == 1 else 's'})" if found.cores else ""
+    return found.gpu or f"{found.cpu or 'an unknown machine'}{counted}"
 
 
 def _on_one_machine(table: Table) -> list[Entry]:
@@ -115,14 +114,14 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
     from harness.reports.charts import quality
 
     runs = [place.row.runs for place in table.places]
-    made = [place.row.entry.made for place in table.places]
+    made = [place.row.entry.config_label for place in table.places]
     hows = {place.row.entry.key: how for place, how in zip(table.places, told_apart(runs, made), strict=True)}
     rows: Figures = []
     for entry in entries:
-        value, at = entry.metrics["values"][table.metric], x[entry.key]
-        if value["value"] is not None and at is not None and 0 <= at < math.inf:
-            engine = str(entry.manifest["identity"]["backend"].get("engine", "unknown"))
-            bounds = {name: value[name] for name in ("value", "low", "high")}
+        estimate, at = entry.record.metrics.values[table.metric], x[entry.key]
+        if estimate.value is not None and at is not None and 0 <= at < math.inf:
+            engine = entry.record.identity.backend.engine
+            bounds = {name: getattr(estimate, name) for name in ("value", "low", "high")}
             named = {"name": entry.display_name, "how": hows[entry.key], "engine": engine}
             rows.append({"key": entry.key, **named, "x": at, **bounds})
     lower = table.metric in LOWER_IS_BETTER
@@ -159,18 +158,18 @@ def _languages(section: Section) -> Picture:
     rows: Figures = []
     for number, line in enumerate(shown):
         for column, place in sorted(line.places.items()):
-            value = place.row.entry.metrics["values"][metric]
-            if value["value"] is not None:
-                share = (value["value"] - low) / (high - low) if high > low else 0.5
+            estimate = place.row.entry.record.metrics.values[metric]
+            if estimate.value is not None:
+                share = (estimate.value - low) / (high - low) if high > low else 0.5
                 shade = 1 - share if metric in LOWER_IS_BETTER else share
                 table = section.tables[column]
                 rows.append(
                     {
-                        "lang": f"{table.group[2]} (n = {table.first.metrics['n']:,})",
+                        "lang": f"{table.group[2]} (n = {table.first.record.n:,})",
                         "name": _shortened(f"{number + 1}. {line.backend} · {line.how}"),  # the number of the table
-                        "text": f"{value['value']:.3f}",
+                        "text": f"{estimate.value:.3f}",
                         "shade": shade,
-                        **{name: value[name] for name in ("value", "low", "high")},
+                        **{name: getattr(estimate, name) for name in ("value", "low", "high")},
                     }
                 )
     left = len(section.lines) - len(shown)

@@ -12,7 +12,7 @@ from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metri
 from harness.analysis.row_sets import RowSet, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
 from harness.records.entries import TITLES, Entry, Group
-from harness.records.gates import gate_lines, read_gates
+from harness.records.gates import gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.reports.words import between, hows, part, rank, shown
@@ -49,18 +49,18 @@ class Table:
     @property
     def metric(self) -> str:
         """What the rows are ranked by."""
-        return str(self.first.metrics["headline"][0])
+        return self.first.record.metrics.headline[0]
 
     @property
     def size(self) -> str:
         """`500 rows (last run 2026-11-23)`; no day where no table has other rows of the same language."""
-        rows = f"{self.first.metrics['n']:,} rows"
+        rows = f"{self.first.record.n:,} rows"
         return f"{rows} ({'outdated; ' if self.outdated else ''}last run {self.when})" if self.when else rows
 
     @property
     def few(self) -> str | None:
         """Why these rows are few, if they are."""
-        return small(self.first.metrics["n"], [label["support"] for label in self.first.metrics.get("per_class", [])])
+        return small(self.first.record.n, [label.support for label in self.first.record.metrics.per_class])
 
     @property
     def warnings(self) -> list[str]:
@@ -74,7 +74,7 @@ class Table:
         return [
             f"{run.display_name} ({how}): {line}"
             for (run, has_finding), how in zip(runs, names, strict=True)
-            for line in gate_lines(read_gates(run.manifest), has_finding=has_finding)
+            for line in gate_lines(run.record.gates, has_finding=has_finding)
         ]
 
 
@@ -94,7 +94,7 @@ def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
         if _is_by_accuracy(members):
             test, influences = share_test(correct), lambda entry: correct[entry.key] - correct[entry.key].mean()
         else:
-            test, influences = metric_test(store, members[0].metrics["headline"][0]), influences_of(store)
+            test, influences = metric_test(store, members[0].record.metrics.headline[0]), influences_of(store)
         told = tuple(spreads(members, influences))
         findings = {row.entry.key: finding_of_entry(store, row.entry) for row in rows}
         places = tuple(ranked(rows, test, findings))
@@ -112,7 +112,7 @@ def _with_main(store: Store, sets: Sequence[RowSet]) -> tuple[list[RowSet], set[
 
 
 def _is_by_accuracy(members: Sequence[Entry]) -> bool:
-    return bool(members[0].metrics["headline"][0] == "accuracy")
+    return members[0].record.metrics.headline[0] == "accuracy"
 
 
 def columns(table: Table) -> list[str]:
@@ -120,7 +120,7 @@ def columns(table: Table) -> list[str]:
     rows = [place.row for place in table.places]
     return [
         *("#", "backend", "how"),
-        *(TITLES.get(name, name) for name in table.first.metrics["headline"]),
+        *(TITLES.get(name, name) for name in table.first.record.metrics.headline),
         *([f"{TITLES.get(table.metric, table.metric)}{OVER_SEEDS}"] if any(len(row.runs) > 1 for row in rows) else []),
         *(status for status in STATUSES if any(row.share(status) for row in rows)),
         *([OF] if any(place.row.entry.tested_on for place in table.places) else []),
@@ -135,12 +135,12 @@ def lines_of(titles: Sequence[str], places: Sequence[RankedEntry]) -> list[list[
 
 
 def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
-    row, rate = place.row, place.row.entry.manifest["timing"]["rows_per_second"]
+    row, rate = place.row, place.row.entry.record.timing.rows_per_second
     return [
         rank(place),
         row.entry.display_name,
         words,
-        *(shown(row.entry.metrics["values"][name]) for name in row.entry.metrics["headline"]),
+        *(shown(row.entry.record.metrics.values[name]) for name in row.entry.record.metrics.headline),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
         *(part(row.share(status)) for status in STATUSES if status in titles),
         *([f"{row.entry.tested_on:,} rows" if row.entry.tested_on else "–"] if OF in titles else []),
@@ -150,7 +150,7 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
 
 
 def _over_seeds(row: Configuration) -> str:
-    spread = row.spread(row.entry.metrics["headline"][0])
+    spread = row.spread(row.entry.record.metrics.headline[0])
     return "–" if spread is None else f"{between(*spread)} ({len(row.runs)})"
 
 
@@ -161,7 +161,7 @@ def spread_columns(metric: str) -> list[str]:
 
 def spread_cells(spread: Spread) -> list[str]:
     """A line under `spread_columns`."""
-    value = spread.middle.row.entry.metrics["values"][spread.metric]
+    value = spread.middle.row.entry.record.metrics.values[spread.metric]
     return [
         spread.backend,
         spread.how,
@@ -170,5 +170,5 @@ def spread_cells(spread: Spread) -> list[str]:
         between(spread.low, spread.middle.value, spread.high),
         f"{spread.range:.3f}{'*' if spread.beyond else ''}",
         f"{spread.expected:.3f}",
-        "n/a" if value["low"] is None else f"[{value['low']:.3f}, {value['high']:.3f}]",
+        "n/a" if value.low is None else f"[{value.low:.3f}, {value.high:.3f}]",
     ]

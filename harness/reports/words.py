@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from harness.analysis.ranks import Configuration, RankedEntry
+from harness.core.record import Estimate
 from harness.records.entries import Entry
 from harness.records.names import told_apart
 from harness.records.sizes import prompted_sizes, size_of
@@ -15,9 +15,9 @@ NAMED = 4
 """Backends that a sentence names."""
 
 
-def shown(metric: Mapping[str, Any]) -> str:
+def shown(estimate: Estimate) -> str:
     """`0.512 [0.468, 0.556]`; the interval only where there is one."""
-    value, low, high = metric["value"], metric["low"], metric["high"]
+    value, low, high = estimate.value, estimate.low, estimate.high
     if value is None:
         return "n/a"
     return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
@@ -91,7 +91,7 @@ def sizes_told(places: Sequence[RankedEntry]) -> str:
 
 
 def how(row: Configuration) -> str:
-    return row.entry.how if len(row.runs) == 1 else f"{row.entry.made}, {len(row.runs)} seeds"
+    return row.entry.how if len(row.runs) == 1 else f"{row.entry.config_label}, {len(row.runs)} seeds"
 
 
 def hows(rows: Sequence[Configuration]) -> list[str]:

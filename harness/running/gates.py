@@ -14,17 +14,16 @@ A gate looks at texts and predictions, never at a true label, and changes neithe
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.core.engine import Classifier, Encoded, LanguageModel
 from harness.core.errors import GateFailed
+from harness.core.record import Cut, Gate, GateOutcome
 from harness.core.types import Decoding, Prediction, Status
-from harness.records.gates import Cut, Gate, GateOutcome
+from harness.records.journal import CutCounts, JournalEntry
 from harness.running.batching import WINDOW, Item, distinct
 from harness.running.plan import Plan
 
@@ -49,8 +48,9 @@ HINTS = {
 }
 """The ways out, of gates that can stop a run."""
 
-CutCounts = dict[str, int]
-"""Of a batch: `rows`, rows that are `cut`, `tokens` that were read, tokens that were `lost`."""
+
+def _gate(name: str, outcome: GateOutcome, message: str, value: float | None = None) -> Gate:
+    return Gate(name=name, outcome=outcome, message=message, value=value)
 
 
 class Gates:
@@ -60,7 +60,7 @@ class Gates:
         """`answers`: the file with what the model said."""
         self._plan, self._answers, self._stops = plan, answers, stops
         self._found: list[Gate] = []
-        self._first: list[Mapping[str, Any]] = []
+        self._first: list[Prediction] = []
         self._prompt_tokens = 0
 
     def before(self) -> None:
@@ -68,24 +68,21 @@ class Gates:
         if isinstance(self._plan.engine, LanguageModel):
             self._keep(text_in_prompt(self._plan, self._plan.engine))
 
-    def see(self, entry: Mapping[str, Any]) -> None:
+    def see(self, entry: JournalEntry) -> None:
         """A batch as the journal holds it, also of an earlier start of the run."""
-        if isinstance(self._plan.engine, LanguageModel) and entry["rows"] and not self._is_judged():
-            still_open = set(entry.get("ask_again", ()))
-            self._first += [record for record in entry["rows"] if record["id"] not in still_open]
-            self._prompt_tokens += entry["prompt_tokens"]
+        if isinstance(self._plan.engine, LanguageModel) and entry.rows and not self._is_judged():
+            self._first += [row for row in entry.rows if row.id not in entry.ask_again]
+            self._prompt_tokens += entry.prompt_tokens
             if self._is_judged():
-                self._scorer()
+                self._evaluate()
 
-    def finished(
-        self, predictions: Sequence[Prediction], cut: Cut | None, train: Mapping[str, Any] | None
-    ) -> list[dict[str, Any]]:
-        """All gates, as a record holds them. `train`: the `Cut` of the training texts, as the training's record holds it."""
+    def finished(self, predictions: Sequence[Prediction], cut: Cut | None, train: Cut | None) -> list[Gate]:
+        """All gates. `train`: the `Cut` of the training texts."""
         if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
-            self._scorer()
+            self._evaluate()
         if cut is not None:
             self._found += [texts_cut(cut, train), *one_label(self._plan, predictions)]
-        return [asdict(gate) for gate in self._found]
+        return self._found
 
     def _is_judged(self) -> bool:
         return len(_answered(self._first)) >= ENOUGH or self._is_unanswered()
@@ -94,7 +91,7 @@ class Gates:
         """Whether a server gave many rows no answer, and none at all one, for reasons that will not pass."""
         return self._plan.engine.model_is == "name" and len(self._first) >= ENOUGH and not _answered(self._first)
 
-    def _scorer(self) -> None:
+    def _evaluate(self) -> None:
         if self._is_unanswered():
             self._keep(rows_unanswered(self._first))
             return
@@ -123,14 +120,14 @@ def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:
         chat = plan.prompt.renderer.render(item.text)
         prompt = engine.rendered(chat)
         if prompt is None:
-            return Gate(name, GateOutcome.PASSED, "The texts are in the prompts as they are sent; only the server knows more.")
+            return _gate(name, GateOutcome.PASSED, "The texts are in the prompts as they are sent; only the server knows more.")
         shown = _bare(prompt)
         if not all(_bare(turn["content"]) in shown for turn in chat):
             lacking.append(item.rows[0].id)
     share = len(lacking) / len(items)
     if not lacking:
-        return Gate(name, GateOutcome.PASSED, f"The first {len(items)} texts are in the prompts as the model reads them.", 1.0)
-    return Gate(
+        return _gate(name, GateOutcome.PASSED, f"The first {len(items)} texts are in the prompts as the model reads them.", 1.0)
+    return _gate(
         name,
         GateOutcome.FAILED if share > ALTERED else GateOutcome.WARNED,
         f"{len(lacking)} of {len(items)} prompts do not show the model all that was given (rows {_some(lacking)}): the chat "
@@ -144,34 +141,34 @@ def _bare(text: str) -> str:
     return " ".join(text.replace("\u200b", "").split())
 
 
-def of_first_rows(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: int) -> list[Gate]:
+def of_first_rows(plan: Plan, rows: Sequence[Prediction], prompt_tokens: int) -> list[Gate]:
     """`rows` of the journal that have an answer; `prompt_tokens` that were read for them. What can stop a run comes last."""
     assert plan.prompt is not None
     served = plan.engine.model_is == "name"
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
-        judged = label_mass([row["log_p"] for row in rows], served)
+        judged = label_mass([row.log_p for row in rows if row.log_p is not None], served)
     else:
         judged = answers_unparsed(rows, paid=served)
     return [*([prompts_cut(plan, rows, prompt_tokens)] if served else []), judged]
 
 
-def _answered(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [row for row in rows if row["status"] != Status.FAILED]
+def _answered(rows: Sequence[Prediction]) -> list[Prediction]:
+    return [row for row in rows if row.status != Status.FAILED]
 
 
-def prompts_cut(plan: Plan, rows: Sequence[Mapping[str, Any]], prompt_tokens: int) -> Gate:
+def prompts_cut(plan: Plan, rows: Sequence[Prediction], prompt_tokens: int) -> Gate:
     """Some servers cut a prompt that is longer than their context, and say nothing. A word is at least a token for nearly all
     tokenizers; some have tokens of several words."""
     assert plan.prompt is not None
-    asked = {row["id"] for row in rows}
+    asked = {row.id for row in rows}
     chats = [plan.prompt.renderer.render(text) for text in {row.text for row in plan.rows if row.id in asked}]
     words = sum(len(turn["content"].split()) for chat in chats for turn in chat)
     said = f"The server read {prompt_tokens:,} tokens for the first {len(chats)} prompts, which have {words:,} words"
     if not prompt_tokens:
-        return Gate("prompts_cut", GateOutcome.PASSED, "The server does not say how many tokens it read.")
+        return _gate("prompts_cut", GateOutcome.PASSED, "The server does not say how many tokens it read.")
     if prompt_tokens >= LEAST_TOKENS * words:
-        return Gate("prompts_cut", GateOutcome.PASSED, f"{said}.", prompt_tokens)
-    return Gate(
+        return _gate("prompts_cut", GateOutcome.PASSED, f"{said}.", prompt_tokens)
+    return _gate(
         "prompts_cut",
         GateOutcome.WARNED,
         f"{said}: it seems to cut long prompts. Raise the context that it is set to (Ollama: num_ctx; llama.cpp: --ctx-size).",
@@ -183,14 +180,14 @@ def label_mass(log_p: Sequence[Sequence[float]], served: bool) -> Gate:
     """`log_p` of each whole answer, shape (rows, answers), before any calibration; upper bounds where a server shows it."""
     name = "label_mass"
     if not log_p:
-        return Gate(name, GateOutcome.PASSED, "No row has scores.")
+        return _gate(name, GateOutcome.PASSED, "No row has scores.")
     mass = float(np.median(np.exp(np.array(log_p)).sum(axis=1)))
     most = "at most " if served else ""
     said = f"The labels together have {most}{mass:.2g} of the probability (median of {len(log_p)} rows)"
     value = float(f"{mass:.4g}")
     if mass >= LEAST_MASS:
-        return Gate(name, GateOutcome.PASSED, f"{said}.", value)
-    return Gate(
+        return _gate(name, GateOutcome.PASSED, f"{said}.", value)
+    return _gate(
         name,
         GateOutcome.WARNED,
         f"{said}: left to itself, the model would say something else. Look at the prompt, and at what `--decoding free` says.",
@@ -198,53 +195,53 @@ def label_mass(log_p: Sequence[Sequence[float]], served: bool) -> Gate:
     )
 
 
-def answers_unparsed(rows: Sequence[Mapping[str, Any]], *, paid: bool) -> Gate:
+def answers_unparsed(rows: Sequence[Prediction], *, paid: bool) -> Gate:
     """`rows` that have an answer. A server that is `paid` is asked no more where none of `ENOUGH` could be read."""
     name = "answers_unparsed"
-    reasons = Counter(row["reason"] for row in rows if row["status"] == Status.UNPARSED)
+    reasons = Counter(row.reason for row in rows if row.status == Status.UNPARSED)
     unread = reasons.total()
     value = round(unread / len(rows), 6) if rows else None
     if unread < len(rows) or not rows:
-        return Gate(name, GateOutcome.PASSED, f"{len(rows) - unread} of the first {len(rows)} answers could be read.", value)
+        return _gate(name, GateOutcome.PASSED, f"{len(rows) - unread} of the first {len(rows)} answers could be read.", value)
     why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     failed = paid and len(rows) >= ENOUGH
     message = f"None of the first {len(rows)} answers could be read ({why})."
-    return Gate(name, GateOutcome.FAILED if failed else GateOutcome.WARNED, message, value)
+    return _gate(name, GateOutcome.FAILED if failed else GateOutcome.WARNED, message, value)
 
 
-def rows_unanswered(rows: Sequence[Mapping[str, Any]]) -> Gate:
+def rows_unanswered(rows: Sequence[Prediction]) -> Gate:
     """Each may have been paid for: a model that thinks until its tokens are used up says nothing."""
-    why = ", ".join(f"{reason} {count}" for reason, count in sorted(Counter(row["reason"] for row in rows).items()))
-    return Gate("rows_unanswered", GateOutcome.FAILED, f"None of the first {len(rows)} rows has an answer ({why}).", 1.0)
+    why = ", ".join(f"{reason} {count}" for reason, count in sorted(Counter(row.reason for row in rows).items()))
+    return _gate("rows_unanswered", GateOutcome.FAILED, f"None of the first {len(rows)} rows has an answer ({why}).", 1.0)
 
 
-def texts_cut(cut: Cut, train: Mapping[str, Any] | None) -> Gate:
+def texts_cut(cut: Cut, train: Cut | None) -> Gate:
     """Never fails: the beginning of a text may well be enough. But it is said."""
-    before = 0.0 if train is None else float(train["share"])
+    before = 0.0 if train is None else train.share
     said = (
         f"{cut.share:.1%} of the texts ({cut.texts:,}) are cut, as the model reads no more: {cut.tokens_lost_share:.1%} of all "
     )
     said += f"tokens are left out. Training texts: {before:.1%} are cut."
     if max(cut.share, before) <= FEW:
-        return Gate("texts_cut", GateOutcome.PASSED, said if cut.texts else "All texts are read to their end.", cut.share)
-    return Gate(
+        return _gate("texts_cut", GateOutcome.PASSED, said if cut.texts else "All texts are read to their end.", cut.share)
+    return _gate(
         "texts_cut", GateOutcome.WARNED, f"{said} Raise `max_length`, or use a model that reads longer texts.", cut.share
     )
 
 
 def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
     """None for `majority`, which is to give one label, and for a handful of texts."""
-    if plan.identity["backend"]["options"].get("classifier") == "majority" or len(distinct(plan.rows)) < DISTINCT:
+    if plan.identity.backend.is_majority or len(distinct(plan.rows)) < DISTINCT:
         return []
     labels = [prediction.label for prediction in predictions if prediction.label is not None]
     if len(set(labels)) != 1:
-        return [Gate("one_label", GateOutcome.PASSED, f"{len(set(labels))} different answers were given.")]
+        return [_gate("one_label", GateOutcome.PASSED, f"{len(set(labels))} different answers were given.")]
     names, label = plan.task.label_space.names, labels[0]
     named = ", ".join(repr(names[index]) for index in (label if isinstance(label, tuple) else (label,))) or "none of the labels"
     message = (
         f"All {len(labels):,} rows get the same answer: {named}. The model may have learned nothing that tells them apart."
     )
-    return [Gate("one_label", GateOutcome.WARNED, message)]
+    return [_gate("one_label", GateOutcome.WARNED, message)]
 
 
 def cut_counts(items: Iterable[Item]) -> CutCounts:
@@ -268,16 +265,16 @@ def cut_of(counts: Iterable[CutCounts]) -> Cut:
         total.update(part)
     tokens = total["tokens"] + total["lost"]
     return Cut(
-        total["cut"],
-        round(total["cut"] / total["rows"], 6) if total["rows"] else 0.0,
-        round(total["lost"] / tokens, 6) if tokens else 0.0,
+        texts=total["cut"],
+        share=round(total["cut"] / total["rows"], 6) if total["rows"] else 0.0,
+        tokens_lost_share=round(total["lost"] / tokens, 6) if tokens else 0.0,
     )
 
 
-def cut_while_training(engine: Classifier, texts: Sequence[str]) -> dict[str, Any]:
+def cut_while_training(engine: Classifier, texts: Sequence[str]) -> Cut:
     """The `Cut` of the training texts, which an engine reads as it does those that it predicts."""
     starts = range(0, len(texts), WINDOW)
-    return asdict(cut_of(_counts(engine.encode(texts[start : start + WINDOW])) for start in starts))
+    return cut_of(_counts(engine.encode(texts[start : start + WINDOW])) for start in starts)
 
 
 def _some(ids: Sequence[str]) -> str:

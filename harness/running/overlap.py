@@ -8,6 +8,7 @@ from typing import Any
 
 from harness.core.json_files import digest, sealed, unsealed, write_atomically
 from harness.core.locks import held
+from harness.core.record import Overlap, OverlapCount
 from harness.core.types import Example
 from harness.data.duplicates import THRESHOLD, Twin, counted, twins
 from harness.models.checkpoints import cache_dir
@@ -21,28 +22,27 @@ MOST_PAIRS = 2_000_000_000
 """Of rows and others: beyond it the search for near twins may take longer than two minutes. A record then has null for them."""
 
 
-def overlap_of(plan: Plan) -> dict[str, Any]:
-    """What a record says of twins (see `harness.duplicates`); kept in the user's cache for runs on the same rows.
+def overlap_of(plan: Plan) -> Overlap:
+    """Duplicates (see `harness.data.duplicates`) of a run's rows; kept in the user's cache for runs on the same rows.
 
-    `exact` and `near` count the run's rows that have such a twin among the training rows or the exemplars, `ids` names the
-    first 20 of them by id, `threshold` is the similarity from which on twins are near. `by` has the same counts, and the
-    number of `rows` looked through, for `train` and `validation` or `shots`, and for `itself`, the run's other rows. `near`
-    is None where there are more than `MOST_PAIRS` pairs to look at.
+    `exact` and `near` count the run's rows that have a duplicate among the training rows or the few-shot examples. `by` has the
+    same counts for `train` and `validation` or `shots`, and for `itself`, the run's other rows. `near` is None where there are
+    more than `MOST_PAIRS` pairs to compare.
     """
-    training, prompt = plan.identity["train"] or {}, plan.identity["prompt"] or {}
-    shown = [training.get("train_rows"), training.get("validation_rows"), prompt.get("shots_sha256")]
-    path = cache_dir() / "overlap" / f"{digest([VERSION, plan.identity['rows'], *shown])}.json"
+    train, prompt = plan.identity.train, plan.identity.prompt
+    shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
+    path = cache_dir() / "overlap" / f"{digest([VERSION, plan.identity.rows, *shown])}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     with held(path.with_suffix(".lock"), wait=True):
         try:
-            found, _ = unsealed(path.read_bytes())
+            return Overlap.model_validate(unsealed(path.read_bytes())[0])
         except (OSError, ValueError):  # not there, or damaged
             found = _overlap(plan)
-            write_atomically(path, json.dumps(sealed(found)))
+            write_atomically(path, json.dumps(sealed(found.as_json())))
     return found
 
 
-def _overlap(plan: Plan) -> dict[str, Any]:
+def _overlap(plan: Plan) -> Overlap:
     parts: dict[str, Sequence[Example]] = {}
     if plan.training is not None:
         parts = {"train": plan.training.train, "validation": plan.training.validation}
@@ -51,13 +51,13 @@ def _overlap(plan: Plan) -> dict[str, Any]:
     texts = [row.text for row in plan.rows]
     found = {name: _twins(texts, [row.text for row in rows]) for name, rows in parts.items()}
     learned = next((found[name] for name in ("train", "shots") if name in found), ([], True))
-    by = {name: {"rows": len(parts[name]), **_counts(*pair)} for name, pair in found.items()}
-    return {
-        "threshold": THRESHOLD,
+    by = {name: OverlapCount(rows=len(parts[name]), **_counts(*pair)) for name, pair in found.items()}
+    return Overlap(
+        threshold=THRESHOLD,
         **_counts(*learned),
-        "ids": sorted(plan.rows[twin.row].id for twin in learned[0])[:MOST_IDS],
-        "by": {**by, "itself": {"rows": len(texts), **_counts(*_twins(texts))}},
-    }
+        ids=sorted(plan.rows[twin.row].id for twin in learned[0])[:MOST_IDS],
+        by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_twins(texts)))},
+    )
 
 
 def _twins(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Twin], bool]:
@@ -66,5 +66,5 @@ def _twins(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[l
     return twins(texts, others, near=near), near
 
 
-def _counts(found: Sequence[Twin], near: bool) -> dict[str, int | None]:
+def _counts(found: Sequence[Twin], near: bool) -> dict[str, Any]:
     return {**counted(found), **({} if near else {"near": None})}

@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from harness.core.distributed import processes
 from harness.core.engine import Classifier, Engine
 from harness.core.errors import UserError
 from harness.core.json_files import digest
-from harness.core.record import RESULT_VERSION, TRAINING_VERSION
-from harness.core.types import Calibration, Decision, Decoding, Example, LabelKind
+from harness.core.options import RunOptions
+from harness.core.record import (
+    RESULT_VERSION,
+    TRAINING_VERSION,
+    BackendIdentity,
+    ContinuedFrom,
+    Identity,
+    PromptIdentity,
+    RowSource,
+    TrainIdentity,
+)
+from harness.core.types import Calibration, Decision, Example, LabelKind
 from harness.data.drawing import hash_rank
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.data.sources import rows_from
 from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
 from harness.parsing.rendering import Renderer, pick_shots
-from harness.records.store import run_id
 from harness.running.starts import Start, trained_start
 from harness.running.thresholds import RULE
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
@@ -30,37 +38,6 @@ from harness.specs.tasks import Split, TaskSpec
 from harness.statistics.extra_metrics import require_trust
 
 DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """One cell of what the user asked for. `prompt`, `decoding` and `calibration` concern language models; `train_langs` and
-    what begins with `train` or `validation` the others, as does `continued_from`, the `trained_key` of a model to start from.
-
-    `validation_langs` default to `train_langs`, and these to `lang`. `drawn`: the seed draws the `train_limit` rows, and a
-    larger limit adds to them; else they are the same for all seeds. A `validation_limit` of 0 trains without a look at
-    validation rows. `settings`: dotted name of an option -> value.
-    """
-
-    task: str
-    backend: str
-    lang: str
-    split: str = "test"
-    prompt: str | None = None
-    decoding: Decoding | None = None
-    calibration: Calibration | None = None
-    decision: Decision | None = None
-    train_langs: tuple[str, ...] = ()
-    validation_langs: tuple[str, ...] = ()
-    seed: int = 0
-    limit: int | None = None
-    train_limit: int | None = None
-    drawn: bool = False
-    validation_limit: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    continued_from: str | None = None
-    model: str | None = None
-    data_dir: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,21 +60,21 @@ class PromptPlan:
 class Plan:
     """All that a run needs. `engine` has nothing loaded yet."""
 
-    request: Request
+    options: RunOptions
     task: TaskSpec
     backend: BackendSpec
     engine: Engine
     checkpoint: Checkpoint | None
     rows: list[Example]
-    rows_from: dict[str, Any]
+    rows_from: RowSource
     training: TrainingRows | None
     prompt: PromptPlan | None
     decision: Decision
-    identity: dict[str, Any] = field(repr=False)
+    identity: Identity = field(repr=False)
 
     @property
     def run_id(self) -> str:
-        return run_id(self.identity)
+        return self.identity.run_id
 
 
 def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = None) -> list[Example]:
@@ -112,9 +89,9 @@ def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = No
     return [row for row in rows if row.id in chosen]
 
 
-def make_plan(request: Request, catalog: Catalog) -> Plan:
+def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
     """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`."""
-    task = with_names(catalog.task(request.task), request.data_dir)
+    task = with_names(catalog.task(request.task), request.data)
     require_trust(task.name, task.metrics, catalog.trust_metric_code)
     backend = with_settings(catalog.backend(request.backend), request.settings)
     if request.model is not None:
@@ -122,50 +99,49 @@ def make_plan(request: Request, catalog: Catalog) -> Plan:
             backend = catalog.prices.filled(backend, request.model)
         # What the YAML says of its own model is not true of another one.
         backend = backend.model_copy(update={"model": request.model, "revision": None, "training_cutoff": None})
-    split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data_dir)
+    split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data)
     rows = first_rows(split_rows, request.limit)
-    origin = rows_from(task, request.split, request.data_dir, len(split_rows))
+    origin = rows_from(task, request.split, request.data, len(split_rows))
     trained = issubclass(engine_class(backend.engine), Classifier)
     training = _training_rows(request, task) if trained else None
     prompt = None if trained else _prompt_plan(request, task, catalog)
     decision = _decision(request, task, prompt)
     checkpoint = checkpoint_of(backend)  # last: whatever else is wrong is found before a download
-    start = trained_start(request.continued_from, backend, checkpoint, task) if request.continued_from else None
+    start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
     tuned = task.labels.kind is LabelKind.MULTILABEL and isinstance(engine, Classifier) and engine.threshold() is None
-    identity = {
-        "version": RESULT_VERSION,
-        "task": task.name,
-        "lang": request.lang,
-        "split": request.split,
-        "rows": fingerprint(rows),
-        "labels": list(task.label_space.names),
-        "label_kind": task.label_space.kind,
-        "backend": _backend_identity(backend, checkpoint, engine),
-        "train": _training_identity(training, start, request.drawn and request.train_limit is not None, tuned),
-        "prompt": _prompt_identity(prompt),
-        "seed": request.seed,
-        # Only where it is used, as with prompts.
-        **({"decision": decision} if trained and decision is not Decision.ARGMAX else {}),
-    }
+    identity = Identity(
+        version=RESULT_VERSION,
+        task=task.name,
+        lang=request.lang,
+        split=request.split,
+        rows=fingerprint(rows),
+        labels=list(task.label_space.names),
+        label_kind=task.label_space.kind,
+        backend=_backend_identity(backend, checkpoint, engine),
+        train=_training_identity(training, start, request.resample_train and request.train_limit is not None, tuned),
+        prompt=_prompt_identity(prompt),
+        seed=request.seed,
+        **_unless_default(decision=(decision if trained else Decision.ARGMAX, Decision.ARGMAX)),
+    )
     return Plan(request, task, backend, engine, checkpoint, rows, origin, training, prompt, decision, identity)
 
 
-def _training_rows(request: Request, task: TaskSpec) -> TrainingRows:
+def _training_rows(request: RunOptions, task: TaskSpec) -> TrainingRows:
     def rows(split: Split, langs: Sequence[str], limit: int | None, draw: int | None = None) -> list[Example]:
-        parts = [load_examples(task, lang=lang, split=split, data_dir=request.data_dir) for lang in langs]
+        parts = [load_examples(task, lang=lang, split=split, data_dir=request.data) for lang in langs]
         found = [row for part in parts for row in first_rows(part, limit, draw)]
         if len({row.id for row in found}) < len(found):  # a file for each language, each with ids of its own
             found = [replace(row, id=f"{row.lang}/{row.id}") for row in found]
         return sorted(found, key=lambda row: row.id)
 
-    langs = request.train_langs or (request.lang,)
-    validation_langs = request.validation_langs or langs
-    train = rows("train", langs, request.train_limit, request.seed if request.drawn else None)
+    langs = request.train_lang or (request.lang,)
+    validation_langs = request.validation_lang or langs
+    train = rows("train", langs, request.train_limit, request.seed if request.resample_train else None)
     return TrainingRows(langs, train, validation_langs, rows("validation", validation_langs, request.validation_limit))
 
 
-def _decision(request: Request, task: TaskSpec, prompt: PromptPlan | None) -> Decision:
+def _decision(request: RunOptions, task: TaskSpec, prompt: PromptPlan | None) -> Decision:
     if prompt is not None:
         return prompt.prompt.spec.decision
     decision = request.decision or Decision.ARGMAX
@@ -176,7 +152,7 @@ def _decision(request: Request, task: TaskSpec, prompt: PromptPlan | None) -> De
     return decision
 
 
-def _prompt_plan(request: Request, task: TaskSpec, catalog: Catalog) -> PromptPlan:
+def _prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> PromptPlan:
     labels = task.label_space
     prompt = catalog.prompt(request.prompt or task.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
     asked = {field: getattr(request, field) for field in ("decoding", "calibration", "decision")}
@@ -184,22 +160,26 @@ def _prompt_plan(request: Request, task: TaskSpec, catalog: Catalog) -> PromptPl
     prompt = replace(prompt, spec=prompt.spec.model_copy(update=chosen))
     shots: list[Example] = []
     if prompt.spec.shots:
-        train = load_examples(task, lang=request.lang, split="train", data_dir=request.data_dir)
+        train = load_examples(task, lang=request.lang, split="train", data_dir=request.data)
         shots = pick_shots(train, prompt.spec.shots, labels, request.seed)
     parser = make_parser(prompt.spec.parser, labels)
     return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
 
 
-def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engine: Engine) -> dict[str, Any]:
-    options = engine.options.model_dump(mode="json")  # with the defaults: a change of a default is a change of the run
-    return {
-        "name": backend.name,
-        "engine": backend.engine,
-        "model": checkpoint.name if checkpoint else _served_name(backend.model),
-        "revision": checkpoint.revision if checkpoint else None,
-        "options": options,
+def _unless_default(**values: tuple[Any, Any]) -> dict[str, Any]:
+    """Of values and defaults those that differ: what is not used leaves a run's id as it was before there was such a thing."""
+    return {name: value for name, (value, default) in values.items() if value != default}
+
+
+def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engine: Engine) -> BackendIdentity:
+    return BackendIdentity(
+        name=backend.name,
+        engine=backend.engine,
+        model=checkpoint.name if checkpoint else _served_name(backend.model),
+        revision=checkpoint.revision if checkpoint else None,
+        options=engine.options.model_dump(mode="json"),  # with the defaults: a change of a default is a change of the run
         **engine.facts(),
-    }
+    )
 
 
 def _served_name(model: str | None) -> str | None:
@@ -207,39 +187,37 @@ def _served_name(model: str | None) -> str | None:
     return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
-def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool) -> dict[str, Any] | None:
+def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool) -> TrainIdentity | None:
     """`tuned`: validation rows, if there are any, are to tune the thresholds of a multilabel task."""
     if training is None:
         return None
-    validated = list(training.validation_langs)
-    return {
-        "version": TRAINING_VERSION,
-        **({"validation_langs": validated} if validated != list(training.langs) else {}),
-        **({"processes": processes()} if processes() > 1 else {}),  # each has a batch of its own, so a step has more rows
-        **({"drawn": True} if drawn else {}),
-        **({"thresholds": RULE} if tuned and training.validation else {}),
-        **({"continued_from": {"key": start.key, "langs": start.langs}} if start else {}),
-        "langs": list(training.langs),
-        "train_rows": fingerprint(training.train),
-        "train_count": len(training.train),
-        "validation_rows": fingerprint(training.validation),
-    }
+    langs, validated = list(training.langs), list(training.validation_langs)
+    return TrainIdentity(
+        version=TRAINING_VERSION,
+        langs=langs,
+        train_rows=fingerprint(training.train),
+        train_count=len(training.train),
+        validation_rows=fingerprint(training.validation),
+        **_unless_default(
+            validation_langs=(validated, langs),
+            processes=(processes(), 1),  # each has a batch of its own, so a step has more rows
+            drawn=(drawn, False),
+            thresholds=(RULE if tuned and training.validation else None, None),
+            continued_from=(start and ContinuedFrom(key=start.key, langs=start.langs), None),
+        ),
+    )
 
 
-def _prompt_identity(plan: PromptPlan | None) -> dict[str, Any] | None:
+def _prompt_identity(plan: PromptPlan | None) -> PromptIdentity | None:
     if plan is None:
         return None
     spec = plan.prompt.spec
-    # Only where they are used, so that runs without keep the names that they had before there were any.
-    calibration = {"calibration": spec.calibration} if spec.calibration is not Calibration.NONE else {}
-    decision = {"decision": spec.decision} if spec.decision is not Decision.ARGMAX else {}
-    return {
-        "name": plan.prompt.name,
-        "variant": plan.prompt.lang,
-        "sha256": plan.prompt.sha256,
-        "decoding": spec.decoding,
-        **calibration,
-        **decision,
-        "shots": [shot.id for shot in plan.shots],
-        "shots_sha256": digest([[shot.text, shot.label] for shot in plan.shots]),
-    }
+    return PromptIdentity(
+        name=plan.prompt.name,
+        variant=plan.prompt.lang,
+        sha256=plan.prompt.sha256,
+        decoding=spec.decoding,
+        shots=[shot.id for shot in plan.shots],
+        shots_sha256=digest([[shot.text, shot.label] for shot in plan.shots]),
+        **_unless_default(calibration=(spec.calibration, Calibration.NONE), decision=(spec.decision, Decision.ARGMAX)),
+    )

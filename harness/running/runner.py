@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,18 +17,28 @@ from harness.core.errors import BudgetReached, OutOfMemory, RunError, RunIncompl
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
-from harness.core.types import Calibration, Example, Prediction, Status
+from harness.core.record import Cost, Metrics, RunRecord, Timing, Tokens
+from harness.core.types import Calibration, Prediction, Status
 from harness.data.dates import dates_of
 from harness.records.entries import finished_entry
-from harness.records.store import Journal, Store, prediction_from, prediction_record
+from harness.records.journal import (
+    CutCounts,
+    Journal,
+    JournalEntry,
+    done_rows,
+    measured_seconds,
+    prediction_from,
+    prediction_record,
+)
+from harness.records.store import Store
 from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
-from harness.running.completeness import AGAIN, check_finished, check_measured, done_rows, measured_seconds, sent_instead
+from harness.running.completeness import AGAIN, check_finished, check_measured
 from harness.running.gates import Gates, cut_counts, cut_of
 from harness.running.overlap import overlap_of
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, finalize_predictions, predict_batch
 from harness.running.tracking import tracked
-from harness.running.training import OnEvaluation, Trained, ensure_trained, trained_key
+from harness.running.training import OnEvaluation, Trained, ensure_trained
 from harness.specs.costs import Budget
 from harness.statistics.extra_metrics import code_of
 from harness.statistics.metrics import evaluate_predictions
@@ -38,10 +48,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    run_id: str
     folder: Path
-    metrics: dict[str, Any]
+    record: RunRecord
     computed: bool  # False where a finished record was found and nothing was computed
+
+    @property
+    def run_id(self) -> str:
+        return self.record.run_id
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.record.metrics
 
 
 class EngineSlot:
@@ -57,7 +74,9 @@ class EngineSlot:
         self, plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None
     ) -> tuple[Plan, Trained | None, float]:
         """The plan with a loaded engine, what is known of its training, and the seconds that loading took."""
-        key = digest([plan.identity["backend"], trained_key(plan) if isinstance(plan.engine, Classifier) else None])
+        key = digest(
+            [plan.identity.backend.as_json(), plan.identity.trained_key if isinstance(plan.engine, Classifier) else None]
+        )
         if key == self._key and self._engine is not None:
             self._engine.reset()
             return replace(plan, engine=self._engine), self._trained, self._load_seconds
@@ -109,7 +128,7 @@ def run(
     """
     name = plan.run_id
     if not force and (found := finished_entry(store, name, warn=False)) is not None:
-        return Result(name, store.root / name, dict(found.metrics), computed=False)
+        return Result(store.root / name, found.record, computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
@@ -117,7 +136,7 @@ def run(
     with store.journal(name) as journal, tracked(plan) as finished:
         if not force:
             if (found := finished_entry(store, name)) is not None:  # another process made it meanwhile
-                return Result(name, store.root / name, dict(found.metrics), computed=False)
+                return Result(store.root / name, found.record, computed=False)
             store.set_aside(name)
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
@@ -127,57 +146,40 @@ def run(
         entries = _predict_all(plan, journal, budget, on_progress, gates)
         predictions = _predictions(plan, entries, trained)
         check_measured(name, predictions)
-        records = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
-        metrics = evaluate_predictions(
-            plan.rows,
-            predictions,
-            plan.task.label_space,
-            threshold=plan.task.threshold,
-            extra_metrics=plan.task.metrics,
-        )
-        manifest = _manifest(plan, entries, trained, load_seconds) | _gates_of(plan, entries, trained, predictions, gates)
-        folder = store.finish(name, manifest, records, dict(metrics))
-        finished(manifest, metrics)
-    return Result(name, folder, dict(metrics), computed=True)
+        rows = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
+        record = _record(plan, entries, trained, load_seconds, predictions, gates)
+        folder = store.finish(record, rows)
+        finished(record)
+    return Result(folder, record, computed=True)
 
 
-def _predictions(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None) -> list[Prediction]:
-    """What the journal holds of each row, settled, in the task's order."""
-    by_id = {record["id"]: prediction_from(record) for entry in entries for record in entry["rows"]}
-    reference = next((np.array(entry["content_free"]) for entry in entries if "content_free" in entry), None)
+def _predictions(plan: Plan, entries: list[JournalEntry], trained: Trained | None) -> list[Prediction]:
+    """What the journal holds of each row, with its final label, in the task's order."""
+    by_id = {row.id: row for entry in entries for row in entry.rows}
+    reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
+    thresholds = trained.record.thresholds if trained is not None else None
+    final = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
     # As a record holds them, so that the metrics are those of the record to the last digit.
-    thresholds = trained.record["thresholds"] if trained is not None else None
-    settled = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
-    return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, settled, strict=True)]
-
-
-def _gates_of(
-    plan: Plan, entries: list[dict[str, Any]], trained: Trained | None, predictions: list[Prediction], gates: Gates
-) -> dict[str, Any]:
-    """`cut`: null for a prompted model, whose prompts are never cut."""
-    prompted = isinstance(plan.engine, LanguageModel)
-    cut = None if prompted else cut_of(entry["cut"] for entry in entries if "cut" in entry)
-    found = gates.finished(predictions, cut, None if trained is None else trained.record.get("cut"))
-    return {"cut": None if cut is None else asdict(cut), "gates": found}
+    return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, final, strict=True)]
 
 
 def _predict_all(
     plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress, gates: Gates
-) -> list[dict[str, Any]]:
+) -> list[JournalEntry]:
     """The journal's entries, once all rows are done."""
-    truth, total = {row.id: row for row in plan.rows}, len(plan.rows)
+    total = len(plan.rows)
     on_progress("replay", 0, total, "")
     entries = journal.entries()
     for entry in entries:
         gates.see(entry)
     done = done_rows(entries)
-    unread = sum(record["status"] != Status.OK and record["id"] in done for entry in entries for record in entry["rows"])
-    if len(done) < len(truth):
+    unparsed = sum(row.status is not Status.OK and row.id in done for entry in entries for row in entry.rows)
+    if len(done) < total:
         on_progress("warm up", 0, 0, "")
         _warm_up(plan)
-    if _is_contextual(plan) and not any("content_free" in entry for entry in entries):
+    if _is_contextual(plan) and all(entry.content_free is None for entry in entries):
         _content_free(plan, journal, budget)
-    on_progress("predict", len(done), total, _so_far(unread, budget))
+    on_progress("predict", len(done), total, _so_far(unparsed, budget))
     pending = batches(plan, done)
     while True:
         batch, waited = _timed(lambda: next(pending, None))  # for its prompts to be ready
@@ -186,21 +188,21 @@ def _predict_all(
             check_finished(plan.run_id, entries, total, None)
             return entries
         for items, outcome, seconds in _within_budget(plan, batch, budget):
-            entry = {**_entry(len(items), outcome, seconds + waited, truth), "cut": cut_counts(items)}
+            entry = _entry(outcome, seconds + waited, batch=len(items), cut=cut_counts(items))
             journal.append(entry, outcome.answers)
             waited = 0.0
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
-            unread += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
-            on_progress("predict", len(done), total, _so_far(unread, budget))
+            unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
+            on_progress("predict", len(done), total, _so_far(unparsed, budget))
             if isinstance(plan.engine, LanguageModel) and (down := plan.engine.down()) is not None:
                 check_finished(plan.run_id, journal.entries(), total, down)
             gates.see(entry)
 
 
-def _so_far(unread: int, budget: Budget | None) -> str:
+def _so_far(unparsed: int, budget: Budget | None) -> str:
     """Rows without an answer, and what a server has been paid."""
     return ", ".join(
-        ([f"{unread:,} without an answer"] if unread else []) + ([] if budget is None else [f"${budget.spent:.4f}"])
+        ([f"{unparsed:,} without an answer"] if unparsed else []) + ([] if budget is None else [f"${budget.spent:.4f}"])
     )
 
 
@@ -208,10 +210,10 @@ def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> None:
     parts = [(outcome, seconds) for _, outcome, seconds in _within_budget(plan, content_free(plan), budget)]
     predictions = [prediction for outcome, _ in parts for prediction in outcome.predictions]
     tokens = sum(outcome.prompt_tokens for outcome, _ in parts), sum(outcome.new_tokens for outcome, _ in parts)
-    entry = _entry(0, Batch([], [], *tokens), sum(seconds for _, seconds in parts), {})
+    entry = _entry(Batch([], [], *tokens), sum(seconds for _, seconds in parts), batch=0)
     failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
     if failed is None:
-        journal.append({**entry, "content_free": [prediction.log_p for prediction in predictions]})
+        journal.append(replace(entry, content_free=[prediction.log_p for prediction in predictions]))
         return
     journal.append(entry)  # it may have cost something
     problem = f"A content-free input could not be scored: {failed}."
@@ -280,61 +282,89 @@ def _in_memory(plan: Plan, items: list[Item]) -> Iterator[tuple[list[Item], Batc
     yield from _in_memory(plan, items[half:])
 
 
-def _entry(batch: int, outcome: Batch, seconds: float, truth: dict[str, Example]) -> dict[str, Any]:
+def _entry(outcome: Batch, seconds: float, *, batch: int, cut: CutCounts | None = None) -> JournalEntry:
+    return JournalEntry(
+        seconds=seconds,
+        prompt_tokens=outcome.prompt_tokens,
+        new_tokens=outcome.new_tokens,
+        batch=batch,
+        rows=outcome.predictions,
+        ask_again=outcome.ask_again,
+        sent_instead=outcome.sent_instead,
+        cut=cut,
+    )
+
+
+def _record(
+    plan: Plan,
+    entries: Sequence[JournalEntry],
+    trained: Trained | None,
+    load_seconds: float,
+    predictions: Sequence[Prediction],
+    gates: Gates,
+) -> RunRecord:
+    price = plan.backend.price
+    prompt_tokens, new_tokens = (sum(getattr(entry, name) for entry in entries) for name in ("prompt_tokens", "new_tokens"))
+    replaced: dict[str, str | None] = {}
+    for entry in entries:
+        replaced |= entry.sent_instead
+    # Prompts are never cut.
+    cut = None if plan.prompt is not None else cut_of(entry.cut for entry in entries if entry.cut is not None)
+    return RunRecord(
+        run_id=plan.run_id,
+        identity=plan.identity,
+        options=plan.options.public(_public_settings(plan)),
+        n=len(plan.rows),
+        metrics=evaluate_predictions(
+            plan.rows,
+            predictions,
+            plan.task.label_space,
+            threshold=plan.task.threshold,
+            extra_metrics=plan.task.metrics,
+        ),
+        rows_from=plan.rows_from,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        parameters=plan.engine.parameters(),
+        training=None if trained is None else trained.record,
+        runtime=None if trained is None else trained.runtime,
+        metric_code=code_of(plan.task.metrics),
+        overlap=overlap_of(plan),
+        dates=dates_of(plan.task.published, plan.backend.training_cutoff),
+        timing=_timing(plan, entries, load_seconds),
+        sent_instead=replaced or None,
+        tokens=Tokens(prompt=prompt_tokens, new=new_tokens),
+        cost=None if price is None else Cost(usd=round(price.of(prompt_tokens, new_tokens), 6), **price.model_dump()),
+        peak_memory_mib=peak_memory(),
+        machine=describe_machine(),
+        versions=library_versions(),
+        gates=gates.finished(predictions, cut, None if trained is None else trained.record.cut),
+        cut=cut,
+    )
+
+
+def _public_settings(plan: Plan) -> dict[str, Any]:
+    """Without those that are no part of the identity: the same run may go on with others. A text is that of the identity, where
+    an address holds no secret."""
+    options = plan.identity.backend.options
     return {
-        "seconds": round(seconds, 6),
-        "prompt_tokens": outcome.prompt_tokens,
-        "new_tokens": outcome.new_tokens,
-        "batch": batch,
-        "rows": [prediction_record(truth[prediction.id], prediction) for prediction in outcome.predictions],
-        **({"ask_again": outcome.ask_again} if outcome.ask_again else {}),
-        **({"sent_instead": outcome.sent_instead} if outcome.sent_instead else {}),
+        key: options.get(key, value) if isinstance(value, str) else value
+        for key, value in plan.options.settings.items()
+        if key.split(".")[0] in options
     }
 
 
-def _manifest(plan: Plan, entries: list[dict[str, Any]], trained: Trained | None, load_seconds: float) -> dict[str, Any]:
+def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) -> Timing:
     seconds = measured_seconds(entries)
-    prompt_tokens = sum(entry["prompt_tokens"] for entry in entries)
-    new_tokens = sum(entry["new_tokens"] for entry in entries)
-    price, options = plan.backend.price, plan.identity["backend"]["options"]
-    return {
-        "run_id": plan.run_id,
-        "identity": plan.identity,
-        "n": len(plan.rows),
-        "limit": plan.request.limit,
-        "model_given": plan.request.model is not None,  # by --model, so that tables name the run by it
-        "rows_from": plan.rows_from,
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-        # Not those that are no part of the identity: the same run may go on with others.
-        # A text as the identity has it, where an address holds no secret.
-        "settings": {
-            key: options.get(key, value) if isinstance(value, str) else value
-            for key, value in plan.request.settings.items()
-            if key.split(".")[0] in options
-        },
-        "parameters": plan.engine.parameters(),
-        "training": trained.record if trained is not None else None,
-        "runtime": trained.runtime if trained is not None else None,
-        "metric_code": code_of(plan.task.metrics),
-        "overlap": overlap_of(plan),
-        "dates": dates_of(plan.task.published, plan.backend.training_cutoff),
-        "timing": {
-            "seconds": round(seconds, 3),
-            "rows_per_second": round(len(plan.rows) / seconds, 3) if seconds else None,
-            "counts": "rendering, tokenization (where it is waited for), the model and parsing; not loading, training, warm-up "
-            "and the journal; a text that several rows have is computed once",
-            "load_seconds": round(load_seconds, 3),
-            "distinct_texts": len(distinct(plan.rows)),
-            "batch_size": plan.engine.batch_size(),
-            "batch_tokens": plan.engine.batch_tokens(),
-            "smallest_batch": min((entry["batch"] for entry in entries if entry["rows"]), default=0),
-            "sorted_by_length": True,
-            "load_average": load_average(),
-        },
-        "sent_instead": sent_instead(entries),
-        "tokens": {"prompt": prompt_tokens, "new": new_tokens},
-        "cost": None if price is None else {"usd": round(price.of(prompt_tokens, new_tokens), 6), **price.model_dump()},
-        "peak_memory_mib": peak_memory(),
-        "machine": describe_machine(),
-        "versions": library_versions(),
-    }
+    return Timing(
+        seconds=round(seconds, 3),
+        rows_per_second=round(len(plan.rows) / seconds, 3) if seconds else None,
+        counts="rendering, tokenization (where it is waited for), the model and parsing; not loading, training, warm-up and the "
+        "journal; a text that several rows have is computed once",
+        load_seconds=round(load_seconds, 3),
+        distinct_texts=len(distinct(plan.rows)),
+        batch_size=plan.engine.batch_size(),
+        batch_tokens=plan.engine.batch_tokens(),
+        smallest_batch=min((entry.batch for entry in entries if entry.rows), default=0),
+        sorted_by_length=True,
+        load_average=load_average(),
+    )

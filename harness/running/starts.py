@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from harness.core.durable import damage_of, set_aside
 from harness.core.errors import RunError, UserError
-from harness.core.json_files import digest
 from harness.core.locks import held
-from harness.core.types import LabelKind
+from harness.core.record import Identity, TrainedOrigin, Training
 from harness.models.cache import LOCK, MODEL
 from harness.models.checkpoints import Checkpoint, cache_dir
 from harness.specs.backend_specs import BackendSpec, validated_options
 from harness.specs.tasks import TaskSpec
 
 log = logging.getLogger("bench")
-KEPT_ANEW = {"baseline": 2}
-"""Engines whose models are kept in another form than before: those of before are not found. 2: as arrays, not as a pickle."""
+TRAINING = "training.json"
+"""In the folder of a trained model: its `Training`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,25 +31,6 @@ class Start:
     key: str
     langs: list[str]
     checkpoint: Checkpoint
-
-
-def key_of(identity: Mapping[str, Any]) -> str:
-    """Two runs with the same key need the same trained model.
-
-    What concerns predictions alone (`options.predict` and the dtype of the prediction pass) is left out, and so is the
-    backend's name: a search's best model is the model of the backend that the search wrote. What of these a training depends
-    on all the same stays: the kernel of attention, and of a multilabel task the dtype, with which thresholds were tuned.
-    """
-    left_out = ["name"] if identity["label_kind"] == LabelKind.MULTILABEL else ["name", "dtype"]
-    backend = {name: value for name, value in identity["backend"].items() if name not in left_out}
-    backend["options"] = {name: value for name, value in backend["options"].items() if name != "predict"}
-    attention = identity["backend"]["options"].get("predict", {}).get("attention", "auto")
-    if attention != "auto":
-        backend["attention"] = attention
-    if backend["engine"] in KEPT_ANEW:
-        backend["kept"] = KEPT_ANEW[backend["engine"]]
-    parts = [identity[name] for name in ("version", "train", "labels", "label_kind", "seed")]
-    return digest([backend, *parts])[:20]
 
 
 def folder_of(key: str) -> Path:
@@ -95,16 +73,18 @@ def in_use(folder: Path) -> Iterator[None]:
         yield
 
 
-def origin(identity: Mapping[str, Any]) -> dict[str, Any]:
+def origin(identity: Identity) -> TrainedOrigin:
     """What a trained model says of itself, for a training that goes on from it."""
-    backend = identity["backend"]
-    return {
-        **{name: backend[name] for name in ("engine", "model", "revision")},
-        "labels": identity["labels"],
-        "label_kind": identity["label_kind"],
-        "head": backend["options"].get("head"),
-        "langs": identity["train"]["langs"],
-    }
+    assert identity.train is not None
+    return TrainedOrigin(
+        engine=identity.backend.engine,
+        model=identity.backend.model,
+        revision=identity.backend.revision,
+        labels=identity.labels,
+        label_kind=identity.label_kind,
+        head=identity.backend.options.get("head"),
+        langs=identity.train.langs,
+    )
 
 
 def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None, task: TaskSpec) -> Start:
@@ -117,19 +97,22 @@ def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None,
     problem = damage_of(folder) if folder.is_dir() else "is not on this machine"
     if problem:
         raise UserError(f"The model to go on from ({key}) {problem}.", "Repeat the run that trained it, with --force.")
-    found = json.loads((folder / "training.json").read_text(encoding="utf-8"))["origin"]
+    found = Training.model_validate_json((folder / TRAINING).read_bytes()).origin
+    assert found is not None
     labels = task.label_space
-    wanted = {
-        "engine": backend.engine,
-        "model": checkpoint.name,
-        "revision": checkpoint.revision,
-        "labels": list(labels.names),
-        "label_kind": labels.kind,
-        "head": getattr(validated_options(backend), "head", None),
-    }
-    for name, value in wanted.items():
-        if found[name] != value:
+    wanted = TrainedOrigin(
+        engine=backend.engine,
+        model=checkpoint.name,
+        revision=checkpoint.revision,
+        labels=list(labels.names),
+        label_kind=labels.kind,
+        head=getattr(validated_options(backend), "head", None),
+        langs=found.langs,
+    )
+    for name in TrainedOrigin.model_fields:
+        ours, theirs = getattr(wanted, name), getattr(found, name)
+        if ours != theirs:
             raise UserError(
-                f"The model to go on from has the {name} {found[name]!r}, and this run {value!r}.", "They must be the same."
+                f"The model to go on from has the {name} {theirs!r}, and this run {ours!r}.", "They must be the same."
             )
-    return Start(key, found["langs"], replace(checkpoint, folder=folder))
+    return Start(key, found.langs, replace(checkpoint, folder=folder))

@@ -130,7 +130,7 @@ def measure(
     items = _in_random_order(plan)
     sizes = sorted({1, *options.sizes})
     if sizes[-1] > len(items):
-        way = "Raise --limit, or lower" if plan.request.limit == len(plan.rows) else "There are no more in this language: lower"
+        way = "Raise --limit, or lower" if plan.options.limit == len(plan.rows) else "There are no more in this language: lower"
         raise UserError(f"A batch of {sizes[-1]} rows can't be made of {len(items)} texts.", f"{way} --batch-size.")
     if options.rate is not None and plan.engine.model_is == "name":
         raise UserError(
@@ -235,9 +235,9 @@ def _peak(before: dict[str, Any], reset: bool) -> dict[str, int | None]:
     host = now["host_peak"] if reset else None
     return {
         "host": host,
-        "host_since_start": None if reset else torch["host"],
+        "host_since_start": None if reset else torch.host,
         "host_increase": None if host is None or before["host_now"] is None else host - before["host_now"],
-        "gpu": torch["gpu"],
+        "gpu": torch.gpu,
         "gpu_increase": None if now["gpu_taken"] is None else now["gpu_taken"] - (before["gpu_taken"] or 0),
     }
 
@@ -263,10 +263,10 @@ def _rounded_up(usd: float) -> float:
 
 
 def _circumstances(plan: Plan, options: LatencyOptions, sizes: list[int]) -> dict[str, Any]:
-    names = ("task", "lang", "split", "rows", "backend", "prompt")
+    names, identity = ("task", "lang", "split", "rows", "backend", "prompt"), plan.identity.as_json()
     return {
         "identity": {
-            **{name: plan.identity[name] for name in names},
+            **{name: identity[name] for name in names},
             "trained": trained_key(plan) if isinstance(plan.engine, Classifier) else None,
         },
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -274,13 +274,13 @@ def _circumstances(plan: Plan, options: LatencyOptions, sizes: list[int]) -> dic
             "batch_sizes": sizes,
             "lag_ms": round(1000 * options.lag, 4),
             "rate": options.rate,
-            "limit": plan.request.limit,
+            "limit": plan.options.limit,
         },
         "warm_up": None
         if plan.engine.model_is == "name"
         else f"at least {WARM_UP} rows in batches of each size, then the shortest text once",
         "counts": COUNTS,
-        "machine": describe_machine(),
+        "machine": describe_machine().as_json(),
         "threads": threads(),
         "versions": library_versions(),
     }

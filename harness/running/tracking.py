@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeGuard
 
 from harness.core.errors import BenchError
 from harness.core.progress_events import training_listener
+from harness.core.record import RunRecord
 from harness.running.plan import Plan
 
 PATIENCE = 15.0
@@ -123,16 +124,16 @@ def tracked_by(tracker: Tracker | None) -> Iterator[None]:
 
 
 @contextmanager
-def tracked(plan: Plan) -> Iterator[Callable[[Mapping[str, Any], Mapping[str, Any]], None]]:
-    """Around a run: its beginning and its end. What is yielded takes the finished run's manifest and metrics."""
+def tracked(plan: Plan) -> Iterator[Callable[[RunRecord], None]]:
+    """Around a run: its beginning and its end. What is yielded takes the finished run's record."""
     tracker = _current
     if tracker is None:
-        yield lambda manifest, metrics: None
+        yield lambda record: None
         return
     done: dict[str, float] = {}
     tracker.start(plan.run_id, plan.task.name, config_of(plan))
     try:
-        yield lambda manifest, metrics: done.update(figures_of(manifest, metrics))
+        yield lambda record: done.update(figures_of(record))
     except BaseException as error:
         tracker.finish(done, _end(error))
         raise
@@ -167,26 +168,26 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 def config_of(plan: Plan) -> dict[str, Plain]:
     """What was run, flat. Row ids, fingerprints and label names stay here, and so does what a value gives away as a place."""
-    request, identity = plan.request, plan.identity
-    backend, prompt, train = identity["backend"], identity["prompt"], identity["train"]
+    identity, backend, prompt = plan.identity, plan.identity.backend, plan.identity.prompt
     found: dict[str, Any] = {
-        **{name: identity[name] for name in ("task", "lang", "split", "seed")},
-        "backend": backend["name"],
-        **{name: backend.get(name) for name in ("engine", "model", "revision", "device", "dtype", "precision")},
+        **{name: getattr(identity, name) for name in ("task", "lang", "split", "seed")},
+        "backend": backend.name,
+        **{name: getattr(backend, name) for name in ("engine", "model", "revision", "device", "dtype", "precision")},
         "rows": len(plan.rows),
     }
     if prompt is not None:
-        found |= {name: prompt.get(name) for name in ("decoding", "calibration", "decision")}
-        found |= {"prompt": prompt["name"], "shots": len(prompt["shots"])}
-    if train is not None and plan.training is not None:
+        names = sorted({"calibration", "decision"} & prompt.model_fields_set)
+        found |= {"prompt": prompt.name, "decoding": prompt.decoding, "shots": len(prompt.shots)}
+        found |= {name: getattr(prompt, name) for name in names}
+    if plan.training is not None:
         found |= {
             "train_langs": plan.training.langs,
             "validation_langs": plan.training.validation_langs,
             "train_rows": len(plan.training.train),
             "validation_rows": len(plan.training.validation),
-            "train_limit": request.train_limit,
+            "train_limit": plan.options.train_limit,
         }
-    found |= _flat("options", backend["options"])
+    found |= _flat("options", backend.options)
     return {name: shown for name, value in found.items() if "api_key" not in name and (shown := _shown(value)) is not None}
 
 
@@ -211,28 +212,26 @@ def _is_word(value: object) -> bool:
     return re.fullmatch(r"[\w.:@+-]+(/[\w.@+-]+)?", text) is not None and not re.match(r"[.~]|[A-Za-z]:", text)
 
 
-def figures_of(manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> dict[str, float]:
+def figures_of(record: RunRecord) -> dict[str, float]:
     """Of a finished run: metrics with their intervals, shares of rows without an answer, time, tokens, money, memory."""
-    n, timing, training, cost = metrics["n"], manifest["timing"], manifest["training"], manifest["cost"]
-    split = manifest["identity"]["split"]
+    metrics, timing, split = record.metrics, record.timing, record.identity.split
     found: dict[str, Any] = {}
-    for name, value in metrics["values"].items():
-        found[f"{split}/{name}"] = value["value"]
-        found |= {f"{split}/{name}_{side}": value.get(side) for side in ("low", "high")}
+    for name, estimate in metrics.values.items():
+        found |= {f"{split}/{name}": estimate.value, f"{split}/{name}_low": estimate.low, f"{split}/{name}_high": estimate.high}
     found |= {
-        f"{split}/n": n,
-        f"{split}/unparsed_share": metrics["unparsed"] / n,
-        f"{split}/failed_share": metrics["failed"] / n,
-        "speed/rows_per_second": timing["rows_per_second"],
-        "speed/seconds": timing["seconds"],
-        "speed/load_seconds": timing["load_seconds"],
-        "memory/host_mib": manifest["peak_memory_mib"]["host"],
-        "memory/gpu_mib": manifest["peak_memory_mib"]["gpu"],
-        "train/seconds": training and training.get("seconds"),
-        "cost/usd": cost and cost["usd"],
+        f"{split}/n": metrics.n,
+        f"{split}/unparsed_share": metrics.unparsed / metrics.n,
+        f"{split}/failed_share": metrics.failed / metrics.n,
+        "speed/rows_per_second": timing.rows_per_second,
+        "speed/seconds": timing.seconds,
+        "speed/load_seconds": timing.load_seconds,
+        "memory/host_mib": record.peak_memory_mib.host,
+        "memory/gpu_mib": record.peak_memory_mib.gpu,
+        "train/seconds": record.training and record.training.seconds,
+        "cost/usd": record.cost and record.cost.usd,
     }
-    if manifest["identity"]["prompt"] is not None:
-        tokens, seconds = manifest["tokens"], timing["seconds"]
-        found |= {"tokens/prompt": tokens["prompt"], "tokens/new": tokens["new"]}
-        found |= {"speed/new_tokens_per_second": tokens["new"] / seconds if seconds else None}
+    if record.identity.prompt is not None:
+        new, seconds = record.tokens.new, timing.seconds
+        found |= {"tokens/prompt": record.tokens.prompt, "tokens/new": new}
+        found |= {"speed/new_tokens_per_second": new / seconds if new is not None and seconds else None}
     return {name: float(value) for name, value in found.items() if _is_number(value)}

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import BaseModel
 
 from harness.core.errors import BenchError
 from harness.core.locks import is_held
+from harness.core.record import Identity, RunRecord, Training
 from harness.models.cache import ABOUT, IN_USE, MODEL, Kept
 from harness.records.store import Store
-from harness.running.starts import key_of
+from harness.running.starts import TRAINING
 
 READY, INTERRUPTED = "ready", "interrupted"
 
@@ -38,22 +39,28 @@ class TrainedModel:
         return self.kept.name
 
 
-def about(identity: Mapping[str, Any]) -> dict[str, Any]:
+class About(BaseModel):
     """What the cache keeps beside a model, so that a user can tell what it is. Nothing that bench computes depends on it."""
-    backend, train = identity["backend"], identity["train"]
-    return {
-        "task": identity["task"],
-        "backend": backend["name"],
-        "model": backend["model"],
-        "langs": train["langs"],
-        "rows": train["train_count"],
-    }
+
+    task: str | None = None
+    backend: str | None = None
+    model: str | None = None
+    langs: tuple[str, ...] = ()
+    rows: int | None = None
+
+
+def about(identity: Identity) -> About:
+    backend, train = identity.backend, identity.train
+    assert train is not None
+    return About(
+        task=identity.task, backend=backend.name, model=backend.model, langs=tuple(train.langs), rows=train.train_count
+    )
 
 
 def title(kept: Kept) -> str:
     """`minilm on reviews_demo (en)`; less where the cache knows less."""
     known = _read(kept.paths[0] / ABOUT)
-    return f"{known['backend']} on {known['task']} ({'+'.join(known['langs'])})" if "langs" in known else "trained model"
+    return f"{known.backend} on {known.task} ({'+'.join(known.langs)})" if known and known.langs else "trained model"
 
 
 def trained_models(kept: Iterable[Kept], store: Store) -> list[TrainedModel]:
@@ -63,38 +70,37 @@ def trained_models(kept: Iterable[Kept], store: Store) -> list[TrainedModel]:
     return sorted(found, key=lambda model: (model.kept.used, model.key))
 
 
-def _described(kept: Kept, runs: Sequence[tuple[str, Mapping[str, Any]]]) -> TrainedModel:
+def _described(kept: Kept, runs: Sequence[RunRecord]) -> TrainedModel:
     folder = kept.paths[0]
-    known = _read(folder / ABOUT) or (about(runs[0][1]) if runs else _read(folder / MODEL / "training.json").get("origin", {}))
+    known = _read(folder / ABOUT) or (about(runs[0].identity) if runs else _of_model(folder / MODEL / TRAINING))
     state = INTERRUPTED if not (folder / MODEL).is_dir() else READY
     if kept.lock is not None and is_held(kept.lock):
         state = IN_USE
-    return TrainedModel(
-        kept,
-        known.get("task"),
-        known.get("backend"),
-        known.get("model"),
-        tuple(known.get("langs", ())),
-        known.get("rows"),
-        state,
-        tuple(name for name, _ in runs),
-    )
+    names = tuple(run.run_id for run in runs)
+    return TrainedModel(kept, known.task, known.backend, known.model, known.langs, known.rows, state, names)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """Empty where it is not there, or can't be read: an earlier version wrote no such file."""
+def _read(path: Path) -> About | None:
+    """None where it is not there, or can't be read: an earlier version wrote no such file."""
     with suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    return {}
+        return About.model_validate_json(path.read_bytes())
+    return None
 
 
-def _runs_by_key(store: Store) -> dict[str, list[tuple[str, Mapping[str, Any]]]]:
+def _of_model(path: Path) -> About:
+    with suppress(OSError, ValueError):
+        origin = Training.model_validate_json(path.read_bytes()).origin
+        if origin is not None:
+            return About(model=origin.model, langs=tuple(origin.langs))
+    return About()
+
+
+def _runs_by_key(store: Store) -> dict[str, list[RunRecord]]:
     """A record that can't be read is of no concern here."""
-    made: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    made: dict[str, list[RunRecord]] = {}
     for name in store.ids():
-        with suppress(BenchError, KeyError, TypeError):
-            identity = store.manifest(name)["identity"]
-            if identity["train"] is not None:
-                made.setdefault(key_of(identity), []).append((name, identity))
+        with suppress(BenchError):
+            record = store.record(name)
+            if record.identity.train is not None:
+                made.setdefault(record.identity.trained_key, []).append(record)
     return made

@@ -22,13 +22,14 @@ from harness.core.errors import BenchError, RunError
 from harness.core.json_files import write_atomically
 from harness.core.locks import held
 from harness.core.progress_events import OnProgress
+from harness.core.record import Runtime, Training
 from harness.core.types import Decision, Example, FloatArray, LabelKind, LabelSpace, Prediction
 from harness.models.cache import ABOUT, LOCK
 from harness.running.batching import batches_of
 from harness.running.calibration import decide
 from harness.running.gates import cut_while_training
 from harness.running.plan import Plan, TrainingRows, make_plan
-from harness.running.starts import folder_of, has_model, key_of, mark_used, origin
+from harness.running.starts import TRAINING, folder_of, has_model, mark_used, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
 from harness.running.trained_models import about
 from harness.specs.catalog import Catalog
@@ -42,13 +43,13 @@ OnEvaluation = Callable[[dict[str, float]], None]
 class Trained:
     """`record` of the training, for the run's; `runtime`: what the engine says of a faster form of the model, if it has one."""
 
-    record: dict[str, Any]
-    runtime: dict[str, Any] | None
+    record: Training
+    runtime: Runtime | None
 
 
 def trained_key(plan: Plan) -> str:
     """Two plans with the same key need the same trained model."""
-    return key_of(plan.identity)
+    return plan.identity.trained_key
 
 
 def trained_folder(plan: Plan) -> Path:
@@ -65,14 +66,14 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
     scorer = validation_scorer(plan) if on_evaluation is None else validation_scorer(plan, on_evaluation)
     with held(folder / LOCK, wait=True):
         if not has_model(folder):
-            write_atomically(folder / ABOUT, json.dumps(about(plan.identity)))
+            write_atomically(folder / ABOUT, about(plan.identity).model_dump_json())
             _train(plan.engine, plan, plan.training, scorer, folder, on_progress)
         else:
             plan.engine.load(folder / "model", plan.task.label_space)
             mark_used(folder)
         runtime = plan.engine.optimize(folder, _texts(plan.training.validation), scorer)
-    record = json.loads((folder / "model" / "training.json").read_text(encoding="utf-8"))
-    return Trained(record, runtime)
+    record = Training.model_validate_json((folder / "model" / TRAINING).read_bytes())
+    return Trained(record, None if runtime is None else Runtime.model_validate(runtime))
 
 
 def make_cache_folder(folder: Path) -> None:
@@ -99,7 +100,7 @@ def validation_scorer(plan: Plan, watch: OnEvaluation = lambda metrics: None) ->
         thresholds = _label_thresholds(given, labels, rows, probabilities)
         predictions = [_judged(row, p, thresholds) for row, p in zip(rows, probabilities, strict=True)]
         scored = evaluate_predictions(rows, predictions, labels, threshold=task.threshold, extra_metrics=task.metrics)
-        return {name: value["value"] for name, value in scored["values"].items() if value["value"] is not None}
+        return {name: one.value for name, one in scored.values.items() if one.value is not None}
 
     return ValidationScorer(metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: watch(found)))
 
@@ -113,14 +114,14 @@ def _train(
     engine: Classifier, plan: Plan, rows: TrainingRows, scorer: ValidationScorer, folder: Path, on_progress: OnProgress
 ) -> None:
     started = time.perf_counter()
-    broadcast(plan.request)  # to the processes that wait in `train_along`
-    if plan.request.continued_from:
-        mark_used(folder_of(plan.request.continued_from))
+    broadcast(plan.options)  # to the processes that wait in `train_along`
+    if plan.options.continue_from:
+        mark_used(folder_of(plan.options.continue_from))
     report = _fit(engine, plan, rows, scorer, folder, on_progress)
     seconds = round(time.perf_counter() - started, 3)
     thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
     cut = cut_while_training(engine, [row.text for row in rows.train])
-    about_it = {"seconds": seconds, "thresholds": thresholds, "cut": cut, "origin": origin(plan.identity)}
+    about_it = {"seconds": seconds, "thresholds": thresholds, "cut": cut.as_json(), "origin": origin(plan.identity).as_json()}
     try:
         record = json.dumps({**report, **about_it}, allow_nan=False)
     except ValueError as error:
@@ -130,7 +131,7 @@ def _train(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
     engine.save(unfinished)
-    write_atomically(unfinished / "training.json", record)
+    write_atomically(unfinished / TRAINING, record)
     seal(unfinished)
     commit(unfinished, folder / "model")
     shutil.rmtree(folder / "scratch", ignore_errors=True)
@@ -145,7 +146,7 @@ def _fit(
             _texts(rows.validation),
             plan.task.label_space,
             scorer,
-            plan.request.seed,
+            plan.options.seed,
             folder / "scratch",
             lambda done, total, note: on_progress("train", done, total, note),
         )

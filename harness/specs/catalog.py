@@ -37,7 +37,7 @@ _PLURAL = {"reported": "files of reported figures"}
 
 def builtin_folders() -> Mapping[str, Path]:
     """Where this distribution keeps its own; in a wheel the data folders lie inside the package."""
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     root = package.parent
     moved = {folder: f"{folder.rpartition('/')[2]}_data" for folder in _FOLDERS.values()}
     inside = (package / moved["tasks"]).is_dir()

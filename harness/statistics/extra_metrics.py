@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from harness.core.errors import MissingExtra, RunError, UserError
+from harness.core.record import MetricCode
 from harness.core.types import IntArray
 from harness.statistics.intervals import MetricValue, plain
 
@@ -24,9 +25,9 @@ def require_trust(task: str, names: Sequence[str], trusted: bool) -> None:
         )
 
 
-def code_of(names: Sequence[str]) -> list[dict[str, str]]:
+def code_of(names: Sequence[str]) -> list[MetricCode]:
     """For the record: each metric's name (of a path no folder but its own) and the sha256 of its program."""
-    return [{"name": _short(name), "sha256": hashlib.sha256(_program(_load(name))).hexdigest()} for name in names]
+    return [MetricCode(name=_short(name), sha256=hashlib.sha256(_program(_load(name))).hexdigest()) for name in names]
 
 
 def extra_metric(name: str, answers: IntArray, references: IntArray) -> dict[str, MetricValue]:

@@ -28,6 +28,7 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from harness.core.errors import DataError, UserError
+from harness.core.record import Metrics
 from harness.core.types import Example, FloatArray, IntArray, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics import intervals, row_intervals, smooth
 from harness.statistics.extra_metrics import extra_metric
@@ -39,7 +40,6 @@ Pairs = list[tuple[Example, Prediction]]
 Values = dict[str, MetricValue]
 OfCounts = dict[str, tuple[float, intervals.Statistic]]
 CalibrationBin = dict[str, float]
-"""low, high, count, confidence, accuracy: answered rows with low < confidence <= high (the first bin also holds 0)."""
 
 ECE_BINS = 15
 SURE = float(np.finfo(np.float64).eps)
@@ -52,28 +52,11 @@ HEADLINES = {
 }
 
 
-class ClassScores(TypedDict):
-    """Precision is None where the label was never answered, recall where it never occurs, f1 where neither."""
+class _Scores(TypedDict):
+    """What the functions below fill in, before it becomes `Metrics`."""
 
-    name: str
-    precision: float | None
-    recall: float | None
-    f1: float | None
-    support: int
-
-
-class Metrics(TypedDict):
-    """What a run is worth; strict JSON. `confusion` is (k, k + 1), the last column for rows without a parsed answer; a nominal
-    task with more than `MANY` labels has none."""
-
-    n: int
-    ok: int
-    unparsed: int
-    failed: int
-    reasons: dict[str, int]
-    headline: list[str]
     values: Values
-    per_class: list[ClassScores]
+    per_class: list[dict[str, Any]]
     confusion: NotRequired[list[list[int]]]
     calibration_bins: NotRequired[list[CalibrationBin]]
 
@@ -98,23 +81,18 @@ def evaluate_predictions(
         raise UserError(f"The threshold {threshold} does not fit this {labels.kind} task.", hint)
     pairs = _pair(examples, predictions, labels)
     statuses = Counter(p.status for _, p in pairs)
-    metrics: Metrics = {
-        "n": len(pairs),
-        "ok": statuses[Status.OK],
-        "unparsed": statuses[Status.UNPARSED],
-        "failed": statuses[Status.FAILED],
-        "reasons": dict(sorted(Counter(p.reason or str(p.status) for _, p in pairs if p.status is not Status.OK).items())),
-        "headline": list(HEADLINES[labels.kind]),
-        "values": {"parse_rate": share(np.array([p.status is Status.OK for _, p in pairs]))},
-        "per_class": [],
-    }
+    scores: _Scores = {"values": {"parse_rate": share(np.array([p.status is Status.OK for _, p in pairs]))}, "per_class": []}
     if labels.kind is LabelKind.MULTILABEL:
-        references, answers = _score_multilabel(metrics, pairs, labels)
+        references, answers = _score_multilabel(scores, pairs, labels)
     else:
-        references, answers = _score_single(metrics, pairs, labels, threshold)
+        references, answers = _score_single(scores, pairs, labels, threshold)
     for name in extra_metrics:
-        metrics["values"].update(extra_metric(name, answers, references))
-    return metrics
+        scores["values"].update(extra_metric(name, answers, references))
+    reasons = Counter(p.reason or str(p.status) for _, p in pairs if p.status is not Status.OK)
+    counts = {"n": len(pairs), **{str(status): statuses[status] for status in Status}}
+    return Metrics.model_validate(
+        {**counts, "reasons": dict(sorted(reasons.items())), "headline": list(HEADLINES[labels.kind]), **scores}
+    )
 
 
 def _pair(examples: Sequence[Example], predictions: Sequence[Prediction], labels: LabelSpace) -> Pairs:
@@ -147,8 +125,8 @@ def _check_label(label: Label | None, labels: LabelSpace, where: str) -> None:
         raise DataError(f"{where} has the label {label!r}.", f"Expected {wanted} from 0 to {len(labels) - 1}.")
 
 
-def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold: int | None) -> tuple[IntArray, IntArray]:
-    """Fill in the metrics; returns true labels and answers (with the farthest label for none), both of shape (n,)."""
+def _score_single(scores: _Scores, pairs: Pairs, labels: LabelSpace, threshold: int | None) -> tuple[IntArray, IntArray]:
+    """Fill in the scores; returns true labels and answers (with the farthest label for none), both of shape (n,)."""
     from sklearn.metrics import f1_score, precision_recall_fscore_support
 
     k = len(labels)
@@ -156,8 +134,8 @@ def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold:
     # k, one past the labels, stands for "no answer"
     answers = np.array([p.label if p.status is Status.OK else k for _, p in pairs], dtype=np.int64)
     f1_options: dict[str, Any] = {"labels": range(k), "zero_division": np.nan}  # "no answer" is no label to average
-    metrics["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **f1_options))
-    values = metrics["values"]
+    scores["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **f1_options))
+    values = scores["values"]
     values["accuracy"] = share(truth == answers)
     f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **f1_options) for average in ("macro", "weighted")}
     filled = np.where(answers == k, intervals.farthest_labels(k)[truth], answers)
@@ -165,7 +143,7 @@ def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold:
         values.update(booted_f1(truth, answers, k, f1s))
     else:
         cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
-        metrics["confusion"] = cells.tolist()
+        scores["confusion"] = cells.tolist()
         of_cells: OfCounts = {
             "macro_f1": (f1s["macro_f1"], intervals.macro_f1),
             "weighted_f1": (f1s["weighted_f1"], intervals.weighted_f1),
@@ -178,7 +156,7 @@ def _score_single(metrics: Metrics, pairs: Pairs, labels: LabelSpace, threshold:
     if probabilities is not None:
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # what a rounded file lost
         values.update(_probability_metrics(truth, answers, probabilities))
-        metrics["calibration_bins"], values["ece"] = _calibration(truth, answers, probabilities)
+        scores["calibration_bins"], values["ece"] = _calibration(truth, answers, probabilities)
     return truth, filled
 
 
@@ -251,8 +229,8 @@ def _calibration(truth: IntArray, answers: IntArray, probabilities: FloatArray) 
     return bins, plain((gaps + len(truth) - len(answered)) / len(truth))
 
 
-def _score_multilabel(metrics: Metrics, pairs: Pairs, labels: LabelSpace) -> tuple[IntArray, IntArray]:
-    """Fill in the metrics; returns true labels and answers as 0/1 arrays of shape (n, k)."""
+def _score_multilabel(scores: _Scores, pairs: Pairs, labels: LabelSpace) -> tuple[IntArray, IntArray]:
+    """Fill in the scores; returns true labels and answers as 0/1 arrays of shape (n, k)."""
     from sklearn.metrics import f1_score, hamming_loss, precision_recall_fscore_support
 
     k = len(labels)
@@ -263,9 +241,9 @@ def _score_multilabel(metrics: Metrics, pairs: Pairs, labels: LabelSpace) -> tup
     answers = np.where(answered[:, None], given, wrong).astype(np.int64)
     # one column alone is a binary task to scikit-learn, which would average over its 0 and 1
     options: dict[str, Any] = {"labels": range(k) if k > 1 else [1], "zero_division": np.nan}
-    metrics["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **options))
+    scores["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **options))
     f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **options) for average in ("micro", "macro")}
-    values = metrics["values"]
+    values = scores["values"]
     values.update(with_intervals({**f1s, "hamming_loss": hamming_loss(truth, answers)}, truth, answers))
     values["subset_accuracy"] = share(answered & (truth == answers).all(axis=1))
     probabilities = _probabilities(pairs, labels)
@@ -279,7 +257,7 @@ def _indicators(label: Label | None, k: int) -> list[int]:
     return [int(i in chosen) for i in range(k)]
 
 
-def _per_class(labels: LabelSpace, scores: tuple[FloatArray, ...]) -> list[ClassScores]:
+def _per_class(labels: LabelSpace, scores: tuple[FloatArray, ...]) -> list[dict[str, Any]]:
     return [
         {"name": name, "precision": finite(p), "recall": finite(r), "f1": finite(f), "support": int(s)}
         for name, p, r, f, s in zip(labels.names, *scores, strict=True)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.analysis.break_even import BreakEven, break_even
 from harness.core.engine import Classifier
 from harness.core.errors import UserError
+from harness.core.options import RunOptions
 from harness.core.predictions import Predictions
+from harness.core.record import PromptIdentity
 from harness.core.types import Calibration, Decoding
 from harness.data.rows import load_examples
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
-from harness.running.plan import DEFAULT_PROMPTS, Request
+from harness.running.plan import DEFAULT_PROMPTS
 from harness.specs.backend_specs import engine_class, validated_options, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec
@@ -88,25 +90,24 @@ def available_labels(task: TaskSpec, lang: str, data_dir: Path | None) -> int:
     return len(load_examples(task, lang=lang, split="train", data_dir=data_dir))
 
 
-def requests_of(wanted: Wanted, catalog: Catalog, available: int) -> list[Request]:
+def requests_of(wanted: Wanted, catalog: Catalog, available: int) -> list[RunOptions]:
     """The cheap ones first: prompted backends, then a seed after the other, so that a stopped curve has whole seeds.
 
     Trained backends see no validation rows: these are labels too, and would be spent without being counted.
     """
-    common = Request(task=wanted.task, backend="", lang=wanted.lang, limit=wanted.limit, data_dir=wanted.data_dir)
+    common = RunOptions(task=wanted.task, backend="", lang=wanted.lang, limit=wanted.limit, data=wanted.data_dir)
     prompted = [
-        replace(common, backend=llm, prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
+        common.changed(backend=llm, prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
         for llm in wanted.llms
         for prompt, calibration in wanted.prompts or default_prompts(catalog, wanted.task)
         for decoding in wanted.decodings
         for seed in wanted.seeds[: wanted.llm_seeds if catalog.prompt(prompt, wanted.lang).spec.shots else 1]
     ]
     trained = [
-        replace(
-            common,
+        common.changed(
             backend=encoder,
             train_limit=size,
-            drawn=size is not None,
+            resample_train=size is not None,
             validation_limit=0,
             seed=seed,
             settings=_settings(wanted, catalog, encoder, size or available),
@@ -155,7 +156,7 @@ class Measured:
     run_ids: list[str]
 
 
-def measured(wanted: Wanted, runs: Iterable[tuple[Request, str]], store: Store, metric: str) -> Measured | None:
+def measured(wanted: Wanted, runs: Iterable[tuple[RunOptions, str]], store: Store, metric: str) -> Measured | None:
     """From the completed runs, in whatever order, those of this language; None where there is no point of a curve.
 
     Raises what `break_even` raises.
@@ -167,16 +168,16 @@ def measured(wanted: Wanted, runs: Iterable[tuple[Request, str]], store: Store, 
         if request.lang != wanted.lang:
             continue
         columns = read_predictions(store, run_id)
-        prompt, train = columns.identity["prompt"], columns.identity["train"]
+        prompt, train = columns.identity.prompt, columns.identity.train
         run_ids.append(run_id)
         if prompt is None:
-            curves.setdefault(request.backend, {}).setdefault(train["train_count"], {})[request.seed] = columns
+            curves.setdefault(request.backend, {}).setdefault(train.train_count if train else 0, {})[request.seed] = columns
         else:
-            lines.setdefault(line_name(request.backend, prompt), (len(prompt["shots"]), {}))[1][request.seed] = columns
+            lines.setdefault(line_name(request.backend, prompt), (len(prompt.shots), {}))[1][request.seed] = columns
     return Measured(wanted, break_even(curves, lines, metric), run_ids) if curves else None
 
 
-def line_name(backend: str, prompt: Mapping[str, Any]) -> str:
+def line_name(backend: str, prompt: PromptIdentity) -> str:
     """`smollm2 (fewshot · score, batch calibration)`."""
-    calibration = f", {prompt['calibration']} calibration" if "calibration" in prompt else ""
-    return f"{backend} ({prompt['name']} · {prompt['decoding']}{calibration})"
+    calibration = f", {prompt.calibration} calibration" if prompt.calibration is not Calibration.NONE else ""
+    return f"{backend} ({prompt.name} · {prompt.decoding}{calibration})"

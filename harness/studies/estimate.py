@@ -50,7 +50,7 @@ class Speed:
 
 def recorded_speed(entries: Sequence[Entry], backend: str, model: str | None) -> Speed:
     """The median of the runs of this backend and model on a machine like this one."""
-    here = _likeness(describe_machine())
+    here = _likeness(describe_machine().as_json())
     runs = [entry.manifest for entry in entries if _likeness(entry.manifest.get("machine", {})) == here]
     runs = [
         run for run in runs if (run["identity"]["backend"]["name"], run["identity"]["backend"]["model"]) == (backend, model)

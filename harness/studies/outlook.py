@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import BenchError, MissingExtra, ModelUnavailable
+from harness.core.options import RunOptions
 from harness.core.types import Example
 from harness.data.rows import load_examples
 from harness.models.checkpoints import PACKAGED_PREFIX, Checkpoint, cache_dir, resolve_checkpoint
 from harness.models.packaged import packaged_model
 from harness.records.entries import finished_entry, read_entries
 from harness.records.store import Store
-from harness.running.plan import Plan, Request, first_rows, make_plan
+from harness.running.plan import Plan, first_rows, make_plan
 from harness.running.training import trained_folder, trained_key
 from harness.specs.backend_specs import BackendSpec, engine_class, with_settings
 from harness.specs.catalog import Catalog
@@ -61,7 +62,7 @@ class Outlook:
 def outlooks(steps: Sequence[Step], catalog: Catalog, store: Store) -> list[Outlook]:
     """What each step would do. Raises `UserError` for settings that the engine does not have."""
     entries = read_entries(store)
-    rows = _reader(catalog, steps[0].request.data_dir if steps else None)
+    rows = _reader(catalog, steps[0].request.data if steps else None)
     ahead: set[str] = set()  # models that an earlier step will have trained
     found = []
     for step in steps:
@@ -108,7 +109,7 @@ def _reader(catalog: Catalog, data_dir: Path | None) -> Rows:
 
 def _counts(step: Step, rows: Rows, *, trains: bool) -> tuple[Count | None, Count | None, Count | None]:
     request = step.request
-    langs = request.train_langs or (request.lang,)
+    langs = request.train_lang or (request.lang,)
 
     def count(split: str, langs: tuple[str, ...], limit: int | None) -> Count:
         found = [rows(request.task, lang, split) for lang in langs]
@@ -119,7 +120,7 @@ def _counts(step: Step, rows: Rows, *, trains: bool) -> tuple[Count | None, Coun
     test = None if step.tune else count("test", (request.lang,), request.limit)
     if not trains:
         return None, None, test
-    validated = count("validation", request.validation_langs or langs, request.validation_limit)
+    validated = count("validation", request.validation_lang or langs, request.validation_limit)
     return count("train", langs, request.train_limit), validated, test
 
 
@@ -194,7 +195,7 @@ def plan_of(step: Step, catalog: Catalog) -> Plan:
     return make_plan(request_of(step, catalog), catalog)
 
 
-def request_of(step: Step, catalog: Catalog) -> Request:
+def request_of(step: Step, catalog: Catalog) -> RunOptions:
     """The step's request, with the model that it goes on from. Raises `BenchError`."""
     return with_start(step, None if step.base is None else trained_key(plan_of(step.base, catalog)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,8 +14,9 @@ import yaml
 from harness.core.engine import Classifier
 from harness.core.errors import MissingExtra, UserError
 from harness.core.json_files import digest
+from harness.core.options import RunOptions
 from harness.core.types import LabelKind, Prediction
-from harness.running.plan import Plan, Request, make_plan
+from harness.running.plan import Plan, make_plan
 from harness.specs.backend_specs import BackendSpec, engine_class, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.search_space import Space
@@ -31,7 +32,7 @@ class Search:
     worth the mean over the languages, each counting the same.
     """
 
-    request: Request
+    request: RunOptions
     langs: tuple[str, ...]
     backend: BackendSpec = field(repr=False)  # with the request's settings and model
     metric: str
@@ -50,25 +51,27 @@ class Search:
         return digest(self.identity)[:12]
 
 
-def new_search(request: Request, langs: tuple[str, ...], catalog: Catalog, metric: str | None) -> Search:
+def new_search(request: RunOptions, langs: tuple[str, ...], catalog: Catalog, metric: str | None) -> Search:
     """Check all that can be wrong before the first trial. `metric`: None for the first headline metric of the task.
 
     Raises `UserError` for a space that does not fit the engine, an unknown metric, or a backend that does not train.
     """
     spec = searched_backend(request, catalog)
-    request = replace(
-        request,
+    request = request.changed(
         lang=langs[0],
         split="validation",
-        train_langs=request.train_langs or (request.lang,),  # else each validation language would train a model of its own
-        validation_langs=langs,
+        train_lang=request.train_lang or (request.lang,),  # else each validation language would train a model of its own
+        validation_lang=langs,
         limit=request.validation_limit,
     )
     plan = make_plan(request, catalog)
     chosen = metric_of(plan, metric)
     identity = {
-        **{name: plan.identity[name] for name in ("version", "task", "labels", "label_kind", "train", "seed")},
-        "backend": plan.identity["backend"],
+        **plan.identity.model_dump(
+            mode="json",
+            include={"version", "task", "labels", "label_kind", "train", "seed", "backend"},
+            exclude_unset=True,
+        ),
         "space": {name: parameter.model_dump() for name, parameter in spec.search.items()},
         "validation languages": langs,
         "metric": chosen,
@@ -76,7 +79,7 @@ def new_search(request: Request, langs: tuple[str, ...], catalog: Catalog, metri
     return Search(request, langs, spec, chosen, identity)
 
 
-def searched_backend(request: Request, catalog: Catalog) -> BackendSpec:
+def searched_backend(request: RunOptions, catalog: Catalog) -> BackendSpec:
     """The backend with the request's settings and model. Raises `UserError` where it can't be searched as its space says."""
     spec = catalog.backend(request.backend)
     engine = engine_class(spec.engine)
@@ -113,9 +116,9 @@ def metric_of(plan: Plan, metric: str | None) -> str:
 
     answers = [Prediction(row.id, row.label, probabilities=correct(row.label)) for row in plan.rows]
     found = evaluate_predictions(plan.rows, answers, labels, threshold=plan.task.threshold, extra_metrics=plan.task.metrics)
-    if metric is not None and metric not in found["values"]:
-        raise UserError(f"The task {plan.task.name!r} has no metric {metric!r}.", f"Known: {', '.join(found['values'])}.")
-    return metric or found["headline"][0]
+    if metric is not None and metric not in found.values:
+        raise UserError(f"The task {plan.task.name!r} has no metric {metric!r}.", f"Known: {', '.join(found.values)}.")
+    return metric or found.headline[0]
 
 
 def tuned_backend(search: Search, settings: Mapping[str, Any], description: str, study: str) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UnknownName, UserError
+from harness.core.options import RunOptions
 from harness.core.types import Decoding
-from harness.running.plan import Request
 from harness.specs.backend_specs import BackendSpec
 from harness.specs.catalog import Catalog
 from harness.specs.recipes import Cell, Recipe, RunSpec, Smoke, Tune
@@ -31,7 +31,7 @@ class Step:
     """One run, or one search. `base`: the step whose trained model it starts from; its key is known when that is planned."""
 
     name: str
-    request: Request
+    request: RunOptions
     base: Step | None = None
     tune: Tune | None = None
 
@@ -87,7 +87,7 @@ def _cell(cell: Cell, smoke: Smoke | None, *, own_rows: bool) -> Cell:
     return kept.over(cell.model_copy(update=swapped))
 
 
-def _requests(cell: Cell, catalog: Catalog, data_dir: Path | None, *, search: bool) -> Iterator[Request]:
+def _requests(cell: Cell, catalog: Catalog, data_dir: Path | None, *, search: bool) -> Iterator[RunOptions]:
     for task, backend, seed in product(cell.task or [], cell.backend or [], cell.seed or [0]):
         languages = catalog.task(task).languages
         catalog.backend(backend)
@@ -98,24 +98,24 @@ def _requests(cell: Cell, catalog: Catalog, data_dir: Path | None, *, search: bo
         for prompt, decoding, limit, lang in product(prompts, decodings, limits, tested):
             if decoding is not None and decoding not in list(Decoding):
                 raise UnknownName("decoding", decoding, list(Decoding))
-            yield Request(
+            yield RunOptions(
                 task=task,
                 backend=backend,
                 lang=lang,
                 prompt=prompt,
                 decoding=None if decoding is None else Decoding(decoding),
-                train_langs=tuple(cell.train_lang or ()),
-                validation_langs=tuple(cell.validation_lang or ()),
+                train_lang=tuple(cell.train_lang or ()),
+                validation_lang=tuple(cell.validation_lang or ()),
                 seed=seed,
                 limit=limit,
                 train_limit=cell.train_limit,
                 validation_limit=cell.validation_limit,
                 settings=cell.set,
-                data_dir=data_dir,
+                data=data_dir,
             )
 
 
-def _base(run: RunSpec, request: Request, earlier: list[Step]) -> Step:
+def _base(run: RunSpec, request: RunOptions, earlier: list[Step]) -> Step:
     """The step of the same task, backend and seed; where it trained on the language tested, the one in the same language."""
     alike = [s for s in earlier if (s.request.task, s.request.backend, s.request.seed) == _which(request)]
     trained = {training(step): step for step in reversed(alike)}
@@ -130,19 +130,19 @@ def _base(run: RunSpec, request: Request, earlier: list[Step]) -> Step:
     return next(iter(trained.values()))
 
 
-def _which(request: Request) -> tuple[str, str, int]:
+def _which(request: RunOptions) -> tuple[str, str, int]:
     return request.task, request.backend, request.seed
 
 
 def training(step: Step) -> str:
     """Steps that are alike in this need the same trained model, as far as that can be told without reading a row."""
     request = step.request
-    langs = request.train_langs or (request.lang,)
+    langs = request.train_lang or (request.lang,)
     settings = {name: value for name, value in request.settings.items() if name.split(".")[0] != "predict"}
-    parts: list[Any] = [langs, request.validation_langs or langs, request.train_limit, request.validation_limit]
+    parts: list[Any] = [langs, request.validation_lang or langs, request.train_limit, request.validation_limit]
     return repr([*_which(request), *parts, sorted(settings.items()), step.base and training(step.base)])
 
 
-def with_start(step: Step, key: str | None) -> Request:
+def with_start(step: Step, key: str | None) -> RunOptions:
     """The step's request, as `run_all` takes it: `key` is the `trained_key` of its base."""
-    return step.request if key is None else replace(step.request, continued_from=key)
+    return step.request if key is None else step.request.changed(continue_from=key)

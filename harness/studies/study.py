@@ -14,7 +14,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ class Study:
         watch = self._pruner(asked) if pruning and "again" not in asked.user_attrs else None
         with closing(EngineSlot()) as slot:
             for lang in self.search.langs:
-                plan = make_plan(replace(self.search.request, lang=lang, settings=settings), self.catalog)
+                plan = make_plan(self.search.request.changed(lang=lang, settings=settings), self.catalog)
                 self._remember(asked, plan)
                 try:
                     metrics = run(plan, store, slot, on_progress, on_evaluation=watch).metrics
@@ -117,10 +117,11 @@ class Study:
                 except Exception:  # after Ctrl-C the next search goes on where it was
                     shutil.rmtree(store.root / f"{plan.run_id}.partial", ignore_errors=True)
                     raise
-                values.append(metrics["values"][self.search.metric]["value"])
-        if None in values:
+                values.append(metrics.values[self.search.metric].value)
+        defined = [value for value in values if value is not None]
+        if len(defined) < len(values):
             raise RunError(f"{self.search.metric} is undefined for this trial.", "Choose another metric.")
-        return float(sum(values) / len(values))
+        return float(sum(defined) / len(defined))
 
     def _pruner(self, asked: optuna.Trial) -> OnEvaluation:
         from optuna.exceptions import TrialPruned

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from harness.core.errors import UserError
+from harness.core.record import Identity, RunRecord
 from harness.records.entries import TITLES, Entry
 from harness.statistics.metrics import LOWER_IS_BETTER
 
@@ -106,45 +107,44 @@ class Grid:
         return {key: 1 - share if self.lower_is_better else share for key, share in shares.items()}
 
 
-def make_grid(records: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], metric: str, rows: Sequence[Row]) -> Grid:
-    """From (manifest, metrics) of runs of one task and backend; columns in the order of the records.
+def make_grid(records: Sequence[RunRecord], metric: str, rows: Sequence[Row]) -> Grid:
+    """From runs of one task and backend; columns in the order of the records.
 
     Raises `UserError` for a metric that a record does not have.
     """
-    identities = [manifest["identity"] for manifest, _ in records]
-    found: dict[tuple[Row, str], list[tuple[int, str, Mapping[str, Any]]]] = {}
+    found: dict[tuple[Row, str], list[RunRecord]] = {}
     counts: dict[str, int] = {}
-    for (manifest, metrics), identity in zip(records, identities, strict=True):
-        if metric not in metrics["values"]:
-            raise UserError(f"The runs have no metric {metric!r}.", f"Known: {', '.join(metrics['values'])}.")
-        key = row_of(identity), identity["lang"]
-        found.setdefault(key, []).append((identity["seed"], manifest["run_id"], metrics["values"][metric]))
-        counts[identity["lang"]] = metrics["n"]
+    for record in records:
+        if metric not in record.metrics.values:
+            raise UserError(f"The runs have no metric {metric!r}.", f"Known: {', '.join(record.metrics.values)}.")
+        found.setdefault((row_of(record.identity), record.identity.lang), []).append(record)
+        counts[record.identity.lang] = record.n
+    first = records[0]
     return Grid(
-        task=identities[0]["task"],
-        backend=Entry("", records[0][0], {}).display_name,
+        task=first.identity.task,
+        backend=Entry(first).display_name,
         metric=metric,
-        seeds=tuple(sorted({identity["seed"] for identity in identities})),
+        seeds=tuple(sorted({record.identity.seed for record in records})),
         rows=tuple(rows),
         langs=tuple(counts),
-        cells={key: _cell(runs) for key, runs in found.items()},
+        cells={key: _cell(runs, metric) for key, runs in found.items()},
         counts=counts,
-        settings=records[0][0].get("settings", {}),
+        settings=first.options.settings,
     )
 
 
-def row_of(identity: Mapping[str, Any]) -> Row:
-    train = tuple(identity["train"]["langs"])
-    return Row(train, tuple(identity["train"].get("validation_langs", train)))
+def row_of(identity: Identity) -> Row:
+    assert identity.train is not None
+    return Row(tuple(identity.train.langs), tuple(identity.train.validated_langs))
 
 
-def _cell(runs: Sequence[tuple[int, str, Mapping[str, Any]]]) -> Cell:
-    ordered = sorted(runs, key=lambda run: run[:2])
-    names = tuple(name for _, name, _ in ordered)
-    metrics = [metric for _, _, metric in ordered]
-    values = [metric["value"] for metric in metrics]
-    if None in values:
+def _cell(runs: Sequence[RunRecord], metric: str) -> Cell:
+    ordered = sorted(runs, key=lambda run: (run.identity.seed, run.run_id))
+    names = tuple(run.run_id for run in ordered)
+    estimates = [run.metrics.values[metric] for run in ordered]
+    values = [estimate.value for estimate in estimates if estimate.value is not None]
+    if len(values) < len(estimates):
         return Cell(None, None, None, names)
     if len(values) == 1:
-        return Cell(values[0], metrics[0]["low"], metrics[0]["high"], names)
+        return Cell(values[0], estimates[0].low, estimates[0].high, names)
     return Cell(sum(values) / len(values), min(values), max(values), names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import pytest
 from console import Said, called
 
 BENCH = [sys.executable, "-c", "from harness.cli import main; main()"]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
@@ -47,9 +49,8 @@ def bench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 @pytest.fixture
 def environment(project: Path, cache: Path) -> dict[str, str]:
     """For subprocesses: no hub, an empty hub cache, one thread, and this checkout's code whatever the working folder is."""
-    root = Path(__file__).resolve().parents[2]
     own = {
-        "PYTHONPATH": str(root),
+        "PYTHONPATH": str(ROOT),
         "BENCH_CACHE": str(cache),
         "HF_HUB_OFFLINE": "1",
         "HF_HOME": str(project / "hub"),
@@ -72,12 +73,27 @@ def process(environment: dict[str, str]) -> Callable[..., Said]:
     return call
 
 
+@pytest.fixture(scope="session")
+def recorded(built_once: Callable[..., Path], cache: Path) -> Path:
+    """A results folder with a majority run and a tfidf run on the same 20 English rows."""
+
+    def record(folder: Path) -> None:
+        command = ["run", "--backend", "majority,tfidf", "--lang", "en", "--limit", "20", "--results", str(folder)]
+        subprocess.run(
+            [*BENCH, *command],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "BENCH_CACHE": str(cache)},
+            check=True,
+            capture_output=True,
+        )
+
+    return built_once("two-runs", record)
+
+
 @pytest.fixture
-def two_runs(bench: Callable[..., Said], project: Path) -> list[str]:
-    """Ids of a recorded majority run and a tfidf run on the same 20 English rows."""
-    said = bench("run", "--backend", "majority,tfidf", "--lang", "en", "--limit", 20, "--json")
-    assert said.code == 0, said.err
-    return [run["run"] for run in said.json]
+def two_runs(recorded: Path, project: Path) -> list[str]:
+    """Their ids; the folder is the project's `results`."""
+    shutil.copytree(recorded, project / "results")
+    return [next(recorded.glob(f"runs/*.{backend}.*")).name for backend in ("majority", "tfidf")]
 
 
 def write_rows(folder: Path, texts: list[str], lang: str = "en") -> Path:

@@ -194,9 +194,9 @@ def test_a_full_disk_ends_the_series_with_one_message(bench: Any, monkeypatch: p
 
 
 def test_a_leaderboard_that_cannot_be_written(bench: Any, two_runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.records import store
+    from harness.core import json_files
 
-    monkeypatch.setattr(store, "write_atomically", no_space)
+    monkeypatch.setattr(json_files, "write_atomically", no_space)
     said = bench("leaderboard")
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("bench: No space left on device.")

@@ -75,8 +75,8 @@ def test_where_all_texts_differ_nothing_is_compared(bench: Bench, project: Path)
     old = run(bench, "majority")
     write([(f"Then: {text}", label) for text, label in ROWS], ids=range(120))
     new = run(bench, "majority")
-    for command in ("compare", "cascade"):
-        said = bench(command, old, new)
+    for command in (["compare"], ["analyze", "cascade"]):
+        said = bench(*command, old, new)
         assert said.code == 2
         assert "have no row in common. 24 rows have the same id and another text." in said.err
 
@@ -157,13 +157,13 @@ def own_task(name: str) -> None:
 
 COMMANDS: list[tuple[Any, ...]] = [
     ("run", "--backend", "majority", "--limit", 5),
-    ("audit",),
+    ("analyze", "data"),
     ("prompts", "show", "strict"),
     ("prompts", "check", "strict"),
-    ("speed", "--backend", "majority", "--limit", 5),
-    ("matrix", "--backend", "majority", "--limit", 5),
-    ("curve", "--encoder", "majority", "--limit", 5, "--sizes", "8,16", "--seeds", 1),
-    ("tune", "--backend", "tfidf", "--trials", 1),
+    ("analyze", "latency", "--backend", "majority", "--limit", 5),
+    ("study", "transfer", "--backend", "majority", "--limit", 5),
+    ("study", "curve", "--encoder", "majority", "--limit", 5, "--sizes", "8,16", "--seeds", 1),
+    ("study", "tune", "--backend", "tfidf", "--trials", 1),
 ]
 
 

@@ -88,11 +88,11 @@ def test_other_commands_take_an_imported_run(bench: Callable[..., Any], evaluati
     for command in (
         ["leaderboard"],
         ["show", run],
-        ["cost"],
+        ["analyze", "cost"],
         ["list", "runs"],
-        ["export"],
+        ["results", "export"],
         ["recommend", *OURS],
-        ["rescore", run],
+        ["results", "rescore", run],
     ):
         said = bench(*command)
         assert said.code == 0, (command, said.err)

@@ -38,10 +38,10 @@ metrics: [tasks/odd]
 COMMANDS = [
     ("run", "--backend", "majority"),
     ("run", "--backend", "majority,tfidf", "--limit", 5),
-    ("matrix", "--backend", "majority"),
-    ("speed", "--backend", "majority"),
-    ("curve", "--encoder", "tfidf", "--sizes", "4,all"),
-    ("tune", "--backend", "searched", "--trials", 1),
+    ("study", "transfer", "--backend", "majority"),
+    ("analyze", "latency", "--backend", "majority"),
+    ("study", "curve", "--encoder", "tfidf", "--sizes", "4,all"),
+    ("study", "tune", "--backend", "searched", "--trials", 1),
 ]
 
 

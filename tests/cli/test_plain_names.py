@@ -23,17 +23,11 @@ COMMANDS = [
     ("analyze", "calibration", "tfidf"),
     ("analyze", "calibration", "majority", "tfidf"),
     ("analyze", "cascade", "majority", "tfidf"),
-    (
-        "analyze",
-        "cost",
-    ),
+    ("analyze", "cost"),
     ("recommend", "--task", f"reviews_demo{BAD}", "--lang", f"en{BAD}"),
     ("leaderboard",),
     ("leaderboard", "--json"),
-    (
-        "results",
-        "rescore",
-    ),
+    ("results", "rescore"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""`bench model push`: what goes to the hub works there as it was measured, and goes in one commit; the hub is a fake below httpx2."""
+"""`bench model push`: what goes to the hub works there as measured, and goes in one commit; the hub is a fake below httpx2."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from harness.core.options import RunOptions
 from harness.core.types import Decision
 from harness.records.store import Store
 from harness.reports.cards.card import make_card
 from harness.reports.cards.facts import subject_of
 from harness.reports.cards.files import RepositoryFile, model_files, without_places
-from harness.running.plan import Request, make_plan
+from harness.running.plan import make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
 
@@ -91,7 +92,7 @@ def trained(kettles: Path) -> Callable[..., str]:
 
     def train(head: str, decision: Any = None) -> str:
         if (head, decision) not in known:
-            request = Request(task=HEADS[head][0], backend=f"b-{head}", lang="en", decision=decision)
+            request = RunOptions(task=HEADS[head][0], backend=f"b-{head}", lang="en", decision=decision)
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("BENCH_CACHE", str(kettles / "cache"))
                 known[head, decision] = run(make_plan(request, Catalog(kettles)), store).run_id
@@ -250,7 +251,7 @@ def created(hub: Hub) -> dict[str, Any]:
 def test_push_commits_model_and_card_at_once(at_home: Any, trained: Any, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     name = trained("softmax")
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    said = at_home("push", name, "kettles", "--json")
+    said = at_home("model", "push", name, "kettles", "--json")
     assert said.code == 0, said.err
     assert said.json["repository"] == "me/kettles"
     assert said.json["url"].endswith("/commit/abc")
@@ -267,7 +268,7 @@ def test_push_commits_model_and_card_at_once(at_home: Any, trained: Any, hub: Hu
 def test_a_branch_and_a_private_repository(at_home: Any, trained: Any, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.private = True
-    said = at_home("push", trained("softmax"), "me/kettles", "--private", "--revision", "v2")
+    said = at_home("model", "push", trained("softmax"), "me/kettles", "--private", "--revision", "v2")
     assert said.code == 0, said.err
     assert created(hub)["visibility"] == "private"
     assert "/api/models/me/kettles/branch/v2" in hub.paths
@@ -277,20 +278,20 @@ def test_a_branch_and_a_private_repository(at_home: Any, trained: Any, hub: Hub,
 
 def test_private_is_never_made_public(at_home: Any, trained: Any, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    said = at_home("push", trained("softmax"), "me/kettles", "--private")
+    said = at_home("model", "push", trained("softmax"), "me/kettles", "--private")
     assert said.code == 2
     assert "everybody can read it; nothing was uploaded" in said.err
     assert not any("commit" in path for path in hub.paths)
 
 
 def test_a_dry_run_shows_all_and_needs_nothing(at_home: Any, trained: Any, hub: Hub) -> None:
-    said = at_home("push", trained("softmax"), "me/kettles", "--dry-run", "--revision", "v2")
+    said = at_home("model", "push", trained("softmax"), "me/kettles", "--dry-run", "--revision", "v2")
     assert said.code == 0, said.err
     assert hub.requests == []
     for shown in ("README.md", "config.json", "model.safetensors", "pipeline_tag: text-classification", "# kettles"):
         assert shown in said.out
     assert said.out.rstrip().endswith("would go to me/kettles, branch v2.")
-    listed = at_home("push", trained("softmax"), "me/kettles", "--dry-run", "--json").json
+    listed = at_home("model", "push", trained("softmax"), "me/kettles", "--dry-run", "--json").json
     assert listed["url"] is None
     assert all(file["bytes"] > 0 for file in listed["files"])
 
@@ -318,7 +319,7 @@ def test_what_the_hub_refuses(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     hub.answers[part] = status, answer
-    said = at_home("push", trained("softmax"), "me/kettles")
+    said = at_home("model", "push", trained("softmax"), "me/kettles")
     assert (said.code, said.out) == (code, "")
     assert words in said.err
     assert TOKEN not in said.err
@@ -333,7 +334,7 @@ def test_no_network(at_home: Any, trained: Any, hub: Hub, monkeypatch: pytest.Mo
         raise httpx2.ConnectError("no route")
 
     monkeypatch.setattr(Hub, "__call__", unreachable)
-    said = at_home("push", trained("softmax"), "me/kettles")
+    said = at_home("model", "push", trained("softmax"), "me/kettles")
     assert said.code == 1
     assert "The connection to the Hugging Face hub failed" in said.err
 
@@ -348,7 +349,7 @@ def test_no_network(at_home: Any, trained: Any, hub: Hub, monkeypatch: pytest.Mo
     ],
 )
 def test_slips(arguments: list[str], words: str, at_home: Any, trained: Any, hub: Hub) -> None:
-    said = at_home("push", trained("softmax"), *arguments)
+    said = at_home("model", "push", trained("softmax"), *arguments)
     assert said.code == 2
     assert words in said.err
     assert hub.requests == []
@@ -360,14 +361,14 @@ def test_a_model_that_is_gone_and_the_command_that_trains_it(
     name = trained("coral")
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "other"))
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    said = at_home("push", name, "me/kettles")
+    said = at_home("model", "push", name, "me/kettles")
     assert said.code == 2
     assert "is not on this machine" in said.err
     command = said.err.partition("`bench ")[2].partition("`")[0].split()
     assert command[-1] == "--force"
     again = at_home(*command, "--json")
     assert [done["run"] for done in again.json] == [name]
-    assert at_home("push", name, "me/kettles", "--dry-run").code == 0
+    assert at_home("model", "push", name, "me/kettles", "--dry-run").code == 0
     assert hub.requests == []
 
 

@@ -172,10 +172,10 @@ def test_half_a_series_is_counted_and_not_shown(
     assert [path.name for path in (project / "results").iterdir()] == ["runs"]
 
 
-@pytest.mark.parametrize("command", ["run", "matrix", "curve"])
+@pytest.mark.parametrize("command", ["run", "study transfer", "study curve"])
 def test_a_series_of_mistakes_ends_as_a_mistake(command: str, bench: Any) -> None:
-    backend = ("--encoder", "majority", "--sizes", "8") if command == "curve" else ("--backend", "majority")
-    said = bench(command, *backend, "--lang", "en", "--set", "nope=1")
+    backend = ("--encoder", "majority", "--sizes", "8") if command == "study curve" else ("--backend", "majority")
+    said = bench(*command.split(), *backend, "--lang", "en", "--set", "nope=1")
     assert said.code == 2
     assert "nope" in said.err
 
@@ -190,10 +190,10 @@ def test_a_cache_that_can_not_be_written_is_named(bench: Any, project: Path, mon
     assert "BENCH_CACHE" in bench("analyze", "latency", "--backend", "tfidf", "--lang", "en", "--limit", 5).err
 
 
-@pytest.mark.parametrize("command", ["run", "tune", "suite", "matrix", "curve", "speed"])
+@pytest.mark.parametrize("command", ["run", "study tune", "study recipe", "study transfer", "study curve", "analyze latency"])
 def test_quiet_and_verbose_exclude_each_other(command: str, bench: Any) -> None:
-    arguments = {"suite": ["bert-douban"], "curve": []}.get(command, ["--backend", "tfidf"])
-    said = bench(command, *arguments, "-q", "-v")
+    arguments = {"study recipe": ["bert-douban"], "study curve": []}.get(command, ["--backend", "tfidf"])
+    said = bench(*command.split(), *arguments, "-q", "-v")
     assert said.code == 2
     assert "--quiet and --verbose say the opposite" in said.err
 

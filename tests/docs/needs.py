@@ -52,9 +52,9 @@ def reason_holds(reason: str, command: Command) -> bool:
     if reason == "launcher":
         return command.argv[0] in ("torchrun", "accelerate")
     if reason == "lm-eval":  # its results, and runs that were made of them
-        return command.argv[1] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
+        return command.argv[2] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
     if reason == "minutes":
-        return command.argv[1] in ("curve", "tune", "suite")
+        return command.argv[1] == "study"
     wanted = "openai" if reason == "server" else reason
     return wanted in {Catalog(Path.cwd()).backend(name).engine for name in _backends(command)}
 

@@ -29,8 +29,9 @@ from harness.core.engine import (
     Scores,
     ValidationScorer,
 )
+from harness.core.options import RunOptions
 from harness.core.types import FloatArray, LabelSpace
-from harness.running.plan import Plan, Request, make_plan
+from harness.running.plan import Plan, make_plan
 from harness.specs.catalog import Catalog
 
 SECRET = "SENTINEL"  # stands in every text and every answer, and may stand in no record
@@ -257,7 +258,7 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
 def plan(project: Path, backend: str = "toy-model", **changes: Any) -> Plan:
     """A plan for the English test rows, unless `changes` say otherwise."""
     given: dict[str, Any] = {"task": "toy", "backend": backend, "lang": "en", "prompt": "echo", **changes}
-    return make_plan(Request(**given), Catalog(project))
+    return make_plan(RunOptions(**given), Catalog(project))
 
 
 def engine_of(plan: Plan) -> Any:

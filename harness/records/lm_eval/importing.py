@@ -16,14 +16,18 @@ from typing import Any
 
 from harness.core.errors import DataError, UserError
 from harness.core.json_files import digest
-from harness.core.types import LabelKind
+from harness.core.options import RunOptions, Split
+from harness.core.record import RESULT_VERSION, BackendIdentity, Identity, ImportedFrom, Metrics, PromptIdentity, RunRecord
+from harness.core.types import Decoding, LabelKind
 from harness.data.dates import dates_of
 from harness.data.rows import fingerprint, load_examples, with_names
+from harness.data.sources import rows_from
 from harness.records.entries import finished_entry
+from harness.records.journal import prediction_from, prediction_record
 from harness.records.lm_eval.answers import Answers, read_choices, read_texts
 from harness.records.lm_eval.files import Evaluation, read_evaluation
 from harness.records.lm_eval.rows import Pairing, check_left_out, pair
-from harness.records.store import Store, prediction_from, prediction_record, run_id
+from harness.records.store import Store
 from harness.specs.catalog import Catalog
 from harness.specs.parser_spec import ParserSpec
 from harness.specs.tasks import TaskSpec
@@ -43,7 +47,7 @@ class Wanted:
     path: Path
     task: str
     lang: str
-    split: str = "test"
+    split: Split = "test"
     backend: str | None = None
     data_dir: Path | None = None
     from_task: str | None = None
@@ -56,10 +60,8 @@ class Wanted:
 class Imported:
     """A finished run. `total`: rows of the task's split; `read`: in words, how the answers became labels."""
 
-    run_id: str
     folder: Path
-    manifest: dict[str, Any]
-    metrics: dict[str, Any]
+    record: RunRecord
     total: int
     read: str
     computed: bool
@@ -67,12 +69,13 @@ class Imported:
     @property
     def compared(self) -> list[tuple[str, float, str, float]]:
         """(our metric, its value, lm-eval's name, its value) for those that should agree."""
-        reported, values = self.manifest["imported"]["reported"], self.metrics["values"]
+        assert self.record.imported is not None
+        reported, values = self.record.imported.reported, self.record.metrics.values
         return [
-            (ours, values[ours]["value"], theirs, reported[theirs])
+            (ours, value, theirs, reported[theirs])
             for ours, names in SAME_AS.items()
             for theirs in names
-            if ours in values and theirs in reported
+            if ours in values and theirs in reported and (value := values[ours].value) is not None
         ]
 
 
@@ -93,26 +96,23 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
         )
     answers = _read(task, found, evaluation, wanted.parser)
     identity = _identity(task, wanted, evaluation, found, answers)
-    name = run_id(identity)
+    name = identity.run_id
     if not force and (entry := finished_entry(store, name)) is not None:
-        kept = dict(entry.manifest), dict(entry.metrics)
-        return Imported(name, store.root / name, *kept, len(rows), answers.words, computed=False)
+        return Imported(store.root / name, entry.record, len(rows), answers.words, computed=False)
     records = [prediction_record(row, said) for row, said in zip(matched, answers.predictions, strict=True)]
-    metrics = dict(
-        evaluate_predictions(
-            matched,
-            [prediction_from(record) for record in records],  # as a record holds them, as for any run
-            task.label_space,
-            threshold=task.threshold,
-            extra_metrics=task.metrics,
-        )
+    metrics = evaluate_predictions(
+        matched,
+        [prediction_from(record) for record in records],  # as a record holds them, as for any run
+        task.label_space,
+        threshold=task.threshold,
+        extra_metrics=task.metrics,
     )
-    manifest = _manifest(name, identity, task, wanted, evaluation, found, len(rows))
+    record = _record(identity, metrics, task, wanted, evaluation, found, len(rows))
     with store.journal(name):
         if not force:
             store.set_aside(name)
-        folder = store.finish(name, manifest, records, metrics)
-    return Imported(name, folder, manifest, metrics, len(rows), answers.words, computed=True)
+        folder = store.finish(record, records)
+    return Imported(folder, record, len(rows), answers.words, computed=True)
 
 
 def _own_export(evaluation: Evaluation) -> str | None:
@@ -156,43 +156,41 @@ def _usual_parsers(kind: LabelKind) -> list[ParserSpec]:
     return [*numbers, *names] if kind is LabelKind.ORDINAL else [*names, *numbers]
 
 
-def _identity(task: TaskSpec, wanted: Wanted, evaluation: Evaluation, found: Pairing, answers: Answers) -> dict[str, Any]:
+def _identity(task: TaskSpec, wanted: Wanted, evaluation: Evaluation, found: Pairing, answers: Answers) -> Identity:
     """As that of a prompted run; what determines its outcome is the file, so a digest of it is part of the identity."""
-    from harness.core.record import RESULT_VERSION
-
     model = _model(evaluation)
     name = wanted.backend or (None if model is None else model.rpartition("/")[2])
     if not name:
         raise UserError(f"No results beside {evaluation.path} name the model.", "Name it: --backend NAME.")
     shots = evaluation.of_task("n-shot")
     wording = _wording(evaluation)
-    return {
-        "version": RESULT_VERSION,
-        "task": task.name,
-        "lang": wanted.lang,
-        "split": wanted.split,
-        "rows": fingerprint([row for row, _ in found.pairs]),
-        "labels": list(task.label_space.names),
-        "label_kind": task.label_space.kind,
-        "backend": {
-            "name": name,
-            "engine": ENGINE,
-            "model": model,
-            "revision": _config(evaluation).get("model_sha") or None,
-            "options": {"filter": evaluation.filter, **answers.options},
-            "samples_sha256": evaluation.sha256,
-        },
-        "train": None,
-        "prompt": {
-            "name": f"{ENGINE}:{evaluation.task}",
-            "variant": None,
-            "sha256": wording,
-            "decoding": "score" if evaluation.by_choice else "free",
-            "shots": [f"exemplar-{i + 1}" for i in range(shots if isinstance(shots, int) and 0 < shots < 10_000 else 0)],
-            "shots_sha256": wording,
-        },
-        "seed": 0,
-    }
+    return Identity(
+        version=RESULT_VERSION,
+        task=task.name,
+        lang=wanted.lang,
+        split=wanted.split,
+        rows=fingerprint([row for row, _ in found.pairs]),
+        labels=list(task.label_space.names),
+        label_kind=task.label_space.kind,
+        backend=BackendIdentity(
+            name=name,
+            engine=ENGINE,
+            model=model,
+            revision=_config(evaluation).get("model_sha") or None,
+            options={"filter": evaluation.filter, **answers.options},
+            samples_sha256=evaluation.sha256,
+        ),
+        train=None,
+        prompt=PromptIdentity(
+            name=f"{ENGINE}:{evaluation.task}",
+            variant=None,
+            sha256=wording,
+            decoding=Decoding.SCORE if evaluation.by_choice else Decoding.FREE,
+            shots=[f"exemplar-{i + 1}" for i in range(shots if isinstance(shots, int) and 0 < shots < 10_000 else 0)],
+            shots_sha256=wording,
+        ),
+        seed=0,
+    )
 
 
 def _wording(evaluation: Evaluation) -> str:
@@ -218,54 +216,47 @@ def _config(evaluation: Evaluation) -> Mapping[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _manifest(
-    name: str,
-    identity: dict[str, Any],
+def _record(
+    identity: Identity,
+    metrics: Metrics,
     task: TaskSpec,
     wanted: Wanted,
     evaluation: Evaluation,
     found: Pairing,
     split_rows: int,
-) -> dict[str, Any]:
-    """With all that other manifests have; None for what lm-eval does not tell: time, tokens, memory, the machine."""
-    from harness.data.sources import rows_from
-
+) -> RunRecord:
+    """Without what lm-eval does not report: time, tokens, memory, the machine."""
     now = datetime.now(UTC)
     version = evaluation.results.get("lm_eval_version")
-    return {
-        "run_id": name,
-        "identity": identity,
-        "n": len(found.pairs),
-        "limit": None,
-        "rows_from": rows_from(task, wanted.split, wanted.data_dir, split_rows),
-        "finished": (_finished(evaluation.results) or now).isoformat(timespec="seconds"),
-        "imported": {
-            "from": "lm-evaluation-harness",
-            "version": version if isinstance(version, str) else None,
-            "at": now.isoformat(timespec="seconds"),
-            "file": evaluation.path.name,
-            "task": evaluation.task,
-            "filter": evaluation.filter,
-            "output_type": "multiple_choice" if evaluation.by_choice else "generate_until",
-            "samples": len(evaluation.samples),
-            "paired_by": found.by,
-            "left_out": {"unmatched": len(found.unmatched), "ambiguous": len(found.ambiguous)},
-            "reported": evaluation.reported,
-        },
-        "settings": {},
-        "parameters": None,
-        "training": None,
-        "runtime": None,
-        "metric_code": code_of(task.metrics),
-        "overlap": None,
-        "dates": dates_of(task.published, None),
-        "timing": {"seconds": None, "rows_per_second": None, "load_average": None},
-        "tokens": {"prompt": None, "new": None},
-        "cost": None,
-        "peak_memory_mib": {"host": None, "gpu": None},
-        "machine": {"cpu": None, "cores": None, "gpu": None, "memory_gib": None, "system": None},
-        "versions": {} if not isinstance(version, str) else {"lm_eval": version},
+    version = version if isinstance(version, str) else None
+    imported = {
+        "from": "lm-evaluation-harness",
+        "version": version,
+        "at": now.isoformat(timespec="seconds"),
+        "file": evaluation.path.name,
+        "task": evaluation.task,
+        "filter": evaluation.filter,
+        "output_type": "multiple_choice" if evaluation.by_choice else "generate_until",
+        "samples": len(evaluation.samples),
+        "paired_by": found.by,
+        "left_out": {"unmatched": len(found.unmatched), "ambiguous": len(found.ambiguous)},
+        "reported": evaluation.reported,
     }
+    return RunRecord(
+        run_id=identity.run_id,
+        identity=identity,
+        options=RunOptions(
+            task=wanted.task, backend=identity.backend.name, lang=wanted.lang, split=identity.split, data=wanted.data_dir
+        ).public({}),
+        n=len(found.pairs),
+        metrics=metrics,
+        rows_from=rows_from(task, wanted.split, wanted.data_dir, split_rows),
+        finished=(_finished(evaluation.results) or now).isoformat(timespec="seconds"),
+        imported=ImportedFrom.model_validate(imported),
+        metric_code=code_of(task.metrics),
+        dates=dates_of(task.published, None),
+        versions={} if version is None else {"lm_eval": version},
+    )
 
 
 def _finished(results: Mapping[str, Any]) -> datetime | None:

@@ -12,9 +12,10 @@ import yaml
 
 from harness.analysis.related_runs import is_outdated
 from harness.core.errors import RunError, UserError
+from harness.core.record import Identity
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
-from harness.running.starts import folder_of, key_of
+from harness.running.starts import folder_of
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec
@@ -74,7 +75,7 @@ class Subject:
     @property
     def folder(self) -> Path:
         """Where the trained model lies on this machine, if it is still there."""
-        return folder_of(key_of(self.identity)) / "model"
+        return folder_of(Identity.model_validate(self.identity).trained_key) / "model"
 
     @property
     def name(self) -> str:
@@ -133,7 +134,7 @@ def _readable(store: Store, entry: Entry) -> tuple[Keyed, list[str]]:
                 run = read_entry(store, name)
                 identity = run.manifest["identity"]
                 if identity["train"] is not None and identity["backend"]["engine"] in ENGINES:
-                    others.append((key_of(identity), run))
+                    others.append((Identity.model_validate(identity).trained_key, run))
             except (RunError, LookupError, TypeError, AttributeError):
                 damaged.append(name)
     return others, damaged
@@ -141,7 +142,7 @@ def _readable(store: Store, entry: Entry) -> tuple[Keyed, list[str]]:
 
 def _same_model(entry: Entry, others: Keyed) -> list[Entry]:
     """The runs that predicted with these weights, whatever their rows, runtime or decision."""
-    key = key_of(entry.manifest["identity"])
+    key = entry.record.identity.trained_key
     return [entry, *(run for other, run in others if other == key)]
 
 

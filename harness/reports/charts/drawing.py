@@ -22,11 +22,14 @@ VEGA_LITE = "6.4"
 
 
 def library() -> Any:
-    """Altair. Raises `MissingExtra`."""
+    """Altair, without its check of each part against the schema, which takes most of its time: the tests check whole charts.
+    Raises `MissingExtra`."""
     try:
         import altair
+        from altair.utils import schemapi
     except ImportError as error:
         raise MissingExtra("altair", "charts", "Drawing") from error
+    schemapi.disable_debug_mode()
     return altair
 
 
@@ -85,7 +88,7 @@ def svg_of(chart: alt.TopLevelMixin) -> bytes:
         import vl_convert
     except ImportError as error:
         raise MissingExtra("vl-convert-python", "charts", "Drawing") from error
-    spec = all_plain(chart.to_dict())  # on a character that XML forbids, vl-convert ends the process
+    spec = all_plain(chart.to_dict(validate=False))  # on a character that XML forbids, vl-convert ends the process
     light, dark = (
         vl_convert.vegalite_to_svg(
             spec, vl_version=VEGA_LITE, config={**config(night), "background": ground}, allowed_base_urls=[]

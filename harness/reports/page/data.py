@@ -163,7 +163,7 @@ def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> None:
 def _add_latency(place: model.Place, entry: Entry, speeds: Sequence[Speed]) -> str:
     """In words, with the median; empty where it was not measured."""
     try:
-        speed = speed_of({"machine": None, **entry.manifest}, speeds)
+        speed = speed_of(entry.record, speeds)
     except ODD:
         return ""
     if speed is None or speed["p50_ms"] is None:

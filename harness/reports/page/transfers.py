@@ -47,7 +47,7 @@ def _train(entry: Entry) -> TrainIdentity:
 
 
 def _row(entry: Entry) -> Row:
-    return row_of(entry.manifest["identity"])
+    return row_of(entry.record.identity)
 
 
 def _order(row: Row) -> tuple[int, tuple[str, ...], bool, Row]:
@@ -91,8 +91,7 @@ def _settings(entry: Entry) -> str:
 def _matrix(kept: Sequence[Entry], rows: Sequence[Row], settings: str) -> Matrix:
     first = kept[0]
     metric = first.record.metrics.headline[0]
-    records = [({**entry.manifest, "run_id": entry.run_id}, entry.metrics) for entry in kept]
-    grid = make_grid(records, metric, rows)
+    grid = make_grid([entry.record for entry in kept], metric, rows)
     points = [point for point in cells(grid) if point["value"] is not None]
     seeds = len(grid.seeds)
     over = f" Mean of {seeds} seeds; small: lowest and highest value." if seeds > 1 else ""

@@ -93,7 +93,7 @@ def make_report(
         other_rows=other_rows,
         cleaned=[replace(run, backend=names[run.run_id]) for run in cleaned(runs, twin_ids)],
         suspects=voting,
-        dates=_dates(task, lang, known, [str(run.identity["backend"]["name"]) for run in runs], backends),
+        dates=_dates(task, lang, known, [run.identity.backend.name for run in runs], backends),
     )
 
 
@@ -147,7 +147,11 @@ def _dates(task: TaskSpec, lang: str, known: Catalog, tested: Sequence[str], ask
     return [
         {
             "backend": spec.name,
-            **(dates_of(task.published, spec.training_cutoff) or {**nothing, "training_cutoff": spec.training_cutoff}),
+            **(
+                dates.as_json()
+                if (dates := dates_of(task.published, spec.training_cutoff))
+                else {**nothing, "training_cutoff": spec.training_cutoff}
+            ),
         }
         for spec in specs
         if spec.model is not None and (chosen or (spec.training_cutoff is not None and lang in (spec.languages or [lang])))

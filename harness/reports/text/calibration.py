@@ -100,7 +100,7 @@ def of_several(found: Sequence[Reliability]) -> str:
 
 
 def _named(found: Reliability) -> str:
-    entry = Entry(found.run_id, found.manifest, {})
+    entry = Entry(found.record)
     return f"{entry.display_name} ({entry.how})"
 
 

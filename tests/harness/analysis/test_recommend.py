@@ -326,7 +326,8 @@ def test_the_words_for_nothing_and_for_what_would_change(store: Store) -> None:
         "from 110,000 predictions on: a",
         "up to $90.0 a label: a",
         "from $90.0 a label on: nothing meets all",
-        "might be the answer: b (unknown latency: run `bench analyze latency --task toy --lang en --backend b --train-limit 0`)",
+        "might be the answer: b (unknown latency: run "
+        "`bench analyze latency --task toy --lang en --backend b --train-limit 0`)",
     ]
     alone = told([candidate("a", inference=0.25)], store, question)
     assert sentence(alone, changes_of(alone.field.candidates, question)).endswith("; nothing else meets the constraints.")

@@ -92,7 +92,7 @@ def test_the_records_of_real_runs_share_a_configuration(project: Any, store: Sto
 
     for seed in (0, 1):
         run(toy.plan(project, "toy-model", prompt="shown", seed=seed), store, EngineSlot(), toy.quiet)
-        run(toy.plan(project, "toy-classifier", seed=seed, train_limit=3, drawn=True), store, EngineSlot(), toy.quiet)
+        run(toy.plan(project, "toy-classifier", seed=seed, train_limit=3, resample_train=True), store, EngineSlot(), toy.quiet)
     entries = read_entries(store)
     assert len(entries) == 4
     assert len({entry.configuration for entry in entries}) == 2

@@ -13,9 +13,10 @@ import pytest
 import toy
 
 from harness.core.errors import UserError
+from harness.core.options import RunOptions
 from harness.core.types import Decoding, Example
 from harness.records.store import run_id
-from harness.running.plan import Request, first_rows, make_plan
+from harness.running.plan import first_rows, make_plan
 from harness.specs.catalog import Catalog
 
 Change = Callable[[Path], dict[str, Any]]
@@ -95,7 +96,7 @@ FOR_CLASSIFIERS: dict[str, Change] = {
     **COMMON,
     "options": edit("backends/toy-classifier.yaml", "\n", "\noptions: {batch: 4}\n"),
     "backend name": other_name("backends", "toy-classifier"),
-    "train languages": ask(train_langs=("en", "de")),
+    "train languages": ask(train_lang=("en", "de")),
     "train row": edit_row("train", text="something else says 1"),
     "train label": edit_row("train", label=1),
     "validation row": edit_row("validation", text="something else says 1"),
@@ -150,7 +151,7 @@ def test_the_order_of_rows_and_the_format_of_files_do_not_matter(project: Path, 
             writer.writeheader()
             writer.writerows(rows)
     assert toy.plan(project, backend, limit=6).run_id == before.run_id
-    assert toy.plan(project, backend, limit=6, data_dir=data).run_id == before.run_id
+    assert toy.plan(project, backend, limit=6, data=data).run_id == before.run_id
 
 
 def test_where_things_lie_and_what_is_only_described_do_not_matter(project: Path, tmp_path: Path) -> None:
@@ -179,7 +180,7 @@ def test_facts_that_only_the_engine_knows_are_part_of_the_identity(project: Path
 
 def test_a_run_id_is_readable_and_a_file_name(project: Path) -> None:
     (project / "backends" / "a b+c.yaml").write_text("engine: toy_classifier\n")
-    found = toy.plan(project, "a b+c", train_langs=("de", "en"), seed=7).run_id
+    found = toy.plan(project, "a b+c", train_lang=("de", "en"), seed=7).run_id
     assert found.rpartition(".")[0] == "toy.en.a-b-c.from-de-en.s7"
     assert toy.plan(project).run_id.startswith("toy.en.toy-model.echo.free.s0.")
 
@@ -203,7 +204,7 @@ def test_a_prompt_in_its_language_and_the_decoding_that_was_asked_for(project: P
 
 
 def test_training_takes_all_languages_and_limits_each(project: Path) -> None:
-    plan = toy.plan(project, "toy-classifier", train_langs=("de", "en"), train_limit=4)
+    plan = toy.plan(project, "toy-classifier", train_lang=("de", "en"), train_limit=4)
     assert plan.training is not None
     assert [example.lang for example in plan.training.train] == ["de"] * 4 + ["en"] * 4
     assert len(plan.training.validation) == 6
@@ -225,7 +226,7 @@ def test_a_backend_without_the_model_that_it_needs(project: Path) -> None:
 
 
 def test_the_default_prompt_follows_the_kind_of_labels(project: Path) -> None:
-    plan = make_plan(Request(task="toy", backend="toy-model", lang="en"), Catalog(project))
+    plan = make_plan(RunOptions(task="toy", backend="toy-model", lang="en"), Catalog(project))
     assert plan.prompt is not None
     assert plan.prompt.prompt.name == "strict"
 

@@ -135,7 +135,7 @@ def test_the_record_says_where_the_rows_came_from_and_the_run_is_the_same(
     project: Path, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = toy.plan(project, "toy-classifier")
-    moved = toy.plan(project, "toy-classifier", data_dir=project / "tasks" / "rows", limit=100)
+    moved = toy.plan(project, "toy-classifier", data=project / "tasks" / "rows", limit=100)
     assert moved.identity == plan.identity
     assert moved.rows_from == {"source": "data", "hub": None, "split_rows": 11}
     result = go(moved, store)
@@ -156,7 +156,7 @@ def test_the_record_says_where_the_rows_came_from_and_the_run_is_the_same(
     assert named.rows_from == {"source": "hub", "hub": {**hub, "split": "dev"}, "split_rows": 11}
     (project / "tasks" / "toy.yaml").write_text(on_hub + "splits: {stratified: {of: [train, dev]}}\n")
     assert toy.plan(project, "toy-classifier").rows_from["hub"] == {**hub, "split": None}
-    assert toy.plan(project, "toy-classifier", data_dir=project / "tasks" / "rows").rows_from["hub"] is None
+    assert toy.plan(project, "toy-classifier", data=project / "tasks" / "rows").rows_from["hub"] is None
 
 
 def test_progress_counts_rows_up_to_all(project: Path, store: Store) -> None:
@@ -545,7 +545,7 @@ def test_the_next_run_of_the_same_model_reuses_the_engine(project: Path, store: 
 
 def test_a_trained_classifier_is_reused_in_another_language_only_if_it_is_the_same_one(project: Path, store: Store) -> None:
     slot = EngineSlot()
-    plans = [toy.plan(project, "toy-classifier", lang=lang, train_langs=("en",)) for lang in ("en", "de")]
+    plans = [toy.plan(project, "toy-classifier", lang=lang, train_lang=("en",)) for lang in ("en", "de")]
     plans.append(toy.plan(project, "toy-classifier", lang="de"))
     engines = [toy.engine_of(plan) for plan in plans]
     for plan in plans:

@@ -28,7 +28,7 @@ def models(store: Store) -> list[TrainedModel]:
 
 
 def test_a_model_says_what_it_is_and_which_runs_need_it(project: Path, store: Store) -> None:
-    plans = [toy.plan(project, "toy-classifier", **more) for more in ({}, {"lang": "de", "train_langs": ("en",)}, {"seed": 1})]
+    plans = [toy.plan(project, "toy-classifier", **more) for more in ({}, {"lang": "de", "train_lang": ("en",)}, {"seed": 1})]
     done = [run(plan, store).run_id for plan in plans[:2]]
     ensure_trained(plans[2], toy.quiet)
     os.utime(trained_folder(plans[2]) / "model", (LONG_AGO,) * 2)
@@ -116,7 +116,7 @@ def test_going_on_from_a_model_is_a_use_of_it(project: Path, monkeypatch: pytest
     ensure_trained(first, toy.quiet)
     model = trained_folder(first) / "model"
     os.utime(model, (LONG_AGO,) * 2)
-    ensure_trained(toy.plan(project, "toy-classifier", model=weights, continued_from=trained_key(first)), toy.quiet)
+    ensure_trained(toy.plan(project, "toy-classifier", model=weights, continue_from=trained_key(first)), toy.quiet)
     assert model.stat().st_mtime > LONG_AGO
 
 

@@ -31,7 +31,7 @@ def kept(plan: Plan) -> Path:
 
 
 def test_the_second_plan_trains_nothing_and_predicts_the_same(project: Path) -> None:
-    first, second = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", lang="de", train_langs=("en",))
+    first, second = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", lang="de", train_lang=("en",))
     record = train(first)
     assert {key: record[key] for key in ("loss", "rows", "thresholds")} == {"loss": 0.5, "rows": 9, "thresholds": None}
     assert record["seconds"] >= 0
@@ -61,7 +61,7 @@ def test_another_training_is_another_model(project: Path, change: str) -> None:
     if change == "seed":
         asked = {"seed": 1}
     elif change == "train languages":
-        asked = {"train_langs": ("de",)}
+        asked = {"train_lang": ("de",)}
     elif change == "train limit":
         asked = {"train_limit": 5}
     elif change == "options":
@@ -83,7 +83,7 @@ def test_another_training_is_another_model(project: Path, change: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"lang": "de", "train_langs": ("en",)},
+        {"lang": "de", "train_lang": ("en",)},
         {"limit": 3},
         {"split": "validation"},
         {"decision": Decision.MEDIAN},
@@ -150,7 +150,7 @@ def test_the_order_of_the_training_rows_in_a_file_changes_nothing(project: Path)
 
 
 def test_the_validation_language_is_a_choice_of_its_own(project: Path) -> None:
-    own, other = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", validation_langs=("de",))
+    own, other = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", validation_lang=("de",))
     assert own.training is not None
     assert other.training is not None
     assert {row.lang for row in other.training.validation} == {"de"}
@@ -193,18 +193,18 @@ def test_a_training_goes_on_from_another_ones_model(project: Path, monkeypatch: 
     model = str(toy.write_checkpoint(project / "weights" / "other", 1))
     first = toy.plan(project, "toy-classifier", model=model)
     train(first)
-    second = toy.plan(project, "toy-classifier", lang="de", model=model, continued_from=trained_key(first))
+    second = toy.plan(project, "toy-classifier", lang="de", model=model, continue_from=trained_key(first))
     assert toy.engine_of(second).model == kept(first) / "model"
     assert second.identity["backend"] == first.identity["backend"]
     assert second.identity["train"]["continued_from"] == {"key": trained_key(first), "langs": ["en"]}
     assert trained_key(second) != trained_key(toy.plan(project, "toy-classifier", lang="de", model=model))
     with pytest.raises(UserError, match="is not on this machine"):
-        toy.plan(project, "toy-classifier", model=model, continued_from="0" * 20)
+        toy.plan(project, "toy-classifier", model=model, continue_from="0" * 20)
     elsewhere = str(toy.write_checkpoint(project / "weights" / "third", 2))
     with pytest.raises(UserError, match="has the model 'other', and this run 'third'"):
-        toy.plan(project, "toy-classifier", model=elsewhere, continued_from=trained_key(first))
+        toy.plan(project, "toy-classifier", model=elsewhere, continue_from=trained_key(first))
     with pytest.raises(UserError, match="'tfidf' can't go on"):
-        toy.plan(project, "tfidf", continued_from=trained_key(first))
+        toy.plan(project, "tfidf", continue_from=trained_key(first))
 
 
 def test_the_runtime_tells_of_itself(project: Path, store: Store) -> None:
@@ -222,11 +222,11 @@ def test_languages_may_have_the_same_ids(project: Path) -> None:
         for split in ("train", "validation", "test"):
             here = [row for row in rows if row["lang"] == lang]
             (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in here))
-    both = toy.plan(project, "toy-classifier", train_langs=("en", "de"), data_dir=project / "data", settings={"evaluations": 1})
+    both = toy.plan(project, "toy-classifier", train_lang=("en", "de"), data=project / "data", settings={"evaluations": 1})
     assert both.training is not None
     assert len({row.id for row in both.training.train}) == len(both.training.train) == 18
     assert train(both)["rows"] == 18
-    one = toy.plan(project, "toy-classifier", data_dir=project / "data")
+    one = toy.plan(project, "toy-classifier", data=project / "data")
     assert one.training is not None
     assert {row.id for row in one.training.train} == set("012345678")
 

@@ -100,7 +100,7 @@ def test_every_combination_is_a_step(project: Path, tmp_path: Path) -> None:
         ("b", "shown", "free"),
         ("b", "shown", "score"),
     ]
-    assert told(steps[20:], "lang", "train_langs", "validation_langs") == [  # all of the task's languages
+    assert told(steps[20:], "lang", "train_lang", "validation_lang") == [  # all of the task's languages
         ("c", "en", ("en", "de"), ("de",)),
         ("c", "de", ("en", "de"), ("de",)),
     ]
@@ -124,7 +124,7 @@ def test_the_command_line_says_more_than_smoke_and_smoke_more_than_the_recipe(pr
 def test_a_smoke_test_keeps_the_task_that_can_read_the_user_s_rows(project: Path, tmp_path: Path) -> None:
     recipe = load(tmp_path, BASE + "smoke: {task: reviews_demo, backend: tfidf, limit: 2}\n")
     own, bundled = (steps_of(recipe, Catalog(project), Changes(smoke=True, data_dir=data)) for data in (tmp_path, None))
-    assert told(own, "task", "backend", "limit", "data_dir")[0] == ("first", "toy", "tfidf", 2, tmp_path)
+    assert told(own, "task", "backend", "limit", "data")[0] == ("first", "toy", "tfidf", 2, tmp_path)
     assert told(bundled, "task", "backend", "limit")[0] == ("first", "reviews_demo", "tfidf", 2)
 
 
@@ -196,7 +196,7 @@ def test_what_a_dry_run_says_before_and_after(project: Path, tmp_path: Path) -> 
     assert [str(outlook.validation) for outlook in before] == ["3 en", "3 en", "3 de"]
     assert [str(outlook.test) for outlook in before] == ["6 en", "6 de", "6 de"]
     assert not store.root.exists()
-    run(toy.plan(project, "toy-classifier", limit=6, train_langs=("en",), prompt=None), store)
+    run(toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None), store)
     after, _ = ahead(project, recipe)
     assert [outlook.state for outlook in after] == ["record there", "trained model there", "trains"]
     assert after[0].estimate.seconds == 0
@@ -222,7 +222,7 @@ def test_a_setting_that_the_engine_lacks_is_found(project: Path, tmp_path: Path)
 def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path: Path) -> None:
     catalog = Catalog(project)
     first, *_, second = steps_of(load(tmp_path, BASE.replace("lang: de, train", "lang: en, train")), catalog, Changes())
-    plan = toy.plan(project, "toy-classifier", limit=6, train_langs=("en",), prompt=None)
+    plan = toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None)
     assert request_of(first, catalog) == first.request
     assert request_of(second, catalog).continued_from == trained_key(plan)
 

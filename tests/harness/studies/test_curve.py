@@ -62,7 +62,7 @@ def test_a_prompt_without_exemplars_needs_one_seed(project: Path) -> None:
     assert prompted == [("echo", 0), ("shown", 0), ("shown", 1)]
     fewer = requests_of(wanted(llm_seeds=1), Catalog(project), 9)
     assert [(r.prompt, r.seed) for r in fewer if r.backend == "toy-model"] == [("echo", 0), ("shown", 0)]
-    trained = [(r.seed, r.train_limit, r.drawn, r.validation_limit) for r in requests if r.backend == "toy-classifier"]
+    trained = [(r.seed, r.train_limit, r.resample_train, r.validation_limit) for r in requests if r.backend == "toy-classifier"]
     assert trained == [(s, n, n is not None, 0) for s in (0, 1) for n in (2, 4, None)]
 
 
@@ -76,12 +76,17 @@ def test_seeds_draw_other_rows_and_larger_draws_hold_the_smaller() -> None:
 
 
 def test_a_drawn_sample_is_another_training_and_no_validation_row_is_read(project: Path) -> None:
-    plans = [toy.plan(project, "toy-classifier", train_limit=3, drawn=True, validation_limit=0, seed=seed) for seed in (0, 1)]
+    plans = [
+        toy.plan(project, "toy-classifier", train_limit=3, resample_train=True, validation_limit=0, seed=seed)
+        for seed in (0, 1)
+    ]
     identities = [plan.identity["train"] for plan in plans]
     assert identities[0]["train_rows"] != identities[1]["train_rows"]
     assert [identity["drawn"] for identity in identities] == [True, True]
     assert "drawn" not in toy.plan(project, "toy-classifier", train_limit=3).identity["train"]
-    assert "drawn" not in toy.plan(project, "toy-classifier", drawn=True).identity["train"]  # all rows: nothing to draw
+    assert (
+        "drawn" not in toy.plan(project, "toy-classifier", resample_train=True).identity["train"]
+    )  # all rows: nothing to draw
     assert all(plan.training is not None and plan.training.validation == [] for plan in plans)
 
 

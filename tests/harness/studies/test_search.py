@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ pytest.importorskip("optuna")
 
 from harness.core.engine import LabelledTexts, OnProgress, ValidationScorer
 from harness.core.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
+from harness.core.options import RunOptions
 from harness.core.types import FloatArray, LabelSpace
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running import plan as planning
-from harness.running.plan import Request, make_plan
+from harness.running.plan import make_plan
 from harness.running.runner import run
 from harness.running.starts import folder_of
 from harness.running.training import trained_key
@@ -116,8 +116,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def searched(project: Path, langs: tuple[str, ...] = ("en",), metric: str | None = None, **changes: Any) -> Search:
-    request: dict[str, Any] = {"task": "toy", "backend": "tunable", "lang": "en", "train_langs": ("en",), **changes}
-    return new_search(Request(**request), langs, Catalog(project), metric)
+    request: dict[str, Any] = {"task": "toy", "backend": "tunable", "lang": "en", "train_lang": ("en",), **changes}
+    return new_search(RunOptions(**request), langs, Catalog(project), metric)
 
 
 def go_on(project: Path, search: Search, trials: int, *, pruning: bool = False, name: str = "study") -> list[Trial]:
@@ -363,7 +363,7 @@ def test_a_model_that_was_there_before_is_not_deleted(project: Path, monkeypatch
     best = max(whole, key=lambda trial: trial.value or 0)
     loser = next(trial for trial in whole if trial is not best)
     monkeypatch.setenv("BENCH_CACHE", str(project / "cache"))
-    plan = make_plan(replace(search.request, settings=loser.settings), Catalog(project))
+    plan = make_plan(search.request.changed(settings=loser.settings), Catalog(project))
     run(plan, Store(project / "runs"))
     assert models() == [loser.key]
     assert tried(go_on(project, search, 4)) == tried(whole)
@@ -448,7 +448,7 @@ def test_the_tuned_backend_is_the_best_trial_and_finds_its_model(project: Path) 
         "train": {"size": best.settings["train.size"], "lr": best.settings["train.lr"]},
     }
     assert isinstance(yaml.safe_load(path.read_text())["options"]["train"]["lr"], float)
-    request = Request(task="toy", backend="mine", lang="en", split="validation")
+    request = RunOptions(task="toy", backend="mine", lang="en", split="validation")
     plan = make_plan(request, Catalog(project))
     assert trained_key(plan) == best.key
     assert (folder_of(trained_key(plan)) / "model").is_dir()

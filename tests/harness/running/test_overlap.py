@@ -57,7 +57,10 @@ def test_of_a_trained_model(project: Path) -> None:
 def test_only_rows_that_were_trained_on_count(project: Path) -> None:
     write(project, train=[f"row number {number} of many" for number in range(12)], test=["row number 1 of many", "x", "y"])
     assert overlap_of(toy.plan(project, "toy-classifier", prompt=None))["exact"] == 1
-    found = [overlap_of(toy.plan(project, "toy-classifier", prompt=None, train_limit=6, drawn=True, seed=n)) for n in range(8)]
+    found = [
+        overlap_of(toy.plan(project, "toy-classifier", prompt=None, train_limit=6, resample_train=True, seed=n))
+        for n in range(8)
+    ]
     assert {part["by"]["train"]["rows"] for part in found} == {6}
     assert {part["exact"] for part in found} == {0, 1}
 

@@ -12,20 +12,9 @@ import pytest
 
 from harness.cli import execute_runs
 
-MATRIX = (
-    "study",
-    "transfer",
-    "--backend",
-    "tfidf",
-    "--train-lang",
-    "en,fr",
-    "--lang",
-    "en,fr",
-    "--limit",
-    10,
-    "--train-limit",
-    20,
-)
+TRANSFER = ("study", "transfer")
+OPTIONS = ("--backend", "tfidf", "--limit", 10, "--train-limit", 20)
+MATRIX = (*TRANSFER, *OPTIONS, "--train-lang", "en,fr", "--lang", "en,fr")
 FOLDER = Path("results") / "matrix"
 
 
@@ -44,7 +33,7 @@ def test_every_training_language_meets_every_test_language(bench: Any, project: 
     assert list(cells) == [("en", "en"), ("en", "fr"), ("fr", "en"), ("fr", "fr")]
     assert [cell["trained"] for cell in cells.values()] == [True, False, False, True]
     assert {cell["n"] for cell in cells.values()} == {10}
-    runs = bench("run", *MATRIX[1:4], "fr", *MATRIX[5:], "--json")
+    runs = bench("run", *OPTIONS, "--train-lang", "fr", "--lang", "en,fr", "--json")
     assert [run["state"] for run in runs.json] == ["found", "found"]  # they are the runs that `bench run` makes
     assert [run["metrics"]["values"]["accuracy"]["value"] for run in runs.json] == [
         cells["fr", "en"]["value"],
@@ -64,7 +53,7 @@ def test_the_same_command_gives_the_same_bytes_and_runs_nothing(bench: Any) -> N
 
 
 def test_a_row_for_each_validation_language_and_for_joint_training(bench: Any) -> None:
-    said = bench(*MATRIX[:4], "fr,en+fr", *MATRIX[5:], "--validation-lang", "own,en")
+    said = bench(*TRANSFER, *OPTIONS, "--train-lang", "fr,en+fr", "--lang", "en,fr", "--validation-lang", "own,en")
     assert said.code == 0, said.err
     header, *rows = [line.split("\t") for line in said.out.splitlines()]
     assert header == ["trained on", "validated on", "en", "fr"]
@@ -131,7 +120,7 @@ def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeyp
     one = execute_runs._one
 
     def failing(known: Any, request: Any, *more: Any) -> Any:
-        if (request.train_langs, request.lang) == (("fr",), "en"):
+        if (request.train_lang, request.lang) == (("fr",), "en"):
             raise RunError("no memory left")
         return one(known, request, *more)
 

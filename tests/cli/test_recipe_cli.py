@@ -85,9 +85,8 @@ def test_every_run_stands_beside_what_was_reported(bench: Any, recipe: Path) -> 
 
 
 def test_what_the_command_says_takes_the_place_of_the_recipe_s(bench: Any, recipe: Path) -> None:
-    said = bench(
-        *("suite", "small", "--run", "shares", "--lang", "de", "--backend", "tfidf", "--limit", 3, "--seed", "1,2", "--json")
-    )
+    changes = ("--run", "shares", "--lang", "de", "--backend", "tfidf", "--limit", 3, "--seed", "1,2")
+    said = bench("study", "recipe", "small", *changes, "--json")
     assert said.code == 0, said.err
     which = [(step["step"], step["lang"], step["backend"], step["seed"], step["metrics"]["n"]) for step in said.json]
     assert which == [("shares", "de", "tfidf", 1, 3), ("shares", "de", "tfidf", 2, 3)]
@@ -207,7 +206,7 @@ def carried_out(
     groups: list[list[str]] = []
 
     def run_all(known: Any, requests: Any, *rest: Any, gate: bool) -> tuple[list[Outcome], bool]:
-        groups.append([f"{request.seed} {request.continued_from or '-'}" for request in requests])
+        groups.append([f"{request.seed} {request.continue_from or '-'}" for request in requests])
         error = RunError("it failed")
         outcomes = [
             Outcome(r, "failed", error=error) if str(r.seed) == fails else Outcome(r, "new", "id", {"n": 1}) for r in requests

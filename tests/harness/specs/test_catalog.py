@@ -16,7 +16,7 @@ from harness.specs.backend_specs import engine_class, open_engine
 from harness.specs.catalog import Catalog, Kind, builtin_folders
 from harness.specs.prompts import load_prompt
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PLUGIN: dict[str, Path] = {}
 SPACES = {
     LabelKind.ORDINAL: LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good")),

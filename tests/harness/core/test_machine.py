@@ -40,8 +40,8 @@ def test_the_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("gpu")
 def test_the_machine_with_a_gpu() -> None:
-    assert machine.describe_machine()["gpu"] == "Imaginary 9000"
-    assert machine.peak_memory()["gpu"] == 3
+    assert machine.describe_machine().gpu == "Imaginary 9000"
+    assert machine.peak_memory().gpu == 3
 
 
 def test_torch_is_not_loaded_for_a_description() -> None:
@@ -78,4 +78,4 @@ def test_the_processor_where_proc_does_not_name_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "exists", lambda self: False)
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
-    assert machine.describe_machine()["cpu"] == "arm64"
+    assert machine.describe_machine().cpu == "arm64"

@@ -1,0 +1,173 @@
+"""The journal of a run under way: one line per batch, sealed with a digest and fsynced, so that a killed run loses no batch."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from harness.core.durable import sync_folder
+from harness.core.errors import RunBusy
+from harness.core.json_files import canonical_json, sealed, unsealed, write_atomically
+from harness.core.locks import Lock
+from harness.core.types import Example, Prediction, Status, text_digest
+
+log = logging.getLogger("bench")
+
+JOURNAL = "journal.jsonl"
+CutCounts = Mapping[str, int]
+"""Of a batch: `rows`, rows that are `cut`, `tokens` that were read, tokens that were `lost`."""
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """One batch. `ask_again`: ids of those of its rows that failed for a reason that may pass. `batch`: prompts computed
+    together. `content_free`: log p of the answers to the inputs that contextual calibration needs."""
+
+    seconds: float
+    prompt_tokens: int
+    new_tokens: int
+    batch: int
+    rows: Sequence[Prediction] = ()
+    ask_again: Sequence[str] = ()
+    sent_instead: Mapping[str, str | None] = field(default_factory=dict)
+    cut: CutCounts | None = None
+    content_free: Sequence[Sequence[float] | None] | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        optional = {
+            name: value for name in ("ask_again", "sent_instead", "cut", "content_free") if (value := getattr(self, name))
+        }
+        figures = {name: getattr(self, name) for name in ("prompt_tokens", "new_tokens", "batch")}
+        return {"seconds": round(self.seconds, 6), **figures, "rows": [_fields(row) for row in self.rows], **optional}
+
+
+def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
+    """A line of predictions.jsonl: the prediction, the true label and a digest of the text."""
+    return {**_fields(prediction), "text": text_digest(example.text), "truth": example.label}
+
+
+def _fields(prediction: Prediction) -> dict[str, Any]:
+    record: dict[str, Any] = {"id": prediction.id, "label": prediction.label, "status": prediction.status}
+    if prediction.reason is not None:
+        record["reason"] = prediction.reason
+    if prediction.probabilities is not None:
+        record["probabilities"] = [round(p, 6) for p in prediction.probabilities]
+    if prediction.log_p is not None:
+        record["log_p"] = prediction.log_p  # to the last digit: a resumed run must decide on the same labels
+    return record
+
+
+def prediction_from(record: Mapping[str, Any]) -> Prediction:
+    label, probabilities, log_p = record["label"], record.get("probabilities"), record.get("log_p")
+    return Prediction(
+        record["id"],
+        tuple(label) if isinstance(label, list) else label,
+        Status(record["status"]),
+        record.get("reason"),
+        None if probabilities is None else tuple(probabilities),
+        None if log_p is None else tuple(log_p),
+    )
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The open journal of a run. `answers`: the file for what a language model said, on this machine only."""
+
+    folder: Path
+    answers: Path
+    lock: Lock
+
+    def entries(self) -> list[JournalEntry]:
+        return read_journal(self.folder / JOURNAL)
+
+    def clear(self) -> None:
+        (self.folder / JOURNAL).unlink(missing_ok=True)
+        self.answers.unlink(missing_ok=True)
+
+    def append(self, entry: JournalEntry, answers: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Add a batch; it is on disk when this returns. Raises `RunBusy` where another process has taken the run over."""
+        if self.lock.is_lost():
+            name = self.folder.name.removesuffix(".partial")
+            raise RunBusy(f"Another process has taken over the run {name}: this one was silent for too long.", "Wait for it.")
+        if answers:
+            self.answers.parent.mkdir(parents=True, exist_ok=True)
+            with self.answers.open("a", encoding="utf-8") as file:
+                file.writelines(canonical_json(answer) + "\n" for answer in answers)
+        path = self.folder / JOURNAL
+        is_new = not path.exists()
+        with path.open("a", encoding="utf-8") as file:
+            file.write(canonical_json(sealed(entry.as_json())) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            sync_folder(self.folder)
+
+
+def read_journal(path: Path) -> list[JournalEntry]:
+    """The whole lines of a journal. Damaged ones are left out: their rows are computed again."""
+    return [] if not path.exists() else [entry for _, entry in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> list[tuple[bytes, JournalEntry]]:
+    found = []
+    for line in path.read_bytes().split(b"\n")[:-1]:  # after the last newline: what a kill left of a line
+        with suppress(ValueError, LookupError, TypeError, AttributeError):
+            found.append((line, _entry(line)))
+    return found
+
+
+def _entry(line: bytes) -> JournalEntry:
+    """Raises what a wrong shape raises."""
+    value, _ = unsealed(line)
+    fields = {name: value[name] + 0 for name in ("seconds", "prompt_tokens", "new_tokens", "batch")}
+    fields |= {name: value[name] for name in ("ask_again", "sent_instead", "cut", "content_free") if name in value}
+    return JournalEntry(**fields, rows=tuple(prediction_from(record) for record in value["rows"]))
+
+
+def drop_damaged_lines(path: Path, name: str) -> None:
+    """What follows would otherwise be appended to half a line."""
+    if not path.exists():
+        return
+    content, whole = path.read_bytes(), _whole_lines(path)
+    damaged = content.count(b"\n") - len(whole)
+    if damaged:
+        rows = sum(len(entry.rows) for _, entry in whole)
+        lines = f"{damaged} damaged line{'s' if damaged > 1 else ''}"
+        log.warning("%s: %s of its journal left out: those rows are predicted again, %d are kept.", name, lines, rows)
+    kept = b"".join(line + b"\n" for line, _ in whole)
+    if kept != content:
+        write_atomically(path, kept)
+
+
+def drop_partial_line(path: Path) -> None:
+    if path.exists():
+        content = path.read_bytes()
+        whole = content[: content.rfind(b"\n") + 1]
+        if whole != content:
+            write_atomically(path, whole)
+
+
+def open_rows(entries: Iterable[JournalEntry]) -> dict[str, str | None]:
+    """Row id -> the reason of its latest failure, of the rows to be asked again."""
+    found: dict[str, str | None] = {}
+    for entry in entries:
+        for row in entry.rows:
+            if row.id in entry.ask_again:
+                found[row.id] = row.reason
+            else:
+                found.pop(row.id, None)
+    return found
+
+
+def done_rows(entries: Sequence[JournalEntry]) -> set[str]:
+    return {row.id for entry in entries for row in entry.rows} - open_rows(entries).keys()
+
+
+def measured_seconds(entries: Iterable[JournalEntry]) -> float:
+    """Without the batches that a dead server answered nothing of: waiting for it is not the model's time."""
+    return float(sum(entry.seconds for entry in entries if len(entry.ask_again) < max(1, len(entry.rows))))
