@@ -72,7 +72,7 @@ DESIGNS = (
     _design("5 labels, 30% right", FIVE, 0.3),
     _design("5 labels, 50% right", FIVE, 0.5),
     _design("5 labels, 50% right, errors anywhere", FIVE, 0.5, near=False),
-    _design("5 labels, 55% right, 10% unread", FIVE, 0.55, unread=0.1),
+    _design("5 labels, 55% right, 10% unparsed", FIVE, 0.55, unread=0.1),
     _design("5 labels, 90% right", FIVE, 0.9),
     _design("5 labels, 99% right", FIVE, 0.99),
     _design("5 labels 50:25:12:8:5, 60% right", [50, 25, 12, 8, 5], 0.6),

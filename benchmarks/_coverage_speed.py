@@ -22,7 +22,7 @@ def speed_table(replicates: int, rows: int, seed: int) -> str:
     heads = [
         "labels",
         "metric",
-        "cells (bench)",
+        "confusion matrix (bench)",
         "rows, NumPy",
         "rows, SciPy and scikit-learn",
         "NumPy / bench",

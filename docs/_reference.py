@@ -1,4 +1,4 @@
-"""Write docs/reference/ from the code: `make reference`. A test says when the pages no longer fit the code."""
+"""Write docs/reference/ from the code: `make reference`. A test fails if the pages do not match the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from harness.specs.tasks import TaskSpec
 
 FOLDER = Path(__file__).parent / "reference"
 NOT_IN_FILE = ("name", "folder")
-"""Fields that come from where a file lies."""
+"""Fields derived from the path of a file."""
 NAMED = (TaskSpec, BackendSpec, Recipe, Reported)
 
 FILES: dict[str, tuple[type[BaseModel], str]] = {
@@ -34,7 +34,7 @@ FILES: dict[str, tuple[type[BaseModel], str]] = {
     "Backend": (BackendSpec, "`backends/NAME.yaml` ([how to add one](../backends.md))"),
     "Prompt": (PromptSpec, "The front matter of `prompts/NAME.j2` ([how to add one](../prompts.md))"),
     "Recipe": (Recipe, "`recipes/NAME.yaml` ([how to write one](../recipes.md#writing-one))"),
-    "Prices": (PriceFile, "`prices.yaml` in the folder that you work in ([what it is for](../price.md#prices))"),
+    "Prices": (PriceFile, "`prices.yaml` in your project folder ([what it is for](../price.md#prices))"),
     "Reported figures": (Reported, "`results/reported/NAME.yaml` ([what they are](../recipes.md#reported-figures))"),
 }
 TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "null": "nothing"}
@@ -55,7 +55,7 @@ def cli_page() -> str:
     parts = [
         "# Command line",
         NOTICE,
-        "`bench COMMAND --help` prints the same. Every command has `--json`; `bench --version` says which version this is.",
+        "`bench COMMAND --help` prints the same. Every command has `--json`; `bench --version` prints the version.",
         *_exit_codes(),
     ]
     for name, command in _commands(root, ""):
@@ -66,11 +66,11 @@ def cli_page() -> str:
 def _exit_codes() -> list[str]:
     rows = [
         ("0", "done"),
-        ("1", "a run failed, or `--check` found a stale leaderboard"),
-        ("2", "a mistake in the command or in a file; the message says which, and the way out"),
-        ("130", "Ctrl-C; the same command goes on where it stopped"),
+        ("1", "a run failed or is not finished, or `--check` found a stale leaderboard"),
+        ("2", "a mistake in the command or in a file; the message names it and the way out"),
+        ("130, 143, 129", "Ctrl-C, SIGTERM, SIGHUP; repeat the command to resume"),
     ]
-    return ["## Exit codes", table(("code", "means"), rows)]
+    return ["## Exit codes", table(("code", "meaning"), rows)]
 
 
 def _commands(command: Any, above: str) -> Iterable[tuple[str, Any]]:
@@ -97,7 +97,7 @@ def _command(name: str, command: Any) -> list[str]:
 
 
 def _parameter(record: tuple[str, str]) -> tuple[str, str, str]:
-    """From what `--help` shows: how it is spelled, its default (or that it is required), what it does."""
+    """Name, default and description, from the line of `--help`."""
     spelled, text = record
     found = re.fullmatch(
         r"(?P<text>.*?)(?:  )?\[(?P<extra>(?:[^\[\]]*; )?(?:default: .*|required|[x\d.<>=]+))\]", text, re.DOTALL
@@ -111,7 +111,7 @@ def _parameter(record: tuple[str, str]) -> tuple[str, str, str]:
 
 
 def _paragraphs(text: str) -> list[str]:
-    """A docstring; what it says of --json with the option as code."""
+    """The paragraphs of a docstring, with --json marked as code."""
     found = [prose(paragraph) for paragraph in inspect.cleandoc(text).split("\n\n")]
     return [re.sub(r"^--json", "**`--json`**", paragraph) for paragraph in found]
 
@@ -123,8 +123,8 @@ def yaml_page() -> str:
     parts = [
         "# YAML files",
         NOTICE,
-        "What may stand in the files of a project. An unknown key, a missing one and a value that does not fit are errors "
-        "that name file, line, what was found and what is allowed. A key without a default must be given.",
+        "The keys of the files of a project. An unknown key, a missing key and an invalid value are errors that name "
+        "the file, the line, the value and what is allowed. A key without a default is required.",
     ]
     for title, (model, where) in FILES.items():
         parts += [f"## {title}", f"{where}.", *_model(model, title)]
@@ -134,13 +134,13 @@ def yaml_page() -> str:
 
 
 def _engines() -> list[str]:
-    """The `options` of every engine that comes with bench; those of plugins are their own matter."""
+    """The `options` of every engine that comes with bench."""
     found = [point for point in entry_points(group="bench.engines") if point.value.startswith("backends.")]
     parts = []
     for point in sorted(found, key=lambda point: point.name):
         engine = engine_class(point.name)
         title = f"Options of the engine {point.name}"
-        parts += [f"## {title}", f"What stands under `options:` of a backend with `engine: {point.name}`."]
+        parts += [f"## {title}", f"Keys under `options:` of a backend with `engine: {point.name}`."]
         parts += _model(engine.Options, title)
     return parts
 
@@ -171,7 +171,7 @@ def _fields(schema: Mapping[str, Any], title: str) -> str:
         )
         for name, field in schema["properties"].items()
     ]
-    return table(("key", "is", "default", ""), rows)
+    return table(("key", "type", "default", ""), rows)
 
 
 def _type(field: Mapping[str, Any], title: str) -> str:
@@ -212,7 +212,7 @@ def _definitions(title: str) -> Mapping[str, Any]:
 
 
 def _heading(name: str, title: str) -> str:
-    """The same name may mean different things in two kinds of files."""
+    """Two kinds of files may have different models of the same name."""
     return f"{name}, {title[:1].lower()}{title[1:]}"
 
 
@@ -221,7 +221,7 @@ def _anchor(heading: str) -> str:
 
 
 def _default(field: Mapping[str, Any]) -> str:
-    if "default" not in field:  # it is made anew each time
+    if "default" not in field:  # a default factory
         return "empty" if field.get("type") in ("array", "object") else "its own"
     value = field["default"]
     if value is None:

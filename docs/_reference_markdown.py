@@ -11,7 +11,7 @@ BAR = "&#124;"
 
 
 def prose(text: str) -> str:
-    """Text of a docstring, with what HTML would swallow as itself; code and listings as they are."""
+    """Text of a docstring with `<` escaped, except in code and indented listings."""
     if text.startswith("    "):
         return text
     parts = re.split(r"(`[^`]*`)", text)
@@ -19,7 +19,7 @@ def prose(text: str) -> str:
 
 
 def cell(text: str) -> str:
-    """In one line; a bar inside code as HTML, since Markdown's dialects differ on `\\|` there."""
+    """One line; a bar inside code becomes HTML, since Markdown dialects differ on `\\|` there."""
     line = prose(" ".join(text.split()))
     line = re.sub(r"`([^`]*\|[^`]*)`", lambda code: f"<code>{html.escape(code[1]).replace('|', BAR)}</code>", line)
     return line.replace("|", BAR)

@@ -1,4 +1,4 @@
-"""docs/reference/python.md: what `import harness` offers."""
+"""docs/reference/python.md: the public names of `harness`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _method(name: str, found: Any) -> str:
 
 
 def _function(found: Any) -> Any:
-    """What is called; None for an attribute that is no method."""
+    """The function or property; None for another attribute."""
     if isinstance(found, property):
         return found
     function = getattr(found, "__func__", found)
@@ -58,7 +58,7 @@ def _function(found: Any) -> Any:
 
 
 def _signature(name: str, value: Any) -> str:
-    """As one would write it, without `self` and the modules of the types; a long one with a line for each parameter."""
+    """The signature without `self` and the modules of types; if it is long, one line per parameter."""
     if isinstance(value, property):
         return name
     found = inspect.signature(value)
@@ -88,7 +88,7 @@ def _annotation(annotation: Any) -> str:
 
 
 def _docstring(value: Any) -> list[str]:
-    """Its paragraphs; those of a dataclass without one are made by Python and say nothing."""
+    """Paragraphs of its own docstring; the one that Python makes for a dataclass is left out."""
     own = value.__doc__ if not inspect.isclass(value) else vars(value).get("__doc__")
     if not own or own.startswith(f"{getattr(value, '__name__', '')}("):
         return []

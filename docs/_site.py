@@ -1,12 +1,9 @@
-"""Hooks of mkdocs: what makes the site complete without a repository, a server and a network.
+"""Hooks of mkdocs: the site works without the repository, a server and a network.
 
-What the pages link to outside of docs/ becomes part of the site, under `repo/`.
+Files outside of docs/ that the pages link to are copied into the site, under `repo/` (Markdown as a page, source code as a
+page with a listing), and the links point to the copies. `mkdocs build --strict` fails on a link to a missing file.
 
-On GitHub a link such as `../results/curves/x.svg` leads to the file. The site has no repository beside it, so each such file is
-copied into it (Markdown as a page, source code as a page with a listing) and the link is turned to the copy. A link to
-a file that does not exist stays as it is, and `mkdocs build --strict` fails on it.
-
-The theme would fetch a script from the web to search in pages that were opened from disk; they get `search-from-disk.js`.
+The theme would load a script from the web to search in pages opened from disk; `search-from-disk.js` replaces it.
 """
 
 from __future__ import annotations
@@ -23,13 +20,13 @@ ROOT = Path(__file__).resolve().parents[1]
 COPIES = "repo"
 LISTED = {".py": "python", ".toml": "toml", ".j2": "jinja"}  # source code that is shown as a page
 SHIPPED = (".md", ".svg", ".png", ".json", ".html", *LISTED)
-ALWAYS = ("results/LEADERBOARD.md", "CHANGELOG.md")  # they stand in the navigation
+ALWAYS = ("results/LEADERBOARD.md", "CHANGELOG.md")  # part of the navigation
 FETCHED, OWN = "https://unpkg.com/iframe-worker/shim", "search-from-disk.js"
 LINK = re.compile(r"(?<=\]\()(?!https?:|mailto:|#)([^)#\s]+)")
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add the copies, and what Markdown among them links to in turn."""
+    """Add the copies, and the files that copied Markdown links to."""
     found: set[str] = set()
     pending = list(ALWAYS)
     for page in files.documentation_pages():
@@ -46,7 +43,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """The page with its links turned to the copies."""
+    """The page with its links pointing to the copies."""
     here = _in_repository(page.file.src_uri)
 
     def turned(link: re.Match[str]) -> str:
@@ -90,7 +87,7 @@ def _resolved(here: str, link: str) -> str:
 
 
 def _in_site(path: str) -> str:
-    """Where a file of the repository stands among the site's sources."""
+    """The path of a repository file among the site's sources."""
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
     return f"{COPIES}/{path}" + (".md" if path.endswith(tuple(LISTED)) else "")

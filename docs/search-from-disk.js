@@ -1,5 +1,5 @@
-/* The search runs in a worker, and a browser starts none for a page that was opened from disk. There the worker's script
-   runs in a hidden frame instead, behind the calls that the theme makes of a worker. */
+/* The search runs in a worker, which browsers do not start for a page opened from disk. There the worker's script
+   runs in a hidden frame instead, with the interface of a worker. */
 "use strict";
 
 if (location.protocol === "file:") {

@@ -7,28 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from harness.cli.amounts import size
-from harness.cli.card import Licence, Run, tell_of_damaged
-from harness.cli.options import RESULTS, Json, Results, catalog, open_store, plain, print_json, print_table
+from harness.cli.card import Licence, Run, read_facts
+from harness.cli.options import RESULTS, Json, Results, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from harness.reports.cards.facts import ModelFacts
+    from harness.reports.cards.repository import Files, Upload
 
-    from harness.reports.cards.facts import Subject
-    from harness.reports.cards.files import RepositoryFile
-    from harness.reports.cards.upload import Pushed
-
-
-Repository = Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub; it is made where there is none.")]
+Repository = Annotated[str, typer.Argument(metavar="REPO", help="OWNER/NAME on the hub; created if it does not exist.")]
 Branch = Annotated[
-    str | None, typer.Option(metavar="BRANCH", help="Branch to commit to, made where there is none; default: main.")
+    str | None, typer.Option(metavar="BRANCH", help="Branch to commit to, created if it does not exist; default: main.")
 ]
 
 
 def push_command(
     run: Run,
     repo: Repository,
-    private: Annotated[bool, typer.Option("--private", help="Make a repository that only its owner can read.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Upload nothing: show the files. No network, no token.")] = False,
+    private: Annotated[bool, typer.Option("--private", help="Create a repository that only its owner can read.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the files and upload nothing; needs no network.")] = False,
     revision: Branch = None,
     licence: Licence = None,
     results: Results = RESULTS,
@@ -36,60 +32,53 @@ def push_command(
 ) -> None:
     """Upload the encoder that a run fine-tuned, with its card, in one commit.
 
-    The token is that of HF_TOKEN or of `hf auth login`. What goes: weights (safetensors), config (with the names of the
-    labels), tokenizer, README.md, .eval_results. Files of the same names in the repository are replaced, others stay.
+    The token is that of HF_TOKEN or of `hf auth login`. Uploaded are weights (safetensors), config (with the names of the
+    labels), tokenizer, README.md and .eval_results. Files of the same names are replaced, others stay.
 
     --json prints an object with run, repository, revision, private, files (path, bytes), url (of the commit; null with
     --dry-run).
     """
-    from harness.reports.cards.facts import subject_of
     from harness.reports.cards.metadata import check_library
-    from harness.reports.cards.upload import Pushed, check_names, push
+    from harness.reports.cards.repository import Upload, check_names, upload
     from harness.running.starts import in_use
 
     check_library()
     check_names(repo, revision)
-    store = open_store(results)
-    subject = subject_of(store, store.find(run), catalog())
-    tell_of_damaged(subject)
-    run_id = subject.entry.run_id
-    done = Pushed(repo, None, _files(subject, repo, licence))  # before any talk with the hub: whatever is wrong here shows
+    facts = read_facts(run, results)
+    run_id = facts.run.run_id
+    done = Upload(repo, None, _files(facts, repo, licence))  # before the hub is asked, so that local problems show first
     if not dry_run:
-        with in_use(subject.folder.parent):
+        with in_use(facts.folder.parent):
             message = f"Model and card of the run {run_id}"
-            done = push(repo, lambda full: _files(subject, full, licence), message, private=private, revision=revision)
+            done = upload(repo, lambda full: _files(facts, full, licence), message, private=private, revision=revision)
     if as_json:
-        listed = [{"path": file.path, "bytes": file.size} for file in done.files]
+        files = [{"path": path, "bytes": count} for path, count in done.sizes.items()]
         where = {"repository": done.repository, "revision": revision or "main", "private": private}
-        print_json({"run": run_id, **where, "files": listed, "url": done.url})
+        print_json({"run": run_id, **where, "files": files, "url": done.url})
         return
     _print(done, f"{done.repository}, branch {revision or 'main'}" + (" (private)" if private else ""))
 
 
-def _print(done: Pushed, where: str) -> None:
-    print_table(["file", "size"], [[file.path, size(file.size)] for file in done.files], text=["file"])
-    total = f"{len(done.files)} files, {size(sum(file.size for file in done.files))}"
-    if done.url is None:
-        _print_head(done.files)
-        typer.echo(plain(f"Nothing was uploaded: {total} would go to {where}."))
-    else:
-        typer.echo(plain(f"{total} are now in {where}: {done.url}"))
-
-
-def _files(subject: Subject, repository: str, licence: str | None) -> list[RepositoryFile]:
+def _files(facts: ModelFacts, repository: str, licence: str | None) -> Files:
     """The card first."""
     from harness.reports.cards.card import make_card
-    from harness.reports.cards.files import RepositoryFile, model_files
+    from harness.reports.cards.repository import model_files
 
-    card = make_card(subject, repository, licence)
-    return [*(RepositoryFile(path, text.encode()) for path, text in card.files.items()), *model_files(subject)]
+    card = make_card(facts, repository, licence)
+    return {**{path: text.encode() for path, text in card.items()}, **model_files(facts)}
 
 
-def _print_head(files: Sequence[RepositoryFile]) -> None:
-    """The metadata without the figures, and what the card says first."""
-    card = next(file.content for file in files if file.path == "README.md")
+def _print(done: Upload, where: str) -> None:
+    print_table(["file", "size"], [[path, size(count)] for path, count in done.sizes.items()], text=["file"])
+    total = f"{len(done.files)} files, {size(sum(done.sizes.values()))}"
+    if done.url is not None:
+        typer.echo(plain(f"Uploaded to {where}: {total}. {done.url}"))
+        return
+    # Of the card, the metadata without the figures, and its first section.
+    card = done.files["README.md"]
     assert isinstance(card, bytes)
     front, _, body = card.decode().partition("\nmodel-index:\n")
     figures, _, body = body.partition("\n---\n")
     typer.echo(plain(f"\nREADME.md begins:\n\n{front}\nmodel-index: ({figures.count('value:')} figures)\n---"))
     typer.echo(plain(body.partition("\n## ")[0]))
+    typer.echo(plain(f"Nothing was uploaded. The target is {where}: {total}."))

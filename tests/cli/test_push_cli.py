@@ -1,4 +1,4 @@
-"""`bench model push`: what goes to the hub works there as measured, and goes in one commit; the hub is a fake below httpx2."""
+"""`bench model push`: one commit uploads a model that works as it was measured. The hub is a fake below httpx2."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from harness.core.options import RunOptions
 from harness.core.types import Decision
 from harness.records.store import Store
 from harness.reports.cards.card import make_card
-from harness.reports.cards.facts import subject_of
-from harness.reports.cards.files import RepositoryFile, model_files, without_places
+from harness.reports.cards.facts import read_facts
+from harness.reports.cards.repository import Files, Upload, model_files, without_places
 from harness.running.plan import make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
@@ -113,10 +113,10 @@ def at_home(bench: Any, kettles: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return bench
 
 
-def _write(files: list[RepositoryFile], folder: Path) -> None:
-    for file in files:
-        (folder / file.path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / file.path).write_bytes(file.content if isinstance(file.content, bytes) else file.content.read_bytes())
+def _write(files: Files, folder: Path) -> None:
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content if isinstance(content, bytes) else content.read_bytes())
 
 
 @pytest.mark.parametrize(
@@ -129,10 +129,10 @@ def test_the_code_on_the_card_gives_the_labels_that_were_measured(
     name = trained(head, decision)
     monkeypatch.setenv("BENCH_CACHE", str(kettles / "cache"))
     store = Store(kettles / "results" / "runs")
-    subject = subject_of(store, name, Catalog(kettles))
+    facts = read_facts(store, name, Catalog(kettles))
     repository = tmp_path / "repository"
-    _write(model_files(subject), repository)
-    readme = make_card(subject, "somebody/kettles").readme
+    _write(model_files(facts), repository)
+    readme = make_card(facts, "somebody/kettles")["README.md"]
     code = readme.partition("```python\n")[2].partition("```")[0].replace('"somebody/kettles"', repr(str(repository)))
     code = code.replace(f'hf_hub_download({str(repository)!r}, "head.safetensors")', repr(str(repository / "head.safetensors")))
     scope: dict[str, Any] = {}
@@ -152,26 +152,27 @@ def test_what_goes_is_the_model_and_nothing_of_this_machine(
 ) -> None:
     name = trained("softmax")
     monkeypatch.setenv("BENCH_CACHE", str(kettles / "cache"))
-    subject = subject_of(Store(kettles / "results" / "runs"), name, Catalog(kettles))
-    (subject.folder / "optimizer.pt").write_bytes(b"x")
-    config = json.loads((subject.folder / "config.json").read_text(encoding="utf-8"))
-    (subject.folder / "SHA256SUMS").unlink()  # the change is none that it would find
-    (subject.folder / "config.json").write_text(
+    facts = read_facts(Store(kettles / "results" / "runs"), name, Catalog(kettles))
+    (facts.folder / "optimizer.pt").write_bytes(b"x")
+    config = json.loads((facts.folder / "config.json").read_text(encoding="utf-8"))
+    (facts.folder / "SHA256SUMS").unlink()  # the change is none that it would find
+    (facts.folder / "config.json").write_text(
         json.dumps({**config, "_name_or_path": str(kettles / "bert"), "own": "/home/me/x"})
     )
-    files = {file.path: file for file in model_files(subject)}
+    files = model_files(facts)
     assert set(files) == {"config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"}
-    for file in files.values():
-        content = file.content if isinstance(file.content, bytes) else file.content.read_bytes()
+    sizes = Upload("me/kettles", None, files).sizes
+    for path, file in files.items():
+        content = file if isinstance(file, bytes) else file.read_bytes()
         assert str(kettles).encode() not in content
-        assert file.size == len(content)
-    sent = json.loads(files["config.json"].content)
+        assert sizes[path] == len(content)
+    sent = json.loads(files["config.json"])
     assert sent["id2label"] == {"0": "bad", "1": "so-so", "2": "very good"}
     assert sent["label2id"]["very good"] == 2
     assert "own" not in sent
     assert "_name_or_path" not in sent
-    assert json.loads(files["tokenizer_config.json"].content)["model_max_length"] == 12
-    (subject.folder / "optimizer.pt").unlink()
+    assert json.loads(files["tokenizer_config.json"])["model_max_length"] == 12
+    (facts.folder / "optimizer.pt").unlink()
 
 
 def test_places_are_told_from_tokens() -> None:
@@ -273,14 +274,15 @@ def test_a_branch_and_a_private_repository(at_home: Any, trained: Any, hub: Hub,
     assert created(hub)["visibility"] == "private"
     assert "/api/models/me/kettles/branch/v2" in hub.paths
     assert "/api/models/me/kettles/commit/v2" in hub.paths
-    assert "me/kettles, branch v2 (private): https://huggingface.co/me/kettles/commit/abc" in said.out
+    assert "me/kettles, branch v2 (private)" in said.out
+    assert "https://huggingface.co/me/kettles/commit/abc" in said.out
 
 
 def test_private_is_never_made_public(at_home: Any, trained: Any, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     said = at_home("model", "push", trained("softmax"), "me/kettles", "--private")
     assert said.code == 2
-    assert "everybody can read it; nothing was uploaded" in said.err
+    assert "is public; nothing was uploaded" in said.err
     assert not any("commit" in path for path in hub.paths)
 
 
@@ -290,7 +292,7 @@ def test_a_dry_run_shows_all_and_needs_nothing(at_home: Any, trained: Any, hub: 
     assert hub.requests == []
     for shown in ("README.md", "config.json", "model.safetensors", "pipeline_tag: text-classification", "# kettles"):
         assert shown in said.out
-    assert said.out.rstrip().endswith("would go to me/kettles, branch v2.")
+    assert "Nothing was uploaded. The target is me/kettles, branch v2" in said.out
     listed = at_home("model", "push", trained("softmax"), "me/kettles", "--dry-run", "--json").json
     assert listed["url"] is None
     assert all(file["bytes"] > 0 for file in listed["files"])

@@ -56,7 +56,7 @@ def test_it_opens_from_disk(site: Path) -> None:
 
 def test_what_pages_link_to_in_the_repository_is_there(site: Path) -> None:
     assert (site / "repo" / "results" / "LEADERBOARD.html").is_file()
-    listing = (site / "repo" / "backends" / "base.py.html").read_text(encoding="utf-8")
+    listing = (site / "repo" / "harness" / "core" / "engine.py.html").read_text(encoding="utf-8")
     assert "class Engine(ABC):" in re.sub(r"<[^>]+>", "", listing)
 
 

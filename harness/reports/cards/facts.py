@@ -1,291 +1,292 @@
-"""What a model card tells, gathered from run records: the model, every run that tested it, and what its task's file says."""
+"""What a model card tells: the trained model, each run that tested it, and what the files of its task and backend say."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from harness.analysis.related_runs import is_outdated
+from harness.analysis.related_runs import chose_checkpoint, is_outdated
 from harness.core.errors import RunError, UserError
-from harness.core.record import Identity
+from harness.core.record import CalibrationBin, Identity, OverlapCount, Training
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
 from harness.running.starts import folder_of
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec
+from harness.statistics.intervals import small
 
 ENGINES = ("encoder", "setfit")
-"""Whose trained models are weights and a tokenizer, which others can load."""
+"""Their trained models are weights and a tokenizer, which other programs can load."""
 
-Keyed = list[tuple[str, Entry]]
+_HINT = "A card describes a fine-tuned encoder (e5-small, minilm, xlm-roberta ...) or a SetFit model. See `bench list runs`."
+
+
+class ModelRun:
+    """A run that tested the model. `key` is the same for all runs that predicted with the same weights, whatever their rows,
+    runtime or decision."""
+
+    def __init__(self, entry: Entry) -> None:
+        self.entry, self.run_id, self.record = entry, entry.run_id, entry.record
+        self.identity = self.record.identity
+        self.key = self.identity.trained_key
+        assert self.identity.train is not None
+        self.train, self.options = self.identity.train, self.identity.backend.options
+        self.training = self.record.training or Training.model_validate({})
+        self.headline, self.values = self.record.metrics.headline, self.record.metrics.values
+        self.score = self.values[self.headline[0]]
+        rows = self.record.rows_from  # earlier versions did not record it; the task's file proves nothing beside `--data`
+        self.source = rows.source if rows else None
+        self.hub = rows.hub if rows else None
+        self.split_rows = rows.split_rows if rows else None
+
+    @property
+    def rows(self) -> str:
+        return f"the {self.identity.lang} {self.identity.split} rows"
+
+    @property
+    def rows_used(self) -> str:
+        """`200 of 5000` where a limit left out rows of the split."""
+        n, limit, total = self.record.n, self.record.options.limit, self.split_rows
+        if total is not None:
+            return str(n) if n == total else f"{n} of {total}"
+        return str(n) if limit is None or n < limit else f"{n}, by --limit"
+
+    @property
+    def runtime(self) -> str:
+        return str((self.options.get("predict") or {}).get("runtime", "torch"))
+
+    @property
+    def predicted_with(self) -> str:
+        """Decision, runtime, and precision of the weights."""
+        return ", ".join(part for part in (self.identity.decision, self.runtime, self.identity.backend.dtype) if part)
+
+    @property
+    def few_rows(self) -> str | None:
+        """Why its rows are few to judge by."""
+        return small(self.record.n, [label.support for label in self.record.metrics.per_class])
+
+    @property
+    def checkpoint_duplicates(self) -> OverlapCount | None:
+        """Duplicates of its rows among those that chose the checkpoint, if there are any."""
+        found = self.record.overlap.by.get("validation") if self.record.overlap else None
+        return found if found and chose_checkpoint(self.entry.manifest) and (found.exact or found.near) else None
+
+    @property
+    def confidence(self) -> float | None:
+        """Mean probability of the answers."""
+        bins: list[CalibrationBin] = self.record.metrics.calibration_bins or []
+        count = sum(part.count for part in bins)
+        return sum(part.count * part.confidence for part in bins) / count if count else None
+
+    @property
+    def always_one_label(self) -> float | None:
+        """Accuracy of always answering the most frequent label."""
+        support = [label.support for label in self.record.metrics.per_class]
+        return max(support) / self.record.n if "accuracy" in self.headline and any(support) else None
 
 
 @dataclass(frozen=True)
-class Subject:
-    """`entry` is the run that was asked for, `runs` all that tested its trained model (the same weights), that one included.
-    `damaged` are the ids of records that can't be read, which may have been of this model, too.
+class ModelFacts:
+    """`run` is the one that was asked for, `runs` are all that tested its trained model (the same weights), with it.
+    `damaged` are the ids of records that can't be read; they may be of this model, too.
 
-    `task` is None where no task of that name is here, or one with other labels; so is `backend` where none of its name is.
-    `start` is the run whose model this one went on from, if it did and its record is here. `seeds` are the runs on the same
-    rows that only the seed tells from `entry`.
+    `task` is None where the project has no such task, or one with other labels; `backend` likewise. `start` is the run from
+    whose model the training continued, where its record is here. `seeds` are runs that differ from `run` in the seed only.
     """
 
-    entry: Entry
-    runs: tuple[Entry, ...]
+    run: ModelRun
+    runs: tuple[ModelRun, ...]
     task: TaskSpec | None
     backend: BackendSpec | None
     start: str | None
-    seeds: tuple[Entry, ...]
+    seeds: tuple[ModelRun, ...]
     damaged: tuple[str, ...]
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        identity: Mapping[str, Any] = self.entry.manifest["identity"]
-        return identity
+    def langs_before(self) -> list[str]:
+        """The languages of the training that this one continued."""
+        return before.langs if (before := self.run.train.continued_from) else []
 
     @property
-    def training(self) -> Mapping[str, Any]:
-        """What the engine said of its training; records of earlier versions say less."""
-        return self.entry.manifest.get("training") or {}
-
-    @property
-    def labels(self) -> list[str]:
-        return list(self.identity["labels"])
-
-    @property
-    def langs(self) -> list[str]:
-        """Those it was trained on, in this training."""
-        return list(self.identity["train"]["langs"])
+    def langs_tested(self) -> list[str]:
+        return list(dict.fromkeys(run.identity.lang for run in self.runs if run.identity.split == "test"))
 
     @property
     def head(self) -> str:
         """softmax, one_hot, coral, corn, multilabel (a sigmoid for each label), or setfit."""
-        if self.identity["backend"]["engine"] == "setfit":
+        identity = self.run.identity
+        if identity.backend.engine == "setfit":
             return "setfit"
-        if self.identity["label_kind"] == "multilabel":
-            return "multilabel"
-        return str(self.identity["backend"]["options"].get("head", "softmax"))
+        return "multilabel" if identity.label_kind == LabelKind.MULTILABEL else str(self.run.options.get("head", "softmax"))
 
     @property
     def folder(self) -> Path:
-        """Where the trained model lies on this machine, if it is still there."""
-        return folder_of(Identity.model_validate(self.identity).trained_key) / "model"
+        """Where the trained model is on this machine, if it still is."""
+        return folder_of(self.run.key) / "model"
 
     @property
     def name(self) -> str:
-        """For a title, and for the repository where nobody names one."""
-        parts = [self.identity["backend"]["name"], self.identity["task"], *self.langs]
+        """The card's title where no repository is named."""
+        parts = [self.run.identity.backend.name, self.run.identity.task, *self.run.train.langs]
         return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part).strip("-.") for part in parts)
 
     @property
-    def has_own_model(self) -> bool:
-        """Whether the base model is another one than the backend's file names (`--model`), or that file is not here."""
+    def described_base(self) -> BackendSpec | None:
+        """The backend's file, if it describes this base model: `--model` may have named another."""
         if self.backend is None or self.backend.model is None:
-            return True
+            return None
         usual = self.backend.model.partition("@")[0]
-        return self.identity["backend"]["model"].partition("@")[0] not in (usual, Path(usual).name)
+        is_usual = str(self.run.identity.backend.model).partition("@")[0] in (usual, Path(usual).name)
+        return self.backend if is_usual else None
 
     @property
-    def base_languages(self) -> list[str]:
-        """Those that the base model was made for, as the backend's file says; empty where it says nothing of this model."""
-        return [] if self.has_own_model or self.backend is None else list(self.backend.languages)
+    def runs_alike(self) -> list[ModelRun]:
+        """The runs that predicted as the one that was asked for did."""
+        asked = self.run.identity.task, self.run.predicted_with
+        return [run for run in self.runs if (run.identity.task, run.predicted_with) == asked]
 
     @property
-    def headline(self) -> list[str]:
-        return list(self.entry.metrics["headline"])
+    def main_runs(self) -> list[ModelRun]:
+        """Of `runs_alike` one for each language and split: the one that was asked for, else the one on the most rows. The hub
+        knows one figure for a language and split."""
+        found: dict[tuple[str, str], ModelRun] = {}
+        for run in self.runs_alike:
+            place = run.identity.lang, run.identity.split
+            if run.run_id == self.run.run_id or place not in found:
+                found[place] = run
+        return list(found.values())
+
+    @property
+    def outdated(self) -> bool:
+        """Whether this version of bench would train another model."""
+        return is_outdated(self.run.entry.manifest)
+
+    @cached_property
+    def set_options(self) -> dict[str, Any]:
+        """The engine's options that were set: those that were asked for, and those that differ from the default. All of them
+        in an outdated record, whose defaults are not known."""
+        options = _flat(self.run.options)
+        if self.outdated:
+            return options
+        defaults = _flat(engine_class(self.run.identity.backend.engine).Options().model_dump(mode="json"))
+        asked = self.run.record.options.settings
+        return {name: value for name, value in options.items() if name in asked or defaults.get(name, ...) != value}
+
+    @property
+    def default_options(self) -> dict[str, Any]:
+        return {name: value for name, value in _flat(self.run.options).items() if name not in self.set_options}
+
+    @property
+    def command(self) -> str:
+        """The command that repeats the run, as far as its record tells."""
+        options, processes = self.run.record.options, self.run.train.processes
+        if self.run.train.continued_from is not None:
+            options = options.changed(continue_from=self.start or "RUN")
+        command = options.command()
+        if processes == 1:
+            return command
+        return f"torchrun --nproc-per-node {processes} -m harness.cli{command.removeprefix('bench')}"
+
+    @property
+    def base_repository(self) -> str | None:
+        """The base model's name on the hub; None for a folder and for a model of the package index."""
+        backend = self.run.identity.backend
+        is_commit = re.fullmatch("[0-9a-f]{40}", backend.revision or "") is not None
+        return str(backend.model).partition("@")[0] if is_commit else None
+
+    @cached_property
+    def base_licence(self) -> str | None:
+        """What the base model's card names, where this machine's hub cache holds that card."""
+        if self.base_repository is None:
+            return None
+        from huggingface_hub import ModelCard, try_to_load_from_cache
+
+        card = try_to_load_from_cache(self.base_repository, "README.md", revision=self.run.identity.backend.revision)
+        if not isinstance(card, str):
+            return None
+        try:
+            licence = ModelCard.load(card, ignore_metadata_errors=True).data.get("license")
+        except (OSError, ValueError, yaml.YAMLError):  # a card whose front matter is missing or damaged
+            return None
+        return licence if isinstance(licence, str) else None
 
 
-def subject_of(store: Store, run_id: str, catalog: Catalog) -> Subject:
-    """Raises `UserError` for a run that fine-tuned no encoder, `RunError` for one whose record is damaged."""
+def read_facts(store: Store, run_id: str, catalog: Catalog) -> ModelFacts:
+    """Raises `UserError` for a run that fine-tuned no encoder, `RunError` for a damaged record."""
     entry = read_entry(store, run_id)
-    identity = entry.manifest["identity"]
-    engine = identity["backend"]["engine"]
-    if identity["train"] is None:
-        raise UserError(f"{run_id} prompts a model and trains none, so there is no model of its own to describe.", _HINT)
-    if engine not in ENGINES:
-        raise UserError(f"{run_id}: the engine {engine!r} is no encoder; its models are for bench alone.", _HINT)
-    others, damaged = _readable(store, entry)
-    return Subject(
-        entry,
-        tuple(sorted(_same_model(entry, others), key=lambda run: _order(run, entry))),
+    identity = entry.record.identity
+    if identity.train is None:
+        raise UserError(f"{run_id} prompts a model and trains none, so it has no model to describe.", _HINT)
+    if identity.backend.engine not in ENGINES:
+        raise UserError(f"{run_id}: the engine {identity.backend.engine!r} trains models that only bench can use.", _HINT)
+    run = ModelRun(entry)
+    others, damaged = _other_runs(store, run_id)
+    before = run.train.continued_from
+    return ModelFacts(
+        run,
+        tuple(sorted([run, *(other for other in others if other.key == run.key)], key=lambda other: _order(other, run))),
         _task(identity, catalog),
         _backend(identity, catalog),
-        _start(entry, others),
-        _seeds(entry, others),
+        next((other.run_id for other in others if before is not None and other.key == before.key), None),
+        tuple(sorted((other for other in others if _differs_in_seed(other, run)), key=lambda other: other.identity.seed)),
         tuple(damaged),
     )
 
 
-_HINT = "A card is for a fine-tuned encoder (e5-small, minilm, xlm-roberta ...) or SetFit: `bench list runs` shows the runs."
-
-
-def _readable(store: Store, entry: Entry) -> tuple[Keyed, list[str]]:
-    """The other runs that trained an encoder, with the keys of their models; and the ids of the records that are damaged."""
+def _other_runs(store: Store, run_id: str) -> tuple[list[ModelRun], list[str]]:
+    """The other runs that trained an encoder, and the ids of the damaged records."""
     others, damaged = [], []
     for name in store.ids():
-        if name != entry.run_id:
-            try:
-                run = read_entry(store, name)
-                identity = run.manifest["identity"]
-                if identity["train"] is not None and identity["backend"]["engine"] in ENGINES:
-                    others.append((Identity.model_validate(identity).trained_key, run))
-            except (RunError, LookupError, TypeError, AttributeError):
-                damaged.append(name)
+        try:
+            entry = read_entry(store, name)
+            identity = entry.record.identity
+            if name != run_id and identity.train and identity.backend.engine in ENGINES:
+                others.append(ModelRun(entry))
+        except (RunError, ValueError, LookupError, TypeError, AttributeError):
+            damaged.append(name)
     return others, damaged
 
 
-def _same_model(entry: Entry, others: Keyed) -> list[Entry]:
-    """The runs that predicted with these weights, whatever their rows, runtime or decision."""
-    key = entry.record.identity.trained_key
-    return [entry, *(run for other, run in others if other == key)]
+def _differs_in_seed(run: ModelRun, asked: ModelRun) -> bool:
+    """Whether only the seed differs."""
+    same = run.entry.configuration == asked.entry.configuration and run.entry.group == asked.entry.group
+    return same and run.identity.seed != asked.identity.seed
 
 
-def _seeds(entry: Entry, others: Keyed) -> tuple[Entry, ...]:
-    alike = [run for _, run in others if run.configuration == entry.configuration and run.group == entry.group]
-    return tuple(sorted((run for run in alike if run.seed != entry.seed), key=lambda run: run.seed))
+def _order(run: ModelRun, asked: ModelRun) -> tuple[Any, ...]:
+    """The test split first, then languages of the training, then most rows; of equal ones, the run that was asked for."""
+    identity = run.identity
+    place = (identity.task, identity.split != "test", identity.lang not in run.train.langs, identity.lang)
+    return *place, -run.record.n, run.run_id != asked.run_id, run.run_id
 
 
-def _order(run: Entry, asked: Entry) -> tuple[Any, ...]:
-    """The test split first, languages of the training before others, larger row sets first; the run that was asked for
-    before others on its rows."""
-    identity = run.manifest["identity"]
-    lang = identity["lang"]
-    place = (identity["task"], identity["split"] != "test", lang not in identity["train"]["langs"], lang)
-    return *place, -run.metrics["n"], run.run_id != asked.run_id, run.run_id
+def _task(identity: Identity, catalog: Catalog) -> TaskSpec | None:
+    """The task's file, if its labels are still those of the run."""
+    with suppress(UserError):
+        task = catalog.task(identity.task)
+        if task.labels.kind == identity.label_kind and list(task.labels.answers or identity.labels) == identity.labels:
+            return task
+    return None
 
 
-def _task(identity: Mapping[str, Any], catalog: Catalog) -> TaskSpec | None:
-    """The task's file, if it still means what the run meant."""
-    try:
-        task = catalog.task(identity["task"])
-    except UserError:
-        return None
-    answers = task.labels.answers
-    if answers is not None and list(answers) != list(identity["labels"]):
-        return None
-    return task if task.labels.kind == identity["label_kind"] else None
+def _backend(identity: Identity, catalog: Catalog) -> BackendSpec | None:
+    with suppress(UserError):
+        return catalog.backend(identity.backend.name)
+    return None
 
 
-def _backend(identity: Mapping[str, Any], catalog: Catalog) -> BackendSpec | None:
-    try:
-        return catalog.backend(identity["backend"]["name"])
-    except UserError:
-        return None
-
-
-def _start(entry: Entry, others: Keyed) -> str | None:
-    before = entry.manifest["identity"]["train"].get("continued_from")
-    if before is None:
-        return None
-    return next((run.run_id for key, run in others if key == before["key"]), None)
-
-
-def used_alike(run: Entry, subject: Subject) -> bool:
-    """Whether a run predicted as the run that was asked for did."""
-    same_task = run.manifest["identity"]["task"] == subject.identity["task"]
-    return same_task and answered_by(run) == answered_by(subject.entry)
-
-
-def answered_by(run: Entry) -> str:
-    """Decision, runtime, and precision of the weights."""
-    identity = run.manifest["identity"]
-    predict = identity["backend"]["options"].get("predict") or {}
-    parts = [identity.get("decision", "argmax"), predict.get("runtime", "torch"), identity["backend"].get("dtype")]
-    return ", ".join(part for part in parts if part)
-
-
-def main_runs(subject: Subject) -> list[Entry]:
-    """One run for each language and split: that which was asked for, else the one on most rows; all of one sort of use.
-
-    Those are what the metadata may tell: a hub knows one figure for a language and split.
-    """
-    found: dict[tuple[str, str], Entry] = {}
-    for run in subject.runs:
-        identity = run.manifest["identity"]
-        if used_alike(run, subject) and (
-            run.run_id == subject.entry.run_id or (identity["lang"], identity["split"]) not in found
-        ):
-            found[identity["lang"], identity["split"]] = run
-    return list(found.values())
-
-
-@dataclass(frozen=True)
-class Hub:
-    """A data set on the Hugging Face hub. `split`: the name there of the split that was tested; None where the task divides
-    the rows itself."""
-
-    id: str
-    config: str | None
-    revision: str | None
-    split: str | None
-
-
-def source_of(run: Entry) -> str | None:
-    """hub, files (those of the task), bundled, or data (a folder that `--data` named); None where the record does not tell."""
-    source: str | None = (run.manifest.get("rows_from") or {}).get("source")
-    return source
-
-
-def hub_of(run: Entry) -> Hub | None:
-    """Where the record says that the rows came from the hub. A task's file alone says nothing: `--data` takes its place."""
-    return Hub(**run.manifest["rows_from"]["hub"]) if source_of(run) == "hub" else None
-
-
-def rows_used(run: Entry) -> str:
-    """`200 of 5000` where a limit left out rows of the task's split; an earlier version's record does not tell of how many."""
-    n, limit = run.metrics["n"], run.manifest.get("limit")
-    total = (run.manifest.get("rows_from") or {}).get("split_rows")
-    if total is not None:
-        return str(n) if n == total else f"{n} of {total}"
-    return str(n) if limit is None or n < limit else f"{n}, by --limit"
-
-
-def base_repository(identity: Mapping[str, Any]) -> str | None:
-    """The hub's name of the model that was fine-tuned; None for a folder and for a model of the package index."""
-    backend = identity["backend"]
-    is_commit = re.fullmatch("[0-9a-f]{40}", backend["revision"] or "") is not None
-    return str(backend["model"]).partition("@")[0] if is_commit else None
-
-
-def base_licence(identity: Mapping[str, Any]) -> str | None:
-    """As the card of the base model says, where this machine's hub cache holds that card; else None, and nothing is guessed."""
-    repository = base_repository(identity)
-    if repository is None:
-        return None
-    from huggingface_hub import ModelCard, try_to_load_from_cache
-
-    card = try_to_load_from_cache(repository, "README.md", revision=identity["backend"]["revision"])
-    if not isinstance(card, str):
-        return None
-    try:
-        licence = ModelCard.load(card, ignore_metadata_errors=True).data.get("license")
-    except (OSError, ValueError, yaml.YAMLError):  # a card without front matter, or with one that can't be read
-        return None
-    return licence if isinstance(licence, str) else None
-
-
-def flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """`{"train": {"lr": 1}}` as `{"train.lr": 1}`."""
     found: dict[str, Any] = {}
     for name, value in options.items():
-        inner = flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
-        found.update(inner)
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) and value else {f"{prefix}{name}": value}
     return found
-
-
-def options_of(subject: Subject) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options that differ from the engine's defaults, and the others. All of them are of the first kind where an earlier
-    version of bench made the record, whose defaults nobody knows any more."""
-    backend = subject.identity["backend"]
-    options, asked = flat(backend["options"]), set(subject.entry.manifest.get("settings") or {})
-    if is_outdated(subject.entry.manifest):
-        return options, {}
-    defaults = flat(engine_class(backend["engine"]).Options().model_dump(mode="json"))
-    chosen = {name: value for name, value in options.items() if name in asked or defaults.get(name, ...) != value}
-    return chosen, {name: value for name, value in options.items() if name not in chosen}

@@ -1,23 +1,26 @@
-"""The metadata of a model card, as the Hugging Face hub reads it: the front matter with its `model-index`, and `.eval_results`.
-
-Field names are those of huggingface_hub 1 and later (`ModelCardData`, `EvalResult`, `EvalResultEntry`).
-"""
+"""The metadata of a card, as the Hugging Face hub reads it: the front matter with its `model-index`, and `.eval_results`."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
-from typing import Any
+from typing import TYPE_CHECKING
+
+import yaml
 
 from harness.core.errors import MissingExtra
 from harness.core.file_names import file_stem
-from harness.records.entries import TITLES, Entry
-from harness.reports.cards.facts import Hub, Subject, base_licence, base_repository, hub_of, main_runs, rows_used
+from harness.core.record import HubRows
+from harness.records.entries import TITLES
+from harness.reports.cards.facts import ModelFacts, ModelRun
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult, EvalResultEntry
 
 TAG = "bench-harness"
-"""Marks a card as ours, so that a later one may take its place."""
+"""Marks a card as made by bench, so that a later one may replace it."""
 
-# Metrics that the hub knows by another name; which variant it is says the name that readers see.
+# Metrics that the hub knows by another name; the metric's title tells the variant.
 _ON_HUB = {
     "macro_f1": "f1",
     "micro_f1": "f1",
@@ -34,76 +37,72 @@ def check_library() -> None:
         raise MissingExtra("huggingface_hub", "cards", "A model card")
 
 
-def front_matter(subject: Subject, name: str, licence: str | None) -> str:
-    """YAML, without the lines of dashes. `licence`: what the publisher says; else that of the base model, where it is known."""
+def front_matter(facts: ModelFacts, name: str, licence: str | None) -> str:
+    """YAML, without the lines of dashes. `licence`: the publisher's; default: that of the base model, where it is known."""
     from huggingface_hub import ModelCardData
 
-    hub, setfit = hub_of(subject.entry), subject.head == "setfit"
-    results = [result for run in main_runs(subject) for result in _results(run)]
+    hub, setfit = facts.run.hub, facts.head == "setfit"
+    results = [result for run in facts.main_runs for result in _results(run)]
     data = ModelCardData(
-        language=[lang for lang in subject.langs if re.fullmatch("[a-z]{2,3}", lang)] or None,
-        license=licence or base_licence(subject.identity),
+        language=[lang for lang in facts.run.train.langs if re.fullmatch("[a-z]{2,3}", lang)] or None,
+        license=licence or facts.base_licence,
         library_name="sentence-transformers" if setfit else "transformers",
         pipeline_tag="text-classification",
         tags=["text-classification", TAG, *(["setfit"] if setfit else [])],
-        base_model=base_repository(subject.identity),
-        datasets=[hub.id] if hub is not None else None,
+        base_model=facts.base_repository,
+        datasets=[hub.id] if hub else None,
         metrics=sorted({result.metric_type for result in results}),
         model_name=name,
         eval_results=results,
     )
-    return str(data.to_yaml())
+    return data.to_yaml()
 
 
-def _results(run: Entry) -> list[Any]:
-    """The headline metrics of a run; not called verified, as only the hub may say so."""
+def _results(run: ModelRun) -> list[EvalResult]:
+    """The headline metrics of a run. They are not marked as verified: only the hub may do that."""
     from huggingface_hub import EvalResult
 
-    identity, metrics = run.manifest["identity"], run.metrics
-    hub, lang = hub_of(run), identity["lang"]
+    identity, hub = run.identity, run.hub
     return [
         EvalResult(
             task_type="text-classification",
             task_name="Text Classification",
-            # With a colon no name of the hub's: a task called imdb is not to be taken for the data set of that name.
-            dataset_type=hub.id if hub is not None else f"bench:{identity['task']}",
-            dataset_name=f"{identity['task']} ({lang})",
-            dataset_config=_config(hub, lang),
-            dataset_split=identity["split"] if hub is None else hub.split,
+            # The colon keeps a task called imdb from being taken for the hub's data set of that name.
+            dataset_type=hub.id if hub else f"bench:{identity.task}",
+            dataset_name=f"{identity.task} ({identity.lang})",
+            dataset_config=_config(hub, identity.lang),
+            dataset_split=hub.split if hub else identity.split,
             dataset_revision=_commit(hub),
             metric_type=_ON_HUB.get(name, name),
-            metric_value=metrics["values"][name]["value"],
-            metric_name=f"{TITLES.get(name, name)}{_margin(run, name)}",
+            metric_value=run.values[name].value,
+            metric_name=f"{TITLES.get(name, name)} ({_margin(run, name)})",
         )
-        for name in metrics["headline"]
-        if metrics["values"][name]["value"] is not None
+        for name in run.headline
+        if run.values[name].value is not None
     ]
 
 
-def eval_results(subject: Subject) -> dict[str, str]:
-    """Files of the newer form, path in the repository -> YAML; none for runs whose rows are not from the hub, as far as
-    their records tell: each entry has to name a data set there. An entry has one figure and no name for it: here it is the
-    first headline metric, named in its notes."""
-    import yaml
+def eval_results(facts: ModelFacts) -> dict[str, str]:
+    """The files of the newer form, by path in the repository. Each entry has to name a data set on the hub, so runs on other
+    rows have none. An entry has one figure without a name: the first headline metric, which its notes name."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
-    found: dict[str, list[Any]] = {}
-    for run in main_runs(subject):
-        hub, identity, name = hub_of(run), run.manifest["identity"], run.metrics["headline"][0]
-        value, split = run.metrics["values"][name]["value"], identity["split"]
-        if hub is None or value is None:
+    found: dict[str, list[EvalResultEntry]] = {}
+    for run in facts.main_runs:
+        hub, identity, name = run.hub, run.identity, run.headline[0]
+        if hub is None or run.score.value is None:
             continue
-        rows = f"{split} split" if hub.split is not None else f"{split} rows as the task divides them"
+        rows = f"{identity.split} {'split' if hub.split else 'rows as the task divides them'}"
         entry = EvalResultEntry(
             dataset_id=hub.id,
-            task_id=_config(hub, identity["lang"]) or "default",
-            value=value,
+            task_id=_config(hub, identity.lang) or "default",
+            value=run.score.value,
             dataset_revision=_commit(hub),
-            date=run.manifest["finished"],
-            notes=f"{TITLES.get(name, name)}{_margin(run, name)}; {identity['lang']}, {rows}; by bench",
+            date=run.record.finished,
+            notes=f"{TITLES.get(name, name)} ({_margin(run, name)}); {identity.lang}, {rows}; by bench",
         )
-        # A file may tell of a data set's task once: other splits have files of their own.
-        stem = file_stem([identity["task"], *([] if split == "test" else [split])])
+        # A file holds a data set's task once, so each split has its own file.
+        stem = file_stem([identity.task, *([] if identity.split == "test" else [identity.split])])
         found.setdefault(f".eval_results/{stem}.yaml", []).append(entry)
     return {
         path: yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False, allow_unicode=True)
@@ -111,17 +110,17 @@ def eval_results(subject: Subject) -> dict[str, str]:
     }
 
 
-def _config(hub: Hub | None, lang: str) -> str | None:
-    """Of a data set of our own making the language is what tells its parts apart."""
-    return lang if hub is None else hub.config and hub.config.replace("{lang}", lang)
+def _config(hub: HubRows | None, lang: str) -> str | None:
+    """Other rows than the hub's are told apart by their language."""
+    return hub.config and hub.config.replace("{lang}", lang) if hub else lang
 
 
-def _commit(hub: Hub | None) -> str | None:
-    revision = None if hub is None else hub.revision
-    return revision if revision and re.fullmatch("[0-9a-f]{40}", revision) else None
+def _commit(hub: HubRows | None) -> str | None:
+    """Not a branch: it moves, and so does not tell what was tested."""
+    return hub.revision if hub and re.fullmatch("[0-9a-f]{40}", hub.revision or "") else None
 
 
-def _margin(run: Entry, name: str) -> str:
-    low, high = (run.metrics["values"][name][end] for end in ("low", "high"))
-    interval = "" if low is None else f"95% interval {low:.3f} to {high:.3f}, "
-    return f" ({interval}n = {rows_used(run)})"
+def _margin(run: ModelRun, name: str) -> str:
+    value = run.values[name]
+    interval = "" if value.low is None else f"95% interval {value.low:.3f} to {value.high:.3f}, "
+    return f"{interval}n = {run.rows_used}"
