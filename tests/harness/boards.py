@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.json_files import canonical_json
+from harness.core.record import Identity, RunRecord
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.records.entries import Entry
-from harness.records.store import Store, prediction_record, run_id
+from harness.records.journal import prediction_record
+from harness.records.store import Store
 from harness.statistics.metrics import evaluate_predictions
 
 NAMES = ("bad", "fair", "good")
@@ -25,13 +27,14 @@ def value(number: float | None, low: float | None = None, high: float | None = N
 def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
     """An entry without a record; `changes` are of the identity, but for `metrics` and `rate`."""
     identity = {
+        "version": 1,
         "task": "toy",
         "split": "test",
         "lang": "en",
         "rows": "aaaaaaaa1",
         "labels": ["bad", "good"],
         "label_kind": "ordinal",
-        "backend": {"name": name},
+        "backend": {"name": name, "engine": "toy"},
         "prompt": None,
         "train": TRAIN,
         "seed": 0,
@@ -40,9 +43,9 @@ def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
     values = {"values": {"accuracy": value(accuracy, 0.25, 0.75)}}
     extra = {key: changes.pop(key) for key in ("metrics", "rate") if key in changes}
     timing = {"timing": {"rows_per_second": extra.get("rate", 12.34)}}
-    return Entry(
-        f"run.{name}", {"identity": {**identity, **changes}, **timing}, {**metrics, **values, **extra.get("metrics", {})}
-    )
+    metrics = {**metrics, **values, **extra.get("metrics", {})}
+    manifest = {"identity": {**identity, **changes}, "n": metrics["n"], **timing}
+    return Entry(RunRecord.read(manifest, metrics, f"run.{name}"))
 
 
 def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
@@ -86,11 +89,11 @@ def record(
         "seed": 0,
         **identity,
     }
-    name = run_id(made)
+    name = Identity.model_validate(made).run_id
     folder = store.root / name
     folder.mkdir(parents=True)
-    write_json(folder / "run.json", {"identity": made, "timing": {"rows_per_second": 10.0}, **(manifest or {})})
-    write_json(folder / "metrics.json", evaluate_predictions(examples, given, labels))
+    write_json(folder / "run.json", {"identity": made, "n": len(truth), "timing": {"rows_per_second": 10.0}, **(manifest or {})})
+    write_json(folder / "metrics.json", evaluate_predictions(examples, given, labels).as_json())
     lines = [canonical_json(prediction_record(*pair)) + "\n" for pair in zip(examples, given, strict=True)]
     (folder / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")
     return name

@@ -148,14 +148,17 @@ def _bounds(value: Estimate) -> model.Bounds:
 
 def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> None:
     """US dollars per 1,000 rows as `bench analyze cost` has them, or why there is no price; and the labels."""
-    train = entry.record.identity.train
+    record, train = entry.record, entry.record.identity.train
+    place.notes["cost"] = UNKNOWN_COST
+    if train is not None and record.training is None:
+        return
     try:
         cost = cost_of(entry.manifest, prices, PREDICTIONS, 0)
         place.notes["cost"] = missing_price(entry.manifest, prices) if cost is None else cost.basis
         if train is None or train.continued_from is None:  # else the first training's labels are not in its record
             place.labelled = labels_of(entry.manifest)
     except ODD:
-        cost, place.notes["cost"] = None, UNKNOWN_COST
+        return
     if cost is not None:
         place.cost, place.texts["cost"] = cost.total, usd(cost.total)
 

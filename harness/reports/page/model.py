@@ -152,8 +152,8 @@ class RunDetails(Part):
 class RowSet(Part):
     """The rows whose answers the page holds; `sampled`: how many, where these are not all.
 
-    `tested`: runs of which each two were tested against each other, on all rows. `p` (in thousandths) and `better` ("A", "B", or
-    "=": not significantly different) are of the pairs (0, 1), (0, 2), …, (1, 2), …
+    `tested`: runs of which each two were tested against each other, on all rows. `p` (in thousandths) and `better` ("A", "B",
+    or "=": not significantly different) are of the pairs (0, 1), (0, 2), …, (1, 2), …
     """
 
     ids: list[str]

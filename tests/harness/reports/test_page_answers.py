@@ -170,7 +170,9 @@ def test_each_two_runs_are_tested_on_all_rows(store: Store) -> None:
 
     rights = {"a": 36, "b": 30, "c": 12}
     names = {
-        key: record(store, key, [t if i < right else (t + 1) % 3 for i, t in enumerate(TRUTH)][::turn], TRUTH[::turn], ids=IDS[::turn])
+        key: record(
+            store, key, [t if i < right else (t + 1) % 3 for i, t in enumerate(TRUTH)][::turn], TRUTH[::turn], ids=IDS[::turn]
+        )
         for (key, right), turn in zip(rights.items(), (1, -1, 1), strict=True)
     }
     ((_, rows),) = pack(store, tables_of(store), answers_limit=40).rows.items()

@@ -7,7 +7,7 @@ import {boardsNow, engineNow, ENGINES, entriesNow, isFiltered, madeNow} from "./
 import {choose, state} from "./state.js";
 import {tipButton} from "./tips.js";
 
-export const STEP = 50;
+const STEP = 50;
 let wanted = STEP;
 
 const isSome = value => isNumber(value) ? value !== 0 : Boolean(value);
