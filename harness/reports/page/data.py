@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.findings import SHORT
 from harness.analysis.pricing import cost_of, labels_of, missing_price
 from harness.analysis.ranks import RankedEntry
-from harness.core.record import Estimate, Machine
+from harness.core.record import Machine
 from harness.records.entries import Entry, Group
 from harness.records.latency import Speed, load_speeds, speed_of
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
-from harness.reports.by_language import sections
+from harness.reports.by_language import Line, sections
 from harness.reports.charts.boards import front_labels
 from harness.reports.page import model
 from harness.reports.page.answer import decimal, interval
@@ -67,12 +67,13 @@ def payload(
         sections=list(_sections(keyed)),
         matrices=matrices([entry for entry in entries if entry.among is None]),
         curves=read_curves(results),
-        reported=[
-            model.Source(name=one.name, source=one.source, note=one.note, lines=[cells(figure) for figure in one.figures])
-            for one in reported
-        ],
+        reported=[_source(one) for one in reported],
         note=note,
     )
+
+
+def _source(found: Reported) -> model.Source:
+    return model.Source(name=found.name, source=found.source, note=found.note, lines=list(map(cells, found.figures)))
 
 
 def _board(key: str, table: Table, packed: Packed, prices: Prices, speeds: Sequence[Speed]) -> model.Board:
@@ -118,11 +119,8 @@ def _place(place: RankedEntry, how: str, prices: Prices, speeds: Sequence[Speed]
         run=entry.key,
         runs=[run.key for run in runs],
         seeds=row.seeds,
-        values={name: _bounds(value) for name, value in metrics.values.items()},
+        values={name: (found.value, found.low, found.high) for name, found in metrics.values.items()},
         over_seeds=row.spread(metrics.headline[0]),
-        by_seed={name: [run.record.metrics.values[name].value for run in runs] for name in metrics.headline}
-        if len(runs) > 1
-        else None,
         unparsed=row.share("unparsed") or (0.0 if prompt else None),
         failed=row.share("failed") or (0.0 if prompt else None),
         tested_on=entry.tested_on,
@@ -134,16 +132,14 @@ def _place(place: RankedEntry, how: str, prices: Prices, speeds: Sequence[Speed]
         busy=load is not None and cores is not None and load > cores,
         finished=(record.finished or "")[:10] or None,
     )
+    if len(runs) > 1:
+        found.by_seed = {name: [run.record.metrics.values[name].value for run in runs] for name in metrics.headline}
     if place.finding is not None:
         found.finding = SHORT[place.finding.kind]
         found.notes["finding"] = place.finding.message
     _add_cost(found, entry, prices)
     found.facts = list(_facts(found, entry, _add_latency(found, entry, speeds)))
     return found
-
-
-def _bounds(value: Estimate) -> model.Bounds:
-    return value.value, value.low, value.high
 
 
 def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> None:
@@ -257,20 +253,11 @@ def _prompts(table: Table) -> model.Block | None:
     for spread in table.spreads:
         for prompt in spread.prompts:
             over, seeds = prompt.row.spread(table.metric), len(prompt.row.runs)
-            _, low, high = _bounds(prompt.row.entry.record.metrics.values[table.metric])
-            low, high = (low, high) if over is None else (over[0], over[2])
+            found = prompt.row.entry.record.metrics.values[table.metric]
+            low, high = (found.low, found.high) if over is None else (over[0], over[2])
             name = f"{spread.backend} · {spread.how}"
-            rows.append(
-                {
-                    "name": name,
-                    "prompt": prompt.name,
-                    "value": prompt.value,
-                    "low": low,
-                    "high": high,
-                    "seeds": seeds,
-                    "unparsed": prompt.unread,
-                }
-            )
+            row = {"name": name, "prompt": prompt.name, "value": prompt.value, "low": low, "high": high}
+            rows.append({**row, "seeds": seeds, "unparsed": prompt.unread})
             bounds = f"{interval(low, high)}{f' over {seeds} seeds' if seeds > 1 else ''}"
             lines.append([name, prompt.name, decimal(prompt.value), bounds, part(prompt.unread)])
     title = title_of(table.metric)
@@ -287,22 +274,19 @@ def _prompts(table: Table) -> model.Block | None:
 
 
 def _sections(keyed: Mapping[str, Table]) -> Iterator[model.Section]:
-    """The tables of several languages in LEADERBOARD.md, in its order, as are their lines. `runs` of a line: by table."""
+    """The tables of several languages in LEADERBOARD.md, in its order, as are their lines."""
     keys: dict[Group, str] = {table.group: key for key, table in keyed.items()}
     for _, several in groupby(keyed.values(), key=lambda table: table.group[:2]):
         for section in sections(list(several)):
-            tables = section.tables
-            if len(tables) > 1:
-                runs = [
-                    [line.places[at].row.entry.key if at in line.places else None for at in range(len(tables))]
-                    for line in section.lines
-                ]
+            if len(section.tables) > 1:
                 yield model.Section(
-                    tables=[keys[table.group] for table in tables],
+                    tables=[keys[table.group] for table in section.tables],
                     common=section.common,
-                    title=" · ".join(f"{table.group[2]}: {table.first.record.n:,} rows" for table in tables),
-                    lines=[
-                        model.Line(backend=line.backend, how=line.how, runs=own)
-                        for line, own in zip(section.lines, runs, strict=True)
-                    ],
+                    title=" · ".join(f"{table.group[2]}: {table.first.record.n:,} rows" for table in section.tables),
+                    lines=[_line(line, len(section.tables)) for line in section.lines],
                 )
+
+
+def _line(line: Line, columns: int) -> model.Line:
+    places = [line.places.get(column) for column in range(columns)]
+    return model.Line(backend=line.backend, how=line.how, runs=[place and place.row.entry.key for place in places])
