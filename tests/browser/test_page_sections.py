@@ -204,10 +204,20 @@ def test_details_of_a_run(visit: Visit, board: dict[str, Any]) -> None:
     shown = figures(page, "#run")
     assert [int(line[-1]) for line in shown] == [one[4] for one in details["bins"] if one[4]]
     assert "0.700" in said  # the loss of the second evaluation
+    assert page.locator("#run .pane").count() == 6
     assert f"run={place['run']}" in location(page)
     page.go_back()
     page.wait_for_function("() => !document.querySelector('#run').open")
     assert "run=" not in location(page)
+
+
+def test_a_pane_without_figures_says_why(visit: Visit, board: dict[str, Any]) -> None:
+    place = next(place for place in board["tables"][0]["places"] if place["backend"] == "fast")
+    page = visit(board, f"#run={place['run']}")
+    assert page.locator("#run .pane > .empty").all_inner_texts() == [
+        "This record has no probabilities (free answers have none), so there is no confidence to check.",
+        "Not trained, or not evaluated during training.",
+    ]
 
 
 def test_details_say_what_was_measured_and_where(visit: Visit, board: dict[str, Any]) -> None:

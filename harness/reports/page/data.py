@@ -137,26 +137,31 @@ def _place(place: RankedEntry, how: str, prices: Prices, speeds: Sequence[Speed]
     if place.finding is not None:
         found.finding = SHORT[place.finding.kind]
         found.notes["finding"] = place.finding.message
-    _add_cost(found, entry, prices)
-    found.facts = list(_facts(found, entry, _add_latency(found, entry, speeds)))
+    found.facts = list(_facts(found, entry, _add_cost(found, entry, prices), _add_latency(found, entry, speeds)))
     return found
 
 
-def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> None:
-    """US dollars per 1,000 rows as `bench analyze cost` has them, or why there is no price; and the labels."""
+def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> str:
+    """US dollars per 1,000 rows as `bench analyze cost` has them, or why there is no price; and the labels.
+
+    Returns the cost and its parts in words.
+    """
     record, train = entry.record, entry.record.identity.train
     place.notes["cost"] = UNKNOWN_COST
     if train is not None and record.training is None:
-        return
+        return ""
     try:
         cost = cost_of(entry.manifest, prices, PREDICTIONS, 0)
         place.notes["cost"] = missing_price(entry.manifest, prices) if cost is None else cost.basis
         if train is None or train.continued_from is None:  # else the first training's labels are not in its record
             place.labelled = labels_of(entry.manifest)
     except ODD:
-        return
-    if cost is not None:
-        place.cost, place.texts["cost"] = cost.total, usd(cost.total)
+        return ""
+    if cost is None:
+        return ""
+    place.cost, place.texts["cost"] = cost.total, usd(cost.total)
+    parts = f": inference {usd(cost.inference)}, training {usd(cost.training)}" if cost.training else ""
+    return f"{usd(cost.total)}{'†' if place.busy else ''}{parts}"
 
 
 def _add_latency(place: model.Place, entry: Entry, speeds: Sequence[Speed]) -> str:
@@ -175,7 +180,7 @@ def _add_latency(place: model.Place, entry: Entry, speeds: Sequence[Speed]) -> s
     return f"50% within {speed['p50_ms']:,.1f} ms{most} ({basis})"
 
 
-def _facts(place: model.Place, entry: Entry, latency: str) -> Iterator[tuple[str, str]]:
+def _facts(place: model.Place, entry: Entry, cost: str, latency: str) -> Iterator[tuple[str, str]]:
     """What the details of a run list before its settings."""
     identity = entry.record.identity
     train, prompt = identity.train, identity.prompt
@@ -190,12 +195,12 @@ def _facts(place: model.Place, entry: Entry, latency: str) -> Iterator[tuple[str
         "training languages": train and ", ".join(train.langs),
         "validation languages": train and ", ".join(train.validated_langs),
         "training rows": train and f"{train.train_count:,}",
-        "labels used": place.labelled,
+        "labels used": None if place.labelled is None else f"{place.labelled:,}",
         "machine": place.machine,
         "load when it ended": place.load,
         "rows/s": place.rate and f"{place.rate:,.1f}{busy}",
         "latency of one row": latency,
-        "cost per 1,000 rows": place.cost is not None and f"{place.texts['cost']}{busy}",
+        "cost per 1,000 rows": cost,
         "cost is based on": place.notes["cost"],
         "†": place.rate and busy and "the machine was busy: the rate is too low, and a cost based on time too high",
         "finished": entry.record.finished,
@@ -207,7 +212,7 @@ def _facts(place: model.Place, entry: Entry, latency: str) -> Iterator[tuple[str
 
 def _machine(machine: Machine) -> str:
     cores = f", {machine.cores} core{'' if machine.cores == 1 else 's'}" if machine.cores else ""
-    return machine.gpu or (f"{machine.cpu or 'unknown'}{cores}")
+    return machine.gpu or f"{machine.cpu or 'unknown'}{cores}"
 
 
 def panels(places: Sequence[model.Place]) -> list[model.Panel]:
@@ -288,5 +293,5 @@ def _sections(keyed: Mapping[str, Table]) -> Iterator[model.Section]:
 
 
 def _line(line: Line, columns: int) -> model.Line:
-    places = [line.places.get(column) for column in range(columns)]
-    return model.Line(backend=line.backend, how=line.how, runs=[place and place.row.entry.key for place in places])
+    runs = [line.places[column].row.entry.key if column in line.places else None for column in range(columns)]
+    return model.Line(backend=line.backend, how=line.how, runs=runs)

@@ -167,6 +167,7 @@ def test_costs_are_those_of_bench_cost_in_its_words(store: Store, prices: Prices
     inference, training = 0.1 / 3600 * 0.1 * 1000, 0.1 / 10 / 1000  # 0.1 s a row; 360 s once, for 1,000 of a million rows
     assert place["cost"] == pytest.approx(inference + training, rel=1e-5)
     assert place["texts"]["cost"] == "$0.0028"
+    assert dict(place["facts"])["cost per 1,000 rows"] == "$0.0028†: inference $0.0028, training $0.000010"
 
 
 def test_the_front_is_of_quality_and_cost_or_speed(store: Store, prices: Prices) -> None:

@@ -109,11 +109,13 @@ export function drawTable(isOther) {
   const [boards, columns, entries] = [boardsNow(), columnsNow(), sorted(entriesNow())];
   if (!boards.length) return;
   const scales = scalesOf(columns, boards);
+  const {column: sortedBy, way} = sortNow();
   const where = boards.length === 1 ? boardName(boards[0]) : plural(boards.length, "set of rows", "sets of rows");
-  find("#board caption").textContent = `${where}: ${countOf(entries.length)}, ${sortWords()}`;
+  const order = `sorted by ${sortedBy.title}, ${way === "up" ? "ascending" : "descending"}`;
+  find("#board caption").textContent = `${where}: ${countOf(entries.length)}, ${order}`;
   find("#board thead").replaceChildren(el("tr", columns.map(column => headCell(column, scales.get(column.key)))));
   const shown = entries.slice(0, wanted);
-  const isBreak = at => sortNow().column.key === "rank" && at > 0 && shown[at - 1].order !== shown[at].order;
+  const isBreak = at => sortedBy.key === "rank" && at > 0 && shown[at - 1].order !== shown[at].order;
   const line = (entry, at) =>
     el(
       "tr",
@@ -133,7 +135,7 @@ function headCell(column, scale) {
   const {column: sortedBy, way} = sortNow();
   const isSorted = sortedBy.key === column.key;
   const arrow = el("span.arrow", {"aria-hidden": "true"}, isSorted ? (way === "up" ? "↑" : "↓") : "");
-  const props = {class: "sort", "data-key": column.key, title: `Sort by ${column.title === "#" ? "rank" : column.title}`};
+  const props = {class: "sort", "data-key": column.key, title: `Sort by ${column.title}`};
   const isText = ["text", "model"].includes(column.kind) && column.key !== "cost";
   return el(
     `th.${isText ? "text" : "number"}.${column.key === "model" || column.key === "rank" ? column.key : "other"}`,
@@ -149,13 +151,6 @@ function sortBy(key) {
   const next = column.key !== key ? firstWay(COLUMN_OF.get(key)) : way === "up" ? "down" : "up";
   choose({sort: key === "rank" && next === "up" ? "" : `${key} ${next}`});
   find(`#board thead button[data-key="${CSS.escape(key)}"]`)?.focus();
-}
-
-function sortWords() {
-  const {column, way} = sortNow();
-  return column.key === "rank" && way === "up"
-    ? "in the order of their ranks"
-    : `sorted by ${column.title}, ${way === "up" ? "ascending" : "descending"}`;
 }
 
 function drawMore(all, shown) {
