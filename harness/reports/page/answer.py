@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -119,9 +119,6 @@ class Answer:
             best.setdefault(place.made, place)
         return best
 
-    def of_kind(self, made: Made) -> list[Place]:
-        return [place for place in self.board.places if place.made == made]
-
     @property
     def with_both(self) -> Board | None:
         """Other rows of the same task and language with entries of both kinds."""
@@ -169,14 +166,3 @@ def interval(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     return f"{decimal(low)}{' to ' if low < 0 else '–'}{decimal(high)}"
-
-
-def names(places: Iterable[Place]) -> list[str]:
-    """Of the backends, a few of many."""
-    found = list(dict.fromkeys(place.backend for place in places))
-    return found if len(found) < NAMED else [*found[: NAMED - 1], "…"]
-
-
-def busy_words(busy: int, rated: int) -> str:
-    timed = f"{busy:,} of {plural(rated, 'entry', 'entries')} timed on a busy machine"
-    return f"† {timed}: undisturbed, they would be faster, and cheaper where the cost is based on time."

@@ -26,7 +26,7 @@ from harness.core.types import BoolArray, IntArray, LabelKind
 from harness.records.entries import Entry, Group
 from harness.records.jsonl import read_tables
 from harness.records.store import Store
-from harness.reports.page.model import RowSet
+from harness.reports.page.model import PairTests, RowSet
 from harness.reports.tables import Table
 from harness.statistics.paired import LEVEL
 
@@ -61,9 +61,7 @@ class _Rows:
     truth: Bytes
     answers: dict[str, Bytes]
     n: int
-    tested: list[str]
-    p: list[int]
-    better: str
+    tests: PairTests
 
 
 def pack(
@@ -88,9 +86,7 @@ def pack(
             ids=[rows.ids[place] for place in order],
             truth=_text(rows.truth, order),
             sampled=limit if limit < rows.n else None,
-            tested=rows.tested,
-            p=rows.p,
-            better=rows.better,
+            tests=rows.tests,
         )
         packed.answers.update({key: _text(letters, order) for key, letters in rows.answers.items()})
     return packed
@@ -176,22 +172,18 @@ def _rows(entries: Sequence[Entry], read: Sequence[tuple[Path, Any]], limit: int
         answers[entry.key] = letters[kept]
         if len(correct) < tested:
             correct.append(letters == truth)
-    keys = [entry.key for entry in entries[:tested]]
-    return _Rows([names[i] for i in kept], truth[kept], answers, n, keys, *pair_tests(correct))
+    tests = pair_tests([entry.key for entry in entries[:tested]], correct)
+    return _Rows([names[i] for i in kept], truth[kept], answers, n, tests)
 
 
-def pair_tests(correct: Sequence[BoolArray]) -> tuple[list[int], str]:
-    """McNemar's exact test of each two: p in thousandths, and which is better at the 5% level. Pairs as in `RowSet`."""
+def pair_tests(runs: Sequence[str], correct: Sequence[BoolArray]) -> PairTests:
     right = np.array(correct, dtype=bool)
-    only_a = [(one & ~others).sum(axis=1) for one, others in ((right[i], right[i + 1 :]) for i in range(len(right)))]
-    only_b = [(others & ~one).sum(axis=1) for one, others in ((right[i], right[i + 1 :]) for i in range(len(right)))]
-    if len(right) < 2:
-        return [], ""
-    a, b = np.concatenate(only_a), np.concatenate(only_b)
+    alone = [((own & ~right[i + 1 :]).sum(axis=1), (right[i + 1 :] & ~own).sum(axis=1)) for i, own in enumerate(right)]
+    a, b = np.hstack([np.zeros((2, 0), dtype=np.int64), *alone])
     p = exact_p(a, b)
     better = np.where(p > LEVEL, "=", np.where(a > b, "A", "B"))
     thousandths = np.where(p < 0.001, 0, np.round(1000 * p)).astype(int)
-    return thousandths.tolist(), "".join(better.tolist())
+    return PairTests(runs=list(runs), p=thousandths.tolist(), better="".join(better.tolist()))
 
 
 def _by_hash(names: Sequence[str], limit: int) -> IntArray:

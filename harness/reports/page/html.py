@@ -23,7 +23,7 @@ from harness.core.errors import MissingExtra, RunError
 from harness.core.json_files import write_atomically
 from harness.core.plain import plain
 from harness.models.checkpoints import cache_dir
-from harness.reports.page import answer
+from harness.reports.page.answer import Answer, decimal, interval, plural
 from harness.reports.page.columns import title_of
 from harness.reports.page.model import Page
 from harness.reports.words import NOBODY
@@ -38,7 +38,6 @@ _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u20
 def render(page: Page) -> str:
     """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
     runtime, charts, script = _runtime(), as_json(_charts()), bundle(PARTS)
-    words = {"plural": answer.plural, "decimal": answer.decimal, "interval": answer.interval, "names": answer.names}
     environment = Environment(
         loader=FileSystemLoader(PARTS),
         autoescape=True,
@@ -46,10 +45,10 @@ def render(page: Page) -> str:
         undefined=StrictUndefined,
         finalize=lambda value: plain(value) if type(value) is str else value,
     )
-    environment.globals.update(words, title=title_of, nobody=NOBODY, busy=answer.busy_words)
+    environment.globals.update(plural=plural, decimal=decimal, interval=interval, title=title_of, nobody=NOBODY)
     return environment.get_template("page.html.j2").render(
         page=page,
-        answers=[answer.Answer(board, page.tables, page.curves) for board in page.tables],
+        answers=[Answer(board, page.tables, page.curves) for board in page.tables],
         css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
         data=Markup(as_json(page.dump())),
         charts=Markup(charts),

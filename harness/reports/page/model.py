@@ -33,7 +33,7 @@ class Column(Term):
     `timed`: too high or too low where the machine was busy.
     """
 
-    kind: Literal["rank", "model", "metric", "seeds", "count", "share", "rate", "text"]
+    kind: Literal["rank", "model", "metric", "seeds", "count", "share", "rate", "dollars", "text"]
     better: Literal["higher", "lower"] | None = None
     usual: Literal["always", "some", "most", "several", "chosen"] = "chosen"
     timed: bool = False
@@ -149,19 +149,22 @@ class RunDetails(Part):
     settings: list[tuple[str, str]]
 
 
-class RowSet(Part):
-    """The rows whose answers the page holds; `sampled`: how many, where these are not all.
+class PairTests(Part):
+    """McNemar's exact test of each two of these runs, on all rows: p in thousandths, and which is better at the 5% level ("A",
+    "B", or "=" for neither), of the pairs (0, 1), (0, 2), …, (1, 2), …"""
 
-    `tested`: runs of which each two were tested against each other, on all rows. `p` (in thousandths) and `better` ("A", "B",
-    or "=": not significantly different) are of the pairs (0, 1), (0, 2), …, (1, 2), …
-    """
+    runs: list[str]
+    p: list[int]
+    better: str
+
+
+class RowSet(Part):
+    """The rows whose answers the page holds; `sampled`: how many, where these are not all."""
 
     ids: list[str]
     truth: str
     sampled: int | None = None
-    tested: list[str]
-    p: list[int]
-    better: str
+    tests: PairTests
 
 
 class Line(Part):

@@ -177,18 +177,18 @@ def test_each_two_runs_are_tested_on_all_rows(store: Store) -> None:
     }
     ((_, rows),) = pack(store, tables_of(store), answers_limit=40).rows.items()
     assert rows.sampled == 10
-    assert rows.tested == [names["a"], names["b"], names["c"]]
+    assert rows.tests.runs == [names["a"], names["b"], names["c"]]
     pairs = [("a", "b"), ("a", "c"), ("b", "c")]
     exact = [binomtest(0, rights[one] - rights[other], 0.5).pvalue for one, other in pairs]
-    assert rows.p == [0 if p < 0.001 else round(1000 * p) for p in exact]
-    assert rows.better == "".join("A" if p <= 0.05 else "=" for p in exact)
+    assert rows.tests.p == [0 if p < 0.001 else round(1000 * p) for p in exact]
+    assert rows.tests.better == "".join("A" if p <= 0.05 else "=" for p in exact)
 
 
 def test_of_many_runs_the_first_are_tested(store: Store) -> None:
     for key in "abcd":
         record(store, key, TRUTH, TRUTH, ids=IDS)
     ((_, rows),) = pack(store, tables_of(store), pairs_limit=3).rows.items()
-    assert (len(rows.tested), len(rows.p), rows.better) == (3, 3, "===")
+    assert (len(rows.tests.runs), len(rows.tests.p), rows.tests.better) == (3, 3, "===")
 
 
 @given(st.lists(st.integers(0, 60), max_size=5), st.integers(0, 3000))

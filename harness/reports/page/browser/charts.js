@@ -4,15 +4,12 @@ import {el, find} from "./dom.js";
 import {unique} from "./format.js";
 
 const plots = new Map(); // element -> {chart, rows, titles, drawn, view, room}
-const seen = new IntersectionObserver(found => found.filter(one => one.isIntersecting).forEach(one => drawPlot(one.target)), {
-  rootMargin: "300px",
-});
+const whenNear = found => found.filter(one => one.isIntersecting).forEach(one => drawPlot(one.target));
+const seen = new IntersectionObserver(whenNear, {rootMargin: "300px"});
 let isPrinting = false;
 
-const isDark = () =>
-  !isPrinting &&
-  (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) ===
-    "dark";
+const systemTheme = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => !isPrinting && (document.documentElement.dataset.theme ?? (systemTheme.matches ? "dark" : "light")) === "dark";
 
 /** An empty place for a chart of the kind `chart`, with these titles on its axes. */
 export function plot(label, chart, rows, titles) {
@@ -87,10 +84,12 @@ function fitLegends(spec, room) {
 /** No more than half of a narrow place for the names on an axis. */
 const longestName = room => Math.min(CHARTS.light.axis.labelLimit, room / 2);
 
-const configFor = room => {
+function configFor(room) {
   const config = isDark() ? CHARTS.dark : CHARTS.light;
   return {...config, axis: {...config.axis, labelLimit: longestName(room)}};
-};
+}
+
+const refuse = () => Promise.reject(new Error("nothing is loaded"));
 
 async function drawPlot(place) {
   const kept = plots.get(place);
@@ -111,10 +110,7 @@ async function drawPlot(place) {
       config: configFor(kept.room),
       tooltip: hover,
       logLevel: 1,
-      loader: {
-        load: () => Promise.reject(new Error("nothing is loaded")),
-        sanitize: () => Promise.reject(new Error("no links")),
-      },
+      loader: {load: refuse, sanitize: refuse},
     });
     kept.view = view;
     place.dataset.drawn = isDark() ? "dark" : "light";
@@ -146,15 +142,10 @@ function redrawPlots(all = false, isStale = () => true) {
 /** Vega's tooltips, as text: the values are names from the data. */
 function hover(handler, event, item, value) {
   const box = find("#hover");
-  if (value === null || value === undefined || typeof value !== "object") {
-    box.hidden = true;
-    return;
-  }
+  box.hidden = value === null || typeof value !== "object";
+  if (box.hidden) return;
   const pairs = Object.entries(value).filter(([, text]) => text !== "" && text !== "null" && text !== "NaN");
-  box.replaceChildren(
-    el("dl", pairs.map(([name, text]) => [el("dt", {text: name}), el("dd", {text: String(text)})])),
-  );
-  box.hidden = false;
+  box.replaceChildren(el("dl", pairs.map(([name, text]) => [el("dt", {text: name}), el("dd", {text: String(text)})])));
   const [x, y] = [event.clientX + 14, event.clientY + 14];
   box.style.left = `${Math.max(4, Math.min(x, innerWidth - box.offsetWidth - 4))}px`;
   box.style.top = `${Math.max(4, Math.min(y, innerHeight - box.offsetHeight - 4))}px`;
@@ -166,17 +157,10 @@ export function listenToCharts(drawAll) {
     clearTimeout(soon);
     soon = setTimeout(() => redrawPlots(false, (place, kept) => kept.room !== place.clientWidth), 150);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redrawPlots());
-  addEventListener(
-    "scroll",
-    () => {
-      find("#hover").hidden = true;
-    },
-    {passive: true},
-  );
-  addEventListener("keydown", event => {
-    if (event.key === "Escape") find("#hover").hidden = true;
-  });
+  const hide = () => find("#hover").setAttribute("hidden", "");
+  systemTheme.addEventListener("change", () => redrawPlots());
+  addEventListener("scroll", hide, {passive: true});
+  addEventListener("keydown", event => event.key === "Escape" && hide());
   addEventListener("beforeprint", () => {
     isPrinting = true;
     drawAll(); // sections that were not in sight yet may hold charts

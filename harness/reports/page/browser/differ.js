@@ -51,18 +51,18 @@ function differences(truth, a, b, labels) {
 }
 
 /** The test of two runs, whichever was tested against the other: p in thousandths, and which is better. */
-function testOf({tested, p, better}, a, b) {
-  const [i, j] = [tested.indexOf(a), tested.indexOf(b)];
+function testOf({runs, p, better}, a, b) {
+  const [i, j] = [runs.indexOf(a), runs.indexOf(b)];
   if (i < 0 || j < 0) return {verdict: "untested", p: ""};
   const [low, high] = [Math.min(i, j), Math.max(i, j)];
-  const at = low * tested.length - (low * (low + 1)) / 2 + (high - low - 1);
+  const at = low * runs.length - (low * (low + 1)) / 2 + (high - low - 1);
   const turned = {A: "B", B: "A", "=": "="};
   const shown = p[at] ? `= ${(p[at] / 1000).toFixed(3)}` : "< 0.001";
   return {verdict: i < j ? better[at] : turned[better[at]], p: shown};
 }
 
-export function drawDiffer(isOther) {
-  if (isOther) wanted = STEP / 4;
+export function drawDiffer(more = 0) {
+  wanted = more ? wanted + more : STEP / 4;
   const board = boardNow();
   const set = board && DATA.rowsets[board.rows];
   const choices = set ? choicesOf(board) : [];
@@ -70,7 +70,7 @@ export function drawDiffer(isOther) {
   const [a, b] = pairOf(board, choices.map(([run]) => run));
   const found = differences(set.truth, RUNS[a].answers, RUNS[b].answers, board.labels.length);
   const names = new Map(choices);
-  const {verdict, p} = testOf(set, a, b);
+  const {verdict, p} = testOf(set.tests, a, b);
   const sampled = `This page holds the answers to ${whole(set.sampled ?? 0)} of them, a random sample; the counts are of those.`;
   fillSection("differ", {
     controls: [menu("A", choices, a, choosePair), menu("B", choices, b, choosePair)],
@@ -139,8 +139,7 @@ function listOf(board, set, rows) {
     ]);
   const more = left.length - lines.length;
   const showMore = () => {
-    wanted += STEP;
-    drawDiffer();
+    drawDiffer(STEP);
     find(`#differ .tall tbody tr:nth-child(${lines.length + 1}) th`)?.focus(); // the first of the new ones
   };
   return figure(

@@ -15,7 +15,6 @@ import {drawFilters, drawTable, fitTable, listenToFilters, listenToPrint} from "
 import {listenToTips} from "./tips.js";
 
 const MOST_ANSWERS = 12;
-let isOtherPair = true;
 
 /** The answers are part of the page: of one board in full, of several a line each. */
 function drawAnswer() {
@@ -42,15 +41,11 @@ function draw(changed) {
   if (isOther || has("cols", "sort")) drawFilters();
   if (isOther || has("cols", "sort")) drawTable(isOther);
   if (has("run")) drawRun();
-  if (isOther || has("metric")) later("quality", "languages");
-  if (has("machine")) later("quality");
-  if (isOtherBoard) later("transfer", "prompts", "curves");
-  if (has("lines", "section")) later("languages");
-  if (has("matrix")) later("transfer");
-  if (isOtherBoard || has("a", "b", "kind")) {
-    isOtherPair = true;
-    later("differ");
-  }
+  if (isOther || has("metric", "machine")) later("quality");
+  if (isOther || has("metric", "lines", "section")) later("languages");
+  if (isOtherBoard) later("prompts", "curves");
+  if (isOtherBoard || has("matrix")) later("transfer");
+  if (isOtherBoard || has("a", "b", "kind")) later("differ");
 }
 
 /** What the page's own links and buttons name: a section, a run, a board. */
@@ -71,18 +66,12 @@ function listenToLinks() {
 }
 
 function start() {
-  const sections = {
-    quality: drawQuality,
-    languages: drawLanguages,
-    transfer: drawTransfer,
-    prompts: drawPrompts,
-    curves: drawCurves,
-    differ: () => {
-      drawDiffer(isOtherPair);
-      isOtherPair = false;
-    },
-  };
-  for (const [id, drawer] of Object.entries(sections)) addSection(id, drawer);
+  addSection("quality", drawQuality);
+  addSection("languages", drawLanguages);
+  addSection("transfer", drawTransfer);
+  addSection("prompts", drawPrompts);
+  addSection("curves", drawCurves);
+  addSection("differ", drawDiffer);
   onChange(draw);
   listenToTheme();
   listenToCharts(drawSections);

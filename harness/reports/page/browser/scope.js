@@ -73,7 +73,6 @@ export function drawQuestion() {
 }
 
 export function listenToQuestion() {
-  find("#task").addEventListener("change", event => choose({task: event.target.value, rows: "", a: "", b: ""}));
-  find("#lang").addEventListener("change", event => choose({lang: event.target.value, rows: "", a: "", b: ""}));
-  find("#rows").addEventListener("change", event => choose({rows: event.target.value, a: "", b: ""}));
+  for (const name of ["task", "lang", "rows"])
+    find(`#${name}`).addEventListener("change", event => choose({rows: "", a: "", b: "", [name]: event.target.value}));
 }

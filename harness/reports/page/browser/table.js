@@ -10,7 +10,7 @@ import {tipButton} from "./tips.js";
 const STEP = 50;
 let wanted = STEP;
 
-const isSome = value => isNumber(value) ? value !== 0 : Boolean(value);
+const isText = ({kind}) => kind === "text" || kind === "model";
 
 /** Whether a column says something about the boards in sight, before the reader chooses others. */
 function isUsual({key, kind, usual}, boards, entries) {
@@ -20,7 +20,7 @@ function isUsual({key, kind, usual}, boards, entries) {
   // Several sets of rows of one task and language are what a column of their numbers tells apart.
   if (key === "n") return unique(boards.map(board => `${board.task}\n${board.lang}`)).length < boards.length;
   if (usual === "several") return unique(values).length > 1;
-  return usual === "always" || (usual === "some" && values.some(key === "cost" ? isNumber : isSome));
+  return usual === "always" || (usual === "some" && values.some(kind === "dollars" ? isNumber : Boolean));
 }
 
 function columnsNow() {
@@ -73,11 +73,10 @@ function cellOf(entry, column, scale) {
   if (kind === "metric") return barCell(entry.values[key], scale);
   if (kind === "seeds") return seedsCell(entry, scale);
   const value = entry[key];
-  const style = kind === "text" && key !== "cost" ? "td" : "td.number";
+  const style = isText(column) ? "td" : "td.number";
   if (value === undefined || value === "") return el(`${style}.none`, {title: entry.notes[key], text: "–"});
   const busy = column.timed && entry.busy ? el("span.busy", {title: "timed on a busy machine", text: dagger(entry)}) : "";
-  const title = key === "cost" ? null : entry.notes[key];
-  return el(style, {title}, entry.texts[key] ?? SHOWN[kind](value), busy);
+  return el(style, {title: entry.notes[key]}, entry.texts[key] ?? SHOWN[kind](value), busy);
 }
 
 function rankCell(entry) {
@@ -136,9 +135,8 @@ function headCell(column, scale) {
   const isSorted = sortedBy.key === column.key;
   const arrow = el("span.arrow", {"aria-hidden": "true"}, isSorted ? (way === "up" ? "↑" : "↓") : "");
   const props = {class: "sort", "data-key": column.key, title: `Sort by ${column.title}`};
-  const isText = ["text", "model"].includes(column.kind) && column.key !== "cost";
   return el(
-    `th.${isText ? "text" : "number"}.${column.key === "model" || column.key === "rank" ? column.key : "other"}`,
+    `th.${isText(column) ? "text" : "number"}.${column.key === "model" || column.key === "rank" ? column.key : "other"}`,
     {scope: "col", "aria-sort": isSorted ? (way === "up" ? "ascending" : "descending") : "none"},
     el("div.head", button([el("span", {text: column.title}), arrow], () => sortBy(column.key), props), tipButton(column.key)),
     column.kind === "metric" && column.better === "lower" ? el("span.lower", {text: "lower is better"}) : "",
@@ -215,9 +213,8 @@ function chooseColumns() {
 }
 
 export function listenToFilters() {
-  find("#q").addEventListener("input", event => choose({q: event.target.value}));
-  find("#engine").addEventListener("change", event => choose({engine: event.target.value}));
-  find("#made").addEventListener("change", event => choose({made: event.target.value}));
+  for (const name of ["q", "engine", "made"])
+    find(`#${name}`).addEventListener("input", event => choose({[name]: event.target.value}));
   find("#reset").addEventListener("click", () => {
     choose({q: "", engine: "", made: "", cols: "", sort: ""});
     find("#q").focus();
