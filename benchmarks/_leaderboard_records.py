@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.core.json_files import canonical_json
+from harness.core.record import Identity
 from harness.core.types import Example, LabelKind, LabelSpace, Prediction
-from harness.records.store import run_id
 from harness.statistics.metrics import evaluate_predictions
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"))
@@ -55,7 +55,7 @@ def _identity(group: int, place: int, size: int) -> dict[str, Any]:
 
 
 def _write(root: Path, identity: dict[str, Any], truth: Any, answers: Any, probabilities: Any) -> None:
-    name = run_id(identity)
+    name = Identity.model_validate(identity).run_id
     folder = root / name
     folder.mkdir(parents=True)
     lines = [

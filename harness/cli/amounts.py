@@ -1,12 +1,10 @@
-"""Bytes, ages, counts and lists: as people write and read them."""
+"""Bytes, ages, counts and lists, as people read them."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 
-_SECONDS = {"h": 3600, "d": 86400, "w": 7 * 86400}
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -32,23 +30,3 @@ def number(count: int, one: str, many: str = "") -> str:
 def some(names: Sequence[str], most: int) -> str:
     """`a, b and 3 more`."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def seconds_in(text: str, option: str) -> float:
-    """Of `12h`, `30d` or `8w`; raises `UserError`."""
-    from harness.core.errors import UserError
-
-    found = re.fullmatch(r"(\d+)([hdw])", text.strip())
-    if found is None:
-        raise UserError(f"{option} {text!r} is no age.", "Write hours, days or weeks: 12h, 30d or 8w.")
-    return float(found[1]) * _SECONDS[found[2]]
-
-
-def bytes_in(text: str, option: str) -> int:
-    """Of `500MB`, `20G` or `1.5GiB`, all of them powers of 1,024; raises `UserError`."""
-    from harness.core.errors import UserError
-
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)(?:I?B)?", text.strip().upper())
-    if found is None:
-        raise UserError(f"{option} {text!r} is no size.", "Write 500MB or 20GB.")
-    return int(float(found[1]) * 1024 ** " KMGT".index(found[2] or " "))

@@ -2,146 +2,145 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import time
+from collections import defaultdict
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.amounts import ago, number, size
-from harness.cli.cache_removal import look, moment, prune_command, remove_command, short
-from harness.cli.options import RESULTS, Json, Results, open_store, plain, print_json, print_table
+from harness.cli.options import Json, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.models.cache import Kept
-    from harness.running.trained_models import TrainedModel
+    from harness.models.cache import Item
 
-HUB = "Models of the Hugging Face hub are in the hub's own cache: `hf cache ls`."
+KEY_DIGITS = 8
 
 app = typer.Typer(rich_markup_mode=None)
 
 
 @app.callback(invoke_without_command=True)
 def cache_command(context: typer.Context, as_json: Json = False) -> None:
-    """See what the cache holds, and make room.
+    """Show what the cache holds.
 
-    Without a command: how much of what there is, and what it costs to be without. The cache is the folder $BENCH_CACHE, or
-    else bench's own in the user's cache folder.
+    The cache is the folder $BENCH_CACHE, or bench's own in the user's cache folder. Models of the Hugging Face hub are in the
+    hub's cache: `hf cache ls`.
 
-    --json prints an object with folder, bytes, leftover_bytes, parts (part, holds, count, bytes, loss, link: the place
-    elsewhere that the part is a link to, or null).
+    --json prints an object with folder, bytes, leftover_bytes (what `bench cache prune` frees), parts (part, holds, count,
+    bytes, loss, link: where the part's folder links to, or null).
     """
     from harness.core.errors import UserError
+    from harness.models.cache import summaries
 
     if context.invoked_subcommand is not None:
         if as_json:
-            raise UserError("--json stands before the command.", f"Write it after `{context.invoked_subcommand}`.")
+            raise UserError("--json must follow the command.", f"Write it after `{context.invoked_subcommand}`.")
         return
-    folder, kept, left = look()
-    parts = _parts(folder, kept, left)
-    whole, free = sum(part["bytes"] for part in parts), sum(one.size for one in left)
+    folder, items = _contents()
+    parts = summaries(folder, items)
+    total, leftover = sum(item.size for item in items), sum(item.size for item in items if item.leftover)
     if as_json:
-        print_json({"folder": str(folder), "bytes": whole, "leftover_bytes": free, "parts": parts})
+        print_json(
+            {"folder": str(folder), "bytes": total, "leftover_bytes": leftover, "parts": [asdict(part) for part in parts]}
+        )
         return
-    cells = [[part["part"], part["holds"], *_amount(part), part["loss"]] for part in parts]
-    cells.append(["total", "", "", size(whole), ""])
-    print_table(["part", "holds", "number", "size", "if deleted"], cells, text=["holds", "if deleted"])
-    typer.echo(plain(_overview(folder, parts, whole, free)))
+    rows = []
+    for part in parts:
+        amount = ["-", f"a link to {part.link}"] if part.link else [f"{part.count:,}", size(part.bytes)]
+        rows.append([part.part, part.holds, *amount, part.loss])
+    rows.append(["total", "", "", size(total), ""])
+    print_table(["part", "holds", "number", "size", "if deleted"], rows, text=["holds", "if deleted"])
+    freed = f" `bench cache prune` frees {size(leftover)}." if leftover else ""
+    typer.echo(plain(f"Folder: {folder}.{freed}"))
 
 
-def _parts(folder: Path, kept: Sequence[Kept], left: Iterable[Kept]) -> list[dict[str, Any]]:
-    from harness.models.cache import PARTS, beside
+def _contents() -> tuple[Path, list[Item]]:
+    from harness.models.cache import contents
+    from harness.models.checkpoints import cache_dir
 
-    extra = beside(kept, left)
-    found = []
-    for name, part in PARTS.items():
-        path = folder / name
-        here = [one for one in kept if one.part == name]
-        found.append(
+    return cache_dir(), contents(cache_dir())
+
+
+@app.command("dir")
+def dir_command() -> None:
+    """Print the path of the cache."""
+    from harness.models.checkpoints import cache_dir
+
+    typer.echo(plain(str(cache_dir())))
+
+
+@app.command("prune")
+def prune_command(
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0, help="Also delete what was not used for DAYS, except answers.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Delete everything, the answers of language models included.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing: show what would be deleted.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete leftovers: what killed processes and other versions left behind.
+
+    What a process uses is never deleted, nor what bench did not put there. Run records are not in the cache.
+
+    --json prints an object with folder, dry_run, bytes (freed), removed (part, name, bytes, used, leftover: why nothing reads
+    it again, or null), kept (the same, and why).
+    """
+    from harness.models.cache import prunable, prune
+
+    folder, items = _contents()
+    since = None if older_than is None else time.time() - older_than * 86400
+    done = prune(folder, prunable(items, since, everything=everything), dry_run=dry_run)
+    removed = [item for item, why in done if not why]
+    kept = [(item, why) for item, why in done if why]
+    freed = sum(item.size for item in removed)
+    if as_json:
+        left = [{**_as_json(item), "why": why} for item, why in kept]
+        print_json(
             {
-                "part": name,
-                "holds": part.holds,
-                "count": 0 if path.is_symlink() else len(here),
-                "bytes": sum(one.size for one in [*here, *extra] if one.part == name),
-                "loss": part.loss,
-                "link": str(path.readlink()) if path.is_symlink() else None,
+                "folder": str(folder),
+                "dry_run": dry_run,
+                "bytes": freed,
+                "removed": [_as_json(item) for item in removed],
+                "kept": left,
             }
         )
-    return found
-
-
-def _amount(part: dict[str, Any]) -> list[str]:
-    return ["-", f"a link to {part['link']}"] if part["link"] else [f"{part['count']:,}", size(part["bytes"])]
-
-
-def _overview(folder: Path, parts: Sequence[dict[str, Any]], whole: int, free: int) -> str:
-    if not whole:
-        return f"The cache is empty: {folder}. {HUB}"
-    most = max(parts, key=lambda part: int(part["bytes"]))
-    said = [f"{size(whole)} in {folder}, most of it {most['holds']}."]
-    if free:
-        said.append(f"`bench cache prune` frees {size(free)} that nothing will read again.")
-    if any(part["part"] == "trained" and part["count"] for part in parts):
-        said.append("`bench cache trained` lists the trained models.")
-    return " ".join([*said, HUB])
-
-
-@app.command("trained")
-def trained_command(results: Results = RESULTS, as_json: Json = False) -> None:
-    """List the trained models, the longest unused first.
-
-    --json prints a list of objects: key, task, backend, model, langs, rows (trained on), bytes, used (when last), runs (of
-    --results that were made with it), state: ready, in use, or interrupted (a run that needs it goes on from its last
-    checkpoint).
-    """
-    from harness.running.trained_models import trained_models
-
-    folder, kept, _ = look()
-    models = trained_models(kept, open_store(results))
-    if as_json:
-        print_json([_as_json(model) for model in models])
         return
-    columns = ["key", "task", "backend", "trained on", "rows", "size", "last used", "runs", "state"]
-    if models:
-        print_table(columns, [_row(model) for model in models], text=["task", "backend"], optional=["rows", "trained on"])
-    typer.echo(plain(_count(models, folder, results)))
+    if removed:
+        print_table(["part", "name", "size", "last used", "what it is"], _rows(removed), text=["what it is"])
+    verb = "Would delete" if dry_run else "Deleted"
+    typer.echo(plain(f"{verb} {number(len(removed), 'item')} ({size(freed)}) in {folder}."))
+    for item, why in kept:
+        typer.echo(plain(f"kept: {item.part}/{_short(item)}: {why}"), err=True)
 
 
-def _as_json(model: TrainedModel) -> dict[str, Any]:
-    return {
-        "key": model.key,
-        "task": model.task,
-        "backend": model.backend,
-        "model": model.model,
-        "langs": list(model.langs),
-        "rows": model.rows,
-        "bytes": model.kept.size,
-        "used": moment(model.kept.used),
-        "runs": list(model.runs),
-        "state": model.state,
-    }
+def _as_json(item: Item) -> dict[str, Any]:
+    used = datetime.fromtimestamp(item.used, UTC).isoformat(timespec="seconds")
+    return {"part": item.part, "name": item.name, "bytes": item.size, "used": used, "leftover": item.leftover or None}
 
 
-def _row(model: TrainedModel) -> list[str]:
-    rows = "" if model.rows is None else f"{model.rows:,}"
-    named = [model.task, model.backend or model.model, "+".join(model.langs), rows]
-    used = [size(model.kept.size), ago(model.kept.used), str(len(model.runs)), model.state]
-    return [short(model.kept), *(name or "-" for name in named), *used]
+def _rows(removed: list[Item]) -> list[list[str]]:
+    """One row for each model and each leftover; one row for all other items of a part."""
+    from harness.models.cache import MODELS, PARTS, TRAINED
+
+    rows, others = [], defaultdict(list)
+    for item in removed:
+        if item.leftover or item.part in (TRAINED, MODELS):
+            rows.append([item.part, _short(item), size(item.size), ago(item.used), item.leftover or item.title])
+        else:
+            others[item.part].append(item)
+    for part, items in others.items():
+        newest = ago(max(item.used for item in items))
+        rows.append([part, number(len(items), "file"), size(sum(item.size for item in items)), newest, PARTS[part].holds])
+    return rows
 
 
-def _count(models: Sequence[TrainedModel], folder: Path, results: Path) -> str:
-    from harness.running.trained_models import INTERRUPTED
+def _short(item: Item) -> str:
+    from harness.models.cache import TRAINED
 
-    if not models:
-        return f"There are no trained models in {folder}."
-    bytes_, without = sum(model.kept.size for model in models), sum(not model.runs for model in models)
-    said = f"{number(len(models), 'trained model')}, {size(bytes_)}; {without or 'none'} of them without a run in {results}."
-    stopped = sum(model.state == INTERRUPTED for model in models)
-    if stopped:
-        were = number(stopped, "training was", "trainings were")
-        said += f" {were} interrupted: the same command again goes on from the last checkpoint."
-    return said
-
-
-app.command("prune")(prune_command)
-app.command("remove")(remove_command)
+    key, slash, inside = item.name.partition("/")
+    return key[:KEY_DIGITS] + slash + inside if item.part == TRAINED else item.name

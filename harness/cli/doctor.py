@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli.amounts import size
-from harness.cli.cache_removal import cache_bytes
 from harness.cli.options import Json, catalog, plain, print_json, print_table
 
 if TYPE_CHECKING:
@@ -18,17 +17,18 @@ if TYPE_CHECKING:
     from harness.specs.tasks import TaskSpec
 
 HUB_SECONDS = 5.0
-AT_HAND, ONCE = "nothing, it is at hand", "from the hub, once"
+AT_HAND, ONCE = "nothing: the model is on this machine", "from the hub, once"
 
 
 def doctor_command(as_json: Json = False) -> None:
-    """Say what this machine can run, and what to install for the rest.
+    """Show what this machine can run, and what to install for the rest.
 
     --json prints an object with machine (python, processor, gpu, libraries, cache, hub), backends (backend, engine, runs,
-    needs, extra) and tasks (task, runs, needs, extra); runs is true where the backend or task can be used now, and extra is the
-    extra to install, or null.
+    needs, extra) and tasks (task, runs, needs, extra).
     """
     from harness.core.errors import install_command
+    from harness.models.cache import contents
+    from harness.models.checkpoints import cache_dir
 
     known = catalog()
     hub = _hub()
@@ -39,7 +39,7 @@ def doctor_command(as_json: Json = False) -> None:
         print_json({"machine": machine, "backends": backends, "tasks": tasks})
         return
     for key, value in machine.items():
-        more = f" ({size(cache_bytes())}; `bench cache` shows of what)" if key == "cache" else ""
+        more = f" ({size(sum(item.size for item in contents(cache_dir())))}; see `bench cache`)" if key == "cache" else ""
         typer.echo(plain(f"{key}: {value}{more}"))
     for rows in (backends, tasks):
         typer.echo("")
@@ -113,8 +113,7 @@ def _row(kind: str, name: str, diagnose: Any) -> dict[str, Any]:
 
 def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     from harness.models.checkpoints import PACKAGED_PREFIX
-    from harness.specs.backend_specs import engine_class
-    from harness.specs.yamlspec import validate_options
+    from harness.specs.backend_specs import engine_class, validated_options
 
     engine = engine_class(spec.engine)
     wanted = [*engine.libraries, *(["bitsandbytes"] if spec.options.get("quantization") == "nf4" else [])]
@@ -124,7 +123,7 @@ def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     if engine.model_is == "nothing":
         runs, needs = True, "nothing"
     elif engine.model_is == "name":
-        runs, needs = _server(validate_options(spec.options, engine.Options, f"Backend {spec.name!r}, options"))
+        runs, needs = _server(validated_options(spec))
     elif spec.model is None:
         runs, needs = False, "--model PATH, as it names no model"
     elif spec.model.startswith(PACKAGED_PREFIX):

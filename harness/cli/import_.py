@@ -81,12 +81,12 @@ def import_command(
     ambiguous), read (how answers became labels), compared (a list of metric, value, reported_as, reported), metrics, sentence.
     """
     from harness.cli.requests import check_split
-    from harness.records.lm_eval.importing import Wanted, import_lm_eval, parser_named
+    from harness.records.lm_eval.importing import ImportRequest, import_lm_eval, parser_named
 
     check_split(split)
     check_data(data)
     reader = None if parser is None else parser_named(parser)
-    wanted = Wanted(
+    wanted = ImportRequest(
         path, task, lang, split, backend, data, from_task=from_task, kept=kept, parser=reader, allow_missing=allow_missing
     )
     made = import_lm_eval(wanted, catalog(trust_metric_code), open_store(results), force=force)

@@ -131,7 +131,7 @@ def _print_table(table: Table) -> None:
         typer.echo("\nover the prompts of one model:")
         heads = spread_columns(table.metric)
         rows = [spread_cells(spread) for spread in table.spreads]
-        print_table(heads, rows, text=["how", "prompts"], optional=[heads[-1], "not read", "by chance", "range"])
+        print_table(heads, rows, text=["how", "prompts"], optional=[heads[-1], "unparsed", "by chance", "range"])
 
 
 def _stale(results: Path, texts: Sequence[str], shown: Page, drawn: Collection[str]) -> list[Path]:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from harness.records.store import Store
     from harness.specs.catalog import Catalog
     from harness.specs.reported import Figure
-    from harness.studies.outlook import Outlook
+    from harness.studies.dry_run import PlannedStep
     from harness.studies.steps import Step
 
 
@@ -62,7 +62,7 @@ def recipe_command(
         bool,
         typer.Option("--smoke", help="Every step in minutes: a small model, and few rows, bench's own or those of --data."),
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and about how long it takes.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what is done already; run nothing.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Repeat runs that are there.")] = False,
     no_gate: NoGate = False,
     results: Annotated[
@@ -80,12 +80,12 @@ def recipe_command(
 
     --json prints a list with one object per step: step, reported (source's figures: metric, value, low, high, n, lang, note),
     and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials, backend,
-    error. With --dry-run: step, task, backend, train, validation, test, settings, seed, continued_from, trials, state,
-    seconds, basis.
+    error. With --dry-run: step, task, backend, train, validation, test (each: langs, rows, exact), settings, prompt, seed,
+    continued_from, searched, trials, state (found, continues, to do), note.
     """
     from harness.cli.execute_runs import exit_if_interrupted, exit_with, tracking_with
     from harness.specs.recipes import Cell
-    from harness.studies.outlook import outlooks
+    from harness.studies.dry_run import planned_steps
     from harness.studies.steps import Changes, steps_of
 
     verbosity.begin(quiet, verbose)
@@ -106,13 +106,12 @@ def recipe_command(
     figures = known.reported(recipe.reported).figures if recipe.reported else []
     folder = results or (RESULTS / "smoke" if smoke else RESULTS)
     store = open_store(folder)
+    _check_options(steps, known)
     if dry_run:
-        ahead = outlooks(steps, known, store)
-        _print_plan(ahead, as_json)
+        _print_plan(planned_steps(steps, known, store), as_json)
         if recipe.note and not as_json:
             typer.echo(plain(f"Note: {recipe.note}"), err=True)
         return
-    _check_options(steps, known)
     with tracking_with(track, folder) as series:
         done, stopped = carry_out(recipe.name, steps, known, store, force, gate=not no_gate)
     if not stopped:
@@ -142,43 +141,31 @@ def _check_options(steps: Sequence[Step], known: Catalog) -> None:
             searched_backend(step.request, SearchCatalog(known.project, known.trust_metric_code, space=step.tune.space))
 
 
-def _print_plan(ahead: Sequence[Outlook], as_json: bool) -> None:
-    from harness.studies.estimate import words_for
-    from harness.studies.outlook import as_json as outlook_json
+def _print_plan(planned: Sequence[PlannedStep], as_json: bool) -> None:
+    from dataclasses import asdict
 
     if as_json:
-        print_json([outlook_json(outlook) for outlook in ahead])
+        print_json([asdict(step) for step in planned])
         return
-    columns = ["step", "task", "backend", "train", "validation", "test", "settings", "state", "time"]
-    rows = [_plan_row(outlook) for outlook in ahead]
+    columns = ["step", "task", "backend", "train", "validation", "test", "settings", "state"]
+    rows = [_plan_row(step) for step in planned]
     print_table(columns, rows, text=["settings", "state"], optional=["task", "validation", "settings"])
-    known = [outlook.estimate.seconds for outlook in ahead if outlook.estimate.seconds is not None]
-    missing = len(ahead) - len(known)
-    total = words_for(sum(known)) if known else "unknown"
-    more = f", and {missing} of {len(ahead)} steps of unknown length" if missing and known else ""
-    typer.echo(plain(f"Total: {total}{more}. Nothing was run."), err=True)
-    for basis in dict.fromkeys(outlook.estimate.basis for outlook in ahead):
-        which = [outlook for outlook in ahead if outlook.estimate.basis == basis]
-        shown = list(dict.fromkeys(outlook.step.name for outlook in which))
-        typer.echo(plain(f"  {basis}: {', '.join(shown)}"), err=True)
+    typer.echo("Nothing was run.", err=True)
 
 
-def _plan_row(outlook: Outlook) -> list[str]:
-    from harness.studies.estimate import words_for
-
-    step, request = outlook.step, outlook.step.request
-    settings = [f"{key}={value}" for key, value in request.settings.items()]
-    if step.tune is not None:
-        settings += [f"search of {', '.join(step.tune.space)}: {step.tune.trials} trials"]
-    if request.prompt:
-        settings.append(f"prompt {request.prompt}")
-    if request.seed:
-        settings.append(f"seed {request.seed}")
-    counts = [str(count or "-") for count in (outlook.train, outlook.validation, outlook.test)]
-    if step.base is not None:
-        counts[0] += f", after {step.base.name}"
-    which = [step.name, request.task, request.backend]
-    return [*which, *counts, ", ".join(settings) or "-", outlook.state, words_for(outlook.estimate.seconds)]
+def _plan_row(planned: PlannedStep) -> list[str]:
+    settings = [f"{key}={value}" for key, value in planned.settings.items()]
+    if planned.trials is not None:
+        settings.append(f"search of {', '.join(planned.searched)}: {planned.trials} trials")
+    if planned.prompt:
+        settings.append(f"prompt {planned.prompt}")
+    if planned.seed:
+        settings.append(f"seed {planned.seed}")
+    train, *others = (str(count or "-") for count in (planned.train, planned.validation, planned.test))
+    if planned.continued_from:
+        train += f", after {planned.continued_from}"
+    state = planned.state if planned.note is None else f"{planned.state}; {planned.note}"
+    return [planned.step, planned.task, planned.backend, train, *others, ", ".join(settings) or "-", state]
 
 
 def _figures(step: Step, figures: Sequence[Figure]) -> list[Figure]:

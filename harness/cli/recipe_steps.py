@@ -80,7 +80,7 @@ def _groups(steps: Sequence[Step]) -> list[list[Step]]:
 def _request(step: Step, known: Catalog, done: Sequence[Done]) -> RunOptions | BenchError:
     """What to run, now that the model it goes on from is trained; or why that is not possible."""
     from harness.core.errors import BenchError, RunError
-    from harness.studies.outlook import request_of
+    from harness.studies.steps import request_of
 
     if step.base is None:
         return step.request

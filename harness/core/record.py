@@ -450,7 +450,7 @@ class RunRecord(Part):
     def read(cls, manifest: Mapping[str, Any], metrics: Mapping[str, Any], run_id: str = "") -> RunRecord:
         """From the content of both files, of this version or an earlier one. Raises `ValueError` for what no version wrote."""
         try:
-            record = cls.model_validate({"run_id": run_id, **_upgraded(manifest), "metrics": metrics})
+            record = cls.model_validate({"run_id": run_id, "n": metrics.get("n"), **_upgraded(manifest), "metrics": metrics})
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error

@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.core.errors import DataError
 from harness.data.sources import RawTable
-from harness.specs.tasks import Labels, Predictions, Split, TaskSpec
+from harness.specs.tasks import Columns, Labels, Split, TaskSpec
 
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", "", "none"})
 
@@ -21,13 +21,13 @@ def column(raw: RawTable, name: str) -> list[Any]:
     return raw.columns[name]
 
 
-def languages(raw: RawTable, columns: Predictions) -> list[Any]:
+def languages(raw: RawTable, columns: Columns) -> list[Any]:
     """The language of each row, as the column `lang` and its map say."""
     codes = columns.lang_map or {}
     return [codes.get(str(value), value) for value in column(raw, str(columns.lang))]
 
 
-def in_split(raw: RawTable, task: TaskSpec, columns: Predictions, split: Split) -> list[bool]:
+def in_split(raw: RawTable, task: TaskSpec, columns: Columns, split: Split) -> list[bool]:
     """Whether each row belongs to `split`; all rows do where the file is that of the split."""
     if columns.split is None or not raw.whole:
         return [True] * len(next(iter(raw.columns.values()), []))
@@ -48,7 +48,7 @@ def source_split(task: TaskSpec, split: Split) -> Split:
     return "train" if split == "validation" and task.splits.validation_share is not None else split
 
 
-def label_cells(raw: RawTable, columns: Predictions, labels: Labels) -> list[Any]:
+def label_cells(raw: RawTable, columns: Columns, labels: Labels) -> list[Any]:
     """The label of each row, as a list where a cell or several columns hold several."""
     if isinstance(columns.label, list):
         names = labels.names or []
@@ -60,7 +60,7 @@ def label_cells(raw: RawTable, columns: Predictions, labels: Labels) -> list[Any
     return [separated(cell, labels.separator) if isinstance(cell, str) else cell or [] for cell in cells]
 
 
-def label_columns(columns: Predictions) -> str:
+def label_columns(columns: Columns) -> str:
     """As an error names them."""
     return columns.label if isinstance(columns.label, str) else ", ".join(columns.label)
 

@@ -14,9 +14,9 @@ from harness.core.types import Example, Label, LabelKind, text_digest
 from harness.data.cells import column, in_split, label_cells, label_columns, languages, without_label
 from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw
-from harness.specs.tasks import SPLITS, Labels, Predictions, Split, TaskSpec
+from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
 
-CANONICAL_COLUMNS = Predictions(text="text", label="label", id="id", lang="lang")
+CANONICAL_COLUMNS = Columns(text="text", label="label", id="id", lang="lang")
 
 
 def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | None = None) -> list[Example]:
@@ -115,7 +115,7 @@ def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:
     return there
 
 
-def _columns_of(task: TaskSpec, raw: RawTable) -> Predictions:
+def _columns_of(task: TaskSpec, raw: RawTable) -> Columns:
     return CANONICAL_COLUMNS if raw.canonical else task.columns
 
 
@@ -183,7 +183,7 @@ def _ids(raw: RawTable, name: str) -> list[str]:
     return ids
 
 
-def _rows_of(task: TaskSpec, raw: RawTable, columns: Predictions, ids: list[str] | None, lang: str, split: Split) -> list[int]:
+def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | None, lang: str, split: Split) -> list[int]:
     """Indices of the rows in `lang` that belong to `split`, at least one."""
     wanted = in_split(raw, task, columns, split)
     if columns.lang is not None:
@@ -207,7 +207,7 @@ def _rows_of(task: TaskSpec, raw: RawTable, columns: Predictions, ids: list[str]
     return rows
 
 
-def _texts(raw: RawTable, columns: Predictions, named: list[str], rows: list[int]) -> dict[int, str]:
+def _texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:
     """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out. `named`: the rows
     as errors name them."""
     names = [columns.text] if isinstance(columns.text, str) else columns.text

@@ -1,244 +1,240 @@
-"""What lies in bench's cache: how large it is, when it was last used, and what is left over. `cache_room.py` deletes it.
+"""bench's cache: what it holds, and how to make room in it.
 
-Only what bench itself put there is looked at, told by its names: the folder may be one that holds other things. No link is
-followed.
+The folder may hold other things, so only what bench made is touched, which its names tell. No link is followed, and nothing
+is deleted while a process holds its lock.
 """
 
 from __future__ import annotations
 
-import os
 import re
+import shutil
+import stat
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from harness.core.locks import is_held
+from pydantic import BaseModel
+
+from harness.core.locks import Busy, held, is_held
 from harness.models.packaged import PACKAGED
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A folder of the cache. `loss`: what it costs to be without."""
+    """A folder of the cache. `names`: a pattern of the names in it; `loss`: what deleting it costs."""
 
     holds: str
+    names: str
     loss: str
 
 
+TRAINED, MODELS, ANSWERS, OVERLAP, PAGE = "trained", "models", "answers", "overlap", "page"
 PARTS = {
-    "trained": Part("models that bench trained", "trained again when a run needs them"),
-    "models": Part("packaged models, unpacked", "downloaded again when a run needs them"),
-    "answers": Part("what language models said, for `bench show`", "gone: only prompting anew brings them back"),
-    "overlap": Part("counts of twins among rows", "counted again, in seconds to minutes"),
-    "page": Part("what draws the charts of leaderboard.html", "made again, in seconds"),
-    "locks": Part("marks of runs that are under way", "nothing"),
+    TRAINED: Part("trained models", "[0-9a-f]{20}", "trained again when a run needs them"),
+    MODELS: Part(
+        "packaged models", f"(?:{'|'.join(map(re.escape, PACKAGED))})-[0-9a-f]{{8}}", "downloaded again when a run needs them"
+    ),
+    ANSWERS: Part("outputs of language models, for `bench show`", r".+\.[0-9a-f]{10}\.jsonl", "lost"),
+    OVERLAP: Part("counts of duplicate rows", r"[0-9a-f]{64}\.json", "counted again, in seconds to minutes"),
+    PAGE: Part("the chart library of leaderboard.html", r"vega-.+\.js", "made again, in seconds"),
 }
-
-IN_USE = "in use"
 MODEL, SCRATCH, ABOUT, LOCK = "model", "scratch", "about.json", "lock"
-"""Of the folder of a trained model."""
+"""What the folder of a trained model holds."""
 
-_PACKAGED = f"(?:{'|'.join(map(re.escape, PACKAGED))})-[0-9a-f]{{8}}"
-_NAMES = {
-    "trained": "[0-9a-f]{20}",
-    "models": _PACKAGED,
-    "answers": r".+\.[0-9a-f]{10}\.jsonl",
-    "overlap": r"[0-9a-f]{64}\.json",
-    "page": r"vega-.+\.js",
-    "locks": r"[0-9a-f]{16}\.lock",
-}
 REMOVED = ".removed"
-"""How the name of what is being deleted ends."""
-DAMAGED = r".*\.damaged-[0-9]+"
-"""How the name of what was found damaged, and set aside, ends (`harness.core.durable.set_aside`)."""
+_KILLED, _DAMAGED, _OTHER_VERSION = "left by a killed process", "damaged and replaced", "made by another version"
+_SUFFIXES = {r"\.removed": _KILLED, r"\.partial": _KILLED, r"\.[0-9a-f]{8}\.tmp": _KILLED, r"\.damaged-\d+": _DAMAGED}
 _NO_LOCK_SECONDS = 3600.0
-"""So long must a leftover without a lock lie untouched: a process may be writing it."""
+"""A leftover without a lock must lie untouched for so long: a process may be writing it."""
+
+
+class About(BaseModel):
+    """What stands beside a trained model, to name it: the run that first asked for it. `rows`: of training."""
+
+    task: str
+    backend: str
+    model: str | None
+    langs: tuple[str, ...]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """Something of the cache that can be deleted on its own. `paths` go in this order; `size` in bytes; `used`: seconds since
-    the epoch; `lock` is held by who uses it; `why` it is a leftover, if it is one."""
+class Item:
+    """What can be deleted on its own. `size` in bytes; `used` in seconds since the epoch; `lock` is held by who uses it;
+    `leftover`: why nothing will read it again, empty for what is of use."""
 
     part: str
     name: str
-    paths: tuple[Path, ...]
+    path: Path
     size: int
     used: float
     lock: Path | None = None
-    why: str = ""
+    leftover: str = ""
+
+    @property
+    def title(self) -> str:
+        """`minilm on reviews_demo (en)`, as far as the cache knows."""
+        with suppress(OSError, ValueError):
+            about = About.model_validate_json((self.path / ABOUT).read_bytes())
+            return f"{about.backend} on {about.task} ({'+'.join(about.langs)})"
+        return "trained model" if self.part == TRAINED else "packaged model"
 
 
-def contents(cache: Path) -> list[Kept]:
-    """All that is of use, by part. A part that is a link to another place is one thing, of no size."""
-    return [kept for part in PARTS for kept in _of_part(cache / part)]
+def contents(cache: Path) -> list[Item]:
+    """By part, without what a process is just writing. A part that is a link to another place is left out."""
+    found = [item for part in PARTS if not (cache / part).is_symlink() for item in _of_part(cache / part)]
+    listed = []
+    for item in found:
+        if not item.leftover or _is_left(item):
+            listed.append(item)
+        elif item.leftover == _OTHER_VERSION:  # that version may still use it
+            listed.append(replace(item, leftover=""))
+    return listed
 
 
-def _of_part(folder: Path) -> Iterator[Kept]:
+@dataclass(frozen=True, slots=True)
+class PartSummary:
+    """`link`: where the part's folder links to; such a part is not counted."""
+
+    part: str
+    holds: str
+    count: int
+    bytes: int
+    loss: str
+    link: str | None
+
+
+def summaries(cache: Path, items: Sequence[Item]) -> list[PartSummary]:
+    found = []
+    for name, part in PARTS.items():
+        path, here = cache / name, [item for item in items if item.part == name]
+        link = str(path.readlink()) if path.is_symlink() else None
+        count = sum(not item.leftover for item in here)
+        found.append(PartSummary(name, part.holds, count, sum(item.size for item in here), part.loss, link))
+    return found
+
+
+def _of_part(folder: Path) -> Iterator[Item]:
     part = folder.name
-    if folder.is_symlink():
-        yield _kept(part, part, (folder,))
+    for path in _listed(folder):
+        match = re.fullmatch(rf"\.?({PARTS[part].names})({'|'.join(_SUFFIXES)})?", path.name)
+        if match is None:
+            continue
+        name, suffix = match[1], match[2] or ""
+        lock = {MODELS: folder / f".{name}.lock", OVERLAP: folder / f"{Path(name).stem}.lock"}.get(part)
+        leftover = next((why for pattern, why in _SUFFIXES.items() if re.fullmatch(pattern, suffix)), "")
+        if part == TRAINED and not suffix and not path.is_symlink():
+            yield from _of_trained(path)
+        elif leftover or path.name == name:
+            yield Item(part, path.name, path, *_measured(path), lock, leftover or _outdated(part, name))
+
+
+def _of_trained(folder: Path) -> Iterator[Item]:
+    """The model, or the training to continue, and each leftover in its folder."""
+    lock, done = folder / LOCK, (folder / MODEL).is_dir()
+    if not done and _measured(folder / SCRATCH)[0] == 0:
+        yield Item(TRAINED, folder.name, folder, *_measured(folder), lock, _KILLED)
         return
-    for path in _listed(folder, _NAMES[part]):
-        if path.is_symlink():
-            yield _kept(part, path.name, (path,))
-        elif part == "trained":
-            if (path / MODEL).is_dir() or _has_files(path / SCRATCH):
-                yield _kept(part, path.name, (path,), lock=path / LOCK)
-        elif part == "models":
-            lock = folder / f".{path.name}.lock"
-            yield _kept(part, path.name, (path, lock), lock=lock)
-        elif part == "overlap":
-            lock = path.with_suffix(".lock")
-            yield _kept(part, path.stem, (path, lock), lock=lock)
-        else:
-            yield _kept(part, path.name, (path,), lock=path if part == "locks" else None)
-
-
-def leftovers(cache: Path) -> list[Kept]:
-    """What nothing will read again: of killed processes, and of earlier versions. What a process holds is none."""
-    found = [
-        kept
-        for part in PARTS
-        if not (cache / part).is_symlink()
-        for kept in (*_outdated(cache / part), *_unfinished(cache / part))
-    ]
-    held = {lock: is_held(lock) for lock in {kept.lock for kept in found} if lock is not None and lock.exists()}
-    return [kept for kept in found if _is_left(kept, held)]
-
-
-def _is_left(kept: Kept, held: Mapping[Path, bool]) -> bool:
-    if kept.lock is not None and kept.lock in held:
-        return not held[kept.lock]
-    return kept.name.endswith(REMOVED) or time.time() - kept.used > _NO_LOCK_SECONDS
-
-
-def _unfinished(folder: Path) -> Iterator[Kept]:
-    """What a killed process left half written, or half deleted."""
-    part = folder.name
-    killed = "of a process that was killed"
-    if part == "trained":
-        for path in _listed(folder, _NAMES[part]):
-            if not path.is_symlink():
-                yield from _left_in_trained(path, killed)
-    if part == "models":
-        for path in _listed(folder, rf"{_PACKAGED}{DAMAGED}"):
-            yield _kept(part, path.name, (path,), why="damaged, and made anew")
-        for path in _listed(folder, rf"\.{_PACKAGED}\.partial"):
-            yield _kept(part, path.name, (path,), lock=folder / f"{path.stem}.lock", why=killed)
-    for path in _listed(folder, rf"\.{_NAMES[part]}{re.escape(REMOVED)}"):
-        yield _kept(part, path.name, (path,), why=killed)
-    for path in _listed(folder, rf"{_NAMES[part]}\.[0-9a-f]{{8}}\.tmp"):
-        yield _kept(part, path.name, (path,), why=killed)
-
-
-def _left_in_trained(folder: Path, killed: str) -> Iterator[Kept]:
-    lock = folder / LOCK
-
-    def left(path: Path, why: str) -> Kept:
-        return _kept("trained", f"{folder.name}/{path.name}", (path,), lock=lock, why=why)
-
-    done = (folder / MODEL).is_dir()
-    if not done and not _has_files(folder / SCRATCH):
-        yield _kept("trained", folder.name, (folder,), lock=lock, why=f"{killed} before there was anything to go on from")
-        return
-    for path in _listed(folder, DAMAGED):
-        yield left(path, "damaged, and made anew")
-    for path in _listed(
-        folder, rf"unfinished|onnx-.+\.unfinished|\..+{re.escape(REMOVED)}|{SCRATCH if done else 'unfinished'}"
-    ):
-        yield left(path, killed)
     runtime = _installed("onnxruntime")
-    for path in _listed(folder, rf"(?!{DAMAGED})onnx-.*(?<!\.unfinished)") if runtime else ():
-        if not path.name.endswith(f"-{runtime}"):
-            yield left(path, f"made for another version of onnxruntime than {runtime}")
+    leftovers = {}
+    for path in _listed(folder):
+        if re.fullmatch(r".+\.damaged-\d+", path.name):
+            leftovers[path] = _DAMAGED
+        elif re.fullmatch(rf"(onnx-.+\.)?unfinished|\..+\.removed{'|scratch' if done else ''}", path.name):
+            leftovers[path] = _KILLED
+        elif path.name.startswith("onnx-") and runtime and not path.name.endswith(f"-{runtime}"):
+            leftovers[path] = _OTHER_VERSION
+    yield Item(TRAINED, folder.name, folder, *_measured(folder, leftovers), lock)
+    for path, why in leftovers.items():
+        yield Item(TRAINED, f"{folder.name}/{path.name}", path, *_measured(path), lock, why)
 
 
-def _outdated(folder: Path) -> Iterator[Kept]:
-    """What another version of bench, or of a library, made."""
-    part = folder.name
-    if part == "models":
-        for path in _listed(folder, _NAMES[part]):
-            model, _, revision = path.name.rpartition("-")
-            if not PACKAGED[model].revision.startswith(revision):
-                lock = folder / f".{path.name}.lock"
-                yield _kept(part, path.name, (path, lock), lock=lock, why="of another version of bench")
-    library = _installed("vl-convert-python")
-    if part == "page" and library is not None:
-        for path in _listed(folder, _NAMES[part]):
-            if path.name != f"vega-{library}.js":
-                yield _kept(part, path.name, (path,), why=f"of another version of vl-convert-python than {library}")
+def _outdated(part: str, name: str) -> str:
+    if part == MODELS:
+        model, _, revision = name.rpartition("-")
+        return "" if PACKAGED[model].revision.startswith(revision) else _OTHER_VERSION
+    library = _installed("vl-convert-python") if part == PAGE else None
+    return _OTHER_VERSION if library and name != f"vega-{library}.js" else ""
+
+
+def _is_left(item: Item) -> bool:
+    if item.lock is not None and item.lock.exists():
+        return not is_held(item.lock)
+    return item.name.endswith(REMOVED) or time.time() - item.used > _NO_LOCK_SECONDS
+
+
+def _measured(path: Path, without: Collection[Path] = ()) -> tuple[int, float]:
+    """Bytes, and when something in `path` was last written."""
+    with suppress(OSError):  # another process may be deleting it
+        about = path.lstat()
+        if not stat.S_ISDIR(about.st_mode):
+            return (0 if path.is_symlink() else about.st_size), about.st_mtime
+        inside = [_measured(entry) for entry in path.iterdir() if entry not in without and entry.name != LOCK]
+        # Its lock, coming and going, changes the own time of the folder of a trained model.
+        own = [] if inside and path.parent.name == TRAINED else [about.st_mtime]
+        return sum(size for size, _ in inside), max([*own, *(written for _, written in inside)])
+    return 0, time.time()
+
+
+def prunable(items: Sequence[Item], unused_since: float | None = None, *, everything: bool = False) -> list[Item]:
+    """Leftovers; what was not used since then, answers excepted, as nothing makes them again; or `everything`."""
+
+    def is_stale(item: Item) -> bool:
+        return unused_since is not None and item.used < unused_since and item.part != ANSWERS
+
+    return [item for item in items if everything or item.leftover or is_stale(item)]
+
+
+def prune(cache: Path, items: Sequence[Item], *, dry_run: bool = False) -> list[tuple[Item, str]]:
+    """Delete what no process uses. With each item why it stays, empty if it was deleted (or would be, with `dry_run`)."""
+    unlocked = (ANSWERS, MODELS) if runs_under_way(cache) else ()  # what a run reads and writes without a lock
+    return [(item, "a run is in progress" if item.part in unlocked else _delete(item, dry_run)) for item in items]
 
 
 def runs_under_way(cache: Path) -> bool:
-    """Whether any process is at work on a run. Which run that is only that process knows."""
-    return any(is_held(lock) for lock in _listed(cache / "locks", _NAMES["locks"]))
+    """Whether any process is at work on a run. Which one only that process knows."""
+    locks = [path for path in _listed(cache / "locks") if re.fullmatch(r"[0-9a-f]{16}\.lock", path.name)]
+    return sum(map(is_held, locks)) > 0  # asks all of them, which removes those of killed processes
 
 
-def outer(kept: Kept) -> bool:
-    """Whether a leftover lies beside what `contents` lists, and not inside."""
-    return kept.paths[0].parent.name == kept.part
+def _delete(item: Item, dry_run: bool) -> str:
+    try:
+        with _locked(item.lock, dry_run):
+            if not dry_run:
+                _delete_path(item.path)
+    except Busy:
+        return "in use"
+    except OSError as error:
+        return f"can't be deleted: {error.strerror}"
+    return ""
 
 
-def beside(kept: Iterable[Kept], left: Iterable[Kept]) -> list[Kept]:
-    """The leftovers that are nothing of what is kept, nor inside it: they add to the size of the cache."""
-    paths = {one.paths[0] for one in kept}
-    return [one for one in left if outer(one) and one.paths[0] not in paths]
+def _locked(lock: Path | None, dry_run: bool) -> AbstractContextManager[object]:
+    if lock is None or not lock.parent.exists() or (dry_run and not lock.exists()):
+        return nullcontext()
+    return held(lock, wait=False)
 
 
-def total(kept: Iterable[Kept]) -> int:
-    """Bytes."""
-    return sum(one.size for one in kept)
+def _delete_path(path: Path) -> None:
+    """A folder is renamed first: a kill half way would leave half a model under the name of a whole one."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    removed = path if path.name.endswith(REMOVED) else path.with_name(f".{path.name}{REMOVED}")
+    if removed != path:
+        shutil.rmtree(removed, ignore_errors=True)
+        path.replace(removed)
+    shutil.rmtree(removed)
 
 
-def last_used(path: Path) -> float:
-    """When: in seconds since the epoch; of a training that was interrupted, when it last wrote something."""
-    if re.fullmatch(_NAMES["trained"], path.name) and path.is_dir() and not path.is_symlink():
-        if (path / MODEL).is_dir():
-            return (path / MODEL).lstat().st_mtime
-        written = [file for file in (path / ABOUT, path / SCRATCH, path / "unfinished") if file.exists()]
-        return max([_newest(file) for file in written], default=path.lstat().st_mtime)
-    return path.lstat().st_mtime
-
-
-def _kept(part: str, name: str, paths: tuple[Path, ...], *, lock: Path | None = None, why: str = "") -> Kept:
-    used = time.time()
-    with suppress(OSError):  # another process may be deleting it
-        used = last_used(paths[0])
-    return Kept(part, name, paths, sum(map(_size, paths)), used, lock, why)
-
-
-def _listed(folder: Path, pattern: str) -> list[Path]:
+def _listed(folder: Path) -> list[Path]:
     """By name; empty for a folder that is not there or can't be read."""
     with suppress(OSError):
-        return sorted(path for path in folder.iterdir() if re.fullmatch(pattern, path.name))
+        return sorted(folder.iterdir())
     return []
-
-
-def _files(path: Path) -> Iterator[os.stat_result]:
-    for folder, _, names in os.walk(path):  # follows no links
-        for name in names:
-            with suppress(OSError):  # another process may be deleting it
-                yield Path(folder, name).lstat()
-
-
-def _size(path: Path) -> int:
-    """Bytes; of a link none."""
-    if path.is_symlink():
-        return 0
-    if path.is_dir():
-        return sum(file.st_size for file in _files(path))
-    return path.lstat().st_size if path.exists() else 0
-
-
-def _has_files(folder: Path) -> bool:
-    return not folder.is_symlink() and next(_files(folder), None) is not None
-
-
-def _newest(path: Path) -> float:
-    return max([file.st_mtime for file in _files(path)], default=path.lstat().st_mtime)
 
 
 def _installed(library: str) -> str | None:

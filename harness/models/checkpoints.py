@@ -13,17 +13,19 @@ import os
 import queue
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import platformdirs
 
 from harness.core.durable import file_sha256
 from harness.core.errors import MissingExtra, ModelUnavailable, UserError
+from harness.core.progress_events import tell
 from harness.models.checkpoint_files import FILES, IGNORED, is_kept, problem
-from harness.models.hub_bar import telling_bar
 from harness.models.packaged import packaged_folder, packaged_model
 
 T = TypeVar("T")
@@ -63,6 +65,19 @@ def cache_dir() -> Path:
     return Path(os.environ.get("BENCH_CACHE") or platformdirs.user_cache_dir("bench")).expanduser().absolute()
 
 
+_LOCAL_ONLY = ContextVar("_LOCAL_ONLY", default=False)
+
+
+@contextmanager
+def local_only() -> Iterator[None]:
+    """Within it models are looked for on this machine only, and none is downloaded."""
+    token = _LOCAL_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _LOCAL_ONLY.reset(token)
+
+
 def resolve_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
     """Find `model` on disk, downloading it first where needed.
 
@@ -81,7 +96,7 @@ def resolve_checkpoint(model: str, revision: str | None = None) -> Checkpoint:
         raise UserError(f"Revision {revision!r} is given for {model!r}, but only hub models have revisions.", "Leave it out.")
     if model.startswith(PACKAGED_PREFIX):
         name = model.removeprefix(PACKAGED_PREFIX)
-        folder = packaged_folder(name, cache_dir() / "models")
+        folder = packaged_folder(name, cache_dir() / "models", download=not _LOCAL_ONLY.get())
         found = problem(folder)
         if found is not None:
             raise ModelUnavailable(f"{model} in the cache {found}.", f"Delete the folder {folder}: it is then fetched again.")
@@ -150,7 +165,7 @@ def _hub_folder(repository: str, revision: str | None) -> Path:
     from huggingface_hub.errors import HFValidationError
 
     what = f"{repository} at revision {revision or 'main'}"
-    offline = huggingface_hub.is_offline_mode()
+    offline = _LOCAL_ONLY.get() or huggingface_hub.is_offline_mode()
     reason = "HF_HUB_OFFLINE is set, and the local cache does not hold it"
     cause: Exception | None = None
     is_commit = re.fullmatch("[0-9a-f]{40}", revision or "") is not None  # can't change, so there is nothing to ask
@@ -205,6 +220,30 @@ def _snapshot(repository: str, revision: str | None, *, local_files_only: bool) 
         tqdm_class=telling_bar(repository),
     )
     return Path(folder)
+
+
+def telling_bar(repository: str) -> Any:
+    """What the hub's client takes for a bar: tells how many bytes have come, and draws nothing.
+
+    The client has two, of bytes that came and of bytes on disk, and which of them moves is a matter of the protocol.
+    """
+    from tqdm.auto import tqdm  # type: ignore[import-untyped]
+
+    counts: dict[int, int] = {}
+
+    class Bar(tqdm):  # type: ignore[misc]
+        def __init__(self, *args: Any, **options: Any) -> None:
+            super().__init__(*args, **{**options, "disable": True})
+            self.n, self.total = options.get("initial") or 0, options.get("total")  # a disabled bar keeps neither
+            self._of_bytes = options.get("unit") == "B"
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            if self._of_bytes:
+                counts[id(self)] = int(self.n)
+                tell("download", max(counts.values()), int(self.total or 0), repository)
+
+    return Bar
 
 
 def _files_on_hub(repository: str, revision: str | None) -> list[str]:

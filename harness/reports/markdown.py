@@ -30,10 +30,11 @@ def link(text: str, target: str) -> Markup:
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table. What is no `Markup` is text, and is escaped."""
-    return [_row(titles), "|" + " --- |" * len(titles), *map(_row, rows)]
+    return [row(titles), "|" + " --- |" * len(titles), *map(row, rows)]
 
 
-def _row(cells: Iterable[str]) -> str:
+def row(cells: Iterable[str]) -> str:
+    """A line of a table."""
     return "| " + " | ".join(cell if isinstance(cell, Markup) else escape(cell) for cell in cells) + " |"
 
 

@@ -14,7 +14,7 @@ from harness.core.durable import damage_of, set_aside
 from harness.core.errors import RunError, UserError
 from harness.core.locks import held
 from harness.core.record import Identity, TrainedOrigin, Training
-from harness.models.cache import LOCK, MODEL
+from harness.models.cache import LOCK, MODEL, About
 from harness.models.checkpoints import Checkpoint, cache_dir
 from harness.specs.backend_specs import BackendSpec, validated_options
 from harness.specs.tasks import TaskSpec
@@ -51,7 +51,7 @@ def has_model(folder: Path) -> bool:
 
 
 def mark_used(folder: Path) -> None:
-    """Let `bench cache` know that the model in this folder was needed now."""
+    """Tell `bench cache prune` that the model in this folder was used now."""
     with suppress(OSError):  # a cache that can only be read serves its models all the same
         os.utime(folder / "model")
 
@@ -71,6 +71,14 @@ def in_use(folder: Path) -> Iterator[None]:
             )
         mark_used(folder)
         yield
+
+
+def about(identity: Identity) -> About:
+    backend, train = identity.backend, identity.train
+    assert train is not None
+    return About(
+        task=identity.task, backend=backend.name, model=backend.model, langs=tuple(train.langs), rows=train.train_count
+    )
 
 
 def origin(identity: Identity) -> TrainedOrigin:

@@ -108,7 +108,7 @@ class _Stopwatch:
         """Count what a batch cost; rows that failed."""
         price, engine = self.plan.backend.price, self.plan.engine
         self.usd += 0.0 if price is None else price.of(outcome.prompt_tokens, outcome.new_tokens)
-        if isinstance(engine, LanguageModel) and (down := engine.down()) is not None:
+        if isinstance(engine, LanguageModel) and (down := engine.unavailable()) is not None:
             raise down
         return sum(prediction.status is Status.FAILED for prediction in outcome.predictions)
 

@@ -11,6 +11,8 @@ from typing import Any
 from harness.core.errors import UnknownName, UserError
 from harness.core.options import RunOptions
 from harness.core.types import Decoding
+from harness.running.plan import Plan, make_plan
+from harness.running.training import trained_key
 from harness.specs.backend_specs import BackendSpec
 from harness.specs.catalog import Catalog
 from harness.specs.recipes import Cell, Recipe, RunSpec, Smoke, Tune
@@ -143,6 +145,11 @@ def training(step: Step) -> str:
     return repr([*_which(request), *parts, sorted(settings.items()), step.base and training(step.base)])
 
 
-def with_start(step: Step, key: str | None) -> RunOptions:
-    """The step's request, as `run_all` takes it: `key` is the `trained_key` of its base."""
-    return step.request if key is None else step.request.changed(continue_from=key)
+def plan_of(step: Step, catalog: Catalog) -> Plan:
+    """With the model that the step goes on from, which must be trained. Raises `BenchError`."""
+    return make_plan(request_of(step, catalog), catalog)
+
+
+def request_of(step: Step, catalog: Catalog) -> RunOptions:
+    """With the key of the model that the step goes on from. Raises `BenchError` unless it is trained."""
+    return step.request if step.base is None else step.request.changed(continue_from=trained_key(plan_of(step.base, catalog)))

@@ -152,7 +152,7 @@ def test_the_characters_reach_the_model(name: str, encoders: dict[str, ChatEncod
 
 
 def test_a_saved_tokenizer_that_is_read_again_is_changed_once(tmp_path: Path) -> None:
-    from backends._encoder_models import read_tokenizer
+    from backends.encoder import _read_tokenizer as read_tokenizer
 
     family("xlm-roberta").save_pretrained(tmp_path / "0")
     for again in range(3):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,7 +35,7 @@ import backends
 from backends._batches import TrainBatches, padded
 from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
-from harness.core.engine import LabelledTexts, ValidationScorer
+from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError, RunError, UnknownName, UserError
 from harness.core.types import FloatArray
 
@@ -197,7 +198,12 @@ def test_a_kill_in_the_midst_of_an_epoch(bert: Path, tmp_path: Path, validation:
     assert difference(again, whole) == 0
 
 
-def test_the_judge_gets_the_rows_in_their_order(bert: Path, tmp_path: Path) -> None:
+def job(metrics: Callable[[FloatArray], dict[str, float]], scratch: Path) -> TrainingJob:
+    scorer = ValidationScorer(metrics, "accuracy", frozenset())
+    return TrainingJob(TRAIN, VALIDATION, LABELS, scorer, 1, scratch, ignore)
+
+
+def test_the_scorer_gets_the_rows_in_their_order(bert: Path, tmp_path: Path) -> None:
     seen: list[FloatArray] = []
 
     def metrics(probabilities: FloatArray) -> dict[str, float]:
@@ -205,7 +211,7 @@ def test_the_judge_gets_the_rows_in_their_order(bert: Path, tmp_path: Path) -> N
         return accuracy_and_error(VALIDATION)(probabilities)
 
     engine = new_engine(bert, {"predict": {"batch_size": 3}}, epochs=1)
-    engine.fit(TRAIN, VALIDATION, LABELS, ValidationScorer(metrics, "accuracy", frozenset()), 1, tmp_path, ignore)
+    engine.fit(job(metrics, tmp_path))
     assert len(seen) == 1
     np.testing.assert_allclose(seen[0], predict(engine, VALIDATION), atol=1e-6)
 
@@ -214,14 +220,14 @@ class GivenUp(Exception):
     pass
 
 
-def test_what_the_judge_raises_comes_out(bert: Path, tmp_path: Path) -> None:
+def test_what_the_scorer_raises_comes_out(bert: Path, tmp_path: Path) -> None:
     error = GivenUp("no hope")
 
     def metrics(probabilities: FloatArray) -> dict[str, float]:
         raise error
 
     with pytest.raises(GivenUp) as caught:
-        new_engine(bert).fit(TRAIN, VALIDATION, LABELS, ValidationScorer(metrics, "accuracy", frozenset()), 1, tmp_path, ignore)
+        new_engine(bert).fit(job(metrics, tmp_path))
     assert caught.value is error
 
 
@@ -364,7 +370,7 @@ def rate_at(scratch: Path, step: int) -> float:
 
 @pytest.mark.parametrize("main", ["accuracy", "mae"])
 def test_another_runtime_takes_over(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str) -> None:
-    """`_onnx.prepare` gets the model, and a judgement of sessions in which higher is better."""
+    """`_onnx.prepare` gets the model, and a score of sessions in which higher is better."""
     engine = new_engine(bert, {"predict": {"runtime": "onnx-int8", "max_drop": 0.25, "batch_size": 5}}, epochs=3)
     fit(engine, tmp_path)
     before = predict(engine, VALIDATION)
@@ -403,7 +409,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
     monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", "http://localhost:9")
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    args = _trainer.arguments(EncoderOptions().train, tmp_path, 0, "cpu", "fp32", None)
+    args = _trainer.encoder_arguments(EncoderOptions().train, tmp_path, 0, "cpu", "fp32", None)
     assert args.report_to == []
     seen: list[Any] = []
     monkeypatch.setattr(_trainer.EncoderTrainer, "run", lambda self: seen.append(self) or 1 / 0)
@@ -412,7 +418,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
     assert {type(callback) for callback in seen[0].callback_handler.callbacks} == {
         DefaultFlowCallback,
         EarlyStoppingCallback,
-        _trainer._Course,
+        _trainer.EncoderProgress,
     }
 
 
@@ -430,7 +436,7 @@ def test_the_course_of_a_training_is_told_and_its_progress_names_loss_and_metric
     engine = new_engine(bert, epochs=2)
     scorer = ValidationScorer(accuracy_and_error(VALIDATION), "accuracy", frozenset({"mae"}))
     with tracked_by(tracker):
-        engine.fit(TRAIN, VALIDATION, LABELS, scorer, 0, tmp_path, lambda *words: notes.append(words))
+        engine.fit(TrainingJob(TRAIN, VALIDATION, LABELS, scorer, 0, tmp_path, lambda *words: notes.append(words)))
     assert tracker.close() is None
     steps = [step for step, values in heard if "train/loss" in values]
     assert steps[-1] == 2 * EPOCH_STEPS

@@ -240,7 +240,7 @@ def test_a_speed_record_that_is_damaged_is_left_out(bench: Any, two_runs: list[s
 
 def test_all_records_in_the_repository_are_what_they_say() -> None:
     from harness.records.entries import read_records
-    from harness.records.store import Store, run_id
+    from harness.records.store import Store
 
     store = Store(Path(__file__).parents[2] / "results" / "runs")
     entries, damaged = read_records(store)

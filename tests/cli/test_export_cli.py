@@ -64,54 +64,20 @@ def test_the_format_is_that_of_the_files_suffix(bench: Callable[..., Any], proje
     assert bench("results", "export", "--format", "csv", "-o", "runs.txt", "--json").json["format"] == "csv"
 
 
-def test_a_folder_for_each_run_in_the_layout_of_lm_eval(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
-    said = bench("results", "export", "--format", "lm-eval", "-o", "lm")
-    assert said.code == 0, said.err
-    again = bench("results", "export", "--format", "lm-eval", "-o", "lm", "--json").json
-    assert (again["what"], again["lines"], len(again["files"])) == (None, None, 4)
-    assert said.err.startswith("2 runs, each in a folder of lm with results and samples")
-    assert {path.name for path in (project / "lm").iterdir()} == set(two_runs)
-    for run in two_runs:
-        samples, results = sorted((project / "lm" / run).iterdir(), reverse=True)
-        assert samples.name.startswith("samples_reviews_demo_en_")
-        assert results.name.startswith("results_")
-        assert len(samples.read_text(encoding="utf-8").splitlines()) == 20
-
-
-def test_an_export_of_the_same_run_takes_the_place_of_an_earlier_one(
-    bench: Callable[..., Any], project: Path, two_runs: list[str]
-) -> None:
-    """A repeated run has the same id and another date, which stands in the files' names."""
-    bench("results", "export", "--format", "lm-eval", "-o", "lm")
-    folder = project / "lm" / two_runs[0]
-    first = {path.name for path in folder.iterdir()}
-    (folder / "notes.json").write_text("mine")
-    run = project / "results" / "runs" / two_runs[0]
-    unseal(run, lambda manifest: manifest.update(finished="2030-01-02T03:04:05+00:00"))
-    again = bench("results", "export", two_runs[0], "--format", "lm-eval", "-o", "lm", "--json").json
-    assert {path.name for path in folder.iterdir()} == {Path(file).name for file in again["files"]} | {"notes.json"}
-    assert not first & {path.name for path in folder.iterdir()}
-    assert len(list((project / "lm" / two_runs[1]).iterdir())) == 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         (["--format", "parquet"], "--output is missing"),
-        (["--format", "lm-eval"], "--output exported"),
         (["--json"], "--output is missing"),
         (["--format", "json", "--spreadsheet"], "--spreadsheet is for csv"),
-        (["--what", "runs", "--format", "lm-eval", "-o", "lm"], "--what is for tables"),
         (["--format", "csv", "-o", "runs.parquet"], "--output runs.parquet is named like parquet"),
-        (["--format", "lm-eval", "-o", "runs.JSON"], "is named like json"),
+        (["--format", "csv", "-o", "runs.JSON"], "is named like json"),
         (["-o", "runs.xlsx"], "no format has the suffix .xlsx"),
         (["-o", "."], "--output . is a folder"),
         (["-o", ""], "--output . is a folder"),
         (["--format", "json", "-o", "tables.json"], "Name a file in it: --output tables.json/runs.json"),
-        (["-o", "/dev/null"], "is no file that can be replaced"),
+        (["-o", "/dev/null"], "is not a regular file"),
         (["-o", "notes.txt/runs.csv"], "notes.txt is a file, not a folder"),
-        (["--format", "lm-eval", "-o", "notes.txt"], "--output notes.txt is not a folder"),
-        (["--format", "lm-eval", "-o", "notes.txt/lm"], "notes.txt is a file, not a folder"),
         (["--backend", "tfidff"], "There are runs of backend: majority, tfidf."),
         (["--lang", ""], "--lang is given without a value"),
         (["nothing-like-it"], "There is no run"),

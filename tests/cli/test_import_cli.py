@@ -103,17 +103,6 @@ def test_other_commands_take_an_imported_run(bench: Callable[..., Any], evaluati
     assert len([line for line in bench("leaderboard").out.splitlines() if line.startswith("reviews_demo (test), en:")]) == 3
 
 
-def test_a_run_of_ours_goes_there_and_back(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
-    tfidf = next(run for run in two_runs if "tfidf" in run)
-    assert bench("results", "export", tfidf, "--format", "lm-eval", "-o", "lm").code == 0
-    said = bench("results", "import", "lm-eval", "lm", *OURS, "--json")
-    assert said.code == 0, said.err
-    ours = json.loads((project / "results" / "runs" / tfidf / "metrics.json").read_text())["values"]
-    for name, value in ours.items():
-        assert said.json["metrics"]["values"][name]["value"] == pytest.approx(value["value"], abs=1e-5), name
-    assert said.json["compared"][0]["value"] == said.json["compared"][0]["reported"]
-
-
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [

@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 
 from harness.core.json_files import canonical_json
+from harness.core.record import Identity
 from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.data.rows import load_examples
-from harness.records.store import Store, prediction_record, run_id
+from harness.records.journal import prediction_record
+from harness.records.store import Store
 from harness.specs.catalog import Catalog
 from harness.statistics.metrics import evaluate_predictions
 
@@ -134,7 +136,7 @@ def write_run(backend: str, prompt: str, right: int, task: str = "toy", n: int =
         "train": None,
         "seed": 0,
     }
-    name = run_id(identity)
+    name = Identity.model_validate(identity).run_id
     folder = Store(Path("results") / "runs").root / name
     folder.mkdir(parents=True)
     manifest = {"identity": identity, "timing": {"rows_per_second": 1.0}}

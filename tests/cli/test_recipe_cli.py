@@ -108,15 +108,13 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Any, recipe: Path) -> 
     rows = lines(said.out)
     assert [row["test"] for row in rows] == ["10 en", "10 fr", "10 en"]
     assert [row["train"] for row in rows] == ["20 en"] * 3
-    assert rows[0]["time"] == "unknown"  # never run on this machine, and a baseline has no size
-    assert "Nothing was run" in said.err
+    assert all(row["state"].startswith("to do") for row in rows)
     assert "Note: n\n" in said.err
     assert sorted(recipe.rglob("*")) == before
 
     bench("study", "recipe", "small", "--run", "words")
     found = bench("study", "recipe", "small", "--dry-run", "--json").json
-    assert [step["state"] for step in found][2] == "record there"
-    assert [step["seconds"] for step in found][2] == 0
+    assert [step["state"] for step in found] == ["to do", "to do", "found"]
     assert found[0]["test"] == {"langs": ["en"], "rows": 10, "exact": True}
 
 
@@ -137,8 +135,7 @@ def test_a_dry_run_of_every_recipe_needs_neither_network_nor_weights(
     for arguments in (["--smoke"], []):
         said = bench("study", "recipe", path.stem, "--dry-run", "--json", *arguments)
         assert said.code == 0, said.err
-        assert {step["state"] for step in said.json} == {"model not on this machine"}
-        assert all(step["seconds"] is None for step in said.json)
+        assert {(step["state"], step["note"]) for step in said.json} == {("to do", "the model is not on this machine")}
     assert not (tmp_path / "empty").exists()
 
 
@@ -214,8 +211,8 @@ def carried_out(
         return (outcomes, False) if stops_after is None else (outcomes[:stops_after], True)
 
     monkeypatch.setattr("harness.cli.execute_runs.run_all", run_all)
-    monkeypatch.setattr("harness.studies.outlook.plan_of", lambda step, catalog: step)
-    monkeypatch.setattr("harness.studies.outlook.trained_key", lambda step: f"key-of-{step.name}")
+    monkeypatch.setattr("harness.studies.steps.plan_of", lambda step, catalog: step)
+    monkeypatch.setattr("harness.studies.steps.trained_key", lambda step: f"key-of-{step.name}")
     path = tmp_path / "mine.yaml"
     path.write_text(
         f"description: d\ndefaults: {{task: reviews_demo, backend: tfidf, lang: en}}\nruns:\n{runs}", encoding="utf-8"

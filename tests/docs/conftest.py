@@ -60,8 +60,7 @@ def bench(shared: Path, monkeypatch: pytest.MonkeyPatch, real_bench: Bench) -> B
         kind = "causal" if any(name in model.lower() for name in CAUSAL) else "encoder"
         return Checkpoint(shared / kind, "path", model, "tiny")
 
-    for module in ("harness.specs.backend_specs", "harness.studies.outlook"):
-        monkeypatch.setattr(f"{module}.resolve_checkpoint", tiny)
+    monkeypatch.setattr("harness.specs.backend_specs.resolve_checkpoint", tiny)
     monkeypatch.setenv("BENCH_CACHE", str(shared / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     return real_bench

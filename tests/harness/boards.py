@@ -27,13 +27,13 @@ def value(number: float | None, low: float | None = None, high: float | None = N
 def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
     """An entry without a record; `changes` are of the identity, but for `metrics` and `rate`."""
     identity = {
-        "version": 1,
         "task": "toy",
         "split": "test",
         "lang": "en",
         "rows": "aaaaaaaa1",
         "labels": ["bad", "good"],
         "label_kind": "ordinal",
+        "version": 1,
         "backend": {"name": name, "engine": "toy"},
         "prompt": None,
         "train": TRAIN,
@@ -43,9 +43,16 @@ def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
     values = {"values": {"accuracy": value(accuracy, 0.25, 0.75)}}
     extra = {key: changes.pop(key) for key in ("metrics", "rate") if key in changes}
     timing = {"timing": {"rows_per_second": extra.get("rate", 12.34)}}
-    metrics = {**metrics, **values, **extra.get("metrics", {})}
-    manifest = {"identity": {**identity, **changes}, "n": metrics["n"], **timing}
-    return Entry(RunRecord.read(manifest, metrics, f"run.{name}"))
+    manifest = {"identity": {**identity, **changes}, **timing}
+    return entry_from(f"run.{name}", manifest, {**metrics, **values, **extra.get("metrics", {})})
+
+
+def entry_from(run_id: str, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> Entry:
+    """From the content of both files; `settings`, `limit` and `model_given` as records of version 1 have them."""
+    kept = {name: value for name, value in manifest.items() if name not in ("options", "version", "digests", "run_id", "n")}
+    if kept["identity"]["prompt"] is None and kept["identity"]["train"] is None:
+        kept["identity"] = {**kept["identity"], "train": TRAIN}
+    return Entry(RunRecord.read(kept, metrics, run_id))
 
 
 def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
@@ -92,7 +99,7 @@ def record(
     name = Identity.model_validate(made).run_id
     folder = store.root / name
     folder.mkdir(parents=True)
-    write_json(folder / "run.json", {"identity": made, "n": len(truth), "timing": {"rows_per_second": 10.0}, **(manifest or {})})
+    write_json(folder / "run.json", {"identity": made, "timing": {"rows_per_second": 10.0}, **(manifest or {})})
     write_json(folder / "metrics.json", evaluate_predictions(examples, given, labels).as_json())
     lines = [canonical_json(prediction_record(*pair)) + "\n" for pair in zip(examples, given, strict=True)]
     (folder / "predictions.jsonl").write_text("".join(lines), encoding="utf-8")

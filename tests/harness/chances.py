@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.json_files import digest
+from harness.core.record import Identity, RunRecord
 from harness.core.types import Example, FloatArray, IntArray, LabelKind, LabelSpace, Prediction, Status
-from harness.records.store import Store, prediction_from, prediction_record, run_id
+from harness.records.journal import prediction_from, prediction_record
+from harness.records.store import Store
 from harness.statistics.metrics import evaluate_predictions
 
 NAMES = ("bad", "fair", "good")
@@ -73,7 +75,7 @@ def write_run(
     training = (
         None if train is None else {"seconds": 10.0, "train_rows": train["train_count"], "validation_rows": 0, "best": None}
     )
-    name = run_id(identity)
+    name = Identity.model_validate(identity).run_id
     told = {
         "run_id": name,
         "identity": identity,
@@ -89,7 +91,7 @@ def write_run(
         **manifest,
     }
     with store.journal(name):
-        store.finish(name, told, records, dict(metrics))
+        store.finish(RunRecord.read(told, metrics.as_json(), name), records)
     return name
 
 

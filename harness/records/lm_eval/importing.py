@@ -1,7 +1,7 @@
-"""A result of lm-evaluation-harness as a run of our board: its answers on our rows, measured by our code.
+"""A result of lm-evaluation-harness as a run of the leaderboard.
 
-What is taken over are the model's answers, and nothing that was computed from them: metrics are made from the predictions, and
-lm-eval's own figures stand beside them in the manifest as reported. No text of a document and no output of a model is kept.
+Only the model's answers are taken over: metrics are computed from them, and lm-eval's own figures are kept beside them as
+reported. No text of a document and no model output is kept.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.core.errors import DataError, UserError
+from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.options import RunOptions, Split
 from harness.core.record import RESULT_VERSION, BackendIdentity, Identity, ImportedFrom, Metrics, PromptIdentity, RunRecord
@@ -41,8 +41,8 @@ SAME_AS = {"accuracy": ("acc", "exact_match"), "subset_accuracy": ("exact_match"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked. `from_task` and `kept` name a task and a filter of lm-eval, where its files hold several."""
+class ImportRequest:
+    """`from_task` and `kept` name a task and a filter of lm-eval, for files that hold several."""
 
     path: Path
     task: str
@@ -79,21 +79,16 @@ class Imported:
         ]
 
 
-def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: bool = False) -> Imported:
+def import_lm_eval(wanted: ImportRequest, catalog: Catalog, store: Store, *, force: bool = False) -> Imported:
     """Write the record, or find it there. Raises `UserError` (`DataError` for what is damaged or does not fit), `RunBusy`."""
     task = with_names(catalog.task(wanted.task), wanted.data_dir)
     require_trust(task.name, task.metrics, catalog.trust_metric_code)
     rows = load_examples(task, lang=wanted.lang, split=wanted.split, data_dir=wanted.data_dir)
     evaluation = read_evaluation(wanted.path, wanted.from_task, wanted.kept)
-    origin = _own_export(evaluation)
-    found = pair(task, rows, evaluation.samples, textless=origin is not None)
+    found = pair(task, rows, evaluation.samples)
     what = f"the {len(rows)} {wanted.split} rows of {task.name!r} in {wanted.lang!r}"
     check_left_out(found, len(evaluation.samples), what, allowed=wanted.allow_missing)
     matched = [row for row, _ in found.pairs]
-    if origin is not None and origin != fingerprint(matched):
-        raise DataError(
-            f"{evaluation.path} was exported from a run on other rows than {what}.", "Give the same data: --task, --data."
-        )
     answers = _read(task, found, evaluation, wanted.parser)
     identity = _identity(task, wanted, evaluation, found, answers)
     name = identity.run_id
@@ -113,12 +108,6 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
             store.set_aside(name)
         folder = store.finish(record, records)
     return Imported(folder, record, len(rows), answers.words, computed=True)
-
-
-def _own_export(evaluation: Evaluation) -> str | None:
-    """The fingerprint of the rows where `bench results export` wrote the file: it holds ids, and no texts to tell the rows by."""
-    own = evaluation.results.get("bench")
-    return str(own["rows"]) if isinstance(own, dict) and "rows" in own else None
 
 
 def parser_named(text: str) -> ParserSpec:
@@ -156,7 +145,7 @@ def _usual_parsers(kind: LabelKind) -> list[ParserSpec]:
     return [*numbers, *names] if kind is LabelKind.ORDINAL else [*names, *numbers]
 
 
-def _identity(task: TaskSpec, wanted: Wanted, evaluation: Evaluation, found: Pairing, answers: Answers) -> Identity:
+def _identity(task: TaskSpec, wanted: ImportRequest, evaluation: Evaluation, found: Pairing, answers: Answers) -> Identity:
     """As that of a prompted run; what determines its outcome is the file, so a digest of it is part of the identity."""
     model = _model(evaluation)
     name = wanted.backend or (None if model is None else model.rpartition("/")[2])
@@ -220,7 +209,7 @@ def _record(
     identity: Identity,
     metrics: Metrics,
     task: TaskSpec,
-    wanted: Wanted,
+    wanted: ImportRequest,
     evaluation: Evaluation,
     found: Pairing,
     split_rows: int,

@@ -31,11 +31,8 @@ class Pairing:
     ambiguous: list[Sample]
 
 
-def pair(task: TaskSpec, rows: Sequence[Example], samples: Sequence[Sample], *, textless: bool = False) -> Pairing:
-    """`textless`: the samples hold no texts, and what names the rows otherwise is checked by the caller.
-
-    Raises `DataError` where two samples are about one row.
-    """
+def pair(task: TaskSpec, rows: Sequence[Example], samples: Sequence[Sample]) -> Pairing:
+    """Raises `DataError` where two samples are about one row."""
     by_id = {row.id: row for row in rows}
     by_text: dict[str, list[Example]] = defaultdict(list)
     for row in rows:
@@ -45,7 +42,7 @@ def pair(task: TaskSpec, rows: Sequence[Example], samples: Sequence[Sample], *, 
     unmatched: list[Sample] = []
     several: dict[tuple[str, ...], list[Sample]] = defaultdict(list)
     for sample in samples:
-        named = _by_id(task, by_id, sample, textless)
+        named = _by_id(task, by_id, sample)
         candidates = [named] if named is not None else _by_text(task, by_text, sample)
         if len(candidates) > 1:
             several[tuple(row.id for row in candidates)].append(sample)
@@ -67,10 +64,10 @@ def pair(task: TaskSpec, rows: Sequence[Example], samples: Sequence[Sample], *, 
     return Pairing(sorted(found, key=lambda both: place[both[0].id]), dict(how), unmatched, ambiguous)
 
 
-def _by_id(task: TaskSpec, by_id: Mapping[str, Example], sample: Sample, textless: bool) -> Example | None:
+def _by_id(task: TaskSpec, by_id: Mapping[str, Example], sample: Sample) -> Example | None:
     for name in dict.fromkeys(name for name in (task.columns.id, "id") if name is not None):
         row = by_id.get(str(sample.doc[name])) if sample.doc.get(name) is not None else None
-        if row is not None and (textless or _shows(task, sample, row.text)):
+        if row is not None and _shows(task, sample, row.text):
             return row
     return None
 

@@ -19,6 +19,7 @@ from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
 from harness.reports.by_language import Line, sections
 from harness.reports.charts.boards import front_labels
+from harness.reports.leaderboard import reported_cells
 from harness.reports.page import model
 from harness.reports.page.answer import decimal, interval
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
@@ -26,7 +27,6 @@ from harness.reports.page.columns import columns_of, declared, title_of
 from harness.reports.page.curves import read_curves
 from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of
 from harness.reports.page.transfers import matrices
-from harness.reports.reported_page import cells
 from harness.reports.tables import Table, spread_cells, spread_columns
 from harness.reports.text.recommend import usd
 from harness.reports.words import hows, part
@@ -73,7 +73,7 @@ def payload(
 
 
 def _source(found: Reported) -> model.Source:
-    return model.Source(name=found.name, source=found.source, note=found.note, lines=list(map(cells, found.figures)))
+    return model.Source(name=found.name, source=found.source, note=found.note, lines=list(map(reported_cells, found.figures)))
 
 
 def _board(key: str, table: Table, packed: Packed, prices: Prices, speeds: Sequence[Speed]) -> model.Board:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import boards
 import pytest
 import toy
 from test_suspects import TRUTH, columns, sure
@@ -133,7 +134,7 @@ def test_a_split_that_is_not_there(project: Path) -> None:
 
 
 def entry(name: str, rows: Sequence[Example], limit: int | None) -> Entry:
-    return Entry(name, {"identity": {"rows": fingerprint(rows)}, "limit": limit}, {})
+    return boards.entry_from(name, {"identity": {"rows": fingerprint(rows)}, "limit": limit}, {})
 
 
 def test_runs_on_these_rows_and_no_others() -> None:

@@ -19,9 +19,10 @@ from harness.analysis.calibration import confidence
 from harness.analysis.cascade import Cascade, cascade_of, combined, tuned
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
+from harness.core.record import Identity
 from harness.core.types import FloatArray, IntArray, LabelKind, LabelSpace
 from harness.records.predictions import read_predictions
-from harness.records.store import Store, run_id
+from harness.records.store import Store
 from harness.reports.text.cascade import sentence
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
 from harness.statistics.paired import mcnemar
@@ -223,8 +224,8 @@ def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     assert "with the --data, --model or --continue-from that this run was given" in sentence(found)
     identity = {**store.manifest(names["second test"])["identity"], "version": 0}
     folder = store.root / names["second test"]
-    unseal(folder, lambda manifest: manifest.update(identity=identity, run_id=run_id(identity)))
-    names["second test"] = folder.rename(store.root / run_id(identity)).name
+    unseal(folder, lambda manifest: manifest.update(identity=identity, run_id=Identity.model_validate(identity).run_id))
+    names["second test"] = folder.rename(store.root / Identity.model_validate(identity).run_id).name
     assert "name that one then" in sentence(cascade(store, names))
 
 

@@ -15,8 +15,9 @@ from harness.analysis.compare import Comparison, compare
 from harness.core.errors import UserError
 from harness.core.json_files import canonical_json
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status, text_digest
+from harness.records.journal import prediction_record
 from harness.records.predictions import read_predictions
-from harness.records.store import Store, prediction_record
+from harness.records.store import Store
 from harness.reports.text.compare import amount, interval_text, p_text, sentence
 from harness.statistics import contrast
 from harness.statistics.contrast import comparable, difference_of, value_of

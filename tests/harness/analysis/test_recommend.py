@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import boards
 import numpy as np
 import pytest
 from chances import PROMPT, draw, trained_on, write_run
@@ -37,7 +38,6 @@ from harness.analysis.what_if import Stretch, changes_of, stretches
 from harness.cli.recommend import about_rows
 from harness.core.errors import UnknownName, UserError
 from harness.core.types import LabelKind
-from harness.records.entries import Entry
 from harness.records.store import Store
 from harness.reports.text.recommend import change_lines, count, rounded, sentence, state, usd
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
@@ -77,7 +77,7 @@ def candidate(
         "train": {"version": 2, "langs": ["en"], "train_count": labels},
         "seed": 0,
     }
-    row = Configuration((Entry(f"run.{name}", {"identity": identity, "training": None}, {}),))
+    row = Configuration((boards.entry_from(f"run.{name}", {"identity": identity, "training": None}, {}),))
     once = None if inference is None else training
     return Candidate(name, row, value(f1), value(accuracy), inference, once, labels, "", False, p50, p95)
 
@@ -476,7 +476,7 @@ def blind(name: str = "majority", f1: float = 0.1, inference: float = 0.001) -> 
     made = candidate(name, f1, inference)
     backend = {"name": name, "engine": "baseline", "options": {"classifier": "majority"}}
     manifest = {**made.entry.manifest, "identity": {**made.entry.manifest["identity"], "backend": backend}}
-    return replace(made, row=Configuration((Entry(made.entry.run_id, manifest, {}),)), finding=ONE_ANSWER)
+    return replace(made, row=Configuration((boards.entry_from(made.entry.run_id, manifest, {}),)), finding=ONE_ANSWER)
 
 
 def test_what_does_no_better_than_chance_is_not_offered(store: Store) -> None:

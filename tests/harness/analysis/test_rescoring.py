@@ -12,7 +12,8 @@ import pytest
 from harness.analysis.rescoring import rescore
 from harness.core.errors import RunError
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
-from harness.records.store import Store, prediction_record
+from harness.records.journal import prediction_record
+from harness.records.store import Store
 from harness.statistics.metrics import evaluate_predictions
 
 RUN = "a-run"

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from harness.core.locks import held
 from harness.models import cache as contents_of
-from harness.models.cache import IN_USE, PARTS, Kept, beside, contents, leftovers, outer, total
-from harness.models.cache_room import prunable, remove
+from harness.models.cache import PARTS, Item, contents, prunable, prune, summaries
 from harness.models.packaged import packaged_model
 
 DAY = 86400.0
@@ -51,18 +51,25 @@ def write_all(cache: Path) -> None:
         f"overlap/{'0' * 64}.json",
         f"overlap/{'0' * 64}.lock",
         "page/vega-0.0.js",
-        f"locks/{'0' * 16}.lock",
     ):
         write(cache / path, 0, days=1) if path.endswith(".lock") else write(cache / path)  # of an earlier version
 
 
-def named(found: list[Kept]) -> list[str]:
-    return [f"{one.part}/{one.name}" for one in found]
+def named(found: Sequence[Item]) -> list[str]:
+    return [f"{item.part}/{item.name}" for item in found]
 
 
-def everything(cache: Path) -> list[Kept]:
-    kept, left = contents(cache), leftovers(cache)
-    return [*kept, *beside(kept, left)]
+def useful(cache: Path) -> list[Item]:
+    return [item for item in contents(cache) if not item.leftover]
+
+
+def leftovers(cache: Path) -> list[Item]:
+    return [item for item in contents(cache) if item.leftover]
+
+
+def everything_pruned(cache: Path, *, dry_run: bool = False) -> dict[str, str]:
+    """By part, why items stayed; empty where they did not."""
+    return {item.part: why for item, why in prune(cache, contents(cache), dry_run=dry_run)}
 
 
 def files(folder: Path) -> list[str]:
@@ -70,16 +77,15 @@ def files(folder: Path) -> list[str]:
 
 
 def test_every_part_is_listed_and_can_be_deleted(cache: Path) -> None:
-    assert contents(cache) == leftovers(cache) == []
+    assert contents(cache) == []
     write_all(cache)
-    found = contents(cache)
-    assert [one.part for one in found] == list(PARTS)
-    assert [one.size for one in found] == [100, 100, 100, 100, 100, 0]
-    done = remove(cache, everything(cache), dry_run=True)
-    assert len(done.removed) == 6
-    assert total(contents(cache)) == 500
-    assert remove(cache, everything(cache)).skipped == ()
-    assert files(cache) == []
+    found = useful(cache)
+    assert [item.part for item in found] == list(PARTS)
+    assert [item.size for item in found] == [100] * 5
+    assert everything_pruned(cache, dry_run=True) == dict.fromkeys(PARTS, "")
+    assert useful(cache) == found
+    assert everything_pruned(cache) == dict.fromkeys(PARTS, "")
+    assert not [path for path in files(cache) if not path.endswith(".lock")]
 
 
 def test_what_bench_did_not_put_there_stays(cache: Path) -> None:
@@ -94,8 +100,8 @@ def test_what_bench_did_not_put_there_stays(cache: Path) -> None:
     ]
     for path in others:
         write(cache / path, days=99)
-    remove(cache, everything(cache))
-    assert files(cache) == sorted(others)
+    everything_pruned(cache)
+    assert [path for path in files(cache) if not path.startswith(("models/.minilm", "overlap/000"))] == sorted(others)
 
 
 def test_links_are_removed_and_not_followed(cache: Path, tmp_path: Path) -> None:
@@ -108,42 +114,42 @@ def test_links_are_removed_and_not_followed(cache: Path, tmp_path: Path) -> None
     (cache / "models").symlink_to(away / "models", target_is_directory=True)
     before = files(away)
     found = contents(cache)
-    assert named(found) == [f"trained/{KEYS[0]}", f"trained/{KEYS[1]}", "models/models"]
-    assert [found[0].size, found[2].size] == [0, 0]
-    assert leftovers(cache) == []
-    assert remove(cache, found).skipped == ()
-    assert list(cache.rglob("*")) == [cache / "trained"]
+    assert named(found) == [f"trained/{KEYS[0]}", f"trained/{KEYS[1]}"]
+    assert found[0].size == 0
+    assert [part.link for part in summaries(cache, found)] == [None, str(away / "models"), None, None, None]
+    assert everything_pruned(cache) == {"trained": ""}
+    assert sorted(cache.rglob("*")) == [cache / "models", cache / "trained"]
     assert files(away) == before
 
 
 @pytest.mark.parametrize("dry_run", [True, False])
 def test_what_is_in_use_stays(cache: Path, dry_run: bool) -> None:
     write_all(cache)
-    trained, model = cache / "trained" / KEYS[0], cache / "models" / f".{MINILM}.lock"
-    twins = cache / "overlap" / f"{'0' * 64}.lock"
-    run = cache / "locks" / f"{'0' * 16}.lock"
+    trained, running = cache / "trained" / KEYS[0], cache / "locks" / f"{'0' * 16}.lock"
+    running.parent.mkdir()
     with (
         held(trained / "lock", wait=False),
-        held(model, wait=False),
-        held(twins, wait=False),
-        held(run, wait=False),
+        held(cache / "overlap" / f"{'0' * 64}.lock", wait=False),
+        held(running, wait=False),
     ):
-        done = remove(cache, contents(cache), dry_run=dry_run)
-    assert [one.part for one in done.removed] == ["page"]
-    assert {one.part: why for one, why in done.skipped} == {
-        **dict.fromkeys(("trained", "models", "overlap", "locks"), IN_USE),
-        "answers": "a run is under way",
+        done = everything_pruned(cache, dry_run=dry_run)
+    assert done == {
+        **dict.fromkeys(("trained", "overlap"), "in use"),
+        **dict.fromkeys(("models", "answers"), "a run is in progress"),
+        "page": "",
     }
     assert (trained / "model" / "model.safetensors").exists()
     assert (cache / "answers" / RUN).exists()
+    with held(cache / "models" / f".{MINILM}.lock", wait=False):
+        assert everything_pruned(cache, dry_run=dry_run)["models"] == "in use"
 
 
 def test_what_killed_processes_and_other_versions_left(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     versions = {"onnxruntime": "1.2.3", "vl-convert-python": "4.5"}
     monkeypatch.setattr(contents_of, "version", versions.__getitem__)
     write_all(cache)
-    trained, useful = cache / "trained" / KEYS[0], files(cache)
-    useful = [path for path in useful if path != "page/vega-0.0.js" and not path.endswith(".lock")]
+    trained = cache / "trained" / KEYS[0]
+    kept_before = [path for path in files(cache) if path != "page/vega-0.0.js" and not path.endswith(".lock")]
     kept = [f"trained/{KEYS[0]}/onnx-1.2.3/g", f"trained/{KEYS[0]}/onnx-int8-1-1.2.3/g", "page/vega-4.5.js"]
     kept += [f"trained/{KEYS[1]}/scratch/checkpoint-5/w"]  # a training that can go on
     left = [
@@ -157,20 +163,26 @@ def test_what_killed_processes_and_other_versions_left(cache: Path, monkeypatch:
     for path in (*kept, *left):
         write(cache / path, days=1)
     os.utime(cache / "models" / f".{MINILM}.partial", (time.time() - DAY,) * 2)
-    assert named([one for one in leftovers(cache) if not outer(one)]) == [
-        f"trained/{KEYS[0]}/model.damaged-1",
-        f"trained/{KEYS[0]}/onnx-1.2.3.damaged-1",
-        f"trained/{KEYS[0]}/.scratch.removed",
-        f"trained/{KEYS[0]}/onnx-1.2.3.unfinished",
-        f"trained/{KEYS[0]}/scratch",
-        f"trained/{KEYS[0]}/unfinished",
-        f"trained/{KEYS[0]}/onnx-1.1",
-        f"trained/{KEYS[1]}/unfinished",
-    ]
+    assert {item.name: item.leftover for item in leftovers(cache) if "/" in item.name} == {
+        f"{KEYS[0]}/model.damaged-1": "damaged and replaced",
+        f"{KEYS[0]}/onnx-1.2.3.damaged-1": "damaged and replaced",
+        f"{KEYS[0]}/.scratch.removed": "left by a killed process",
+        f"{KEYS[0]}/onnx-1.2.3.unfinished": "left by a killed process",
+        f"{KEYS[0]}/scratch": "left by a killed process",
+        f"{KEYS[0]}/unfinished": "left by a killed process",
+        f"{KEYS[0]}/onnx-1.1": "made by another version",
+        f"{KEYS[1]}/unfinished": "left by a killed process",
+    }
     with held(trained / "lock", wait=False):
-        assert not any(one.name.startswith(KEYS[0]) for one in leftovers(cache))
-    assert remove(cache, prunable(contents(cache), leftovers(cache))).skipped == ()
-    assert [path for path in files(cache) if not path.endswith(".lock")] == sorted([*useful, *kept])
+        assert not any(item.name.startswith(KEYS[0]) for item in leftovers(cache))
+    assert not any(why for _, why in prune(cache, prunable(contents(cache))))
+    assert [path for path in files(cache) if not path.endswith(".lock")] == sorted([*kept_before, *kept])
+
+
+def test_sizes_add_up_to_what_is_on_disk(cache: Path) -> None:
+    write_trained(cache, KEYS[0], 1000)
+    write(cache / "trained" / KEYS[0] / "unfinished" / "w", 10, days=1)
+    assert [(item.name, item.size) for item in contents(cache)] == [(KEYS[0], 1000), (f"{KEYS[0]}/unfinished", 10)]
 
 
 def test_a_file_that_may_just_be_written_is_no_leftover(cache: Path) -> None:
@@ -184,46 +196,42 @@ def test_a_file_that_may_just_be_written_is_no_leftover(cache: Path) -> None:
     assert named(leftovers(cache)) == [f"trained/{KEYS[0]}", "page/vega-1.js.0a1b2c3d.tmp"]
 
 
-def test_trained_models_go_by_when_they_were_last_used(cache: Path) -> None:
+def test_items_go_by_when_they_were_last_used(cache: Path) -> None:
     for key, days in zip(KEYS, (5, 40, 20), strict=True):
         write_trained(cache, key, 1000, days)
     write(cache / "trained" / KEYS[1] / "scratch" / "w", 10, days=1)  # goes with its folder
-    kept, left = contents(cache), leftovers(cache)
+    write(cache / "overlap" / f"{'0' * 64}.json", days=40)
+    write(cache / "answers" / RUN, days=40)
+    found = contents(cache)
 
-    def names(since: float | None = None, largest: int | None = None) -> list[str]:
-        return [one.name[:1] + one.name[20:] for one in prunable(kept, left, since, largest)]
+    def names(days: float | None = None) -> list[str]:
+        since = None if days is None else time.time() - days * DAY
+        return [item.name[:1] + item.name[20:][:8] for item in prunable(found, since)]
 
     assert names() == ["b/scratch"]
-    assert names(time.time() - 30 * DAY) == ["b"]
-    assert names(time.time() - 10 * DAY) == ["b", "c"]
-    assert names(largest=3000) == ["b/scratch"]
-    assert names(largest=2999) == ["b"]
-    assert names(largest=2000) == ["b"]
-    assert names(time.time() - 30 * DAY, 1999) == ["b", "c"]
-    assert names(largest=0) == ["b", "c", "a"]
+    assert names(30) == ["b", "b/scratch", "000000000"]
+    assert names(10) == ["b", "b/scratch", "c", "000000000"]
+    assert prunable(found, everything=True) == found
+    assert not any(why for _, why in prune(cache, prunable(found, time.time() - 10 * DAY)))
+    assert named(contents(cache)) == [f"trained/{KEYS[0]}", f"answers/{RUN}"]
+
+
+def test_a_model_is_as_old_as_its_last_use(cache: Path) -> None:
+    model = write_trained(cache, KEYS[0], days=40) / "model"
+    assert len(prunable(contents(cache), time.time() - 30 * DAY)) == 1
+    os.utime(model)
+    assert prunable(contents(cache), time.time() - 30 * DAY) == []
 
 
 def test_an_interrupted_training_is_as_old_as_its_last_checkpoint(cache: Path) -> None:
     scratch = cache / "trained" / KEYS[0] / "scratch"
     for number, days in ((1, 50), (2, 40)):
         write(scratch / f"checkpoint-{number}" / "w", days=days)
-    kept = contents(cache)
+    os.utime(scratch, (time.time() - 40 * DAY,) * 2)
+    found = contents(cache)
     assert leftovers(cache) == []
-    assert prunable(kept, [], time.time() - 45 * DAY) == []
-    assert prunable(kept, [], time.time() - 35 * DAY) == kept
-
-
-def test_what_was_used_while_the_user_was_asked_stays(cache: Path) -> None:
-    write_trained(cache, KEYS[0], days=40)
-    (cache / "trained" / KEYS[1]).mkdir()
-    write(cache / "trained" / KEYS[1] / "lock", 0, days=40)
-    found = [*contents(cache), *leftovers(cache)]
-    assert [one.name for one in found] == KEYS[:2]
-    os.utime(cache / "trained" / KEYS[0] / "model")
-    write_trained(cache, KEYS[1])
-    done = remove(cache, found)
-    assert [why for _, why in done.skipped] == ["used just now"] * 2
-    assert [one.name for one in contents(cache)] == KEYS[:2]
+    assert prunable(found, time.time() - 45 * DAY) == []
+    assert prunable(found, time.time() - 35 * DAY) == found
 
 
 def test_a_killed_deletion_leaves_no_half_model(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,9 +244,9 @@ def test_a_killed_deletion_leaves_no_half_model(cache: Path, monkeypatch: pytest
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", killed)
         with pytest.raises(KeyboardInterrupt):
-            remove(cache, contents(cache))
-    assert contents(cache) == []
-    assert remove(cache, leftovers(cache)).skipped == ()
+            prune(cache, contents(cache))
+    assert useful(cache) == []
+    assert everything_pruned(cache) == {"trained": ""}
     assert files(cache) == []
 
 
@@ -249,6 +257,5 @@ def test_what_the_system_does_not_let_go_is_named(cache: Path, monkeypatch: pyte
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "unlink", refused)
-    done = remove(cache, [one for one in contents(cache) if one.part in ("page", "trained")])
-    assert [one.part for one in done.removed] == ["trained"]
-    assert [why for _, why in done.skipped] == ["can't be deleted: Permission denied"]
+    done = everything_pruned(cache)
+    assert (done["trained"], done["page"]) == ("", "can't be deleted: Permission denied")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import boards
 import pytest
 import toy
 from boards import TRAIN, entry, prompt, record
@@ -14,7 +15,7 @@ from harness.records.store import Store
 
 
 def with_(made: Entry, **manifest: Any) -> Entry:
-    return Entry(made.run_id, {**made.manifest, **manifest}, made.metrics)
+    return boards.entry_from(made.run_id, {**made.manifest, **manifest}, made.metrics)
 
 
 def test_how_a_run_was_made() -> None:

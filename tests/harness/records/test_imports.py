@@ -14,7 +14,7 @@ from harness.core.errors import DataError, UserError
 from harness.data.rows import fingerprint, load_examples
 from harness.records.entries import read_entry
 from harness.records.frames import load_predictions, load_runs
-from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval, parser_named
+from harness.records.lm_eval.importing import Imported, ImportRequest, import_lm_eval, parser_named
 from harness.records.store import Store
 from harness.reports.tables import read_tables
 from harness.specs.catalog import Catalog
@@ -32,7 +32,7 @@ def project(tmp_path: Path) -> Path:
 
 def bring(project: Path, path: Path, **changes: Any) -> Imported:
     force = changes.pop("force", False)
-    wanted = Wanted(**{"path": path, "task": "mood", "lang": "en", **changes})
+    wanted = ImportRequest(**{"path": path, "task": "mood", "lang": "en", **changes})
     return import_lm_eval(wanted, Catalog(project), Store(project / "results" / "runs"), force=force)
 
 

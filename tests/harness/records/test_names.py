@@ -7,15 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import boards
 import pytest
 from boards import SCORE, TRAIN, entry, record, write_json
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.analysis.ranks import fold_seeds, ranked
+from harness.core.record import Identity
 from harness.records.entries import Entry, read_entries, with_models
 from harness.records.names import names_of, told_apart
-from harness.records.store import Store, run_id
+from harness.records.store import Store
 from harness.reports.by_language import sections
 from harness.reports.page.languages import by_language
 from harness.reports.pictures import pictures
@@ -53,7 +55,9 @@ def identity(**changes: Any) -> dict[str, Any]:
 
 def run(made: Mapping[str, Any], **manifest: Any) -> Entry:
     base = entry("llm")
-    return Entry(run_id(made), {**base.manifest, "n": 200, "identity": made, **manifest}, base.metrics)
+    return boards.entry_from(
+        Identity.model_validate(made).run_id, {**base.manifest, "n": 200, "identity": made, **manifest}, base.metrics
+    )
 
 
 def leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -128,7 +132,7 @@ def test_in_several_languages_too(made: Mapping[str, Any], path: Sequence[str]) 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, 0, 1, "1", [], {}, {"x": 1}])), max_size=6))
 def test_any_options(options: list[dict[str, Any]]) -> None:
     entries = [
-        Entry(f"run.{place}", run(identity(backend={**BACKEND, "options": one})).manifest, {})
+        boards.entry_from(f"run.{place}", run(identity(backend={**BACKEND, "options": one})).manifest, {})
         for place, one in enumerate(options)
     ]
     names = told_apart([[one] for one in entries], ["alike"] * len(entries))
@@ -195,7 +199,7 @@ def test_digests_are_cut_to_what_tells_them_apart() -> None:
 
 def test_copies_of_one_record_are_told_apart_by_their_folders() -> None:
     one = run(TRAINED_RUN)
-    copies = [one, Entry(f"copy-{one.run_id}", one.manifest, one.metrics)]
+    copies = [one, boards.entry_from(f"copy-{one.run_id}", one.manifest, one.metrics)]
     names = told_apart([[found] for found in copies], ["x", "x"])
     assert names == [f"x, id={one.run_id}", f"x, id=copy-{one.run_id}"]
 

@@ -13,9 +13,10 @@ from harness.core.errors import RunError, UserError
 from harness.core.json_files import canonical_json
 from harness.core.predictions import Predictions
 from harness.core.types import Example, LabelKind, LabelSpace, Prediction, Status
+from harness.records.journal import prediction_record
 from harness.records.pairing import pairing_notes
 from harness.records.predictions import read_predictions, shared_rows
-from harness.records.store import Store, prediction_record
+from harness.records.store import Store
 from harness.statistics.metrics import evaluate_predictions
 
 ORDINAL = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import boards
 import pytest
 from boards import entry, prompt
 
@@ -16,7 +17,7 @@ def made(
 ) -> Entry:
     asked = {"prompt": prompt(), "train": None} if prompted else {}
     base = entry(name, backend={"name": name, "model": model}, **asked, **changes)
-    return Entry(base.run_id, {**base.manifest, "parameters": parameters}, base.metrics)
+    return boards.entry_from(base.run_id, {**base.manifest, "parameters": parameters}, base.metrics)
 
 
 @pytest.mark.parametrize(

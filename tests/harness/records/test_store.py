@@ -17,7 +17,8 @@ from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.json_files import canonical_json, digest, write_atomically
 from harness.core.types import Example, Prediction, Status
 from harness.records import store as store_module
-from harness.records.store import Store, prediction_from, prediction_record, read_journal
+from harness.records.journal import prediction_from, prediction_record, read_journal
+from harness.records.store import Store
 
 
 def finish(store: Store, name: str, value: int = 1) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import boards
 import pytest
 from boards import entry, prompt, value
 
@@ -34,7 +35,9 @@ def run(name: str, lang: str, accuracy: float | None = 0.5, n: int = 200, **chan
     if not changes.get("prompt"):
         changes["train"] = train
     made = entry(name, accuracy, lang=lang, rows=f"{n:08d}{lang}", metrics=metrics, **changes)
-    return Entry(f"{name}.{lang}.{made.seed}.{on}.{count}.{n}", {**made.manifest, "settings": settings}, made.metrics)
+    return boards.entry_from(
+        f"{name}.{lang}.{made.seed}.{on}.{count}.{n}", {**made.manifest, "settings": settings}, made.metrics
+    )
 
 
 def shape(section: Section) -> list[tuple[str, str, list[str]]]:
@@ -177,7 +180,7 @@ def test_no_section_mixes_labels() -> None:
 def test_of_several_sets_of_rows_those_of_today_come_first_and_say_when() -> None:
     def at(day: int, rows: str) -> Entry:
         made = entry(f"{rows}{day}", rows=rows * 8)
-        return Entry(made.run_id, {**made.manifest, "finished": f"2026-01-0{day}T10:00:00+00:00"}, made.metrics)
+        return boards.entry_from(made.run_id, {**made.manifest, "finished": f"2026-01-0{day}T10:00:00+00:00"}, made.metrics)
 
     text = markdown(tables(at(1, "b"), at(3, "c"), at(2, "a")))
     heads = [line for line in text.splitlines() if line.startswith("### ")]
@@ -196,7 +199,7 @@ def test_lines_that_read_alike_say_what_differs_in_the_languages_that_both_have(
     small, large = ({"name": "llm", "model": None, "options": {"batch_size": size}} for size in (8, 16))
     entries = [run("llm", "en", backend=large, prompt=prompt()), run("llm", "ja", backend=large, prompt=prompt(variant="ja"))]
     again = run("llm", "ja", backend=small, prompt=prompt(variant="ja"))
-    other = Entry("other", again.manifest, again.metrics)
+    other = boards.entry_from("other", again.manifest, again.metrics)
     assert sorted(shape(only(sections(tables(*entries, other))))) == [
         ("llm", "strict · score, batch_size=16", ["en", "ja"]),
         ("llm", "strict · score, batch_size=8", ["ja"]),
@@ -283,7 +286,7 @@ def test_what_costs_nothing_beats_though_it_has_no_place_on_the_axis() -> None:
 def test_speeds_of_two_machines_are_not_in_one_picture() -> None:
     def on(cpu: str, name: str) -> Entry:
         made = run(name, "en")
-        return Entry(name, {**made.manifest, "machine": {"cpu": cpu, "cores": 2, "gpu": None}}, made.metrics)
+        return boards.entry_from(name, {**made.manifest, "machine": {"cpu": cpu, "cores": 2, "gpu": None}}, made.metrics)
 
     found = tables(on("fast", "a"), on("slow", "b"), on("slow", "c"))
     (picture,) = pictures(found, {}).values()

@@ -19,7 +19,7 @@ from markdown_it import MarkdownIt
 from harness.core.errors import MissingExtra, RunError, UserError
 from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
-from harness.records.store import Store, run_id
+from harness.records.store import Store
 from harness.reports.cards import metadata
 from harness.reports.cards.card import make_card
 from harness.reports.cards.facts import ModelFacts, read_facts

@@ -1,12 +1,10 @@
-"""Runs and predictions as files of other tools: what is written reads back, and tools of lm-eval find what they look for."""
+"""Runs and predictions as files of other tools: what is written reads back."""
 
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,28 +13,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from boards import NAMES, prompt, record
-from lm_eval_files import write_lines
+from boards import prompt, record
 
-from harness.core.types import Example, LabelKind
-from harness.data.rows import fingerprint
 from harness.records.entries import read_entry
 from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_runs
-from harness.records.lm_eval.importing import Imported, Wanted, import_lm_eval
 from harness.records.store import Store
 from harness.reports.export import as_csv, as_json, as_parquet, formulas, table_of_predictions, table_of_runs
-from harness.reports.export_lm_eval import lm_eval_files
-from harness.specs.catalog import Catalog
 
 TRUTH = [0, 1, 2, 2, 1, 0]
 ANSWERS: list[Any] = [0, 1, 2, 1, None, 0]
 IDS = ["=1+1", "-7", 'say "hi", you', "two\nlines", "日本", "NA"]
 HOSTILE = '=HYPERLINK("x")|<script>'
-
-
-def likely(i: int) -> tuple[float, ...]:
-    """The probabilities of an answer of ANSWERS, in digits that no short number has."""
-    return tuple(0.6543217 if label == (ANSWERS[i] or 0) else 0.17283915 for label in range(3))
 
 
 @pytest.fixture
@@ -159,129 +146,3 @@ def test_half_a_surrogate_pair_is_written_as_its_escape(store: Store) -> None:
     run = record(store, "mine", [0, 1], [0, 1], ids=["a\ud83d", "b"])
     table = table_of_predictions(store.root.parent, [run])
     assert read(as_csv(table))[0]["id"] == json.loads(as_json(table))[0]["id"] == "a\\ud83d"
-    content = lm_eval_files(read_entry(store, run), store.predictions(run))
-    assert any(b'"id": "a\\ud83d"' in found for found in content.values())
-
-
-def files_of(store: Store, run: str) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The results and the samples."""
-    files = lm_eval_files(read_entry(store, run), store.predictions(run))
-    (samples,), (results,) = ([name for name in files if name.startswith(start)] for start in ("samples_", "results_"))
-    assert samples == f"samples_toy_en_{results.removeprefix('results_').removesuffix('.json')}.jsonl"
-    return json.loads(files[results]), [json.loads(line) for line in files[samples].decode().splitlines()]
-
-
-def test_lm_eval_results_of_choices(store: Store) -> None:
-    name = record(store, "mine", ANSWERS[:4], TRUTH[:4], probabilities=likely, prompt=prompt(shots=["a", "b"]))
-    results, samples = files_of(store, name)
-    figures = results["results"]["toy_en"]
-    assert figures["acc,none"] == 0.75
-    assert figures["acc_stderr,none"] == pytest.approx(math.sqrt(0.75 * 0.25 / 3))  # as lm-eval's mean_stderr
-    assert figures["macro_f1_stderr,none"] == "N/A"
-    assert results["n-shot"] == {"toy_en": 2}
-    assert results["n-samples"] == {"toy_en": {"original": 4, "effective": 4}}
-    directions = results["higher_is_better"]["toy_en"]
-    assert (directions["acc"], directions["mae"]) == (True, False)
-    assert results["configs"]["toy_en"]["output_type"] == "multiple_choice"
-    assert results["configs"]["toy_en"]["doc_to_choice"] == list(NAMES)
-    assert {"versions", "config", "git_hash", "date", "model_name", "task_hashes", "group_subtasks"} <= results.keys()
-    wrong = samples[3]
-    assert [float(answer[0]) for answer in wrong["filtered_resps"]] == pytest.approx([math.log(p) for p in likely(3)], abs=1e-5)
-    assert wrong["resps"] == [[answer] for answer in wrong["filtered_resps"]]
-    assert all(isinstance(value, str) for answer in wrong["filtered_resps"] for value in answer), "as lm-eval writes them"
-    assert (wrong["doc_id"], wrong["target"], wrong["acc"], wrong["metrics"]) == (3, "2", 0.0, ["acc"])
-    assert wrong["doc"] == {"id": "row-3", "label": 2}
-    assert [argument["arg_1"] for argument in wrong["arguments"].values()] == [f" {name}" for name in NAMES]
-    assert wrong["target_hash"] == hashlib.sha256(b"2").hexdigest()
-
-
-def test_lm_eval_results_of_texts(store: Store) -> None:
-    results, samples = files_of(store, record(store, "mine", ANSWERS, TRUTH))
-    assert results["results"]["toy_en"]["exact_match,none"] == pytest.approx(4 / 6)
-    assert results["configs"]["toy_en"]["output_type"] == "generate_until"
-    assert [sample["filtered_resps"] for sample in samples] == [["bad"], ["fair"], ["good"], ["fair"], [""], ["bad"]]
-    assert [sample["exact_match"] for sample in samples] == [1, 1, 1, 0, 0, 1]
-    assert samples[0]["resps"] == [["bad"]]
-
-
-@pytest.mark.parametrize("split", ["test", "validation"])
-def test_the_configuration_names_the_split(store: Store, split: str) -> None:
-    run = record(store, "mine", ANSWERS, TRUTH, split=split)
-    files = lm_eval_files(read_entry(store, run), store.predictions(run))
-    (config,) = json.loads(next(content for name, content in files.items() if name.startswith("results_")))["configs"].values()
-    assert {key: value for key, value in config.items() if key.endswith("_split")} == {f"{split}_split": split}
-
-
-def test_of_equal_probabilities_readers_take_the_recorded_label(store: Store) -> None:
-    name = record(store, "mine", [1, 2, 0], [1, 2, 0], probabilities=lambda i: (1 / 3, 1 / 3, 1 / 3))
-    _, samples = files_of(store, name)
-    taken = [int(np.argmax([float(answer[0]) for answer in sample["filtered_resps"]])) for sample in samples]
-    assert taken == [1, 2, 0]
-
-
-def test_a_label_that_is_not_the_likeliest_is_written_and_not_scored(store: Store) -> None:
-    name = record(store, "mine", [1, 2, 0], [1, 2, 0], probabilities=lambda i: (0.5, 0.2, 0.3))
-    results, samples = files_of(store, name)
-    assert results["configs"]["toy_en"]["output_type"] == "generate_until"
-    assert [sample["filtered_resps"] for sample in samples] == [["fair"], ["good"], ["bad"]]
-
-
-def back(store: Store, run: str, tmp_path: Path, rows: list[Example], kind: str = "ordinal") -> Imported:
-    """Exported, and imported again into a project that has the rows with their texts."""
-    project = tmp_path / "project"
-    (project / "tasks").mkdir(parents=True)
-    write_lines(
-        project / "tasks" / "test.jsonl",
-        [{"id": row.id, "text": row.text, "label": row.label, "lang": row.lang} for row in rows],
-    )
-    (project / "tasks" / "toy.yaml").write_text(
-        "description: Toys.\nsource: {files: {test: test.jsonl}}\ncolumns: {id: id}\n"
-        f"labels: {{kind: {kind}, names: [{', '.join(NAMES)}]}}\nlanguages: [en]\n",
-        encoding="utf-8",
-    )
-    (tmp_path / "out").mkdir()
-    for name, content in lm_eval_files(read_entry(store, run), store.predictions(run)).items():
-        (tmp_path / "out" / name).write_bytes(content)
-    wanted = Wanted(tmp_path / "out", "toy", "en")
-    return import_lm_eval(wanted, Catalog(project), Store(tmp_path / "again" / "runs"))
-
-
-def rows_of(truth: list[Any]) -> list[Example]:
-    return [Example(f"row-{n}", f"text {n}", label, "en") for n, label in enumerate(truth)]
-
-
-def same_figures(first: dict[str, Any], second: dict[str, Any]) -> None:
-    assert first.keys() == second.keys()
-    for name, value in first.items():
-        assert second[name]["value"] == pytest.approx(value["value"], abs=1e-5, nan_ok=True), name
-
-
-@pytest.mark.parametrize("choice", [True, False])
-def test_there_and_back(store: Store, tmp_path: Path, choice: bool) -> None:
-    truth, answers = TRUTH * 2, (ANSWERS * 2 if not choice else [1 if x is None else x for x in ANSWERS] * 2)
-    shares = (lambda i: tuple(0.6 if k == answers[i] else 0.2 for k in range(3))) if choice else None
-    rows = rows_of(truth)
-    run = record(store, "mine", answers, truth, probabilities=shares, rows=fingerprint(rows))
-    found = back(store, run, tmp_path, rows)
-    same_figures(store.metrics(run)["values"], found.metrics["values"])
-    kept = [(line["id"], line["truth"], line["label"]) for line in Store(found.folder.parent).predictions(found.run_id)]
-    assert kept == [(line["id"], line["truth"], line["label"]) for line in store.predictions(run)]
-    assert found.manifest["identity"]["rows"] == fingerprint(rows)
-
-
-def test_there_and_back_of_several_labels_a_row(store: Store, tmp_path: Path) -> None:
-    truth: list[Any] = [(0,), (0, 2), (), (1,)]
-    rows = rows_of(truth)
-    answers: list[Any] = [(0,), (2,), (), None]
-    run = record(store, "mine", answers, truth, kind=LabelKind.MULTILABEL, rows=fingerprint(rows))
-    found = back(store, run, tmp_path, rows, "multilabel")
-    same_figures(store.metrics(run)["values"], found.metrics["values"])
-    assert [line["label"] for line in Store(found.folder.parent).predictions(found.run_id)] == [[0], [2], [], None]
-
-
-def test_an_export_is_not_paired_with_rows_of_another_text(store: Store, tmp_path: Path) -> None:
-    """It holds ids and no texts: the fingerprint tells."""
-    run = record(store, "mine", TRUTH, TRUTH, rows=fingerprint(rows_of(TRUTH)))
-    other = [Example(row.id, "another text", row.label, "en") for row in rows_of(TRUTH)]
-    with pytest.raises(Exception, match="exported from a run on other rows than the 6 test rows of 'toy'"):
-        back(store, run, tmp_path, other)

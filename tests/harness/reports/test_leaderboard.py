@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import boards
 import pytest
 import toy
 from boards import entry, prompt, record, value
@@ -127,7 +128,7 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
 
 def test_seeds_share_a_row_with_their_spread_and_a_link_each() -> None:
     made = [entry("a", accuracy, seed=seed) for seed, accuracy in enumerate((0.5, 0.9, 0.7))]
-    entries = [Entry(f"run.{e.seed}", e.manifest, e.metrics) for e in made]
+    entries = [boards.entry_from(f"run.{e.seed}", e.manifest, e.metrics) for e in made]
     text = page([*entries, entry("b", 0.1)])
     both = table_rows(text)
     assert both[0][1:5] == ["a", "trained on 9 en, 3 seeds", "0.700 [0.250, 0.750]", "0.500 – 0.700 – 0.900 (3)"]
@@ -335,5 +336,5 @@ def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path, mon
 
 def test_the_record_of_a_run_with_an_odd_name_is_linked() -> None:
     odd = entry("a")
-    text = page([Entry("run a](b", odd.manifest, odd.metrics)])
+    text = page([boards.entry_from("run a](b", odd.manifest, odd.metrics)])
     assert "[record](runs/run%20a%5D%28b/run.json)" in text

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from harness.core.engine import Encoded, Scores
 from harness.core.errors import PromptError
 from harness.core.types import Calibration, Decision, Decoding, FloatArray
-from harness.records.store import Store, read_journal
+from harness.records.journal import read_journal
+from harness.records.store import Store
 from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide
 from harness.running.plan import Plan
 from harness.running.runner import Result, run

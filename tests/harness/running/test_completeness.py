@@ -39,15 +39,15 @@ class Outage:
             return [nothing(prompt.tokens) if self.lost(prompt.content[0]) else answer for prompt, answer in pairs]
 
         def failed_answer(tokens: int) -> Generation:
-            return Generation("", False, tokens, 0, "timeout", passing=True)
+            return Generation("", False, tokens, 0, "timeout", retryable=True)
 
         def failed_score(tokens: int) -> Scores:
-            return Scores(None, tokens, 0, "timeout", passing=True)
+            return Scores(None, tokens, 0, "timeout", retryable=True)
 
         monkeypatch.setattr(toy.ToyServer, "generate", lambda s, p, n, c: or_lost(p, generate(s, p, n, c), failed_answer))
         monkeypatch.setattr(toy.ToyServer, "score", lambda s, p, c: or_lost(p, score(s, p, c), failed_score))
-        monkeypatch.setattr(toy.ToyServer, "down", lambda s: self.down)
-        monkeypatch.setattr(toy.ToyServer, "sent_instead", lambda s: {"temperature": None})
+        monkeypatch.setattr(toy.ToyServer, "unavailable", lambda s: self.down)
+        monkeypatch.setattr(toy.ToyServer, "replaced_fields", lambda s: {"temperature": None})
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import toy
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
 from harness.core.types import Decoding, Example
-from harness.records.store import run_id
 from harness.running.plan import first_rows, make_plan
 from harness.specs.catalog import Catalog
 

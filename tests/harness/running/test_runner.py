@@ -23,7 +23,8 @@ from harness.core.errors import ModelUnavailable, OutOfMemory, RunBusy, RunError
 from harness.core.json_files import canonical_json
 from harness.core.types import Decoding, text_digest
 from harness.records import store as store_module
-from harness.records.store import Store, read_journal
+from harness.records.journal import read_journal
+from harness.records.store import Store
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
 

@@ -163,19 +163,19 @@ def test_the_validation_language_is_a_choice_of_its_own(project: Path) -> None:
     assert len(few.training.validation) == 2
 
 
-def test_the_judge_scores_validation_rows_as_a_run_on_them_does(project: Path, store: Store) -> None:
+def test_the_scorer_scores_validation_rows_as_a_run_on_them_does(project: Path, store: Store) -> None:
     plan = toy.plan(project, "toy-classifier", settings={"evaluations": 2})
     seen: list[dict[str, float]] = []
     ensure_trained(plan, toy.quiet, seen.append)
     assert len(seen) == 2
-    assert toy.engine_of(plan).judged == seen[-1]
+    assert toy.engine_of(plan).scored == seen[-1]
     validation = toy.plan(project, "toy-classifier", split="validation", settings={"evaluations": 2})
     values = run(validation, store).metrics["values"]
     assert seen[-1] == pytest.approx({name: value["value"] for name, value in values.items() if value["value"] is not None})
     assert {"accuracy", "mae", "qwk", "macro_f1", "log_loss"} <= set(seen[-1])
 
 
-def test_a_judge_ends_the_training_by_what_it_raises(project: Path) -> None:
+def test_a_scorer_ends_the_training_by_what_it_raises(project: Path) -> None:
     class Enough(Exception):
         pass
 

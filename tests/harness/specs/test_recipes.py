@@ -19,8 +19,8 @@ from harness.specs.catalog import Catalog
 from harness.specs.recipes import Cell, Recipe, load_recipe
 from harness.specs.reported import load_reported
 from harness.specs.yamlspec import validate_options
-from harness.studies.outlook import Outlook, outlooks, request_of
-from harness.studies.steps import Changes, Step, steps_of, training
+from harness.studies.dry_run import PlannedStep, State, planned_steps
+from harness.studies.steps import Changes, Step, request_of, steps_of, training
 
 ROOT = Path(__file__).resolve().parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "recipes").glob("*.yaml"))
@@ -182,25 +182,36 @@ def test_steps_that_need_one_training_are_alike(project: Path, tmp_path: Path) -
 # What is ahead
 
 
-def ahead(project: Path, recipe: Recipe) -> tuple[list[Outlook], Store]:
+def ahead(project: Path, recipe: Recipe) -> tuple[list[PlannedStep], Store]:
     store = Store(project / "results" / "runs")
     steps = steps_of(recipe, Catalog(project), Changes())
-    return outlooks(steps, Catalog(project), store), store
+    return planned_steps(steps, Catalog(project), store), store
 
 
 def test_what_a_dry_run_says_before_and_after(project: Path, tmp_path: Path) -> None:
     recipe = load(tmp_path, BASE)
     before, store = ahead(project, recipe)
-    assert [outlook.state for outlook in before] == ["trains", "to do", "trains"]
-    assert [str(outlook.train) for outlook in before] == ["9 en", "9 en", "9 de"]
-    assert [str(outlook.validation) for outlook in before] == ["3 en", "3 en", "3 de"]
-    assert [str(outlook.test) for outlook in before] == ["6 en", "6 de", "6 de"]
+    assert [step.state for step in before] == [State.TO_DO] * 3
+    assert [str(step.train) for step in before] == ["9 en", "9 en", "9 de"]
+    assert [str(step.validation) for step in before] == ["3 en", "3 en", "3 de"]
+    assert [str(step.test) for step in before] == ["6 en", "6 de", "6 de"]
     assert not store.root.exists()
     run(toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None), store)
     after, _ = ahead(project, recipe)
-    assert [outlook.state for outlook in after] == ["record there", "trained model there", "trains"]
-    assert after[0].estimate.seconds == 0
-    assert after[0].estimate.basis == "nothing to do"
+    assert [(step.state, step.note) for step in after] == [
+        (State.FOUND, None),
+        (State.TO_DO, "the model is trained already"),
+        (State.TO_DO, None),
+    ]
+
+
+def test_an_interrupted_run_continues(project: Path, tmp_path: Path) -> None:
+    steps, store = ahead(project, load(tmp_path, BASE))
+    plan = toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None)
+    journal = store.root / f"{plan.run_id}.partial" / "journal.jsonl"
+    journal.parent.mkdir(parents=True)
+    journal.touch()
+    assert [step.state for step in ahead(project, load(tmp_path, BASE))[0]] == [State.CONTINUES, State.TO_DO, State.TO_DO]
 
 
 def test_rows_that_are_elsewhere_are_bounded_by_limits(project: Path, tmp_path: Path) -> None:
@@ -211,12 +222,6 @@ def test_rows_that_are_elsewhere_are_bounded_by_limits(project: Path, tmp_path: 
     (a, b), _ = ahead(project, load(tmp_path, text))
     assert [str(count) for count in (a.train, a.validation, a.test)] == ["≤ 7 en", "all en", "≤ 5 en"]
     assert str(b.train) == "≤ 14 en+fr"
-    assert a.estimate.seconds is None
-
-
-def test_a_setting_that_the_engine_lacks_is_found(project: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="first: backend 'toy-classifier', options"):
-        ahead(project, load(tmp_path, BASE.replace("limit: 6", "set: {epochs: 3}")))
 
 
 def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path: Path) -> None:
@@ -224,7 +229,7 @@ def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path:
     first, *_, second = steps_of(load(tmp_path, BASE.replace("lang: de, train", "lang: en, train")), catalog, Changes())
     plan = toy.plan(project, "toy-classifier", limit=6, train_lang=("en",), prompt=None)
     assert request_of(first, catalog) == first.request
-    assert request_of(second, catalog).continued_from == trained_key(plan)
+    assert request_of(second, catalog).continue_from == trained_key(plan)
 
 
 # What comes with bench

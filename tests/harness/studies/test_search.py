@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict
 
 pytest.importorskip("optuna")
 
-from harness.core.engine import LabelledTexts, OnProgress, ValidationScorer
+from harness.core.engine import TrainingJob
 from harness.core.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
 from harness.core.options import RunOptions
-from harness.core.types import FloatArray, LabelSpace
+from harness.core.types import FloatArray
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running import plan as planning
@@ -62,24 +62,15 @@ class Tunable(toy.ToyClassifier):
     epochs: list[int] = []  # noqa: RUF012 - all that were trained, for the tests to see
     moment: Callable[[int, float], None] = staticmethod(lambda epoch, lr: None)
 
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
-        scratch.mkdir(parents=True, exist_ok=True)
-        kept = scratch / "epoch"
+    def fit(self, job: TrainingJob) -> dict[str, Any]:
+        job.scratch.mkdir(parents=True, exist_ok=True)
+        kept = job.scratch / "epoch"
         for epoch in range(int(kept.read_text()) if kept.exists() else 0, self.options.evaluations):
             self.epochs.append(epoch)
-            scorer.look(self._answers(list(validation.texts)))
+            job.scorer.evaluate(self._answers(list(job.validation.texts)))
             self.moment(epoch, self.options.train.lr)
             kept.write_text(str(epoch + 1))
-        self.state = {"seed": seed, "classes": len(labels)}
+        self.state = {"seed": job.seed, "classes": len(job.labels)}
         return {"loss": 0.5}
 
     def predict(self, texts: Any) -> FloatArray:
