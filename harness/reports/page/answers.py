@@ -74,7 +74,7 @@ def pack(
     """Read every prediction file once. Raises `RunError` for one that is damaged or does not hold the rows of its run."""
     packed = Packed(_names(tables))
     fitting = [table for table in tables if _is_packable(table)]
-    limit = common_limit([(table.first.record.n, len(runs_of(table)) + 1) for table in fitting], answers_limit)
+    limit = common_limit([(table.first.record.metrics.n, len(runs_of(table)) + 1) for table in fitting], answers_limit)
     kept = dict(_read(store, fitting, limit, limit_of_pairs([len(runs_of(table)) for table in fitting], pairs_limit)))
     sizes = [
         [len(json.dumps(name, ensure_ascii=False).encode(errors="replace")) + 1 for name in rows.ids] for rows in kept.values()
@@ -154,7 +154,7 @@ def _read(store: Store, tables: Sequence[Table], limit: int, tested: int) -> Ite
 
 def _rows(entries: Sequence[Entry], read: Sequence[tuple[Path, Any]], limit: int, tested: int) -> _Rows:
     """From the tables of all runs on the same rows, each with its path."""
-    k, n = len(entries[0].record.identity.labels), entries[0].record.n
+    k, n = len(entries[0].record.identity.labels), entries[0].record.metrics.n
     path, first = next(found for entry, found in zip(entries, read, strict=True) if entry.among is None)
     names = first["id"].to_pylist()
     if len(set(names)) < len(names) or None in names:

@@ -64,7 +64,7 @@ def payload(
         terms=declared().terms,
         alphabet=ALPHABET,
         rowsets=packed.rows,
-        sections=list(_sections(keyed)),
+        sections=list(sections_of(keyed)),
         matrices=matrices([entry for entry in entries if entry.among is None]),
         curves=read_curves(results),
         reported=[_source(one) for one in reported],
@@ -86,7 +86,7 @@ def _board(key: str, table: Table, packed: Packed, prices: Prices, speeds: Seque
         task=task if split == "test" else f"{task} ({split})",
         lang=lang,
         rows=packed.row_sets[table.group],
-        n=record.n,
+        n=record.metrics.n,
         size=table.size,
         multilabel=record.identity.label_kind == "multilabel",
         labels=record.identity.labels,
@@ -278,7 +278,7 @@ def _prompts(table: Table) -> model.Block | None:
     )
 
 
-def _sections(keyed: Mapping[str, Table]) -> Iterator[model.Section]:
+def sections_of(keyed: Mapping[str, Table]) -> Iterator[model.Section]:
     """The tables of several languages in LEADERBOARD.md, in its order, as are their lines."""
     keys: dict[Group, str] = {table.group: key for key, table in keyed.items()}
     for _, several in groupby(keyed.values(), key=lambda table: table.group[:2]):
@@ -287,7 +287,7 @@ def _sections(keyed: Mapping[str, Table]) -> Iterator[model.Section]:
                 yield model.Section(
                     tables=[keys[table.group] for table in section.tables],
                     common=section.common,
-                    title=" · ".join(f"{table.group[2]}: {table.first.record.n:,} rows" for table in section.tables),
+                    title=" · ".join(f"{table.group[2]}: {table.first.record.metrics.n:,} rows" for table in section.tables),
                     lines=[_line(line, len(section.tables)) for line in section.lines],
                 )
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from harness.core.types import LabelKind
 from harness.records.entries import Entry
 from harness.records.predictions import predictions_of
 from harness.records.store import Store
+from harness.reports.leaderboard import record_path
 from harness.reports.page.model import RunDetails
 
 DENSE = 40
@@ -41,7 +41,7 @@ def details(store: Store, entry: Entry, answers: str | None, most: int) -> RunDe
     is_multilabel = entry.record.identity.label_kind == LabelKind.MULTILABEL
     confusion = by_label(predictions_of(store, entry)) if is_multilabel else None if mistakes is not None else metrics.confusion
     return RunDetails(
-        record=f"runs/{quote(entry.run_id)}/run.json",
+        record=record_path(entry.run_id),
         answers=answers,
         confusion=confusion,
         mistakes=mistakes,
