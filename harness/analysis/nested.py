@@ -49,7 +49,7 @@ def most_informative(store: Store, sets: Sequence[RowSet]) -> RowSet:
         if _run(identity) not in there:  # the same, run on both: it has figures of its own
             there.add(_run(identity))
             metrics = scored(store, entry.run_id, ids)
-            record = entry.record.model_copy(update={"identity": identity, "metrics": metrics, "n": metrics.n})
+            record = entry.record.model_copy(update={"identity": identity, "metrics": metrics})
             found.append(Entry(record, among=first.run_id, tested_on=entry.record.n, by_model=entry.by_model))
     return replace(base, entries=tuple(found))
 

@@ -87,7 +87,7 @@ def _section_lines(section: Section) -> list[list[str]]:
 
 
 def _heading(section: Section) -> str:
-    sizes = [(column.group[2], column.first.record.n) for column in section.tables]
+    sizes = [(column.group[2], column.first.record.metrics.n) for column in section.tables]
     if len(sizes) == 1:
         return f"{sizes[0][0]}: {section.tables[0].size}"
     outdated = " (outdated)" if section.outdated else ""
@@ -98,7 +98,7 @@ def _heading(section: Section) -> str:
 
 def _column_title(column: Table) -> str:
     when = f"<br>{escape(column.when)}" if column.when else ""
-    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.record.n:,}{when}")
+    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.record.metrics.n:,}{when}")
 
 
 def _cell(place: RankedEntry | None, metric: str) -> str:
@@ -168,7 +168,7 @@ def sentence(tables: Sequence[Table]) -> str:
 
 def _first(table: Table) -> str:
     task, _, lang, _ = table.group
-    rows = f"On {table.first.record.n:,} {lang} rows of {task}, "
+    rows = f"On {table.first.record.metrics.n:,} {lang} rows of {task}, "
     if table.leader is None:
         return f"{rows}{NOBODY}."
     how = hows([place.row for place in table.places])[0]

@@ -160,7 +160,7 @@ def _languages(section: Section) -> Picture:
                 table = section.tables[column]
                 rows.append(
                     {
-                        "lang": f"{table.group[2]} (n = {table.first.record.n:,})",
+                        "lang": f"{table.group[2]} (n = {table.first.record.metrics.n:,})",
                         "name": _shortened(f"{number + 1}. {line.backend} · {line.how}"),  # the number of the table
                         "text": f"{estimate.value:.3f}",
                         "shade": shade,
