@@ -1,4 +1,4 @@
-"""`bench list`: what there is."""
+"""`bench list`: tasks, backends, prompts, recipes and runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class What(StrEnum):
 
 
 TEXT = ("description", "names")
-# What a narrow terminal goes without, the first one first; a pipe and --json have all.
+# Columns that a narrow terminal leaves out, the first one first; a pipe and --json have all.
 OPTIONAL = {
     What.TASKS: ["names"],
     What.BACKENDS: ["model", "engine"],
@@ -75,7 +75,7 @@ def _cell(value: Any) -> str:
 
 
 def _load(kind: Kind, load: Callable[[Catalog, str], T]) -> tuple[list[T], list[BenchError]]:
-    """All of a kind, and what is wrong with the files that can't be read: one bad file does not hide the others."""
+    """All of a kind, and the errors of files that can't be read: one bad file does not hide the others."""
     from harness.core.errors import BenchError
 
     known = catalog()
@@ -111,7 +111,7 @@ def _backends() -> tuple[Rows, list[BenchError]]:
     specs, faults = _load("backend", lambda known, name: load_backend(known.files("backend")[name]))
     try:
         _ = catalog().prices
-    except BenchError as error:  # once, and not for each backend that asks for a price; the list shows none
+    except BenchError as error:  # once, not for each backend that asks for a price; the list shows none
         faults.append(error)
     rows = [
         {
@@ -148,7 +148,7 @@ def _recipes() -> tuple[Rows, list[BenchError]]:
         {
             "recipe": recipe.name,
             "names": [run.name for run in recipe.runs],
-            "backends": list(dict.fromkeys(name for run in recipe.runs for name in run.over(recipe.defaults).backend or [])),
+            "backends": list(dict.fromkeys(name for run in recipe.runs for name in run.asked(recipe.defaults).many("backend"))),
             "description": recipe.description,
         }
         for recipe in recipes
@@ -161,18 +161,17 @@ def _runs(results: Path) -> Rows:
 
     rows = []
     for entry in read_entries(open_store(results)):
-        metric = entry.metrics["headline"][0]
-        value = entry.metrics["values"][metric]
+        record, metric = entry.record, entry.record.metrics.headline[0]
         rows.append(
             {
                 "run": entry.run_id,
                 "backend": entry.backend,
-                "model": entry.manifest["identity"]["backend"].get("model"),
-                "n": entry.metrics["n"],
+                "model": record.identity.backend.model,
+                "n": record.n,
                 "metric": metric,
-                **{key: value[key] for key in ("value", "low", "high")},
-                "no_answer": entry.metrics["n"] - entry.metrics["ok"],
-                "finished": entry.manifest.get("finished") or "",
+                **record.metrics.values[metric].model_dump(include={"value", "low", "high"}),
+                "no_answer": record.metrics.unanswered,
+                "finished": record.finished or "",
             }
         )
     return rows

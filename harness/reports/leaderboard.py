@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from harness.analysis.ranks import Configuration, RankedEntry
-from harness.records.entries import TITLES
 from harness.reports.by_language import Section, sections
-from harness.reports.markdown import Markup, escape, link, row
+from harness.reports.markdown import Markup, escape
 from harness.reports.pictures import FOLDER, file_name
 from harness.reports.tables import Table, columns, lines_of, spread_cells, spread_columns
+from harness.reports.templates import render, title_of
 from harness.reports.words import NOBODY, hows, rank, shown, sizes_told, standing, with_size
-from harness.statistics.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     from harness.specs.reported import Figure, Reported
@@ -32,34 +28,21 @@ def left_out(names: Sequence[str]) -> str:
 
 def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
     """The whole file; `reported` comes last, in tables of its own, and then `note`. `drawn`: the pictures in charts/."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # Markdown: `esc` escapes names, `row` escapes cells
-    )
-    environment.filters |= {
-        "better": lambda section: "lower" if section.metric in LOWER_IS_BETTER else "higher",
-        "esc": escape,
+    filters: dict[str, Callable[..., Any]] = {
         "file_name": file_name,
         "first_words": _first_of_column,
         "full_lines": _full_lines,
         "full_titles": columns,
         "heading": _heading,
         "lines": _section_lines,
-        "link": link,
         "reported_cells": reported_cells,
-        "row": row,
         "spread_lines": lambda table: map(spread_cells, table.spreads),
         "spread_titles": lambda table: spread_columns(table.metric),
-        "title_of": lambda metric: TITLES.get(metric, metric),
         "titles": lambda section: ["backend", "how", *map(_column_title, section.tables)],
     }
     by_task = groupby(tables, key=lambda table: table.group[:2])
     tasks = [(f"{task} ({split})", sections(list(members))) for (task, split), members in by_task]
-    template = environment.get_template("leaderboard.md.j2")
-    return template.render(tasks=tasks, reported=reported, drawn=drawn, folder=FOLDER, note=note)
+    return render("leaderboard.md.j2", filters, tasks=tasks, reported=reported, drawn=drawn, folder=FOLDER, note=note)
 
 
 def _first_of_column(section: Section, column: int) -> str:
@@ -74,7 +57,7 @@ def _first_of_column(section: Section, column: int) -> str:
 
 def _first_is(table: Table, how: str) -> str:
     first, metric = table.first, table.metric
-    value = f"{TITLES.get(metric, metric)} {shown(first.record.metrics.values[metric])}"
+    value = f"{title_of(metric)} {shown(first.record.metrics.values[metric])}"
     return f"{first.display_name} ({with_size(first, how)}) is first with {value}{standing(table.places)}."
 
 
@@ -138,7 +121,7 @@ def _unbroken(cell: str) -> Markup:
 def reported_cells(figure: Figure) -> list[str]:
     n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
     rows = n if figure.split == "test" else f"{figure.split}, {n}"
-    metric = TITLES.get(figure.metric, figure.metric)
+    metric = title_of(figure.metric)
     return [figure.model, figure.task, figure.lang or "all", figure.train, rows, metric, figure.shown, figure.note]
 
 

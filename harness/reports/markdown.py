@@ -36,15 +36,3 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
 def row(cells: Iterable[str]) -> str:
     """A line of a table."""
     return "| " + " | ".join(cell if isinstance(cell, Markup) else escape(cell) for cell in cells) + " |"
-
-
-def details(summary: str, lines: Iterable[str]) -> list[str]:
-    """Lines that are folded away until a reader opens them; the blank lines let GitHub read what is inside as Markdown."""
-    return [
-        "<details>",
-        f"<summary>{summary if isinstance(summary, Markup) else escape(summary)}</summary>",
-        "",
-        *lines,
-        "</details>",
-        "",
-    ]

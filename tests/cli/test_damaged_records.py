@@ -230,12 +230,12 @@ def test_a_record_that_may_not_be_read(bench: Any, two_runs: list[str], project:
 
 
 def test_a_speed_record_that_is_damaged_is_left_out(bench: Any, two_runs: list[str], project: Path) -> None:
-    folder = project / "results" / "speed"
+    folder = project / "results" / "latency"
     folder.mkdir()
     (folder / "x.json").write_text("{")
     said = bench("leaderboard", "--json")
     assert (said.code, len(said.json)) == (0, 2)
-    assert "results/speed/x.json is damaged" in said.err
+    assert "results/latency/x.json is damaged" in said.err
 
 
 def test_all_records_in_the_repository_are_what_they_say() -> None:
@@ -246,7 +246,7 @@ def test_all_records_in_the_repository_are_what_they_say() -> None:
     entries, damaged = read_records(store)
     assert damaged == []
     assert len(entries) == len(store.ids()) > 100
-    assert all(run_id(entry.manifest["identity"]) == entry.run_id for entry in entries)
+    assert all(entry.record.identity.run_id == entry.run_id for entry in entries)
 
 
 def test_json_of_the_manifest_has_the_digests(bench: Any, two_runs: list[str], project: Path) -> None:

@@ -162,7 +162,7 @@ COMMANDS: list[tuple[Any, ...]] = [
     ("prompts", "check", "strict"),
     ("analyze", "latency", "--backend", "majority", "--limit", 5),
     ("study", "transfer", "--backend", "majority", "--limit", 5),
-    ("study", "curve", "--encoder", "majority", "--limit", 5, "--sizes", "8,16", "--seeds", 1),
+    ("study", "curve", "--encoder", "majority", "--limit", 5, "--sizes", "8,16", "--seed", 0),
     ("study", "tune", "--backend", "tfidf", "--trials", 1),
 ]
 

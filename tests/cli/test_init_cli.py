@@ -15,6 +15,7 @@ import yaml
 from console import Said
 
 from harness.data.rows import load_examples
+from harness.specs.schemas import FORMS
 from harness.specs.tasks import load_task
 
 Bench = Callable[..., Said]
@@ -179,9 +180,7 @@ def test_a_scale_and_its_prompt(bench: Bench, project: Path) -> None:
 def test_schema_files(bench: Bench, project: Path) -> None:
     said = bench("schema")
     assert said.code == 0
-    assert sorted(path.name for path in (project / "schemas").iterdir()) == [
-        f"{name}.json" for name in ("backend", "prices", "prompt", "recipe", "reported", "task")
-    ]
+    assert sorted(path.name for path in (project / "schemas").iterdir()) == [f"{name}.json" for name in sorted(FORMS)]
     assert bench("schema", "--json").json["task"] == json.loads((project / "schemas" / "task.json").read_text(encoding="utf-8"))
 
 

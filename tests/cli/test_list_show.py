@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from unsealed import unseal
 
+from harness.core.record import RunRecord
+
 ESCAPE = "\x1b[31mred\x1b[0m \x9b2J \u202egnp.exe\u2069 [bold]markup[/bold] \ttab\nline \r over | <b>"
 
 
@@ -138,7 +140,9 @@ def test_show_worst_errors_with_their_texts(bench: Any, two_runs: list[str]) -> 
 
     said = bench("show", two_runs[1], "--errors", 3, "--json")
     texts = {row.id: row.text for row in load_examples(Catalog(Path.cwd()).task("reviews_demo"), lang="en", split="test")}
-    assert set(said.json) == {"run", "manifest", "metrics", "finding", "worst_errors"}
+    assert {"run_id", "identity", "options", "metrics", "finding", "worst_errors"} <= set(said.json)
+    record = RunRecord.model_validate({key: value for key, value in said.json.items() if key in RunRecord.model_fields})
+    assert record.run_id == two_runs[1]
     errors = said.json["worst_errors"]
     assert len(errors) == 3
     assert all({"id", "truth", "label", "status", "text", "answer"} <= set(error) for error in errors)
@@ -177,9 +181,9 @@ def test_show_says_where_the_data_has_changed(bench: Any, project: Path) -> None
     run = bench("run", "--task", "mine", "--backend", "majority", "--json").json[0]["run"]
     assert "some text number 1" in bench("show", run).out
     (task.parent / "r.csv").write_text("text,label\n" + "".join(rows).replace("number 1", "number one"))
-    assert "worst errors (no texts: rows of the data have changed since this run; --data DIR" in bench("show", run).out
+    assert "worst errors (no texts: the data has changed since this run;" in bench("show", run).out
     (task.parent / "r.csv").unlink()
-    assert "worst errors (no texts: the data is not at hand; --data DIR" in bench("show", run).out
+    assert "worst errors (no texts: the data is not on this machine;" in bench("show", run).out
 
 
 def test_another_word_than_what_can_be_listed(bench: Any) -> None:

@@ -47,7 +47,7 @@ def test_tensorboard_has_the_figures_of_the_record(bench: Any, project: Path) ->
     [
         ("study", "tune", "--backend", "words", "--lang", "en", "--trials", 1, "--train-limit", 20),
         ("study", "transfer", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr", "--limit", 5),
-        ("study", "curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 1, "--limit", 5),
+        ("study", "curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seed", 0, "--limit", 5),
     ],
     ids=lambda command: command[0],
 )
@@ -124,10 +124,10 @@ def test_quiet_says_in_one_line_where_things_are(bench: Any) -> None:
     pytest.importorskip("vl_convert")
     few = ("--backend", "majority", "--lang", "en", "--limit", 5, "-q")
     assert bench("study", "transfer", *few, "--train-lang", "en").err == "1 new; records: results/runs\n"
-    curve = ("study", "curve", "--encoder", "majority", "--sizes", "8", "--seeds", 1, *few[2:])
+    curve = ("study", "curve", "--encoder", "majority", "--sizes", "8", "--seed", 0, *few[2:])
     assert bench(*curve).err == "1 new; records: results/runs\n"
     speed = bench("analyze", "latency", "--backend", "majority", *few[2:])
-    assert re.fullmatch(r"Written: results/speed/.+\n", speed.err)
+    assert re.fullmatch(r"Written: results/latency/.+\n", speed.err)
 
 
 def test_a_reader_who_stops_early_does_not_fail_the_command(environment: dict[str, str]) -> None:
@@ -148,7 +148,7 @@ def test_a_reader_who_stops_early_does_not_fail_the_command(environment: dict[st
     [
         ("run", "--backend", "majority", "--lang", "en,fr", "--json"),
         ("study", "transfer", "--backend", "majority", "--train-lang", "en", "--lang", "en,fr"),
-        ("study", "curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seeds", 2),
+        ("study", "curve", "--encoder", "majority", "--lang", "en", "--sizes", "8", "--seed", "0,1"),
     ],
     ids=lambda command: command[0],
 )

@@ -140,7 +140,7 @@ def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeyp
         (["--backend", "tfidf", "--validation-lang", "xx"], "named 'xx'"),
         (["--backend", "tfidf", "--train-lang", "en+"], "named ''"),
         (["--backend", "tfidf", "--metric", "speed"], "no metric 'speed'"),
-        (["--backend", "tfidf", "--set", "c"], "is not KEY=VALUE"),
+        (["--backend", "tfidf", "--set", "c"], "expected KEY=VALUE"),
         (["--backend", "tfidi"], "Did you mean tfidf"),
     ],
     ids=" ".join,

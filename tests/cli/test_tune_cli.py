@@ -92,9 +92,9 @@ def test_languages_trained_on_and_validated_in(bench: Any) -> None:
         (["--backend", "smollm2", "--lang", "en"], "is not trained"),
         (["--backend", "words", "--lang", "en", "--metric", "speed"], "no metric 'speed'"),
         (["--backend", "words", "--lang", "en", "--set", "d=1"], "unknown key 'd'"),
-        (["--backend", "words", "--lang", "en", "--output", "../x"], "that is no name"),
+        (["--backend", "words", "--lang", "en", "--output", "../x"], "is not a valid name"),
         (["--backend", "words", "--lang", "en", "--output", "tfidf"], "a backend 'tfidf' already"),
-        (["--backend", "words", "--lang", "en", "--study", ".."], "that is no name"),
+        (["--backend", "words", "--lang", "en", "--study", ".."], "is not a valid name"),
         (["--backend", "words", "--lang", "en", "--data", "nowhere"], "no such folder"),
         (["--backend", "words", "--lang", "en", "--model", "x"], "loads no model"),
     ],
@@ -132,7 +132,7 @@ def test_ctrl_c(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(Baseline, "fit", stop)
         said = bench(*TUNE, "--trials", 2)
     assert said.code == 130
-    assert "The same command goes on" in said.err
+    assert "Stopped." in said.err
     again = bench(*TUNE, "--trials", 2, "--json")
     assert [trial["state"] for trial in again.json["trials"]] == ["interrupted", "complete", "complete"]
 

@@ -211,7 +211,7 @@ class ToyClassifier(Counting, Classifier):
         self.state = json.loads((folder / "state.json").read_text())
 
     def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> dict[str, Any] | None:
-        return self.options.predict or None
+        return {"library": "toy", **self.options.predict} if "runtime" in self.options.predict else None
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         words = [len(text.split()) for text in texts]

@@ -10,9 +10,9 @@ import yaml
 from pydantic import BaseModel
 
 from harness.core.types import LabelKind
-from harness.records.entries import TITLES, Entry
+from harness.records.entries import Entry
 from harness.reports.page.model import Column, Term
-from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.reports.templates import better, title_of
 
 OTHER = "What {name} of Hugging Face evaluate returns; bench does not know which direction is better. No interval."
 
@@ -45,12 +45,8 @@ def columns_of(entries: Sequence[Entry], headlines: Sequence[str]) -> list[Colum
     return [*declared().before, *(_metric(name, entries) for name in names), *declared().after]
 
 
-def title_of(metric: str) -> str:
-    return TITLES.get(metric, metric if "/" in metric else metric.replace("_", " "))
-
-
-def better(metric: str) -> str:
-    return f"{'lower' if metric in LOWER_IS_BETTER else 'higher'} is better"
+def direction(metric: str) -> str:
+    return f"{better(metric)} is better"
 
 
 def _metric(name: str, entries: Sequence[Entry]) -> Column:
@@ -61,12 +57,12 @@ def _metric(name: str, entries: Sequence[Entry]) -> Column:
     having = [entry.record for entry in entries if name in entry.record.metrics.values]
     kinds = {record.identity.label_kind for record in having}
     methods = sorted({record.metrics.values[name].method or "" for record in having} - {""})
-    parts = [term.explain, f"{better(name).capitalize()}.", _unparsed(term, kinds), _interval(methods)]
+    parts = [term.explain, f"{better(name).capitalize()} is better.", _unparsed(term, kinds), _interval(methods)]
     return Column(
         key=name,
         title=title_of(name),
         kind="metric",
-        better="lower" if name in LOWER_IS_BETTER else "higher",
+        better="lower" if better(name) == "lower" else "higher",
         explain=" ".join(parts),
     )
 

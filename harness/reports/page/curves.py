@@ -12,8 +12,9 @@ from harness.core.json_files import unsealed
 from harness.records.entries import read_intact
 from harness.records.store import damage_named
 from harness.reports.page.answer import decimal, interval
-from harness.reports.page.columns import better, title_of
+from harness.reports.page.columns import direction
 from harness.reports.page.model import Block, Curve, Figures
+from harness.reports.templates import title_of
 
 KINDS = {"trained": "mean of the seeds", "seed": "one seed", "prompted": "prompted", "crossing": "reaches the prompt"}
 WORDS = "bands: 95% interval of rows and seeds; small dots: single seeds; circles: where a curve reaches a prompt"
@@ -90,6 +91,6 @@ def _read(path: Path) -> Curve:
         for row in rows
     ]
     figures = Figures(heads=["Model", "What", "Labels", title, "95% interval"], lines=lines, texts=2)
-    axis = f"{title} ({better(found.metric)})"
+    axis = f"{title} ({direction(found.metric)})"
     block = Block(chart="curve", axis=axis, words=WORDS, rows=rows, figures=figures, sentence=found.sentence)
     return Curve(task=found.task, lang=found.lang, n=found.n, block=block)

@@ -14,7 +14,7 @@ from harness.analysis.pricing import cost_of, labels_of, missing_price
 from harness.analysis.ranks import RankedEntry
 from harness.core.record import Machine
 from harness.records.entries import Entry, Group
-from harness.records.latency import Speed, load_speeds, speed_of
+from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
 from harness.reports.by_language import Line, sections
@@ -23,11 +23,12 @@ from harness.reports.leaderboard import reported_cells
 from harness.reports.page import model
 from harness.reports.page.answer import decimal, interval
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
-from harness.reports.page.columns import columns_of, declared, title_of
+from harness.reports.page.columns import columns_of, declared
 from harness.reports.page.curves import read_curves
 from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of
 from harness.reports.page.transfers import matrices
 from harness.reports.tables import Table, spread_cells, spread_columns
+from harness.reports.templates import title_of
 from harness.reports.text.recommend import usd
 from harness.reports.words import hows, part
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -49,16 +50,16 @@ def payload(
 ) -> model.Page:
     """What the page shows; `note` stands at its end.
 
-    `results` is the folder that holds runs/, speed/ and curves/. Raises `RunError` for a record that is damaged.
+    `results` is the folder that holds runs/, latency/ and curves/. Raises `RunError` for a record that is damaged.
     """
-    speeds = load_speeds(results)
+    latencies = load_latencies(results)
     packed = pack(store, tables)
     keyed = {f"t{number}": table for number, table in enumerate(tables)}
     entries = [entry for table in tables for entry in runs_of(table)]
     most = max(LEAST, common_limit([(len(evaluations_of(entry)), 1) for entry in entries], EVALUATIONS))
     return model.Page(
         bench=version("bench-harness"),
-        tables=[_board(key, table, packed, prices, speeds) for key, table in keyed.items()],
+        tables=[_board(key, table, packed, prices, latencies) for key, table in keyed.items()],
         runs={entry.key: details(store, entry, packed.answers.get(entry.key), most) for entry in entries},
         columns=columns_of(entries, [name for table in tables for name in table.first.record.metrics.headline]),
         terms=declared().terms,
@@ -76,11 +77,11 @@ def _source(found: Reported) -> model.Source:
     return model.Source(name=found.name, source=found.source, note=found.note, lines=list(map(reported_cells, found.figures)))
 
 
-def _board(key: str, table: Table, packed: Packed, prices: Prices, speeds: Sequence[Speed]) -> model.Board:
+def _board(key: str, table: Table, packed: Packed, prices: Prices, latencies: Sequence[LatencyRecord]) -> model.Board:
     task, split, lang, _ = table.group
     record = table.first.record
     words = hows([place.row for place in table.places])
-    places = [_place(place, how, prices, speeds) for place, how in zip(table.places, words, strict=True)]
+    places = [_place(place, how, prices, latencies) for place, how in zip(table.places, words, strict=True)]
     return model.Board(
         key=key,
         task=task if split == "test" else f"{task} ({split})",
@@ -103,7 +104,7 @@ def _board(key: str, table: Table, packed: Packed, prices: Prices, speeds: Seque
     )
 
 
-def _place(place: RankedEntry, how: str, prices: Prices, speeds: Sequence[Speed]) -> model.Place:
+def _place(place: RankedEntry, how: str, prices: Prices, latencies: Sequence[LatencyRecord]) -> model.Place:
     row, entry, record = place.row, place.row.entry, place.row.entry.record
     runs = sorted(row.runs, key=lambda run: run.seed)
     train, prompt, metrics = record.identity.train, record.identity.prompt, record.metrics
@@ -137,7 +138,7 @@ def _place(place: RankedEntry, how: str, prices: Prices, speeds: Sequence[Speed]
     if place.finding is not None:
         found.finding = SHORT[place.finding.kind]
         found.notes["finding"] = place.finding.message
-    found.facts = list(_facts(found, entry, _add_cost(found, entry, prices), _add_latency(found, entry, speeds)))
+    found.facts = list(_facts(found, entry, _add_cost(found, entry, prices), _add_latency(found, entry, latencies)))
     return found
 
 
@@ -164,20 +165,16 @@ def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> str:
     return f"{usd(cost.total)}{'†' if place.busy else ''}{parts}"
 
 
-def _add_latency(place: model.Place, entry: Entry, speeds: Sequence[Speed]) -> str:
+def _add_latency(place: model.Place, entry: Entry, latencies: Sequence[LatencyRecord]) -> str:
     """In words, with the median; empty where it was not measured."""
-    try:
-        speed = speed_of(entry.record, speeds)
-    except ODD:
+    found = latency_of(entry.record, latencies)
+    if found is None or found.p50_ms is None:
         return ""
-    if speed is None or speed["p50_ms"] is None:
-        return ""
-    place.p95_ms = speed["p95_ms"]
-    machine = Machine.model_validate(speed["machine"] or {})
-    basis = f"{speed.get('n', 0):,} rows, one at a time, on {_machine(machine)}"
+    place.p95_ms = found.p95_ms
+    basis = f"{found.n:,} rows, one at a time, on {_machine(found.machine)}"
     place.notes["p95_ms"] = basis
     most = "" if place.p95_ms is None else f", 95% within {place.p95_ms:,.1f} ms"
-    return f"50% within {speed['p50_ms']:,.1f} ms{most} ({basis})"
+    return f"50% within {found.p50_ms:,.1f} ms{most} ({basis})"
 
 
 def _facts(place: model.Place, entry: Entry, cost: str, latency: str) -> Iterator[tuple[str, str]]:

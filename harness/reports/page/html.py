@@ -24,8 +24,8 @@ from harness.core.json_files import write_atomically
 from harness.core.plain import plain
 from harness.models.checkpoints import cache_dir
 from harness.reports.page.answer import Answer, decimal, interval, plural
-from harness.reports.page.columns import title_of
 from harness.reports.page.model import Page
+from harness.reports.templates import title_of
 from harness.reports.words import NOBODY
 
 PARTS = Path(__file__).parent / "browser"

@@ -12,8 +12,9 @@ from harness.core.record import TrainIdentity
 from harness.records.entries import Entry
 from harness.records.names import told_apart
 from harness.reports.heatmap import cells
-from harness.reports.page.columns import better, title_of
+from harness.reports.page.columns import direction
 from harness.reports.page.model import Block, Figures, Matrix
+from harness.reports.templates import title_of
 from harness.studies.transfer import Row, make_grid, row_of
 
 
@@ -106,5 +107,5 @@ def _matrix(kept: Sequence[Entry], rows: Sequence[Row], settings: str) -> Matrix
         task=grid.task if first.group[1] == "test" else f"{grid.task} ({first.group[1]})",
         name=" · ".join(part for part in (first.display_name, title_of(metric), settings, each) if part),
         n=dict(grid.counts),
-        block=Block(chart="transfer", words=f"{title_of(metric)}: {better(metric)}.{over}", rows=points, figures=figures),
+        block=Block(chart="transfer", words=f"{title_of(metric)}: {direction(metric)}.{over}", rows=points, figures=figures),
     )

@@ -11,6 +11,7 @@ import pytest
 from lm_eval_files import DATE, LABELS, NAMES, TEXTS, results_of, scored, write_evaluation, write_lines, write_project, written
 
 from harness.core.errors import DataError, UserError
+from harness.core.record import ImportedFrom, RowSource
 from harness.data.rows import fingerprint, load_examples
 from harness.records.entries import read_entry
 from harness.records.frames import load_predictions, load_runs
@@ -36,8 +37,13 @@ def bring(project: Path, path: Path, **changes: Any) -> Imported:
     return import_lm_eval(wanted, Catalog(project), Store(project / "results" / "runs"), force=force)
 
 
+def imported(found: Imported) -> ImportedFrom:
+    assert found.record.imported is not None
+    return found.record.imported
+
+
 def lines_of(found: Imported) -> list[dict[str, Any]]:
-    return Store(found.folder.parent).predictions(found.run_id)
+    return Store(found.folder.parent).predictions(found.record.run_id)
 
 
 def test_choices_become_labels_and_probabilities(project: Path) -> None:
@@ -48,24 +54,24 @@ def test_choices_become_labels_and_probabilities(project: Path) -> None:
     assert [record["label"] for record in records] == [0, 1, 2, 2, 1, 2]
     total = sum(math.exp(x) for x in (-2, -3, -1))
     assert records[5]["probabilities"] == [round(math.exp(x) / total, 6) for x in (-2, -3, -1)]
-    assert found.metrics["values"]["accuracy"]["value"] == pytest.approx(5 / 6)
-    assert found.manifest["imported"]["reported"] == {"acc": pytest.approx(5 / 6), "acc_norm": 0.5}
+    assert found.record.metrics.values["accuracy"].value == pytest.approx(5 / 6)
+    assert imported(found).reported == {"acc": pytest.approx(5 / 6), "acc_norm": 0.5}
     ((ours, value, theirs, other),) = found.compared
     assert (ours, theirs) == ("accuracy", "acc")
     assert value == other == pytest.approx(5 / 6)
-    assert found.manifest["imported"]["paired_by"] == {"id": 6}
+    assert imported(found).paired_by == {"id": 6}
 
 
 def test_the_record_is_a_run_of_the_board_on_the_rows_of_the_task(project: Path) -> None:
     found = bring(project, write_evaluation(project / "out", {"mood_mc": RIGHT}))
-    identity = found.manifest["identity"]
+    identity = found.record.identity
     rows = load_examples(Catalog(project).task("mood"), lang="en", split="test")
-    assert identity["rows"] == fingerprint(rows)
-    assert identity["backend"]["engine"] == "lm-eval"
-    assert (identity["backend"]["name"], identity["backend"]["model"]) == ("tiny-7b", "owner/tiny-7b")
-    assert found.manifest["finished"] == "2026-01-02T03:04:10+00:00"
+    assert identity.rows == fingerprint(rows)
+    assert identity.backend.engine == "lm-eval"
+    assert (identity.backend.name, identity.backend.model) == ("tiny-7b", "owner/tiny-7b")
+    assert found.record.finished == "2026-01-02T03:04:10+00:00"
     store = Store(found.folder.parent)
-    entry = read_entry(store, found.run_id)
+    entry = read_entry(store, found.record.run_id)
     assert entry.how.startswith("lm-eval:mood_mc · score")
     assert [place.rank for place in read_tables(store, [entry])[0].places] == [1]
     frame = load_runs(project / "results")
@@ -87,7 +93,7 @@ def test_no_text_and_no_output_is_kept(project: Path) -> None:
 
 def test_a_model_that_is_a_folder_tells_nothing_of_the_machine(project: Path) -> None:
     out = write_evaluation(project / "out", {"t": RIGHT}, results_of({"t": {}}, model="/home/me/models/tiny/"))
-    assert bring(project, out).manifest["identity"]["backend"]["model"] == "tiny"
+    assert bring(project, out).record.identity.backend.model == "tiny"
 
 
 def test_written_answers_are_read_by_a_parser_that_reads_the_targets(project: Path) -> None:
@@ -97,15 +103,15 @@ def test_written_answers_are_read_by_a_parser_that_reads_the_targets(project: Pa
     records = lines_of(found)
     assert [record["label"] for record in records] == [0, 1, None, None, 1, None]
     assert [record.get("reason") for record in records] == [None, None, "ambiguous", "no_answer", None, "out_of_range"]
-    assert (found.metrics["ok"], found.metrics["unparsed"], found.metrics["failed"]) == (3, 3, 0)
-    assert found.manifest["identity"]["backend"]["options"]["parser"]["first"] == 1
+    assert (found.record.metrics.ok, found.record.metrics.unparsed, found.record.metrics.failed) == (3, 3, 0)
+    assert found.record.identity.backend.options["parser"]["first"] == 1
 
 
 def test_names_as_answers(project: Path) -> None:
     samples = [written(n, f"The mood is {NAMES[LABELS[n]]}.", target=NAMES[LABELS[n]]) for n in ROWS]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.metrics["values"]["accuracy"]["value"] == 1
-    assert found.manifest["identity"]["backend"]["options"]["parser"]["type"] == "label"
+    assert found.record.metrics.values["accuracy"].value == 1
+    assert found.record.identity.backend.options["parser"]["type"] == "label"
 
 
 def test_a_parser_that_is_off_by_one_is_refused(project: Path) -> None:
@@ -130,7 +136,7 @@ def test_multilabel_answers_are_lists(tmp_path: Path) -> None:
     samples = [written(n, said[n], target=names[n]) for n in ROWS]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
     assert [record["label"] for record in lines_of(found)] == [[0], [0, 2], [], [2], [2], None]
-    assert found.metrics["values"]["subset_accuracy"]["value"] == pytest.approx(4 / 6)
+    assert found.record.metrics.values["subset_accuracy"].value == pytest.approx(4 / 6)
     with pytest.raises(UserError, match="A choice names one label"):
         bring(project, write_evaluation(project / "mc", {"t": RIGHT}))
 
@@ -140,15 +146,15 @@ def test_choices_in_another_order_are_taken_by_their_names(project: Path) -> Non
     to_ours = (2, 0, 1)
     samples = [scored(n, [SURE[LABELS[n]][label] for label in to_ours], names, to_ours.index(LABELS[n])) for n in ROWS]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.metrics["values"]["accuracy"]["value"] == 1
+    assert found.record.metrics.values["accuracy"].value == 1
     assert lines_of(found)[0]["probabilities"][0] > 0.9
-    assert found.manifest["identity"]["backend"]["options"]["choices"] == ["good", "bad", "fair"]
+    assert found.record.identity.backend.options["choices"] == ["good", "bad", "fair"]
 
 
 def test_a_target_may_be_the_text_of_a_choice(project: Path) -> None:
     samples = [scored(n, SURE[LABELS[n]], ("1", "2", "3"), target=LABELS[n] + 1) for n in ROWS]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.metrics["values"]["accuracy"]["value"] == 1
+    assert found.record.metrics.values["accuracy"].value == 1
 
 
 def test_targets_that_are_not_our_labels_are_an_error_with_the_first_of_them(project: Path) -> None:
@@ -170,7 +176,7 @@ def test_without_a_finite_probability_there_is_no_answer(project: Path) -> None:
 def test_the_unconditional_half_of_mutual_information_is_not_the_answer(project: Path) -> None:
     samples = [scored(n, [*SURE[LABELS[n]], -0.1, -9.0, -9.0], ("0", "1", "2") * 2) for n in ROWS]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.metrics["values"]["accuracy"]["value"] == 1
+    assert found.record.metrics.values["accuracy"].value == 1
 
 
 def test_choices_that_are_no_labels_are_refused(project: Path) -> None:
@@ -192,17 +198,17 @@ def test_without_ids_rows_are_found_by_their_text(project: Path) -> None:
     samples = [without_id(sample) for sample in reversed(RIGHT)]
     samples[-2]["doc"]["text"] = " It is a\nhat. "  # white space is no difference
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.manifest["imported"]["paired_by"] == {"text": 6}
+    assert imported(found).paired_by == {"text": 6}
     assert [record["id"] for record in lines_of(found)] == [f"r{n}" for n in ROWS]
-    assert found.metrics["values"]["accuracy"]["value"] == 1
+    assert found.record.metrics.values["accuracy"].value == 1
 
 
 def test_an_id_of_another_world_pairs_nothing(project: Path) -> None:
     """The document's own number looks like one of our ids; its text says whose row it is."""
     samples = [{**sample, "doc": {**sample["doc"], "id": f"r{5 - n}"}} for n, sample in enumerate(RIGHT)]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert found.manifest["imported"]["paired_by"] == {"text": 6}
-    assert found.metrics["values"]["accuracy"]["value"] == 1
+    assert imported(found).paired_by == {"text": 6}
+    assert found.record.metrics.values["accuracy"].value == 1
 
 
 def test_a_row_of_another_text_is_not_paired_although_its_id_is_ours(project: Path) -> None:
@@ -213,18 +219,18 @@ def test_a_row_of_another_text_is_not_paired_although_its_id_is_ours(project: Pa
     with pytest.raises(UserError, match=r"Of 6 samples 1 are about none of the 6 test rows of 'mood' in 'en': .*jsonl:1 "):
         bring(project, out)
     found = bring(project, out, allow_missing=True)
-    assert (found.metrics["n"], found.total) == (5, 6)
-    assert found.manifest["imported"]["left_out"] == {"unmatched": 1, "ambiguous": 0}
+    assert (found.record.metrics.n, found.total) == (5, 6)
+    assert imported(found).left_out == {"unmatched": 1, "ambiguous": 0}
 
 
 def test_some_of_the_rows_are_a_group_of_their_own(project: Path) -> None:
     whole = bring(project, write_evaluation(project / "all", {"t": RIGHT}))
     some = bring(project, write_evaluation(project / "some", {"t": RIGHT[:4]}))
     store = Store(whole.folder.parent)
-    groups = {read_entry(store, found.run_id).group for found in (whole, some)}
+    groups = {read_entry(store, found.record.run_id).group for found in (whole, some)}
     assert len(groups) == 2
     rows = load_examples(Catalog(project).task("mood"), lang="en", split="test")
-    assert some.manifest["identity"]["rows"] == fingerprint(rows[:4])
+    assert some.record.identity.rows == fingerprint(rows[:4])
 
 
 def test_rows_of_one_text(tmp_path: Path) -> None:
@@ -241,7 +247,7 @@ def test_rows_of_one_text(tmp_path: Path) -> None:
         bring(project, out)
     found = bring(project, out, allow_missing=True)
     assert [record["id"] for record in lines_of(found)] == ["r0", "r1", "r4", "r5"]
-    assert found.metrics["values"]["accuracy"]["value"] == 1
+    assert found.record.metrics.values["accuracy"].value == 1
 
 
 def test_other_data_altogether(project: Path) -> None:
@@ -273,8 +279,8 @@ def test_several_tasks_filters_and_results_are_chosen_by_name(project: Path) -> 
     with pytest.raises(UserError, match="no filter 'lose'"):
         bring(project, out, from_task="mood_text", kept="lose")
     loose = bring(project, out, from_task="mood_text", kept="loose")
-    assert loose.manifest["imported"]["filter"] == "loose"
-    assert bring(project, out / f"samples_mood_mc_{DATE}.jsonl").manifest["imported"]["task"] == "mood_mc"
+    assert imported(loose).filter == "loose"
+    assert imported(bring(project, out / f"samples_mood_mc_{DATE}.jsonl")).task == "mood_mc"
     assert bring(project, out / f"results_{DATE}.json", from_task="mood_mc").computed is False
     write_evaluation(out, {"mood_mc": RIGHT}, date="2027-01-01T00-00-00.000000")
     with pytest.raises(UserError, match="2 results of mood_mc"):
@@ -286,9 +292,9 @@ def test_imported_once(project: Path) -> None:
     first = bring(project, out)
     again, forced = bring(project, out), bring(project, out, force=True)
     assert (first.computed, again.computed, forced.computed) == (True, False, True)
-    assert first.run_id == again.run_id == forced.run_id
+    assert first.record.run_id == again.record.run_id == forced.record.run_id
     other = write_evaluation(project / "other", {"t": [*RIGHT[:5], scored(5, SURE[1])]})
-    assert bring(project, other).run_id != first.run_id, "other answers are another run, whatever the model is called"
+    assert bring(project, other).record.run_id != first.record.run_id, "other answers, another run"
 
 
 def test_samples_alone_need_a_name(project: Path) -> None:
@@ -296,8 +302,8 @@ def test_samples_alone_need_a_name(project: Path) -> None:
     with pytest.raises(UserError, match="name the model"):
         bring(project, out)
     found = bring(project, out, backend="mine")
-    assert found.manifest["identity"]["backend"]["name"] == "mine"
-    assert found.manifest["imported"]["reported"] == {}
+    assert found.record.identity.backend.name == "mine"
+    assert imported(found).reported == {}
     assert found.compared == []
 
 
@@ -339,18 +345,18 @@ def test_several_answers_to_a_row_need_a_filter_that_takes_one(project: Path) ->
     with pytest.raises(DataError, match="leaves no single answer"):
         bring(project, write_evaluation(project / "out", {"t": samples}))
     single = [written(n, [str(LABELS[n])]) for n in ROWS]
-    assert bring(project, write_evaluation(project / "one", {"t": single})).metrics["ok"] == 6
+    assert bring(project, write_evaluation(project / "one", {"t": single})).record.metrics.ok == 6
 
 
 def test_arguments_of_older_versions_are_lists(project: Path) -> None:
     samples = [{**sample, "arguments": [list(part.values()) for part in sample["arguments"].values()]} for sample in RIGHT]
-    assert bring(project, write_evaluation(project / "out", {"t": samples})).metrics["values"]["accuracy"]["value"] == 1
+    assert bring(project, write_evaluation(project / "out", {"t": samples})).record.metrics.values["accuracy"].value == 1
 
 
 def test_figures_that_are_no_numbers_are_left_out(project: Path) -> None:
     figures = {"t": {"acc,none": float("nan"), "f1,none": "N/A", "mcc,none": 0.5, "long,none": 10**400, "alias": "t"}}
     out = write_evaluation(project / "out", {"t": RIGHT}, {**results_of(figures, date="soon"), "n-shot": {"t": None}})
-    assert bring(project, out).manifest["imported"]["reported"] == {"mcc": 0.5}
+    assert imported(bring(project, out)).reported == {"mcc": 0.5}
 
 
 def test_validation_rows(project: Path) -> None:
@@ -359,5 +365,5 @@ def test_validation_rows(project: Path) -> None:
     ])  # fmt: skip
     out = write_evaluation(project / "out", {"t": [RIGHT[n] for n in (0, 2, 3)]})
     found = bring(project, out, split="validation")
-    assert (found.manifest["identity"]["split"], found.metrics["n"], found.total) == ("validation", 3, 3)
-    assert found.manifest["rows_from"] == {"source": "files", "hub": None, "split_rows": 3}
+    assert (found.record.identity.split, found.record.metrics.n, found.total) == ("validation", 3, 3)
+    assert found.record.rows_from == RowSource(source="files", hub=None, split_rows=3)

@@ -35,9 +35,7 @@ def run(name: str, lang: str, accuracy: float | None = 0.5, n: int = 200, **chan
     if not changes.get("prompt"):
         changes["train"] = train
     made = entry(name, accuracy, lang=lang, rows=f"{n:08d}{lang}", metrics=metrics, **changes)
-    return boards.entry_from(
-        f"{name}.{lang}.{made.seed}.{on}.{count}.{n}", {**made.manifest, "settings": settings}, made.metrics
-    )
+    return boards.renamed(boards.with_changes(made, settings=settings), f"{name}.{lang}.{made.seed}.{on}.{count}.{n}")
 
 
 def shape(section: Section) -> list[tuple[str, str, list[str]]]:
@@ -199,7 +197,7 @@ def test_lines_that_read_alike_say_what_differs_in_the_languages_that_both_have(
     small, large = ({"name": "llm", "model": None, "options": {"batch_size": size}} for size in (8, 16))
     entries = [run("llm", "en", backend=large, prompt=prompt()), run("llm", "ja", backend=large, prompt=prompt(variant="ja"))]
     again = run("llm", "ja", backend=small, prompt=prompt(variant="ja"))
-    other = boards.entry_from("other", again.manifest, again.metrics)
+    other = boards.renamed(again, "other")
     assert sorted(shape(only(sections(tables(*entries, other))))) == [
         ("llm", "strict · score, batch_size=16", ["en", "ja"]),
         ("llm", "strict · score, batch_size=8", ["ja"]),

@@ -15,6 +15,7 @@ from boards import entry, prompt, record, value
 from unsealed import unseal
 
 from harness.analysis.ranks import fold_seeds, ranked
+from harness.core.record import Estimate
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
@@ -103,7 +104,7 @@ def test_larger_row_sets_come_first() -> None:
 def test_unread_and_failed_rows_have_columns_where_there_are_any() -> None:
     all_read = {"ok": 200, "unparsed": 0}
     assert "unparsed |" not in page([entry("a", metrics=all_read)])
-    failing = entry("b", 0.4, metrics={"unparsed": 0, "failed": 0.1, "ok": 199})
+    failing = entry("b", 0.4, metrics={"unparsed": 0, "failed": 1, "ok": 199})
     lines = page([entry("a", metrics=all_read), failing]).splitlines()
     assert "| accuracy | failed | rows/s | run |" in next(line for line in lines if line.startswith("| #"))
     found = table_rows(page([entry("a", 0.5), entry("b", 0.4, metrics={"unparsed": 0, "failed": 2})]))
@@ -128,7 +129,7 @@ def test_rows_that_cannot_be_told_apart_share_a_rank() -> None:
 
 def test_seeds_share_a_row_with_their_spread_and_a_link_each() -> None:
     made = [entry("a", accuracy, seed=seed) for seed, accuracy in enumerate((0.5, 0.9, 0.7))]
-    entries = [boards.entry_from(f"run.{e.seed}", e.manifest, e.metrics) for e in made]
+    entries = [boards.renamed(e, f"run.{e.seed}") for e in made]
     text = page([*entries, entry("b", 0.1)])
     both = table_rows(text)
     assert both[0][1:5] == ["a", "trained on 9 en, 3 seeds", "0.700 [0.250, 0.750]", "0.500 – 0.700 – 0.900 (3)"]
@@ -138,14 +139,18 @@ def test_seeds_share_a_row_with_their_spread_and_a_link_each() -> None:
     assert "| accuracy over seeds |" not in page([entry("b", 0.1)])
 
 
+def supported(*rows: int) -> list[dict[str, Any]]:
+    return [{"name": str(i), "precision": None, "recall": None, "f1": None, "support": n} for i, n in enumerate(rows)]
+
+
 @pytest.mark.parametrize(("n", "supports"), [(40, [20, 20]), (999, [3, 996])], ids=["few in all", "few of a label"])
 def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
-    lines = page([entry("a", metrics={"n": n, "per_class": [{"support": rows} for rows in supports]})]).splitlines()
+    lines = page([entry("a", metrics={"n": n, "per_class": supported(*supports)})]).splitlines()
     assert "| en †<br>n = " in next(line for line in lines if line.startswith("| backend"))
     assert " rows † (<code>" in next(line for line in lines if line.startswith("<summary>"))
     assert small(n, supports) is not None
     assert f"† {small(n, supports)}" in lines
-    plenty = page([entry("a", metrics={"n": 2000, "per_class": [{"support": 1000}] * 2})])
+    plenty = page([entry("a", metrics={"n": 2000, "per_class": supported(1000, 1000)})])
     assert "†" not in plenty.replace(LEGEND, "").replace(SHORT_LEGEND, "")
 
 
@@ -280,9 +285,9 @@ def test_hostile_reported_words_stay_in_their_cell() -> None:
 
 
 def test_values_with_and_without_an_interval() -> None:
-    assert shown(value(0.51249, 0.4, 0.61)) == "0.512 [0.400, 0.610]"
-    assert shown(value(1.0)) == "1.000"
-    assert shown(value(None)) == "n/a"
+    assert shown(Estimate(value=0.51249, low=0.4, high=0.61)) == "0.512 [0.400, 0.610]"
+    assert shown(Estimate(value=1.0, low=None, high=None)) == "1.000"
+    assert shown(Estimate(value=None, low=None, high=None)) == "n/a"
 
 
 HOSTILE = "a|b\\|c`d`<script>alert(1)</script>\n| x | [y](javascript:z) **w** &amp;\u2028\r&"
@@ -290,7 +295,7 @@ HOSTILE = "a|b\\|c`d`<script>alert(1)</script>\n| x | [y](javascript:z) **w** &a
 
 def test_hostile_names_stay_in_their_cell() -> None:
     hostile = prompt(HOSTILE, variant=HOSTILE, decoding="free")
-    entries = [entry(HOSTILE, prompt=hostile, task=HOSTILE, lang=HOSTILE, split=HOSTILE), entry("fine")]
+    entries = [entry(HOSTILE, prompt=hostile, task=HOSTILE, lang=HOSTILE), entry("fine")]
     text = page(entries)
     rows = table_rows(text)
     assert [len(row) for row in rows] == [7] * 2
@@ -336,5 +341,5 @@ def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path, mon
 
 def test_the_record_of_a_run_with_an_odd_name_is_linked() -> None:
     odd = entry("a")
-    text = page([boards.entry_from("run a](b", odd.manifest, odd.metrics)])
+    text = page([boards.renamed(odd, "run a](b")])
     assert "[record](runs/run%20a%5D%28b/run.json)" in text

@@ -46,9 +46,9 @@ def test_ten_thousand_labels_are_scored() -> None:
     examples = [Example(str(i), "", int(label), "en") for i, label in enumerate(truth)]
     predictions = [Prediction(str(i), int(min(label, 9_999))) for i, label in enumerate(answers)]
     metrics = evaluate_predictions(examples, predictions, labels)
-    value = metrics["values"]["macro_f1"]
-    assert value["low"] < value["value"] < value["high"]  # type: ignore[operator]
-    assert "confusion" not in metrics
+    value = metrics.values["macro_f1"]
+    assert value.low < value.value < value.high  # type: ignore[operator]
+    assert metrics.confusion is None
 
 
 def columns(k: int, truth: IntArray, answers: IntArray) -> Predictions:
