@@ -143,7 +143,7 @@ def pool_of(
                 under_load=cost is not None and cost.under_load,
                 p50_ms=None if latency is None else latency.p50_ms,
                 p95_ms=None if latency is None else latency.p95_ms,
-                timed=None if latency is None else (latency.n, latency.settings.limit),
+                timed=None if latency is None else (latency.n, latency.settings.limit or latency.n),
                 finding=finding_of_entry(store, row.entry),
             )
         )

@@ -72,7 +72,7 @@ def sections(tables: Sequence[Table]) -> list[Section]:
     for table in tables:
         own = {_key(place.row.entry, per_language=True) for place in table.places}
         fits = [
-            (len(own & keys[number]), members[0].first.record.n == table.first.record.n, -number)
+            (len(own & keys[number]), members[0].first.record.metrics.n == table.first.record.metrics.n, -number)
             for number, members in enumerate(groups)
             if table.group[2] not in {member.group[2] for member in members} and _are_comparable(members[0], table)
         ]

@@ -58,10 +58,10 @@ def svg(grid: Grid) -> bytes:
     better = "lower" if grid.lower_is_better else "higher"
     title = f"{grid.backend} · {grid.task} · {grid.title} ({better} is better)"
     note = f"Framed: tested in a training language; bold: best of its column; {spread}{validated}."
-    return svg_of(transfer(_cells(grid), title, note))
+    return svg_of(transfer(cells(grid), title, note))
 
 
-def _cells(grid: Grid) -> list[dict[str, Any]]:
+def cells(grid: Grid) -> list[dict[str, Any]]:
     """The rows of the chart."""
     shares = grid.shares()
     found = []

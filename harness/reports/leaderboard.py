@@ -35,7 +35,7 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
         "full_titles": columns,
         "heading": _heading,
         "lines": _section_lines,
-        "reported_cells": _reported_cells,
+        "reported_cells": reported_cells,
         "spread_lines": lambda table: map(spread_cells, table.spreads),
         "spread_titles": lambda table: spread_columns(table.metric),
         "titles": lambda section: ["backend", "how", *map(_column_title, section.tables)],
@@ -70,7 +70,7 @@ def _section_lines(section: Section) -> list[list[str]]:
 
 
 def _heading(section: Section) -> str:
-    sizes = [(column.group[2], column.first.record.n) for column in section.tables]
+    sizes = [(column.group[2], column.first.record.metrics.n) for column in section.tables]
     if len(sizes) == 1:
         return f"{sizes[0][0]}: {section.tables[0].size}"
     outdated = " (outdated)" if section.outdated else ""
@@ -81,7 +81,7 @@ def _heading(section: Section) -> str:
 
 def _column_title(column: Table) -> str:
     when = f"<br>{escape(column.when)}" if column.when else ""
-    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.record.n:,}{when}")
+    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.record.metrics.n:,}{when}")
 
 
 def _cell(place: RankedEntry | None, metric: str) -> str:
@@ -118,7 +118,7 @@ def _unbroken(cell: str) -> Markup:
     return Markup(re.sub(r"(\[-?\d[\d.]*,) (-?\d[\d.]*\])", r"\1&nbsp;\2", escape(cell)))
 
 
-def _reported_cells(figure: Figure) -> list[str]:
+def reported_cells(figure: Figure) -> list[str]:
     n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
     rows = n if figure.split == "test" else f"{figure.split}, {n}"
     metric = title_of(figure.metric)
@@ -151,7 +151,7 @@ def sentence(tables: Sequence[Table]) -> str:
 
 def _first(table: Table) -> str:
     task, _, lang, _ = table.group
-    rows = f"On {table.first.record.n:,} {lang} rows of {task}, "
+    rows = f"On {table.first.record.metrics.n:,} {lang} rows of {task}, "
     if table.leader is None:
         return f"{rows}{NOBODY}."
     how = hows([place.row for place in table.places])[0]

@@ -19,6 +19,7 @@ from harness.records.names import told_apart
 from harness.reports.by_language import Section, sections
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.pareto import pareto_front
 
 if TYPE_CHECKING:
     import altair as alt
@@ -125,21 +126,15 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
             named = {"name": entry.display_name, "how": hows[entry.key], "engine": engine}
             rows.append({"key": entry.key, **named, "x": at, **bounds})
     lower = table.metric in LOWER_IS_BETTER
-    for row in rows:
-        row["front"] = not any(_beats(other, row, lower, less) for other in rows)
+    front = pareto_front([(-row["value"] if lower else row["value"], -row["x"] if less else row["x"]) for row in rows])
+    for row, is_best in zip(rows, front, strict=True):
+        row["front"] = is_best
     drawn = [row for row in rows if row["x"] > 0]
     if left := len(rows) - len(drawn):
         title += f" ({left} at 0 not shown: the axis is logarithmic)"
     y_title = f"{TITLES.get(table.metric, table.metric)} ({'lower' if lower else 'higher'} is better)"
     chart = partial(quality, x_title=title, y_title=y_title, lower_is_better=lower, less_x_is_better=less)
     return Picture(drawn, chart)
-
-
-def _beats(one: Mapping[str, Any], other: Mapping[str, Any], lower: bool, less: bool) -> bool:
-    """At least as good in both, and better in one."""
-    value = (other["value"] - one["value"]) if lower else (one["value"] - other["value"])
-    x = (other["x"] - one["x"]) if less else (one["x"] - other["x"])
-    return bool(min(value, x) >= 0 and max(value, x) > 0)
 
 
 def _shortened(name: str) -> str:
@@ -165,7 +160,7 @@ def _languages(section: Section) -> Picture:
                 table = section.tables[column]
                 rows.append(
                     {
-                        "lang": f"{table.group[2]} (n = {table.first.record.n:,})",
+                        "lang": f"{table.group[2]} (n = {table.first.record.metrics.n:,})",
                         "name": _shortened(f"{number + 1}. {line.backend} · {line.how}"),  # the number of the table
                         "text": f"{estimate.value:.3f}",
                         "shade": shade,

@@ -14,7 +14,7 @@ from harness.statistics.metrics import LOWER_IS_BETTER
 
 
 def title_of(metric: str) -> str:
-    return TITLES.get(metric, metric)
+    return TITLES.get(metric, metric if "/" in metric else metric.replace("_", " "))
 
 
 def better(metric: str) -> str:

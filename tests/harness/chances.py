@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-
 from boards import entry_from
+from numpy.typing import NDArray
 
 from harness.core.json_files import digest
 from harness.core.record import Identity, RunRecord
 from harness.core.types import Example, FloatArray, IntArray, LabelKind, LabelSpace, Prediction, Status
-from harness.records.journal import prediction_from, prediction_record
 from harness.records.entries import Entry
+from harness.records.journal import prediction_from, prediction_record
 from harness.records.store import Store
 from harness.statistics.metrics import evaluate_predictions
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.reports.charts.drawing import NAME, Rows, all_of, data_of, layered, legend, library, spoken, width_of
@@ -95,22 +96,25 @@ def _numbered() -> Any:
 
 
 def _labelled(rows: Rows) -> Rows:
-    """With what tells the rows of the front apart: of a name that is there more than once also what not all of them have.
-
-    The page does the same in `labelled` of plots.js.
-    """
     front = [row for row in rows if row["front"]]
-    parts: dict[str, list[list[str]]] = {}
-    for row in front:
-        parts.setdefault(row["name"], []).append(row["how"].split(", "))
-    labels = []
-    for row in front:
-        alike = parts[row["name"]]
-        own = [part for part in row["how"].split(", ") if len(alike) > 1 and not all(part in other for other in alike)]
-        said = ", ".join(own).removeprefix("trained ")
-        labels.append(f"{row['name']} · {said}" if own else row["name"])
-    found = dict(zip(map(id, front), _cut(labels), strict=True))
+    labels = front_labels([(row["name"], row["how"]) for row in front])
+    found = dict(zip(map(id, front), labels, strict=True))
     return [{**row, "label": found.get(id(row), row["name"])} for row in rows]
+
+
+def front_labels(named: Sequence[tuple[str, str]]) -> list[str]:
+    """What tells those of a front, given by name and how, apart: of a name that is there more than once also what not all of
+    them have."""
+    parts: dict[str, list[list[str]]] = {}
+    for name, how in named:
+        parts.setdefault(name, []).append(how.split(", "))
+    labels = []
+    for name, how in named:
+        alike = parts[name]
+        own = [part for part in how.split(", ") if len(alike) > 1 and not all(part in other for other in alike)]
+        said = ", ".join(own).removeprefix("trained ")
+        labels.append(f"{name} · {said}" if own else name)
+    return _cut(labels)
 
 
 def _cut(labels: list[str]) -> list[str]:
@@ -178,7 +182,7 @@ def languages(rows: Rows | None, title: str) -> alt.LayerChart:
 
 
 def prompts(rows: Rows | None, title: str) -> alt.LayerChart:
-    """How far the prompts of one model are apart. Fields: name, prompt, value, low, high, seeds, unread (share).
+    """How far the prompts of one model are apart. Fields: name, prompt, value, low, high, seeds, unparsed (share).
 
     Of several seeds `low` and `high` are their smallest and largest value, and drawn dashed; else the 95% interval.
     """
@@ -202,7 +206,7 @@ def prompts(rows: Rows | None, title: str) -> alt.LayerChart:
         shape=alt.Shape("prompt:N", scale=all_of("prompt"), legend=legend("prompt", 5)),
         tooltip=[
             *_tips("name", "prompt", "value", "low", "high", "whisker"),
-            alt.Tooltip("unread:Q", title="not read", format=".1%"),
+            alt.Tooltip("unparsed:Q", title="unparsed", format=".1%"),
         ],
     )
     return layered(

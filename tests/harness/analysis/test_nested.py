@@ -136,10 +136,10 @@ def test_the_board_has_them_in_one_table_and_the_larger_one_stays(store: Store, 
     assert [line[titles.index("of")] for line in lines_of(titles, small.places)] == ["600 rows", "–", "600 rows"]
     assert "of" not in columns(large)
     shown = payload(store, store.root.parent, [large, small], load_prices(store.root))
-    keys = [place["run"] for table in shown["tables"] for place in table["places"]]
+    keys = [place.run for table in shown.tables for place in table.places]
     assert len(set(keys)) == 5
-    assert set(keys) == set(shown["runs"])
+    assert set(keys) == set(shown.runs)
     if kind is LabelKind.ORDINAL:
-        sizes = {place["run"]: table["n"] for table in shown["tables"] for place in table["places"]}
-        assert {key: len(run["answers"]) for key, run in shown["runs"].items()} == sizes
-        assert {key: sum(map(sum, run["confusion"])) for key, run in shown["runs"].items()} == sizes
+        sizes = {place.run: table.n for table in shown.tables for place in table.places}
+        assert {key: len(run.answers or "") for key, run in shown.runs.items()} == sizes
+        assert {key: sum(map(sum, run.confusion or [])) for key, run in shown.runs.items()} == sizes
