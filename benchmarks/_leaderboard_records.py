@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.core.json_files import canonical_json
-from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.core.record import Identity
+from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.statistics.metrics import evaluate_predictions
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"))

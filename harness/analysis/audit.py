@@ -13,9 +13,8 @@ import numpy as np
 from harness.core.errors import DataError
 from harness.core.predictions import Predictions
 from harness.core.types import Example
-from harness.data.cells import languages
 from harness.data.duplicates import Twin, counted, normalized, twins
-from harness.data.rows import CANONICAL_COLUMNS, fingerprint, load_examples
+from harness.data.rows import CANONICAL_COLUMNS, fingerprint, languages, load_examples
 from harness.data.sources import RawTable, read_raw
 from harness.records.entries import Entry
 from harness.running.plan import first_rows
