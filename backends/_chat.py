@@ -1,41 +1,291 @@
-"""From chat messages to the token ids of a prompt and of the answers that could follow it."""
+"""From chats to token ids, and from tokens back to answers: what the engines share that hold a tokenizer.
+
+Choices as a tree of tokens, chat templates, the encoder of chats, and the base class of these engines.
+"""
 
 from __future__ import annotations
 
+import re
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from backends._chat_template import THINKING, ChatTemplate, probes
-from backends._choices import ChoiceTree
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
-from backends._loading import DAMAGED, read_config
-from harness.core.engine import Encoded, Generation, Messages
-from harness.core.errors import UserError
+from backends._loading import DAMAGED, read_config, read_tokenizer
+from backends._torch import Device, DType, import_torch, resolve_device, resolve_dtype
+from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
+from harness.core.errors import UnknownName, UserError
+from harness.core.types import FloatArray
 
 ANSWER = "AnswerOfTheModel"
-Tails = tuple[tuple[int, ...], ...]
+
+Tokens = tuple[int, ...]
+Tails = tuple[Tokens, ...]
 """The tokens of each choice, from where they part from the prompt."""
+
+DATE = datetime(2024, 7, 26)
+"""Today's date for templates that ask (`strftime_now`), so that a run is the same on any day. Llama's own default."""
+
+THINKING = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<reasoning>": "</reasoning>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",  # gpt-oss
+}
+"""What begins a model's thinking, and what ends it."""
+
+
+class ChoiceTree:
+    """Choices by their tokens. No choice may be the beginning of another (a closing token after each ensures that).
+
+    `nodes` are the beginnings after which a token is to be chosen: first the empty one, then each after the one that it
+    extends. `edges` are pairs (index into `nodes`, a token that may follow there), in the order of the nodes.
+    """
+
+    def __init__(self, choices: Sequence[Tokens]) -> None:
+        self.choices = tuple(choices)
+        beginnings = {choice[:length] for choice in choices for length in range(len(choice))}
+        self.nodes: list[Tokens] = sorted(beginnings, key=lambda node: (len(node), node))
+        at = {node: index for index, node in enumerate(self.nodes)}
+        steps = {(at[choice[:length]], choice[length]) for choice in choices for length in range(len(choice))}
+        self.edges: list[tuple[int, int]] = sorted(steps)
+        edge = {pair: index for index, pair in enumerate(self.edges)}
+        self._uses = np.zeros((len(self.edges), len(self.choices)))
+        for column, choice in enumerate(self.choices):
+            for length, token in enumerate(choice):
+                self._uses[edge[at[choice[:length]], token], column] = 1
+
+    def __len__(self) -> int:
+        """Tokens beyond the prompt that a model must read to know all edges."""
+        return len(self.nodes) - 1
+
+    @property
+    def longest(self) -> int:
+        return max(map(len, self.choices))
+
+    def following(self, node: Tokens) -> list[int]:
+        """The tokens that may follow; none where a choice is complete."""
+        return sorted({choice[len(node)] for choice in self.choices if len(choice) > len(node) and choice[: len(node)] == node})
+
+    def log_p(self, edges: FloatArray) -> FloatArray:
+        """log p of each whole choice, shape (rows, choices), from log p of each edge, shape (rows, edges).
+
+        The chain rule: log p(t1 ... tn | prompt) is the sum of log p(ti | prompt, t1 ... ti-1).
+        """
+        return np.asarray(edges @ self._uses)
+
+    def greedy(self, edges: FloatArray) -> int:
+        """The choice reached by always taking the likeliest allowed token; `edges` is of one row."""
+        node: Tokens = ()
+        while node not in self.choices:
+            at = self.nodes.index(node)
+            allowed = (edge for edge in range(len(self.edges)) if self.edges[edge][0] == at)
+            node = (*node, self.edges[max(allowed, key=lambda edge: float(edges[edge]))][1])
+        return self.choices.index(node)
+
+
+class ChatTemplate:
+    """A tokenizer's chat template: which one, what it takes, and what it makes of a chat. `jinja` is None where a checkpoint
+    has none. Raises `UserError` where it can't be used."""
+
+    def __init__(self, tokenizer: Any, name: str | None = None) -> None:
+        """`name`: which, of a checkpoint with several."""
+        self._tokenizer = tokenizer
+        self._model = tokenizer.name_or_path or "this model"
+        self.jinja = self._named(name)
+        self.parts: dict[str, bool] = {"user": False, "assistant": False, "system": False}
+        self.system_role = False
+        self.opening: str | None = None
+        """What begins the thinking that a prompt ends in, if the model is to answer freely."""
+        self._closing = ""
+        self._checked: set[tuple[str, ...]] = set()
+        if self.jinja is not None:
+            self._probe()
+
+    def _named(self, name: str | None) -> str | None:
+        templates = self._tokenizer.chat_template
+        if not isinstance(templates, dict):
+            if name is None:
+                return None if templates is None else str(templates)
+            raise UserError(f"{self._model} has no named chat templates.", "Leave `chat_template` out.")
+        if name is not None and name not in templates:
+            raise UnknownName("chat template", name, templates)
+        if name is None and "default" not in templates:
+            names = sorted(templates)
+            raise UserError(
+                f"{self._model} has named chat templates and no default: {', '.join(names)}.",
+                f"Choose one of them: --set chat_template={names[0]}",
+            )
+        return str(templates[name or "default"])
+
+    def _probe(self) -> None:
+        if problem := self._hidden("user", ["user"]):
+            raise problem
+        # How a template shows earlier turns matters only to chats that have some: `check` tests that.
+        self._hidden("assistant", ["user", "assistant", "user"])
+        # Some templates refuse a system turn (Mistral 7B v0.2, Gemma), and some drop it silently.
+        self.system_role = self._hidden("system", ["system", "user"]) is None
+        self.opening = _left_open(self._tail(thinks=True))
+        tail = self._tail(thinks=False)
+        begun = _left_open(tail)
+        if begun is not None:
+            self._closing = f"{'' if tail.endswith(chr(10)) else chr(10)}\n{THINKING[begun]}\n\n"
+
+    def _hidden(self, role: str, roles: Sequence[str]) -> UserError | None:
+        """Why the turn of `role` is not in the prompt, neither as a text nor, as vision models want it, as a list of parts."""
+        chat = probes(roles)
+        wanted = chat[roles.index(role)]["content"]
+        problems = []
+        for form in (False, True):
+            self.parts[role] = form
+            try:
+                shown = self._apply(chat)
+            except UserError as error:
+                problems.append(error)
+                continue
+            if wanted in shown and not (form and repr(wanted) in shown):  # else the list itself is printed
+                return None
+            problems.append(self._lost(role, wanted, shown, roles))
+        self.parts[role] = False
+        return problems[0]
+
+    def check(self, roles: tuple[str, ...]) -> None:
+        """Raises `UserError` unless each turn of such a chat is in the prompt unchanged."""
+        if self.jinja is None or roles in self._checked:
+            return
+        chat = probes(roles)
+        shown = self.render(chat)
+        for turn in chat:
+            if turn["content"] not in shown:
+                raise self._lost(turn["role"], turn["content"], shown, roles)
+        self._checked.add(roles)
+
+    def _lost(self, role: str, text: str, shown: str, roles: Sequence[str]) -> UserError:
+        changed = text.split()[0].lower() in shown.lower()
+        hint = "Choose another checkpoint"
+        if "assistant" in roles:
+            hint = "Use a prompt with `shots: 0`, or one whose template shows `shots` itself"
+        elif isinstance(self._tokenizer.chat_template, dict):
+            hint += f", or another of its templates with --set chat_template=NAME: {', '.join(self._tokenizer.chat_template)}"
+        return UserError(
+            f"The chat template of {self._model} {'cuts or changes' if changed else 'drops'} the text of the {role}'s turn.",
+            f"{hint}.",
+        )
+
+    def _tail(self, thinks: bool) -> str:
+        """What the template writes after the user's last turn."""
+        chat = probes(["user"])
+        return self.render(chat, thinks=thinks).rpartition(chat[0]["content"])[2]
+
+    def render(self, turns: Messages, answer: str | None = None, thinks: bool = True) -> str:
+        """The chat as a prompt; with `answer`, the chat after the model gave that answer.
+
+        Without `thinks` the prompt ends after an empty block of thinking.
+        """
+        if not self.system_role and turns[0]["role"] == "system":
+            turns = [{"role": "user", "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}, *turns[2:]]
+        if self.jinja is None:
+            # A base model: plain text, one blank line between turns.
+            return "\n\n".join(turn["content"] for turn in turns) + "\n" + (answer or "")
+        if answer is not None:
+            return self._apply([*turns, {"role": "assistant", "content": answer}], thinks, generation=False)
+        return self._apply(turns, thinks) + ("" if thinks else self._closing)
+
+    def _apply(self, turns: Messages, thinks: bool = True, generation: bool = True) -> str:
+        # Templates know thinking by one of two names.
+        switch = {} if thinks else {"enable_thinking": False, "thinking": False}
+        chat = [
+            {**turn, "content": [{"type": "text", "text": turn["content"]}] if self.parts[turn["role"]] else turn["content"]}
+            for turn in turns
+        ]
+        try:
+            text: str = self._tokenizer.apply_chat_template(
+                chat,
+                chat_template=self.jinja,
+                tokenize=False,
+                add_generation_prompt=generation,
+                strftime_now=DATE.strftime,
+                **switch,
+            )
+        except Exception as error:  # a template can fail in any way that Python code can
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            raise UserError(
+                f"The chat template of {self._model} can't be applied: {reason}",
+                "bench passes it only the turns of a chat (no tools, no documents). Correct the template, or choose another "
+                "checkpoint.",
+            ) from error
+        return text
+
+    def facts(self) -> dict[str, str]:
+        """What the results depend on beyond the checkpoint."""
+        if self.jinja is None:
+            return {}
+        closed = self._tail(thinks=False) != self._tail(thinks=True)
+        return {
+            **({"template_date": f"{DATE:%Y-%m-%d}"} if "strftime_now" in self.jinja else {}),
+            **({"content": "parts"} if self.parts["user"] else {}),
+            **({"thinking": "closed"} if closed else {}),
+        }
+
+
+@lru_cache(maxsize=8)
+def _facts(source: Path, name: str | None) -> dict[str, str]:
+    try:
+        tokenizer = read_tokenizer(source, "eos_token")
+    except UserError:  # `load` reports it
+        return {}
+    control = control_tokens(tokenizer)
+    words = [text for token in tokenizer.added_tokens_decoder.values() if (text := str(token)).strip() and text not in control]
+    # Earlier versions of bench broke added words up: such a run is not the same one.
+    return {**ChatTemplate(tokenizer, name).facts(), **({"added_words": "whole"} if words else {})}
+
+
+def template_facts(source: Path, name: str | None) -> dict[str, str]:
+    """What the template of the checkpoint in `source` adds to an engine's `facts`. Raises `UserError` as `ChatTemplate`."""
+    return {**({"chat_template": name} if name else {}), **_facts(source, name)}
+
+
+def probes(roles: Sequence[str]) -> Messages:
+    """A chat to test a template with: each turn has a distinct text, long enough to be cut, with letters of both cases."""
+    texts = (" ".join(f"Turn{index}word{word}." for word in range(200)) for index in range(len(roles)))
+    return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+
+
+def _left_open(text: str) -> str | None:
+    """The beginning of thinking that has no end in `text`."""
+    marks = {**dict.fromkeys(THINKING, True), **dict.fromkeys(THINKING.values(), False)}
+    found = re.findall("|".join(map(re.escape, marks)), text)
+    return found[-1] if found and marks[found[-1]] else None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenPrompt:
-    """What the engines that hold a tokenizer put into `Encoded.content`. `tree` is shared by rows whose choices agree."""
+    """`Encoded.content` of the engines that hold a tokenizer. `tree` is shared by rows whose choices have the same tokens."""
 
     ids: list[int]
     tree: ChoiceTree | None
 
 
 class ChatEncoder:
-    """Applies a tokenizer's chat template. Data stays data: a control token spelled out in a turn is read as characters.
+    """Applies a tokenizer's chat template. A control token spelled out in a turn is read as characters.
 
-    Between rendering and encoding a prompt is *marked*: such tokens are quoted in it, so that those that it holds as they are
+    Between rendering and encoding a prompt is *marked*: control tokens of the turns are quoted, so that the unquoted ones
     were all written by the template.
     """
 
     def __init__(self, tokenizer: Any, template: str | None = None) -> None:
-        """`template`: the name of one, of a checkpoint with several. Raises `UserError` where it can't be used."""
+        """`template`: which, of a checkpoint with several. Raises `UserError` where it can't be used."""
         self._tokenizer = tokenizer
         self.template = ChatTemplate(tokenizer, template)
         self.has_template = self.template.jinja is not None
@@ -49,20 +299,15 @@ class ChatEncoder:
         self._trees: dict[Tails, ChoiceTree] = {}
         self._border: tuple[tuple[str, tuple[str, ...]], tuple[list[int], int, Tails]] | None = None
 
-    @property
-    def system_role(self) -> bool:
-        return self.template.system_role
-
     def render(self, chat: Messages, answer: str | None = None) -> str:
-        """The prompt as a model reads it that may think first; with `answer`, the chat after the model gave that answer."""
+        """The prompt for an answer that may begin with thinking; with `answer`, the chat after the model gave it."""
         return self._quotes.undone(self.marked(chat, answer))
 
     def marked(self, chat: Messages, answer: str | None = None, thinks: bool = True) -> str:
         turns = [{**turn, "content": self._quotes.quoted(turn["content"])} for turn in chat]
         text = self.template.render(turns, answer, thinks)
-        if self._quotes.written(text) != self._template_writes(
-            tuple(turn["role"] for turn in chat), answer is not None, thinks
-        ):
+        roles = tuple(turn["role"] for turn in chat)
+        if self._quotes.written(text) != self._template_writes(roles, answer is not None, thinks):
             turns = [{**turn, "content": self._quotes.fenced(turn["content"])} for turn in chat]
             text = self.template.render(turns, answer, thinks)
         return text
@@ -84,16 +329,16 @@ class ChatEncoder:
                 self._disarmed = self._disarmed or DisarmedTokenizer(self._tokenizer, self._control)
                 found[row] = ids = self._disarmed.ids(self._quotes, text, add_special_tokens=not self.has_template)
             if not self.has_template and ids and ids[-1] == self._tokenizer.eos_token_id:
-                del ids[-1]  # some end every text with EOS, and nothing follows that
+                del ids[-1]  # some tokenizers end every text with EOS, and nothing follows that
         return found
 
     def _suspicious(self, marked: str, ids: list[int]) -> bool:
-        """Whether some control token may come from a turn: one is quoted there, or there are more than belong to it."""
+        """Whether a control token may come from a turn: one is quoted there, or there are more than the template's own."""
         written = len(self._quotes.written(marked)) if self.has_template else self._tokenizer.num_special_tokens_to_add()
         return self._quotes.in_use(marked) or sum(map(self._control_ids.__contains__, ids)) > written
 
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
-        """Prompts with a `TokenPrompt` each; those of `choices` end behind the model's thinking, if it has any.
+        """Prompts with a `TokenPrompt` each; with `choices` they end after the model's thinking, if it has any.
 
         Raises `UserError` if two choices have the same tokens, and if the template loses a turn.
         """
@@ -107,7 +352,7 @@ class ChatEncoder:
         texts = [self.marked(chat, thinks=False) for chat in chats]
         before, closing = self._around_answers(chats[0], texts[0])
         if before.strip():
-            # A block of no thinking, say, or the name of a channel: part of the prompt, as nobody asks how likely it is.
+            # An empty block of thinking, say, or the name of a channel: part of the prompt, its probability doesn't matter.
             texts, before = [text + before for text in texts], ""
         answers = tuple(before + self._quotes.quoted(choice) for choice in choices)
         encoded = []
@@ -118,10 +363,8 @@ class ChatEncoder:
         return encoded
 
     def _around_answers(self, chat: Messages, prompt: str) -> tuple[str, int]:
-        """What the template puts before an answer, and the token that ends it.
-
-        One chat tells it for all: what stands in the user's turn has no part in it.
-        """
+        """What the template puts before an answer, and the token that ends it: the same for all chats, whatever the user's
+        turn says."""
         try:
             whole, found, after = self.marked(chat, ANSWER, thinks=False).rpartition(ANSWER)
         except UserError:  # it takes no chat that ends with an answer
@@ -138,8 +381,8 @@ class ChatEncoder:
         An answer is found by encoding the prompt with and without it, so that a tokenizer's merges across the border are
         the model's own. Where encodings part before the prompt ends, the prompt is cut there and the answers start there.
         """
-        # A tokenizer treats what stands between two special tokens by itself: the last such stretch tells all, and it is
-        # the same for all rows of most templates.
+        # A tokenizer treats the text between two special tokens by itself: the last such stretch is enough, and it is the
+        # same for all rows of most templates.
         start = max((text.rfind(token) for token in self._control), default=-1) if self.has_template else -1
         if start > 0:
             key = text[start:], answers
@@ -165,8 +408,7 @@ class ChatEncoder:
                     f"This model's tokenizer can't tell the answers {', '.join(map(repr, choices))} apart.",
                     "Use the decoding `free`, or other answers in the prompt.",
                 )
-            # "1" begins "10": only with the end of the answer is the one no part of the other. Then all get it, so that
-            # all are measured alike.
+            # "1" begins "10": a closing token tells them apart. Then every choice gets it, so that all are scored alike.
             begins = any(a != b and b[: len(a)] == a for a in tails for b in tails)
             self._trees[tails] = ChoiceTree([(*tail, closing) for tail in tails] if begins else tails)
         return self._trees[tails]
@@ -189,7 +431,7 @@ class ChatEncoder:
 
 
 def end_tokens(source: Path, tokenizer: Any) -> list[int]:
-    """The tokens that end an answer: those of the checkpoint's generation settings, else of its tokenizer. Raises `UserError`
+    """The tokens that end an answer, from the checkpoint's generation settings or else its tokenizer. Raises `UserError`
     where these settings hold something else."""
     from transformers import GenerationConfig
 
@@ -199,7 +441,7 @@ def end_tokens(source: Path, tokenizer: Any) -> list[int]:
         ends = GenerationConfig.from_model_config(read_config(source)).eos_token_id
     found = ends if isinstance(ends, list) else [] if ends is None else [ends]
     if not all(type(end) is int and end >= 0 for end in found):
-        raise UserError(f"{source}: its settings name {ends!r} for eos_token_id, which is no number of a token.", DAMAGED)
+        raise UserError(f"{source}: its settings name {ends!r} as eos_token_id, which is not the id of a token.", DAMAGED)
     return found or [tokenizer.eos_token_id]
 
 
@@ -211,3 +453,82 @@ def common_prefix(sequences: Sequence[list[int]]) -> list[int]:
     while shared < min(len(low), len(high)) and low[shared] == high[shared]:
         shared += 1
     return low[:shared]
+
+
+class TokenModelOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dtype: DType = Field("auto", description="of the weights; with nf4, of the computation")
+    # Part of a run's identity by `facts`, and only where one was asked for.
+    chat_template: str | None = Field(None, exclude=True, description="which one, of a checkpoint with several")
+
+
+class TokenModel(LanguageModel):
+    """A decoder-only model that takes and returns token ids: those of the checkpoint's own tokenizer and template."""
+
+    options: TokenModelOptions
+    score_tokens = 0  # generated to score a row
+    _context: int
+    """Tokens of prompt and answer that the model can read."""
+
+    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
+        assert isinstance(model, Path)
+        super().__init__(options, model)
+        self._source = model
+        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
+        device: Device = getattr(self.options, "device", "auto")
+        self._device = resolve_device(self._torch, device)
+        self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
+
+    def facts(self) -> dict[str, str]:
+        return {"device": self._device, "dtype": self._dtype, **template_facts(self._source, self.options.chat_template)}
+
+    def _read_tokenizer(self) -> None:
+        self._tokenizer = read_tokenizer(self._source, "eos_token")
+        self._chat = ChatEncoder(self._tokenizer, self.options.chat_template)
+        self._ends = end_tokens(self._source, self._tokenizer)
+
+    def rendered(self, chat: Messages) -> str | None:
+        return self._chat.render(chat)
+
+    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+        return self._chat.encode(chats, choices)
+
+    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
+        answers = [Generation("", False, len(prompt.content.ids), 0, error="prompt_too_long") for prompt in prompts]
+        if choices is not None:
+            rows = self._fitting(prompts)
+            chosen = self._choose([prompts[i].content for i in rows])
+            for i, choice in zip(rows, chosen, strict=True):
+                ids, tree = prompts[i].content.ids, prompts[i].content.tree
+                answers[i] = Generation(choices[choice], True, len(ids), len(tree.choices[choice]))
+            return answers
+        rows = [i for i, prompt in enumerate(prompts) if prompt.tokens + max_new_tokens <= self._context]
+        written = self._write([prompts[i].content.ids for i in rows], max_new_tokens)
+        for i, new in zip(rows, written, strict=True):
+            answers[i] = self._chat.generation(prompts[i].content.ids, new, self._ends)
+        return answers
+
+    def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
+        scores = [Scores(None, len(prompt.content.ids), error="prompt_too_long") for prompt in prompts]
+        rows = self._fitting(prompts)
+        edges = self._edges([prompts[i].content for i in rows])
+        for i, values in zip(rows, edges, strict=True):
+            scores[i] = Scores(prompts[i].content.tree.log_p(values), len(prompts[i].content.ids), self.score_tokens)
+        return scores
+
+    def _fitting(self, prompts: Sequence[Encoded]) -> list[int]:
+        """The rows whose prompt and longest choice fit into the context."""
+        return [i for i, p in enumerate(prompts) if len(p.content.ids) + p.content.tree.longest <= self._context]
+
+    def _choose(self, prompts: Sequence[TokenPrompt]) -> list[int]:
+        """The constrained greedy answer of each prompt, as an index into its choices."""
+        return [p.tree.greedy(edges) for p, edges in zip(prompts, self._edges(prompts), strict=True) if p.tree is not None]
+
+    @abstractmethod
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+        """The new tokens of each greedy answer, perhaps with tokens after its end."""
+
+    @abstractmethod
+    def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
+        """log p of every edge of each prompt's tree, shape (edges,)."""

@@ -1,7 +1,7 @@
-"""Control tokens that are spelled out in a text: the text must reach the model as characters, not as the tokens.
+"""Control tokens that are spelled out in a text must reach the model as characters, not as the tokens.
 
-A tokenizer looks for its added tokens in every text, and some models' vocabularies hold them besides (a Unigram model
-prefers `</s>` to `<`, `/s`, `>`). Added tokens that are ordinary words stay what they are.
+A tokenizer searches every text for its added tokens, and some vocabularies hold them besides (a Unigram model prefers `</s>`
+to `<`, `/s`, `>`). Added tokens that are ordinary words stay tokens.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-# An added token that is not marked as special controls the model all the same if it looks like markup: <think>, [INST].
+# An added token that is not marked as special is a control token too if it looks like markup: <think>, [INST].
 _MARKUP = re.compile(r"(?:<.*\w.*>|\[.*\w.*\]|\{.*\w.*\}|\|.*\w.*\|)", re.DOTALL)
-# Except for HTML, which some vocabularies have tokens for because texts are full of it (Gemma).
+# Except for HTML, which some vocabularies have tokens for because it is frequent in texts (Gemma).
 _HTML = re.compile(
     r"</?(?:a|b|big|blockquote|br|caption|center|code|dd|div|dl|dt|em|font|h[1-6]|hr|i|img|li|ol|p|pre|s|small|span|strike|strong"
     r"|sub|sup|table|tbody|td|tfoot|th|thead|tr|tt|u|ul) ?/?>",
@@ -22,7 +22,7 @@ _HTML = re.compile(
 
 
 def control_tokens(tokenizer: Any) -> dict[str, Any]:
-    """The tokens that control a model, longest first: their text -> `AddedToken`."""
+    """The control tokens, longest first: text -> `AddedToken`."""
     from tokenizers import AddedToken
 
     special = {str(token): AddedToken(str(token), special=True, normalized=False) for token in tokenizer.all_special_tokens}
@@ -36,18 +36,18 @@ def _is_markup(text: str) -> bool:
 
 
 def any_of(texts: Iterable[str]) -> re.Pattern[str]:
-    """Matches each of `texts`; the first of them where several match."""
+    """Matches any of `texts`, the first one first."""
     return re.compile("|".join(map(re.escape, texts)) or r"(?!)")
 
 
 def read_as_text(tokenizer: Any) -> None:
-    """Change `tokenizer` so that no text that it is given can yield a control token; those that it adds itself stay."""
+    """Change `tokenizer` so that no text can yield a control token; those that it adds itself stay."""
     control = control_tokens(tokenizer)
     if tokenizer.is_fast:
         tokenizer.split_special_tokens = True
         disarm(tokenizer.backend_tokenizer, control)
         return
-    # A tokenizer written in Python: all that goes for each of them is to break the tokens up in the text.
+    # A tokenizer written in Python: the tokens are broken up in the text.
     pattern, prepare = any_of(control), tokenizer.prepare_for_tokenization
     tokenizer.prepare_for_tokenization = lambda text, **kwargs: prepare(pattern.sub(broken, text), **kwargs)
 
@@ -57,9 +57,9 @@ def broken(match: re.Match[str]) -> str:
 
 
 class Quotes:
-    """Keeps control tokens in texts from being taken for those that a template writes around them.
+    """Marks the control tokens of texts, to distinguish them from those that a template writes.
 
-    A quoted token is a number between words that no text can know.
+    A quoted token is a number after a random word.
     """
 
     def __init__(self, control: Iterable[str]) -> None:
@@ -73,7 +73,7 @@ class Quotes:
         return self._pattern.sub(lambda match: f"{self._word}{self._number[match[0]]};", text)
 
     def fenced(self, text: str) -> str:
-        """Quoted, and kept apart from what a template writes right before and after it: the other half of a token, say."""
+        """Quoted, and separated from what a template writes right before and after it: the other half of a token, say."""
         core = text.strip()  # templates strip too
         before, _, after = text.partition(core) if core else ("", "", text)
         return f"{before}{self._word};{self.quoted(core)}{self._word};{after}"
@@ -109,17 +109,12 @@ class DisarmedTokenizer:
         self._backend.no_truncation()
         self._backend.no_padding()
         disarm(self._backend, control)
-        # Other names for the tokens, which no text can know.
+        # Random names for the tokens, which no text contains.
         self._names = {token: secrets.token_hex(8) for token in control}
-        self._backend.add_tokens(
-            [
-                AddedToken(self._names[text], lstrip=token.lstrip, rstrip=token.rstrip, normalized=False)
-                for text, token in control.items()
-            ]
-        )
-        self._ids = {
-            self._backend.token_to_id(name): tokenizer.convert_tokens_to_ids(text) for text, name in self._names.items()
-        }
+        named = [(self._names[text], token) for text, token in control.items()]
+        self._backend.add_tokens([AddedToken(n, lstrip=t.lstrip, rstrip=t.rstrip, normalized=False) for n, t in named])
+        real = tokenizer.convert_tokens_to_ids
+        self._ids = {self._backend.token_to_id(name): real(text) for text, name in self._names.items()}
 
     def ids(self, quotes: Quotes, marked: str, add_special_tokens: bool) -> list[int]:
         text = quotes.replaced(marked, self._names)
@@ -128,27 +123,18 @@ class DisarmedTokenizer:
 
 
 def disarm(backend: Any, control: Mapping[str, Any]) -> None:
-    """Let a `tokenizers.Tokenizer` find no token of `control` in a text; other texts get the ids that they had."""
+    """Make a `tokenizers.Tokenizer` find no token of `control` in a text; other texts keep their ids."""
     from tokenizers import AddedToken, Regex
     from tokenizers.pre_tokenizers import Sequence, Split
 
-    # Only tokens that are marked as special are passed over.
+    # `encode_special_tokens` skips only tokens that are marked as special.
+    kept = ("single_word", "lstrip", "rstrip", "normalized")
+    plain = {text: token for text, token in control.items() if not token.special}
     backend.add_special_tokens(
-        [
-            AddedToken(
-                text,
-                single_word=token.single_word,
-                lstrip=token.lstrip,
-                rstrip=token.rstrip,
-                normalized=token.normalized,
-                special=True,
-            )
-            for text, token in control.items()
-            if not token.special
-        ]
+        [AddedToken(text, special=True, **{name: getattr(token, name) for name in kept}) for text, token in plain.items()]
     )
     backend.encode_special_tokens = True
-    # The model itself must not put one together: its first character is given to it apart from the others.
+    # The model itself must not compose one: its first character becomes a piece of its own.
     before = backend.pre_tokenizer
     whole = [
         text

@@ -1,4 +1,4 @@
-"""What a backend's YAML may say of an encoder: how it is trained, and how it predicts."""
+"""The options of the engines that train an encoder: how it is trained, and how it predicts."""
 
 from __future__ import annotations
 
@@ -13,26 +13,41 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
 RHO = {"sam": 0.05, "asam": 0.5}
-"""The radius that Foret et al. 2020 and Kwon et al. 2021 use most."""
+"""The most common radius of Foret et al. 2020 and Kwon et al. 2021."""
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class LoraOptions(_Strict):
-    """Low-rank adapters on all linear layers; the head is trained as well, the rest stays as it is (Hu et al. 2021)."""
+class PredictOptions(Strict):
+    batch_size: int = Field(64, ge=1, description="rows per batch")
+    batch_tokens: int | None = Field(None, ge=1, description="tokens per batch, padding included; default: by the device")
+    dtype: DType = Field("auto", description="of the weights; `auto`: bfloat16 on a GPU, float32 on CPU")
+
+
+class TextEncoderOptions(Strict):
+    max_length: int = Field(256, ge=8, description="tokens; longer texts are cut at the end")
+    device: Device = Field("auto", description="`auto`: a GPU where there is one")
+    threshold: float | None = Field(
+        None, gt=0, lt=1, description="multilabel tasks: the probability from which a label is given; default: tuned"
+    )
+    predict: PredictOptions = Field(PredictOptions.model_validate({}), description="how the trained model predicts")
+
+
+class LoraOptions(Strict):
+    """Low-rank adapters on all linear layers (Hu et al. 2021); the head is trained too, the rest is frozen."""
 
     rank: int = Field(8, ge=1, description="of the adapters' matrices")
-    alpha: int = Field(16, ge=1, description="the adapters count alpha / rank times")
-    dropout: float = Field(0.1, ge=0, lt=1, description="of what goes into the adapters")
+    alpha: int = Field(16, ge=1, description="the adapters are scaled by alpha / rank")
+    dropout: float = Field(0.1, ge=0, lt=1, description="of the adapters' inputs")
 
 
-class TrainOptions(_Strict):
+class TrainOptions(Strict):
     epochs: float = Field(3, gt=0, description="passes over train; early stopping may end sooner")
-    batch_size: int = Field(16, ge=1, description="rows that a device computes at a time")
+    batch_size: int = Field(16, ge=1, description="rows per device and batch")
     accumulation: int = Field(1, ge=1, description="batches whose gradients make one step")
-    lr: float = Field(2e-5, gt=0, description="the highest learning rate, reached after the warm-up")
+    lr: float = Field(2e-5, gt=0, description="peak learning rate, reached after the warm-up")
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; not for biases and norms")
     warmup: float = Field(0.1, ge=0, description="share of the steps (below 1) or steps in which the learning rate rises")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="of the learning rate after the warm-up")
@@ -40,20 +55,19 @@ class TrainOptions(_Strict):
     class_weights: Literal["none", "balanced"] = Field("none", description="`balanced`: rare labels count more")
     precision: Precision = Field("auto", description="`auto`: bf16 where a GPU has it, else fp16 on a GPU; fp32 on CPU")
     optimizer: Literal["adamw", "sam", "asam"] = Field(
-        "adamw", description="(adaptive) sharpness-aware minimization around AdamW: two passes a step"
+        "adamw", description="(adaptive) sharpness-aware minimization around AdamW: two passes per step"
     )
     rho: float | None = Field(None, gt=0, description="radius of sam (default 0.05) and asam (default 0.5)")
     lora: LoraOptions | None = Field(None, description="train adapters instead of all weights; `{}` for their defaults")
     gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
     evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
-    patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")
+    patience: int = Field(2, ge=1, description="evaluations without improvement before training stops")
     best_metric: str | None = Field(
-        None,
-        description="chooses the checkpoint on validation rows: a metric of the task, or `loss`; default: the task's first",
+        None, description="selects the checkpoint on validation rows: a metric of the task, or `loss`; default: its first"
     )
 
     @model_validator(mode="after")
-    def _radius_has_a_use(self) -> Self:
+    def _rho_is_used(self) -> Self:
         if self.rho is not None and self.optimizer == "adamw":
             raise ValueError("rho is the radius of sam and asam; the optimizer is adamw")
         return self
@@ -63,15 +77,10 @@ class TrainOptions(_Strict):
         return None if self.optimizer == "adamw" else self.rho or RHO[self.optimizer]
 
 
-class PredictOptions(_Strict):
-    batch_size: int = Field(64, ge=1, description="rows a batch")
-    batch_tokens: int | None = Field(None, ge=1, description="tokens a batch, padding included; default: by the device")
-    dtype: DType = Field("auto", description="of the weights; `auto`: bfloat16 on a GPU, float32 on CPU")
+class EncoderPredictOptions(PredictOptions):
     attention: Attention = Field("auto", description="flash_attention_2 computes no padding; it needs a GPU and its library")
     runtime: Literal["torch", "onnx", "onnx-int8"] = Field("torch", description="onnx: ONNX Runtime, exported once")
-    max_drop: float = Field(
-        0.005, ge=0, description="onnx-int8: how much of the validation rows' main metric it may lose to be accepted"
-    )
+    max_drop: float = Field(0.005, ge=0, description="onnx-int8: accepted loss in the main metric on the validation rows")
 
     @model_validator(mode="after")
     def _one_dtype(self) -> Self:
@@ -80,16 +89,13 @@ class PredictOptions(_Strict):
         return self
 
 
-class EncoderOptions(_Strict):
-    max_length: int = Field(256, ge=8, description="tokens; longer texts are cut at the end")
-    device: Device = Field("auto", description="where it computes; `auto`: a GPU where there is one")
+class EncoderOptions(TextEncoderOptions):
     head: HeadKind = Field(
         "softmax",
-        description="of a task with one label a row: softmax; one_hot: a yes or no for each label; "
+        description="single-label tasks: softmax; one_hot: a yes or no for each label; "
         "coral, corn: the ordinal heads of Cao et al. 2020 and Shi et al. 2021",
     )
-    threshold: float | None = Field(
-        None, gt=0, lt=1, description="of a multilabel task: the probability from which a label is given; default: tuned"
-    )
     train: TrainOptions = Field(TrainOptions.model_validate({}), description="how it is fine-tuned")
-    predict: PredictOptions = Field(PredictOptions.model_validate({}), description="how the trained model predicts")
+    predict: EncoderPredictOptions = Field(
+        EncoderPredictOptions.model_validate({}), description="how the trained model predicts"
+    )

@@ -19,12 +19,12 @@ from harness.core.errors import UserError
 from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
 
 IGNORED = -100
-"""A target that is none: the Trainer does not count it either."""
+"""Marks a target that does not count; the Trainer knows it too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`weights`, shape (classes,): of a row by its class; of a multilabel task, of the rows that have a label."""
+    """`weights`, shape (classes,): of the rows of each class; in a multilabel task, of the rows with each label."""
 
     kind: Literal["softmax", "one_hot", "coral", "corn", "multilabel"]
     classes: int
@@ -44,7 +44,7 @@ class Head:
         if self.kind == "one_hot":
             return [float(k == label) for k in range(self.classes)]
         above = [float(label > k) for k in range(self.outputs)]
-        # CORN's output k is P(y > k | y >= k): a row of a lower class says nothing about it.
+        # CORN's output k is P(y > k | y >= k): rows of lower classes do not count.
         return above if self.kind == "coral" else [value if k <= label else IGNORED for k, value in enumerate(above)]
 
     def loss(self, logits: Any, targets: Any) -> Any:
@@ -80,34 +80,36 @@ class Head:
         if self.kind == "one_hot":
             return np.asarray(softmax(log_expit(logits), axis=1))  # sigmoids over their sum, also where all are tiny
         above = expit(logits)
-        # CORN: the chain rule. CORAL: its biases are in order at the optimum, but nothing keeps them so on the way.
+        # CORN: the chain rule. CORAL: its biases are in order only at the optimum.
         above = above.cumprod(axis=1) if self.kind == "corn" else np.minimum.accumulate(above, axis=1)
         bounds = np.pad(above, ((0, 0), (1, 1)), constant_values=((0, 0), (1, 0)))
         return np.asarray(-np.diff(bounds, axis=1))
 
 
 def make_head(options: EncoderOptions, labels: LabelSpace, train: Sequence[Label] | None) -> Head:
-    """The head that the options ask for; `train`: the labels that its weights are computed from (None: it is trained).
+    """The head that the options ask for; `train`: the labels for class weights (None: the head is trained already).
 
-    Raises `UserError` for a head that the task has no use for.
+    Raises `UserError` for a head that does not fit the task.
     """
     multilabel = labels.kind is LabelKind.MULTILABEL
     if multilabel and options.head != "softmax":
-        raise UserError(f"The head {options.head} gives one label a row; the task is multilabel.", "Leave `head` out.")
+        raise UserError(f"The head {options.head} gives one label per row; the task is multilabel.", "Leave `head` out.")
     if options.head in ("coral", "corn") and labels.kind is not LabelKind.ORDINAL:
-        raise UserError(
-            f"The head {options.head} needs labels in an order; those of this task have none.", "Use softmax, or one_hot."
-        )
-    if options.threshold is not None and not multilabel:
-        raise UserError("`threshold` is for multilabel tasks; this one has one label a row.", "Leave it out.")
+        raise UserError(f"The head {options.head} needs ordinal labels; this task's are nominal.", "Use softmax, or one_hot.")
+    check_threshold(options.threshold, labels)
     kind = "multilabel" if multilabel else options.head
-    balanced = train is not None and options.train.class_weights == "balanced"
+    balanced = options.train.class_weights == "balanced"
     weights = balanced_weights(train, len(labels)) if balanced and train is not None else None
     return Head(kind, len(labels), options.train.label_smoothing, weights)
 
 
+def check_threshold(threshold: float | None, labels: LabelSpace) -> None:
+    if threshold is not None and labels.kind is not LabelKind.MULTILABEL:
+        raise UserError("`threshold` is for multilabel tasks; this one has one label per row.", "Leave it out.")
+
+
 def balanced_weights(labels: Sequence[Label], classes: int) -> FloatArray:
-    """Shape (classes,): n / (classes * count) of each class, whose mean over the rows is 1. Of a multilabel task for each
+    """Shape (classes,): n / (classes * count) of each class, with a mean over the rows of 1. In a multilabel task, for each
     label the rows without it over those with it. 1 where there is no such row."""
     sets = [label if isinstance(label, tuple) else (label,) for label in labels]
     counts = np.bincount([k for label in sets for k in label], minlength=classes).astype(np.float64)
@@ -119,11 +121,11 @@ def balanced_weights(labels: Sequence[Label], classes: int) -> FloatArray:
 
 
 def tie_coral(layer: Any) -> None:
-    """Make the rows of a linear layer one vector with a bias each, as CORAL wants it, in the form of a plain layer.
+    """Make all rows of a linear layer one shared vector, with a bias each, as CORAL needs.
 
-    Equal rows that always get equal gradients stay equal, so that the checkpoint needs nothing special; the gradient of
-    each is that of the shared vector. The biases of a new head fall from 1 in even steps, as in the authors' coral-pytorch.
-    A layer whose rows are equal is a CORAL head that was trained before, and keeps its biases.
+    The rows stay equal since each gets the gradient of the shared vector, so that the checkpoint is a plain layer. The biases
+    of a new head fall from 1 in even steps, as in the authors' coral-pytorch. A layer with equal rows is a CORAL head that
+    was trained before, and keeps its biases.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""Logistic regression, the head of SetFit and of tfidf, kept as numbers so that no pickle is ever loaded."""
+"""Logistic regression, the head of SetFit and of tfidf, saved as numbers so that no pickle is ever loaded."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.errors import DataError
 from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
 
 FILE = "head.safetensors"
@@ -16,7 +17,7 @@ FILE = "head.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
-    """`weights`: (labels, dimensions), `biases`: (labels,). A label that train lacks has the bias -inf, hence probability 0."""
+    """`weights`: (labels, dimensions), `biases`: (labels,). A label without training rows has the bias -inf: probability 0."""
 
     weights: FloatArray
     biases: FloatArray
@@ -42,8 +43,14 @@ def load_head(folder: Path, labels: LabelSpace) -> LinearHead:
     return LinearHead(found["weights"], found["biases"], labels.kind is LabelKind.MULTILABEL)
 
 
+def check_classes(labels: Sequence[Label]) -> None:
+    """Raise `DataError` where there are not two classes (in a multilabel task: sets of labels)."""
+    if len(set(labels)) < 2:
+        raise DataError("All training rows have a single class: there is nothing to learn.", "Use more training rows.")
+
+
 def fit_head(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, c: float, seed: int) -> LinearHead:
-    """`c`: the inverse strength of the L2 penalty. `labels` hold two classes at least, unless the task is multilabel."""
+    """`c`: the inverse strength of the L2 penalty. Single-label tasks need two classes (see `check_classes`)."""
     weights = np.zeros((len(space), embeddings.shape[1]))
     biases = np.full(len(space), -np.inf)
     if space.kind is LabelKind.MULTILABEL:
@@ -55,7 +62,7 @@ def fit_head(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace,
                 weights[k], biases[k] = found.coef_[0], found.intercept_[0]
         return LinearHead(weights, biases, multilabel=True)
     found = _regression(c, seed).fit(embeddings, np.asarray(labels))
-    # Of two classes scikit-learn keeps one vector, the log-odds of the second: those of the first are the zeros.
+    # Of two classes scikit-learn keeps one vector, the log-odds of the second: those of the first are zero.
     biases[found.classes_] = 0.0
     trained = found.classes_ if len(found.classes_) > 2 else found.classes_[1:]
     weights[trained], biases[trained] = found.coef_, found.intercept_
@@ -63,7 +70,7 @@ def fit_head(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace,
 
 
 def memberships(labels: Sequence[Label], count: int) -> FloatArray:
-    """Shape (n, count) of zeros and ones: which labels a row of a multilabel task has."""
+    """A multilabel task's labels as zeros and ones, shape (n, count)."""
     found = np.zeros((len(labels), count))
     for row, label in enumerate(labels):
         assert isinstance(label, tuple)

@@ -1,7 +1,7 @@
-"""Reading a checkpoint by transformers: the only place where the engines do, and where they see that all of it was there.
+"""Reads checkpoints through transformers, and checks that they are complete.
 
-transformers fills whatever weights it does not find with random numbers, and goes on; so does it with a tokenizer without
-files. Here both are errors, except for the new head of a classifier that is trained next. No code of a checkpoint is run.
+transformers replaces missing weights by random numbers, and accepts a tokenizer without files. Here both are errors, except
+for the new head of a classifier that is trained next. No code of a checkpoint is run.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from harness.core.errors import BenchError, ModelUnavailable, UserError
 from harness.core.json_files import read_json
 
 META: dict[str, Any] = {"device_map": {"": "meta"}}
-"""With these arguments the names and shapes of all weights are compared, and none is read."""
+"""With these arguments `load_model` compares the names and shapes of all weights, and reads none."""
 
 DAMAGED = "Copy or download the checkpoint again; config.json and weights must be of the same model."
 NAMED = 3
-"""So many names of weights or tokens are told of each kind."""
+"""How many names of weights or tokens a message lists."""
 
 TOKENS_OF_A_TEXT = ("bos_token", "eos_token", "sep_token", "pad_token", "cls_token")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """`new`: the modules of the model that the checkpoint has no weights for. `parameters`: None where they are packed."""
+    """`new`: the model's modules without weights in the checkpoint. `parameters`: None where they are packed."""
 
     model: Any
     new: set[str]
@@ -47,7 +47,7 @@ def read_config(folder: Path) -> Any:
         raise UserError(
             f"{folder}: its config.json names the model_type {kind!r}, which transformers does not know"
             + (", and code of its own, which bench never runs." if "auto_map" in declared else "."),
-            "Choose a checkpoint of a model that transformers has, or a newer version of transformers.",
+            "Choose another checkpoint, or install a newer version of transformers.",
         )
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -56,15 +56,15 @@ def read_config(folder: Path) -> Any:
 
 
 def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> Any:
-    """Raises `UserError` where there is none, or one without a vocabulary or without the token that the engine needs: to pad
-    the rows of a batch, or to end an answer."""
+    """Raises `UserError` where there is none, or it lacks a vocabulary or the token that the engine needs: to pad the rows of a
+    batch, or to end an answer."""
     from transformers import AutoTokenizer
 
-    hint = "A checkpoint holds its tokenizer: tokenizer.json, or what stands in for it (vocab.txt, tokenizer.model, ...)."
+    hint = "A checkpoint must have its tokenizer's files: tokenizer.json, or vocab.txt, tokenizer.model and the like."
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:  # whatever library reads it has its own
-        read_config(folder)  # where that can't be read, it is the cause
+    except Exception as error:  # each library that reads one has its own errors
+        read_config(folder)  # raises where that is the cause
         there = any(file.name.startswith(("tokenizer.", "vocab", "spiece", "sentencepiece")) for file in folder.iterdir())
         what = f"its tokenizer can't be read: {first_line(error)}" if there else "there is no file of a tokenizer."
         raise UserError(f"{folder}: {what}", hint) from error
@@ -79,17 +79,15 @@ def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> An
     if not any(token not in added for token in tokenizer.get_vocab()):
         raise UserError(f"{folder}: its tokenizer has an empty vocabulary.", hint)
     if getattr(tokenizer, needs) is None:
-        raise UserError(
-            f"{folder}: its tokenizer has no {needs}, which this engine needs.", "Choose another kind of checkpoint."
-        )
+        raise UserError(f"{folder}: its tokenizer has no {needs}, which this engine needs.", "Choose another checkpoint.")
     return tokenizer
 
 
 def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any) -> Loaded:
     """`auto.from_pretrained`, with every weight from the files of `folder`.
 
-    With `new_head` the modules outside of the base model, and its pooler, may be new. Raises `ModelUnavailable`, which names
-    the weights that are missing, have another shape, or have no place in the model; `UserError` for what can't be read at all.
+    With `new_head` the modules outside the base model, and its pooler, may be new. Raises `ModelUnavailable` for weights that
+    are missing, have another shape, or do not belong to the model; `UserError` for what can't be read at all.
     """
     import torch
 
@@ -107,11 +105,11 @@ def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any
             )
     except BenchError:
         raise
-    except Exception as error:  # transformers, safetensors and what quantizes each raise errors of their own
+    except Exception as error:  # transformers, safetensors and quantization each raise errors of their own
         kind = "a classifier" if new_head else "a language model" if "CausalLM" in auto.__name__ else "a model"
         raise UserError(
             f"{folder}: can't be read as {kind}: {first_line(error)}",
-            "Choose the checkpoint of such a model, with weights in safetensors; another `attention` if that is why.",
+            "Choose a checkpoint of such a model, with weights in safetensors, or another `attention` if that is the cause.",
         ) from error
     shapes = {name: (list(there), list(wanted)) for name, there, wanted in found["mismatched_keys"]}
     absent = {*found["missing_keys"], *shapes}
@@ -124,8 +122,8 @@ def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any
 def check_vocabulary(tokenizer: Any, model: Any, folder: Path) -> None:
     """Raises `UserError` where a text can get a token that `model` has no embedding for.
 
-    More embeddings than tokens are common. So are special tokens beyond the last embedding that no text and no chat template
-    can bring about (those of images, in the text-only models of a family).
+    Surplus embeddings are common. So are special tokens beyond the last embedding that no text and no chat template can
+    produce (those of images, in the text-only models of a family).
     """
     try:
         rows = model.get_input_embeddings().weight.shape[0]
@@ -143,8 +141,8 @@ def check_vocabulary(tokenizer: Any, model: Any, folder: Path) -> None:
     beyond = [token for token, number in tokenizer.get_vocab().items() if number >= rows and token not in unused]
     if beyond:
         raise UserError(
-            f"{folder}: the tokenizer is not this model's: {len(beyond):,} of its tokens have no row in the model's embedding, "
-            f"which has {rows:,} ({_names(map(repr, beyond))}).",
+            f"{folder}: the tokenizer does not belong to this model: {len(beyond):,} of its tokens have no row in the model's "
+            f"embedding, which has {rows:,} ({_names(map(repr, beyond))}).",
             "Put the tokenizer's files of the same model into the folder.",
         )
 
@@ -159,7 +157,7 @@ def is_quantized(config: Any) -> bool:
 
 
 def first_line(error: Exception) -> str:
-    """With the next one where it only announces that."""
+    """With the next line where it ends with a colon."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or [type(error).__name__]
     return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
@@ -169,7 +167,7 @@ def _module_of(weight: str) -> str:
 
 
 def _new_modules(model: Any, absent: set[str]) -> set[str]:
-    """Of those that may be new the ones that have none of their weights in the checkpoint: half a head is a damaged one."""
+    """The modules that may be new and have no weight in the checkpoint. A head with some of its weights is damaged."""
     base = model.base_model
     outside = base is not model
     inner = {f"{name}." for name, module in model.named_modules() if module is base} if outside else {""}
@@ -186,22 +184,20 @@ def _refuse(
     folder: Path, model: Any, missing: set[str], shapes: dict[str, tuple[list[int], list[int]]], unexpected: Collection[str]
 ) -> None:
     kind = type(model).__name__
-    if missing:
-        what = f"{len(missing):,} of the weights of {kind} are not in its files, and would be random: {_names(missing)}"
-        raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
-    if shapes:
-        told = [f"{name} (is {there}, should be {wanted})" for name, (there, wanted) in sorted(shapes.items())]
-        what = f"{len(told):,} of its weights have not the shape that {kind} has by config.json: {_names(told)}"
-        raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
+    shaped = [f"{name} (is {there}, should be {wanted})" for name, (there, wanted) in sorted(shapes.items())]
     foreign = [] if is_quantized(model.config) else _without_place(model, unexpected)
-    if foreign:
-        what = f"{len(foreign):,} of the weights in its files have no place in the layers of {kind}: {_names(foreign)}"
-        raise ModelUnavailable(f"{folder}: {what}.", DAMAGED)
+    for names, what in (
+        (missing, f"of the weights of {kind} are not in its files, and would be random"),
+        (shaped, f"of its weights have another shape than {kind} has by config.json"),
+        (foreign, f"of the weights in its files have no place in the layers of {kind}"),
+    ):
+        if names:
+            raise ModelUnavailable(f"{folder}: {len(names):,} {what}: {_names(names)}.", DAMAGED)
 
 
 def _without_place(model: Any, unexpected: Collection[str]) -> list[str]:
-    """Those of the layers: a layer too many, a bias or a norm that this kind of model does not have. A head of another task
-    is no fault, nor are the buffers that older versions saved beside the weights."""
+    """Weights of a layer, a bias or a norm that this kind of model does not have. The head of another task is no fault, nor
+    are buffers that older versions saved beside the weights."""
     import torch
 
     modules = dict(model.named_modules())

@@ -1,4 +1,4 @@
-"""What the two transformers engines share: device, dtype, quiet libraries, and out-of-memory by one name."""
+"""What the engines that use torch share: device, dtype, quiet libraries, and one error for out of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DType = Literal["auto", "float32", "bfloat16", "float16"]
 
 
 def import_torch(extra: str, purpose: str) -> Any:
-    """torch, or `MissingExtra`. Also silences libraries whose notes are not for the user of bench, unless asked not to."""
+    """torch, or `MissingExtra`. Also silences the libraries, unless the user asked for their logs."""
     if not library_logging.loud():
         logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     try:
@@ -31,7 +31,7 @@ def import_torch(extra: str, purpose: str) -> Any:
 
 def resolve_device(torch: Any, device: Device) -> str:
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no GPU that torch can use.", "Leave `device` at auto, or say cpu.")
+        raise UserError("There is no GPU that torch can use.", "Set `device` to auto or cpu.")
     if device != "auto":
         return device
     return "cuda" if torch.cuda.is_available() else "cpu"
@@ -48,13 +48,13 @@ def resolve_dtype(torch: Any, device: str, dtype: DType) -> str:
 
 @contextmanager
 def out_of_memory_named(torch: Any) -> Iterator[None]:
-    """Turn every way in which torch says that memory ran out into `OutOfMemory`."""
+    """Turn every out-of-memory error of torch into `OutOfMemory`."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise OutOfMemory("The device ran out of memory.") from error
     except RuntimeError as error:
-        # The CPU allocator has no exception class of its own.
+        # The CPU allocator has no exception class.
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise OutOfMemory("The machine ran out of memory.") from error
         raise

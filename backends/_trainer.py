@@ -1,10 +1,14 @@
-"""The transformers Trainer with our batches, losses, evaluation and SAM. Only `encoder.py` imports this, when it trains."""
+"""How an encoder is trained: the transformers Trainer with our batches, losses and evaluation, SAM, and a small vocabulary.
+
+Imported only when a training starts, since it imports torch and transformers.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from backends._batches import Row, TrainBatches, padded
 from backends._encoder_options import TrainOptions
-from backends._heads import Head
-from backends._sam import perturbed
+from backends._heads import IGNORED, Head
 from harness.core.distributed import alike
 from harness.core.durable import DIGESTS, damage_of, seal, set_aside
 from harness.core.engine import OnProgress
@@ -28,18 +32,19 @@ from harness.core.types import FloatArray, Label
 
 log = logging.getLogger("bench")
 
+ETA = 0.01
+"""ASAM adds it to |w|, so that a weight of zero can move too."""
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    encoded: Sequence[Row]
-    labels: Sequence[Label]
+LARGEST_PAD_ID = 1000
+"""All ids up to the pad id are kept; a vocabulary whose pad id is at its end (GPT-2) would be kept whole."""
 
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """`metrics`: what probabilities of the rows, in their order, are worth. `chosen_by`: one of its names, or `loss`."""
+    """`metrics` scores probabilities of the rows, in their order. `chosen_by`: one of its names, or `loss`."""
 
-    rows: Rows
+    encoded: Sequence[Row]
+    labels: Sequence[Label]
     batches: Sequence[Sequence[int]]
     metrics: Callable[[FloatArray], dict[str, float]]
     chosen_by: str
@@ -52,51 +57,36 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         model: Any,
         tokenizer: Any,
         head: Head,
-        train: Rows,
+        train: Sequence[tuple[Row, Label]],
         validation: Validation | None,
         options: TrainOptions,
         args: TrainingArguments,
         on_progress: OnProgress,
     ) -> None:
         self._tokenizer, self._head, self._validation, self._options = tokenizer, head, validation, options
-        self._batches = TrainBatches(
-            [len(row["input_ids"]) for row in train.encoded],
-            options.batch_size,
-            args.seed,
-            args.process_index,
-            args.world_size,
-        )
-        targets = [head.target(label) for label in train.labels]
-        self._course = _Course(self._batches, on_progress, None if validation is None else validation.chosen_by)
+        lengths = [len(row["input_ids"]) for row, _ in train]
+        self._batches = TrainBatches(lengths, options.batch_size, args.seed, args.process_index, args.world_size)
+        self._progress = EncoderProgress(on_progress, self._batches, None if validation is None else validation.chosen_by)
         super().__init__(
             model=model,
             args=args,
-            train_dataset=list(zip(train.encoded, targets, strict=True)),
-            eval_dataset=[] if validation is None else list(validation.rows.encoded),
+            train_dataset=[(row, head.target(label)) for row, label in train],
+            eval_dataset=[] if validation is None else list(validation.encoded),
             processing_class=tokenizer,
             compute_loss_func=self._loss,
-            callbacks=[
-                self._course,
-                *([EarlyStoppingCallback(options.patience)] if validation is not None else []),
-            ],
+            callbacks=[self._progress, *([EarlyStoppingCallback(options.patience)] if validation is not None else [])],
         )
         self.remove_callback(PrinterCallback)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         # Not prepared by accelerate: the batches are those of this process already.
-        return DataLoader(
-            self.train_dataset,
-            batch_sampler=self._batches,
-            collate_fn=self._collate,
-            pin_memory=self.args.dataloader_pin_memory,
-        )
+        pin = self.args.dataloader_pin_memory
+        return DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self._collate, pin_memory=pin)
 
     def _collate(self, rows: Sequence[tuple[Row, int | list[float]]]) -> dict[str, Any]:
         batch = padded([row for row, _ in rows], self._tokenizer)
-        return {
-            **{name: torch.from_numpy(values) for name, values in batch.items()},
-            "labels": torch.tensor([t for _, t in rows]),
-        }
+        labels = torch.tensor([target for _, target in rows])
+        return {**{name: torch.from_numpy(values) for name, values in batch.items()}, "labels": labels}
 
     def _loss(self, outputs: Any, labels: Any, num_items_in_batch: Any) -> Any:
         """`num_items_in_batch` counts the targets of all batches and processes of a step, so that each counts the same."""
@@ -110,7 +100,7 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         earlier = [parameter.grad for parameter in trained]  # of this step's batches before
         for parameter in trained:
             parameter.grad = None
-        # Both passes draw the same dropout masks, or they would look at two functions. Each process goes by its own gradient.
+        # Both passes draw the same dropout masks, or they would be of two functions. Each process uses its own gradient.
         devices = [self.args.device.index or 0] if self.args.device.type == "cuda" else []
         with torch.random.fork_rng(devices), self.accelerator.no_sync(model):
             loss = super().training_step(model, inputs, num_items_in_batch)
@@ -121,16 +111,18 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         return loss
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Called by the Trainer. Its own evaluation would visit the rows in an order of its own and name its own metrics."""
+        """Called by the Trainer, whose own evaluation has another order of rows and other names of metrics."""
         assert self._validation is not None
         logits = self._validation_logits(self._validation)
         if not np.isfinite(logits).all():
             raise alike(RunError(f"The training diverged at step {self.state.global_step}.", "Lower its learning rate."))
-        targets = torch.tensor([self._head.target(label) for label in self._validation.rows.labels])
-        loss = float(self._head.loss(torch.from_numpy(logits), targets)) / int((targets != -100).sum())
+        targets = torch.tensor([self._head.target(label) for label in self._validation.labels])
+        loss = float(self._head.loss(torch.from_numpy(logits), targets)) / int((targets != IGNORED).sum())
         metrics = {**self._validation.metrics(self._head.probabilities(logits)), "loss": loss}
         if self._validation.chosen_by not in metrics:
-            raise alike(RunError(f"The validation rows have no {self._validation.chosen_by}.", "Choose another `best_metric`."))
+            raise alike(
+                RunError(f"{self._validation.chosen_by} is undefined on the validation rows.", "Choose another `best_metric`.")
+            )
         metrics = {f"eval_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -139,12 +131,12 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
     def _validation_logits(self, validation: Validation) -> FloatArray:
         """Shape (rows, outputs), in the rows' order; each process computes a part and gets the whole."""
         self.model.eval()
-        logits = np.empty((len(validation.rows.labels), self._head.outputs))
+        logits = np.empty((len(validation.labels), self._head.outputs))
         ours = validation.batches[self.args.process_index :: self.args.world_size]
         parts = []
         for number, batch in enumerate(ours):
-            self._course.validating(self.state, number, len(ours))
-            parts.append((batch, self._logits([validation.rows.encoded[index] for index in batch])))
+            self._progress.validating(self.state, number, len(ours))
+            parts.append((batch, self._logits([validation.encoded[index] for index in batch])))
         gathered: list[Any] = [parts]
         if self.args.world_size > 1:
             gathered = [None] * self.args.world_size
@@ -177,60 +169,102 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         if checkpoint is not None:
             state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
             if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
-                # It had ended, and was killed before the model was kept; the Trainer would go on for one more epoch.
+                # It was killed after its end, before the model was kept; the Trainer would go on for one more epoch.
                 self._load_from_checkpoint(str(checkpoint.with_name(Path(state.best_model_checkpoint or checkpoint).name)))
                 return state
         self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
         return self.state
 
 
-class _Course(TrainerCallback):  # type: ignore[misc]
-    """Tells how far it is, and sees to it that the last step is evaluated and saved whatever `evaluate_every` says."""
+class Progress(TrainerCallback):  # type: ignore[misc]
+    """Reports the steps, with the last loss."""
 
-    def __init__(self, batches: TrainBatches, on_progress: OnProgress, chosen_by: str | None) -> None:
-        self._batches, self._on_progress, self._chosen_by = batches, on_progress, chosen_by
-        self._worth = ""
+    def __init__(self, on_progress: OnProgress) -> None:
+        self._on_progress = on_progress
+
+    def report(self, state: Any, note: str = "") -> None:
+        self._on_progress(state.global_step, state.max_steps, note or self.note(state))
+
+    def note(self, state: Any) -> str:
+        losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
+        return f"loss {float(losses[-1]):.2f}" if losses else ""
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._tell(state)  # from here on its speed counts
-
-    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._batches.epoch = int(state.epoch)
+        self.report(state)  # its speed counts from here on
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float], **kwargs: Any) -> None:
         if state.is_world_process_zero:
             log_training(state.global_step, logs)
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
-        if self._chosen_by is not None:
-            self._worth = f"{self._chosen_by} {metrics[f'eval_{self._chosen_by}']:.3f} at step {state.global_step}"
-        self._tell(state)
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.report(state)
 
-    def _tell(self, state: Any) -> None:
-        self._on_progress(state.global_step, state.max_steps, ", ".join(filter(None, [_loss(state), self._worth])))
+
+class EncoderProgress(Progress):
+    """Also evaluates and saves at the last step, whatever `evaluate_every` says."""
+
+    def __init__(self, on_progress: OnProgress, batches: TrainBatches, chosen_by: str | None) -> None:
+        super().__init__(on_progress)
+        self._batches, self._chosen_by = batches, chosen_by
+        self._last_evaluation = ""
+
+    def note(self, state: Any) -> str:
+        return ", ".join(filter(None, [super().note(state), self._last_evaluation]))
 
     def validating(self, state: Any, done: int, total: int) -> None:
-        self._on_progress(state.global_step, state.max_steps, f"validating, batch {done} of {total}")
+        self.report(state, f"validating, batch {done} of {total}")
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._batches.epoch = int(state.epoch)
+
+    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_log = True
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: dict[str, float], **kwargs: Any) -> None:
+        value = metrics[f"eval_{self._chosen_by}"]
+        self._last_evaluation = f"{self._chosen_by} {value:.3f} at step {state.global_step}"
+        self.report(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._tell(state)
+        super().on_step_end(args, state, control)
         if args.save_strategy == "steps" and state.global_step == state.max_steps:
             control.should_save, control.should_evaluate = True, args.eval_strategy != "no"
         if control.should_save:
             control.should_log = True  # so that a checkpoint holds the losses of all its steps
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        control.should_log = True
+
+def training_arguments(kind: Any, scratch: Path, seed: int, device: str, precision: str, **settings: Any) -> Any:
+    """What all trainings have in common, as an instance of `kind` (`TrainingArguments`)."""
+    args = kind(
+        output_dir=str(scratch),
+        logging_steps=10,
+        logging_nan_inf_filter=False,  # show a training that diverged
+        report_to="none",
+        disable_tqdm=True,
+        use_cpu=device == "cpu",
+        dataloader_pin_memory=device == "cuda",
+        seed=seed,
+        **settings,
+    )
+    args.report_to = []  # Kubeflow's environment variables add a reporter even to "none"
+    # Otherwise a launcher's environment decides, whatever the record says.
+    args.mixed_precision = "no" if precision == "fp32" else precision
+    # Several devices are for several processes; the Trainer would use them all from one, in another way.
+    args._n_gpu = min(args.n_gpu, 1)
+    return args
 
 
-def arguments(
+def encoder_arguments(
     options: TrainOptions, scratch: Path, seed: int, device: str, precision: str, validation: Validation | None
 ) -> TrainingArguments:
     evaluated = validation is not None
     every = "epoch" if options.evaluate_every is None else "steps"
-    on_gpu = device == "cuda"
-    args = TrainingArguments(
-        output_dir=str(scratch),
+    return training_arguments(
+        TrainingArguments,
+        scratch,
+        seed,
+        device,
+        precision,
         num_train_epochs=options.epochs,
         learning_rate=options.lr,
         weight_decay=options.weight_decay,
@@ -248,38 +282,19 @@ def arguments(
         load_best_model_at_end=evaluated,
         metric_for_best_model=validation.chosen_by if validation else None,
         greater_is_better=not validation.lower_is_better if validation else None,
-        # Else an interrupted training would forget how long it has been without a better checkpoint.
+        # Otherwise a resumed training forgets how many evaluations brought no improvement.
         restore_callback_states_from_checkpoint=True,
-        logging_steps=10,
-        logging_nan_inf_filter=False,  # a training that diverged is to show
-        report_to="none",
-        disable_tqdm=True,
         remove_unused_columns=False,
-        use_cpu=not on_gpu,
-        ddp_backend="gloo" if torch.distributed.is_initialized() and not on_gpu else None,
+        ddp_backend="gloo" if torch.distributed.is_initialized() and device == "cpu" else None,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        dataloader_pin_memory=on_gpu,
-        seed=seed,
     )
-    args.report_to = []  # the environment of Kubeflow adds itself even to "none"
-    # Else a launcher's environment would say which, whatever the record names.
-    args.mixed_precision = "no" if precision == "fp32" else precision
-    # More devices than one are for more processes; the Trainer would use them all from one, in another way.
-    args._n_gpu = min(args.n_gpu, 1)
-    return args
-
-
-def _loss(state: TrainerState) -> str:
-    """The last loss that was logged, in words; empty before there is one."""
-    losses = [entry["loss"] for entry in state.log_history[-3:] if "loss" in entry]
-    return f"loss {float(losses[-1]):.2f}" if losses else ""
 
 
 def _last_checkpoint(scratch: Path) -> Path | None:
     """The newest checkpoint that is whole, and so is the best one before it. A damaged one is set aside.
 
-    A kill in the midst of saving leaves one without its digests, which are written last.
+    A kill while a checkpoint is saved leaves one without digests, which are written last.
     """
     found = [folder for folder in scratch.glob("checkpoint-*") if folder.name.removeprefix("checkpoint-").isdigit()]
     for folder in sorted(found, key=lambda folder: int(folder.name.split("-")[1]), reverse=True):
@@ -293,6 +308,21 @@ def _last_checkpoint(scratch: Path) -> Path | None:
     return None
 
 
+def training_log(state: Any, chosen_by: str | None) -> dict[str, object]:
+    """What a record keeps of a training. `best`: the selected checkpoint's metric and step."""
+    return {
+        "steps": state.global_step,
+        "planned_steps": state.max_steps,
+        "train_loss": mean_loss(state.log_history),
+        "best": {chosen_by: state.best_metric, "step": state.best_global_step} if chosen_by else None,
+        "evaluations": [
+            {key.removeprefix("eval_"): value for key, value in entry.items() if key in ("epoch", "step") or key[:5] == "eval_"}
+            for entry in state.log_history
+            if "eval_loss" in entry
+        ],
+    }
+
+
 def mean_loss(history: Sequence[dict[str, Any]]) -> float:
     """Mean over all steps, those before an interruption included; each entry is the mean since the one before."""
     logged = [(entry["step"], entry["loss"]) for entry in history if "loss" in entry]
@@ -300,10 +330,105 @@ def mean_loss(history: Sequence[dict[str, Any]]) -> float:
     return float(total / logged[-1][0])
 
 
-def evaluations(history: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Of each look at the validation rows: epoch, step, loss and the metrics."""
-    return [
-        {key.removeprefix("eval_"): value for key, value in entry.items() if key in ("epoch", "step") or key[:5] == "eval_"}
-        for entry in history
-        if "eval_loss" in entry
-    ]
+# --- sharpness-aware minimization: the gradient is taken where the loss is highest nearby ------------------------------
+
+
+@contextmanager
+def perturbed(parameters: Sequence[Any], rho: float, *, adaptive: bool) -> Iterator[None]:
+    """Within: the parameters are moved by e, computed from their gradients on entry. After: exactly what they were.
+
+    SAM (Foret et al. 2020, arXiv:2010.01412): e = rho g / |g|. Adaptive SAM (Kwon et al. 2021, arXiv:2102.11600):
+    e = rho T^2 g / |T g| with T = |w| + 0.01, element by element. A factor on all gradients (loss scaling, say) cancels
+    out. Gradients that are zero or not finite move nothing.
+    """
+    moved = [parameter for parameter in parameters if parameter.grad is not None]
+    # A copy: subtracting e again would round differently.
+    before = [parameter.detach().clone() for parameter in moved]
+    _move(moved, rho, adaptive)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, value in zip(moved, before, strict=True):
+                parameter.copy_(value)
+
+
+@torch.no_grad()
+def _move(parameters: Sequence[Any], rho: float, adaptive: bool) -> None:
+    scales = [parameter.abs() + ETA if adaptive else torch.ones_like(parameter) for parameter in parameters]
+    norms = [torch.linalg.vector_norm(p.grad * scale) for p, scale in zip(parameters, scales, strict=True)]
+    norm = torch.linalg.vector_norm(torch.stack(norms))
+    if not torch.isfinite(norm) or norm == 0:
+        return
+    for parameter, scale in zip(parameters, scales, strict=True):
+        parameter.addcmul_(parameter.grad / norm, scale.square(), value=rho)
+
+
+# --- a small vocabulary: the embedding holds only the tokens that occur -------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CompactVocabulary:
+    """The same result for less work. Of the 250,000 rows of a multilingual embedding, a few per cent occur in the training.
+    The gradient of the others is always zero, and so are Adam's moments: each step only multiplies them by
+    1 - lr * weight_decay. So they are set aside, and get all of that decay at the end.
+
+    `kept`: ids of the full vocabulary in the order of the small one, whose last row is a witness and no token. `table`: the
+    full embedding, as it was. `witness`: the last row when training began.
+    """
+
+    embedding: Any
+    kept: NDArray[np.int64]
+    table: Any
+    witness: Any
+
+    def compact(self, ids: Sequence[int]) -> list[int]:
+        """Ids of the small vocabulary."""
+        return [int(index) for index in np.searchsorted(self.kept, np.asarray(ids, dtype=np.int64))]
+
+    @torch.no_grad()
+    def restore(self) -> None:
+        """Put the full table back into the model: trained rows as they are, the others after their decay.
+
+        The witness shows that decay: it went through the same optimizer, checkpoints and skipped steps as any row that
+        never occurs. Its elements have mantissas of all sizes, so that their mean ratio is free of the rounding of one.
+        """
+        trained = self.embedding.weight.detach()
+        decay = float((trained[-1].double().cpu() / self.witness.double()).mean())
+        full = self.table * decay
+        full[torch.from_numpy(self.kept)] = trained[:-1].to(full)
+        _put(self.embedding, full.to(trained))
+
+
+def compact_vocabulary(model: Any, tokenizer: Any, rows: Iterable[Sequence[int]]) -> CompactVocabulary | None:
+    """Shrink `model`'s embedding to the tokens of `rows`; None where that is impossible or saves nothing.
+
+    Also kept: all ids up to the pad id, which some models compute with (RoBERTa's positions count what is not pad), and all
+    special tokens.
+    """
+    embedding = model.get_input_embeddings()
+    pad = max(tokenizer.pad_token_id, getattr(model.config, "pad_token_id", None) or 0)
+    if not _is_plain(model, embedding) or pad > LARGEST_PAD_ID:
+        return None
+    occurring = {token for row in rows for token in row}
+    kept = np.array(sorted(occurring | set(range(pad + 1)) | set(tokenizer.all_special_ids)), dtype=np.int64)
+    if kept[-1] >= embedding.num_embeddings or len(kept) + 1 >= embedding.num_embeddings:
+        return None
+    table = embedding.weight.detach().clone()
+    witness = torch.linspace(1, 2, embedding.embedding_dim + 1)[:-1].to(table)
+    _put(embedding, torch.cat([table[torch.from_numpy(kept)], witness[None]]))
+    return CompactVocabulary(embedding, kept, table, witness)
+
+
+def _is_plain(model: Any, embedding: Any) -> bool:
+    """Whether the table is not shared, and indexed only by token id."""
+    if type(embedding) is not torch.nn.Embedding or embedding.max_norm is not None:
+        return False
+    users = sum(parameter is embedding.weight for _, parameter in model.named_parameters(remove_duplicate=False))
+    shared = users > 1 or getattr(model.config, "is_encoder_decoder", False)
+    return not shared and embedding.num_embeddings == model.config.vocab_size and bool(embedding.weight.requires_grad)
+
+
+def _put(embedding: Any, table: Any) -> None:
+    embedding.weight = torch.nn.Parameter(table.contiguous())
+    embedding.num_embeddings = len(table)

@@ -1,4 +1,4 @@
-"""Baselines that anything else must beat: the majority class, and TF-IDF with logistic regression."""
+"""Baselines that any other model must beat: the majority class, and TF-IDF with logistic regression."""
 
 from __future__ import annotations
 
@@ -10,13 +10,9 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from backends._linear_head import LinearHead, fit_head, memberships
-from harness.core.engine import Classifier, Encoded, LabelledTexts, OnProgress, ValidationScorer
-from harness.core.errors import DataError
+from backends._linear_head import LinearHead, check_classes, fit_head, memberships
+from harness.core.engine import Classifier, Encoded, TrainingJob
 from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
-
-Kind = Literal["words", "characters"]
-KINDS: tuple[Kind, ...] = ("words", "characters")
 
 NUMBERS, TERMS = "baseline.npz", "terms.json"
 """Files of a trained model: arrays, and the n-grams in the order of their columns. Neither can hold code."""
@@ -39,43 +35,27 @@ class Baseline(Classifier):
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
         self._shares: FloatArray = np.empty(0)  # of majority
-        self._features: list[Any] = []  # of tfidf: a vectorizer for each of KINDS
+        self._features: Any = None  # of tfidf: a FeatureUnion of two vectorizers
         self._head: LinearHead | None = None
 
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
+    def fit(self, job: TrainingJob) -> dict[str, int]:
+        texts, labels = job.train.texts, job.train.labels
         if self.options.classifier == "majority":
-            self._shares = _shares(train.labels, labels)
+            self._shares = _shares(labels, job.labels)
         else:
-            if len(set(train.labels)) < 2:
-                raise DataError("All train rows are of a single class: there is nothing to learn.", "Take more, or `majority`.")
-            self._features = [_vectorizer(kind) for kind in KINDS]
-            for vectorizer in self._features:
-                vectorizer.fit(train.texts)
-            self._head = fit_head(self._embedded(train.texts), train.labels, labels, self.options.c, seed)
-        return {"train_rows": len(train.texts)}
-
-    def _embedded(self, texts: Sequence[str]) -> Any:
-        """A sparse matrix, shape (len(texts), n-grams)."""
-        from scipy.sparse import hstack
-
-        return hstack([vectorizer.transform(texts) for vectorizer in self._features], format="csr")
+            check_classes(labels)
+            self._features = _features()
+            self._head = fit_head(self._features.fit_transform(texts), labels, job.labels, self.options.c, job.seed)
+        return {"train_rows": len(texts)}
 
     def save(self, folder: Path) -> None:
         if self._head is None:
             np.savez(folder / NUMBERS, shares=self._shares)
             return
-        rarity = {f"idf_{kind}": vectorizer.idf_ for kind, vectorizer in zip(KINDS, self._features, strict=True)}
+        vectorizers = dict(self._features.transformer_list)
+        rarity = {f"idf_{kind}": vectorizer.idf_ for kind, vectorizer in vectorizers.items()}
         np.savez(folder / NUMBERS, weights=self._head.weights, biases=self._head.biases, **rarity)
-        terms = [sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get) for vectorizer in self._features]
+        terms = [sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get) for vectorizer in vectorizers.values()]
         (folder / TERMS).write_text(json.dumps(terms), encoding="ascii")
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
@@ -83,9 +63,8 @@ class Baseline(Classifier):
         if self.options.classifier == "majority":
             self._shares = numbers["shares"]
             return
-        terms = json.loads((folder / TERMS).read_text(encoding="ascii"))
-        self._features = [_vectorizer(kind, vocabulary) for kind, vocabulary in zip(KINDS, terms, strict=True)]
-        for kind, vectorizer in zip(KINDS, self._features, strict=True):
+        self._features = _features(*json.loads((folder / TERMS).read_text(encoding="ascii")))
+        for kind, vectorizer in self._features.transformer_list:
             vectorizer.idf_ = numbers[f"idf_{kind}"]
         self._head = LinearHead(numbers["weights"], numbers["biases"], labels.kind is LabelKind.MULTILABEL)
 
@@ -95,20 +74,23 @@ class Baseline(Classifier):
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
         if self._head is None:
             return np.tile(self._shares, (len(texts), 1))
-        return self._head.probabilities(self._embedded([text.content for text in texts]))
+        return self._head.probabilities(self._features.transform([text.content for text in texts]))
 
 
-def _vectorizer(kind: Kind, vocabulary: list[str] | None = None) -> Any:
+def _features(words: list[str] | None = None, characters: list[str] | None = None) -> Any:
+    """N-grams of words, and of characters for languages without spaces between words; with their vocabularies, if known."""
     from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.pipeline import FeatureUnion
 
-    if kind == "words":
-        return TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, vocabulary=vocabulary)
-    # Character n-grams carry the languages that put no spaces between words.
-    return TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True, vocabulary=vocabulary)
+    vectorizers = [
+        ("words", TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True, vocabulary=words)),
+        ("characters", TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4), sublinear_tf=True, vocabulary=characters)),
+    ]
+    return FeatureUnion(vectorizers)
 
 
 def _shares(labels: Sequence[Label], space: LabelSpace) -> FloatArray:
-    """Of the rows, those with each label; shape (labels,)."""
+    """The share of rows with each label, shape (labels,)."""
     if space.kind is LabelKind.MULTILABEL:
         return np.asarray(memberships(labels, len(space)).mean(axis=0))
     return np.bincount(np.asarray(labels, dtype=np.int64), minlength=len(space)) / len(labels)

@@ -7,35 +7,29 @@ import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from backends._chat import ChatEncoder, common_prefix, end_tokens
-from backends._chat_template import template_facts
-from backends._choices import ChoiceTree
-from backends._loading import META, check_vocabulary, load_model, read_tokenizer
-from backends._torch import Device, DType, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
+from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
+from backends._loading import META, check_vocabulary, load_model
+from backends._torch import Device, free, out_of_memory_named
 from harness.core.errors import MissingExtra
 from harness.core.types import FloatArray
 
+T = TypeVar("T")
 
-class CausalLMOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
+class CausalLMOptions(TokenModelOptions):
     quantization: Literal["none", "nf4"] = Field("none", description="`nf4`: 4-bit NormalFloat, double quantization")
     batch_tokens: int | None = Field(
-        None, ge=1, description="rows times the longest prompt and its new tokens, at most; default: 2048 on CPU, 8192 on a GPU"
+        None, ge=1, description="maximum rows × (longest prompt + new tokens); default: 2048 on CPU, 8192 on a GPU"
     )
-    device: Device = Field("auto", description="where it computes; `auto`: a GPU where there is one")
-    dtype: DType = Field("auto", description="of the weights; with nf4, of the computation")
-    # In a run's identity by `facts`, and only where one was asked for.
-    chat_template: str | None = Field(None, exclude=True, description="which one, of a checkpoint with several")
+    device: Device = Field("auto", description="`auto`: a GPU where there is one")
 
 
-class CausalLM(LanguageModel):
+class CausalLM(TokenModel):
     """A decoder-only model. The instruction that a run's prompts share is computed once and kept."""
 
     Options = CausalLMOptions
@@ -44,22 +38,9 @@ class CausalLM(LanguageModel):
     options: CausalLMOptions
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
-        assert isinstance(model, Path)
         super().__init__(options, model)
-        self._source = model
-        self._torch = import_torch("llm", "The causal_lm engine")
-        self._device = resolve_device(self._torch, self.options.device)
-        self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
         self._model: Any = None
-        self._tokenizer: Any = None
         self._prefix: tuple[list[int], Any] = ([], None)
-        self._parameters: int | None = None
-
-    def facts(self) -> dict[str, Any]:
-        return {"device": self._device, "dtype": self._dtype, **template_facts(self._source, self.options.chat_template)}
-
-    def parameters(self) -> int | None:
-        return self._parameters
 
     def batch_size(self) -> int:
         return 256
@@ -71,10 +52,9 @@ class CausalLM(LanguageModel):
     def load(self) -> None:
         from transformers import AutoModelForCausalLM, GenerationConfig
 
-        self._tokenizer = read_tokenizer(self._source, "eos_token")
-        self._chat = ChatEncoder(self._tokenizer, self.options.chat_template)
+        self._read_tokenizer()
         quantization = self._quantization()
-        # What packs weights does not look at their shapes, and hides their number.
+        # Packing weights does not check their shapes, and hides their number.
         sketch = None if quantization is None else load_model(AutoModelForCausalLM, self._source, **META)
         loaded = load_model(
             AutoModelForCausalLM,
@@ -84,18 +64,17 @@ class CausalLM(LanguageModel):
             device_map={"": self._device},
         )
         self._model = loaded.model.eval()
-        self._parameters = (sketch or loaded).parameters
+        self.parameters = (sketch or loaded).parameters
         check_vocabulary(self._tokenizer, self._model, self._source)
         _unpack_odd_layers(self._model)
         config = self._model.config.get_text_config()
-        self._context: int = getattr(config, "max_position_embeddings", None) or sys.maxsize  # ALiBi models name no limit
+        self._context = getattr(config, "max_position_embeddings", None) or sys.maxsize  # ALiBi models name no limit
         windows = (getattr(config, name, None) for name in ("sliding_window", "window_size"))
         self._window: int = min([window for window in windows if isinstance(window, int)], default=sys.maxsize)
         kinds = set(getattr(config, "layer_types", None) or ())
         self._stateful: bool = self._model._is_stateful or bool(kinds - {"full_attention", "sliding_attention"})
         takes = inspect.signature(self._model.forward).parameters
         self._takes_positions = "position_ids" in takes and not getattr(config, "alibi", False)
-        self._ends = end_tokens(self._source, self._tokenizer)
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
         # Of the checkpoint's own settings, those of sampling would warn, and a repetition penalty would punish every label
@@ -118,70 +97,37 @@ class CausalLM(LanguageModel):
             bnb_4bit_compute_dtype=getattr(self._torch, self._dtype),
         )
 
-    def rendered(self, chat: Messages) -> str | None:
-        return self._chat.render(chat)
-
-    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
-        return self._chat.encode(chats, choices)
-
-    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
-        if choices is not None:
-            return [self._chosen(*row, choices) for row in zip(prompts, self._edges(prompts), strict=True)]
-        answers = [Generation("", False, prompt.tokens, 0, error="prompt_too_long") for prompt in prompts]
-        fitting = [i for i, prompt in enumerate(prompts) if prompt.tokens + max_new_tokens <= self._context]
-        for rows in self._computable_together(fitting):
-            generated = self._generate([prompts[i].content.ids for i in rows], max_new_tokens)
-            for i, answer in zip(rows, generated, strict=True):
-                answers[i] = answer
-        return answers
-
-    def _chosen(self, prompt: Encoded, edges: FloatArray | None, choices: Sequence[str]) -> Generation:
-        """The constrained greedy answer. All that it could meet on its way was computed in one pass."""
-        length, tree = len(prompt.content.ids), prompt.content.tree
-        if edges is None:
-            return Generation("", False, length, 0, error="prompt_too_long")
-        choice = tree.greedy(edges)
-        return Generation(choices[choice], True, length, len(tree.choices[choice]))
-
-    def _generate(self, prompts: list[list[int]], max_new_tokens: int) -> list[Generation]:
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         torch = self._torch
-        with out_of_memory_named(torch), torch.inference_mode():
-            ids, mask, cache, _ = self._batch(prompts, max_new_tokens)
-            output = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                past_key_values=cache,
-                max_new_tokens=max_new_tokens,
-                do_sample=False,
-                pad_token_id=self._pad,
-                eos_token_id=self._ends,
-            )[:, ids.shape[1] :].tolist()
-        return [self._chat.generation(*row, self._ends) for row in zip(prompts, output, strict=True)]
+        found: list[list[int]] = []
+        for part in self._computable_together(prompts):
+            with out_of_memory_named(torch), torch.inference_mode():
+                ids, mask, cache, _ = self._batch(part, max_new_tokens)
+                found += self._model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    pad_token_id=self._pad,
+                    eos_token_id=self._ends,
+                )[:, ids.shape[1] :].tolist()
+        return found
 
-    def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
-        return [self._scores(*row) for row in zip(prompts, self._edges(prompts), strict=True)]
-
-    def _scores(self, prompt: Encoded, edges: FloatArray | None) -> Scores:
-        length = len(prompt.content.ids)
-        if edges is None:
-            return Scores(None, length, error="prompt_too_long")
-        return Scores(prompt.content.tree.log_p(edges), length)
-
-    def _edges(self, prompts: Sequence[Encoded]) -> list[FloatArray | None]:
-        """log p of every edge of each row's tree, shape (edges,); None where prompt and choices exceed the context."""
-        found: list[FloatArray | None] = [None] * len(prompts)
+    def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
+        found: list[FloatArray] = [np.empty(0)] * len(prompts)
         trees: dict[ChoiceTree, list[int]] = {}  # nearly always one
         for i, prompt in enumerate(prompts):
-            if len(prompt.content.ids) + prompt.content.tree.longest <= self._context:
-                trees.setdefault(prompt.content.tree, []).append(i)
-        for tree, fitting in trees.items():
-            for rows in self._computable_together(fitting):
-                for i, edges in zip(rows, self._tree([prompts[i].content.ids for i in rows], tree), strict=True):
+            assert prompt.tree is not None
+            trees.setdefault(prompt.tree, []).append(i)
+        for tree, rows in trees.items():
+            for part in self._computable_together(rows):
+                for i, edges in zip(part, self._tree([prompts[i].ids for i in part], tree), strict=True):
                     found[i] = edges
         return found
 
-    def _computable_together(self, rows: list[int]) -> list[list[int]]:
-        """Layers with a running state (Mamba, short convolutions) would take padding into it: there each row for itself."""
+    def _computable_together(self, rows: list[T]) -> list[list[T]]:
+        """Layers with a running state (Mamba, short convolutions) would take padding into it: there each row by itself."""
         if not rows or not self._stateful:
             return [rows] if rows else []
         return [[row] for row in rows]
@@ -211,7 +157,7 @@ class CausalLM(LanguageModel):
         return np.asarray(log_p.cpu().numpy())
 
     def _tree_mask(self, mask: Any, tree: ChoiceTree) -> Any:
-        """Who sees whom, shape (rows, 1, width, width): a node's token sees the prompt and the tokens that lead to it."""
+        """The attention mask, shape (rows, 1, width, width): a node's token attends to the prompt and the tokens before it."""
         torch = self._torch
         width, prompt = mask.shape[1], mask.shape[1] - len(tree)
         sees = torch.ones((width, width), dtype=torch.bool, device=mask.device).tril()
@@ -219,12 +165,12 @@ class CausalLM(LanguageModel):
             [[a == b[: len(a)] for a in tree.nodes[1:]] for b in tree.nodes[1:]], device=mask.device
         )
         sees = sees[None, None] & mask.bool()[:, None, None]
-        # To be added to the attention's scores: some implementations take a mask of booleans for numbers.
+        # Added to the attention scores: some implementations take booleans for numbers.
         dtype = self._model.dtype
         return torch.zeros(sees.shape, dtype=dtype, device=mask.device).masked_fill(~sees, torch.finfo(dtype).min)
 
     def _node_by_node(self, prompts: list[list[int]], tree: ChoiceTree) -> FloatArray:
-        """What `_tree` gives, for models that can't be told who sees whom: the prompt anew for each node."""
+        """As `_tree`, for models without free attention masks: the prompt is computed again for each node."""
         found = np.empty((len(prompts), len(tree.edges)))
         for index, node in enumerate(tree.nodes):
             columns = [column for column, (at, _) in enumerate(tree.edges) if at == index]
@@ -233,20 +179,18 @@ class CausalLM(LanguageModel):
         return found
 
     def _masks_freely(self, width: int) -> bool:
-        """Whether it can be said of each token which others it sees, and where it stands, in a row of `width` tokens."""
+        """Whether each token's attention mask and position can be set, in a row of `width` tokens."""
         return width <= self._window and self._takes_positions and not self._stateful
 
     def _batch(self, prompts: list[list[int]], new_tokens: int = 0, behind: int = 0) -> tuple[Any, Any, Any, int]:
         """Ids and mask, shape (rows, width); the cache of the shared prefix, and its length.
 
-        `behind` tokens at the end of each are no part of the prompt.
-
-        Rows are padded between the shared prefix and their own tokens, so that the prefix is computed once and all
-        rows end at the same place.
+        `behind` tokens at the end of each are no part of the prompt. Rows are padded between the shared prefix and their
+        own tokens, so that the prefix is computed once and all rows end at the same place.
         """
         torch = self._torch
         width = max(map(len, prompts))
-        # Every row needs a token of its own, and what stands behind the prompt is none.
+        # Every row needs at least one token of its prompt after the prefix.
         prefix, shared = self._shared_prefix([prompt[: -1 - behind] for prompt in prompts], width + new_tokens)
         start = len(prefix)
         ids = torch.full((len(prompts), width), self._pad)
@@ -262,10 +206,9 @@ class CausalLM(LanguageModel):
         return ids.to(self._device), mask.to(self._device), cache, start
 
     def _shared_prefix(self, beginnings: list[list[int]], width: int) -> tuple[list[int], Any]:
-        """What all beginnings share, and its key-value cache; kept for the next batch that starts alike.
+        """What all beginnings share, and its key-value cache; kept for the next batch with the same beginning.
 
-        It depends on this batch alone, never on the ones before, so that a resumed run computes what an undisturbed
-        one would, to the last bit.
+        It depends on this batch alone, so that a resumed run computes the same bits as an uninterrupted one.
         """
         shared = common_prefix(beginnings)
         # A sliding window counts padding too: where it is narrower than the rows, padding must come first.
@@ -286,7 +229,7 @@ class CausalLM(LanguageModel):
 
 
 def _unpack_odd_layers(model: Any) -> None:
-    """Keep bitsandbytes from packing 4-bit layers for its fast CPU kernel that this kernel has no shape for."""
+    """Keep bitsandbytes from packing 4-bit layers of shapes that its fast CPU kernel does not support."""
     for module in model.modules():
         # Not isinstance: the class may only be imported where something was quantized.
         if type(module).__name__ == "Linear4bit" and (module.out_features % 32 or module.in_features % 64):

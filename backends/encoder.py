@@ -2,68 +2,53 @@
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backends._batches import by_length, padded
-from backends._cut import tokens_left_out
-from backends._encoder_models import read_model, read_tokenizer, share_coral_weights, with_lora
-from backends._encoder_options import EncoderOptions
-from backends._heads import Head, make_head
-from backends._loading import check_vocabulary, count_parameters, read_config
-from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from backends._vocabulary import compact_vocabulary
-from harness.core.engine import ROBERTAS, Classifier, Encoded, LabelledTexts, OnProgress, ValidationScorer
-from harness.core.errors import DataError, UnknownName, UserError
-from harness.core.progress_events import tell
-from harness.core.types import FloatArray, LabelSpace
+from backends._batches import Row, by_length
+from backends._control_tokens import read_as_text
+from backends._encoder_options import Attention, EncoderOptions, LoraOptions
+from backends._heads import Head, make_head, tie_coral
+from backends._loading import Loaded, check_vocabulary, count_parameters, load_model, read_config, read_tokenizer
+from backends._text_encoder import BATCH_TOKENS, Batch, Compute, TextEncoder
+from backends._torch import out_of_memory_named, resolve_dtype
+from harness.core.engine import ROBERTAS, LabelledTexts, TrainingJob, ValidationScorer
+from harness.core.errors import DataError, MissingExtra, UnknownName, UserError
+from harness.core.types import LabelSpace
+
+if TYPE_CHECKING:
+    from backends._trainer import Validation
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-# On a CPU so few that what the layers pass on stays in its caches.
-BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
-
-CHUNK = 2000
-"""Texts that are tokenized at a time, where progress is shown: more than the runner ever asks for at once."""
-
-Session = Callable[[dict[str, Any]], Any]
-"""A model in another runtime: `input_ids`, `attention_mask` (and `token_type_ids`) to logits, shape (n, outputs)."""
 
 
-class Encoder(Classifier):
+class Encoder(TextEncoder):
     """Sequence classification head on `model`, trained end to end or through low-rank adapters."""
 
     Options = EncoderOptions
     libraries = ("torch", "transformers", "accelerate", "safetensors")
     extra = "train"
     options: EncoderOptions
+    _head: Head | None = None
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
-        assert isinstance(model, Path)
         super().__init__(options, model)
-        self._source = model
-        self._torch = import_torch("train", "The encoder engine")
-        self._device = resolve_device(self._torch, self.options.device)
-        predict, train = self.options.predict, self.options.train
-        self._dtype = "float32" if predict.runtime != "torch" else resolve_dtype(self._torch, self._device, predict.dtype)
-        self._precision: str = train.precision
-        if train.precision == "auto":
+        self._precision: str = self.options.train.precision
+        if self._precision == "auto":
             self._precision = PRECISIONS[resolve_dtype(self._torch, self._device, "auto")]
-        self._refuse_what_the_device_lacks()
-        self._head: Head | None = None
-        self._tokenizer: Any = None
-        self._model: Any = None  # predicts, in `dtype`
-        self._trained: Any = None  # in fp32, until it is saved
-        self._session: Session | None = None
+        if self.options.predict.runtime != "torch":
+            self._dtype = "float32"
+        self._check_device()
+        self._session: Compute | None = None
         self._positions: int | None = None
-        self._parameters: int | None = None
 
-    def _refuse_what_the_device_lacks(self) -> None:
+    def _check_device(self) -> None:
         if self._precision == "fp16" and self._device == "cpu":
             raise UserError("Training in fp16 needs a GPU.", "Use fp32 on a CPU (bf16 works, and is slow).")
         if self.options.predict.attention == "flash_attention_2":
@@ -71,22 +56,17 @@ class Encoder(Classifier):
                 raise UserError("flash_attention_2 needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")
             if self._dtype == "float32" or self._precision == "fp32":
                 raise UserError(
-                    "flash_attention_2 computes in half precision only.",
+                    "flash_attention_2 computes only in half precision.",
                     "Use bf16 or fp16 for `train.precision` and `predict`.",
                 )
 
-    def facts(self) -> dict[str, Any]:
-        return {"device": self._device, "dtype": self._dtype, "precision": self._precision}
-
-    def batch_size(self) -> int:
-        return self.options.predict.batch_size
+    def facts(self) -> dict[str, str]:
+        return {**super().facts(), "precision": self._precision}
 
     def batch_tokens(self) -> int:
-        on_cpu = self.options.predict.runtime == "onnx-int8"  # wherever the model was trained
-        return self.options.predict.batch_tokens or BATCH_TOKENS["cpu" if on_cpu else self._device]
-
-    def threshold(self) -> float | None:
-        return self.options.threshold
+        if self.options.predict.runtime == "onnx-int8":  # on the CPU, wherever the model was trained
+            return self.options.predict.batch_tokens or BATCH_TOKENS["cpu"]
+        return super().batch_tokens()
 
     @classmethod
     def with_min_steps(cls, options: BaseModel, rows: int, steps: int) -> dict[str, Any]:
@@ -95,112 +75,96 @@ class Encoder(Classifier):
         epochs = math.ceil(steps / math.ceil(rows / (train.batch_size * train.accumulation)))
         return {"train.epochs": epochs} if epochs > train.epochs else {}
 
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
+    def fit(self, job: TrainingJob) -> dict[str, Any]:
         """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
         from transformers import set_seed
 
-        from backends._trainer import EncoderTrainer, arguments
+        from backends._trainer import EncoderTrainer, compact_vocabulary, encoder_arguments, training_log
 
         processes = self._torch.distributed.get_world_size() if self._torch.distributed.is_initialized() else 1
-        if len(train.texts) < processes:
-            raise DataError(f"{len(train.texts)} training rows for {processes} process(es).", "Take more rows.")
+        if len(job.train.texts) < processes:
+            raise DataError(f"{len(job.train.texts)} training rows for {processes} process(es).", "Take more rows.")
         options = self.options.train
-        self._head = make_head(self.options, labels, train.labels)
-        chosen_by = self._chosen_by(validation, scorer)
-        self._tokenizer = read_tokenizer(self._source)
-        set_seed(seed)  # before the new head is drawn
-        loaded = read_model(self._source, self._head.outputs, self.options.predict.attention)
-        model = loaded.model
-        check_vocabulary(self._tokenizer, model, self._source)
-        if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
-            raise UserError(f"{type(model).__name__} can't do gradient checkpointing.", "Leave it out.")
-        if options.lora is not None:
-            model = with_lora(model, options.lora, loaded.new)
-        if self._head.kind == "coral":
-            share_coral_weights(model)
+        self._head = make_head(self.options, job.labels, job.train.labels)
+        chosen_by = self._chosen_by(job)
+        set_seed(job.seed)  # before the new head is initialized
+        model = self._model_to_train()
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        train_rows, validation_rows = self._fields(train.texts), self._fields(validation.texts)
-        vocabulary = None
-        if options.lora is None:
-            ids = (row["input_ids"] for row in [*train_rows, *validation_rows])
-            vocabulary = compact_vocabulary(model, self._tokenizer, ids)
+        train_rows, validation_rows = self._fields(job.train.texts), self._fields(job.validation.texts)
+        rows = [*train_rows, *validation_rows]
+        ids = (row["input_ids"] for row in rows)
+        vocabulary = compact_vocabulary(model, self._tokenizer, ids) if options.lora is None else None
         if vocabulary is not None:
-            for row in [*train_rows, *validation_rows]:
+            for row in rows:
                 row["input_ids"] = vocabulary.compact(row["input_ids"])
-        checked = self._validation(validation, validation_rows, scorer, chosen_by)
-        args = arguments(options, scratch, seed, self._device, self._precision, checked)
-        trainer = EncoderTrainer(
-            model, self._tokenizer, self._head, _rows(train_rows, train), checked, options, args, on_progress
-        )
-        set_seed(seed + args.process_index)  # each process its own dropout masks
+        checked = self._validation(job, validation_rows, chosen_by)
+        args = encoder_arguments(options, job.scratch, job.seed, self._device, self._precision, checked)
+        train = list(zip(train_rows, job.train.labels, strict=True))
+        trainer = EncoderTrainer(model, self._tokenizer, self._head, train, checked, options, args, job.on_progress)
+        set_seed(job.seed + args.process_index)  # each process its own dropout masks
         with out_of_memory_named(self._torch):
             state = trainer.run()
         if vocabulary is not None:
             vocabulary.restore()
         self._keep(model if options.lora is None else model.merge_and_unload())
         return {
-            **_course(state, checked and chosen_by),
-            "train_rows": len(train.texts),
-            "validation_rows": len(validation.texts),
+            **training_log(state, chosen_by if checked else None),
+            "train_rows": len(job.train.texts),
+            "validation_rows": len(job.validation.texts),
             "trainable_parameters": trainable,
             "compacted_vocabulary": vocabulary and [len(vocabulary.kept), len(vocabulary.table)],
         }
 
-    def _chosen_by(self, validation: LabelledTexts, scorer: ValidationScorer) -> str:
+    def _model_to_train(self) -> Any:
+        assert self._head is not None
+        options = self.options.train
+        self._tokenizer = _read_tokenizer(self._source)
+        loaded = _read_model(self._source, self._head.outputs, self.options.predict.attention)
+        model = loaded.model
+        check_vocabulary(self._tokenizer, model, self._source)
+        if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
+            raise UserError(f"{type(model).__name__} does not support gradient checkpointing.", "Leave it out.")
+        if options.lora is not None:
+            model = with_lora(model, options.lora, loaded.new)
+        if self._head.kind == "coral":
+            share_coral_weights(model)
+        return model
+
+    def _chosen_by(self, job: TrainingJob) -> str:
         """Raises `UserError` for a metric that the validation rows do not have."""
-        asked = self.options.train.best_metric or scorer.main
-        if validation.texts and asked not in (scorer.main, "loss"):
+        asked = self.options.train.best_metric or job.scorer.main
+        if job.validation.texts and asked not in (job.scorer.main, "loss"):
             assert self._head is not None
-            evenly = np.full(self._head.classes, 0.5 if self._head.kind == "multilabel" else 1 / self._head.classes)
-            known = scorer.metrics(np.tile(evenly, (len(validation.texts), 1)))
+            uniform = np.full(self._head.classes, 0.5 if self._head.kind == "multilabel" else 1 / self._head.classes)
+            known = job.scorer.metrics(np.tile(uniform, (len(job.validation.texts), 1)))
             if asked not in known:
                 raise UnknownName("metric of this task", asked, [*known, "loss"])
         return asked
 
-    def _validation(
-        self, rows: LabelledTexts, encoded: list[dict[str, list[int]]], scorer: ValidationScorer, chosen_by: str
-    ) -> Any:
+    def _validation(self, job: TrainingJob, encoded: Sequence[Row], chosen_by: str) -> Validation | None:
         from backends._trainer import Validation
 
         if not encoded:
             return None
         batches = by_length(encoded, self.batch_size(), self.batch_tokens())
-        lower = chosen_by == "loss" or chosen_by in scorer.lower_is_better
-        return Validation(_rows(encoded, rows), batches, scorer.look, chosen_by, lower)
-
-    def _fields(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
-        if not texts:
-            return []
-        rows: list[dict[str, list[int]]] = []
-        if len(texts) > CHUNK:
-            tell("tokenize", 0, len(texts))
-        for start in range(0, len(texts), CHUNK):
-            part = list(texts[start : start + CHUNK])
-            tokens = self._tokenizer(part, truncation=True, max_length=self._max_length(), return_attention_mask=False)
-            rows += [{name: tokens[name][index] for name in tokens} for index in range(len(part))]
-            if len(texts) > CHUNK:
-                tell("tokenize", len(rows), len(texts))
-        return rows
+        lower = chosen_by == "loss" or chosen_by in job.scorer.lower_is_better
+        return Validation(encoded, job.validation.labels, batches, job.scorer.evaluate, chosen_by, lower)
 
     def _max_length(self) -> int:
         """Not every tokenizer knows how many positions its model has."""
         if self._positions is None:
             config = read_config(self._source)
             most = getattr(config, "max_position_embeddings", None) or -1
-            most = most if most > 0 else self.options.max_length  # XLNet has no limit, and says -1
-            # The positions of RoBERTa and its kin begin after that of the padding.
+            most = most if most > 0 else self.options.max_length  # XLNet has no limit: -1
             offset = config.pad_token_id + 1 if config.model_type in ROBERTAS else 0
             self._positions = min(self.options.max_length, int(self._tokenizer.model_max_length), most - offset)
         return self._positions
+
+    def _keep(self, model: Any) -> None:
+        for name in ("forward", "_original_forward"):  # accelerate's autocast, which a loaded model does not have
+            model.__dict__.pop(name, None)
+        self.parameters = count_parameters(model)
+        super()._keep(model)
 
     def save(self, folder: Path) -> None:
         """After `fit` or `load`, in fp32 if it is after `fit`."""
@@ -211,25 +175,13 @@ class Encoder(Classifier):
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
         self._head = make_head(self.options, labels, None)
-        self._tokenizer = read_tokenizer(folder)
-        loaded = read_model(folder, None, self.options.predict.attention)
+        self._tokenizer = _read_tokenizer(folder)
+        loaded = _read_model(folder, None, self.options.predict.attention)
         check_vocabulary(self._tokenizer, loaded.model, folder)
-        self._parameters = loaded.parameters
-        self._model = loaded.model.to(self._device, getattr(self._torch, self._dtype)).eval()
+        self.parameters = loaded.parameters
+        self._use(loaded.model)
 
-    def _keep(self, model: Any) -> None:
-        """What predicts is what `load` would make of the saved model; what is saved has lost nothing to its dtype."""
-        model.zero_grad()
-        for name in ("forward", "_original_forward"):  # accelerate's autocast, which a loaded model would not have
-            model.__dict__.pop(name, None)
-        self._parameters = count_parameters(model)
-        self._model = model.eval()
-        if self._dtype != "float32":
-            self._trained = copy.deepcopy(model).cpu()
-            self._model = self._model.to(getattr(self._torch, self._dtype))
-        self._model.to(self._device)
-
-    def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> dict[str, Any] | None:
+    def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object] | None:
         predict = self.options.predict
         if predict.runtime == "torch":
             return None
@@ -237,64 +189,89 @@ class Encoder(Classifier):
 
         int8 = predict.runtime == "onnx-int8"
         if int8 and not validation.texts:
-            raise UserError("onnx-int8 is accepted by its validation rows, and this task has none.", "Use runtime onnx.")
+            raise UserError("onnx-int8 is tested on validation rows, and this task has none.", "Use runtime onnx.")
         rows = self.encode(validation.texts)
 
-        def accuracy(session: Session) -> float:
-            value = scorer.metrics(self._probabilities(rows, session))[scorer.main]
+        def accuracy(session: Compute) -> float:
+            value = scorer.metrics(self._probabilities(self._all_outputs(rows, session)))[scorer.main]
             return -value if scorer.main in scorer.lower_is_better else value
 
         self._session, record = _onnx.prepare(
             self._model.cpu(), folder, int8=int8, accuracy=accuracy, max_drop=predict.max_drop, device=self._device
         )
         self._model = None
-        return dict(record)
+        return record
 
-    def _probabilities(self, rows: Sequence[Encoded], session: Session) -> FloatArray:
-        assert self._head is not None
-        logits = np.empty((len(rows), self._head.outputs))
-        for batch in by_length([row.content for row in rows], self.batch_size(), self.batch_tokens()):
-            logits[batch] = session(padded([rows[index].content for index in batch], self._tokenizer))
-        return self._head.probabilities(logits)
-
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        rows = self._fields(texts)
-        cut = tokens_left_out(self._tokenizer, texts, rows, self._max_length())
-        return [Encoded(len(row["input_ids"]), row, lost) for row, lost in zip(rows, cut, strict=True)]
-
-    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
-        assert self._head is not None
-        batch = padded([text.content for text in texts], self._tokenizer)
-        with out_of_memory_named(self._torch):
-            return self._head.probabilities((self._session or self._logits)(batch))
-
-    def parameters(self) -> int | None:
-        return self._parameters
-
-    def _logits(self, batch: dict[str, Any]) -> Any:
-        torch = self._torch
-        with torch.inference_mode():
-            inputs = {name: torch.from_numpy(values).to(self._device) for name, values in batch.items()}
-            return self._model(**inputs).logits.double().cpu().numpy()
+    def _outputs(self, batch: Batch) -> NDArray[Any]:
+        if self._session is not None:
+            return self._session(batch)
+        with self._torch.inference_mode():
+            return np.asarray(self._model(**self._on_device(batch)).logits.double().cpu().numpy())
 
     def close(self) -> None:
-        self._model = self._trained = self._session = None
-        free(self._torch)
+        self._session = None
+        super().close()
 
 
-def _rows(encoded: list[dict[str, list[int]]], rows: LabelledTexts) -> Any:
-    from backends._trainer import Rows
+def _read_tokenizer(folder: Path) -> Any:
+    """A tokenizer that can pad, and reads a control token in a text as characters."""
+    tokenizer = read_tokenizer(folder, "pad_token")
+    read_as_text(tokenizer)
+    return tokenizer
 
-    return Rows(encoded, rows.labels)
+
+def _read_model(folder: Path, outputs: int | None, attention: Attention) -> Loaded:
+    """The model in fp32. With `outputs` its head may be new, and is if its size differs; without, no weight may be new."""
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    kwargs: dict[str, Any] = {} if outputs is None else {"num_labels": outputs}
+    if attention != "auto":
+        kwargs["attn_implementation"] = attention
+    return load_model(AutoModelForSequenceClassification, folder, new_head=outputs is not None, dtype=torch.float32, **kwargs)
 
 
-def _course(state: Any, chosen_by: str | None) -> dict[str, Any]:
-    from backends._trainer import evaluations, mean_loss
+def share_coral_weights(model: Any) -> None:
+    """See `tie_coral`. The head is the last trained linear layer outside the base model."""
+    import torch
 
-    return {
-        "steps": state.global_step,
-        "planned_steps": state.max_steps,
-        "train_loss": mean_loss(state.log_history),
-        "best": {chosen_by: state.best_metric, "step": state.best_global_step} if chosen_by else None,
-        "evaluations": evaluations(state.log_history),
-    }
+    inner = set(model.base_model.modules()) if not hasattr(model, "peft_config") else set()
+    heads = [
+        module
+        for module in model.modules()
+        if isinstance(module, torch.nn.Linear)
+        and module not in inner
+        and module.weight.requires_grad
+        and module.out_features == model.config.num_labels
+    ]
+    if not heads or heads[-1].bias is None:
+        raise UserError(f"{type(model).__name__}: CORAL needs a head with biases.", "Use corn or softmax.")
+    tie_coral(heads[-1])
+
+
+def with_lora(model: Any, options: LoraOptions, new: set[str]) -> Any:
+    """A PEFT model around `model`: adapters on its linear layers; its head and the modules in `new` are trained as a whole."""
+    import torch
+    from transformers.pytorch_utils import Conv1D
+
+    try:
+        from peft import LoraConfig, TaskType, get_peft_model
+    except ImportError as error:
+        raise MissingExtra("peft", "train", "LoRA") from error
+    base = model.base_model
+    whole = {name for name, module in model.named_children() if module is not base and any(True for _ in module.parameters())}
+    whole |= {name for name in new if not any(name == top or name.startswith(f"{top}.") for top in whole)}
+    adapted = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D) and not any(name == top or name.startswith(f"{top}.") for top in whole)
+    ]
+    config = LoraConfig(
+        task_type=TaskType.SEQ_CLS,
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules=adapted,
+        modules_to_save=sorted(whole),
+    )
+    return get_peft_model(model, config)

@@ -5,117 +5,83 @@ Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts", arXiv:2209.
 
 from __future__ import annotations
 
-import copy
 import json
+import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel
+from numpy.typing import NDArray
+from pydantic import Field
 
-from backends._batches import by_length, padded
 from backends._control_tokens import read_as_text
-from backends._cut import tokens_left_out
-from backends._linear_head import LinearHead, fit_head, load_head, memberships
+from backends._encoder_options import Strict, TextEncoderOptions
+from backends._heads import check_threshold
+from backends._linear_head import LinearHead, check_classes, fit_head, load_head, memberships
 from backends._loading import META, check_vocabulary, count_parameters, first_line, load_model, read_config, read_tokenizer
-from backends._setfit_options import SetFitOptions
-from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from backends.encoder import BATCH_TOKENS
-from harness.core.engine import Classifier, Encoded, LabelledTexts, OnProgress, ValidationScorer
+from backends._text_encoder import Batch, TextEncoder
+from backends._torch import out_of_memory_named
+from harness.core import library_logging
+from harness.core.engine import LabelledTexts, TrainingJob
 from harness.core.errors import BenchError, DataError, RunError, UserError
-from harness.core.types import FloatArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 
 MOST_ROWS = 5000
-"""The library chooses among all pairs of rows, and lists them first: n^2 / 2, of 5000 rows half a GiB."""
+"""The library lists all pairs of rows before it chooses among them: n^2 / 2, half a GiB of 5000 rows."""
 
 
-class SetFit(Classifier):
-    """Validation rows choose nothing here but a multilabel task's thresholds: there is one model, the last."""
+class TrainOptions(Strict):
+    """The defaults are those of the setfit library and the paper."""
+
+    iterations: int = Field(20, ge=1, description="per training row: pairs of one label, and as many of two")
+    epochs: int = Field(1, ge=1, description="passes over the pairs")
+    max_steps: int | None = Field(None, ge=1, description="maximum batches of pairs; default: no maximum")
+    batch_size: int = Field(16, ge=1, description="pairs per step")
+    lr: float = Field(2e-5, gt=0, description="peak learning rate of the encoder, reached after the warm-up")
+    weight_decay: float = Field(0.01, ge=0, description="of AdamW; not for biases and norms")
+    warmup: float = Field(0.1, ge=0, lt=1, description="share of the steps in which the learning rate rises; then it falls")
+    c: float = Field(1.0, gt=0, description="of the logistic regression: inverse strength of the L2 penalty")
+
+
+class SetFitOptions(TextEncoderOptions):
+    train: TrainOptions = Field(TrainOptions.model_validate({}), description="how encoder and head are trained")
+
+
+class SetFit(TextEncoder):
+    """Validation rows only tune a multilabel task's thresholds: there is one model, the last."""
 
     Options = SetFitOptions
     libraries = ("torch", "transformers", "accelerate", "datasets", "sentence_transformers", "setfit", "safetensors")
     extra = "setfit"
     options: SetFitOptions
+    _head: LinearHead | None = None
 
-    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
-        assert isinstance(model, Path)
-        super().__init__(options, model)
-        self._source = model
-        self._torch = import_torch("setfit", "The setfit engine")
-        self._device = resolve_device(self._torch, self.options.device)
-        self._dtype: str = resolve_dtype(self._torch, self._device, self.options.predict.dtype)
-        self._body: Any = None  # a SentenceTransformer; embeds, in `dtype`
-        self._trained: Any = None  # in fp32, until it is saved; None where `_body` is in fp32
-        self._head: LinearHead | None = None
-
-    def facts(self) -> dict[str, Any]:
-        return {"device": self._device, "dtype": self._dtype}
-
-    def batch_size(self) -> int:
-        return self.options.predict.batch_size
-
-    def batch_tokens(self) -> int:
-        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
-
-    def threshold(self) -> float | None:
-        return self.options.threshold
-
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
-        """A training that was killed begins anew."""
+    def fit(self, job: TrainingJob) -> dict[str, int | float]:
+        """A training that was killed begins again."""
         from transformers import set_seed
-
-        from backends._setfit_train import contrast
 
         if self._torch.distributed.is_initialized() and self._torch.distributed.get_world_size() > 1:
             raise UserError("SetFit trains in one process.", "Start this run without a launcher.")
-        self._refuse_what_teaches_nothing(train, labels)
-        multilabel = labels.kind is LabelKind.MULTILABEL
-        targets = memberships(train.labels, len(labels)).astype(int).tolist() if multilabel else train.labels
-        set_seed(seed)
+        train = job.train
+        check_threshold(self.options.threshold, job.labels)
+        _check_rows(train, job.labels)
+        multilabel = job.labels.kind is LabelKind.MULTILABEL
+        targets = memberships(train.labels, len(job.labels)).astype(int).tolist() if multilabel else train.labels
+        set_seed(job.seed)
         body = self._read(self._source)
         with out_of_memory_named(self._torch):
-            report = contrast(
-                body, train.texts, targets, multilabel, self.options.train, seed, self._device, scratch, on_progress
-            )
+            report = contrast(body, targets, multilabel, self.options.train, self._device, job)
             self._keep(body)
-            embeddings = self._embeddings(self.encode(train.texts))
+            embeddings = self._all_outputs(self.encode(train.texts), self._outputs)
         if not np.isfinite(embeddings).all():
             raise RunError("The training diverged.", "Lower `train.lr`.")
-        self._head = fit_head(embeddings, train.labels, labels, self.options.train.c, seed)
+        self._set_head(fit_head(embeddings, train.labels, job.labels, self.options.train.c, job.seed))
         return {**report, "train_rows": len(train.texts)}
 
-    def _refuse_what_teaches_nothing(self, train: LabelledTexts, labels: LabelSpace) -> None:
-        rows = len(train.texts)
-        if rows > MOST_ROWS:
-            raise UserError(
-                f"SetFit is for few labels, at most {MOST_ROWS} here; these are {rows}.",
-                "Take fewer with --train-limit, or fine-tune an encoder.",
-            )
-        if labels.kind is not LabelKind.MULTILABEL:
-            if self.options.threshold is not None:
-                raise UserError("`threshold` is for multilabel tasks; this one has one label a row.", "Leave it out.")
-            if len(set(train.labels)) < 2:
-                raise DataError("All train rows are of a single class: there is nothing to learn.", "Take more rows.")
-            return
-        found = memberships(train.labels, len(labels))
-        if not found.any() or (found @ found.T).all():
-            raise DataError(
-                "SetFit learns from rows that share a label and rows that don't; these train rows have only one sort of pair.",
-                "Take more rows.",
-            )
-
     def _read(self, folder: Path) -> Any:
-        """In fp32; a plain encoder gets mean pooling. Raises `UserError` for what is no encoder."""
+        """In fp32; a plain encoder gets mean pooling. Raises `UserError` for a checkpoint of another kind."""
         from sentence_transformers import SentenceTransformer
 
         read_config(folder)
@@ -141,76 +107,126 @@ class SetFit(Classifier):
         read_as_text(body.tokenizer)
         _check_layers(body, folder)
         body.max_seq_length = min(self.options.max_length, body.max_seq_length or self.options.max_length)
+        self._tokenizer = body.tokenizer
         return body
-
-    def _keep(self, body: Any) -> None:
-        """What predicts is what `load` would make of the saved model; what is saved has lost nothing to its dtype."""
-        body.zero_grad()
-        self._body = body.eval()
-        if self._dtype != "float32":
-            self._trained = copy.deepcopy(body).cpu()
-        self._body.to(self._device, getattr(self._torch, self._dtype))
 
     def save(self, folder: Path) -> None:
         """After `fit` or `load`, in fp32 if it is after `fit`."""
         assert self._head is not None
-        body = self._body if self._trained is None else self._trained
+        body = self._model if self._trained is None else self._trained
         body.save_pretrained(str(folder), create_model_card=False)
         self._head.save(folder)
         self._trained = None
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
-        self._head = load_head(folder, labels)
-        self._body = self._read(folder).eval().to(self._device, getattr(self._torch, self._dtype))
+        self._use(self._read(folder))
+        self._set_head(load_head(folder, labels))
 
-    def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        if not texts:
-            return []
-        tokens = self._body.tokenizer(
-            list(texts), truncation=True, max_length=self._body.max_seq_length, return_attention_mask=False
-        )
-        rows = [{name: tokens[name][index] for name in tokens} for index in range(len(texts))]
-        cut = tokens_left_out(self._body.tokenizer, texts, rows, self._body.max_seq_length)
-        return [Encoded(len(row["input_ids"]), row, lost) for row, lost in zip(rows, cut, strict=True)]
+    def _set_head(self, head: LinearHead) -> None:
+        self._head = head
+        self.parameters = count_parameters(self._model) + head.weights.size + head.biases.size
 
-    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
-        assert self._head is not None
-        with out_of_memory_named(self._torch):
-            return self._head.probabilities(self._embedded([text.content for text in texts]))
+    def _max_length(self) -> int:
+        return int(self._model.max_seq_length)
 
-    def _embeddings(self, texts: Sequence[Encoded]) -> FloatArray:
-        """Shape (len(texts), dimensions)."""
-        rows = [text.content for text in texts]
-        parts = by_length(rows, self.batch_size(), self.batch_tokens())
-        found = np.concatenate([self._embedded([rows[index] for index in part]) for part in parts])
-        return np.asarray(found[np.argsort([index for part in parts for index in part])])
-
-    def _embedded(self, rows: list[Any]) -> FloatArray:
-        """One batch."""
-        batch = padded(rows, self._body.tokenizer)
+    def _outputs(self, batch: Batch) -> NDArray[Any]:
         with self._torch.inference_mode():
-            inputs = {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}
-            return np.asarray(self._body(inputs)["sentence_embedding"].double().cpu().numpy())
+            return np.asarray(self._model(self._on_device(batch))["sentence_embedding"].double().cpu().numpy())
 
-    def parameters(self) -> int | None:
-        if self._body is None or self._head is None:
-            return None
-        return count_parameters(self._body) + self._head.weights.size + self._head.biases.size
 
-    def close(self) -> None:
-        self._body = self._trained = None
-        free(self._torch)
+def _check_rows(train: LabelledTexts, labels: LabelSpace) -> None:
+    """Raise `UserError` for rows that SetFit learns nothing from."""
+    rows = len(train.texts)
+    if rows > MOST_ROWS:
+        raise UserError(
+            f"SetFit is for few labels, at most {MOST_ROWS} here; these are {rows}.",
+            "Take fewer with --train-limit, or fine-tune an encoder.",
+        )
+    if labels.kind is not LabelKind.MULTILABEL:
+        check_classes(train.labels)
+        return
+    found = memberships(train.labels, len(labels))
+    if not found.any() or (found @ found.T).all():
+        raise DataError(
+            "SetFit learns from rows that share a label and rows that don't; these train rows have only one sort of pair.",
+            "Take more rows.",
+        )
+
+
+def planned_steps(options: TrainOptions, rows: int) -> int:
+    """Of the whole training of so many rows."""
+    steps = options.epochs * math.ceil(2 * options.iterations * rows / options.batch_size)
+    return steps if options.max_steps is None else min(steps, options.max_steps)
+
+
+def contrast(
+    body: Any, targets: Sequence[Any], multilabel: bool, options: TrainOptions, device: str, job: TrainingJob
+) -> dict[str, int | float]:
+    """Fine-tune `body`, a SentenceTransformer, in place. `targets`: class indices, or rows of 0/1 for a multilabel task.
+
+    With the pairs, the loss and the settings of setfit's own Trainer (a test compares the two), which takes any device that
+    it finds, even where the options say cpu.
+    """
+    from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss
+    from transformers import PrinterCallback
+
+    from backends._trainer import Progress, training_arguments
+
+    class PairTrainer(SentenceTransformerTrainer):  # type: ignore[misc]
+        def add_model_card_callback(self, *args: Any) -> None:
+            """Adds none: it would search the rows for examples, for a card that is never written."""
+
+    steps = planned_steps(options, len(job.train.texts))
+    pairs = _pairs(job.train.texts, targets, multilabel, options, steps)
+    args = training_arguments(
+        SentenceTransformerTrainingArguments,
+        job.scratch,
+        job.seed,
+        device,
+        "fp32",
+        max_steps=steps,
+        per_device_train_batch_size=options.batch_size,
+        learning_rate=options.lr,
+        weight_decay=options.weight_decay,
+        warmup_steps=options.warmup,
+        save_strategy="no",
+        eval_strategy="no",
+    )
+    loss, callbacks = CosineSimilarityLoss(body), [Progress(job.on_progress)]
+    trainer = PairTrainer(model=body, args=args, train_dataset=pairs, loss=loss, callbacks=callbacks)
+    trainer.remove_callback(PrinterCallback)
+    found = trainer.train()
+    return {"steps": found.global_step, "pairs": len(pairs), "train_loss": float(found.training_loss)}
+
+
+def _pairs(texts: Sequence[str], targets: Sequence[Any], multilabel: bool, options: TrainOptions, steps: int) -> Any:
+    """A data set of `sentence_1`, `sentence_2` and `label`: 1 for two rows that share a label, 0 for others, half of each."""
+    from datasets import Dataset
+
+    with warnings.catch_warnings():  # setfit changes the filters of the whole process when it is imported
+        from setfit import logging
+        from setfit.sampler import ContrastiveDataset
+
+    if not library_logging.loud():
+        logging.set_verbosity_error()
+    # No more than the steps use.
+    iterations = min(options.iterations, math.ceil(steps * options.batch_size / (2 * len(texts))))
+    sampler = ContrastiveDataset(
+        list(texts), list(targets), multilabel, num_iterations=iterations, max_pairs=2 * iterations * len(texts)
+    )
+    return Dataset.from_list(list(sampler))
 
 
 def _check_layers(body: Any, folder: Path) -> None:
-    """sentence-transformers does not say what transformers has not found: it is asked again, without reading a weight."""
+    """sentence-transformers does not report the weights that transformers has not found: load again, without reading any."""
     listed = folder / "modules.json"
     parts = [entry["path"] for entry in json.loads(listed.read_text(encoding="utf-8"))] if listed.is_file() else [""]
     encoders = 0
     for part, layer in zip(parts, body, strict=False):  # a plain encoder gets a second layer, for the pooling
         inside = folder / part
         if not inside.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{folder}: its modules.json names a folder outside of it: {part}.", "Choose another checkpoint.")
+            raise UserError(f"{folder}: its modules.json names a folder outside it: {part}.", "Choose another checkpoint.")
         model = getattr(layer, "auto_model", None)
         if model is not None:
             encoders += 1

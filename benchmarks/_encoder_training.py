@@ -9,7 +9,7 @@ from typing import Any
 
 from _encoder_work import Work, synchronize
 
-from harness.core.engine import Classifier, LabelledTexts
+from harness.core.engine import Classifier, LabelledTexts, TrainingJob
 from harness.running.plan import Plan
 
 
@@ -48,7 +48,7 @@ def _ours(plan: Plan, folder: Path) -> tuple[float, list[float]]:
     train, validation, scorer = _texts(plan.training.train), _texts(plan.training.validation), validation_scorer(plan)
     started = time.perf_counter()
     report = plan.engine.fit(
-        train, validation, plan.task.label_space, scorer, plan.options.seed, folder, lambda done, total, note: None
+        TrainingJob(train, validation, plan.task.label_space, scorer, plan.options.seed, folder, lambda done, total, note: None)
     )
     synchronize(torch)
     return time.perf_counter() - started, [entry["accuracy"] for entry in report["evaluations"]]

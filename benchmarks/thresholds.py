@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.core.engine import Classifier, LabelledTexts, ValidationScorer
+from harness.core.engine import Classifier, LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import BenchError, UserError
 from harness.core.options import RunOptions
 from harness.core.types import Example, LabelKind
@@ -26,7 +26,7 @@ from harness.specs.catalog import Catalog
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-JUDGE = ValidationScorer(lambda probabilities: {"micro_f1": 0.0}, "micro_f1", frozenset())
+SCORER = ValidationScorer(lambda probabilities: {"micro_f1": 0.0}, "micro_f1", frozenset())
 
 
 def label_f1(p: Floats, truth: Ints) -> Floats:
@@ -59,7 +59,8 @@ def validation_scores(request: RunOptions, catalog: Catalog) -> tuple[Floats, In
     assert plan.training is not None
     assert isinstance(plan.engine, Classifier)
     rows = plan.training.validation
-    plan.engine.fit(_texts(plan.training.train), _texts([]), labels, JUDGE, 0, Path("unused"), lambda done, total, note: None)
+    train = _texts(plan.training.train)
+    plan.engine.fit(TrainingJob(train, _texts([]), labels, SCORER, 0, Path("unused"), lambda done, total, note: None))
     p = plan.engine.predict(plan.engine.encode([row.text for row in rows]))
     truth = [[int(isinstance(row.label, tuple) and k in row.label) for k in range(len(labels))] for row in rows]
     return p, np.array(truth, dtype=np.int64)

@@ -17,6 +17,7 @@ from _reference_python import python_page
 from pydantic import BaseModel
 
 from harness.cli import app
+from harness.core.options import all_fields, key_name, option_name, variable_name
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.prices import PriceFile
 from harness.specs.prompts import PromptSpec
@@ -44,7 +45,7 @@ LIMITS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiv
 
 def pages() -> dict[str, str]:
     """File name -> text of every page of the reference."""
-    return {"cli.md": cli_page(), "yaml.md": yaml_page(), "python.md": python_page()}
+    return {"cli.md": cli_page(), "options.md": options_page(), "yaml.md": yaml_page(), "python.md": python_page()}
 
 
 # The command line
@@ -114,6 +115,32 @@ def _paragraphs(text: str) -> list[str]:
     """The paragraphs of a docstring, with --json marked as code."""
     found = [prose(paragraph) for paragraph in inspect.cleandoc(text).split("\n\n")]
     return [re.sub(r"^--json", "**`--json`**", paragraph) for paragraph in found]
+
+
+# Options
+
+
+def options_page() -> str:
+    commands = {name: {p.name: p for p in command.params} for name, command in _commands(typer.main.get_command(app), "")}
+    rows = []
+    for name, field in all_fields().items():
+        variable = variable_name(name)
+        having = [command for command, params in commands.items() if getattr(params.get(name), "envvar", None) == variable]
+        spelled = [f"`{option_name(name)}`", f"`{variable}`", f"`{key_name(name)}`"]
+        rows.append((*spelled, cell(field.description or ""), ", ".join(f"`{command}`" for command in having)))
+    return joined(
+        [
+            "# Options",
+            NOTICE,
+            "Options that mean the same in every command. The command line wins over the environment variable, that "
+            "over `bench.toml` in the working folder, and that over the default. In `bench.toml` an option that takes several "
+            "values takes one value or a list, and `set` is a table:",
+            '```toml\ntask = "tickets"\nlang = ["en", "ja"]\nseed = [0, 1, 2]\n\n[set]\n"train.lr" = 3e-5\n```',
+            "[Recipes](../recipes.md) have the same keys, up to `data`, except `continue_from`. `bench study recipe` takes "
+            "what changes its runs from the command line only, so that a default never changes a recipe.",
+            table(("option", "variable", "key", "", "commands"), rows),
+        ]
+    )
 
 
 # YAML files

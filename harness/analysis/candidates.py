@@ -18,7 +18,7 @@ from harness.records.store import Store
 from harness.statistics.intervals import MetricValue
 
 if TYPE_CHECKING:
-    from harness.records.latency import Speed
+    from harness.records.latency import LatencyRecord
     from harness.specs.catalog import Catalog
     from harness.specs.prices import Prices
 
@@ -108,7 +108,7 @@ def pool_of(
     lang: str,
     split: str,
     prices: Prices,
-    speeds: Sequence[Speed],
+    latencies: Sequence[LatencyRecord],
     hardware: str | None = None,
     catalog: Catalog | None = None,
 ) -> CandidatePool:
@@ -123,7 +123,7 @@ def pool_of(
     rows = fold_seeds(members)
     names = names_of([row.runs for row in rows], [row.entry.made for row in rows])
     candidates = [
-        _candidate(store, name, row, (f1, accuracy), prices, speeds, hardware) for name, row in zip(names, rows, strict=True)
+        _candidate(store, name, row, (f1, accuracy), prices, latencies, hardware) for name, row in zip(names, rows, strict=True)
     ]
     return CandidatePool(group, chosen.n, f1, accuracy, candidates, others, hardware, chosen.when, chosen.outdated)
 
@@ -164,14 +164,14 @@ def _candidate(
     row: Configuration,
     quality: tuple[str, str],
     prices: Prices,
-    speeds: Sequence[Speed],
+    latencies: Sequence[LatencyRecord],
     hardware: str | None,
 ) -> Candidate:
     from harness.analysis.pricing import cost_of, missing_price
-    from harness.records.latency import speed_of
+    from harness.records.latency import latency_of
 
     manifest, values = row.entry.manifest, row.entry.metrics["values"]
-    cost, speed = cost_of(manifest, prices, 1000.0, 0.0, hardware), speed_of(row.entry.record, speeds)
+    cost, latency = cost_of(manifest, prices, 1000.0, 0.0, hardware), latency_of(row.entry.record, latencies)
     return Candidate(
         name=name,
         row=row,
@@ -182,8 +182,8 @@ def _candidate(
         labels=0 if cost is None else cost.labels,
         unpriced=missing_price(manifest, prices) if cost is None else "",
         under_load=cost is not None and cost.under_load,
-        p50_ms=None if speed is None else speed["p50_ms"],
-        p95_ms=None if speed is None else speed["p95_ms"],
-        timed=None if speed is None else (speed["n"], speed["settings"]["limit"]),
+        p50_ms=None if latency is None else latency.p50_ms,
+        p95_ms=None if latency is None else latency.p95_ms,
+        timed=None if latency is None else (latency.n, latency.settings.limit or latency.n),
         finding=finding_of_entry(store, row.entry),
     )

@@ -8,9 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from harness.cli import (
     cache,
@@ -41,76 +42,117 @@ from harness.cli import (
     tune,
 )
 from harness.cli.options import report, warnings_shown
+from harness.cli.project_file import project_defaults
 from harness.core.errors import BenchError, RunError
 from harness.core.plain import plain
 
 # Each process that vLLM starts imports this module, and logs before it has set that up: without any handler Python prints it.
 logging.getLogger("vllm").addHandler(logging.NullHandler())
 
+Commands = dict[str, tuple[Callable[..., None], str]]
+"""Name -> function, and its line in `bench --help`, which fits a terminal of 60 columns."""
+
+DAILY: Commands = {
+    "init": (init.init_command, "Make a task from your data"),
+    "run": (run.run_command, "Train or prompt backends"),
+    "leaderboard": (leaderboard.leaderboard_command, "Rank the runs; write Markdown and a page"),
+    "show": (show.show_command, "Show one run: metrics, classes, errors"),
+    "compare": (compare.compare_command, "Test whether runs differ significantly"),
+    "recommend": (recommend.recommend_command, "Recommend a model under your limits"),
+    "list": (listing.list_command, "List tasks, backends, prompts, runs"),
+    "doctor": (doctor.doctor_command, "Check what this machine can run"),
+    "schema": (schema.schema_command, "Write JSON schemas for editors"),
+}
+GROUPS: dict[str, tuple[str, Commands]] = {
+    "study": (
+        "many runs for one question",
+        {
+            "tune": (tune.tune_command, "Search hyperparameters"),
+            "curve": (curve.curve_command, "Plot quality against training-set size"),
+            "transfer": (transfer.transfer_command, "Train per language, test in all"),
+            "recipe": (recipe.recipe_command, "Repeat a published comparison"),
+        },
+    ),
+    "analyze": (
+        "compute from runs and data",
+        {
+            "cost": (cost.cost_command, "Dollars per 1,000 predictions"),
+            "latency": (latency.latency_command, "Measure latency, throughput, memory"),
+            "calibration": (calibration.calibration_command, "Check predicted probabilities"),
+            "cascade": (cascade.cascade_command, "Combine a cheap and a strong model"),
+            "data": (data_audit.data_command, "Find duplicates and suspect labels"),
+        },
+    ),
+    "prompts": (
+        "look at prompts",
+        {
+            "check": (prompts.check_command, "Check a prompt on real rows"),
+            "show": (prompts.show_command, "Print the chat for one row"),
+            "spread": (prompts.spread_command, "Compare results across prompts"),
+        },
+    ),
+    "model": (
+        "publish a trained model",
+        {
+            "card": (card.card_command, "Write a model card"),
+            "push": (push.push_command, "Upload a model and its card"),
+        },
+    ),
+    "results": (
+        "exchange run records",
+        {
+            "export": (export.export_command, "Write runs or predictions to a file"),
+            "import": (import_.import_command, "Import lm-evaluation-harness results"),
+            "rescore": (rescore.rescore_command, "Compute intervals again"),
+        },
+    ),
+}
+
+
+class Grouped(TyperGroup):
+    """Help that lists the commands of every group, one whole line each: click would cut the lines off."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        commands = [(name, command) for name, command in self.commands.items() if not command.hidden]
+        sections = [("Commands", [item for item in commands if not hasattr(item[1], "commands")])]
+        for name, command in commands:
+            if isinstance(command, TyperGroup):
+                sections.append((f"{ctx.command_path} {name} ({_line_of(command)})", list(command.commands.items())))
+        for title, items in sections:
+            if items:
+                with formatter.section(title):
+                    formatter.write_dl([(name, _line_of(command)) for name, command in items])
+
+
+def _line_of(command: Any) -> str:
+    return str(command.short_help or (command.help or "").partition("\n")[0].rstrip("."))
+
+
 app = typer.Typer(
     name="bench",
+    cls=Grouped,
     help="For my text-classification task, in my languages: fine-tune an encoder or prompt an LLM?",
-    epilog="Exit codes: 0 done; 1 a run failed, or --check found a stale leaderboard; 2 a mistake in the command; "
-    "130 Ctrl-C; 143 SIGTERM; 129 SIGHUP.",
+    epilog="Most options can also be set by an environment variable (--lang: BENCH_LANG) or in bench.toml (lang = ...). "
+    "Exit codes: 0 done; 1 a run failed, or --check found a stale leaderboard; 2 a mistake in the command; 130 Ctrl-C; "
+    "143 SIGTERM; 129 SIGHUP.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help and usage errors as plain text, in a terminal and in a pipe
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Command = Callable[..., None]
 
-DAILY: dict[str, Command] = {
-    "init": init.init_command,
-    "run": run.run_command,
-    "leaderboard": leaderboard.leaderboard_command,
-    "show": show.show_command,
-    "compare": compare.compare_command,
-    "recommend": recommend.recommend_command,
-    "list": listing.list_command,
-    "doctor": doctor.doctor_command,
-    "schema": schema.schema_command,
-}
-for name, command in DAILY.items():
-    app.command(name)(command)
 
-GROUPS: dict[str, tuple[str, dict[str, Command]]] = {
-    "study": (
-        "Many runs for one question: tune, curve, transfer, recipe.",
-        {
-            "tune": tune.tune_command,
-            "curve": curve.curve_command,
-            "transfer": transfer.transfer_command,
-            "recipe": recipe.recipe_command,
-        },
-    ),
-    "analyze": (
-        "Compute from finished runs: cost, latency, calibration, cascade, data.",
-        {
-            "cost": cost.cost_command,
-            "latency": latency.latency_command,
-            "calibration": calibration.calibration_command,
-            "cascade": cascade.cascade_command,
-            "data": data_audit.data_command,
-        },
-    ),
-    "model": ("Model cards: card, push.", {"card": card.card_command, "push": push.push_command}),
-    "results": (
-        "Move records in and out: export, import, rescore.",
-        {
-            "export": export.export_command,
-            "import": import_.import_command,
-            "rescore": rescore.rescore_command,
-        },
-    ),
-}
-for name, (purpose, commands) in GROUPS.items():
-    group = typer.Typer(help=purpose, no_args_is_help=True, rich_markup_mode=None)
-    for word, command in commands.items():
-        group.command(word)(command)
-    app.add_typer(group, name=name)
-app.add_typer(prompts.app, name="prompts")
-app.add_typer(cache.app, name="cache")
+def _add(group: typer.Typer, commands: Commands) -> None:
+    for name, (command, line) in commands.items():
+        group.command(name, short_help=line)(command)
+
+
+_add(app, DAILY)
+for _name, (_purpose, _commands) in GROUPS.items():
+    _group = typer.Typer(cls=Grouped, help=_purpose, no_args_is_help=True, rich_markup_mode=None)
+    _add(_group, _commands)
+    app.add_typer(_group, name=_name)
+app.add_typer(cache.app, name="cache", short_help="downloaded and trained models")
 
 
 INTERRUPTED = 130
@@ -126,11 +168,13 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    pass
+    if not context.resilient_parsing:
+        context.default_map = project_defaults(context.command)
 
 
 def main() -> None:
@@ -139,9 +183,7 @@ def main() -> None:
         if getattr(sys, name) is None:  # closed by the shell (`>&-`)
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (open as long as the process)
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(
-            stream, io.TextIOWrapper
-        ):  # a review in Japanese must not end in an error where the terminal has no UTF-8
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may have no UTF-8, and reviews are in Japanese
             stream.reconfigure(errors="backslashreplace")
     signals.end_as_ctrl_c_does()
     try:
@@ -162,7 +204,7 @@ def main() -> None:
 
 
 def _run_app() -> None:
-    """The command; where a launcher started several processes, all but the first one only take part in its trainings."""
+    """Run the command. Where a launcher started several processes, all but the first one only take part in its trainings."""
     from harness.core.distributed import OutOfStep, broadcast, end, is_first, leave, processes
 
     if processes() == 1:
@@ -187,11 +229,11 @@ def _run_app() -> None:
 
 
 def as_bench_error(error: Exception) -> BenchError:
-    """What a user should read of an error that nobody foresaw, or that the machine is the cause of."""
+    """The message for an unexpected error, or for one that the machine causes."""
     if isinstance(error, BenchError):
         return error
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{error.filename}: " if error.filename else ""
-        return RunError(f"{where}{error.strerror}.", "Mend that, and give the same command again.")
-    said = (str(error).strip().splitlines() or [""])[0]
-    return RunError(f"Unexpected {type(error).__name__}: {said}", "BENCH_DEBUG=1 before the command shows where it comes from.")
+        return RunError(f"{where}{error.strerror}.", "Fix this and repeat the command.")
+    message = (str(error).strip().splitlines() or [""])[0]
+    return RunError(f"Unexpected {type(error).__name__}: {message}", "Set BENCH_DEBUG=1 to see where it comes from.")

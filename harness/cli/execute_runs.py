@@ -1,4 +1,4 @@
-"""The runs of one `bench run`, one after the other: a run that fails is reported, and the next one starts."""
+"""The runs of a command, one after the other: a run that fails is reported, and the next one starts."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 import shlex
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from harness.analysis.findings import Finding
     from harness.cli.progress import Progress
     from harness.core.errors import BenchError
-    from harness.core.options import RunOptions
-    from harness.core.record import Gate
+    from harness.core.options import ExecutionOptions, RunOptions
+    from harness.core.record import RunRecord
     from harness.records.entries import Entry
     from harness.records.store import Store
     from harness.running.runner import EngineSlot
@@ -35,51 +35,51 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request. `found`: the record was there already. `model_from_cache`: no training was needed."""
+    """What became of one run. `state`: new, found (it was recorded before), incomplete or failed. `model_from_cache`: no
+    training was needed."""
 
-    request: RunOptions
+    options: RunOptions
     state: str
-    run_id: str | None = None
-    metrics: Mapping[str, Any] | None = None
+    entry: Entry | None = None
     error: BenchError | None = None
     model_from_cache: bool = False
-    gates: Sequence[Gate] = ()
     finding: Finding | None = None
-    prompted: str | None = None
-    """How a language model was asked, as its record says: with what the command left to the defaults."""
-    display_name: str | None = None
-    """The backend as the record names it: with the model that `--model` gave."""
+
+    @property
+    def record(self) -> RunRecord | None:
+        return None if self.entry is None else self.entry.record
+
+    @property
+    def run_id(self) -> str | None:
+        return None if self.entry is None else self.entry.run_id
+
+    @property
+    def name(self) -> str:
+        """The backend, with its model where --model named it."""
+        return self.options.backend if self.entry is None else self.entry.display_name
 
     def as_json(self) -> dict[str, Any]:
-        request, error = self.request, self.error
+        record = self.record
         return {
             "state": self.state,
             "run": self.run_id,
-            "task": request.task,
-            "lang": request.lang,
-            "split": request.split,
-            "backend": request.backend,
-            "prompt": request.prompt,
-            "decoding": request.decoding,
-            "calibration": request.calibration,
-            "decision": request.decision,
-            "train_lang": list(request.train_lang),
-            "validation_lang": list(request.validation_lang),
-            "settings": dict(request.settings),
-            "seed": request.seed,
+            **self.options.model_dump(mode="json"),
             "model_from_cache": self.model_from_cache,
-            "metrics": self.metrics,
-            "gates": [asdict(gate) for gate in self.gates],
+            "metrics": record and record.metrics.as_json(),
+            "gates": [gate.as_json() for gate in record.gates] if record else [],
             "finding": self.finding and self.finding.as_json(),
-            "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
+            "error": self.error and error_as_json(self.error),
         }
 
 
+def error_as_json(error: BenchError) -> dict[str, Any]:
+    return {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+
+
 def run_all(
-    known: Catalog, requests: Sequence[RunOptions], store: Store, force: bool, budget: Budget | None, *, gate: bool = True
+    known: Catalog, runs: Sequence[RunOptions], store: Store, execution: ExecutionOptions, budget: Budget | None
 ) -> tuple[list[Outcome], bool]:
-    """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once. Without
-    `gate` a failed sanity gate stops no run."""
+    """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once."""
     from harness.cli import as_bench_error
     from harness.cli.progress import Progress
     from harness.core.errors import BudgetReached, ModelUnavailable, RunIncomplete
@@ -89,23 +89,23 @@ def run_all(
     told: set[str] = set()
     unavailable: dict[str, ModelUnavailable] = {}  # to ask the hub again for every language would take minutes
     slot = EngineSlot()
-    with Progress(len(requests)) as progress, _log_lines(progress):
+    with Progress(len(runs)) as progress, _log_lines(progress):
         try:
-            for request in requests:
-                progress.next(f"{request.backend} {request.lang}")
+            for options in runs:
+                progress.next(f"{options.backend} {options.lang}")
                 try:
-                    if request.backend in unavailable:
-                        raise unavailable[request.backend]
-                    outcomes.append(_one(known, request, store, slot, progress, force, budget, gate))
+                    if options.backend in unavailable:
+                        raise unavailable[options.backend]
+                    outcomes.append(_one(known, options, store, slot, progress, execution, budget))
                 except Exception as error:
                     if os.environ.get("BENCH_DEBUG"):
                         raise
                     failure = as_bench_error(error)
                     unfinished = isinstance(failure, RunIncomplete)
-                    outcomes.append(Outcome(request, "incomplete" if unfinished else "failed", error=failure))
+                    outcomes.append(Outcome(options, "incomplete" if unfinished else "failed", error=failure))
                     gone = failure.server if isinstance(failure, RunIncomplete) else failure
                     if isinstance(gone, ModelUnavailable):
-                        unavailable[request.backend] = gone
+                        unavailable[options.backend] = gone
                     if str(failure) not in told:
                         told.add(str(failure))
                         progress.print(worded(failure))
@@ -121,14 +121,15 @@ def run_all(
 
 
 def exit_if_interrupted(stopped: bool) -> None:
-    """After Ctrl-C or a signal, the last thing: half a series has no table, JSON or page, only the count of what is kept."""
+    """After Ctrl-C or a signal, last of all: an incomplete series has no table, JSON or page, only the count of what is
+    kept."""
     if stopped:
-        typer.echo("Stopped. The same command goes on where this one was.", err=True)
+        typer.echo("Stopped. Repeat the command to continue.", err=True)
         raise typer.Exit(130)
 
 
 def exit_with(errors: Iterable[BenchError | None]) -> None:
-    """Of the worst failure, if there is one."""
+    """With the code of the worst failure, if there is one."""
     code = max((error.exit_code for error in errors if error is not None), default=0)
     if code:
         raise typer.Exit(code)
@@ -136,76 +137,50 @@ def exit_with(errors: Iterable[BenchError | None]) -> None:
 
 def _one(
     known: Catalog,
-    request: RunOptions,
+    options: RunOptions,
     store: Store,
     slot: EngineSlot,
     progress: Progress,
-    force: bool,
+    execution: ExecutionOptions,
     budget: Budget | None,
-    gate: bool,
 ) -> Outcome:
     from harness.records.entries import finished_entry, read_entry
     from harness.running.plan import make_plan
     from harness.running.runner import run
     from harness.running.training import trained_folder
 
-    plan = make_plan(request, known)
+    plan, force = make_plan(options, known), execution.force
     if not force and (entry := finished_entry(store, plan.run_id, warn=False)) is not None:
-        progress.say(f"{plan.run_id}: found, nothing to do (--force repeats it)")
-        return _outcome(request, "found", store, entry, progress)
+        progress.say(f"{plan.run_id}: found, nothing to do (--force runs it again)")
+        return _outcome(options, "found", store, entry, progress)
     check_cache()
-    at_hand = plan.training is not None and (trained_folder(plan) / "model").is_dir()
-    notes = ["trained model found in the cache"] if at_hand else []
-    if plan.training is not None and not at_hand and any((trained_folder(plan) / "scratch").glob("*")):
-        notes.append("training goes on from its last checkpoint")
+    in_cache = plan.training is not None and (trained_folder(plan) / "model").is_dir()
+    notes = ["trained model found in the cache"] if in_cache else []
+    if plan.training is not None and not in_cache and any((trained_folder(plan) / "scratch").glob("*")):
+        notes.append("training continues from its last checkpoint")
     if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
-        notes.append("begins anew" if force else "goes on where it was stopped")
+        notes.append("starts again" if force else "continues where it stopped")
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
-    done = run(plan, store, slot, progress.update, force=force, budget=budget, gate=gate)
-    return _outcome(request, "new", store, read_entry(store, done.run_id), progress, model_from_cache=at_hand)
+    done = run(plan, store, slot, progress.update, force=force, budget=budget, gate=not execution.no_gate)
+    return _outcome(options, "new", store, read_entry(store, done.run_id), progress, model_from_cache=in_cache)
 
 
 def _outcome(
-    request: RunOptions, state: str, store: Store, entry: Entry, progress: Progress, *, model_from_cache: bool = False
+    options: RunOptions, state: str, store: Store, entry: Entry, progress: Progress, *, model_from_cache: bool = False
 ) -> Outcome:
-    finding = _finding(store, entry)
-    return Outcome(
-        request,
-        state,
-        entry.run_id,
-        entry.metrics,
-        model_from_cache=model_from_cache,
-        gates=_told(entry, progress, has_finding=finding is not None),
-        finding=finding,
-        prompted=_prompted(entry),
-        display_name=entry.display_name,
-    )
-
-
-def _told(entry: Entry, progress: Progress, *, has_finding: bool) -> list[Gate]:
-    """What the run's sanity gates found; what a reader must know is printed, also with `--quiet`."""
+    """Prints what the run's sanity gates found, also with --quiet: a reader must know it."""
+    from harness.analysis.findings import finding_of_entry
     from harness.records.gates import gate_lines
 
-    gates = entry.record.gates
-    for line in gate_lines(gates, has_finding=has_finding):
-        progress.print(plain(f"{entry.display_name} {entry.manifest['identity']['lang']}: {line}"))
-    return gates
-
-
-def _prompted(entry: Entry) -> str | None:
-    return entry.made if entry.manifest["identity"]["prompt"] else None
-
-
-def _finding(store: Store, entry: Entry) -> Finding | None:
-    """`majority` is meant to give one answer."""
-    from harness.analysis.findings import finding_of_entry
-
-    return None if entry.is_blind else finding_of_entry(store, entry)
+    finding = None if entry.is_blind else finding_of_entry(store, entry)  # `majority` is meant to give one answer
+    for line in gate_lines(entry.record.gates, has_finding=finding is not None):
+        progress.print(plain(f"{entry.display_name} {entry.record.identity.lang}: {line}"))
+    return Outcome(options, state, entry, model_from_cache=model_from_cache, finding=finding)
 
 
 @contextmanager
 def _log_lines(progress: Progress) -> Iterator[None]:
-    """What the library logs (a download that takes a while, say) as lines that stay."""
+    """Print what the library logs, such as a long download, as lines that stay."""
     import logging
 
     warned: set[str] = set()
@@ -215,13 +190,13 @@ def _log_lines(progress: Progress) -> Iterator[None]:
             message = record.getMessage()
             if record.levelno < logging.WARNING:
                 progress.say(message)
-            elif message not in warned:  # a record is looked at before and after its lock is taken
+            elif message not in warned:  # a record is read before and after its lock is taken
                 warned.add(message)
                 progress.print(plain(f"warning: {message}"))
 
     log, lines = logging.getLogger("bench"), Lines()
     before = log.level, log.propagate, log.handlers
-    log.handlers = [lines]  # in place of the command's own, which would write past the bar
+    log.handlers = [lines]  # the command's own would write into the bar
     log.setLevel(logging.INFO)
     log.propagate = False  # or --verbose would show them twice
     try:
@@ -233,18 +208,18 @@ def _log_lines(progress: Progress) -> Iterator[None]:
 
 @dataclass
 class Series:
-    """What the end of a long command says: how many runs, how long, where things are."""
+    """The end of a long command: how many runs, how long they took, where the records are. `problem`: of the tracker;
+    `tracked`: whether any run was new, since others are not tracked."""
 
     results: Path
     began: float
     track: Track | None = None
     problem: str | None = None
-    """Of the tracker."""
     tracked: bool = False
-    """Whether there was a run for it: none that is found is tracked, and none that fails before it begins."""
 
-    def print_summary(self, outcomes: Sequence[Any]) -> None:
-        """`outcomes`: all that have a `state`."""
+    def finish(self, outcomes: Sequence[Any], stopped: bool) -> None:
+        """Print the summary and end the command with the right exit code. `outcomes`: anything with a `state` and an
+        `error`."""
         counted = Counter(done.state for done in outcomes)
         counts = ", ".join(f"{count} {state}" for state, count in counted.items()) or "No runs"
         there = f"; records: {self.results / 'runs'}" if counted["new"] + counted["found"] else ""
@@ -254,6 +229,8 @@ class Series:
         if digits is not None:
             verbosity.note(f"Next: bench leaderboard{where}, or bench show {digits}{where}")
         self._print_tracker()
+        exit_if_interrupted(stopped)
+        exit_with(done.error for done in outcomes)
 
     def print_search(self, folder: Path) -> None:
         typer.echo(plain(f"The study is in {folder}{self._time()}"), err=True)
@@ -271,28 +248,28 @@ class Series:
             return
         if self.problem is not None:
             typer.echo(
-                plain(f"note: not all could be tracked by {self.track} ({self.problem}); the records are whole."), err=True
+                plain(f"note: {self.track} did not receive everything ({self.problem}); the records are complete."), err=True
             )
         else:
             verbosity.note(f"Tracked: {where(self.track, self.results)}")
 
 
 @contextmanager
-def tracking_with(name: str | None, results: Path) -> Iterator[Series]:
-    """Around the runs of a command: what they tell goes to the tracker of that name, if one is asked for. Raises `UserError`
-    for one that is not known, or not installed."""
-    series = Series(results, time.monotonic())
-    if name is None:
+def tracking_with(execution: ExecutionOptions, results: Path | None = None) -> Iterator[Series]:
+    """Around the runs of a command: --track sends what they report to a tracker. Raises `UserError` for one that is unknown or
+    not installed. `results`: the folder of records, where it is not that of the options."""
+    series = Series(results or execution.results, time.monotonic())
+    if execution.track is None:
         yield series
         return
     from harness.core.errors import UnknownName
     from harness.running.trackers import Track, open_sink
     from harness.running.tracking import Tracker, tracked_by
 
-    if name not in list(Track):
-        raise UnknownName("tracker", name, list(Track))
-    series.track = Track(name)
-    tracker = Tracker(open_sink(series.track, results))
+    if execution.track not in list(Track):
+        raise UnknownName("tracker", execution.track, list(Track))
+    series.track = Track(execution.track)
+    tracker = Tracker(open_sink(series.track, series.results))
     try:
         with tracked_by(tracker):
             yield series
@@ -302,7 +279,7 @@ def tracking_with(name: str | None, results: Path) -> Iterator[Series]:
 
 
 def _close(tracker: Tracker, track: Track) -> str | None:
-    """What went wrong. Ctrl-C ends the waiting, not the command: the runs are done, and their table is still to come."""
+    """What went wrong. Ctrl-C ends the waiting and not the command: the runs are done, and their table is still to come."""
     from harness.running.tracking import PATIENCE
 
     try:
@@ -312,40 +289,50 @@ def _close(tracker: Tracker, track: Track) -> str | None:
 
 
 def print_runs(outcomes: Sequence[Outcome]) -> None:
-    """A row per run; on a narrow terminal the first metric is what stays."""
+    """One line per run. A narrow terminal keeps the first metric."""
     from harness.analysis.findings import SHORT
     from harness.reports.words import shown
 
-    if not any(done.metrics for done in outcomes):
+    records = [done.record for done in outcomes if done.record]
+    if not records:
         return
-    metrics = list(dict.fromkeys(name for done in outcomes if done.metrics for name in done.metrics["headline"]))
-    named = ["finding"] if any(done.finding for done in outcomes) else []
-    columns = ["task", "backend", "prompt", "lang", "seed", "n", *metrics, "no answer", *named, "record", "run"]
+    metrics = list(dict.fromkeys(name for record in records for name in record.metrics.headline))
+    with_findings = ["finding"] if any(done.finding for done in outcomes) else []
+    columns = ["task", "backend", "prompt", "lang", "seed", "n", *metrics, "no answer", *with_findings, "record", "run"]
     rows = []
     for done in outcomes:
-        request, measured = done.request, done.metrics or {"values": {}}
-        asked = (request.prompt, request.decoding, request.calibration, request.decision)
-        how = done.prompted or " ".join(str(word) for word in asked if word and not done.run_id) or "-"
-        values = [shown(measured["values"][name]) if name in measured["values"] else "-" for name in metrics]
-        counts = [str(measured["n"]), str(measured["n"] - measured["ok"])] if done.metrics else ["-", "-"]
-        which = [request.task, done.display_name or request.backend, how, request.lang, str(request.seed)]
-        found = [SHORT[done.finding.kind] if done.finding else "-"] if named else []
-        rows.append([*which, counts[0], *values, counts[1], *found, done.state, (done.run_id or "-").rpartition(".")[2]])
+        options, record = done.options, done.record
+        values = record.metrics.values if record else {}
+        counts = [str(record.n), str(record.metrics.unanswered)] if record else ["-", "-"]
+        which = [options.task, done.name, _prompting(done), options.lang, str(options.seed), counts[0]]
+        cells = [shown(values[name]) if name in values else "-" for name in metrics]
+        found = [SHORT[done.finding.kind] if done.finding else "-"] if with_findings else []
+        rows.append([*which, *cells, counts[1], *found, done.state, (done.run_id or "-").rpartition(".")[2]])
     same = [name for name in ("task", "seed", "prompt") if len({row[columns.index(name)] for row in rows}) == 1]
-    print_table(
-        columns, rows, text=["prompt"], optional=list(dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"]))
-    )
-    many = len({done.request.task for done in outcomes}) > 1
+    optional = dict.fromkeys([*same, *reversed(metrics[1:]), "no answer", "task"])
+    print_table(columns, rows, text=["prompt"], optional=list(optional))
+    several_tasks = len({done.options.task for done in outcomes}) > 1
     for done in outcomes:
         if done.finding is not None:
-            verbosity.note(f"note: {_named(done, many)} {done.finding.message}.")  # the table has it in a word
+            verbosity.note(f"note: {_label(done, several_tasks)} {done.finding.message}.")  # the table has one word for it
 
 
-def _named(done: Outcome, many: bool) -> str:
-    """`mock:large (en, plain · score, seed 2)`: all that tells a run from the others of its command, but for settings. `many`:
-    there are several tasks."""
-    request = done.request
-    trained = [f"trained on {'+'.join(request.train_lang)}"] if request.train_lang else []
-    seed = [f"seed {request.seed}"] if request.seed else []
-    words = [*([request.task] if many else []), request.lang, *([done.prompted] if done.prompted else []), *trained, *seed]
-    return f"{done.display_name or request.backend} ({', '.join(words)})"
+def _prompting(done: Outcome) -> str:
+    """How the model was prompted, as the record says it; of a failed run as far as it was asked."""
+    if done.entry is not None:
+        return done.entry.made if done.entry.record.identity.prompt else "-"
+    asked = (getattr(done.options, name) for name in ("prompt", "decoding", "calibration", "decision"))
+    return " ".join(str(word) for word in asked if word) or "-"
+
+
+def _label(done: Outcome, several_tasks: bool) -> str:
+    """`mock:large (en, plain · score, seed 2)`: what tells a run from the others of its command, except settings."""
+    options, prompting = done.options, _prompting(done)
+    parts = [
+        options.task if several_tasks else "",
+        options.lang,
+        "" if prompting == "-" else prompting,
+        f"trained on {'+'.join(options.train_lang)}" if options.train_lang else "",
+        f"seed {options.seed}" if options.seed else "",
+    ]
+    return f"{done.name} ({', '.join(filter(None, parts))})"

@@ -229,7 +229,7 @@ if TYPE_CHECKING:
 
 MOST_SHOWN = 12
 INDEX = r"\s*|__index_level_\d+__|Unnamed: \d+"
-"""Predictions that nobody made: the index of a pandas table."""
+"""Names of the index of a pandas table, which nobody chose."""
 
 
 def print_found(found: Found) -> None:

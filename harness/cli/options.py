@@ -1,4 +1,4 @@
-"""Options and helpers that several commands share."""
+"""Options and helpers that several commands share, and how they print tables, JSON and errors."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from harness.cli.run_options import option
 from harness.core.plain import UNSAFE
-from harness.core.plain import plain as plain  # the commands take it from here
+from harness.core.plain import plain as plain  # the commands take these from here
+from harness.specs.asked import check_data as check_data
+from harness.specs.asked import names as names
 
 if TYPE_CHECKING:
     from harness.core.errors import BenchError
@@ -21,60 +24,16 @@ if TYPE_CHECKING:
 
 E = TypeVar("E", bound=StrEnum)
 
-Results = Annotated[Path, typer.Option("--results", metavar="DIR", help="Folder of run records and leaderboard.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
-Data = Annotated[
-    Path | None,
-    typer.Option(
-        "--data", metavar="DIR", help="Read the task's rows from here: {train,validation,test}.{parquet,csv,tsv,jsonl,json}."
-    ),
-]
 Many = list[str] | None
-DEFAULT_TASK = "default: the only one in tasks/, else reviews_demo"
-Task = Annotated[
-    str | None, typer.Option(metavar="NAME", help=f"Task; {DEFAULT_TASK}. See `bench list tasks`.", show_default=False)
-]
-Limit = Annotated[
-    int | None,
-    typer.Option("--limit", min=1, metavar="N", help="At most so many test rows per language, always the same ones."),
-]
-TrainLimit = Annotated[
-    int | None, typer.Option("--train-limit", min=1, metavar="N", help="At most so many training rows per language.")
-]
-ValidationLimit = Annotated[
-    int | None,
-    typer.Option(
-        "--validation-limit", min=0, metavar="N", help="At most so many validation rows per language; 0: train to the end."
-    ),
-]
-Settings = Annotated[
-    Many, typer.Option("--set", metavar="KEY=VALUE", help="An option of the backend: train.lr=3e-5. Can be repeated.")
-]
-NoGate = Annotated[
-    bool, typer.Option("--no-gate", help="Go on where a sanity gate would stop a prompted run; its record says so.")
-]
-Track = Annotated[
-    str | None,
-    typer.Option(
-        "--track",
-        metavar="NAME",
-        help="Show the runs in wandb, trackio, mlflow or tensorboard, too; default: in none.",
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Only errors, the result, and where it is.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show what the libraries log and warn of, too.")]
-Model = Annotated[
-    str | None,
-    typer.Option("--model", metavar="PATH", help="Checkpoint in place of the backend's: a local folder or a hub id."),
-]
-TrustMetricCode = Annotated[
-    bool,
-    typer.Option("--trust-metric-code", help="Run the programs that a task names under `metrics`. Read them first."),
-]
+Results = Annotated[Path, option("results")]
+Data = Annotated[Path | None, option("data")]
+Task = Annotated[str | None, option("task")]
+TrustMetricCode = Annotated[bool, option("trust_metric_code")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RESULTS = Path("results")
 
 TEXT_WIDTH = 24
-"""Predictions of a terminal that a cell of running text needs at least."""
+"""Least width of a column of running text on a terminal."""
 
 
 def one_line(text: str | None, width: int = 100) -> str:
@@ -82,22 +41,8 @@ def one_line(text: str | None, width: int = 100) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
-def names(values: Sequence[str] | None, option: str = "") -> list[str]:
-    """`--lang en --lang ja` and `--lang en,ja` mean the same; repeats count once.
-
-    Raises `UserError` for an option without a name: `--lang "$UNSET"` must not mean all languages.
-    """
-    from harness.core.errors import UserError
-
-    split = [part.strip() for value in values or () for part in value.split(",")]
-    found = list(dict.fromkeys(part for part in split if part))
-    if values and not found:
-        raise UserError(f"{option} is given without a value.", "Give it one, or leave the option out.")
-    return found
-
-
 def one_of(kind: type[E], what: str) -> Callable[[str], E]:
-    """A `parser` for an argument that is a member of `kind`: another word gets the nearest ones for an answer, as any name."""
+    """A `parser` for an argument that is a member of `kind`; for another word it suggests the nearest ones."""
 
     def read(name: str) -> E:
         from harness.core.errors import UnknownName
@@ -116,7 +61,7 @@ def finite_number(value: float, option: str) -> float:
     from harness.core.errors import UserError
 
     if not isfinite(value):
-        raise UserError(f"{option} {value:g}: that is no finite number.", "Give a number such as 0.5 or 1000.")
+        raise UserError(f"{option} {value:g}: expected a finite number.", "For example 0.5 or 1000.")
     return value
 
 
@@ -126,26 +71,18 @@ def catalog(trust_metric_code: bool = False) -> Catalog:
     return Catalog(Path.cwd(), trust_metric_code)
 
 
-def check_data(data: Path | None) -> None:
-    """Raise `UserError` for a folder that is not there: once, and not for every language."""
-    from harness.core.errors import UserError
-
-    if data is not None and not data.is_dir():
-        raise UserError(f"--data {data}: there is no such folder.", "It holds the files of the splits: see `bench run --help`.")
-
-
 def open_store(results: Path) -> Store:
-    """The runs under `--results`; raises `UserError` where that is a file."""
+    """The runs under `--results`. Raises `UserError` if that is a file."""
     from harness.core.errors import UserError
     from harness.records.store import Store
 
     if results.exists() and not results.is_dir():
-        raise UserError(f"--results {results} is not a folder.", "Name the folder that holds (or will hold) `runs`.")
+        raise UserError(f"--results {results} is not a folder.", "Name the folder that holds, or will hold, `runs`.")
     return Store(results / "runs")
 
 
 def check_cache() -> None:
-    """Raise `RunError` for a cache that nothing can be written to, before it is looked for in the midst of a run."""
+    """Raise `RunError` for a cache that is not writable, before a run begins."""
     from harness.models.checkpoints import cache_dir
     from harness.running.training import make_cache_folder
 
@@ -154,7 +91,7 @@ def check_cache() -> None:
 
 @contextmanager
 def tolerate_broken_pipe() -> Iterator[None]:
-    """Around what goes to stdout after long work: a reader who stops early (`| head -1`) does not make it a failure."""
+    """Around the output of long work: a reader that stops early (`| head -1`) does not make the command fail."""
     import sys
 
     try:
@@ -167,6 +104,28 @@ def tolerate_broken_pipe() -> Iterator[None]:
         os.close(nowhere)
 
 
+def write_page(
+    folder: Path, stem: str, page: Callable[[str | None], str], picture: Callable[[], bytes]
+) -> tuple[Path, Path | None]:
+    """Write a Markdown page, which gets the name of its picture, and the picture if the extra `charts` is installed."""
+    from harness.cli import verbosity
+    from harness.core.errors import MissingExtra
+    from harness.core.json_files import write_atomically
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text, image = folder / f"{stem}.md", folder / f"{stem}.svg"
+    drawn: Path | None = image
+    try:
+        write_atomically(image, picture().decode())
+    except MissingExtra as error:
+        image.unlink(missing_ok=True)  # an earlier picture would stand beside this page
+        verbosity.note(f"note: no picture. {error.message} {error.hint}")
+        drawn = None
+    write_atomically(text, page(None if drawn is None else drawn.name))
+    verbosity.note(f"Written: {text}" + (f", {drawn}" if drawn else ""))
+    return text, drawn
+
+
 def worded(error: BenchError) -> str:
     return plain(f"bench: {error.message}" + (f"\n       {error.hint}" if error.hint else ""))
 
@@ -177,7 +136,7 @@ def report(error: BenchError) -> None:
 
 @contextmanager
 def warnings_shown() -> Iterator[None]:
-    """What the library logs as a warning, as lines on stderr; each once, as several steps of a command may find the same."""
+    """Print what the library logs as a warning on stderr, each message once."""
     import logging
 
     told: set[str] = set()
@@ -198,7 +157,7 @@ def warnings_shown() -> Iterator[None]:
 
 
 def print_json(value: Any) -> None:
-    """UTF-8, with what would steer a terminal as JSON's own escapes (it can only stand inside strings)."""
+    """UTF-8. Control characters, which only occur inside strings, become JSON escapes."""
     import json
     import sys
 
@@ -210,11 +169,10 @@ def print_json(value: Any) -> None:
 def print_table(
     columns: Sequence[str], rows: Sequence[Sequence[str]], *, text: Collection[str] = (), optional: Sequence[str] = ()
 ) -> None:
-    """A table on a terminal; all columns as tab-separated lines where the output is piped.
+    """A table on a terminal; all columns as tab-separated lines in a pipe.
 
-    `text` names the columns that may take several lines: no other cell is ever broken. `optional` are those that a narrow
-    terminal goes without, the first one first. Where that is not enough, the last but one goes, and so on to the left: the
-    first column says what a row is, and the last one what to make of it.
+    Only the columns in `text` are wrapped. A narrow terminal drops the columns of `optional`, the first one first, and then
+    columns from the right, but never the first and the last one.
     """
     import sys
 
@@ -244,7 +202,7 @@ def print_table(
 def _fitted(
     cells: Sequence[Sequence[str]], is_text: Sequence[bool], optional: Sequence[int], room: int
 ) -> tuple[list[int], list[int]]:
-    """Which columns a terminal of `room` columns has room for, and how wide each of them is."""
+    """The columns that fit into `room` characters, and their widths."""
     from rich.cells import cell_len
 
     natural = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
@@ -268,5 +226,5 @@ def _fitted(
 
 
 def _total(need: Sequence[int], shown: Sequence[int]) -> int:
-    """Predictions of the terminal that the table takes, two between its own."""
+    """Width of the table, with two characters between columns."""
     return sum(need[index] for index in shown) + 2 * (len(shown) - 1)

@@ -1,4 +1,4 @@
-"""`bench prompts check` and `bench prompts show`; `spread` is in a module of its own."""
+"""`bench prompts`: check, show and spread."""
 
 from __future__ import annotations
 
@@ -6,32 +6,45 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli.options import Data, Json, Task, catalog, check_data, names, plain, print_json
-from harness.cli.prompt_spread import spread_command
+from harness.cli.options import (
+    RESULTS,
+    Data,
+    Json,
+    Many,
+    Results,
+    Task,
+    catalog,
+    check_data,
+    names,
+    open_store,
+    plain,
+    print_json,
+    print_table,
+)
 from harness.cli.requests import task_or_default
+from harness.cli.run_options import completion, option
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.analysis.spread import Spread
     from harness.core.types import Example
     from harness.parsing.prompt_check import Problem
+    from harness.records.entries import Entry
     from harness.specs.prompts import Prompt
     from harness.specs.tasks import TaskSpec
 
 CHECKED_ROWS = 50
 
-app = typer.Typer(
-    help="Look at a prompt, check it on real rows, and see how much it matters.", no_args_is_help=True, rich_markup_mode=None
-)
-app.command("spread")(spread_command)
-
-Name = Annotated[str, typer.Argument(help="Name of the prompt, without `.j2`.")]
-Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the choice of exemplars.")]
+Name = Annotated[str, typer.Argument(help="Name of the prompt, without `.j2`.", autocompletion=completion("prompt"))]
+Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the few-shot examples.")]
+MetricName = Annotated[str | None, typer.Option(metavar="NAME", help="Metric; default: the one that the leaderboard ranks by.")]
 
 
-@app.command("show")
 def show_command(
     name: Name,
     task: Task = None,
-    lang: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Language; default: the task's first.")] = None,
+    lang: Annotated[Many, option("lang", "Language; default: the task's first.")] = None,
     data: Data = None,
     seed: Seed = 0,
     as_json: Json = False,
@@ -54,7 +67,7 @@ def show_command(
         chat = Renderer(prompt, spec.label_space, language, shots).render(rows[0].text)
         chats.append({"prompt": name, "lang": language, "row": rows[0].id, "messages": chat})
         if not as_json:
-            how = f"answer read by {prompt.spec.parser.type}, decoding {prompt.spec.decoding}"
+            how = f"parser {prompt.spec.parser.type}, decoding {prompt.spec.decoding}"
             typer.echo(plain(f"{name} ({language}), row {rows[0].id}, {how}"))
             for turn in chat:
                 typer.echo(plain(f"--- {turn['role']}\n{turn['content']}"))
@@ -62,15 +75,16 @@ def show_command(
         print_json(chats)
 
 
-@app.command("check")
 def check_command(
     name: Name,
     task: Task = None,
-    lang: Annotated[list[str] | None, typer.Option(metavar="CODE", help="Language; default: all of the task's.")] = None,
+    lang: Annotated[Many, option("lang", "Language; default: all of the task's.")] = None,
     data: Data = None,
     as_json: Json = False,
 ) -> None:
-    """Render a prompt on real rows and report what is wrong; exit 2 if something is.
+    """Check a prompt on real rows.
+
+    Renders the prompt and reports problems; exits with 2 if one of them is an error.
 
     --json prints a list of problems: severity (error, warning, info), langs, message.
     """
@@ -96,14 +110,127 @@ def check_command(
             where = "" if langs == languages else f"{', '.join(langs)}: "
             typer.echo(plain(f"{problem.severity}: {where}{' '.join(problem.message.split())}"))
         if not found:
-            typer.echo(plain(f"{name}: nothing wrong on {count} rows of {spec.name} ({', '.join(languages)})."))
+            typer.echo(plain(f"{name}: no problem on {count} rows of {spec.name} ({', '.join(languages)})."))
     if any(problem.severity == "error" for problem in found):
         raise typer.Exit(2)
 
 
 def _rows(spec: TaskSpec, prompt: Prompt, lang: str, data: Data) -> tuple[list[Example], list[Example]]:
-    """Training rows (only where the prompt wants exemplars) and rows to render."""
+    """Training rows (only if the prompt has few-shot examples) and rows to render."""
     from harness.data.rows import load_examples
 
     train = load_examples(spec, lang=lang, split="train", data_dir=data) if prompt.spec.shots else []
     return train, load_examples(spec, lang=lang, split="validation", data_dir=data)
+
+
+def spread_command(
+    task: Annotated[Many, typer.Option(metavar="NAME", help="Only these tasks.")] = None,
+    lang: Annotated[Many, typer.Option(metavar="CODE", help="Only these languages.")] = None,
+    backend: Annotated[Many, typer.Option(metavar="NAME", help="Only these backends.")] = None,
+    metric: MetricName = None,
+    results: Results = RESULTS,
+    as_json: Json = False,
+) -> None:
+    """Compare a model's results across prompts.
+
+    From the recorded runs: one line for each model, decoding and calibration that was run with two or more prompts on the same
+    rows. The value of a prompt is the mean over its seeds. `by chance` is the range expected from the sampling of rows (and of
+    few-shot examples, with several seeds) if all prompts were equally good; * marks a larger range, significant at the 5%
+    level. The last columns split the variance: standard deviation between prompts, between seeds, and from the sampling of
+    rows.
+
+    --json prints an object with sentence and spreads: task, split, lang, rows, n, backend, how, metric, prompts (name,
+    exemplars, value, not_read, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
+    sampling of rows, for the median prompt: low, high), sd_prompts, sd_seeds, sd_sampling.
+    """
+    from harness.analysis.spread import influences_of, spreads
+    from harness.records.entries import read_entries
+
+    store = open_store(results)
+    filters = {"task": names(task, "--task"), "lang": names(lang, "--lang"), "backend": names(backend, "--backend")}
+    entries = _prompted_entries(read_entries(store), filters)
+    found = spreads(entries, influences_of(store, metric), metric)
+    if not found:
+        _none_found(entries, metric)
+    sentence = max(found, key=lambda spread: (spread.beyond, spread.range)).sentence
+    if as_json:
+        print_json({"sentence": sentence, "spreads": [_spread_json(spread) for spread in found]})
+        return
+    _print_spreads(found)
+    typer.echo(plain(f"\n{sentence}"))
+
+
+def _prompted_entries(entries: Sequence[Entry], filters: dict[str, list[str]]) -> list[Entry]:
+    """The prompted runs that fit the filters. Raises `UserError` for a filter that fits none."""
+    from harness.core.errors import UnknownName, UserError
+
+    left = [entry for entry in entries if entry.record.identity.prompt is not None]
+    if not left:
+        raise UserError(
+            "No run with a prompt is recorded.", "Start with `bench run --backend smollm2 --prompt strict,fewshot`."
+        )
+    for what, chosen in filters.items():
+        there = {_filter_value(entry, what) for entry in left}
+        for name in chosen:
+            if name not in there:
+                raise UnknownName(f"{what} with prompted runs here", name, there)
+        left = [entry for entry in left if not chosen or _filter_value(entry, what) in chosen]
+    return left
+
+
+def _filter_value(entry: Entry, what: str) -> str:
+    return entry.backend if what == "backend" else str(getattr(entry.record.identity, what))
+
+
+def _none_found(entries: Sequence[Entry], metric: str | None) -> None:
+    from harness.core.errors import UnknownName, UserError
+
+    known = {name for entry in entries for name in entry.record.metrics.values}
+    if metric is not None and metric not in known:
+        raise UnknownName("metric of these runs", metric, known)
+    raise UserError(
+        "No model was run with two prompts on the same rows and the same other options.",
+        "Run one with several prompts: `bench run --backend NAME --prompt strict,fewshot --decoding score`.",
+    )
+
+
+def _print_spreads(found: Sequence[Spread]) -> None:
+    from harness.reports.tables import spread_cells, spread_columns
+
+    seeds = any(spread.sd_seeds is not None for spread in found)
+    columns = ["task", "lang", "n", "metric", *spread_columns(""), "sd prompts", *(["sd seeds"] if seeds else []), "sd rows"]
+    columns[columns.index(" over prompts")] = "over prompts"
+    rows = []
+    for spread in found:
+        of_seeds = "–" if spread.sd_seeds is None else f"{spread.sd_seeds:.3f}"
+        parts = [f"{spread.sd_prompts:.3f}", *([of_seeds] if seeds else []), f"{spread.sd_sampling:.3f}"]
+        rows.append([spread.group[0], spread.group[2], str(spread.n), spread.metric, *spread_cells(spread), *parts])
+    same = [name for name in ("task", "metric", "n", "lang") if len({row[columns.index(name)] for row in rows}) == 1]
+    parts = columns[columns.index("sd prompts") :]
+    print_table(
+        columns, rows, text=["how", "prompts"], optional=[*same, "95% of the median", *reversed(parts), "task", "metric"]
+    )
+
+
+def _spread_json(spread: Spread) -> dict[str, Any]:
+    record = spread.middle.row.entry.record
+    value = record.metrics.values[spread.metric]
+    task, split, lang, _ = spread.group
+    return {
+        **{"task": task, "split": split, "lang": lang, "rows": record.identity.rows},
+        **{"n": spread.n, "backend": spread.backend, "how": spread.how, "metric": spread.metric},
+        "prompts": [
+            {
+                "name": prompt.name,
+                "exemplars": prompt.exemplars,
+                "value": prompt.value,
+                "not_read": prompt.unread,
+                "runs": [run.run_id for run in prompt.row.runs],
+            }
+            for prompt in spread.prompts
+        ],
+        **{"low": spread.low, "median": spread.middle.value, "high": spread.high, "range": spread.range},
+        **{"by_chance": spread.expected, "beyond_chance": spread.beyond},
+        "interval": {"low": value.low, "high": value.high},
+        **{"sd_prompts": spread.sd_prompts, "sd_seeds": spread.sd_seeds, "sd_sampling": spread.sd_sampling},
+    }

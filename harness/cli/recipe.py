@@ -1,110 +1,91 @@
-"""`bench study recipe`: the runs of a recipe, beside what others reported of them."""
+"""`bench study recipe`: the runs of a recipe, beside the published figures."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli import verbosity
+from harness.cli.execute_runs import Outcome, error_as_json, run_all, tracking_with
 from harness.cli.options import (
     RESULTS,
-    Data,
     Json,
-    Limit,
     Many,
-    NoGate,
-    Quiet,
-    Settings,
-    Track,
-    TrainLimit,
-    TrustMetricCode,
-    ValidationLimit,
-    Verbose,
     catalog,
-    check_data,
     names,
     open_store,
     print_json,
     print_table,
     tolerate_broken_pipe,
+    worded,
 )
-from harness.cli.recipe_steps import Done, Searched, carry_out
-from harness.cli.requests import check_fit, seeds, settings_from
-from harness.cli.tune import shown_value
+from harness.cli.requests import budget_of
+from harness.cli.run_options import completion, takes_run_options
+from harness.cli.tune import backend_yaml, run_trials, shown_settings
+from harness.core.options import ExecutionOptions, RunOptions
 from harness.core.plain import plain
+from harness.specs.asked import Asked
 
 if TYPE_CHECKING:
+    from harness.core.errors import BenchError
     from harness.records.store import Store
     from harness.specs.catalog import Catalog
+    from harness.specs.costs import Budget
     from harness.specs.reported import Figure
     from harness.studies.dry_run import PlannedStep
     from harness.studies.steps import Step
 
+HELP = {
+    **{name: f"{field.description} Overrides the recipe's." for name, field in RunOptions.model_fields.items()},
+    "lang": "Language to test in; overrides the recipe's.",
+    "seed": "Override the recipe's seed; several seeds run each step once per seed.",
+    "results": "Folder of run records; default: results, with --smoke results/smoke.",
+}
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="Recipe. See `bench list recipes`.", autocompletion=completion("recipe"))
+]
+Run = Annotated[Many, typer.Option(metavar="NAME", help="Only these runs, and those that they continue from.")]
+Smoke = Annotated[bool, typer.Option("--smoke", help="Run every step in minutes, with a small model and few rows.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="List the runs and what is done already; run nothing.")]
 
+
+@takes_run_options(
+    but=("task", "continue_from"),
+    help=HELP,
+    defaults=dict.fromkeys([*RunOptions.model_fields, "results"]),
+    explicit=[name for name in RunOptions.model_fields if name != "data"],  # a folder's defaults must not change a recipe
+)
 def recipe_command(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="Recipe. See `bench list recipes`.")],
-    run: Annotated[Many, typer.Option(metavar="NAME", help="Only these of its runs, and what they go on from.")] = None,
-    lang: Annotated[Many, typer.Option(metavar="CODE", help="Languages to test in, in place of the recipe's.")] = None,
-    backend: Annotated[str | None, typer.Option(metavar="NAME", help="Backend in place of the recipe's.")] = None,
-    seed: Annotated[
-        Many, typer.Option(metavar="N", help="Seed in place of the recipe's; with several, each run so often.")
-    ] = None,
-    setting: Settings = None,
-    limit: Limit = None,
-    train_limit: TrainLimit = None,
-    validation_limit: ValidationLimit = None,
-    data: Data = None,
-    trust_metric_code: TrustMetricCode = False,
-    smoke: Annotated[
-        bool,
-        typer.Option("--smoke", help="Every step in minutes: a small model, and few rows, bench's own or those of --data."),
-    ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the runs and what is done already; run nothing.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Repeat runs that are there.")] = False,
-    no_gate: NoGate = False,
-    results: Annotated[
-        Path | None,
-        typer.Option("--results", metavar="DIR", help="Folder of run records; default: results, with --smoke results/smoke."),
-    ] = None,
-    track: Track = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
+    name: Name,
+    asked: Asked,
+    execution: ExecutionOptions,
+    run: Run = None,
+    smoke: Smoke = False,
+    dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Carry out a recipe: every run of a comparison that was published, and beside each what was reported.
+    """Repeat a published comparison.
 
-    A run that is recorded already is not repeated, and a stopped one goes on: give the same command again. A search, too.
+    Runs every step of a recipe and shows the published figures beside the measured ones. A recorded run is not repeated, and a
+    stopped run or search continues: repeat the command.
 
     --json prints a list with one object per step: step, reported (source's figures: metric, value, low, high, n, lang, note),
     and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials, backend,
     error. With --dry-run: step, task, backend, train, validation, test (each: langs, rows, exact), settings, prompt, seed,
     continued_from, searched, trials, state (found, continues, to do), note.
     """
-    from harness.cli.execute_runs import exit_if_interrupted, exit_with, tracking_with
-    from harness.specs.recipes import Cell
     from harness.studies.dry_run import planned_steps
     from harness.studies.steps import Changes, steps_of
 
-    verbosity.begin(quiet, verbose)
-    known = catalog(trust_metric_code)
+    known = catalog(execution.trust_metric_code)
     recipe = known.recipe(name)
-    check_data(data)
-    cell = Cell(
-        backend=[backend] if backend else None,
-        lang=names(lang, "--lang") or None,
-        seed=seeds(seed) if seed else None,
-        limit=[limit] if limit else None,
-        train_limit=train_limit,
-        validation_limit=validation_limit,
-        set=settings_from(setting),
-    )
-    steps = steps_of(recipe, known, Changes(cell, smoke, data), names(run, "--run") or None)
-    check_fit(known, [step.request for step in steps], [step.request.prompt for step in steps if step.request.prompt])
+    steps = steps_of(recipe, known, Changes(asked, smoke), names(run, "--run") or None)
     figures = known.reported(recipe.reported).figures if recipe.reported else []
-    folder = results or (RESULTS / "smoke" if smoke else RESULTS)
+    folder = RESULTS / "smoke" if smoke and "results" not in execution.model_fields_set else execution.results
     store = open_store(folder)
     _check_options(steps, known)
     if dry_run:
@@ -112,23 +93,138 @@ def recipe_command(
         if recipe.note and not as_json:
             typer.echo(plain(f"Note: {recipe.note}"), err=True)
         return
-    with tracking_with(track, folder) as series:
-        done, stopped = carry_out(recipe.name, steps, known, store, force, gate=not no_gate)
+    budget = budget_of(execution, known, dict.fromkeys(step.request.backend for step in steps), asked.one("model"))
+    with tracking_with(execution, folder) as series:
+        done, stopped = carry_out(recipe.name, steps, known, store, execution, budget)
     if not stopped:
         with tolerate_broken_pipe():
             if as_json:
                 print_json([_as_json(step, outcome, figures) for step, outcome in done])
             else:
-                _print_outcomes(done, figures, store)
+                _print_outcomes(done, figures)
         if smoke and figures:
-            verbosity.note("A smoke test's figures are no measurement: other rows, and another model, than those reported.")
-    series.print_summary([outcome for _, outcome in done])
-    exit_if_interrupted(stopped)
-    exit_with(outcome.error for _, outcome in done)
+            verbosity.note("Figures of a smoke test are not measurements: its rows and model are not the published ones.")
+    series.finish([outcome for _, outcome in done], stopped)
+
+
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """What became of a search. `best`: settings of its best trial, whose `metric` on validation rows is `value`; `backend`: the
+    YAML with these settings."""
+
+    state: str
+    study: str = ""
+    metric: str = ""
+    value: float | None = None
+    best: dict[str, Any] | None = None
+    trials: int = 0
+    backend: Path | None = None
+    error: BenchError | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        backend = self.backend and self.backend.as_posix()
+        return {**asdict(replace(self, error=None)), "backend": backend, "error": self.error and error_as_json(self.error)}
+
+
+Done = tuple["Step", Outcome | Searched]
+
+
+def carry_out(
+    recipe: str, steps: Sequence[Step], known: Catalog, store: Store, execution: ExecutionOptions, budget: Budget | None
+) -> tuple[list[Done], bool]:
+    """What became of each step so far, and whether Ctrl-C ended it. Searches go the way of `bench study tune`."""
+    from harness.core.errors import BenchError
+
+    done: list[Done] = []
+    for group in _groups(steps):
+        if group[0].tune is not None:
+            searched, stopped = _search(recipe, group[0], known, store.root.parent)
+            done.append((group[0], searched))
+        else:
+            asked = [(step, _request(step, known, done)) for step in group]
+            done += [(step, _failed(step, request)) for step, request in asked if isinstance(request, BenchError)]
+            runs = [(step, request) for step, request in asked if not isinstance(request, BenchError)]
+            requests = [request for _, request in runs]
+            outcomes, stopped = run_all(known, requests, store, execution, budget) if runs else ([], False)
+            done += [(step, outcome) for (step, _), outcome in zip(runs, outcomes, strict=False)]
+            if len(outcomes) < len(runs) and not stopped:
+                break  # no space or no budget left: every other run would end the same way
+        if stopped:
+            return done, True
+    return done, False
+
+
+def _groups(steps: Sequence[Step]) -> list[list[Step]]:
+    """Neighbours that can be one series of runs: no searches, and none that continues from a model of the same group."""
+    groups: list[list[Step]] = []
+    for step in steps:
+        last = groups[-1] if groups else []
+        alone = not last or step.tune is not None or last[0].tune is not None
+        if alone or step.base in last:
+            groups.append([step])
+        else:
+            last.append(step)
+    return groups
+
+
+def _request(step: Step, known: Catalog, done: Sequence[Done]) -> RunOptions | BenchError:
+    """What to run, now that the model it continues from is trained; or why that is not possible."""
+    from harness.core.errors import BenchError, RunError
+    from harness.studies.steps import request_of
+
+    if step.base is None:
+        return step.request
+    before = next((outcome for other, outcome in done if other is step.base), None)
+    if before is None or before.error is not None:
+        message = f"{step.name} is not possible: it continues from {step.base.name}, which failed."
+        return RunError(message, "See the error above; repeat the command to try both again.")
+    try:
+        return request_of(step, known)
+    except BenchError as error:
+        return error
+
+
+def _failed(step: Step, error: BenchError) -> Outcome:
+    typer.echo(worded(error), err=True)
+    return Outcome(step.request, "failed", error=error)
+
+
+def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Searched, bool]:
+    """The search, and whether Ctrl-C ended it."""
+    from harness.cli import as_bench_error
+    from harness.core.errors import RunError
+    from harness.core.json_files import write_atomically
+    from harness.studies.search import new_search
+    from harness.studies.steps import SearchCatalog
+    from harness.studies.study import open_study
+
+    assert step.tune is not None
+    catalog = SearchCatalog(known.project, known.trust_metric_code, space=step.tune.space)
+    request = step.request
+    try:
+        langs = request.validation_lang or request.train_lang or (request.lang,)
+        search = new_search(request, langs, catalog, step.tune.metric)
+        # A search of other rows, or of another backend, is another study.
+        name = f"{recipe}-{step.name}-{search.digest}"
+        path = results / "studies" / name / f"{request.backend}-tuned.yaml"
+        with open_study(search, results / "studies" / name, catalog) as study:
+            stopped = run_trials(study, step.tune.trials, True)
+            best, finished = study.best(), study.finished()
+            if best is not None:
+                write_atomically(path, backend_yaml(search, best, study.trials(), name))
+    except Exception as problem:
+        failure = as_bench_error(problem)
+        typer.echo(worded(failure), err=True)
+        return Searched("failed", error=failure), False
+    error = None if stopped or best is not None else RunError(f"No trial of the study {name!r} completed.", "See above why.")
+    state = "stopped" if stopped else "searched"
+    if best is None:
+        return Searched(state, name, search.metric, trials=finished, error=error), stopped
+    return Searched(state, name, search.metric, best.value, best.settings, finished, path), stopped
 
 
 def _check_options(steps: Sequence[Step], known: Catalog) -> None:
-    """A slip in a setting, or in what is searched, is found before the first model trains."""
+    """A wrong setting or search space is found before the first model trains."""
     from harness.specs.backend_specs import engine_class, with_settings
     from harness.specs.yamlspec import validate_options
     from harness.studies.search import searched_backend
@@ -142,8 +238,6 @@ def _check_options(steps: Sequence[Step], known: Catalog) -> None:
 
 
 def _print_plan(planned: Sequence[PlannedStep], as_json: bool) -> None:
-    from dataclasses import asdict
-
     if as_json:
         print_json([asdict(step) for step in planned])
         return
@@ -169,45 +263,44 @@ def _plan_row(planned: PlannedStep) -> list[str]:
 
 
 def _figures(step: Step, figures: Sequence[Figure]) -> list[Figure]:
-    """What was reported of this run in this language, or of it in all languages together."""
+    """The published figures of this run, in this language or in all languages together."""
     return [figure for figure in figures if figure.run == step.name and figure.lang in (None, step.request.lang)]
 
 
-def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure], store: Store) -> None:
-    runs = [outcome for _, outcome in done if not isinstance(outcome, Searched) and outcome.metrics]
-    metrics = list(dict.fromkeys(name for run in runs if run.metrics for name in run.metrics["headline"]))
+def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure]) -> None:
+    records = [outcome.record for _, outcome in done if isinstance(outcome, Outcome) and outcome.record]
+    headline = [name for record in records for name in record.metrics.headline]
     searched = [outcome.metric for _, outcome in done if isinstance(outcome, Searched) and outcome.metric]
-    also = [figure.metric for figure in figures if any(run.metrics and figure.metric in run.metrics["values"] for run in runs)]
-    metrics = list(dict.fromkeys([*metrics, *searched, *also]))
+    published = [figure.metric for figure in figures if any(figure.metric in record.metrics.values for record in records)]
+    metrics = list(dict.fromkeys([*headline, *searched, *published]))
     columns = ["step", "lang", "n", *metrics, "rows/s", "reported", "record", "run"]
     rows = [
-        [step.name, step.request.lang, *_measured(outcome, metrics, store), _shown(_figures(step, figures)), *_record(outcome)]
+        [step.name, step.request.lang, *_measured(outcome, metrics), _shown(_figures(step, figures)), *_record(outcome)]
         for step, outcome in done
     ]
     print_table(columns, rows, text=["reported"], optional=["rows/s", *reversed(metrics[1:]), "run"])
     for step, outcome in done:
         if isinstance(outcome, Searched) and outcome.best is not None:
-            best = ", ".join(f"{name}={shown_value(value)}" for name, value in outcome.best.items())
+            best = shown_settings(outcome.best)
             verbosity.note(f"{step.name}, best of {outcome.trials} trials: {best}. Written: {outcome.backend}")
-    verbosity.note("Reported figures were not measured here.")
+    verbosity.note("Reported figures are published ones, not measured here.")
 
 
-def _measured(outcome: Any, metrics: Sequence[str], store: Store) -> list[str]:
+def _measured(outcome: Outcome | Searched, metrics: Sequence[str]) -> list[str]:
     """Number of rows, metrics, rows per second."""
     from harness.reports.words import shown
 
     if isinstance(outcome, Searched):
         value = "-" if outcome.value is None else f"{outcome.value:.3f} (validation)"
         return ["-", *(value if name == outcome.metric else "-" for name in metrics), "-"]
-    if outcome.metrics is None:
+    if outcome.record is None:
         return ["-"] * (len(metrics) + 2)
-    values = outcome.metrics["values"]
-    rate = store.manifest(outcome.run_id)["timing"]["rows_per_second"]
+    values, rate = outcome.record.metrics.values, outcome.record.timing.rows_per_second
     cells = [shown(values[name]) if name in values else "-" for name in metrics]
-    return [str(outcome.metrics["n"]), *cells, "-" if rate is None else f"{rate:,.1f}"]
+    return [str(outcome.record.n), *cells, "-" if rate is None else f"{rate:,.1f}"]
 
 
-def _record(outcome: Any) -> list[str]:
+def _record(outcome: Outcome | Searched) -> list[str]:
     which = outcome.study if isinstance(outcome, Searched) else (outcome.run_id or "").rpartition(".")[2]
     return [outcome.state, which or "-"]
 
@@ -226,7 +319,7 @@ def _of(figure: Figure) -> str:
     return f" ({said})" if said else ""
 
 
-def _as_json(step: Step, outcome: Any, figures: Sequence[Figure]) -> dict[str, Any]:
+def _as_json(step: Step, outcome: Outcome | Searched, figures: Sequence[Figure]) -> dict[str, Any]:
     reported = [
         {
             **figure.model_dump(include={"metric", "value", "n", "lang", "split", "note"}),
@@ -234,13 +327,4 @@ def _as_json(step: Step, outcome: Any, figures: Sequence[Figure]) -> dict[str, A
         }
         for figure in _figures(step, figures)
     ]
-    if not isinstance(outcome, Searched):
-        return {"step": step.name, "reported": reported, **outcome.as_json()}
-    error = outcome.error
-    return {
-        "step": step.name,
-        "reported": reported,
-        **{field: getattr(outcome, field) for field in ("state", "study", "metric", "value", "best", "trials")},
-        "backend": None if outcome.backend is None else str(outcome.backend),
-        "error": None if error is None else {"message": error.message, "hint": error.hint, "exit_code": error.exit_code},
-    }
+    return {"step": step.name, "reported": reported, **outcome.as_json()}

@@ -74,7 +74,7 @@ def recommend_command(
     from harness.analysis.recommend import Question, Utility, recommend
     from harness.analysis.what_if import changes_of
     from harness.cli.requests import member
-    from harness.records.latency import load_speeds
+    from harness.records.latency import load_latencies
     from harness.reports.text.recommend import change_lines, sentence
     from harness.specs.catalog import Catalog
     from harness.specs.prices import load_prices
@@ -94,7 +94,7 @@ def recommend_command(
         prices.named(hardware)  # a slip in the name, even where no record needs it
     known = Catalog(Path.cwd())
     question = Question(max_cost, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau)
-    field = pool_of(store, task, lang, split, prices, load_speeds(results), hardware, known)
+    field = pool_of(store, task, lang, split, prices, load_latencies(results), hardware, known)
     found = recommend(store, field, question)
     changes, steps = changes_of(field.offered, question), [_into(results, step) for step in next_steps(field, known)]
     if as_json:

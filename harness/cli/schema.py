@@ -1,4 +1,4 @@
-"""`bench schema`: JSON Schema files for the YAMLs, so that an editor completes and checks them."""
+"""`bench schema`: JSON schemas of the files that bench reads and writes."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ FOLDER = Path("schemas")
 
 
 def schema_command(
-    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the files.")] = FOLDER,
+    output: Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder to write to.")] = FOLDER,
     as_json: Json = False,
 ) -> None:
-    """Write the JSON schemas of tasks, backends, prompts (their front matter), recipes, prices and reported figures.
+    """Write the JSON schemas.
 
-    An editor finds them by the first line of a YAML: # yaml-language-server: $schema=../schemas/task.json
+    One for each kind of file (task, backend, front matter of a prompt, recipe, prices, reported figures, bench.toml), for run
+    records and for the options in them. An editor completes and checks a YAML whose first line names its schema:
+    # yaml-language-server: $schema=../schemas/task.json
 
-    --json writes nothing, and prints an object: kind of file -> its schema.
+    --json writes nothing and prints an object: kind of file -> its schema.
     """
     from harness.core.errors import UserError
     from harness.core.json_files import write_atomically
@@ -31,7 +33,7 @@ def schema_command(
         print_json({form: schema_of(form) for form in FORMS})
         return
     if output.exists() and not output.is_dir():
-        raise UserError(f"--output {output} is not a folder.", "Name a folder; it is made where there is none.")
+        raise UserError(f"--output {output} is not a folder.", "Name a folder; bench creates it if needed.")
     output.mkdir(parents=True, exist_ok=True)
     for form in FORMS:
         write_atomically(output / f"{form}.json", schema_text(form))

@@ -1,4 +1,4 @@
-"""`bench show RUN`: where a run is right and where it is wrong."""
+"""`bench show RUN`: one run in detail."""
 
 from __future__ import annotations
 
@@ -22,140 +22,156 @@ from harness.cli.options import (
     print_json,
     print_table,
 )
+from harness.cli.run_options import completion
+from harness.core.types import LabelKind
 
 if TYPE_CHECKING:
-    from harness.core.record import RunRecord
+    from harness.core.record import Identity, Metrics, RunRecord, Runtime, Training
+    from harness.records.entries import Entry
     from harness.specs.catalog import Catalog
 
 MATRIX_LABELS = 12
-"""With more labels a matrix is mostly zeros; the most frequent confusions are listed instead."""
+"""With more labels the most frequent confusions are listed, because a matrix is mostly zeros."""
 
 
-_LEFT_OUT = {
-    "temperature": "answers are drawn at its own, and another run may answer differently",
-    "seed": "none was sent, and another run may answer differently",
+_NOT_SENT = {
+    "temperature": "it samples at its own, so another run may answer differently",
+    "seed": "none was sent, so another run may answer differently",
 }
 
 
-def show_command(
-    run: Annotated[str, typer.Argument(help="Id of the run, a part that only it has (the digits at the end), or its folder.")],
-    errors: Annotated[int, typer.Option(min=0, metavar="N", help="How many of the worst errors to list.")] = 10,
-    data: Data = None,
-    results: Results = RESULTS,
-    as_json: Json = False,
-) -> None:
-    """Show a run: metrics, per-class report, confusion matrix, worst errors.
+Run = Annotated[
+    str,
+    typer.Argument(help="Run: its id, the last digits of it, or its folder.", autocompletion=completion("run")),
+]
+Errors = Annotated[int, typer.Option(min=0, metavar="N", help="Number of worst errors to list.")]
 
-    The texts of the errors are shown where the data is at hand, and what a language model said where this machine made the
-    run. --json prints an object with run, manifest, metrics, finding (kind, message; of a
-    run that does no better than chance, else null), worst_errors (id, truth, label, status, text, answer).
-    """
+
+def show_command(run: Run, errors: Errors = 10, data: Data = None, results: Results = RESULTS, as_json: Json = False) -> None:
+    """Show one run.
+
+    Prints metrics, a report per class, the confusion matrix and the worst errors. The texts of the errors are shown if the data
+    is available, and the answers of a language model if this machine made the run.
+
+    --json prints the run's record (schema: `bench schema`), with finding (kind, message; of a run that is no better than
+    chance, else null) and worst_errors (id, truth, label, status, text, answer)."""
     from harness.analysis.findings import finding_of_entry
     from harness.records.entries import read_entry
     from harness.records.inspection import answers, texts, worst_errors
 
     check_data(data)
     store = open_store(results)
-    name = store.find(_named(run))
-    entry = read_entry(store, name)
-    manifest, metrics = dict(entry.manifest), dict(entry.metrics)
-    predictions = store.predictions(name)
+    entry = read_entry(store, store.find(_run_name(run)))
+    name, record = entry.run_id, entry.record
+    identity, predictions = record.identity, store.predictions(name)
     finding = finding_of_entry(store, entry)
-    worst = worst_errors(predictions, manifest["identity"]["label_kind"], errors)
+    worst = worst_errors(predictions, identity.label_kind, errors)
     known = catalog()
-    found = texts(manifest["identity"], {record["id"] for record in predictions}, known, data)
-    said = answers(store.answers_file(name))
-    for record in worst:
-        record["text"], record["answer"] = found.get(record["id"]), said.get(record["id"])
+    found = texts(identity.as_json(), {row["id"] for row in predictions}, known, data)
+    answered = answers(store.answers_file(name))
+    for error in worst:
+        error["text"], error["answer"] = found.get(error["id"]), answered.get(error["id"])
     if as_json:
-        told = finding and finding.as_json()
-        print_json({"run": name, "manifest": manifest, "metrics": metrics, "finding": told, "worst_errors": worst})
+        reported = finding and finding.as_json()
+        print_json({**record.manifest(), "metrics": record.metrics.as_json(), "finding": reported, "worst_errors": worst})
         return
-    _print_head(name, entry.how, manifest, metrics, entry.record, has_finding=finding is not None)
+    _print_head(entry, has_finding=finding is not None)
     if finding is not None:
         typer.echo(plain(f"\n{entry.display_name} {finding.message}."))
-    _print_classes(metrics)
-    _print_confusion(metrics.get("confusion"), predictions, manifest["identity"])
-    _print_errors(worst, manifest["identity"]["labels"], "" if found else _why_no_texts(manifest["identity"], known))
+    _print_classes(record.metrics)
+    _print_confusion(record.metrics.confusion, predictions, identity)
+    _print_errors(worst, identity.labels, "" if found else _why_no_texts(identity, known))
 
 
-def _named(run: str) -> str:
-    """What the run is called; `run` may also be the path of its folder or of its run.json."""
+def _run_name(run: str) -> str:
+    """`run` may also be the path of the run's folder or of its run.json."""
     path = Path(run)
     return path.parent.name if path.name == "run.json" else path.name
 
 
-def _print_head(
-    name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any], record: RunRecord, *, has_finding: bool
-) -> None:
+def _print_head(entry: Entry, *, has_finding: bool) -> None:
     from harness.records.gates import gate_lines
-    from harness.records.sizes import parameters_of, size
     from harness.reports.words import shown
 
-    identity, timing, machine = manifest["identity"], manifest["timing"], manifest["machine"]
-    backend, rate = identity["backend"], timing["rows_per_second"]
-    typer.echo(
-        plain(f"{name}\n{metrics['n']} rows: {metrics['ok']} read, {metrics['unparsed']} unparsed, {metrics['failed']} failed")
-    )
-    if metrics["reasons"]:
-        typer.echo(plain("reasons: " + ", ".join(f"{reason} {count}" for reason, count in sorted(metrics["reasons"].items()))))
-    for line in gate_lines(record.gates, has_finding=has_finding):
+    record, metrics = entry.record, entry.record.metrics
+    reasons = ", ".join(f"{name} {count}" for name, count in sorted(metrics.reasons.items()))
+    lines = [
+        entry.run_id,
+        f"{metrics.n} rows: {metrics.ok} parsed, {metrics.unparsed} unparsed, {metrics.failed} failed",
+        *([f"reasons: {reasons}"] if metrics.reasons else []),
+        *gate_lines(record.gates, has_finding=has_finding),
+        *_model_lines(entry),
+        *(_training_lines(record.training) if record.training else []),
+        *(_runtime_lines(record.runtime) if record.runtime else []),
+        *_origin_lines(record),
+    ]
+    for line in lines:
         typer.echo(plain(line))
-    loaded = [f"{backend['dtype']} on {backend['device']}"] if "dtype" in backend and "device" in backend else []
-    parameters = parameters_of(record)
-    facts = [*([] if parameters is None else [size(parameters)]), *loaded]
-    where = f" ({', '.join(facts)})" if facts else ""
-    typer.echo(plain(f"model: {backend['model'] or backend['engine']}{where}"))
-    typer.echo(plain(f"how: {how}"))
-    for line in (*_training_lines(manifest.get("training") or {}), *_runtime_lines(manifest.get("runtime") or {})):
-        typer.echo(plain(line))
-    imported = manifest.get("imported")
-    if imported:
-        origin = f"{imported['from']} {imported['version'] or ''}".strip()
-        reported = ", ".join(f"{name} {value:.4g}" for name, value in sorted(imported["reported"].items()))
-        typer.echo(plain(f"imported: from {origin}, task {imported['task']}, filter {imported['filter']}; time unknown"))
-        typer.echo(plain(f"reported there: {reported or 'nothing'}"))
-    else:
-        speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
-        typer.echo(plain(f"speed: {speed}; {machine['cpu']}, GPU: {machine['gpu'] or 'none'}"))
-    for field, other in (manifest.get("sent_instead") or {}).items():
-        meant = _LEFT_OUT.get(field, "none was sent") if other is None else f"{other} was sent instead"
-        typer.echo(plain(f"the server refused {field}: {meant}"))
-    cost, tokens = manifest.get("cost"), manifest["tokens"]
-    if cost is not None:
-        typer.echo(plain(f"cost: ${cost['usd']:.4f}; tokens: {tokens['prompt']:,} read, {tokens['new']:,} written"))
     typer.echo("")
-    values, headline = metrics["values"], metrics["headline"]
-    ordered = [*headline, *(metric for metric in sorted(values) if metric not in headline)]
-    print_table(["metric", "value [95% interval]"], [[metric, shown(values[metric])] for metric in ordered])
+    ordered = [*metrics.headline, *(name for name in sorted(metrics.values) if name not in metrics.headline)]
+    print_table(["metric", "value [95% interval]"], [[name, shown(metrics.values[name])] for name in ordered])
 
 
-def _training_lines(training: Mapping[str, Any]) -> list[str]:
-    """Records of earlier versions, and of engines that look at no validation rows, say less."""
-    best, steps, vocabulary = training.get("best"), training.get("steps"), training.get("compacted_vocabulary")
-    lines = [f"training: {training['seconds']:.0f} s" + (f", {steps} steps" if steps else "")] if training else []
-    if best:
-        (metric, value), step = next(item for item in best.items() if item[0] != "step"), best["step"]
-        lines.append(f"checkpoint: step {step}, {metric} {value:.3f} on {training['validation_rows']} validation rows")
-    if vocabulary:
-        lines.append(f"vocabulary while training: {vocabulary[0]:,} of {vocabulary[1]:,} tokens")
-    if training.get("thresholds"):
-        lines.append("thresholds: " + ", ".join(f"{threshold:.2f}" for threshold in training["thresholds"]))
+def _model_lines(entry: Entry) -> list[str]:
+    from harness.records.sizes import size_of
+
+    backend, size = entry.record.identity.backend, size_of(entry)
+    where = [f"{backend.dtype} on {backend.device}"] if backend.dtype and backend.device else []
+    facts = ", ".join([*([size] if size else []), *where])
+    return [f"model: {backend.model or backend.engine}{f' ({facts})' if facts else ''}", f"configuration: {entry.how}"]
+
+
+def _origin_lines(record: RunRecord) -> list[str]:
+    """Speed and cost of the run; of an imported one where it came from."""
+    lines = []
+    if record.imported is not None:
+        origin = record.imported
+        reported = ", ".join(f"{name} {value:.4g}" for name, value in sorted(origin.reported.items()))
+        tool = f"{origin.origin} {origin.version or ''}".strip()
+        lines.append(f"imported: from {tool}, task {origin.task}, filter {origin.filter}; time unknown")
+        lines.append(f"reported there: {reported or 'nothing'}")
+    else:
+        rate = record.timing.rows_per_second
+        speed = "n/a" if rate is None else f"{rate:.1f} rows/s"
+        lines.append(f"speed: {speed}; {record.machine.cpu}, GPU: {record.machine.gpu or 'none'}")
+    for field, other in (record.sent_instead or {}).items():
+        sent = _NOT_SENT.get(field, "none was sent") if other is None else f"{other} was sent instead"
+        lines.append(f"the server refused {field}: {sent}")
+    if record.cost is not None:
+        tokens = f"{record.tokens.prompt or 0:,} read, {record.tokens.new or 0:,} written"
+        lines.append(f"cost: ${record.cost.usd:.4f}; tokens: {tokens}")
     return lines
 
 
-def _runtime_lines(runtime: Mapping[str, Any]) -> list[str]:
-    if "drop" not in runtime:
-        return [f"runtime: {runtime['runtime']} ({runtime['library']})"] if runtime else []
-    worth = f"{runtime['validation_int8']:.4f} on validation rows, {runtime['validation_fp32']:.4f} in fp32"
-    return [f"runtime: {runtime['runtime']} ({runtime['library']}): {worth}; a drop of {runtime['max_drop']:g} is allowed"]
+def _training_lines(training: Training) -> list[str]:
+    """Records of earlier versions, and of engines without validation, hold less."""
+    lines = (
+        []
+        if training.seconds is None
+        else [f"training: {training.seconds:.0f} s" + (f", {training.steps} steps" if training.steps else "")]
+    )
+    if training.best:
+        step = training.best["step"]
+        metric, value = next(item for item in training.best.items() if item[0] != "step")
+        lines.append(f"checkpoint: step {step:g}, {metric} {value:.3f} on {training.validation_rows} validation rows")
+    if training.compacted_vocabulary:
+        kept, of = training.compacted_vocabulary
+        lines.append(f"vocabulary while training: {kept:,} of {of:,} tokens")
+    if training.thresholds:
+        lines.append("thresholds: " + ", ".join(f"{threshold:.2f}" for threshold in training.thresholds))
+    return lines
 
 
-def _print_classes(metrics: dict[str, Any]) -> None:
-    rows = [
-        [row["name"], *(_number(row[key]) for key in ("precision", "recall", "f1")), str(row["support"])]
-        for row in metrics["per_class"]
-    ]
+def _runtime_lines(runtime: Runtime) -> list[str]:
+    line = f"runtime: {runtime.runtime} ({runtime.library})"
+    if runtime.drop is None:
+        return [line]
+    worth = f"{runtime.validation_int8:.4f} on validation rows, {runtime.validation_fp32:.4f} in fp32"
+    return [f"{line}: {worth}; a drop of {runtime.max_drop:g} is allowed"]
+
+
+def _print_classes(metrics: Metrics) -> None:
+    rows = [[row.name, *map(_number, (row.precision, row.recall, row.f1)), str(row.support)] for row in metrics.per_class]
     typer.echo("")
     print_table(["class", "precision", "recall", "F1", "rows"], rows, text=["class"])
 
@@ -164,15 +180,13 @@ def _number(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.3f}"
 
 
-def _print_confusion(
-    confusion: list[list[int]] | None, predictions: Sequence[Mapping[str, Any]], identity: Mapping[str, Any]
-) -> None:
-    labels = identity["labels"]
+def _print_confusion(confusion: list[list[int]] | None, predictions: Sequence[Mapping[str, Any]], identity: Identity) -> None:
+    labels = identity.labels
     answers = [*labels, "no answer"]
     if confusion and len(labels) <= MATRIX_LABELS:
-        typer.echo("\nconfusion matrix: a row per true class, a column per answer")
+        typer.echo("\nconfusion matrix: rows are true classes, columns are answers")
         print_table(["", *answers], [[name, *map(str, row)] for name, row in zip(labels, confusion, strict=True)], text=answers)
-    elif identity["label_kind"] != "multilabel":
+    elif identity.label_kind is not LabelKind.MULTILABEL:
         pairs = Counter((record["truth"], -1 if record["label"] is None else record["label"]) for record in predictions)
         wrong = sorted(
             ((count, *pair) for pair, count in pairs.items() if pair[0] != pair[1]), key=lambda one: (-one[0], one[1:])
@@ -182,20 +196,20 @@ def _print_confusion(
         print_table(["truth", "answered", "rows"], rows, text=["truth", "answered"])
 
 
-def _why_no_texts(identity: Mapping[str, Any], known: Catalog) -> str:
-    """Why the texts of a run's rows can't be had without `--data`: the data is not here, or is not what the run saw."""
+def _why_no_texts(identity: Identity, known: Catalog) -> str:
+    """The data is not on this machine, or has changed since the run."""
     from harness.core.errors import BenchError
     from harness.data.rows import load_examples
 
-    not_here = "no texts: the data is not at hand; --data DIR points to it"
+    not_here = "no texts: the data is not on this machine; give its folder with --data"
     try:
-        task = known.task(identity["task"])
+        task = known.task(identity.task)
         if task.source.hub is not None:
             return not_here
-        load_examples(task, lang=identity["lang"], split=identity["split"])
+        load_examples(task, lang=identity.lang, split=identity.split)
     except BenchError:
         return not_here
-    return "no texts: rows of the data have changed since this run; --data DIR points to those that it saw"
+    return "no texts: the data has changed since this run; give the rows of the run with --data"
 
 
 def _print_errors(worst: list[dict[str, Any]], labels: list[str], why_no_texts: str) -> None:

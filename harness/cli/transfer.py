@@ -2,85 +2,52 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli import verbosity
-from harness.cli.options import (
-    RESULTS,
-    Data,
-    Json,
-    Limit,
-    Many,
-    Model,
-    Quiet,
-    Results,
-    Settings,
-    Task,
-    Track,
-    TrainLimit,
-    TrustMetricCode,
-    ValidationLimit,
-    Verbose,
-    catalog,
-    check_data,
-    names,
-    open_store,
-    plain,
-    print_json,
-    print_table,
-    tolerate_broken_pipe,
-)
-from harness.cli.requests import check_fit, check_model, is_prompted, seeds, settings_from, task_or_default
-from harness.core.options import RunOptions
+from harness.cli.options import Json, catalog, open_store, plain, print_json, print_table, tolerate_broken_pipe, write_page
+from harness.cli.requests import budget_of, completed
+from harness.cli.run_options import takes_run_options
+from harness.core.options import ExecutionOptions
+from harness.specs.asked import Asked, is_prompted
 
 if TYPE_CHECKING:
-    from harness.specs.catalog import Catalog
     from harness.studies.transfer import Grid, Row
 
+OF_NAME = ("task", "backend", "lang", "train_lang", "validation_lang", "data")
+"""Options that the page names, or that change no cell: pages made with other options get a digest of the rest."""
+HELP = {
+    "backend": "Backend that trains.",
+    "train_lang": "One row each; en+fr trains on both together. Default: all languages of the task.",
+    "lang": "Languages to test in, the columns; default: all of the task's.",
+    "validation_lang": "Languages whose validation rows choose the checkpoint: own (those trained on) or CODE; one row each.",
+    "seed": "Seed of training; with several, a cell shows their mean.",
+}
 
+
+@takes_run_options(but=("split", "prompt", "decoding", "calibration", "continue_from", "no_gate"), help=HELP)
 def transfer_command(
-    backend: Annotated[str, typer.Option(metavar="NAME", help="Backend; it must be one that trains.")],
-    task: Task = None,
-    train_lang: Annotated[
-        Many, typer.Option(metavar="CODE", help="Each is a row; en+fr trains on both together. Default: all of the task's.")
-    ] = None,
-    lang: Annotated[Many, typer.Option(metavar="CODE", help="Languages to test in, the columns; default: all.")] = None,
-    validation_lang: Annotated[
-        Many,
-        typer.Option(
-            metavar="CODE", help="Whose validation rows choose the checkpoint: own (as trained), or CODE; each a row."
-        ),
-    ] = None,
+    asked: Asked,
+    execution: ExecutionOptions,
     metric: Annotated[
-        str | None, typer.Option(metavar="NAME", help="What the cells show; default: the task's first headline metric.")
+        str | None, typer.Option(metavar="NAME", help="Metric of the cells; default: the task's first headline metric.")
     ] = None,
-    seed: Annotated[Many, typer.Option(metavar="N", help="Seed of training; with several a cell is their mean.")] = None,
-    settings: Settings = None,
-    limit: Limit = None,
-    train_limit: TrainLimit = None,
-    validation_limit: ValidationLimit = None,
-    model: Model = None,
-    data: Data = None,
-    trust_metric_code: TrustMetricCode = False,
-    force: Annotated[bool, typer.Option("--force", help="Predict again although the runs are there.")] = False,
-    results: Results = RESULTS,
-    track: Track = None,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
     as_json: Json = False,
 ) -> None:
-    """Fill a table, trained on by tested on, and write it with a heat map to matrix/ in the folder of results.
+    """Train on each language and test in all of them.
 
-    Each cell is a run as `bench run` makes it: those that are recorded already are not repeated, and a stopped command goes
-    on. Each row trains once for all columns.
+    Writes a table, trained on by tested on, and a heat map to matrix/ in the folder of results. Each cell is a run as `bench
+    run` makes it, and each row trains once for all columns. A recorded run is not repeated, and a stopped one continues: repeat
+    the command.
 
     --json prints an object with task, backend, metric, seeds, page, picture, and cells: a list of train, validation, lang, n,
     value, low, high, runs, best (of its column), trained (tested in a training language).
     """
-    from harness.cli.execute_runs import exit_if_interrupted, exit_with, run_all, tracking_with
+    from harness.cli.execute_runs import run_all, tracking_with
     from harness.core.errors import UserError
     from harness.core.json_files import digest
     from harness.running.plan import make_plan
@@ -88,101 +55,59 @@ def transfer_command(
     from harness.studies.search import metric_of
     from harness.studies.transfer import make_grid
 
-    verbosity.begin(quiet, verbose)
-    known = catalog(trust_metric_code)
-    task = task_or_default(known, task)
+    known = catalog(execution.trust_metric_code)
+    store = open_store(execution.results)
+    asked = completed(asked, known, store)
+    backend, task = asked.one("backend"), asked.one("task")
     if is_prompted(known, backend):
-        raise UserError(f"The backend {backend!r} is not trained: there is nothing to cross.", "Choose one that trains.")
-    check_model(known, [backend], model)
-    check_data(data)
-    rows = _rows(known, task, train_lang, validation_lang)
-    alike = RunOptions(
-        task=task,
-        backend=backend,
-        lang="",
-        limit=limit,
-        train_limit=train_limit,
-        validation_limit=validation_limit,
-        settings=settings_from(settings),
-        model=model,
-        data=data,
-    )
-    requests = [
-        alike.changed(lang=tested, train_lang=row.train, validation_lang=row.validation, seed=number)
-        for row in rows
-        for number in seeds(seed)
-        for tested in names(lang, "--lang") or known.task(task).languages
-    ]
-    check_fit(known, requests, [])
-    # A slip is found before the first model trains.
-    chosen = metric_of(make_plan(requests[0], known), metric) if metric else HEADLINES[known.task(task).labels.kind][0]
-    store = open_store(results)
-    with tracking_with(track, results) as series:
-        outcomes, stopped = run_all(known, requests, store, force, None)
+        raise UserError(f"The backend {backend!r} is not trained.", "Choose one that trains.")
+    rows = _rows(asked, known.task(task).languages)
+    runs = [run for row in rows for run in asked.changed(train_lang=row.train, validation_lang=row.validation).runs(known)]
+    # A wrong name is found before the first model trains.
+    chosen = metric_of(make_plan(runs[0], known), metric) if metric else HEADLINES[known.task(task).labels.kind][0]
+    budget = budget_of(execution, known, [backend], asked.one("model"))
+    with tracking_with(execution) as series:
+        outcomes, stopped = run_all(known, runs, store, execution, budget)
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     if done and not stopped:
         grid = make_grid([store.record(name) for name in done], chosen, rows)
-        asked = [settings_from(settings), seeds(seed), limit, train_limit, validation_limit, model]
-        _show(grid, results, "" if asked == [{}, [0], *[None] * 4] else f"-{digest(asked)[:6]}", as_json)
-    series.print_summary(outcomes)
-    exit_if_interrupted(stopped)
-    exit_with(done.error for done in outcomes)
+        other = {name: value for name, value in asked.values.items() if name not in OF_NAME and value != [0]}
+        _show(grid, execution.results, f"-{digest(other)[:6]}" if other else "", as_json)
+    series.finish(outcomes, stopped)
 
 
 def _show(grid: Grid, results: Path, variant: str, as_json: bool) -> None:
-    """Write the grid, and print it."""
-    page, picture = _write(grid, results, variant)
-    with tolerate_broken_pipe():
-        if as_json:
-            print_json(_as_json(grid, page, picture))
-        else:
-            _print(grid)
-    verbosity.note(f"Written: {page}" + (f", {picture}" if picture else ""))
-
-
-def _rows(known: Catalog, task: str, train_lang: Many, validation_lang: Many) -> list[Row]:
-    """One for each training set and each way to validate, without those that mean the same."""
-    from harness.studies.transfer import Row
-
-    trained = [
-        tuple(dict.fromkeys(name.split("+"))) for name in names(train_lang, "--train-lang") or known.task(task).languages
-    ]
-    ways = names(validation_lang, "--validation-lang") or ["own"]
-    rows = [Row(train, train if way == "own" else tuple(dict.fromkeys(way.split("+")))) for train in trained for way in ways]
-    return list(dict.fromkeys(rows))
-
-
-def _write(grid: Grid, results: Path, variant: str) -> tuple[Path, Path | None]:
-    """The page, and the picture where the extra `charts` is installed. `variant`: of grids made with other options."""
-    from harness.core.errors import MissingExtra
+    """Write the grid, and print it. `variant` tells the files of grids with other options apart."""
     from harness.core.file_names import own_stem
-    from harness.core.json_files import write_atomically
     from harness.reports.heatmap import svg
     from harness.reports.transfer_page import markdown
 
-    folder = results / "matrix"
-    folder.mkdir(parents=True, exist_ok=True)
     stem = own_stem([grid.task, grid.backend, grid.metric]) + variant
-    page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
-    try:
-        write_atomically(picture, svg(grid).decode())
-        drawn = True
-    except MissingExtra as error:
-        picture.unlink(missing_ok=True)  # that of an earlier grid would stand beside this page
-        verbosity.note(f"note: no heat map. {error} {error.hint}")
-        drawn = False
-    write_atomically(page, markdown(grid, picture.name if drawn else None))
-    return page, picture if drawn else None
+    page, picture = write_page(results / "matrix", stem, lambda picture: markdown(grid, picture), lambda: svg(grid))
+    with tolerate_broken_pipe():
+        print_json(_as_json(grid, page, picture)) if as_json else _print(grid)
+
+
+def _rows(asked: Asked, languages: list[str]) -> list[Row]:
+    """One for each training set and each choice of validation languages, each once."""
+    from harness.studies.transfer import Row
+
+    def joined(text: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(text.split("+")))
+
+    trained = [joined(text) for text in asked.many("train_lang") or languages]
+    validated = asked.many("validation_lang") or ["own"]
+    rows = [Row(train, train if text == "own" else joined(text)) for train in trained for text in validated]
+    return list(dict.fromkeys(rows))
 
 
 def _as_json(grid: Grid, page: Path, picture: Path | None) -> dict[str, Any]:
     cells = [
         {
-            "train": list(row.train),
-            "validation": list(row.validation),
+            **asdict(row),
             "lang": lang,
             "n": grid.counts[lang],
-            **{name: getattr(grid.cells[row, lang], name) for name in ("value", "low", "high", "runs")},
+            **asdict(grid.cells[row, lang]),
             "best": (row, lang) in grid.best,
             "trained": grid.is_trained(row, lang),
         }
@@ -195,7 +120,7 @@ def _as_json(grid: Grid, page: Path, picture: Path | None) -> dict[str, Any]:
 
 
 def _print(grid: Grid) -> None:
-    """Colours on a terminal, tab-separated lines in a pipe."""
+    """With colours on a terminal, as tab-separated lines in a pipe."""
     import sys
 
     from harness.reports.transfer_page import validated

@@ -1,4 +1,4 @@
-"""How much a long command says on stderr: `--quiet`, the ordinary, and `--verbose`."""
+"""How much a long command prints on stderr: `--quiet`, normal, or `--verbose`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ _quiet = False
 
 
 def begin(quiet: bool, verbose: bool) -> None:
-    """First thing in a long command, before a library is imported. Raises `UserError` for both at once."""
+    """Call this first in a long command, before a library is imported. Raises `UserError` for both at once."""
     from harness.core import library_logging
     from harness.core.errors import UserError
 
     global _quiet
     if quiet and verbose:
-        raise UserError("--quiet and --verbose say the opposite.", "Leave one of them out.")
+        raise UserError("--quiet and --verbose exclude each other.", "Remove one of them.")
     _quiet = quiet
     if verbose:
         library_logging.speak()

@@ -1,14 +1,14 @@
 """The contract of an engine, on one screen.
 
-An engine runs models. It knows nothing of tasks, prompts, parsing, metrics or run records: texts or chat messages
-come in, probabilities or generated texts go out, in the order they came. The runner decides which rows go into a
-batch (never the same text twice), keeps what comes out, and calls `close` at the end whatever happened.
+An engine runs models. It knows nothing of tasks, prompts, parsing, metrics or run records: it gets texts or chats and returns
+probabilities or answers in the same order. The runner cuts the batches (no text comes twice), stores the results, and always
+calls `close` at the end.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -29,8 +29,8 @@ OnProgress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """A text or prompt in its engine's own form. `tokens`: its length, with what a pass over it reads of the choices; or an
-    upper bound where only a server can count. `cut`: tokens of a text that are left out, as the model reads no more."""
+    """A text or prompt in the engine's own form. `tokens`: how many a pass over it reads, choices included; an upper bound
+    where only a server can count. `cut`: tokens beyond the model's maximum length, which are left out."""
 
     tokens: int
     content: Any
@@ -39,27 +39,27 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """One answer. `complete` is False where `max_new_tokens` cut it. `error` (a word) is set where there is no answer;
-    `passing`: for a reason that is not the row's (a timeout, say), so that another request may have one."""
+    """One answer. `complete` is False where `max_new_tokens` cut it. `error` (a word) is set where there is no answer.
+    `retryable`: the cause is not the row itself (a timeout, say), so that another request may succeed."""
 
     text: str
     complete: bool
     prompt_tokens: int
     new_tokens: int
     error: str | None = None
-    passing: bool = False
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """log p(choice | prompt) of each whole choice, shape (len(choices),), -inf where p is 0; None, and a word in `error`, where
-    there is none. `passing` as in `Generation`."""
+    """log p(choice | prompt) of each whole choice, shape (len(choices),), -inf where p is 0; or None, with `error` and
+    `retryable` as in `Generation`."""
 
     log_p: FloatArray | None
     prompt_tokens: int
     new_tokens: int = 0
     error: str | None = None
-    passing: bool = False
+    retryable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,22 +70,35 @@ class LabelledTexts:
 
 @dataclass(frozen=True, slots=True)
 class ValidationScorer:
-    """Says what probabilities of the validation rows are worth; an engine chooses its checkpoint by it.
+    """Scores predictions on the validation rows; an engine selects its checkpoint by it.
 
-    `metrics` takes them in the rows' order, shape (validation rows, labels). `main` is the metric that counts where the
-    options name none. `watch` is told of them while a model trains, and may raise to end that (a search that gives up on it).
+    `metrics` takes the rows' probabilities in their order, shape (validation rows, labels). `main` is the metric that counts
+    where the options name none. `on_evaluation` may raise to end the training (a search that prunes the trial).
     """
 
     metrics: Callable[[FloatArray], dict[str, float]]
     main: str
     lower_is_better: frozenset[str]
-    watch: Callable[[dict[str, float]], None] = lambda metrics: None
+    on_evaluation: Callable[[dict[str, float]], None] = lambda metrics: None
 
-    def look(self, probabilities: FloatArray) -> dict[str, float]:
-        """`metrics` in the course of a training."""
+    def evaluate(self, probabilities: FloatArray) -> dict[str, float]:
+        """`metrics` during a training: reported to `on_evaluation`."""
         found = self.metrics(probabilities)
-        self.watch(found)
+        self.on_evaluation(found)
         return found
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingJob:
+    """What `Classifier.fit` trains on, and with. `validation` may have no rows. `scratch`: a folder that survives a kill."""
+
+    train: LabelledTexts
+    validation: LabelledTexts
+    labels: LabelSpace
+    scorer: ValidationScorer
+    seed: int
+    scratch: Path
+    on_progress: OnProgress
 
 
 class Engine(ABC):
@@ -95,29 +108,26 @@ class Engine(ABC):
     model_is: Literal["checkpoint", "name", "nothing"] = "checkpoint"  # what a backend's `model` means
     libraries: tuple[str, ...] = ()  # what it imports beyond the bare install, and the extra that installs them
     extra = ""
+    parameters: int | None = None  # of the loaded or trained model; None where that is unknown
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
-        """`model` is the folder of a checkpoint, or a server's name for a model (maybe None). Loads nothing yet."""
+        """`model`: a checkpoint's folder, or a server's name for a model (may be None). Loads nothing yet."""
         self.options: BaseModel = options
 
-    def facts(self) -> dict[str, Any]:
-        """What else determines the outcome and is known without loading: `device` type, resolved `dtype`, ..."""
+    def facts(self) -> Mapping[str, str]:
+        """What else determines the results and is known before loading: `device`, resolved `dtype`, ..."""
         return {}
 
-    def parameters(self) -> int | None:
-        """Of the model, once it is loaded or trained; None where that is not known."""
-        return None
-
     def batch_size(self) -> int:
-        """Rows a batch, at most; the runner halves it when a batch raises `OutOfMemory`."""
+        """Maximum rows per batch; the runner halves it when a batch raises `OutOfMemory`."""
         return 64
 
     def batch_tokens(self) -> int | None:
-        """Tokens a batch, at most: rows times the longest one and its new tokens. None: no limit but `batch_size`."""
+        """Maximum tokens per batch: rows × (longest row + its new tokens). None: only `batch_size` limits."""
         return None
 
     def reset(self) -> None:  # noqa: B027 - most keep nothing
-        """Forget what was kept of earlier texts: a run must not be faster for the one before it."""
+        """Drop caches of earlier texts: a run must not be faster because of the one before it."""
 
     def close(self) -> None:  # noqa: B027 - nothing to free is a valid implementation
         """Free what was loaded."""
@@ -127,27 +137,18 @@ class Classifier(Engine):
     """A trainable classifier."""
 
     def threshold(self) -> float | None:
-        """Of a multilabel task: the probability from which a label is given. None: one for each label, tuned on validation."""
+        """Multilabel tasks: the probability from which a label is given. None: one per label, tuned on validation rows."""
         return None
 
     @classmethod
     def with_min_steps(cls, options: BaseModel, rows: int, steps: int) -> dict[str, Any]:
-        """The options, by dotted name, with which a training on so many rows takes at least so many steps; empty where the
-        options take them already, or there are no such steps."""
+        """The options, by dotted name, that make a training on `rows` rows at least `steps` steps long; empty where it is
+        already, or where an engine has no steps."""
         return {}
 
     @abstractmethod
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
-        """Train; returns what is worth keeping of it (losses, the best step). `scratch` is a folder that survives a kill."""
+    def fit(self, job: TrainingJob) -> Mapping[str, object]:
+        """Train; returns what the record keeps of it as JSON: keys of `harness.core.record`, and others."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
@@ -157,35 +158,35 @@ class Classifier(Engine):
     def load(self, folder: Path, labels: LabelSpace) -> None:
         """Read what `save` wrote."""
 
-    def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> dict[str, Any] | None:
-        """After `fit` or `load`: exchange the model for a faster form of it, kept in `folder`, where the options ask for one.
+    def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object] | None:
+        """After `fit` or `load`: replace the model by a faster form, cached in `folder`, if the options ask for one.
 
-        Returns what a record should say of it. Raises `RunError` where the faster form is not good enough.
+        Returns what the record keeps of it as JSON. Raises `RunError` where the faster form is not good enough.
         """
         return None
 
     @abstractmethod
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
-        """Prepare texts, after `fit` or `load`; called in a thread of its own while another batch is computed."""
+        """Prepare texts, after `fit` or `load`; runs in its own thread while another batch is computed."""
 
     @abstractmethod
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
-        """Probabilities, shape (len(texts), len(labels)); of a multilabel task each label's own. Raises `OutOfMemory`."""
+        """Probabilities, shape (len(texts), len(labels)); in a multilabel task each label's own. Raises `OutOfMemory`."""
 
 
 class LanguageModel(Engine):
     """A prompted language model."""
 
     def attempts(self) -> int:
-        """How often one request may be sent, and charged, until its row has an answer or failed."""
+        """How often one request may be sent, and charged, before its row has an answer or has failed."""
         return 1
 
-    def down(self) -> BenchError | None:
-        """Why it is of no use to ask on, after a batch whose answers are to be kept; the runner ends the run with it."""
+    def unavailable(self) -> BenchError | None:
+        """After a batch: why further requests are useless. The runner keeps the batch's answers and ends the run with it."""
         return None
 
-    def sent_instead(self) -> dict[str, str | None]:
-        """Fields of a request that the server refused by name, and what it is sent in their place (None: nothing)."""
+    def replaced_fields(self) -> dict[str, str | None]:
+        """Request fields that the server refused by name -> the field that is sent instead (None: nothing)."""
         return {}
 
     @abstractmethod
@@ -198,13 +199,13 @@ class LanguageModel(Engine):
 
     @abstractmethod
     def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
-        """Prepare prompts; called in a thread of its own while another batch is computed. Raises `UserError` for
-        `choices` that the model can't tell apart."""
+        """Prepare prompts; runs in its own thread while another batch is computed. Raises `UserError` for `choices` that the
+        model can't tell apart."""
 
     @abstractmethod
     def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
-        """Greedy answers; with `choices` (those of `encode`), only one of these can be generated, and `max_new_tokens` is
-        room enough for each of them in a JSON object. Raises `OutOfMemory`."""
+        """Greedy answers. With `choices` (those of `encode`) each answer is one of them, and `max_new_tokens` has room for
+        each in a JSON object. Raises `OutOfMemory`."""
 
     @abstractmethod
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:

@@ -19,6 +19,8 @@ from harness.core.types import Calibration, Decision, Decoding
 
 Split = Literal["test", "validation"]
 MAX_SEED = 2**32 - 1
+SCIENTIFIC = r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"
+"""`3e-5`: a number for `--set`, though YAML 1.1 wants a point before the e."""
 FOLDER, CHECKPOINT = "DIR", "PATH"
 """What stands in a record for a place outside the project's folder: a record names no folder of a machine."""
 
@@ -54,10 +56,13 @@ class RunOptions(BaseModel):
     validation_lang: tuple[str, ...] = flag(
         "Languages whose validation rows choose the checkpoint; default: those of --train-lang.", "CODE", default=()
     )
-    continue_from: str | None = flag("Train on from the model of this run; the last digits of its id are enough.", "RUN")
+    continue_from: str | None = flag(
+        "Train on from the model of this run (the last digits of its id are enough), or from the trained model of this key.",
+        "RUN",
+    )
     settings: Mapping[str, Any] = flag("Option of the backend: train.lr=3e-5. Can be repeated.", "KEY=VALUE", default={})
     seed: int = flag("Seed of training and of the few-shot examples.", "N", default=0, many=True, ge=0, le=MAX_SEED)
-    limit: int | None = flag("At most N test rows per language, always the same ones.", "N", ge=1)
+    limit: int | None = flag("At most N test rows per language, always the same ones.", "N", many=True, ge=1)
     train_limit: int | None = flag("At most N training rows per language.", "N", ge=1)
     resample_train: bool = flag("Each seed draws its own --train-limit rows; a larger limit adds to them.", default=False)
     validation_limit: int | None = flag("At most N validation rows per language; 0: train to the end.", "N", ge=0)
@@ -123,16 +128,27 @@ def all_fields() -> dict[str, FieldInfo]:
 
 
 def option_name(field: str) -> str:
-    return "--set" if field == "settings" else f"--{field.replace('_', '-')}"
+    return f"--{key_name(field).replace('_', '-')}"
+
+
+def key_name(field: str) -> str:
+    """The key of a recipe and of bench.toml."""
+    return "set" if field == "settings" else field
 
 
 def variable_name(field: str) -> str:
     """The environment variable that sets the option."""
-    return "BENCH_" + option_name(field)[2:].upper().replace("-", "_")
+    return f"BENCH_{key_name(field).upper()}"
 
 
 def is_many(field: FieldInfo) -> bool:
+    """Whether a command makes a run for each of several values."""
     return isinstance(field.json_schema_extra, dict) and bool(field.json_schema_extra["many"])
+
+
+def takes_several(field: FieldInfo) -> bool:
+    """Whether the option can be repeated: for a run each, or (languages of a training, settings) for one run together."""
+    return is_many(field) or isinstance(field.default, tuple | dict)
 
 
 def metavar_of(field: FieldInfo) -> str:
@@ -140,8 +156,12 @@ def metavar_of(field: FieldInfo) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """A value of `--set`, as YAML reads it again."""
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value of `--set`, such that `--set` reads the same value again."""
+    import yaml
+
+    if isinstance(value, str) and re.fullmatch(SCIENTIFIC, value):
+        return json.dumps(value)
+    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1e9).removesuffix("...\n").strip()
 
 
 def _public_place(place: Path | str | None, placeholder: str) -> str | None:
@@ -149,8 +169,9 @@ def _public_place(place: Path | str | None, placeholder: str) -> str | None:
     if place is None:
         return None
     text = str(place)
-    if not re.match(r"[/\\~]|\.\.|[A-Za-z]:[/\\]", text):
-        return text
+    is_absolute = Path(text).is_absolute()
+    if not is_absolute and ".." not in re.split(r"[/\\]", text):
+        return placeholder if re.match(r"[~\\]|[A-Za-z]:[/\\]", text) else text
     try:
         return Path(text).resolve().relative_to(Path.cwd().resolve()).as_posix()
     except ValueError:

@@ -25,7 +25,7 @@ RESULT_VERSION = 1
 TRAINING_VERSION = 2
 """Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
 MODEL_FORMATS = {"baseline": 2}
-"""Engines whose trained models are kept in another form than before: older ones are not found. 2: as arrays, not as a pickle."""
+"""Engines whose trained models are kept in another form than before: older ones are not found. 2: arrays, not a pickle."""
 
 
 class Part(BaseModel):
@@ -101,7 +101,7 @@ class PromptIdentity(Part):
     shots_sha256: str
 
 
-def speed_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
+def latency_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
     """Digest of what a model's speed depends on: not how it was trained, which few-shot examples a seed picked, or how scores
     became labels."""
     options = {name: value for name, value in backend.options.items() if name != "train"}
@@ -482,7 +482,7 @@ class RunRecord(Part):
 def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a `run.json` of an earlier version, as this version writes it."""
     found = {name: value for name, value in manifest.items() if value is not None}
-    if found.get("version", 1) >= RECORD_VERSION:
+    if "options" in found:
         return found
     options = _options_of(found)
     for name in ("settings", "limit", "model_given"):

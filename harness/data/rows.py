@@ -13,7 +13,7 @@ from harness.core.errors import DataError
 from harness.core.types import Example, Label, LabelKind, text_digest
 from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw
-from harness.specs.tasks import SPLITS, Labels, Predictions, Split, TaskSpec
+from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
 
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", "", "none"})
 
@@ -28,13 +28,13 @@ def column(raw: RawTable, name: str) -> list[Any]:
     return raw.columns[name]
 
 
-def languages(raw: RawTable, columns: Predictions) -> list[Any]:
+def languages(raw: RawTable, columns: Columns) -> list[Any]:
     """The language of each row, as the column `lang` and its map say."""
     codes = columns.lang_map or {}
     return [codes.get(str(value), value) for value in column(raw, str(columns.lang))]
 
 
-def in_split(raw: RawTable, task: TaskSpec, columns: Predictions, split: Split) -> list[bool]:
+def in_split(raw: RawTable, task: TaskSpec, columns: Columns, split: Split) -> list[bool]:
     """Whether each row belongs to `split`; all rows do where the file is that of the split."""
     if columns.split is None or not raw.whole:
         return [True] * len(next(iter(raw.columns.values()), []))
@@ -55,7 +55,7 @@ def source_split(task: TaskSpec, split: Split) -> Split:
     return "train" if split == "validation" and task.splits.validation_share is not None else split
 
 
-def label_cells(raw: RawTable, columns: Predictions, labels: Labels) -> list[Any]:
+def label_cells(raw: RawTable, columns: Columns, labels: Labels) -> list[Any]:
     """The label of each row, as a list where a cell or several columns hold several."""
     if isinstance(columns.label, list):
         names = labels.names or []
@@ -67,7 +67,7 @@ def label_cells(raw: RawTable, columns: Predictions, labels: Labels) -> list[Any
     return [separated(cell, labels.separator) if isinstance(cell, str) else cell or [] for cell in cells]
 
 
-def label_columns(columns: Predictions) -> str:
+def label_columns(columns: Columns) -> str:
     """As an error names them."""
     return columns.label if isinstance(columns.label, str) else ", ".join(columns.label)
 
@@ -95,7 +95,7 @@ def _holds(raw: RawTable, name: str, cell: Any) -> bool:
     return text in YES
 
 
-CANONICAL_COLUMNS = Predictions(text="text", label="label", id="id", lang="lang")
+CANONICAL_COLUMNS = Columns(text="text", label="label", id="id", lang="lang")
 
 
 def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | None = None) -> list[Example]:
@@ -194,7 +194,7 @@ def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:
     return there
 
 
-def _columns_of(task: TaskSpec, raw: RawTable) -> Predictions:
+def _columns_of(task: TaskSpec, raw: RawTable) -> Columns:
     return CANONICAL_COLUMNS if raw.canonical else task.columns
 
 
@@ -262,7 +262,7 @@ def _ids(raw: RawTable, name: str) -> list[str]:
     return ids
 
 
-def _rows_of(task: TaskSpec, raw: RawTable, columns: Predictions, ids: list[str] | None, lang: str, split: Split) -> list[int]:
+def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | None, lang: str, split: Split) -> list[int]:
     """Indices of the rows in `lang` that belong to `split`, at least one."""
     wanted = in_split(raw, task, columns, split)
     if columns.lang is not None:
@@ -286,7 +286,7 @@ def _rows_of(task: TaskSpec, raw: RawTable, columns: Predictions, ids: list[str]
     return rows
 
 
-def _texts(raw: RawTable, columns: Predictions, named: list[str], rows: list[int]) -> dict[int, str]:
+def _texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:
     """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out. `named`: the rows
     as errors name them."""
     names = [columns.text] if isinstance(columns.text, str) else columns.text

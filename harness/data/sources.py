@@ -125,7 +125,7 @@ def _in_folder(folder: Path, split: Split, stratified: bool) -> tuple[Path, bool
 
 
 def read_file(path: Path, csv: CsvFormat = USUAL) -> ColumnLists:
-    """Predictions of a parquet, csv, tsv, jsonl or json file; `csv` is the format of csv and tsv. Raises `DataError`."""
+    """Columns of a parquet, csv, tsv, jsonl or json file; `csv` is the format of csv and tsv. Raises `DataError`."""
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         first = next((f"{hint}. " for suffixes, hint in OTHER_FORMATS.items() if path.suffix.lower() in suffixes), "")

@@ -1,18 +1,18 @@
-"""A learning curve in words: the sentence, the tables and the page."""
+"""A learning curve: its sentence, tables, page and plot."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line
-from harness.records.entries import TITLES
-from harness.reports.markdown import escape, table
+from harness.reports.templates import better, render, title_of
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 
 def crossing_words(found: Crossing, sizes: Sequence[int]) -> str:
-    """`about 130 labels (95%: between 90 and 210)`, or what else there is to say; `sizes` are those that the curve has."""
+    """Such as `about 130 labels (95%: between 90 and 210)`. `sizes`: those of the curve."""
     first, last = min(sizes), max(sizes)
     if found.low == found.high == 0:
         return f"from {first} labels on, or fewer (the smallest number tried)"
@@ -32,17 +32,16 @@ def crossing_words(found: Crossing, sizes: Sequence[int]) -> str:
 
 
 def _labels(number: float) -> str:
-    """Two digits: more would be a pretence."""
+    """Two digits."""
     size = max(0, math.floor(math.log10(number)) - 1)
     return f"{round(number, -size):,.0f}"
 
 
 def sentence(result: BreakEven, lang: str) -> str:
-    """Which line is the best, and from how many labels on each trained backend passes it."""
-    title = TITLES.get(result.metric, result.metric)
-    rows = f"On {result.n:,} {lang} rows"
+    """The best prompted line, and the number of labels from which each trained backend is as good."""
+    title, rows = title_of(result.metric), f"On {result.n:,} {lang} rows"
     if not result.lines:
-        ends = [f"{curve.name} reaches {_best(curve, result)}" for curve in result.curves]
+        ends = [f"{curve.name} reaches {_best(curve, result.metric)}" for curve in result.curves]
         return f"{rows}, by {title}: {'; '.join(ends)}."
     best = best_line(result)
     parts = [
@@ -61,14 +60,17 @@ def _passes(found: Crossing, sizes: Sequence[int]) -> str:
 
 
 def best_line(result: BreakEven) -> Line:
-    sign = -1 if result.metric in LOWER_IS_BETTER else 1
-    return max(result.lines, key=lambda line: sign * line.estimate.value)
+    best: Line = _top(result.metric)(result.lines, key=lambda line: line.estimate.value)
+    return best
 
 
-def _best(curve: Curve, result: BreakEven) -> str:
-    sign = -1 if result.metric in LOWER_IS_BETTER else 1
-    size, found = max(curve.points.items(), key=lambda item: sign * item[1].value)
+def _best(curve: Curve, metric: str) -> str:
+    size, found = _top(metric)(curve.points.items(), key=lambda item: item[1].value)
     return f"{found.value:.3f} with {size:,} labels"
+
+
+def _top(metric: str) -> Any:
+    return min if metric in LOWER_IS_BETTER else max
 
 
 def _points(result: BreakEven, name: str) -> dict[int, Estimate]:
@@ -76,7 +78,7 @@ def _points(result: BreakEven, name: str) -> dict[int, Estimate]:
 
 
 def point_rows(result: BreakEven) -> list[list[str]]:
-    """Backend, labels, value with interval, lowest-median-highest of the seeds, number of seeds; the lines first."""
+    """The rows under `POINT_COLUMNS`; prompted lines first."""
     rows = [[line.name, str(line.labels), *_cells(line.estimate)] for line in result.lines]
     for curve in result.curves:
         rows += [[curve.name, f"{size:,}", *_cells(point)] for size, point in curve.points.items()]
@@ -92,7 +94,7 @@ def _cells(found: Estimate) -> list[str]:
 
 
 def crossing_rows(result: BreakEven) -> list[list[str]]:
-    """Trained, prompted, the crossing in words, the share of resamples without one."""
+    """The rows under `CROSSING_COLUMNS`."""
     return [
         [found.curve, found.line, crossing_words(found, list(_points(result, found.curve))), f"{found.never:.0%}"]
         for found in result.crossings
@@ -101,27 +103,50 @@ def crossing_rows(result: BreakEven) -> list[list[str]]:
 
 POINT_COLUMNS = ["backend", "labels", "", "seeds: lowest · median · highest", "seeds"]
 CROSSING_COLUMNS = ["trained", "prompted", "at least as good with", "no crossing in"]
-LEGEND = """\
-Made by `bench study curve`. A value is the mean over the seeds; each seed draws its own labels (a larger number adds to the smaller)
-and its own exemplars. In brackets the 95% interval of test rows and seeds together (of one seed: of the rows); beside it the
-seeds alone. All labels that are used are counted: no checkpoint is chosen on validation rows. The crossing takes quality not
-to fall with more labels, and to be linear between the sizes on a logarithmic scale; the last column is the share of the
-resamples without one."""
+NOTE = "Bands: 95% interval of test rows and seeds; small dots: single seeds; dashed: prompted; circled: crossings."
 
 
 def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> str:
     """The page; `picture` is the file name of the plot beside it."""
-    title = TITLES.get(result.metric, result.metric)
-    lines = [
-        f"# {escape(task)}, {escape(lang)}: {escape(title)} by number of labels",
-        "",
-        f"**{escape(sentence(result, lang))}**",
-        "",
-    ]
-    if picture is not None:
-        lines += [f"![{escape(title)} by number of labels]({picture})", ""]
-    lines += [LEGEND, ""]
-    if result.crossings:
-        lines += [*table(CROSSING_COLUMNS, crossing_rows(result)), ""]
-    columns = [name or title for name in POINT_COLUMNS]
-    return "\n".join([*lines, *table(columns, point_rows(result)), ""])
+    return render(
+        "curve_page.md.j2",
+        task=task,
+        lang=lang,
+        title=title_of(result.metric),
+        sentence=sentence(result, lang),
+        picture=picture,
+        crossings=(CROSSING_COLUMNS, crossing_rows(result)),
+        points=([name or title_of(result.metric) for name in POINT_COLUMNS], point_rows(result)),
+    )
+
+
+def svg(result: BreakEven, task: str, lang: str) -> bytes:
+    """The plot: the same bytes for the same result and libraries. Raises `MissingExtra`."""
+    from harness.reports.charts import curve, svg_of
+
+    y_title = f"{title_of(result.metric)} ({better(result.metric)} is better)"
+    return svg_of(curve(chart_rows(result), y_title, f"{task} · {lang} · {result.n:,} test rows", NOTE))
+
+
+def chart_rows(result: BreakEven) -> list[dict[str, Any]]:
+    """The rows of the chart: trained backends, prompted ones, crossings."""
+    found = []
+    for curve in result.curves:
+        for size, point in curve.points.items():
+            found.append(_chart_row(curve.name, "trained", size, point))
+            if len(point.by_seed) > 1:
+                found += [{"name": curve.name, "kind": "seed", "labels": size, "value": value} for value in point.by_seed]
+    for line in result.lines:
+        shown = f" · {line.labels} labels shown" if line.labels else ""
+        found.append(_chart_row(line.name + shown, "prompted", line.labels, line.estimate))
+    height = {line.name: line.estimate.value for line in result.lines}
+    for crossing in result.crossings:
+        if 0 < crossing.labels < math.inf:
+            labels, value = crossing.labels, height[crossing.line]
+            found.append({"name": crossing.curve, "kind": "crossing", "labels": labels, "value": value})
+    return found
+
+
+def _chart_row(name: str, kind: str, labels: int, found: Estimate) -> dict[str, Any]:
+    low, high = (None if math.isnan(bound) else bound for bound in (found.low, found.high))
+    return {"name": name, "kind": kind, "labels": labels, "value": found.value, "low": low, "high": high}

@@ -30,20 +30,9 @@ def link(text: str, target: str) -> Markup:
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
     """The lines of a table. What is no `Markup` is text, and is escaped."""
-    return [_row(titles), "|" + " --- |" * len(titles), *map(_row, rows)]
+    return [row(titles), "|" + " --- |" * len(titles), *map(row, rows)]
 
 
-def _row(cells: Iterable[str]) -> str:
+def row(cells: Iterable[str]) -> str:
+    """A line of a table."""
     return "| " + " | ".join(cell if isinstance(cell, Markup) else escape(cell) for cell in cells) + " |"
-
-
-def details(summary: str, lines: Iterable[str]) -> list[str]:
-    """Lines that are folded away until a reader opens them; the blank lines let GitHub read what is inside as Markdown."""
-    return [
-        "<details>",
-        f"<summary>{summary if isinstance(summary, Markup) else escape(summary)}</summary>",
-        "",
-        *lines,
-        "</details>",
-        "",
-    ]

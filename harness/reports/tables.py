@@ -156,7 +156,7 @@ def _over_seeds(row: Configuration) -> str:
 
 def spread_columns(metric: str) -> list[str]:
     over = f"{TITLES.get(metric, metric)} over prompts"
-    return ["backend", "how", "prompts", "not read", over, "range", "by chance", "95% of the median"]
+    return ["backend", "how", "prompts", "unparsed", over, "range", "by chance", "95% of the median"]
 
 
 def spread_cells(spread: Spread) -> list[str]:

@@ -44,39 +44,40 @@ def rank(place: RankedEntry) -> str:
     return f"{place.rank}{'=' if place.tied else ''}"
 
 
-NOBODY = "no model is shown to be better than always answering one label"
+NOBODY = "no model is significantly better than always guessing one label"
 
 
-def apart(places: Sequence[RankedEntry], level: str = "") -> str:
-    """How the first stands to the others, to follow its value: `, and can't be told apart from 2 of the 3 others (b, c)`.
-
-    `level`: words to follow that, as ` at the 5% level`. What does no better than chance is only counted.
-    """
+def standing(places: Sequence[RankedEntry]) -> str:
+    """How the first entry compares with the others, to follow its value: `, not significantly different from 2 of the 3 others
+    (b, c) at the 5% level`. Entries that do no better than chance are only counted."""
     first, *others = [place for place in places if place.rank is not None]
     unranked = len(places) - 1 - len(others)
-    are = "is" if unranked == 1 else "are"
-    more = f"; {unranked} more {are} not shown to be better than always answering one label" if unranked else ""
+    more = f"; {unranked} more {'is' if unranked == 1 else 'are'} no better than always guessing one label" if unranked else ""
     if not others:
         return more or "; nothing else was run on these rows"
-    return _beside(first, others) + level + more
+    return f"{_beside(first, others)} at the 5% level{more}"
 
 
 def _beside(first: RankedEntry, others: Sequence[RankedEntry]) -> str:
-    level = [place for place in others if place.rank == first.rank]
-    if not level:
-        return f", and can be told apart from {'the other one' if len(others) == 1 else f'all {len(others)} others'}"
-    names = _ways_of(level, first.row.entry.display_name)
+    tied = [place for place in others if place.rank == first.rank]
+    if not tied:
+        return f", significantly better than {'the other one' if len(others) == 1 else f'all {len(others)} others'}"
+    names = _counted(tied, first.row.entry.display_name)
     named = f"{', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''}"
-    many = f"{len(level)} of the {len(others)} others" if len(level) < len(others) else "any other"
-    return f", and can't be told apart from {'the other one' if len(others) == 1 else many} ({named})"
+    if len(others) == 1:
+        return f", not significantly different from the other one ({named})"
+    many = f"{len(tied)} of the {len(others)} others" if len(tied) < len(others) else f"all {len(others)} others"
+    return f", not significantly different from {many} ({named})"
 
 
-def _ways_of(level: Sequence[RankedEntry], leader: str) -> list[str]:
-    """Backends, and in how many ways each: the first one's own name alone, or one that stands twice, would say nothing."""
+def _counted(tied: Sequence[RankedEntry], leader: str) -> list[str]:
+    """Backends, and how many configurations of each; of the leader's own backend, or of one that stands twice, a name alone
+    would not say which."""
     found = []
-    for name, count in Counter(place.row.entry.display_name for place in level).items():
+    for name, count in Counter(place.row.entry.display_name for place in tied).items():
         other = "other " if name == leader else ""
-        found.append(f"{name} in {count} {other}way{'s' if count > 1 else ''}" if other or count > 1 else name)
+        text = f"{count} {other}configuration{'s' if count > 1 else ''} of {name}"
+        found.append(text if other or count > 1 else name)
     return found
 
 

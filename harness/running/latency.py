@@ -1,27 +1,29 @@
-"""From measured times to what a user waits: percentiles with their uncertainty, and a queue fed at a given rate."""
+"""Percentiles of measured times with their intervals, and a simulated queue with a given arrival rate."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.records.latency import Arrivals, Figures, QueueFigures
 
 Seconds = NDArray[np.float64]
 
 PERCENTS = (50, 95, 99)
 ABOVE = 10
-"""Observations that must lie above a percentile: p50 needs 20 of them in all, p95 200, p99 1,000."""
+"""Observations that must lie above a percentile: p50 needs 20 in all, p95 200, p99 1,000."""
 
 ARRIVALS = 50_000
-"""Rows that arrive in a simulation; the first tenth fills the queue and is not counted."""
+"""Rows in a simulation; the first tenth is a warm-up and is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Percentile:
-    """An observed time such that `percent` of all are no longer, with its 95% interval; in seconds."""
+    """An observed time that `percent` of all do not exceed, with its 95% interval; in seconds."""
 
     percent: int
     value: float
@@ -30,15 +32,15 @@ class Percentile:
 
 
 def needed(percent: int) -> int:
-    """Observations from which on a percentile is given."""
+    """The least number of observations for a percentile."""
     return -(-ABOVE * 100 // (100 - percent))
 
 
 def percentiles(seconds: Seconds) -> dict[int, Percentile | None]:
-    """Of each of `PERCENTS`: None where fewer than `ABOVE` observations would lie above it.
+    """For each of `PERCENTS`; None if fewer than `ABOVE` observations lie above it.
 
-    The interval is the distribution-free one between order statistics, which takes the observations as independent; None
-    at an end that they are too few for.
+    The interval is the distribution-free one between order statistics of independent observations; an end is None if there are
+    too few for it.
     """
     from scipy.stats import quantile_test
 
@@ -56,20 +58,19 @@ def percentiles(seconds: Seconds) -> dict[int, Percentile | None]:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue in front of one engine. `sojourn`: seconds from arrival to answer, shape (rows,); None where it can't keep up."""
+    """A queue in front of one engine. `capacity`: rows per second if rows always wait. `utilisation`: share of the time in which
+    the engine is busy; 1 if it can't keep up. `sojourn`: seconds from arrival to answer, shape (rows,); None if it can't keep up.
+    `batch`: mean rows per batch."""
 
     capacity: float
-    """Rows a second that the engine can do when rows always wait."""
     utilisation: float
-    """Share of the time that the engine is at work; 1 where it can't keep up."""
     sojourn: Seconds | None
     batch: float
-    """Mean rows that were computed together."""
 
 
 def one_at_a_time(service: Seconds, rate: float, rows: int = ARRIVALS, seed: int = 0) -> Queue:
-    """First come, first served, a row at a time: `rate` rows a second arrive at random (a Poisson process), and each takes a
-    time drawn from `service` (M/G/1)."""
+    """First come, first served, one row per call: `rate` rows per second arrive (a Poisson process), and each takes a time
+    sampled from `service` (M/G/1)."""
     capacity = 1 / float(service.mean())
     if rate >= capacity:
         return Queue(capacity, 1.0, None, 1.0)
@@ -85,7 +86,7 @@ def poisson(rng: np.random.Generator, rate: float, rows: int) -> Seconds:
 
 
 def departures(arrived: Seconds, service: Seconds) -> Seconds:
-    """When each row is done, first come, first served: a row begins when it is there and the one before it is done.
+    """When each row is done: it begins when it has arrived and the row before it is done.
 
     Lindley's recursion, `left[i] = max(arrived[i], left[i-1]) + service[i]`, as running sums and maxima.
     """
@@ -94,10 +95,10 @@ def departures(arrived: Seconds, service: Seconds) -> Seconds:
 
 
 def in_batches(times: Mapping[int, Seconds], rate: float, rows: int = ARRIVALS, seed: int = 0) -> Queue:
-    """As `one_at_a_time`, but whenever the engine is free it takes all rows that wait, up to the largest batch.
+    """As `one_at_a_time`, but a free engine takes all waiting rows, up to the largest batch.
 
-    `times`: rows a batch -> measured seconds of such batches. The time of another size lies between those of its neighbours,
-    at the same quantile of both.
+    `times`: rows per batch -> measured seconds of such batches. The time of another size is interpolated between its
+    neighbours, at the same quantile of both.
     """
     sizes = np.array(sorted(times), dtype=np.float64)
     largest = int(sizes[-1])
@@ -121,61 +122,48 @@ def in_batches(times: Mapping[int, Seconds], rate: float, rows: int = ARRIVALS, 
     return Queue(capacity, busy / free, (left - arrived)[rows // 10 :], rows / batches)
 
 
-def figures(seconds: Seconds, rows: int) -> dict[str, Any]:
-    """Of timed batches of so many rows, as a record holds them; `seconds`, shape (batches,)."""
-    return {
-        **_percentiles_ms(seconds),
-        "mean_ms": _ms(float(seconds.mean())),
-        "rows_per_second": round(rows * len(seconds) / float(seconds.sum()), 3),
-    }
-
-
-def _percentiles_ms(seconds: Seconds) -> dict[str, Any]:
-    """`p50_ms`, ...: None where there are too few observations; `intervals_ms`: their 95% intervals."""
+def figures(seconds: Seconds, rows: int) -> Figures:
+    """Of timed batches of `rows` rows; `seconds`, shape (batches,)."""
     found = percentiles(seconds)
-    values = {f"p{percent}_ms": None if at is None else _ms(at.value) for percent, at in found.items()}
-    intervals = {
-        f"p{percent}": [None if end is None else _ms(end) for end in (at.low, at.high)]
-        for percent, at in found.items()
-        if at is not None
-    }
-    return {**values, "intervals_ms": intervals}
+    return Figures(
+        **{f"p{percent}_ms": None if at is None else _ms(at.value) for percent, at in found.items()},
+        intervals_ms={f"p{percent}": (_ms(at.low), _ms(at.high)) for percent, at in found.items() if at is not None},
+        mean_ms=_ms(float(seconds.mean())),
+        rows_per_second=round(rows * len(seconds) / float(seconds.sum()), 3),
+    )
 
 
-def _ms(seconds: float) -> float:
-    return round(1000 * seconds, 4)
+@overload
+def _ms(seconds: float) -> float: ...
+@overload
+def _ms(seconds: float | None) -> float | None: ...
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(1000 * seconds, 4)
 
 
-def arrivals(times: Mapping[int, Seconds], rate: float, lag: float) -> dict[str, Any]:
-    """What a row waits where `rate` rows a second arrive: a row at a time, and in batches of what waits; as a record holds it.
+def arrivals(times: Mapping[int, Seconds], rate: float, lag: float) -> Arrivals:
+    """The waiting times if `rate` rows per second arrive: with one row per call, and with batches of the waiting rows.
 
-    `times`: rows a batch -> measured seconds of such batches, with a row at a time among them. `lag`: seconds that a network
-    adds; it does not keep the engine busy.
+    `times`: rows per batch -> measured seconds of such batches; 1 is among them. `lag`: seconds that a network adds; the engine
+    is not busy meanwhile.
     """
-    ways = {1: one_at_a_time(times[1], rate)}
+    queues = {1: one_at_a_time(times[1], rate)}
     if len(times) > 1:
-        ways[max(times)] = in_batches(times, rate)
-    enough = _percentiles_ms(times[1])  # a simulated tail is no better known than the one it was drawn from
-    return {
-        "rows_per_second": rate,
-        "queues": [
-            {
-                "up_to": size,
-                "keeps_up": queue.sojourn is not None,
-                "capacity_rows_per_second": round(queue.capacity, 3),
-                "utilisation": round(queue.utilisation, 4),
-                "mean_batch": round(queue.batch, 2),
-                **{
-                    key: None if queue.sojourn is None or enough[key] is None else value
-                    for key, value in _waits(queue.sojourn, lag).items()
-                },
-            }
-            for size, queue in ways.items()
-        ],
-    }
+        queues[max(times)] = in_batches(times, rate)
+    # A simulated tail is known no better than the one it was sampled from.
+    enough = [percent for percent, at in percentiles(times[1]).items() if at is not None]
+    return Arrivals(rows_per_second=rate, queues=[_queue_figures(size, queue, lag, enough) for size, queue in queues.items()])
 
 
-def _waits(sojourn: Seconds | None, lag: float) -> dict[str, float | None]:
-    if sojourn is None:
-        return {"p50_ms": None, "p95_ms": None, "p99_ms": None}
-    return {f"p{percent}_ms": _ms(float(np.percentile(sojourn, percent)) + lag) for percent in (50, 95, 99)}
+def _queue_figures(size: int, queue: Queue, lag: float, enough: Sequence[int]) -> QueueFigures:
+    waits: dict[str, float | None] = dict.fromkeys((f"p{percent}_ms" for percent in PERCENTS), None)
+    if queue.sojourn is not None:
+        waits |= {f"p{percent}_ms": _ms(float(np.percentile(queue.sojourn, percent)) + lag) for percent in enough}
+    return QueueFigures(
+        up_to=size,
+        keeps_up=queue.sojourn is not None,
+        capacity_rows_per_second=round(queue.capacity, 3),
+        utilisation=round(queue.utilisation, 4),
+        mean_batch=round(queue.batch, 2),
+        **waits,
+    )

@@ -20,7 +20,7 @@ from harness.running.thresholds import labels_above
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What came of one batch. `answers` hold generated text: they never go into a run record. `ask_again`: ids of the rows
-    that have no answer for a reason that may pass. `sent_instead`: as the engine's."""
+    whose failure is retryable. `sent_instead`: the engine's `replaced_fields`."""
 
     predictions: list[Prediction]
     answers: list[dict[str, Any]]
@@ -57,8 +57,8 @@ def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
         [],
         sum(score.prompt_tokens for score in scores),
         sum(score.new_tokens for score in scores),
-        tuple(row.id for item, score in zip(items, scores, strict=True) for row in item.rows if score.passing),
-        engine.sent_instead(),
+        tuple(row.id for item, score in zip(items, scores, strict=True) for row in item.rows if score.retryable),
+        engine.replaced_fields(),
     )
 
 
@@ -111,8 +111,8 @@ def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequ
         [{"id": row.id, "answer": g.text, "complete": g.complete} for row, g in pairs],
         sum(g.prompt_tokens for g in generations),
         sum(g.new_tokens for g in generations),
-        tuple(row.id for row, g in pairs if g.passing),
-        engine.sent_instead(),
+        tuple(row.id for row, g in pairs if g.retryable),
+        engine.replaced_fields(),
     )
 
 

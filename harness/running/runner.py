@@ -194,7 +194,7 @@ def _predict_all(
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
             unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
             on_progress("predict", len(done), total, _so_far(unparsed, budget))
-            if isinstance(plan.engine, LanguageModel) and (down := plan.engine.down()) is not None:
+            if isinstance(plan.engine, LanguageModel) and (down := plan.engine.unavailable()) is not None:
                 check_finished(plan.run_id, journal.entries(), total, down)
             gates.see(entry)
 
@@ -324,7 +324,7 @@ def _record(
         ),
         rows_from=plan.rows_from,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        parameters=plan.engine.parameters(),
+        parameters=plan.engine.parameters,
         training=None if trained is None else trained.record,
         runtime=None if trained is None else trained.runtime,
         metric_code=code_of(plan.task.metrics),

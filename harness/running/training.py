@@ -7,17 +7,16 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from harness.core import library_logging
 from harness.core.distributed import Stopped, broadcast, in_step, together
 from harness.core.durable import commit, seal
-from harness.core.engine import Classifier, LabelledTexts, ValidationScorer
+from harness.core.engine import Classifier, LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import BenchError, RunError
 from harness.core.json_files import write_atomically
 from harness.core.locks import held
@@ -86,7 +85,7 @@ def make_cache_folder(folder: Path) -> None:
         raise RunError(f"The cache can't be written: {error.filename}: {error.strerror}.", hint) from error
 
 
-def validation_scorer(plan: Plan, watch: OnEvaluation = lambda metrics: None) -> ValidationScorer:
+def validation_scorer(plan: Plan, on_evaluation: OnEvaluation = lambda metrics: None) -> ValidationScorer:
     """Scores validation rows as a run on them would be, of a multilabel task with thresholds tuned on them each time: an
     early checkpoint may have no probability above a half, and still know which rows are likelier."""
     assert plan.training is not None
@@ -101,7 +100,9 @@ def validation_scorer(plan: Plan, watch: OnEvaluation = lambda metrics: None) ->
         scored = evaluate_predictions(rows, predictions, labels, threshold=task.threshold, extra_metrics=task.metrics)
         return {name: one.value for name, one in scored.values.items() if one.value is not None}
 
-    return ValidationScorer(metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: watch(found)))
+    return ValidationScorer(
+        metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: on_evaluation(found))
+    )
 
 
 def _judged(row: Example, p: Sequence[float], thresholds: list[float] | None) -> Prediction:
@@ -138,16 +139,18 @@ def _train(
 
 def _fit(
     engine: Classifier, plan: Plan, rows: TrainingRows, scorer: ValidationScorer, folder: Path, on_progress: OnProgress
-) -> dict[str, Any]:
+) -> Mapping[str, object]:
     with in_step():
         return engine.fit(
-            _texts(rows.train),
-            _texts(rows.validation),
-            plan.task.label_space,
-            scorer,
-            plan.options.seed,
-            folder / "scratch",
-            lambda done, total, note: on_progress("train", done, total, note),
+            TrainingJob(
+                _texts(rows.train),
+                _texts(rows.validation),
+                plan.task.label_space,
+                scorer,
+                plan.options.seed,
+                folder / "scratch",
+                lambda done, total, note: on_progress("train", done, total, note),
+            )
         )
 
 

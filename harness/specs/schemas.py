@@ -1,4 +1,4 @@
-"""JSON Schema of every YAML that bench reads, made from the models that read them, so that editors complete and check.
+"""JSON Schemas of the files that bench reads and of the records that it writes, made from their models.
 
 Draft 7, which all editors know. A first line in a YAML names its schema, relative to the file:
 `# yaml-language-server: $schema=../schemas/task.json`
@@ -13,6 +13,9 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from harness.core.options import RunOptions
+from harness.core.record import RunRecord
+from harness.specs.asked import ProjectFile
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.prices import PriceFile
 from harness.specs.prompts import PromptSpec
@@ -20,7 +23,7 @@ from harness.specs.recipes import Recipe
 from harness.specs.reported import Reported
 from harness.specs.tasks import TaskSpec
 
-Form = Literal["task", "backend", "prompt", "recipe", "prices", "reported"]
+Form = Literal["task", "backend", "prompt", "recipe", "prices", "reported", "bench", "options", "record"]
 FORMS: tuple[Form, ...] = get_args(Form)
 DRAFT = "http://json-schema.org/draft-07/schema#"
 _NOT_IN_FILE = frozenset({"name", "folder"})  # of the top level: taken from where the file lies
@@ -34,7 +37,7 @@ class _Plain(GenerateJsonSchema):
 
 
 def schema_of(form: Form) -> dict[str, Any]:
-    """The JSON schema of one kind of file; of a prompt that of its front matter."""
+    """The JSON schema of one kind of file; for a prompt, of its front matter."""
     models: dict[Form, tuple[type[BaseModel], str]] = {
         "task": (TaskSpec, "A task of bench: tasks/NAME.yaml"),
         "backend": (BackendSpec, "A backend of bench: backends/NAME.yaml"),
@@ -42,6 +45,9 @@ def schema_of(form: Form) -> dict[str, Any]:
         "recipe": (Recipe, "A recipe of bench: recipes/NAME.yaml"),
         "prices": (PriceFile, "What machines and tokens cost: prices.yaml"),
         "reported": (Reported, "Figures that others published: results/reported/NAME.yaml"),
+        "bench": (ProjectFile, "Defaults of options for one folder: bench.toml"),
+        "options": (RunOptions, "What one run is asked to do"),
+        "record": (RunRecord, "A run's record: run.json, with metrics.json under `metrics`"),
     }
     model, title = models[form]
     schema = model.model_json_schema(schema_generator=_Plain)

@@ -15,7 +15,7 @@ Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
-class Predictions(Spec):
+class Columns(Spec):
     text: str | list[str] = Field(
         default="text", description="Column of the text, or several, joined by newlines in this order."
     )
@@ -206,7 +206,7 @@ class TaskSpec(Spec):
     folder: Path = Field(description="Folder of the file, for relative paths; does not stand in the file.")
     description: str = Field(min_length=1, description="What is classified into what, in a sentence.")
     source: Source = Field(description="Where the rows come from.")
-    columns: Predictions = Field(default_factory=Predictions, description="Which columns hold what.")
+    columns: Columns = Field(default_factory=Columns, description="Which columns hold what.")
     labels: Labels = Field(description="The label space, and how the data's labels map to it.")
     languages: list[str] = Field(min_length=1, description="ISO 639-1 codes of the languages.")
     splits: Splits = Field(default_factory=Splits, description="How rows are divided into train, validation and test.")

@@ -1,9 +1,9 @@
-"""The runs of a learning curve: trained backends on more and more labels, and prompted ones beside them."""
+"""The runs of a learning curve: trained backends on growing numbers of labels, and prompted backends to compare with."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,29 +27,25 @@ FEW_SHOT = "fewshot"
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What to draw, in one language. `sizes`: numbers of labels, None for all there are. `prompts`: each a line, with the
-    calibration that replaces its own; `llm_seeds`: how many of the seeds draw exemplars for them (None: all)."""
+class CurveOptions:
+    """What to plot, in one language. `base`: options of all runs. `sizes`: numbers of labels, None for all. `prompts`: each a
+    line, with the calibration that replaces its own. `llm_seeds`: for the few-shot examples of the lines."""
 
-    task: str
-    lang: str
+    base: RunOptions
     encoders: Sequence[str]
     llms: Sequence[str]
     sizes: Sequence[int | None]
     seeds: Sequence[int]
+    llm_seeds: Sequence[int]
     prompts: Sequence[tuple[str, Calibration | None]] = ()
     decodings: Sequence[Decoding | None] = (None,)
     min_steps: int = 100
-    llm_seeds: int | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    limit: int | None = None
-    data_dir: Path | None = None
 
 
 def sizes_of(texts: Sequence[str], available: int) -> list[int | None]:
-    """`["8", "16", "...", "all"]` -> 8, 16, 32, ... and None for all; `...` goes on as the two before it do.
+    """`["8", "16", "...", "all"]` -> 8, 16, 32, ... and None for all; `...` continues the ratio of the two sizes before it.
 
-    Sizes that are not available are left out, and so is a size that is all there is. Raises `UserError` for what is no size.
+    Sizes of which there are not enough rows are left out. Raises `UserError` for what is not a size.
     """
     found: list[int] = []
     whole = False
@@ -64,13 +60,13 @@ def sizes_of(texts: Sequence[str], available: int) -> list[int | None]:
             found.append(_size(text))
     whole = whole or available in found
     if not whole and min(found, default=0) > available:
-        raise UserError(f"--sizes: there are only {available} training rows.", "Ask for fewer, or for all.")
+        raise UserError(f"--sizes: there are only {available} training rows.", "Give a smaller size, or all.")
     return [*sorted({size for size in found if size < available}), *([None] if whole else [])]
 
 
 def _size(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
-        raise UserError(f"--sizes: {text!r} is no number of labels.", "For example: --sizes 8,16,...,all")
+        raise UserError(f"--sizes: expected a number of labels, got {text!r}.", "For example: --sizes 8,16,...,all")
     return int(text)
 
 
@@ -86,95 +82,94 @@ def _between(found: Sequence[int], end: int) -> list[int]:
 
 
 def available_labels(task: TaskSpec, lang: str, data_dir: Path | None) -> int:
-    """Training rows that there are in this language."""
+    """Number of training rows in this language."""
     return len(load_examples(task, lang=lang, split="train", data_dir=data_dir))
 
 
-def requests_of(wanted: Wanted, catalog: Catalog, available: int) -> list[RunOptions]:
-    """The cheap ones first: prompted backends, then a seed after the other, so that a stopped curve has whole seeds.
+def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOptions]:
+    """Prompted backends first, then one seed after the other, so that a stopped curve has complete seeds.
 
-    Trained backends see no validation rows: these are labels too, and would be spent without being counted.
+    Trained backends see no validation rows: their labels would be spent without being counted.
     """
-    common = RunOptions(task=wanted.task, backend="", lang=wanted.lang, limit=wanted.limit, data=wanted.data_dir)
+    base = curve.base.changed(settings={})
     prompted = [
-        common.changed(backend=llm, prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
-        for llm in wanted.llms
-        for prompt, calibration in wanted.prompts or default_prompts(catalog, wanted.task)
-        for decoding in wanted.decodings
-        for seed in wanted.seeds[: wanted.llm_seeds if catalog.prompt(prompt, wanted.lang).spec.shots else 1]
+        base.changed(backend=llm, prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
+        for llm in curve.llms
+        for prompt, calibration in curve.prompts or default_prompts(catalog, base.task)
+        for decoding in curve.decodings
+        for seed in (curve.llm_seeds if catalog.prompt(prompt, base.lang).spec.shots else curve.llm_seeds[:1])
     ]
     trained = [
-        common.changed(
+        base.changed(
             backend=encoder,
             train_limit=size,
             resample_train=size is not None,
             validation_limit=0,
             seed=seed,
-            settings=_settings(wanted, catalog, encoder, size or available),
+            settings=_settings(curve, catalog, encoder, size or available),
         )
-        for seed in wanted.seeds
-        for size in wanted.sizes
-        for encoder in wanted.encoders
+        for seed in curve.seeds
+        for size in curve.sizes
+        for encoder in curve.encoders
     ]
     return prompted + trained
 
 
 def default_prompts(catalog: Catalog, task: str) -> list[tuple[str, Calibration | None]]:
-    """As they are: the task's own or the zero-shot prompt for such labels, and the few-shot one where it fits them."""
+    """The task's own prompt or the zero-shot prompt for its kind of labels, and the few-shot prompt if it fits that kind."""
     spec = catalog.task(task)
     kind = spec.labels.kind
     few_shot = [FEW_SHOT] if kind in catalog.prompt(FEW_SHOT).spec.kinds else []
     return [(name, None) for name in (spec.prompt or DEFAULT_PROMPTS[kind], *few_shot)]
 
 
-def _settings(wanted: Wanted, catalog: Catalog, backend: str, rows: int) -> dict[str, Any]:
+def _settings(curve: CurveOptions, catalog: Catalog, backend: str, rows: int) -> dict[str, Any]:
     """Those of the settings that the backend has, and as many epochs as few rows need."""
     spec = catalog.backend(backend)
     engine = engine_class(spec.engine)
     assert issubclass(engine, Classifier)
-    settings = {path: value for path, value in wanted.settings.items() if path.split(".")[0] in engine.Options.model_fields}
+    given = curve.base.settings.items()
+    settings = {path: value for path, value in given if path.split(".")[0] in engine.Options.model_fields}
     options = validated_options(with_settings(spec, settings))
-    return {**settings, **engine.with_min_steps(options, rows, wanted.min_steps)}
+    return {**settings, **engine.with_min_steps(options, rows, curve.min_steps)}
 
 
-def check_settings(wanted: Wanted, catalog: Catalog) -> None:
-    """Raise `UserError` for a setting that none of the trained backends has."""
-    known = {name for backend in wanted.encoders for name in engine_class(catalog.backend(backend).engine).Options.model_fields}
-    for path in wanted.settings:
+def check_settings(curve: CurveOptions, catalog: Catalog) -> None:
+    """Raise `UserError` for a setting that no trained backend has."""
+    known = {name for backend in curve.encoders for name in engine_class(catalog.backend(backend).engine).Options.model_fields}
+    for path in curve.base.settings:
         if path.split(".")[0] not in known:
             raise UserError(
-                f"--set {path}: none of {', '.join(wanted.encoders)} has it.", f"They have: {', '.join(sorted(known))}."
+                f"--set {path}: none of {', '.join(curve.encoders)} has it.", f"They have: {', '.join(sorted(known))}."
             )
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came of it, and the runs that it stands on."""
+    """A curve and the runs that it is made of."""
 
-    wanted: Wanted
+    options: CurveOptions
     result: BreakEven
     run_ids: list[str]
 
 
-def measured(wanted: Wanted, runs: Iterable[tuple[RunOptions, str]], store: Store, metric: str) -> Measured | None:
-    """From the completed runs, in whatever order, those of this language; None where there is no point of a curve.
-
-    Raises what `break_even` raises.
-    """
+def measured(curve: CurveOptions, runs: Iterable[tuple[RunOptions, str]], store: Store, metric: str) -> Measured | None:
+    """From the completed runs in this language, in any order; None without a point of a curve. Raises what `break_even`
+    raises."""
     curves: dict[str, dict[int, dict[int, Predictions]]] = {}
     lines: dict[str, tuple[int, dict[int, Predictions]]] = {}
     run_ids = []
-    for request, run_id in runs:
-        if request.lang != wanted.lang:
+    for options, run_id in runs:
+        if options.lang != curve.base.lang:
             continue
-        columns = read_predictions(store, run_id)
-        prompt, train = columns.identity.prompt, columns.identity.train
+        identity, predictions = store.record(run_id).identity, read_predictions(store, run_id)
         run_ids.append(run_id)
-        if prompt is None:
-            curves.setdefault(request.backend, {}).setdefault(train.train_count if train else 0, {})[request.seed] = columns
-        else:
-            lines.setdefault(line_name(request.backend, prompt), (len(prompt.shots), {}))[1][request.seed] = columns
-    return Measured(wanted, break_even(curves, lines, metric), run_ids) if curves else None
+        if identity.train is not None:
+            curves.setdefault(options.backend, {}).setdefault(identity.train.train_count, {})[options.seed] = predictions
+        elif identity.prompt is not None:
+            name, shots = line_name(options.backend, identity.prompt), len(identity.prompt.shots)
+            lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
+    return Measured(curve, break_even(curves, lines, metric), run_ids) if curves else None
 
 
 def line_name(backend: str, prompt: PromptIdentity) -> str:

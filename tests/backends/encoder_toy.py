@@ -11,7 +11,7 @@ import numpy as np
 
 from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
-from harness.core.engine import LabelledTexts, ValidationScorer
+from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.types import FloatArray, LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "good"))
@@ -87,7 +87,7 @@ def fit(
     seed: int = 1,
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> dict[str, Any]:
-    return engine.fit(train, validation, labels, validation_scorer(validation), seed, scratch, on_progress)
+    return engine.fit(TrainingJob(train, validation, labels, validation_scorer(validation), seed, scratch, on_progress))
 
 
 def predict(engine: Encoder, texts: LabelledTexts | list[str]) -> FloatArray:

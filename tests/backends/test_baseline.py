@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from backends.baseline import Baseline, BaselineOptions
-from harness.core.engine import LabelledTexts, ValidationScorer
+from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError
 from harness.core.types import FloatArray, LabelKind, LabelSpace
 
@@ -21,7 +21,7 @@ TRAIN = LabelledTexts(
 TOPICS = LabelSpace(LabelKind.MULTILABEL, ("kettle", "price", "service"))
 TAGGED = LabelledTexts(["a kettle", "cheap kettle", "cheap", "nothing", "my kettle"], [(0,), (0, 1), (1,), (), (0,)])
 NOTHING = LabelledTexts([], [])
-JUDGE = ValidationScorer(lambda probabilities: {"accuracy": 0.0}, "accuracy", frozenset())
+SCORER = ValidationScorer(lambda probabilities: {"accuracy": 0.0}, "accuracy", frozenset())
 
 
 def new_baseline(classifier: str) -> Baseline:
@@ -30,7 +30,7 @@ def new_baseline(classifier: str) -> Baseline:
 
 def fitted(classifier: str, scratch: Path, train: LabelledTexts = TRAIN, labels: LabelSpace = LABELS) -> Baseline:
     engine = new_baseline(classifier)
-    engine.fit(train, NOTHING, labels, JUDGE, 0, scratch, lambda done, total, note: None)
+    engine.fit(TrainingJob(train, NOTHING, labels, SCORER, 0, scratch, lambda done, total, note: None))
     return engine
 
 

@@ -52,7 +52,7 @@ def test_a_system_turn_stays_where_the_template_has_one() -> None:
 
 def test_a_system_turn_joins_the_users_where_the_template_drops_it() -> None:
     chat = ChatEncoder(byte_level_tokenizer(SILENT))
-    assert not chat.system_role
+    assert not chat.template.system_role
     assert chat.render([SYSTEM, USER]) == (
         "<|im_start|>user\nRate the review from 0 to 4.\n\nReview: the kettle works<|im_end|>\n<|im_start|>assistant\n"
     )
@@ -60,7 +60,7 @@ def test_a_system_turn_joins_the_users_where_the_template_drops_it() -> None:
 
 def test_a_system_turn_joins_the_first_users_where_the_template_refuses_it() -> None:
     chat = ChatEncoder(sentencepiece_tokenizer(MISTRAL_V02))
-    assert not chat.system_role
+    assert not chat.template.system_role
     assert chat.render([SYSTEM, *EXEMPLAR, USER]) == (
         "<s> [INST] Rate the review from 0 to 4.\n\nReview: bad lid [/INST] 1</s> [INST] Review: the kettle works [/INST]"
     )
@@ -236,6 +236,7 @@ def encoders() -> dict[str, ChatEncoder]:
     return {kind: ChatEncoder(make()) for kind, make in KINDS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", CHOICES, ids=["digits", "nested"])
 @pytest.mark.parametrize("kind", list(KINDS))
 @given(data=st.data())

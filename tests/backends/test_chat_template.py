@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 from tiny_models import CHATML, byte_level_tokenizer, write_mistral
 
-from backends._chat import ChatEncoder
-from backends._chat_template import THINKING, ChatTemplate, template_facts
+from backends._chat import THINKING, ChatEncoder, ChatTemplate, template_facts
 from backends.causal_lm import CausalLM, CausalLMOptions
 from harness.core.engine import Messages
 from harness.core.errors import UnknownName, UserError
@@ -95,7 +94,7 @@ def test_a_template_that_forgets_the_older_turns(shots: int) -> None:
 
 def test_a_template_that_takes_one_turn_only() -> None:
     chat = ChatEncoder(chatml(before="{% if messages | length > 1 %}{{ raise_exception('One turn only.') }}{% endif %}"))
-    assert not chat.system_role
+    assert not chat.template.system_role
     assert "Rate it.\n\nReview" in chat.render([SYSTEM, USER])
     with pytest.raises(UserError, match=r"can't be applied: One turn only\."):
         chat.encode([[*SHOT, USER]], None)

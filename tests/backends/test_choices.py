@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny_models import CHATML, MISTRAL_V02, byte_level_tokenizer, sentencepiece_tokenizer
 
-from backends._chat import ChatEncoder
-from backends._choices import ChoiceTree, Path
+from backends._chat import ChatEncoder, ChoiceTree, Tokens
 from harness.core.types import FloatArray
 
 USER = {"role": "user", "content": "Review: the kettle works"}
@@ -30,7 +29,7 @@ prefix_free = st.lists(paths, min_size=1, max_size=7, unique=True).map(
 
 
 @given(prefix_free)
-def test_nodes_and_edges_are_all_that_a_choice_can_meet(choices: list[Path]) -> None:
+def test_nodes_and_edges_are_all_that_a_choice_can_meet(choices: list[Tokens]) -> None:
     tree = ChoiceTree(choices)
     assert tree.choices == tuple(choices)
     assert set(tree.nodes) == {choice[:length] for choice in choices for length in range(len(choice))}
@@ -45,7 +44,7 @@ def test_nodes_and_edges_are_all_that_a_choice_can_meet(choices: list[Path]) -> 
 
 
 @given(prefix_free)
-def test_what_may_follow(choices: list[Path]) -> None:
+def test_what_may_follow(choices: list[Tokens]) -> None:
     tree = ChoiceTree(choices)
     for node in tree.nodes:
         assert tree.following(node) == sorted({choice[len(node)] for choice in choices if begins(node, choice)})
@@ -57,7 +56,7 @@ def random_edges(tree: ChoiceTree, rows: int, seed: int) -> FloatArray:
 
 
 @given(prefix_free, st.integers(0, 2**16))
-def test_log_p_is_the_sum_along_the_path(choices: list[Path], seed: int) -> None:
+def test_log_p_is_the_sum_along_the_path(choices: list[Tokens], seed: int) -> None:
     tree = ChoiceTree(choices)
     edges = random_edges(tree, 3, seed)
     expected = [
@@ -71,11 +70,11 @@ def test_log_p_is_the_sum_along_the_path(choices: list[Path], seed: int) -> None
 
 
 @given(prefix_free, st.integers(0, 2**16))
-def test_greedy_takes_the_likeliest_token_at_every_step(choices: list[Path], seed: int) -> None:
+def test_greedy_takes_the_likeliest_token_at_every_step(choices: list[Tokens], seed: int) -> None:
     tree = ChoiceTree(choices)
     edges = random_edges(tree, 1, seed)[0]
     log_p = {(*tree.nodes[at], token): edges[i] for i, (at, token) in enumerate(tree.edges)}
-    path: Path = ()
+    path: Tokens = ()
     while path not in choices:
         path = max(((*path, choice[len(path)]) for choice in choices if begins(path, choice)), key=lambda step: log_p[step])
     assert choices[tree.greedy(edges)] == path

@@ -8,6 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
@@ -32,8 +36,8 @@ def test_two_processes(bert: Path, tmp_path: Path) -> None:
     assert epochs[0] != epochs[1]
     assert first["weights"] == second["weights"]
     assert first["report"] == second["report"]
-    assert first["judged"] == second["judged"]
-    assert all(count == 15 for count in first["judged_rows"])
+    assert first["scored"] == second["scored"]
+    assert all(count == 15 for count in first["scored_rows"])
     # Both have its random state, one of them has written the rest.
     assert len(list((tmp_path / "scratch").glob("checkpoint-*"))) == 2
 

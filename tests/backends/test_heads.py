@@ -147,9 +147,9 @@ def head_of(options: dict[str, Any], kind: LabelKind, train: list[Label] | None 
 @pytest.mark.parametrize(
     ("options", "kind", "message"),
     [
-        ({"head": "coral"}, LabelKind.NOMINAL, "coral needs labels in an order"),
-        ({"head": "corn"}, LabelKind.NOMINAL, "corn needs labels in an order"),
-        ({"head": "one_hot"}, LabelKind.MULTILABEL, "one_hot gives one label a row"),
+        ({"head": "coral"}, LabelKind.NOMINAL, "coral needs ordinal labels"),
+        ({"head": "corn"}, LabelKind.NOMINAL, "corn needs ordinal labels"),
+        ({"head": "one_hot"}, LabelKind.MULTILABEL, "one_hot gives one label per row"),
         ({"threshold": 0.4}, LabelKind.NOMINAL, "for multilabel tasks"),
     ],
 )

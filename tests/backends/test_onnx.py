@@ -13,6 +13,8 @@ import pytest
 
 from harness.core.errors import MissingExtra, RunError
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
@@ -116,7 +118,7 @@ def test_after_gelu_a_zero_point_halves_the_error(tmp_path: Path, monkeypatch: p
     import onnx
     import onnxruntime
 
-    from backends import _onnx_int8
+    from backends import _onnx
 
     random = np.random.default_rng(0)
     identity = onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "w")  # exact in int8, so that only x loses
@@ -129,10 +131,10 @@ def test_after_gelu_a_zero_point_halves_the_error(tmp_path: Path, monkeypatch: p
     x[0, 0] = 0  # a token of nothing but zeros
     x[0, 1] = -2  # one that is all below zero
     outputs = {}
-    for name, one_sided in (("exact", None), ("fine", _onnx_int8.ONE_SIDED), ("coarse", ())):
+    for name, one_sided in (("exact", None), ("fine", _onnx.ONE_SIDED), ("coarse", ())):
         if one_sided is not None:
-            monkeypatch.setattr(_onnx_int8, "ONE_SIDED", one_sided)
-            _onnx_int8.quantize(tmp_path / "exact.onnx", tmp_path / f"{name}.onnx")
+            monkeypatch.setattr(_onnx, "ONE_SIDED", one_sided)
+            _onnx.quantize(tmp_path / "exact.onnx", tmp_path / f"{name}.onnx")
         session = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
         outputs[name] = session.run(None, {"x": x})[0]
     errors = {name: np.abs(y - outputs["exact"]).mean() for name, y in outputs.items()}

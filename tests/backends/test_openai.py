@@ -77,7 +77,7 @@ def fatal(
 
         def ends() -> None:
             ask()
-            if (down := engine.down()) is not None:  # some rows were answered, and are kept
+            if (down := engine.unavailable()) is not None:  # some rows were answered, and are kept
                 raise down
 
         with pytest.raises(BenchError) as caught:
@@ -334,7 +334,7 @@ def test_a_wrong_key_is_refused_at_loading(server: FakeServer, monkeypatch: pyte
     assert server.bodies == []
     with pytest.raises(UserError, match="refused"):
         engine_for(server.url, None).facts()
-    with pytest.raises(UserError, match="wants a key"):
+    with pytest.raises(UserError, match="requires a key"):
         engine_for(server.url, api_key_env=None).load()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from backends._sam import perturbed
+from backends._trainer import perturbed
 
 CURVATURE = torch.diag(torch.tensor([1.0, 4.0, 9.0]))
 

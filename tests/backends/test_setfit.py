@@ -13,15 +13,15 @@ import pytest
 from encoder_toy import LABELS, NOTHING, STARS, TOPICS, rows, validation_scorer
 
 from backends._linear_head import LinearHead, fit_head, load_head
-from backends._setfit_options import SetFitOptions, TrainOptions
-from backends._setfit_train import planned_steps
-from backends.setfit import MOST_ROWS, SetFit
-from harness.core.engine import LabelledTexts
+from backends.setfit import MOST_ROWS, SetFit, SetFitOptions, TrainOptions, planned_steps
+from harness.core.engine import LabelledTexts, TrainingJob
 from harness.core.errors import DataError, OutOfMemory, RunError, UserError
 from harness.core.types import FloatArray, LabelSpace
 from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import builtin_folders
 from harness.specs.yamlspec import validate_options
+
+pytestmark = pytest.mark.slow
 
 TRAIN, UNSEEN = rows(40, 0), rows(60, 2)
 
@@ -39,11 +39,15 @@ def fit(
     seed: int = 1,
     on_progress: Callable[[int, int, str], None] = lambda done, total, note: None,
 ) -> dict[str, Any]:
-    return engine.fit(train, NOTHING, labels, validation_scorer(NOTHING), seed, scratch, on_progress)
+    return engine.fit(TrainingJob(train, NOTHING, labels, validation_scorer(NOTHING), seed, scratch, on_progress))
 
 
 def predict(engine: SetFit, texts: LabelledTexts | list[str]) -> FloatArray:
     return engine.predict(engine.encode(texts.texts if isinstance(texts, LabelledTexts) else texts))
+
+
+def embeddings(engine: SetFit, texts: list[str]) -> FloatArray:
+    return engine._all_outputs(engine.encode(texts), engine._outputs)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +150,7 @@ def test_what_predicts_in_half_precision_is_saved_whole(bert: Path, tmp_path: Pa
     np.testing.assert_array_equal(predict(other, UNSEEN), before)
     whole = new_engine(bert)
     whole.load(tmp_path / "model", LABELS)
-    weights = next(whole._body.parameters())
+    weights = next(whole._model.parameters())
     assert weights.dtype is torch.float32
     assert not torch.equal(weights, weights.bfloat16().float())
 
@@ -258,9 +262,9 @@ def test_a_plain_encoder_gets_mean_pooling(bert: Path) -> None:
     from transformers import AutoModel, AutoTokenizer
 
     engine = new_engine(bert)
-    engine._body = engine._read(bert).eval()
+    engine._model = engine._read(bert).eval()
     texts = ["good", "the lid is very very poor and it is bad", "it is great"]
-    found = engine._embeddings(engine.encode(texts))
+    found = embeddings(engine, texts)
     model, tokenizer = AutoModel.from_pretrained(bert).eval(), AutoTokenizer.from_pretrained(bert)
     for text, embedding in zip(texts, found, strict=True):
         with torch.no_grad():
@@ -277,16 +281,16 @@ def test_a_sentence_encoder_keeps_its_own_pooling(bert: Path, tmp_path: Path) ->
         str(tmp_path), create_model_card=False
     )
     engine, plain = new_engine(tmp_path), new_engine(bert)
-    engine._body, plain._body = engine._read(tmp_path).eval(), plain._read(bert).eval()
+    engine._model, plain._model = engine._read(tmp_path).eval(), plain._read(bert).eval()
     texts = ["it is great"]
-    assert np.abs(engine._embeddings(engine.encode(texts)) - plain._embeddings(plain.encode(texts))).max() > 1e-2
+    assert np.abs(embeddings(engine, texts) - embeddings(plain, texts)).max() > 1e-2
 
 
 def test_encoded_as_the_library_encodes(trained: tuple[SetFit, dict[str, Any]]) -> None:
     engine, _ = trained
     texts = [*UNSEEN.texts, "", "  good  ", "The Kettle\n"]
-    expected = engine._body.encode(texts, show_progress_bar=False)
-    np.testing.assert_allclose(engine._embeddings(engine.encode(texts)), expected, atol=1e-5)
+    expected = engine._model.encode(texts, show_progress_bar=False)
+    np.testing.assert_allclose(embeddings(engine, texts), expected, atol=1e-5)
 
 
 def test_control_tokens_in_a_text_are_characters(trained: tuple[SetFit, dict[str, Any]], tmp_path: Path) -> None:
@@ -295,7 +299,7 @@ def test_control_tokens_in_a_text_are_characters(trained: tuple[SetFit, dict[str
     engine.save(tmp_path)
     loaded = new_engine(tmp_path)
     loaded.load(tmp_path, LABELS)
-    for body in (engine._body, loaded._body, engine._read(tmp_path)):
+    for body in (engine._model, loaded._model, engine._read(tmp_path)):
         special = set(body.tokenizer.all_special_ids) - {body.tokenizer.unk_token_id}
         for ids in body.tokenize(["good [SEP][MASK] kettle", "[PAD]", "[CLS] bad"])["input_ids"].tolist():
             within = ids[1 : ids.index(body.tokenizer.sep_token_id)]

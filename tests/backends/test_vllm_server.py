@@ -20,9 +20,9 @@ import numpy as np
 import pytest
 from faulty_proxy import faulty_proxy, seeded_faults
 
-from backends._vllm_process import vllm_surroundings
 from backends.causal_lm import CausalLM, CausalLMOptions
 from backends.openai import OpenAI, OpenAIOptions
+from backends.vllm import vllm_surroundings
 from harness.core.engine import Messages
 from harness.models.checkpoints import resolve_checkpoint
 

@@ -23,10 +23,12 @@ from encoder_toy import (
     predict,
 )
 
-import backends.encoder
-from backends._vocabulary import compact_vocabulary
+from backends import _trainer
+from backends._trainer import compact_vocabulary
 from backends.encoder import Encoder
 from harness.core.engine import LabelledTexts
+
+pytestmark = pytest.mark.slow
 
 UNUSED = [f"unused{n}" for n in range(40)]
 
@@ -73,7 +75,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def on_the_full_table(monkeypatch: pytest.MonkeyPatch, train: Callable[[], dict[str, Any]]) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(backends.encoder, "compact_vocabulary", lambda *args: None)
+        patch.setattr(_trainer, "compact_vocabulary", lambda *args: None)
         assert train()["compacted_vocabulary"] is None
 
 

@@ -15,7 +15,7 @@ from encoder_toy import LABELS, accuracy_and_error, new_engine, rows, weights_of
 
 from backends._batches import TrainBatches
 from harness.core.distributed import end, leave
-from harness.core.engine import ValidationScorer
+from harness.core.engine import TrainingJob, ValidationScorer
 from harness.core.types import FloatArray
 
 
@@ -23,13 +23,13 @@ def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> Non
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo")
     train, validation = rows(61, 0), rows(15, 1)
-    judged: list[dict[str, float]] = []
-    judged_rows: list[int] = []
+    scored: list[dict[str, float]] = []
+    scored_rows: list[int] = []
 
     def metrics(probabilities: FloatArray) -> dict[str, float]:
-        judged.append(accuracy_and_error(validation)(probabilities))
-        judged_rows.append(len(probabilities))
-        return judged[-1]
+        scored.append(accuracy_and_error(validation)(probabilities))
+        scored_rows.append(len(probabilities))
+        return scored[-1]
 
     def on_progress(done: int, total: int, note: str) -> None:
         if stop_at and done == stop_at:
@@ -47,13 +47,13 @@ def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> Non
     TrainBatches.__iter__ = progress_listener  # type: ignore[method-assign]
     engine = new_engine(bert, {"predict": {"batch_size": 4}}, epochs=2, batch_size=4, **options)
     scorer = ValidationScorer(metrics, "accuracy", frozenset({"mae"}))
-    report = engine.fit(train, validation, LABELS, scorer, 0, folder / "scratch", on_progress)
+    report = engine.fit(TrainingJob(train, validation, LABELS, scorer, 0, folder / "scratch", on_progress))
     weights = b"".join(value.numpy().tobytes() for value in weights_of(engine).values())
     said = {
         "report": report,
         "rows": seen,
-        "judged": judged,
-        "judged_rows": judged_rows,
+        "scored": scored,
+        "scored_rows": scored_rows,
         "weights": hashlib.sha256(weights).hexdigest(),
     }
     (folder / f"rank{os.environ['RANK']}.json").write_text(json.dumps(said), encoding="utf-8")

@@ -124,6 +124,7 @@ def test_what_is_in_use_is_kept_and_named(bench: Any, own: Path) -> None:
     assert there(own) == ["cc"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_uploaded_is_in_use(
     bench: Any, own: Path, two_runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +161,7 @@ def test_help_is_plain_and_whole(bench: Any, command: list[str]) -> None:
     assert max(map(len, said.out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_the_doctor_says_how_large_it_is(bench: Any, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.cli import doctor
 

@@ -17,6 +17,7 @@ def test_run(bench: Any) -> str:
     return str(said.json[0]["run"])
 
 
+@pytest.mark.slow
 def test_tables_and_a_sentence(bench: Any, test_run: str) -> None:
     said = bench("analyze", "calibration", test_run.rpartition(".")[2])
     assert said.code == 0, said.err

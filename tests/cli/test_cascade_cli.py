@@ -28,6 +28,7 @@ def test_the_whole_trade_off_where_nothing_can_be_chosen(bench: Any, pair: tuple
     assert "no threshold is chosen" in lines[-1]
 
 
+@pytest.mark.slow
 def test_the_commands_that_it_names_lead_to_a_choice(bench: Any, pair: tuple[str, str]) -> None:
     found = bench("analyze", "cascade", *pair, "--json").json
     assert found["choice"] is None
@@ -41,6 +42,7 @@ def test_the_commands_that_it_names_lead_to_a_choice(bench: Any, pair: tuple[str
     assert "12 validation rows" in said.out.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_ones_own_threshold(bench: Any, pair: tuple[str, str]) -> None:
     said = bench("analyze", "cascade", *pair, "--confidence", 0.3, "--metric", "mae")
     assert said.code == 0, said.err
@@ -71,6 +73,7 @@ def test_the_row_that_was_chosen_is_marked_wherever_it_comes_from(threshold: flo
     assert [row[-1] for row in rows[1:]] == ["chosen" if p.threshold == threshold else "" for p in points]
 
 
+@pytest.mark.slow
 def test_one_price_for_all_time(bench: Any, pair: tuple[str, str]) -> None:
     def at(*options: object) -> Any:
         """Of all points: the time of the quicker model alone may be rounded to nothing."""

@@ -89,6 +89,7 @@ def test_texts_are_shown_only_when_asked_and_can_not_steer_the_terminal(bench: A
         assert not file.is_file() or SECRET.encode() not in file.read_bytes()
 
 
+@pytest.mark.slow
 def test_with_runs(bench: Any, torn: Path) -> None:
     (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
     assert bench("run", "--task", "torn", "--backend", "majority,tfidf").code == 0
@@ -104,6 +105,7 @@ def test_with_runs(bench: Any, torn: Path) -> None:
     assert named["runs"] == [best["run"]]
 
 
+@pytest.mark.slow
 def test_named_runs_say_the_languages_and_vote_each_in_its_own(bench: Any) -> None:
     made = bench("run", "--backend", "majority,tfidf", "--lang", "en,ja", "--limit", 10, "--json").json
     run = {(made_run["lang"], made_run["backend"]): made_run["run"] for made_run in made}
@@ -217,6 +219,7 @@ def test_a_missing_split_is_named(bench: Any, torn: Path) -> None:
     assert "test rows can't be compared with training rows" in said.out
 
 
+@pytest.mark.slow
 def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
     for report in bench("analyze", "data", "--json").json:
         assert all(pair["exact"] == 0 for pair in report["twins"]), report["sentence"]

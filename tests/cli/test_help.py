@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from console import all_commands
 
+from harness.cli import DAILY, GROUPS
+
 HEAVY = ["torch", "transformers", "datasets", "evaluate", "vllm", "pandas", "pyarrow", "sklearn", "scipy", "bitsandbytes"]
 HEAVY += ["optuna", "sqlalchemy", "altair", "vl_convert", "onnxruntime", "peft", "setfit", "sentence_transformers"]
 HEAVY += ["huggingface_hub", "py3langid", "tensorboard", "wandb"]
@@ -44,6 +46,7 @@ def test_nothing_heavy_is_imported(arguments: list[str], environment: dict[str, 
     assert not modules & set(HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["leaderboard"], ["list", "runs"]], ids=" ".join)
 def test_records_are_ranked_without_any_model_library(
     arguments: list[str], environment: dict[str, str], two_runs: list[str]
@@ -53,11 +56,14 @@ def test_records_are_ranked_without_any_model_library(
     assert not modules & {"torch", "transformers", "datasets", "evaluate", "vllm", "sklearn", "pandas"}
 
 
-def test_help_names_all_commands_and_the_exit_codes(bench: Any) -> None:
-    said = bench("--help")
-    assert said.code == 0
-    assert all(f"\n  {command.split()[0]} " in said.out for command in all_commands())
-    assert "Exit codes" in said.out
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_help_has_one_whole_line_for_each_command(bench: Any, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    shown = [line.split(maxsplit=1) for line in bench("--help").out.splitlines()]
+    for name, (_, line) in [*DAILY.items(), *(item for _, commands in GROUPS.values() for item in commands.items())]:
+        assert [name, line] in shown
+    headed = {words[1].split()[0] for words in shown if len(words) > 1}
+    assert {name.split()[0] for name in all_commands()} - set(DAILY) <= headed
 
 
 @pytest.mark.parametrize("command", [*all_commands(), "cache"])
@@ -79,7 +85,7 @@ def test_help_of_run_names_every_option(bench: Any) -> None:
 def test_no_command_shows_the_help(bench: Any) -> None:
     said = bench()
     assert said.code == 2
-    assert "Commands:" in said.out + said.err
+    assert "bench study (" in said.out + said.err
 
 
 def test_version(bench: Any) -> None:

@@ -145,6 +145,7 @@ def test_a_file_that_was_corrected(bench: Any, mine: Path) -> None:
     assert any("other rows or labels by now" in note for note in notes)
 
 
+@pytest.mark.slow
 def test_one_answer_for_all_rows_is_named_everywhere_and_refused(bench: Any, mine: Path) -> None:
     mine.write_text("".join(json.dumps({**row, "label": "no" if i < 24 else "yes"}) + "\n" for i, row in enumerate(ROWS)))
     ran = bench("run", "--task", "mine", "--backend", "majority,tfidf", "--set", "c=1.0e-9")

@@ -22,7 +22,7 @@ bench run --backend mistral-vllm --lang ja --decoding score --calibration batch
 bench run --backend smollm2-vllm --lang en --decoding score
 bench run --task amazon_reviews_multi --data DIR --lang en --limit 500 --backend smollm2-vllm --prompt strict --decoding score,constrained,free
 bench analyze latency --backend mistral-vllm --lang ja --batch-size 1,32,256
-""",  # noqa: E501
+""",
     "lm-eval": """
 bench results import lm-eval out --task reviews_demo --lang en
 bench results import lm-eval out --from-task reviews_stars --task reviews_demo --lang en
@@ -35,14 +35,14 @@ accelerate launch --multi_gpu -m harness.cli run --backend xlm-roberta --lang en
     # Dozens of trainings, even of the tiniest model. Tests of the command itself do the same with fewer.
     "minutes": """
 bench study curve --lang ja --encoder tfidf,e5-small --llm smollm2 --sizes 8,16,...,all
-bench study curve --task amazon_reviews_multi --data DIR --lang en --encoder tfidf,e5-small --llm smollm2 --prompt strict,fewshot+batch --decoding score --sizes 8,32,128,512 --seeds 3 --min-steps 60 --limit 500 --set train.lr=1e-4 --set max_length=64
-bench study curve --task reviews_demo --lang en --encoder tfidf,minilm --llm smollm2 --sizes 8,16,...,all --seeds 5
+bench study curve --task amazon_reviews_multi --data DIR --lang en --encoder tfidf,e5-small --llm smollm2 --prompt strict,fewshot+batch --decoding score --sizes 8,32,128,512 --seed 0,1,2 --min-steps 60 --limit 500 --set train.lr=1e-4 --set max_length=64
+bench study curve --task reviews_demo --lang en --encoder tfidf,minilm --llm smollm2 --sizes 8,16,...,all
 bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 1000 --limit 500
 bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 500 --validation-limit 150 --limit 400 --set max_length=64
 bench study recipe mbert-amazon --smoke
 bench study recipe bert-douban --backend e5-small --data DIR2 --train-limit 800 --validation-limit 300 --limit 500 --set max_length=64 --set train.lr=1e-4
 bench study tune --backend e5-small --lang en --trials 20
-""",  # noqa: E501
+""",
 }
 PARSED_ONLY = {text: reason for reason, texts in _NEEDS.items() for text in texts.strip().splitlines()}
 

@@ -39,12 +39,20 @@ def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
         "train": TRAIN,
         "seed": 0,
     }
-    metrics = {"n": 200, "ok": 180, "unparsed": 20, "failed": 0, "headline": ["accuracy"]}
+    changed = changes.pop("metrics", {})
+    timing = {"timing": {"rows_per_second": changes.pop("rate", 12.34)}}
+    if "backend" in changes:
+        changes["backend"] = {"engine": "toy", **changes["backend"]}
     values = {"values": {"accuracy": value(accuracy, 0.25, 0.75)}}
-    extra = {key: changes.pop(key) for key in ("metrics", "rate") if key in changes}
-    timing = {"timing": {"rows_per_second": extra.get("rate", 12.34)}}
-    manifest = {"identity": {**identity, **changes}, **timing}
-    return entry_from(f"run.{name}", manifest, {**metrics, **values, **extra.get("metrics", {})})
+    metrics = {"headline": ["accuracy"], **values, **changed, **counts(**changed)}
+    return entry_from(f"run.{name}", {"identity": {**identity, **changes}, **timing}, metrics)
+
+
+def counts(n: int = 200, ok: int | None = None, unparsed: int | None = None, failed: int = 0, **others: Any) -> dict[str, int]:
+    """Of all rows 20 are unparsed, unless another number is given or follows from the others."""
+    if unparsed is None:
+        unparsed = min(20, n) if ok is None else n - ok - failed
+    return {"n": n, "ok": n - unparsed - failed, "unparsed": unparsed, "failed": failed}
 
 
 def entry_from(run_id: str, manifest: Mapping[str, Any], metrics: Mapping[str, Any]) -> Entry:
@@ -53,6 +61,15 @@ def entry_from(run_id: str, manifest: Mapping[str, Any], metrics: Mapping[str, A
     if kept["identity"]["prompt"] is None and kept["identity"]["train"] is None:
         kept["identity"] = {**kept["identity"], "train": TRAIN}
     return Entry(RunRecord.read(kept, metrics, run_id))
+
+
+def with_changes(made: Entry, **manifest: Any) -> Entry:
+    """The same with other parts of run.json; `settings`, `limit` and `model_given` as records of version 1 have them."""
+    return entry_from(made.run_id, {**made.record.manifest(), **manifest}, made.record.metrics.as_json())
+
+
+def renamed(made: Entry, run_id: str) -> Entry:
+    return Entry(made.record.model_copy(update={"run_id": run_id}))
 
 
 def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> dict[str, Any]:

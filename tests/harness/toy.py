@@ -25,8 +25,8 @@ from harness.core.engine import (
     LabelledTexts,
     LanguageModel,
     Messages,
-    OnProgress,
     Scores,
+    TrainingJob,
     ValidationScorer,
 )
 from harness.core.options import RunOptions
@@ -193,24 +193,15 @@ class ToyClassifier(Counting, Classifier):
     model_is = "nothing"
     during_fit: Callable[[Path], None] = staticmethod(lambda scratch: None)
 
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
+    def fit(self, job: TrainingJob) -> dict[str, Any]:
         self.fits += 1
-        scratch.mkdir(parents=True, exist_ok=True)
-        self.during_fit(scratch)
-        on_progress(1, 1, "")
+        job.scratch.mkdir(parents=True, exist_ok=True)
+        self.during_fit(job.scratch)
+        job.on_progress(1, 1, "")
         for _ in range(self.options.evaluations):
-            self.judged = scorer.look(self._probabilities(list(validation.texts), len(labels)))
-        self.state = {"seed": seed, "rows": len(train.texts), "classes": len(labels)}
-        return {"loss": 0.5, "rows": len(train.texts)}
+            self.scored = job.scorer.evaluate(self._probabilities(list(job.validation.texts), len(job.labels)))
+        self.state = {"seed": job.seed, "rows": len(job.train.texts), "classes": len(job.labels)}
+        return {"loss": 0.5, "rows": len(job.train.texts)}
 
     def save(self, folder: Path) -> None:
         (folder / "state.json").write_text(json.dumps(self.state))
@@ -220,7 +211,7 @@ class ToyClassifier(Counting, Classifier):
         self.state = json.loads((folder / "state.json").read_text())
 
     def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> dict[str, Any] | None:
-        return self.options.predict or None
+        return {"library": "toy", **self.options.predict} if "runtime" in self.options.predict else None
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         words = [len(text.split()) for text in texts]

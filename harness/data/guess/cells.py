@@ -103,7 +103,7 @@ class Column:
 
 
 def as_columns(columns: Mapping[str, list[Any]]) -> dict[str, Column]:
-    """Predictions as strings, as the harness reads labels: whole numbers without a point."""
+    """Columns as strings, as the harness reads labels: whole numbers without a point."""
     found = {}
     for name, values in columns.items():
         lists = any(isinstance(value, list) for value in values)

@@ -18,7 +18,7 @@ from harness.analysis.spread import Prompted, Spread
 from harness.core.errors import RunError
 from harness.core.record import RunRecord
 from harness.records.entries import TITLES, Entry
-from harness.records.latency import Speed, load_speeds, speed_of
+from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
@@ -47,9 +47,9 @@ def payload(
 ) -> dict[str, Any]:
     """What the page shows; strict JSON, the same for the same records. `note` stands at its end.
 
-    `results` is the folder that holds runs/, speed/ and curves/. Raises `RunError` for a record that is damaged.
+    `results` is the folder that holds runs/, latency/ and curves/. Raises `RunError` for a record that is damaged.
     """
-    speeds = load_speeds(results)
+    latencies = load_latencies(results)
     packed = pack(store, tables)
     keyed = {f"t{number}": table for number, table in enumerate(tables)}
     entries = [entry for table in tables for entry in runs_of(table)]
@@ -57,7 +57,7 @@ def payload(
     return {
         "version": 1,
         "bench": version("bench-harness"),
-        "tables": [_table(key, store, table, packed, prices, speeds) for key, table in keyed.items()],
+        "tables": [_table(key, store, table, packed, prices, latencies) for key, table in keyed.items()],
         "runs": _runs(store, entries, packed),
         "titles": {name: TITLES.get(name, name if "/" in name else name.replace("_", " ")) for name in metrics},
         "lower_is_better": sorted(LOWER_IS_BETTER),
@@ -93,7 +93,9 @@ def _named(store: Store, entry: Entry) -> Iterator[None]:
         ) from error
 
 
-def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
+def _table(
+    key: str, store: Store, table: Table, packed: Packed, prices: Prices, latencies: Sequence[LatencyRecord]
+) -> dict[str, Any]:
     task, split, lang, _ = table.group
     identity = table.first.manifest["identity"]
     return {
@@ -114,14 +116,14 @@ def _table(key: str, store: Store, table: Table, packed: Packed, prices: Prices,
         "outdated": table.outdated,
         "main": table.main,
         "places": [
-            _place(store, place, words, prices, speeds)
+            _place(store, place, words, prices, latencies)
             for place, words in zip(table.places, hows([place.row for place in table.places]), strict=True)
         ],
         "spreads": [_spread(spread) for spread in table.spreads],
     }
 
 
-def _place(store: Store, place: RankedEntry, words: str, prices: Prices, speeds: Sequence[Speed]) -> dict[str, Any]:
+def _place(store: Store, place: RankedEntry, words: str, prices: Prices, latencies: Sequence[LatencyRecord]) -> dict[str, Any]:
     row, entry = place.row, place.row.entry
     with _named(store, entry):
         return {
@@ -138,7 +140,7 @@ def _place(store: Store, place: RankedEntry, words: str, prices: Prices, speeds:
             **_figures(row),
             "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
             **_money(entry.manifest, prices),
-            **_latency(entry.record, speeds),
+            **_latency(entry.record, latencies),
             **_machine(entry.manifest),
         }
 
@@ -186,17 +188,12 @@ def _is_continued(manifest: Mapping[str, Any]) -> bool:
     return "continued_from" in (manifest["identity"]["train"] or {})
 
 
-def _latency(record: RunRecord, speeds: Sequence[Speed]) -> dict[str, Any]:
-    names = record.identity.task, record.identity.lang, record.identity.backend.name
-    near = [s for s in speeds if names == (s["identity"]["task"], s["identity"]["lang"], s["identity"]["backend"]["name"])]
-    try:
-        speed = speed_of(record, near) if near else None
-    except ODD:  # a record too old to say what its speed depends on
-        speed = None
-    if speed is None:
+def _latency(record: RunRecord, latencies: Sequence[LatencyRecord]) -> dict[str, Any]:
+    latency = latency_of(record, latencies)
+    if latency is None:
         return {"p50_ms": None, "p95_ms": None, "p95_basis": None}
-    basis = f"{speed.get('n', 0):,} rows, one at a time, on {_machine_words(speed['machine'])}"
-    return {"p50_ms": shortened(speed["p50_ms"]), "p95_ms": shortened(speed["p95_ms"]), "p95_basis": basis}
+    basis = f"{latency.n:,} rows, one at a time, on {_machine_words(latency.machine.as_json())}"
+    return {"p50_ms": shortened(latency.p50_ms), "p95_ms": shortened(latency.p95_ms), "p95_basis": basis}
 
 
 def _made(identity: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,8 +12,7 @@ from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Li
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.core.types import LabelKind, LabelSpace
-from harness.reports import curve_plot
-from harness.reports.curve_page import best_line, crossing_words, markdown, sentence
+from harness.reports.curve_page import best_line, chart_rows, crossing_words, markdown, sentence, svg
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
 IDENTITY = {"task": "toy", "lang": "en", "split": "test", "labels": list(LABELS.names)}
@@ -78,6 +77,7 @@ def test_estimates_are_the_metric_itself() -> None:
     assert result.n == 300
 
 
+@pytest.mark.slow
 def test_rows_and_seeds_both_widen_an_interval() -> None:
     """Of the mean of S seeds: the variance of the rows that they share, and that between seeds over S."""
     rng = np.random.default_rng(5)
@@ -104,6 +104,7 @@ def test_runs_are_resampled_together() -> None:
     assert values[1:, 0].std() > 0
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_crossing_holds_it() -> None:
     """Accuracies rise by 0.1 a doubling from 0.3 at 8 labels, a seed is off by 0.03, the line is 0.55: so it is 45 labels."""
     truth, hits, finite = 8 * 2**2.5, 0, 0
@@ -186,6 +187,7 @@ def test_the_page_shows_all_of_it_and_names_are_text() -> None:
     assert "no crossing up to 2,000 labels, though 700 can't be ruled out (95%) | 90% |" in page
 
 
+@pytest.mark.slow
 def test_the_picture_shows_curves_lines_and_crossings() -> None:
     pytest.importorskip("vl_convert")
     crossings = [
@@ -194,22 +196,22 @@ def test_the_picture_shows_curves_lines_and_crossings() -> None:
         Crossing("e5", "zero", math.inf, 0, 9, 1),
     ]
     made = result_of(*crossings)
-    rows = curve_plot.rows(made)
+    rows = chart_rows(made)
     assert [(row["name"], row["labels"], row["value"]) for row in rows if row["kind"] == "crossing"] == [("tfidf", 90, 0.45)]
     assert [row["name"] for row in rows if row["kind"] == "prompted"] == ["zero", "few · 5 labels shown"]
     assert not [row for row in rows if row["kind"] == "seed"]  # of one seed the dot would be the point itself
     assert rows[0] == {"name": "tfidf", "kind": "trained", "labels": 8, "value": 0.2, "low": 0.1, "high": pytest.approx(0.3)}
-    picture = curve_plot.svg(made, "a|b<i>", "en")
-    assert curve_plot.svg(made, "a|b<i>", "en") == picture
+    picture = svg(made, "a|b<i>", "en")
+    assert svg(made, "a|b<i>", "en") == picture
     text = picture.decode()
     for said in ("few · 5 labels shown", "2,000", "accuracy (higher is better)", "a|b&lt;i&gt; · en · 500 test rows"):
         assert f">{said}<" in text
-    assert ">MAE (lower is better)<" in curve_plot.svg(result_of(metric="mae"), "toy", "en").decode()
+    assert ">MAE (lower is better)<" in svg(result_of(metric="mae"), "toy", "en").decode()
 
 
 def test_an_interval_that_is_none_is_no_number_in_a_picture() -> None:
     nothing = Estimate(0.5, math.nan, math.nan, (0.4, 0.6))
-    rows = curve_plot.rows(BreakEven("accuracy", 9, (Curve("a", {8: nothing}),), (), ()))
+    rows = chart_rows(BreakEven("accuracy", 9, (Curve("a", {8: nothing}),), (), ()))
     assert [(row["kind"], row["value"], row.get("low")) for row in rows] == [
         ("trained", 0.5, None),
         ("seed", 0.4, None),

@@ -104,6 +104,7 @@ def test_the_bias_of_a_calibrated_model_is_what_simulation_shows(n: int) -> None
     assert found.calibrated_high == pytest.approx(np.quantile(simulated, 0.95), rel=0.06)
 
 
+@pytest.mark.slow
 def test_p_is_uniform_for_a_calibrated_model_and_small_for_another() -> None:
     rng = np.random.default_rng(3)
     p = []
@@ -115,6 +116,7 @@ def test_p_is_uniform_for_a_calibrated_model_and_small_for_another() -> None:
     assert calibration_error(stated, rng.random(150) < stated - 0.3, 0, 15).p < 0.01
 
 
+@pytest.mark.slow
 def test_the_debiased_error_is_nearer_to_the_truth() -> None:
     rng = np.random.default_rng(5)
     raw, debiased = [], []

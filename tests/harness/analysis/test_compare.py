@@ -150,6 +150,7 @@ def test_three_runs_make_three_pairs_and_holm_counts_them(three: Comparison) -> 
     assert first.only_a > first.only_b
 
 
+@pytest.mark.slow
 def test_more_pairs_ask_for_larger_differences(three: Comparison, tmp_path: Path) -> None:
     two = compare(Store(tmp_path), ["good.aaa", "fine.ccc"], ["accuracy"])
     alone, among = two.verdicts[0].difference, three.of("accuracy")[1].difference
@@ -228,6 +229,7 @@ def test_the_sentence_of_two_runs(tmp_path: Path) -> None:
     assert "exact McNemar p = " in level
 
 
+@pytest.mark.slow
 def test_the_sentence_of_several_runs(three: Comparison) -> None:
     said = sentence(three)
     assert "On the 120 rows that all 3 have, good has the highest accuracy, 0." in said

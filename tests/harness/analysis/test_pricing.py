@@ -323,6 +323,7 @@ def test_records_of_earlier_versions_have_less_in_them(own: Prices) -> None:
     assert cost_of(old, own, 1000, 0) is not None
 
 
+@pytest.mark.slow
 @given(predictions=st.floats(1, 1e12), label=st.floats(0, 100), factor=st.floats(1.01, 1e3))
 def test_more_predictions_never_cost_more_each_nor_less_in_all(predictions: float, label: float, factor: float) -> None:
     own, record = load_prices(Path("nowhere")), manifest()

@@ -61,6 +61,7 @@ def test_the_sampling_of_paired_rows_is_that_of_an_analysis_of_variance(store: S
     assert found.expected == pytest.approx(1.693 * np.sqrt(error), rel=0.1)  # mean range of three normal values
 
 
+@pytest.mark.slow
 def test_what_chance_alone_does_is_not_called_a_difference(store: Store) -> None:
     beyond = 0
     for trial in range(40):
@@ -99,6 +100,7 @@ def test_what_could_not_be_read_is_told(store: Store) -> None:
     assert [p.unread for p in spread_of(store).prompts] == [0.1, 0.0]
 
 
+@pytest.mark.slow
 def test_another_decoding_model_or_row_set_is_another_spread(store: Store) -> None:
     for name in ("strict", "loose"):
         for changes in ({}, {"decoding": "free"}, {"calibration": "batch"}, {"decision": "expected"}):

@@ -28,14 +28,15 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_machine_without_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     found = machine.describe_machine()
-    assert set(found) == {"system", "cpu", "cores", "memory_gib", "gpu"}
-    assert found["cores"] >= 1
-    assert found["memory_gib"] >= 1
-    assert found["cpu"]
-    assert found["gpu"] is None
+    assert found.system
+    assert found.cpu
+    assert found.cores is not None
+    assert found.cores >= 1
+    assert found.memory_gib is not None
+    assert found.gpu is None
     memory = machine.peak_memory()
-    assert memory["gpu"] is None
-    assert 10 < (memory["host"] or 0) < 1024 * found["memory_gib"]
+    assert memory.gpu is None
+    assert 10 < (memory.host or 0) < 1024 * found.memory_gib
 
 
 @pytest.mark.usefixtures("gpu")
@@ -46,7 +47,7 @@ def test_the_machine_with_a_gpu() -> None:
 
 def test_torch_is_not_loaded_for_a_description() -> None:
     code = (
-        "import sys; from harness.running import machine as m;"
+        "import sys; from harness.core import machine as m;"
         "m.describe_machine(), m.peak_memory(), m.library_versions(), m.load_average();"
         "assert not {'torch', 'transformers', 'sklearn', 'pandas'} & set(sys.modules)"
     )
@@ -54,7 +55,8 @@ def test_torch_is_not_loaded_for_a_description() -> None:
 
 
 def test_nothing_names_the_owner() -> None:
-    said = json.dumps([machine.describe_machine(), machine.library_versions(), machine.peak_memory(), machine.load_average()])
+    described = [machine.describe_machine().as_json(), machine.peak_memory().as_json()]
+    said = json.dumps([*described, machine.library_versions(), machine.load_average()])
     names = [platform.node(), getpass.getuser(), str(Path.home()), str(Path.cwd())]
     assert not [name for name in names if len(name) > 2 and f'"{name}' in said]
     assert "/home" not in said

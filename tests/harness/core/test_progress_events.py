@@ -61,9 +61,9 @@ def test_the_hubs_client_tells_its_bytes_through_a_bar_of_ours(capsys: pytest.Ca
 
 
 def test_tokenized_texts_are_told_chunk_by_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    from backends import encoder
+    from backends import _text_encoder, encoder
 
-    monkeypatch.setattr(encoder, "CHUNK", 2)
+    monkeypatch.setattr(_text_encoder, "CHUNK", 2)
     monkeypatch.setattr(encoder.Encoder, "_max_length", lambda self: 8)
     engine = object.__new__(encoder.Encoder)
     engine._tokenizer = lambda part, **options: {"input_ids": [[len(text)] for text in part]}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import SpecError
+from harness.core.record import Dates
 from harness.data.dates import dates_of
 from harness.specs.backend_specs import BackendSpec, load_backend
 from harness.specs.tasks import TaskSpec, load_task
@@ -59,11 +60,9 @@ def test_no_date(tmp_path: Path, text: str) -> None:
     ],
 )
 def test_what_may_have_been_read(tmp_path: Path, published: str, cutoff: str, may: bool) -> None:
-    assert dates_of(task(tmp_path, published).published, backend(tmp_path, cutoff).training_cutoff) == {
-        "published": published,
-        "training_cutoff": cutoff,
-        "may_have_read": may,
-    }
+    assert dates_of(task(tmp_path, published).published, backend(tmp_path, cutoff).training_cutoff) == Dates(
+        published=published, training_cutoff=cutoff, may_have_read=may
+    )
 
 
 def test_where_a_date_is_not_known_nothing_is_said(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ def table(tmp_path: Path, columns: dict[str, Any], count: int = 120) -> Path:
     return written(tmp_path / "reviews.csv", list(columns), rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["rating", "stars", "sentiment", "category", "polarity", "target", "label", "Customer Rating", "y"]
 )

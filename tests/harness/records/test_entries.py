@@ -4,31 +4,28 @@ from __future__ import annotations
 
 from typing import Any
 
-import boards
 import pytest
 import toy
-from boards import TRAIN, entry, prompt, record
+from boards import TRAIN, entry, prompt, record, with_changes
 
 from harness.core.errors import RunError
-from harness.records.entries import Entry, read_entries, read_entry
+from harness.core.options import setting_text
+from harness.records.entries import read_entries, read_entry
 from harness.records.store import Store
 
 
-def with_(made: Entry, **manifest: Any) -> Entry:
-    return boards.entry_from(made.run_id, {**made.manifest, **manifest}, made.metrics)
-
-
 def test_how_a_run_was_made() -> None:
-    assert entry("a", train={"langs": ["en", "de"], "train_count": 400}).how == "trained on 400 en+de"
+    assert entry("a", train={**TRAIN, "langs": ["en", "de"], "train_count": 400}).how == "trained on 400 en+de"
     shown = prompt(shots=["x", "y"], variant="ja")
-    assert entry("a", prompt=shown, train=None).how == "strict.ja · score, 2 exemplars"
+    assert entry("a", prompt=shown, train=None).how == "strict.ja · score, 2 shots"
     assert entry("a", prompt=prompt(), train=None).how == "strict · score"
     even = prompt(shots=["x", "y"], calibration="batch", decision="expected")
-    assert entry("a", prompt=even, train=None).how == "strict · score, batch calibration, expected value, 2 exemplars"
+    assert entry("a", prompt=even, train=None).how == "strict · score, batch calibration, expected value, 2 shots"
 
 
 def test_what_was_changed_and_where_it_came_from_stands_with_how() -> None:
     train = {
+        **TRAIN,
         "langs": ["fr"],
         "train_count": 1000,
         "validation_langs": ["en", "fr"],
@@ -36,15 +33,15 @@ def test_what_was_changed_and_where_it_came_from_stands_with_how() -> None:
     }
     made = entry("a", train=train, seed=1, decision="median")
     settings = {"train.lr": 3e-05, "train.lora": {"rank": 8}, "train.schedule": "cosine", "predict.runtime": "onnx-int8"}
-    changed = with_(made, settings=settings, runtime={"runtime": "onnx-int8", "drop": 0.0})
-    assert changed.made == (
+    changed = with_changes(made, settings=settings, runtime={"runtime": "onnx-int8", "library": "onnxruntime"})
+    assert changed.config_label == (
         "trained on 1000 fr, validated on en+fr, continued from en, median, "
-        'train.lr=3e-05, train.lora={"rank": 8}, train.schedule=cosine, onnx-int8'
+        f"train.lr={setting_text(3e-05)}, train.lora={setting_text({'rank': 8})}, train.schedule=cosine, onnx-int8"
     )
-    assert changed.how == f"{changed.made}, seed 1"
-    assert with_(made, settings={}, runtime=None).how == made.how
+    assert changed.how == f"{changed.config_label}, seed 1"
+    assert with_changes(made, settings={}, runtime=None).how == made.how
     prompted = entry("a", prompt=prompt(shots=["x"], decision="median"), train=None)
-    assert with_(prompted, settings={"max_length": 64}).how == "strict · score, median, 1 exemplars, max_length=64"
+    assert with_changes(prompted, settings={"max_length": 64}).how == "strict · score, median, 1 shots, max_length=64"
 
 
 DRAWN = {**TRAIN, "drawn": True}
@@ -60,7 +57,7 @@ DRAWN = {**TRAIN, "drawn": True}
             {"train": None, "prompt": prompt(shots=["z", "x"], shots_sha256="o"), "seed": 1},
         ),
     ],
-    ids=["seed", "drawn training rows", "exemplars"],
+    ids=["seed", "drawn training rows", "shots"],
 )
 def test_what_only_a_seed_changes_is_the_same_configuration(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert entry("a", **one).configuration == entry("a", **other).configuration
@@ -77,7 +74,7 @@ SHOWN = {"train": None, "prompt": prompt(shots=["x"])}
         ({"train": DRAWN}, {}),
         ({}, {"lang": "de"}),
         ({}, {"rows": "others"}),
-        ({}, {"backend": {"name": "a", "options": {"lr": 1}}}),
+        ({}, {"backend": {"name": "a", "engine": "toy", "options": {"lr": 1}}}),
         ({}, {"train": {**TRAIN, "continued_from": {"key": "k", "langs": ["en"]}}}),
         (SHOWN, {"train": None, "prompt": prompt(shots=["x", "y"])}),
         (SHOWN, {"train": None, "prompt": prompt("other", shots=["x"])}),
@@ -97,7 +94,7 @@ def test_the_records_of_real_runs_share_a_configuration(project: Any, store: Sto
     entries = read_entries(store)
     assert len(entries) == 4
     assert len({entry.configuration for entry in entries}) == 2
-    assert len({entry.manifest["identity"]["backend"]["name"] + entry.configuration for entry in entries}) == 2
+    assert len({entry.backend + entry.configuration for entry in entries}) == 2
 
 
 @pytest.mark.parametrize(

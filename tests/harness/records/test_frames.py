@@ -66,9 +66,9 @@ def test_runs(store: Store, results: Path) -> None:
         0.25,
     )
     assert (one.cpu, one.cores, one.rows_per_second) == ("C", 2, 10.0)
-    for name in ("model", "prompt", "decoding", "calibration", "exemplars", "gpu", "peak_memory_gpu_mib"):
+    for name in ("model", "prompt", "decoding", "calibration", "few_shot_examples", "gpu", "peak_memory_gpu_mib"):
         assert pd.isna(one[name]), name
-    assert (other.prompt, other.decoding, other.calibration, other.exemplars) == ("strict", "score", "batch", 1)
+    assert (other.prompt, other.decoding, other.calibration, other.few_shot_examples) == ("strict", "score", "batch", 1)
     assert (other.unparsed, other.accuracy) == (1, 0.75)
     for name in ("train_langs", "train_count", "limit", "finished", "training_seconds", "usd", "cpu", "cores", "prompt_tokens"):
         assert pd.isna(other[name]), name  # a record that does not have them

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import boards
 import pytest
-from boards import SCORE, TRAIN, entry, record, write_json
+from boards import SCORE, TRAIN, entry, record, renamed
 from hypothesis import given
 from hypothesis import strategies as st
+from unsealed import unseal
 
 from harness.analysis.ranks import fold_seeds, ranked
 from harness.core.record import Identity
+from harness.core.types import Calibration, Decision, Decoding
 from harness.records.entries import Entry, read_entries, with_models
 from harness.records.names import names_of, told_apart
 from harness.records.store import Store
@@ -46,18 +50,25 @@ TRAINED = {
 }
 SAME_TABLE = ("task", "split", "lang", "rows", "labels", "label_kind")
 """What runs of one table have in common."""
+WORDS: dict[str, type[StrEnum]] = {"decoding": Decoding, "calibration": Calibration, "decision": Decision}
 
 
 def identity(**changes: Any) -> dict[str, Any]:
-    made = entry("llm", backend=BACKEND, prompt=None, train=TRAINED, version=1, decision="median").manifest["identity"]
-    return copy.deepcopy({**made, **changes})
+    made = entry("llm", backend=BACKEND, prompt=None, train=TRAINED, version=1, decision="median")
+    return copy.deepcopy({**made.record.identity.as_json(), **changes})
 
 
 def run(made: Mapping[str, Any], **manifest: Any) -> Entry:
     base = entry("llm")
     return boards.entry_from(
-        Identity.model_validate(made).run_id, {**base.manifest, "n": 200, "identity": made, **manifest}, base.metrics
+        Identity.model_validate(made).run_id,
+        {**base.record.manifest(), "identity": made, **manifest},
+        base.record.metrics.as_json(),
     )
+
+
+def named_model(manifest: dict[str, Any], model: str) -> None:
+    manifest["identity"]["backend"]["model"] = model
 
 
 def leaves(values: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -76,7 +87,9 @@ def changed(made: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any]:
         inner = inner[name]
     value = inner[path[-1]]
     other: Any = "7"
-    if isinstance(value, str):
+    if path[-1] in WORDS:
+        other = next(word for word in WORDS[path[-1]] if word != value)
+    elif isinstance(value, str):
         other = value[:-1] + ("1" if value.endswith("0") else "0")
     elif isinstance(value, list):
         other = [*value, "zz"]
@@ -105,7 +118,7 @@ def table_of(entries: Sequence[Entry]) -> Table:
 def test_whatever_two_configurations_differ_in_their_names_do(made: Mapping[str, Any], path: Sequence[str]) -> None:
     one, other = with_models([run(made, settings={"a": 1}), run(changed(made, path), settings={"a": 1})])
     assert len(set(names_of([[one], [other]], [one.how, other.how]))) == 2, "compare, cascade"
-    assert len(set(names_of([[one], [other]], [one.made, other.made]))) == 2, "recommend"
+    assert len(set(names_of([[one], [other]], [one.config_label, other.config_label]))) == 2, "recommend"
     if path == ("seed",):
         return  # on a board two seeds of a configuration are one line
     table = table_of([one, other])
@@ -131,10 +144,7 @@ def test_in_several_languages_too(made: Mapping[str, Any], path: Sequence[str]) 
 
 @given(st.lists(st.dictionaries(st.sampled_from("abc"), st.sampled_from([None, 0, 1, "1", [], {}, {"x": 1}])), max_size=6))
 def test_any_options(options: list[dict[str, Any]]) -> None:
-    entries = [
-        boards.entry_from(f"run.{place}", run(identity(backend={**BACKEND, "options": one})).manifest, {})
-        for place, one in enumerate(options)
-    ]
+    entries = [renamed(run(identity(backend={**BACKEND, "options": one})), f"run.{place}") for place, one in enumerate(options)]
     names = told_apart([[one] for one in entries], ["alike"] * len(entries))
     assert len(set(names)) == len(names)
 
@@ -147,7 +157,9 @@ def test_a_model_that_was_given_is_in_the_name() -> None:
     assert served("gpt-4o").display_name == "llm"
     assert served("gpt-4o", model_given=False).display_name == "llm"
     assert served("gpt-4o", model_given=True).display_name == "llm:gpt-4o"
-    assert run(identity(backend={"name": "tfidf", "model": None}), model_given=True).display_name == "tfidf"
+    assert (
+        run(identity(backend={"name": "tfidf", "engine": "baseline", "model": None}), model_given=True).display_name == "tfidf"
+    )
 
 
 def test_records_that_do_not_say_are_named_where_a_backend_has_several_models() -> None:
@@ -157,7 +169,7 @@ def test_records_that_do_not_say_are_named_where_a_backend_has_several_models() 
 
 
 def test_what_all_runs_of_a_line_share_tells_it_apart() -> None:
-    """Of several seeds each drew other exemplars, which is no difference between two lines."""
+    """Of several seeds each drew other few-shot examples, which is no difference between two lines."""
 
     def seeds(batch: int) -> list[Entry]:
         options = {**BACKEND["options"], "batch": batch}  # type: ignore[dict-item]
@@ -199,7 +211,7 @@ def test_digests_are_cut_to_what_tells_them_apart() -> None:
 
 def test_copies_of_one_record_are_told_apart_by_their_folders() -> None:
     one = run(TRAINED_RUN)
-    copies = [one, boards.entry_from(f"copy-{one.run_id}", one.manifest, one.metrics)]
+    copies = [one, renamed(one, f"copy-{one.run_id}")]
     names = told_apart([[found] for found in copies], ["x", "x"])
     assert names == [f"x, id={one.run_id}", f"x, id=copy-{one.run_id}"]
 
@@ -208,7 +220,5 @@ def test_the_records_of_a_folder_are_named_together(tmp_path: Path) -> None:
     store = Store(tmp_path)
     for version, model in enumerate(("a", "b")):
         name = record(store, "toy", [0, 1], [0, 1], version=version)
-        written = store.manifest(name)
-        written["identity"]["backend"]["model"] = model
-        write_json(store.root / name / "run.json", written)
+        unseal(store.root / name, partial(named_model, model=model))
     assert sorted(found.display_name for found in read_entries(store)) == ["toy:a", "toy:b"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from boards import entry, write_json
 
 from harness.core.errors import RunError, UserError
 from harness.core.json_files import canonical_json
@@ -27,16 +28,16 @@ def write_run(
     root: Path, name: str, rows: list[tuple[Example, Prediction]], labels: LabelSpace, changes: dict[str, Any] | None = None
 ) -> str:
     identity = {
-        "task": "toy",
-        "lang": "en",
-        "split": "test",
+        **entry("llm").record.identity.as_json(),
         "labels": list(labels.names),
         "label_kind": labels.kind,
         **(changes or {}),
     }
+    metrics = evaluate_predictions([example for example, _ in rows], [prediction for _, prediction in rows], labels)
     folder = root / name
     folder.mkdir(parents=True)
-    (folder / "run.json").write_text(json.dumps({"identity": identity}))
+    write_json(folder / "run.json", {"identity": identity})
+    write_json(folder / "metrics.json", metrics.as_json())
     lines = "".join(canonical_json(prediction_record(example, prediction)) + "\n" for example, prediction in rows)
     (folder / "predictions.jsonl").write_text(lines, encoding="utf-8")
     return name
@@ -61,8 +62,8 @@ def test_columns_are_what_the_metrics_are_made_of(tmp_path: Path) -> None:
     columns = read_predictions(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL))
     metrics = evaluate_predictions([e for e, _ in rows], [p for _, p in rows], ORDINAL)
     assert columns.ids.tolist() == sorted("hgfedcbaäz字k")
-    assert columns.cells.tolist() == metrics["confusion"]
-    assert columns.correct.mean() == metrics["values"]["accuracy"]["value"]
+    assert columns.cells.tolist() == metrics.confusion
+    assert columns.correct.mean() == metrics.values["accuracy"].value
     assert columns.probabilities is not None
     by_id = {p.id: p for _, p in rows}
     for row, given, answered in zip(columns.ids, columns.probabilities, columns.answered, strict=True):
@@ -90,7 +91,7 @@ def test_sets_of_labels(tmp_path: Path) -> None:
     metrics = evaluate_predictions([e for e, _ in rows], [p for _, p in rows], MULTILABEL)
     assert columns.truth.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 1], [0, 0, 0], [0, 0, 0]]
     assert columns.answers.tolist() == [[0, 1, 1], [0, 1, 0], [0, 0, 0], [1, 1, 1], [0, 0, 0]]
-    assert columns.correct.mean() == metrics["values"]["subset_accuracy"]["value"]
+    assert columns.correct.mean() == metrics.values["subset_accuracy"].value
 
 
 def test_an_id_that_only_python_reads(tmp_path: Path) -> None:

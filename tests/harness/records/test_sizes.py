@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import boards
 import pytest
-from boards import entry, prompt
+from boards import entry, prompt, with_changes
 
 from harness.records.entries import Entry
 from harness.records.sizes import parameters_of, prompted_sizes, size, size_of
@@ -16,8 +15,8 @@ def made(
     model: str | None, parameters: int | None = None, *, prompted: bool = True, name: str = "llm", **changes: Any
 ) -> Entry:
     asked = {"prompt": prompt(), "train": None} if prompted else {}
-    base = entry(name, backend={"name": name, "model": model}, **asked, **changes)
-    return boards.entry_from(base.run_id, {**base.manifest, "parameters": parameters}, base.metrics)
+    base = entry(name, backend={"name": name, "engine": "toy", "model": model}, **asked, **changes)
+    return with_changes(base, parameters=parameters)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +40,7 @@ def test_words(count: int, said: str) -> None:
 
 
 def test_the_record_tells_else_the_packaged_model() -> None:
-    assert parameters_of(made("packaged:smollm2", 5).manifest) == 5
+    assert parameters_of(made("packaged:smollm2", 5).record) == 5
     assert size_of(made("packaged:smollm2")) == "135M parameters"
     assert size_of(made("packaged:e5-small", prompted=False)) == "118M parameters"
     assert size_of(made("packaged:minilm", prompted=False)) == "23M parameters"

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import boards
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.json_files import canonical_json, digest, write_atomically
+from harness.core.record import RunRecord, Timing
 from harness.core.types import Example, Prediction, Status
 from harness.records import store as store_module
-from harness.records.journal import prediction_from, prediction_record, read_journal
+from harness.records.journal import JournalEntry, prediction_from, prediction_record, read_journal
 from harness.records.store import Store
 
+BATCH = JournalEntry(seconds=1.0, prompt_tokens=0, new_tokens=0, batch=1)
 
-def finish(store: Store, name: str, value: int = 1) -> Path:
-    with store.journal(name) as journal:
-        journal.append({"rows": []})
-        return store.finish(name, {"value": value}, [{"id": "a"}, {"id": "b\u2028"}], {"accuracy": 0.5})
+
+def made(name: str = "", accuracy: float | None = 0.5, seconds: float = 1.0) -> RunRecord:
+    """`name`: in place of the id that its identity gives."""
+    record = boards.entry("llm", accuracy).record
+    update = {"run_id": name or record.identity.run_id, "timing": Timing(seconds=seconds)}
+    return record.model_copy(update=update)
+
+
+NAME = made().run_id
+
+
+def accuracy(store: Store) -> float | None:
+    return store.record(NAME).metrics.values["accuracy"].value
+
+
+def finish(store: Store, name: str = "", accuracy: float = 0.5) -> Path:
+    record = made(name, accuracy)
+    with store.journal(record.run_id) as journal:
+        journal.append(BATCH)
+        return store.finish(record, [{"id": "a"}, {"id": "b\u2028"}])
 
 
 # Finding
@@ -38,7 +59,7 @@ def test_an_empty_or_absent_store(store: Store) -> None:
 
 def test_a_run_that_is_not_finished_is_called_so(store: Store) -> None:
     with store.journal("task.en.llm.s0.aaaa11") as journal:
-        journal.append({"rows": []})
+        journal.append(BATCH)
     for _ in range(2):
         with pytest.raises(UserError, match=r"^task\.en\.llm\.s0\.aaaa11 is not finished"):
             store.find("llm")
@@ -79,7 +100,7 @@ def test_a_whole_id_wins_over_one_that_it_begins(store: Store) -> None:
 def test_only_finished_runs_are_listed(store: Store) -> None:
     finish(store, "done.1")
     with store.journal("open.2") as journal:
-        journal.append({"rows": []})
+        journal.append(BATCH)
     (store.root / "unrelated").mkdir()
     (store.root / "notes.txt").write_text("x")
     written = store.root / "open.3.partial"  # killed after the files, before the rename
@@ -92,27 +113,34 @@ def test_only_finished_runs_are_listed(store: Store) -> None:
 
 
 def test_a_record_holds_what_was_given(store: Store) -> None:
-    folder = finish(store, "run.1")
-    assert (store.manifest("run.1")["value"], store.metrics("run.1")) == (1, {"accuracy": 0.5})
-    assert store.predictions("run.1") == [{"id": "a"}, {"id": "b\u2028"}]
+    folder = finish(store)
+    assert store.record(NAME).model_copy(update={"digests": None}) == made()
+    assert store.predictions(NAME) == [{"id": "a"}, {"id": "b\u2028"}]
     assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "predictions.jsonl", "run.json"]
 
 
 def test_a_finished_run_can_be_replaced(store: Store) -> None:
-    folder = finish(store, "run.1")
+    folder = finish(store)
     (folder / "left-over.txt").write_text("x")
-    finish(store, "run.1", value=2)
-    assert store.manifest("run.1")["value"] == 2
-    assert [path.name for path in store.root.iterdir()] == ["run.1"]
+    finish(store, accuracy=0.75)
+    assert accuracy(store) == 0.75
+    assert [path.name for path in store.root.iterdir()] == [NAME]
     assert not (folder / "left-over.txt").exists()
 
 
 def test_a_record_that_can_not_be_written_leaves_the_old_one(store: Store) -> None:
-    finish(store, "run.1")
-    with pytest.raises(ValueError, match="not JSON compliant"), store.journal("run.1"):
-        store.finish("run.1", {"value": float("nan")}, [], {})
-    assert store.manifest("run.1")["value"] == 1
-    assert store.ids() == ["run.1"]
+    finish(store)
+    with pytest.raises(ValueError, match="not JSON compliant"), store.journal(NAME):
+        store.finish(made(), [{"id": float("nan")}])
+    assert accuracy(store) == 0.5
+    assert store.ids() == [NAME]
+
+
+def test_the_record_of_another_run_is_refused(store: Store) -> None:
+    """A folder that was copied or renamed."""
+    finish(store).rename(store.root / "copy.0123456789")
+    with pytest.raises(DamagedRecord, match=re.escape(NAME)):
+        store.record("copy.0123456789")
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -143,6 +171,7 @@ for _ in range(150):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_atomically(path, "a" * 20_000)
@@ -191,8 +220,8 @@ def test_a_journal_goes_on(store: Store) -> None:
     for number in range(3):
         with store.journal("run.1") as journal:
             assert len(journal.entries()) == number
-            journal.append({"number": number, "rows": []}, [{"id": f"{number}", "answer": "a\nb"}])
-    assert [entry["number"] for entry in read_journal(store.root / "run.1.partial" / "journal.jsonl")] == [0, 1, 2]
+            journal.append(replace(BATCH, batch=number), [{"id": f"{number}", "answer": "a\nb"}])
+    assert [entry.batch for entry in read_journal(store.root / "run.1.partial" / "journal.jsonl")] == [0, 1, 2]
     assert len(store.answers_file("run.1").read_bytes().splitlines()) == 3
     with store.journal("run.1") as journal:
         journal.clear()
@@ -206,8 +235,8 @@ def test_a_batch_is_on_disk_when_append_returns(store: Store, monkeypatch: pytes
     path = store.root / "run.1.partial" / "journal.jsonl"
     monkeypatch.setattr(os, "fsync", lambda number: synced.append(path.read_bytes()))
     with store.journal("run.1") as journal:
-        journal.append({"number": 1, "rows": []})
-        assert [entry["number"] for entry in journal.entries()] == [1]
+        journal.append(replace(BATCH, batch=1))
+        assert [entry.batch for entry in journal.entries()] == [1]
     assert synced[0] == path.read_bytes()  # the file, and then its folder
     assert len(synced) == 2
 
@@ -215,12 +244,12 @@ def test_a_batch_is_on_disk_when_append_returns(store: Store, monkeypatch: pytes
 @pytest.mark.parametrize("torn", [b'{"num', b'{"number":1}', b"\xe3\x81", b"\0\0\0"])
 def test_what_a_kill_left_of_a_line_is_dropped_and_nothing_is_appended_to_it(store: Store, torn: bytes) -> None:
     with store.journal("run.1") as journal:
-        journal.append({"number": 0, "rows": []}, [{"id": "0", "answer": "x"}])
+        journal.append(replace(BATCH, batch=0), [{"id": "0", "answer": "x"}])
     files = [store.root / "run.1.partial" / "journal.jsonl", store.answers_file("run.1")]
     for path in files:
         path.write_bytes(path.read_bytes() + torn)
     with store.journal("run.1") as journal:
-        journal.append({"number": 1, "rows": []}, [{"id": "1", "answer": "y"}])
+        journal.append(replace(BATCH, batch=1), [{"id": "1", "answer": "y"}])
     for path in files:
         assert len([json.loads(line) for line in path.read_bytes().splitlines()]) == 2
 
@@ -267,6 +296,29 @@ def test_a_prediction_survives_the_record(prediction: Prediction) -> None:
     assert prediction_from(json.loads(canonical_json(record))) == prediction
 
 
+def test_a_batch_survives_the_journal(store: Store) -> None:
+    rows = (Prediction("a", 2, log_p=(-0.1, -2.5)), Prediction("b", None, Status.FAILED, "timeout"))
+    batch = JournalEntry(
+        *(1.25, 7, 3, 2),
+        rows=rows,
+        ask_again=["b"],
+        sent_instead={"logprobs": None},
+        cut={"rows": 2, "cut": 1, "tokens": 9, "lost": 4},
+        content_free=[[-0.5, -1.0]],
+    )
+    with store.journal("run.1") as journal:
+        journal.append(batch)
+        journal.append(BATCH)
+        assert journal.entries() == [batch, BATCH]
+
+
+def test_a_journal_holds_no_text_and_no_true_label(store: Store) -> None:
+    with store.journal("run.1") as journal:
+        journal.append(replace(BATCH, rows=(Prediction("a", 1),)))
+    (line,) = (store.root / "run.1.partial" / "journal.jsonl").read_text().splitlines()
+    assert json.loads(line)["rows"] == [{"id": "a", "label": 1, "status": "ok"}]
+
+
 def test_probabilities_are_rounded_for_the_record() -> None:
     record = prediction_record(Example("a", "t", 1, "en"), Prediction("a", 0, probabilities=(2 / 3, 1 / 3)))
     assert record["probabilities"] == [0.666667, 0.333333]
@@ -300,7 +352,7 @@ def test_halves_of_surrogate_pairs_are_escaped_and_nothing_else_is() -> None:
 
 
 def test_new_metrics_are_sealed_anew_and_a_kill_costs_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish(store, "run.1")
+    folder = finish(store)
     real = store_module.write_atomically
     for count in range(3):
         calls = [0]
@@ -314,14 +366,14 @@ def test_new_metrics_are_sealed_anew_and_a_kill_costs_nothing(store: Store, monk
         with monkeypatch.context() as patch:
             patch.setattr(store_module, "write_atomically", killed)
             with pytest.raises(KeyboardInterrupt):
-                store.replace_metrics("run.1", {"accuracy": 0.6})
-        assert store.metrics("run.1")["accuracy"] in (0.5, 0.6)
-    store.replace_metrics("run.1", {"accuracy": 0.7})
-    assert store.metrics("run.1") == {"accuracy": 0.7}
-    assert isinstance(store.manifest("run.1")["digests"]["metrics.json"], str)
-    (store.root / "run.1" / "metrics.json").write_text('{"accuracy": 0.8}')
-    with pytest.raises(DamagedRecord, match="its content is not what was written"):
-        store.metrics("run.1")
+                store.replace_metrics(NAME, made(accuracy=0.6).metrics)
+        assert accuracy(store) in (0.5, 0.6)
+    store.replace_metrics(NAME, made(accuracy=0.7).metrics)
+    assert accuracy(store) == 0.7
+    assert isinstance(json.loads((folder / "run.json").read_text())["digests"]["metrics.json"], str)
+    boards.write_json(folder / "metrics.json", made(accuracy=0.8).metrics.as_json())
+    with pytest.raises(DamagedRecord, match=r"metrics\.json"):
+        store.record(NAME)
 
 
 def test_answers_of_a_run_whose_folder_has_the_longest_name(store: Store) -> None:

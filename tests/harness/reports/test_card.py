@@ -17,6 +17,7 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 
 from harness.core.errors import MissingExtra, RunError, UserError
+from harness.core.record import Identity
 from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
 from harness.records.store import Store
@@ -110,7 +111,7 @@ def record(store: Store, lang: str = "en", **changes: Any) -> str:
 
 
 def _id(made: Any, own: Any) -> str:
-    return run_id({**made, "backend": own})
+    return Identity.model_validate({**made, "backend": own}).run_id
 
 
 @pytest.fixture

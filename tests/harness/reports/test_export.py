@@ -115,9 +115,9 @@ def test_json_is_an_array_with_null_for_what_is_missing(results: Path) -> None:
 def test_parquet_has_types(results: Path) -> None:
     runs = Store(results / "runs").ids()
     schema = pq.read_schema(io.BytesIO(as_parquet(of_runs(results, runs))))
-    kinds = {name: str(schema.field(name).type) for name in ("run", "n", "seed", "exemplars", "accuracy", "finished")}
+    kinds = {name: str(schema.field(name).type) for name in ("run", "n", "seed", "few_shot_examples", "accuracy", "finished")}
     assert kinds["run"] in ("string", "large_string")
-    assert {kinds[name] for name in ("n", "seed", "exemplars")} == {"int64"}
+    assert {kinds[name] for name in ("n", "seed", "few_shot_examples")} == {"int64"}
     assert kinds["accuracy"] == "double"
     assert kinds["finished"].startswith("timestamp") and "UTC" in kinds["finished"]  # noqa: PT018
     rows = pq.read_schema(io.BytesIO(as_parquet(table_of_predictions(results, runs))))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.reports.markdown import Markup, details, escape, link, table
+from harness.reports.markdown import Markup, escape, link, table
 
 
 @settings(deadline=None)
@@ -33,10 +33,6 @@ def test_a_table_escapes_all_but_what_is_ready() -> None:
 
 def test_a_link_holds_any_name() -> None:
     assert link("a] [b](c", "#there") == "[a&#93; &#91;b&#93;&#40;c](#there)"
-
-
-def test_what_is_folded_away_is_still_markdown() -> None:
-    assert details("a<b", ["| x |"]) == ["<details>", "<summary>a&#60;b</summary>", "", "| x |", "</details>", ""]
 
 
 def test_an_escaped_name_steers_nothing() -> None:

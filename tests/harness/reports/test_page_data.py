@@ -20,7 +20,7 @@ from harness.core.errors import DamagedRecord
 from harness.core.types import LabelKind
 from harness.records import jsonl
 from harness.records.entries import read_entries, read_entry
-from harness.records.latency import write_speed
+from harness.records.latency import LatencyRecord, write_latency
 from harness.records.store import Store
 from harness.reports.leaderboard import markdown
 from harness.reports.page import answers, details, html
@@ -265,10 +265,10 @@ def test_latency_is_what_was_measured_of_the_same_backend(store: Store) -> None:
     identity = store.manifest(name)["identity"]
     speed = {"identity": identity, "machine": {**MACHINE, "cpu": "Elsewhere"}, "threads": 1, "settings": {}, "n": 200}
     speed |= {"finished": "2026-01-01", "p50_ms": 1.5, "p95_ms": 2.25, "rows_per_second": 100.0}
-    write_speed(store.root.parent, name, speed)
-    write_speed(store.root.parent, "other.x", {**speed, "identity": {**identity, "lang": "fr"}, "p95_ms": 9.0})
     options = {**identity["backend"], "options": {"max_length": 512}}
-    write_speed(store.root.parent, "longer.x", {**speed, "identity": {**identity, "backend": options}, "p95_ms": 8.0})
+    others = {"other.x": {"identity": {**identity, "lang": "fr"}}, "longer.x": {"identity": {**identity, "backend": options}}}
+    for run_id, changes in {name: {}, **others}.items():
+        write_latency(store.root.parent, run_id, LatencyRecord.model_validate({**speed, **changes}))
     place = only(shown(store))
     assert (place["p50_ms"], place["p95_ms"]) == (1.5, 2.25)
     assert place["p95_basis"] == "200 rows, one at a time, on Elsewhere, 2 cores"

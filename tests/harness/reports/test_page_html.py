@@ -36,6 +36,7 @@ def data_of(page: str) -> Any:
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_names_end_no_element(page: str) -> None:
     assert data_of(page)["name"] == BAD
     assert page.count("<script") == page.count("</script>") == 4
@@ -43,6 +44,7 @@ def test_names_end_no_element(page: str) -> None:
     assert "\u2028" not in page
 
 
+@pytest.mark.slow
 def test_the_same_payload_gives_the_same_page(page: str) -> None:
     assert html.render({**EMPTY, "name": BAD}) == page
     assert html.shows(page, {**EMPTY, "name": BAD})
@@ -50,12 +52,14 @@ def test_the_same_payload_gives_the_same_page(page: str) -> None:
     assert not html.shows("no page at all", EMPTY)
 
 
+@pytest.mark.slow
 def test_half_a_surrogate_pair_is_no_obstacle(runtime: None) -> None:
     page = html.render({**EMPTY, "name": "\ud800"})
     page.encode()
     assert html.shows(page, {**EMPTY, "name": "\ud800"})
 
 
+@pytest.mark.slow
 def test_it_asks_the_network_for_nothing(page: str) -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy
@@ -72,6 +76,7 @@ def test_every_script_and_style_is_in_it() -> None:
     assert sorted(path.stem for path in html.PARTS.glob("*.js")) == sorted(html.SCRIPTS)
 
 
+@pytest.mark.slow
 def test_the_real_runtime_and_a_hundred_runs_take_less_than_3_mb() -> None:
     """The runtime, the specs and the code leave this much for data; the data of runs have a budget of their own."""
     page = html.render(EMPTY)

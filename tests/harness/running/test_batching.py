@@ -102,18 +102,18 @@ def test_a_text_of_several_rows_is_computed_once(project: Path, tmp_path: Path) 
     for n in range(0, 30, 4):
         first, again = records[f"test-en-{n}"], records[f"test-en-{n}-again"]
         assert {**first, "id": "", "truth": 0} == {**again, "id": "", "truth": 0}
-    manifest = store.manifest(result.run_id)
-    assert (manifest["n"], manifest["timing"]["distinct_texts"]) == (38, 30)
-    assert manifest["tokens"]["prompt"] == sum(len(text.split()) for text in counted)
+    run_record = store.record(result.run_id)
+    assert (run_record.n, run_record.timing.distinct_texts) == (38, 30)
+    assert run_record.tokens.prompt == sum(len(text.split()) for text in counted)
 
 
 def test_a_batch_is_cut_by_tokens_too(project: Path, tmp_path: Path) -> None:
     many_rows(project)
     options(project, batch=7, tokens=100)
     plan, store = toy.plan(project), Store(tmp_path / "runs")
-    timing = store.manifest(go(plan, store).run_id)["timing"]
+    timing = store.record(go(plan, store).run_id).timing
     sizes = [len(batch) for batch in toy.engine_of(plan).batches[1:]]
-    assert (timing["batch_size"], timing["batch_tokens"], timing["smallest_batch"]) == (7, 100, min(sizes))
+    assert (timing.batch_size, timing.batch_tokens, timing.smallest_batch) == (7, 100, min(sizes))
     room = most_new_tokens(plan)
     for batch in toy.engine_of(plan).batches[1:]:
         assert len(batch) * (room + max(len(text.split()) for text in batch)) <= 100
@@ -133,6 +133,7 @@ def test_choices_take_no_room_beyond_the_prompts(project: Path) -> None:
     assert len(cut[Decoding.FREE]) > len(cut[Decoding.SCORE])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [5, 256])
 def test_a_resumed_run_computes_the_batches_of_an_undisturbed_one(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int

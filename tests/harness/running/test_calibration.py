@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from harness.core.engine import Encoded, Scores
 from harness.core.errors import PromptError
-from harness.core.types import Calibration, Decision, Decoding, FloatArray
+from harness.core.types import Calibration, Decision, Decoding, FloatArray, Status
 from harness.records.journal import read_journal
 from harness.records.store import Store
 from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide
@@ -216,9 +216,9 @@ def test_content_free_inputs_are_scored_once_and_counted(project: Path, store: S
     engine = toy.engine_of(plan)
     assert engine.batches[1] == list(CONTENT_FREE)  # after the warm-up
     assert [text for text in engine.counted if text in CONTENT_FREE] == list(CONTENT_FREE)
-    manifest = store.manifest(result.run_id)
+    made = store.record(result.run_id)
     words = sum(len(text.split()) for text in [*CONTENT_FREE, *(row.text for row in plan.rows)])
-    assert (manifest["tokens"]["prompt"], manifest["timing"]["smallest_batch"]) == (words, 2)
+    assert (made.tokens.prompt, made.timing.smallest_batch) == (words, 2)
     assert len(store.predictions(result.run_id)) == len(plan.rows)
 
 
@@ -226,6 +226,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing may catch it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", [NONE, CONTEXTUAL, BATCH])
 def test_a_killed_run_settles_on_the_same_bytes(
     project: Path, tmp_path: Path, biased: list[float], calibration: Calibration
@@ -247,10 +248,10 @@ def test_a_killed_run_settles_on_the_same_bytes(
             go(plan, store)
         except Killed:
             journal = read_journal(store.root / f"{plan.run_id}.partial" / "journal.jsonl")
-            rows = [row for entry in journal for row in entry["rows"]]
+            rows = [row for entry in journal for row in entry.rows]
             assert len(journal) == count
-            assert all(("log_p" in row) == (row["status"] == "ok") for row in rows)
-            assert all("probabilities" not in row and row["label"] is None for row in rows)
+            assert all((row.log_p is not None) == (row.status is Status.OK) for row in rows)
+            assert all(row.probabilities is None and row.label is None for row in rows)
         again = score_plan(project, calibration=calibration)
         assert outcome(go(again, store)) == whole
         counted = [*engine.counted, *toy.engine_of(again).counted]
@@ -263,7 +264,7 @@ def test_the_record_of_a_run_names_them(project: Path, store: Store) -> None:
     for calibration in (NONE, CONTEXTUAL, BATCH):
         for decision in Decision:
             result = go(score_plan(project, calibration=calibration, decision=decision), store)
-            names[result.run_id] = store.manifest(result.run_id)["identity"]["prompt"]
+            names[result.run_id] = store.record(result.run_id).identity.as_json()["prompt"]
     assert len(names) == 9
     for name, prompt in names.items():
         words = [prompt[key] for key in ("calibration", "decision") if key in prompt]
@@ -279,18 +280,18 @@ def test_runs_without_keep_their_names(project: Path, decoding: Decoding | None)
     said = toy.plan(project, decoding=decoding, calibration=NONE, decision=Decision.ARGMAX)
     assert said.identity == plain.identity
     keys = {"name", "variant", "sha256", "decoding", "shots", "shots_sha256"}
-    assert set(plain.identity["prompt"]) == keys
-    assert "calibration" not in json.dumps(plain.identity)
-    assert "decision" not in json.dumps(plain.identity)
+    assert set(plain.identity.as_json()["prompt"]) == keys
+    assert "calibration" not in json.dumps(plain.identity.as_json())
+    assert "decision" not in json.dumps(plain.identity.as_json())
 
 
 def test_a_prompt_may_name_them(project: Path) -> None:
     (project / "prompts" / "even.j2").write_text(
         "---\ndescription: d\nparser: integer\ndecoding: score\ncalibration: batch\ndecision: expected\n---\n{{ text }}\n"
     )
-    asked = toy.plan(project, prompt="even").identity["prompt"]
+    asked = toy.plan(project, prompt="even").identity.as_json()["prompt"]
     assert (asked["calibration"], asked["decision"]) == ("batch", "expected")
-    other = toy.plan(project, prompt="even", calibration=CONTEXTUAL, decision=Decision.ARGMAX).identity["prompt"]
+    other = toy.plan(project, prompt="even", calibration=CONTEXTUAL, decision=Decision.ARGMAX).identity.as_json()["prompt"]
     assert other["calibration"] == "contextual"
     assert "decision" not in other
     with pytest.raises(PromptError, match="no calibration and no decision in 'decoding: free'"):

@@ -14,9 +14,9 @@ import toy
 
 from harness.core.engine import Encoded, Generation, Scores
 from harness.core.errors import ModelUnavailable, RunError, RunIncomplete, UserError
-from harness.core.types import Calibration, Decoding
+from harness.core.types import Calibration, Decoding, Prediction, Status
+from harness.records.journal import JournalEntry, done_rows, measured_seconds, open_rows
 from harness.records.store import Store
-from harness.running.completeness import done_rows, measured_seconds, open_rows, sent_instead
 from harness.running.plan import Plan
 from harness.running.runner import run
 from harness.specs.costs import Budget
@@ -39,15 +39,15 @@ class Outage:
             return [nothing(prompt.tokens) if self.lost(prompt.content[0]) else answer for prompt, answer in pairs]
 
         def failed_answer(tokens: int) -> Generation:
-            return Generation("", False, tokens, 0, "timeout", passing=True)
+            return Generation("", False, tokens, 0, "timeout", retryable=True)
 
         def failed_score(tokens: int) -> Scores:
-            return Scores(None, tokens, 0, "timeout", passing=True)
+            return Scores(None, tokens, 0, "timeout", retryable=True)
 
         monkeypatch.setattr(toy.ToyServer, "generate", lambda s, p, n, c: or_lost(p, generate(s, p, n, c), failed_answer))
         monkeypatch.setattr(toy.ToyServer, "score", lambda s, p, c: or_lost(p, score(s, p, c), failed_score))
-        monkeypatch.setattr(toy.ToyServer, "down", lambda s: self.down)
-        monkeypatch.setattr(toy.ToyServer, "sent_instead", lambda s: {"temperature": None})
+        monkeypatch.setattr(toy.ToyServer, "unavailable", lambda s: self.down)
+        monkeypatch.setattr(toy.ToyServer, "replaced_fields", lambda s: {"temperature": None})
 
 
 @pytest.fixture
@@ -82,18 +82,19 @@ def test_the_same_command_asks_the_open_rows_and_no_others(
     result = run(plan_for(project, decoding=decoding), store, budget=budget)
     assert sorted(outage.asked) == sorted(missing)
     assert store.predictions(result.run_id) == Store(store.root / "elsewhere").predictions(undisturbed.run_id)
-    manifest, once = store.manifest(result.run_id), Store(store.root / "elsewhere").manifest(undisturbed.run_id)
+    record = store.record(result.run_id)
     # All that was paid is in the record, the attempts without an answer too.
     twice = sum(len(row.text.split()) for row in plan.rows if row.text in missing)
-    assert manifest["tokens"]["prompt"] == once["tokens"]["prompt"] + 2 * twice
-    assert manifest["cost"]["usd"] == pytest.approx(budget.spent)
-    assert manifest["sent_instead"] == {"temperature": None}
-    assert result.metrics["reasons"].get("timeout") is None
+    assert record.tokens.prompt == (undisturbed.record.tokens.prompt or 0) + 2 * twice
+    assert record.cost is not None
+    assert record.cost.usd == pytest.approx(budget.spent)
+    assert record.sent_instead == {"temperature": None}
+    assert result.record.metrics.reasons.get("timeout") is None
 
 
 def test_rows_that_fail_for_their_own_sake_do_not_keep_a_run_open(project: Path, store: Store, outage: Outage) -> None:
     result = run(plan_for(project), store)
-    assert (result.metrics["failed"], result.metrics["reasons"]["prompt_too_long"]) == (1, 1)
+    assert (result.record.metrics.failed, result.record.metrics.reasons["prompt_too_long"]) == (1, 1)
 
 
 def test_a_server_that_is_down_ends_the_run(project: Path, store: Store, outage: Outage) -> None:
@@ -118,7 +119,7 @@ def test_a_content_free_input_that_failed_is_asked_again(project: Path, store: S
         run(plan_for(project, **changes), store)
     outage.lost = lambda text: False
     plan = plan_for(project, **changes)
-    tokens = store.manifest(run(plan, store).run_id)["tokens"]["prompt"]
+    tokens = store.record(run(plan, store).run_id).tokens.prompt
     assert tokens == sum(len(row.text.split()) for row in plan.rows) + 2 * len(["N/A", "[MASK]"])
 
 
@@ -140,9 +141,9 @@ def test_a_run_without_any_answer_is_no_result(
 
 
 def test_what_a_journal_says() -> None:
-    def entry(seconds: float, again: list[str], **rows: str | None) -> dict[str, Any]:
-        records = [{"id": name, "reason": reason} for name, reason in rows.items()]
-        return {"seconds": seconds, "rows": records, **({"ask_again": again} if again else {})}
+    def entry(seconds: float, again: list[str], **rows: str | None) -> JournalEntry:
+        given = [Prediction(name, None, Status.FAILED, reason) for name, reason in rows.items()]
+        return JournalEntry(seconds, 0, 0, 1, given, again)
 
     entries = [
         entry(1, ["b"], a=None, b="timeout"),
@@ -152,8 +153,6 @@ def test_what_a_journal_says() -> None:
     assert open_rows(entries) == {"b": "timeout", "c": "timeout"}
     assert done_rows(entries) == {"a", "d"}
     assert measured_seconds(entries) == 3
-    assert sent_instead(entries) is None
-    assert sent_instead([*entries, {**entries[0], "sent_instead": {"seed": None}}]) == {"seed": None}
     # What was lost may be answered later, and the other way round.
     assert open_rows([*entries, entry(1, [], b=None, c=None)]) == {}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,9 @@ from console import Said, called
 
 from harness.core.engine import Encoded, Messages, Scores
 from harness.core.errors import GateFailed
+from harness.core.record import Cut, Gate, GateOutcome, RunRecord
 from harness.core.types import Decoding, FloatArray
-from harness.records.gates import Gate, GateOutcome, gate_lines, read_gates
+from harness.records.gates import gate_lines
 from harness.records.inspection import answers as said_by
 from harness.records.store import Store
 from harness.running.gates import ENOUGH, cut_of
@@ -31,12 +31,18 @@ def rows_saying(project: Path, *words: str) -> None:
     toy.write_rows(project, "test", [toy.row("test", "en", n, word, n % 3) for n, word in enumerate(words)])
 
 
-def manifest_of(plan: Plan, store: Store, **options: Any) -> dict[str, Any]:
-    return store.manifest(run(plan, store, on_progress=toy.quiet, **options).run_id)
+def record_of(plan: Plan, store: Store, **options: Any) -> RunRecord:
+    return store.record(run(plan, store, on_progress=toy.quiet, **options).run_id)
+
+
+def cut_in(plan: Plan, store: Store) -> Cut:
+    found = record_of(plan, store).cut
+    assert found is not None
+    return found
 
 
 def gates_of(plan: Plan, store: Store, **options: Any) -> dict[str, Gate]:
-    return {gate.name: gate for gate in read_gates(manifest_of(plan, store, **options))}
+    return {gate.name: gate for gate in record_of(plan, store, **options).gates}
 
 
 def reading(plan: Plan, template: Callable[[Messages], str | None]) -> Plan:
@@ -74,7 +80,7 @@ def test_a_text_that_is_in_the_prompt_passes(project: Path, store: Store, templa
         lambda chat: whole(chat)[:12],
         lambda chat: whole(chat[:-1]),
         lambda chat: whole(chat).upper(),
-        lambda chat: whole(chat[-1:]),  # the exemplars are dropped
+        lambda chat: whole(chat[-1:]),  # the few-shot examples are dropped
     ],
     ids=["nothing", "an empty turn", "cut", "other turns only", "altered", "the last turn only"],
 )
@@ -165,7 +171,7 @@ def test_what_was_paid_is_kept_and_asked_no_more(project: Path, store: Store) ->
     found = gates_of(again, store, gate=False)["answers_unparsed"]
     assert sum(map(len, toy.engine_of(again).batches)) == 20
     assert (found.outcome, found.value) == (FAILED, 1.0)
-    assert str(store.root) not in json.dumps(store.manifest(again.run_id)["gates"])
+    assert str(store.root) not in store.record(again.run_id).model_dump_json()
 
 
 def test_a_server_that_answers_none_of_the_first_rows_is_paid_for_no_more(project: Path, store: Store) -> None:
@@ -233,18 +239,17 @@ def cutting(project: Path, most: int) -> Plan:
 def test_the_texts_of_all_batches_that_are_cut_are_counted(project: Path, store: Store) -> None:
     plan = cutting(project, 7)
     lengths = [len(row.text.split()) for row in plan.rows]
-    manifest = manifest_of(plan, store)
+    record = record_of(plan, store)
     lost = sum(max(0, n - 7) for n in lengths)
-    assert manifest["cut"] == {
-        "texts": sum(n > 7 for n in lengths),
-        "share": pytest.approx(sum(n > 7 for n in lengths) / 11, abs=1e-6),
-        "tokens_lost_share": pytest.approx(lost / sum(lengths), abs=1e-6),
-    }
-    assert manifest["training"]["cut"]["share"] > 0
-    (gate,) = [gate for gate in read_gates(manifest) if gate.name == "texts_cut"]
-    assert (gate.outcome, gate.value) == (WARNED, manifest["cut"]["share"])
-    assert f"({manifest['cut']['texts']}) are cut" in gate.message
-    assert "Training texts: " in gate.message
+    assert record.cut is not None
+    assert record.cut.texts == sum(n > 7 for n in lengths)
+    assert record.cut.share == pytest.approx(record.cut.texts / 11, abs=1e-6)
+    assert record.cut.tokens_lost_share == pytest.approx(lost / sum(lengths), abs=1e-6)
+    assert record.training is not None
+    assert record.training.cut is not None
+    assert record.training.cut.share > 0
+    (gate,) = [gate for gate in record.gates if gate.name == "texts_cut"]
+    assert (gate.outcome, gate.value) == (WARNED, record.cut.share)
 
 
 def test_a_resumed_run_counts_the_cut_texts_of_its_first_start(project: Path, store: Store, tmp_path: Path) -> None:
@@ -259,10 +264,9 @@ def test_a_resumed_run_counts_the_cut_texts_of_its_first_start(project: Path, st
     toy.engine_of(plan).hook = killed
     with pytest.raises(Killed):
         run(plan, store, on_progress=toy.quiet)
-    resumed = manifest_of(cutting(project, 5), store)
-    undisturbed = manifest_of(cutting(project, 5), Store(tmp_path / "other"))
-    assert resumed["cut"] == undisturbed["cut"]
-    assert resumed["cut"]["texts"] == 11
+    resumed = cut_in(cutting(project, 5), store)
+    assert resumed == cut_in(cutting(project, 5), Store(tmp_path / "other"))
+    assert resumed.texts == 11
 
 
 @pytest.mark.parametrize("cut", [0, 1, 5])
@@ -277,11 +281,11 @@ def test_few_cut_texts_are_counted_and_many_are_a_warning(project: Path, store: 
 def test_a_text_of_several_rows_counts_for_each(project: Path, store: Store) -> None:
     rows = [{**toy.row("test", "en", n, "1", 0), "text": "one text of two rows says 1"} for n in range(2)]
     toy.write_rows(project, "test", [*rows, toy.row("test", "en", 2, "1", 0) | {"text": "says 1"}])
-    assert manifest_of(cutting(project, 4), store)["cut"]["texts"] == 2
+    assert cut_in(cutting(project, 4), store).texts == 2
 
 
 def test_a_prompt_is_never_cut(project: Path, store: Store) -> None:
-    assert manifest_of(toy.plan(project), store)["cut"] is None
+    assert record_of(toy.plan(project), store).cut is None
 
 
 def test_nothing_is_no_share() -> None:
@@ -331,6 +335,7 @@ def bench(project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 QUICK = ("run", "--task", "toy", "--lang", "en")
 
 
+@pytest.mark.slow
 def test_cut_texts_are_said_by_run_show_and_board(bench: Callable[..., Said], project: Path) -> None:
     said = bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--json")
     warning = "warning (texts_cut): 100.0% of the texts (11) are cut"
@@ -344,6 +349,7 @@ def test_cut_texts_are_said_by_run_show_and_board(bench: Callable[..., Said], pr
     assert warning in bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--quiet").err
 
 
+@pytest.mark.slow
 def test_what_is_fine_is_not_mentioned(bench: Callable[..., Said], project: Path) -> None:
     said = bench(*QUICK, "--backend", "toy-classifier", "--json")
     assert (said.json[0]["gates"][0]["outcome"], "texts_cut" in said.err) == ("passed", False)
@@ -351,12 +357,13 @@ def test_what_is_fine_is_not_mentioned(bench: Callable[..., Said], project: Path
     assert "texts_cut" not in (project / "results" / "LEADERBOARD.md").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [QUICK, ("study", "curve", "--encoder", "toy-classifier", "--task", "toy", "--lang", "en")])
 def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
     bench: Callable[..., Said], project: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(toy.ToyModel, "rendered", lambda engine, chat: "")
-    asked = ("--backend", "toy-model") if command is QUICK else ("--llm", "toy-model", "--sizes", "3", "--seeds", "1")
+    asked = ("--backend", "toy-model") if command is QUICK else ("--llm", "toy-model", "--sizes", "3", "--seed", "0")
     said = bench(*command, *asked, "--prompt", "echo")
     assert said.code == 1
     assert "is stopped (text_in_prompt): 11 of 11 prompts" in said.err
@@ -391,16 +398,23 @@ def test_no_gate_looks_at_a_label(project: Path, store: Store, tmp_path: Path) -
     assert found[0] == found[1]
 
 
-def test_a_record_of_an_earlier_version_has_none() -> None:
-    assert read_gates({}) == []
+def gate(name: str, outcome: GateOutcome, message: str) -> Gate:
+    return Gate(name=name, outcome=outcome, message=message)
 
 
 def test_only_what_must_be_known_is_a_line() -> None:
-    gates = [Gate("a", PASSED, "fine"), Gate("b", WARNED, "less so"), Gate("c", FAILED, "not at all")]
+    gates = [
+        gate("a", PASSED, "fine"),
+        gate("b", WARNED, "less so"),
+        gate("c", FAILED, "not at all"),
+    ]
     assert gate_lines(gates) == ["warning (b): less so", "failed gate, passed over by --no-gate (c): not at all"]
 
 
 def test_a_finding_says_what_one_label_would() -> None:
-    gates = [Gate("one_label", WARNED, "all alike"), Gate("texts_cut", WARNED, "all cut")]
+    gates = [
+        gate("one_label", WARNED, "all alike"),
+        gate("texts_cut", WARNED, "all cut"),
+    ]
     assert gate_lines(gates, has_finding=True) == ["warning (texts_cut): all cut"]
     assert gate_lines(gates, has_finding=False) == ["warning (one_label): all alike", "warning (texts_cut): all cut"]

@@ -1,14 +1,14 @@
-"""What a record says of twins: of its own rows, among what its model was shown; found once for the same rows."""
+"""What a record says of duplicates: of its own rows, among what its model was shown; found once for the same rows."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import toy
 
+from harness.core.record import OverlapCount
 from harness.models.checkpoints import cache_dir
 from harness.running import overlap
 from harness.running.overlap import overlap_of
@@ -40,7 +40,7 @@ def test_of_a_trained_model(project: Path) -> None:
         test=["new to all", "says  the same", "this is nearly the same text!", "new to all"],
     )
     found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
-    assert found == {
+    assert found.as_json() == {
         "threshold": 0.8,
         "exact": 1,
         "near": 1,
@@ -51,23 +51,22 @@ def test_of_a_trained_model(project: Path) -> None:
             "itself": {"rows": 4, "exact": 2, "near": 0},
         },
     }
-    assert json.loads(json.dumps(found)) == found
 
 
 def test_only_rows_that_were_trained_on_count(project: Path) -> None:
     write(project, train=[f"row number {number} of many" for number in range(12)], test=["row number 1 of many", "x", "y"])
-    assert overlap_of(toy.plan(project, "toy-classifier", prompt=None))["exact"] == 1
+    assert overlap_of(toy.plan(project, "toy-classifier", prompt=None)).exact == 1
     found = [
         overlap_of(toy.plan(project, "toy-classifier", prompt=None, train_limit=6, resample_train=True, seed=n))
         for n in range(8)
     ]
-    assert {part["by"]["train"]["rows"] for part in found} == {6}
-    assert {part["exact"] for part in found} == {0, 1}
+    assert {part.by["train"].rows for part in found} == {6}
+    assert {part.exact for part in found} == {0, 1}
 
 
-def test_of_exemplars(project: Path) -> None:
+def test_of_few_shot_examples(project: Path) -> None:
     write(project, train=PLAIN, test=["The first of them", "new"])
-    assert overlap_of(toy.plan(project, prompt="shown")) == {
+    assert overlap_of(toy.plan(project, prompt="shown")).as_json() == {
         "threshold": 0.8,
         "exact": 1,
         "near": 0,
@@ -76,28 +75,28 @@ def test_of_exemplars(project: Path) -> None:
     }
 
 
-def test_without_exemplars_nothing_was_shown(project: Path) -> None:
+def test_without_few_shot_examples_nothing_was_shown(project: Path) -> None:
     write(project, train=PLAIN, test=PLAIN)
     found = overlap_of(toy.plan(project))
-    assert (found["exact"], found["near"], found["ids"]) == (0, 0, [])
-    assert found["by"]["shots"]["rows"] == 0
+    assert (found.exact, found.near, found.ids) == (0, 0, [])
+    assert found.by["shots"].rows == 0
 
 
 def test_at_most_twenty_ids(project: Path) -> None:
     texts = [f"text with the number {number} written {'again ' * number}" for number in range(30)]
     write(project, train=texts, test=texts[::-1])
     found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
-    assert found["exact"] == 30
-    assert found["ids"] == [f"test-{number:02}" for number in range(20)]
+    assert found.exact == 30
+    assert found.ids == [f"test-{number:02}" for number in range(20)]
 
 
-def test_of_too_many_rows_only_exact_twins_are_looked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_too_many_rows_only_exact_duplicates_are_looked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(overlap, "MOST_PAIRS", 8)
     write(project, train=PLAIN, test=["the first of them!", "The first of them", "a second one follows"], validation=PLAIN[:2])
     found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
-    assert (found["exact"], found["near"], found["ids"]) == (2, None, ["test-01", "test-02"])
-    assert found["by"]["train"] == {"rows": 3, "exact": 2, "near": None}
-    assert found["by"]["validation"] == {"rows": 2, "exact": 2, "near": 1}
+    assert (found.exact, found.near, found.ids) == (2, None, ["test-01", "test-02"])
+    assert found.by["train"] == OverlapCount(rows=3, exact=2, near=None)
+    assert found.by["validation"] == OverlapCount(rows=2, exact=2, near=1)
 
 
 def test_a_hundred_thousand_rows_are_too_many() -> None:
@@ -117,7 +116,7 @@ def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyP
     file.write_text(file.read_text()[:20])
     assert overlap_of(toy.plan(project, "toy-classifier", prompt=None)) == first
     write(project, train=["other rows", "of another", "kind altogether"])
-    assert overlap_of(toy.plan(project, "toy-classifier", prompt=None))["exact"] == 0
+    assert overlap_of(toy.plan(project, "toy-classifier", prompt=None)).exact == 0
     monkeypatch.setattr(overlap, "VERSION", 99)
     overlap_of(toy.plan(project, "toy-classifier", prompt=None))
     assert len(list((cache_dir() / "overlap").glob("*.json"))) == 3

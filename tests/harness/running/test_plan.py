@@ -14,6 +14,7 @@ import toy
 
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
+from harness.core.record import Identity
 from harness.core.types import Decoding, Example
 from harness.running.plan import first_rows, make_plan
 from harness.specs.catalog import Catalog
@@ -116,8 +117,8 @@ def test_what_changes_the_outcome_changes_the_run(project: Path, backend: str, c
 
 
 @pytest.mark.parametrize("values", [{"text": "other words say 0"}, {"id": "renamed"}], ids=str)
-def test_exemplars_are_part_of_the_identity(project: Path, values: dict[str, str]) -> None:
-    toy.write_rows(project, "train", [toy.row("train", "en", n, str(n), n) for n in range(3)])  # all three are exemplars
+def test_few_shot_examples_are_part_of_the_identity(project: Path, values: dict[str, str]) -> None:
+    toy.write_rows(project, "train", [toy.row("train", "en", n, str(n), n) for n in range(3)])  # all three are shown
     before = toy.plan(project, prompt="shown").run_id
     edit_row("train", **values)(project)
     assert toy.plan(project, prompt="shown").run_id != before
@@ -130,7 +131,7 @@ def test_the_same_rows_in_another_split_are_another_run(project: Path) -> None:
     assert first.run_id != second.run_id
 
 
-def test_training_rows_are_no_part_of_a_prompted_run_without_exemplars(project: Path) -> None:
+def test_training_rows_are_no_part_of_a_prompted_run_without_few_shot_examples(project: Path) -> None:
     before = toy.plan(project).run_id
     edit_row("train", text="something else says 1")(project)
     assert toy.plan(project).run_id == before
@@ -167,7 +168,7 @@ def test_where_things_lie_and_what_is_only_described_do_not_matter(project: Path
 def test_two_checkpoints_of_one_name_are_two_runs(project: Path, tmp_path: Path) -> None:
     a, b = (toy.write_checkpoint(tmp_path / folder / "mine", shift) for shift, folder in enumerate("ab"))
     first, second = toy.plan(project, model=str(a)), toy.plan(project, model=str(b))
-    assert first.identity["backend"]["model"] == second.identity["backend"]["model"] == "mine"
+    assert first.identity.backend.model == second.identity.backend.model == "mine"
     assert first.run_id != second.run_id
 
 
@@ -185,8 +186,8 @@ def test_a_run_id_is_readable_and_a_file_name(project: Path) -> None:
 
 
 def test_a_run_id_of_long_names_is_a_file_name_too(project: Path) -> None:
-    identity = toy.plan(project).identity
-    ids = [run_id({**identity, "lang": lang}) for lang in ("x" * 250, "x" * 251, "é" * 300, "Zh", "zh")]
+    identity = toy.plan(project).identity.as_json()
+    ids = [Identity.model_validate({**identity, "lang": lang}).run_id for lang in ("x" * 250, "x" * 251, "é" * 300, "Zh", "zh")]
     assert len({name.casefold() for name in ids}) == len(ids)
     assert all(len(f"{name}.replaced.partial".encode()) <= 255 for name in ids)
     assert all(".toy-model.echo.free.s0." in name for name in ids)

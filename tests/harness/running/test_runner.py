@@ -21,12 +21,14 @@ import toy
 
 from harness.core.errors import ModelUnavailable, OutOfMemory, RunBusy, RunError
 from harness.core.json_files import canonical_json
+from harness.core.record import RECORD_VERSION, HubRows, RowSource, Tokens
 from harness.core.types import Decoding, text_digest
 from harness.records import store as store_module
 from harness.records.journal import read_journal
 from harness.records.store import Store
-from harness.running.plan import Plan
+from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, Result, run
+from harness.specs.catalog import Catalog
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -92,16 +94,18 @@ def test_the_warm_up_is_the_shortest_row_and_is_not_counted(project: Path, store
     engine = toy.engine_of(plan)
     result = go(plan, store)
     assert engine.batches[0] == [min((row.text for row in plan.rows), key=lambda text: (len(text), text))]
-    manifest = store.manifest(result.run_id)
-    assert manifest["tokens"] == {"prompt": words(plan), "new": 2 * 10}
-    assert manifest["n"] == 11
+    record = store.record(result.run_id)
+    assert record.tokens == Tokens(prompt=words(plan), new=2 * 10)
+    assert record.n == 11
 
 
 def test_a_slow_warm_up_costs_no_time_in_the_record(project: Path, store: Store) -> None:
     plan = toy.plan(project)
     engine = toy.engine_of(plan)
     engine.hook = lambda texts: time.sleep(0.0 if engine.batches else 0.3)
-    assert store.manifest(go(plan, store).run_id)["timing"]["seconds"] < 0.3
+    seconds = store.record(go(plan, store).run_id).timing.seconds
+    assert seconds is not None
+    assert seconds < 0.3
 
 
 def test_unparsed_and_failed_answers_are_recorded_with_their_reason(project: Path, store: Store) -> None:
@@ -111,25 +115,46 @@ def test_unparsed_and_failed_answers_are_recorded_with_their_reason(project: Pat
     assert {row_id: record.pop("text") for row_id, record in by_id.items()} == texts
     assert by_id["test-en-3"] == {"id": "test-en-3", "truth": 0, "label": None, "status": "unparsed", "reason": "no_answer"}
     assert by_id["test-en-5"] == {"id": "test-en-5", "truth": 2, "label": None, "status": "failed", "reason": "prompt_too_long"}
-    assert (result.metrics["n"], result.metrics["unparsed"], result.metrics["failed"]) == (11, 1, 1)
+    assert (result.record.metrics.n, result.record.metrics.unparsed, result.record.metrics.failed) == (11, 1, 1)
     right = sum(word == str(n % 3) for n, word in enumerate(toy.SAID))
-    assert result.metrics["values"]["accuracy"]["value"] == pytest.approx(right / 11)
+    assert result.record.metrics.values["accuracy"].value == pytest.approx(right / 11)
 
 
 def test_the_record_says_how_it_was_made(project: Path, store: Store) -> None:
     plan = toy.plan(project, "toy-classifier", limit=7)
     toy.engine_of(plan).hook = lambda texts: time.sleep(0.05)
-    manifest = store.manifest(go(plan, store).run_id)
-    assert {key: manifest["training"][key] for key in ("loss", "rows")} == {"loss": 0.5, "rows": 9}
-    assert (manifest["settings"], manifest["runtime"]) == ({}, None)
-    assert (manifest["limit"], manifest["n"]) == (7, 7)
-    timing = manifest["timing"]
-    assert (timing["batch_size"], timing["smallest_batch"], timing["sorted_by_length"]) == (3, 1, True)
-    assert timing["seconds"] >= 0.06
-    assert timing["rows_per_second"] == pytest.approx(7 / timing["seconds"], rel=0.01)
-    assert manifest["machine"]["cores"] >= 1
-    assert manifest["versions"]["python"]
-    assert manifest["rows_from"] == {"source": "files", "hub": None, "split_rows": 11}
+    result = go(plan, store)
+    record = store.record(result.run_id)
+    assert record.model_copy(update={"digests": None}) == result.record
+    assert record.training is not None
+    assert record.training.as_json().items() >= {"loss": 0.5, "rows": 9}.items()
+    assert record.runtime is None
+    assert record.options == plan.options
+    assert (record.options.limit, record.n, record.version) == (7, 7, RECORD_VERSION)
+    timing = record.timing
+    assert (timing.batch_size, timing.smallest_batch, timing.sorted_by_length) == (3, 1, True)
+    assert timing.seconds is not None
+    assert timing.seconds >= 0.06
+    assert timing.rows_per_second == pytest.approx(7 / timing.seconds, rel=0.01)
+    assert record.machine.cores
+    assert record.versions["python"]
+    assert record.rows_from == RowSource(source="files", hub=None, split_rows=11)
+
+
+@pytest.mark.parametrize("backend", ["toy-model", "toy-classifier"])
+def test_the_options_of_a_record_ask_for_the_same_run(
+    project: Path, store: Store, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.chdir(project)
+    given = {"data": project / "tasks" / "rows", "settings": {"batch": 4}, "limit": 9, "seed": 3}
+    model = {"model": str(project / "weights" / "tiny")} if backend == "toy-model" else {}
+    made = go(toy.plan(project, backend, **given, **model), store).record
+    assert str(project) not in made.model_dump_json()
+    assert made.options.data == Path("tasks/rows")
+    assert made.options.model == ("weights/tiny" if model else None)
+    again = make_plan(made.options, Catalog(project))
+    assert again.identity == made.identity
+    assert not go(again, store).computed
 
 
 def test_the_record_says_where_the_rows_came_from_and_the_run_is_the_same(
@@ -138,10 +163,10 @@ def test_the_record_says_where_the_rows_came_from_and_the_run_is_the_same(
     plan = toy.plan(project, "toy-classifier")
     moved = toy.plan(project, "toy-classifier", data=project / "tasks" / "rows", limit=100)
     assert moved.identity == plan.identity
-    assert moved.rows_from == {"source": "data", "hub": None, "split_rows": 11}
+    assert moved.rows_from == RowSource(source="data", hub=None, split_rows=11)
     result = go(moved, store)
     assert str(project) not in (result.folder / "run.json").read_text()
-    assert store.manifest(result.run_id)["rows_from"]["source"] == "data"
+    assert store.record(result.run_id).has_own_rows
 
     def load(hub: Any, config: str | None, split: str) -> dict[str, list[Any]]:
         rows = toy.read_rows(project, {"dev": "test"}.get(split, split))
@@ -153,11 +178,11 @@ def test_the_record_says_where_the_rows_came_from_and_the_run_is_the_same(
     (project / "tasks" / "toy.yaml").write_text(on_hub + "splits: {test: dev}\n")
     named = toy.plan(project, "toy-classifier")
     assert named.run_id == plan.run_id
-    hub = {"id": "me/toys", "config": None, "revision": "v1"}
-    assert named.rows_from == {"source": "hub", "hub": {**hub, "split": "dev"}, "split_rows": 11}
+    hub = HubRows(id="me/toys", config=None, revision="v1", split="dev")
+    assert named.rows_from == RowSource(source="hub", hub=hub, split_rows=11)
     (project / "tasks" / "toy.yaml").write_text(on_hub + "splits: {stratified: {of: [train, dev]}}\n")
-    assert toy.plan(project, "toy-classifier").rows_from["hub"] == {**hub, "split": None}
-    assert toy.plan(project, "toy-classifier", data=project / "tasks" / "rows").rows_from["hub"] is None
+    assert toy.plan(project, "toy-classifier").rows_from.hub == hub.model_copy(update={"split": None})
+    assert toy.plan(project, "toy-classifier", data=project / "tasks" / "rows").rows_from.hub is None
 
 
 def test_progress_counts_rows_up_to_all(project: Path, store: Store) -> None:
@@ -242,8 +267,8 @@ def test_out_of_memory_halves_the_batch_and_goes_on(project: Path, store: Store,
     assert sorted(engine.counted) == sorted(row.text for row in plan.rows)
     assert max(len(batch) for batch in engine.batches) <= capacity
     assert outcome(result) == whole
-    timing = store.manifest(result.run_id)["timing"]
-    assert (timing["batch_size"], timing["smallest_batch"]) == (8, smallest)  # of 11 rows: 8 and 3
+    timing = store.record(result.run_id).timing
+    assert (timing.batch_size, timing.smallest_batch) == (8, smallest)  # of 11 rows: 8 and 3
 
 
 def test_a_single_row_without_memory_fails_the_run_and_keeps_what_was_done(project: Path, store: Store) -> None:
@@ -255,9 +280,7 @@ def test_a_single_row_without_memory_fails_the_run_and_keeps_what_was_done(proje
         go(plan, store)
     assert not isinstance(caught.value, OutOfMemory)
     assert store.ids() == []
-    done = [
-        row["id"] for entry in read_journal(store.root / f"{plan.run_id}.partial" / "journal.jsonl") for row in entry["rows"]
-    ]
+    done = [row.id for entry in read_journal(store.root / f"{plan.run_id}.partial" / "journal.jsonl") for row in entry.rows]
     assert len(done) == len(engine.counted) > 0
     again = toy.plan(project)
     go(again, store)
@@ -292,10 +315,11 @@ def test_a_killed_run_goes_on_wherever_it_was_killed(project: Path, store: Store
         result = go(again, place)
         assert outcome(result) == whole
         assert sorted([*engine.counted, *toy.engine_of(again).counted]) == sorted(row.text for row in plan.rows)
-        assert place.manifest(result.run_id)["tokens"]["prompt"] == (words(plan) if backend == "toy-model" else 0)
+        assert place.record(result.run_id).tokens.prompt == (words(plan) if backend == "toy-model" else 0)
         assert [path.name for path in place.root.iterdir()] == [result.run_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True])
 def test_a_kill_while_the_record_is_written_costs_nothing(
     project: Path, store: Store, monkeypatch: pytest.MonkeyPatch, force: bool
@@ -425,6 +449,7 @@ run(plan, Store(Path(sys.argv[2])), EngineSlot(), toy.quiet)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["toy-model", "toy-classifier"])
 def test_kill_9_at_random_moments(project: Path, store: Store, tmp_path: Path, backend: str) -> None:
     rows = [toy.row("test", "en", n, toy.SAID[n % 11], n % 3) for n in range(240)]
@@ -554,7 +579,7 @@ def test_a_trained_classifier_is_reused_in_another_language_only_if_it_is_the_sa
     assert [engine.fits for engine in engines] == [1, 0, 1]
     assert [engine.loads for engine in engines] == [0, 0, 0]
     assert [engine.closes for engine in engines] == [1, 0, 0]
-    assert {store.manifest(plan.run_id)["training"]["rows"] for plan in plans} == {9}
+    assert {one.as_json()["rows"] for plan in plans if (one := store.record(plan.run_id).training) is not None} == {9}
 
 
 @pytest.mark.parametrize("change", ["weights", "options", "backend"])
@@ -604,6 +629,7 @@ def test_a_plan_with_an_engine_of_ones_own_runs_like_any_other(project: Path, st
     assert engine.closes == 1
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_caches_on_one_results_folder(
     project: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 
 from harness.core import machine
 from harness.core.errors import ModelUnavailable, OutOfMemory, RunError, UserError
+from harness.core.record import Machine, RunRecord
 from harness.core.types import Decoding
-from harness.records.latency import load_speeds, speed_of, write_speed
+from harness.records.latency import LatencyRecord, latency_of, load_latencies, write_latency
 from harness.records.store import Store
 from harness.running.batching import most_new_tokens
 from harness.running.latency import arrivals, departures, figures, in_batches, needed, one_at_a_time, percentiles
@@ -43,6 +45,7 @@ def test_a_percentile_needs_ten_observations_above_it(percent: int, least: int) 
     assert found.low < found.value < found.high
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_percentile_covers() -> None:
     """The true p95 of an exponential is in 95% of the intervals (a bit more: they are discrete)."""
     rng, true = np.random.default_rng(3), -np.log(0.05)
@@ -53,10 +56,10 @@ def test_the_interval_of_a_percentile_covers() -> None:
 
 def test_figures_of_batches() -> None:
     found = figures(np.full(20, 0.5), 4)
-    assert found["p50_ms"] == found["mean_ms"] == 500
-    assert found["p95_ms"] is found["p99_ms"] is None
-    assert found["rows_per_second"] == 8
-    assert found["intervals_ms"] == {"p50": [500, 500]}
+    assert found.p50_ms == found.mean_ms == 500
+    assert found.p95_ms is found.p99_ms is None
+    assert found.rows_per_second == 8
+    assert found.intervals_ms == {"p50": (500, 500)}
 
 
 # Queues
@@ -123,20 +126,20 @@ def test_batches_keep_up_where_single_rows_do_not() -> None:
 def test_nothing_is_said_of_waits_where_rows_come_too_fast() -> None:
     times = {1: np.full(300, 0.01), 4: np.full(30, 0.02)}
     found = arrivals(times, 200, lag=0)
-    assert [(queue["up_to"], queue["keeps_up"], queue["p50_ms"]) for queue in found["queues"]] == [
+    assert [(queue.up_to, queue.keeps_up, queue.p50_ms) for queue in found.queues] == [
         (1, False, None),
         (4, False, None),
     ]
-    assert [queue["capacity_rows_per_second"] for queue in found["queues"]] == [100, 200]
+    assert [queue.capacity_rows_per_second for queue in found.queues] == [100, 200]
 
 
 def test_the_lag_is_waited_for_and_keeps_nobody_busy() -> None:
     times = {1: np.full(200, 0.01)}
-    near, far = arrivals(times, 50, lag=0)["queues"][0], arrivals(times, 50, lag=0.5)["queues"][0]
-    assert far["p50_ms"] == pytest.approx(near["p50_ms"] + 500)
-    assert far["utilisation"] == near["utilisation"] == 0.5
-    assert near["p95_ms"] is not None
-    assert near["p99_ms"] is None  # 200 observations: too few, however many rows are simulated
+    near, far = arrivals(times, 50, lag=0).queues[0], arrivals(times, 50, lag=0.5).queues[0]
+    assert far.p50_ms == pytest.approx(near.p50_ms + 500)
+    assert far.utilisation == near.utilisation == 0.5
+    assert near.p95_ms is not None
+    assert near.p99_ms is None  # 200 observations: too few, however many rows are simulated
 
 
 # An engine and a clock
@@ -179,20 +182,20 @@ KINDS: list[dict[str, Any]] = [
 def test_each_text_is_timed_once_a_size(many: Path, kind: dict[str, Any]) -> None:
     plan = toy.plan(many, kind["backend"], decoding=kind.get("decoding"))
     record = measure(plan, LatencyOptions((4, 20)), clock=FakeClock(plan))
-    assert record["n"] == 60
-    assert [(part["rows"], part["batches"], part["failed"]) for part in record["batches"]] == [
+    assert record.n == 60
+    assert [(part.rows, part.batches, part.failed) for part in record.batches] == [
         (1, 60, 0),
         (4, 15, 0),
         (20, 3, 0),
     ]
-    assert [part["mean_ms"] for part in record["batches"]] == pytest.approx([110, 140, 300])
-    assert [part["rows_per_second"] for part in record["batches"]] == pytest.approx([1 / 0.11, 4 / 0.14, 20 / 0.3], abs=1e-3)
-    assert (record["p50_ms"], record["p95_ms"]) == (pytest.approx(110), None)
+    assert [part.mean_ms for part in record.batches] == pytest.approx([110, 140, 300])
+    assert [part.rows_per_second for part in record.batches] == pytest.approx([1 / 0.11, 4 / 0.14, 20 / 0.3], abs=1e-3)
+    assert (record.p50_ms, record.p95_ms) == (pytest.approx(110), None)
     # Offline: 60 texts in the engine's own batches of 3.
-    assert record["offline"]["batches"] == 20
-    assert record["rows_per_second"] == pytest.approx(60 / (20 * 0.13), abs=1e-3)
-    assert record["arrivals"] is None
-    assert record["batches"][0]["with_lag"] is None
+    assert record.offline.batches == 20
+    assert record.rows_per_second == pytest.approx(60 / (20 * 0.13), abs=1e-3)
+    assert record.arrivals is None
+    assert record.batches[0].with_lag is None
 
 
 def test_the_order_is_not_that_of_the_file_and_the_warm_up_is_forgotten(many: Path) -> None:
@@ -213,24 +216,24 @@ def test_the_order_is_not_that_of_the_file_and_the_warm_up_is_forgotten(many: Pa
 def test_a_lag_is_added_to_each_call(many: Path) -> None:
     plan = toy.plan(many, "toy-classifier")
     record = measure(plan, LatencyOptions((20,), lag=0.05), clock=FakeClock(plan))
-    one, twenty = record["batches"]
-    assert one["with_lag"]["p50_ms"] == pytest.approx(one["p50_ms"] + 50)
-    assert one["p50_ms"] == pytest.approx(110)
-    assert twenty["with_lag"]["mean_ms"] == pytest.approx(350)
-    assert twenty["with_lag"]["rows_per_second"] == pytest.approx(20 / 0.35, abs=1e-3)
-    assert record["settings"]["lag_ms"] == 50
+    one, twenty = record.batches
+    assert one.with_lag.p50_ms == pytest.approx(one.p50_ms + 50)
+    assert one.p50_ms == pytest.approx(110)
+    assert twenty.with_lag.mean_ms == pytest.approx(350)
+    assert twenty.with_lag.rows_per_second == pytest.approx(20 / 0.35, abs=1e-3)
+    assert record.settings.lag_ms == 50
 
 
 def test_arrivals_are_simulated_from_what_was_measured(many: Path) -> None:
     plan = toy.plan(many, "toy-classifier")
     record = measure(plan, LatencyOptions((20,), rate=5), clock=FakeClock(plan))
-    single, batched = record["arrivals"]["queues"]
-    assert single["capacity_rows_per_second"] == pytest.approx(1 / 0.11, abs=1e-3)
-    assert single["utilisation"] == pytest.approx(0.55)
-    assert single["p50_ms"] > 110
-    assert (single["p95_ms"], batched["p95_ms"]) == (None, None)  # 60 observations
-    assert batched["capacity_rows_per_second"] == pytest.approx(20 / 0.3, abs=1e-3)
-    assert batched["p50_ms"] < single["p50_ms"]
+    single, batched = record.arrivals.queues
+    assert single.capacity_rows_per_second == pytest.approx(1 / 0.11, abs=1e-3)
+    assert single.utilisation == pytest.approx(0.55)
+    assert single.p50_ms > 110
+    assert (single.p95_ms, batched.p95_ms) == (None, None)  # 60 observations
+    assert batched.capacity_rows_per_second == pytest.approx(20 / 0.3, abs=1e-3)
+    assert batched.p50_ms < single.p50_ms
 
 
 def test_a_batch_that_does_not_fit_is_said_and_the_others_are_timed(many: Path) -> None:
@@ -246,9 +249,9 @@ def test_a_batch_that_does_not_fit_is_said_and_the_others_are_timed(many: Path) 
 
     engine.hook = full
     record = measure(plan, LatencyOptions((10, 20), rate=5), clock=clock)
-    assert [part.get("error") for part in record["batches"]] == [None, "out of memory", None]
-    assert [queue["up_to"] for queue in record["arrivals"]["queues"]] == [1, 20]
-    assert "out of memory: 10 rows a batch" in record["warnings"]
+    assert [part.error for part in record.batches] == [None, "out of memory", None]
+    assert [queue.up_to for queue in record.arrivals.queues] == [1, 20]
+    assert "out of memory: 10 rows per batch" in record.warnings
 
     def over(texts: Sequence[str]) -> None:
         raise OutOfMemory("full")
@@ -272,9 +275,9 @@ def test_offline_out_of_memory_leaves_no_throughput(many: Path) -> None:
 
     engine.hook = full
     record = measure(plan, LatencyOptions((1,)), clock=clock)
-    assert record["rows_per_second"] is None
-    assert record["offline"]["error"] == "out of memory"
-    assert "out of memory: offline" in record["warnings"]
+    assert record.rows_per_second is None
+    assert record.offline.error == "out of memory"
+    assert "out of memory: offline" in record.warnings
 
 
 def test_too_few_rows_for_a_batch(many: Path) -> None:
@@ -304,8 +307,8 @@ def test_a_server_that_is_down_is_not_timed(project: Path) -> None:
 def test_failed_answers_are_counted(project: Path) -> None:
     plan = toy.plan(project)  # one of its eleven rows says "fail"
     record = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
-    assert record["batches"][0]["failed"] == 1
-    assert "1 answers failed: their times say nothing" in record["warnings"]
+    assert record.batches[0].failed == 1
+    assert "1 answers failed: their times mean nothing" in record.warnings
 
 
 def test_load_is_a_warning(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,10 +316,10 @@ def test_load_is_a_warning(many: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loads = iter([0.0, 1000.0, 0.0, 0.0])
     monkeypatch.setattr("harness.running.timing.load_average", lambda: next(loads))
     record = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
-    assert record["load_average"] == {"before": 0.0, "after": 1000.0}
-    assert any("something else was running" in warning for warning in record["warnings"])
+    assert (record.load_average.before, record.load_average.after) == (0.0, 1000.0)
+    assert any("other work was running" in warning for warning in record.warnings)
     again = toy.plan(many, "toy-classifier")
-    assert measure(again, LatencyOptions((1,)), clock=FakeClock(again))["warnings"] == []
+    assert measure(again, LatencyOptions((1,)), clock=FakeClock(again)).warnings == []
 
 
 # A server, which charges
@@ -339,7 +342,7 @@ def test_nothing_is_sent_without_leave(project: Path) -> None:
         measure(again, LatencyOptions((4,)), Budget(allowed / 2))
     assert toy.engine_of(again).batches == []
     record = measure(server(project), LatencyOptions((4,)), Budget(allowed))
-    assert 0 < record["cost_usd"] <= allowed
+    assert 0 < record.cost_usd <= allowed
 
 
 def test_a_server_is_not_warmed_up_and_all_that_it_charges_is_counted(project: Path) -> None:
@@ -348,9 +351,9 @@ def test_a_server_is_not_warmed_up_and_all_that_it_charges_is_counted(project: P
     sent = [text for batch in toy.engine_of(plan).batches for text in batch]
     assert len(sent) == 11 + 8 + 11  # one by one; two batches of four; offline
     expected = sum(len(text.split()) * 1000 + (0 if toy.said_in(text) == "fail" else 2 * 2000) for text in sent) / 1e6
-    assert record["cost_usd"] == pytest.approx(expected, abs=1e-6)
-    assert record["warm_up"] is None
-    assert any("network" in warning for warning in record["warnings"])
+    assert record.cost_usd == pytest.approx(expected, abs=1e-6)
+    assert record.warm_up is None
+    assert any("network" in warning for warning in record.warnings)
 
 
 def test_a_server_without_a_price_is_refused_and_a_free_one_is_not(project: Path) -> None:
@@ -358,7 +361,7 @@ def test_a_server_without_a_price_is_refused_and_a_free_one_is_not(project: Path
     text = path.read_text()
     path.write_text(text.replace("1000", "0").replace("2000", "0"))
     plan = server(project)
-    assert measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))["cost_usd"] == 0
+    assert measure(plan, LatencyOptions((1,)), clock=FakeClock(plan)).cost_usd == 0
     path.write_text("engine: toy_server\nmodel: served\n")
     unpriced = server(project)
     with pytest.raises(UserError, match="may charge for each request, and has no price"):
@@ -375,78 +378,100 @@ def test_a_server_has_a_queue_of_its_own(project: Path) -> None:
 
 
 @pytest.fixture
-def measured(many: Path) -> Callable[[], dict[str, Any]]:
-    def make() -> dict[str, Any]:
+def measured(many: Path) -> Callable[[], LatencyRecord]:
+    def make() -> LatencyRecord:
         plan = toy.plan(many, "toy-classifier")
-        return {**measure(plan, LatencyOptions((1,)), clock=FakeClock(plan)), "run": plan.run_id}
+        return measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
 
     return make
 
 
-def test_a_record_is_written_whole_and_read_again(measured: Callable[[], dict[str, Any]], tmp_path: Path) -> None:
-    record = measured()
-    path = write_speed(tmp_path / "results", record["run"], record)
-    assert path.parent == tmp_path / "results" / "speed"
+def changed(record: LatencyRecord, **changes: Any) -> LatencyRecord:
+    return LatencyRecord.model_validate({**record.as_json(), **changes})
+
+
+def test_a_record_is_written_whole_and_read_again(measured: Callable[[], LatencyRecord], tmp_path: Path) -> None:
+    record, run_id = measured(), "toy.en.toy-classifier.from-en.s0.0123456789"
+    path = write_latency(tmp_path / "results", run_id, record)
+    assert path.parent == tmp_path / "results" / "latency"
     assert path.name.startswith("toy.en.toy-classifier.from-en.s0.")
-    assert load_speeds(tmp_path / "results") == [record]
+    assert load_latencies(tmp_path / "results") == [record]
     assert [file.name for file in path.parent.iterdir()] == [path.name]
     # The same measurement again takes its place; another batch size does not.
-    assert write_speed(tmp_path / "results", record["run"], {**record, "finished": "later"}) == path
-    other = {**record, "settings": {**record["settings"], "batch_sizes": [1, 2]}}
-    assert write_speed(tmp_path / "results", record["run"], other) != path
-    assert len(load_speeds(tmp_path / "results")) == 2
+    assert write_latency(tmp_path / "results", run_id, changed(record, finished="later")) == path
+    other = changed(record, settings={**record.settings.as_json(), "batch_sizes": [1, 2]})
+    assert write_latency(tmp_path / "results", run_id, other) != path
+    assert len(load_latencies(tmp_path / "results")) == 2
     assert toy.SECRET not in path.read_text()
 
 
+def test_the_committed_records_are_read_and_written_as_they_were(tmp_path: Path) -> None:
+    folder = Path(__file__).parents[3] / "results"
+    records = load_latencies(folder)
+    files = sorted((folder / "latency").glob("*.json"))
+    assert len(records) == len(files) > 0
+    for record, file in zip(records, files, strict=True):
+        written = write_latency(tmp_path, file.name.removesuffix(".json"), record)
+        assert json.loads(written.read_text()) == {"sha256": ANY, **json.loads(file.read_text())}
+
+
 def test_no_records_are_no_speeds(tmp_path: Path) -> None:
-    assert load_speeds(tmp_path) == []
+    assert load_latencies(tmp_path) == []
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "{}", '{"identity": 3}'])
 def test_a_damaged_record_is_left_out(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "speed" / "x.json"
+    path = tmp_path / "latency" / "x.json"
     path.parent.mkdir()
     path.write_text(text)
-    assert load_speeds(tmp_path) == []
+    assert load_latencies(tmp_path) == []
     assert f"{path} is damaged" in caplog.text
 
 
-def test_the_record_that_fits_a_run(many: Path, store: Store, measured: Callable[[], dict[str, Any]]) -> None:
-    speeds = [measured()]
-    manifest = store.manifest(run(toy.plan(many, "toy-classifier", seed=3, train_limit=5), store, None, toy.quiet).run_id)
-    assert speed_of(manifest, speeds) == speeds[0]  # whatever it was trained on
-    assert speed_of(manifest, []) is None
-    other = json.loads(json.dumps(manifest))
-    other["identity"]["lang"] = "de"
-    assert speed_of(other, speeds) is None
-    slower = json.loads(json.dumps(manifest))
-    slower["identity"]["backend"]["options"]["flavour"] = "bold"
-    assert speed_of(slower, speeds) is None
-    trained = json.loads(json.dumps(manifest))
-    trained["identity"]["backend"]["options"]["train"] = {"lr": 1}
-    assert speed_of(trained, speeds) == speeds[0]
+def record_of(store: Store, plan: Plan) -> RunRecord:
+    return store.record(run(plan, store, None, toy.quiet).run_id)
+
+
+def with_identity(record: RunRecord, **changes: Any) -> RunRecord:
+    return record.model_copy(update={"identity": record.identity.model_copy(update=changes)})
+
+
+def test_the_record_that_fits_a_run(many: Path, store: Store, measured: Callable[[], LatencyRecord]) -> None:
+    latencies = [measured()]
+    record = record_of(store, toy.plan(many, "toy-classifier", seed=3, train_limit=5))
+    assert latency_of(record, latencies) == latencies[0]  # whatever it was trained on
+    assert latency_of(record, []) is None
+    assert latency_of(with_identity(record, lang="de"), latencies) is None
+    backend = record.identity.backend
+    slower = backend.model_copy(update={"options": {**backend.options, "flavour": "bold"}})
+    assert latency_of(with_identity(record, backend=slower), latencies) is None
+    trained = backend.model_copy(update={"options": {**backend.options, "train": {"lr": 1}}})
+    assert latency_of(with_identity(record, backend=trained), latencies) == latencies[0]
 
 
 def test_the_own_machine_goes_before_a_later_measurement(
-    many: Path, store: Store, measured: Callable[[], dict[str, Any]]
+    many: Path, store: Store, measured: Callable[[], LatencyRecord]
 ) -> None:
-    own = {**measured(), "finished": "2026-01-01"}
-    elsewhere = {**own, "finished": "2026-03-01", "machine": {**own["machine"], "cpu": "another"}}
-    later = {**own, "finished": "2026-02-01"}
-    manifest = store.manifest(run(toy.plan(many, "toy-classifier"), store, None, toy.quiet).run_id)
-    assert speed_of(manifest, [own, elsewhere]) == own
-    assert speed_of(manifest, [own, later, elsewhere]) == later
-    assert speed_of({**manifest, "machine": {}}, [own, later, elsewhere]) == elsewhere
+    own = changed(measured(), finished="2026-01-01")
+    elsewhere = changed(own, finished="2026-03-01", machine={**own.machine.as_json(), "cpu": "another"})
+    later = changed(own, finished="2026-02-01")
+    record = record_of(store, toy.plan(many, "toy-classifier"))
+    assert latency_of(record, [own, elsewhere]) == own
+    assert latency_of(record, [own, later, elsewhere]) == later
+    assert latency_of(record.model_copy(update={"machine": Machine()}), [own, later, elsewhere]) == elsewhere
 
 
 def test_prompts_are_told_apart_but_not_what_a_seed_draws(many: Path, store: Store) -> None:
     plan = toy.plan(many, "toy-model", prompt="shown", seed=1)
-    speed = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
-    other_seed = store.manifest(run(toy.plan(many, "toy-model", prompt="shown", seed=2), store, None, toy.quiet).run_id)
-    other_prompt = store.manifest(run(toy.plan(many, "toy-model", prompt="echo"), store, None, toy.quiet).run_id)
-    assert speed["identity"]["prompt"]["shots"] != other_seed["identity"]["prompt"]["shots"]
-    assert speed_of(other_seed, [speed]) == speed
-    assert speed_of(other_prompt, [speed]) is None
+    latency = measure(plan, LatencyOptions((1,)), clock=FakeClock(plan))
+    other_seed = record_of(store, toy.plan(many, "toy-model", prompt="shown", seed=2))
+    other_prompt = record_of(store, toy.plan(many, "toy-model", prompt="echo"))
+    asked, again = latency.identity.prompt, other_seed.identity.prompt
+    assert asked is not None
+    assert again is not None
+    assert asked.shots != again.shots
+    assert latency_of(other_seed, [latency]) == latency
+    assert latency_of(other_prompt, [latency]) is None
 
 
 # Memory
@@ -493,10 +518,10 @@ def test_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch, many: Path) -> None:
     monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda, get_num_threads=lambda: 7))
     plan = toy.plan(many, "toy-classifier")
     record = measure(plan, LatencyOptions((2,)), clock=FakeClock(plan))
-    assert record["batches"][1]["peak_memory_mib"]["gpu"] == 3
-    assert record["batches"][1]["peak_memory_mib"]["gpu_increase"] == 0
-    assert record["threads"] == 7
-    assert record["machine"]["gpu"] == "Imaginary 9000"
+    assert record.batches[1].peak_memory_mib.gpu == 3
+    assert record.batches[1].peak_memory_mib.gpu_increase == 0
+    assert record.threads == 7
+    assert record.machine.gpu == "Imaginary 9000"
     assert len(resets) == 3  # for each size and for offline
     monkeypatch.delitem(sys.modules, "torch")
     assert machine.gpu_taken() is machine.threads() is None

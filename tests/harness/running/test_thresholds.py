@@ -31,6 +31,7 @@ def best(p: FloatArray, truth: np.ndarray, thresholds: itertools.product[tuple[f
     return max(2 * (truth & (p >= t)).sum() / max(1, (p >= t).sum() + truth.sum()) for t in map(np.array, thresholds))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_no_thresholds_have_a_higher_micro_f1(rows: list[list[tuple[float, bool]]]) -> None:
@@ -127,7 +128,7 @@ def test_a_multilabel_run_is_decided_by_the_thresholds_of_its_training(
     monkeypatch.setattr(toy.ToyClassifier, "threshold", lambda self: given)
     toy.write_rows(project, "test", [toy.row("test", "en", n, says, 0) for n, says in enumerate("01201")])
     result = run(toy.plan(project, "toy-classifier"), store)
-    thresholds = store.manifest(result.run_id)["training"]["thresholds"]
+    thresholds = store.record(result.run_id).training.thresholds
     records = store.predictions(result.run_id)
     assert [tuple(record["label"]) for record in records] == [
         labels_above(record["probabilities"], thresholds) for record in records
@@ -152,14 +153,13 @@ def test_majority_gives_the_commonest_label(project: Path, store: Store) -> None
 
 
 def tuning(plan: Plan) -> str | None:
-    found = plan.identity["train"].get("thresholds")
-    assert found is None or isinstance(found, str)
-    return found
+    assert plan.identity.train is not None
+    return plan.identity.train.thresholds
 
 
 def test_only_a_run_with_tuned_thresholds_names_the_rule(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ordinal = toy.plan(project, "toy-classifier")
-    assert set(ordinal.identity["train"]) == {"version", "langs", "train_rows", "train_count", "validation_rows"}
+    assert set(ordinal.identity.as_json()["train"]) == {"version", "langs", "train_rows", "train_count", "validation_rows"}
     multilabel(project)
     assert tuning(toy.plan(project, "toy-classifier")) == "micro_f1"
     assert tuning(toy.plan(project, "toy-classifier", validation_limit=0)) is None

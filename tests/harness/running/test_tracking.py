@@ -7,6 +7,7 @@ import json
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
@@ -56,8 +57,8 @@ def test_a_run_is_told_with_its_figures(project: Path, tmp_path: Path) -> None:
     assert (name, task, end) == (result.run_id, "toy", End.DONE)
     assert {"lang": "en", "backend": "toy-model", "prompt": "echo", "decoding": "free", "seed": 0}.items() <= config.items()
     assert config["options.batch"] == 3
-    assert figures["test/accuracy"] == result.metrics["values"]["accuracy"]["value"]
-    assert figures["test/accuracy_low"] == result.metrics["values"]["accuracy"]["low"]
+    assert figures["test/accuracy"] == result.record.metrics.values["accuracy"].value
+    assert figures["test/accuracy_low"] == result.record.metrics.values["accuracy"].low
     assert figures["test/unparsed_share"] == pytest.approx(1 / 11)
     assert figures["test/failed_share"] == pytest.approx(1 / 11)
     assert figures["tokens/new"] == 20
@@ -76,7 +77,7 @@ def test_what_is_tracked_is_no_part_of_the_run(project: Path, tmp_path: Path) ->
 
 def test_no_text_no_key_and_no_path_is_told(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = toy.plan(project)
-    backend = plan.identity["backend"]
+    backend = plan.identity.backend
     secret = {
         "base_url": "https://key@host/v1",
         "file": "/home/somebody/x",
@@ -84,8 +85,9 @@ def test_no_text_no_key_and_no_path_is_told(project: Path, tmp_path: Path, monke
         "api_key_env": "KEY",
         "said": "Be brief, please.",
     }
-    backend["options"] = {**backend["options"], **secret, "windows": "C:\\x", "deep": {"rate": 0.5, "names": ["a", "b"]}}
-    config = config_of(plan)
+    options = {**backend.options, **secret, "windows": "C:\\x", "deep": {"rate": 0.5, "names": ["a", "b"]}}
+    identity = plan.identity.model_copy(update={"backend": backend.model_copy(update={"options": options})})
+    config = config_of(replace(plan, identity=identity))
     assert {name for name in config if name.startswith("options.")} == {
         "options.batch",
         "options.flavour",

@@ -52,8 +52,8 @@ def test_a_training_that_diverged_leaves_nothing_to_go_on_from(project: Path, mo
     fit = toy.ToyClassifier.fit
 
     def diverging(*args: Any) -> dict[str, Any]:
-        (args[6] / "checkpoint-1").mkdir(parents=True)
-        (args[6] / "checkpoint-1" / "weights").write_text("nan")
+        (args[1].scratch / "checkpoint-1").mkdir(parents=True)
+        (args[1].scratch / "checkpoint-1" / "weights").write_text("nan")
         return {**fit(*args), "loss": float("nan")}
 
     monkeypatch.setattr(toy.ToyClassifier, "fit", diverging)

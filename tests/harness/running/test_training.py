@@ -13,6 +13,7 @@ import toy
 
 from harness.core.durable import DIGESTS
 from harness.core.errors import RunError, UserError
+from harness.core.record import ContinuedFrom, Runtime, Training
 from harness.core.types import Decision
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
@@ -22,7 +23,7 @@ from harness.running.runner import run
 from harness.running.training import ensure_trained, trained_key
 
 
-def train(plan: Plan) -> dict[str, Any]:
+def train(plan: Plan) -> Training:
     return ensure_trained(plan, toy.quiet).record
 
 
@@ -33,8 +34,8 @@ def kept(plan: Plan) -> Path:
 def test_the_second_plan_trains_nothing_and_predicts_the_same(project: Path) -> None:
     first, second = toy.plan(project, "toy-classifier"), toy.plan(project, "toy-classifier", lang="de", train_lang=("en",))
     record = train(first)
-    assert {key: record[key] for key in ("loss", "rows", "thresholds")} == {"loss": 0.5, "rows": 9, "thresholds": None}
-    assert record["seconds"] >= 0
+    assert record.as_json().items() >= {"loss": 0.5, "rows": 9, "thresholds": None}.items()
+    assert record.seconds is not None
     assert train(second) == record
     assert [toy.engine_of(plan).fits for plan in (first, second)] == [1, 0]
     assert [toy.engine_of(plan).loads for plan in (first, second)] == [0, 1]
@@ -117,7 +118,7 @@ def test_a_killed_training_leaves_no_model(project: Path, monkeypatch: pytest.Mo
     again = toy.plan(project, "toy-classifier")
     scratches: list[list[str]] = []
     toy.engine_of(again).during_fit = lambda scratch: scratches.append(sorted(path.name for path in scratch.iterdir()))
-    assert train(again)["rows"] == 9
+    assert train(again).as_json()["rows"] == 9
     assert toy.engine_of(again).fits == 1
     assert scratches == [["step-100"] if moment == "fit" else []]  # an engine can go on from what it kept there
     assert sorted(path.name for path in (kept(plan) / "model").iterdir()) == [DIGESTS, "state.json", "training.json"]
@@ -155,27 +156,28 @@ def test_the_validation_language_is_a_choice_of_its_own(project: Path) -> None:
     assert other.training is not None
     assert {row.lang for row in other.training.validation} == {"de"}
     assert other.training.train == own.training.train
-    assert "validation_langs" not in own.identity["train"]
-    assert other.identity["train"]["validation_langs"] == ["de"]
+    assert "validation_langs" not in own.identity.as_json()["train"]
+    assert other.identity.train is not None
+    assert other.identity.train.validation_langs == ["de"]
     assert trained_key(own) != trained_key(other)
     few = toy.plan(project, "toy-classifier", validation_limit=2)
     assert few.training is not None
     assert len(few.training.validation) == 2
 
 
-def test_the_judge_scores_validation_rows_as_a_run_on_them_does(project: Path, store: Store) -> None:
+def test_the_scorer_scores_validation_rows_as_a_run_on_them_does(project: Path, store: Store) -> None:
     plan = toy.plan(project, "toy-classifier", settings={"evaluations": 2})
     seen: list[dict[str, float]] = []
     ensure_trained(plan, toy.quiet, seen.append)
     assert len(seen) == 2
-    assert toy.engine_of(plan).judged == seen[-1]
+    assert toy.engine_of(plan).scored == seen[-1]
     validation = toy.plan(project, "toy-classifier", split="validation", settings={"evaluations": 2})
-    values = run(validation, store).metrics["values"]
-    assert seen[-1] == pytest.approx({name: value["value"] for name, value in values.items() if value["value"] is not None})
+    values = run(validation, store).record.metrics.values
+    assert seen[-1] == pytest.approx({name: one.value for name, one in values.items() if one.value is not None})
     assert {"accuracy", "mae", "qwk", "macro_f1", "log_loss"} <= set(seen[-1])
 
 
-def test_a_judge_ends_the_training_by_what_it_raises(project: Path) -> None:
+def test_a_scorer_ends_the_training_by_what_it_raises(project: Path) -> None:
     class Enough(Exception):
         pass
 
@@ -195,8 +197,9 @@ def test_a_training_goes_on_from_another_ones_model(project: Path, monkeypatch: 
     train(first)
     second = toy.plan(project, "toy-classifier", lang="de", model=model, continue_from=trained_key(first))
     assert toy.engine_of(second).model == kept(first) / "model"
-    assert second.identity["backend"] == first.identity["backend"]
-    assert second.identity["train"]["continued_from"] == {"key": trained_key(first), "langs": ["en"]}
+    assert second.identity.backend == first.identity.backend
+    assert second.identity.train is not None
+    assert second.identity.train.continued_from == ContinuedFrom(key=trained_key(first), langs=["en"])
     assert trained_key(second) != trained_key(toy.plan(project, "toy-classifier", lang="de", model=model))
     with pytest.raises(UserError, match="is not on this machine"):
         toy.plan(project, "toy-classifier", model=model, continue_from="0" * 20)
@@ -210,8 +213,8 @@ def test_a_training_goes_on_from_another_ones_model(project: Path, monkeypatch: 
 def test_the_runtime_tells_of_itself(project: Path, store: Store) -> None:
     plan = toy.plan(project, "toy-classifier", settings={"predict.runtime": "fast"})
     result = run(plan, store)
-    assert store.manifest(result.run_id)["runtime"] == {"runtime": "fast"}
-    assert store.manifest(result.run_id)["settings"] == {"predict.runtime": "fast"}
+    assert store.record(result.run_id).runtime == Runtime(runtime="fast", library="toy")
+    assert store.record(result.run_id).options.settings == {"predict.runtime": "fast"}
 
 
 def test_languages_may_have_the_same_ids(project: Path) -> None:
@@ -225,7 +228,7 @@ def test_languages_may_have_the_same_ids(project: Path) -> None:
     both = toy.plan(project, "toy-classifier", train_lang=("en", "de"), data=project / "data", settings={"evaluations": 1})
     assert both.training is not None
     assert len({row.id for row in both.training.train}) == len(both.training.train) == 18
-    assert train(both)["rows"] == 18
+    assert train(both).as_json()["rows"] == 18
     one = toy.plan(project, "toy-classifier", data=project / "data")
     assert one.training is not None
     assert {row.id for row in one.training.train} == set("012345678")
@@ -242,7 +245,7 @@ def test_the_kernel_of_attention_is_part_of_a_model(project: Path) -> None:
 
 def test_settings_that_are_no_part_of_the_identity_are_no_part_of_the_record(project: Path, store: Store) -> None:
     plan = toy.plan(project, "toy-classifier", settings={"threads": 7, "flavour": "other"})
-    assert store.manifest(run(plan, store).run_id)["settings"] == {"flavour": "other"}
+    assert store.record(run(plan, store).run_id).options.settings == {"flavour": "other"}
 
 
 def test_a_damaged_model_is_set_aside_and_trained_anew(project: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -111,7 +111,7 @@ def test_the_variants_of_a_prompt_are_no_names(tmp_path: Path) -> None:
 def test_data_folders_inside_a_wheel_are_preferred(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "harness"
     shutil.copytree(ROOT / "tasks", package / "tasks_data", ignore=shutil.ignore_patterns("*.jsonl"))
-    monkeypatch.setattr("harness.specs.catalog.__file__", str(package / "catalog.py"))
+    monkeypatch.setattr("harness.specs.catalog.__file__", str(package / "specs" / "catalog.py"))
     assert builtin_folders() == {
         "tasks": package / "tasks_data",
         "prompts": package / "prompts_data",

@@ -106,6 +106,7 @@ def stopped(plan: Plan, store: Store, budget: Budget) -> BudgetReached | UserErr
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoding", list(Decoding))
 @pytest.mark.parametrize("limit", [0.03, 0.047, 0.08, 0.1, 0.15, 0.3, 10.0])
 def test_never_more_than_the_limit_and_the_same_command_goes_on(
@@ -195,7 +196,7 @@ def test_answers_that_failed_are_paid_for(project: Path, store: Store, monkeypat
     monkeypatch.setattr(toy.ToyServer, "score", failing)
     plan, budget = server_plan(project, decoding=Decoding.SCORE), Budget(10.0)
     result = run(plan, store, None, toy.quiet, budget=budget)
-    assert result.metrics["failed"] == 10
+    assert result.metrics.failed == 10
     assert budget.spent == pytest.approx(sum(len(row.text.split()) * WORD + NEW for row in plan.rows))
 
 
@@ -244,9 +245,10 @@ def test_max_cost_stops_the_command_and_the_same_one_goes_on(bench: Callable[...
     assert len(store.ids()) == 2
     for name in store.ids():
         assert len(store.predictions(name)) == 11
-        cost = store.manifest(name)["cost"]["usd"]
-        assert cost > 0
-        assert f"cost: ${cost:.4f}; tokens: " in bench("show", name)[1]
+        cost = store.record(name).cost
+        assert cost is not None
+        assert cost.usd > 0
+        assert f"${cost.usd:.4f}" in bench("show", name)[1]
 
 
 def test_max_cost_without_a_price_is_refused(bench: Callable[..., Any], project: Path) -> None:
@@ -279,12 +281,15 @@ def test_max_cost_counts_the_model_that_is_asked(bench: Callable[..., Any], proj
     )
     assert bench(*command)[0] == 0
     store = Store(project / "results" / "runs")
-    cost = store.manifest(store.ids()[0])["cost"]
-    assert (cost["prompt"], cost["source"]) == (10, "my contract, 2026-01-02")
+    cost = store.record(store.ids()[0]).cost
+    assert cost is not None
+    assert (cost.prompt, cost.source) == (10, "my contract, 2026-01-02")
 
 
 def test_the_own_prices_go_before_the_backends(bench: Callable[..., Any], project: Path) -> None:
     (project / "prices.yaml").write_text("models: {served: {prompt: 0, completion: 1, date: 2026-01-02, source: s}}\n")
     assert bench("--backend", "toy-server", "--lang", "en", "--max-cost", 1)[0] == 0
     store = Store(project / "results" / "runs")
-    assert store.manifest(store.ids()[0])["cost"]["completion"] == 1
+    cost = store.record(store.ids()[0]).cost
+    assert cost is not None
+    assert cost.completion == 1

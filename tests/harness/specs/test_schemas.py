@@ -10,6 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
+from harness.records.store import Store
 from harness.specs.schemas import FORMS, Form, schema_of, schema_text, undescribed
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,11 +50,26 @@ def test_every_built_in_fits(form: Form, path: Path) -> None:
     assert [error.message for error in validator(form).iter_errors(read(path))] == []
 
 
-def test_all_forms_have_files_to_test_them() -> None:
-    assert {form for form, _ in EVERY} == set(FORMS)
+def test_all_yaml_forms_have_files_to_test_them() -> None:
+    assert {form for form, _ in EVERY} == set(FORMS) - {"bench", "options", "record"}
 
 
-@pytest.mark.parametrize("form", FORMS)
+def test_records_and_their_options_fit() -> None:
+    store = Store(ROOT / "results" / "runs")
+    for name in store.ids()[::7]:
+        record = store.record(name)
+        whole = {**record.manifest(), "metrics": record.metrics.as_json()}
+        assert [error.message for error in validator("record").iter_errors(whole)] == []
+        assert validator("options").is_valid(record.options.model_dump(mode="json"))
+    assert not validator("options").is_valid({"backend": "b", "seed": -1})
+
+
+def test_a_project_file_fits() -> None:
+    assert validator("bench").is_valid({"lang": ["en", "ja"], "seed": 1, "set": {"train.lr": 1e-5}, "quiet": True})
+    assert not validator("bench").is_valid({"language": "en"})
+
+
+@pytest.mark.parametrize("form", FILES)
 def test_a_wrong_key_and_a_missing_one_are_refused(form: Form) -> None:
     good = next(read(path) for name, path in EVERY if name == form)
     checker = validator(form)
@@ -90,6 +106,6 @@ def test_the_files_in_the_repository_are_not_stale(form: Form) -> None:
     assert (ROOT / "schemas" / f"{form}.json").read_text(encoding="utf-8") == schema_text(form), "bench schema writes them"
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", [form for form in FORMS if form != "record"])
 def test_what_a_user_writes_is_described(form: Form) -> None:
     assert undescribed(form) == []

@@ -122,6 +122,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return _write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RENDERED)
 def test_what_would_not_end_is_refused_with_its_line(write: Callable[[str], Path], name: str) -> None:
     with pytest.raises(PromptError, match=r"mine\.j2:5: the template can't be rendered: "):

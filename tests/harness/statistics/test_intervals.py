@@ -39,6 +39,7 @@ def test_wilson_refuses_what_is_no_share(successes: int, n: int) -> None:
         intervals.wilson(successes, n)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), k=st.integers(2, 6), n=st.integers(1, 60))
 def test_statistics_are_those_of_scikit_learn(seed: int, k: int, n: int) -> None:
@@ -82,6 +83,7 @@ def test_draws_are_those_of_one_multinomial_of_cells_and_pseudo_rows() -> None:
     assert not drawn[:, 2].any()  # neither seen nor added
 
 
+@pytest.mark.slow
 def test_bootstrap_agrees_with_that_of_scipy_where_n_is_large() -> None:
     """Theirs draws rows; of 4,500 rows two pseudo-rows and the bias say little."""
     cells = np.array([[700, 200, 100], [150, 1200, 150], [50, 400, 1050]])

@@ -46,9 +46,9 @@ def test_ten_thousand_labels_are_scored() -> None:
     examples = [Example(str(i), "", int(label), "en") for i, label in enumerate(truth)]
     predictions = [Prediction(str(i), int(min(label, 9_999))) for i, label in enumerate(answers)]
     metrics = evaluate_predictions(examples, predictions, labels)
-    value = metrics["values"]["macro_f1"]
-    assert value["low"] < value["value"] < value["high"]  # type: ignore[operator]
-    assert "confusion" not in metrics
+    value = metrics.values["macro_f1"]
+    assert value.low < value.value < value.high  # type: ignore[operator]
+    assert metrics.confusion is None
 
 
 def columns(k: int, truth: IntArray, answers: IntArray) -> Predictions:
@@ -74,6 +74,7 @@ def test_the_paired_test_with_merged_pseudo_rows_is_close_to_the_exact_one(monke
     assert merged.high == pytest.approx(exact.high, abs=0.02)
 
 
+@pytest.mark.slow
 def test_two_runs_of_two_thousand_labels_are_compared() -> None:
     a, b = pair(20 * MANY, 2000)
     found = contrast.difference_of("macro_f1", a, b)

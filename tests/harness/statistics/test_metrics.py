@@ -20,8 +20,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.errors import DataError, MissingExtra, RunError, UserError
+from harness.core.record import ClassScores, Estimate, Metrics
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
-from harness.statistics.metrics import Metrics, evaluate_predictions
+from harness.statistics.metrics import evaluate_predictions
 
 LOWER_IS_BETTER = {"mae", "log_loss", "brier", "ece", "hamming_loss"}
 F1S = {"macro_f1", "weighted_f1", "micro_f1"}
@@ -49,12 +50,12 @@ def said(answers: Sequence[Label | None], probabilities: Sequence[Sequence[float
 def score(kind: str, k: int, truth: Sequence[Label], answers: Sequence[Label | None], **options: Any) -> Metrics:
     probabilities = options.pop("probabilities", None)
     metrics = evaluate_predictions(rows(truth), said(answers, probabilities), space(kind, k), **options)
-    json.dumps(metrics, allow_nan=False)  # every test is a test of strict JSON
+    json.dumps(metrics.as_json(), allow_nan=False)  # every test is a test of strict JSON
     return metrics
 
 
 def value(metrics: Metrics, name: str) -> float | None:
-    return metrics["values"][name]["value"]
+    return metrics.values[name].value
 
 
 def random_run(seed: int, k: int, n: int) -> tuple[list[int], list[int], list[list[float]]]:
@@ -90,16 +91,16 @@ def test_single_label_metrics_are_those_of_the_libraries(seed: int, k: int) -> N
         "brier": sk.brier_score_loss(y, q, labels=range(k), scale_by_half=False),
         "ece": expected_calibration_error(truth, answers, probabilities),
     }
-    assert {name: v["value"] for name, v in metrics["values"].items()} == pytest.approx(expected)
+    assert {name: v.value for name, v in metrics.values.items()} == pytest.approx(expected)
     precision, recall, f1, support = sk.precision_recall_fscore_support(y, p)
-    assert [c["precision"] for c in metrics["per_class"]] == pytest.approx(precision)
-    assert [c["recall"] for c in metrics["per_class"]] == pytest.approx(recall)
-    assert [c["f1"] for c in metrics["per_class"]] == pytest.approx(f1)
-    assert [c["support"] for c in metrics["per_class"]] == support.tolist()
-    assert np.array(metrics["confusion"])[:, :k].tolist() == sk.confusion_matrix(y, p).tolist()
-    for name, number in metrics["values"].items():
-        low, middle, high = number["low"], number["value"], number["high"]
-        assert (low is None) == (high is None) == (number["method"] is None), name
+    assert [c.precision for c in metrics.per_class] == pytest.approx(precision)
+    assert [c.recall for c in metrics.per_class] == pytest.approx(recall)
+    assert [c.f1 for c in metrics.per_class] == pytest.approx(f1)
+    assert [c.support for c in metrics.per_class] == support.tolist()
+    assert np.array(metrics.confusion)[:, :k].tolist() == sk.confusion_matrix(y, p).tolist()
+    for name, number in metrics.values.items():
+        low, middle, high = number.low, number.value, number.high
+        assert (low is None) == (high is None) == (number.method is None), name
         if low is not None and middle is not None and high is not None:
             assert low <= middle <= high, name
 
@@ -127,26 +128,26 @@ def test_multilabel_metrics_are_those_of_scikit_learn() -> None:
         "hamming_loss": sk.hamming_loss(y, p),
         "roc_auc": sk.roc_auc_score(y, q, average="macro"),
     }
-    assert {name: v["value"] for name, v in metrics["values"].items()} == pytest.approx(expected)
-    assert [c["f1"] for c in metrics["per_class"]] == pytest.approx(sk.f1_score(y, p, average=None))
-    assert "confusion" not in metrics
+    assert {name: v.value for name, v in metrics.values.items()} == pytest.approx(expected)
+    assert [c.f1 for c in metrics.per_class] == pytest.approx(sk.f1_score(y, p, average=None))
+    assert metrics.confusion is None
 
 
 def test_what_each_kind_shows() -> None:
-    assert score("ordinal", 3, [0, 1], [0, 1])["headline"] == ["accuracy", "macro_f1", "mae", "qwk"]
-    assert score("nominal", 3, [0, 1], [0, 1])["headline"] == ["accuracy", "macro_f1"]
-    assert score("multilabel", 3, [(0,)], [(0,)])["headline"] == ["micro_f1", "macro_f1", "subset_accuracy"]
-    assert set(score("nominal", 3, [0, 1], [0, 1])["values"]) == {"parse_rate", "accuracy", "macro_f1", "weighted_f1"}
-    ordinal = score("ordinal", 3, [0, 1], [0, 1])["values"]
+    assert score("ordinal", 3, [0, 1], [0, 1]).headline == ["accuracy", "macro_f1", "mae", "qwk"]
+    assert score("nominal", 3, [0, 1], [0, 1]).headline == ["accuracy", "macro_f1"]
+    assert score("multilabel", 3, [(0,)], [(0,)]).headline == ["micro_f1", "macro_f1", "subset_accuracy"]
+    assert set(score("nominal", 3, [0, 1], [0, 1]).values) == {"parse_rate", "accuracy", "macro_f1", "weighted_f1"}
+    ordinal = score("ordinal", 3, [0, 1], [0, 1]).values
     assert "binary_accuracy" not in ordinal
-    assert ordinal["accuracy"]["method"] == ordinal["off_by_one"]["method"] == "wilson"
-    assert ordinal["mae"]["method"] == "bc_bootstrap"
+    assert ordinal["accuracy"].method == ordinal["off_by_one"].method == "wilson"
+    assert ordinal["mae"].method == "bc_bootstrap"
 
 
 def test_every_metric_but_ece_has_an_interval() -> None:
     truth, answers, probabilities = random_run(5, 4, 60)
-    values = score("ordinal", 4, truth, answers, probabilities=probabilities, threshold=1)["values"]
-    methods = {name: number["method"] for name, number in values.items()}
+    values = score("ordinal", 4, truth, answers, probabilities=probabilities, threshold=1).values
+    methods = {name: number.method for name, number in values.items()}
     shares = ("parse_rate", "accuracy", "off_by_one", "binary_accuracy")
     counted = ("macro_f1", "weighted_f1", "mae", "qwk", "spearman")
     assert methods == {
@@ -158,8 +159,8 @@ def test_every_metric_but_ece_has_an_interval() -> None:
         "ece": None,
     }
     sets = [(0, 1), (1,), (), (0, 2), (2,)]
-    several = score("multilabel", 3, sets, sets[::-1], probabilities=[[0.5, 0.2, 0.1 * i] for i in range(5)])["values"]
-    assert {name: number["method"] for name, number in several.items()} == {
+    several = score("multilabel", 3, sets, sets[::-1], probabilities=[[0.5, 0.2, 0.1 * i] for i in range(5)]).values
+    assert {name: number.method for name, number in several.items()} == {
         "parse_rate": "wilson",
         "subset_accuracy": "wilson",
         **dict.fromkeys(("micro_f1", "macro_f1", "hamming_loss"), "bc_bootstrap"),
@@ -168,17 +169,18 @@ def test_every_metric_but_ece_has_an_interval() -> None:
 
 
 def test_what_is_all_right_still_has_an_interval() -> None:
-    values = score("ordinal", 3, [0, 1, 2, 2], [0, 1, 2, 2])["values"]
+    values = score("ordinal", 3, [0, 1, 2, 2], [0, 1, 2, 2]).values
     for name, number in values.items():
-        assert number["low"] < number["high"], name  # type: ignore[operator]
-    assert values["mae"]["low"] == 0
-    assert values["macro_f1"]["high"] == values["qwk"]["high"] == 1
+        assert number.low < number.high, name  # type: ignore[operator]
+    assert values["mae"].low == 0
+    assert values["macro_f1"].high == values["qwk"].high == 1
 
 
 def test_a_share_has_wilsons_interval() -> None:
-    accuracy = score("nominal", 2, [0, 1, 1, 0], [0, 1, 1, 1])["values"]["accuracy"]
+    accuracy = score("nominal", 2, [0, 1, 1, 0], [0, 1, 1, 1]).values["accuracy"]
     low, high = scipy.stats.binomtest(3, 4).proportion_ci(method="wilson")
-    assert accuracy == {"value": 0.75, "low": pytest.approx(low), "high": pytest.approx(high), "method": "wilson"}
+    assert (accuracy.value, accuracy.method) == (0.75, "wilson")
+    assert (accuracy.low, accuracy.high) == pytest.approx((low, high))
 
 
 # no answer is a wrong answer
@@ -192,10 +194,10 @@ def test_rows_without_an_answer_are_counted_with_their_reasons() -> None:
         Prediction("row-3", None, Status.FAILED),
     ]
     metrics = evaluate_predictions(rows([0, 1, 1, 2]), predictions, space("ordinal", 3))
-    assert (metrics["n"], metrics["ok"], metrics["unparsed"], metrics["failed"]) == (4, 1, 1, 2)
-    assert metrics["reasons"] == {"failed": 1, "timeout": 1, "two labels": 1}
+    assert (metrics.n, metrics.ok, metrics.unparsed, metrics.failed) == (4, 1, 1, 2)
+    assert metrics.reasons == {"failed": 1, "timeout": 1, "two labels": 1}
     assert value(metrics, "parse_rate") == value(metrics, "accuracy") == 0.25
-    assert metrics["confusion"] == [[1, 0, 0, 0], [0, 0, 0, 2], [0, 0, 0, 1]]
+    assert metrics.confusion == [[1, 0, 0, 0], [0, 0, 0, 2], [0, 0, 0, 1]]
 
 
 def test_each_metric_of_a_row_without_an_answer() -> None:
@@ -203,8 +205,8 @@ def test_each_metric_of_a_row_without_an_answer() -> None:
     metrics = score("ordinal", 3, truth, [0, 1, 2, None], probabilities=probabilities, threshold=1)
     filled = [0, 1, 2, 0]  # the tie between 0 and 2 goes to the low end
     assert value(metrics, "accuracy") == value(metrics, "off_by_one") == value(metrics, "binary_accuracy") == 0.75
-    assert [c["f1"] for c in metrics["per_class"]] == pytest.approx([1, 2 / 3, 1])
-    assert [c["precision"] for c in metrics["per_class"]] == [1, 1, 1]
+    assert [c.f1 for c in metrics.per_class] == pytest.approx([1, 2 / 3, 1])
+    assert [c.precision for c in metrics.per_class] == [1, 1, 1]
     assert value(metrics, "macro_f1") == pytest.approx((1 + 2 / 3 + 1) / 3)
     assert value(metrics, "weighted_f1") == pytest.approx((1 + 2 * 2 / 3 + 1) / 4)
     assert value(metrics, "mae") == 0.25
@@ -217,7 +219,7 @@ def test_each_metric_of_a_row_without_an_answer() -> None:
     assert value(metrics, "ece") == pytest.approx((0.3 + 0.2 + 0.1 + 1) / 4)
     # label 0: (.7) against (.1, 0, 1) · label 1: (.8, 0) against (.2, .1) · label 2: (.9) against (.1, .1, 1)
     assert value(metrics, "roc_auc") == pytest.approx((2 / 3 + 2 / 4 + 2 / 3) / 3)
-    assert sum(b["count"] for b in metrics["calibration_bins"]) == 3
+    assert sum(b.count for b in metrics.calibration_bins or []) == 3
 
 
 def test_mae_of_no_answer_is_the_worst_that_the_row_allows() -> None:
@@ -230,7 +232,7 @@ def test_multilabel_without_an_answer() -> None:
     assert value(metrics, "subset_accuracy") == pytest.approx(1 / 3)
     assert value(metrics, "micro_f1") == pytest.approx(2 * 1 / (2 * 1 + 3 + 2))  # the empty truth: all three are wrong
     assert value(metrics, "hamming_loss") == pytest.approx((2 + 3) / 9)
-    assert [c["f1"] for c in metrics["per_class"]] == pytest.approx([0, 0, 2 / 3])
+    assert [c.f1 for c in metrics.per_class] == pytest.approx([0, 0, 2 / 3])
 
 
 def test_multilabel_without_an_answer_ranks_last_for_its_labels() -> None:
@@ -241,7 +243,7 @@ def test_multilabel_without_an_answer_ranks_last_for_its_labels() -> None:
 
 def compared(before: Metrics, after: Metrics, name: str) -> float:
     """How much `after` is better; undefined or left out is no better."""
-    old, new = before["values"][name]["value"], after["values"].get(name, {"value": None})["value"]
+    old, new = value(before, name), value(after, name) if name in after.values else None
     if old is None or new is None:
         return 0.0
     return old - new if name in LOWER_IS_BETTER else new - old
@@ -260,6 +262,7 @@ def runs(draw: st.DrawFn) -> tuple[int, list[int], list[int | None], list[list[f
     return k, truth, answers, probabilities, chosen
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(runs())
 def test_no_answer_is_never_better_than_an_answer(run: tuple[int, list[int], list[int | None], list[list[float]], int]) -> None:
@@ -267,13 +270,14 @@ def test_no_answer_is_never_better_than_an_answer(run: tuple[int, list[int], lis
     lost = [None if i == chosen else answer for i, answer in enumerate(answers)]
     options = {"probabilities": probabilities, "threshold": 0}
     before, after = score("ordinal", k, truth, answers, **options), score("ordinal", k, truth, lost, **options)
-    names = set(before["values"]) - ASSOCIATION
+    names = set(before.values) - ASSOCIATION
     if answers[chosen] != truth[chosen]:
         names -= F1S  # a wrong answer also costs the label that it names: see the module's docstring
     for name in names:
         assert compared(before, after, name) <= 1e-9, name
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(runs())
 def test_association_takes_no_answer_for_the_farthest_label(
@@ -286,6 +290,7 @@ def test_association_takes_no_answer_for_the_farthest_label(
         assert value(lost, name) == pytest.approx(value(filled, name))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_answer_is_never_better_than_a_correct_set(data: st.DataObject) -> None:
@@ -297,7 +302,7 @@ def test_no_answer_is_never_better_than_a_correct_set(data: st.DataObject) -> No
     answers[0] = truth[0]
     before = score("multilabel", k, truth, answers, probabilities=probabilities)
     after = score("multilabel", k, truth, [None, *answers[1:]], probabilities=probabilities)
-    for name in before["values"]:
+    for name in before.values:
         assert compared(before, after, name) <= 1e-9, name
 
 
@@ -318,28 +323,28 @@ def test_all_unparsed() -> None:
     metrics = score("ordinal", 5, [0, 1, 2, 3, 4], [None] * 5, threshold=2)
     for name in ("accuracy", "macro_f1", "weighted_f1", "off_by_one", "binary_accuracy"):
         assert value(metrics, name) == 0
-    assert metrics["ok"] == 0
-    assert "log_loss" not in metrics["values"]
-    assert {c["precision"] for c in metrics["per_class"]} == {None}
+    assert metrics.ok == 0
+    assert "log_loss" not in metrics.values
+    assert {c.precision for c in metrics.per_class} == {None}
     assert value(score("multilabel", 2, [(0,), ()], [None, None]), "micro_f1") == 0
 
 
 @pytest.mark.parametrize("answer", [0, 1, None])
 def test_one_row(answer: int | None) -> None:
     metrics = score("ordinal", 3, [0], [answer], probabilities=[[0.5, 0.3, 0.2]])
-    accuracy = metrics["values"]["accuracy"]
-    assert accuracy["value"] == (answer == 0)
-    assert accuracy["high"] - accuracy["low"] > 0.75  # type: ignore[operator]
+    accuracy = metrics.values["accuracy"]
+    assert accuracy.value == (answer == 0)
+    assert accuracy.high - accuracy.low > 0.75  # type: ignore[operator]
     assert value(metrics, "spearman") is None
-    assert metrics["values"].get("roc_auc", {"value": None})["value"] is None
+    assert "roc_auc" not in metrics.values or value(metrics, "roc_auc") is None
 
 
 def test_one_class_in_truth_and_answers() -> None:
     metrics = score("ordinal", 3, [1, 1, 1], [1, 1, 1], probabilities=[[0, 1, 0]] * 3)
     assert [value(metrics, name) for name in ("accuracy", "macro_f1", "mae")] == [1, 1, 0]
     assert [value(metrics, name) for name in ("qwk", "spearman", "roc_auc")] == [None] * 3
-    assert metrics["values"]["qwk"] == {"value": None, "low": None, "high": None, "method": None}
-    assert metrics["per_class"][0] == {"name": "label 0", "precision": None, "recall": None, "f1": None, "support": 0}
+    assert metrics.values["qwk"] == Estimate(value=None, low=None, high=None, method=None)
+    assert metrics.per_class[0] == ClassScores(name="label 0", precision=None, recall=None, f1=None, support=0)
     assert value(metrics, "log_loss") == pytest.approx(0, abs=1e-12)
 
 
@@ -347,16 +352,16 @@ def test_a_class_without_rows() -> None:
     truth, answers = [0, 0, 2, 2], [0, 1, 2, 2]
     metrics = score("nominal", 4, truth, answers, probabilities=np.eye(4)[answers].tolist())
     assert value(metrics, "macro_f1") == pytest.approx(sk.f1_score(truth, answers, average="macro", zero_division=0))
-    assert [c["f1"] for c in metrics["per_class"]] == pytest.approx([2 / 3, 0, 1, None])
+    assert [c.f1 for c in metrics.per_class] == pytest.approx([2 / 3, 0, 1, None])
     assert value(metrics, "roc_auc") is None
-    assert np.shape(metrics["confusion"]) == (4, 5)
+    assert np.shape(metrics.confusion) == (4, 5)
 
 
 def test_multilabel_with_one_label_and_with_empty_sets() -> None:
     metrics = score("multilabel", 1, [(0,), ()], [(0,), ()], probabilities=[[0.9], [0.2]])
     assert [value(metrics, name) for name in ("micro_f1", "macro_f1", "subset_accuracy", "roc_auc")] == [1, 1, 1, 1]
     half = score("multilabel", 1, [(0,), ()], [(0,), (0,)])  # the label's own scores, not those of its absence
-    assert half["per_class"] == [{"name": "label 0", "precision": 0.5, "recall": 1, "f1": pytest.approx(2 / 3), "support": 1}]
+    assert half.per_class == [ClassScores(name="label 0", precision=0.5, recall=1, f1=2 / 3, support=1)]
     assert value(half, "macro_f1") == value(half, "micro_f1") == pytest.approx(2 / 3)
     nothing = score("multilabel", 2, [(), ()], [(), ()])
     assert [value(nothing, name) for name in ("micro_f1", "macro_f1", "subset_accuracy")] == [None, None, 1]
@@ -365,11 +370,11 @@ def test_multilabel_with_one_label_and_with_empty_sets() -> None:
 def test_probability_metrics_need_all_answered_rows() -> None:
     examples, labels = rows([0, 1, 1]), space("nominal", 2)
     first, second, third = said([0, 1, 1], [[0.8, 0.2], [0.3, 0.7], [0.4, 0.6]])
-    assert "brier" not in evaluate_predictions(examples, [first, second, replace(third, probabilities=None)], labels)["values"]
+    assert "brier" not in evaluate_predictions(examples, [first, second, replace(third, probabilities=None)], labels).values
     # whatever a row without an answer carries is no answer, not even when it is malformed
     lost = replace(third, label=None, status=Status.UNPARSED, probabilities=(math.nan,))
     without = evaluate_predictions(examples, [first, second, replace(lost, probabilities=None)], labels)
-    assert evaluate_predictions(examples, [first, second, lost], labels)["values"] == without["values"]
+    assert evaluate_predictions(examples, [first, second, lost], labels).values == without.values
     assert value(without, "brier") == pytest.approx((0.08 + 0.18 + 2) / 3)
 
 
@@ -382,11 +387,11 @@ def test_the_order_of_the_rows_does_not_matter() -> None:
     truth, answers, probabilities = random_run(4, 5, 60)
     answers[3] = answers[10] = None  # type: ignore[call-overload]
     examples, predictions, labels = rows(truth), said(answers, probabilities), space("ordinal", 5)
-    expected = json.dumps(evaluate_predictions(examples, predictions, labels, threshold=2))
+    expected = evaluate_predictions(examples, predictions, labels, threshold=2).model_dump_json()
     shuffle = random.Random(0).shuffle
     shuffle(examples)
     shuffle(predictions)
-    assert json.dumps(evaluate_predictions(examples, predictions, labels, threshold=2)) == expected
+    assert evaluate_predictions(examples, predictions, labels, threshold=2).model_dump_json() == expected
 
 
 # what is refused
@@ -464,12 +469,13 @@ class Tiny(evaluate.Metric):
 """
 
 
+@pytest.mark.slow
 def test_a_local_metric_folder(tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()
     (folder / "tiny.py").write_text(METRIC)
     metrics = score("ordinal", 5, [1, 2, 3], [1, 1, None], extra_metrics=[str(folder)])
-    extra = {name: v["value"] for name, v in metrics["values"].items() if name.startswith("evaluate/")}
+    extra = {name: v.value for name, v in metrics.values.items() if name.startswith("evaluate/")}
     assert extra == {"evaluate/tiny/worst": 3, "evaluate/tiny/mean": pytest.approx(4 / 3), "evaluate/tiny/odd": None}
 
 

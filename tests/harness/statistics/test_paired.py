@@ -89,6 +89,7 @@ def test_mcnemar_of_the_same_answers_is_one() -> None:
     assert share_difference(*hits(4, 0, 0, 3)).value == 0.0
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 @settings(deadline=None, max_examples=30)
 def test_holm_is_statsmodels(p: list[float]) -> None:
@@ -99,6 +100,7 @@ def test_holm_of_nothing_is_nothing() -> None:
     assert holm([]) == []
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_share_excludes_zero_exactly_where_p_is_small() -> None:
     n = 11
     for discordant in range(n + 1):
@@ -253,6 +255,7 @@ def test_patterns_are_rows_taken_together(metric: str) -> None:
     assert by_rows("qwk", data, seed=1) != by_rows("qwk", data, seed=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "qwk", "mae"])
 def test_the_interval_excludes_zero_exactly_where_p_is_small(metric: str) -> None:
     seen = set()

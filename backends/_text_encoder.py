@@ -1,0 +1,120 @@
+"""What the engines share that train an encoder with torch: tokenization, batches, and the copy of the model that predicts."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel
+
+from backends._batches import by_length, padded, tokens_left_out
+from backends._encoder_options import TextEncoderOptions
+from backends._heads import Head
+from backends._linear_head import LinearHead
+from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
+from harness.core.engine import Classifier, Encoded
+from harness.core.progress_events import tell
+from harness.core.types import FloatArray
+
+# Few on a CPU, so that what the layers pass on stays in its caches.
+BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}
+
+CHUNK = 2000
+"""Texts that are tokenized between two progress events: more than the runner ever asks for at once."""
+
+Batch = dict[str, NDArray[np.int64]]
+Compute = Callable[[Batch], NDArray[Any]]
+"""A batch (`input_ids`, `attention_mask`, maybe `token_type_ids`) to outputs, shape (n, outputs)."""
+
+
+class TextEncoder(Classifier):
+    options: TextEncoderOptions
+    _head: Head | LinearHead | None = None
+
+    def __init__(self, options: BaseModel, model: Path | str | None) -> None:
+        assert isinstance(model, Path)
+        super().__init__(options, model)
+        self._source = model
+        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
+        self._device = resolve_device(self._torch, self.options.device)
+        self._dtype: str = resolve_dtype(self._torch, self._device, self.options.predict.dtype)
+        self._tokenizer: Any = None
+        self._model: Any = None  # predicts, in `dtype`
+        self._trained: Any = None  # in fp32, until it is saved; None where `_model` is in fp32
+
+    def facts(self) -> dict[str, str]:
+        return {"device": self._device, "dtype": self._dtype}
+
+    def batch_size(self) -> int:
+        return self.options.predict.batch_size
+
+    def batch_tokens(self) -> int:
+        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
+
+    def threshold(self) -> float | None:
+        return self.options.threshold
+
+    @abstractmethod
+    def _max_length(self) -> int:
+        """Tokens of a text that the model reads."""
+
+    @abstractmethod
+    def _outputs(self, batch: Batch) -> NDArray[Any]:
+        """What the head reads, shape (n, outputs)."""
+
+    def _fields(self, texts: Sequence[str]) -> list[dict[str, list[int]]]:
+        """The tokenizer's fields of each text, cut to the maximum length."""
+        rows: list[dict[str, list[int]]] = []
+        for start in range(0, len(texts), CHUNK):
+            if len(texts) > CHUNK:
+                tell("tokenize", start, len(texts))
+            part = list(texts[start : start + CHUNK])
+            tokens = self._tokenizer(part, truncation=True, max_length=self._max_length(), return_attention_mask=False)
+            rows += [{name: tokens[name][index] for name in tokens} for index in range(len(part))]
+        if len(texts) > CHUNK:
+            tell("tokenize", len(texts), len(texts))
+        return rows
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        rows = self._fields(texts)
+        cut = tokens_left_out(self._tokenizer, texts, rows, self._max_length()) if rows else []
+        return [Encoded(len(row["input_ids"]), row, lost) for row, lost in zip(rows, cut, strict=True)]
+
+    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
+        batch = padded([text.content for text in texts], self._tokenizer)
+        with out_of_memory_named(self._torch):
+            return self._probabilities(self._outputs(batch))
+
+    def _probabilities(self, outputs: NDArray[Any]) -> FloatArray:
+        assert self._head is not None
+        return self._head.probabilities(outputs)
+
+    def _all_outputs(self, texts: Sequence[Encoded], compute: Compute) -> FloatArray:
+        """Of any number of texts, in their order, shape (len(texts), outputs)."""
+        rows = [text.content for text in texts]
+        parts = by_length(rows, self.batch_size(), self.batch_tokens())
+        found = np.concatenate([compute(padded([rows[index] for index in part], self._tokenizer)) for part in parts])
+        return np.asarray(found[np.argsort(np.concatenate(parts))], dtype=np.float64)
+
+    def _on_device(self, batch: Batch) -> dict[str, Any]:
+        return {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}
+
+    def _keep(self, model: Any) -> None:
+        """After training: predict as `load` would with the saved model, and save the fp32 weights."""
+        model.zero_grad()
+        self._model = model.eval()
+        if self._dtype != "float32":
+            self._trained = copy.deepcopy(model).cpu()
+        self._use(model)
+
+    def _use(self, model: Any) -> None:
+        self._model = model.eval().to(self._device, getattr(self._torch, self._dtype))
+
+    def close(self) -> None:
+        self._model = self._trained = None
+        free(self._torch)

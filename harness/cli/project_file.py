@@ -1,0 +1,40 @@
+"""bench.toml: defaults of options for the folder one works in. The command line and the environment come before it."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from harness.core.options import variable_name
+
+FILE = Path("bench.toml")
+
+
+def project_defaults(group: Any) -> dict[str, Any]:
+    """What click takes as defaults, by command. Raises `UserError` for a wrong file, key or value. `group`: of commands."""
+    from harness.core.errors import SpecError
+    from harness.specs.asked import ProjectFile
+    from harness.specs.yamlspec import read_text, validate_options
+
+    if not FILE.is_file():
+        return {}
+    try:
+        content = tomllib.loads(read_text(FILE))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(FILE, None, f"is not valid TOML: {error}") from error
+    return _defaults(group, validate_options(content, ProjectFile, str(FILE)).texts())
+
+
+def _defaults(command: Any, values: dict[str, Any]) -> dict[str, Any]:
+    """Only options that mean the same in every command take a default: those with a BENCH_ variable."""
+    if hasattr(command, "commands"):
+        return {name: _defaults(inner, values) for name, inner in command.commands.items()}
+    shared = [p for p in command.params if p.name in values and getattr(p, "envvar", None) == variable_name(p.name)]
+    return {param.name: _fitting(values[param.name], param.multiple) for param in shared}
+
+
+def _fitting(value: Any, multiple: bool) -> Any:
+    if multiple:
+        return value if isinstance(value, list) else [value]
+    return ",".join(value) if isinstance(value, list) else value

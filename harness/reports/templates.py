@@ -1,0 +1,36 @@
+"""The Markdown reports, rendered from the Jinja templates in this folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from harness.records.entries import TITLES
+from harness.reports.markdown import escape, link, row, table
+from harness.statistics.metrics import LOWER_IS_BETTER
+
+
+def title_of(metric: str) -> str:
+    return TITLES.get(metric, metric)
+
+
+def better(metric: str) -> str:
+    """`lower` or `higher`."""
+    return "lower" if metric in LOWER_IS_BETTER else "higher"
+
+
+def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
+    """The text of the template `name`. Nothing is escaped automatically: `esc` escapes names, `row` and `table` escape cells."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # Markdown
+    )
+    environment.globals["table"] = lambda titles, rows: "".join(f"{line}\n" for line in table(titles, rows))
+    environment.filters |= {"better": better, "esc": escape, "link": link, "row": row, "title_of": title_of, **(filters or {})}
+    return environment.get_template(name).render(values)

@@ -1,0 +1,89 @@
+"""The vllm engine without vLLM: a small model answers its requests as vLLM does, and the causal_lm engine is the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import CHAT_KINDS
+
+from backends.causal_lm import CausalLM
+from backends.vllm import VLLM, VLLMOptions
+from harness.core.engine import LanguageModel, Messages
+
+CHATS: list[Messages] = [[{"role": "user", "content": f"Rate the kettle{' please' * n}"}] for n in range(5)]
+LONG: Messages = [{"role": "user", "content": "kettle " * 600}]
+NAMES = ["very good", "good", "neither good nor bad", "very bad"]
+
+
+class Stub(VLLM):
+    """Greedy tokens and log-probabilities of the reference's model, request by request."""
+
+    reference: CausalLM
+
+    def _params(self, **settings: Any) -> Any:
+        return SimpleNamespace(**{"logprob_token_ids": None, **settings})
+
+    def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
+        return [self._answer(list(ids), request) for ids, request in zip(prompts, params, strict=True)]
+
+    @torch.inference_mode()
+    def _answer(self, ids: list[int], request: Any) -> Any:
+        new: list[int] = []
+        found = []
+        while len(new) < request.max_tokens and not set(new) & set(self._ends):
+            log_p = torch.log_softmax(self.reference._model(torch.tensor([ids + new])).logits[0, -1].double(), dim=-1)
+            found.append({token: SimpleNamespace(logprob=float(log_p[token])) for token in request.logprob_token_ids or ()})
+            new.append(int(log_p.argmax()))
+        return SimpleNamespace(outputs=[SimpleNamespace(token_ids=new, logprobs=found)])
+
+
+@pytest.fixture(params=CHAT_KINDS)
+def pair(request: pytest.FixtureRequest, mistrals: dict[str, Path], engines: dict[str, CausalLM]) -> tuple[Stub, CausalLM]:
+    engine = Stub(VLLMOptions(), mistrals[request.param])
+    engine.reference = engines[request.param]
+    engine._read_tokenizer()
+    engine._context = engine.reference._context
+    return engine, engine.reference
+
+
+def scores(engine: LanguageModel, choices: list[str]) -> Any:
+    return np.array([score.log_p for score in engine.score(engine.encode(CHATS, choices), choices)])
+
+
+@pytest.mark.parametrize("choices", [["0", "1", "10"], NAMES], ids=["numbers", "names"])
+def test_scores_and_choices_are_those_of_causal_lm(pair: tuple[Stub, CausalLM], choices: list[str]) -> None:
+    np.testing.assert_allclose(scores(pair[0], choices), scores(pair[1], choices), atol=1e-4)
+    ours, theirs = (engine.generate(engine.encode(CHATS, choices), 99, choices) for engine in pair)
+    assert ours == theirs
+
+
+def test_free_answers_are_those_of_causal_lm(pair: tuple[Stub, CausalLM]) -> None:
+    ours, theirs = (engine.generate(engine.encode(CHATS, None), 6, None) for engine in pair)
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("choices", [None, NAMES], ids=["free", "constrained"])
+def test_a_prompt_that_is_too_long_fails_alone(pair: tuple[Stub, CausalLM], choices: list[str] | None) -> None:
+    for engine in pair:
+        answers = engine.generate(engine.encode([CHATS[0], LONG, CHATS[1]], choices), 8, choices)
+        assert [answer.error for answer in answers] == [None, "prompt_too_long", None]
+        found = engine.score(engine.encode([LONG, CHATS[0]], NAMES), NAMES)
+        assert [score.error for score in found] == ["prompt_too_long", None]
+
+
+def test_settings_of_a_cpu_and_those_that_were_chosen(mistrals: dict[str, Path]) -> None:
+    def settings(**options: Any) -> dict[str, Any]:
+        engine = VLLM(VLLMOptions.model_validate(options), mistrals["chatml"])
+        engine._device, engine._dtype = "cpu", "float32"
+        return engine._settings()
+
+    sizes = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1, "gpu_memory_utilization": 0.9}
+    on_cpu = {"enforce_eager": True, "block_size": 32, "kv_cache_memory_bytes": 4 * 2**30}
+    assert settings() == {**sizes, **on_cpu, "dtype": "float32"}
+    chosen = {"enforce_eager": False, "block_size": 16, "quantization": "awq", "max_model_len": 99}
+    assert settings(kv_cache_gib=0.5, **chosen) == {**sizes, **chosen, "dtype": "float32", "kv_cache_memory_bytes": 2**29}
