@@ -17,10 +17,9 @@ from harness.core.errors import DataError, UnknownName, UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.core.types import Example, LabelKind
-from harness.data.cells import languages
 from harness.data.dates import dates_of
 from harness.data.duplicates import counted, normalized, twins
-from harness.data.rows import CANONICAL_COLUMNS, load_examples
+from harness.data.rows import CANONICAL_COLUMNS, languages, load_examples
 from harness.data.sources import RawTable, read_raw
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.predictions import read_predictions

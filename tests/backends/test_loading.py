@@ -19,7 +19,7 @@ from backends.setfit import SetFit, SetFitOptions
 from backends.vllm import VLLM, VLLMOptions
 from harness.core.engine import Classifier, Engine, TrainingJob
 from harness.core.errors import BenchError, ModelUnavailable, UserError
-from harness.models.checkpoint_files import problem
+from harness.models.checkpoints import problem
 
 Tensors = dict[str, Any]
 
