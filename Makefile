@@ -1,8 +1,8 @@
 # Everything lives in .venv; `python3` with its venv module and pip are all that is assumed.
 PYTHON ?= python3
 BIN := .venv/bin
-# With bytecode: pytest's rewritten asserts are compiled once, not in each process of each run.
-TEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto
+# With bytecode, as pytest's rewritten asserts are compiled once then; one thread a process, as there is a process a core.
+TEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 # With uv, and without the 3 GB of CUDA libraries: make demo INSTALL='uv pip install --python .venv --torch-backend cpu'
 INSTALL ?= $(BIN)/pip install -q
 

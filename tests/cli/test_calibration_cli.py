@@ -30,6 +30,7 @@ def test_tables_and_a_sentence(bench: Any, test_run: str) -> None:
     assert lines[-1].startswith("On the 30 en test rows of reviews_demo, tfidf (trained on ")
 
 
+@pytest.mark.slow
 def test_the_command_that_it_names_makes_what_is_missing(bench: Any, test_run: str) -> None:
     before = bench("analyze", "calibration", test_run, "--json").json
     assert before["runs"][0]["scaling"] is None

@@ -77,6 +77,7 @@ def test_as_a_table(bench: Any, torn: Path) -> None:
     assert "1 row without text" in said.err
 
 
+@pytest.mark.slow
 def test_texts_are_shown_only_when_asked_and_can_not_steer_the_terminal(bench: Any, torn: Path, cache: Path) -> None:
     assert SECRET not in bench("analyze", "data", "--task", "torn").out
     said = bench("analyze", "data", "--task", "torn", "--show-texts")
@@ -185,6 +186,7 @@ def test_a_shortlist_of_likely_label_errors(bench: Any, torn: Path, project: Pat
     assert "test-00\tbad\tgood\t2 of 2\t0.73\tit was bad in 0 ways" in out.splitlines()
 
 
+@pytest.mark.slow
 def test_every_language_that_has_rows(bench: Any, project: Path) -> None:
     data = project / "data"
     data.mkdir()

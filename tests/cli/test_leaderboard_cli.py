@@ -56,6 +56,7 @@ def test_check_as_json(bench: Any, two_runs: list[str]) -> None:
     assert bench("leaderboard", "--check", "--json").json == {"path": str(BOARD), "up_to_date": True}
 
 
+@pytest.mark.slow
 def test_json(bench: Any, two_runs: list[str]) -> None:
     bench("run", "--backend", "majority", "--lang", "ja", "--limit", 3)
     said = bench("leaderboard", "--json")

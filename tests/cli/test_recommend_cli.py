@@ -82,6 +82,7 @@ def test_the_utility_needs_what_it_divides_by(bench: Any, two_runs: list[str]) -
     assert "on the machine of the run" in said.err
 
 
+@pytest.mark.slow
 def test_the_command_that_it_names_makes_the_latency_known(bench: Any, two_runs: list[str]) -> None:
     ask = (*ASK, "--max-p95-ms", 10_000, "--utility", "f1-cost-latency")
     before = bench(*ask).out

@@ -97,6 +97,7 @@ def test_at_0_the_first_answers_all_and_above_1_the_second() -> None:
     assert not combined(first, second, math.inf).answered[5]
 
 
+@pytest.mark.slow
 def test_the_points_lead_from_one_model_to_the_other(store: Store) -> None:
     names = records(store)
     found = cascade(store, names)
@@ -138,6 +139,7 @@ def test_labels_that_both_learnt_from_are_paid_once(store: Store) -> None:
     assert costs[1] == pytest.approx(base + 170)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_without_prices_there_is_time(store: Store) -> None:
     found = cascade(store, records(store), UNPRICED)
     assert {point.cost for point in found.points} == {None}

@@ -136,6 +136,7 @@ def test_pseudo_rows_are_one_each_way_and_name_only_labels_that_occur(tmp_path: 
     assert np.isfinite(difference_of("macro_f1", silent, read_predictions(store, record(tmp_path, "s.1", [0, 0], [0, 0]))).p)
 
 
+@pytest.mark.slow
 def test_three_runs_make_three_pairs_and_holm_counts_them(three: Comparison) -> None:
     assert three.metrics == ["accuracy", "macro_f1", "mae", "qwk", "log_loss"]
     assert [run.letter for run in three.runs] == ["A", "B", "C"]

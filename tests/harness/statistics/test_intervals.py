@@ -173,6 +173,7 @@ def test_rows_that_are_all_right_do_not_prove_that_all_are(n: int) -> None:
     assert rule_of_three / 2 < mae[1] < 8 * rule_of_three
 
 
+@pytest.mark.slow
 def test_coverage_of_a_small_sample() -> None:
     """The published table in little: 200 samples of 80 rows of ten labels. Without the bias correction it is 86%."""
     shares = np.full((10, 11), 0.4 / 90)

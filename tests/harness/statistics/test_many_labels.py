@@ -66,6 +66,7 @@ def pair(k: int, n: int) -> tuple[Predictions, Predictions]:
     return columns(k, truth, ours), columns(k, truth, theirs.astype(np.int64))
 
 
+@pytest.mark.slow
 def test_the_paired_test_with_merged_pseudo_rows_is_close_to_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair(40, 300)
     exact = contrast.difference_of("macro_f1", a, b)

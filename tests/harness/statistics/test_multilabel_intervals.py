@@ -23,6 +23,7 @@ def values_of(truth: IntArray, answers: IntArray) -> dict[str, float]:
     return {name: float(value[0]) for name, value in zip(NAMES, found, strict=True)}
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), k=st.integers(2, 5), n=st.integers(1, 40))
 def test_statistics_are_those_of_scikit_learn(seed: int, k: int, n: int) -> None:

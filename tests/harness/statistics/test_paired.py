@@ -111,6 +111,7 @@ def test_the_interval_of_a_share_excludes_zero_exactly_where_p_is_small() -> Non
             assert (sign_test(only_a, only_b) <= 0.05) == (not low <= 0 <= high), (only_a, only_b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 10])
 def test_the_interval_of_a_share_covers_at_least_95_percent_by_enumeration(n: int) -> None:
     seen = [(only_b, m) for m in range(n + 1) for only_b in range(m + 1)]
@@ -152,6 +153,7 @@ def test_detectable_share_is_that_of_connor_for_many_rows() -> None:
     assert detectable_share(n, int(n * share), level=0.05 / 6) > 1.2 * found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "discordant"), [(40, 12), (40, 0), (300, 60)])
 def test_detectable_share_is_found_in_four_of_five_samples(n: int, discordant: int) -> None:
     size = detectable_share(n, discordant)
@@ -201,6 +203,7 @@ def test_a_label_that_nobody_names_is_no_part_of_macro_f1() -> None:
     assert np.isfinite(wide[1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "qwk"])
 def test_the_interval_is_near_scipys_paired_bootstrap(metric: str) -> None:
     truth, a, b = rows(11, 400, 0.7, 0.6)
@@ -217,6 +220,7 @@ def test_the_interval_is_near_scipys_paired_bootstrap(metric: str) -> None:
     assert found.detectable == pytest.approx(oracle.standard_error * (1.96 + 0.84), rel=0.06)
 
 
+@pytest.mark.slow
 def test_a_few_large_errors_are_not_taken_for_surer_than_they_are() -> None:
     """A errs by one step in 30% of 50 rows, B anyhow in 6%: the same QWK."""
     found: dict[float, list[float]] = {0.0: [], 1.0: []}
@@ -245,6 +249,7 @@ def merged(metric: str, data: Rows) -> paired.Difference:
     return counted_difference(SMOOTH[metric], seen, Patterns(none, none, np.zeros(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "qwk"])
 def test_patterns_are_rows_taken_together(metric: str) -> None:
     data = rows(13, 150, 0.7, 0.62)
@@ -345,6 +350,7 @@ def test_a_stricter_level_gets_more_exchanges_and_needs_a_larger_difference() ->
     assert far.p <= 0.05 / 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "qwk"])
 def test_equally_good_runs_are_told_apart_in_one_of_twenty(metric: str) -> None:
     found = [by_rows(metric, rows(seed, 80), pseudo=1.0, replicates=199, seed=seed).p <= 0.05 for seed in range(300)]

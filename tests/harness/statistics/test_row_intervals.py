@@ -59,6 +59,7 @@ def test_rows_that_do_not_differ_have_no_interval(values: list[float]) -> None:
     assert found.low is found.high is found.method is None
 
 
+@pytest.mark.slow
 def test_coverage_of_a_skewed_mean() -> None:
     """Log losses of a good model; Student's interval holds the mean in 82% of such samples."""
     rng = np.random.default_rng(2)
@@ -79,6 +80,7 @@ def scores(seed: int, n: int, k: int, *, tied: bool = False) -> tuple[FloatArray
     return np.eye(k)[truth], np.round(found, 1) if tied else found
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10_000), n=st.integers(4, 60), k=st.integers(2, 4), tied=st.booleans())
 def test_roc_auc_is_that_of_scikit_learn(seed: int, n: int, k: int, tied: bool) -> None:

@@ -320,6 +320,7 @@ def test_a_hopeless_trial_is_pruned_and_leaves_nothing(project: Path) -> None:
     assert {trial.state for trial in plain} == {"complete"}
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_counts_and_the_search_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(epoch: int, lr: float) -> None:
         if len(Tunable.epochs) == 1:
@@ -337,6 +338,7 @@ def test_a_trial_that_fails_counts_and_the_search_goes_on(project: Path, monkeyp
     assert not list((project / "study" / "runs").glob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [UserError("wrong"), ModelUnavailable("no network"), OSError(28, "No space left")])
 def test_what_the_next_trial_would_meet_too_ends_the_search(
     project: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -400,6 +402,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(project: Path, change: An
     assert "--study" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_search_the_same_study(project: Path) -> None:
     search = searched(project)
     with open_study(search, project / "study", Catalog(project)), pytest.raises(RunBusy, match="the study study"):
@@ -407,6 +410,7 @@ def test_two_processes_do_not_search_the_same_study(project: Path) -> None:
     assert len(go_on(project, search, 1)) == 1
 
 
+@pytest.mark.slow
 def test_several_validation_languages_count_the_same(project: Path) -> None:
     (trial,) = go_on(project, searched(project, ("en", "de")), 1)
     runs = Store(project / "study" / "runs")
@@ -428,6 +432,7 @@ def test_lower_is_better_for_an_error(project: Path) -> None:
     assert len({trial.value for trial in trials}) > 1
 
 
+@pytest.mark.slow
 def test_the_tuned_backend_is_the_best_trial_and_finds_its_model(project: Path) -> None:
     (project / "backends" / "tunable.yaml").write_text(
         BACKEND + "options: {flavour: sweet, train: {size: 4}}\nlanguages: [en]\n"
