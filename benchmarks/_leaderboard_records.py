@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from harness.core.json_files import canonical_json
-from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.core.record import Identity
+from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.statistics.metrics import evaluate_predictions
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("1 star", "2 stars", "3 stars", "4 stars", "5 stars"))
@@ -76,5 +76,5 @@ def _write(root: Path, identity: dict[str, Any], truth: Any, answers: Any, proba
     }
     (folder / "run.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     metrics = evaluate_predictions(examples, given, LABELS)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "metrics.json").write_text(json.dumps(metrics.as_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
