@@ -56,9 +56,9 @@ class Work:
 
         options = self.options
         request = RunOptions(
-            options.task,
-            BACKEND,
-            options.lang,
+            task=options.task,
+            backend=BACKEND,
+            lang=options.lang,
             seed=seed,
             limit=options.rows,
             train_limit=options.train_rows,
