@@ -201,9 +201,9 @@ def test_trials_are_runs_on_validation_rows_and_the_best_model_is_kept(project: 
     best = max(trials, key=lambda trial: trial.value or 0)
     runs = Store(project / "study" / "runs")
     assert len(runs.ids()) == len(trials) == 5
-    assert {runs.manifest(name)["identity"]["split"] for name in runs.ids()} == {"validation"}
-    assert {runs.manifest(name)["n"] for name in runs.ids()} == {ROWS}
-    recorded = [runs.metrics(name)["values"]["accuracy"]["value"] for name in runs.ids()]
+    assert {runs.record(name).identity.split for name in runs.ids()} == {"validation"}
+    assert {runs.record(name).n for name in runs.ids()} == {ROWS}
+    recorded = [runs.record(name).metrics.values["accuracy"].value or -1 for name in runs.ids()]
     assert sorted(recorded) == sorted(trial.value or -1 for trial in trials)
     assert len(set(recorded)) > 1
     assert models() == [best.key]
@@ -414,9 +414,9 @@ def test_two_processes_do_not_search_the_same_study(project: Path) -> None:
 def test_several_validation_languages_count_the_same(project: Path) -> None:
     (trial,) = go_on(project, searched(project, ("en", "de")), 1)
     runs = Store(project / "study" / "runs")
-    values = {runs.manifest(name)["identity"]["lang"]: runs.metrics(name) for name in runs.ids()}
-    assert {lang: metrics["n"] for lang, metrics in values.items()} == {"en": 20, "de": 18}
-    one, other = (values[lang]["values"]["accuracy"]["value"] for lang in ("en", "de"))
+    values = {record.identity.lang: record.metrics for record in map(runs.record, runs.ids())}
+    assert {lang: metrics.n for lang, metrics in values.items()} == {"en": 20, "de": 18}
+    one, other = (values[lang].values["accuracy"].value or 0 for lang in ("en", "de"))
     assert one != other
     assert trial.value == pytest.approx((one + other) / 2)
     assert Tunable.epochs == [0, 1, 2]  # one training for both
