@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from harness.records.entries import Entry
     from harness.records.store import Store
     from harness.running.runner import EngineSlot
-    from harness.running.trackers import Track
-    from harness.running.tracking import Tracker
+    from harness.running.tracking import Track, Tracker
     from harness.specs.catalog import Catalog
     from harness.specs.costs import Budget
 
@@ -184,7 +183,7 @@ def _outcome(
 
 def _told(entry: Entry, progress: Progress, *, has_finding: bool) -> list[Gate]:
     """What the run's sanity gates found; what a reader must know is printed, also with `--quiet`."""
-    from harness.records.gates import gate_lines
+    from harness.records.entries import gate_lines
 
     gates = entry.record.gates
     for line in gate_lines(gates, has_finding=has_finding):
@@ -265,7 +264,7 @@ class Series:
         return "" if verbosity.is_quiet() else f" in {clock_time(time.monotonic() - self.began)}"
 
     def _print_tracker(self) -> None:
-        from harness.running.trackers import where
+        from harness.running.tracking import where
 
         if self.track is None or not self.tracked:
             return
@@ -286,8 +285,7 @@ def tracking_with(name: str | None, results: Path) -> Iterator[Series]:
         yield series
         return
     from harness.core.errors import UnknownName
-    from harness.running.trackers import Track, open_sink
-    from harness.running.tracking import Tracker, tracked_by
+    from harness.running.tracking import Track, Tracker, open_sink, tracked_by
 
     if name not in list(Track):
         raise UnknownName("tracker", name, list(Track))

@@ -88,7 +88,7 @@ def _named(run: str) -> str:
 def _print_head(
     name: str, how: str, manifest: dict[str, Any], metrics: dict[str, Any], record: RunRecord, *, has_finding: bool
 ) -> None:
-    from harness.records.gates import gate_lines
+    from harness.records.entries import gate_lines
     from harness.records.sizes import parameters_of, size
     from harness.reports.words import shown
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
 from harness.core.options import setting_text
-from harness.core.record import Identity, PromptIdentity, RunRecord, TrainIdentity
+from harness.core.record import Gate, GateOutcome, Identity, PromptIdentity, RunRecord, TrainIdentity
 from harness.core.types import Calibration, Decision
 from harness.records.store import METRICS, PREDICTIONS, Store, damage_named
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -244,3 +244,12 @@ def finished_entry(store: Store, name: str, *, warn: bool = True) -> Entry | Non
         if warn:
             log.warning("%s The run is made anew.", error.message)
         return None
+
+
+_WORDS = {GateOutcome.WARNED: "warning", GateOutcome.FAILED: "failed gate, passed over by --no-gate"}
+
+
+def gate_lines(gates: Iterable[Gate], *, has_finding: bool = False) -> list[str]:
+    """What a reader must know. Passed gates have no line, nor has `one_label` where the run has a finding, which says it."""
+    reported = [gate for gate in gates if gate.outcome in _WORDS and not (has_finding and gate.name == "one_label")]
+    return [f"{_WORDS[gate.outcome]} ({gate.name}): {gate.message}" for gate in reported]

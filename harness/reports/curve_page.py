@@ -60,7 +60,8 @@ def _passes(found: Crossing, sizes: Sequence[int]) -> str:
 
 
 def best_line(result: BreakEven) -> Line:
-    return _top(result.metric)(result.lines, key=lambda line: line.estimate.value)
+    best: Line = _top(result.metric)(result.lines, key=lambda line: line.estimate.value)
+    return best
 
 
 def _best(curve: Curve, metric: str) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from harness.analysis.ranks import Configuration, RankedEntry
@@ -28,14 +28,14 @@ def left_out(names: Sequence[str]) -> str:
 
 def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
     """The whole file; `reported` comes last, in tables of its own, and then `note`. `drawn`: the pictures in charts/."""
-    filters = {
+    filters: dict[str, Callable[..., Any]] = {
         "file_name": file_name,
         "first_words": _first_of_column,
         "full_lines": _full_lines,
         "full_titles": columns,
         "heading": _heading,
         "lines": _section_lines,
-        "reported_cells": _reported_cells,
+        "reported_cells": reported_cells,
         "spread_lines": lambda table: map(spread_cells, table.spreads),
         "spread_titles": lambda table: spread_columns(table.metric),
         "titles": lambda section: ["backend", "how", *map(_column_title, section.tables)],
@@ -118,7 +118,7 @@ def _unbroken(cell: str) -> Markup:
     return Markup(re.sub(r"(\[-?\d[\d.]*,) (-?\d[\d.]*\])", r"\1&nbsp;\2", escape(cell)))
 
 
-def _reported_cells(figure: Figure) -> list[str]:
+def reported_cells(figure: Figure) -> list[str]:
     n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
     rows = n if figure.split == "test" else f"{figure.split}, {n}"
     metric = title_of(figure.metric)

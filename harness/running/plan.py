@@ -29,8 +29,8 @@ from harness.data.sources import rows_from
 from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
 from harness.parsing.rendering import Renderer, pick_shots
-from harness.running.starts import Start, trained_start
 from harness.running.thresholds import RULE
+from harness.running.trained_models import Start, trained_start
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.prompts import Prompt

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.core.engine import Classifier, Engine, LanguageModel
-from harness.core.errors import BudgetReached, OutOfMemory, RunError, RunIncomplete, UserError
+from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
@@ -27,12 +28,12 @@ from harness.records.journal import (
     JournalEntry,
     done_rows,
     measured_seconds,
+    open_rows,
     prediction_from,
     prediction_record,
 )
 from harness.records.store import Store
 from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
-from harness.running.completeness import AGAIN, check_finished, check_measured
 from harness.running.gates import Gates, cut_counts, cut_of
 from harness.running.overlap import overlap_of
 from harness.running.plan import Plan
@@ -368,3 +369,36 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) ->
         sorted_by_length=True,
         load_average=load_average(),
     )
+
+
+AGAIN = "Run the same command again (without --force): it asks only these rows again."
+
+
+def check_finished(run_id: str, entries: Sequence[JournalEntry], total: int, down: BenchError | None) -> None:
+    """Raise what keeps the run from being finished. `down`: why no more rows were asked, if that is so."""
+    if down is not None and not isinstance(down, ModelUnavailable):
+        raise down
+    lost = open_rows(entries)
+    if not lost and down is None:
+        return
+    missing = total - len(done_rows(entries))
+    reasons = Counter(reason or "no reason" for reason in lost.values())
+    if missing > len(lost):
+        reasons["not_sent"] += missing - len(lost)  # of later batches
+    problem = f"{run_id}: {missing:,} of {total:,} rows have no answer ({_counted(reasons)}); the run is not finished."
+    raise RunIncomplete(problem if down is None else f"{problem} {down.message}", AGAIN, down)
+
+
+def check_measured(run_id: str, predictions: Sequence[Prediction]) -> None:
+    """Raise `RunError` where no row has an answer, not even one that can't be parsed: there is nothing to score."""
+    if any(prediction.status is not Status.FAILED for prediction in predictions):
+        return
+    reasons = Counter(prediction.reason or "no reason" for prediction in predictions)
+    raise RunError(
+        f"{run_id}: none of its {len(predictions):,} rows has an answer ({_counted(reasons)}), so there is no result.",
+        "Change the cause: the model, the prompt or an option. --force asks the same again.",
+    )
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{word} {count:,}" for word, count in reasons.most_common())

@@ -11,16 +11,23 @@ The curves have the names that these callbacks give them (`train/loss`, `eval/ac
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import queue
 import re
+import shlex
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from enum import Enum, auto
+from enum import Enum, StrEnum, auto
 from math import isfinite
+from pathlib import Path
 from typing import Any, Protocol, TypeGuard
 
-from harness.core.errors import BenchError
+from harness.core import library_logging
+from harness.core.errors import BenchError, UserError
 from harness.core.progress_events import training_listener
 from harness.core.record import RunRecord
 from harness.running.plan import Plan
@@ -235,3 +242,247 @@ def figures_of(record: RunRecord) -> dict[str, float]:
         found |= {"tokens/prompt": record.tokens.prompt, "tokens/new": new}
         found |= {"speed/new_tokens_per_second": new / seconds if new is not None and seconds else None}
     return {name: float(value) for name, value in found.items() if _is_number(value)}
+
+
+PROJECT = "bench"
+
+
+class Track(StrEnum):
+    WANDB = "wandb"
+    TRACKIO = "trackio"
+    MLFLOW = "mlflow"
+    TENSORBOARD = "tensorboard"
+
+
+def open_sink(track: Track, results: Path) -> Sink:
+    """Raises `UserError` where the library is missing. What a tracker keeps on this machine lies below `results`, unless its
+    own environment variables say otherwise."""
+    if importlib.util.find_spec(track.value) is None:
+        raise UserError(
+            f"--track {track} needs the library {track.value!r}, which is not installed.",
+            f"pip install {track}; in a checkout of bench: pip install -c constraints.txt -e '.[track]'",
+        )
+    kinds: dict[Track, Callable[[Path], Sink]] = {
+        Track.WANDB: Wandb,
+        Track.TRACKIO: Trackio,
+        Track.MLFLOW: MLflow,
+        Track.TENSORBOARD: TensorBoard,
+    }
+    return kinds[track](results)
+
+
+def where(track: Track, results: Path) -> str:
+    """Where to look, for the end of a command: a command or a folder."""
+    match track:
+        case Track.TENSORBOARD:
+            return f"tensorboard --logdir {shlex.quote(str(_tensorboard_folder(results)))}"
+        case Track.TRACKIO:
+            return f"trackio show --project {shlex.quote(_project('TRACKIO_PROJECT'))}"
+        case Track.MLFLOW:
+            uri = os.environ.get("MLFLOW_TRACKING_URI")
+            command = f"MLFLOW_ALLOW_FILE_STORE=true mlflow ui --backend-store-uri {_mlflow_store(results)}"
+            return "the store that MLFLOW_TRACKING_URI names" if uri else command
+        case Track.WANDB:
+            project = _project("WANDB_PROJECT")
+            if os.environ.get("WANDB_MODE") == "offline":
+                folder = Path(os.environ.get("WANDB_DIR") or results) / "wandb"
+                return f"wandb sync {shlex.quote(str(folder))}/offline-run-* sends what was kept of the project {project}"
+            return f"the project {project} of wandb"
+
+
+def _project(variable: str) -> str:
+    return os.environ.get(variable) or PROJECT
+
+
+def _tensorboard_folder(results: Path) -> Path:
+    return Path(os.environ.get("TENSORBOARD_LOGGING_DIR") or results / "tensorboard").expanduser()
+
+
+def _mlflow_store(results: Path) -> str:
+    """Files beside the runs: MLflow's own default, a database, takes longer to set up than a command may wait for a tracker."""
+    return (results / "mlruns").absolute().as_uri()
+
+
+class TensorBoard:
+    """A folder a run, below one a task. TensorBoard's own writer of event files needs no torch."""
+
+    def __init__(self, results: Path) -> None:
+        self._root = _tensorboard_folder(results)
+        self._writer: Any = None
+        self._config: Mapping[str, Plain] = {}
+        self._step = 0
+
+    def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+        self._folder = self._root / task / run
+        self._step = _last_step(self._folder)
+        self._writer, self._config = EventFileWriter(str(self._folder)), config
+        self._begun = False
+
+    def _begin(self, step: int) -> None:
+        """What an earlier process logged of this step and later ones is not shown: they are done again. Not called where
+        nothing is trained: figures alone must not hide a curve."""
+        from tensorboard.compat.proto import event_pb2
+
+        session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+        self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, session_log=session))
+        self._begun, self._step = True, step
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        if not self._begun:
+            self._begin(step)
+        self._step = max(self._step, step)
+        self._add(step, values)
+
+    def _add(self, step: int, values: Mapping[str, float]) -> None:
+        from tensorboard.compat.proto import event_pb2, summary_pb2
+
+        found = [summary_pb2.Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+        summary = summary_pb2.Summary(value=found)
+        self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=step, summary=summary))
+        self._writer.flush()
+
+    def finish(self, values: Mapping[str, float], end: End) -> None:
+        from tensorboard.compat.proto import event_pb2
+        from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+
+        if end is End.DONE:
+            self._add(self._step, values)
+            summary = hparams_pb(dict(self._config))
+            self._writer.add_event(event_pb2.Event(wall_time=time.time(), step=0, summary=summary))
+        self._writer.close()
+
+
+def _last_step(folder: Path) -> int:
+    """Of what earlier processes logged there; 0 where that is nothing."""
+    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+    files = sorted(folder.glob("events.out.tfevents.*"))
+    return max((event.step for file in files for event in EventFileLoader(str(file)).Load()), default=0)
+
+
+class Wandb:
+    """What it finds out by itself (command line, folders, git, packages, console, load of the machine) is turned off."""
+
+    def __init__(self, results: Path) -> None:
+        self._folder = Path(os.environ.get("WANDB_DIR") or results)
+        self._run: Any = None
+
+    def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
+        if not library_logging.loud():
+            os.environ.setdefault("WANDB_SILENT", "true")  # `settings` come too late for what it says of its login
+        import wandb
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        settings = wandb.Settings(
+            silent=True,
+            console="off",
+            program="bench",
+            disable_git=True,
+            disable_code=True,
+            x_disable_meta=True,
+            x_disable_stats=True,
+            x_disable_machine_info=True,
+            x_save_requirements=False,
+            init_timeout=PATIENCE / 2,  # else its exit handler waits for as long as it would have tried
+        )
+        self._run = wandb.init(
+            project=_project("WANDB_PROJECT"),
+            dir=str(self._folder),
+            id=run.rpartition(".")[2],  # a run that goes on, or is repeated, is the same one there
+            name=run,
+            group=task,
+            config=dict(config),
+            resume="allow",
+            reinit="create_new",
+            settings=settings,
+        )
+        self._run.define_metric("train/global_step")
+        self._run.define_metric("*", step_metric="train/global_step", step_sync=True)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._run.log({**values, "train/global_step": step})
+
+    def finish(self, values: Mapping[str, float], end: End) -> None:
+        self._run.summary.update(dict(values))
+        # 255 is what wandb itself sends after Ctrl-C.
+        self._run.finish(exit_code={End.FAILED: 1, End.STOPPED: 255}.get(end, 0))
+
+
+class Trackio:
+    def __init__(self, results: Path) -> None:
+        self._run: Any = None
+        self._step: int | None = None
+
+    def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
+        import trackio
+
+        _silence("trackio")
+        options = {"resume": "allow", "embed": False, "auto_log_gpu": False, "auto_log_cpu": False}
+        self._run = trackio.init(_project("TRACKIO_PROJECT"), name=run, group=task, config=dict(config), **options)
+        self._step = None
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self._step = max(self._step or 0, step)
+        self._run.log(dict(values), step=step)
+
+    def finish(self, values: Mapping[str, float], end: End) -> None:
+        if values:  # without a step: after the last one on record
+            self._run.log(dict(values), step=self._step)
+        self._run.finish()
+
+
+def _silence(package: str) -> None:
+    """It prints to stdout, where a table or JSON of ours goes; to redirect that would redirect it for all threads."""
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] == package:
+            vars(module).setdefault("print", lambda *words, **options: None)
+
+
+class MLflow:
+    """Through the client: the fluent interface would add the path of the script and the user's name to every run."""
+
+    def __init__(self, results: Path) -> None:
+        self._results = results
+        self._client: Any = None
+        self._id = ""
+        self._step = 0
+
+    def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
+        from mlflow import MlflowClient
+        from mlflow.entities import Param
+
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # by itself it tries for minutes
+        store = os.environ.get("MLFLOW_TRACKING_URI") or _mlflow_store(self._results)
+        if store.startswith("file:"):
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else it refuses files
+        self._client = MlflowClient(store)
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"{PROJECT}-{task}"
+        found = self._client.get_experiment_by_name(name)
+        experiment = self._client.create_experiment(name) if found is None else found.experiment_id
+        earlier = self._client.search_runs([experiment], f"tags.`bench.run` = '{run}'", max_results=1)
+        self._step = 0
+        if earlier:
+            self._id = earlier[0].info.run_id
+            self._client.update_run(self._id, status="RUNNING")
+            # Of what earlier processes trained: figures belong at the end of the curve, also where nothing is trained now.
+            self._step = max((found.step for found in self._client.get_metric_history(self._id, "train/loss")), default=0)
+        else:
+            tags = {"bench.run": run, "bench.task": task}
+            self._id = self._client.create_run(experiment, run_name=run, tags=tags).info.run_id
+            params = [Param(name, str(value)) for name, value in config.items()]
+            for start in range(0, len(params), 100):  # more at a time are refused
+                self._client.log_batch(self._id, params=params[start : start + 100])
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        self._step = max(self._step, step)
+        now = int(time.time() * 1000)
+        self._client.log_batch(self._id, [Metric(name, value, now, step) for name, value in values.items()])
+
+    def finish(self, values: Mapping[str, float], end: End) -> None:
+        if values:
+            self.log(self._step, values)
+        self._client.set_terminated(self._id, {End.DONE: "FINISHED", End.FAILED: "FAILED"}.get(end, "KILLED"))

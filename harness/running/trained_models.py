@@ -1,20 +1,125 @@
-"""The trained models of the cache: what each of them is, and which runs were made with it."""
+"""The trained models of the cache: where they are, which runs were made with them, and training that continues from one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import logging
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pydantic import BaseModel
 
-from harness.core.errors import BenchError
-from harness.core.locks import is_held
-from harness.core.record import Identity, RunRecord, Training
-from harness.models.cache import ABOUT, IN_USE, MODEL, Kept
+from harness.core.durable import damage_of, set_aside
+from harness.core.errors import BenchError, RunError, UserError
+from harness.core.locks import held, is_held
+from harness.core.record import Identity, RunRecord, TrainedOrigin, Training
+from harness.models.cache import ABOUT, IN_USE, LOCK, MODEL, Kept
+from harness.models.checkpoints import Checkpoint, cache_dir
 from harness.records.store import Store
-from harness.running.starts import TRAINING
+from harness.specs.backend_specs import BackendSpec, validated_options
+from harness.specs.tasks import TaskSpec
+
+log = logging.getLogger("bench")
+TRAINING = "training.json"
+"""In the folder of a trained model: its `Training`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """`checkpoint` is the one of the backend, with the trained weights in place of its own; `langs` those it was trained on."""
+
+    key: str
+    langs: list[str]
+    checkpoint: Checkpoint
+
+
+def folder_of(key: str) -> Path:
+    """Where that model is kept, or will be; it is there if this has a folder `model`."""
+    return cache_dir() / "trained" / key
+
+
+def has_model(folder: Path) -> bool:
+    """Whether the model is there, and is what was written. A damaged one is set aside with a warning, so that a run trains it
+    anew. The caller holds the lock."""
+    model = folder / MODEL
+    problem = damage_of(model) if model.is_dir() else ""
+    if problem:
+        log.warning("The trained model %s %s. It was set aside as %s.", model, problem, set_aside(model).name)
+        for made_of_it in folder.glob("onnx-*"):
+            shutil.rmtree(made_of_it)
+    return model.is_dir()
+
+
+def mark_used(folder: Path) -> None:
+    """Let `bench cache` know that the model in this folder was needed now."""
+    with suppress(OSError):  # a cache that can only be read serves its models all the same
+        os.utime(folder / "model")
+
+
+@contextmanager
+def in_use(folder: Path) -> Iterator[None]:
+    """While the files of the model in this folder are read: `bench cache` deletes none that is. Raises `RunError` for a damaged
+    model."""
+    with ExitStack() as stack:
+        if (folder / MODEL).is_dir():
+            with suppress(OSError):  # where nothing can be written, nothing is deleted either
+                stack.enter_context(held(folder / LOCK, wait=True))
+        problem = damage_of(folder / MODEL)
+        if problem:
+            raise RunError(
+                f"The trained model {folder / MODEL} {problem}.", "Repeat its run with --force: that trains it anew."
+            )
+        mark_used(folder)
+        yield
+
+
+def origin(identity: Identity) -> TrainedOrigin:
+    """What a trained model says of itself, for a training that goes on from it."""
+    assert identity.train is not None
+    return TrainedOrigin(
+        engine=identity.backend.engine,
+        model=identity.backend.model,
+        revision=identity.backend.revision,
+        labels=identity.labels,
+        label_kind=identity.label_kind,
+        head=identity.backend.options.get("head"),
+        langs=identity.train.langs,
+    )
+
+
+def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None, task: TaskSpec) -> Start:
+    """Raises `UserError` for a model that is not on this machine, or that does not fit."""
+    if checkpoint is None:
+        raise UserError(
+            f"The backend {backend.name!r} can't go on from an earlier training.", "Choose one that fine-tunes a model."
+        )
+    folder = folder_of(key) / MODEL
+    problem = damage_of(folder) if folder.is_dir() else "is not on this machine"
+    if problem:
+        raise UserError(f"The model to go on from ({key}) {problem}.", "Repeat the run that trained it, with --force.")
+    found = Training.model_validate_json((folder / TRAINING).read_bytes()).origin
+    assert found is not None
+    labels = task.label_space
+    wanted = TrainedOrigin(
+        engine=backend.engine,
+        model=checkpoint.name,
+        revision=checkpoint.revision,
+        labels=list(labels.names),
+        label_kind=labels.kind,
+        head=getattr(validated_options(backend), "head", None),
+        langs=found.langs,
+    )
+    for name in TrainedOrigin.model_fields:
+        ours, theirs = getattr(wanted, name), getattr(found, name)
+        if ours != theirs:
+            raise UserError(
+                f"The model to go on from has the {name} {theirs!r}, and this run {ours!r}.", "They must be the same."
+            )
+    return Start(key, found.langs, replace(checkpoint, folder=folder))
+
 
 READY, INTERRUPTED = "ready", "interrupted"
 

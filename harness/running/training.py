@@ -29,9 +29,8 @@ from harness.running.batching import batches_of
 from harness.running.calibration import decide
 from harness.running.gates import cut_while_training
 from harness.running.plan import Plan, TrainingRows, make_plan
-from harness.running.starts import TRAINING, folder_of, has_model, mark_used, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
-from harness.running.trained_models import about
+from harness.running.trained_models import TRAINING, about, folder_of, has_model, mark_used, origin
 from harness.specs.catalog import Catalog
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
 

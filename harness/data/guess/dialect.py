@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.core.errors import DataError, UserError
 from harness.data.sources import MAX_FIELD
-from harness.specs.task_sources import CsvFormat
+from harness.specs.tasks import CsvFormat
 
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST_NAME = 60

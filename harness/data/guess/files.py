@@ -14,7 +14,7 @@ from harness.data.guess.dialect import dialect_of, has_header, readable_rows
 from harness.data.guess.encoding import check_encoding, encoding_of
 from harness.data.guess.folders import Part, in_all_splits, layout_of
 from harness.data.sources import ColumnLists, read_file
-from harness.specs.task_sources import CsvFormat
+from harness.specs.tasks import CsvFormat
 
 SAMPLE = 1 << 20
 """Characters of a delimited file that decide on its delimiter and header."""

@@ -23,7 +23,7 @@ from harness.analysis.ranks import not_its_rows, numbers
 from harness.core.errors import RunError
 from harness.core.types import IntArray, LabelKind
 from harness.records.entries import Entry, Group
-from harness.records.jsonl import read_tables
+from harness.records.predictions import read_tables
 from harness.records.store import Store
 from harness.reports.tables import Table
 

@@ -16,7 +16,8 @@ from console import Said, called
 from harness.core.engine import Encoded, Messages, Scores
 from harness.core.errors import GateFailed
 from harness.core.types import Decoding, FloatArray
-from harness.records.gates import Gate, GateOutcome, gate_lines, read_gates
+from harness.records.entries import gate_lines
+from harness.records.gates import Gate, GateOutcome, read_gates
 from harness.records.inspection import answers as said_by
 from harness.records.store import Store
 from harness.running.gates import ENOUGH, cut_of

@@ -16,8 +16,7 @@ from harness.models.cache import IN_USE, contents, leftovers
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running.runner import run
-from harness.running.starts import in_use, mark_used
-from harness.running.trained_models import INTERRUPTED, READY, TrainedModel, trained_models
+from harness.running.trained_models import INTERRUPTED, READY, TrainedModel, in_use, mark_used, trained_models
 from harness.running.training import ensure_trained, trained_folder, trained_key
 
 LONG_AGO = 1_000_000.0
