@@ -25,7 +25,8 @@ RESULT_VERSION = 1
 TRAINING_VERSION = 2
 """Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
 MODEL_FORMATS = {"baseline": 2}
-"""Engines whose trained models are kept in another form than before: older ones are not found. 2: as arrays, not as a pickle."""
+"""Engines whose trained models are kept in another form than before: older ones are not found. 2: as arrays, not as a
+pickle."""
 
 
 class Part(BaseModel):

@@ -1,7 +1,4 @@
-"""Runs and predictions as Arrow tables, and these as pandas frames for notebooks; docs/notebooks.md lists the columns.
-
-pandas is an extra (`notebooks`): only the frames need it.
-"""
+"""Runs and predictions as Arrow tables and pandas frames (extra `notebooks`); docs/notebooks.md lists the columns."""
 
 from __future__ import annotations
 
@@ -79,11 +76,11 @@ PREDICTION_COLUMNS: dict[str, str] = {
 
 
 def load_runs(results: Path | str = "results") -> DataFrame:
-    """A row per finished run, in the order of the ids: what was run, how, metrics with their intervals, time, cost, machine.
+    """One row per finished run, sorted by id: configuration, metrics with their intervals, time, cost, machine.
 
-    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Columns and
-    dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
-    there is no folder `results`. A damaged record is left out; the logger `bench` warns of it.
+    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN if a run does not have it. Apart from the
+    metrics, columns and dtypes are the same for any runs. Raises `MissingExtra` without pandas, `UserError` if there is no
+    folder `results`. A damaged record is left out; the logger `bench` warns of it.
     """
     pandas = _pandas()
     entries = read_entries(_store(results))
@@ -93,7 +90,7 @@ def load_runs(results: Path | str = "results") -> DataFrame:
 
 
 def runs_table(entries: Sequence[Entry], metric_names: Collection[str]) -> Any:
-    """A pyarrow table with a row per entry, in their order, and the columns of `load_runs` for these metrics."""
+    """A pyarrow table with one row per entry and the columns of `load_runs` for these metrics."""
     import pyarrow as pa
 
     columns = {
@@ -108,7 +105,7 @@ def runs_table(entries: Sequence[Entry], metric_names: Collection[str]) -> Any:
 
 
 def _arrow_type(dtype: str) -> Any:
-    """Of a column whose pandas dtype this is."""
+    """The Arrow type of a column with this pandas dtype."""
     import pyarrow as pa
 
     types = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "datetime64[s, utc]": pa.timestamp("s", "UTC")}
@@ -116,7 +113,7 @@ def _arrow_type(dtype: str) -> Any:
 
 
 def _nullable(pandas: Any) -> dict[Any, Any]:
-    """Arrow type -> the pandas dtype that keeps what is missing apart from any value."""
+    """Arrow type -> the pandas dtype with missing values."""
     import pyarrow as pa
 
     return {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype(), pa.string(): pandas.StringDtype()}
@@ -132,7 +129,7 @@ def _pandas() -> Any:
 
 def _store(results: Path | str) -> Store:
     if not Path(results).is_dir():
-        raise UserError(f"There is no folder {results}, so there are no runs.", "Name the folder that holds `runs`.")
+        raise UserError(f"There is no folder {results}, so there are no runs.", "Name the folder that contains `runs`.")
     return Store(Path(results) / "runs")
 
 
@@ -146,13 +143,12 @@ def _cell(entry: Entry, column: str) -> Any:
 
 
 def load_predictions(runs: str | Sequence[str] | None = None, results: Path | str = "results") -> DataFrame:
-    """A row per run and test row, the runs in the order asked for, their rows in the order of the record.
+    """One row per run and test row; runs in the given order, rows in the order of the record.
 
-    `runs`: ids, or parts that only one run has; default: all runs. Columns: `PREDICTION_COLUMNS`, and p_0, p_1, ...
-    (float64) with the probabilities, as many as the largest label space has; NaN where a run or a row has none. For runs of a
-    multilabel task `truth` and `label` are missing, the names are joined by commas, and truth_0, ..., label_0, ... (boolean)
-    say of each label whether it is true and whether it was answered; these are there only with such runs. Raises as
-    `load_runs` does, and `UserError` for a run that is not there.
+    `runs`: ids, or unique parts of ids; default: all runs. Columns: `PREDICTION_COLUMNS`, and the probabilities p_0, p_1, ...
+    (float64) for the largest label space; NaN if missing. For runs of a multilabel task `truth` and `label` are missing, the
+    names are joined by commas, and the boolean columns truth_0, ..., label_0, ... hold whether each label is true and
+    predicted. Raises as `load_runs` does, and `UserError` for an unknown run.
     """
     pandas = _pandas()
     frame: DataFrame = predictions_table(runs, results).to_pandas(types_mapper=_nullable(pandas).get)
@@ -184,7 +180,7 @@ def predictions_table(runs: str | Sequence[str] | None = None, results: Path | s
 
 
 def _empty() -> Any:
-    """So that the columns are there without any run."""
+    """The columns without any run."""
     import pyarrow as pa
 
     return pa.schema([(name, _arrow_type(dtype)) for name, dtype in PREDICTION_COLUMNS.items()]).empty_table()
@@ -201,7 +197,7 @@ def _tables(store: Store, identities: Mapping[str, Identity]) -> dict[str, Any]:
 
 
 def _shaped(name: str, table: Any, identity: Identity) -> Any:
-    """The columns of one run, but for those that are missing in all of its rows."""
+    """The columns of one run, without those that are empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -229,7 +225,7 @@ def _shaped(name: str, table: Any, identity: Identity) -> Any:
 
 
 def _joined(lists: Any, names: Any) -> Any:
-    """The names of the labels of each row, joined by commas; null where there is no answer."""
+    """The label names of each row, joined by commas; null if there is no answer."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

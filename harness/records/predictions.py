@@ -133,7 +133,7 @@ def _columns(identity: Identity, table: Any, run_id: str) -> Predictions:
     answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
     if labels.kind is LabelKind.MULTILABEL:
         truth, given = (indicators(table[name].combine_chunks(), len(labels)) for name in ("truth", "label"))
-        wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels where none is right, else none
+        wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels if none is right, else none
         answers = np.where(answered[:, None], given, wrong)
     else:
         truth = table["truth"].to_numpy().astype(np.int64)
@@ -170,13 +170,13 @@ def _probabilities(column: Any, answered: BoolArray, labels: LabelSpace) -> Floa
 
 
 def shared_rows(runs: Sequence[Predictions]) -> list[Predictions]:
-    """The rows that all runs have, in the same order, that of the first run's ids.
+    """The rows that all runs have, in the order of the first run's ids.
 
-    Rows are the same where text and true label are (see `same_rows`). With a record of an earlier version, which holds no
-    digests of texts, rows of one id are the same.
+    Rows are the same if text and true label are (see `same_rows`). A record of an earlier version has no digests of texts: then
+    rows with the same id are the same.
 
-    Raises `UserError` where the runs are of different tasks, languages, splits or labels, where they have no row in common, and
-    where only ids tell the rows and the true labels of the same ids differ (other data under the same name).
+    Raises `UserError` if the runs have different tasks, languages, splits or labels, or no row in common, or if rows that are
+    paired by id alone have different true labels.
     """
     first = runs[0]
     for run in runs[1:]:
