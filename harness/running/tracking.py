@@ -1,12 +1,12 @@
-"""A run's curve, figures and configuration, told to a tracker (wandb, trackio, MLflow, TensorBoard): for eyes, not for records.
+"""Send a run's curves, figures and configuration to a tracker (wandb, trackio, MLflow, TensorBoard), each through its library.
 
-What is tracked is no part of a run and changes nothing of it: the libraries are called in a thread of their own, what they
-raise becomes one warning, and a network that does not answer costs seconds at the end of the command. A tracker gets
-numbers, names and options; never a text, a key, an address or a path.
+Tracking does not affect a run: the libraries are imported only if needed and called in a separate thread; their errors become
+one warning, and a network that does not answer costs seconds at the end of the command. A tracker gets numbers, names and
+options; never a text, a key, an address or a path.
 
-The Trainer's own callbacks (`report_to`) are not used: they send all of its arguments, among them the folder of the
-checkpoints and the path of the model, raise into the training, and end the tracker's run before the test rows are predicted.
-The curves have the names that these callbacks give them (`train/loss`, `eval/accuracy`).
+The Trainer's own callbacks (`report_to`) are not used: they send all arguments, including paths, raise into the training, and
+end the tracker's run before the test rows are predicted. The curves have the names of these callbacks (`train/loss`,
+`eval/accuracy`).
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ from harness.core.record import RunRecord
 from harness.running.plan import Plan
 
 PATIENCE = 15.0
-"""Seconds that the end of a command waits for what is still to be sent."""
+"""Seconds that the end of a command waits for pending data."""
 
 SHORT = 1.0
-"""Seconds of it that need no explanation."""
+"""Seconds of waiting before the user is told."""
 
 Plain = str | int | float | bool
 
 
 class End(Enum):
-    """How a run ended. `STOPPED`: by Ctrl-C, to go on later. `PRUNED`: a trial of a search that was given up on."""
+    """How a run ended. `STOPPED`: by Ctrl-C, to continue later. `PRUNED`: a trial of a search that was pruned."""
 
     DONE = auto()
     FAILED = auto()
@@ -51,7 +51,7 @@ class End(Enum):
 
 
 class Sink(Protocol):
-    """A tracker's library. One run at a time; called from one thread; whatever is raised ends the tracking, not the run."""
+    """A tracker's library. One run at a time; called from one thread; an error ends the tracking, not the run."""
 
     def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None: ...
 
@@ -61,12 +61,11 @@ class Sink(Protocol):
 
 
 class Tracker:
-    """Hands over to a `Sink` in a thread, and never waits for it but in `close`."""
+    """Passes calls to a `Sink` in a thread; waits for it in `close` only. `asked`: whether there was any run to track."""
 
     def __init__(self, sink: Sink) -> None:
         self.problem: str | None = None
         self.asked = False
-        """Whether there was any run to track."""
         self._sink = sink
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         # A daemon: a library that hangs must not keep the command alive.
@@ -84,7 +83,7 @@ class Tracker:
         self._calls.put(lambda: self._sink.finish(values, end))
 
     def close(self, patience: float = PATIENCE, on_wait: Callable[[], None] = lambda: None) -> str | None:
-        """What went wrong, in one line; None where all was handed over. `on_wait` is called when this takes a while."""
+        """The problem, in one line; None if all data was sent. `on_wait` is called if this takes a while."""
         self._calls.put(None)
         self._thread.join(min(patience, SHORT))
         if self._thread.is_alive() and patience > SHORT:
@@ -120,7 +119,7 @@ _current: Tracker | None = None
 
 @contextmanager
 def tracked_by(tracker: Tracker | None) -> Iterator[None]:
-    """While this lasts, every run that computes something is told to `tracker`."""
+    """While this lasts, `tracker` receives every run that computes something."""
     global _current
     before, _current = _current, tracker
     try:
@@ -132,7 +131,7 @@ def tracked_by(tracker: Tracker | None) -> Iterator[None]:
 
 @contextmanager
 def tracked(plan: Plan) -> Iterator[Callable[[RunRecord], None]]:
-    """Around a run: its beginning and its end. What is yielded takes the finished run's record."""
+    """Around a run: track its beginning and its end. The yielded function takes the finished run's record."""
     tracker = _current
     if tracker is None:
         yield lambda record: None
@@ -150,20 +149,20 @@ def tracked(plan: Plan) -> Iterator[Callable[[RunRecord], None]]:
 def _end(error: BaseException) -> End:
     if isinstance(error, KeyboardInterrupt):
         return End.STOPPED
-    # Optuna's, by name: only a search imports that library.
+    # Optuna's, by name: only a search imports it.
     return End.PRUNED if type(error).__name__ == "TrialPruned" else End.FAILED
 
 
 def _log_curves(step: int, values: Mapping[str, object]) -> None:
     named = {_curve(name): float(value) for name, value in values.items() if _is_number(value)}
-    # The epoch stands beside a loss, and not again beside each evaluation; totals (train_runtime, ...) are no curves.
+    # The epoch is sent with a loss, not again with each evaluation; totals (train_runtime, ...) are no curves.
     named = {name: value for name, value in named.items() if name and (name != "train/epoch" or "loss" in values)}
     if _current is not None and named:
         _current.log(step, named)
 
 
 def _curve(name: str) -> str:
-    """Empty for what is no curve."""
+    """Empty for totals."""
     if name.startswith("train_") or name == "total_flos":
         return ""
     return f"eval/{name.removeprefix('eval_')}" if name.startswith("eval_") else f"train/{name}"
@@ -174,7 +173,7 @@ def _is_number(value: object) -> TypeGuard[int | float]:
 
 
 def config_of(plan: Plan) -> dict[str, Plain]:
-    """What was run, flat. Row ids, fingerprints and label names stay here, and so does what a value gives away as a place."""
+    """The configuration, flat; without row ids, fingerprints, label names, addresses and paths."""
     identity, backend, prompt = plan.identity, plan.identity.backend, plan.identity.prompt
     found: dict[str, Any] = {
         **{name: getattr(identity, name) for name in ("task", "lang", "split", "seed")},
@@ -205,7 +204,7 @@ def _flat(name: str, value: Any) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> Plain | None:
-    """None for what is nothing to show: no value, a place, or a structure."""
+    """None for no value, an address or path, or a structure."""
     if isinstance(value, bool | int | float):
         return value
     if isinstance(value, list | tuple):
@@ -214,7 +213,7 @@ def _shown(value: Any) -> Plain | None:
 
 
 def _is_word(value: object) -> bool:
-    """A name or number such as `org/model`, and no address, path or sentence."""
+    """Whether it is a name or number such as `org/model`, not an address, path or sentence."""
     text = str(value)
     return re.fullmatch(r"[\w.:@+-]+(/[\w.@+-]+)?", text) is not None and not re.match(r"[.~]|[A-Za-z]:", text)
 
@@ -255,8 +254,8 @@ class Track(StrEnum):
 
 
 def open_sink(track: Track, results: Path) -> Sink:
-    """Raises `UserError` where the library is missing. What a tracker keeps on this machine lies below `results`, unless its
-    own environment variables say otherwise."""
+    """Raises `UserError` if the library is missing. A tracker's local files are below `results`, unless its environment
+    variables name another folder."""
     if importlib.util.find_spec(track.value) is None:
         raise UserError(
             f"--track {track} needs the library {track.value!r}, which is not installed.",
@@ -272,7 +271,7 @@ def open_sink(track: Track, results: Path) -> Sink:
 
 
 def where(track: Track, results: Path) -> str:
-    """Where to look, for the end of a command: a command or a folder."""
+    """How to view the tracked runs: a command or a folder."""
     match track:
         case Track.TENSORBOARD:
             return f"tensorboard --logdir {shlex.quote(str(_tensorboard_folder(results)))}"
@@ -286,7 +285,7 @@ def where(track: Track, results: Path) -> str:
             project = _project("WANDB_PROJECT")
             if os.environ.get("WANDB_MODE") == "offline":
                 folder = Path(os.environ.get("WANDB_DIR") or results) / "wandb"
-                return f"wandb sync {shlex.quote(str(folder))}/offline-run-* sends what was kept of the project {project}"
+                return f"wandb sync {shlex.quote(str(folder))}/offline-run-* uploads the project {project}"
             return f"the project {project} of wandb"
 
 
@@ -299,12 +298,12 @@ def _tensorboard_folder(results: Path) -> Path:
 
 
 def _mlflow_store(results: Path) -> str:
-    """Files beside the runs: MLflow's own default, a database, takes longer to set up than a command may wait for a tracker."""
+    """Files beside the runs: MLflow's default, a database, takes too long to set up."""
     return (results / "mlruns").absolute().as_uri()
 
 
 class TensorBoard:
-    """A folder a run, below one a task. TensorBoard's own writer of event files needs no torch."""
+    """One folder per task, and in it one per run. TensorBoard's writer of event files needs no torch."""
 
     def __init__(self, results: Path) -> None:
         self._root = _tensorboard_folder(results)
@@ -321,8 +320,8 @@ class TensorBoard:
         self._begun = False
 
     def _begin(self, step: int) -> None:
-        """What an earlier process logged of this step and later ones is not shown: they are done again. Not called where
-        nothing is trained: figures alone must not hide a curve."""
+        """Hide what an earlier process logged from this step on: these steps are repeated. Not called if nothing is trained:
+        figures alone must not hide a curve."""
         from tensorboard.compat.proto import event_pb2
 
         session = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
@@ -355,7 +354,7 @@ class TensorBoard:
 
 
 def _last_step(folder: Path) -> int:
-    """Of what earlier processes logged there; 0 where that is nothing."""
+    """The last step that earlier processes logged there, or 0."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     files = sorted(folder.glob("events.out.tfevents.*"))
@@ -363,7 +362,7 @@ def _last_step(folder: Path) -> int:
 
 
 class Wandb:
-    """What it finds out by itself (command line, folders, git, packages, console, load of the machine) is turned off."""
+    """Its automatic data (command line, folders, git, packages, console, load of the machine) is turned off."""
 
     def __init__(self, results: Path) -> None:
         self._folder = Path(os.environ.get("WANDB_DIR") or results)
@@ -371,7 +370,7 @@ class Wandb:
 
     def start(self, run: str, task: str, config: Mapping[str, Plain]) -> None:
         if not library_logging.loud():
-            os.environ.setdefault("WANDB_SILENT", "true")  # `settings` come too late for what it says of its login
+            os.environ.setdefault("WANDB_SILENT", "true")  # `settings` come too late for its login message
         import wandb
 
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -385,12 +384,12 @@ class Wandb:
             x_disable_stats=True,
             x_disable_machine_info=True,
             x_save_requirements=False,
-            init_timeout=PATIENCE / 2,  # else its exit handler waits for as long as it would have tried
+            init_timeout=PATIENCE / 2,  # its exit handler waits as long
         )
         self._run = wandb.init(
             project=_project("WANDB_PROJECT"),
             dir=str(self._folder),
-            id=run.rpartition(".")[2],  # a run that goes on, or is repeated, is the same one there
+            id=run.rpartition(".")[2],  # the same for a resumed or repeated run
             name=run,
             group=task,
             config=dict(config),
@@ -428,20 +427,20 @@ class Trackio:
         self._run.log(dict(values), step=step)
 
     def finish(self, values: Mapping[str, float], end: End) -> None:
-        if values:  # without a step: after the last one on record
+        if values:
             self._run.log(dict(values), step=self._step)
         self._run.finish()
 
 
 def _silence(package: str) -> None:
-    """It prints to stdout, where a table or JSON of ours goes; to redirect that would redirect it for all threads."""
+    """It prints to stdout, like our tables and JSON; a redirection would affect all threads."""
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] == package:
             vars(module).setdefault("print", lambda *words, **options: None)
 
 
 class MLflow:
-    """Through the client: the fluent interface would add the path of the script and the user's name to every run."""
+    """Through the client: the fluent interface would add the script's path and the user's name to every run."""
 
     def __init__(self, results: Path) -> None:
         self._results = results
@@ -453,10 +452,10 @@ class MLflow:
         from mlflow import MlflowClient
         from mlflow.entities import Param
 
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # by itself it tries for minutes
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the default takes minutes
         store = os.environ.get("MLFLOW_TRACKING_URI") or _mlflow_store(self._results)
         if store.startswith("file:"):
-            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # else it refuses files
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # required for files
         self._client = MlflowClient(store)
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or f"{PROJECT}-{task}"
         found = self._client.get_experiment_by_name(name)
@@ -466,13 +465,13 @@ class MLflow:
         if earlier:
             self._id = earlier[0].info.run_id
             self._client.update_run(self._id, status="RUNNING")
-            # Of what earlier processes trained: figures belong at the end of the curve, also where nothing is trained now.
+            # The last step of earlier processes: figures belong at the end of the curve, also if nothing is trained now.
             self._step = max((found.step for found in self._client.get_metric_history(self._id, "train/loss")), default=0)
         else:
             tags = {"bench.run": run, "bench.task": task}
             self._id = self._client.create_run(experiment, run_name=run, tags=tags).info.run_id
             params = [Param(name, str(value)) for name, value in config.items()]
-            for start in range(0, len(params), 100):  # more at a time are refused
+            for start in range(0, len(params), 100):  # the limit of one call
                 self._client.log_batch(self._id, params=params[start : start + 100])
 
     def log(self, step: int, values: Mapping[str, float]) -> None:

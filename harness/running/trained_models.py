@@ -29,7 +29,7 @@ TRAINING = "training.json"
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """`checkpoint` is the one of the backend, with the trained weights in place of its own; `langs` those it was trained on."""
+    """`checkpoint`: that of the backend, with the trained weights; `langs`: those it was trained on."""
 
     key: str
     langs: list[str]
@@ -37,47 +37,47 @@ class Start:
 
 
 def folder_of(key: str) -> Path:
-    """Where that model is kept, or will be; it is there if this has a folder `model`."""
+    """Where the model is kept, or will be; it exists if this has a folder `model`."""
     return cache_dir() / "trained" / key
 
 
 def has_model(folder: Path) -> bool:
-    """Whether the model is there, and is what was written. A damaged one is set aside with a warning, so that a run trains it
-    anew. The caller holds the lock."""
+    """Whether the model exists and is intact. A damaged one is moved away with a warning, so that a run trains it again. The
+    caller holds the lock."""
     model = folder / MODEL
     problem = damage_of(model) if model.is_dir() else ""
     if problem:
-        log.warning("The trained model %s %s. It was set aside as %s.", model, problem, set_aside(model).name)
-        for made_of_it in folder.glob("onnx-*"):
-            shutil.rmtree(made_of_it)
+        log.warning("The trained model %s %s. It was moved to %s.", model, problem, set_aside(model).name)
+        for derived in folder.glob("onnx-*"):
+            shutil.rmtree(derived)
     return model.is_dir()
 
 
 def mark_used(folder: Path) -> None:
-    """Let `bench cache` know that the model in this folder was needed now."""
-    with suppress(OSError):  # a cache that can only be read serves its models all the same
+    """Record for `bench cache` that the model in this folder was used now."""
+    with suppress(OSError):  # a read-only cache
         os.utime(folder / "model")
 
 
 @contextmanager
 def in_use(folder: Path) -> Iterator[None]:
-    """While the files of the model in this folder are read: `bench cache` deletes none that is. Raises `RunError` for a damaged
+    """While the files of the model in this folder are read, `bench cache` does not delete them. Raises `RunError` for a damaged
     model."""
     with ExitStack() as stack:
         if (folder / MODEL).is_dir():
-            with suppress(OSError):  # where nothing can be written, nothing is deleted either
+            with suppress(OSError):  # a read-only cache: nothing can be deleted
                 stack.enter_context(held(folder / LOCK, wait=True))
         problem = damage_of(folder / MODEL)
         if problem:
             raise RunError(
-                f"The trained model {folder / MODEL} {problem}.", "Repeat its run with --force: that trains it anew."
+                f"The trained model {folder / MODEL} {problem}.", "Repeat its run with --force: that trains it again."
             )
         mark_used(folder)
         yield
 
 
 def origin(identity: Identity) -> TrainedOrigin:
-    """What a trained model says of itself, for a training that goes on from it."""
+    """The description of a trained model, for a training that continues from it."""
     assert identity.train is not None
     return TrainedOrigin(
         engine=identity.backend.engine,
@@ -91,15 +91,15 @@ def origin(identity: Identity) -> TrainedOrigin:
 
 
 def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None, task: TaskSpec) -> Start:
-    """Raises `UserError` for a model that is not on this machine, or that does not fit."""
+    """Raises `UserError` for a model that is not on this machine or does not fit."""
     if checkpoint is None:
         raise UserError(
-            f"The backend {backend.name!r} can't go on from an earlier training.", "Choose one that fine-tunes a model."
+            f"The backend {backend.name!r} can't continue from an earlier training.", "Use one that fine-tunes a model."
         )
     folder = folder_of(key) / MODEL
     problem = damage_of(folder) if folder.is_dir() else "is not on this machine"
     if problem:
-        raise UserError(f"The model to go on from ({key}) {problem}.", "Repeat the run that trained it, with --force.")
+        raise UserError(f"The model to continue from ({key}) {problem}.", "Repeat the run that trained it, with --force.")
     found = Training.model_validate_json((folder / TRAINING).read_bytes()).origin
     assert found is not None
     labels = task.label_space
@@ -116,7 +116,7 @@ def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None,
         ours, theirs = getattr(wanted, name), getattr(found, name)
         if ours != theirs:
             raise UserError(
-                f"The model to go on from has the {name} {theirs!r}, and this run {ours!r}.", "They must be the same."
+                f"The model to continue from has the {name} {theirs!r}, and this run {ours!r}.", "They must be the same."
             )
     return Start(key, found.langs, replace(checkpoint, folder=folder))
 
@@ -126,9 +126,8 @@ READY, INTERRUPTED = "ready", "interrupted"
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """`task`, `backend`, `langs` and `rows` (of training) are those of the run that first asked for it; None, or empty, where
-    neither the cache nor a record knows. `state` is ready, interrupted (a run that needs it goes on from its last
-    checkpoint) or in use; `runs` are the records that were made with it."""
+    """`task`, `backend`, `langs` and `rows` (of training) are those of the run that trained it; None, or empty, if unknown.
+    `state`: ready, interrupted (a run continues from its last checkpoint) or in use; `runs`: the records made with it."""
 
     kept: Kept
     task: str | None
@@ -145,7 +144,7 @@ class TrainedModel:
 
 
 class About(BaseModel):
-    """What the cache keeps beside a model, so that a user can tell what it is. Nothing that bench computes depends on it."""
+    """A description that the cache keeps beside a model, for the user only."""
 
     task: str | None = None
     backend: str | None = None
@@ -163,7 +162,7 @@ def about(identity: Identity) -> About:
 
 
 def title(kept: Kept) -> str:
-    """`minilm on reviews_demo (en)`; less where the cache knows less."""
+    """Such as `minilm on reviews_demo (en)`."""
     known = _read(kept.paths[0] / ABOUT)
     return f"{known.backend} on {known.task} ({'+'.join(known.langs)})" if known and known.langs else "trained model"
 
@@ -186,7 +185,7 @@ def _described(kept: Kept, runs: Sequence[RunRecord]) -> TrainedModel:
 
 
 def _read(path: Path) -> About | None:
-    """None where it is not there, or can't be read: an earlier version wrote no such file."""
+    """None if it is missing or unreadable: earlier versions wrote no such file."""
     with suppress(OSError, ValueError):
         return About.model_validate_json(path.read_bytes())
     return None
@@ -201,7 +200,7 @@ def _of_model(path: Path) -> About:
 
 
 def _runs_by_key(store: Store) -> dict[str, list[RunRecord]]:
-    """A record that can't be read is of no concern here."""
+    """Damaged records are left out."""
     made: dict[str, list[RunRecord]] = {}
     for name in store.ids():
         with suppress(BenchError):
