@@ -20,8 +20,7 @@ from harness.analysis.findings import Finding
 from harness.core.errors import RunError
 from harness.core.types import BoolArray, FloatArray, IntArray
 from harness.records.entries import Entry
-from harness.records.jsonl import read_tables
-from harness.records.predictions import predictions_of
+from harness.records.predictions import predictions_of, read_tables
 from harness.records.store import Store
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.paired import LEVEL, holm

@@ -16,11 +16,11 @@ ObjectArray = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows sorted by id; `texts` are the digests of their texts, None in a record of an earlier version. Of a multilabel task
-    `truth` and `answers` hold a 0 or 1 for each label, shape (n, k).
+    """Rows sorted by id. `texts`: digests of their texts, None in a record of an earlier version. For a multilabel task `truth`
+    and `answers` hold 0 or 1 for each label, shape (n, k).
 
-    `answers` of a row without a parsed answer: k; of a multilabel task the set that counts as wrong (see `metrics`).
-    `probabilities`, shape (n, k), are None unless every answered row has some; a row without an answer holds 1/k.
+    `answers` of a row without a parsed answer: k; for a multilabel task a wrong set (see `metrics`). `probabilities`, shape
+    (n, k): None unless every answered row has them; a row without an answer holds 1/k.
     """
 
     run_id: str

@@ -10,8 +10,7 @@ from harness.analysis.findings import SHORT, finding_of_entry
 from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metric_test, ranked, read_correct, share_test
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
-from harness.records.entries import TITLES, Entry, Group
-from harness.records.gates import gate_lines
+from harness.records.entries import TITLES, Entry, Group, gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.reports.words import between, hows, part, rank, shown

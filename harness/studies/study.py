@@ -25,7 +25,7 @@ from harness.models.cache import LOCK
 from harness.records.store import Store
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, run
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.running.training import OnEvaluation, trained_folder, trained_key
 from harness.specs.catalog import Catalog
 from harness.studies.search import Search

@@ -18,7 +18,7 @@ from harness.core.record import CalibrationBin, Identity, OverlapCount, Training
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec

@@ -372,7 +372,7 @@ def test_a_server_without_a_price_is_refused_and_a_free_one_is_not(project: Path
 
 
 def test_a_server_has_a_queue_of_its_own(project: Path) -> None:
-    with pytest.raises(UserError, match="--rate simulates a queue before one engine"):
+    with pytest.raises(UserError, match="--rate simulates the queue of one engine"):
         measure(server(project), LatencyOptions((1,), rate=5), Budget(10))
 
 

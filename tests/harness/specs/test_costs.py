@@ -136,7 +136,7 @@ def test_never_more_than_the_limit_and_the_same_command_goes_on(
             assert (engine.batches, limit < 0.07) == ([], True)
             return
         assert f"of ${limit:.4f}" in stop.message
-        assert "The same command goes on" in stop.hint
+        assert "Repeat the command" in stop.hint
     assert sorted(answered) == sorted(row.text for row in plan.rows)  # none lost, none paid for twice
     found = store.root / whole.run_id / "predictions.jsonl"
     assert found.read_bytes() == (whole.folder / "predictions.jsonl").read_bytes()
@@ -242,7 +242,7 @@ def test_max_cost_stops_the_command_and_the_same_one_goes_on(bench: Callable[...
             break
         assert err.count("bench: ") == 1  # the next language could not be paid for either: it is not begun
         assert "of $0.0900; the next request could exceed it" in err
-        assert "The same command goes on" in err
+        assert "Repeat the command" in err
     assert codes[-1] == 0
     assert set(codes[:-1]) == {1}
     assert len(codes) > 2

@@ -26,7 +26,7 @@ from harness.records.store import Store
 from harness.running import plan as planning
 from harness.running.plan import make_plan
 from harness.running.runner import run
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.running.training import trained_key
 from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import Catalog
