@@ -318,7 +318,7 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
 def _prompting(done: Outcome) -> str:
     """How the model was prompted, as the record says it; of a failed run as far as it was asked."""
     if done.entry is not None:
-        return done.entry.made if done.entry.record.identity.prompt else "-"
+        return done.entry.config_label if done.entry.record.identity.prompt else "-"
     asked = (getattr(done.options, name) for name in ("prompt", "decoding", "calibration", "decision"))
     return " ".join(str(word) for word in asked if word) or "-"
 

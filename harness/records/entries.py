@@ -127,23 +127,6 @@ class Entry:
         """What it was trained on, or how it was prompted: the same for all seeds of a configuration."""
         return config_label(self.record, self.record.identity, self.record.options.settings)
 
-    @cached_property
-    def manifest(self) -> Mapping[str, Any]:
-        record = self.record
-        found = {**dict.fromkeys(RunRecord.model_fields), **record.manifest()}
-        if found["imported"] is None:
-            del found["imported"]
-        given = {"settings": dict(record.options.settings), "limit": record.options.limit}
-        return {**found, **given, "model_given": record.options.model is not None}
-
-    @cached_property
-    def metrics(self) -> Mapping[str, Any]:
-        return self.record.metrics.as_json()
-
-    @property
-    def made(self) -> str:
-        return self.config_label
-
 
 def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, Any]) -> str:
     """How a run was trained or prompted. `identity` and `settings`: the record's own, or the part of them to show."""

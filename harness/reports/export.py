@@ -34,7 +34,7 @@ def _metric_names(store: Store) -> set[str]:
     found: set[str] = set()
     for name in store.ids():
         with suppress(RunError, LookupError, TypeError):
-            found |= set(store.metrics(name)["values"])
+            found |= store.record(name).metrics.values.keys()
     return found
 
 

@@ -59,7 +59,7 @@ def test_a_slow_language_model_on_fewer_rows_is_compared_on_these(store: Store) 
     assert len(part) == 200
     for metric in ("accuracy", "macro_f1", "qwk", "mae"):
         assert entry.record.metrics.values[metric].value == pytest.approx(value_of(metric, part).value)
-    assert entry.metrics["values"]["macro_f1"]["low"] is not None
+    assert entry.record.metrics.values["macro_f1"].low is not None
     assert entry.group == found.group
 
 
@@ -111,7 +111,7 @@ def test_sets_of_labels(store: Store) -> None:
     record(store, "encoder", given, truth, kind=LabelKind.MULTILABEL)
     record(store, "llm", given[:150], truth[:150], kind=LabelKind.MULTILABEL, prompt=prompt())
     found = chosen(store)
-    one, other = (entry.metrics["values"] for entry in found.entries)
+    one, other = (entry.record.metrics.values for entry in found.entries)
     assert found.n == 150
     assert {metric: one[metric] for metric in one} == {metric: other[metric] for metric in other}
 
