@@ -135,7 +135,7 @@ class Store:
             return [parse_object(line) for line in content.split(b"\n") if line]
 
     def check_predictions(self, name: str, digests: Mapping[str, Any] | None) -> bool:
-        """Whether `digests`, those of the record, hold that of predictions.jsonl, and it was checked. Raises `DamagedRecord`."""
+        """Whether `digests`, those of the record, hold that of predictions.jsonl, which was checked. Raises `DamagedRecord`."""
         with damage_named(self.root / name / PREDICTIONS) as path:
             if digests is not None and file_sha256(path) == digests[PREDICTIONS]:  # as it is read, however large
                 return True

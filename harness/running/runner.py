@@ -358,8 +358,8 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) ->
     return Timing(
         seconds=round(seconds, 3),
         rows_per_second=round(len(plan.rows) / seconds, 3) if seconds else None,
-        counts="rendering, tokenization (where it is waited for), the model and parsing; not loading, training, warm-up and the "
-        "journal; a text that several rows have is computed once",
+        counts="rendering, tokenization (where it is waited for), the model and parsing; not loading, training, warm-up and "
+        "the journal; a text that several rows have is computed once",
         load_seconds=round(load_seconds, 3),
         distinct_texts=len(distinct(plan.rows)),
         batch_size=plan.engine.batch_size(),

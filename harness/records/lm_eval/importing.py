@@ -116,7 +116,7 @@ def import_lm_eval(wanted: Wanted, catalog: Catalog, store: Store, *, force: boo
 
 
 def _own_export(evaluation: Evaluation) -> str | None:
-    """The fingerprint of the rows where `bench results export` wrote the file: it holds ids, and no texts to tell the rows by."""
+    """The fingerprint of the rows where `bench results export` wrote the file: it holds ids, and no texts to pair rows by."""
     own = evaluation.results.get("bench")
     return str(own["rows"]) if isinstance(own, dict) and "rows" in own else None
 
