@@ -1,4 +1,4 @@
-"""Records of `bench analyze latency`: `results/speed/<name>.json`, one by backend, task, language, machine and way of measuring.
+"""Records of `bench analyze latency`: `results/speed/<name>.json`, one by backend, task, language, machine and method.
 
 identity         task, lang, split, rows, backend, prompt (as in run.json), trained (key of the trained model, or null)
 machine          as in run.json; threads, versions, load_average {before, after}, finished, load_seconds

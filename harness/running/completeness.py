@@ -1,4 +1,4 @@
-"""Whether a run is finished: rows that failed for a reason that may pass are open, and a run without an answer has no result."""
+"""Whether a run is finished: rows that failed for a passing reason are open, and a run without an answer has no result."""
 
 from __future__ import annotations
 
