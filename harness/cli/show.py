@@ -98,11 +98,7 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
     lines = [
         entry.run_id,
         f"{metrics.n} rows: {metrics.ok} parsed, {metrics.unparsed} unparsed, {metrics.failed} failed",
-        *(
-            [f"reasons: {reasons}"]
-            if metrics.reasons
-            else []
-        ),
+        *([f"reasons: {reasons}"] if metrics.reasons else []),
         *gate_lines(record.gates, has_finding=has_finding),
         *_model_lines(entry),
         *(_training_lines(record.training) if record.training else []),
