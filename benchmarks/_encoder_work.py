@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.cli.requests import settings_from
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
 from harness.core.types import LabelKind
 from harness.running.plan import Plan, make_plan
+from harness.specs.asked import read_settings
 
 BACKEND = "minilm"
 SHARED = (
@@ -38,7 +38,7 @@ class Work:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        asked = settings_from(options.set)
+        asked = read_settings(options.set)
         for name in asked:
             if name not in SHARED:
                 raise UserError(f"--set {name}: the rivals would not have it.", f"Allowed: {', '.join(SHARED)}.")

@@ -13,9 +13,9 @@ from typer.main import get_command
 
 from harness.cli import app, run_options
 from harness.core.errors import BenchError
-from harness.core.options import ExecutionOptions, RunOptions, all_fields, option_name
+from harness.core.options import ExecutionOptions, RunOptions, all_fields, is_many, option_name
 from harness.records.store import Store
-from harness.specs.asked import Asked
+from harness.specs.asked import FOR_PROMPTED, FOR_TRAINED, ORDER, Asked
 from harness.specs.catalog import Catalog
 from harness.studies.steps import Changes, steps_of
 
@@ -121,6 +121,11 @@ def test_a_default_never_changes_a_recipe() -> None:
 
 
 # What is asked
+
+
+def test_every_option_of_several_runs_has_its_place_in_the_order() -> None:
+    assert set(ORDER) == {name for name, field in RunOptions.model_fields.items() if is_many(field)}
+    assert set(FOR_PROMPTED) | set(FOR_TRAINED) <= set(RunOptions.model_fields)
 
 
 def test_options_that_a_backend_does_not_use_multiply_no_run(tmp_path: Path) -> None:
