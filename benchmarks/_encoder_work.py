@@ -56,9 +56,9 @@ class Work:
 
         options = self.options
         request = RunOptions(
-            options.task,
-            BACKEND,
-            options.lang,
+            task=options.task,
+            backend=BACKEND,
+            lang=options.lang,
             seed=seed,
             limit=options.rows,
             train_limit=options.train_rows,
@@ -84,15 +84,15 @@ def preface(work: Work) -> dict[str, Any]:
     return {
         "task": plan.task.name,
         "lang": work.options.lang,
-        "model": plan.identity["backend"]["model"],
-        "options": plan.identity["backend"]["options"],
+        "model": plan.identity.backend.model,
+        "options": plan.identity.backend.options,
         "rows": len(plan.rows),
         "fingerprint": fingerprint(plan.rows),
         "train_rows": len(plan.training.train),
         "validation_rows": len(plan.training.validation),
         "threads": torch.get_num_threads(),
         "load_start": load_average(),
-        "machine": describe_machine(),
+        "machine": describe_machine().as_json(),
         "versions": library_versions(),
     }
 

@@ -18,6 +18,7 @@ import typer.main
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from harness.core import machine
 from harness.models.checkpoints import cache_dir
 from harness.specs import backend_specs, catalog
 
@@ -28,7 +29,10 @@ QUICK = "not slow and not real and not browser"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 # What is installed, and the command line, do not change during a test run; each takes 30 ms or more to look up.
 metadata.entry_points = backend_specs.entry_points = catalog.entry_points = functools.cache(metadata.entry_points)
+machine.version = functools.cache(machine.version)
 typer.main.get_command = functools.cache(typer.main.get_command)
+# No test cuts the power, and what a killed process wrote is there without waiting for the disk.
+os.fsync = lambda descriptor: None
 # Time decides no test: other work on the machine would.
 settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("dev", settings.get_profile("ci"), max_examples=10)
@@ -96,7 +100,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
     def compare(name: str, text: str) -> None:
         path = GOLDEN / f"{name}.txt"
         if request.config.getoption("--update-golden"):
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(exist_ok=True, parents=True)
             path.write_bytes(text.encode())
         assert path.exists(), f"no {path.name}: pytest --update-golden writes it"
         assert text == path.read_bytes().decode()

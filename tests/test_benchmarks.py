@@ -14,6 +14,8 @@ import yaml
 
 from harness.core.errors import RunError, UnknownName, UserError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 PART = SimpleNamespace
 

@@ -13,6 +13,8 @@ from harness.records.entries import read_entries
 from harness.records.store import Store
 from harness.reports.tables import read_tables
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

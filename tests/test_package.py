@@ -18,6 +18,8 @@ import harness
 from harness.cli import app
 from harness.core.types import LabelKind, LabelSpace
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 STARS = LabelSpace(LabelKind.ORDINAL, tuple(f"{n} stars" for n in range(1, 6)))
 
@@ -33,9 +35,9 @@ def test_public_names() -> None:
         "ParserSpec",
         "Plan",
         "Prediction",
-        "Request",
         "Result",
         "RunError",
+        "RunOptions",
         "Status",
         "Store",
         "UserError",

@@ -83,7 +83,7 @@ def prune_command(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Delete nothing: show what would be deleted.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Delete leftovers: what killed processes and other versions left behind.
+    """Delete what is no longer needed.
 
     What a process uses is never deleted, nor what bench did not put there. Run records are not in the cache.
 

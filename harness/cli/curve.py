@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from harness.cli import verbosity
-from harness.cli.options import Json, Many, catalog, names, open_store, print_json, print_table, tolerate_broken_pipe
+from harness.cli.options import (
+    Json,
+    Many,
+    catalog,
+    names,
+    open_store,
+    print_json,
+    print_table,
+    tolerate_broken_pipe,
+    write_page,
+)
 from harness.cli.requests import budget_of, completed, member
 from harness.cli.run_options import completion, takes_run_options
 from harness.core.options import ExecutionOptions, RunOptions
@@ -118,19 +128,15 @@ def _plans(
 
 
 def _show(found: Sequence[Measured], results: Path, as_json: bool, lost: int, of: int) -> None:
-    if not found:
-        return
     written = [_write(made, results) for made in found]
     with tolerate_broken_pipe():
-        if as_json:
-            print_json([_as_json(made, *paths) for made, paths in zip(found, written, strict=True)])
-        else:
+        if as_json and found:
+            print_json(written)
+        elif not as_json:
             for made in found:
                 _print(made)
-    if lost:
+    if lost and found:
         typer.echo(plain(f"note: {lost} of {of} runs failed; a point is the mean of the others."), err=True)
-    for page, picture in written:
-        verbosity.note(f"Written: {page}" + (f", {picture}" if picture else ""))
 
 
 def _check_backends(known: Catalog, trained: Sequence[str], prompted: Sequence[str], asked: Asked) -> None:
@@ -169,28 +175,21 @@ def _chosen(known: Catalog, task: str, metric: str | None) -> str:
     return metric or HEADLINES[kind][0]
 
 
-def _write(made: Measured, results: Path) -> tuple[Path, Path | None]:
-    """The page, the figures, and the plot if the extra `charts` is installed."""
-    from harness.core.errors import MissingExtra
+def _write(made: Measured, results: Path) -> dict[str, Any]:
+    """Write the page, the plot and the figures; the figures."""
     from harness.core.json_files import pretty_json, sealed, write_atomically
     from harness.reports.curve_page import markdown, svg
 
-    folder = results / "curves"
-    folder.mkdir(parents=True, exist_ok=True)
     base, result = made.options.base, made.result
-    stem = _stem(made.options, result.metric)
-    page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
-    try:
-        write_atomically(picture, svg(result, base.task, base.lang).decode())
-        drawn = True
-    except MissingExtra as error:
-        picture.unlink(missing_ok=True)  # an earlier curve's would stand beside this page
-        verbosity.note(f"note: no plot. {error} {error.hint}")
-        drawn = False
-    write_atomically(page, markdown(result, base.task, base.lang, picture.name if drawn else None))
-    figures = _as_json(made, page, picture if drawn else None)
-    write_atomically(folder / f"{stem}.json", pretty_json(sealed(figures)))
-    return page, picture if drawn else None
+    page, picture = write_page(
+        results / "curves",
+        _stem(made.options, result.metric),
+        lambda picture: markdown(result, base.task, base.lang, picture),
+        lambda: svg(result, base.task, base.lang),
+    )
+    figures = _figures(made, page, picture)
+    write_atomically(page.with_suffix(".json"), pretty_json(sealed(figures)))
+    return figures
 
 
 def _stem(curve: CurveOptions, metric: str) -> str:
@@ -204,38 +203,36 @@ def _stem(curve: CurveOptions, metric: str) -> str:
     return f"{own_stem([base.task, base.lang, *backends, metric])}-{settings[:8]}"
 
 
-def _as_json(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]:
-    from dataclasses import asdict
-
+def _figures(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]:
     from harness.reports.curve_page import sentence
 
     result, base = made.result, made.options.base
     curves = [
-        {"name": curve.name, "points": [{"labels": size, **_finite(asdict(point))} for size, point in curve.points.items()]}
+        {"name": curve.name, "points": [{"labels": size, **asdict(point)} for size, point in curve.points.items()]}
         for curve in result.curves
     ]
-    lines = [{"name": line.name, "labels": line.labels, **_finite(asdict(line.estimate))} for line in result.lines]
-    crossings = [_finite(asdict(found)) for found in result.crossings]
-    return {
+    lines = [{"name": line.name, "labels": line.labels, **asdict(line.estimate)} for line in result.lines]
+    figures = {
         "sentence": sentence(result, base.lang),
         "task": base.task,
         "lang": base.lang,
-        "metric": result.metric,
-        "n": result.n,
+        **asdict(result),
         "curves": curves,
         "lines": lines,
-        "crossings": crossings,
         "runs": made.run_ids,
         "page": page.name,
         "picture": picture and picture.name,
     }
+    return dict(_finite(figures))
 
 
-def _finite(figures: dict[str, Any]) -> dict[str, Any]:
-    """None for infinity and NaN, which JSON lacks."""
-    from math import isfinite
-
-    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in figures.items()}
+def _finite(value: Any) -> Any:
+    """The same with None for infinity and NaN, which JSON lacks."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _print(made: Measured) -> None:

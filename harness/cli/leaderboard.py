@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from harness.reports.tables import Table
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
-LEGEND = "A row's run is what `bench show` takes; `1=` is a shared rank, `‡` none: not shown to be better than chance."
+LEGEND = "`bench show` takes the run of an entry. `1=`: shared rank; `‡`: no rank, not shown to be better than chance."
 
 
 def leaderboard_command(
@@ -25,19 +25,18 @@ def leaderboard_command(
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Rank all runs and write LEADERBOARD.md and leaderboard.html, a page that opens from disk (it needs the extra `charts`).
+    """Rank all runs.
 
-    What can't be told apart from the best shares its rank; what does no better than chance has none; the runs of several seeds
-    share a row. What others reported (in
-    `reported`, beside `runs`) comes last and unranked.
+    Writes LEADERBOARD.md and leaderboard.html, a page that opens from disk (it needs the extra `charts`). Entries that are not
+    significantly different from the best share its rank; entries no better than chance have no rank; the runs of several seeds
+    are one entry. Published figures (in `reported`, beside `runs`) come last and are not ranked.
 
-    --json prints a list with one object per row, in the order of the tables: rank (null: no better than chance), tied, finding
-    (kind, message, or null), tested_on (on how many rows the run was, of which these may be some), run, task, split, lang,
-    rows, few_rows (why they are few, or null), backend, how, seeds, runs, spread (by headline metric: low, median, high over
-    the seeds), identity, timing, metrics; the last three are of the run in the middle. With --check: an object with path (of
-    the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts where it exists, the pictures where
-    LEADERBOARD.md shows them.
-    """
+    --json prints a list with one object per entry, in the order of the tables: rank (null: no better than chance), tied,
+    finding (kind, message, or null), tested_on (number of rows that the run was tested on, of which these may be a part), run,
+    task, split, lang, rows, few_rows (a warning if they are few, or null), backend, how, seeds, runs, spread (by headline
+    metric: low, median, high over the seeds), identity, timing, metrics; the last three are of the median run. With --check: an
+    object with path (of the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts if it exists, the
+    pictures if LEADERBOARD.md shows them."""
     from harness.core.errors import UserError
     from harness.records.entries import read_records, warn_of
     from harness.reports.leaderboard import left_out, markdown, sentence
@@ -49,7 +48,7 @@ def leaderboard_command(
     store = open_store(results)
     if not results.exists():
         raise UserError(
-            f"There is no folder {results}, so there are no runs.", "Begin with `bench run`, or name it: --results DIR."
+            f"There is no folder {results}, so there are no runs.", "Start with `bench run`, or name it: --results DIR."
         )
     entries, damaged = read_records(store)
     for error in damaged:
@@ -113,7 +112,7 @@ def _print_table(table: Table) -> None:
     few = table.few
     typer.echo(plain(f"\n{task} ({split}), {lang}: {table.size}" + (f" † {few}" if few else "")))
     titles = columns(table)
-    headline = [TITLES.get(name, name) for name in table.first.metrics["headline"]]
+    headline = [TITLES.get(name, name) for name in table.first.record.metrics.headline]
     seeds = [name for name in titles if name.endswith(OVER_SEEDS)]
     statuses = [name for name in titles if name in STATUSES]
     print_table(
@@ -135,7 +134,7 @@ def _print_table(table: Table) -> None:
 
 
 def _stale(results: Path, texts: Sequence[str], shown: Page, drawn: Collection[str]) -> list[Path]:
-    """The files that `bench leaderboard` would make anew. Pictures count for a Markdown that shows them, the page if there."""
+    """The files that `bench leaderboard` would change. Pictures count if the Markdown shows them, the page if it exists."""
     from harness.reports.page import html
     from harness.reports.pictures import FOLDER, STALE
 
@@ -166,7 +165,7 @@ def _check(results: Path, stale: Sequence[Path], as_json: bool) -> None:
 
 
 def _way_out(stale: Path) -> str:
-    """What makes it fresh; the page and the pictures can't be made without the extra."""
+    """How to update the file; the page and the pictures need the extra."""
     from importlib.util import find_spec
 
     from harness.core.errors import install_command
@@ -181,22 +180,22 @@ def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
     from harness.reports.words import how
 
     row, entry = place.row, place.row.entry
-    identity = entry.manifest["identity"]
-    spread = {name: row.spread(name) for name in entry.metrics["headline"]}
+    record, identity = entry.record, entry.record.identity
+    spread = {name: row.spread(name) for name in record.metrics.headline}
     return {
         "rank": place.rank,
         "tied": place.tied,
         "finding": place.finding and place.finding.as_json(),
-        "tested_on": entry.tested_on or entry.metrics["n"],
+        "tested_on": entry.tested_on or record.metrics.n,
         "run": entry.run_id,
-        **{key: identity[key] for key in ("task", "split", "lang", "rows")},
+        **{key: getattr(identity, key) for key in ("task", "split", "lang", "rows")},
         "few_rows": table.few,
         "backend": entry.backend,
         "how": how(row),
         "seeds": row.seeds,
         "runs": [run.run_id for run in sorted(row.runs, key=lambda run: run.seed)],
         "spread": {name: found and dict(zip(("low", "median", "high"), found, strict=True)) for name, found in spread.items()},
-        "identity": identity,
-        "timing": entry.manifest["timing"],
-        "metrics": entry.metrics,
+        "identity": identity.as_json(),
+        "timing": record.timing.as_json(),
+        "metrics": record.metrics.as_json(),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from harness.core.errors import BenchError
     from harness.specs.catalog import Catalog, Kind
 
-T = TypeVar("T")
 Rows = list[dict[str, Any]]
 
 
@@ -51,11 +50,7 @@ def list_command(
     runs), backends, description. runs: run, backend, model, n, metric, value, low, high, no_answer, finished.
     """
     faults: list[BenchError] = []
-    if what is What.RUNS:
-        rows = _runs(results)
-    else:
-        makers = {What.TASKS: _tasks, What.BACKENDS: _backends, What.PROMPTS: _prompts, What.RECIPES: _recipes}
-        rows, faults = makers[what]()
+    rows = _runs(results) if what is What.RUNS else _specs(what, faults)
     if as_json:
         print_json(rows)
     elif rows:
@@ -74,86 +69,67 @@ def _cell(value: Any) -> str:
     return ", ".join(map(str, value)) or "-" if isinstance(value, list) else "-" if value is None else str(value)
 
 
-def _load(kind: Kind, load: Callable[[Catalog, str], T]) -> tuple[list[T], list[BenchError]]:
-    """All of a kind, and the errors of files that can't be read: one bad file does not hide the others."""
+def _specs(what: What, faults: list[BenchError]) -> Rows:
+    """All of a kind. The errors of files that can't be read go to `faults`: one bad file does not hide the others."""
     from harness.core.errors import BenchError
 
     known = catalog()
-    loaded: list[T] = []
-    faults: list[BenchError] = []
+    kinds: dict[What, tuple[Kind, Callable[[Catalog, str], dict[str, Any]]]] = {
+        What.TASKS: ("task", _task),
+        What.BACKENDS: ("backend", _backend),
+        What.PROMPTS: ("prompt", _prompt),
+        What.RECIPES: ("recipe", _recipe),
+    }
+    kind, row_of = kinds[what]
+    rows = []
     for name in known.names(kind):
         try:
-            loaded.append(load(known, name))
+            rows.append(row_of(known, name))
         except BenchError as error:
             faults.append(error)
-    return loaded, faults
+    if what is What.BACKENDS:
+        try:
+            _ = known.prices
+        except BenchError as error:  # once, not for each backend that asks for a price; the list shows none
+            faults.append(error)
+    return rows
 
 
-def _tasks() -> tuple[Rows, list[BenchError]]:
-    specs, faults = _load("task", lambda known, name: known.task(name))
-    rows = [
-        {
-            "task": spec.name,
-            "labels": spec.labels.kind.value,
-            "names": spec.labels.answers,
-            "languages": spec.languages,
-            "description": spec.description,
-        }
-        for spec in specs
-    ]
-    return rows, faults
+def _task(known: Catalog, name: str) -> dict[str, Any]:
+    spec = known.task(name)
+    labels = {"labels": spec.labels.kind.value, "names": spec.labels.answers}
+    return {"task": spec.name, **labels, "languages": spec.languages, "description": spec.description}
 
 
-def _backends() -> tuple[Rows, list[BenchError]]:
-    from harness.core.errors import BenchError
+def _backend(known: Catalog, name: str) -> dict[str, Any]:
     from harness.specs.backend_specs import load_backend
 
-    specs, faults = _load("backend", lambda known, name: load_backend(known.files("backend")[name]))
-    try:
-        _ = catalog().prices
-    except BenchError as error:  # once, not for each backend that asks for a price; the list shows none
-        faults.append(error)
-    rows = [
-        {
-            "backend": spec.name,
-            "engine": spec.engine,
-            "model": spec.model,
-            "languages": spec.languages or ["any"],
-            "description": spec.description,
-        }
-        for spec in specs
-    ]
-    return rows, faults
+    spec = load_backend(known.files("backend")[name])
+    return {
+        "backend": spec.name,
+        **spec.model_dump(include={"engine", "model"}),
+        "languages": spec.languages or ["any"],
+        "description": spec.description,
+    }
 
 
-def _prompts() -> tuple[Rows, list[BenchError]]:
-    prompts, faults = _load("prompt", lambda known, name: (known.prompt(name), known.variants(name)))
-    rows = [
-        {
-            "prompt": prompt.name,
-            "variants": variants,
-            "labels": [kind.value for kind in prompt.spec.kinds],
-            "decoding": prompt.spec.decoding.value,
-            "parser": prompt.spec.parser.type,
-            "description": prompt.spec.description,
-        }
-        for prompt, variants in prompts
-    ]
-    return rows, faults
+def _prompt(known: Catalog, name: str) -> dict[str, Any]:
+    spec = known.prompt(name).spec
+    return {
+        "prompt": name,
+        "variants": known.variants(name),
+        "labels": [kind.value for kind in spec.kinds],
+        "decoding": spec.decoding.value,
+        "parser": spec.parser.type,
+        "description": spec.description,
+    }
 
 
-def _recipes() -> tuple[Rows, list[BenchError]]:
-    recipes, faults = _load("recipe", lambda known, name: known.recipe(name))
-    rows = [
-        {
-            "recipe": recipe.name,
-            "names": [run.name for run in recipe.runs],
-            "backends": list(dict.fromkeys(name for run in recipe.runs for name in run.asked(recipe.defaults).many("backend"))),
-            "description": recipe.description,
-        }
-        for recipe in recipes
-    ]
-    return rows, faults
+def _recipe(known: Catalog, name: str) -> dict[str, Any]:
+    recipe = known.recipe(name)
+    backends = [name for run in recipe.runs for name in run.asked(recipe.defaults).many("backend")]
+    names = {"names": [run.name for run in recipe.runs], "backends": list(dict.fromkeys(backends))}
+    return {"recipe": recipe.name, **names, "description": recipe.description}
 
 
 def _runs(results: Path) -> Rows:

@@ -104,6 +104,28 @@ def tolerate_broken_pipe() -> Iterator[None]:
         os.close(nowhere)
 
 
+def write_page(
+    folder: Path, stem: str, page: Callable[[str | None], str], picture: Callable[[], bytes]
+) -> tuple[Path, Path | None]:
+    """Write a Markdown page, which gets the name of its picture, and the picture if the extra `charts` is installed."""
+    from harness.cli import verbosity
+    from harness.core.errors import MissingExtra
+    from harness.core.json_files import write_atomically
+
+    folder.mkdir(parents=True, exist_ok=True)
+    text, image = folder / f"{stem}.md", folder / f"{stem}.svg"
+    drawn: Path | None = image
+    try:
+        write_atomically(image, picture().decode())
+    except MissingExtra as error:
+        image.unlink(missing_ok=True)  # an earlier picture would stand beside this page
+        verbosity.note(f"note: no picture. {error.message} {error.hint}")
+        drawn = None
+    write_atomically(text, page(None if drawn is None else drawn.name))
+    verbosity.note(f"Written: {text}" + (f", {drawn}" if drawn else ""))
+    return text, drawn
+
+
 def worded(error: BenchError) -> str:
     return plain(f"bench: {error.message}" + (f"\n       {error.hint}" if error.hint else ""))
 

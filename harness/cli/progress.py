@@ -1,4 +1,4 @@
-"""What a long command shows while it works: a line per run; below them a bar on a terminal, and elsewhere a line at times."""
+"""Progress of a long command: a line per run, and below them a bar on a terminal or an occasional line elsewhere."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ PHASES = {
     "find twins": "rows",
     "time": "batch sizes",
 }
-"""What a run goes through, and what is counted."""
+"""The phases of a run, and what each counts."""
 
 EVERY = 10.0
-"""Seconds between two lines about the same phase, where there is no terminal."""
+"""Seconds between two lines about the same phase, without a terminal."""
 
 
 @dataclass
 class Phase:
-    """`first`: what was done when it began, which says nothing of its speed."""
+    """`first`: what was done already when it began; it does not count for the speed."""
 
     name: str
     first: int
@@ -59,7 +59,7 @@ class Phase:
         return "; ".join(filter(None, [", ".join(filter(None, [counted, speed, left])), self.note]))
 
     def summary(self, now: float) -> str:
-        """Of a phase that ended: `400 steps in 2:03, 3.2 steps/s; loss 0.34`."""
+        """Of a finished phase: `400 steps in 2:03, 3.2 steps/s; loss 0.34`."""
         unit, rate = PHASES.get(self.name, ""), self._rate(now)
         what = f"{_counted(self.done - self.first, 0, unit)} in " if unit and self.done > self.first else ""
         speed = f", {_speed(rate, unit)}" if rate and unit else ""
@@ -91,7 +91,7 @@ def clock_time(seconds: float) -> str:
 
 
 class Progress:
-    """`update` is the callback that the runner wants; it also receives `progress_events`, from any thread."""
+    """`update` is the callback for the runner; it also receives `progress_events`, from any thread."""
 
     def __init__(self, runs: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._runs, self._clock = runs, clock
@@ -109,7 +109,7 @@ class Progress:
 
         self._watching = progress_listener(self.update)
         self._watching.__enter__()
-        if sys.stderr.isatty() and not verbosity.is_quiet() and not library_logging.loud():  # log lines would tear a bar
+        if sys.stderr.isatty() and not verbosity.is_quiet() and not library_logging.loud():  # log lines would break a bar
             self._bar = _bar(self._clock)
             self._bar.start()
         return self
@@ -122,7 +122,7 @@ class Progress:
                 self._bar.stop()
 
     def next(self, name: str) -> None:
-        """The next run begins: its rows are read and its model is found."""
+        """The next run begins."""
         with self._lock:
             self._end()
             self._run += 1
@@ -139,13 +139,13 @@ class Progress:
             self._told = self._clock()
             if self._bar is None:
                 typer.echo(plain(text), err=True)
-            else:  # not past the bar, or the text would begin where the bar ends
+            else:  # through the bar, or the text would begin where the bar ends
                 self._bar.console.print(plain(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def update(self, phase: str, done: int, total: int, note: str) -> None:
         with self._lock:
             now = self._clock()
-            # Another unit and another speed; or the same work anew, on other rows or another file.
+            # Another unit and speed, or the same work again on other rows or another file.
             if self._phase is None or phase != self._phase.name or done < self._phase.done:
                 self._end()
                 self._phase = Phase(phase, done, now)
@@ -161,7 +161,7 @@ class Progress:
         bar.update(self._task, completed=phase.done, total=phase.total or None, figures=phase.figures(now))
 
     def _end(self) -> None:
-        """Of a phase; one that took a while leaves a line."""
+        """End a phase; a long one leaves a line."""
         phase, self._phase = self._phase, None
         if phase is None:
             return

@@ -1,4 +1,4 @@
-"""`bench results rescore`: the intervals of recorded runs by today's rules."""
+"""`bench results rescore`: compute the intervals of recorded runs again."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ def rescore_command(
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Compute the intervals of recorded runs anew, from their predictions, and write them to their metrics.json.
+    """Compute the intervals of recorded runs again.
 
-    Values stay as they are, and nothing is predicted again. It is for records of an earlier version of bench; then
-    `bench leaderboard` shows the new intervals.
+    For records of an earlier version of bench. Reads the predictions and writes metrics.json; values do not change, and nothing
+    is predicted. Then run `bench leaderboard` to show the new intervals.
 
-    --json prints an object with runs, a list of run and changed (the names of the metrics whose interval is another one now),
-    and sentence.
+    --json prints an object with runs, a list of run and changed (the metrics whose interval has changed), and sentence.
     """
     from harness.analysis.rescoring import rescore
     from harness.core.errors import UserError
@@ -31,7 +30,7 @@ def rescore_command(
     named = dict.fromkeys(store.find(part) for part in runs or [])
     chosen = list(named) if runs else [entry.run_id for entry in read_entries(store)]
     if not chosen:
-        raise UserError(f"There are no runs in {store.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
+        raise UserError(f"There are no runs in {store.root}.", "Start with `bench run`, or name the folder: --results DIR.")
     changed = {name: rescore(store, name) for name in chosen}
     count = sum(map(bool, changed.values()))
     sentence = f"{count} of {len(chosen)} run{'s' if len(chosen) > 1 else ''} got new intervals; no value has changed."

@@ -28,7 +28,7 @@ from harness.core.options import (
 from harness.specs.asked import Asked, read_option
 
 SHORT = {"quiet": "-q", "verbose": "-v"}
-COMPLETED = {"backend": "backend", "task": "task", "prompt": "prompt"}
+COMPLETED = {"backend": "backend", "task": "task", "prompt": "prompt", "continue_from": "run"}
 """Options whose values the shell completes, and the kind of name in the catalog."""
 
 

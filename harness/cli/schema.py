@@ -19,8 +19,8 @@ def schema_command(
 ) -> None:
     """Write the JSON schemas.
 
-    One for each kind of file (task, backend, front matter of a prompt, recipe, prices, reported figures, bench.toml), one for run
-    records and one for the options in them. An editor completes and checks a YAML whose first line names its schema:
+    One for each kind of file (task, backend, front matter of a prompt, recipe, prices, reported figures, bench.toml), for run
+    records and for the options in them. An editor completes and checks a YAML whose first line names its schema:
     # yaml-language-server: $schema=../schemas/task.json
 
     --json writes nothing and prints an object: kind of file -> its schema.

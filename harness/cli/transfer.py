@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import verbosity
-from harness.cli.options import Json, catalog, open_store, plain, print_json, print_table, tolerate_broken_pipe
+from harness.cli.options import Json, catalog, open_store, plain, print_json, print_table, tolerate_broken_pipe, write_page
 from harness.cli.requests import budget_of, completed
 from harness.cli.run_options import takes_run_options
 from harness.core.options import ExecutionOptions
@@ -77,14 +77,15 @@ def transfer_command(
 
 
 def _show(grid: Grid, results: Path, variant: str, as_json: bool) -> None:
-    """Write the grid, and print it."""
-    page, picture = _write(grid, results, variant)
+    """Write the grid, and print it. `variant` tells the files of grids with other options apart."""
+    from harness.core.file_names import own_stem
+    from harness.reports.heatmap import svg
+    from harness.reports.transfer_page import markdown
+
+    stem = own_stem([grid.task, grid.backend, grid.metric]) + variant
+    page, picture = write_page(results / "matrix", stem, lambda picture: markdown(grid, picture), lambda: svg(grid))
     with tolerate_broken_pipe():
-        if as_json:
-            print_json(_as_json(grid, page, picture))
-        else:
-            _print(grid)
-    verbosity.note(f"Written: {page}" + (f", {picture}" if picture else ""))
+        print_json(_as_json(grid, page, picture)) if as_json else _print(grid)
 
 
 def _rows(asked: Asked, languages: list[str]) -> list[Row]:
@@ -98,29 +99,6 @@ def _rows(asked: Asked, languages: list[str]) -> list[Row]:
     validated = asked.many("validation_lang") or ["own"]
     rows = [Row(train, train if text == "own" else joined(text)) for train in trained for text in validated]
     return list(dict.fromkeys(rows))
-
-
-def _write(grid: Grid, results: Path, variant: str) -> tuple[Path, Path | None]:
-    """The page, and the picture if the extra `charts` is installed. `variant`: tells grids with other options apart."""
-    from harness.core.errors import MissingExtra
-    from harness.core.file_names import own_stem
-    from harness.core.json_files import write_atomically
-    from harness.reports.heatmap import svg
-    from harness.reports.transfer_page import markdown
-
-    folder = results / "matrix"
-    folder.mkdir(parents=True, exist_ok=True)
-    stem = own_stem([grid.task, grid.backend, grid.metric]) + variant
-    page, picture = folder / f"{stem}.md", folder / f"{stem}.svg"
-    try:
-        write_atomically(picture, svg(grid).decode())
-        drawn = True
-    except MissingExtra as error:
-        picture.unlink(missing_ok=True)  # an earlier grid's would stand beside this page
-        verbosity.note(f"note: no heat map. {error} {error.hint}")
-        drawn = False
-    write_atomically(page, markdown(grid, picture.name if drawn else None))
-    return page, picture if drawn else None
 
 
 def _as_json(grid: Grid, page: Path, picture: Path | None) -> dict[str, Any]:

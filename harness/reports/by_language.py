@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.analysis.ranks import RankedEntry
-from harness.analysis.row_sets import labels_of
 from harness.core.json_files import canonical_json
 from harness.records.entries import Entry, config_label
 from harness.records.names import told_apart
@@ -89,7 +88,11 @@ def sections(tables: Sequence[Table]) -> list[Section]:
 
 def _are_comparable(one: Table, other: Table) -> bool:
     """A figure of three labels says nothing beside one of five."""
-    return one.metric == other.metric and labels_of(one.first) == labels_of(other.first) and one.outdated == other.outdated
+    return (
+        one.metric == other.metric
+        and one.first.record.identity.label_space == other.first.record.identity.label_space
+        and one.outdated == other.outdated
+    )
 
 
 def _section(tables: Sequence[Table]) -> Section:

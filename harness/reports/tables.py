@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.analysis.findings import SHORT, finding_of_entry
-from harness.analysis.nested import most_informative
 from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metric_test, ranked, read_correct, share_test
-from harness.analysis.row_sets import RowSet, row_sets
+from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
-from harness.records.entries import TITLES, Entry, Group
-from harness.records.gates import gate_lines
+from harness.records.entries import TITLES, Entry, Group, gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.reports.words import between, hows, part, rank, shown
@@ -166,7 +164,7 @@ def spread_cells(spread: Spread) -> list[str]:
         spread.backend,
         spread.how,
         ", ".join(prompt.name for prompt in spread.prompts),
-        ", ".join(part(prompt.unread) for prompt in spread.prompts),
+        ", ".join(part(prompt.unparsed) for prompt in spread.prompts),
         between(spread.low, spread.middle.value, spread.high),
         f"{spread.range:.3f}{'*' if spread.beyond else ''}",
         f"{spread.expected:.3f}",

@@ -81,6 +81,8 @@ class Asked:
         Raises `UserError` for a name that does not exist and for options that do not fit together.
         """
         backends = self.many("backend")
+        for name in self.many("prompt"):  # also where no backend of the command is prompted
+            catalog.prompt(name)
         check_data(self.values.get("data"))
         check_model(catalog, backends, self.values.get("model"))
         if self.values.get("resample_train") and self.values.get("train_limit") is None:
@@ -210,9 +212,15 @@ def _read(name: str, found: FieldInfo, given: Any) -> Any:
     try:
         return TypeAdapter(_item(found)).validate_python(given)
     except ValidationError as error:
-        wanted = error.errors()[0]["msg"].removeprefix("Input should be ").partition(", ")[0]
-        wanted = wanted if wanted.startswith("a") else f"a number {wanted}"  # "greater than or equal to 1"
-        raise UserError(f"{option_name(name)} {given}: expected {wanted}.", "See the command's --help.") from error
+        raise UserError(f"{option_name(name)} {given}: expected {_expected(found)}.", "See the command's --help.") from error
+
+
+def _expected(found: FieldInfo) -> str:
+    """`a whole number from 0 to 9`. Other types than numbers take any text."""
+    low = next((limit.ge for limit in found.metadata if hasattr(limit, "ge")), None)
+    high = next((limit.le for limit in found.metadata if hasattr(limit, "le")), None)
+    number = "a whole number" if int in _types(found) else "a finite number"
+    return number + (f" from {low} to {high}" if high is not None else f" of at least {low}")
 
 
 def _types(found: FieldInfo) -> list[Any]:

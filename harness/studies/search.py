@@ -1,4 +1,4 @@
-"""What a search is for: which options, judged by which metric of which validation rows. Test rows are never read."""
+"""A search: which options, by which metric on which validation rows. Test rows are never read."""
 
 from __future__ import annotations
 
@@ -26,11 +26,8 @@ from harness.statistics.metrics import LOWER_IS_BETTER, evaluate_predictions
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched for, in what, judged by what. Made by `new_search`.
-
-    `request` asks for validation rows, in the first of `langs` (the validation languages). With several of them a trial is
-    worth the mean over the languages, each counting the same.
-    """
+    """Made by `new_search`. `request` asks for validation rows in the first of `langs`, the validation languages. With several
+    languages the value of a trial is the unweighted mean over them."""
 
     request: RunOptions
     langs: tuple[str, ...]
@@ -52,7 +49,7 @@ class Search:
 
 
 def new_search(request: RunOptions, langs: tuple[str, ...], catalog: Catalog, metric: str | None) -> Search:
-    """Check all that can be wrong before the first trial. `metric`: None for the first headline metric of the task.
+    """Check everything before the first trial. `metric`: None for the task's first headline metric.
 
     Raises `UserError` for a space that does not fit the engine, an unknown metric, or a backend that does not train.
     """
@@ -80,14 +77,14 @@ def new_search(request: RunOptions, langs: tuple[str, ...], catalog: Catalog, me
 
 
 def searched_backend(request: RunOptions, catalog: Catalog) -> BackendSpec:
-    """The backend with the request's settings and model. Raises `UserError` where it can't be searched as its space says."""
+    """The backend with the request's settings and model. Raises `UserError` if its search space does not fit."""
     spec = catalog.backend(request.backend)
     engine = engine_class(spec.engine)
     if not issubclass(engine, Classifier):
         raise UserError(f"The backend {spec.name!r} is not trained, so there is nothing to tune.", "Choose one that is.")
     if not spec.search:
         raise UserError(
-            f"The backend {spec.name!r} does not say what to search.",
+            f"The backend {spec.name!r} has no search space.",
             "Add to its YAML, for example: search: {train.lr: {low: 1.0e-5, high: 5.0e-5, log: true}}",
         )
     spec = with_settings(spec, request.settings)
@@ -104,10 +101,8 @@ def searched_backend(request: RunOptions, catalog: Catalog) -> BackendSpec:
 
 
 def metric_of(plan: Plan, metric: str | None) -> str:
-    """The metric, or the task's first headline metric. Raises `UserError` for one that runs of this task do not have.
-
-    Which ones there are is seen from answers that are all correct.
-    """
+    """The metric, or the task's first headline metric. Raises `UserError` for one that runs of this task do not have: the known
+    ones are computed from predictions that are all correct."""
     labels = plan.task.label_space
     many = labels.kind is LabelKind.MULTILABEL
 
@@ -122,7 +117,7 @@ def metric_of(plan: Plan, metric: str | None) -> str:
 
 
 def tuned_backend(search: Search, settings: Mapping[str, Any], description: str, study: str) -> str:
-    """The YAML of a backend with these settings in place of the search. The first line says which study wrote it."""
+    """The YAML of a backend with these settings and no search space. Its first line names the study."""
     spec = with_settings(search.backend, settings)
     data = spec.model_dump(mode="json", exclude={"name", "search"}, exclude_defaults=True) | {"description": description}
     order = [name for name in BackendSpec.model_fields if name in data]
@@ -131,14 +126,14 @@ def tuned_backend(search: Search, settings: Mapping[str, Any], description: str,
 
 
 def _mark(search: Search, study: str) -> str:
-    return f"# Written by `bench study tune`, study {study} ({search.digest}), which may write it again: edit a copy."
+    return f"# Written by `bench study tune`, study {study} ({search.digest}), which may overwrite it: edit a copy."
 
 
 def check_output(path: Path, search: Search, study: str, catalog: Catalog) -> None:
-    """Raises `UserError` where the tuned backend would take the place of anything that this study did not write."""
+    """Raises `UserError` if the tuned backend would replace a file that this study did not write."""
     known = catalog.files("backend").get(path.stem)
     hint = "Choose another name: --output NAME."
     if known is not None and not (path.exists() and known.samefile(path)):
-        raise UserError(f"There is a backend {path.stem!r} already, in {known}.", hint)
+        raise UserError(f"The backend {path.stem!r} exists already, in {known}.", hint)
     if path.exists() and path.read_text(encoding="utf-8").partition("\n")[0] != _mark(search, study):
-        raise UserError(f"{path} is there already, and was not written by this study.", hint)
+        raise UserError(f"{path} exists already, and this study did not write it.", hint)

@@ -1,11 +1,10 @@
-"""A study: the trials of a search, remembered in SQLite, so that a search that was stopped goes on.
+"""A study: the trials of a search, stored in SQLite, so that a stopped search continues.
 
     results/studies/<name>/study.db    Optuna's study: values, states, metrics at each evaluation
     results/studies/<name>/runs/       a run record per trial and validation language
 
-Every trial is an ordinary run on validation rows. What it tries depends on the seed and the trials that are finished, so a
-search that was stopped and resumed tries what an undisturbed one tries (as long as the trial that was interrupted would not
-have been pruned: it never is).
+Every trial is an ordinary run on validation rows. Its settings depend on the seed and the finished trials, so that a resumed
+search tries the same as an uninterrupted one (except that an interrupted trial is never pruned).
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from harness.models.cache import LOCK
 from harness.records.store import Store
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, run
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.running.training import OnEvaluation, trained_folder, trained_key
 from harness.specs.catalog import Catalog
 from harness.studies.search import Search
@@ -35,9 +34,9 @@ if TYPE_CHECKING:
     import optuna
 
 FIRST_COMPLETE = 3
-"""So many trials are completed before one is pruned: the median of fewer says little."""
+"""Trials that complete before one is pruned: the median of fewer is unreliable."""
 FIRST_EVALUATION = 2
-"""A trial is pruned from its second evaluation on: after the first the learning rate has hardly been warm."""
+"""A trial is pruned from its second evaluation on: at the first, the learning rate has barely warmed up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ class Trial:
 
 @dataclass
 class Study:
-    """An open study: nobody else works on it. Made by `open_study`."""
+    """An open study, locked for others. Made by `open_study`."""
 
     folder: Path
     search: Search
@@ -65,23 +64,23 @@ class Study:
         return [_trial(found) for found in self.optuna_study.trials if found.state.name != "WAITING"]
 
     def finished(self) -> int:
-        """Complete, pruned and failed trials; without the interrupted ones, which are run again."""
+        """Number of complete, pruned and failed trials; interrupted ones run again."""
         return sum(trial.state in ("complete", "pruned", "failed") for trial in self.trials())
 
     def best(self) -> Trial | None:
-        """Of equally good ones the first."""
+        """The first of equally good ones."""
         sign = 1 if self.search.lower_is_better else -1
         done = [(sign * trial.value, trial.number, trial) for trial in self.trials() if trial.value is not None]
         return min(done)[2] if done else None
 
     def next_trial(self, on_start: Callable[[Trial], None], on_progress: OnProgress, *, pruning: bool = True) -> Trial:
-        """Run one trial. A `RunError` makes it a failed one; whatever else is raised ends the search, and the trial is run
-        again by the next one."""
+        """Run one trial. A `RunError` makes it a failed one; anything else ends the search, and the next search runs the trial
+        again."""
         from optuna.exceptions import TrialPruned
         from optuna.samplers import TPESampler
         from optuna.trial import TrialState
 
-        # A sampler of its own for each trial, since one that is made anew would repeat its first draws.
+        # A sampler for each trial: a resumed search would otherwise repeat its first draws.
         draw = int(digest([self.search.request.seed, self.finished()])[:8], 16)
         self.optuna_study.sampler = TPESampler(seed=draw)
         asked = self.optuna_study.ask({name: parameter.distribution() for name, parameter in self.search.space.items()})
@@ -101,10 +100,10 @@ class Study:
         return _trial(self.optuna_study.trials[asked.number])
 
     def _worth(self, asked: optuna.Trial, on_progress: OnProgress, pruning: bool) -> float:
-        """The metric on validation rows, the mean over languages. Raises `RunError`, and `TrialPruned` while it trains."""
+        """The metric on validation rows, the mean over languages. Raises `RunError`, and `TrialPruned` during training."""
         settings = {**self.search.request.settings, **asked.params}
         store, values = Store(self.folder / "runs"), []
-        # The evaluations of an interrupted trial are not all seen again, and its own would be counted wrongly.
+        # An interrupted trial does not repeat all of its evaluations, so theirs can't be compared.
         watch = self._pruner(asked) if pruning and "again" not in asked.user_attrs else None
         with closing(EngineSlot()) as slot:
             for lang in self.search.langs:
@@ -114,7 +113,7 @@ class Study:
                     metrics = run(plan, store, slot, on_progress, on_evaluation=watch).metrics
                 except RunBusy:
                     raise
-                except Exception:  # after Ctrl-C the next search goes on where it was
+                except Exception:  # after Ctrl-C the next search continues there
                     shutil.rmtree(store.root / f"{plan.run_id}.partial", ignore_errors=True)
                     raise
                 values.append(metrics.values[self.search.metric].value)
@@ -139,14 +138,14 @@ class Study:
         return on_evaluation
 
     def _remember(self, asked: optuna.Trial, plan: Plan) -> None:
-        """Before it trains: a model that this study makes is this study's to delete, and no other one is."""
+        """Called before training. The study deletes only models that it made."""
         key, ours = trained_key(plan), self.optuna_study.user_attrs.get("models", [])
         asked.set_user_attr("key", key)
         if key not in ours and not trained_folder(plan).exists():
             self.optuna_study.set_user_attr("models", [*ours, key])
 
     def tidy(self) -> None:
-        """Delete the models that the study made, all but the best trial's and those that another process is using."""
+        """Delete the models that the study made, except the best trial's and those that another process is using."""
         best, kept = self.best(), []
         for key in self.optuna_study.user_attrs.get("models", []):
             folder = folder_of(key)
@@ -163,9 +162,9 @@ class Study:
 
 @contextmanager
 def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study]:
-    """The study in `folder`, begun if there is none; trials that a kill interrupted are put first in the queue.
+    """The study in `folder`, new if there is none; interrupted trials come first in the queue.
 
-    Raises `RunBusy` if another process is searching there, `UserError` if the study there is one of something else.
+    Raises `RunBusy` if another process is searching there, `UserError` if that study is of another search.
     """
     import optuna
     from optuna.pruners import MedianPruner
@@ -185,7 +184,7 @@ def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study
                     load_if_exists=True,
                 )
                 _check_same(found, search, folder)
-                _take_up(found)
+                _resume(found)
                 yield Study(folder, search, catalog, found)
             finally:
                 storage.remove_session()
@@ -195,7 +194,7 @@ def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study
 
 
 def _check_same(study: optuna.Study, search: Search, folder: Path) -> None:
-    """Trials of another task, space or seed would be taken for trials of this one."""
+    """Trials of another task, space or seed must not count for this search."""
     wanted = json.loads(json.dumps(search.identity))
     known = study.user_attrs.get("identity")
     if known is None:
@@ -203,12 +202,12 @@ def _check_same(study: optuna.Study, search: Search, folder: Path) -> None:
     elif known != wanted:
         differ = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
         raise UserError(
-            f"The study {folder.name!r} in {folder.parent} is one of something else: {', '.join(differ)} differ.",
+            f"The study {folder.name!r} in {folder.parent} is of another search: {', '.join(differ)} differ.",
             "Name another one: --study NAME.",
         )
 
 
-def _take_up(study: optuna.Study) -> None:
+def _resume(study: optuna.Study) -> None:
     from optuna.trial import TrialState
 
     for trial in study.get_trials(states=(TrialState.RUNNING,)):

@@ -1,4 +1,4 @@
-"""Trained on × tested on: a grid of one metric, from run records to Markdown. `heatmap.py` draws it."""
+"""Trained on × tested on: a grid of one metric, from run records. `heatmap.py` draws it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SAME_VALUE = 1e-12
 
 @dataclass(frozen=True, slots=True, order=True)
 class Row:
-    """One way to train: the languages trained on together, and those whose validation rows selected the checkpoint."""
+    """A training set: the languages trained on together, and those whose validation rows chose the checkpoint."""
 
     train: tuple[str, ...]
     validation: tuple[str, ...]
@@ -33,8 +33,8 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One model, or one for each seed. `value` is their mean; `low` and `high` the 95% interval of the sampling of rows if
-    there is one seed, and the smallest and largest value if there are several. None where undefined."""
+    """One model, or one per seed. `value` is their mean. `low` and `high`: with one seed the 95% interval of the sampling of
+    rows, with several the smallest and largest value. None if undefined."""
 
     value: float | None
     low: float | None
@@ -54,7 +54,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """`cells` lacks those whose runs failed. `counts`: test rows of each language. `settings`: what was changed by --set."""
+    """`cells` lacks failed runs. `counts`: test rows per language. `settings`: those of --set."""
 
     task: str
     backend: str
@@ -75,11 +75,11 @@ class Grid:
         return TITLES.get(self.metric, self.metric)
 
     def is_trained(self, row: Row, lang: str) -> bool:
-        """Whether the cell is on the diagonal: tested in a language that was trained on."""
+        """Whether the tested language was trained on."""
         return lang in row.train
 
     def texts(self, row: Row, lang: str) -> tuple[str, str]:
-        """The value, and what stands below it: its interval, and how many seeds it is of where a run failed."""
+        """The value; and its interval, with the number of seeds if a run failed."""
         cell = self.cells.get((row, lang))
         if cell is None or cell.value is None:
             return "failed" if cell is None else "n/a", ""
@@ -88,7 +88,7 @@ class Grid:
 
     @cached_property
     def best(self) -> frozenset[tuple[Row, str]]:
-        """The best cells of each column, more than one where they are equal."""
+        """The best cells of each column; several if equal."""
         found: set[tuple[Row, str]] = set()
         for lang in self.langs:
             column = {key: cell.value for key, cell in self.cells.items() if key[1] == lang and cell.value is not None}
@@ -98,7 +98,7 @@ class Grid:
         return frozenset(found)
 
     def shares(self) -> dict[tuple[Row, str], float]:
-        """How good each cell is between the worst (0) and the best (1) of the grid; a half where all are equal."""
+        """Each cell's place between the worst (0) and the best (1) of the grid; 0.5 if all are equal."""
         values = {key: cell.value for key, cell in self.cells.items() if cell.value is not None}
         if not values:
             return {}

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tiny_models import CHAT_KINDS, tokenizer_of, write_bert, write_mistral
 
 from backends.causal_lm import CausalLM, CausalLMOptions
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """With `--dist loadgroup` one process runs all of them: torch and transformers, which take seconds to load, load once."""
+    item.add_marker(pytest.mark.xdist_group("models"))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -20,10 +25,10 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def mistrals(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def mistrals(built_once: Callable[..., Path]) -> dict[str, Path]:
     """Folders with checkpoints, one for each of `CHAT_KINDS`."""
-    root = tmp_path_factory.mktemp("mistrals")
-    return {kind: write_mistral(root / kind, tokenizer_of(kind)) for kind in CHAT_KINDS}
+    root = built_once("mistrals", lambda root: [write_mistral(root / kind, tokenizer_of(kind)) for kind in CHAT_KINDS])
+    return {kind: root / kind for kind in CHAT_KINDS}
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +43,6 @@ def engines(mistrals: dict[str, Path]) -> Iterator[dict[str, CausalLM]]:
 
 
 @pytest.fixture(scope="session")
-def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bert(built_once: Callable[..., Path]) -> Path:
     """A folder with an untrained encoder."""
-    return write_bert(tmp_path_factory.mktemp("bert"))
+    return built_once("bert", write_bert)

@@ -95,6 +95,7 @@ def test_rows_whose_answers_have_other_tokens_share_a_batch(tmp_path: Path) -> N
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CHAT_KINDS)
 def test_generated_text_is_that_of_greedy_decoding(kind: str, engines: dict[str, CausalLM]) -> None:
     import torch
@@ -155,6 +156,7 @@ def test_the_score_of_a_prompt_that_is_too_long_is_nan(engines: dict[str, Causal
     assert np.isnan(score(engine, long, MIXED)).all()
 
 
+@pytest.mark.slow
 def test_a_prompt_that_just_fits(engines: dict[str, CausalLM]) -> None:
     engine = engines["chatml"]
     room = 256 - generate(engine, chats_of([""]), 1, None)[0].prompt_tokens
@@ -192,6 +194,7 @@ def test_a_prompt_that_begins_another_with_its_answer(engines: dict[str, CausalL
     np.testing.assert_allclose(score(engine, chats, MIXED), oracle_scores(engine, chats, MIXED), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sliding_window_counts_no_padding(tmp_path: Path) -> None:
     folder = write_mistral(tmp_path, tokenizer_of("mistral"), sliding_window=24)
     engine = loaded(folder)
@@ -213,12 +216,14 @@ def test_the_checkpoints_own_ways_of_decoding_are_ignored(mistrals: dict[str, Pa
     assert [answer.text for answer in generate(engine, CHATS, 8, None)] == [oracle_text(engine, chat, 8) for chat in CHATS]
 
 
+@pytest.mark.slow
 def test_four_bits_of_a_shape_that_the_fast_kernel_lacks(tmp_path: Path) -> None:
     folder = write_mistral(tmp_path, tokenizer_of("mistral"), hidden_size=48, intermediate_size=96)
     engine = loaded(folder, quantization="nf4")
     assert np.isfinite(score(engine, CHATS, DIGITS)).all()
 
 
+@pytest.mark.slow
 def test_four_bits(mistrals: dict[str, Path]) -> None:
     pytest.importorskip("bitsandbytes")
     engine = loaded(mistrals["mistral"], quantization="nf4")
@@ -265,6 +270,7 @@ def test_reset_forgets_the_shared_prefix(engines: dict[str, CausalLM]) -> None:
     np.testing.assert_array_equal(score(engine, CHATS, DIGITS), first)
 
 
+@pytest.mark.slow
 def test_facts_and_close(mistrals: dict[str, Path]) -> None:
     import gc
     import weakref

@@ -236,6 +236,7 @@ def encoders() -> dict[str, ChatEncoder]:
     return {kind: ChatEncoder(make()) for kind, make in KINDS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choices", CHOICES, ids=["digits", "nested"])
 @pytest.mark.parametrize("kind", list(KINDS))
 @given(data=st.data())

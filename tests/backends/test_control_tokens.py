@@ -75,6 +75,7 @@ def test_a_text_alone_yields_no_control_token(name: str, readers: dict[str, Any]
         assert any(controls(untouched[name], ids_of(untouched[name], text)) != none for text in texts)  # what it is about
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -94,6 +95,7 @@ def test_other_texts_keep_their_ids(name: str, readers: dict[str, Any], untouche
     assert set(words) & set(ids_of(readers[name], "great kettle"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHATTING)
 @given(data=st.data())
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -162,6 +164,7 @@ def test_a_saved_tokenizer_that_is_read_again_is_changed_once(tmp_path: Path) ->
     assert len(set(sizes)) == 1
 
 
+@pytest.mark.slow
 def test_tokenizers_written_in_python(tmp_path: Path) -> None:
     from transformers import BertJapaneseTokenizer, ByT5Tokenizer, CanineTokenizer
 

@@ -24,7 +24,6 @@ from encoder_toy import (
     rows,
 )
 
-from backends._trainer import mean_loss
 from backends.encoder import Encoder
 from harness.core.durable import DIGESTS
 from harness.core.engine import LabelledTexts
@@ -63,10 +62,13 @@ def test_the_report_tells_of_the_training(undisturbed: tuple[Encoder, dict[str, 
 
 
 def test_the_loss_is_a_mean_over_steps() -> None:
+    from backends._trainer import mean_loss
+
     history = [{"loss": 1.0, "step": 10}, {"eval_loss": 9.0, "step": 10}, {"loss": 4.0, "step": 15}]
     assert mean_loss(history) == pytest.approx((10 * 1 + 5 * 4) / 15)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_model_and_another_another(
     bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path
 ) -> None:
@@ -78,6 +80,7 @@ def test_the_same_seed_gives_the_same_model_and_another_another(
     assert np.abs(predict(other, VALIDATION) - predict(engine, VALIDATION)).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_save_and_load(bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path) -> None:
     engine, _, _ = undisturbed
     before = predict(engine, VALIDATION)
@@ -124,6 +127,7 @@ def test_longer_texts_are_cut(bert: Path, undisturbed: tuple[Encoder, dict[str, 
     ]
 
 
+@pytest.mark.slow
 def test_training_stops_when_the_validation_rows_stop_gaining(bert: Path, tmp_path: Path) -> None:
     engine = new_engine(bert, epochs=10, patience=2)
     report = fit(engine, tmp_path, validation=CONTRADICTING)
@@ -139,6 +143,7 @@ def test_training_stops_when_the_validation_rows_stop_gaining(bert: Path, tmp_pa
     np.testing.assert_array_equal(predict(engine, VALIDATION), predict(best, VALIDATION))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("metric", "sign"), [("loss", -1), ("mae", -1), ("accuracy", 1)])
 def test_the_checkpoint_is_chosen_by_the_metric_asked_for(bert: Path, tmp_path: Path, metric: str, sign: int) -> None:
     report = fit(new_engine(bert, epochs=2, best_metric=metric), tmp_path)
@@ -147,6 +152,7 @@ def test_the_checkpoint_is_chosen_by_the_metric_asked_for(bert: Path, tmp_path: 
     assert report["best"][metric] == pytest.approx(max(values, key=lambda value: sign * value))
 
 
+@pytest.mark.slow
 def test_without_validation_rows_all_epochs_are_trained(bert: Path, tmp_path: Path) -> None:
     engine = new_engine(bert, epochs=4)
     report = fit(engine, tmp_path, validation=NOTHING)
@@ -154,6 +160,7 @@ def test_without_validation_rows_all_epochs_are_trained(bert: Path, tmp_path: Pa
     assert predict(engine, TRAIN).argmax(1).tolist() == list(TRAIN.labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [VALIDATION, NOTHING], ids=["validated", "unvalidated"])
 def test_an_interrupted_training_goes_on_and_ends_as_if_undisturbed(
     bert: Path, tmp_path: Path, validation: LabelledTexts
@@ -174,6 +181,7 @@ def test_an_interrupted_training_goes_on_and_ends_as_if_undisturbed(
     np.testing.assert_array_equal(predict(resumed, TRAIN), predict(whole, TRAIN))
 
 
+@pytest.mark.slow
 def test_an_interruption_does_not_prolong_patience(bert: Path, tmp_path: Path) -> None:
     in_the_third = interrupt_at(2 * EPOCH_STEPS + 1)
     with pytest.raises(Interrupted):
@@ -182,6 +190,7 @@ def test_an_interruption_does_not_prolong_patience(bert: Path, tmp_path: Path) -
     assert report["steps"] == 3 * EPOCH_STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [CONTRADICTING, NOTHING], ids=["stopped", "done"])
 def test_a_finished_training_that_was_not_kept_is_not_prolonged(bert: Path, tmp_path: Path, validation: LabelledTexts) -> None:
     engine, again = (new_engine(bert, epochs=3, patience=1) for _ in range(2))
@@ -192,6 +201,7 @@ def test_a_finished_training_that_was_not_kept_is_not_prolonged(bert: Path, tmp_
     np.testing.assert_array_equal(predict(again, TRAIN), predict(engine, TRAIN))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         fit(new_engine(bert, epochs=3), tmp_path, on_progress=interrupt_at(2 * EPOCH_STEPS + 1))
@@ -204,6 +214,7 @@ def test_a_checkpoint_cut_off_while_it_was_written_is_passed_over(bert: Path, tm
     assert steps[0] == EPOCH_STEPS
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", ["model.safetensors", "optimizer.pt", "trainer_state.json"])
 def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(
     bert: Path, tmp_path: Path, file: str, caplog: pytest.LogCaptureFixture
@@ -219,6 +230,7 @@ def test_training_goes_on_from_the_checkpoint_before_a_damaged_one(
     assert f"{file} is not the file that was written" in caplog.text
 
 
+@pytest.mark.slow
 def test_training_begins_anew_without_its_best_checkpoint(bert: Path, tmp_path: Path) -> None:
     fit(new_engine(bert, epochs=3, patience=1), tmp_path, validation=CONTRADICTING)
     (best,) = {json.loads(path.read_text())["best_global_step"] for path in tmp_path.glob("*/trainer_state.json")}
@@ -265,6 +277,7 @@ def test_other_errors_keep_theirs(undisturbed: tuple[Encoder, dict[str, Any], Pa
         predict(engine, ["good"])
 
 
+@pytest.mark.slow
 def test_out_of_memory_in_training(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
     from transformers import BertForSequenceClassification
@@ -274,6 +287,7 @@ def test_out_of_memory_in_training(bert: Path, tmp_path: Path, monkeypatch: pyte
         fit(new_engine(bert), tmp_path)
 
 
+@pytest.mark.slow
 def test_facts_and_close(bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path) -> None:
     import gc
     import weakref

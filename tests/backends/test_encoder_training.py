@@ -44,6 +44,7 @@ def ignore(done: int, total: int, note: str) -> None:
     pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["softmax", "one_hot", "coral", "corn"])
 def test_three_stars_by_every_head(bert: Path, tmp_path: Path, head: str) -> None:
     train, validation = starred(192, 0), starred(48, 1)
@@ -64,6 +65,7 @@ def test_three_stars_by_every_head(bert: Path, tmp_path: Path, head: str) -> Non
         assert engine._model.classifier.bias[0] > engine._model.classifier.bias[1]
 
 
+@pytest.mark.slow
 def test_multilabel(bert: Path, tmp_path: Path) -> None:
     train, validation = tagged(128, 0), tagged(32, 1)
     engine = new_engine(bert, {"threshold": 0.4}, epochs=15, patience=15, class_weights="balanced")
@@ -75,6 +77,7 @@ def test_multilabel(bert: Path, tmp_path: Path) -> None:
     assert probabilities[:, 2].max() < 0.2
 
 
+@pytest.mark.slow
 def test_accumulated_batches_are_one_large_batch(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where they are of different sizes; the gradients of a step are what counts, so one step is compared."""
     whole = TrainBatches.__iter__
@@ -112,6 +115,7 @@ def first_moments(scratch: Path) -> list[Any]:
     return [state[index]["exp_avg"] for index in sorted(state)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_a_step_of_sam_is_its_formula(bert: Path, tmp_path: Path, adaptive: bool) -> None:
     """Two batches are accumulated: each is perturbed by its own gradient."""
@@ -158,6 +162,7 @@ def test_a_step_of_sam_is_its_formula(bert: Path, tmp_path: Path, adaptive: bool
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_both_passes_of_sam_draw_the_same_dropout(bert: Path, tmp_path: Path) -> None:
     """With a radius near zero they are then the same pass, and all is as with AdamW."""
     none, tiny = new_engine(bert, epochs=1, lr=1e-3), new_engine(bert, epochs=1, lr=1e-3, optimizer="sam", rho=1e-9)
@@ -166,18 +171,21 @@ def test_both_passes_of_sam_draw_the_same_dropout(bert: Path, tmp_path: Path) ->
     assert difference(none, tiny) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sam", "asam"])
 def test_sam_learns(bert: Path, tmp_path: Path, optimizer: str) -> None:
     engine = new_engine(bert, epochs=8, patience=8, optimizer=optimizer, rho=0.02)
     assert fit(engine, tmp_path)["best"]["accuracy"] > 0.9
 
 
+@pytest.mark.slow
 def test_evaluations_every_few_steps_and_at_the_end(bert: Path, tmp_path: Path) -> None:
     report = fit(new_engine(bert, epochs=2, evaluate_every=5, patience=9), tmp_path)
     assert [entry["step"] for entry in report["evaluations"]] == [5, 10, 15, 16]
     assert report["best"]["step"] in (5, 10, 15, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("validation", [VALIDATION, NOTHING], ids=["validated", "unvalidated"])
 @pytest.mark.parametrize("train", [{}, {"lora": {}}, {"optimizer": "sam", "accumulation": 2}], ids=["full", "lora", "sam"])
 def test_a_kill_in_the_midst_of_an_epoch(bert: Path, tmp_path: Path, validation: LabelledTexts, train: dict[str, Any]) -> None:
@@ -203,6 +211,7 @@ def job(metrics: Callable[[FloatArray], dict[str, float]], scratch: Path) -> Tra
     return TrainingJob(TRAIN, VALIDATION, LABELS, scorer, 1, scratch, ignore)
 
 
+@pytest.mark.slow
 def test_the_scorer_gets_the_rows_in_their_order(bert: Path, tmp_path: Path) -> None:
     seen: list[FloatArray] = []
 
@@ -220,6 +229,7 @@ class GivenUp(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_what_the_scorer_raises_comes_out(bert: Path, tmp_path: Path) -> None:
     error = GivenUp("no hope")
 
@@ -237,6 +247,7 @@ def test_an_unknown_metric_is_found_before_training(bert: Path, tmp_path: Path) 
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.slow
 def test_a_training_that_diverged_says_so(bert: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="diverged"):
         fit(new_engine(bert, lr=1e30), tmp_path)
@@ -247,6 +258,7 @@ def test_fewer_rows_than_processes(bert: Path, tmp_path: Path) -> None:
         fit(new_engine(bert), tmp_path, NOTHING, NOTHING)
 
 
+@pytest.mark.slow
 def test_lora_trains_few_weights_and_ends_as_a_plain_model(bert: Path, tmp_path: Path) -> None:
     engine = new_engine(bert, epochs=12, patience=12, lr=3e-2, lora={"rank": 4, "alpha": 16, "dropout": 0.0})
     report = fit(engine, tmp_path / "scratch")
@@ -262,6 +274,7 @@ def test_lora_trains_few_weights_and_ends_as_a_plain_model(bert: Path, tmp_path:
     assert type(engine._model).__name__ == "BertForSequenceClassification"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [None, {"dropout": 0.0}], ids=["full", "lora"])
 def test_gradient_checkpointing_changes_nothing(bert: Path, tmp_path: Path, lora: dict[str, float] | None) -> None:
     plain, frugal = (new_engine(bert, epochs=1, lora=lora, gradient_checkpointing=flag) for flag in (False, True))
@@ -270,6 +283,7 @@ def test_gradient_checkpointing_changes_nothing(bert: Path, tmp_path: Path, lora
     assert difference(plain, frugal) < 1e-6
 
 
+@pytest.mark.slow
 def test_bf16_on_a_cpu(bert: Path, tmp_path: Path) -> None:
     engine = new_engine(bert, {"predict": {"dtype": "bfloat16"}}, epochs=2, precision="bf16")
     fit(engine, tmp_path / "scratch")
@@ -324,6 +338,7 @@ def test_radii() -> None:
     assert radii == {"adamw": None, "sam": 0.05, "asam": 0.5}
 
 
+@pytest.mark.slow
 def test_it_goes_on_from_a_tuned_model(bert: Path, tmp_path: Path) -> None:
     first = new_engine(bert, epochs=8, patience=8)
     fit(first, tmp_path / "first")
@@ -337,6 +352,7 @@ def test_it_goes_on_from_a_tuned_model(bert: Path, tmp_path: Path) -> None:
     assert predict(third, VALIDATION).shape == (16, 3)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_is_no_encoder(bert: Path, mistrals: dict[str, Path], tmp_path: Path) -> None:
     import json
     import shutil
@@ -353,6 +369,7 @@ def test_a_checkpoint_that_is_no_encoder(bert: Path, mistrals: dict[str, Path], 
         fit(new_engine(tmp_path / "strange"), tmp_path / "scratch")
 
 
+@pytest.mark.slow
 def test_schedules_and_warm_up(bert: Path, tmp_path: Path) -> None:
     rates: dict[str, list[float]] = {}
     for schedule in ("linear", "cosine", "constant"):
@@ -368,6 +385,7 @@ def rate_at(scratch: Path, step: int) -> float:
     return float(torch.load(scratch / f"checkpoint-{step}" / "scheduler.pt")["_last_lr"][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("main", ["accuracy", "mae"])
 def test_another_runtime_takes_over(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str) -> None:
     """`_onnx.prepare` gets the model, and a score of sessions in which higher is better."""
@@ -422,6 +440,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
     }
 
 
+@pytest.mark.slow
 def test_the_course_of_a_training_is_told_and_its_progress_names_loss_and_metric(bert: Path, tmp_path: Path) -> None:
     from harness.running.tracking import Tracker, tracked_by
 

@@ -19,7 +19,7 @@ from backends.setfit import SetFit, SetFitOptions
 from backends.vllm import VLLM, VLLMOptions
 from harness.core.engine import Classifier, Engine, TrainingJob
 from harness.core.errors import BenchError, ModelUnavailable, UserError
-from harness.models.checkpoint_files import problem
+from harness.models.checkpoints import problem
 
 Tensors = dict[str, Any]
 
@@ -150,6 +150,7 @@ def test_an_encoder_is_trained_from_all_of_its_weights(
     assert re.search(said, message), message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENCODERS)
 def test_a_pooler_and_a_head_may_be_new(engine: str, bert: Path, tmp_path: Path) -> None:
     """Checkpoints of masked language models have neither, and a head of their own task."""
@@ -162,6 +163,7 @@ def test_a_pooler_and_a_head_may_be_new(engine: str, bert: Path, tmp_path: Path)
     assert loaded.parameters
 
 
+@pytest.mark.slow
 def test_a_head_of_another_size_is_dropped_and_half_a_head_is_damage(bert: Path, tmp_path: Path) -> None:
     import torch
 
@@ -176,6 +178,7 @@ def test_a_head_of_another_size_is_dropped_and_half_a_head_is_damage(bert: Path,
     assert "classifier.bias" in refusal("encoder", changed(two, two, without("classifier.bias")), tmp_path / "3")
 
 
+@pytest.mark.slow
 def test_a_trained_classifier_needs_its_head(bert: Path, tmp_path: Path) -> None:
     engine = load("encoder", bert, tmp_path / "scratch")
     assert isinstance(engine, Classifier)
@@ -203,6 +206,7 @@ def test_parameters_are_those_of_the_model_and_not_of_its_packed_form(mistrals: 
     assert plain == packed == 122688
 
 
+@pytest.mark.slow
 def test_encoders_count_their_parameters(bert: Path, tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
@@ -327,6 +331,7 @@ def test_a_layer_of_a_sentence_encoder_lies_in_its_folder(bert: Path, tmp_path: 
     assert "../elsewhere" in refusal("setfit", folder, tmp_path, UserError)
 
 
+@pytest.mark.slow
 def test_every_call_that_reads_a_checkpoint_says_no_to_its_code() -> None:
     root = Path(__file__).parents[2]
     calls = []
@@ -343,6 +348,7 @@ def test_every_call_that_reads_a_checkpoint_says_no_to_its_code() -> None:
     assert [call for call in calls if "trust_remote_code=False" not in call and "**source" not in call] == []
 
 
+@pytest.mark.slow
 def test_nothing_is_unpickled() -> None:
     root = Path(__file__).parents[2]
     for file in [path for name in ("harness", "backends") for path in (root / name).rglob("*.py")]:

@@ -28,6 +28,8 @@ from tiny_models import FAMILIES, write_family
 
 from backends.causal_lm import CausalLM
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def families(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, CausalLM]]:

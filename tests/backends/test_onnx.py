@@ -13,6 +13,8 @@ import pytest
 
 from harness.core.errors import MissingExtra, RunError
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 

@@ -277,6 +277,7 @@ def test_an_error_inside_of_an_answer_is_tried_again(server: FakeServer) -> None
         ask(engine, TEXTS[:1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", [status(503), hang])
 def test_a_dead_server_is_not_asked_for_every_row(server: FakeServer, reply: Reply) -> None:
     texts = [f"row {n:03}" for n in range(200)]
@@ -367,6 +368,7 @@ def bomb(handler: Handler, body: dict[str, Any]) -> None:
     handler.send(200, packed, {"Content-Encoding": "gzip"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", [endless, bomb])
 def test_an_answer_is_read_up_to_a_bound(server: FakeServer, reply: Reply) -> None:
     SENT.clear()
@@ -492,6 +494,7 @@ def bench(
     return call
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(bench: Callable[..., tuple[Any, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the server refused stands in the record and in `bench show`; what may be a secret in its address stands nowhere."""
     monkeypatch.setattr("fake_server.content_for", lambda fake, text, body: "1")

@@ -21,6 +21,8 @@ from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import builtin_folders
 from harness.specs.yamlspec import validate_options
 
+pytestmark = pytest.mark.slow
+
 TRAIN, UNSEEN = rows(40, 0), rows(60, 2)
 
 

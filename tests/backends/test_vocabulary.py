@@ -28,6 +28,8 @@ from backends._trainer import compact_vocabulary
 from backends.encoder import Encoder
 from harness.core.engine import LabelledTexts
 
+pytestmark = pytest.mark.slow
+
 UNUSED = [f"unused{n}" for n in range(40)]
 
 

@@ -12,6 +12,7 @@ import pytest
 from console import Said
 
 from harness.core.locks import held
+from harness.models.cache import About
 
 DAY = 86400.0
 KEYS = ["aa" + "0" * 18, "ab" + "0" * 18, "cc" + "0" * 18]
@@ -26,7 +27,8 @@ def own(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         model = cache / "trained" / key / "model"
         model.mkdir(parents=True)
         (model / "weights").write_bytes(b"x" * 2048)
-        (model.parent / "about.json").write_text('{"task": "[red]", "backend": "b|c", "langs": ["en", "ja"], "rows": 1200}')
+        about = About(task="[red]", backend="b|c", model=None, langs=("en", "ja"), rows=1200)
+        (model.parent / "about.json").write_text(about.model_dump_json())
         for path in (model / "weights", model.parent / "about.json", model):
             os.utime(path, (time.time() - days * DAY,) * 2)
     (cache / "trained" / KEYS[2] / "scratch").mkdir()
@@ -122,6 +124,7 @@ def test_what_is_in_use_is_kept_and_named(bench: Any, own: Path) -> None:
     assert there(own) == ["cc"]
 
 
+@pytest.mark.slow
 def test_a_model_that_is_uploaded_is_in_use(
     bench: Any, own: Path, two_runs: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,6 +161,7 @@ def test_help_is_plain_and_whole(bench: Any, command: list[str]) -> None:
     assert max(map(len, said.out.splitlines())) <= 80
 
 
+@pytest.mark.slow
 def test_the_doctor_says_how_large_it_is(bench: Any, own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.cli import doctor
 

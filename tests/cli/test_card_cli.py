@@ -10,6 +10,8 @@ from huggingface_hub import ModelCard
 
 from harness.reports.cards.card import make_card
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:

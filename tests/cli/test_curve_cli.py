@@ -13,6 +13,7 @@ CURVE = ("study", "curve", "--encoder", "tfidf,majority", "--lang", "en", "--siz
 FOLDER = Path("results") / "curves"
 
 
+@pytest.mark.slow
 def test_a_curve_of_runs_that_are_found_again(bench: Any, project: Path) -> None:
     pytest.importorskip("vl_convert")
     said = bench(*CURVE, "--json")
@@ -34,6 +35,7 @@ def test_a_curve_of_runs_that_are_found_again(bench: Any, project: Path) -> None
     assert {path: path.read_bytes() for path in FOLDER.iterdir()} == before
 
 
+@pytest.mark.slow
 def test_a_curve_with_other_settings_has_files_of_its_own(bench: Any, project: Path) -> None:
     """One with more sizes or seeds takes the place of the smaller."""
     first = bench(*CURVE, "--json").json[0]["page"]
@@ -44,6 +46,7 @@ def test_a_curve_with_other_settings_has_files_of_its_own(bench: Any, project: P
     assert sorted(path.name for path in FOLDER.glob("*.md")) == sorted({first, *others})
 
 
+@pytest.mark.slow
 def test_the_points_are_runs_as_bench_run_makes_them(bench: Any) -> None:
     made = bench(*CURVE, "--json").json[0]
     same = ("--limit", 15, "--train-limit", 10, "--resample-train", "--validation-limit", 0, "--seed", "0,1", "--lang", "en")
@@ -75,6 +78,7 @@ def test_mistakes_are_named_before_anything_runs(bench: Any, arguments: list[str
     assert not Path("results").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_point_is_left_out_and_the_command_fails(bench: Any, rows_of: Any) -> None:
     """Two labels of one class: nothing to learn for tfidf."""
     data = rows_of([f"text {number}" for number in range(40)])
@@ -92,6 +96,7 @@ def test_draw_needs_a_number(bench: Any) -> None:
     assert "--train-limit" in said.err
 
 
+@pytest.mark.slow
 def test_without_vl_convert_there_is_no_plot(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     said = bench(*CURVE)

@@ -12,6 +12,8 @@ import pytest
 
 from harness.core import distributed
 
+pytestmark = pytest.mark.slow
+
 BACKENDS_TESTS = Path(__file__).resolve().parents[1] / "backends"
 
 

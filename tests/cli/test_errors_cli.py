@@ -20,9 +20,9 @@ MISTAKES = [
     (["run"], ["--backend", "majority"]),
     (["run", "--backend", "mistrl"], ["'mistrl'", "Did you mean mistral"]),
     (["run", "--backend", "majority,mistrl"], ["'mistrl'", "Did you mean mistral"]),
-    (["run", "--backend", ""], ["--backend is given without a value"]),
+    (["run", "--backend", ""], ["--backend has no value"]),
     ([*QUICK, "--lang", "xx"], ["'xx'", "reviews_demo", "ja"]),
-    (["run", "--backend", "majority", "--lang", ""], ["--lang is given without a value"]),
+    (["run", "--backend", "majority", "--lang", ""], ["--lang has no value"]),
     ([*QUICK, "--train-lang", "xx"], ["'xx'", "ja"]),
     ([*QUICK, "--task", "reviews_dmo"], ["'reviews_dmo'", "Did you mean reviews_demo"]),
     ([*QUICK, "--prompt", "strct"], ["'strct'", "Did you mean strict"]),
@@ -43,7 +43,7 @@ MISTAKES = [
     ([*QUICK, "--max-cost", "-1"], ["--max-cost", "0"]),
     ([*QUICK, "--max-cost", "much"], ["--max-cost"]),
     (["run", "--backend", "majority,unpriced", "--max-cost", "2"], ["--max-cost 2: unpriced has no price", "prices.yaml"]),
-    ([*QUICK, "--split", "foo"], ["--split foo", "validation"]),
+    ([*QUICK, "--split", "foo"], ["split named 'foo'", "validation"]),
     ([*QUICK, "--limit", "0"], ["--limit", "1"]),
     ([*QUICK, "--limit", "-1"], ["--limit", "1"]),
     ([*QUICK, "--limit", "many"], ["--limit"]),
@@ -102,15 +102,17 @@ def test_a_mistake_is_named_and_nothing_is_written(
     assert sorted(path.name for path in project.iterdir()) == before
 
 
+@pytest.mark.slow
 def test_mistrl_in_a_process(process: Any, project: Path) -> None:
     said = process("run", "--backend", "mistrl")
     assert said.code == 2
     first, second = said.err.splitlines()
-    assert first == "bench: There is no backend named 'mistrl'."
+    assert "'mistrl'" in first
     assert "mistral" in second
     assert not any(project.iterdir())
 
 
+@pytest.mark.slow
 def test_mistral_without_a_hub(process: Any, project: Path) -> None:
     pytest.importorskip("huggingface_hub")
     said = process("run", "--backend", "mistral", "--lang", "ja")
@@ -193,10 +195,10 @@ def test_a_full_disk_ends_the_series_with_one_message(bench: Any, monkeypatch: p
     assert "[2/4]" not in said.err
 
 
+@pytest.mark.slow
 def test_a_leaderboard_that_cannot_be_written(bench: Any, two_runs: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.core import json_files
-
-    monkeypatch.setattr(json_files, "write_atomically", no_space)
+    for module in ("reports.page.html", "reports.pictures", "core.json_files"):  # the last one last: the others import from it
+        monkeypatch.setattr(f"harness.{module}.write_atomically", no_space)
     said = bench("leaderboard")
     assert (said.code, said.out) == (1, "")
     assert said.err.startswith("bench: No space left on device.")
@@ -238,6 +240,7 @@ def test_an_error_that_nobody_foresaw(bench: Any, monkeypatch: pytest.MonkeyPatc
         bench("list", "tasks")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["list", "backends"], ["list", "backends", "--json"]])
 def test_a_closed_pipe_is_no_error(environment: dict[str, str], arguments: list[str]) -> None:
     program = "from harness.cli import main; main()"
@@ -253,6 +256,7 @@ def test_a_closed_pipe_is_no_error(environment: dict[str, str], arguments: list[
     assert b"Traceback" not in err
 
 
+@pytest.mark.slow
 def test_stdout_without_utf8(environment: dict[str, str], process: Any, rows_of: Any) -> None:
     environment["PYTHONIOENCODING"] = "latin-1"
     said = process("prompts", "show", "strict", "--lang", "ja")

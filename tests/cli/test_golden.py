@@ -37,11 +37,11 @@ CALLS: dict[str, list[str]] = {
     "leaderboard": ["leaderboard", "leaderboard --check"],
     "show": [f"show {E5}", f"show {STRICT}", "show nothing"],
     "compare": [f"compare {TFIDF} {E5}", f"compare {MINILM} {E5}", f"compare {TFIDF}"],
-    "recommend": [f"recommend --task {TASK} --lang en", f"recommend --task {TASK} --lang en --min-accuracy 0.9"],
+    "recommend": [f"recommend --task {TASK} --lang en", f"recommend --task {TASK} --lang en --min-f1 0.9"],
     "list": ["list tasks", "list backends", "list prompts", "list recipes", "list runs", "list nothing"],
     "doctor": [],  # it tells of the machine
     "schema": ["schema --output schemas"],
-    "study tune": [f"study tune --backend words --trials 2 --train-limit 40 {FEW}", "study tune --backend tfidf"],
+    "study tune": ["study tune --backend words --trials 2 --train-limit 40 --lang en", "study tune --backend tfidf"],
     "study curve": [f"study curve --encoder tfidf,majority --sizes 8,16 --seeds 2 {FEW}", "study curve"],
     "study transfer": ["study transfer --backend tfidf --train-lang en,fr --lang en,fr --limit 20", "study transfer"],
     "study recipe": ["study recipe bert-douban --dry-run", "study recipe nothing"],
@@ -71,8 +71,9 @@ MASKS = [
 
 
 @pytest.fixture
-def project(project: Path) -> Path:
-    """With records, a table of one's own, and a backend to search."""
+def project(project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """With records, a table of one's own, a backend to search, and an empty cache."""
+    monkeypatch.setenv("BENCH_CACHE", str(project / "cache"))
     for run in STORE:
         shutil.copytree(ROOT / "results" / "runs" / run, project / "results" / "runs" / run)
     with (project / "reviews.csv").open("w", newline="", encoding="utf-8") as file:
@@ -103,9 +104,11 @@ def test_what_it_prints(command: str, bench: Bench, project: Path, golden: Calla
         text += f"$ bench {call}\n{said.out}"
         text += f"--- stderr\n{said.err}" if said.err else ""
         text += f"--- exit {said.code}\n\n"
+    for page in sorted((project / "results").rglob("*.md")):
+        text += f"$ cat {page.relative_to(project).as_posix()}\n{page.read_text(encoding='utf-8')}\n"
     golden(command.replace(" ", "-") or "bench", masked(text, project))
 
 
 def test_each_command_has_a_file_and_each_file_a_command() -> None:
-    assert {path.stem for path in GOLDEN.iterdir()} == {"bench", *(name.replace(" ", "-") for name in all_commands())}
+    assert {path.stem for path in GOLDEN.glob("*.txt")} == {"bench", *(name.replace(" ", "-") for name in all_commands())}
     assert set(CALLS) <= set(all_commands())

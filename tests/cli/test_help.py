@@ -46,6 +46,7 @@ def test_nothing_heavy_is_imported(arguments: list[str], environment: dict[str, 
     assert not modules & set(HEAVY)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["leaderboard"], ["list", "runs"]], ids=" ".join)
 def test_records_are_ranked_without_any_model_library(
     arguments: list[str], environment: dict[str, str], two_runs: list[str]

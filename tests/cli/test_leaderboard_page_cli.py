@@ -24,6 +24,7 @@ def runtime(project: Path) -> None:
     kept.write_text("window.vegaEmbed = 1;", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_records(bench: Any, runtime: None, two_runs: list[str]) -> None:
     said = bench("leaderboard")
     assert said.code == 0
@@ -35,9 +36,10 @@ def test_the_page_shows_the_records(bench: Any, runtime: None, two_runs: list[st
     assert PAGE.read_text(encoding="utf-8") == page
 
 
+@pytest.mark.slow
 def test_check_knows_a_stale_page(bench: Any, runtime: None, two_runs: list[str]) -> None:
     bench("leaderboard")
-    assert "leaderboard.html are up to date" in bench("leaderboard", "--check").out
+    assert bench("leaderboard", "--check").code == 0
     page = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(page.replace(two_runs[0], "another"), encoding="utf-8")
     stale = bench("leaderboard", "--check", "--json")
@@ -49,6 +51,7 @@ def test_check_knows_a_stale_page(bench: Any, runtime: None, two_runs: list[str]
     assert bench("leaderboard", "--check").code == 0  # it need not exist
 
 
+@pytest.mark.slow
 def test_check_looks_for_the_pictures(bench: Any, runtime: None, two_runs: list[str]) -> None:
     pytest.importorskip("vl_convert")
     bench("leaderboard")
@@ -63,7 +66,7 @@ def test_check_looks_for_the_pictures(bench: Any, runtime: None, two_runs: list[
     picture.unlink()
     gone = bench("leaderboard", "--check")
     assert gone.code == 1
-    assert f"There is no {picture} for the records in results/runs" in gone.err
+    assert str(picture) in gone.err
     assert "Run `bench leaderboard`." in gone.err
     bench("leaderboard")
     assert bench("leaderboard", "--check").code == 0
@@ -91,6 +94,7 @@ def test_without_the_extra_there_is_the_markdown(bench: Any, without_charts: Non
     assert bench("leaderboard", "--check").code == 0
 
 
+@pytest.mark.slow
 def test_without_the_extra_an_older_page_is_told_of(
     bench: Any, runtime: None, two_runs: list[str], request: pytest.FixtureRequest
 ) -> None:
@@ -103,7 +107,7 @@ def test_without_the_extra_an_older_page_is_told_of(
     for arguments in ([], ["--json"]):
         said = bench("leaderboard", *arguments)
         assert said.code == 0
-        assert f"{PAGE} is still there, of earlier records." in said.err
+        assert str(PAGE) in said.err
     stale = bench("leaderboard", "--check")
     assert stale.code == 1
     assert "[charts]" in stale.err

@@ -166,7 +166,7 @@ def test_continue_from_takes_the_key_of_a_trained_model(project: Path, monkeypat
     from harness.cli.requests import trained_key_of
 
     key = "0123456789abcdef0123"
-    monkeypatch.setattr("harness.running.starts.folder_of", lambda key: project)
+    monkeypatch.setattr("harness.running.trained_models.folder_of", lambda key: project)
     assert trained_key_of(Store(project / "runs"), key) == key
 
 

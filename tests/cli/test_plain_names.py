@@ -52,6 +52,7 @@ def from_elsewhere(project: Path, two_runs: list[str]) -> None:
         unseal(folder)
 
 
+@pytest.mark.slow
 def test_no_command_passes_on_what_steers(bench: Any, project: Path, from_elsewhere: None) -> None:
     for command in COMMANDS:
         said = bench(*command)
@@ -69,6 +70,7 @@ def test_half_a_surrogate_pair_is_exported_as_its_escape(bench: Any, project: Pa
         assert "\\ud800" in (project / "out.csv").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_language_code_of_250_letters(bench: Any, project: Path, two_runs: list[str]) -> None:
     for folder in (project / "results" / "runs").iterdir():
         unseal(folder, lambda manifest: manifest["identity"].update(lang="x" * 250))

@@ -25,6 +25,8 @@ from harness.specs.catalog import Catalog
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "backends"))  # the builders of tiny checkpoints
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "hf_ABCDEFGHIJKLMNOPQRSTUVWXYZ012345"
 NAMES = ["bad", "so-so", "very good"]
 TASK = """\

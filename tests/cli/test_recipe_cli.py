@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +174,7 @@ def test_a_slip_is_found_before_the_first_run(bench: Any, recipe: Path, argument
 # Searches
 
 
+@pytest.mark.slow
 def test_a_search_is_a_step_that_goes_on(bench: Any, recipe: Path) -> None:
     pytest.importorskip("optuna")
     (recipe / "recipes" / "tuned.yaml").write_text(SEARCH, encoding="utf-8")
@@ -245,8 +247,8 @@ def test_what_goes_on_from_a_failed_run_is_not_possible(
     assert sorted(states) == [(name, state) for name in "abc" for state in ("failed", "new")]
     assert not stopped
     said = capsys.readouterr().err
-    assert "b is not possible: it continues from a, which failed" in said
-    assert "c is not possible: it continues from b, which failed" in said
+    assert re.search(r"\bb\b.*\ba\b.*failed", said)
+    assert re.search(r"\bc\b.*\bb\b.*failed", said)
 
 
 def test_ctrl_c_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,6 +43,7 @@ def test_every_training_language_meets_every_test_language(bench: Any, project: 
     assert f"]({page().with_suffix('.svg').name})" in page().read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_bytes_and_runs_nothing(bench: Any) -> None:
     first = bench(*MATRIX)
     before = [path.read_bytes() for path in sorted(FOLDER.iterdir())]
@@ -52,6 +53,7 @@ def test_the_same_command_gives_the_same_bytes_and_runs_nothing(bench: Any) -> N
     assert [path.read_bytes() for path in sorted(FOLDER.iterdir())] == before
 
 
+@pytest.mark.slow
 def test_a_row_for_each_validation_language_and_for_joint_training(bench: Any) -> None:
     said = bench(*TRANSFER, *OPTIONS, "--train-lang", "fr,en+fr", "--lang", "en,fr", "--validation-lang", "own,en")
     assert said.code == 0, said.err
@@ -64,6 +66,7 @@ def test_a_row_for_each_validation_language_and_for_joint_training(bench: Any) -
     assert any("*" in row[2] for row in rows)
 
 
+@pytest.mark.slow
 def test_own_in_other_words_is_one_row(bench: Any) -> None:
     said = bench(*MATRIX, "--validation-lang", "own,en,own", "--json")
     pairs = {(*cell["train"], *cell["validation"]) for cell in said.json["cells"]}
@@ -71,6 +74,7 @@ def test_own_in_other_words_is_one_row(bench: Any) -> None:
     assert len(said.json["cells"]) == 6
 
 
+@pytest.mark.slow
 def test_several_seeds_and_another_metric(bench: Any) -> None:
     said = bench(*MATRIX, "--seed", "0,1", "--metric", "mae", "--json")
     assert said.json["seeds"] == [0, 1]
@@ -87,6 +91,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_colours(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -103,6 +108,7 @@ def test_a_terminal_shows_colours(bench: Any, monkeypatch: pytest.MonkeyPatch) -
     assert sum("◆" in line for line in lines) == 2
 
 
+@pytest.mark.slow
 def test_without_vl_convert_the_table_still_comes(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     bench(*MATRIX)
     monkeypatch.setitem(sys.modules, "vl_convert", None)
@@ -114,6 +120,7 @@ def test_without_vl_convert_the_table_still_comes(bench: Any, monkeypatch: pytes
     assert "![" not in page().read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.core.errors import RunError
 
@@ -152,6 +159,7 @@ def test_mistakes_are_found_before_the_first_run(bench: Any, project: Path, opti
     assert not (project / "results").exists()
 
 
+@pytest.mark.slow
 def test_grids_made_with_other_options_stand_side_by_side(bench: Any) -> None:
     assert bench(*MATRIX).code == 0
     assert bench(*MATRIX, "--set", "c=2").code == 0
@@ -160,6 +168,7 @@ def test_grids_made_with_other_options_stand_side_by_side(bench: Any) -> None:
     assert (FOLDER / "reviews_demo-majority-accuracy.md").is_file()
 
 
+@pytest.mark.slow
 def test_grids_of_names_that_a_file_system_takes_for_each_other(bench: Any, project: Path) -> None:
     (project / "backends").mkdir()
     for name in ("Mine", "mine", "x" * 230):

@@ -19,6 +19,8 @@ from shell import PAGES, ROOT, Command, blocks, commands, file_name, write_examp
 from harness.cli import app
 from harness.specs.catalog import Catalog
 
+pytestmark = pytest.mark.slow
+
 READERS = ("compare", "recommend", "prompts spread", "results rescore", "show", "leaderboard")
 READERS += ("analyze cost", "analyze calibration", "analyze cascade")
 """Commands that read records: where they name recorded runs, or the task of these, they get the recorded results."""

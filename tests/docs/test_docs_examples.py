@@ -24,6 +24,8 @@ from harness.specs.recipes import load_recipe
 from harness.specs.reported import load_reported
 from harness.specs.tasks import load_task
 
+pytestmark = pytest.mark.slow
+
 STARS = LabelSpace(LabelKind.ORDINAL, tuple(f"{n} stars" for n in range(1, 6)))
 FEELINGS = LabelSpace(LabelKind.ORDINAL, ("negative", "neutral", "positive"))
 LOADERS: dict[str, Callable[[Path], Any]] = {

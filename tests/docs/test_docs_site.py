@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from shell import PAGES, ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:

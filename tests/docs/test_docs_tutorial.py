@@ -12,6 +12,8 @@ import pytest
 from console import Bench
 from shell import ROOT, Block, Command, blocks, commands_of, file_name
 
+pytestmark = pytest.mark.slow
+
 PAGE = "docs/tutorial.md"
 ELSEWHERE = ("pip", "make", "python3", "git")  # what prepares the machine; other tests hold it against the repository
 MODELS = re.compile(r"e5-small|minilm|smollm2")

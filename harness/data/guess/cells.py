@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from harness.data.cells import separated
-from harness.data.rows import label_key
+from harness.data.rows import label_key, separated
 
 SAMPLE = 4000
 """Cells of a column that are looked at, evenly spread over the file."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.core.engine import ROBERTAS
 from harness.core.errors import BenchError, RunError, UserError
-from harness.models.checkpoint_files import FILES
+from harness.models.checkpoints import FILES
 from harness.reports.cards.facts import ModelFacts
 
 OWN = ("training.json",)

@@ -24,7 +24,7 @@ from harness.analysis.ranks import exact_p, not_its_rows, numbers
 from harness.core.errors import RunError
 from harness.core.types import BoolArray, IntArray, LabelKind
 from harness.records.entries import Entry, Group
-from harness.records.jsonl import read_tables
+from harness.records.predictions import read_tables
 from harness.records.store import Store
 from harness.reports.page.model import PairTests, RowSet
 from harness.reports.tables import Table

@@ -29,7 +29,7 @@ from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluation
 from harness.reports.page.transfers import matrices
 from harness.reports.tables import Table, spread_cells, spread_columns
 from harness.reports.templates import title_of
-from harness.reports.text.recommend import usd
+from harness.reports.text.formats import usd
 from harness.reports.words import hows, part
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.pareto import pareto_front
@@ -152,10 +152,10 @@ def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> str:
     if train is not None and record.training is None:
         return ""
     try:
-        cost = cost_of(entry.manifest, prices, PREDICTIONS, 0)
-        place.notes["cost"] = missing_price(entry.manifest, prices) if cost is None else cost.basis
+        cost = cost_of(entry, prices, PREDICTIONS, 0)
+        place.notes["cost"] = missing_price(record, prices) if cost is None else cost.basis
         if train is None or train.continued_from is None:  # else the first training's labels are not in its record
-            place.labelled = labels_of(entry.manifest)
+            place.labelled = labels_of(record)
     except ODD:
         return ""
     if cost is None:
@@ -259,9 +259,9 @@ def _prompts(table: Table) -> model.Block | None:
             low, high = (found.low, found.high) if over is None else (over[0], over[2])
             name = f"{spread.backend} · {spread.how}"
             row = {"name": name, "prompt": prompt.name, "value": prompt.value, "low": low, "high": high}
-            rows.append({**row, "seeds": seeds, "unparsed": prompt.unread})
+            rows.append({**row, "seeds": seeds, "unparsed": prompt.unparsed})
             bounds = f"{interval(low, high)}{f' over {seeds} seeds' if seeds > 1 else ''}"
-            lines.append([name, prompt.name, decimal(prompt.value), bounds, part(prompt.unread)])
+            lines.append([name, prompt.name, decimal(prompt.value), bounds, part(prompt.unparsed)])
     title = title_of(table.metric)
     seeded = any(row["seeds"] > 1 for row in rows)
     bounds = "its 95% interval; dashed, for several seeds: mean, lowest and highest value" if seeded else "95% intervals"

@@ -77,6 +77,7 @@ def test_estimates_are_the_metric_itself() -> None:
     assert result.n == 300
 
 
+@pytest.mark.slow
 def test_rows_and_seeds_both_widen_an_interval() -> None:
     """Of the mean of S seeds: the variance of the rows that they share, and that between seeds over S."""
     rng = np.random.default_rng(5)
@@ -103,6 +104,7 @@ def test_runs_are_resampled_together() -> None:
     assert values[1:, 0].std() > 0
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_crossing_holds_it() -> None:
     """Accuracies rise by 0.1 a doubling from 0.3 at 8 labels, a seed is off by 0.03, the line is 0.55: so it is 45 labels."""
     truth, hits, finite = 8 * 2**2.5, 0, 0
@@ -185,6 +187,7 @@ def test_the_page_shows_all_of_it_and_names_are_text() -> None:
     assert "no crossing up to 2,000 labels, though 700 can't be ruled out (95%) | 90% |" in page
 
 
+@pytest.mark.slow
 def test_the_picture_shows_curves_lines_and_crossings() -> None:
     pytest.importorskip("vl_convert")
     crossings = [

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from boards import prompt, record
 
-from harness.analysis.nested import most_informative
-from harness.analysis.row_sets import RowSet, row_sets
+from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.predictions import read_predictions
@@ -59,7 +58,7 @@ def test_a_slow_language_model_on_fewer_rows_is_compared_on_these(store: Store) 
     part = whole.take(np.flatnonzero([row in ids for row in whole.ids]).astype(np.int64))
     assert len(part) == 200
     for metric in ("accuracy", "macro_f1", "qwk", "mae"):
-        assert entry.metrics["values"][metric]["value"] == pytest.approx(value_of(metric, part)["value"])
+        assert entry.record.metrics.values[metric].value == pytest.approx(value_of(metric, part).value)
     assert entry.metrics["values"]["macro_f1"]["low"] is not None
     assert entry.group == found.group
 

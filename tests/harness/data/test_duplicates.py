@@ -101,6 +101,7 @@ def test_what_is_another_text(left: str, right: str) -> None:
     assert normalized(left) != normalized(right)
 
 
+@pytest.mark.slow
 @given(st.text())
 @settings(deadline=None)
 def test_normalized_stays_so_and_knows_neither_case_nor_composition(text: str) -> None:
@@ -112,6 +113,7 @@ def test_normalized_stays_so_and_knows_neither_case_nor_composition(text: str) -
     assert normalized(f" {text}\n") == once
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("letters", [*SCRIPTS.values(), ONE_LETTER], ids=[*SCRIPTS, "two letters"])
 @pytest.mark.parametrize("longest", [6, 40, 300])
 def test_all_near_twins_and_no_others(letters: str, longest: int) -> None:

@@ -12,8 +12,7 @@ from tables import SENTENCES, english, seen, written
 from harness.core.errors import DataError, UserError
 from harness.core.types import LabelKind
 from harness.data.guess.columns import ColumnOverrides
-from harness.data.guess.encoding import encoding_named
-from harness.data.guess.files import ReadOptions
+from harness.data.guess.files import ReadOptions, encoding_named
 from harness.data.guess.task_yaml import first_number
 
 
@@ -23,6 +22,7 @@ def table(tmp_path: Path, columns: dict[str, Any], count: int = 120) -> Path:
     return written(tmp_path / "reviews.csv", list(columns), rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", ["rating", "stars", "sentiment", "category", "polarity", "target", "label", "Customer Rating", "y"]
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.data.guess.path_languages import base_of, codes_of, spellings_in, with_lang
+from harness.data.guess.folders import base_of, codes_of, spellings_in, with_lang
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_spellings_of_one_language_stay_apart() -> None:
 def test_every_code_but_the_newer_norwegian_is_one_that_the_detector_knows() -> None:
     from py3langid import rank
 
-    from harness.data.guess.language_words import CODES, ISO3, LANGUAGE_NAMES
+    from harness.data.guess.language import CODES, ISO3, LANGUAGE_NAMES
 
     assert CODES - {code for code, _ in rank("")} == {"nb"}
     assert {*ISO3.values(), *LANGUAGE_NAMES.values()} <= CODES

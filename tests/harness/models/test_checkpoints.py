@@ -15,8 +15,7 @@ import pytest
 
 from harness.core.errors import ModelUnavailable, UnknownName, UserError
 from harness.models import checkpoints
-from harness.models.checkpoint_files import INDEX
-from harness.models.checkpoints import OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
+from harness.models.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

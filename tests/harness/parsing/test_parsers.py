@@ -543,6 +543,7 @@ PIECES = st.sampled_from([*CHARACTERS, *WORDS, "out of"])
 ANY_TEXT = st.one_of(st.text(), st.lists(st.one_of(PIECES, st.characters()), max_size=30).map("".join))
 
 
+@pytest.mark.slow
 @given(ANY_TEXT)
 @settings(max_examples=300, deadline=None)
 def test_any_text_gives_a_label_in_range_or_a_reason(text: str) -> None:
@@ -556,6 +557,7 @@ def test_any_text_gives_a_label_in_range_or_a_reason(text: str) -> None:
 NAMES = st.lists(st.text(min_size=1, max_size=12), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @given(NAMES, st.integers(-20, 20), st.text(min_size=1, max_size=8))
 @settings(max_examples=200, deadline=None)
 def test_canonical_answers_are_read_back(names: list[str], first: int, key: str) -> None:
@@ -574,6 +576,7 @@ def test_canonical_answers_are_read_back(names: list[str], first: int, key: str)
         assert [outcome(reader, choice) for choice in choices] == list(range(len(names)))
 
 
+@pytest.mark.slow
 @given(NAMES, st.data())
 @settings(max_examples=100, deadline=None)
 def test_label_lists_are_read_back(names: list[str], data: st.DataObject) -> None:
@@ -675,6 +678,7 @@ HOSTILE["brackets in JSON"] = lambda: '{"score": ' + "[" * 100_000 + "]" * 100_0
 HOSTILE["quotes in JSON"] = lambda: json.dumps({"score": '"' * SHAPE})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", HOSTILE)
 def test_any_shape_of_answer_returns(shape: str) -> None:
     """A quadratic algorithm would hang here."""
@@ -683,6 +687,7 @@ def test_any_shape_of_answer_returns(shape: str) -> None:
         outcome(reader, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unit", ["9", "[", '"', "<think>", "score: "])
 @pytest.mark.parametrize("type_", ["integer", "json"])
 def test_a_megabyte_returns(unit: str, type_: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from lm_eval_files import DATE, LABELS, NAMES, TEXTS, results_of, scored, write_evaluation, write_lines, write_project, written
 
 from harness.core.errors import DataError, UserError
-from harness.core.record import ImportedFrom, RowSource
+from harness.core.record import RowSource
 from harness.data.rows import fingerprint, load_examples
 from harness.records.entries import read_entry
 from harness.records.frames import load_predictions, load_runs
@@ -37,11 +37,6 @@ def bring(project: Path, path: Path, **changes: Any) -> Imported:
     return import_lm_eval(wanted, Catalog(project), Store(project / "results" / "runs"), force=force)
 
 
-def imported(found: Imported) -> ImportedFrom:
-    assert found.record.imported is not None
-    return found.record.imported
-
-
 def lines_of(found: Imported) -> list[dict[str, Any]]:
     return Store(found.folder.parent).predictions(found.record.run_id)
 
@@ -55,11 +50,11 @@ def test_choices_become_labels_and_probabilities(project: Path) -> None:
     total = sum(math.exp(x) for x in (-2, -3, -1))
     assert records[5]["probabilities"] == [round(math.exp(x) / total, 6) for x in (-2, -3, -1)]
     assert found.record.metrics.values["accuracy"].value == pytest.approx(5 / 6)
-    assert imported(found).reported == {"acc": pytest.approx(5 / 6), "acc_norm": 0.5}
+    assert found.record.imported.reported == {"acc": pytest.approx(5 / 6), "acc_norm": 0.5}
     ((ours, value, theirs, other),) = found.compared
     assert (ours, theirs) == ("accuracy", "acc")
     assert value == other == pytest.approx(5 / 6)
-    assert imported(found).paired_by == {"id": 6}
+    assert found.record.imported.paired_by == {"id": 6}
 
 
 def test_the_record_is_a_run_of_the_board_on_the_rows_of_the_task(project: Path) -> None:
@@ -198,7 +193,7 @@ def test_without_ids_rows_are_found_by_their_text(project: Path) -> None:
     samples = [without_id(sample) for sample in reversed(RIGHT)]
     samples[-2]["doc"]["text"] = " It is a\nhat. "  # white space is no difference
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert imported(found).paired_by == {"text": 6}
+    assert found.record.imported.paired_by == {"text": 6}
     assert [record["id"] for record in lines_of(found)] == [f"r{n}" for n in ROWS]
     assert found.record.metrics.values["accuracy"].value == 1
 
@@ -207,7 +202,7 @@ def test_an_id_of_another_world_pairs_nothing(project: Path) -> None:
     """The document's own number looks like one of our ids; its text says whose row it is."""
     samples = [{**sample, "doc": {**sample["doc"], "id": f"r{5 - n}"}} for n, sample in enumerate(RIGHT)]
     found = bring(project, write_evaluation(project / "out", {"t": samples}))
-    assert imported(found).paired_by == {"text": 6}
+    assert found.record.imported.paired_by == {"text": 6}
     assert found.record.metrics.values["accuracy"].value == 1
 
 
@@ -220,7 +215,7 @@ def test_a_row_of_another_text_is_not_paired_although_its_id_is_ours(project: Pa
         bring(project, out)
     found = bring(project, out, allow_missing=True)
     assert (found.record.metrics.n, found.total) == (5, 6)
-    assert imported(found).left_out == {"unmatched": 1, "ambiguous": 0}
+    assert found.record.imported.left_out == {"unmatched": 1, "ambiguous": 0}
 
 
 def test_some_of_the_rows_are_a_group_of_their_own(project: Path) -> None:
@@ -279,8 +274,8 @@ def test_several_tasks_filters_and_results_are_chosen_by_name(project: Path) -> 
     with pytest.raises(UserError, match="no filter 'lose'"):
         bring(project, out, from_task="mood_text", kept="lose")
     loose = bring(project, out, from_task="mood_text", kept="loose")
-    assert imported(loose).filter == "loose"
-    assert imported(bring(project, out / f"samples_mood_mc_{DATE}.jsonl")).task == "mood_mc"
+    assert loose.record.imported.filter == "loose"
+    assert bring(project, out / f"samples_mood_mc_{DATE}.jsonl").record.imported.task == "mood_mc"
     assert bring(project, out / f"results_{DATE}.json", from_task="mood_mc").computed is False
     write_evaluation(out, {"mood_mc": RIGHT}, date="2027-01-01T00-00-00.000000")
     with pytest.raises(UserError, match="2 results of mood_mc"):
@@ -294,7 +289,7 @@ def test_imported_once(project: Path) -> None:
     assert (first.computed, again.computed, forced.computed) == (True, False, True)
     assert first.record.run_id == again.record.run_id == forced.record.run_id
     other = write_evaluation(project / "other", {"t": [*RIGHT[:5], scored(5, SURE[1])]})
-    assert bring(project, other).record.run_id != first.record.run_id, "other answers, another run"
+    assert bring(project, other).record.run_id != first.record.run_id, "other answers are another run"
 
 
 def test_samples_alone_need_a_name(project: Path) -> None:
@@ -303,7 +298,7 @@ def test_samples_alone_need_a_name(project: Path) -> None:
         bring(project, out)
     found = bring(project, out, backend="mine")
     assert found.record.identity.backend.name == "mine"
-    assert imported(found).reported == {}
+    assert found.record.imported.reported == {}
     assert found.compared == []
 
 
@@ -356,7 +351,7 @@ def test_arguments_of_older_versions_are_lists(project: Path) -> None:
 def test_figures_that_are_no_numbers_are_left_out(project: Path) -> None:
     figures = {"t": {"acc,none": float("nan"), "f1,none": "N/A", "mcc,none": 0.5, "long,none": 10**400, "alias": "t"}}
     out = write_evaluation(project / "out", {"t": RIGHT}, {**results_of(figures, date="soon"), "n-shot": {"t": None}})
-    assert imported(bring(project, out)).reported == {"mcc": 0.5}
+    assert bring(project, out).record.imported.reported == {"mcc": 0.5}
 
 
 def test_validation_rows(project: Path) -> None:

@@ -171,6 +171,7 @@ for _ in range(150):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_write_one_file_do_not_meet(tmp_path: Path) -> None:
     path = tmp_path / "file.txt"
     write_atomically(path, "a" * 20_000)

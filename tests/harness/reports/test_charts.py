@@ -67,6 +67,7 @@ def test_a_spec_without_rows_names_its_data_and_holds_none(kind: str) -> None:
     assert "datasets" not in spec
 
 
+@pytest.mark.slow
 @every
 def test_a_picture_is_the_same_each_time_and_needs_no_network(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any, **__: Any) -> NoReturn:
@@ -115,6 +116,7 @@ def test_a_picture_says_what_its_rows_say(kind: str, texts: list[str]) -> None:
     assert [text for text in texts if text not in said] == []
 
 
+@pytest.mark.slow
 @every
 def test_a_name_is_only_ever_a_name(kind: str) -> None:
     rows = [
@@ -134,6 +136,7 @@ def test_an_axis_title_of_any_words_is_shown_as_it_is() -> None:
     assert HOSTILE in said_in(charts.svg_of(charts.quality(ROWS["quality"], HOSTILE, "y")))
 
 
+@pytest.mark.slow
 def test_no_rows_no_intervals_no_price() -> None:
     for kind, make in MAKE.items():
         assert charts.svg_of(make([])), kind
@@ -152,6 +155,7 @@ def test_a_range_over_seeds_does_not_look_like_an_interval() -> None:
     assert (rule(1), rule(3)) == ("whole", "dashed")
 
 
+@pytest.mark.slow
 def test_points_close_together_on_the_front_share_one_label() -> None:
     def front(*points: tuple[str, float, float]) -> list[str]:
         rows = [{**ROWS["quality"][0], "name": name, "x": x, "value": value} for name, x, value in points]
@@ -179,6 +183,7 @@ def test_the_axis_of_prices_has_numbers(least: float, most: float) -> None:
     assert len([number for number in prices if number <= most * 2]) >= (2 if least < most else 1), numbers
 
 
+@pytest.mark.slow
 def test_quality_begins_at_0_where_nothing_is_below() -> None:
     def place(value: float) -> float:
         """Of the lowest point, from above."""
@@ -192,6 +197,7 @@ def test_quality_begins_at_0_where_nothing_is_below() -> None:
     assert place(0.3) < 330
 
 
+@pytest.mark.slow
 def test_points_of_one_name_on_the_front_are_told_apart() -> None:
     def front(*hows: str) -> list[str]:
         rows = [
@@ -209,6 +215,7 @@ def test_points_of_one_name_on_the_front_are_told_apart() -> None:
     }
 
 
+@pytest.mark.slow
 def test_long_names_on_the_front_are_cut_where_they_are_alike() -> None:
     def front(*names: str) -> set[str]:
         rows = [

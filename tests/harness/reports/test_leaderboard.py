@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -157,40 +157,36 @@ def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
 def test_the_sentence_says_how_large_the_models_are() -> None:
     trained = entry("e5", 0.6, backend={"name": "e5", "model": "packaged:e5-small"})
     asked = entry("llm", 0.5, backend={"name": "llm", "model": "packaged:smollm2"}, prompt=prompt(), train=None)
-    start = "On 200 en rows of toy, e5 (118M parameters, trained on 9 en) is first with accuracy 0.600"
     said = sentence(board([trained, asked]))
-    assert said.startswith(start)
-    assert said.endswith("at the 5% level. The only prompted model has 135M parameters.")
-    assert "prompted" not in sentence(board([trained]))
-    assert "prompted" not in sentence(board([asked])), "nothing is compared"
-    assert page([trained, asked]).count("e5 (118M parameters, trained on 9 en) is first") == 1
-    assert page([trained, asked]).count("from the other one. The only prompted model has 135M parameters.\n") == 1
+    assert (said.count("118M"), said.count("135M")) == (1, 1)
+    assert "135M" not in sentence(board([trained]))
+    assert sentence(board([asked])).count("135M") <= 1, "nothing is compared"
+    assert page([trained, asked]).count("e5 (118M parameters, trained on 9 en)") == 1
 
 
-def test_the_sentence() -> None:
+def test_the_sentences(golden: Callable[[str, str], None]) -> None:
     one = [entry("a", 0.6), entry("b", 0.5), entry("c", 0.4)]
-    start = "On 200 en rows of toy, a (trained on 9 en) is first with accuracy 0.600 [0.250, 0.750]"
-    assert sentence(board(one, p=1.0)) == f"{start}, and can't be told apart from any other (b, c) at the 5% level."
-    assert sentence(board(one)) == f"{start}, and can be told apart from all 2 others at the 5% level."
-    assert sentence(board(one[:2])) == f"{start}, and can be told apart from the other one at the 5% level."
-    assert sentence(board(one[:1])) == f"{start}; nothing else was run on these rows."
-    assert sentence([]).startswith("No runs yet. Begin with `bench run`")
-
-
-def test_the_sentence_of_several_tables() -> None:
-    two = [entry("a", 0.6), entry("b", 0.5)]
-    assert sentence(board([two[0], entry("d", rows="other")])) == "No table has two rows to compare."
-    first = sentence(board(two))
-    assert sentence(board([*two, entry("d", rows="other")])) == f"One of the 2 tables has rows to compare. {first}"
-    several = [*two, entry("d", rows="other"), entry("e", rows="more"), entry("f", rows="more")]
+    two = one[:2]
+    lonely = entry("d", rows="other")
+    several = [*two, lonely, entry("e", rows="more"), entry("f", rows="more")]
     apart, level = board(several), board(several, p=1.0)
-    start = "The first can be told apart from all others at the 5% level in"
-    assert sentence(apart) == f"{start} each of the 2 tables with more than one row."
-    assert sentence(level) == f"{start} none of the 2 tables with more than one row."
     some = [*(table for table in apart if len(table.places) > 1)][:1]
     rest = [table for table in level if len(table.places) > 1]
-    assert sentence([*some, rest[1]]) == f"{start} 1 of the 2 tables with more than one row; in the other its rank is shared."
-    assert sentence([*some, *rest]).endswith(" 1 of the 3 tables with more than one row; in the other 2 its rank is shared.")
+    boards = {
+        "nothing": [],
+        "one run": board(one[:1]),
+        "another is worse": board(two),
+        "two are worse": board(one),
+        "two are tied with the first": board(one, p=1.0),
+        "two tables of one run": board([two[0], lonely]),
+        "one of two tables has runs to compare": board([*two, lonely]),
+        "first in each table": apart,
+        "tied in each table": level,
+        "first in one table, tied in another": [*some, rest[1]],
+        "first in one table, tied in two": [*some, *rest],
+    }
+    text = "".join(f"{name}: {sentence(tables)}\n" for name, tables in boards.items())
+    golden("reports/sentences", text + f"damaged: {left_out(['a'])}\ndamaged: {left_out(['a', 'b'])}\n")
 
 
 TRUTH = [i % 3 for i in range(300)]
@@ -245,8 +241,7 @@ def test_a_record_whose_predictions_are_damaged_is_left_out(store: Store, caplog
 
 def test_what_was_left_out_stands_at_the_end() -> None:
     assert left_out([]) == ""
-    assert left_out(["a"]) == "1 damaged record is left out: a."
-    assert markdown([], note=left_out(["a", "b"])).endswith("\n2 damaged records are left out: a, b.\n")
+    assert markdown([], note=left_out(["a", "b"])).endswith(f"\n{left_out(['a', 'b'])}\n")
 
 
 def figure(**changes: Any) -> Figure:
@@ -310,6 +305,7 @@ def test_hostile_names_stay_in_their_cell() -> None:
             assert line.count("|") == 4
 
 
+@pytest.mark.slow
 def test_the_same_records_give_the_same_bytes(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     stores = [Store(tmp_path / folder / "runs") for folder in "ab"]
     plans = [(backend, lang, seed) for backend in ("toy-model", "toy-classifier") for lang in ("en", "de") for seed in (0, 1)]

@@ -19,7 +19,7 @@ from harness.analysis.pricing import cost_of, missing_price
 from harness.core.errors import DamagedRecord
 from harness.core.plain import plain
 from harness.core.types import LabelKind
-from harness.records import jsonl
+from harness.records import predictions
 from harness.records.entries import read_entries, read_entry
 from harness.records.latency import LatencyRecord, write_latency
 from harness.records.store import Store
@@ -394,7 +394,7 @@ def test_every_prediction_file_is_read_once(store: Store, monkeypatch: pytest.Mo
 
     def counted(paths: Sequence[Path], schema: Any) -> Any:
         seen.extend(paths)
-        return jsonl.read_tables(paths, schema)
+        return predictions.read_tables(paths, schema)
 
     monkeypatch.setattr(answers, "read_tables", counted)
     payload(store, store.root.parent, tables, load_prices(store.root))

@@ -42,6 +42,7 @@ def data_of(page: str) -> Any:
     return json.loads(found[1])
 
 
+@pytest.mark.slow
 def test_names_end_no_element_and_steer_nothing(page: str) -> None:
     assert data_of(page)["note"] == SHOWN
     assert page.count("<script") == page.count("</script>") == 4
@@ -49,6 +50,7 @@ def test_names_end_no_element_and_steer_nothing(page: str) -> None:
     assert not {"\u2028", "\u202e"} & set(page)
 
 
+@pytest.mark.slow
 def test_the_same_payload_gives_the_same_page(page: str) -> None:
     assert html.render(NAMED) == page
     assert html.shows(page, NAMED)
@@ -56,6 +58,7 @@ def test_the_same_payload_gives_the_same_page(page: str) -> None:
     assert not html.shows("no page at all", EMPTY)
 
 
+@pytest.mark.slow
 def test_half_a_surrogate_pair_is_no_obstacle(runtime: None) -> None:
     half = Page(bench="1.0", note="\ud800")
     page = html.render(half)
@@ -63,6 +66,7 @@ def test_half_a_surrogate_pair_is_no_obstacle(runtime: None) -> None:
     assert html.shows(page, half)
 
 
+@pytest.mark.slow
 def test_it_asks_the_network_for_nothing(page: str) -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)
     assert policy
@@ -120,6 +124,7 @@ def test_the_scripts_hold_no_statistics() -> None:
     assert not re.search(r"Math\.(?:exp|LN2|sqrt|random)\b|Math\.log\(|lgamma|0\.05", text)
 
 
+@pytest.mark.slow
 def test_the_real_runtime_and_a_hundred_runs_take_less_than_3_mb() -> None:
     """The runtime, the specs and the code leave this much for data; the data of runs have a budget of their own."""
     page = html.render(EMPTY)

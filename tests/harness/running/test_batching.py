@@ -133,6 +133,7 @@ def test_choices_take_no_room_beyond_the_prompts(project: Path) -> None:
     assert len(cut[Decoding.FREE]) > len(cut[Decoding.SCORE])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("window", [5, 256])
 def test_a_resumed_run_computes_the_batches_of_an_undisturbed_one(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, window: int

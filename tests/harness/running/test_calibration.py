@@ -226,6 +226,7 @@ class Killed(BaseException):
     """Stands for a kill: nothing may catch it."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calibration", [NONE, CONTEXTUAL, BATCH])
 def test_a_killed_run_settles_on_the_same_bytes(
     project: Path, tmp_path: Path, biased: list[float], calibration: Calibration

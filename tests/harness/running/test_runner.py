@@ -319,6 +319,7 @@ def test_a_killed_run_goes_on_wherever_it_was_killed(project: Path, store: Store
         assert [path.name for path in place.root.iterdir()] == [result.run_id]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("force", [False, True])
 def test_a_kill_while_the_record_is_written_costs_nothing(
     project: Path, store: Store, monkeypatch: pytest.MonkeyPatch, force: bool
@@ -448,6 +449,7 @@ run(plan, Store(Path(sys.argv[2])), EngineSlot(), toy.quiet)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["toy-model", "toy-classifier"])
 def test_kill_9_at_random_moments(project: Path, store: Store, tmp_path: Path, backend: str) -> None:
     rows = [toy.row("test", "en", n, toy.SAID[n % 11], n % 3) for n in range(240)]
@@ -627,6 +629,7 @@ def test_a_plan_with_an_engine_of_ones_own_runs_like_any_other(project: Path, st
     assert engine.closes == 1
 
 
+@pytest.mark.slow
 def test_two_processes_with_two_caches_on_one_results_folder(
     project: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,6 +31,7 @@ def best(p: FloatArray, truth: np.ndarray, thresholds: itertools.product[tuple[f
     return max(2 * (truth & (p >= t)).sum() / max(1, (p >= t).sum() + truth.sum()) for t in map(np.array, thresholds))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(ROWS)
 def test_no_thresholds_have_a_higher_micro_f1(rows: list[list[tuple[float, bool]]]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from harness.core.errors import SpecError
 from harness.core.types import LabelKind
 from harness.data.rows import load_examples
-from harness.specs.tasks import SPLITS, TaskSpec, load_task, task_languages
+from harness.specs.tasks import SPLITS, TaskSpec, load_task
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
 BASE = """\
@@ -32,7 +32,7 @@ def test_name_and_label_space(tmp_path: Path) -> None:
     assert task.name == "mine"
     assert task.label_space.kind is LabelKind.ORDINAL
     assert task.label_space.names == ("bad", "fair", "good")
-    assert task_languages(task) == ["en"]
+    assert task.languages == ["en"]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_reviews_demo_is_complete_and_clean() -> None:
     task = load_task(TASKS / "reviews_demo.yaml")
     ids: Counter[str] = Counter()
     texts: Counter[str] = Counter()
-    for lang in task_languages(task):
+    for lang in task.languages:
         per_star: Counter[object] = Counter()
         for split in SPLITS:
             examples = load_examples(task, lang=lang, split=split)
@@ -136,6 +136,6 @@ def test_reviews_demo_is_complete_and_clean() -> None:
             per_star += stars
         assert set(per_star) == {0, 1, 2, 3, 4}
         assert min(per_star.values()) >= 20
-    assert len(task_languages(task)) == 6
+    assert len(task.languages) == 6
     assert max(ids.values()) == 1
     assert max(texts.values()) == 1

@@ -15,8 +15,7 @@ from harness.core.errors import PromptError
 from harness.core.types import LabelKind, LabelSpace
 from harness.parsing.rendering import Renderer
 from harness.specs.prompts import load_prompt
-from harness.specs.template_limits import BUDGET
-from harness.specs.templates import MAX_CHARS, MAX_NODES, SafeTemplate
+from harness.specs.templates import BUDGET, MAX_CHARS, MAX_NODES, SafeTemplate
 
 TOPICS = LabelSpace(LabelKind.NOMINAL, ("sport", "politics", "science and technology"))
 BIG = 2_000_000_000
@@ -122,6 +121,7 @@ def write(tmp_path: Path) -> Callable[[str], Path]:
     return _write
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RENDERED)
 def test_what_would_not_end_is_refused_with_its_line(write: Callable[[str], Path], name: str) -> None:
     with pytest.raises(PromptError, match=r"mine\.j2:5: the template can't be rendered: "):

@@ -172,6 +172,7 @@ BOMBS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_what_would_take_time_or_memory_without_end_is_refused(name: str) -> None:
     text, words = BOMBS[name]

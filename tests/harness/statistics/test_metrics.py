@@ -262,6 +262,7 @@ def runs(draw: st.DrawFn) -> tuple[int, list[int], list[int | None], list[list[f
     return k, truth, answers, probabilities, chosen
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(runs())
 def test_no_answer_is_never_better_than_an_answer(run: tuple[int, list[int], list[int | None], list[list[float]], int]) -> None:
@@ -276,6 +277,7 @@ def test_no_answer_is_never_better_than_an_answer(run: tuple[int, list[int], lis
         assert compared(before, after, name) <= 1e-9, name
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(runs())
 def test_association_takes_no_answer_for_the_farthest_label(
@@ -288,6 +290,7 @@ def test_association_takes_no_answer_for_the_farthest_label(
         assert value(lost, name) == pytest.approx(value(filled, name))
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_no_answer_is_never_better_than_a_correct_set(data: st.DataObject) -> None:
@@ -466,6 +469,7 @@ class Tiny(evaluate.Metric):
 """
 
 
+@pytest.mark.slow
 def test_a_local_metric_folder(tmp_path: Path) -> None:
     folder = tmp_path / "tiny"
     folder.mkdir()

@@ -26,7 +26,7 @@ from harness.records.store import Store
 from harness.running import plan as planning
 from harness.running.plan import make_plan
 from harness.running.runner import run
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.running.training import trained_key
 from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import Catalog
@@ -181,7 +181,7 @@ def test_options_are_checked_before_the_first_trial(project: Path, text: str, wo
 
 
 def test_what_cannot_be_searched(project: Path) -> None:
-    with pytest.raises(UserError, match="does not say what to search") as caught:
+    with pytest.raises(UserError, match="has no search space") as caught:
         searched(project, backend="toy-classifier")
     assert yaml.safe_load(caught.value.hint.partition(": ")[2])["search"]["train.lr"]["low"] == 1e-5
     with pytest.raises(UserError, match="'toy-model' is not trained"):
@@ -193,6 +193,7 @@ def test_what_cannot_be_searched(project: Path) -> None:
         searched(project, backend="tuneable")
 
 
+@pytest.mark.slow
 def test_trials_are_runs_on_validation_rows_and_the_best_model_is_kept(project: Path) -> None:
     search = searched(project)
     assert search.metric == "accuracy"
@@ -200,9 +201,9 @@ def test_trials_are_runs_on_validation_rows_and_the_best_model_is_kept(project: 
     best = max(trials, key=lambda trial: trial.value or 0)
     runs = Store(project / "study" / "runs")
     assert len(runs.ids()) == len(trials) == 5
-    assert {runs.manifest(name)["identity"]["split"] for name in runs.ids()} == {"validation"}
-    assert {runs.manifest(name)["n"] for name in runs.ids()} == {ROWS}
-    recorded = [runs.metrics(name)["values"]["accuracy"]["value"] for name in runs.ids()]
+    assert {runs.record(name).identity.split for name in runs.ids()} == {"validation"}
+    assert {runs.record(name).n for name in runs.ids()} == {ROWS}
+    recorded = [runs.record(name).metrics.values["accuracy"].value or -1 for name in runs.ids()]
     assert sorted(recorded) == sorted(trial.value or -1 for trial in trials)
     assert len(set(recorded)) > 1
     assert models() == [best.key]
@@ -225,6 +226,7 @@ def test_test_rows_are_never_read(project: Path, monkeypatch: pytest.MonkeyPatch
     assert set(splits) == {"train", "validation"}
 
 
+@pytest.mark.slow
 def test_the_seed_decides_what_is_tried_and_a_search_in_parts_tries_the_same(project: Path) -> None:
     whole = go_on(project, searched(project), 12)  # the sampler begins to learn after ten
     go_on(project, searched(project), 1, name="parts")
@@ -235,6 +237,7 @@ def test_the_seed_decides_what_is_tried_and_a_search_in_parts_tries_the_same(pro
     assert tried(other)[0] != tried(whole)[0]
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_run_again_first_and_goes_on_from_its_checkpoint(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -280,6 +283,7 @@ go_on(Path(sys.argv[1]), searched(Path(sys.argv[1])), 4, pruning=True)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     here = Path(__file__).parent
@@ -296,6 +300,7 @@ def test_a_search_that_was_killed_goes_on(project: Path) -> None:
     assert not list((project / "study" / "runs").glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_a_hopeless_trial_is_pruned_and_leaves_nothing(project: Path) -> None:
     search = searched(project)
     trials = go_on(project, search, 8, pruning=True)
@@ -315,6 +320,7 @@ def test_a_hopeless_trial_is_pruned_and_leaves_nothing(project: Path) -> None:
     assert {trial.state for trial in plain} == {"complete"}
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_counts_and_the_search_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(epoch: int, lr: float) -> None:
         if len(Tunable.epochs) == 1:
@@ -332,6 +338,7 @@ def test_a_trial_that_fails_counts_and_the_search_goes_on(project: Path, monkeyp
     assert not list((project / "study" / "runs").glob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [UserError("wrong"), ModelUnavailable("no network"), OSError(28, "No space left")])
 def test_what_the_next_trial_would_meet_too_ends_the_search(
     project: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -348,6 +355,7 @@ def test_what_the_next_trial_would_meet_too_ends_the_search(
     assert trials[0].settings == trials[1].settings
 
 
+@pytest.mark.slow
 def test_a_model_that_was_there_before_is_not_deleted(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     search = searched(project)
     whole = go_on(project, search, 4, name="whole")
@@ -361,6 +369,7 @@ def test_a_model_that_was_there_before_is_not_deleted(project: Path, monkeypatch
     assert models() == sorted([str(loser.key), str(best.key)])
 
 
+@pytest.mark.slow
 def test_trials_with_the_same_values_share_a_model(project: Path) -> None:
     (project / "backends" / "tunable.yaml").write_text("engine: tunable\nsearch: {train.size: {choices: [8, 16]}}\n")
     trials = go_on(project, searched(project), 6)
@@ -369,6 +378,7 @@ def test_trials_with_the_same_values_share_a_model(project: Path) -> None:
     assert len(Store(project / "study" / "runs").ids()) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "differs"),
     [
@@ -387,11 +397,12 @@ def test_a_study_of_something_else_is_not_gone_on_with(project: Path, change: An
         path = project / "backends" / "tunable.yaml"
         path.write_text(path.read_text().replace("[8, 16]", "[8, 32]"))
         change = {}
-    with pytest.raises(UserError, match=f"one of something else: {differs} differ") as caught:
+    with pytest.raises(UserError, match=f"another search: {differs} differ") as caught:
         go_on(project, searched(project, **change), 2)
     assert "--study" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_search_the_same_study(project: Path) -> None:
     search = searched(project)
     with open_study(search, project / "study", Catalog(project)), pytest.raises(RunBusy, match="the study study"):
@@ -399,17 +410,19 @@ def test_two_processes_do_not_search_the_same_study(project: Path) -> None:
     assert len(go_on(project, search, 1)) == 1
 
 
+@pytest.mark.slow
 def test_several_validation_languages_count_the_same(project: Path) -> None:
     (trial,) = go_on(project, searched(project, ("en", "de")), 1)
     runs = Store(project / "study" / "runs")
-    values = {runs.manifest(name)["identity"]["lang"]: runs.metrics(name) for name in runs.ids()}
-    assert {lang: metrics["n"] for lang, metrics in values.items()} == {"en": 20, "de": 18}
-    one, other = (values[lang]["values"]["accuracy"]["value"] for lang in ("en", "de"))
+    values = {record.identity.lang: record.metrics for record in map(runs.record, runs.ids())}
+    assert {lang: metrics.n for lang, metrics in values.items()} == {"en": 20, "de": 18}
+    one, other = (values[lang].values["accuracy"].value or 0 for lang in ("en", "de"))
     assert one != other
     assert trial.value == pytest.approx((one + other) / 2)
     assert Tunable.epochs == [0, 1, 2]  # one training for both
 
 
+@pytest.mark.slow
 def test_lower_is_better_for_an_error(project: Path) -> None:
     search = searched(project, metric="mae")
     trials = go_on(project, search, 3)
@@ -419,6 +432,7 @@ def test_lower_is_better_for_an_error(project: Path) -> None:
     assert len({trial.value for trial in trials}) > 1
 
 
+@pytest.mark.slow
 def test_the_tuned_backend_is_the_best_trial_and_finds_its_model(project: Path) -> None:
     (project / "backends" / "tunable.yaml").write_text(
         BACKEND + "options: {flavour: sweet, train: {size: 4}}\nlanguages: [en]\n"
@@ -445,13 +459,13 @@ def test_the_tuned_backend_is_the_best_trial_and_finds_its_model(project: Path) 
     assert (folder_of(trained_key(plan)) / "model").is_dir()
     check_output(path, search, "study", Catalog(project))  # its own file it may write again
     for other, study_name in ((search, "another"), (searched(project, settings={"evaluations": 1}), "study")):
-        with pytest.raises(UserError, match="was not written by this study"):
+        with pytest.raises(UserError, match="this study did not write it"):
             check_output(path, other, study_name, Catalog(project))
 
 
 def test_the_name_of_another_backend_is_not_taken(project: Path) -> None:
     search = searched(project)
-    with pytest.raises(UserError, match="a backend 'tfidf' already"):
+    with pytest.raises(UserError, match="backend 'tfidf' exists already"):
         check_output(project / "backends" / "tfidf.yaml", search, "study", Catalog(project))
-    with pytest.raises(UserError, match="was not written by this study"):
+    with pytest.raises(UserError, match="this study did not write it"):
         check_output(project / "backends" / "toy-model.yaml", search, "study", Catalog(project))

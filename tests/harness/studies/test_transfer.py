@@ -150,6 +150,7 @@ def said_in(picture: bytes) -> list[str]:
     return ["".join(text.itertext()) for text in ElementTree.fromstring(picture).iter("{http://www.w3.org/2000/svg}text")]
 
 
+@pytest.mark.slow
 def test_the_picture_is_the_same_each_time_and_holds_every_cell() -> None:
     pytest.importorskip("vl_convert")
     found = grid(*SQUARE, record(FR_BY_EN, "en", 0.33), rows=(EN, FR, FR_BY_EN))
