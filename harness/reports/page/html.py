@@ -35,9 +35,8 @@ _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', 
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
-def render(page: Page) -> str:
-    """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
-    runtime, charts, script = _runtime(), as_json(_charts()), bundle(PARTS)
+def templates() -> Environment:
+    """What is in a template is text, whatever it holds: escaped, and without what would steer a page."""
     environment = Environment(
         loader=FileSystemLoader(PARTS),
         autoescape=True,
@@ -46,15 +45,25 @@ def render(page: Page) -> str:
         finalize=lambda value: plain(value) if type(value) is str else value,
     )
     environment.globals.update(plural=plural, decimal=decimal, interval=interval, title=title_of, nobody=NOBODY)
-    return environment.get_template("page.html.j2").render(
-        page=page,
-        answers=[Answer(board, page.tables, page.curves) for board in page.tables],
-        css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
-        data=Markup(as_json(page.dump())),
-        charts=Markup(charts),
-        runtime=Markup(runtime),
-        script=Markup(script),
-        hashes=Markup(" ".join(f"'sha256-{_digest(text)}'" for text in (runtime, script))),
+    return environment
+
+
+def render(page: Page) -> str:
+    """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
+    runtime, charts, script = _runtime(), as_json(_charts()), bundle(PARTS)
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            answers=[Answer(board, page.tables, page.curves) for board in page.tables],
+            css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
+            data=Markup(as_json(page.dump())),
+            charts=Markup(charts),
+            runtime=Markup(runtime),
+            script=Markup(script),
+            hashes=Markup(" ".join(f"'sha256-{_digest(text)}'" for text in (runtime, script))),
+        )
     )
 
 

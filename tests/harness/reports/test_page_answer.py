@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from html import unescape
 from typing import Any
 
 import pytest
 
+from harness.reports.page import html
 from harness.reports.page.answer import Answer, parts_of
 from harness.reports.page.model import Block, Board, Curve, Figures, Place
 
@@ -109,3 +112,35 @@ def test_the_curve_of_the_same_rows_comes_before_others() -> None:
     assert answer(place("a"), curves=curves).curve is curves[2]
     assert answer(place("a"), curves=curves[:2]).curve is curves[1]
     assert answer(place("a"), curves=curves[:1]).curve is None
+
+
+def test_the_words(golden: Callable[[str, str], None]) -> None:
+    """Of each kind of answer, as text: in full, and in a line."""
+    llm: dict[str, Any] = {"made": "prompted", "how": "strict · score", "size": "135M parameters", "labelled": 0}
+    whole = board([place("a"), place("llm", 2, **llm)], rows="whole", size="500 rows")
+    curve_of = Block(
+        chart="curve", words="", rows=[], figures=Figures(heads=[], lines=[]), sentence="a reaches llm with 20 labels."
+    )
+    answers = {
+        "alone": answer(place("a"), boards=[whole]),
+        "better than the other": answer(place("a", size="118M parameters", labelled=900), place("llm", 2, **llm)),
+        "better than each": answer(place("a"), place("b", 2), place("c", 3)),
+        "tied": answer(
+            place("a", cost=0.2, rate=9.0, busy=True),
+            place("b", cost=0.1, rate=9.0),
+            place("b", cost=0.3, rate=3.0, how="trained on 99 en"),
+            place("llm", **llm),
+            place("c", 5),
+            place("d", None),
+            curves=[Curve(task="toy", lang="en", n=120, block=curve_of)],
+        ),
+        "the others at chance": answer(place("a"), place("llm", None, **llm), place("c", None)),
+        "all at chance": answer(place("a", None)),
+        "few rows": Answer(board([place("a"), place("b")], few="only 30 rows", warnings=["a: too long texts"]), [], []),
+    }
+    words: Any = html.templates().get_template("answer.html.j2").module
+    texts = [f"# {name}\n{words.answer(found)}\n# in a line\n{words.line(found)}" for name, found in answers.items()]
+    text = re.sub(r"<(?:p|dt|dl|/dl|div|li)\b[^>]*>", "\n", "\n\n".join(texts))
+    text = unescape(re.sub(r"<[^>]+>", "", text))
+    lines = [" ".join(line.split()) for line in text.splitlines()]
+    golden("page-answer", re.sub(r"\n\n+", "\n", "\n".join(lines)).replace("\n#", "\n\n#").strip() + "\n")
