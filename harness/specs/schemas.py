@@ -1,7 +1,6 @@
-"""JSON Schema of every YAML that bench reads, made from the models that read them, so that editors complete and check.
+"""JSON Schema (draft 7) of every YAML that bench reads, made from its model, for completion and checks in editors.
 
-Draft 7, which all editors know. A first line in a YAML names its schema, relative to the file:
-`# yaml-language-server: $schema=../schemas/task.json`
+A first line in a YAML names its schema, relative to the file: `# yaml-language-server: $schema=../schemas/task.json`
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _NOT_IN_FILE = frozenset({"name", "folder"})  # of the top level: taken from whe
 
 
 class _Plain(GenerateJsonSchema):
-    """Without titles, which would say `Drop Empty Text` of `drop_empty_text`."""
+    """Without titles such as `Drop Empty Text` for `drop_empty_text`."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -58,7 +57,7 @@ def schema_of(form: Form) -> dict[str, Any]:
 
 
 def schema_text(form: Form) -> str:
-    """As it lies in a file."""
+    """The content of the schema's file."""
     return json.dumps(schema_of(form), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -67,14 +66,12 @@ def undescribed(form: Form) -> list[str]:
     schema = schema_of(form)
     found = []
     for name, part in {form: schema, **schema.get("definitions", {})}.items():
-        for field, said in part.get("properties", {}).items():
-            if "description" not in said:
-                found.append(f"{name}.{field}")
+        found += [f"{name}.{field}" for field, content in part.get("properties", {}).items() if "description" not in content]
     return found
 
 
 def _add_options(schema: dict[str, Any]) -> None:
-    """Let `engine` decide what `options` may hold: of the engines that come with bench."""
+    """Let `engine` determine the schema of `options`, for the engines of bench."""
     rules = []
     ours = sorted(point.name for point in entry_points(group="bench.engines") if point.value.startswith("backends."))
     for engine in ours:
