@@ -94,10 +94,10 @@ def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
             test, influences = share_test(correct), lambda entry: correct[entry.key] - correct[entry.key].mean()
         else:
             test, influences = metric_test(store, members[0].record.metrics.headline[0]), influences_of(store)
-        told = tuple(spreads(members, influences))
+        prompts = tuple(spreads(members, influences))
         findings = {row.entry.key: finding_of_entry(store, row.entry) for row in rows}
         places = tuple(ranked(rows, test, findings))
-        tables.append(Table(found.group, places, told, found.when, found.outdated, found.group in main))
+        tables.append(Table(found.group, places, prompts, found.when, found.outdated, found.group in main))
     return tables
 
 

@@ -33,7 +33,7 @@ class Figure(Spec):
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.metric in SHARES and not 0 <= self.value <= 1:
-            raise ValueError(f"a share lies between 0 and 1, and {self.metric} is {self.value:g}")
+            raise ValueError(f"a share must be between 0 and 1, and {self.metric} is {self.value:g}")
         return self
 
     @property

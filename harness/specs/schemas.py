@@ -22,7 +22,7 @@ from harness.specs.tasks import TaskSpec
 Form = Literal["task", "backend", "prompt", "recipe", "prices", "reported"]
 FORMS: tuple[Form, ...] = get_args(Form)
 DRAFT = "http://json-schema.org/draft-07/schema#"
-_NOT_IN_FILE = frozenset({"name", "folder"})  # of the top level: taken from where the file lies
+_NOT_IN_FILE = frozenset({"name", "folder"})  # taken from the file's path
 
 
 class _Plain(GenerateJsonSchema):

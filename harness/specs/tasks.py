@@ -48,7 +48,7 @@ class HubSource(Spec):
     id: str = Field(min_length=1, description="Name of the data set on the Hugging Face hub, such as `owner/name`.")
     config: str | None = Field(
         default=None,
-        description="Configuration (subset) of the data set; `{lang}` stands for the language, one configuration each.",
+        description="Configuration (subset) of the data set; `{lang}` is replaced by the language.",
     )
     revision: str | None = Field(default=None, description="Commit, tag or branch; pin it to read the same rows next year.")
 
@@ -206,7 +206,7 @@ class Labels(Spec):
         for index, name in enumerate(self.names):
             if self.map is None and name.lstrip("-").isdecimal() and name != str(self.first + index):
                 raise ValueError(
-                    f"the name {name!r} is a number, but the number {self.first + index} stands for it in the data;"
+                    f"the name {name!r} is a number, but its number in the data is {self.first + index};"
                     " set `first`, or list every label in `map`"
                 )
         if self.merge is not None:

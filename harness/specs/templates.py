@@ -139,7 +139,7 @@ class _CountingCode(CodeGenerator):
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja for prompts; `Work` must stand among the variables of each rendering."""
+    """Jinja for prompts; `Work` must be among the variables of each rendering."""
 
     code_generator_class = _CountingCode
     intercepted_binops = frozenset({"*", "**", "%"})

@@ -86,7 +86,7 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, i
                 inner, below = _measure(part, known)
                 count, depth = count + inner, max(depth, below + 1)
     elif node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > MAX_NUMBER:
-        raise _invalid(f"a number has {len(node.value):,} characters; text must stand between quotes", node)
+        raise _invalid(f"a number has {len(node.value):,} characters; put text between quotes", node)
     if count > MAX_NODES or depth > MAX_DEPTH:
         limit = f"is nested more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"holds more than {MAX_NODES:,} values"
         raise _invalid(f"it {limit}, aliases expanded", node)
