@@ -40,20 +40,20 @@ class PromptSpec(Spec):
         description="how the answer is parsed: integer, label, json or json_list, optionally with options"
     )
     decoding: Decoding = Field(
-        Decoding.FREE,
+        default=Decoding.FREE,
         description="free (generate and parse), constrained (only valid answers), score (probabilities of the answers)",
     )
-    calibration: Calibration = Field(Calibration.NONE, description="of the model's bias towards an answer; for `score`")
+    calibration: Calibration = Field(default=Calibration.NONE, description="of the model's bias towards an answer; for `score`")
     decision: Decision = Field(
-        Decision.ARGMAX,
+        default=Decision.ARGMAX,
         description="for `score`: the likeliest label (argmax), or (ordinal) the rounded expected value, or the median",
     )
-    system: str | None = Field(None, description="template of the system turn; it has all variables but `text`")
-    max_new_tokens: int = Field(16, ge=1, le=4096, description="maximum length of the answer")
+    system: str | None = Field(default=None, description="template of the system turn; it has all variables but `text`")
+    max_new_tokens: int = Field(default=16, ge=1, le=4096, description="maximum length of the answer")
     shots: int = Field(
-        0, ge=0, description="few-shot examples per class; earlier turns of the chat unless the template uses `shots`"
+        default=0, ge=0, description="few-shot examples per class; earlier turns of the chat unless the template uses `shots`"
     )
-    kinds: tuple[LabelKind, ...] = Field(tuple(LabelKind), min_length=1, description="kinds of labels that it is for")
+    kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1, description="kinds of labels that it is for")
 
 
 @dataclass(frozen=True, slots=True)

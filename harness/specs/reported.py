@@ -17,16 +17,18 @@ SHARES = frozenset({"accuracy", "binary_accuracy", "off_by_one", "subset_accurac
 class Figure(Spec):
     """One published number."""
 
-    run: str | None = Field(None, description="Run of a recipe to show it beside; none: in no table of `bench study recipe`.")
+    run: str | None = Field(
+        default=None, description="Run of a recipe to show it beside; none: in no table of `bench study recipe`."
+    )
     model: str = Field(min_length=1, description="What was measured, in the words of the source.")
     task: str = Field(min_length=1, description="Name of the task.")
-    lang: str | None = Field(None, description="Language of the rows; none: all of the task's together.")
-    train: str = Field("", description="What was trained on, or how it was prompted.")
-    split: str = Field("test", description="Rows that were measured: `test` or `validation`.")
-    n: int | None = Field(None, ge=1, description="Number of these rows, where it is known.")
+    lang: str | None = Field(default=None, description="Language of the rows; none: all of the task's together.")
+    train: str = Field(default="", description="What was trained on, or how it was prompted.")
+    split: str = Field(default="test", description="Rows that were measured: `test` or `validation`.")
+    n: int | None = Field(default=None, ge=1, description="Number of these rows, where it is known.")
     metric: str = Field(min_length=1, description="Name of a metric of bench, or words with a unit (`rows/s`).")
     value: float = Field(description="The number.", allow_inf_nan=False)
-    note: str = Field("", description="Note for the reader.")
+    note: str = Field(default="", description="Note for the reader.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -64,7 +66,7 @@ class Reported(Spec):
 
     name: str = Field(description="Taken from the file's name; not in the file.")
     source: str = Field(min_length=1, description="Who published the figures, and where.")
-    note: str = Field("", description="Note for the reader about all figures.")
+    note: str = Field(default="", description="Note for the reader about all figures.")
     figures: list[Figure] = Field(min_length=1, description="The numbers.")
 
 

@@ -15,17 +15,21 @@ class CsvFormat(Spec):
     """The dialect of csv and tsv files, if it is not the usual one: UTF-8, commas (or tabs), names in the first line."""
 
     delimiter: str | None = Field(
-        None, min_length=1, max_length=1, description="Separator of fields, if it is not a comma (csv) or tab (tsv)."
+        default=None, min_length=1, max_length=1, description="Separator of fields, if it is not a comma (csv) or tab (tsv)."
     )
-    encoding: str = Field("utf-8", description="Such as `cp1252` or `utf-16`; a byte order mark is skipped.")
-    quoted: bool = Field(True, description="Whether double quotes enclose a field. `false`: a quote is an ordinary character.")
+    encoding: str = Field(default="utf-8", description="Such as `cp1252` or `utf-16`; a byte order mark is skipped.")
+    quoted: bool = Field(
+        default=True, description="Whether double quotes enclose a field. `false`: a quote is an ordinary character."
+    )
     escape: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         max_length=1,
         description="Escape character before a quote inside a quoted text, such as a backslash; a doubled quote always works.",
     )
-    header: list[str] | None = Field(None, min_length=1, description="Names of the columns, if the file has no header line.")
+    header: list[str] | None = Field(
+        default=None, min_length=1, description="Names of the columns, if the file has no header line."
+    )
 
     @field_validator("encoding")
     @classmethod
@@ -40,23 +44,24 @@ class CsvFormat(Spec):
 class HubSource(Spec):
     id: str = Field(min_length=1, description="Name of the data set on the Hugging Face hub, such as `owner/name`.")
     config: str | None = Field(
-        None, description="Configuration (subset) of the data set; `{lang}` is replaced by the language."
+        default=None, description="Configuration (subset) of the data set; `{lang}` is replaced by the language."
     )
-    revision: str | None = Field(None, description="Commit, tag or branch; pin it to read the same rows next year.")
+    revision: str | None = Field(default=None, description="Commit, tag or branch; pin it to read the same rows next year.")
 
 
 class FilesSource(Spec):
     """Paths are relative to the YAML file and may contain `{lang}`; the suffix is parquet, csv, tsv, jsonl or json."""
 
-    train: str | None = Field(None, description="File of the train split.")
-    validation: str | None = Field(None, description="File of the validation split.")
-    test: str | None = Field(None, description="File of the test split.")
-    all: str | None = Field(None, description="One file with all rows, for `splits: {stratified: ...}`.")
+    train: str | None = Field(default=None, description="File of the train split.")
+    validation: str | None = Field(default=None, description="File of the validation split.")
+    test: str | None = Field(default=None, description="File of the test split.")
+    all: str | None = Field(default=None, description="One file with all rows, for `splits: {stratified: ...}`.")
     folder: str | None = Field(
-        None, description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes."
+        default=None,
+        description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes.",
     )
     lang_map: dict[str, str] | None = Field(
-        None, description="Value of `{lang}` in the paths -> the language's code, if it is not the code itself."
+        default=None, description="Value of `{lang}` in the paths -> the language's code, if it is not the code itself."
     )
     csv: CsvFormat = Field(
         default_factory=CsvFormat, description="The dialect of csv and tsv files, if it is not the usual one."
@@ -92,9 +97,9 @@ class FilesSource(Spec):
 class Source(Spec):
     """Exactly one of the three."""
 
-    hub: HubSource | None = Field(None, description="A data set on the Hugging Face hub (needs `bench[data]`).")
-    files: FilesSource | None = Field(None, description="Files on this machine.")
-    bundled: str | None = Field(None, pattern=r"^[a-z0-9_]+$", description="Name of a data set that comes with bench.")
+    hub: HubSource | None = Field(default=None, description="A data set on the Hugging Face hub (needs `bench[data]`).")
+    files: FilesSource | None = Field(default=None, description="Files on this machine.")
+    bundled: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$", description="Name of a data set that comes with bench.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -115,22 +120,26 @@ SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
 class Columns(Spec):
-    text: str | list[str] = Field("text", description="Column of the text, or several, joined by newlines in this order.")
+    text: str | list[str] = Field(
+        default="text", description="Column of the text, or several, joined by newlines in this order."
+    )
     label: str | list[str] = Field(
-        "label",
+        default="label",
         description="Column of the label (a list of labels where `kind` is multilabel); or of a multilabel task"
         " several columns of 0 and 1, one for each of `labels.names`, in their order.",
     )
     id: str | None = Field(
-        None, description="Column of the row's id. Without it ids are made of the split and a digest of the text."
+        default=None, description="Column of the row's id. Without it ids are made of the split and a digest of the text."
     )
-    lang: str | None = Field(None, description="Column of the row's language.")
+    lang: str | None = Field(default=None, description="Column of the row's language.")
     lang_map: dict[str, str] | None = Field(
-        None, description="Value in the column `lang` -> the language's code, if it is not the code itself."
+        default=None, description="Value in the column `lang` -> the language's code, if it is not the code itself."
     )
-    split: str | None = Field(None, description="Column of the row's split in `source.files.all`; `splits` holds its values.")
+    split: str | None = Field(
+        default=None, description="Column of the row's split in `source.files.all`; `splits` holds its values."
+    )
     lang_from_id: bool = Field(
-        False, description="The language is the part of the id before the first `_`, as in `de_0203609`."
+        default=False, description="The language is the part of the id before the first `_`, as in `de_0203609`."
     )
 
     @model_validator(mode="after")
@@ -147,19 +156,20 @@ class Columns(Spec):
 class Labels(Spec):
     kind: LabelKind = Field(description="`ordinal` (names from lowest to highest), `nominal`, or `multilabel`.")
     names: list[str] | None = Field(
-        None, description="The labels, in order. May be left out for `files`: then the labels of the train split, sorted."
+        default=None,
+        description="The labels, in order. May be left out for `files`: then the labels of the train split, sorted.",
     )
-    first: int = Field(0, description="What the lowest whole-number label in the data is: 1 for stars from 1 to 5.")
+    first: int = Field(default=0, description="What the lowest whole-number label in the data is: 1 for stars from 1 to 5.")
     map: dict[str | int, str | int] | None = Field(
-        None,
+        default=None,
         description="Label in the data -> name, or 0-based index of the name. Several may map to one; then all must be listed.",
     )
     merge: dict[str, list[str]] | None = Field(
-        None,
+        default=None,
         description="New name -> the `names` that it joins, each of them once: the task then has the new names, in this order.",
     )
     separator: str | None = Field(
-        None,
+        default=None,
         min_length=1,
         description="Multilabel: separator of the labels if one text holds all of them, as in `joy|anger`. Brackets"
         " and quotes around them are ignored.",
@@ -234,9 +244,9 @@ class Labels(Spec):
 
 
 class Shares(Spec):
-    train: float = Field(0.64, gt=0, lt=1, description="Share of the rows for training.")
-    validation: float = Field(0.16, gt=0, lt=1, description="Share of the rows for choosing (early stopping, search).")
-    test: float = Field(0.20, gt=0, lt=1, description="Share of the rows for measuring.")
+    train: float = Field(default=0.64, gt=0, lt=1, description="Share of the rows for training.")
+    validation: float = Field(default=0.16, gt=0, lt=1, description="Share of the rows for choosing (early stopping, search).")
+    test: float = Field(default=0.20, gt=0, lt=1, description="Share of the rows for measuring.")
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -246,11 +256,13 @@ class Shares(Spec):
 
 
 class Stratified(Spec):
-    seed: int = Field(42, ge=0, description="Seed of the split.")
+    seed: int = Field(default=42, ge=0, description="Seed of the split.")
     shares: Shares = Field(default_factory=Shares, description="Shares of the three splits; they sum to 1.")
-    of: list[str] = Field(["train"], min_length=1, description="For `hub`: the splits there whose rows are put together first.")
+    of: list[str] = Field(
+        default=["train"], min_length=1, description="For `hub`: the splits there whose rows are put together first."
+    )
     test_ids: str | None = Field(
-        None,
+        default=None,
         description="File with the ids of the test rows by language, as `bench init --freeze-test` writes it. Without"
         " it they are sampled.",
     )
@@ -259,14 +271,14 @@ class Stratified(Spec):
 class Splits(Spec):
     """Either the names of the three splits on the hub or in the column `columns.split`, or `stratified`."""
 
-    train: str = Field("train", description="Name of the train split.")
-    validation: str = Field("validation", description="Name of the validation split.")
-    test: str = Field("test", description="Name of the test split.")
+    train: str = Field(default="train", description="Name of the train split.")
+    validation: str = Field(default="validation", description="Name of the validation split.")
+    test: str = Field(default="test", description="Name of the test split.")
     validation_share: float | None = Field(
-        None, gt=0, lt=1, description="If there is no validation split: the share of the train rows that becomes one."
+        default=None, gt=0, lt=1, description="If there is no validation split: the share of the train rows that becomes one."
     )
     stratified: Stratified | None = Field(
-        None, description="Divide all rows, language by language, into three splits with the same shares of each label."
+        default=None, description="Divide all rows, language by language, into three splits with the same shares of each label."
     )
 
     @model_validator(mode="after")
@@ -277,9 +289,9 @@ class Splits(Spec):
 
 
 class Sample(Spec):
-    share: float | None = Field(None, gt=0, lt=1, description="Share of the split's rows, per language.")
-    count: int | None = Field(None, ge=1, description="Rows per language, at most.")
-    seed: int = Field(42, ge=0, description="Seed of the sample.")
+    share: float | None = Field(default=None, gt=0, lt=1, description="Share of the split's rows, per language.")
+    count: int | None = Field(default=None, ge=1, description="Rows per language, at most.")
+    seed: int = Field(default=42, ge=0, description="Seed of the sample.")
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -300,23 +312,28 @@ class TaskSpec(Spec):
     languages: list[str] = Field(min_length=1, description="ISO 639-1 codes of the languages.")
     splits: Splits = Field(default_factory=Splits, description="How rows are divided into train, validation and test.")
     sample: dict[Split, Sample] = Field(default_factory=dict, description="Use only a part of a split, stratified by label.")
-    drop_empty_text: bool = Field(False, description="Leave out rows without text. By default they are an error.")
+    drop_empty_text: bool = Field(default=False, description="Leave out rows without text. By default they are an error.")
     drop_empty_label: bool = Field(
-        False, description="Leave out rows whose label is missing or empty. By default they are an error."
+        default=False, description="Leave out rows whose label is missing or empty. By default they are an error."
     )
     threshold: int | None = Field(
-        None, ge=0, description="Ordinal only: also report binary accuracy, label index <= threshold against the ones above."
+        default=None,
+        ge=0,
+        description="Ordinal only: also report binary accuracy, label index <= threshold against the ones above.",
     )
-    prompt: str | None = Field(None, description="Default prompt for language models; without it: by the kind of the labels.")
+    prompt: str | None = Field(
+        default=None, description="Default prompt for language models; without it: by the kind of the labels."
+    )
     metrics: list[str] = Field(
         default_factory=list,
         description="More Hugging Face `evaluate` metrics: names or local paths. They run code and need `--trust-metric-code`.",
     )
     published: Date | None = Field(
-        None, description="Date (at the latest) of the publication of some of the rows: a year, month or day, such as 2020-10."
+        default=None,
+        description="Date (at the latest) of the publication of some of the rows: a year, month or day, such as 2020-10.",
     )
-    licence: str = Field("", description="Licence of the data.")
-    note: str = Field("", description="Note on the data for readers of the results.")
+    licence: str = Field(default="", description="Licence of the data.")
+    note: str = Field(default="", description="Note on the data for readers of the results.")
     reference_urls: list[str] = Field(default_factory=list, description="Papers and pages about the data.")
 
     @model_validator(mode="after")
