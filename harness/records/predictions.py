@@ -115,16 +115,16 @@ def _check(table: Any, labels: LabelSpace) -> None:
 
     k, statuses = len(labels), {str(status) for status in Status}
     if table["id"].null_count or table["truth"].null_count or pc.count_distinct(table["id"]).as_py() < len(table):
-        raise ValueError("a row has no id or no true label, or an id stands twice")
+        raise ValueError("a row has no id or no true label, or an id occurs twice")
     if not set(pc.unique(table["status"]).to_pylist()) <= statuses:
-        raise ValueError("a row has no status that there is")
+        raise ValueError("a row has an unknown status")
     if table["label"].filter(pc.equal(table["status"], str(Status.OK))).null_count:
         raise ValueError("an answered row has no label")
     for name in ("truth", "label"):
         flat = pc.list_flatten(table[name]) if labels.kind is LabelKind.MULTILABEL else table[name]
         ends = pc.min_max(flat)
         if ends["min"].is_valid and not 0 <= ends["min"].as_py() <= ends["max"].as_py() < k:
-            raise ValueError(f"a {name} is none of the {k} labels")
+            raise ValueError(f"a {name} is not one of the {k} labels")
 
 
 def _columns(identity: Identity, table: Any, run_id: str) -> Predictions:

@@ -121,7 +121,7 @@ class Store:
         return manifest
 
     def metrics(self, name: str, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """metrics.json as it is, checked by what `manifest`, that of this run, says of it. Raises `DamagedRecord`."""
+        """metrics.json as it is, checked with the digest in `manifest`. Raises `DamagedRecord`."""
         with damage_named(self.root / name / METRICS) as path:
             content = path.read_bytes()
             _check(content, (manifest or self.manifest(name)).get(DIGESTS), METRICS)

@@ -1,4 +1,4 @@
-"""The leaderboard: a pure function of the run records, so the same records give the same bytes. Its text: leaderboard.md.j2."""
+"""The leaderboard: a pure function of the run records. Its text: leaderboard.md.j2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def left_out(names: Sequence[str]) -> str:
 
 
 def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
-    """The whole file; `reported` comes last, in tables of its own, and then `note`. `drawn`: the pictures in charts/."""
+    """The file; `reported` has separate tables at the end, before `note`. `drawn`: the pictures in charts/."""
     filters: dict[str, Callable[..., Any]] = {
         "file_name": file_name,
         "first_words": _first_of_column,
@@ -46,7 +46,7 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
 
 
 def _first_of_column(section: Section, column: int) -> str:
-    """Which entry is first on the rows of a column, with how many it is tied, and how large the models are."""
+    """The first entry on the rows of a column, its ties, and the sizes of the models."""
     found = section.tables[column]
     rows = f"**{escape(found.group[2])}**, {escape(found.size)}{' †' if found.few else ''}"
     if found.leader is None:
@@ -100,13 +100,12 @@ def _cell(place: RankedEntry | None, metric: str) -> str:
 
 
 def _full_lines(table: Table) -> list[list[str]]:
-    """All metrics of a set of rows."""
     cells = zip(lines_of(columns(table), table.places), table.places, strict=True)
     return [[*map(_unbroken, line), _records(place.row)] for line, place in cells]
 
 
 def _records(row: Configuration) -> Markup:
-    """Links; of several seeds each has one."""
+    """A link for each seed."""
     if len(row.runs) == 1:
         return Markup(f"[record]({record_path(row.entry.run_id)})")
     runs = sorted(row.runs, key=lambda run: run.seed)
@@ -114,7 +113,7 @@ def _records(row: Configuration) -> Markup:
 
 
 def _unbroken(cell: str) -> Markup:
-    """As text, with both ends of an interval on one line."""
+    """Escaped, with both ends of an interval on one line."""
     return Markup(re.sub(r"(\[-?\d[\d.]*,) (-?\d[\d.]*\])", r"\1&nbsp;\2", escape(cell)))
 
 
@@ -130,7 +129,7 @@ def record_path(run_id: str) -> str:
 
 
 def sentence(tables: Sequence[Table]) -> str:
-    """Which entry is first, or in how many tables one is."""
+    """The first entry, or the number of tables in which one is significantly better than all others."""
     several = [table for table in tables if len(table.places) > 1 and table.leader is not None]
     if not tables:
         return "No runs yet. Begin with `bench run`, or name the folder of the records: --results DIR."

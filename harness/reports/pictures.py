@@ -1,4 +1,4 @@
-"""The pictures beside LEADERBOARD.md. Which ones there are, and what they show, is a pure function of the tables."""
+"""The pictures beside LEADERBOARD.md: a pure function of the tables."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 FOLDER = "charts"
 MOST_LINES = 20
-"""Of a heat map: more can't be taken in at once, and stand in the table."""
+"""Of a heat map; the others are in the table."""
 WIDEST_NAME = 70
-"""Characters; the library takes a second to cut a long one to its width."""
+"""Characters; the library is slow at truncating long names."""
 STALE = re.compile(r".*-[0-9a-f]{8}-(speed|cost|languages)\.svg")
 
 Figures = list[dict[str, Any]]
@@ -36,7 +36,7 @@ Figures = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart yet to be drawn: its data, and the function that makes it of them."""
+    """The data of a chart, and the function that makes the chart."""
 
     rows: Figures
     chart: Callable[[Figures], alt.TopLevelMixin]
@@ -49,7 +49,7 @@ class Picture:
 
 
 def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[str, Picture]:
-    """By file name. `cost`: US dollars per 1,000 rows by the id of the run; the run in the middle stands for its seeds."""
+    """By file name. `cost`: US dollars per 1,000 rows by run id; the middle run represents its seeds."""
     found: dict[str, Picture] = {}
     for table in tables:
         rows = _on_one_machine(table)
@@ -68,15 +68,12 @@ def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[
 
 
 def _add(found: dict[str, Picture], name: str, picture: Picture) -> None:
-    if len(picture.rows) > 1:  # a single point compares nothing
+    if len(picture.rows) > 1:
         found[name] = picture
 
 
 def write_pictures(found: Mapping[str, Picture], folder: Path) -> list[Path]:
-    """Draw all of them into the folder, and take away those of an earlier leaderboard.
-
-    Raises `MissingExtra` before anything is written.
-    """
+    """Draw all of them into the folder, and delete those of an earlier leaderboard. Raises `MissingExtra` before it writes."""
     drawn = {folder / name: picture.svg().decode() for name, picture in found.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in drawn.items():
@@ -88,7 +85,7 @@ def write_pictures(found: Mapping[str, Picture], folder: Path) -> list[Path]:
 
 
 def file_name(tables: Sequence[Table], kind: str) -> str:
-    """Readable, and unlike that of any other set of rows."""
+    """A readable name, unique for the sets of rows."""
     groups: list[Group] = [table.group for table in tables]
     langs = [group[2] for group in groups] if len(groups) == 1 else []
     return f"{file_stem([*groups[0][:2], *langs])}-{digest(groups)[:8]}-{kind}.svg"
@@ -101,17 +98,15 @@ def machine(entry: Entry) -> str:
 
 
 def _on_one_machine(table: Table) -> list[Entry]:
-    """The rows of the machine that most of them ran on: speeds of two machines have no common axis."""
+    """The entries of the most common machine: speeds of different machines are not comparable."""
     entries = [place.row.entry for place in table.places]
     most, _ = max(Counter(map(machine, entries)).items(), key=lambda item: (item[1], item[0]))
     return [entry for entry in entries if machine(entry) == most]
 
 
 def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | None], title: str, less: bool) -> Picture:
-    """Quality by what it takes; `less`: less of it is better.
-
-    What costs nothing has no place on a logarithmic axis, but it may beat what has one: the front is of all.
-    """
+    """Quality by cost or speed `x`; `less`: a lower x is better. A zero can't be drawn on a logarithmic axis, but counts for
+    the Pareto front."""
     from harness.reports.charts import quality
 
     runs = [place.row.runs for place in table.places]
@@ -138,7 +133,7 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
 
 
 def _shortened(name: str) -> str:
-    """Without its middle: the number and the model stand at the beginning, and what tells two lines apart at the end."""
+    """Without its middle: the number and the model are at the beginning, differences at the end."""
     half = WIDEST_NAME // 2
     return name if len(name) <= WIDEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 

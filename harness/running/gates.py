@@ -101,7 +101,7 @@ class Gates:
     def _keep(self, gate: Gate) -> None:
         self._found.append(gate)
         if gate.outcome is GateOutcome.FAILED and self._stops:
-            where = f" What the model said: {self._answers}" if gate.name == "answers_unparsed" else ""
+            where = f" The answers: {self._answers}" if gate.name == "answers_unparsed" else ""
             besides = "".join(f" {found.message}" for found in self._found if found.outcome is GateOutcome.WARNED)
             message = f"{self._plan.run_id} is stopped ({gate.name}): {gate.message}{where}{besides}"
             raise GateFailed(message, HINTS[gate.name])

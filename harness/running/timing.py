@@ -112,7 +112,7 @@ class _Stopwatch:
         if failed > MOST_FAILED * rows:
             raise RunError(
                 f"{self.plan.backend.name}: {failed} of {rows} answers failed, so there is nothing to time.",
-                "`bench run` with the same options says why.",
+                "`bench run` with the same options shows the reasons.",
             )
 
     def _take(self, outcome: Batch) -> int:

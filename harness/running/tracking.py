@@ -36,7 +36,7 @@ PATIENCE = 15.0
 """Seconds that the end of a command waits for pending data."""
 
 SHORT = 1.0
-"""Seconds of waiting before the user is told."""
+"""Seconds of waiting without a message."""
 
 Plain = str | int | float | bool
 
@@ -99,19 +99,19 @@ class Tracker:
                 try:
                     call()
                 except (Exception, SystemExit) as error:  # the libraries' own errors have no common base
-                    self.problem = _said(error)
-                    # Else the run would stand there as one that goes on, and what is buffered would be lost.
+                    self.problem = _first_line(error)
+                    # Else the tracker would show the run as unfinished, and buffered data would be lost.
                     with suppress(Exception, SystemExit):
                         self._sink.finish({}, End.STOPPED)
 
 
-def _said(error: BaseException) -> str:
+def _first_line(error: BaseException) -> str:
     """The first line."""
     if isinstance(error, BenchError):
         return error.message
     line = (str(error).strip().splitlines() or [""])[0]
-    said = f"{type(error).__name__}: {line}".rstrip(": .")
-    return said if len(said) <= 160 else said[:159] + "…"
+    text = f"{type(error).__name__}: {line}".rstrip(": .")
+    return text if len(text) <= 160 else text[:159] + "…"
 
 
 _current: Tracker | None = None

@@ -2,8 +2,8 @@
 
 Templates can come from strangers, so the work of a rendering is counted: a template can't take unbounded time or memory. Each
 computed value costs its size (`size_of`). What could be much larger than its operands, such as a repeated or padded string, is
-paid for before it is computed. Jinja computes nothing at compile time. So a rendering ends after a number of steps and characters
-that is the same on each machine. Jinja's own sandbox refuses code execution.
+paid for before it is computed. Jinja computes nothing at compile time. So a rendering ends after a number of steps and
+characters that is the same on each machine. Jinja's own sandbox refuses code execution.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _CountingCode(CodeGenerator):
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """Jinja for prompts; `Work` must stand among the variables of each rendering."""
+    """Jinja for prompts; `Work` must be among the variables of each rendering."""
 
     code_generator_class = _CountingCode
     intercepted_binops = frozenset({"*", "**", "%"})
@@ -227,7 +227,8 @@ class SafeTemplate:
                 raise self._error(f"there is no variable {node.name!r} here.", node.lineno, f"Known: {', '.join(allowed)}.")
 
     def render(self, variables: Mapping[str, Any], given: int) -> str:
-        """`given`: the length of the texts among `variables`; the budget grows with it. Raises `PromptError` for any failure."""
+        """`given`: the length of the texts among `variables`; the budget grows with it. Raises `PromptError` for any
+        failure."""
         try:
             return "".join(self._template.generate({**variables, WORK: Work(given)}))
         except Exception as error:  # a template can fail in any way that Python code can

@@ -153,7 +153,7 @@ def test_a_server_whose_first_answers_can_not_be_read_is_paid_for_no_more(projec
     with pytest.raises(GateFailed, match=r"answers_unparsed\): None of the first 20 answers") as stopped:
         run(plan, store, on_progress=toy.quiet)
     assert "(no_answer 20)" in stopped.value.message
-    answers = stopped.value.message.partition("What the model said: ")[2]
+    answers = stopped.value.message.partition("The answers: ")[2]
     assert len(said_by(Path(answers))) == 20
     assert stopped.value.exit_code == 1
     assert len(toy.engine_of(plan).batches) == 2

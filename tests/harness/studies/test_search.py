@@ -147,7 +147,7 @@ def test_spaces_are_read_with_the_numbers_that_yaml_takes_for_words(project: Pat
         ("{low: 1, high: 9, step: 0.5}", "whole numbers need a whole `step`"),
         ("{low: 1.0, high: 9, step: 9}", "`step` must be above 0 and fit"),
         ("{low: 1, high: 9, step: 1, log: true}", "exclude each other"),
-        ("{low: true, high: 9}", "a truth value is no number"),
+        ("{low: true, high: 9}", "true and false are no numbers"),
         ("{lo: 1, high: 9}", "unknown key 'search.train.lr.lo'"),
     ],
 )
