@@ -75,7 +75,7 @@ def test_while_a_model_trains(environment: dict[str, str], bench: Any, project: 
     ]  # a model that no other test has
     running = started(environment, *arguments, code=code)
     until(running, lambda line: "TRAINS" in line)
-    assert "The same command goes on" in ended(running)
+    assert "Stopped." in ended(running)
     assert [run["state"] for run in bench(*arguments, "--json").json] == ["new"]
 
 
@@ -92,7 +92,7 @@ def test_while_pip_downloads_a_model(environment: dict[str, str], tmp_path: Path
     )
     running = started(environment, "run", "--backend", "minilm", "--lang", "en", "--limit", "5", code=code)
     until(running, lambda line: line.startswith("downloading"))
-    assert "The same command goes on" in ended(running)
+    assert "Stopped." in ended(running)
     assert not psutil.pid_exists(int(note.read_text()))
     assert not list(Path(environment["BENCH_CACHE"]).glob("models/.*.partial"))
 

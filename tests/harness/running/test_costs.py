@@ -237,7 +237,7 @@ def test_max_cost_stops_the_command_and_the_same_one_goes_on(bench: Callable[...
             break
         assert err.count("bench: ") == 1  # the next language could not be paid for either: it is not begun
         assert "of $0.0900; the next request could exceed it" in err
-        assert "The same command goes on" in err
+        assert "Stopped." in err
     assert codes[-1] == 0
     assert set(codes[:-1]) == {1}
     assert len(codes) > 2
@@ -263,7 +263,7 @@ def test_max_cost_without_a_server_is_noted(bench: Callable[..., Any]) -> None:
     code, _, err = bench("--backend", "toy-model", "--lang", "en", "--max-cost", 0)
     assert code == 0
     assert [line for line in err.splitlines() if line.startswith("note: --max-cost")] == [
-        "note: --max-cost changes nothing here: none of toy-model is a server."
+        "note: --max-cost has no effect: none of toy-model is a server."
     ]
 
 
