@@ -269,7 +269,7 @@ def test_max_cost_without_a_server_is_noted(bench: Callable[..., Any]) -> None:
     code, _, err = bench("--backend", "toy-model", "--lang", "en", "--max-cost", 0)
     assert code == 0
     assert [line for line in err.splitlines() if line.startswith("note: --max-cost")] == [
-        "note: --max-cost changes nothing here: none of toy-model is a server."
+        "note: --max-cost has no effect: none of toy-model is a server."
     ]
 
 
