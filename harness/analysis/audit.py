@@ -13,7 +13,7 @@ import numpy as np
 from harness.core.errors import DataError
 from harness.core.predictions import Predictions
 from harness.core.types import Example
-from harness.data.duplicates import Twin, counted, normalized, twins
+from harness.data.duplicates import Duplicate, counted, find_duplicates, normalized
 from harness.data.rows import CANONICAL_COLUMNS, fingerprint, languages, load_examples
 from harness.data.sources import RawTable, read_raw
 from harness.records.entries import Entry
@@ -123,12 +123,12 @@ def overlaps(splits: Splits) -> Iterator[Overlap]:
 def _overlap(of: Split, among: Split, splits: Splits) -> Overlap:
     rows, others = splits[of], splits[among]
     texts = [row.text for row in rows]
-    found = twins(texts) if of == among else twins(texts, [row.text for row in others])
+    found = find_duplicates(texts) if of == among else find_duplicates(texts, [row.text for row in others])
     differ = sum(rows[twin.row].label != others[twin.other].label for twin in found)
     return Overlap(of, among, len(rows), **counted(found), other_label=differ, ids=_ids(rows, found))
 
 
-def _ids(rows: Sequence[Example], found: Sequence[Twin]) -> list[str]:
+def _ids(rows: Sequence[Example], found: Sequence[Duplicate]) -> list[str]:
     return sorted(rows[twin.row].id for twin in found)
 
 

@@ -10,7 +10,7 @@ from harness.core.json_files import digest, sealed, unsealed, write_atomically
 from harness.core.locks import held
 from harness.core.record import Overlap, OverlapCount
 from harness.core.types import Example
-from harness.data.duplicates import THRESHOLD, Twin, counted, twins
+from harness.data.duplicates import THRESHOLD, Duplicate, counted, find_duplicates
 from harness.models.checkpoints import cache_dir
 from harness.running.plan import Plan
 
@@ -60,11 +60,11 @@ def _overlap(plan: Plan) -> Overlap:
     )
 
 
-def _twins(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Twin], bool]:
+def _twins(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Duplicate], bool]:
     """And whether near ones were looked for."""
     near = len(texts) * len(texts if others is None else others) <= MOST_PAIRS
-    return twins(texts, others, near=near), near
+    return find_duplicates(texts, others, near=near), near
 
 
-def _counts(found: Sequence[Twin], near: bool) -> dict[str, Any]:
+def _counts(found: Sequence[Duplicate], near: bool) -> dict[str, Any]:
     return {**counted(found), **({} if near else {"near": None})}
