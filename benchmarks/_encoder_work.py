@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.cli.requests import settings_from
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
 from harness.core.types import LabelKind
 from harness.running.plan import Plan, make_plan
+from harness.specs.asked import read_settings
 
 BACKEND = "minilm"
 SHARED = (
@@ -38,7 +38,7 @@ class Work:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
-        asked = settings_from(options.set)
+        asked = read_settings(options.set)
         for name in asked:
             if name not in SHARED:
                 raise UserError(f"--set {name}: the rivals would not have it.", f"Allowed: {', '.join(SHARED)}.")
@@ -56,9 +56,9 @@ class Work:
 
         options = self.options
         request = RunOptions(
-            options.task,
-            BACKEND,
-            options.lang,
+            task=options.task,
+            backend=BACKEND,
+            lang=options.lang,
             seed=seed,
             limit=options.rows,
             train_limit=options.train_rows,
@@ -84,15 +84,15 @@ def preface(work: Work) -> dict[str, Any]:
     return {
         "task": plan.task.name,
         "lang": work.options.lang,
-        "model": plan.identity["backend"]["model"],
-        "options": plan.identity["backend"]["options"],
+        "model": plan.identity.backend.model,
+        "options": plan.identity.backend.options,
         "rows": len(plan.rows),
         "fingerprint": fingerprint(plan.rows),
         "train_rows": len(plan.training.train),
         "validation_rows": len(plan.training.validation),
         "threads": torch.get_num_threads(),
         "load_start": load_average(),
-        "machine": describe_machine(),
+        "machine": describe_machine().as_json(),
         "versions": library_versions(),
     }
 

@@ -76,5 +76,5 @@ def _write(root: Path, identity: dict[str, Any], truth: Any, answers: Any, proba
     }
     (folder / "run.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     metrics = evaluate_predictions(examples, given, LABELS)
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / "metrics.json").write_text(json.dumps(metrics.as_json(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
     (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")

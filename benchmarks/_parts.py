@@ -46,13 +46,14 @@ def _ours(job: Job, engine: str, decoding: str) -> Measured:
     started = time.perf_counter()
     done = run(plan, store)
     wall = time.perf_counter() - started
-    manifest = store.manifest(done.run_id)
     labels = {record["id"]: record["label"] for record in store.predictions(done.run_id)}
-    timing, identity = manifest["timing"], manifest["identity"]["backend"]
+    timing, backend, new_tokens = done.record.timing, done.record.identity.backend, done.record.tokens.new
+    assert timing.seconds is not None
+    assert timing.load_seconds is not None
     # The cross-check of the run's own clock: all of `run` but loading, so with warm-up, journal and metrics.
-    facts = {"timing": timing, "backend": identity, "wall_seconds": round(wall - timing["load_seconds"], 3)}
-    written = manifest["tokens"]["new"] if decoding == "free" else 0
-    return Measured(labels, timing["seconds"], new_tokens=written, facts=facts)
+    facts = {"timing": timing.as_json(), "backend": backend.as_json(), "wall_seconds": round(wall - timing.load_seconds, 3)}
+    written = new_tokens or 0 if decoding == "free" else 0
+    return Measured(labels, timing.seconds, new_tokens=written, facts=facts)
 
 
 def _our_process(job: Job, decoding: str) -> Measured:

@@ -35,9 +35,10 @@ def write_record(folder: Path, name: str, rows: int, seed: int) -> None:
         "rows": "synthetic",
         "labels": [f"{i} stars" for i in range(1, 6)],
         "label_kind": "ordinal",
-        "backend": {"name": name.split(".")[0]},
+        "version": 1,
+        "backend": {"name": name.split(".")[0], "engine": "synthetic"},
         "prompt": None,
-        "train": {"langs": ["en"], "train_count": 1},
+        "train": {"langs": ["en"], "train_rows": "t", "train_count": 1, "validation_rows": "v"},
         "seed": seed,
     }
     undefined = {"value": None, "low": None, "high": None, "method": None}

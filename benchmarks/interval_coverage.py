@@ -27,9 +27,9 @@ from _coverage_designs import DESIGNS, SCORERS, Design, Scorer
 from _coverage_speed import speed_table
 
 from harness.core.json_files import write_atomically
+from harness.core.record import Estimate
 from harness.core.types import FloatArray, IntArray
-from harness.statistics import intervals, row_intervals
-from harness.statistics.intervals import MetricValue
+from harness.statistics import intervals
 
 STATISTICS = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
 METRICS = ("accuracy", *STATISTICS)
@@ -109,7 +109,7 @@ def counted(design: Design, n: int, simulations: int, replicates: int, seed: int
         ours = intervals.booted(values, cells, intervals.pseudo_cells(cells), replicates)
         right = int(np.trace(cells))
         low, high = intervals.wilson(right, n)
-        ours["accuracy"] = {"value": right / n, "low": low, "high": high, "method": "wilson"}
+        ours["accuracy"] = Estimate(value=right / n, low=low, high=high, method="wilson")
         tally.add(ours, {} if number % RIVAL_EVERY else _percentile(cells, rng, replicates))
     return tally.rates()
 
@@ -147,7 +147,7 @@ def _factors(n: int) -> dict[str, float]:
     return {"log_loss": student, "brier": student, "roc_auc": float(norm.ppf(0.975))}
 
 
-def _row_metrics(truth: IntArray, probabilities: FloatArray) -> tuple[dict[str, MetricValue], dict[str, float]]:
+def _row_metrics(truth: IntArray, probabilities: FloatArray) -> tuple[dict[str, Estimate], dict[str, float]]:
     """What bench gives, and standard errors."""
     n, k = probabilities.shape
     one_hot = np.eye(k)[truth]
@@ -155,15 +155,15 @@ def _row_metrics(truth: IntArray, probabilities: FloatArray) -> tuple[dict[str, 
         "log_loss": -np.log(np.maximum(probabilities[np.arange(n), truth], np.finfo(float).eps)),
         "brier": ((probabilities - one_hot) ** 2).sum(axis=1),
     }
-    ours = {name: row_intervals.mean_of(values) for name, values in rows.items()}
+    ours = {name: intervals.mean_of(values) for name, values in rows.items()}
     errors = {name: float(v.std(ddof=1) / np.sqrt(n)) for name, v in rows.items()}
-    ours["roc_auc"] = row_intervals.roc_auc(one_hot, probabilities)
-    errors["roc_auc"] = row_intervals.roc_auc_error(one_hot, probabilities)
+    ours["roc_auc"] = intervals.roc_auc(one_hot, probabilities)
+    errors["roc_auc"] = intervals.roc_auc_error(one_hot, probabilities)
     return ours, errors
 
 
-def _value(number: MetricValue) -> float:
-    return np.nan if number["value"] is None else number["value"]
+def _value(number: Estimate) -> float:
+    return np.nan if number.value is None else number.value
 
 
 class Tally:
@@ -173,9 +173,9 @@ class Tally:
         self.truth = truth
         self.held: dict[str, list[tuple[float, float, float]]] = {name: [] for name in truth}
 
-    def add(self, ours: Mapping[str, MetricValue], plain: Mapping[str, tuple[float, float]]) -> None:
+    def add(self, ours: Mapping[str, Estimate], plain: Mapping[str, tuple[float, float]]) -> None:
         for name, value in self.truth.items():
-            low, high = ours[name]["low"], ours[name]["high"]
+            low, high = ours[name].low, ours[name].high
             bounds = (np.nan, np.nan) if low is None or high is None else (low, high)
             width = bounds[1] - bounds[0]
             rival = float(_holds(plain[name], value)) if plain else np.nan

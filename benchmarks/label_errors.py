@@ -29,12 +29,13 @@ TOP = 10
 
 def same_rows(store: Store, task: str, lang: str) -> list[Predictions]:
     """The runs on the rows that most models of this task and language were tested on."""
-    manifests = {name: store.manifest(name)["identity"] for name in store.ids()}
-    ours = {name: found["rows"] for name, found in manifests.items() if (found["task"], found["lang"]) == (task, lang)}
-    tested = {name: rows for name, rows in ours.items() if manifests[name]["split"] == "test"}
-    models = Counter(rows for rows, _ in {(rows, model_of(manifests[name])) for name, rows in tested.items()})
+    identities = {name: store.record(name).identity for name in store.ids()}
+    tested = {
+        name: found for name, found in identities.items() if (found.task, found.lang, found.split) == (task, lang, "test")
+    }
+    models = Counter(rows for rows, _ in {(found.rows, model_of(found)) for found in tested.values()})
     most = max(models, key=lambda rows: (models[rows], rows), default=None)
-    return [read_predictions(store, name) for name, rows in tested.items() if rows == most]
+    return [read_predictions(store, name) for name, found in tested.items() if found.rows == most]
 
 
 def planted(run: Predictions, share: float, chance: np.random.Generator) -> tuple[np.ndarray, set[str]]:

@@ -142,8 +142,8 @@ def _fresh_record(settings: Settings) -> dict[str, Any]:
         "rows": fingerprint(rows),
         "distinct": len({row.text for row in rows}),
         "machine": {
-            "cpu": machine["cpu"],
-            "memory_gib": machine["memory_gib"],
+            "cpu": machine.cpu,
+            "memory_gib": machine.memory_gib,
             "cores": sorted(os.sched_getaffinity(0)),
             "versions": versions,
         },

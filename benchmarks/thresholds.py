@@ -89,7 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"| model | rows that choose | {' | '.join(RULES)} |\n|---|---|{'---|' * len(RULES)}")
     try:
         for backend in ("tfidf", "majority"):
-            request = RunOptions(options.task, backend, options.lang, train_limit=options.train_rows, data=options.data)
+            request = RunOptions(
+                task=options.task, backend=backend, lang=options.lang, train_limit=options.train_rows, data=options.data
+            )
             p, truth = validation_scores(request, Catalog(Path.cwd()))
             for count in options.rows:
                 if count > len(p) // 2:

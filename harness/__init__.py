@@ -6,7 +6,7 @@
     catalog = harness.Catalog(Path.cwd())
     plan = harness.make_plan(harness.RunOptions(task="reviews_demo", backend="tfidf", lang="en"), catalog)
     result = harness.run(plan, harness.Store(Path("results/runs")))
-    print(result.metrics["values"]["accuracy"])
+    print(result.metrics.values["accuracy"])
 
 What was run before is there as pandas frames (`harness.load_runs()`, `harness.load_predictions()`; docs/notebooks.md).
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.slow
+from harness.core.record import Estimate
 
 ROOT = Path(__file__).parent.parent
 
@@ -33,7 +33,7 @@ def test_populations_are_what_their_names_say() -> None:
         assert shares.min() >= 0, name
         assert shares.shape[1] == shares.shape[0] + 1, name
     assert accuracy(by_name["5 labels, 99% right"][None]) == pytest.approx(0.99)
-    unread = by_name["5 labels, 55% right, 10% unparsed"]
+    unread = by_name["5 labels, 55% right, 10% unread"]
     assert unread[:, 5].sum() == pytest.approx(0.1)
     assert unread[0, 1] / unread[0, 2] == pytest.approx(np.e)
     assert by_name["2 labels 9:1, 95% and 60% right"] == pytest.approx(np.array([[0.855, 0.045, 0], [0.04, 0.06, 0]]))
@@ -42,8 +42,8 @@ def test_populations_are_what_their_names_say() -> None:
 def test_what_is_counted() -> None:
     import interval_coverage as coverage
 
-    def ours(low: float | None, high: float | None) -> dict[str, coverage.MetricValue]:
-        return {"mae": {"value": 0.5, "low": low, "high": high, "method": None}}
+    def ours(low: float | None, high: float | None) -> dict[str, Estimate]:
+        return {"mae": Estimate(value=0.5, low=low, high=high)}
 
     tally = coverage.Tally({"mae": 0.5})
     tally.add(ours(0.4, 0.6), {"mae": (0.6, 0.7)})

@@ -43,7 +43,7 @@ def test_a_large_sample_is_the_population(type_one: Any, metric: str) -> None:
     design = type_one.DESIGNS[7]
     matrices, sure = type_one.pair_of(design, metric)
     runs = type_one.sample(np.random.default_rng(1), 60_000, design, matrices, sure)
-    values = [value_of(metric, run)["value"] for run in runs]
+    values = [value_of(metric, run).value for run in runs]
     assert values[0] == pytest.approx(values[1], abs=0.03)
     if metric != "log_loss":
         assert values[0] == pytest.approx(type_one.population(metric, design.prior, matrices[0]), abs=0.015)

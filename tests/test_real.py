@@ -22,10 +22,11 @@ def test_minilm_trains_through_the_runner(tmp_path: Path) -> None:
     plan = make_plan(RunOptions(task="reviews_demo", backend="minilm", lang="en", limit=10), Catalog(tmp_path))
     store = Store(tmp_path / "runs")
     first = run(plan, store)
-    assert (first.computed, first.metrics["n"], first.metrics["ok"]) == (True, 10, 10)
-    training = store.manifest(first.run_id)["training"]
-    assert (training["train_rows"], training["validation_rows"]) == (60, 15)
-    assert training["evaluations"]
+    assert (first.computed, first.metrics.n, first.metrics.ok) == (True, 10, 10)
+    training = store.record(first.run_id).training
+    assert training is not None
+    assert (training.train_rows, training.validation_rows) == (60, 15)
+    assert training.evaluations
     for record in store.predictions(first.run_id):
         assert sum(record["probabilities"]) == pytest.approx(1, abs=1e-5)
     assert not run(plan, store).computed

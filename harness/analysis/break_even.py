@@ -1,14 +1,14 @@
-"""From how many labels on is a trained backend better than a prompted one? Curves over labels, lines, and where they cross.
+"""From how many labels on is a trained backend better than a prompted one? Curves over labels, lines, and their crossings.
 
-Two sources of chance: which rows are tested, and the seed (which labels were drawn and how training began; which exemplars
-were shown). Both are resampled together: a replicate draws test rows with replacement, the same for all runs, so that what
-is compared stays paired; and whole seeds with replacement, each with its runs of all sizes, since larger draws hold the
-smaller ones. With S seeds their deviations are widened by sqrt(S / (S - 1)), without which resampling S values understates
-their variance (Efron and Tibshirani 1993, section 5.3).
+Two sources of chance: the tested rows, and the seed (which labels were drawn and how training started; which few-shot examples
+were shown). Both are resampled together. A replicate draws test rows with replacement, the same for all runs, so that the
+comparison stays paired; and whole seeds with replacement, each with its runs of all sizes, as larger draws include the smaller
+ones. With S seeds their deviations are widened by sqrt(S / (S - 1)), as resampling S values understates their variance (Efron
+and Tibshirani 1993, section 5.3).
 
-A crossing: quality is taken not to fall with more labels (isotonic regression), and linear between sizes on a logarithmic
-scale. Where a curve is above the line from its first size on, or below it up to its last one, the crossing is beyond what was
-tried, and the interval says so.
+Crossings assume that quality does not fall with more labels (isotonic regression), and is linear between sizes on a logarithmic
+scale. Where a curve is above the line from its first size on, or below it up to its last one, the crossing is outside the sizes
+that were run, and the interval says so.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Line:
-    """A prompted backend; `labels`: how many exemplars it was shown."""
+    """A prompted backend; `labels`: how many few-shot examples it was shown."""
 
     name: str
     labels: int
@@ -86,7 +86,7 @@ Seeds = Mapping[int, Predictions]
 def break_even(
     curves: Mapping[str, Mapping[int, Seeds]], lines: Mapping[str, tuple[int, Seeds]], metric: str, replicates: int = REPLICATES
 ) -> BreakEven:
-    """`curves`: name -> number of labels -> runs; `lines`: name -> number of exemplars, runs. On the rows that all runs share.
+    """`curves`: name -> number of labels -> runs; `lines`: name -> number of few-shot examples, runs. On rows that all share.
 
     Raises `UserError` for a metric that the runs do not have, and where they have no rows in common.
     """
@@ -125,7 +125,7 @@ def resampled(runs: Sequence[Predictions], metric: str, replicates: int) -> Floa
     for run in runs:
         found = features_of(run, metric)
         if found is None:
-            raise UserError(f"{run.run_id} has no {metric} to draw a curve of.", "Choose another --metric.")
+            raise UserError(f"{run.run_id} has no {metric}, so there is no curve of it.", "Choose another --metric.")
         features.append(found)
     n, rng = len(runs[0]), np.random.default_rng(0)
     step = max(1, _ENTRIES_AT_ONCE // n)

@@ -1,28 +1,26 @@
-"""How far a model's confidence can be believed: reliability table, calibration error and its bias, answers by confidence.
+"""How well a model's confidence fits its accuracy: reliability table, calibration error and its bias, accuracy by confidence.
 
-Confidence is the probability of the answer given. A row without a parsed answer has none: it is outside the bins and adds 1 to
-the mean in the calibration error (as in `metrics`), and comes last where rows are taken by confidence.
+Confidence is the probability of the answer given. A row without a parsed answer has none: it is outside the bins, adds 1 to the
+mean in the calibration error (as in `metrics`), and comes last where rows are ordered by confidence.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from harness.analysis.related_runs import chose_checkpoint, matching_validation_run, validation_command
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
-from harness.core.record import RunRecord
+from harness.core.record import Estimate, RunRecord
 from harness.core.types import BoolArray, Decision, FloatArray, IntArray, LabelKind
-from harness.records.entries import Entry
+from harness.records.entries import Entry, read_entry
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.running.calibration import decide
-from harness.statistics.intervals import MetricValue, farthest_labels, share
+from harness.statistics.intervals import farthest_labels, share
 from harness.statistics.metrics import ECE_BINS
 from harness.statistics.temperature import Temperature, fit_temperature, negative_log_likelihood, scaled
 
@@ -39,15 +37,15 @@ class Bin:
     high: float
     count: int
     confidence: float
-    accuracy: MetricValue
+    accuracy: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class CalibrationError:
-    """ECE, and what of it is the bias of its bins at this n.
+    """ECE and its bias at this n.
 
-    `calibrated`: what a perfectly calibrated model with these confidences would show on average, `calibrated_high` in 95 of
-    100 samples at most; `p` the share of such samples with an ECE as large as this one or larger. `debiased`: the ECE less
+    `calibrated`: the ECE that a perfectly calibrated model with these confidences would show on average, `calibrated_high` at
+    most in 95% of samples; `p`: the share of such samples with an ECE at least as large as this one. `debiased`: the ECE less
     its estimated bias, at least 0.
     """
 
@@ -69,45 +67,46 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Coverage:
-    """The rows whose confidence is at least `threshold`: the smallest set of this kind that is `wanted` of all rows or more."""
+    """The rows with a confidence of at least `threshold`: the smallest such set with at least `wanted` of all rows."""
 
     wanted: float
     threshold: float
     rows: int
-    accuracy: MetricValue
+    accuracy: Estimate
 
 
 @dataclass(frozen=True, slots=True)
 class Scaling:
-    """`saved`: how much log loss falls on the test rows, with its 95% interval (paired rows, normal approximation).
+    """A temperature fitted on the `rows` of the validation run `run`, and its effect on the test rows.
 
-    `decision`: by which labels are taken from the scaled probabilities too: `changed` differ, `accuracy` is that of all rows.
+    `saved`: how much log loss falls, with its 95% interval (paired rows, normal approximation). `decision`: how labels are
+    taken from the scaled probabilities, too: `changed` differ, `accuracy` is that of all rows. `seen`: the validation rows also
+    chose the model's checkpoint, so it may be more confident on them.
     """
 
     temperature: Temperature
-    run_id: str
+    run: str
     rows: int
     scores: Scores
-    saved: tuple[float, float, float]
-    decision: str
+    saved: Estimate
+    decision: Decision
     changed: int
     accuracy: float
+    seen: bool
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Of one run. `gap`: mean confidence less accuracy over the answered rows, with its 95% interval; above 0: too sure.
+    """Of one run. `gap`: mean confidence less accuracy over the answered rows, with its 95% interval; above 0: overconfident.
 
-    `scaling` is None where the store has no run of the same model on validation rows; `command` makes one. `seen`: those rows
-    also chose the model's checkpoint, so it may be surer on them than it should be.
+    `scaling` is None where the store has no run of the same model on validation rows; `command` makes one.
     """
 
-    run_id: str
-    record: RunRecord
-    rows: int
+    entry: Entry
+    n: int
     answered: int
     confidence: float
-    gap: tuple[float, float, float]
+    gap: Estimate
     bins: list[Bin]
     scores: Scores
     coverage: list[Coverage]
@@ -116,38 +115,27 @@ class Reliability:
     error: float
     scaling: Scaling | None
     command: str
-    seen: bool
-
-    @property
-    def manifest(self) -> Mapping[str, Any]:
-        return Entry(self.record).manifest
 
 
 def reliability_of(store: Store, run_id: str, bins: int = ECE_BINS) -> Reliability:
     """Raises `UserError` for a multilabel task, and where the run has no probabilities."""
     run = with_confidence(read_predictions(store, run_id))
-    record = store.record(run_id)
-    manifest = Entry(record).manifest
-    stated, correct = confidence(run), run.correct
-    answered = run.answered
-    difference = mean_interval(stated[answered] - correct[answered])
-    right = int(correct.sum())
+    entry = read_entry(store, run_id)
+    stated, correct, answered = confidence(run), run.correct, run.answered
     return Reliability(
-        run_id=run_id,
-        record=record,
-        rows=len(run),
+        entry=entry,
+        n=len(run),
         answered=int(answered.sum()),
         confidence=float(stated[answered].mean()),
-        gap=difference,
+        gap=mean_interval(stated[answered] - correct[answered]),
         bins=bins_of(stated[answered], correct[answered], bins),
         scores=scores_of(run, bins),
         coverage=[at_coverage(stated, correct, wanted) for wanted in COVERAGES],
         aurc=aurc(stated, correct),
         best_aurc=aurc(correct.astype(float), correct),
-        error=1 - right / len(run),
-        scaling=_scaling(store, run, bins),
-        command=validation_command(manifest),
-        seen=chose_checkpoint(manifest),
+        error=1 - int(correct.sum()) / len(run),
+        scaling=_scaling(store, run, entry.record, bins),
+        command=validation_command(entry.record),
     )
 
 
@@ -174,15 +162,15 @@ def confidence(run: Predictions) -> FloatArray:
     return np.where(run.answered, stated, 0.0)
 
 
-def mean_interval(values: FloatArray) -> tuple[float, float, float]:
+def mean_interval(values: FloatArray) -> Estimate:
     """Mean and its 95% interval by Student's t; the interval has no width for a single value."""
     from scipy.stats import t
 
     mean, n = float(values.mean()), len(values)
     if n < 2:
-        return mean, mean, mean
+        return Estimate(value=mean, low=mean, high=mean)
     half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
-    return mean, mean - half, mean + half
+    return Estimate(value=mean, low=mean - half, high=mean + half)
 
 
 def _places(stated: FloatArray, bins: int) -> IntArray:
@@ -258,7 +246,7 @@ def scores_of(run: Predictions, bins: int = ECE_BINS) -> Scores:
 
 
 def at_coverage(stated: FloatArray, correct: BoolArray, wanted: float) -> Coverage:
-    """Accuracy of the surest rows. A threshold can't part rows of equal confidence, so they come together."""
+    """Accuracy of the most confident rows. Rows of equal confidence are on the same side of a threshold."""
     order = np.sort(stated)[::-1]
     threshold = float(order[math.ceil(wanted * len(stated) - 1e-9) - 1])
     inside = stated >= threshold
@@ -266,16 +254,16 @@ def at_coverage(stated: FloatArray, correct: BoolArray, wanted: float) -> Covera
 
 
 def aurc(stated: FloatArray, correct: BoolArray) -> float:
-    """Area under the risk-coverage curve: the mean error rate of the surest 1, 2, ... n rows (Geifman & El-Yaniv 2017).
+    """Area under the risk-coverage curve: the mean error rate of the most confident 1, 2, ... n rows (Geifman & El-Yaniv 2017).
 
-    Rows of equal confidence come in random order; this is the mean over all such orders. No order at all gives the error rate.
+    Rows of equal confidence are in random order: this is the mean over all such orders. A random order gives the error rate.
     """
     _, inverse, count = np.unique(-stated, return_inverse=True, return_counts=True)
     wrong = np.bincount(inverse, weights=~correct) / count  # share of wrong rows among those of equal confidence
     return float((np.cumsum(np.repeat(wrong, count)) / np.arange(1, len(stated) + 1)).mean())
 
 
-def _scaling(store: Store, run: Predictions, bins: int) -> Scaling | None:
+def _scaling(store: Store, run: Predictions, record: RunRecord, bins: int) -> Scaling | None:
     name = None if run.identity.split == "validation" else matching_validation_run(store, run.run_id)
     if name is None:
         return None
@@ -288,14 +276,15 @@ def _scaling(store: Store, run: Predictions, bins: int) -> Scaling | None:
     after, rows, truth = _at(run, run.probabilities, temperature, decision), run.answered, run.truth[run.answered]
     loss = [negative_log_likelihood(one.probabilities[rows], truth) for one in (run, after) if one.probabilities is not None]
     return Scaling(
-        temperature,
-        name,
-        len(fitted),
-        scores_of(after, bins),
-        mean_interval(loss[0] - loss[1]),
-        decision,
-        int((after.answers != run.answers).sum()),
-        float(after.correct.mean()),
+        temperature=temperature,
+        run=name,
+        rows=len(fitted),
+        scores=scores_of(after, bins),
+        saved=mean_interval(loss[0] - loss[1]),
+        decision=decision,
+        changed=int((after.answers != run.answers).sum()),
+        accuracy=float(after.correct.mean()),
+        seen=chose_checkpoint(record),
     )
 
 

@@ -1,4 +1,4 @@
-"""Runs against each other on the rows that all of them have: which is better, and how sure is that?"""
+"""Runs compared on the rows that all of them have: which is better, and is the difference significant?"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
+from harness.core.record import Estimate
 from harness.core.types import BoolArray, IntArray, LabelKind
 from harness.records.entries import Entry, read_entry, with_models
 from harness.records.names import names_of
@@ -20,7 +21,6 @@ from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
 from harness.statistics import intervals, paired
 from harness.statistics.contrast import comparable, difference_of, value_of
-from harness.statistics.intervals import MetricValue
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER
 from harness.statistics.paired import LEVEL, Difference
 
@@ -33,7 +33,7 @@ class Contestant:
     name: str
     entry: Entry
     own_rows: int
-    values: dict[str, MetricValue]
+    values: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Pair:
 
     a: int
     b: int
-    both: int
+    both_right: int
     only_a: int
     only_b: int
-    neither: int
+    neither_right: int
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Verdict:
 
     @property
     def better(self) -> int | None:
-        """The place of the better run; None where they can't be told apart at 5%."""
+        """The place of the better run; None where the difference is not significant at 5%."""
         inside = self.difference.low <= 0 <= self.difference.high
         if inside or not self.p_holm <= LEVEL:
             return None
@@ -69,31 +69,31 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`columns`: the shared rows of each run, in the same order; `differing`: the places of the rows on which the answers
-    differ, first those that some have right, in the order of the ids."""
+    """`predictions`: of each run on the shared rows, in the same order; `differing`: the places of the rows on which the
+    answers differ, first those that some have right, in the order of the ids."""
 
     metrics: list[str]
     runs: list[Contestant]
     pairs: list[Pair]
     verdicts: list[Verdict]
     notes: list[str]
-    columns: list[Predictions]
+    predictions: list[Predictions]
     differing: IntArray
 
     @property
     def n(self) -> int:
-        return len(self.columns[0])
+        return len(self.predictions[0])
 
     def of(self, metric: str) -> list[Verdict]:
         return [verdict for verdict in self.verdicts if verdict.metric == metric]
 
     def answer(self, run: int, row: int) -> str:
-        """What a run said of a row: names of labels, or `no answer`."""
-        columns = self.columns[run]
-        return _label(columns, columns.answers[row]) if columns.answered[row] else "no answer"
+        """A run's answer to a row: names of labels, or `no answer`."""
+        own = self.predictions[run]
+        return _label(own, own.answers[row]) if own.answered[row] else "no answer"
 
     def truth(self, row: int) -> str:
-        return _label(self.columns[0], self.columns[0].truth[row])
+        return _label(self.predictions[0], self.predictions[0].truth[row])
 
 
 def compare(store: Store, run_ids: Sequence[str], metrics: Sequence[str] = ()) -> Comparison:
@@ -103,48 +103,48 @@ def compare(store: Store, run_ids: Sequence[str], metrics: Sequence[str] = ()) -
     splits or data; `RunError` for a damaged record.
     """
     if len(run_ids) < 2:
-        raise UserError("One run alone can't be compared.", "Name two or more: `bench list runs` shows them.")
+        raise UserError("A comparison needs two runs.", "Name two or more: `bench list runs` shows them.")
     for name, count in Counter(run_ids).items():
         if count > 1:
             raise UserError(f"The run {name} is named {count} times.", "Name different runs.")
     entries = with_models([read_entry(store, name) for name in run_ids])
     whole = [read_predictions(store, name) for name in run_ids]
-    columns = shared_rows(whole)
-    chosen = _chosen(columns, list(dict.fromkeys(metrics)))
+    shared = shared_rows(whole)
+    chosen = _chosen(shared, list(dict.fromkeys(metrics)))
     names = names_of([[entry] for entry in entries], [entry.how for entry in entries])
     runs = [
         Contestant(_letter(place), name, entry, len(own), _values(chosen, entry, len(own), part))
-        for place, (name, entry, own, part) in enumerate(zip(names, entries, whole, columns, strict=True))
+        for place, (name, entry, own, part) in enumerate(zip(names, entries, whole, shared, strict=True))
     ]
     places = list(combinations(range(len(runs)), 2))
-    verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, columns, places)]
-    pairs = [Pair(a, b, *_agreement(columns[a].correct, columns[b].correct)) for a, b in places]
-    return Comparison(chosen, runs, pairs, verdicts, _notes(runs, columns, whole), columns, _differing(columns))
+    verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, shared, places)]
+    pairs = [Pair(a, b, *_agreement(shared[a].correct, shared[b].correct)) for a, b in places]
+    return Comparison(chosen, runs, pairs, verdicts, _notes(runs, shared, whole), shared, _differing(shared))
 
 
-def _chosen(columns: Sequence[Predictions], asked: list[str]) -> list[str]:
+def _chosen(shared: Sequence[Predictions], asked: list[str]) -> list[str]:
     for metric in asked:
-        for run in columns:
+        for run in shared:
             if metric not in comparable(run):
                 reason = "has no probabilities" if metric in ("log_loss", "brier") else "can't be compared in it"
                 raise UserError(
                     f"There is no {metric} to compare: {run.run_id} {reason}.", f"Known: {', '.join(comparable(run))}."
                 )
-    usual = [*HEADLINES[columns[0].labels.kind], "log_loss"]
-    return asked or [metric for metric in usual if all(metric in comparable(run) for run in columns)]
+    usual = [*HEADLINES[shared[0].labels.kind], "log_loss"]
+    return asked or [metric for metric in usual if all(metric in comparable(run) for run in shared)]
 
 
-def _values(metrics: Sequence[str], entry: Entry, own_rows: int, run: Predictions) -> dict[str, MetricValue]:
+def _values(metrics: Sequence[str], entry: Entry, own_rows: int, run: Predictions) -> dict[str, Estimate]:
     """Of the shared rows: those of the record where they are all of its rows, else Wilson's interval or none."""
     if len(run) == own_rows:
-        recorded = entry.metrics["values"]  # that of an earlier version may lack a metric
+        recorded = entry.record.metrics.values  # that of an earlier version may lack a metric
         return {metric: recorded.get(metric) or value_of(metric, run) for metric in metrics}
     return {metric: value_of(metric, run) for metric in metrics}
 
 
-def _verdicts(metric: str, columns: Sequence[Predictions], places: Sequence[tuple[int, int]]) -> Iterator[Verdict]:
+def _verdicts(metric: str, shared: Sequence[Predictions], places: Sequence[tuple[int, int]]) -> Iterator[Verdict]:
     level = LEVEL / len(places)  # what the smallest p must be below, by Holm
-    found = [difference_of(metric, columns[a], columns[b], level) for a, b in places]
+    found = [difference_of(metric, shared[a], shared[b], level) for a, b in places]
     defined = [place for place, difference in enumerate(found) if not math.isnan(difference.p)]
     adjusted = dict(zip(defined, paired.holm([found[place].p for place in defined]), strict=True))
     for place, (a, b) in enumerate(places):
@@ -155,19 +155,19 @@ def _agreement(a: BoolArray, b: BoolArray) -> tuple[int, int, int, int]:
     return int((a & b).sum()), int((a & ~b).sum()), int((b & ~a).sum()), int((~a & ~b).sum())
 
 
-def _differing(columns: Sequence[Predictions]) -> IntArray:
-    first = columns[0]
+def _differing(shared: Sequence[Predictions]) -> IntArray:
+    first = shared[0]
     other = np.zeros(len(first), dtype=bool)
     decided = np.zeros(len(first), dtype=bool)
-    for run in columns[1:]:
+    for run in shared[1:]:
         other |= (run.answers != first.answers).reshape(len(first), -1).any(axis=1) | (run.answered != first.answered)
         decided |= run.correct != first.correct
     return np.concatenate([np.flatnonzero(decided), np.flatnonzero(other & ~decided)])
 
 
-def _label(columns: Predictions, label: IntArray) -> str:
-    names = columns.labels.names
-    if columns.labels.kind is LabelKind.MULTILABEL:
+def _label(shared: Predictions, label: IntArray) -> str:
+    names = shared.labels.names
+    if shared.labels.kind is LabelKind.MULTILABEL:
         return " + ".join(names[i] for i in np.flatnonzero(label)) or "none"
     return names[int(label)]
 
@@ -181,20 +181,22 @@ def _support(run: Predictions) -> list[int]:
     """Rows of each label."""
     if run.labels.kind is LabelKind.MULTILABEL:
         return [int(count) for count in run.truth.sum(axis=0)]
-    return [int(count) for count in run.cells.sum(axis=1)]
+    return [int(count) for count in run.confusion_matrix.sum(axis=1)]
 
 
-def _notes(runs: Sequence[Contestant], columns: Sequence[Predictions], whole: Sequence[Predictions]) -> list[str]:
-    """What a reader should know before believing the numbers; `columns` are the shared rows of `whole`."""
-    n = len(columns[0])
+def _notes(runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Sequence[Predictions]) -> list[str]:
+    """What limits the comparison; `shared` are the shared rows of `whole`."""
+    n = len(shared[0])
     notes = [f"{run.name} was tested on {run.own_rows:,} rows; {n:,} of them are compared." for run in runs if run.own_rows > n]
-    few = intervals.small(n, _support(columns[0]))
+    few = intervals.small(n, _support(shared[0]))
     if few:
-        notes.append(f"There are {few}: only large differences can be seen.")
+        notes.append(f"There are {few}: only large differences can be found.")
     notes += pairing_notes(whole, n)
-    silent = [(run, int((~part.answered).sum())) for run, part in zip(runs, columns, strict=True)]
+    silent = [(run, int((~part.answered).sum())) for run, part in zip(runs, shared, strict=True)]
     notes += [
-        f"{run.name} gave no answer that could be read in {lost:,} rows; they count as wrong." for run, lost in silent if lost
+        f"{run.name} has no parsed answer in {lost:,} row{'s' if lost > 1 else ''}; these count as wrong."
+        for run, lost in silent
+        if lost
     ]
     alike = Counter(run.entry.configuration for run in runs)
     for configuration, count in alike.items():

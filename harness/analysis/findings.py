@@ -1,12 +1,11 @@
-"""What a run's own answers say against it: one answer to everything, answers that can't be parsed, or no better than chance.
+"""Why a run's answers are of no use: one answer to everything, answers that can't be parsed, or no better than chance.
 
-A finding is of one run, on all the rows that it was tested on. It needs no other run, so it holds for old records too.
+A finding is about one run, on all rows that it was tested on. It needs no other run, so it holds for old records too.
 
 "Better than always answering one label" is tested by agreement beyond chance: how many more answers are right than if the same
-answers were shuffled among the rows (the numerator of Cohen's kappa; of a multilabel task over all labels). For every constant
-that is 0, whichever label it names. The plain metrics are no such test: answers at random beat a constant in macro-F1 and,
-depending on the label, in MAE, and a useful model of a rare label may have no better accuracy than a constant. What is better
-than the commonest label in accuracy agrees beyond chance. Of an ordinal task the rank correlation counts as well.
+answers were shuffled among the rows (the numerator of Cohen's kappa; for a multilabel task over all labels). For every constant
+that is 0. Plain metrics are no such test: random answers beat a constant in macro-F1 and, depending on the label, in MAE, and a
+useful model of a rare label may have no better accuracy than a constant. For an ordinal task the rank correlation counts too.
 """
 
 from __future__ import annotations
@@ -14,12 +13,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 
 from harness.core.predictions import Predictions
-from harness.core.types import IntArray, LabelKind, LabelSpace
+from harness.core.types import FloatArray, IntArray, LabelKind, LabelSpace
 from harness.records.entries import Entry
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
@@ -78,7 +76,7 @@ class _Summary:
 
 def finding_of(run: Predictions) -> Finding | None:
     """None for a run that did better than chance."""
-    return _finding(_of_sets(run) if run.labels.kind is LabelKind.MULTILABEL else _of_cells(run.cells, run.labels))
+    return _finding(_of_sets(run) if run.labels.kind is LabelKind.MULTILABEL else _of_matrix(run.confusion_matrix, run.labels))
 
 
 def finding_of_entry(store: Store, entry: Entry) -> Finding | None:
@@ -86,12 +84,10 @@ def finding_of_entry(store: Store, entry: Entry) -> Finding | None:
 
     Of a single-label run the confusion matrix is enough; of a multilabel one the predictions are read.
     """
-    metrics = entry.metrics if entry.among is None else store.metrics(entry.run_id)
-    identity, cells = entry.manifest["identity"], metrics.get("confusion")
-    if not cells:
+    record = entry.record if entry.among is None else store.record(entry.run_id)
+    if not record.metrics.confusion:
         return finding_of(read_predictions(store, entry.run_id))
-    labels = LabelSpace(LabelKind(identity["label_kind"]), tuple(map(str, identity["labels"])))
-    return _finding(_of_cells(np.asarray(cells, dtype=np.int64), labels))
+    return _finding(_of_matrix(np.asarray(record.metrics.confusion, dtype=np.int64), record.identity.label_space))
 
 
 def _finding(run: _Summary) -> Finding | None:
@@ -125,17 +121,17 @@ def _ratio(part: int, n: int) -> str:
     return f"{math.floor(1000 * part / n) / 10:.1f}%" if part < n else "100%"
 
 
-def _of_cells(cells: IntArray, labels: LabelSpace) -> _Summary:
+def _of_matrix(matrix: IntArray, labels: LabelSpace) -> _Summary:
     k = len(labels)
-    n, right = int(cells.sum()), int(np.trace(cells))
-    truth, answers = cells.sum(axis=1), cells[:, :k].sum(axis=0)
+    n, right = int(matrix.sum()), int(np.trace(matrix))
+    truth, answers = matrix.sum(axis=1), matrix[:, :k].sum(axis=0)
     top, label = int(answers.argmax()), int(truth.argmax())
     # Shuffled answers: the variance of the hits is that of a sum over a random permutation (Hoeffding 1951).
     t, a = truth.astype(np.float64), answers.astype(np.float64)
     square = t @ a - (t @ a**2 + t**2 @ a) / n + (t @ a) ** 2 / n**2
     agreement = [(right - float(t @ a) / n, _error(float(square), n))]
     if labels.kind is LabelKind.ORDINAL:
-        agreement.append(_of_order(cells[:, :k].astype(np.float64)))
+        agreement.append(_of_order(matrix[:, :k].astype(np.float64)))
     return _Summary(
         n=n,
         answered=int(answers.sum()),
@@ -149,14 +145,14 @@ def _of_cells(cells: IntArray, labels: LabelSpace) -> _Summary:
     )
 
 
-def _of_order(cells: IntArray | Any) -> tuple[float, float]:
+def _of_order(matrix: FloatArray) -> tuple[float, float]:
     """The covariance of the places of truth and answer in the order of the labels, over the answered rows."""
-    n, places = float(cells.sum()), np.arange(len(cells), dtype=np.float64)
+    n, places = float(matrix.sum()), np.arange(len(matrix), dtype=np.float64)
     if n < 2:
         return 0.0, 0.0
-    truth, answers = cells.sum(axis=1), cells.sum(axis=0)
+    truth, answers = matrix.sum(axis=1), matrix.sum(axis=0)
     x, y = places - places @ truth / n, places - places @ answers / n
-    return float(x @ cells @ y), _error(float((x**2 @ truth) * (y**2 @ answers)), n)
+    return float(x @ matrix @ y), _error(float((x**2 @ truth) * (y**2 @ answers)), n)
 
 
 def _error(square: float, n: float) -> float:

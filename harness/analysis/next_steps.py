@@ -1,19 +1,20 @@
-"""What to do after a recommendation, or in place of one: what a refused model lacks, and the language model not yet tested."""
+"""What to run next: what may help a model that is not better than chance, and the language model that was not tested."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.candidates import Candidate, CandidatePool
 from harness.analysis.findings import FindingKind
 from harness.analysis.pricing import is_served
-from harness.analysis.related_runs import own_model, run_command
-from harness.analysis.row_sets import is_given
-from harness.analysis.rows_today import rows_at_hand
+from harness.analysis.row_sets import rows_at_hand
 from harness.core.errors import BenchError
+from harness.core.options import FOLDER, RunOptions
+from harness.core.record import RunRecord
+from harness.core.types import Calibration, Decoding, LabelKind
 from harness.specs.costs import Price
 from harness.specs.prices import tokens_of
 from harness.statistics.intervals import SMALL_N
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
     from harness.specs.catalog import Catalog
 
 CAPABLE = 1e9
-"""Parameters of a language model from which on it may be taken for one that follows instructions."""
+"""Parameters from which on a language model may follow instructions well."""
 TRIAL = 200
 """Rows that a language model is to be tried on."""
 INSTRUCTIONS, ANSWER = 150, 5
 """Tokens of a prompt without its text, and of an answer, where no run tells: rough values."""
 LOCAL = "mistral"
-"""A capable model that needs no server: its backend."""
+"""The backend of a capable model that needs no server."""
 NEXT_MODELS = ("tfidf", "minilm", "e5-small")
 
 
@@ -40,132 +41,114 @@ class Step:
     command: str
 
 
-def next_steps(field: CandidatePool, catalog: Catalog) -> list[Step]:
+def next_steps(pool: CandidatePool, catalog: Catalog) -> list[Step]:
     """Empty where a capable language model was tested and nothing was refused."""
     steps: list[Step] = []
     for prompted in (False, True):  # the best of each kind: the others lack the same
-        first = next((c for c in field.refused if _is_prompted(c) is prompted), None)
-        if first is not None:
-            steps += list(_instead_of(first, field, catalog))
-    if not field.offered:
-        steps += list(_larger_test(field))
-        steps += list(_another_model(field, catalog))
-    return steps + list(_language_model(field, catalog))
+        first = next((c for c in pool.refused if c.is_prompted is prompted), None)
+        if first is not None and first.entry.record.imported is None:
+            steps += list(_instead_of_prompted(first, pool) if prompted else _instead_of_trained(first, pool, catalog))
+    if not pool.offered:
+        steps += list(_larger_test(pool))
+        tried = {c.entry.backend for c in pool.candidates}
+        untried = (name for name in NEXT_MODELS if name not in tried and name in catalog.names("backend"))
+        steps += [Step("another model", _on_these_rows(pool, backend=name).command()) for name in untried][:1]
+    return steps + list(_language_model(pool, catalog))
 
 
-def _is_prompted(candidate: Candidate) -> bool:
-    return candidate.entry.manifest["identity"]["prompt"] is not None
+def _instead_of_prompted(candidate: Candidate, pool: CandidatePool) -> Iterator[Step]:
+    record, name, prompt = candidate.entry.record, candidate.entry.display_name, candidate.entry.record.identity.prompt
+    assert prompt is not None
+    chooses = record.identity.label_kind is not LabelKind.MULTILABEL  # constrained decoding gives one label
+    own = [c.entry.record.identity.prompt for c in pool.candidates if c.entry.display_name == name]
+    is_unparsed = candidate.finding is not None and candidate.finding.kind is FindingKind.UNPARSED
+    if is_unparsed and prompt.decoding is Decoding.FREE and chooses:
+        yield _again(record, f"{name}: let it choose among the labels", decoding=Decoding.CONSTRAINED)
+    elif prompt.decoding is Decoding.SCORE and prompt.calibration is Calibration.NONE:
+        yield _again(record, f"{name}: calibrate its scores", calibration=Calibration.BATCH)
+    elif len({found.name for found in own if found is not None}) > 1:
+        yield Step(f"{name}: compare its prompts", "bench prompts spread")
+    else:
+        yield _again(record, f"{name}: write another prompt, prompts/NAME.j2", prompt="NAME")
 
 
-def _instead_of(candidate: Candidate, field: CandidatePool, catalog: Catalog) -> Iterator[Step]:
-    """What else may be tried with a model that did no better than chance."""
-    manifest, name = candidate.entry.manifest, candidate.entry.display_name
-    prompt, settings = manifest["identity"]["prompt"], dict(manifest.get("settings") or {})
-    if "imported" in manifest or candidate.finding is None:
-        return
-    if prompt is not None:
-        chooses = manifest["identity"]["label_kind"] != "multilabel"  # a set of labels is none of a list of answers
-        ran = {c.entry.manifest["identity"]["prompt"]["name"] for c in field.candidates if c.entry.display_name == name}
-        if candidate.finding.kind is FindingKind.UNPARSED and prompt["decoding"] == "free" and chooses:
-            yield Step(f"{name}: let it choose among the labels", _again(manifest, prompt={"decoding": "constrained"}))
-        elif prompt["decoding"] == "score" and "calibration" not in prompt:
-            yield Step(f"{name}: calibrate its scores", _again(manifest, prompt={"calibration": "batch"}))
-        elif len(ran) > 1:
-            yield Step(f"{name}: compare its prompts", "bench prompts spread")
-        else:
-            yield Step(f"{name}: write another prompt, prompts/NAME.j2", _again(manifest, prompt={"name": "NAME"}))
-        return
-    if settings:
-        limit = manifest.get("limit")
-        rows = "" if limit is None else f" --limit {limit}"
-        plain = f"bench run{_asked(field)}{rows} --backend {shlex.quote(candidate.entry.backend)}{own_model(manifest)}"
-        yield Step(f"{name}: leave out its settings", plain)
-    epochs = (manifest["identity"]["backend"]["options"].get("train") or {}).get("epochs")
+def _instead_of_trained(candidate: Candidate, pool: CandidatePool, catalog: Catalog) -> Iterator[Step]:
+    record, name, backend = candidate.entry.record, candidate.entry.display_name, candidate.entry.backend
+    options = record.options
+    if options.settings:
+        plain = _on_these_rows(pool, backend=backend, model=options.model)
+        if options.limit is not None:
+            plain = plain.changed(limit=options.limit)
+        yield Step(f"{name}: use the default settings", plain.command())
+    epochs = (record.identity.backend.options.get("train") or {}).get("epochs")
     if epochs:
-        yield Step(f"{name}: train it longer", _again(manifest, settings={**settings, "train.epochs": 3 * epochs}))
-    backend = candidate.entry.backend
+        yield _again(record, f"{name}: train it longer", settings={**options.settings, "train.epochs": 3 * epochs})
     if backend in catalog.names("backend") and catalog.backend(backend).search:
-        on = f"{own_model(manifest)} --task {shlex.quote(field.task)} --lang {shlex.quote(field.lang)}"
-        yield Step(f"{name}: tune it", f"bench study tune --backend {shlex.quote(backend)}{on}{_given(field)}")
+        tuned = _on_these_rows(pool, backend=backend, model=options.model, split="test")
+        yield Step(f"{name}: tune it", shlex.join(["bench", "study", "tune", *tuned.arguments()]))
 
 
-def _again(manifest: Mapping[str, Any], **changes: Mapping[str, Any]) -> str:
-    """The command of the run, with another `prompt` or other `settings`."""
-    identity = dict(manifest["identity"])
-    if "prompt" in changes:
-        identity["prompt"] = {**identity["prompt"], **changes["prompt"]}
-    return run_command({**manifest, "identity": identity, "settings": changes.get("settings", manifest.get("settings"))})
+def _again(record: RunRecord, why: str, **changes: Any) -> Step:
+    return Step(why, record.options.changed(**changes).command())
 
 
-def _asked(field: CandidatePool, limit: int | None = None) -> str:
-    """Task and language, and where the rows are not the usual ones, how to get them."""
-    rows = _given(field) + ("" if limit is None or field.n <= limit else f" --limit {limit}")
-    split = "" if field.group[1] == "test" else f" --split {field.group[1]}"
-    return f" --task {shlex.quote(field.task)} --lang {shlex.quote(field.lang)}{split}{rows}"
+def _on_these_rows(pool: CandidatePool, limit: int | None = None, **options: Any) -> RunOptions:
+    """A run on the pool's rows, of `limit` of them where there are more."""
+    own: dict[str, Any] = {"task": pool.task, "lang": pool.lang, "split": pool.split}
+    if any(c.entry.record.has_own_rows for c in pool.candidates):
+        own["data"] = FOLDER
+    if limit is not None and pool.n > limit:
+        own["limit"] = limit
+    return RunOptions(**{**own, **options})
 
 
-def _given(field: CandidatePool) -> str:
-    return " --data DIR" if any(is_given(c.entry) for c in field.candidates) else ""
+def _larger_test(pool: CandidatePool) -> Iterator[Step]:
+    for candidate in pool.refused[:1]:
+        record = candidate.entry.record
+        if pool.n < SMALL_N and record.options.limit is not None:
+            yield _again(record, f"{pool.n} rows are too few to tell: test on all rows", limit=None)
 
 
-def _larger_test(field: CandidatePool) -> Iterator[Step]:
-    for candidate in field.refused[:1]:
-        manifest = candidate.entry.manifest
-        if field.n < SMALL_N and manifest.get("limit") is not None:
-            yield Step(f"{field.n} rows are too few to tell: test on all rows", run_command({**manifest, "limit": None}))
-
-
-def _another_model(field: CandidatePool, catalog: Catalog) -> Iterator[Step]:
-    tried = {c.entry.backend for c in field.candidates}
-    name = next((name for name in NEXT_MODELS if name not in tried and name in catalog.names("backend")), None)
-    if name is not None:
-        yield Step("another model", f"bench run{_asked(field)} --backend {name}")
-
-
-def _language_model(field: CandidatePool, catalog: Catalog) -> Iterator[Step]:
+def _language_model(pool: CandidatePool, catalog: Catalog) -> Iterator[Step]:
     """Where no capable one was tested: the command for it, and what it would cost."""
-    why = untested(field)
+    why = untested(pool)
     if why is None:
         return
     priced = list(_served(catalog))
-    asked = _asked(field, TRIAL)
-    tokens = _tokens(field, catalog) if priced else None
-    rows = min(field.n, TRIAL)
+    tokens = _tokens(pool, catalog) if priced else None
+    rows = min(pool.n, TRIAL)
     if tokens is not None:
         prompt, new, source = tokens
         usd, name, price = min((one.of(round(prompt * rows), round(new * rows)), name, one) for name, one in priced)
         cost = f"about ${usd:.2g}" if usd >= 0.01 else "less than $0.01"
-        each = f"{prompt:.0f} prompt and {new:.0f} new tokens a row, {source}"
-        of_price = f"${price.prompt:g} and ${price.completion:g} a million, {price.source}"
-        told = f"{why}: with {name}, {rows} rows cost {cost} ({each}; {of_price})"
-        yield Step(told, f"bench run{asked} --backend {name}")
+        each = f"{prompt:.0f} prompt and {new:.0f} new tokens per row, {source}"
+        of_price = f"${price.prompt:g} and ${price.completion:g} per million, {price.source}"
+        what = f"{why}: with {name}, {rows} rows cost {cost} ({each}; {of_price})"
+        yield Step(what, _on_these_rows(pool, TRIAL, backend=name).command())
     elif priced:
         name, price = min(priced, key=lambda pair: pair[1].prompt)
-        of_price = f"${price.prompt:g} and ${price.completion:g} a million prompt and new tokens ({price.source})"
-        yield Step(f"{why}: with {name}, {rows} rows at {of_price}", f"bench run{asked} --backend {name}")
-    yield Step("or without a server, on a GPU of 8 GB or more", f"bench run{asked} --backend {LOCAL}")
+        of_price = f"${price.prompt:g} and ${price.completion:g} per million prompt and new tokens ({price.source})"
+        what = f"{why}: with {name}, {rows} rows at {of_price}"
+        yield Step(what, _on_these_rows(pool, TRIAL, backend=name).command())
+    local = _on_these_rows(pool, TRIAL, backend=LOCAL)
+    yield Step("without a server, on a GPU with 8 GB or more", local.command())
 
 
-def untested(field: CandidatePool) -> str | None:
-    """Why these rows do not say what a capable language model would do; None where they do."""
-    prompted = [c for c in field.candidates if _is_prompted(c)]
+def untested(pool: CandidatePool) -> str | None:
+    """Why these rows do not show what a capable language model would do; None where they do."""
+    prompted = [c for c in pool.candidates if c.is_prompted]
     if not prompted:
         return "no language model was prompted on these rows"
-    able = [c for c in prompted if c.finding is None]
+    able = [c.entry.record for c in prompted if c.finding is None]
     if not able:
-        return "no language model that was prompted on these rows does better than chance"
-    if any(_is_capable(c) for c in able):
+        return "no language model that was prompted on these rows is better than chance"
+    # Those of a server need not say how large they are.
+    if any(is_served(one) if one.parameters is None else one.parameters >= CAPABLE for one in able):
         return None
-    sizes = [int(size) for c in able if (size := c.entry.manifest.get("parameters")) is not None]
+    sizes = [one.parameters for one in able if one.parameters is not None]
     if len(sizes) < len(able):
         return "no language model on these rows is known to have a billion parameters"
     return f"the largest language model on these rows has {max(sizes) / 1e6:,.0f}M parameters"
-
-
-def _is_capable(candidate: Candidate) -> bool:
-    """Those of a server need not say how large they are."""
-    size = candidate.entry.manifest.get("parameters")
-    return is_served(candidate.entry.manifest) if size is None else bool(size >= CAPABLE)
 
 
 def _served(catalog: Catalog) -> Iterator[tuple[str, Price]]:
@@ -173,26 +156,24 @@ def _served(catalog: Catalog) -> Iterator[tuple[str, Price]]:
     for name in catalog.names("backend"):
         try:
             price = catalog.backend(name).price
-        except BenchError:  # a file of the user's that can't be read is no concern here
+        except BenchError:  # an unreadable file of the user's does not matter here
             continue
         if price is not None and price.prompt > 0:
             yield name, price
 
 
-def _tokens(field: CandidatePool, catalog: Catalog) -> tuple[float, float, str] | None:
-    """Prompt and new tokens of a row, and where that comes from: a prompted run on these rows, else the task's texts."""
-    runs = [c.entry.manifest for c in field.candidates if _is_prompted(c) and _counted(c.entry.manifest).get("prompt")]
-    if runs:
-        run = max(runs, key=lambda manifest: _counted(manifest)["new"] / manifest["n"])  # a score takes no new ones
-        tokens = _counted(run)
-        name = run["identity"]["backend"]["name"]
-        return tokens["prompt"] / run["n"], max(tokens["new"] / run["n"], ANSWER), f"as in a run of {name}"
-    found = rows_at_hand(catalog, field.task, field.lang, field.group[1])
+def _tokens(pool: CandidatePool, catalog: Catalog) -> tuple[float, float, str] | None:
+    """Prompt and new tokens per row, and where that comes from: a prompted run on these rows, else the task's texts."""
+    counted: list[tuple[float, float, str]] = []
+    for candidate in pool.candidates:
+        tokens, n = candidate.entry.record.tokens, candidate.entry.tested_on or candidate.entry.record.n
+        if candidate.is_prompted and tokens.prompt:
+            counted.append(((tokens.new or 0) / n, tokens.prompt / n, candidate.entry.backend))
+    if counted:
+        per_row, prompt, name = max(counted, key=lambda one: one[0])  # a score takes no new tokens
+        return prompt, max(per_row, ANSWER), f"as in a run of {name}"
+    found = rows_at_hand(catalog, pool.task, pool.lang, pool.split)
     if found is None:
         return None
     texts = [row.text for row in found[1][:TRIAL]]
     return tokens_of(texts) + INSTRUCTIONS, ANSWER, f"estimated from the texts plus {INSTRUCTIONS} for the instructions"
-
-
-def _counted(manifest: Any) -> dict[str, Any]:
-    return dict(manifest.get("tokens") or {})

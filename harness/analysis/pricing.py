@@ -1,13 +1,15 @@
-"""What predictions cost: a machine's price times the measured time, or an API's times its tokens; with training and labels."""
+"""What predictions cost: a machine's price times the measured time, or an API's price times its tokens; training; labels."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
+from harness.core.record import RunRecord
+from harness.records.entries import Entry
 from harness.specs.costs import Price
 from harness.specs.prices import FILE, HardwarePrice, Prices
+
+PARTS = ("inference", "training", "labelling")
 
 
 @dataclass(frozen=True)
@@ -32,36 +34,28 @@ class Cost:
         return self.total * self.predictions / 1000
 
 
-@dataclass(frozen=True)
-class _Rate:
-    """What an hour costs on the machine that a run used."""
+def cost_of(entry: Entry, prices: Prices, predictions: float, labelling: float, hardware: str | None = None) -> Cost | None:
+    """What the predictions of a run cost; None where its machine (or its model's tokens) has no price, or its time is unknown.
 
-    usd_per_hour: float
-    words: str
+    `predictions`: rows that share the cost of training and labels. `labelling`: US dollars per label. `hardware`: the entry of
+    `prices.yaml` whose price is used in place of that of the record's machine.
 
-
-def cost_of(
-    manifest: Mapping[str, Any], prices: Prices, predictions: float, labelling: float, hardware: str | None = None
-) -> Cost | None:
-    """What the predictions of a run cost, or None where its machine (or its model's tokens) has no price.
-
-    `predictions`: rows that share the cost of training and of labels. `labelling`: US dollars a label. `hardware`: name of
-    the entry of `prices.yaml` to count time at, in place of the one that the record's machine fits.
-
-    Inference is an API's tokens at its price, or else seconds a row times the price of the machine: every core that the run
-    could use, or its GPUs, at work all the time. Training is its seconds on the same machine. Labels are those of the
-    training and validation rows, and the exemplars of a prompt. Not counted: a search for settings (`bench study tune`), the
-    training of a model that this one went on from, loading, storage, idle time.
+    Inference is an API's tokens at its price, else seconds per row times the price of the machine: all cores that the run
+    could use, or its GPUs, fully loaded. Training is its seconds on the same machine. Labels are those of training and
+    validation rows, and the few-shot examples of a prompt. Not counted: a search for settings (`bench study tune`), training
+    of a model that this one continued from, loading, storage, idle time.
 
     Raises `UnknownName` for `hardware`.
     """
-    if "imported" in manifest:  # no time, no tokens and no machine are known of it
+    record = entry.record
+    if record.imported is not None:
         return None
-    inference = _inference(manifest, prices, hardware)
-    training = _training(manifest, prices, hardware)
+    inference = _inference(record, entry.tested_on or record.n, prices, hardware)
+    training = _training(record, prices, hardware)
     if inference is None or training is None:
         return None
-    labels = labels_of(manifest)
+    labels = labels_of(record)
+    load, cores = record.timing.load_average, record.machine.cores
     return Cost(
         inference=inference[0],
         training=training[0] / predictions * 1000,
@@ -69,98 +63,96 @@ def cost_of(
         predictions=predictions,
         labels=labels,
         basis="; ".join(part for part in (inference[1], training[1]) if part),
-        under_load=_under_load(manifest),
+        under_load=load is not None and cores is not None and load > cores,
     )
 
 
-def missing_price(manifest: Mapping[str, Any], prices: Prices) -> str:
-    """Why `cost_of` has no answer, and the way out."""
-    if "imported" in manifest:
-        return "no cost of what was imported: neither its time nor its tokens are known"
-    machine, backend = manifest["machine"], manifest["identity"]["backend"]
-    if is_served(manifest):
-        free = _token_price(manifest, prices) is not None
-        what = "the machine of its server, which no record names" if free else f"the tokens of {backend['model']}"
-        way = "say which with --hardware" if free else f"add it to `models:` in {FILE} in your folder"
-        return f"no price for {what}: {way}"
-    return f"no price for {machine['gpu'] or machine['cpu']}: add it to `hardware:` in {FILE} in your folder"
+def missing_price(record: RunRecord, prices: Prices) -> str:
+    """Why `cost_of` has no answer, and what to do about it."""
+    if record.imported is not None:
+        return "no cost of imported runs: neither their time nor their tokens are known"
+    if is_served(record):
+        if _token_price(record, prices) is None:
+            model = record.identity.backend.model
+            return f"no price for the tokens of {model}: add it to `models:` in {FILE} in your folder"
+        return "no price for the machine of its server, which no record names: name one with --hardware"
+    if record.timing.seconds is None or record.machine.cores is None:
+        return "no cost: the record does not hold the time or the machine"
+    return f"no price for {record.machine.gpu or record.machine.cpu}: add it to `hardware:` in {FILE} in your folder"
 
 
-def labels_of(manifest: Mapping[str, Any]) -> int:
-    """Labels that people had to give: of training (the last one alone) and validation rows, and of a prompt's exemplars."""
-    training, prompt = manifest["training"], manifest["identity"]["prompt"]
-    rows = 0 if training is None else training["train_rows"] + training.get("validation_rows", 0)
-    return int(rows) + (0 if prompt is None else len(prompt["shots"]))
+def labels_of(record: RunRecord) -> int:
+    """Labels that people had to give: training rows (the last training only), validation rows, few-shot examples."""
+    training, prompt = record.training, record.identity.prompt
+    rows = 0 if training is None else (training.train_rows or 0) + (training.validation_rows or 0)
+    return rows + (0 if prompt is None else len(prompt.shots))
 
 
-def _under_load(manifest: Mapping[str, Any]) -> bool:
-    """Whether something else was running, so that the time, and with it the cost, is too high."""
-    load = manifest["timing"].get("load_average")
-    return load is not None and load > manifest["machine"]["cores"]
+def is_served(record: RunRecord) -> bool:
+    """Whether a server did the work: every language model that runs locally records its device."""
+    return record.training is None and record.identity.backend.device is None
 
 
-def is_served(manifest: Mapping[str, Any]) -> bool:
-    """Whether a server did the work: every language model that runs here names its device."""
-    return manifest["training"] is None and "device" not in manifest["identity"]["backend"]
+def _token_price(record: RunRecord, prices: Prices) -> Price | None:
+    cost = record.cost
+    stated = None
+    if cost is not None and cost.prompt is not None and cost.completion is not None:
+        stated = Price(prompt=cost.prompt, completion=cost.completion, source=cost.source or "the record")
+    return prices.of_model(record.identity.backend.model, stated)
 
 
-def _token_price(manifest: Mapping[str, Any], prices: Prices) -> Price | None:
-    recorded = manifest.get("cost")
-    stated = None if recorded is None else Price(**{key: recorded[key] for key in ("prompt", "completion", "source")})
-    return prices.of_model(manifest["identity"]["backend"]["model"], stated)
-
-
-def _inference(manifest: Mapping[str, Any], prices: Prices, hardware: str | None) -> tuple[float, str] | None:
-    """US dollars per 1,000 rows, and in words how."""
-    rows, tokens = manifest["n"], manifest["tokens"]
-    if is_served(manifest):
-        price = _token_price(manifest, prices)
+def _inference(record: RunRecord, rows: int, prices: Prices, hardware: str | None) -> tuple[float, str] | None:
+    """US dollars per 1,000 rows, and how they come about."""
+    prompt, new = record.tokens.prompt or 0, record.tokens.new or 0
+    if is_served(record):
+        price = _token_price(record, prices)
         if price is None:
             return None
         if price.prompt or price.completion:
-            usd = price.of(tokens["prompt"], tokens["new"]) / rows * 1000
-            each = f"{tokens['prompt'] / rows:.0f} prompt and {tokens['new'] / rows:.1f} new tokens a row"
-            return usd, f"{each} at ${price.prompt:g} and ${price.completion:g} a million ({price.source})"
+            each = f"{prompt / rows:.0f} prompt and {new / rows:.1f} new tokens per row"
+            of_price = f"${price.prompt:g} and ${price.completion:g} per million ({price.source})"
+            return price.of(prompt, new) / rows * 1000, f"{each} at {of_price}"
         if hardware is None:
-            return None  # tokens cost nothing as the server is the user's own: its machine is what costs
-    options = manifest["identity"]["backend"]["options"]
-    on_cpu = (options.get("predict") or {}).get("runtime") == "onnx-int8"  # wherever the model was trained
+            return None  # tokens are free as the server is the user's own: its machine is what costs
+    options = record.identity.backend.options
+    on_cpu = (options.get("predict") or {}).get("runtime") == "onnx-int8"  # whatever the model was trained on
     gpus = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
-    rate = _rate(manifest, prices, hardware, gpus, on_cpu=on_cpu)
-    if rate is None:
+    rate = _rate(record, prices, hardware, gpus, on_cpu=on_cpu)
+    if rate is None or record.timing.seconds is None:
         return None
-    seconds = manifest["timing"]["seconds"] / rows
-    return rate.usd_per_hour / 3600 * seconds * 1000, f"{1000 * seconds:.3g} ms a row at {rate.words}"
+    seconds = record.timing.seconds / rows
+    return rate[0] / 3600 * seconds * 1000, f"{1000 * seconds:.3g} ms per row at {rate[1]}"
 
 
-def _training(manifest: Mapping[str, Any], prices: Prices, hardware: str | None) -> tuple[float, str] | None:
-    """US dollars for the training, once, and in words how."""
-    if manifest["training"] is None:
+def _training(record: RunRecord, prices: Prices, hardware: str | None) -> tuple[float, str] | None:
+    """US dollars for the whole training, and how they come about."""
+    if record.training is None:
         return 0.0, ""
-    processes = manifest["identity"]["train"].get("processes", 1)  # each has a GPU; on a CPU they share the cores
-    rate = _rate(manifest, prices, hardware, processes, on_cpu=False)
-    if rate is None:
+    train = record.identity.train
+    processes = 1 if train is None else train.processes  # each has a GPU; on a CPU they share the cores
+    rate = _rate(record, prices, hardware, processes, on_cpu=False)
+    if rate is None or record.training.seconds is None:
         return None
-    seconds = manifest["training"]["seconds"]
-    return rate.usd_per_hour / 3600 * seconds, f"trained for {seconds:.3g} s"
+    return rate[0] / 3600 * record.training.seconds, f"trained for {record.training.seconds:.3g} s"
 
 
-def _rate(manifest: Mapping[str, Any], prices: Prices, hardware: str | None, gpus: int, *, on_cpu: bool) -> _Rate | None:
-    machine, device = manifest["machine"], manifest["identity"]["backend"].get("device", "cpu")
+def _rate(record: RunRecord, prices: Prices, hardware: str | None, gpus: int, *, on_cpu: bool) -> tuple[float, str] | None:
+    """US dollars per hour of the machine that a run used, and what that is."""
+    machine, device = record.machine, record.identity.backend.device or "cpu"
+    if machine.cores is None:
+        return None
     if hardware is not None:
         found: tuple[str, HardwarePrice] | None = (hardware, prices.named(hardware))
     elif device == "cpu" or on_cpu:
-        found = prices.of_cpu(machine["cpu"])
+        found = prices.of_cpu(machine.cpu) if machine.cpu else None
     else:
-        found = prices.of_gpu(machine["gpu"]) if machine["gpu"] else None
+        found = prices.of_gpu(machine.gpu) if machine.gpu else None
     if found is None:
         return None
     name, price = found
-    usd = price.per_hour(machine["cores"], gpus)
-    return _Rate(usd, f"${usd:.3g} an hour ({name}{_of_what(price, machine['cores'], gpus)}; {price.source}, {price.date})")
-
-
-def _of_what(price: HardwarePrice, cores: int, gpus: int) -> str:
+    usd, size = price.per_hour(machine.cores, gpus), ""
     if price.usd_per_core_hour is not None:
-        return f", {cores} core{'s' if cores > 1 else ''}"
-    return f", {gpus} GPUs" if price.gpu is not None and gpus > 1 else ""
+        size = f", {machine.cores} core{'s' if machine.cores > 1 else ''}"
+    elif price.gpu is not None and gpus > 1:
+        size = f", {gpus} GPUs"
+    return usd, f"${usd:.3g} per hour ({name}{size}; {price.source}, {price.date})"

@@ -1,9 +1,9 @@
-"""Ranks that say no more than the rows do: what can't be told apart from the best shares its rank.
+"""Ranks: what is not significantly different from the best shares its rank.
 
-Within a group (runs on the same rows) every row is compared with the best one, paired, on the first headline metric: by
-McNemar's exact test where that is the accuracy, by the studentised paired bootstrap of `paired` where it is not. Those that
-stay above 5% after Holm's correction share the best one's rank; the best of the others begins the next rank, and so on.
-Ranks are counted as in sports: 1, 1, 1, 4. What does no better than chance (see `findings`) comes last, and has no rank.
+Within a group (runs on the same rows) every configuration is compared with the best one, paired, on the first headline metric:
+accuracy by McNemar's exact test, others by the studentised paired bootstrap of `paired`. Those with p above 5% after Holm's
+correction share the best one's rank; the best of the others begins the next rank, and so on. Ranks are counted as in sports:
+1, 1, 1, 4. What is not better than chance (see `findings`) comes last and has no rank.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from harness.analysis.findings import Finding
 from harness.core.errors import RunError
 from harness.core.types import BoolArray, FloatArray, IntArray
 from harness.records.entries import Entry
-from harness.records.jsonl import read_tables
-from harness.records.predictions import predictions_of
+from harness.records.predictions import predictions_of, read_tables
 from harness.records.store import Store
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.paired import LEVEL, holm
@@ -32,13 +31,13 @@ Test = Callable[[Entry, Sequence[Entry]], Sequence[float]]
 
 @dataclass(frozen=True)
 class Configuration:
-    """What has one line: a run, or the runs of a configuration that only their seeds tell apart, best first."""
+    """The runs that differ in their seeds only, best first."""
 
     runs: tuple[Entry, ...]
 
     @property
     def entry(self) -> Entry:
-        """The run in the middle; of an even number the worse of the two there, so that all its figures are of one run."""
+        """The median run; of an even number the worse of the two in the middle, so that all figures are of one run."""
         return self.runs[len(self.runs) // 2]
 
     @property
@@ -46,22 +45,23 @@ class Configuration:
         return sorted(run.seed for run in self.runs)
 
     def spread(self, metric: str) -> tuple[float, float, float] | None:
-        """Lowest, middle (as `entry` is) and highest value over the seeds; None for one run, or where a value is undefined."""
-        values = [run.metrics["values"].get(metric, {}).get("value") for run in self.runs]
-        if len(values) < 2 or None in values:
+        """Lowest, median (as of `entry`) and highest value over the seeds; None for one run, or where a value is undefined."""
+        found = [run.record.metrics.values.get(metric) for run in self.runs]
+        values = [one.value for one in found if one is not None and one.value is not None]
+        if len(values) < max(2, len(found)):
             return None
         best_first = sorted(values, reverse=metric not in LOWER_IS_BETTER)
         return min(values), best_first[len(values) // 2], max(values)
 
     def share(self, status: str) -> float:
         """Share of the rows of all seeds that are `unparsed` or `failed`."""
-        rows: int = sum(run.metrics["n"] for run in self.runs)
-        return float(sum(run.metrics.get(status, 0) for run in self.runs) / rows)
+        metrics = [run.record.metrics for run in self.runs]
+        return float(sum(getattr(one, status) for one in metrics) / sum(one.n for one in metrics))
 
 
 @dataclass(frozen=True)
 class RankedEntry:
-    """A row and its rank; `tied`: it shares the rank. None for a row with a finding."""
+    """`rank` is None where there is a finding. `tied`: it shares the rank."""
 
     rank: int | None
     row: Configuration
@@ -70,7 +70,7 @@ class RankedEntry:
 
 
 def fold_seeds(members: Sequence[Entry]) -> list[Configuration]:
-    """Rows, best first. Runs of one configuration *and* one seed differ in something else, and stay apart."""
+    """Best first. Runs of one configuration *and* one seed differ in something else, and are kept separate."""
     configurations: dict[str, list[Entry]] = {}
     for entry in sorted(members, key=lambda entry: entry.order):
         configurations.setdefault(entry.configuration, []).append(entry)
@@ -84,12 +84,12 @@ def fold_seeds(members: Sequence[Entry]) -> list[Configuration]:
 def ranked(
     rows: Sequence[Configuration], test: Test, findings: Mapping[str, Finding | None] | None = None
 ) -> list[RankedEntry]:
-    """Places in the order of their ranks; `rows` come best first. `findings`: by the key of a row's entry.
+    """In the order of their ranks; `rows` come best first. `findings`: by the key of an entry.
 
-    "Can't be told apart" does not pass on: a row may share the best one's rank while a row of a higher value, that errs where
-    the best one errs, does not. Rows without a value share the last rank.
+    Ties are not transitive: an entry may share the best one's rank while one with a higher value, whose errors are the best
+    one's, does not. Entries without a value share the last rank.
     """
-    metric = rows[0].entry.metrics["headline"][0] if rows else ""
+    metric = rows[0].entry.record.metrics.headline[0] if rows else ""
     named = [(row, (findings or {}).get(row.entry.key)) for row in rows]
     places: list[RankedEntry] = []
     rest = [row for row, found in named if found is None]
@@ -97,20 +97,19 @@ def ranked(
     while rest:
         best, others = rest[0], rest[1:]
         if _value(best, metric) is None:
-            apart = [False] * len(others)
+            differs = [False] * len(others)
         else:
             known = [row for row in others if _value(row, metric) is not None]
             adjusted = holm(test(best.entry, [row.entry for row in known])) if known else []
-            apart = [p <= LEVEL for p in adjusted] + [True] * (len(others) - len(known))
-        level = [best, *(row for row, is_apart in zip(others, apart, strict=True) if not is_apart)]
-        places += [RankedEntry(many - len(rest) + 1, row, len(level) > 1) for row in level]
-        rest = [row for row, is_apart in zip(others, apart, strict=True) if is_apart]
+            differs = [p <= LEVEL for p in adjusted] + [True] * (len(others) - len(known))
+        tied = [best, *(row for row, is_worse in zip(others, differs, strict=True) if not is_worse)]
+        places += [RankedEntry(many - len(rest) + 1, row, len(tied) > 1) for row in tied]
+        rest = [row for row, is_worse in zip(others, differs, strict=True) if is_worse]
     return places + [RankedEntry(None, row, False, found) for row, found in named if found is not None]
 
 
 def _value(row: Configuration, metric: str) -> float | None:
-    value: float | None = row.entry.metrics["values"][metric]["value"]
-    return value
+    return row.entry.record.metrics.values[metric].value
 
 
 def share_test(correct: Mapping[str, BoolArray]) -> Test:
@@ -140,19 +139,19 @@ def metric_test(store: Store, metric: str) -> Test:
         first = predictions_of(store, best)
         pairs = (shared_rows([first, predictions_of(store, entry)]) for entry in others)
         found = (difference_of(metric, a, b).p for a, b in pairs)
-        return [1.0 if math.isnan(p) else p for p in found]  # NaN: nothing tells them apart
+        return [1.0 if math.isnan(p) else p for p in found]  # NaN: no difference that could be tested
 
     return test
 
 
 def read_correct(store: Store, entries: Sequence[Entry]) -> dict[str, BoolArray]:
-    """Which rows each entry has right, by its key; shape (n,), the rows of a group in the same order. For single-label tasks.
+    """Which rows each entry has right, by its key; shape (n,), rows of a group in the same order. For single-label tasks.
 
     Raises `RunError` for a record that is damaged, or does not hold the rows that it names.
     """
     import pyarrow as pa
 
-    schema = pa.schema({"id": pa.string(), "truth": pa.int64(), "label": pa.int64()})  # the label is null where none was read
+    schema = pa.schema({"id": pa.string(), "truth": pa.int64(), "label": pa.int64()})  # the label is null where none was parsed
     whole = [entry for entry in entries if entry.among is None]
     paths = [store.root / entry.run_id / "predictions.jsonl" for entry in whole]
     ids_of: dict[str, pa.Array] = {}  # by the digest of rows and labels
@@ -160,7 +159,7 @@ def read_correct(store: Store, entries: Sequence[Entry]) -> dict[str, BoolArray]
     for entry, path, table in zip(whole, paths, read_tables(paths, schema), strict=True):
         ids = table["id"].combine_chunks()
         correct = np.asarray(numbers(table["label"], missing=-1) == numbers(table["truth"], missing=-2))
-        if len(ids) != entry.metrics["n"]:
+        if len(ids) != entry.record.metrics.n:
             raise not_its_rows(path)
         expected = ids_of.setdefault(entry.group[3], ids)
         if not ids.equals(expected):  # the same rows in another order
@@ -183,7 +182,7 @@ def _order(ids: Sequence[str], expected: Sequence[str], path: Path) -> list[int]
 
 
 def not_its_rows(path: Path) -> RunError:
-    return RunError(f"{path} does not hold the rows that the run was tested on.", "`bench run --force` makes it anew.")
+    return RunError(f"{path} does not hold the rows that the run was tested on.", "Repeat it: `bench run --force`.")
 
 
 def numbers(column: Any, missing: int) -> IntArray:

@@ -1,28 +1,35 @@
-"""Which of the recorded models to take: constraints, a utility, the Pareto front, and who can't be told apart from the pick."""
+"""Which of the recorded models to use: constraints, a utility, the Pareto front, ties, and what would change the answer."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any
+from itertools import combinations, pairwise
+from typing import Literal
 
 from harness.analysis.candidates import Candidate, CandidatePool
 from harness.records.predictions import predictions_of, shared_rows
 from harness.records.store import Store
 from harness.statistics.contrast import difference_of
 from harness.statistics.paired import LEVEL, Difference, holm
+from harness.statistics.pareto import pareto_front
 
 LEAST_COST = 1e-6
-"""US dollars per 1,000 rows: what costs less, or nothing, counts as this where a utility divides by the cost."""
+"""US dollars per 1,000 rows: a smaller cost counts as this where a utility divides by the cost."""
+PREDICTIONS = (1.0, 1e12)
+LABEL_USD = (0.0, 1000.0)
+
+Constraint = Literal["max_cost_per_1k", "max_p95_ms", "min_f1", "min_accuracy"]
+CONSTRAINTS: tuple[Constraint, ...] = ("max_cost_per_1k", "max_p95_ms", "min_f1", "min_accuracy")
 
 
 class Utility(StrEnum):
-    """`quality`: the highest F1; of equal ones the cheapest, then the quickest.
+    """`quality`: the highest F1; of equal ones the cheapest, then the fastest.
 
     `f1-cost-latency`: F1 / cost * exp(-p50 / tau), with the cost in US dollars per 1,000 rows and p50 and tau in milliseconds
-    (Valdes Gonzalez 2026, arXiv 2602.06370). A model at half the price is worth as much to it as one of twice the F1.
+    (Valdes Gonzalez 2026, arXiv 2602.06370). To it half the price is worth as much as twice the F1.
     """
 
     QUALITY = "quality"
@@ -31,9 +38,9 @@ class Utility(StrEnum):
 
 @dataclass(frozen=True)
 class Question:
-    """What the user asked. `max_cost`: US dollars per 1,000 rows, training and labels included, for `predictions` rows."""
+    """What the user asked for. `max_cost_per_1k`: US dollars, training and labels included, for `predictions` rows."""
 
-    max_cost: float | None = None
+    max_cost_per_1k: float | None = None
     max_p95_ms: float | None = None
     min_f1: float | None = None
     min_accuracy: float | None = None
@@ -45,30 +52,32 @@ class Question:
     def cost(self, candidate: Candidate) -> float | None:
         return candidate.cost(self.predictions, self.label_usd)
 
+    def bound(self, constraint: Constraint) -> float | None:
+        bound: float | None = getattr(self, constraint)
+        return bound
 
-def asked(question: Question, name: str, value: float) -> Question:
-    """The question with another value in one place."""
-    changed: dict[str, Any] = {name: value}
-    return replace(question, **changed)
+    @property
+    def is_constrained(self) -> bool:
+        return any(self.bound(constraint) is not None for constraint in CONSTRAINTS)
+
+    def changed(self, name: str, value: float) -> Question:
+        return replace(self, **{name: value})  # type: ignore[arg-type]
 
 
-CONSTRAINTS = ("max_cost", "max_p95_ms", "min_f1", "min_accuracy")
-
-
-def measured(candidate: Candidate, question: Question, constraint: str) -> float | None:
-    """What a constraint is about; None where it is unknown."""
-    if constraint == "max_cost":
+def measured(candidate: Candidate, question: Question, constraint: Constraint) -> float | None:
+    """The figure that a constraint is about; None where it is unknown."""
+    if constraint == "max_cost_per_1k":
         return question.cost(candidate)
     if constraint == "max_p95_ms":
         return candidate.p95_ms
-    return (candidate.f1 if constraint == "min_f1" else candidate.accuracy)["value"]
+    return (candidate.f1 if constraint == "min_f1" else candidate.accuracy).value
 
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A constraint that a candidate does not meet; `value` None: that is unknown, which is not to meet it."""
+    """A constraint that a candidate does not meet; `value` None: the figure is unknown."""
 
-    constraint: str
+    constraint: Constraint
     value: float | None
     bound: float
 
@@ -81,7 +90,7 @@ class Miss:
 def misses(candidate: Candidate, question: Question) -> list[Miss]:
     found = []
     for constraint in CONSTRAINTS:
-        bound = getattr(question, constraint)
+        bound = question.bound(constraint)
         if bound is None:
             continue
         value = measured(candidate, question, constraint)
@@ -95,7 +104,7 @@ Worth = tuple[float, ...]
 
 def worth(candidate: Candidate, question: Question) -> Worth | None:
     """Larger is better; None where a figure that the utility needs is unknown."""
-    f1, cost = candidate.f1["value"], question.cost(candidate)
+    f1, cost = candidate.f1.value, question.cost(candidate)
     if f1 is None:
         return None
     if question.utility is Utility.QUALITY:
@@ -117,59 +126,49 @@ def best_of(candidates: Sequence[Candidate], question: Question) -> Candidate | 
 
 
 def pareto(candidates: Sequence[Candidate], question: Question) -> list[Candidate]:
-    """Those that no other one is as good as in F1, cost and p95, and better than in one; what is unknown counts as worst."""
-
-    def figures(candidate: Candidate) -> tuple[float, float, float]:
-        f1 = candidate.f1["value"]
-        return -math.inf if f1 is None else f1, -_or_worst(question.cost(candidate)), -_or_worst(candidate.p95_ms)
-
-    every = [figures(candidate) for candidate in candidates]
-    return [
-        candidate
-        for candidate, own in zip(candidates, every, strict=True)
-        if not any(other != own and all(x >= y for x, y in zip(other, own, strict=True)) for other in every)
-    ]
+    """The Pareto front of F1, cost and p95; what is unknown counts as worst."""
+    f1s = [-math.inf if c.f1.value is None else c.f1.value for c in candidates]
+    points = [(f1, -_or_worst(question.cost(c)), -_or_worst(c.p95_ms)) for f1, c in zip(f1s, candidates, strict=True)]
+    return [c for c, on_front in zip(candidates, pareto_front(points) if points else [], strict=True) if on_front]
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerUp:
-    """Another one that meets all constraints: its F1 less the pick's. `apart`: told apart from the pick at 5% (Holm)."""
+    """Another candidate that meets all constraints: its F1 less that of the recommended one. `significant`: at 5% (Holm)."""
 
     candidate: Candidate
     difference: Difference
     p_holm: float
-    apart: bool
+    significant: bool
 
 
 @dataclass(frozen=True)
 class Recommendation:
     """`runners_up`: all others that meet the constraints. `nearest`: what comes nearest to that where nothing does."""
 
-    field: CandidatePool
+    pool: CandidatePool
     question: Question
-    front: list[Candidate]
-    pick: Candidate | None
+    pareto_front: list[Candidate]
+    recommended: Candidate | None
     runners_up: list[RunnerUp]
     nearest: Candidate | None
 
     @property
     def rivals(self) -> list[RunnerUp]:
-        """The runners-up that could be the answer."""
-        offered = {id(candidate) for candidate in self.field.offered}
-        return [runner for runner in self.runners_up if id(runner.candidate) in offered]
+        """The runners-up that may be recommended."""
+        return [runner for runner in self.runners_up if runner.candidate.finding is None]
 
 
-def recommend(store: Store, field: CandidatePool, question: Question) -> Recommendation:
-    """The pick among the candidates of a field that do better than chance, and what was tested about it."""
-    pick = best_of(field.offered, question)
-    runners_up = [] if pick is None else _runners_up(store, field, question, pick)
+def recommend(store: Store, pool: CandidatePool, question: Question) -> Recommendation:
+    """The best candidate that is better than chance, and how the others compare with it."""
+    best = best_of(pool.offered, question)
     return Recommendation(
-        field=field,
+        pool=pool,
         question=question,
-        front=pareto(field.candidates, question),
-        pick=pick,
-        runners_up=runners_up,
-        nearest=None if pick is not None else nearest_of(field.offered, question),
+        pareto_front=pareto(pool.candidates, question),
+        recommended=best,
+        runners_up=[] if best is None else _runners_up(store, pool, question, best),
+        nearest=None if best is not None else nearest_of(pool.offered, question),
     )
 
 
@@ -181,21 +180,165 @@ def nearest_of(candidates: Sequence[Candidate], question: Question) -> Candidate
         unknown = sum(miss.value is None for miss in found)
         worst = max((miss.relative for miss in found if miss.value is not None), default=0.0)
         if found:
-            ranked.append(((unknown, worst, -(candidate.f1["value"] or 0.0)), candidate))
+            ranked.append(((unknown, worst, -(candidate.f1.value or 0.0)), candidate))
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
-def _runners_up(store: Store, field: CandidatePool, question: Question, pick: Candidate) -> list[RunnerUp]:
+def _runners_up(store: Store, pool: CandidatePool, question: Question, best: Candidate) -> list[RunnerUp]:
     """Compared in F1 on the same rows, by the median runs; best first."""
-    others = [c for c in field.candidates if c is not pick and not misses(c, question) and c.f1["value"] is not None]
+    others = [c for c in pool.candidates if c is not best and not misses(c, question) and c.f1.value is not None]
     found = []
     for other in others:
-        of_pick, of_other = shared_rows([predictions_of(store, c.entry) for c in (pick, other)])
-        found.append(difference_of(field.f1, of_pick, of_other))
+        ours, theirs = shared_rows([predictions_of(store, c.entry) for c in (best, other)])
+        found.append(difference_of(pool.f1, ours, theirs))
     defined = [i for i, difference in enumerate(found) if not math.isnan(difference.p)]
     adjusted = dict(zip(defined, holm([found[i].p for i in defined]), strict=True))
     runners = [
         RunnerUp(other, difference, adjusted.get(i, math.nan), adjusted.get(i, 1.0) <= LEVEL)
         for i, (other, difference) in enumerate(zip(others, found, strict=True))
     ]
-    return sorted(runners, key=lambda runner: -(runner.candidate.f1["value"] or 0.0))
+    return sorted(runners, key=lambda runner: -(runner.candidate.f1.value or 0.0))
+
+
+# What would change the answer
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """With the constraint set to `bound` (`beyond`: to anything stricter), this one is recommended; None: nothing meets it."""
+
+    constraint: Constraint
+    bound: float
+    beyond: bool
+    recommended: Candidate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """From `low` to `high` this one is recommended."""
+
+    low: float
+    high: float
+    recommended: Candidate | None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """`loosened`: each step at which a looser constraint gives a better answer. `tightened`: the first stricter one that rules
+    the recommended one out. `predictions`, `label_usd`: the answer over their whole range. `unknown`: would be recommended if a
+    missing figure turned out to meet the constraint; with the constraints in question."""
+
+    loosened: list[Move]
+    tightened: list[Move]
+    predictions: list[Stretch]
+    label_usd: list[Stretch]
+    unknown: list[tuple[Candidate, list[str]]]
+
+
+def changes_of(candidates: Sequence[Candidate], question: Question) -> Changes:
+    best = best_of(candidates, question)
+    return Changes(
+        loosened=[move for constraint in CONSTRAINTS for move in _loosened(candidates, question, constraint, best)],
+        tightened=[] if best is None else list(_tightened(candidates, question, best)),
+        predictions=stretches(candidates, question, "predictions"),
+        label_usd=stretches(candidates, question, "label_usd"),
+        unknown=_unknown(candidates, question, best),
+    )
+
+
+def _loosened(
+    candidates: Sequence[Candidate], question: Question, constraint: Constraint, best: Candidate | None
+) -> Iterator[Move]:
+    """The nearest bound first, then each farther one that gives a still better answer."""
+    bound = question.bound(constraint)
+    if bound is None:
+        return
+    values = {measured(candidate, question, constraint) for candidate in candidates if misses(candidate, question)}
+    known = sorted(value for value in values if value is not None)
+    outward = [v for v in known if v > bound] if constraint.startswith("max") else [v for v in reversed(known) if v < bound]
+    for value in outward:
+        found = best_of(candidates, question.changed(constraint, value))
+        if found is not best:
+            yield Move(constraint, value, False, found)
+            best = found
+
+
+def _tightened(candidates: Sequence[Candidate], question: Question, best: Candidate) -> Iterator[Move]:
+    for constraint in CONSTRAINTS:
+        value = measured(best, question, constraint)
+        if value is None:
+            continue
+        stricter = math.nextafter(value, -math.inf if constraint.startswith("max") else math.inf)
+        yield Move(constraint, value, True, best_of(candidates, question.changed(constraint, stricter)))
+
+
+def _unknown(candidates: Sequence[Candidate], question: Question, best: Candidate | None) -> list[tuple[Candidate, list[str]]]:
+    """Those that only miss constraints on unknown figures, and would otherwise be worth more than the recommended one."""
+    own = None if best is None else worth(best, question)
+    found = []
+    for candidate in candidates:
+        missing = misses(candidate, question)
+        needed: list[str] = [miss.constraint for miss in missing]
+        if any(miss.value is not None for miss in missing):
+            continue
+        value = worth(candidate, question)
+        if value is None and candidate.f1.value is not None:
+            found.append((candidate, [*needed, "utility"]))
+        elif value is not None and missing and (own is None or value > own):
+            found.append((candidate, needed))
+    return found
+
+
+def stretches(candidates: Sequence[Candidate], question: Question, name: str) -> list[Stretch]:
+    """The answer over the whole range of `predictions` or `label_usd`, all else as asked; equal neighbours are merged.
+
+    Costs are straight lines in 1 / predictions, and in the price of a label, so every place where the answer can change is
+    known: where a line meets the largest cost allowed, where two lines cross, and where the utilities of two are equal.
+    """
+    low, high = PREDICTIONS if name == "predictions" else LABEL_USD
+    lines = [line for c in candidates if (line := _line(c, question, name)) is not None]
+    places = {1 / x if name == "predictions" else x for x in _meetings(lines, question) if x > 0}
+    ends = [low, *sorted(place for place in places if low < place < high), high]
+    found: list[Stretch] = []
+    for start, stop in pairwise(ends):
+        inside = math.sqrt(start * stop) if start > 0 else stop / 2
+        best = best_of(candidates, question.changed(name, inside))
+        if found and found[-1].recommended is best:
+            found[-1] = replace(found[-1], high=stop)
+        else:
+            found.append(Stretch(start, stop, best))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Cost = fixed + slope * x; `gain`: what a utility divides by the cost, None where it does not."""
+
+    fixed: float
+    slope: float
+    gain: float | None
+
+
+def _line(candidate: Candidate, question: Question, name: str) -> _Line | None:
+    if candidate.inference is None or candidate.training is None:
+        return None
+    once = 1000 * (candidate.training + candidate.labels * question.label_usd)
+    gain = None
+    if question.utility is Utility.F1_COST_LATENCY and candidate.f1.value is not None and candidate.p50_ms is not None:
+        gain = candidate.f1.value * math.exp(-candidate.p50_ms / question.tau)
+    if name == "predictions":
+        return _Line(candidate.inference, once, gain)
+    shared = 1000 / question.predictions
+    return _Line(candidate.inference + candidate.training * shared, candidate.labels * shared, gain)
+
+
+def _meetings(lines: Sequence[_Line], question: Question) -> Iterator[float]:
+    for line in lines:
+        if question.max_cost_per_1k is not None and line.slope:
+            yield (question.max_cost_per_1k - line.fixed) / line.slope
+    for a, b in combinations(lines, 2):
+        weights = [(1.0, 1.0)] + ([(a.gain, b.gain)] if a.gain is not None and b.gain is not None else [])
+        for of_a, of_b in weights:  # of_a / cost of a = of_b / cost of b
+            slope = of_a * b.slope - of_b * a.slope
+            if slope:
+                yield (of_b * a.fixed - of_a * b.fixed) / slope

@@ -1,11 +1,11 @@
-"""The intervals of runs that are recorded already, by today's rules. No value changes, and nothing is predicted again."""
+"""The intervals of finished runs, computed again by today's rules. No value changes, and nothing is predicted again."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
 from harness.core.errors import DataError, RunError
-from harness.core.record import Estimate, Metrics
+from harness.core.record import Metrics
 from harness.core.types import Example
 from harness.records.journal import prediction_from
 from harness.records.store import Store
@@ -17,29 +17,29 @@ OF_PROBABILITIES = frozenset({"log_loss", "brier", "ece", "roc_auc"})
 
 
 def rescore(store: Store, run_id: str) -> list[str]:
-    """Compute the intervals of a record anew from its predictions, and write them to its metrics.json; the names of the metrics
-    whose interval is another one now.
+    """Compute the intervals of a record again from its predictions and write them to its metrics.json; returns the names of the
+    metrics whose interval changed.
 
-    A metric keeps what it has where the record does not hold what it takes: those of `evaluate`, the threshold of
-    binary_accuracy (a share, whose interval has not changed), and log loss where a probability was rounded to 0.
+    A metric keeps its interval where the record does not hold what it takes: those of `evaluate`, binary_accuracy (its
+    threshold is not recorded), and log loss where a probability was rounded to 0.
     Raises `RunError` for a record that is damaged, or whose predictions do not give its values.
     """
-    renewed = scored(store, run_id).values
-    metrics = store.record(run_id).metrics
-    changed: dict[str, Estimate] = {}
-    for name in sorted(metrics.values.keys() & renewed.keys()):
-        old, new = metrics.values[name], renewed[name]
-        if not _same(old.value, new.value, ROUNDING if name in OF_PROBABILITIES else 1e-9):
+    old = store.record(run_id).metrics
+    new = scored(store, run_id).values
+    changed = {}
+    for name in sorted(old.values.keys() & new.keys()):
+        before, after = old.values[name], new[name]
+        if not _same(before.value, after.value, ROUNDING if name in OF_PROBABILITIES else 1e-9):
             if name in OF_PROBABILITIES:
                 continue
             raise RunError(
-                f"The predictions of {run_id} give the {name} {new.value}, its metrics.json says {old.value}.",
+                f"The predictions of {run_id} give the {name} {after.value}, its metrics.json says {before.value}.",
                 "One of the two files is not of this run: restore it, or `bench run --force`.",
             )
-        if (old.low, old.high, old.method) != (new.low, new.high, new.method):
-            changed[name] = new.model_copy(update={"value": old.value})
+        if (before.low, before.high, before.method) != (after.low, after.high, after.method):
+            changed[name] = after.model_copy(update={"value": before.value})
     if changed:
-        store.replace_metrics(run_id, metrics.model_copy(update={"values": {**metrics.values, **changed}}))
+        store.replace_metrics(run_id, old.model_copy(update={"values": {**old.values, **changed}}))
     return list(changed)
 
 
@@ -47,12 +47,13 @@ def scored(store: Store, run_id: str, rows: Collection[str] | None = None) -> Me
     """The metrics of a run from its predictions; `rows`: ids of some of its rows. Raises `RunError` for a damaged record."""
     try:
         identity = store.record(run_id).identity
-        records = [record for record in store.predictions(run_id) if rows is None or record["id"] in rows]
+        lines = [line for line in store.predictions(run_id) if rows is None or line["id"] in rows]
         examples = [
-            Example(record["id"], "", tuple(truth) if isinstance(truth := record["truth"], list) else truth, identity.lang)
-            for record in records
+            Example(line["id"], "", tuple(truth) if isinstance(truth := line["truth"], list) else truth, identity.lang)
+            for line in lines
         ]
-        return evaluate_predictions(examples, [prediction_from(record) for record in records], identity.label_space)
+        predictions = [prediction_from(line) for line in lines]
+        return evaluate_predictions(examples, predictions, identity.label_space)
     except (DataError, LookupError, TypeError, ValueError) as error:
         path = store.root / run_id / "predictions.jsonl"
         raise RunError(f"{path} can't be scored: {error}", "Delete that run's folder, or restore it.") from error

@@ -1,8 +1,8 @@
-"""How much a result depends on the prompt, apart from what the sampling of rows and of exemplars does by itself.
+"""How much a result depends on the prompt, beyond the sampling of rows and of few-shot examples.
 
-The prompts of one model are measured on the *same* rows, so what a hard sample of rows does to all of them alike moves none
-of them against another. With v the values of p prompts and C the covariance of their errors (of the means of influences: the
-delta method), the variance of v has the expectation
+The prompts of one model are measured on the *same* rows, so a hard sample of rows moves none of them against another. With v
+the values of p prompts and C the covariance of their errors (of the means of influences: the delta method), the variance of v
+has the expectation
 
     between prompts + (mean of the diagonal of C - mean of the rest of C) + between seeds / seeds per prompt
 
@@ -21,6 +21,7 @@ import numpy as np
 from harness.analysis.ranks import Configuration, not_its_rows
 from harness.core.errors import UserError
 from harness.core.json_files import digest
+from harness.core.record import PromptIdentity
 from harness.core.types import FloatArray
 from harness.records.entries import DECISIONS, TITLES, Entry, Group
 from harness.records.names import digits_of, told_apart
@@ -36,16 +37,16 @@ Influences = Callable[[Entry], FloatArray]
 
 @dataclass(frozen=True)
 class Prompted:
-    """One prompt; its `value` is the mean over the runs of `row`, whose seeds drew other exemplars."""
+    """One prompt; its `value` is the mean over the runs of `row`, whose seeds drew other few-shot examples."""
 
     name: str
-    exemplars: int
+    examples: int
     value: float
     row: Configuration
 
     @property
-    def unread(self) -> float:
-        """Share of the rows without an answer that could be read."""
+    def unparsed(self) -> float:
+        """Share of the rows without a parsed answer."""
         return self.row.share("unparsed") + self.row.share("failed")
 
 
@@ -53,9 +54,9 @@ class Prompted:
 class Spread:
     """The prompts of one model and decoding on the same rows, best first.
 
-    `expected`: the range of the prompts' values that chance alone would give on average, were all prompts equally good;
-    `beyond`: the range is larger than in 95% of such cases. Chance is the sampling of rows, and of exemplars where seeds tell
-    of it. The `sd_` are the standard deviations of the module's parts; `sd_seeds` is None where no prompt has several seeds.
+    `expected`: the mean range of the prompts' values by chance alone, if all prompts were equally good; `beyond`: the range
+    is larger than in 95% of such cases. Chance is the sampling of rows, and of few-shot examples where there are several seeds.
+    The `sd_` are the standard deviations of the parts; `sd_seeds` is None where no prompt has several seeds.
     """
 
     group: Group
@@ -90,14 +91,16 @@ class Spread:
     @property
     def sentence(self) -> str:
         task, _, lang, _ = self.group
-        what = "the prompt (wording and exemplars)" if len({p.exemplars for p in self.prompts}) > 1 else "the wording"
-        verdict = "do differ" if self.beyond else "can't be told apart"
-        seeds = "" if self.sd_seeds is None else f"; other exemplars move it by {self.sd_seeds:.3f} (standard deviation)"
-        chance = "the sampling of rows" if self.sd_seeds is None else "the sampling of rows and exemplars"
+        what = "the prompt (wording and few-shot examples)" if len({p.examples for p in self.prompts}) > 1 else "the wording"
+        verdict = "differ significantly" if self.beyond else "do not differ significantly"
+        seeds = (
+            "" if self.sd_seeds is None else f" Other few-shot examples move it by {self.sd_seeds:.3f} (standard deviation)."
+        )
+        chance = "The sampling of rows" if self.sd_seeds is None else "The sampling of rows and of few-shot examples"
         return (
-            f"On {self.n:,} {lang} rows of {task} {what} moves {self.backend}'s {TITLES.get(self.metric, self.metric)} from "
-            f"{self.low:.3f} to {self.high:.3f} ({len(self.prompts)} prompts, {self.how}); {chance} alone would "
-            f"give a range of {self.expected:.3f}, so the prompts {verdict} (at the 5% level){seeds}."
+            f"On {self.n:,} {lang} rows of {task}, {what} moves {self.backend}'s {TITLES.get(self.metric, self.metric)} from "
+            f"{self.low:.3f} to {self.high:.3f} ({len(self.prompts)} prompts, {self.how}). {chance} alone would give "
+            f"a range of {self.expected:.3f}, so the prompts {verdict} (5% level).{seeds}"
         )
 
 
@@ -108,9 +111,10 @@ def spreads(entries: Sequence[Entry], influences: Influences, metric: str | None
     """
     together: dict[tuple[Group, str], dict[str, list[Entry]]] = {}
     for entry in entries:
-        prompt = entry.manifest["identity"]["prompt"]
-        if prompt and entry.metrics["values"].get(metric or entry.metrics["headline"][0], {}).get("value") is not None:
-            wording = digest([prompt["name"], prompt["variant"], prompt["sha256"], len(prompt["shots"])])
+        prompt, metrics = entry.record.identity.prompt, entry.record.metrics
+        value = metrics.values.get(metric or metrics.headline[0])
+        if prompt is not None and value is not None and value.value is not None:
+            wording = digest([prompt.name, prompt.variant, prompt.sha256, len(prompt.shots)])
             together.setdefault((entry.group, _model(entry)), {}).setdefault(wording, []).append(entry)
     found = [_spread(list(prompts.values()), influences, metric) for prompts in together.values() if len(prompts) > 1]
     named = _named(found)
@@ -118,7 +122,7 @@ def spreads(entries: Sequence[Entry], influences: Influences, metric: str | None
 
 
 def _named(found: Sequence[Spread]) -> list[Spread]:
-    """With what tells those on the same rows apart."""
+    """With what distinguishes those on the same rows."""
     named = []
     for group in dict.fromkeys(spread.group for spread in found):
         members = [spread for spread in found if spread.group == group]
@@ -129,24 +133,31 @@ def _named(found: Sequence[Spread]) -> list[Spread]:
 
 
 def _model(entry: Entry) -> str:
-    """Digest of all that determines a run but the prompt's text, its exemplars and the seed."""
-    identity = {key: value for key, value in entry.manifest["identity"].items() if key not in ("seed", "prompt")}
-    return digest([identity, _decoding(entry)])
+    """Digest of all that determines a run but the prompt's text, its few-shot examples and the seed."""
+    identity = entry.record.identity.model_copy(update={"seed": 0, "prompt": None})
+    return digest([identity.as_json(), _decoding(entry)])
 
 
 def _decoding(entry: Entry) -> str:
     """Decoding, calibration, decision, and the options that were set."""
-    prompt = entry.manifest["identity"]["prompt"]
-    calibration = f"{prompt['calibration']} calibration" if "calibration" in prompt else ""
-    decision = DECISIONS.get(prompt.get("decision", ""), prompt.get("decision", ""))
-    settings = (f"{name}={value}" for name, value in (entry.manifest.get("settings") or {}).items())
-    return ", ".join(part for part in (prompt["decoding"], calibration, decision, *settings) if part)
+    prompt = _prompt_of(entry)
+    given = prompt.model_fields_set
+    calibration = f"{prompt.calibration} calibration" if "calibration" in given else ""
+    decision = DECISIONS.get(prompt.decision, prompt.decision) if "decision" in given else ""
+    settings = (f"{name}={value}" for name, value in entry.record.options.settings.items())
+    return ", ".join(part for part in (prompt.decoding, calibration, decision, *settings) if part)
+
+
+def _prompt_of(entry: Entry) -> PromptIdentity:
+    prompt = entry.record.identity.prompt
+    assert prompt is not None
+    return prompt
 
 
 def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: str | None) -> Spread:
     first = prompts[0][0]
-    name = metric or first.metrics["headline"][0]
-    values = [np.array([entry.metrics["values"][name]["value"] for entry in runs]) for runs in prompts]
+    name = metric or first.record.metrics.headline[0]
+    values = [np.array([entry.record.metrics.values[name].value for entry in runs]) for runs in prompts]
     rows = np.stack([influences(entry) for runs in prompts for entry in runs])
     n = rows.shape[1]
     covariance = rows @ rows.T / (n * max(1, n - 1))
@@ -154,12 +165,12 @@ def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: 
     of_means = np.repeat(np.eye(len(prompts)), counts, axis=1) / np.array(counts)[:, None]
     sampling = of_means @ covariance @ of_means.T
     seeds = _between_seeds(values, covariance)
-    drawn = [(seeds or 0.0) / len(runs) if _exemplars(runs[0]) or len(runs) > 1 else 0.0 for runs in prompts]
+    drawn = [(seeds or 0.0) / len(runs) if _prompt_of(runs[0]).shots or len(runs) > 1 else 0.0 for runs in prompts]
     means = np.array([found.mean() for found in values])
     left = means.var(ddof=1) - _apart(sampling) - sum(drawn) / len(drawn)
     ranges = _ranges(sampling + np.diag(drawn))
     made = [
-        Prompted(_name(runs[0], prompts), _exemplars(runs[0]), float(m), _row(runs, name))
+        Prompted(_name(runs[0], prompts), len(_prompt_of(runs[0]).shots), float(m), _row(runs, name))
         for runs, m in zip(prompts, means, strict=True)
     ]
     return Spread(
@@ -179,7 +190,9 @@ def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: 
 
 def _row(runs: Sequence[Entry], metric: str) -> Configuration:
     sign = 1 if metric in LOWER_IS_BETTER else -1
-    return Configuration(tuple(sorted(runs, key=lambda run: (sign * run.metrics["values"][metric]["value"], run.run_id))))
+    return Configuration(
+        tuple(sorted(runs, key=lambda run: (sign * (run.record.metrics.values[metric].value or 0.0), run.run_id)))
+    )
 
 
 def _apart(covariance: FloatArray) -> float:
@@ -212,18 +225,13 @@ def _ranges(covariance: FloatArray) -> FloatArray:
 
 
 def _name(entry: Entry, prompts: Sequence[Sequence[Entry]]) -> str:
-    """Two versions of one prompt are told apart by their text's digest."""
-    prompt = entry.manifest["identity"]["prompt"]
-    every = [runs[0].manifest["identity"]["prompt"] for runs in prompts]
-    same = [other["sha256"] for other in every if other["name"] == prompt["name"]]
+    """Two versions of one prompt are distinguished by their text's digest."""
+    prompt = _prompt_of(entry)
+    same = [other.sha256 for runs in prompts if (other := _prompt_of(runs[0])).name == prompt.name]
     if len(same) == 1:
-        return str(prompt["name"])
-    variant = f".{prompt['variant']}" if prompt["variant"] else ""
-    return f"{prompt['name']}{variant} ({prompt['sha256'][: digits_of(same)]}, {len(prompt['shots'])} exemplars)"
-
-
-def _exemplars(entry: Entry) -> int:
-    return len(entry.manifest["identity"]["prompt"]["shots"])
+        return prompt.name
+    variant = f".{prompt.variant}" if prompt.variant else ""
+    return f"{prompt.name}{variant} ({prompt.sha256[: digits_of(same)]}, {len(prompt.shots)} few-shot examples)"
 
 
 def influences_of(store: Store, metric: str | None = None) -> Influences:
@@ -231,13 +239,13 @@ def influences_of(store: Store, metric: str | None = None) -> Influences:
 
     def influences(entry: Entry) -> FloatArray:
         run = predictions_of(store, entry)
-        if len(run) != entry.metrics["n"]:
+        if len(run) != entry.record.metrics.n:
             raise not_its_rows(store.root / entry.run_id / "predictions.jsonl")
-        name = metric or entry.metrics["headline"][0]
+        name = metric or entry.record.metrics.headline[0]
         found = features_of(run, name)
         if found is None:
             known = ", ".join(known_metrics(run.labels.kind, probable=run.probabilities is not None))
-            raise UserError(f"{name!r} is no mean over rows or function of such means.", f"The spread is known of: {known}.")
+            raise UserError(f"{name!r} has no spread: it is not a function of means over rows.", f"Choose from {known}.")
         rows, metric_of = found
         means = rows.mean(axis=0)
         _, gradients = metric_of(means[None, :])

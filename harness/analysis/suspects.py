@@ -1,30 +1,30 @@
-"""Rows that may be labelled wrongly: several models are sure, and agree, that the label is another one.
+"""Likely label errors: several models are confident, and agree, that the label is another one.
 
-A model is sure of a label where it gives it more than it gives on average to the rows that have this label: the thresholds of
-confident learning (Northcutt, Jiang, Chuang, JAIR 2021). They need no calibration: who is always timid is measured by that.
+A model is confident in a label where it gives it a higher probability than on average to the rows that have this label: the
+thresholds of confident learning (Northcutt, Jiang, Chuang, JAIR 2021). They need no calibrated model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
+from harness.core.record import Identity
 from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind
 
 AGREE = 2
-"""Models that must agree: what one model is sure of may be its own mistake."""
+"""Models that must agree: a single one may be wrong."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A row, its label, and another one that `votes` of the `models` which have the row are sure of; `against` are of its own.
+    """A row, its label, and another one that `votes` of the `models` that have the row prefer (`against`: its own).
 
-    `strength`, from 0 to 1: by how much the suggested label is more probable than the given one, as the mean of these models.
+    `strength`, from 0 to 1: by how much the suggested label is more probable than the given one, on average over these models.
     """
 
     id: str
@@ -41,7 +41,7 @@ class Shortlist:
     """`suspects`, strongest first, among `rows` rows that at least two of `models` have.
 
     `neighbours` counts those left out because an ordinal task has three labels or more and the suggested one is next to the
-    given one: between four stars and five, raters differ by taste and not by mistake.
+    given one: raters may rightly differ between four stars and five.
     """
 
     rows: int
@@ -59,15 +59,14 @@ class _Voter:
     has: BoolArray
 
 
-def model_of(identity: Mapping[str, Any]) -> str:
-    """What tells models apart: all that was made from one checkpoint is one model, however it was trained or asked."""
-    backend = identity["backend"]
-    return str(backend["model"] or backend["name"])
+def model_of(identity: Identity) -> str:
+    """All that was made from one checkpoint is one model, however it was trained or prompted."""
+    return identity.backend.model or identity.backend.name
 
 
 def shortlist(runs: Sequence[Predictions]) -> Shortlist:
-    """Of runs on rows of one task, language and split. Left out are those without probabilities, and a model that is right no
-    more often than always the same answer.
+    """Of runs on rows of one task, language and split. Left out are those without probabilities, and a model that is not better
+    than always the same answer.
 
     Raises `UserError` for a multilabel task and for runs that differ in a label of the same row.
     """
@@ -100,10 +99,10 @@ def _rows(runs: Sequence[Predictions]) -> tuple[list[str], IntArray]:
 
 
 def _voters(runs: Sequence[Predictions], ids: list[str]) -> list[_Voter]:
-    """Of each model the run with the most right answers: others may have been trained on eight rows, or asked badly."""
+    """Of each model the run with the most right answers: others may have been trained on few rows, or prompted badly."""
     best: dict[str, Predictions] = {}
     for run in sorted(runs, key=lambda run: (-np.count_nonzero(run.correct), run.run_id)):
-        best.setdefault(model_of(run.identity.as_json()), run)
+        best.setdefault(model_of(run.identity), run)
     place = {row: index for index, row in enumerate(ids)}
     voters = []
     for name, run in sorted(best.items()):
@@ -115,14 +114,14 @@ def _voters(runs: Sequence[Predictions], ids: list[str]) -> list[_Voter]:
 
 
 def _knows(voter: _Voter, truth: IntArray) -> bool:
-    """Whether it is right more often than who always gives the commonest label."""
+    """Whether it is right more often than always the commonest label."""
     own = truth[voter.has]
     right = np.count_nonzero(voter.probabilities[voter.has].argmax(axis=1) == own)
     return bool(right > np.bincount(own).max())
 
 
-def _sure_of(voter: _Voter, truth: IntArray) -> IntArray:
-    """The label that the model is sure of, for each row; -1 where there is none."""
+def _confident_in(voter: _Voter, truth: IntArray) -> IntArray:
+    """The label that the model is confident in, for each row; -1 where there is none."""
     k = voter.probabilities.shape[1]
     threshold = np.full(k, np.inf)
     for label in range(k):
@@ -137,7 +136,7 @@ def _suspects(voters: Sequence[_Voter], ids: list[str], truth: IntArray) -> list
     n, k = len(ids), voters[0].probabilities.shape[1]
     votes = np.zeros((n, k), dtype=np.int64)
     for voter in voters:
-        sure = _sure_of(voter, truth)
+        sure = _confident_in(voter, truth)
         rows = np.flatnonzero(sure >= 0)
         votes[rows, sure[rows]] += 1
     models = np.sum([voter.has for voter in voters], axis=0)
@@ -150,16 +149,6 @@ def _suspects(voters: Sequence[_Voter], ids: list[str], truth: IntArray) -> list
     given = votes[every, suggested]
     strength = mean[every, suggested] - mean[every, truth]
     chosen = np.flatnonzero((given >= AGREE) & (given > own) & (strength > 0))
-    found = [
-        Suspect(
-            ids[row],
-            int(truth[row]),
-            int(suggested[row]),
-            int(given[row]),
-            int(own[row]),
-            int(models[row]),
-            float(strength[row]),
-        )
-        for row in chosen
-    ]
+    figures = zip(*(part[chosen].tolist() for part in (truth, suggested, given, own, models, strength)), strict=True)
+    found = [Suspect(ids[row], *values) for row, values in zip(chosen, figures, strict=True)]
     return sorted(found, key=lambda suspect: (-suspect.strength, suspect.id))

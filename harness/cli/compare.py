@@ -1,4 +1,4 @@
-"""`bench compare`: which of these runs is better, and how sure is that?"""
+"""`bench compare`: which of these runs is better, and is the difference significant?"""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import typer
 from harness.cli.options import RESULTS, Json, Many, Results, names, open_store, plain, print_json, print_table
 
 if TYPE_CHECKING:
-    from harness.analysis.compare import Comparison, Verdict
-    from harness.statistics.intervals import MetricValue
+    from harness.analysis.compare import Comparison
 
 LISTED = 10
 
@@ -20,21 +19,22 @@ def compare_command(
     metric: Annotated[
         Many,
         typer.Option(
-            metavar="NAME", help="What to compare, the first for the sentence; default: the headline metrics, and log loss."
+            metavar="NAME",
+            help="What to compare, the first for the summary; default: the headline metrics, and log loss.",
         ),
     ] = None,
     rows: Annotated[
         int | None,
-        typer.Option(min=0, metavar="N", help=f"List so many rows with different answers; default: {LISTED}, with --json all."),
+        typer.Option(min=0, metavar="N", help=f"List N rows with different answers; default: {LISTED}, with --json all."),
     ] = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Compare runs, row by row, on the rows that all of them have.
+    """Compare runs on the rows that all of them have.
 
-    Differences are B - A with 95% intervals. p is that of McNemar's exact test for shares (accuracy), of a permutation test
-    for log loss and Brier, of a paired bootstrap for all else, and after Holm's correction over all pairs; where it is at
-    most 0.05, one is better. "found from" is the smallest true difference that four of five such samples would show.
+    Differences are B - A with 95% intervals. p comes from McNemar's exact test for shares (accuracy), from a permutation test
+    for log loss and Brier, and from a paired bootstrap for all else; it is adjusted by Holm's method over all pairs. A
+    difference with p up to 0.05 is significant. "detectable" is the smallest true difference that is found in 80% of samples.
 
     --json prints an object with task, lang, split, n, metrics, runs (letter, name, run, rows, values), pairs (a, b: ids of
     runs; both_right, only_a, only_b, neither_right; differences: for each metric value, low, high, p, p_holm, method,
@@ -45,9 +45,8 @@ def compare_command(
 
     store = open_store(results)
     comparison = compare(store, [store.find(part) for part in runs], names(metric, "--metric"))
-    said = sentence(comparison)
     if as_json:
-        print_json(_as_json(comparison, rows, said))
+        print_json({**_as_json(comparison, rows), "sentence": sentence(comparison)})
         return
     _print_runs(comparison)
     _print_differences(comparison)
@@ -55,143 +54,116 @@ def compare_command(
     _print_rows(comparison, LISTED if rows is None else rows)
     for note in comparison.notes:
         typer.echo(plain(f"Note: {note}"))
-    typer.echo(plain(said))
+    typer.echo(plain(sentence(comparison)))
 
 
 def _print_runs(comparison: Comparison) -> None:
     from harness.records.names import told_apart
-    from harness.reports.text.compare import title
+    from harness.reports.text.formats import shown, title
 
     hows = told_apart([[run.entry] for run in comparison.runs], [run.entry.how for run in comparison.runs])
-    columns = ["", "backend", "how", "rows", *map(title, comparison.metrics), "run"]
+    columns = ["", "backend", "configuration", "rows", *map(title, comparison.metrics), "run"]
     table = [
         [
             run.letter,
             run.entry.display_name,
             how,
             f"{run.own_rows}",
-            *(_value(run.values[metric]) for metric in comparison.metrics),
+            *(shown(run.values[metric]) for metric in comparison.metrics),
             run.entry.run_id.rpartition(".")[2],
         ]
         for run, how in zip(comparison.runs, hows, strict=True)
     ]
-    print_table(columns, table, text=["how"], optional=["rows", *reversed(columns[5:-1])])
+    print_table(columns, table, text=["configuration"], optional=["rows", *reversed(columns[5:-1])])
     typer.echo()
 
 
 def _print_differences(comparison: Comparison) -> None:
-    from harness.reports.text.compare import amount, interval_text, p_text, title
+    import math
 
-    several = len(comparison.pairs) > 1
-    columns = ["metric", "pair", "difference", "95% interval", "p", *(["p (Holm)"] if several else []), "found from", "better"]
+    from harness.reports.text.formats import amount, interval_text, p_text, title
+
+    several, letters = len(comparison.pairs) > 1, [run.letter for run in comparison.runs]
+    columns = ["metric", "pair", "difference", "95% interval", "p", *(["p (Holm)"] if several else []), "detectable", "better"]
     table = []
     for verdict in comparison.verdicts:
         metric, found = verdict.metric, verdict.difference
-        a, b = (comparison.runs[place].letter for place in (verdict.a, verdict.b))
+        sign = "+" if found.value > 0 else ""
         table.append(
             [
                 title(metric),
-                f"{b} - {a}",
-                "n/a" if found.value != found.value else ("+" if found.value > 0 else "") + amount(metric, found.value),
+                f"{letters[verdict.b]} - {letters[verdict.a]}",
+                "n/a" if math.isnan(found.value) else sign + amount(metric, found.value),
                 interval_text(metric, found.low, found.high) or "n/a",
                 p_text(found.p),
                 *([p_text(verdict.p_holm)] if several else []),
-                "n/a" if found.detectable != found.detectable else amount(metric, found.detectable),
-                _better(comparison, verdict),
+                "n/a" if math.isnan(found.detectable) else amount(metric, found.detectable),
+                "not significant" if verdict.better is None else letters[verdict.better],
             ]
         )
-    print_table(columns, table, optional=["found from", "p"] if several else ["found from"])
+    print_table(columns, table, optional=["detectable", "p"] if several else ["detectable"])
     typer.echo()
 
 
-def _better(comparison: Comparison, verdict: Verdict) -> str:
-    return "can't be told apart" if verdict.better is None else comparison.runs[verdict.better].letter
-
-
 def _print_pairs(comparison: Comparison) -> None:
-    table = []
-    for pair in comparison.pairs:
-        a, b = (comparison.runs[place].letter for place in (pair.a, pair.b))
-        table.append([f"{a}, {b}", *map(str, (pair.both, pair.only_a, pair.only_b, pair.neither))])
+    letters = [run.letter for run in comparison.runs]
+    table = [
+        [f"{letters[pair.a]}, {letters[pair.b]}", *map(str, (pair.both_right, pair.only_a, pair.only_b, pair.neither_right))]
+        for pair in comparison.pairs
+    ]
     print_table(["pair", "both right", "only the first", "only the second", "both wrong"], table)
     typer.echo()
 
 
 def _print_rows(comparison: Comparison, limit: int) -> None:
-    total = len(comparison.differing)
-    shown = comparison.differing[:limit]
-    if len(shown):
-        letters = [run.letter for run in comparison.runs]
-        print_table(
-            ["row", "truth", *letters],
-            [
-                [
-                    str(comparison.columns[0].ids[row]),
-                    comparison.truth(row),
-                    *(comparison.answer(place, row) for place in range(len(letters))),
-                ]
-                for row in shown
-            ],
-            text=("row", "truth", *letters),
-        )
-    which = f"; here are {len(shown)}, those that some have right first" if 0 < len(shown) < total else ""
+    total, shown = len(comparison.differing), _rows(comparison, limit)
+    letters = [run.letter for run in comparison.runs]
+    if shown:
+        table = [[row["id"], row["truth"], *row["answers"].values()] for row in shown]
+        print_table(["row", "truth", *letters], table, text=("row", "truth", *letters))
+    which = f"; {len(shown)} are listed, first those that some have right" if 0 < len(shown) < total else ""
     typer.echo(plain(f"The answers differ in {total:,} of {comparison.n:,} rows{which}.\n"))
 
 
-def _value(metric: MetricValue) -> str:
-    value, low, high = metric["value"], metric["low"], metric["high"]
-    if value is None:
-        return "n/a"
-    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
+def _rows(comparison: Comparison, limit: int | None) -> list[dict[str, Any]]:
+    """The rows with different answers."""
+    return [
+        {
+            "id": str(comparison.predictions[0].ids[row]),
+            "truth": comparison.truth(row),
+            "answers": {run.letter: comparison.answer(place, row) for place, run in enumerate(comparison.runs)},
+        }
+        for row in comparison.differing[:limit]
+    ]
 
 
-def _as_json(comparison: Comparison, rows: int | None, said: str) -> dict[str, Any]:
-    first, letters = comparison.columns[0], [run.letter for run in comparison.runs]
-    return {
-        **{key: getattr(first.identity, key) for key in ("task", "lang", "split")},
+def _as_json(comparison: Comparison, rows: int | None) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from pydantic_core import to_jsonable_python
+
+    identity, ids = comparison.predictions[0].identity, [run.entry.run_id for run in comparison.runs]
+    differences: dict[tuple[int, int], dict[str, Any]] = {}
+    for verdict in comparison.verdicts:
+        better = None if verdict.better is None else ids[verdict.better]
+        found = {**asdict(verdict.difference), "p_holm": verdict.p_holm, "better": better}
+        differences.setdefault((verdict.a, verdict.b), {})[verdict.metric] = found
+    found = {
+        "task": identity.task,
+        "lang": identity.lang,
+        "split": identity.split,
         "n": comparison.n,
         "metrics": comparison.metrics,
         "runs": [
             {"letter": run.letter, "name": run.name, "run": run.entry.run_id, "rows": run.own_rows, "values": run.values}
             for run in comparison.runs
         ],
-        "pairs": _pairs_json(comparison),
-        "differing": len(comparison.differing),
-        "rows": [
-            {
-                "id": str(first.ids[row]),
-                "truth": comparison.truth(row),
-                "answers": {letter: comparison.answer(place, row) for place, letter in enumerate(letters)},
-            }
-            for row in comparison.differing[:rows]
+        "pairs": [
+            {**asdict(pair), "a": ids[pair.a], "b": ids[pair.b], "differences": differences[pair.a, pair.b]}
+            for pair in comparison.pairs
         ],
+        "differing": len(comparison.differing),
+        "rows": _rows(comparison, rows),
         "notes": comparison.notes,
-        "sentence": said,
     }
-
-
-def _pairs_json(comparison: Comparison) -> list[dict[str, Any]]:
-    from harness.statistics.intervals import finite
-
-    ids = [run.entry.run_id for run in comparison.runs]
-    differences: dict[tuple[int, int], dict[str, Any]] = {}
-    for verdict in comparison.verdicts:
-        found = verdict.difference
-        differences.setdefault((verdict.a, verdict.b), {})[verdict.metric] = {
-            **{key: finite(getattr(found, key)) for key in ("value", "low", "high", "p", "detectable")},
-            "p_holm": finite(verdict.p_holm),
-            "method": found.method,
-            "better": None if verdict.better is None else ids[verdict.better],
-        }
-    return [
-        {
-            "a": ids[pair.a],
-            "b": ids[pair.b],
-            "both_right": pair.both,
-            "only_a": pair.only_a,
-            "only_b": pair.only_b,
-            "neither_right": pair.neither,
-            "differences": differences[pair.a, pair.b],
-        }
-        for pair in comparison.pairs
-    ]
+    return dict(to_jsonable_python(found, inf_nan_mode="null"))

@@ -1,4 +1,4 @@
-"""`bench analyze data`: can these rows be trusted to tell models apart?"""
+"""`bench analyze data`: what may be wrong with a task's rows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from harness.cli.options import (
 from harness.cli.requests import task_or_default
 
 if TYPE_CHECKING:
-    from harness.reports.text.audit import Report
+    from harness.analysis.audit import Report
     from harness.specs.tasks import TaskSpec
 
 LISTED = 20
@@ -40,36 +40,35 @@ def data_command(
     lang: Annotated[
         Many, typer.Option(metavar="CODE", help="Language; default: all that have rows, or those of --run.")
     ] = None,
-    split: Annotated[
-        str, typer.Option(metavar="NAME", help="Which rows the runs were tested on: test or validation.")
-    ] = "test",
+    split: Annotated[str, typer.Option(metavar="NAME", help="Rows that the runs were tested on: test or validation.")] = "test",
     run: Annotated[
         Many,
-        typer.Option(metavar="RUN", help="Runs that vote, each in its language; default: all on these rows. Can be repeated."),
+        typer.Option(metavar="RUN", help="Runs to use, each in its language; default: all on these rows. Can be repeated."),
     ] = None,
     backend: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of these backends.")] = None,
     show_texts: Annotated[
-        bool, typer.Option("--show-texts", help="Show the texts of the listed rows here; they are stored nowhere.")
+        bool, typer.Option("--show-texts", help="Show the texts of the listed rows; they are not stored.")
     ] = False,
     data: Data = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
-    """Look for what makes results on a task's rows too good, or too bad, to be true.
+    """Check a task's rows for duplicates, conflicting labels and label errors.
 
-    Rows without text; texts that stand twice, exactly or nearly (4 in 5 of their character trigrams are the same), in one split
-    or in two; one text with several labels; rows whose label several models are sure is another; models that may have read
-    the rows while they were trained. Runs take part that are recorded on these rows.
+    Reports rows without text; duplicate texts, exact or near (4 in 5 of their character trigrams are the same), in one split or
+    in two; texts with conflicting labels; likely label errors, where several models agree on another label; and models that may
+    have seen the rows in training. The recorded runs on these rows are used.
 
     --json prints a list with an object per language: task, lang, split, published, rows (by split), missing, empty, labels
-    (name -> split -> rows), twins (of, among, rows, exact, near, other_label, ids), conflicts (texts, rows, by_split, ceiling,
-    ids), runs, other_rows, without_twins (run, backend, n, value, without), suspects (rows, models, neighbours, list: id,
-    given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
+    (name -> split -> rows), duplicates (of, among, rows, exact, near, other_label, ids), conflicts (texts, rows, by_split,
+    ceiling, ids), runs, other_rows, without_duplicates (run, backend, n, value, without), suspects (rows, models, neighbours,
+    list: id, given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
     training_cutoff, may_have_read), texts (with --show-texts), sentence.
     """
+    from harness.analysis.audit import make_report, named_runs
     from harness.cli.progress import Progress
     from harness.data.rows import with_names
-    from harness.reports.text.audit import make_report, named_runs, overall
+    from harness.reports.text.audit import overall
     from harness.specs.tasks import SPLITS
 
     tested = next((name for name in SPLITS if name == split and name != "train"), None)
@@ -125,10 +124,12 @@ def _texts(report: Report) -> dict[str, str]:
 
 
 def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
+    from pydantic_core import to_jsonable_python
+
     from harness.reports.text.audit import sentence
 
     label, voting = report.task.label_space.names, report.suspects
-    return {
+    found = {
         "task": report.task.name,
         "lang": report.lang,
         "split": report.split,
@@ -137,19 +138,14 @@ def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
         "missing": report.missing,
         "empty": report.empty,
         "labels": report.counts,
-        "twins": [asdict(pair) for pair in report.overlaps],
-        "conflicts": asdict(report.conflicts),
+        "duplicates": report.overlaps,
+        "conflicts": report.conflicts,
         "runs": report.runs,
         "other_rows": report.other_rows,
-        "without_twins": [
-            {"run": run.run_id, "backend": run.backend, "n": run.n, "value": run.value, "without": run.without}
-            for run in report.cleaned
-        ],
+        "without_duplicates": report.cleaned,
         "suspects": voting
         and {
-            "rows": voting.rows,
-            "models": voting.models,
-            "neighbours": voting.neighbours,
+            **{name: getattr(voting, name) for name in ("rows", "models", "neighbours")},
             "list": [
                 {**asdict(suspect), "given": label[suspect.given], "suggested": label[suspect.suggested]}
                 for suspect in voting.suspects
@@ -159,38 +155,36 @@ def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
         **({"texts": _texts(report)} if show_texts else {}),
         "sentence": sentence(report),
     }
+    return dict(to_jsonable_python(found))
 
 
 def _print(report: Report, show_texts: bool) -> None:
     from harness.reports.text.audit import sentence
+    from harness.reports.text.formats import plural
 
     texts = _texts(report) if show_texts else {}
     for split, why in report.missing.items():
         typer.echo(plain(f"note: no {split} rows: {why}"), err=True)
     if report.empty:
-        rows = "1 row has" if report.empty == 1 else f"{report.empty:,} rows have"
-        typer.echo(plain(f"note: {rows} no text, and what has none is left out."), err=True)
+        typer.echo(plain(f"note: left out: {plural(report.empty, 'row')} without text."), err=True)
     if report.other_rows:
-        runs = "1 run was" if report.other_rows == 1 else f"{report.other_rows} runs were"
-        typer.echo(plain(f"note: {runs} tested on other rows: left out."), err=True)
+        typer.echo(plain(f"note: left out: {plural(report.other_rows, 'run')} on other rows."), err=True)
     typer.echo(plain(f"{report.task.name} · {report.lang}: {sum(map(len, report.splits.values())):,} rows"))
     _print_labels(report)
-    _print_twins(report, texts)
+    _print_duplicates(report, texts)
     if report.cleaned:
         typer.echo()
         right = [
-            [run.backend, *(f"{part['value']:.3f}" for part in (run.value, run.without)), run.run_id.rpartition(".")[2]]
+            [run.backend, *(f"{part.value:.3f}" for part in (run.value, run.without)), run.run.rpartition(".")[2]]
             for run in report.cleaned[:BEST]
         ]
-        print_table(["backend", "right", "without twins", "run"], right)
+        print_table(["backend", "right", "without duplicates", "run"], right)
     if report.suspects is not None and report.suspects.suspects:
         _print_suspects(report, texts)
     if report.dates and report.task.published is not None:  # else there is nothing to hold a model's date against
         typer.echo()
-        cells = [
-            [line["backend"], *(line[key] or "not known" for key in ("published", "training_cutoff"))] for line in report.dates
-        ]
-        print_table(["backend", "rows public since", "training data until"], cells)
+        cells = [[line.backend, line.published or "unknown", line.training_cutoff or "unknown"] for line in report.dates]
+        print_table(["backend", "rows public since", "training cutoff"], cells)
     typer.echo(plain(f"\n{sentence(report)}"))
 
 
@@ -207,21 +201,22 @@ def _print_labels(report: Report) -> None:
     typer.echo()
 
 
-def _print_twins(report: Report, texts: dict[str, str]) -> None:
-    columns = ["rows of", "with a twin in", "exact", "near", "other label", "first ids"]
+def _print_duplicates(report: Report, texts: dict[str, str]) -> None:
+    columns = ["rows of", "with a duplicate in", "exact", "near", "other label", "first ids"]
     cells = [
         [pair.of, pair.among, f"{pair.exact:,}", f"{pair.near:,}", f"{pair.other_label:,}", _some(pair.ids)]
         for pair in report.overlaps
     ]
-    torn = report.conflicts
+    conflicts = report.conflicts
     if any(pair.ids for pair in report.overlaps):
         print_table(columns, cells, text=["first ids"], optional=["first ids"])
     else:
-        typer.echo("No row has a twin, in its own split or in another.")
-    if torn.texts:
-        by = ", ".join(f"{rows:,} {split}" for split, rows in torn.by_split.items() if rows)
-        typer.echo(plain(f"Texts with several labels: {torn.texts:,}, in {torn.rows:,} rows ({by}), such as {_some(torn.ids)}"))
-    shown = {row for pair in report.overlaps for row in pair.ids[:LISTED]} | set(torn.ids[:LISTED])
+        typer.echo("No row has a duplicate, in its own split or in another.")
+    if conflicts.texts:
+        by = ", ".join(f"{rows:,} {split}" for split, rows in conflicts.by_split.items() if rows)
+        found = f"{conflicts.texts:,}, in {conflicts.rows:,} rows ({by}), such as {_some(conflicts.ids)}"
+        typer.echo(plain(f"Texts with conflicting labels: {found}"))
+    shown = {row for pair in report.overlaps for row in pair.ids[:LISTED]} | set(conflicts.ids[:LISTED])
     if texts and shown:
         typer.echo()
         print_table(["id", "text"], [[row, one_line(texts[row])] for row in sorted(shown)], text=["text"])
@@ -243,12 +238,12 @@ def _print_suspects(report: Report, texts: dict[str, str]) -> None:
         ]
         for suspect in listed
     ]
-    print_table(["id", "label", "models say", "sure", "strength", *(["text"] if texts else [])], cells, text=["text"])
+    print_table(["id", "label", "suggested", "models", "strength", *(["text"] if texts else [])], cells, text=["text"])
     more = len(report.suspects.suspects) - len(listed)
     if more:
         typer.echo(plain(f"(and {more} weaker ones: --json lists all)"), err=True)
     if report.suspects.neighbours:
-        typer.echo(plain(f"(in {report.suspects.neighbours} rows more they agree on a label next to the given one)"), err=True)
+        typer.echo(plain(f"(in {report.suspects.neighbours} more rows they agree on a label next to the given one)"), err=True)
 
 
 def _some(ids: Sequence[str], most: int = 3) -> str:

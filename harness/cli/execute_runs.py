@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from harness.records.entries import Entry
     from harness.records.store import Store
     from harness.running.runner import EngineSlot
-    from harness.running.trackers import Track
-    from harness.running.tracking import Tracker
+    from harness.running.tracking import Track, Tracker
     from harness.specs.catalog import Catalog
     from harness.specs.costs import Budget
 
@@ -170,7 +169,7 @@ def _outcome(
 ) -> Outcome:
     """Prints what the run's sanity gates found, also with --quiet: a reader must know it."""
     from harness.analysis.findings import finding_of_entry
-    from harness.records.gates import gate_lines
+    from harness.records.entries import gate_lines
 
     finding = None if entry.is_blind else finding_of_entry(store, entry)  # `majority` is meant to give one answer
     for line in gate_lines(entry.record.gates, has_finding=finding is not None):
@@ -242,7 +241,7 @@ class Series:
         return "" if verbosity.is_quiet() else f" in {clock_time(time.monotonic() - self.began)}"
 
     def _print_tracker(self) -> None:
-        from harness.running.trackers import where
+        from harness.running.tracking import where
 
         if self.track is None or not self.tracked:
             return
@@ -263,8 +262,7 @@ def tracking_with(execution: ExecutionOptions, results: Path | None = None) -> I
         yield series
         return
     from harness.core.errors import UnknownName
-    from harness.running.trackers import Track, open_sink
-    from harness.running.tracking import Tracker, tracked_by
+    from harness.running.tracking import Track, Tracker, open_sink, tracked_by
 
     if execution.track not in list(Track):
         raise UnknownName("tracker", execution.track, list(Track))
@@ -320,7 +318,7 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
 def _prompting(done: Outcome) -> str:
     """How the model was prompted, as the record says it; of a failed run as far as it was asked."""
     if done.entry is not None:
-        return done.entry.made if done.entry.record.identity.prompt else "-"
+        return done.entry.config_label if done.entry.record.identity.prompt else "-"
     asked = (getattr(done.options, name) for name in ("prompt", "decoding", "calibration", "decision"))
     return " ".join(str(word) for word in asked if word) or "-"
 

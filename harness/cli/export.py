@@ -162,12 +162,13 @@ def _of(entry: Entry) -> dict[str, str]:
 def _write_table(store: Store, chosen: list[Entry], form: Format, what: What, output: Path, *, spreadsheet: bool) -> int:
     """The number of lines."""
     from harness.core.json_files import write_atomically
+    from harness.records.frames import predictions_table
     from harness.reports import export
 
     if what is What.RUNS:
         table = export.table_of_runs(store, chosen)
     else:
-        table = export.table_of_predictions(store.root.parent, [entry.run_id for entry in chosen])
+        table = predictions_table([entry.run_id for entry in chosen], store.root.parent)
     if form is Format.CSV:
         content = export.as_csv(table, spreadsheet=spreadsheet)
         _warn_of_formulas(table, spreadsheet=spreadsheet)

@@ -12,6 +12,7 @@ from harness.cli.options import RESULTS, Json, Results, open_store, plain, print
 
 if TYPE_CHECKING:
     from harness.analysis.ranks import RankedEntry
+    from harness.reports.page.model import Page
     from harness.reports.pictures import Picture
     from harness.reports.tables import Table
 
@@ -56,7 +57,7 @@ def leaderboard_command(
     tables = read_tables(store, entries)
     reported = _reported(results / "reported")
     shown = payload(store, results, tables, load_prices(Path.cwd()), reported, note)
-    drawn = pictures(tables, {place["run"]: place["cost"] for table in shown["tables"] for place in table["places"]})
+    drawn = pictures(tables, {place.run: place.cost for table in shown.tables for place in table.places})
     texts = [markdown(tables, reported, drawn, note), markdown(tables, reported, note=note)]
     if check:
         _check(results, _stale(results, texts, shown, drawn), as_json)
@@ -76,9 +77,8 @@ def leaderboard_command(
     typer.echo(plain(f"\n{sentence(tables)}"))
 
 
-def _write(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: dict[str, Picture]) -> str:
-    """Write all files; `texts` are the Markdown with and without pictures. Returns what is missing for the page, if
-    anything."""
+def _write(results: Path, texts: Sequence[str], shown: Page, drawn: dict[str, Picture]) -> str:
+    """Write all files; `texts` are the Markdown with and without pictures. Says what is missing for the page, if it is."""
     from harness.core.errors import MissingExtra
     from harness.core.json_files import write_atomically
     from harness.reports.page import html
@@ -133,7 +133,7 @@ def _print_table(table: Table) -> None:
         print_table(heads, rows, text=["how", "prompts"], optional=[heads[-1], "unparsed", "by chance", "range"])
 
 
-def _stale(results: Path, texts: Sequence[str], shown: dict[str, Any], drawn: Collection[str]) -> list[Path]:
+def _stale(results: Path, texts: Sequence[str], shown: Page, drawn: Collection[str]) -> list[Path]:
     """The files that `bench leaderboard` would change. Pictures count if the Markdown shows them, the page if it exists."""
     from harness.reports.page import html
     from harness.reports.pictures import FOLDER, STALE

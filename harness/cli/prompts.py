@@ -222,9 +222,9 @@ def _spread_json(spread: Spread) -> dict[str, Any]:
         "prompts": [
             {
                 "name": prompt.name,
-                "exemplars": prompt.exemplars,
+                "few_shot_examples": prompt.examples,
                 "value": prompt.value,
-                "not_read": prompt.unread,
+                "unparsed": prompt.unparsed,
                 "runs": [run.run_id for run in prompt.row.runs],
             }
             for prompt in spread.prompts

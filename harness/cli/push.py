@@ -40,7 +40,7 @@ def push_command(
     """
     from harness.reports.cards.metadata import check_library
     from harness.reports.cards.repository import Upload, check_names, upload
-    from harness.running.starts import in_use
+    from harness.running.trained_models import in_use
 
     check_library()
     check_names(repo, revision)

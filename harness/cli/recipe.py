@@ -25,7 +25,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import budget_of
 from harness.cli.run_options import completion, takes_run_options
-from harness.cli.tune import backend_yaml, run_trials, shown_settings
+from harness.cli.tune import carry_out_search, shown_settings
 from harness.core.options import ExecutionOptions, RunOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked
@@ -40,8 +40,10 @@ if TYPE_CHECKING:
     from harness.studies.steps import Step
 
 HELP = {
-    **{name: f"{field.description} Overrides the recipe's." for name, field in RunOptions.model_fields.items()},
-    "lang": "Language to test in; overrides the recipe's.",
+    **{
+        name: f"{str(field.description).partition('; default:')[0].rstrip('.')}."
+        for name, field in RunOptions.model_fields.items()
+    },
     "seed": "Override the recipe's seed; several seeds run each step once per seed.",
     "results": "Folder of run records; default: results, with --smoke results/smoke.",
 }
@@ -70,8 +72,8 @@ def recipe_command(
 ) -> None:
     """Repeat a published comparison.
 
-    Runs every step of a recipe and shows the published figures beside the measured ones. A recorded run is not repeated, and a
-    stopped run or search continues: repeat the command.
+    Runs every step of a recipe and shows the published figures beside the measured ones. Options of a run override the
+    recipe's, in all of its runs. A recorded run is not repeated, and a stopped run or search continues: repeat the command.
 
     --json prints a list with one object per step: step, reported (source's figures: metric, value, low, high, n, lang, note),
     and for a run what `bench run --json` prints of it, for a search state, study, metric, value, best, trials, backend,
@@ -192,35 +194,28 @@ def _failed(step: Step, error: BenchError) -> Outcome:
 def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Searched, bool]:
     """The search, and whether Ctrl-C ended it."""
     from harness.cli import as_bench_error
-    from harness.core.errors import RunError
-    from harness.core.json_files import write_atomically
     from harness.studies.search import new_search
     from harness.studies.steps import SearchCatalog
-    from harness.studies.study import open_study
 
     assert step.tune is not None
     catalog = SearchCatalog(known.project, known.trust_metric_code, space=step.tune.space)
     request = step.request
     try:
-        langs = request.validation_lang or request.train_lang or (request.lang,)
-        search = new_search(request, langs, catalog, step.tune.metric)
-        # A search of other rows, or of another backend, is another study.
-        name = f"{recipe}-{step.name}-{search.digest}"
-        path = results / "studies" / name / f"{request.backend}-tuned.yaml"
-        with open_study(search, results / "studies" / name, catalog) as study:
-            stopped = run_trials(study, step.tune.trials, True)
-            best, finished = study.best(), study.finished()
-            if best is not None:
-                write_atomically(path, backend_yaml(search, best, study.trials(), name))
+        search = new_search(
+            request, request.validation_lang or request.train_lang or (request.lang,), catalog, step.tune.metric
+        )
+        # A search on other rows, or of another backend, is another study.
+        folder = results / "studies" / f"{recipe}-{step.name}-{search.digest}"
+        path = folder / f"{request.backend}-tuned.yaml"
+        found = carry_out_search(search, folder, path, catalog, step.tune.trials)
     except Exception as problem:
         failure = as_bench_error(problem)
         typer.echo(worded(failure), err=True)
         return Searched("failed", error=failure), False
-    error = None if stopped or best is not None else RunError(f"No trial of the study {name!r} completed.", "See above why.")
-    state = "stopped" if stopped else "searched"
-    if best is None:
-        return Searched(state, name, search.metric, trials=finished, error=error), stopped
-    return Searched(state, name, search.metric, best.value, best.settings, finished, path), stopped
+    finished, state = sum(trial.is_finished for trial in found.trials), "stopped" if found.stopped else "searched"
+    if found.best is None:
+        return Searched(state, folder.name, search.metric, trials=finished, error=found.error), found.stopped
+    return Searched(state, folder.name, search.metric, found.best.value, found.best.settings, finished, path), found.stopped
 
 
 def _check_options(steps: Sequence[Step], known: Catalog) -> None:

@@ -35,7 +35,7 @@ def completed(asked: Asked, known: Catalog, store: Store) -> Asked:
 def trained_key_of(store: Store, run_or_key: str) -> str:
     """The key of the model that a run trained, or the key itself. Raises `UserError` if the run is unknown or trained none."""
     from harness.core.errors import UserError
-    from harness.running.starts import folder_of
+    from harness.running.trained_models import folder_of
 
     if re.fullmatch(r"[0-9a-f]{20}", run_or_key) and folder_of(run_or_key).is_dir():
         return run_or_key

@@ -90,7 +90,7 @@ def _run_name(run: str) -> str:
 
 
 def _print_head(entry: Entry, *, has_finding: bool) -> None:
-    from harness.records.gates import gate_lines
+    from harness.records.entries import gate_lines
     from harness.reports.words import shown
 
     record, metrics = entry.record, entry.record.metrics

@@ -58,7 +58,7 @@ def transfer_command(
     known = catalog(execution.trust_metric_code)
     store = open_store(execution.results)
     asked = completed(asked, known, store)
-    backend, task = asked.one("backend"), asked.one("task")
+    backend, task, _, _ = (asked.one(name) for name in ("backend", "task", "limit", "decision"))
     if is_prompted(known, backend):
         raise UserError(f"The backend {backend!r} is not trained.", "Choose one that trains.")
     rows = _rows(asked, known.task(task).languages)

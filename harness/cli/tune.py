@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -30,6 +30,7 @@ from harness.specs.asked import Asked, check_data, check_model
 
 if TYPE_CHECKING:
     from harness.cli.progress import Progress
+    from harness.core.errors import RunError
     from harness.specs.catalog import Catalog
     from harness.studies.search import Search
     from harness.studies.study import Study, Trial
@@ -77,10 +78,7 @@ def tune_command(
     backend (the file).
     """
     from harness.cli.execute_runs import exit_if_interrupted, tracking_with
-    from harness.core.errors import RunError
-    from harness.core.json_files import write_atomically
     from harness.studies.search import check_output, new_search
-    from harness.studies.study import open_study
 
     known = catalog(execution.trust_metric_code)
     results = execution.results
@@ -90,27 +88,24 @@ def tune_command(
     path = Path("backends") / f"{_checked(output or f'{options.backend}-tuned', '--output')}.yaml"
     check_output(path, search, name, known)
     folder = results / "studies" / _checked(name, "--study")
-    with open_study(search, folder, known) as opened, tracking_with(execution) as series:
-        stopped = run_trials(opened, trials, pruning)
-        done, best = opened.trials(), opened.best()
-    if not stopped:
-        if best is not None:
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, backend_yaml(search, best, done, name))
+    with tracking_with(execution) as series:
+        found = carry_out_search(search, folder, path, known, trials, pruning)
+    best = found.best
+    if not found.stopped:
         with tolerate_broken_pipe():
             if as_json:
-                found = {"study": name, "folder": folder.as_posix(), "metric": search.metric}
+                which = {"study": name, "folder": folder.as_posix(), "metric": search.metric}
                 written = {"best": best and best.number, "backend": best and path.as_posix()}
-                print_json({**found, "trials": [asdict(trial) for trial in done], **written})
+                print_json({**which, "trials": [asdict(trial) for trial in found.trials], **written})
             else:
-                _print_trials(search, done, best)
+                _print_trials(search, found.trials, best)
         if best is not None:
             verbosity.note(f"Best: trial {best.number}. Written: {path}")
             verbosity.note(f"Next: {_test_command(options, langs, path.stem, results)}")
     series.print_search(folder)
-    exit_if_interrupted(stopped)
-    if best is None:
-        raise RunError(f"No trial of the study {name!r} completed.", "See the errors above; then try more --trials.")
+    exit_if_interrupted(found.stopped)
+    if found.error is not None:
+        raise found.error
 
 
 def _options(asked: Asked, known: Catalog) -> tuple[RunOptions, tuple[str, ...]]:
@@ -147,7 +142,37 @@ def _checked(name: str, option: str) -> str:
     return name
 
 
-def run_trials(study: Study, trials: int, pruning: bool) -> bool:
+@dataclass(frozen=True)
+class FinishedSearch:
+    """`stopped`: by Ctrl-C. `error`: no trial completed."""
+
+    trials: list[Trial]
+    best: Trial | None
+    stopped: bool
+    error: RunError | None
+
+
+def carry_out_search(
+    search: Search, folder: Path, path: Path, known: Catalog, trials: int, pruning: bool = True
+) -> FinishedSearch:
+    """Run the trials of the study in `folder`, and write the best settings as a backend to `path`."""
+    from harness.core.errors import RunError
+    from harness.core.json_files import write_atomically
+    from harness.studies.study import open_study
+
+    with open_study(search, folder, known) as study:
+        stopped = _run_trials(study, trials, pruning)
+        done, best = study.trials(), study.best()
+    error = None
+    if best is not None and not stopped:
+        path.parent.mkdir(exist_ok=True)
+        write_atomically(path, _backend_yaml(search, best, done, folder.name))
+    elif not stopped:
+        error = RunError(f"No trial of the study {folder.name!r} completed.", "See the errors above; then try more trials.")
+    return FinishedSearch(done, best, stopped, error)
+
+
+def _run_trials(study: Study, trials: int, pruning: bool) -> bool:
     """Whether Ctrl-C ended it."""
     from harness.cli.progress import Progress
 
@@ -191,10 +216,10 @@ def shown_value(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def backend_yaml(search: Search, best: Trial, trials: Sequence[Trial], study: str) -> str:
+def _backend_yaml(search: Search, best: Trial, trials: Sequence[Trial], study: str) -> str:
     from harness.studies.search import tuned_backend
 
-    count = sum(trial.state in ("complete", "pruned", "failed") for trial in trials)
+    count = sum(trial.is_finished for trial in trials)
     description = (
         f"{search.request.backend}, tuned: {search.metric} {best.value:.4f} on validation rows ({'+'.join(search.langs)}), "
         f"the best of {count} trials of the study {study}."
@@ -218,11 +243,7 @@ def _print_trials(search: Search, trials: Sequence[Trial], best: Trial | None) -
 
 def _test_command(options: RunOptions, langs: tuple[str, ...], output: str, results: Path) -> str:
     """The command that tests the best model, which is in the cache. It lacks --lang: all languages are tested."""
-    words = ["bench", "run", "--backend", output, "--task", options.task, "--train-lang", ",".join(options.train_lang)]
-    if langs != options.train_lang:
-        words += ["--validation-lang", ",".join(langs)]
-    given = {"train-limit": options.train_limit, "validation-limit": options.validation_limit, "data": options.data}
-    given |= {"seed": options.seed or None, "results": None if results == RESULTS else results}
-    return shlex.join(
-        [*words, *(word for name, value in given.items() if value is not None for word in (f"--{name}", str(value)))]
-    )
+    validated = langs if langs != options.train_lang else ()
+    tested = options.changed(backend=output, lang="", split="test", settings={}, model=None, validation_lang=validated)
+    where = [] if results == RESULTS else ["--results", str(results)]
+    return shlex.join(["bench", "run", *tested.arguments(), *where])

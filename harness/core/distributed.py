@@ -1,7 +1,5 @@
-"""Several processes on one command (`torchrun`, `accelerate launch`): the first does all the work, the others train with it.
-
-Only training is shared. The first process reads the command, predicts, and writes the record; the others wait for it to
-say what to train. So there is one loop, and nothing to keep in step but the trainings themselves.
+"""Several processes in one command (`torchrun`, `accelerate launch`). Only training is shared: the first process reads the
+command, predicts and writes the record; the others wait for its trainings and take part in them.
 """
 
 from __future__ import annotations
@@ -18,15 +16,15 @@ from harness.core.errors import UserError
 E = TypeVar("E", bound=Exception)
 
 PATIENCE = timedelta(days=7)
-"""How long the others wait for the next training: the first one may predict for hours in between."""
+"""The maximum wait for the next training: the first process may predict for hours in between."""
 
 
 class Stopped(Exception):
-    """Raised in the other processes where the first one ended a training."""
+    """Raised in the other processes if the first one ended a training."""
 
 
 class OutOfStep(SystemExit):
-    """A training failed in this process alone: the others still train, so that nothing but the end of all can follow."""
+    """A training failed in this process alone. The others still train, so all processes must end."""
 
 
 def processes() -> int:
@@ -38,7 +36,7 @@ def is_first() -> bool:
 
 
 def broadcast(value: Any) -> Any:
-    """The first process's `value`, in all of them; returns at once where there is only one."""
+    """The first process's `value`, in all processes."""
     if processes() == 1:
         return value
     import torch
@@ -56,9 +54,9 @@ def broadcast(value: Any) -> Any:
 
 @contextmanager
 def in_step() -> Iterator[None]:
-    """Around a training: an error that the other processes do not know of becomes `OutOfStep`.
+    """Around a training: an error of this process alone becomes `OutOfStep`.
 
-    A user's mistake is found by all of them alike, before the first step; what `alike` made known is, too.
+    All processes find a user's mistake, before the first step; likewise an error that is marked by `alike`.
     """
     try:
         yield
@@ -76,13 +74,13 @@ _known_to_all: list[BaseException] = []
 
 
 def alike(error: E) -> E:
-    """The same error, marked as one that every process raises at this point, from the same numbers."""
+    """Mark an error as one that every process raises at this point."""
     _known_to_all.append(error)
     return error
 
 
 def together(call: Callable[[], None]) -> None:
-    """Call it in the first process; where it raises there, the others raise `Stopped`."""
+    """Call it in the first process; if it raises there, the others raise `Stopped`."""
     error: BaseException | None = None
     if is_first():
         try:
@@ -106,10 +104,8 @@ def leave() -> None:
 
 
 def end() -> NoReturn:
-    """The end of a process that only took part: at once.
-
-    Python's own end has been seen to abort such a process in a thread of torch, and the launcher then calls the command failed.
-    """
+    """End a process that only took part in trainings, at once: a normal exit may abort in a thread of torch, and the launcher
+    then reports a failure."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)

@@ -1,6 +1,6 @@
-"""Files that outlast a power cut, and folders whose damage is found: fsync, rename, and a sha256 of every file.
+"""Files that survive a power cut, and folders whose damage is detected: fsync, rename, and a sha256 of every file.
 
-A file or folder gets its name only after its contents are on disk, and the folder that holds the name is synced after that.
+A file or folder gets its name only after its contents are on disk; then its parent folder is synced.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ DIGESTS = "SHA256SUMS"
 
 
 def sync_folder(folder: Path) -> None:
-    """What was created, renamed or deleted in `folder` is on disk when this returns. Windows needs and knows no such call."""
+    """Sync what was created, renamed or deleted in `folder`. Windows has no such call and needs none."""
     with suppress(OSError):  # also on file systems that refuse to sync a folder
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -31,7 +31,7 @@ def _sync_file(file: Path) -> None:
 
 
 def file_sha256(file: Path) -> str:
-    """Raises `OSError`. Kept within a process as long as the file stays as it is: weights are asked for again and again."""
+    """Cached within a process while size and time of the file stay the same. Raises `OSError`."""
     about = file.stat()
     return _sha256(file, about.st_size, about.st_mtime_ns)
 
@@ -43,7 +43,7 @@ def _sha256(file: Path, size: int, modified: int) -> str:
 
 
 def seal(folder: Path) -> None:
-    """Write the digests of all files of a folder into it; all of it is on disk when this returns."""
+    """Write the digests of all files of a folder into it, and sync everything."""
     (folder / DIGESTS).unlink(missing_ok=True)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for file in files:
@@ -57,17 +57,15 @@ def seal(folder: Path) -> None:
 
 
 def commit(folder: Path, final: Path) -> None:
-    """Give a folder its final name, beside which it stands; `final` must not exist."""
+    """Rename a folder to its final name in the same parent folder; `final` must not exist."""
     sync_folder(folder)
     folder.replace(final)
     sync_folder(final.parent)
 
 
 def damage_of(folder: Path) -> str:
-    """What is wrong with a sealed folder, as words that follow its name; empty where nothing is.
-
-    A folder without a seal was made by an earlier version: nothing is known of it. Files that came later are not looked at.
-    """
+    """What is wrong with a sealed folder, as words that follow its name; empty if intact. A folder without a seal was made by
+    an earlier version and is not checked; nor are files that were added later."""
     if not (folder / DIGESTS).exists():
         return ""
     try:
@@ -88,7 +86,7 @@ def damage_of(folder: Path) -> str:
 
 
 def set_aside(path: Path) -> Path:
-    """Rename what is damaged to `NAME.damaged-N`, and return where it is now."""
+    """Rename a damaged file or folder to `NAME.damaged-N`; returns the new path."""
     number = 1
     while os.path.lexists(aside := path.with_name(f"{path.name}.damaged-{number}")):
         number += 1

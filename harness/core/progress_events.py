@@ -1,6 +1,6 @@
-"""How far a long step is, told to whoever watches.
+"""Progress events of long steps, sent to listeners.
 
-As with `logging`, who tells needs no parameter for it: a download lies five calls below the command that wants to show it.
+As with `logging`, the sender needs no parameter: a download is five calls below the command that shows it.
 """
 
 from __future__ import annotations
@@ -11,37 +11,37 @@ from contextlib import contextmanager
 from pathlib import Path
 
 OnProgress = Callable[[str, int, int, str], None]
-"""`on_progress(phase, done, total, note)`; a `total` of 0: not known. Phases and their units: `harness.cli.progress.PHASES`."""
+"""`on_progress(phase, done, total, note)`; a `total` of 0: unknown. Phases and their units: `harness.cli.progress.PHASES`."""
 
-_watchers: list[OnProgress] = []
+_listeners: list[OnProgress] = []
 
 
 def tell(phase: str, done: int, total: int, note: str = "") -> None:
-    """Tell it to all who watch; from any thread, and at once where nobody does."""
-    for watcher in _watchers:
-        watcher(phase, done, total, note)
+    """Send an event to all listeners; from any thread."""
+    for listener in _listeners:
+        listener(phase, done, total, note)
 
 
 @contextmanager
 def progress_listener(on_progress: OnProgress) -> Iterator[None]:
-    """While this lasts, `on_progress` hears what is told."""
-    _watchers.append(on_progress)
+    """While this lasts, `on_progress` receives the events."""
+    _listeners.append(on_progress)
     try:
         yield
     finally:
-        _watchers.remove(on_progress)
+        _listeners.remove(on_progress)
 
 
 @contextmanager
 def report_growth(folder: Path, note: str, every: float = 0.5) -> Iterator[None]:
-    """While another program downloads into `folder`: tell its bytes every so many seconds."""
+    """While another program downloads into `folder`: report its size every `every` seconds."""
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(every):
             tell("download", _bytes_in(folder), 0, note)
 
-    tell("download", 0, 0, note)  # another file than that before
+    tell("download", 0, 0, note)  # a new file begins
     looking = threading.Thread(target=look, name="growth", daemon=True)
     looking.start()
     try:

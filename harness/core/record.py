@@ -29,12 +29,12 @@ MODEL_FORMATS = {"baseline": 2}
 
 
 class Part(BaseModel):
-    """A part of a record. Keys that this version does not know are kept."""
+    """A part of a record. Unknown keys are kept."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
     def as_json(self) -> dict[str, Any]:
-        """What was set, as JSON has it: what was read is written again as it was."""
+        """The fields that were set, as JSON: a record is written as it was read."""
         return self.model_dump(mode="json", exclude_unset=True)
 
 
@@ -62,7 +62,7 @@ class BackendIdentity(Part):
 
     @property
     def is_majority(self) -> bool:
-        """Whether it never looks at the text: a yardstick, not something to deploy."""
+        """Whether it ignores the text: a baseline, not a candidate for deployment."""
         return self.engine == "baseline" and self.options.get("classifier") == "majority"
 
 
@@ -102,8 +102,8 @@ class PromptIdentity(Part):
 
 
 def latency_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
-    """Digest of what a model's speed depends on: not how it was trained, which few-shot examples a seed picked, or how scores
-    became labels."""
+    """Digest of what a model's latency depends on: not its training, the choice of few-shot examples, or how scores become
+    labels."""
     options = {name: value for name, value in backend.options.items() if name != "train"}
     asked = prompt and {
         **{name: getattr(prompt, name) for name in ("name", "variant", "sha256", "decoding")},
@@ -213,7 +213,7 @@ class RowSource(Part):
 
 
 class Cut(Part):
-    """Texts of which a classifier did not read the end. `share`: of all texts; `tokens_lost_share`: of all their tokens."""
+    """Truncated texts of a classifier. `share`: of all texts; `tokens_lost_share`: of all their tokens."""
 
     texts: int
     share: float
@@ -231,7 +231,7 @@ class TrainedOrigin(Part):
 
 
 class Training(Part):
-    """What is kept of a training; further keys are the engine's."""
+    """The report of a training; further keys are the engine's."""
 
     seconds: float | None = None
     train_rows: int | None = None
@@ -272,7 +272,7 @@ class OverlapCount(Part):
 
 
 class Overlap(Part):
-    """Tested rows that stand, exactly or nearly, among the rows that the model learned from."""
+    """Tested rows with an exact or near duplicate among the rows that the model learned from."""
 
     threshold: float = Field(description="similarity from which on two texts are near duplicates")
     exact: int
@@ -340,7 +340,7 @@ class GateOutcome(StrEnum):
 
 
 class Gate(Part):
-    """One sanity check. `value`: the figure that it looked at, where there is one."""
+    """One sanity check. `value`: the figure that it checked, if there is one."""
 
     name: str
     outcome: GateOutcome
@@ -349,7 +349,7 @@ class Gate(Part):
 
 
 class ImportedFrom(Part):
-    """Where a run came from that bench did not make; `reported` holds the other tool's own figures."""
+    """The origin of an imported run; `reported`: the other tool's figures."""
 
     origin: str = Field(alias="from")
     version: str | None = None
@@ -368,7 +368,7 @@ class ImportedFrom(Part):
 
 
 class Estimate(Part):
-    """A number and its 95% interval; None (never NaN) where it is undefined or there is no interval."""
+    """A number and its 95% interval; None (never NaN) if undefined or without an interval."""
 
     value: float | None
     low: float | None
@@ -377,7 +377,7 @@ class Estimate(Part):
 
 
 class ClassScores(Part):
-    """Precision is None where the label was never answered, recall where it never occurs, f1 where neither."""
+    """Precision is None if the label was never predicted, recall if it never occurs, f1 if neither."""
 
     name: str
     precision: float | None
@@ -397,7 +397,7 @@ class CalibrationBin(Part):
 
 
 class Metrics(Part):
-    """What a run is worth. `confusion` is (k, k + 1), the last column for rows without a parsed answer."""
+    """`confusion`: shape (k, k + 1), the last column for rows without a parsed answer."""
 
     n: int = Field(ge=1)
     ok: int = Field(ge=0)

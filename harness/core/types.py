@@ -1,4 +1,4 @@
-"""The words of the data flow: example, label space, prediction."""
+"""The data types: example, label space, prediction."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class LabelKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LabelSpace:
-    """The answers that a task allows, in order (for an ordinal task: from lowest to highest)."""
+    """The labels of a task, in order (of an ordinal task: from lowest to highest)."""
 
     kind: LabelKind
     names: tuple[str, ...]
@@ -45,23 +45,23 @@ class Example:
 
 
 def text_digest(text: str) -> str:
-    """16 hex digits of the text's SHA-256: what ids are made of, and what a record keeps to tell texts apart."""
+    """16 hex digits of the text's SHA-256: used for ids, and kept in records to distinguish texts."""
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 class Status(StrEnum):
     OK = "ok"
-    UNPARSED = "unparsed"  # the model answered, and the parser refused: counted as wrong
-    FAILED = "failed"  # the model gave no answer at all: counted as wrong
+    UNPARSED = "unparsed"  # the parser rejected the answer: counted as wrong
+    FAILED = "failed"  # no answer: counted as wrong
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a backend said of one row.
+    """A backend's answer for one row.
 
-    `label` is None unless `status` is OK. `probabilities` has one entry per label name (they sum to 1, except for
-    multilabel), or is None where the decoding gives none. `reason` is a short machine-readable word for a failure.
-    `log_p` are the scores of the answers while a run is under way, before they are calibrated.
+    `label` is None unless `status` is OK. `probabilities` has one entry per label (they sum to 1, except for multilabel), or is
+    None if the decoding has none. `reason`: a short machine-readable word for a failure. `log_p`: scores of the labels during a
+    run, before calibration.
     """
 
     id: str
@@ -73,19 +73,15 @@ class Prediction:
 
 
 IntArray = NDArray[np.int64]
-
-
 BoolArray = NDArray[np.bool_]
-
-
 FloatArray = NDArray[np.float64]
 
 
 def _date(value: object) -> str:
-    """YAML reads 2020 as a number and 2020-10-06 as a date; both mean what stands there."""
+    """YAML reads 2020 as a number and 2020-10-06 as a date."""
     text = str(value) if isinstance(value, str | int | datetime.date) and not isinstance(value, bool) else ""
     if not re.fullmatch(r"\d{4}(-\d{2}(-\d{2})?)?", text, re.ASCII):
-        raise ValueError("a year, a month or a day is wanted, as in 2020, 2020-10 or 2020-10-06")
+        raise ValueError("expected a year, month or day, as in 2020, 2020-10 or 2020-10-06")
     datetime.date.fromisoformat(text + "0000-01-01"[len(text) :])  # a ValueError for a 13th month
     return text
 

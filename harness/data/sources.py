@@ -15,8 +15,7 @@ from typing import Any
 from harness.core.errors import DataError, MissingExtra, RunError, UnknownName
 from harness.core.progress_events import tell
 from harness.core.record import HubRows, RowSource
-from harness.specs.task_sources import CsvFormat, FilesSource, HubSource
-from harness.specs.tasks import SPLITS, Split, TaskSpec
+from harness.specs.tasks import SPLITS, CsvFormat, FilesSource, HubSource, Split, TaskSpec
 
 ColumnLists = dict[str, list[Any]]
 

@@ -1,4 +1,4 @@
-"""Finished runs as tables show them: what was run, how it was made, and which runs are one thing under several seeds."""
+"""Finished runs as tables show them: names, configuration labels, groups of comparable runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
 from harness.core.options import setting_text
-from harness.core.record import Identity, PromptIdentity, RunRecord, TrainIdentity
+from harness.core.record import Gate, GateOutcome, Identity, Metrics, PromptIdentity, RunRecord, TrainIdentity
 from harness.core.types import Calibration, Decision
 from harness.records.store import METRICS, PREDICTIONS, Store, damage_named
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -26,7 +26,7 @@ Group = tuple[str, str, str, str]
 """Task, split, language, and a digest of rows and labels."""
 
 ROUNDING = 1e-9
-"""By so much may two sums of the same numbers differ."""
+"""Tolerance for two sums of the same numbers."""
 
 DECISIONS = {"expected": "expected value"}
 TITLES = {
@@ -52,9 +52,8 @@ TITLES = {
 class Entry:
     """A finished run as tables show it.
 
-    `by_model`: the entries beside it have several models under the name of its backend.
-    `among`: a run on fewer rows, where this is about those rows alone: then the record's metrics and rows are of these, and
-    `tested_on` is how many there were.
+    `by_model`: other entries have another model under the same backend name. `among`: a run on fewer rows; then the metrics and
+    rows of this entry's record are those of that run's rows, and `tested_on` is the number of rows that it was tested on.
     """
 
     record: RunRecord
@@ -66,9 +65,15 @@ class Entry:
     def run_id(self) -> str:
         return self.record.run_id
 
+    def among_rows_of(self, other: Entry, metrics: Metrics) -> Entry:
+        """This run, scored on the fewer rows of another one: `metrics` are of these."""
+        identity = self.record.identity.on_rows(other.record.identity.rows)
+        record = self.record.model_copy(update={"identity": identity, "metrics": metrics})
+        return replace(self, record=record, among=other.run_id, tested_on=self.record.n)
+
     @property
     def key(self) -> str:
-        """The run's id, after the digits of the rows where it is about some of its rows: a run may be in two tables."""
+        """The run's id; prefixed by digits of the rows if it is about some of its rows, since a run may be in two tables."""
         return self.run_id if self.among is None else f"{self.group[3][:8]}@{self.run_id}"
 
     @cached_property
@@ -93,14 +98,14 @@ class Entry:
 
     @property
     def display_name(self) -> str:
-        """What people read: the backend, and its model where that was given by `--model`, or is not always the same."""
+        """The backend, with its model if that was given by `--model`, or if other entries have another one."""
         model = self.record.identity.backend.model
         is_named = model and (self.by_model or self.record.options.model is not None)
         return f"{self.backend}:{model}" if is_named else self.backend
 
     @property
     def is_blind(self) -> bool:
-        """Whether it never looks at the text: a yardstick, and nothing that anybody would deploy."""
+        """Whether it ignores the text: a baseline, not a candidate for deployment."""
         return self.record.identity.backend.is_majority
 
     @property
@@ -114,34 +119,17 @@ class Entry:
 
     @property
     def how(self) -> str:
-        """What was trained on, or how it was prompted, and the seed where it is not 0."""
+        """The configuration label, with the seed if that is not 0."""
         return ", ".join([self.config_label, *([f"seed {self.seed}"] if self.seed else [])])
 
     @cached_property
     def config_label(self) -> str:
-        """`how` without the seed: the same for all runs of a configuration."""
+        """What it was trained on, or how it was prompted: the same for all seeds of a configuration."""
         return config_label(self.record, self.record.identity, self.record.options.settings)
-
-    @cached_property
-    def manifest(self) -> Mapping[str, Any]:
-        record = self.record
-        found = {**dict.fromkeys(RunRecord.model_fields), **record.manifest()}
-        if found["imported"] is None:
-            del found["imported"]
-        given = {"settings": dict(record.options.settings), "limit": record.options.limit}
-        return {**found, **given, "model_given": record.options.model is not None}
-
-    @cached_property
-    def metrics(self) -> Mapping[str, Any]:
-        return self.record.metrics.as_json()
-
-    @property
-    def made(self) -> str:
-        return self.config_label
 
 
 def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, Any]) -> str:
-    """How a run was made, in words. `identity` and `settings`: the record's own, or what of them is to be shown."""
+    """How a run was trained or prompted. `identity` and `settings`: the record's own, or the part of them to show."""
     prompt, runtime, decision = identity.prompt, record.runtime, identity.decision
     parts = [
         *(_prompted(prompt) if prompt else _trained(identity.train) if identity.train else []),
@@ -155,7 +143,7 @@ def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, A
 
 
 def _setting(name: str, value: Any) -> str:
-    """`train.lora={}` asks for adapters with their defaults: the name says it all."""
+    """`train.lora={}` means adapters with default options: the name is enough."""
     return name if value == {} else f"{name}={setting_text(value)}"
 
 
@@ -173,7 +161,7 @@ def _trained(train: TrainIdentity) -> list[str]:
 
 
 def read_records(store: Store) -> tuple[list[Entry], list[DamagedRecord]]:
-    """All finished runs, but for those whose files are damaged; what is wrong with these."""
+    """All finished runs with intact files, and the errors of the damaged ones."""
     entries, damaged = [], []
     for name in store.ids():
         try:
@@ -184,7 +172,7 @@ def read_records(store: Store) -> tuple[list[Entry], list[DamagedRecord]]:
 
 
 def read_entries(store: Store) -> list[Entry]:
-    """All finished runs; each damaged one is left out with a warning."""
+    """All finished runs; damaged ones are left out with a warning."""
     entries, damaged = read_records(store)
     for error in damaged:
         warn_of(error)
@@ -192,8 +180,8 @@ def read_entries(store: Store) -> list[Entry]:
 
 
 def with_models(entries: Sequence[Entry]) -> list[Entry]:
-    """The same, with those named by their models whose backend has several here: records of earlier versions don't say whether
-    `--model` was given, and a backend's YAML may name another model by now."""
+    """Set `by_model` for backends with several models: records of earlier versions don't hold whether `--model` was given, and
+    a backend's YAML may have changed."""
     models: dict[str, set[Any]] = {}
     for entry in entries:
         models.setdefault(entry.backend, set()).add(entry.record.identity.backend.model)
@@ -201,7 +189,7 @@ def with_models(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def read_intact(paths: Iterable[Path], read: Callable[[Path], T]) -> list[T]:
-    """What `read` makes of each file; a damaged one is left out with a warning."""
+    """The value of `read` for each file; a damaged one is left out with a warning."""
     found = []
     for path in paths:
         try:
@@ -216,12 +204,12 @@ def warn_of(error: DamagedRecord) -> None:
 
 
 def read_entry(store: Store, name: str) -> Entry:
-    """One finished run, all of its files checked; raises `DamagedRecord`."""
+    """One finished run, with all files checked. Raises `DamagedRecord`."""
     record = store.record(name)
     if not store.check_predictions(name, record.digests):
         from harness.records.predictions import read_predictions
 
-        # By an earlier version: its form can be checked, and the accuracy.
+        # Of an earlier version, without digests: check its form and the accuracy.
         with damage_named(store.root / name / PREDICTIONS):
             rows = read_predictions(store, name)
             if len(rows) != record.n:
@@ -235,12 +223,21 @@ def read_entry(store: Store, name: str) -> Entry:
 
 
 def finished_entry(store: Store, name: str, *, warn: bool = True) -> Entry | None:
-    """A run that is done; None where it is not, or where its record is damaged. `warn` says so: once a run is enough."""
+    """A finished run; None if it is not finished or its record is damaged. `warn`: log the damage."""
     if not os.path.lexists(store.root / name):
         return None
     try:
         return read_entry(store, name)
     except DamagedRecord as error:
         if warn:
-            log.warning("%s The run is made anew.", error.message)
+            log.warning("%s The run is repeated.", error.message)
         return None
+
+
+_WORDS = {GateOutcome.WARNED: "warning", GateOutcome.FAILED: "failed gate, ignored by --no-gate"}
+
+
+def gate_lines(gates: Iterable[Gate], *, has_finding: bool = False) -> list[str]:
+    """One line per warned or failed gate; `one_label` is left out if the run has a finding, which reports the same."""
+    reported = [gate for gate in gates if gate.outcome in _WORDS and not (has_finding and gate.name == "one_label")]
+    return [f"{_WORDS[gate.outcome]} ({gate.name}): {gate.message}" for gate in reported]

@@ -1,46 +1,64 @@
-"""Runs and predictions as Arrow tables, and these as pandas frames for notebooks; docs/notebooks.md lists the columns.
-
-pandas is an extra (`notebooks`): only the frames need it.
-"""
+"""Runs and predictions as Arrow tables and pandas frames (extra `notebooks`); docs/notebooks.md lists the columns."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harness.core.errors import MissingExtra, RunError, UserError
+from harness.core.errors import MissingExtra, UserError
 from harness.core.plain import encodable
 from harness.core.record import Identity
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries, read_entry
-from harness.records.jsonl import read_tables
-from harness.records.store import Store
+from harness.records.predictions import indicators, read_tables, schema_of
+from harness.records.store import PREDICTIONS, Store, damage_named
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-RUN_COLUMNS: dict[str, str] = {
-    **dict.fromkeys(("run", "configuration", "task", "lang", "split", "rows", "label_kind"), "string"),
-    **dict.fromkeys(("n", "ok", "unparsed", "failed"), "int64"),
-    **dict.fromkeys(("backend", "engine", "model", "how", "prompt", "decoding", "calibration", "decision"), "string"),
-    "few_shot_examples": "Int64",
-    "train_langs": "string",
-    "train_count": "Int64",
-    "seed": "int64",
-    "limit": "Int64",
-    "finished": "datetime64[s, UTC]",
-    **dict.fromkeys(("rows_per_second", "training_seconds", "peak_memory_host_mib", "peak_memory_gpu_mib"), "float64"),
-    **dict.fromkeys(("prompt_tokens", "new_tokens"), "Int64"),
-    "usd": "float64",
-    **dict.fromkeys(("cpu", "gpu"), "string"),
-    "cores": "Int64",
+_RUN_FIELDS: dict[str, tuple[str, str]] = {
+    "run": ("string", "run_id"),
+    "configuration": ("string", "configuration"),
+    **{name: ("string", f"record.identity.{name}") for name in ("task", "lang", "split", "rows", "label_kind")},
+    **{name: ("int64", f"record.metrics.{name}") for name in ("n", "ok", "unparsed", "failed")},
+    "backend": ("string", "backend"),
+    "engine": ("string", "record.identity.backend.engine"),
+    "model": ("string", "record.identity.backend.model"),
+    "how": ("string", "how"),
+    "prompt": ("string", "record.identity.prompt.name"),
+    "decoding": ("string", "record.identity.prompt.decoding"),
+    "calibration": ("string", "record.identity.prompt.calibration"),
+    "decision": ("string", "record.identity.decision"),
+    "few_shot_examples": ("Int64", "record.identity.prompt.shots"),
+    "train_langs": ("string", "record.identity.train.langs"),
+    "train_count": ("Int64", "record.identity.train.train_count"),
+    "seed": ("int64", "seed"),
+    "limit": ("Int64", "record.options.limit"),
+    "finished": ("datetime64[s, UTC]", "record.finished"),
+    "rows_per_second": ("float64", "record.timing.rows_per_second"),
+    "training_seconds": ("float64", "record.training.seconds"),
+    "peak_memory_host_mib": ("float64", "record.peak_memory_mib.host"),
+    "peak_memory_gpu_mib": ("float64", "record.peak_memory_mib.gpu"),
+    "prompt_tokens": ("Int64", "record.tokens.prompt"),
+    "new_tokens": ("Int64", "record.tokens.new"),
+    "usd": ("float64", "record.cost.usd"),
+    "cpu": ("string", "record.machine.cpu"),
+    "gpu": ("string", "record.machine.gpu"),
+    "cores": ("Int64", "record.machine.cores"),
 }
-"""Columns of `load_runs` and their dtypes; the metrics follow, three of float64 each."""
+"""Column -> its dtype, and where an `Entry` has the value."""
+_AS_SHOWN: dict[str, Callable[[Any], Any]] = {
+    "few_shot_examples": len,
+    "train_langs": "+".join,
+    "finished": datetime.fromisoformat,
+}
 
+RUN_COLUMNS = {name: dtype for name, (dtype, _) in _RUN_FIELDS.items()}
+"""Columns of `load_runs` and their dtypes; the metrics follow, three of float64 each."""
 
 PREDICTION_COLUMNS: dict[str, str] = {
     "run": "category",
@@ -58,11 +76,11 @@ PREDICTION_COLUMNS: dict[str, str] = {
 
 
 def load_runs(results: Path | str = "results") -> DataFrame:
-    """A row per finished run, in the order of the ids: what was run, how, metrics with their intervals, time, cost, machine.
+    """One row per finished run, sorted by id: configuration, metrics with their intervals, time, cost, machine.
 
-    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN where a run does not have it. Columns and
-    dtypes are the same for any runs, but for which metrics there are. Raises `MissingExtra` without pandas, `UserError` where
-    there is no folder `results`. A damaged record is left out; the logger `bench` warns of it.
+    A metric is three columns: `accuracy`, `accuracy_low`, `accuracy_high`; NaN if a run does not have it. Apart from the
+    metrics, columns and dtypes are the same for any runs. Raises `MissingExtra` without pandas, `UserError` if there is no
+    folder `results`. A damaged record is left out; the logger `bench` warns of it.
     """
     pandas = _pandas()
     entries = read_entries(_store(results))
@@ -72,11 +90,12 @@ def load_runs(results: Path | str = "results") -> DataFrame:
 
 
 def runs_table(entries: Sequence[Entry], metric_names: Collection[str]) -> Any:
-    """A pyarrow table with a row per entry, in their order, and the columns of `load_runs` for these metrics."""
+    """A pyarrow table with one row per entry and the columns of `load_runs` for these metrics."""
     import pyarrow as pa
 
-    rows = [_run_row(entry) for entry in entries]
-    columns = {name: pa.array([_value(row[name]) for row in rows], _arrow_type(dtype)) for name, dtype in RUN_COLUMNS.items()}
+    columns = {
+        name: pa.array([_cell(entry, name) for entry in entries], _arrow_type(dtype)) for name, dtype in RUN_COLUMNS.items()
+    }
     metrics = {
         name + end: pa.array([getattr(entry.record.metrics.values.get(name), key, None) for entry in entries], pa.float64())
         for name in sorted(metric_names)
@@ -85,12 +104,8 @@ def runs_table(entries: Sequence[Entry], metric_names: Collection[str]) -> Any:
     return pa.table({**columns, **metrics})
 
 
-def _value(value: Any) -> Any:
-    return encodable(value) if isinstance(value, str) else value
-
-
 def _arrow_type(dtype: str) -> Any:
-    """Of a column whose pandas dtype this is."""
+    """The Arrow type of a column with this pandas dtype."""
     import pyarrow as pa
 
     types = {"int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_(), "datetime64[s, utc]": pa.timestamp("s", "UTC")}
@@ -98,7 +113,7 @@ def _arrow_type(dtype: str) -> Any:
 
 
 def _nullable(pandas: Any) -> dict[Any, Any]:
-    """Arrow type -> the pandas dtype that keeps what is missing apart from any value."""
+    """Arrow type -> the pandas dtype with missing values."""
     import pyarrow as pa
 
     return {pa.int64(): pandas.Int64Dtype(), pa.bool_(): pandas.BooleanDtype(), pa.string(): pandas.StringDtype()}
@@ -114,57 +129,26 @@ def _pandas() -> Any:
 
 def _store(results: Path | str) -> Store:
     if not Path(results).is_dir():
-        raise UserError(f"There is no folder {results}, so there are no runs.", "Name the folder that holds `runs`.")
+        raise UserError(f"There is no folder {results}, so there are no runs.", "Name the folder that contains `runs`.")
     return Store(Path(results) / "runs")
 
 
-def _time(text: str | None) -> datetime | None:
-    return None if text is None else datetime.fromisoformat(text)
-
-
-def _run_row(entry: Entry) -> dict[str, Any]:
-    """By column of `RUN_COLUMNS`; None where a run, or a record of an earlier version, does not have it."""
-    record, metrics, identity = entry.record, entry.record.metrics, entry.record.identity
-    prompt, train, machine = identity.prompt, identity.train, record.machine
-    return {
-        "run": entry.run_id,
-        "configuration": entry.configuration,
-        **{name: getattr(identity, name) for name in ("task", "lang", "split", "rows", "label_kind", "seed")},
-        **{name: getattr(metrics, name) for name in ("n", "ok", "unparsed", "failed")},
-        "backend": entry.backend,
-        "engine": identity.backend.engine,
-        "model": identity.backend.model,
-        "how": entry.how,
-        "prompt": prompt and prompt.name,
-        "decoding": prompt and prompt.decoding,
-        "calibration": prompt and prompt.calibration,
-        "decision": identity.decision,
-        "few_shot_examples": len(prompt.shots) if prompt else None,
-        "train_langs": "+".join(train.langs) if train else None,
-        "train_count": train and train.train_count,
-        "limit": record.options.limit,
-        "finished": _time(record.finished),
-        "rows_per_second": record.timing.rows_per_second,
-        "training_seconds": record.training and record.training.seconds,
-        "peak_memory_host_mib": record.peak_memory_mib.host,
-        "peak_memory_gpu_mib": record.peak_memory_mib.gpu,
-        "prompt_tokens": record.tokens.prompt,
-        "new_tokens": record.tokens.new,
-        "usd": record.cost and record.cost.usd,
-        "cpu": machine.cpu,
-        "gpu": machine.gpu,
-        "cores": machine.cores,
-    }
+def _cell(entry: Entry, column: str) -> Any:
+    """None if a run, or a record of an earlier version, does not have it."""
+    value: Any = entry
+    for name in _RUN_FIELDS[column][1].split("."):
+        value = None if value is None else getattr(value, name)
+    value = value if value is None else _AS_SHOWN.get(column, lambda found: found)(value)
+    return encodable(value) if isinstance(value, str) else value
 
 
 def load_predictions(runs: str | Sequence[str] | None = None, results: Path | str = "results") -> DataFrame:
-    """A row per run and test row, the runs in the order asked for, their rows in the order of the record.
+    """One row per run and test row; runs in the given order, rows in the order of the record.
 
-    `runs`: ids, or parts that only one run has; default: all runs. Columns: `PREDICTION_COLUMNS`, and p_0, p_1, ...
-    (float64) with the probabilities, as many as the largest label space has; NaN where a run or a row has none. For runs of a
-    multilabel task `truth` and `label` are missing, the names are joined by commas, and truth_0, ..., label_0, ... (boolean)
-    say of each label whether it is true and whether it was answered; these are there only with such runs. Raises as
-    `load_runs` does, and `UserError` for a run that is not there.
+    `runs`: ids, or unique parts of ids; default: all runs. Columns: `PREDICTION_COLUMNS`, and the probabilities p_0, p_1, ...
+    (float64) for the largest label space; NaN if missing. For runs of a multilabel task `truth` and `label` are missing, the
+    names are joined by commas, and the boolean columns truth_0, ..., label_0, ... hold whether each label is true and
+    predicted. Raises as `load_runs` does, and `UserError` for an unknown run.
     """
     pandas = _pandas()
     frame: DataFrame = predictions_table(runs, results).to_pandas(types_mapper=_nullable(pandas).get)
@@ -182,7 +166,10 @@ def predictions_table(runs: str | Sequence[str] | None = None, results: Path | s
         entries = [read_entry(store, store.find(part)) for part in ([runs] if isinstance(runs, str) else runs)]
     identities = {entry.run_id: entry.record.identity for entry in entries}
     tables = _tables(store, identities)
-    shaped = [_shaped_or_named(store, name, tables[name], identity) for name, identity in identities.items()]
+    shaped = []
+    for name, identity in identities.items():
+        with damage_named(store.root / name / PREDICTIONS):
+            shaped.append(_shaped(name, tables[name], identity))
     table = pa.concat_tables([_empty(), *shaped], promote_options="default")
     for place, (name, dtype) in enumerate(PREDICTION_COLUMNS.items()):
         if dtype == "category":
@@ -193,36 +180,24 @@ def predictions_table(runs: str | Sequence[str] | None = None, results: Path | s
 
 
 def _empty() -> Any:
-    """So that the columns are there without any run."""
+    """The columns without any run."""
     import pyarrow as pa
 
     return pa.schema([(name, _arrow_type(dtype)) for name, dtype in PREDICTION_COLUMNS.items()]).empty_table()
 
 
 def _tables(store: Store, identities: Mapping[str, Identity]) -> dict[str, Any]:
-    """The predictions of each run as they are recorded; labels of a multilabel task are lists."""
-    import pyarrow as pa
-
+    """The predictions of each run as recorded; labels of a multilabel task are lists."""
     found: dict[str, Any] = {}
-    for label, several in ((pa.int64(), False), (pa.list_(pa.int64()), True)):
-        fields = {**dict.fromkeys(("id", "text", "status", "reason"), pa.string()), "truth": label, "label": label}
-        schema = pa.schema({**fields, "probabilities": pa.list_(pa.float64())})
-        names = [name for name, identity in identities.items() if (identity.label_kind is LabelKind.MULTILABEL) is several]
-        paths = [store.root / name / "predictions.jsonl" for name in names]
-        found.update(zip(names, read_tables(paths, schema), strict=True))
+    for kind in {identity.label_kind for identity in identities.values()}:
+        names = [name for name, identity in identities.items() if identity.label_kind is kind]
+        paths = [store.root / name / PREDICTIONS for name in names]
+        found.update(zip(names, read_tables(paths, schema_of(kind)), strict=True))
     return found
 
 
-def _shaped_or_named(store: Store, name: str, table: Any, identity: Identity) -> Any:
-    try:
-        return _shaped(name, table, identity)
-    except (LookupError, ValueError) as error:  # Arrow's own are among them
-        path = store.root / name / "predictions.jsonl"
-        raise RunError(f"{path} is damaged ({error}).", "Delete that run's folder, or restore it.") from error
-
-
 def _shaped(name: str, table: Any, identity: Identity) -> Any:
-    """The columns of one run, but for those that are missing in all of its rows."""
+    """The columns of one run, without those that are empty."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -231,7 +206,7 @@ def _shaped(name: str, table: Any, identity: Identity) -> Any:
     truth, label, names = columns["truth"], columns["label"], pa.array(map(encodable, identity.labels), pa.string())
     made = {"run": pa.repeat(name, len(table)), **{column: columns[column] for column in ("id", "text", "status", "reason")}}
     if identity.label_kind is LabelKind.MULTILABEL:
-        sets = {"truth": _indicators(truth, len(names)), "label": _indicators(label, len(names))}
+        sets = {"truth": indicators(truth, len(names)) > 0, "label": indicators(label, len(names)) > 0}
         made["correct"] = pa.array(
             (sets["truth"] == sets["label"]).all(axis=1) & label.is_valid().to_numpy(zero_copy_only=False)
         )
@@ -249,16 +224,8 @@ def _shaped(name: str, table: Any, identity: Identity) -> Any:
     return pa.table(made)
 
 
-def _indicators(lists: Any, k: int) -> Any:
-    """Booleans of shape (n, k), from lists of label indices."""
-    found = np.zeros((len(lists), k), dtype=bool)
-    lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    found[np.repeat(np.arange(len(lists)), lengths), lists.flatten().to_numpy(zero_copy_only=False)] = True
-    return found
-
-
 def _joined(lists: Any, names: Any) -> Any:
-    """The names of the labels of each row, joined by commas; null where there is no answer."""
+    """The label names of each row, joined by commas; null if there is no answer."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

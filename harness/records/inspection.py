@@ -1,4 +1,4 @@
-"""A closer look at one run: its worst errors, and the texts and answers behind them where these are at hand."""
+"""The worst errors of a run, with texts and answers if available on this machine."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ def worst_errors(records: Sequence[Mapping[str, Any]], kind: str, count: int) ->
 
 
 def texts(identity: Mapping[str, Any], ids: Collection[str], catalog: Catalog, data_dir: Path | None) -> dict[str, str]:
-    """Row id → text of the run's rows `ids`; empty where the task's data can't be read here, or has changed since.
+    """Row id → text of the run's rows `ids`; empty if the task's data can't be read here or has changed.
 
-    Raises `DataError` where `data_dir` is given and does not hold what the run saw.
+    Raises `DataError` if `data_dir` is given and does not contain the run's rows.
     """
     try:
         task = catalog.task(identity["task"])
         if task.source.hub is not None and data_dir is None:
-            return {}  # showing a run is no reason for a download
+            return {}  # no download just to show a run
         rows = load_examples(task, lang=identity["lang"], split=identity["split"], data_dir=data_dir)
         seen = [row for row in rows if row.id in ids]
         if fingerprint(seen) != identity["rows"]:
-            raise DataError(f"The rows of {task.name!r} are not the ones that this run saw.", "Give --data the same data.")
+            raise DataError(f"The rows of {task.name!r} differ from those of this run.", "Give --data the same data.")
     except BenchError:
         if data_dir is not None:
             raise
@@ -51,10 +51,10 @@ def texts(identity: Mapping[str, Any], ids: Collection[str], catalog: Catalog, d
 
 
 def answers(path: Path) -> dict[str, str]:
-    """Row id → what the language model said, where this machine made the run."""
-    said = {}
+    """Row id → the language model's answer, if the run was made on this machine."""
+    found = {}
     for line in path.read_bytes().split(b"\n") if path.exists() else ():
-        with suppress(ValueError, LookupError):  # a damaged line: its answer is not shown
+        with suppress(ValueError, LookupError):  # a damaged line is left out
             record = parse_object(line)
-            said[str(record["id"])] = str(record["answer"])
-    return said
+            found[str(record["id"])] = str(record["answer"])
+    return found

@@ -1,4 +1,4 @@
-"""The journal of a run under way: one line per batch, sealed with a digest and fsynced, so that a killed run loses no batch."""
+"""The journal of an unfinished run: one line per batch, with a digest and fsynced, so that a killed run loses no batch."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger("bench")
 
 JOURNAL = "journal.jsonl"
 CutCounts = Mapping[str, int]
-"""Of a batch: `rows`, rows that are `cut`, `tokens` that were read, tokens that were `lost`."""
+"""Of a batch: number of `rows`, truncated rows (`cut`), `tokens` that were read, truncated tokens (`lost`)."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One batch. `ask_again`: ids of those of its rows that failed for a reason that may pass. `batch`: prompts computed
-    together. `content_free`: log p of the answers to the inputs that contextual calibration needs."""
+    """One batch. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts computed together.
+    `content_free`: log p of the answers to the inputs of contextual calibration."""
 
     seconds: float
     prompt_tokens: int
@@ -58,7 +58,7 @@ def _fields(prediction: Prediction) -> dict[str, Any]:
     if prediction.probabilities is not None:
         record["probabilities"] = [round(p, 6) for p in prediction.probabilities]
     if prediction.log_p is not None:
-        record["log_p"] = prediction.log_p  # to the last digit: a resumed run must decide on the same labels
+        record["log_p"] = prediction.log_p  # not rounded: a resumed run must decide on the same labels
     return record
 
 
@@ -76,7 +76,7 @@ def prediction_from(record: Mapping[str, Any]) -> Prediction:
 
 @dataclass(frozen=True)
 class Journal:
-    """The open journal of a run. `answers`: the file for what a language model said, on this machine only."""
+    """The open journal of a run. `answers`: the file for a language model's answers, on this machine only."""
 
     folder: Path
     answers: Path
@@ -90,10 +90,10 @@ class Journal:
         self.answers.unlink(missing_ok=True)
 
     def append(self, entry: JournalEntry, answers: Sequence[Mapping[str, Any]] = ()) -> None:
-        """Add a batch; it is on disk when this returns. Raises `RunBusy` where another process has taken the run over."""
+        """Write a batch to disk. Raises `RunBusy` if another process has taken the run over."""
         if self.lock.is_lost():
             name = self.folder.name.removesuffix(".partial")
-            raise RunBusy(f"Another process has taken over the run {name}: this one was silent for too long.", "Wait for it.")
+            raise RunBusy(f"Another process has taken over the run {name}: this one did not respond.", "Wait for it.")
         if answers:
             self.answers.parent.mkdir(parents=True, exist_ok=True)
             with self.answers.open("a", encoding="utf-8") as file:
@@ -109,20 +109,19 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[JournalEntry]:
-    """The whole lines of a journal. Damaged ones are left out: their rows are computed again."""
+    """The intact lines of a journal; the rows of damaged ones are computed again."""
     return [] if not path.exists() else [entry for _, entry in _whole_lines(path)]
 
 
 def _whole_lines(path: Path) -> list[tuple[bytes, JournalEntry]]:
     found = []
-    for line in path.read_bytes().split(b"\n")[:-1]:  # after the last newline: what a kill left of a line
+    for line in path.read_bytes().split(b"\n")[:-1]:  # after the last newline: an incomplete line
         with suppress(ValueError, LookupError, TypeError, AttributeError):
             found.append((line, _entry(line)))
     return found
 
 
 def _entry(line: bytes) -> JournalEntry:
-    """Raises what a wrong shape raises."""
     value, _ = unsealed(line)
     fields = {name: value[name] + 0 for name in ("seconds", "prompt_tokens", "new_tokens", "batch")}
     fields |= {name: value[name] for name in ("ask_again", "sent_instead", "cut", "content_free") if name in value}
@@ -130,7 +129,7 @@ def _entry(line: bytes) -> JournalEntry:
 
 
 def drop_damaged_lines(path: Path, name: str) -> None:
-    """What follows would otherwise be appended to half a line."""
+    """Remove damaged lines before new ones are appended."""
     if not path.exists():
         return
     content, whole = path.read_bytes(), _whole_lines(path)
@@ -153,7 +152,7 @@ def drop_partial_line(path: Path) -> None:
 
 
 def open_rows(entries: Iterable[JournalEntry]) -> dict[str, str | None]:
-    """Row id -> the reason of its latest failure, of the rows to be asked again."""
+    """Row id -> the reason of its latest failure, for the rows to retry."""
     found: dict[str, str | None] = {}
     for entry in entries:
         for row in entry.rows:
@@ -169,5 +168,5 @@ def done_rows(entries: Sequence[JournalEntry]) -> set[str]:
 
 
 def measured_seconds(entries: Iterable[JournalEntry]) -> float:
-    """Without the batches that a dead server answered nothing of: waiting for it is not the model's time."""
+    """Without batches for which a dead server gave no answer: waiting for it is not the model's time."""
     return float(sum(entry.seconds for entry in entries if len(entry.ask_again) < max(1, len(entry.rows))))

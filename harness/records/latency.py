@@ -119,7 +119,7 @@ class Arrivals(Part):
 
 class LatencyRecord(Percentiles):
     """`n`: texts that were timed. The percentiles are of one row per call, without lag; `rows_per_second` is the offline
-    throughput. `warm_up` and `counts` say what is timed."""
+    throughput. `warm_up` and `counts` describe what is timed."""
 
     identity: LatencyIdentity
     finished: str

@@ -1,4 +1,4 @@
-"""Which rows of several runs are the same: those of one text and one true label. What differs is never paired."""
+"""Which rows of several runs are the same: those with the same text and true label."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 def same_rows(runs: Sequence[Predictions]) -> list[tuple[int, ...]]:
-    """Where each row that all runs have stands in each of them, in the order of the first run.
+    """The position of each shared row in each run, in the order of the first run.
 
-    Rows of one id, text and true label first; then, of what is left, those of one text and true label, as a file that has grown
-    may number its rows anew. All runs have digests of texts.
+    Rows are paired by id, text and true label; the remaining ones by text and true label, since a file that has grown may
+    number its rows differently. All runs have digests of texts.
     """
     rows = [list(_rows(run)) for run in runs]
     found = _common([{row: place for place, row in enumerate(own)} for own in rows])
@@ -28,7 +28,7 @@ def same_rows(runs: Sequence[Predictions]) -> list[tuple[int, ...]]:
         places = {}
         for place, (_, *row) in enumerate(own):
             if place not in taken:
-                number = seen[tuple(row)] = seen[tuple(row)] + 1  # a text may stand several times with one label
+                number = seen[tuple(row)] = seen[tuple(row)] + 1  # a text may occur several times with one label
                 places[*row, number] = place
         left.append(places)
     return sorted([*found, *_common(left)])
@@ -49,8 +49,8 @@ def _taken(pairs: Sequence[tuple[int, ...]], runs: int) -> list[set[int]]:
 
 
 def pairing_notes(runs: Sequence[Predictions], shared: int) -> list[str]:
-    """What a reader should know of how these runs were paired on `shared` rows: how many rows of the first look like a row of
-    another one and are not the same, and which records have nothing but ids to tell rows by."""
+    """Notes on how these runs were paired on `shared` rows: rows of the first run that resemble a row of another run without
+    being the same, and records that have only ids."""
     by_id = [run.run_id for run in runs if run.texts is None]
     if not by_id:
         return [f"{reason}: left out." for reason in _left_out(runs)] if shared < len(runs[0]) else []
@@ -73,8 +73,7 @@ def nothing_shared(runs: Sequence[Predictions]) -> UserError:
 
 
 def _left_out(runs: Sequence[Predictions]) -> list[str]:
-    """Of rows of the first run: how many have a text that another run has with another label, or an id that it has with another
-    text."""
+    """Counts of rows of the first run whose text has another label in another run, or whose id has another text."""
     rows = [list(_rows(run)) for run in runs]
     taken = _taken(same_rows(runs), len(runs))
     left = [[row for place, row in enumerate(own) if place not in gone] for own, gone in zip(rows, taken, strict=True)]

@@ -1,8 +1,8 @@
-"""The predictions of a run as columns: what comparisons, cascades, curves and audits compute with."""
+"""Read predictions.jsonl: one run as `Predictions`, many runs as Arrow tables; find the rows that runs share."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.core.errors import UserError
-from harness.core.json_files import canonical_json
+from harness.core.json_files import canonical_json, parse_object
 from harness.core.predictions import Predictions
 from harness.core.record import Identity
 from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind, LabelSpace, Status
@@ -21,13 +21,17 @@ if TYPE_CHECKING:
     from harness.records.entries import Entry
 
 
+TOGETHER = 1 << 25
+"""Bytes that are parsed in one call at most; a larger file is streamed."""
+
+
 def read_predictions(store: Store, run_id: str) -> Predictions:
-    """Raises `DamagedRecord` for a record that is damaged or not there."""
+    """Raises `DamagedRecord` for a record that is damaged or missing."""
     record = store.record(run_id)
     store.check_predictions(run_id, record.digests)
-    with damage_named(store.root / run_id / PREDICTIONS) as path:
-        identity = record.identity
-        return _columns(run_id, identity, identity.label_space, _table(store, run_id, path, identity.label_space))
+    (table,) = read_tables([store.root / run_id / PREDICTIONS], schema_of(record.identity.label_kind))
+    with damage_named(store.root / run_id / PREDICTIONS):
+        return _columns(record.identity, table.sort_by("id").combine_chunks(), run_id)
 
 
 def predictions_of(store: Store, entry: Entry) -> Predictions:
@@ -36,24 +40,73 @@ def predictions_of(store: Store, entry: Entry) -> Predictions:
     return own if entry.among is None else shared_rows([read_predictions(store, entry.among), own])[1]
 
 
-def _table(store: Store, run_id: str, path: Path, labels: LabelSpace) -> Any:
-    """A pyarrow table, sorted by id."""
+def schema_of(kind: LabelKind) -> Any:
+    """The pyarrow schema of predictions.jsonl."""
     import pyarrow as pa
+
+    label = pa.list_(pa.int64()) if kind is LabelKind.MULTILABEL else pa.int64()
+    fields = {**dict.fromkeys(("id", "text", "status", "reason"), pa.string()), "truth": label, "label": label}
+    return pa.schema({**fields, "probabilities": pa.list_(pa.float64())})
+
+
+def read_tables(paths: Sequence[Path], schema: Any) -> Iterator[Any]:
+    """The pyarrow table of each predictions.jsonl, rows in the file's order, with the columns of `schema` (null if missing).
+
+    Small files are parsed together, since each call has a fixed cost. Raises `DamagedRecord`.
+    """
+    waiting: list[tuple[Path, bytes]] = []
+    size = 0
+    for path in paths:
+        with damage_named(path):
+            large = path.stat().st_size > TOGETHER
+            content = b"" if large else path.read_bytes()
+        if large or size + len(content) > TOGETHER:
+            yield from _together(waiting, schema)
+            waiting, size = [], 0
+        if large:
+            yield _alone(path, None, schema)
+        else:
+            waiting.append((path, content))
+            size += len(content)
+    yield from _together(waiting, schema)
+
+
+def _together(files: Sequence[tuple[Path, bytes]], schema: Any) -> Iterator[Any]:
+    import pyarrow as pa
+
+    counts = [content.count(b"\n") for _, content in files]
+    try:
+        table = _parsed(pa.BufferReader(b"".join(content for _, content in files)), schema) if files else None
+    except pa.ArrowInvalid:
+        table = None
+    if table is None or table.num_rows != sum(counts):  # one file is unusual: parse each by itself
+        yield from (_alone(path, content, schema) for path, content in files)
+        return
+    table = table.combine_chunks()
+    start = 0
+    for count in counts:
+        yield table.slice(start, count)
+        start += count
+
+
+def _alone(path: Path, content: bytes | None, schema: Any) -> Any:
+    import pyarrow as pa
+
+    with damage_named(path):
+        try:
+            return _parsed(path if content is None else pa.BufferReader(content), schema).combine_chunks()
+        except pa.ArrowInvalid:  # Arrow rejects an id with half a surrogate pair, which is valid JSON to Python
+            records = [parse_object(line) for line in path.read_bytes().split(b"\n") if line]
+            columns = {name: [record.get(name) for record in records] for name in schema.names}
+            columns["id"] = [canonical_json(record["id"])[1:-1] for record in records]
+            return pa.table(columns, schema=schema)
+
+
+def _parsed(source: Any, schema: Any) -> Any:
     from pyarrow import json
 
-    label = pa.list_(pa.int64()) if labels.kind is LabelKind.MULTILABEL else pa.int64()
-    fields = {**dict.fromkeys(("id", "text", "status"), pa.string()), "truth": label, "label": label}
-    fields["probabilities"] = pa.list_(pa.float64())
-    schema = pa.schema(fields)
-    try:
-        parsing = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
-        table = json.read_json(path, parse_options=parsing)
-    except pa.ArrowInvalid:  # an id with half a surrogate pair is JSON to Python alone; a damaged line is one to nobody
-        records = [{**dict.fromkeys(fields), **record} for record in store.predictions(run_id)]
-        columns = {name: [record[name] for record in records] for name in fields}
-        columns["id"] = [canonical_json(name)[1:-1] for name in columns["id"]]
-        table = pa.table(columns, schema=schema)
-    return table.sort_by("id").combine_chunks()
+    options = json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
+    return json.read_json(source, parse_options=options)
 
 
 def _check(table: Any, labels: LabelSpace) -> None:
@@ -62,24 +115,25 @@ def _check(table: Any, labels: LabelSpace) -> None:
 
     k, statuses = len(labels), {str(status) for status in Status}
     if table["id"].null_count or table["truth"].null_count or pc.count_distinct(table["id"]).as_py() < len(table):
-        raise ValueError("a row has no id or no true label, or an id stands twice")
+        raise ValueError("a row has no id or no true label, or an id occurs twice")
     if not set(pc.unique(table["status"]).to_pylist()) <= statuses:
-        raise ValueError("a row has no status that there is")
+        raise ValueError("a row has an unknown status")
     if table["label"].filter(pc.equal(table["status"], str(Status.OK))).null_count:
         raise ValueError("an answered row has no label")
     for name in ("truth", "label"):
         flat = pc.list_flatten(table[name]) if labels.kind is LabelKind.MULTILABEL else table[name]
         ends = pc.min_max(flat)
         if ends["min"].is_valid and not 0 <= ends["min"].as_py() <= ends["max"].as_py() < k:
-            raise ValueError(f"a {name} is none of the {k} labels")
+            raise ValueError(f"a {name} is not one of the {k} labels")
 
 
-def _columns(run_id: str, identity: Identity, labels: LabelSpace, table: Any) -> Predictions:
+def _columns(identity: Identity, table: Any, run_id: str) -> Predictions:
+    labels = identity.label_space
     _check(table, labels)
     answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
     if labels.kind is LabelKind.MULTILABEL:
-        truth, given = _indicators(table["truth"], len(labels)), _indicators(table["label"], len(labels))
-        wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels where none is right, else none
+        truth, given = (indicators(table[name].combine_chunks(), len(labels)) for name in ("truth", "label"))
+        wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels if none is right, else none
         answers = np.where(answered[:, None], given, wrong)
     else:
         truth = table["truth"].to_numpy().astype(np.int64)
@@ -91,9 +145,8 @@ def _columns(run_id: str, identity: Identity, labels: LabelSpace, table: Any) ->
     return Predictions(run_id, identity, labels, ids, truth, answers, answered, probabilities, texts)
 
 
-def _indicators(column: Any, k: int) -> IntArray:
-    """Shape (n, k), from lists of label indices."""
-    lists = column.combine_chunks()
+def indicators(lists: Any, k: int) -> IntArray:
+    """0 or 1, shape (n, k), from a pyarrow array of lists of label indices."""
     found = np.zeros((len(lists), k), dtype=np.int64)
     lengths = lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
     found[np.repeat(np.arange(len(lists)), lengths), lists.flatten().to_numpy(zero_copy_only=False)] = 1
@@ -117,13 +170,13 @@ def _probabilities(column: Any, answered: BoolArray, labels: LabelSpace) -> Floa
 
 
 def shared_rows(runs: Sequence[Predictions]) -> list[Predictions]:
-    """The rows that all runs have, in the same order, that of the first run's ids.
+    """The rows that all runs have, in the order of the first run's ids.
 
-    Rows are the same where text and true label are (see `same_rows`). With a record of an earlier version, which holds no
-    digests of texts, rows of one id are the same.
+    Rows are the same if text and true label are (see `same_rows`). A record of an earlier version has no digests of texts: then
+    rows with the same id are the same.
 
-    Raises `UserError` where the runs are of different tasks, languages, splits or labels, where they have no row in common, and
-    where only ids tell the rows and the true labels of the same ids differ (other data under the same name).
+    Raises `UserError` if the runs have different tasks, languages, splits or labels, or no row in common, or if rows that are
+    paired by id alone have different true labels.
     """
     first = runs[0]
     for run in runs[1:]:

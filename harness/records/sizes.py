@@ -1,4 +1,4 @@
-"""How many parameters the models of runs have, and what a reader of a comparison must know of that."""
+"""Numbers of parameters of the models of runs, in words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ UNITS = ((10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K"))
 
 
 def parameters_of(record: RunRecord) -> int | None:
-    """Of the run's model; None for what has none, and where neither the record tells nor `packaged:` does."""
+    """Of the run's model; None if it has none or if the number is unknown."""
     kind, _, name = str(record.identity.backend.model).partition(":")
     if record.parameters is None and kind == "packaged" and name in PACKAGED:
         return PACKAGED[name].parameters
@@ -29,15 +29,15 @@ def size(parameters: int) -> str:
 
 
 def size_of(entry: Entry) -> str:
-    """Empty where it is not known."""
+    """Empty if it is unknown."""
     parameters = parameters_of(entry.record)
     return "" if parameters is None else size(parameters)
 
 
 def prompted_sizes(entries: Iterable[Entry]) -> str:
-    """How large the prompted models among these runs are, in a sentence: what a small one can't do says nothing of a large one.
+    """A sentence on the sizes of the prompted models among these runs: results of small ones do not transfer to large ones.
 
-    Empty where none is prompted. The runs of one model are one model, however it was loaded and asked.
+    Empty if none is prompted. A model counts once, however it was loaded and prompted.
     """
     sizes: dict[str, int | None] = {}
     names: dict[str, str] = {}

@@ -1,16 +1,16 @@
-"""Run records: one folder per run, written whole or not at all; a journal while the run is under way.
+"""Run records: one folder per run, written in one step; a journal while the run is unfinished.
 
     results/runs/<run id>/           a finished run
         run.json                     identity, machine, versions, training, timing, digests of all three files
         predictions.jsonl            one line per row, in the task's order: id, text, truth, label, status, probabilities
         metrics.json
-    results/runs/<run id>.partial/   a run under way, or one that was killed
+    results/runs/<run id>.partial/   an unfinished run
         journal.jsonl                one line per batch, with its digest, fsynced
     results/runs/<run id>.lock       held while a process works on the run
-    results/runs/<run id>.damaged-1/ a damaged record, set aside when the run was made anew
+    results/runs/<run id>.damaged-1/ a damaged record, moved here when the run was repeated
 
-Records carry row ids, labels and digests of texts (`text`), never a text. The answers of a language model may quote the text,
-so they stay in the user's cache (`answers_file`) and never enter a record.
+Records hold row ids, labels and digests of texts (`text`), never a text. The answers of a language model may quote the text, so
+they stay in the user's cache (`answers_file`).
 """
 
 from __future__ import annotations
@@ -40,18 +40,18 @@ log = logging.getLogger("bench")
 
 PREDICTIONS, METRICS, MANIFEST = "predictions.jsonl", "metrics.json", "run.json"
 DIGESTS = "digests"
-"""In run.json: sha256 by file, of run.json itself that of all its other content. Earlier versions wrote none."""
+"""In run.json: sha256 by file; for run.json itself, that of all its other content. Earlier versions wrote none."""
 MOST_BRACKETS = 1000
-"""In a line of predictions.jsonl. pyarrow ends the whole process where some hundred thousand are nested, and at `null`."""
-DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which sets it aside and makes it anew."
-COPY_HINT = "Give the folder the name of its run again; if it is a copy, move it elsewhere or delete it."
+"""In a line of predictions.jsonl: pyarrow crashes if some hundred thousand are nested, and at `null`."""
+DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which moves it away and repeats the run."
+COPY_HINT = "Rename the folder to the name of its run; if it is a copy, move it elsewhere or delete it."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
 _NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
 
 
 @contextmanager
 def damage_named(path: Path, hint: str = DAMAGE_HINT) -> Iterator[Path]:
-    """Whatever reading `path` raises, and whatever a wrong shape raises, becomes `DamagedRecord`."""
+    """Errors of reading `path`, and of content with a wrong structure, become `DamagedRecord`."""
     try:
         yield path
     except FileNotFoundError as error:
@@ -83,7 +83,7 @@ class Store:
         if part in names:
             return part
         if not any(part in name for name in names) and (begun := self._unfinished(part)):
-            hint = "Run its `bench run` again: it goes on where it stopped."
+            hint = "Repeat its `bench run`: it continues where it stopped."
             raise UserError(f"{begun[0]} is not finished, so it has no record yet.", hint)
         if not names:
             raise UserError(f"There are no runs in {self.root}.", "Begin with `bench run`, or name the folder: --results DIR.")
@@ -92,7 +92,7 @@ class Store:
             raise UserError(f"There is no run {part!r} in {self.root}.", "`bench list runs` shows all of them.")
         if len(hits) > 1:
             some = ", ".join(hits[:6]) + (", ..." if len(hits) > 6 else "")
-            raise UserError(f"{part!r} may be any of {len(hits)} runs.", f"Say which, the digits at the end will do: {some}")
+            raise UserError(f"{part!r} matches {len(hits)} runs.", f"Name one of them, for example by its last digits: {some}")
         return hits[0]
 
     def _unfinished(self, part: str) -> list[str]:
@@ -121,7 +121,7 @@ class Store:
         return manifest
 
     def metrics(self, name: str, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """metrics.json as it is, checked by what `manifest`, that of this run, says of it. Raises `DamagedRecord`."""
+        """metrics.json as it is, checked with the digest in `manifest`. Raises `DamagedRecord`."""
         with damage_named(self.root / name / METRICS) as path:
             content = path.read_bytes()
             _check(content, (manifest or self.manifest(name)).get(DIGESTS), METRICS)
@@ -135,9 +135,9 @@ class Store:
             return [parse_object(line) for line in content.split(b"\n") if line]
 
     def check_predictions(self, name: str, digests: Mapping[str, Any] | None) -> bool:
-        """Whether `digests`, those of the record, hold that of predictions.jsonl, and it was checked. Raises `DamagedRecord`."""
+        """Check predictions.jsonl; False if `digests` has no digest to check it with. Raises `DamagedRecord`."""
         with damage_named(self.root / name / PREDICTIONS) as path:
-            if digests is not None and file_sha256(path) == digests[PREDICTIONS]:  # as it is read, however large
+            if digests is not None and file_sha256(path) == digests[PREDICTIONS]:
                 return True
             content = path.read_bytes()
             if _check(content, digests, PREDICTIONS):
@@ -148,19 +148,19 @@ class Store:
             return False
 
     def set_aside(self, name: str) -> None:
-        """Move a damaged record, if there is anything under its name, to where no command looks for it."""
+        """Move a damaged record away, if there is one."""
         if os.path.lexists(self.root / name):
-            log.warning("%s was set aside as %s.", name, set_aside(self.root / name).name)
+            log.warning("%s was moved to %s.", name, set_aside(self.root / name).name)
 
     def answers_file(self, name: str) -> Path:
         """Raw answers of a language model, on this machine only."""
-        return cache_dir() / "answers" / f"{cut(name)}.jsonl"  # a folder from elsewhere may have a longer name
+        return cache_dir() / "answers" / f"{cut(name)}.jsonl"
 
     @contextmanager
     def journal(self, name: str) -> Iterator[Journal]:
-        """Open (or go on with) the journal of a run. Raises `RunBusy` if another process has it open, on whatever machine."""
+        """Open the journal of a run, new or unfinished. Raises `RunBusy` if another process has it open, on any machine."""
         self.root.mkdir(parents=True, exist_ok=True)
-        seen = cache_dir() / "locks" / f"{digest([str(self.root.resolve()), name])[:16]}.lock"  # tells `bench cache` of it
+        seen = cache_dir() / "locks" / f"{digest([str(self.root.resolve()), name])[:16]}.lock"  # for `bench cache`
         seen.parent.mkdir(parents=True, exist_ok=True)
         try:
             with held(self.root / f"{name}.lock", wait=False) as lock, held(seen, wait=False):
@@ -170,7 +170,7 @@ class Store:
                 drop_partial_line(self.answers_file(name))
                 yield Journal(folder, self.answers_file(name), lock)
         except Busy as error:
-            hint = "Wait for it, or stop it. The lock of a machine that is down ends two minutes after its last sign of life."
+            hint = "Wait for it, or stop it. The lock of a machine that is down expires after two minutes."
             raise RunBusy(f"{error} is working on the run {name}.", hint) from error
 
     def finish(self, record: RunRecord, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -187,14 +187,14 @@ class Store:
         replaced = self.root / f"{name}.replaced.partial"
         if final.exists():
             shutil.rmtree(replaced, ignore_errors=True)
-            final.replace(replaced)  # in one step: a kill while files are deleted would leave half a record
+            final.replace(replaced)  # in one step: a kill during the deletion would leave half a record
         commit(partial, final)
         shutil.rmtree(replaced, ignore_errors=True)
-        (final / JOURNAL).unlink(missing_ok=True)  # not before: a kill between the two would cost the whole run
+        (final / JOURNAL).unlink(missing_ok=True)  # last: a kill before `commit` must not lose the run
         return final
 
     def replace_metrics(self, name: str, metrics: Metrics) -> None:
-        """Other metrics for a finished record. A kill in the midst leaves the record with the old ones or the new."""
+        """Replace the metrics of a finished record. A kill in between leaves either the old or the new ones."""
         manifest, path = self.manifest(name), self.root / name
         old, values = manifest.get(DIGESTS), pretty_json(metrics.as_json())
         if old is None:  # of an earlier version
@@ -218,23 +218,22 @@ def _sha256(content: bytes) -> str:
 
 
 def _own_digest(manifest: Mapping[str, Any]) -> str:
-    """Of all of it but this digest."""
+    """Of all content but this digest."""
     others = {name: value for name, value in manifest[DIGESTS].items() if name != MANIFEST}
     return digest({**manifest, DIGESTS: others})
 
 
 def _with_digests(manifest: Mapping[str, Any], digests: Mapping[str, Any]) -> dict[str, Any]:
-    told = json.loads(canonical_json({**manifest, DIGESTS: digests}))  # as it will be read again
-    return {**told, DIGESTS: {**told[DIGESTS], MANIFEST: _own_digest(told)}}
+    content = json.loads(canonical_json({**manifest, DIGESTS: digests}))  # as it will be read again
+    return {**content, DIGESTS: {**content[DIGESTS], MANIFEST: _own_digest(content)}}
 
 
 def _check(content: bytes, digests: Mapping[str, Any] | None, file: str) -> bool:
-    """Whether the digests hold that of this file. Raises `ValueError` where the content is something else."""
+    """Whether there is a digest of this file. Raises `ValueError` if the content has another one."""
     if digests is None:
         return False
-    told = digests[file]
-    known = told if isinstance(told, list) else [told]
-    # Git on Windows may have changed the ends of lines, which hold nothing.
+    known = digests[file] if isinstance(digests[file], list) else [digests[file]]
+    # Git on Windows may have changed the line ends.
     if _sha256(content) not in known and _sha256(content.replace(b"\r\n", b"\n")) not in known:
         raise ValueError("its content is not what was written" if content else "it is empty")
     return True

@@ -1,4 +1,4 @@
-"""Languages side by side: how good each configuration is in each of them, from tables of one language each."""
+"""Languages side by side: each configuration in each language, from tables of one language each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.analysis.ranks import RankedEntry
-from harness.analysis.row_sets import labels_of
 from harness.core.json_files import canonical_json
 from harness.records.entries import Entry, config_label
 from harness.records.names import told_apart
@@ -16,18 +15,18 @@ from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 NEARLY = 1.25
-"""Two languages' training sets are one setting if one is larger by no more than this: all rows that there are, as a rule."""
+"""The largest ratio of the sizes of two languages' training sets in one line; usually both are all rows."""
 
 ONLY_SPEED = ("batch_size", "batch_tokens")
-"""Options of a backend that are no reason for a line of its own."""
+"""Options of a backend that do not give a separate line."""
 
 Key = tuple[str, str, str]
-"""The name, how, and its configuration: what has one line."""
+"""Display name, configuration label and backend: the same for one line."""
 
 
 @dataclass(frozen=True)
 class Line:
-    """One way to do it; `backend`: as `Entry.display_name` has it. `places` by the number of the column."""
+    """One configuration over languages; `backend`: as `Entry.display_name`. `places`: by column number."""
 
     backend: str
     how: str
@@ -35,13 +34,12 @@ class Line:
 
     def value(self, column: int, metric: str) -> float | None:
         place = self.places.get(column)
-        found: float | None = None if place is None else place.row.entry.record.metrics.values[metric].value
-        return found
+        return None if place is None else place.row.entry.record.metrics.values[metric].value
 
 
 @dataclass(frozen=True)
 class Section:
-    """Tables of different languages that have lines in common; `common`: the settings that all lines share."""
+    """Tables of different languages with shared lines; `common`: the settings of all lines."""
 
     tables: tuple[Table, ...]
     common: str
@@ -56,24 +54,25 @@ class Section:
         return self.tables[0].outdated
 
     def best(self) -> list[float | None]:
-        """Of each column; None where nothing has a value."""
+        """The best value of each column; None if there is no value."""
         columns = [[line.value(column, self.metric) for line in self.lines] for column in range(len(self.tables))]
         top = min if self.metric in LOWER_IS_BETTER else max
         return [top((value for value in values if value is not None), default=None) for values in columns]
 
 
 def sections(tables: Sequence[Table]) -> list[Section]:
-    """Of one task and split: no section has a language twice, so that no column mixes two sets of rows, nor two label spaces.
+    """Sections of one task and split. A section has each language once and one label space, so that no column mixes sets of
+    rows.
 
-    A table goes where most of its lines are already, before that where the number of rows is the same. What is outdated comes
-    last, then those of most languages first.
+    A table joins the section that has most of its lines, else one with the same number of rows. Outdated sections come last,
+    and those with most languages first.
     """
     groups: list[list[Table]] = []
     keys: list[set[Key]] = []
     for table in tables:
         own = {_key(place.row.entry, per_language=True) for place in table.places}
         fits = [
-            (len(own & keys[number]), members[0].first.record.n == table.first.record.n, -number)
+            (len(own & keys[number]), members[0].first.record.metrics.n == table.first.record.metrics.n, -number)
             for number, members in enumerate(groups)
             if table.group[2] not in {member.group[2] for member in members} and _are_comparable(members[0], table)
         ]
@@ -89,14 +88,18 @@ def sections(tables: Sequence[Table]) -> list[Section]:
 
 def _are_comparable(one: Table, other: Table) -> bool:
     """A figure of three labels says nothing beside one of five."""
-    return one.metric == other.metric and labels_of(one.first) == labels_of(other.first) and one.outdated == other.outdated
+    return (
+        one.metric == other.metric
+        and one.first.record.identity.label_space == other.first.record.identity.label_space
+        and one.outdated == other.outdated
+    )
 
 
 def _section(tables: Sequence[Table]) -> Section:
     common = _common(place.row.entry for table in tables for place in table.places)
     own, other = _lines(tables, common, True), _lines(tables, common, False)
     if len(tables) > 1:
-        # One model for all languages: what it has in the language that it was trained on stands here too.
+        # A model for all languages: its value in its training language is included.
         across = [line for line in other if not all(_is_own(place.row.entry) for place in line.places.values())]
         there = set[str]().union(*map(_runs, across))
         per_language = [line for line in _nearly_the_same(own, common) if len(line.places) > 1 or not _runs(line) <= there]
@@ -110,7 +113,7 @@ def _section(tables: Sequence[Table]) -> Section:
 
 
 def _named(lines: Sequence[Line]) -> list[Line]:
-    """With what tells those apart that read alike, in the languages that these share: languages differ by themselves."""
+    """Extend equal names by what differs in the languages that these lines share."""
     alike: dict[tuple[str, str], list[Line]] = {}
     for line in lines:
         alike.setdefault((line.backend, line.how), []).append(line)
@@ -127,7 +130,7 @@ def _named(lines: Sequence[Line]) -> list[Line]:
 
 
 def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: bool) -> list[Line]:
-    """`per_language`: a model for each language is one line, of those alone that were trained on their own; if not: all, by
+    """`per_language`: models that were trained on their own test language; one line for all languages. Else: all models, by
     what they were trained on."""
     lines: dict[tuple[Key, int], dict[int, RankedEntry]] = {}
     for column, table in enumerate(tables):
@@ -135,7 +138,7 @@ def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: boo
         for place in table.places:
             if _is_own(place.row.entry) or not per_language:
                 key = _key(place.row.entry, common, per_language)
-                seen[key] = seen.get(key, 0) + 1  # of two that nothing visible tells apart each has a line
+                seen[key] = seen.get(key, 0) + 1  # equal names have separate lines
                 lines.setdefault((key, seen[key]), {})[column] = place
     return [Line(key[0], key[1], places) for (key, _), places in lines.items()]
 
@@ -145,7 +148,7 @@ def _runs(line: Line) -> set[str]:
 
 
 def _order(line: Line, metric: str, best: Sequence[float | None]) -> tuple[float, int, str, str]:
-    """By the mean distance from the best value of each column; what covers more columns first, of two that are equal."""
+    """By the mean distance from the best value of each column; of equal ones, more columns first."""
     pairs = [(line.value(column, metric), best[column]) for column in line.places]
     gaps = [abs(value - top) for value, top in pairs if value is not None and top is not None]
     mean = round(math.fsum(gaps) / len(gaps), 12) if gaps else math.inf
@@ -153,7 +156,7 @@ def _order(line: Line, metric: str, best: Sequence[float | None]) -> tuple[float
 
 
 def _common(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Settings that all of several configurations have; naming them in each line would hide what differs."""
+    """Settings that all of several configurations share; they are not repeated in each line."""
     several = list(entries)
     first = dict(several[0].record.options.settings)
     if len({entry.configuration for entry in several}) < 2:
@@ -161,7 +164,7 @@ def _common(entries: Iterable[Entry]) -> dict[str, Any]:
     for entry in several[1:]:
         settings = entry.record.options.settings
         first = {name: value for name, value in first.items() if name in settings and settings[name] == value}
-    return {name: value for name, value in first.items() if name != "predict.runtime"}  # `how` words that in its own way
+    return {name: value for name, value in first.items() if name != "predict.runtime"}  # part of `how`
 
 
 def _setting(name: str, value: Any) -> str:
@@ -179,8 +182,8 @@ def _key(entry: Entry, common: Mapping[str, Any] | None = None, per_language: bo
 
 
 def _how(entry: Entry, common: Mapping[str, Any], per_language: bool, count: str | None = None) -> str:
-    """`Entry.config_label` without the common settings, the language of a prompt's variant, and that of training if
-    `per_language`."""
+    """`Entry.config_label` without the common settings, the language of a prompt's variant, and, if `per_language`, the
+    training language."""
     record, identity = entry.record, entry.record.identity
     prompt, train = identity.prompt, identity.train
     if prompt is not None and prompt.variant == identity.lang:
@@ -193,13 +196,13 @@ def _how(entry: Entry, common: Mapping[str, Any], per_language: bool, count: str
 
 
 def _is_own(entry: Entry) -> bool:
-    """Whether it was trained on the language that it is tested in, and on no other."""
+    """Whether it was trained on its test language alone."""
     identity = entry.record.identity
     return identity.train is not None and identity.train.langs == [identity.lang]
 
 
 def _nearly_the_same(lines: Sequence[Line], common: Mapping[str, Any]) -> list[Line]:
-    """One line for what each language trained on nearly as many rows of its own: "all there are" is no round number."""
+    """Join lines of several languages with similar numbers of training rows (see `NEARLY`)."""
     kept, groups = [], dict[Key, list[tuple[int, Line]]]()
     for line in lines:
         entry = next(iter(line.places.values())).row.entry

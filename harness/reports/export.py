@@ -1,8 +1,4 @@
-"""Runs and predictions as files that other programs read: CSV, Parquet, JSON.
-
-The columns are those of `harness.records.frames`; a table is one of pyarrow. No text of a row is in the records, so none is
-in these files.
-"""
+"""Runs and predictions as CSV, Parquet and JSON: the pyarrow tables of `harness.records.frames`."""
 
 from __future__ import annotations
 
@@ -12,42 +8,32 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from harness.core.errors import RunError
 from harness.records.entries import Entry
-from harness.records.frames import predictions_table, runs_table
+from harness.records.frames import runs_table
 from harness.records.store import Store
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""How a cell begins that a spreadsheet may take for a formula (OWASP, "CSV Injection"); the last four are full-width."""
+"""Beginnings of a cell that a spreadsheet may read as a formula (OWASP, "CSV Injection"); the last four are full-width."""
 
 
 def table_of_runs(store: Store, entries: Sequence[Entry]) -> Any:
-    """A row for each of these runs; the columns are those of all runs in the store that can be read."""
-    return runs_table(entries, {name for entry in entries for name in entry.record.metrics.values} | _metric_names(store))
-
-
-def _metric_names(store: Store) -> set[str]:
-    """Of every run, so that tables of different runs have the same columns; a damaged record of another run is no concern."""
-    found: set[str] = set()
-    for name in store.ids():
-        with suppress(RunError, LookupError, TypeError):
-            found |= set(store.metrics(name)["values"])
-    return found
-
-
-def table_of_predictions(results: Path, runs: Sequence[str]) -> Any:
-    """A row for each run and test row. Raises as `load_predictions` does."""
-    return predictions_table(list(runs), results)
+    """One row per run. The metric columns are those of all intact runs in the store, so that all tables have the same
+    columns."""
+    names = {name for entry in entries for name in entry.record.metrics.values}
+    for run_id in store.ids():
+        with suppress(RunError):
+            names |= store.record(run_id).metrics.values.keys()
+    return runs_table(entries, names)
 
 
 def as_csv(table: Any, *, spreadsheet: bool = False) -> bytes:
-    """RFC 4180 in UTF-8: a header, CRLF, quotes where they are needed, nothing for what is missing. Numbers read back equal.
+    """RFC 4180 in UTF-8: a header, CRLF, quotes if needed, missing values empty. Numbers read back equal.
 
-    Values stand as they are. With `spreadsheet` a text that might be taken for a formula gets an apostrophe before it, and
-    the file begins with a byte order mark, by which a spreadsheet knows UTF-8.
+    With `spreadsheet` an apostrophe is put before a text that may be read as a formula, and the file begins with a byte order
+    mark, by which a spreadsheet recognises UTF-8.
     """
     text = io.StringIO()
     writer = csv.writer(text)
@@ -58,7 +44,7 @@ def as_csv(table: Any, *, spreadsheet: bool = False) -> bytes:
 
 
 def formulas(table: Any) -> int:
-    """Cells of text that a spreadsheet may take for a formula."""
+    """Number of cells that a spreadsheet may read as a formula."""
     return sum(_is_formula(value) for row in _rows(table) for value in row.values())
 
 
@@ -71,7 +57,7 @@ def _defused(value: Any) -> Any:
 
 
 def _rows(table: Any) -> Iterator[dict[str, Any]]:
-    """Each row by column; None for what is missing, times as text in ISO 8601."""
+    """Each row by column; None for missing values, times in ISO 8601."""
     for batch in table.to_batches():
         for row in batch.to_pylist():
             yield {name: _time(value) if isinstance(value, datetime) else value for name, value in row.items()}
@@ -82,7 +68,7 @@ def _time(value: datetime) -> str:
 
 
 def as_json(table: Any) -> bytes:
-    """An array with an object per row; null for what is missing, numbers to the last digit, times in ISO 8601."""
+    """An array with one object per row; null for missing values, times in ISO 8601."""
     lines = ",\n".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in _rows(table))
     return (f"[\n{lines}\n]\n" if lines else "[]\n").encode()
 

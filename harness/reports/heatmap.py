@@ -1,4 +1,4 @@
-"""A grid as colours, for terminal and SVG: one ramp from pale to dark blue, which the colour-blind and grey print can read."""
+"""The heat map of a grid, for terminal and SVG: one ramp from pale to dark blue, readable for the colour-blind and in grey."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ INK, PAPER = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 
 
 def colour(share: float) -> Colour:
-    """Of a share from 0 (pale, the worst) to 1 (dark, the best); red, green and blue from 0 to 1."""
+    """The colour of a share from 0 (pale, the worst) to 1 (dark, the best)."""
     place = min(max(share, 0.0), 1.0) * (len(RAMP) - 1)
     index = min(int(place), len(RAMP) - 2)
     part = place - index
@@ -30,7 +30,7 @@ def colour(share: float) -> Colour:
 
 
 def ink_on(background: Colour) -> Colour:
-    """Dark or white text, whichever stands out more."""
+    """Black or white text, whichever has more contrast."""
     return max((INK, PAPER), key=lambda ink: contrast(ink, background))
 
 
@@ -50,7 +50,7 @@ def hex_of(rgb: Colour) -> str:
 
 
 def svg(grid: Grid) -> bytes:
-    """The heat map, the same bytes for the same grid and libraries. Needs the extra `charts`."""
+    """The heat map: the same bytes for the same grid and libraries. Raises `MissingExtra`."""
     from harness.reports.charts import svg_of, transfer
 
     spread = "small: 95% interval" if len(grid.seeds) == 1 else f"mean of {len(grid.seeds)} seeds; small: smallest and largest"
@@ -58,10 +58,10 @@ def svg(grid: Grid) -> bytes:
     better = "lower" if grid.lower_is_better else "higher"
     title = f"{grid.backend} · {grid.task} · {grid.title} ({better} is better)"
     note = f"Framed: tested in a training language; bold: best of its column; {spread}{validated}."
-    return svg_of(transfer(_cells(grid), title, note))
+    return svg_of(transfer(cells(grid), title, note))
 
 
-def _cells(grid: Grid) -> list[dict[str, Any]]:
+def cells(grid: Grid) -> list[dict[str, Any]]:
     """The rows of the chart."""
     shares = grid.shares()
     found = []

@@ -1,4 +1,4 @@
-"""The leaderboard: a pure function of the run records, so the same records give the same bytes. Its text: leaderboard.md.j2."""
+"""The leaderboard: a pure function of the run records. Its text: leaderboard.md.j2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def left_out(names: Sequence[str]) -> str:
 
 
 def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: Collection[str] = (), note: str = "") -> str:
-    """The whole file; `reported` comes last, in tables of its own, and then `note`. `drawn`: the pictures in charts/."""
+    """The file; `reported` has separate tables at the end, before `note`. `drawn`: the pictures in charts/."""
     filters: dict[str, Callable[..., Any]] = {
         "file_name": file_name,
         "first_words": _first_of_column,
@@ -35,7 +35,7 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
         "full_titles": columns,
         "heading": _heading,
         "lines": _section_lines,
-        "reported_cells": _reported_cells,
+        "reported_cells": reported_cells,
         "spread_lines": lambda table: map(spread_cells, table.spreads),
         "spread_titles": lambda table: spread_columns(table.metric),
         "titles": lambda section: ["backend", "how", *map(_column_title, section.tables)],
@@ -46,7 +46,7 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
 
 
 def _first_of_column(section: Section, column: int) -> str:
-    """Which entry is first on the rows of a column, with how many it is tied, and how large the models are."""
+    """The first entry on the rows of a column, its ties, and the sizes of the models."""
     found = section.tables[column]
     rows = f"**{escape(found.group[2])}**, {escape(found.size)}{' †' if found.few else ''}"
     if found.leader is None:
@@ -70,7 +70,7 @@ def _section_lines(section: Section) -> list[list[str]]:
 
 
 def _heading(section: Section) -> str:
-    sizes = [(column.group[2], column.first.record.n) for column in section.tables]
+    sizes = [(column.group[2], column.first.record.metrics.n) for column in section.tables]
     if len(sizes) == 1:
         return f"{sizes[0][0]}: {section.tables[0].size}"
     outdated = " (outdated)" if section.outdated else ""
@@ -81,7 +81,7 @@ def _heading(section: Section) -> str:
 
 def _column_title(column: Table) -> str:
     when = f"<br>{escape(column.when)}" if column.when else ""
-    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.record.n:,}{when}")
+    return Markup(f"{escape(column.group[2])}{' †' if column.few else ''}<br>n = {column.first.record.metrics.n:,}{when}")
 
 
 def _cell(place: RankedEntry | None, metric: str) -> str:
@@ -100,13 +100,12 @@ def _cell(place: RankedEntry | None, metric: str) -> str:
 
 
 def _full_lines(table: Table) -> list[list[str]]:
-    """All metrics of a set of rows."""
     cells = zip(lines_of(columns(table), table.places), table.places, strict=True)
     return [[*map(_unbroken, line), _records(place.row)] for line, place in cells]
 
 
 def _records(row: Configuration) -> Markup:
-    """Links; of several seeds each has one."""
+    """A link for each seed."""
     if len(row.runs) == 1:
         return Markup(f"[record]({record_path(row.entry.run_id)})")
     runs = sorted(row.runs, key=lambda run: run.seed)
@@ -114,11 +113,11 @@ def _records(row: Configuration) -> Markup:
 
 
 def _unbroken(cell: str) -> Markup:
-    """As text, with both ends of an interval on one line."""
+    """Escaped, with both ends of an interval on one line."""
     return Markup(re.sub(r"(\[-?\d[\d.]*,) (-?\d[\d.]*\])", r"\1&nbsp;\2", escape(cell)))
 
 
-def _reported_cells(figure: Figure) -> list[str]:
+def reported_cells(figure: Figure) -> list[str]:
     n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
     rows = n if figure.split == "test" else f"{figure.split}, {n}"
     metric = title_of(figure.metric)
@@ -130,7 +129,7 @@ def record_path(run_id: str) -> str:
 
 
 def sentence(tables: Sequence[Table]) -> str:
-    """Which entry is first, or in how many tables one is."""
+    """The first entry, or the number of tables in which one is significantly better than all others."""
     several = [table for table in tables if len(table.places) > 1 and table.leader is not None]
     if not tables:
         return "No runs yet. Begin with `bench run`, or name the folder of the records: --results DIR."
@@ -151,7 +150,7 @@ def sentence(tables: Sequence[Table]) -> str:
 
 def _first(table: Table) -> str:
     task, _, lang, _ = table.group
-    rows = f"On {table.first.record.n:,} {lang} rows of {task}, "
+    rows = f"On {table.first.record.metrics.n:,} {lang} rows of {task}, "
     if table.leader is None:
         return f"{rows}{NOBODY}."
     how = hows([place.row for place in table.places])[0]

@@ -1,4 +1,4 @@
-"""The pictures beside LEADERBOARD.md. Which ones there are, and what they show, is a pure function of the tables."""
+"""The pictures beside LEADERBOARD.md: a pure function of the tables."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ from harness.records.names import told_apart
 from harness.reports.by_language import Section, sections
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.pareto import pareto_front
 
 if TYPE_CHECKING:
     import altair as alt
 
 FOLDER = "charts"
 MOST_LINES = 20
-"""Of a heat map: more can't be taken in at once, and stand in the table."""
+"""Of a heat map; the others are in the table."""
 WIDEST_NAME = 70
-"""Characters; the library takes a second to cut a long one to its width."""
+"""Characters; the library is slow at truncating long names."""
 STALE = re.compile(r".*-[0-9a-f]{8}-(speed|cost|languages)\.svg")
 
 Figures = list[dict[str, Any]]
@@ -35,7 +36,7 @@ Figures = list[dict[str, Any]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart yet to be drawn: its data, and the function that makes it of them."""
+    """The data of a chart, and the function that makes the chart."""
 
     rows: Figures
     chart: Callable[[Figures], alt.TopLevelMixin]
@@ -48,7 +49,7 @@ class Picture:
 
 
 def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[str, Picture]:
-    """By file name. `cost`: US dollars per 1,000 rows by the id of the run; the run in the middle stands for its seeds."""
+    """By file name. `cost`: US dollars per 1,000 rows by run id; the middle run represents its seeds."""
     found: dict[str, Picture] = {}
     for table in tables:
         rows = _on_one_machine(table)
@@ -67,15 +68,12 @@ def pictures(tables: Sequence[Table], cost: Mapping[str, float | None]) -> dict[
 
 
 def _add(found: dict[str, Picture], name: str, picture: Picture) -> None:
-    if len(picture.rows) > 1:  # a single point compares nothing
+    if len(picture.rows) > 1:
         found[name] = picture
 
 
 def write_pictures(found: Mapping[str, Picture], folder: Path) -> list[Path]:
-    """Draw all of them into the folder, and take away those of an earlier leaderboard.
-
-    Raises `MissingExtra` before anything is written.
-    """
+    """Draw all of them into the folder, and delete those of an earlier leaderboard. Raises `MissingExtra` before it writes."""
     drawn = {folder / name: picture.svg().decode() for name, picture in found.items()}
     folder.mkdir(parents=True, exist_ok=True)
     for path, text in drawn.items():
@@ -87,7 +85,7 @@ def write_pictures(found: Mapping[str, Picture], folder: Path) -> list[Path]:
 
 
 def file_name(tables: Sequence[Table], kind: str) -> str:
-    """Readable, and unlike that of any other set of rows."""
+    """A readable name, unique for the sets of rows."""
     groups: list[Group] = [table.group for table in tables]
     langs = [group[2] for group in groups] if len(groups) == 1 else []
     return f"{file_stem([*groups[0][:2], *langs])}-{digest(groups)[:8]}-{kind}.svg"
@@ -100,17 +98,15 @@ def machine(entry: Entry) -> str:
 
 
 def _on_one_machine(table: Table) -> list[Entry]:
-    """The rows of the machine that most of them ran on: speeds of two machines have no common axis."""
+    """The entries of the most common machine: speeds of different machines are not comparable."""
     entries = [place.row.entry for place in table.places]
     most, _ = max(Counter(map(machine, entries)).items(), key=lambda item: (item[1], item[0]))
     return [entry for entry in entries if machine(entry) == most]
 
 
 def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | None], title: str, less: bool) -> Picture:
-    """Quality by what it takes; `less`: less of it is better.
-
-    What costs nothing has no place on a logarithmic axis, but it may beat what has one: the front is of all.
-    """
+    """Quality by cost or speed `x`; `less`: a lower x is better. A zero can't be drawn on a logarithmic axis, but counts for
+    the Pareto front."""
     from harness.reports.charts import quality
 
     runs = [place.row.runs for place in table.places]
@@ -125,8 +121,9 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
             named = {"name": entry.display_name, "how": hows[entry.key], "engine": engine}
             rows.append({"key": entry.key, **named, "x": at, **bounds})
     lower = table.metric in LOWER_IS_BETTER
-    for row in rows:
-        row["front"] = not any(_beats(other, row, lower, less) for other in rows)
+    front = pareto_front([(-row["value"] if lower else row["value"], -row["x"] if less else row["x"]) for row in rows])
+    for row, is_best in zip(rows, front, strict=True):
+        row["front"] = is_best
     drawn = [row for row in rows if row["x"] > 0]
     if left := len(rows) - len(drawn):
         title += f" ({left} at 0 not shown: the axis is logarithmic)"
@@ -135,15 +132,8 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
     return Picture(drawn, chart)
 
 
-def _beats(one: Mapping[str, Any], other: Mapping[str, Any], lower: bool, less: bool) -> bool:
-    """At least as good in both, and better in one."""
-    value = (other["value"] - one["value"]) if lower else (one["value"] - other["value"])
-    x = (other["x"] - one["x"]) if less else (one["x"] - other["x"])
-    return bool(min(value, x) >= 0 and max(value, x) > 0)
-
-
 def _shortened(name: str) -> str:
-    """Without its middle: the number and the model stand at the beginning, and what tells two lines apart at the end."""
+    """Without its middle: the number and the model are at the beginning, differences at the end."""
     half = WIDEST_NAME // 2
     return name if len(name) <= WIDEST_NAME else f"{name[: half - 1]}…{name[-half:]}"
 
@@ -165,7 +155,7 @@ def _languages(section: Section) -> Picture:
                 table = section.tables[column]
                 rows.append(
                     {
-                        "lang": f"{table.group[2]} (n = {table.first.record.n:,})",
+                        "lang": f"{table.group[2]} (n = {table.first.record.metrics.n:,})",
                         "name": _shortened(f"{number + 1}. {line.backend} · {line.how}"),  # the number of the table
                         "text": f"{estimate.value:.3f}",
                         "shade": shade,

@@ -1,4 +1,4 @@
-"""The tables of the leaderboard: the runs on the same rows with their ranks, and their cells in words."""
+"""The tables of the leaderboard: the runs on the same rows with their ranks."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.analysis.findings import SHORT, finding_of_entry
-from harness.analysis.nested import most_informative
 from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metric_test, ranked, read_correct, share_test
-from harness.analysis.row_sets import RowSet, row_sets
+from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
-from harness.records.entries import TITLES, Entry, Group
-from harness.records.gates import gate_lines
+from harness.records.entries import TITLES, Entry, Group, gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.reports.words import between, hows, part, rank, shown
@@ -25,9 +23,9 @@ STATUSES = ("unparsed", "failed")
 
 @dataclass(frozen=True)
 class Table:
-    """The runs on one set of rows, with their ranks, and what the prompts of their language models make of it.
+    """The runs on one set of rows, with their ranks and the spread over prompts.
 
-    `when` and `outdated`: as in `RowSet`. `main`: the rows to choose a model on, of those of this task, split and language.
+    `when` and `outdated`: as in `RowSet`. `main`: of this task, split and language, the rows on which to choose a model.
     """
 
     group: Group
@@ -43,28 +41,28 @@ class Table:
 
     @property
     def leader(self) -> RankedEntry | None:
-        """The first of those that do better than chance."""
+        """The first entry, if it is better than chance."""
         return None if self.places[0].rank is None else self.places[0]
 
     @property
     def metric(self) -> str:
-        """What the rows are ranked by."""
+        """The metric of the ranks."""
         return self.first.record.metrics.headline[0]
 
     @property
     def size(self) -> str:
-        """`500 rows (last run 2026-11-23)`; no day where no table has other rows of the same language."""
+        """`500 rows (last run 2026-11-23)`; the day only if the language has several sets of rows."""
         rows = f"{self.first.record.n:,} rows"
         return f"{rows} ({'outdated; ' if self.outdated else ''}last run {self.when})" if self.when else rows
 
     @property
     def few(self) -> str | None:
-        """Why these rows are few, if they are."""
+        """A warning if these rows are few."""
         return small(self.first.record.n, [label.support for label in self.first.record.metrics.per_class])
 
     @property
     def warnings(self) -> list[str]:
-        """What the sanity gates of its runs found; in the order of the ranks."""
+        """Warned and failed sanity gates of its runs, in the order of the ranks."""
         runs = [
             (run, place.finding is not None)
             for place in self.places
@@ -79,12 +77,12 @@ class Table:
 
 
 def grouped(entries: Iterable[Entry]) -> list[RowSet]:
-    """In the order of `row_sets`; within a set best first."""
+    """As `row_sets`; within a set best first."""
     return [replace(rows, entries=tuple(sorted(rows.entries, key=lambda entry: entry.order))) for rows in row_sets(entries)]
 
 
 def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
-    """Rank the runs of each group; reads the predictions wherever there is something to compare. Raises `RunError`."""
+    """Rank the runs of each group; reads the predictions of groups with several entries. Raises `RunError`."""
     sets, main = _with_main(store, grouped(entries))
     groups = [(found, found.entries, fold_seeds(found.entries)) for found in sets]
     compared = [members for _, members, rows in groups if len(rows) > 1 and _is_by_accuracy(members)]
@@ -95,15 +93,15 @@ def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
             test, influences = share_test(correct), lambda entry: correct[entry.key] - correct[entry.key].mean()
         else:
             test, influences = metric_test(store, members[0].record.metrics.headline[0]), influences_of(store)
-        told = tuple(spreads(members, influences))
+        prompts = tuple(spreads(members, influences))
         findings = {row.entry.key: finding_of_entry(store, row.entry) for row in rows}
         places = tuple(ranked(rows, test, findings))
-        tables.append(Table(found.group, places, told, found.when, found.outdated, found.group in main))
+        tables.append(Table(found.group, places, prompts, found.when, found.outdated, found.group in main))
     return tables
 
 
 def _with_main(store: Store, sets: Sequence[RowSet]) -> tuple[list[RowSet], set[Group]]:
-    """The sets, the main one of each task, split and language with the runs on more rows; and which these are."""
+    """The sets, where the main one of each task, split and language includes the runs on more rows; and the main groups."""
     main = {}
     for _, same in groupby((one for one in sets if not one.outdated), key=lambda one: one.group[:3]):
         found = most_informative(store, list(same))
@@ -116,7 +114,7 @@ def _is_by_accuracy(members: Sequence[Entry]) -> bool:
 
 
 def columns(table: Table) -> list[str]:
-    """Titles; seeds, unread and failed rows have a column only where there are any."""
+    """Titles; seeds, unparsed and failed rows have a column only if there are any."""
     rows = [place.row for place in table.places]
     return [
         *("#", "backend", "how"),
@@ -130,7 +128,7 @@ def columns(table: Table) -> list[str]:
 
 
 def lines_of(titles: Sequence[str], places: Sequence[RankedEntry]) -> list[list[str]]:
-    """Lines under `columns`, but for the run, which is told in other words on a page than on a terminal."""
+    """The rows under `columns`, without the run, which differs between page and terminal."""
     return [_cells(titles, place, words) for place, words in zip(places, hows([place.row for place in places]), strict=True)]
 
 
@@ -160,13 +158,13 @@ def spread_columns(metric: str) -> list[str]:
 
 
 def spread_cells(spread: Spread) -> list[str]:
-    """A line under `spread_columns`."""
+    """A row under `spread_columns`."""
     value = spread.middle.row.entry.record.metrics.values[spread.metric]
     return [
         spread.backend,
         spread.how,
         ", ".join(prompt.name for prompt in spread.prompts),
-        ", ".join(part(prompt.unread) for prompt in spread.prompts),
+        ", ".join(part(prompt.unparsed) for prompt in spread.prompts),
         between(spread.low, spread.middle.value, spread.high),
         f"{spread.range:.3f}{'*' if spread.beyond else ''}",
         f"{spread.expected:.3f}",

@@ -14,7 +14,7 @@ from harness.statistics.metrics import LOWER_IS_BETTER
 
 
 def title_of(metric: str) -> str:
-    return TITLES.get(metric, metric)
+    return TITLES.get(metric, metric if "/" in metric else metric.replace("_", " "))
 
 
 def better(metric: str) -> str:
@@ -23,7 +23,8 @@ def better(metric: str) -> str:
 
 
 def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """The text of the template `name`. Nothing is escaped automatically: `esc` escapes names, `row` and `table` escape cells."""
+    """The text of the template `name`. Nothing is escaped automatically: `esc` escapes names, `row` and `table` escape
+    cells."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,

@@ -1,4 +1,4 @@
-"""How numbers and rows are worded wherever people read them."""
+"""Numbers, ranks and comparisons in words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from harness.records.names import told_apart
 from harness.records.sizes import prompted_sizes, size_of
 
 NAMED = 4
-"""Backends that a sentence names."""
+"""Number of backends that a sentence names."""
 
 
 def shown(estimate: Estimate) -> str:
-    """`0.512 [0.468, 0.556]`; the interval only where there is one."""
+    """Such as `0.512 [0.468, 0.556]`."""
     value, low, high = estimate.value, estimate.low, estimate.high
     if value is None:
         return "n/a"
@@ -29,16 +29,16 @@ def between(low: float, median: float, high: float) -> str:
 
 
 def part(share: float) -> str:
-    """A share of rows that is not there reads differently from one that rounds to 0."""
+    """A share of rows; 0 is shown differently from a share that rounds to 0."""
     return "–" if share == 0 else "<0.1%" if share < 0.001 else f"{share:.1%}"
 
 
 UNRANKED = "‡"
-"""In the place of a rank, of what does no better than chance."""
+"""In place of a rank, for an entry that is no better than chance."""
 
 
 def rank(place: RankedEntry) -> str:
-    """`2=` where the rank is shared."""
+    """`2=` for a shared rank."""
     if place.rank is None:
         return UNRANKED
     return f"{place.rank}{'=' if place.tied else ''}"
@@ -48,8 +48,8 @@ NOBODY = "no model is significantly better than always guessing one label"
 
 
 def standing(places: Sequence[RankedEntry]) -> str:
-    """How the first entry compares with the others, to follow its value: `, not significantly different from 2 of the 3 others
-    (b, c) at the 5% level`. Entries that do no better than chance are only counted."""
+    """How the first entry compares with the others: `, not significantly different from 2 of the 3 others (b, c) at the 5%
+    level`. Entries that are no better than chance are only counted."""
     first, *others = [place for place in places if place.rank is not None]
     unranked = len(places) - 1 - len(others)
     more = f"; {unranked} more {'is' if unranked == 1 else 'are'} no better than always guessing one label" if unranked else ""
@@ -71,8 +71,7 @@ def _beside(first: RankedEntry, others: Sequence[RankedEntry]) -> str:
 
 
 def _counted(tied: Sequence[RankedEntry], leader: str) -> list[str]:
-    """Backends, and how many configurations of each; of the leader's own backend, or of one that stands twice, a name alone
-    would not say which."""
+    """The tied backends; of the leader's own backend, and of one with several configurations, with their number."""
     found = []
     for name, count in Counter(place.row.entry.display_name for place in tied).items():
         other = "other " if name == leader else ""
@@ -82,12 +81,12 @@ def _counted(tied: Sequence[RankedEntry], leader: str) -> list[str]:
 
 
 def with_size(entry: Entry, how: str) -> str:
-    """`118M parameters, trained on 9 en`; without the size where it is not known."""
+    """`118M parameters, trained on 9 en`; without an unknown size."""
     return ", ".join(part for part in (size_of(entry), how) if part)
 
 
 def sizes_told(places: Sequence[RankedEntry]) -> str:
-    """How large the prompted models are, after a sentence about all places; empty where none is, or nothing is compared."""
+    """A sentence on the sizes of the prompted models; empty if there is none, or only one entry."""
     return prompted_sizes(place.row.entry for place in places) if len(places) > 1 else ""
 
 
@@ -96,5 +95,5 @@ def how(row: Configuration) -> str:
 
 
 def hows(rows: Sequence[Configuration]) -> list[str]:
-    """`how` of each row of a table; of those that read alike, also what their identities differ in: `…, batch_size=16`."""
+    """`how` of each entry of a table, extended by the differences of identities if it is not unique: `…, batch_size=16`."""
     return told_apart([row.runs for row in rows], [how(row) for row in rows])

@@ -1,4 +1,4 @@
-"""Which rows are computed together: each text once, the longest first, cut by tokens; made ready while others compute."""
+"""Batches: each text once, longest first, limited by tokens; encoded while the previous batch is computed."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from harness.core.types import Decoding, Example
 from harness.running.plan import Plan
 
 WINDOW = 256
-"""Texts that are encoded at a time. Within a window the order is by tokens, among windows by characters."""
+"""Texts that are encoded together. Within a window they are sorted by tokens; windows are sorted by characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A text, all rows that have it, and its form for the engine (of a language model: the prompt) once there is one."""
+    """A text, all rows that have it, and, once encoded, its form for the engine (of a language model: the prompt)."""
 
     rows: list[Example]
     form: Encoded | None = None
@@ -33,7 +33,7 @@ class Item:
 
 
 def distinct(rows: Sequence[Example]) -> list[Item]:
-    """One item a text, longest first: little padding, and a batch that does not fit shows at once."""
+    """One item per text, longest first: little padding, and out-of-memory errors come early."""
     by_text: dict[str, list[Example]] = {}
     for row in rows:
         by_text.setdefault(row.text, []).append(row)
@@ -41,16 +41,16 @@ def distinct(rows: Sequence[Example]) -> list[Item]:
 
 
 def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
-    """The batches with something to do. They are fixed by all rows of the run, so that a resumed run computes what an
-    undisturbed one would; of a batch that was halved for want of memory, what is done is left out."""
+    """The unfinished batches. They depend on all rows of the run, so that a resumed run computes the same batches; finished
+    rows of a halved batch are left out."""
     prompted = isinstance(plan.engine, LanguageModel)
-    # choices are among the tokens of a prompt
+    # the tokens of a prompt include its choices
     new_tokens = most_new_tokens(plan) if prompted and choices(plan) is None else 0
     yield from _batches(plan.engine, distinct(plan.rows), lambda items: encode(plan, items), new_tokens, done)
 
 
 def batches_of(engine: Classifier, rows: Sequence[Example]) -> Iterator[list[Item]]:
-    """All rows, for a classifier without a plan of its own."""
+    """All rows, for a classifier without a plan."""
     return _batches(engine, distinct(rows), lambda items: _encoded(engine, items), 0, ())
 
 
@@ -76,7 +76,7 @@ def _is_done(item: Item, done: Collection[str]) -> bool:
 
 
 def encode(plan: Plan, items: Sequence[Item]) -> list[Item]:
-    """The items with what the engine reads, in the same order."""
+    """The items with their forms for the engine, in the same order."""
     if isinstance(plan.engine, Classifier):
         return _encoded(plan.engine, items)
     assert isinstance(plan.engine, LanguageModel)
@@ -94,13 +94,14 @@ def _with_forms(items: Sequence[Item], forms: Sequence[Encoded]) -> list[Item]:
 
 
 def choices(plan: Plan) -> list[str] | None:
-    """The answers that are scored or allowed; None where the model may say anything."""
+    """The answers that are scored or allowed; None for free decoding."""
     assert plan.prompt is not None
     return None if plan.prompt.prompt.spec.decoding is Decoding.FREE else plan.prompt.parser.choices()
 
 
 def most_new_tokens(plan: Plan) -> int:
-    """Room for an answer, which bounds its cost: a token is at least a byte, and a server may wrap a choice in JSON."""
+    """Upper bound of an answer's tokens, and so of its cost: a token is at least a byte, and a server may wrap a choice in
+    JSON."""
     assert plan.prompt is not None
     spec = plan.prompt.prompt.spec
     if spec.decoding is Decoding.SCORE:

@@ -1,14 +1,14 @@
-"""Sanity gates: does a run measure what it is meant to? Those of prompts stop it before the other rows are paid for.
+"""Sanity gates: checks that a run measures what it should. Failed gates of prompts stop a run after its first rows.
 
-`text_in_prompt`     prompted: each text is in the prompt as the model reads it, after its chat template
-`label_mass`         `score`: the labels together have probability among all that the model could say
-`answers_unparsed`   other decodings: some of the first answers could be read
-`rows_unanswered`    servers: some of the first rows have an answer; in a record only where none had
-`prompts_cut`        servers: the tokens that were read are not fewer than the words that were sent
-`texts_cut`          classifiers: few texts are longer than what the model reads
+`text_in_prompt`     prompted: each text is in the prompt, after the chat template
+`label_mass`         `score`: the labels together have some probability
+`answers_unparsed`   other decodings: some of the first answers could be parsed
+`rows_unanswered`    servers: some of the first rows have an answer; recorded only if none has
+`prompts_cut`        servers: not fewer tokens were read than words were sent
+`texts_cut`          classifiers: few texts are truncated
 `one_label`          classifiers: not every text gets the same label
 
-A gate looks at texts and predictions, never at a true label, and changes neither the predictions nor the identity of a run.
+A gate uses texts and predictions, never a true label, and does not change the predictions or the identity of a run.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from harness.running.batching import WINDOW, Item, distinct
 from harness.running.plan import Plan
 
 ENOUGH = 16
-"""Rows with an answer before the first ones are judged; rows without one before a server is paid for no more."""
+"""Rows with an answer before the gates are evaluated; rows without one before a server gets no more requests."""
 LEAST_TOKENS = 0.75
-"""Tokens a word that a server must have read of the prompts; fewer say that it cut them."""
+"""Tokens per word that a server reads at least, unless it truncates the prompts."""
 ALTERED = 0.1
-"""Share of the looked-at prompts that may lack their text before the run stops: below that, it is a few odd texts."""
+"""Share of checked prompts that may lack their text; the run stops above it."""
 LEAST_MASS = 0.01
-"""Of the labels together; below that the model would say something else."""
+"""Least probability of the labels together; below it the model would answer something else."""
 FEW = 0.01
-"""Share of texts that may be cut without a warning."""
+"""Share of texts that may be truncated without a warning."""
 DISTINCT = 20
-"""Texts before one label for all of them is worth a word."""
+"""Least number of texts for the gate `one_label`."""
 
 HINTS = {
-    "text_in_prompt": "Use a checkpoint whose chat template shows the user's turn. --no-gate goes on all the same.",
-    "answers_unparsed": "Change the prompt, its parser or `max_new_tokens`. The answers are kept: --no-gate goes on.",
-    "rows_unanswered": "Change what is behind that reason: the model, the prompt, or `max_new_tokens` in its front matter "
-    "(cut: they were used up before the answer). --no-gate goes on.",
+    "text_in_prompt": "Use a checkpoint whose chat template shows the user's turn. --no-gate continues anyway.",
+    "answers_unparsed": "Change the prompt, its parser or `max_new_tokens`. The answers are kept: --no-gate continues.",
+    "rows_unanswered": "Change the model, the prompt, or `max_new_tokens` in its front matter (cut: they were used up before "
+    "the answer). --no-gate continues.",
 }
-"""The ways out, of gates that can stop a run."""
+"""Hints of the gates that can stop a run."""
 
 
 def _gate(name: str, outcome: GateOutcome, message: str, value: float | None = None) -> Gate:
@@ -54,22 +54,22 @@ def _gate(name: str, outcome: GateOutcome, message: str, value: float | None = N
 
 
 class Gates:
-    """The gates of one run. With `stops` a failed one raises `GateFailed`; else the run goes on, and the record tells of it."""
+    """The gates of one run. With `stops` a failed one raises `GateFailed`; else the run continues, and the record holds it."""
 
     def __init__(self, plan: Plan, answers: Path, stops: bool) -> None:
-        """`answers`: the file with what the model said."""
+        """`answers`: the file with the model's answers."""
         self._plan, self._answers, self._stops = plan, answers, stops
         self._found: list[Gate] = []
         self._first: list[Prediction] = []
         self._prompt_tokens = 0
 
     def before(self) -> None:
-        """Once the model is loaded, before a row is asked."""
+        """Once the model is loaded, before the first row."""
         if isinstance(self._plan.engine, LanguageModel):
             self._keep(text_in_prompt(self._plan, self._plan.engine))
 
     def see(self, entry: JournalEntry) -> None:
-        """A batch as the journal holds it, also of an earlier start of the run."""
+        """A batch of the journal, also of an earlier start of the run."""
         if isinstance(self._plan.engine, LanguageModel) and entry.rows and not self._is_judged():
             self._first += [row for row in entry.rows if row.id not in entry.ask_again]
             self._prompt_tokens += entry.prompt_tokens
@@ -88,7 +88,7 @@ class Gates:
         return len(_answered(self._first)) >= ENOUGH or self._is_unanswered()
 
     def _is_unanswered(self) -> bool:
-        """Whether a server gave many rows no answer, and none at all one, for reasons that will not pass."""
+        """Whether a server answered none of many rows, for permanent reasons."""
         return self._plan.engine.model_is == "name" and len(self._first) >= ENOUGH and not _answered(self._first)
 
     def _evaluate(self) -> None:
@@ -101,18 +101,15 @@ class Gates:
     def _keep(self, gate: Gate) -> None:
         self._found.append(gate)
         if gate.outcome is GateOutcome.FAILED and self._stops:
-            where = f" What the model said: {self._answers}" if gate.name == "answers_unparsed" else ""
+            where = f" The answers: {self._answers}" if gate.name == "answers_unparsed" else ""
             besides = "".join(f" {found.message}" for found in self._found if found.outcome is GateOutcome.WARNED)
             message = f"{self._plan.run_id} is stopped ({gate.name}): {gate.message}{where}{besides}"
             raise GateFailed(message, HINTS[gate.name])
 
 
 def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:
-    """Whether every turn of the chats (the last one holds the text) is in what the model reads, but for white space.
-
-    That the user's template shows the text is the `Renderer`'s own rule; this is about the model's chat template. It is
-    looked at with the longest texts, since they are the first to be cut.
-    """
+    """Whether every turn of the chats (the last one holds the text) is in the prompt after the model's chat template, apart
+    from white space. Checked with the longest texts, which are truncated first. (The `Renderer` checks the user's template.)"""
     assert plan.prompt is not None
     name, lacking = "text_in_prompt", []
     items = distinct(plan.rows)[:WINDOW]
@@ -120,7 +117,7 @@ def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:
         chat = plan.prompt.renderer.render(item.text)
         prompt = engine.rendered(chat)
         if prompt is None:
-            return _gate(name, GateOutcome.PASSED, "The texts are in the prompts as they are sent; only the server knows more.")
+            return _gate(name, GateOutcome.PASSED, "The texts are in the prompts that are sent to the server.")
         shown = _bare(prompt)
         if not all(_bare(turn["content"]) in shown for turn in chat):
             lacking.append(item.rows[0].id)
@@ -130,19 +127,19 @@ def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:
     return _gate(
         name,
         GateOutcome.FAILED if share > ALTERED else GateOutcome.WARNED,
-        f"{len(lacking)} of {len(items)} prompts do not show the model all that was given (rows {_some(lacking)}): the chat "
-        "template of this model drops or alters it.",
+        f"{len(lacking)} of {len(items)} prompts lack a part of their texts (rows {_some(lacking)}): the chat template of this "
+        "model drops or alters it.",
         round(1 - share, 6),
     )
 
 
 def _bare(text: str) -> str:
-    """Without what a template may change: white space, and the mark that breaks up a control token in a text."""
+    """Without what a template may change: white space, and the mark that splits a control token in a text."""
     return " ".join(text.replace("\u200b", "").split())
 
 
 def of_first_rows(plan: Plan, rows: Sequence[Prediction], prompt_tokens: int) -> list[Gate]:
-    """`rows` of the journal that have an answer; `prompt_tokens` that were read for them. What can stop a run comes last."""
+    """`rows` of the journal that have an answer; `prompt_tokens`: read for them. The gate that can stop a run comes last."""
     assert plan.prompt is not None
     served = plan.engine.model_is == "name"
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
@@ -157,80 +154,70 @@ def _answered(rows: Sequence[Prediction]) -> list[Prediction]:
 
 
 def prompts_cut(plan: Plan, rows: Sequence[Prediction], prompt_tokens: int) -> Gate:
-    """Some servers cut a prompt that is longer than their context, and say nothing. A word is at least a token for nearly all
-    tokenizers; some have tokens of several words."""
+    """Some servers silently truncate a prompt that is longer than their context. For nearly all tokenizers a word is at least a
+    token."""
     assert plan.prompt is not None
     asked = {row.id for row in rows}
     chats = [plan.prompt.renderer.render(text) for text in {row.text for row in plan.rows if row.id in asked}]
     words = sum(len(turn["content"].split()) for chat in chats for turn in chat)
-    said = f"The server read {prompt_tokens:,} tokens for the first {len(chats)} prompts, which have {words:,} words"
+    read = f"The server read {prompt_tokens:,} tokens for the first {len(chats)} prompts, which have {words:,} words"
     if not prompt_tokens:
-        return _gate("prompts_cut", GateOutcome.PASSED, "The server does not say how many tokens it read.")
+        return _gate("prompts_cut", GateOutcome.PASSED, "The server does not report the number of tokens.")
     if prompt_tokens >= LEAST_TOKENS * words:
-        return _gate("prompts_cut", GateOutcome.PASSED, f"{said}.", prompt_tokens)
-    return _gate(
-        "prompts_cut",
-        GateOutcome.WARNED,
-        f"{said}: it seems to cut long prompts. Raise the context that it is set to (Ollama: num_ctx; llama.cpp: --ctx-size).",
-        prompt_tokens,
-    )
+        return _gate("prompts_cut", GateOutcome.PASSED, f"{read}.", prompt_tokens)
+    advice = "Raise its context length (Ollama: num_ctx; llama.cpp: --ctx-size)."
+    return _gate("prompts_cut", GateOutcome.WARNED, f"{read}: it seems to truncate long prompts. {advice}", prompt_tokens)
 
 
 def label_mass(log_p: Sequence[Sequence[float]], served: bool) -> Gate:
-    """`log_p` of each whole answer, shape (rows, answers), before any calibration; upper bounds where a server shows it."""
+    """`log_p` of each whole answer, shape (rows, answers), before calibration; upper bounds for a server."""
     name = "label_mass"
     if not log_p:
         return _gate(name, GateOutcome.PASSED, "No row has scores.")
     mass = float(np.median(np.exp(np.array(log_p)).sum(axis=1)))
     most = "at most " if served else ""
-    said = f"The labels together have {most}{mass:.2g} of the probability (median of {len(log_p)} rows)"
+    found = f"The labels together have {most}{mass:.2g} of the probability (median of {len(log_p)} rows)"
     value = float(f"{mass:.4g}")
     if mass >= LEAST_MASS:
-        return _gate(name, GateOutcome.PASSED, f"{said}.", value)
-    return _gate(
-        name,
-        GateOutcome.WARNED,
-        f"{said}: left to itself, the model would say something else. Look at the prompt, and at what `--decoding free` says.",
-        value,
-    )
+        return _gate(name, GateOutcome.PASSED, f"{found}.", value)
+    advice = "Check the prompt, and the answers with `--decoding free`."
+    return _gate(name, GateOutcome.WARNED, f"{found}: freely, the model would answer something else. {advice}", value)
 
 
 def answers_unparsed(rows: Sequence[Prediction], *, paid: bool) -> Gate:
-    """`rows` that have an answer. A server that is `paid` is asked no more where none of `ENOUGH` could be read."""
+    """`rows` that have an answer. A `paid` server gets no more requests if none of `ENOUGH` answers could be parsed."""
     name = "answers_unparsed"
     reasons = Counter(row.reason for row in rows if row.status == Status.UNPARSED)
-    unread = reasons.total()
-    value = round(unread / len(rows), 6) if rows else None
-    if unread < len(rows) or not rows:
-        return _gate(name, GateOutcome.PASSED, f"{len(rows) - unread} of the first {len(rows)} answers could be read.", value)
+    unparsed = reasons.total()
+    value = round(unparsed / len(rows), 6) if rows else None
+    if unparsed < len(rows) or not rows:
+        parsed = f"{len(rows) - unparsed} of the first {len(rows)} answers could be parsed."
+        return _gate(name, GateOutcome.PASSED, parsed, value)
     why = ", ".join(f"{reason} {count}" for reason, count in sorted(reasons.items()))
     failed = paid and len(rows) >= ENOUGH
-    message = f"None of the first {len(rows)} answers could be read ({why})."
+    message = f"None of the first {len(rows)} answers could be parsed ({why})."
     return _gate(name, GateOutcome.FAILED if failed else GateOutcome.WARNED, message, value)
 
 
 def rows_unanswered(rows: Sequence[Prediction]) -> Gate:
-    """Each may have been paid for: a model that thinks until its tokens are used up says nothing."""
+    """Each may have cost money: a model that thinks until its tokens are used up gives no answer."""
     why = ", ".join(f"{reason} {count}" for reason, count in sorted(Counter(row.reason for row in rows).items()))
     return _gate("rows_unanswered", GateOutcome.FAILED, f"None of the first {len(rows)} rows has an answer ({why}).", 1.0)
 
 
 def texts_cut(cut: Cut, train: Cut | None) -> Gate:
-    """Never fails: the beginning of a text may well be enough. But it is said."""
+    """Never fails: the beginning of a text may be enough."""
     before = 0.0 if train is None else train.share
-    said = (
-        f"{cut.share:.1%} of the texts ({cut.texts:,}) are cut, as the model reads no more: {cut.tokens_lost_share:.1%} of all "
-    )
-    said += f"tokens are left out. Training texts: {before:.1%} are cut."
+    found = f"{cut.share:.1%} of the texts ({cut.texts:,}) are truncated: {cut.tokens_lost_share:.1%} of all tokens are lost. "
+    found += f"Of the training texts {before:.1%} are truncated."
     if max(cut.share, before) <= FEW:
-        return _gate("texts_cut", GateOutcome.PASSED, said if cut.texts else "All texts are read to their end.", cut.share)
-    return _gate(
-        "texts_cut", GateOutcome.WARNED, f"{said} Raise `max_length`, or use a model that reads longer texts.", cut.share
-    )
+        return _gate("texts_cut", GateOutcome.PASSED, found if cut.texts else "No text is truncated.", cut.share)
+    advice = "Raise `max_length`, or use a model for longer texts."
+    return _gate("texts_cut", GateOutcome.WARNED, f"{found} {advice}", cut.share)
 
 
 def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
-    """None for `majority`, which is to give one label, and for a handful of texts."""
+    """Empty for `majority`, which always gives one label, and for few texts."""
     if plan.identity.backend.is_majority or len(distinct(plan.rows)) < DISTINCT:
         return []
     labels = [prediction.label for prediction in predictions if prediction.label is not None]
@@ -238,9 +225,7 @@ def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
         return [_gate("one_label", GateOutcome.PASSED, f"{len(set(labels))} different answers were given.")]
     names, label = plan.task.label_space.names, labels[0]
     named = ", ".join(repr(names[index]) for index in (label if isinstance(label, tuple) else (label,))) or "none of the labels"
-    message = (
-        f"All {len(labels):,} rows get the same answer: {named}. The model may have learned nothing that tells them apart."
-    )
+    message = f"All {len(labels):,} rows get the same answer: {named}. The model may have learned nothing."
     return [_gate("one_label", GateOutcome.WARNED, message)]
 
 
@@ -272,7 +257,7 @@ def cut_of(counts: Iterable[CutCounts]) -> Cut:
 
 
 def cut_while_training(engine: Classifier, texts: Sequence[str]) -> Cut:
-    """The `Cut` of the training texts, which an engine reads as it does those that it predicts."""
+    """The `Cut` of the training texts."""
     starts = range(0, len(texts), WINDOW)
     return cut_of(_counts(engine.encode(texts[start : start + WINDOW])) for start in starts)
 

@@ -58,9 +58,9 @@ def percentiles(seconds: Seconds) -> dict[int, Percentile | None]:
 
 @dataclass(frozen=True, slots=True)
 class Queue:
-    """A queue in front of one engine. `capacity`: rows per second if rows always wait. `utilisation`: share of the time in which
-    the engine is busy; 1 if it can't keep up. `sojourn`: seconds from arrival to answer, shape (rows,); None if it can't keep up.
-    `batch`: mean rows per batch."""
+    """A queue in front of one engine. `capacity`: rows per second if rows always wait. `utilisation`: share of the time in
+    which the engine is busy; 1 if it can't keep up. `sojourn`: seconds from arrival to answer, shape (rows,); None if it can't
+    keep up. `batch`: mean rows per batch."""
 
     capacity: float
     utilisation: float

@@ -1,4 +1,4 @@
-"""How many of a run's rows have a twin among those that its model learned from: part of every record."""
+"""How many of a run's rows have a duplicate among those that its model learned from: part of every record."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from harness.models.checkpoints import cache_dir
 from harness.running.plan import Plan
 
 VERSION = 1
-"""Raised when a change to `harness.duplicates` changes what is found: what the cache holds is then computed anew."""
+"""Raised when a change to `harness.data.duplicates` changes its results: cached ones are then computed again."""
 
 MOST_IDS = 20
 MOST_PAIRS = 2_000_000_000
-"""Of rows and others: beyond it the search for near twins may take longer than two minutes. A record then has null for them."""
+"""Above this number of pairs the search for near duplicates may take more than two minutes; a record then has null for them."""
 
 
 def overlap_of(plan: Plan) -> Overlap:
-    """Duplicates (see `harness.data.duplicates`) of a run's rows; kept in the user's cache for runs on the same rows.
+    """Duplicates (see `harness.data.duplicates`) of a run's rows; cached for runs on the same rows.
 
-    `exact` and `near` count the run's rows that have a duplicate among the training rows or the few-shot examples. `by` has the
-    same counts for `train` and `validation` or `shots`, and for `itself`, the run's other rows. `near` is None where there are
-    more than `MOST_PAIRS` pairs to compare.
+    `exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples. `by` has the same
+    counts for `train` and `validation` or `shots`, and for `itself`, the run's other rows. `near` is None if there are more
+    than `MOST_PAIRS` pairs to compare.
     """
     train, prompt = plan.identity.train, plan.identity.prompt
     shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
@@ -49,19 +49,19 @@ def _overlap(plan: Plan) -> Overlap:
     elif plan.prompt is not None:
         parts = {"shots": plan.prompt.shots}
     texts = [row.text for row in plan.rows]
-    found = {name: _twins(texts, [row.text for row in rows]) for name, rows in parts.items()}
+    found = {name: _duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
     learned = next((found[name] for name in ("train", "shots") if name in found), ([], True))
     by = {name: OverlapCount(rows=len(parts[name]), **_counts(*pair)) for name, pair in found.items()}
     return Overlap(
         threshold=THRESHOLD,
         **_counts(*learned),
         ids=sorted(plan.rows[twin.row].id for twin in learned[0])[:MOST_IDS],
-        by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_twins(texts)))},
+        by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_duplicates(texts)))},
     )
 
 
-def _twins(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Duplicate], bool]:
-    """And whether near ones were looked for."""
+def _duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Duplicate], bool]:
+    """The duplicates, and whether near ones were searched for."""
     near = len(texts) * len(texts if others is None else others) <= MOST_PAIRS
     return find_duplicates(texts, others, near=near), near
 

@@ -1,4 +1,4 @@
-"""From what the user asked to what determines the outcome: rows, checkpoint, prompt, and the run's identity."""
+"""From `RunOptions` to all that determines the outcome: rows, checkpoint, prompt, and the run's identity."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from harness.data.sources import rows_from
 from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
 from harness.parsing.rendering import Renderer, pick_shots
-from harness.running.starts import Start, trained_start
 from harness.running.thresholds import RULE
+from harness.running.trained_models import Start, trained_start
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.prompts import Prompt
@@ -78,10 +78,8 @@ class Plan:
 
 
 def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = None) -> list[Example]:
-    """`limit` rows, the same for every backend: those whose hashed ids come first, so that 100 are among the 500.
-
-    Files are often sorted by label; their first rows would be a sample of one class. Each `draw` is another sample.
-    """
+    """`limit` rows, the same for every backend: those with the lowest hashed ids, so that 100 are a subset of 500, and a file
+    sorted by label gives no sample of one class. Each `draw` is another sample."""
     if limit is None or limit >= len(rows):
         return list(rows)
     salt = "" if draw is None else f"{draw}\n"
@@ -97,7 +95,7 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
     if request.model is not None:
         if engine_class(backend.engine).model_is == "name":
             backend = catalog.prices.filled(backend, request.model)
-        # What the YAML says of its own model is not true of another one.
+        # The YAML describes its own model, not this one.
         backend = backend.model_copy(update={"model": request.model, "revision": None, "training_cutoff": None})
     split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data)
     rows = first_rows(split_rows, request.limit)
@@ -106,7 +104,7 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
     training = _training_rows(request, task) if trained else None
     prompt = None if trained else _prompt_plan(request, task, catalog)
     decision = _decision(request, task, prompt)
-    checkpoint = checkpoint_of(backend)  # last: whatever else is wrong is found before a download
+    checkpoint = checkpoint_of(backend)  # last: other errors are found before a download
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
     tuned = task.labels.kind is LabelKind.MULTILABEL and isinstance(engine, Classifier) and engine.threshold() is None
@@ -167,7 +165,7 @@ def _prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Promp
 
 
 def _unless_default(**values: tuple[Any, Any]) -> dict[str, Any]:
-    """Of values and defaults those that differ: what is not used leaves a run's id as it was before there was such a thing."""
+    """The values that differ from their defaults: an unused feature leaves a run's id unchanged."""
     return {name: value for name, (value, default) in values.items() if value != default}
 
 
@@ -177,18 +175,18 @@ def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engin
         engine=backend.engine,
         model=checkpoint.name if checkpoint else _served_name(backend.model),
         revision=checkpoint.revision if checkpoint else None,
-        options=engine.options.model_dump(mode="json"),  # with the defaults: a change of a default is a change of the run
+        options=engine.options.model_dump(mode="json"),  # with the defaults: another default is another run
         **engine.facts(),
     )
 
 
 def _served_name(model: str | None) -> str | None:
-    """A server may call a model by the path where it lies; no record tells of a machine's folders."""
+    """A server may name a model by its path; records hold no paths."""
     return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
 def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool) -> TrainIdentity | None:
-    """`tuned`: validation rows, if there are any, are to tune the thresholds of a multilabel task."""
+    """`tuned`: validation rows, if there are any, tune the thresholds of a multilabel task."""
     if training is None:
         return None
     langs, validated = list(training.langs), list(training.validation_langs)
@@ -200,7 +198,7 @@ def _training_identity(training: TrainingRows | None, start: Start | None, drawn
         validation_rows=fingerprint(training.validation),
         **_unless_default(
             validation_langs=(validated, langs),
-            processes=(processes(), 1),  # each has a batch of its own, so a step has more rows
+            processes=(processes(), 1),  # a step has one batch per process
             drawn=(drawn, False),
             thresholds=(RULE if tuned and training.validation else None, None),
             continued_from=(start and ContinuedFrom(key=start.key, langs=start.langs), None),

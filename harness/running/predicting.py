@@ -1,4 +1,4 @@
-"""One batch through an engine: items in, predictions of their rows (and a language model's raw answers) out."""
+"""One batch through an engine: items in, predictions (and a language model's raw answers) out."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Batch:
 
 
 def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
-    """Raises `OutOfMemory` where the batch was too large for the device."""
+    """Raises `OutOfMemory` if the batch is too large for the device."""
     if isinstance(plan.engine, Classifier):
         probabilities = plan.engine.predict([item.encoded for item in items])
         return Batch([_decided(plan, row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
@@ -43,9 +43,9 @@ def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
 
 
 def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Prediction:
-    """Of a multilabel task the labels are settled at the end, by the thresholds of the training."""
+    """The labels of a multilabel task are set in `finalize_predictions`, by the thresholds of the training."""
     if not np.isfinite(probabilities).all():
-        return Prediction(row.id, None, Status.FAILED, "not_a_number")  # weights that diverged, or overflow in half precision
+        return Prediction(row.id, None, Status.FAILED, "not_a_number")  # diverged weights, or overflow in half precision
     label = None if plan.task.labels.kind is LabelKind.MULTILABEL else decide(probabilities, plan.decision)
     return Prediction(row.id, label, probabilities=tuple(float(p) for p in probabilities))
 
@@ -63,7 +63,7 @@ def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
 
 
 def _scored(row: Example, score: Scores) -> Prediction:
-    """A label is decided on when all rows are there: a calibration may need them."""
+    """The label is set in `finalize_predictions`: a calibration may need all rows."""
     if score.log_p is None:
         return Prediction(row.id, None, Status.FAILED, score.error)
     if np.isnan(score.log_p).any() or not -np.inf < score.log_p.max() < np.inf:
@@ -72,17 +72,17 @@ def _scored(row: Example, score: Scores) -> Prediction:
 
 
 def content_free(plan: Plan) -> list[Item]:
-    """The inputs that say nothing, whose scores `contextual` calibration needs."""
+    """The content-free inputs, whose scores `contextual` calibration needs."""
     return encode(plan, [Item([Example(f"content-free-{n}", text, 0, "")]) for n, text in enumerate(CONTENT_FREE)])
 
 
 def finalize_predictions(
     plan: Plan, predictions: Sequence[Prediction], reference: FloatArray | None, thresholds: Sequence[float] | None = None
 ) -> list[Prediction]:
-    """Turn the scores of all rows into probabilities and labels; what is no score stays as it is.
+    """Turn the scores of all rows into probabilities and labels; other predictions stay unchanged.
 
-    `reference`: log p of the choices for the inputs of `content_free`, shape (3, choices), where that is asked for.
-    `thresholds`, shape (labels,): of a trained classifier's probabilities on a multilabel task.
+    `reference`: log p of the choices for the inputs of `content_free`, shape (3, choices), for `contextual` calibration.
+    `thresholds`: of a trained classifier on a multilabel task, shape (labels,).
     """
     if thresholds is not None:
         return [p if p.probabilities is None else _above(p, p.probabilities, thresholds) for p in predictions]
@@ -92,11 +92,11 @@ def finalize_predictions(
     assert plan.prompt is not None
     spec = plan.prompt.prompt.spec
     log_p = np.array([prediction.log_p for prediction in scored])
-    settled = {
+    final = {
         prediction.id: replace(prediction, label=decide(p, spec.decision), probabilities=tuple(map(float, p)), log_p=None)
         for prediction, p in zip(scored, calibrated(log_p, spec.calibration, reference), strict=True)
     }
-    return [settled.get(prediction.id, prediction) for prediction in predictions]
+    return [final.get(prediction.id, prediction) for prediction in predictions]
 
 
 def _above(prediction: Prediction, probabilities: Sequence[float], thresholds: Sequence[float]) -> Prediction:

@@ -1,8 +1,9 @@
-"""The one loop that all engines go through: batches in a fixed order, a journal line each, a record at the end."""
+"""The loop of all engines: batches in a fixed order, one journal line per batch, a record at the end."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from harness.core.engine import Classifier, Engine, LanguageModel
-from harness.core.errors import BudgetReached, OutOfMemory, RunError, RunIncomplete, UserError
+from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
@@ -27,12 +28,12 @@ from harness.records.journal import (
     JournalEntry,
     done_rows,
     measured_seconds,
+    open_rows,
     prediction_from,
     prediction_record,
 )
 from harness.records.store import Store
 from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
-from harness.running.completeness import AGAIN, check_finished, check_measured
 from harness.running.gates import Gates, cut_counts, cut_of
 from harness.running.overlap import overlap_of
 from harness.running.plan import Plan
@@ -50,7 +51,7 @@ T = TypeVar("T")
 class Result:
     folder: Path
     record: RunRecord
-    computed: bool  # False where a finished record was found and nothing was computed
+    computed: bool  # False if a finished record was found
 
     @property
     def run_id(self) -> str:
@@ -62,7 +63,7 @@ class Result:
 
 
 class EngineSlot:
-    """Keeps one engine loaded for as long as the next runs need the same one (the same model in another language)."""
+    """Keeps one engine loaded while the next runs need the same one (the same model in another language)."""
 
     def __init__(self) -> None:
         self._key: str | None = None
@@ -73,7 +74,7 @@ class EngineSlot:
     def ready(
         self, plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None
     ) -> tuple[Plan, Trained | None, float]:
-        """The plan with a loaded engine, what is known of its training, and the seconds that loading took."""
+        """The plan with a loaded engine, its training, and the seconds that loading took."""
         key = digest(
             [plan.identity.backend.as_json(), plan.identity.trained_key if isinstance(plan.engine, Classifier) else None]
         )
@@ -117,14 +118,14 @@ def run(
     on_evaluation: OnEvaluation | None = None,
     gate: bool = True,
 ) -> Result:
-    """Carry out a plan, or find it done. A killed run goes on where it stopped.
+    """Execute a plan, unless its finished record exists. A killed run continues where it stopped.
 
-    A `slot` keeps the engine for the next run; its owner closes it. Without one the engine is closed at the end.
-    A `budget` bounds what is spent on a server whose backend names a price. `on_evaluation` sees the validation metrics
-    while a model trains, and may end the training by what it raises. Without `gate` a failed sanity gate stops nothing.
+    A `slot` keeps the engine for the next run; its owner closes it. `budget`: limit for a server with a price. `on_evaluation`
+    receives the validation metrics during training; what it raises ends the training. Without `gate` a failed sanity gate does
+    not stop the run.
 
-    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `GateFailed`, `RunIncomplete`, `RunError`, and `UserError` for what
-    only the engine can find wrong.
+    Raises `RunBusy`, `ModelUnavailable`, `BudgetReached`, `GateFailed`, `RunIncomplete`, `RunError`, and `UserError` for
+    mistakes that only the engine can find.
     """
     name = plan.run_id
     if not force and (found := finished_entry(store, name, warn=False)) is not None:
@@ -132,10 +133,10 @@ def run(
     if slot is None:
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
-    # The journal first, so that two processes do not both load the model.
+    # The journal is opened first, so that only one process loads the model.
     with store.journal(name) as journal, tracked(plan) as finished:
         if not force:
-            if (found := finished_entry(store, name)) is not None:  # another process made it meanwhile
+            if (found := finished_entry(store, name)) is not None:  # another process finished it meanwhile
                 return Result(store.root / name, found.record, computed=False)
             store.set_aside(name)
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
@@ -154,12 +155,12 @@ def run(
 
 
 def _predictions(plan: Plan, entries: list[JournalEntry], trained: Trained | None) -> list[Prediction]:
-    """What the journal holds of each row, with its final label, in the task's order."""
+    """The prediction of each row with its final label, in the task's order."""
     by_id = {row.id: row for entry in entries for row in entry.rows}
     reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
     thresholds = trained.record.thresholds if trained is not None else None
     final = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
-    # As a record holds them, so that the metrics are those of the record to the last digit.
+    # Rounded as in the record, so that the metrics are exactly those of the record.
     return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, final, strict=True)]
 
 
@@ -182,7 +183,7 @@ def _predict_all(
     on_progress("predict", len(done), total, _so_far(unparsed, budget))
     pending = batches(plan, done)
     while True:
-        batch, waited = _timed(lambda: next(pending, None))  # for its prompts to be ready
+        batch, waited = _timed(lambda: next(pending, None))  # until its prompts are encoded
         if batch is None:
             entries = journal.entries()
             check_finished(plan.run_id, entries, total, None)
@@ -200,7 +201,7 @@ def _predict_all(
 
 
 def _so_far(unparsed: int, budget: Budget | None) -> str:
-    """Rows without an answer, and what a server has been paid."""
+    """Rows without an answer, and the cost so far."""
     return ", ".join(
         ([f"{unparsed:,} without an answer"] if unparsed else []) + ([] if budget is None else [f"${budget.spent:.4f}"])
     )
@@ -215,7 +216,7 @@ def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> None:
     if failed is None:
         journal.append(replace(entry, content_free=[prediction.log_p for prediction in predictions]))
         return
-    journal.append(entry)  # it may have cost something
+    journal.append(entry)  # its tokens cost money
     problem = f"A content-free input could not be scored: {failed}."
     if any(outcome.ask_again for outcome, _ in parts):
         raise RunIncomplete(problem, AGAIN)
@@ -223,7 +224,7 @@ def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> None:
 
 
 def _warm_up(plan: Plan) -> None:
-    """The shortest text, not counted. A server needs none, and would charge for it."""
+    """The shortest text, not timed. A server needs no warm-up and would charge for it."""
     if plan.engine.model_is == "name":
         return
     predict_batch(plan, encode(plan, distinct(plan.rows)[-1:]))
@@ -240,7 +241,7 @@ def _timed(call: Callable[[], T]) -> tuple[T, float]:
 
 
 def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iterator[tuple[list[Item], Batch, float]]:
-    """The batch in parts that can't cost more than is left of the budget, each counted before the next is sent."""
+    """The batch in parts that can't exceed the rest of the budget; each is paid before the next is sent."""
     price = plan.backend.price
     if budget is None or price is None:
         yield from _in_memory(plan, items)
@@ -254,11 +255,11 @@ def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iter
                 break
             count += 1
         if count == 0 and budget.spent == 0:
-            raise UserError(f"--max-cost {budget.limit:g}: the first request may cost ${most:.4f}.", "Allow more than that.")
+            raise UserError(f"--max-cost {budget.limit:g}: the first request may cost ${most:.4f}.", "Raise --max-cost.")
         if count == 0:
             raise BudgetReached(
                 f"{plan.run_id}: stopped at ${budget.spent:.4f} of ${budget.limit:.4f}; the next request could exceed it.",
-                "What is done is kept. The same command goes on, and may spend --max-cost again.",
+                "Finished rows are kept. Repeat the command to continue; it may spend --max-cost again.",
             )
         for part, outcome, seconds in _in_memory(plan, items[:count]):
             budget.spent += price.of(outcome.prompt_tokens, outcome.new_tokens)
@@ -267,7 +268,7 @@ def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iter
 
 
 def _in_memory(plan: Plan, items: list[Item]) -> Iterator[tuple[list[Item], Batch, float]]:
-    """The batch, in halves (and their halves) where the device has no memory for the whole."""
+    """The batch, repeatedly halved if it does not fit in device memory."""
     try:
         outcome, seconds = _timed(lambda: predict_batch(plan, items))
     except OutOfMemory as error:
@@ -343,8 +344,7 @@ def _record(
 
 
 def _public_settings(plan: Plan) -> dict[str, Any]:
-    """Without those that are no part of the identity: the same run may go on with others. A text is that of the identity, where
-    an address holds no secret."""
+    """The settings that are part of the identity; strings as there, where an address holds no secret."""
     options = plan.identity.backend.options
     return {
         key: options.get(key, value) if isinstance(value, str) else value
@@ -358,8 +358,8 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) ->
     return Timing(
         seconds=round(seconds, 3),
         rows_per_second=round(len(plan.rows) / seconds, 3) if seconds else None,
-        counts="rendering, tokenization (where it is waited for), the model and parsing; not loading, training, warm-up and the "
-        "journal; a text that several rows have is computed once",
+        counts="rendering, tokenization (while it is waited for), the model and parsing; not loading, training, warm-up and "
+        "journal; a text of several rows is computed once",
         load_seconds=round(load_seconds, 3),
         distinct_texts=len(distinct(plan.rows)),
         batch_size=plan.engine.batch_size(),
@@ -368,3 +368,36 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) ->
         sorted_by_length=True,
         load_average=load_average(),
     )
+
+
+AGAIN = "Repeat the command (without --force): it retries only these rows."
+
+
+def check_finished(run_id: str, entries: Sequence[JournalEntry], total: int, down: BenchError | None) -> None:
+    """Raise if rows failed for a temporary reason. `down`: why no more rows are sent, if the server is down."""
+    if down is not None and not isinstance(down, ModelUnavailable):
+        raise down
+    lost = open_rows(entries)
+    if not lost and down is None:
+        return
+    missing = total - len(done_rows(entries))
+    reasons = Counter(reason or "no reason" for reason in lost.values())
+    if missing > len(lost):
+        reasons["not_sent"] += missing - len(lost)  # of later batches
+    problem = f"{run_id}: {missing:,} of {total:,} rows have no answer ({_counted(reasons)}); the run is not finished."
+    raise RunIncomplete(problem if down is None else f"{problem} {down.message}", AGAIN, down)
+
+
+def check_measured(run_id: str, predictions: Sequence[Prediction]) -> None:
+    """Raise `RunError` if no row has an answer, not even an unparsed one: there is nothing to score."""
+    if any(prediction.status is not Status.FAILED for prediction in predictions):
+        return
+    reasons = Counter(prediction.reason or "no reason" for prediction in predictions)
+    raise RunError(
+        f"{run_id}: none of its {len(predictions):,} rows has an answer ({_counted(reasons)}), so there is no result.",
+        "Change the model, the prompt or an option. --force repeats the same requests.",
+    )
+
+
+def _counted(reasons: Counter[str]) -> str:
+    return ", ".join(f"{word} {count:,}" for word, count in reasons.most_common())

@@ -1,4 +1,4 @@
-"""From the probabilities of a multilabel task to label sets: from which probability on a label is given."""
+"""Thresholds of a multilabel task: from probabilities to label sets."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ from harness.core.types import FloatArray, IntArray
 DEFAULT = 0.5
 FOLDS = 5
 RULE = "micro_f1"
-"""What `tuned_thresholds` tunes for, in the identity of a run that it decides: another rule has another name."""
+"""The metric of `tuned_thresholds`; part of a run's identity."""
 
 
 def tuned_thresholds(probabilities: FloatArray, truth: IntArray) -> list[float]:
-    """For each label the probability from which it is given, for the highest micro-F1 on rows like these.
+    """The threshold of each label, for the highest micro-F1 on similar rows.
 
-    `probabilities` and `truth` (0 or 1): shape (rows, labels). Of calibrated probabilities one threshold for all labels is
-    best (Lipton et al. 2014, "Optimal Thresholding of Classifiers to Maximize F1 Measure", arXiv 1402.1892), and a few rows
-    can tune it; others need one for each label (Fan & Lin 2007, "A Study on Threshold Selection for Multi-label
-    Classification"), and many of them need many rows. Cross-validation on the rows tells which it is to be. A threshold lies
-    midway between two probabilities that occur, so that it does not hang on the last digit of either. Without any label in
-    the truth: a half.
+    `probabilities` and `truth` (0 or 1): shape (rows, labels). For calibrated probabilities one threshold for all labels is
+    best (Lipton et al. 2014, "Optimal Thresholding of Classifiers to Maximize F1 Measure", arXiv 1402.1892), and few rows
+    suffice; others need one per label (Fan & Lin 2007, "A Study on Threshold Selection for Multi-label Classification") and
+    many rows. Cross-validation on the rows decides. A threshold lies midway between two observed probabilities, so that it does
+    not depend on their last digits. Without any label in the truth: 0.5.
     """
     given, right = np.asarray(probabilities, dtype=np.float64), np.asarray(truth, dtype=np.int64)
     common = one_threshold(given, right)
@@ -32,7 +31,8 @@ def tuned_thresholds(probabilities: FloatArray, truth: IntArray) -> list[float]:
 
 
 def one_threshold(probabilities: FloatArray, truth: IntArray) -> float:
-    """The one for all labels with the highest micro-F1 on these rows; of equal ones the nearest to a half. Shapes as above."""
+    """The threshold for all labels with the highest micro-F1 on these rows; of equal ones the nearest to 0.5. Shapes as
+    above."""
     if not truth.any():
         return DEFAULT
     cuts = _cuts(probabilities.ravel(), truth.ravel())
@@ -40,12 +40,12 @@ def one_threshold(probabilities: FloatArray, truth: IntArray) -> float:
 
 
 def each_threshold(probabilities: FloatArray, truth: IntArray, common: float) -> FloatArray:
-    """Those with the highest micro-F1 that any have on these rows, shape (labels,); of equal ones the nearest to `common`.
+    """The thresholds with the highest possible micro-F1 on these rows, shape (labels,); of equal ones the nearest to `common`.
 
-    Micro-F1 is 2 R / (G + P), of G labels given R rightly, and P in the truth. While thresholds have more than some F, their
-    2 R - F (G + P) is positive, and where that is largest each label is by itself: so each takes the threshold with the
-    largest 2 right - F given, F is renewed, and again until it stays. Dinkelbach 1967, "On Nonlinear Fractional Programming",
-    Management Science 13(7), has the proof that this ends at the largest F.
+    Micro-F1 is 2 R / (G + P): R of the G predicted labels are right, P are in the truth. For a given F, 2 R - F (G + P) is a
+    sum over labels, so each label takes the threshold with the largest 2 right - F given; F is recomputed until it does not
+    change. Dinkelbach 1967, "On Nonlinear Fractional Programming", Management Science 13(7), proves that this reaches the
+    largest F.
     """
     cuts = [_cuts(p, labelled, common) for p, labelled in zip(probabilities.T, truth.T, strict=True)]
     found = np.full(len(cuts), common)
@@ -59,7 +59,7 @@ def each_threshold(probabilities: FloatArray, truth: IntArray, common: float) ->
 
 
 def micro_f1(probabilities: FloatArray, truth: IntArray, thresholds: FloatArray | float) -> float:
-    """0 where no label is given and none is true."""
+    """0 if no label is predicted and none is true."""
     right, given = _counts(probabilities, truth, thresholds)
     return 2 * right / max(1, given + int(truth.sum()))
 
@@ -70,8 +70,8 @@ def _counts(probabilities: FloatArray, truth: IntArray, thresholds: FloatArray |
 
 
 def _each_is_better(probabilities: FloatArray, truth: IntArray) -> bool:
-    """Whether on rows held out, every fifth one, a threshold for each label has a higher micro-F1 than one for all. The
-    counts of all of them are put together before F1 is taken: few rows may have no label at all."""
+    """Whether one threshold per label has a higher micro-F1 in 5-fold cross-validation than one for all. The counts of the
+    folds are added before F1 is computed, since few rows may have no label at all."""
     place = np.arange(len(truth)) % FOLDS
     one, each = np.zeros(2), np.zeros(2)
     for fold in range(min(FOLDS, len(truth)) if len(truth) > 1 else 0):
@@ -85,29 +85,29 @@ def _each_is_better(probabilities: FloatArray, truth: IntArray) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Cuts:
-    """All that a threshold can do: arrays of shape (distinct probabilities + 1,). From `at` on, which falls, there are `given`
-    probabilities, of which `right` belong to a label in the truth."""
+    """All distinct thresholds: arrays of shape (distinct probabilities + 1,). At threshold `at`, in descending order, `given`
+    labels are predicted, and `right` of them are in the truth."""
 
     at: FloatArray
     given: IntArray
     right: IntArray
 
     def best(self, worth: FloatArray, near: float) -> float:
-        """The threshold that is worth most; of equal ones the nearest to `near`."""
+        """The threshold with the highest `worth`; of equal ones the nearest to `near`."""
         equal = np.flatnonzero(worth >= worth.max() - 1e-9)
         return float(self.at[equal[np.argmin(np.abs(self.at[equal] - near))]])
 
 
 def _cuts(p: FloatArray, truth: IntArray, keep: float | None = None) -> _Cuts:
-    """`p` and `truth`: shape (n,). Equal probabilities are reached together. The first threshold lies above all, the others
-    midway between two; but for `keep`, which stands for itself."""
+    """`p` and `truth`: shape (n,). The first threshold lies above all probabilities, the others midway between two, except for
+    `keep`, which replaces the one in its interval."""
     order = np.argsort(-p, kind="stable")
     falling = p[order]
     ends = np.flatnonzero(np.append(falling[1:] != falling[:-1], True))
     bounds = np.concatenate([[np.nextafter(1.0, 2.0)], falling[ends], [0.0]])
     high, low = bounds[:-1], bounds[1:]
     at = (high + low) / 2
-    at = np.where(at > low, at, high)  # between neighbouring floats there is nothing
+    at = np.where(at > low, at, high)  # neighbouring floats have no midpoint
     if keep is not None:
         at = np.where((low < keep) & (keep <= high), keep, at)
     given = np.append(0, ends + 1)
@@ -115,5 +115,5 @@ def _cuts(p: FloatArray, truth: IntArray, keep: float | None = None) -> _Cuts:
 
 
 def labels_above(probabilities: Sequence[float], thresholds: Sequence[float]) -> tuple[int, ...]:
-    """The indices of the labels that a row is given; maybe none."""
+    """The indices of the predicted labels of a row; may be empty."""
     return tuple(index for index, (p, least) in enumerate(zip(probabilities, thresholds, strict=True)) if p >= least)

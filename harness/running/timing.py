@@ -112,7 +112,7 @@ class _Stopwatch:
         if failed > MOST_FAILED * rows:
             raise RunError(
                 f"{self.plan.backend.name}: {failed} of {rows} answers failed, so there is nothing to time.",
-                "`bench run` with the same options says why.",
+                "`bench run` with the same options shows the reasons.",
             )
 
     def _take(self, outcome: Batch) -> int:
@@ -145,8 +145,7 @@ def measure(
         raise UserError(f"A batch of {sizes[-1]} rows can't be made of {len(items)} texts.", f"{way} --batch-size.")
     if options.rate is not None and plan.engine.model_is == "name":
         raise UserError(
-            f"--rate simulates a queue before one engine, and {plan.backend.name} is a server with a queue of its own.",
-            "Leave it out.",
+            f"--rate simulates the queue of one engine; the server of {plan.backend.name} has its own.", "Leave it out."
         )
     if plan.engine.model_is == "name" and plan.backend.price is None:
         raise UserError(

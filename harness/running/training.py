@@ -1,4 +1,4 @@
-"""Trained classifiers are kept in the user's cache under a digest of all that determines them: no training twice."""
+"""Train classifiers. Each is kept in the user's cache under a digest of all that determines it, so it is trained once."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from harness.running.batching import batches_of
 from harness.running.calibration import decide
 from harness.running.gates import cut_while_training
 from harness.running.plan import Plan, TrainingRows, make_plan
-from harness.running.starts import TRAINING, about, folder_of, has_model, mark_used, origin
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
+from harness.running.trained_models import TRAINING, about, folder_of, has_model, mark_used, origin
 from harness.specs.catalog import Catalog
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
 
 OnEvaluation = Callable[[dict[str, float]], None]
-"""Called with the metrics of the validation rows, each time a training looks at them; what it raises ends the training."""
+"""Called with the validation metrics at each evaluation; what it raises ends the training."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """`record` of the training, for the run's; `runtime`: what the engine says of a faster form of the model, if it has one."""
+    """`record`: part of the run's record; `runtime`: the engine's report on a faster form of the model, if there is one."""
 
     record: Training
     runtime: Runtime | None
@@ -51,12 +51,11 @@ def trained_key(plan: Plan) -> str:
 
 
 def trained_folder(plan: Plan) -> Path:
-    """Where the model is kept, or will be; it is there if this has a folder `model`."""
-    return folder_of(trained_key(plan))
+    return folder_of(plan.identity.trained_key)
 
 
 def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None) -> Trained:
-    """Leave `plan.engine` ready to predict; train only if no run before did. Raises what `on_evaluation` raises."""
+    """Make `plan.engine` ready to predict; train it unless an earlier run did. Raises what `on_evaluation` raises."""
     assert isinstance(plan.engine, Classifier)
     assert plan.training is not None
     folder = trained_folder(plan)
@@ -75,7 +74,7 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
 
 
 def make_cache_folder(folder: Path) -> None:
-    """Raises `RunError` where that is not possible, and where nothing can be written to one that is there."""
+    """Raises `RunError` if it can't be created or written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK):
@@ -125,7 +124,7 @@ def _train(
     try:
         record = json.dumps({**report, **about_it}, allow_nan=False)
     except ValueError as error:
-        shutil.rmtree(folder / "scratch", ignore_errors=True)  # from its checkpoints it would diverge again
+        shutil.rmtree(folder / "scratch", ignore_errors=True)  # a training from these checkpoints would diverge again
         raise RunError(f"{plan.backend.name}: the training diverged: {report}.", "Lower its learning rate.") from error
     unfinished = folder / "unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -155,7 +154,7 @@ def _fit(
 
 
 def train_along(catalog: Catalog) -> None:
-    """What every process but the first one does: take part in its trainings, until it says that there are no more."""
+    """In every process but the first: take part in its trainings until there are no more."""
     library_logging.hush()  # the options of the command are read by the first process only
     while (request := broadcast(None)) is not None:
         plan = make_plan(request, replace(catalog, trust_metric_code=True))  # else the first process had refused
@@ -170,7 +169,7 @@ def train_along(catalog: Catalog) -> None:
                 trained_folder(plan),
                 lambda phase, done, total, note: None,
             )
-        except (Stopped, BenchError):  # the first process tells of it; what it does not know of is `OutOfStep`
+        except (Stopped, BenchError):  # the first process reports it; errors of this one alone are `OutOfStep`
             pass
         finally:
             plan.engine.close()
@@ -192,7 +191,7 @@ def _thresholds(engine: Classifier, labels: LabelSpace, validation: list[Example
 def _label_thresholds(
     given: float | None, labels: LabelSpace, rows: Sequence[Example], probabilities: FloatArray
 ) -> list[float] | None:
-    """`probabilities`, shape (rows, labels), are what they are tuned on where none is given. None: one label a row."""
+    """Tuned on `probabilities`, shape (rows, labels), unless `given`. None: one label per row."""
     if labels.kind is not LabelKind.MULTILABEL:
         return None
     if given is not None or not rows:

@@ -1,1 +1,1 @@
-"""What the YAML files and templates say, checked."""
+"""The models of YAML files and templates."""

@@ -81,6 +81,8 @@ class Asked:
         Raises `UserError` for a name that does not exist and for options that do not fit together.
         """
         backends = self.many("backend")
+        for name in self.many("prompt"):  # also where no backend of the command is prompted
+            catalog.prompt(name)
         check_data(self.values.get("data"))
         check_model(catalog, backends, self.values.get("model"))
         if self.values.get("resample_train") and self.values.get("train_limit") is None:

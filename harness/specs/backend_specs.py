@@ -37,8 +37,8 @@ class BackendSpec(Spec):
         None, description="where the model's training data ends (at the latest): a year, month or day, such as 2024-06"
     )
     price: Price | None = Field(None, description="of a server that prices.yaml does not know: US dollars per million tokens")
-    options: dict[str, Any] = Field({}, description="settings of the engine; see its reference")
-    search: dict[str, Parameter] = Field({}, description="for `bench study tune`: dotted name of an option -> what to try")
+    options: dict[str, Any] = Field({}, description="options of the engine; see its reference")
+    search: dict[str, Parameter] = Field({}, description="for `bench study tune`: dotted name of an option -> values to try")
 
 
 def load_backend(path: Path) -> BackendSpec:
@@ -46,7 +46,7 @@ def load_backend(path: Path) -> BackendSpec:
 
 
 def with_settings(spec: BackendSpec, settings: Mapping[str, Any]) -> BackendSpec:
-    """The backend with some options changed: `{"train.lr": 3e-5}` is `lr` under `train`, whether or not its YAML has either."""
+    """The backend with changed options: `{"train.lr": 3e-5}` sets `lr` under `train`."""
     options: dict[str, Any] = copy.deepcopy(spec.options)
     for path, value in settings.items():
         *above, last = path.split(".")
@@ -62,7 +62,7 @@ def with_settings(spec: BackendSpec, settings: Mapping[str, Any]) -> BackendSpec
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class behind an engine's name. Raises `UserError` if there is none, or its module can't be imported."""
+    """The class of an engine. Raises `UserError` if there is none, or if its module can't be imported."""
     found = {point.name: point for point in entry_points(group="bench.engines")}
     if name not in found:
         raise UnknownName("engine", name, found)
@@ -74,12 +74,12 @@ def engine_class(name: str) -> type[Engine]:
 
 
 def checkpoint_of(spec: BackendSpec) -> Checkpoint | None:
-    """The weights that the backend names, fetched if need be; None for an engine that has none.
+    """The weights of the backend's model, downloaded if necessary; None for an engine without weights.
 
-    Raises `UserError` where none is named, `ModelUnavailable` where they can't be had.
+    Raises `UserError` if no model is named, `ModelUnavailable` if the weights are not available.
     """
     cls = engine_class(spec.engine)
-    for library in cls.libraries:  # found missing before a download, not after
+    for library in cls.libraries:  # before a download
         if find_spec(library) is None:
             raise MissingExtra(library, cls.extra, f"The {spec.engine} engine")
     if cls.model_is != "checkpoint":
@@ -90,10 +90,10 @@ def checkpoint_of(spec: BackendSpec) -> Checkpoint | None:
 
 
 def open_engine(spec: BackendSpec, checkpoint: Checkpoint | None) -> Engine:
-    """An engine with nothing loaded yet. Raises `UserError` for options that it does not have."""
+    """An engine with nothing loaded yet. Raises `UserError` for unknown options."""
     return engine_class(spec.engine)(validated_options(spec), checkpoint.folder if checkpoint else spec.model)
 
 
 def validated_options(spec: BackendSpec) -> BaseModel:
-    """The options with their defaults. Raises `UserError` for those that the engine does not have."""
+    """The options with their defaults. Raises `UserError` for unknown ones."""
     return validate_options(spec.options, engine_class(spec.engine).Options, f"Backend {spec.name!r}, options")

@@ -1,8 +1,8 @@
-"""The one place where the names of tasks, prompts, backends, recipes and reported figures become files.
+"""Find the files of tasks, prompts, backends, recipes and reported figures by name.
 
-Built-ins come first, then the user's project folder (`./tasks`, `./prompts`, ...), then installed plugins.
-A plugin is an entry point in the group `bench.catalog` that names a function like `builtin_folders`. A name means one
-thing: two files of the same name in two places are an error, since a leaderboard could not tell them apart.
+Built-ins come first, then the user's project folder (`./tasks`, `./prompts`, ...), then installed plugins. A plugin is an entry
+point in the group `bench.catalog` that names a function like `builtin_folders`. Two files of the same name are an error: a
+leaderboard could not distinguish them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PLURAL = {"reported": "files of reported figures"}
 
 
 def builtin_folders() -> Mapping[str, Path]:
-    """Where this distribution keeps its own; in a wheel the data folders lie inside the package."""
+    """The folders of this distribution; in a wheel the data folders are inside the package."""
     package = Path(__file__).parents[1]
     root = package.parent
     moved = {folder: f"{folder.rpartition('/')[2]}_data" for folder in _FOLDERS.values()}
@@ -46,7 +46,7 @@ def builtin_folders() -> Mapping[str, Path]:
 
 
 def _is_server(spec: BackendSpec) -> bool:
-    """Whether its tokens may cost something. An engine that can't be had is reported when it is used, not here."""
+    """Whether its tokens may cost money. A missing engine is reported when it is used."""
     try:
         return engine_class(spec.engine).model_is == "name"
     except UserError:
@@ -55,7 +55,7 @@ def _is_server(spec: BackendSpec) -> bool:
 
 @dataclass(frozen=True)
 class Catalog:
-    """All names that can be used from `project`. `trust_metric_code`: programs that a task names as metrics may be run."""
+    """All names that can be used from `project`. `trust_metric_code`: a task's metrics may run code."""
 
     project: Path
     trust_metric_code: bool = False
@@ -84,12 +84,12 @@ class Catalog:
         return found
 
     def names(self, kind: Kind) -> list[str]:
-        """The names a user can ask for (a prompt's variants are not names of their own)."""
+        """The names a user can give (without the variants of a prompt)."""
         files = self.files(kind)
         return sorted(name for name in files if kind != "prompt" or name.rpartition(".")[0] not in files)
 
     def own_tasks(self) -> list[str]:
-        """The tasks of the user's project folder; none in bench's own repository, whose folder is that of the built-in ones."""
+        """The tasks of the user's project folder; none in bench's own repository."""
         builtin, own = (root[_FOLDERS["task"]] for root in self._roots[:2])
         if not own.is_dir() or (builtin.is_dir() and own.samefile(builtin)):
             return []
@@ -106,11 +106,11 @@ class Catalog:
 
     @cached_property
     def prices(self) -> Prices:
-        """What machines and tokens cost, the project's own `prices.yaml` included."""
+        """Prices of machines and tokens, including the project's own `prices.yaml`."""
         return load_prices(self.project)
 
     def backend(self, name: str) -> BackendSpec:
-        """The backend; that of a server with the price of its model, where one is known."""
+        """The backend; for a server with the price of its model, if known."""
         spec = load_backend(self._file("backend", name))
         return self.prices.filled(spec) if _is_server(spec) else spec
 
@@ -121,15 +121,15 @@ class Catalog:
         return load_reported(self._file("reported", name))
 
     def prompt(self, name: str, lang: str | None = None) -> Prompt:
-        """The prompt, in its variant for `lang` where there is one."""
+        """The prompt, in its variant for `lang` if there is one."""
         base = self._file("prompt", name)
         variant = self.files("prompt").get(f"{name}.{lang}")
         if variant is None:
             return load_prompt(base)
         prompt = load_prompt(variant)
-        require_same_kind(prompt, load_prompt(base))  # the two may lie in different folders
+        require_same_kind(prompt, load_prompt(base))  # it may be in another folder
         return prompt
 
     def variants(self, name: str) -> list[str]:
-        """Languages for which the prompt has a file of its own."""
+        """Languages for which the prompt has a variant."""
         return sorted(other.removeprefix(f"{name}.") for other in self.files("prompt") if other.startswith(f"{name}."))

@@ -1,4 +1,4 @@
-"""What a server's tokens cost, and a limit to it."""
+"""The price of a server's tokens, and a budget."""
 
 from __future__ import annotations
 
@@ -12,11 +12,9 @@ from harness.specs.yamlspec import Spec
 class Price(Spec):
     """US dollars per million tokens."""
 
-    prompt: float = Field(
-        ge=0, allow_inf_nan=False, description="of the prompt; what a server reads from its cache is counted in full"
-    )
+    prompt: float = Field(ge=0, allow_inf_nan=False, description="of the prompt; cached tokens are counted in full")
     completion: float = Field(ge=0, allow_inf_nan=False, description="of the answer")
-    source: str = Field(min_length=1, description="where and when this price was found")
+    source: str = Field(min_length=1, description="where and when this price was published")
 
     def of(self, prompt_tokens: int, new_tokens: int) -> float:
         """US dollars."""

@@ -10,11 +10,11 @@ from harness.specs.yamlspec import Spec
 
 
 class ParserSpec(Spec):
-    """The `parser` of a prompt. A bare string stands for its `type`; `key` defaults to "labels" for `json_list`."""
+    """The `parser` of a prompt. A bare string is its `type`; `key` defaults to "labels" for `json_list`."""
 
     type: Annotated[Literal["integer", "label", "json", "json_list"], Field(description="what an answer looks like")]
-    first: Annotated[int, Field(ge=-1000, le=1000, description="integer, json: the number that stands for the first label")] = 0
-    key: Annotated[str, Field(min_length=1, description="json, json_list: the key that holds the answer")] = "score"
+    first: Annotated[int, Field(ge=-1000, le=1000, description="integer, json: the number of the first label")] = 0
+    key: Annotated[str, Field(min_length=1, description="json, json_list: the key of the answer")] = "score"
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""What machines and served models cost: by `prices.yaml` beside this module, and by the user's own in the project folder."""
+"""Prices of machines and served models, from `prices.yaml` beside this module and from the user's own in the project folder."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ FILE = "prices.yaml"
 
 
 class HardwarePrice(Spec):
-    """What a machine costs by the hour."""
+    """The price of a machine per hour."""
 
-    gpu: str | None = Field(None, description="words that stand in the GPU's name: `A100 80GB`")
-    cpu: str | None = Field(None, description="words that stand in the processor's name; an empty text fits any")
+    gpu: str | None = Field(None, description="words of the GPU's name: `A100 80GB`")
+    cpu: str | None = Field(None, description="words of the processor's name; an empty text matches any")
     usd_per_hour: float | None = Field(None, ge=0, allow_inf_nan=False, description="one GPU with its share of the machine")
     usd_per_core_hour: float | None = Field(None, ge=0, allow_inf_nan=False, description="a core that the run could use")
     date: Annotated[date, Field(description="a day on which this was the price")]
-    source: str = Field(min_length=1, description="where this price was found")
+    source: str = Field(min_length=1, description="where this price was published")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if (self.gpu is None) == (self.cpu is None):
-            raise ValueError("say either `gpu` or `cpu`: words of the name by which it is recognised")
+            raise ValueError("give either `gpu` or `cpu`: words of its name")
         if (self.usd_per_hour is None) == (self.usd_per_core_hour is None):
-            raise ValueError("say either `usd_per_hour` or `usd_per_core_hour`")
+            raise ValueError("give either `usd_per_hour` or `usd_per_core_hour`")
         if self.gpu is not None and not _words(self.gpu):
-            raise ValueError("`gpu` has no word in it: H100, for example")
+            raise ValueError("`gpu` contains no word: use H100, for example")
         if self.gpu is not None and self.usd_per_core_hour is not None:
             raise ValueError("a GPU has `usd_per_hour`; cores are those of a processor")
         return self
 
     def per_hour(self, cores: int, gpus: int = 1) -> float:
-        """US dollars an hour for what a run used."""
+        """US dollars per hour for the cores or GPUs of a run."""
         if self.usd_per_core_hour is not None:
             return self.usd_per_core_hour * cores
         assert self.usd_per_hour is not None
@@ -50,7 +50,7 @@ class HardwarePrice(Spec):
 
 
 class ModelPrice(Price):
-    """US dollars per million tokens of a served model, with the day on which they were asked."""
+    """US dollars per million tokens of a served model on a given day."""
 
     date: Annotated[date, Field(description="a day on which this was the price")]
 
@@ -58,8 +58,8 @@ class ModelPrice(Price):
 class PriceFile(Spec):
     """One `prices.yaml`."""
 
-    hardware: dict[str, HardwarePrice] = Field({}, description="name -> what an hour costs")
-    models: dict[str, ModelPrice] = Field({}, description="the model's name for its server -> what its tokens cost")
+    hardware: dict[str, HardwarePrice] = Field({}, description="name -> price per hour")
+    models: dict[str, ModelPrice] = Field({}, description="the model's name on its server -> price of its tokens")
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,14 @@ class Prices:
         return {**self.own.hardware, **{k: v for k, v in self.built_in.hardware.items() if k not in self.own.hardware}}
 
     def of_model(self, model: str | None, stated: Price | None = None) -> Price | None:
-        """Of a served model: the user's own price, else what is `stated` (by its backend, or a record), else ours."""
+        """Of a served model: the user's own price, else the `stated` one (of its backend, or a record), else ours."""
         ours, own = self.built_in.models.get(model or ""), self.own.models.get(model or "")
         return _plain(own) or stated or _plain(ours)
 
     def filled(self, backend: BackendSpec, model: str | None = None) -> BackendSpec:
-        """The backend with the price of its model, or of `model` in that one's place; without, where there is none.
+        """The backend with the price of its model (or of `model`), if there is one.
 
-        A price that stands beside a model is of that model; beside none, it is of the server. The same model on this machine
-        costs no tokens.
+        A price in a YAML that names a model is for that model, else for the server. A model on this machine costs no tokens.
         """
         stated = backend.price if model is None or backend.model is None else None
         price = self.of_model(model or backend.model, stated)
@@ -98,15 +97,15 @@ class Prices:
         return self.hardware[name]
 
     def of_gpu(self, name: str) -> tuple[str, HardwarePrice] | None:
-        """Entry of a GPU by the name that its driver gives it; None where none fits."""
+        """The entry of a GPU by its driver's name for it; None if none matches."""
         return self._fitting(name, "gpu")
 
     def of_cpu(self, name: str) -> tuple[str, HardwarePrice] | None:
-        """Entry of a processor; None where none fits."""
+        """The entry of a processor; None if none matches."""
         return self._fitting(name, "cpu")
 
     def _fitting(self, name: str, field: str) -> tuple[str, HardwarePrice] | None:
-        """The user's own before ours, then the one with the most words (`A100 80GB` before `A100`)."""
+        """The user's own before ours, then the entry with the most words (`A100 80GB` before `A100`)."""
         there = _words(name)
         others = {key: entry for key, entry in self.built_in.hardware.items() if key not in self.own.hardware}
         for entries in (self.own.hardware, others):
@@ -122,7 +121,7 @@ class Prices:
 
 
 def _words(text: str) -> set[str]:
-    """Whole words, so that L4 is not found in L40S."""
+    """Whole words, so that L4 does not match L40S."""
     return set(re.findall(r"[a-z0-9]+", text.lower()))
 
 
@@ -136,14 +135,14 @@ def load_prices(folder: Path) -> Prices:
     """Prices as seen from a project folder. Raises `SpecError` for a file that can't be read."""
     own, none = folder / FILE, PriceFile(hardware={}, models={})
     there = own.is_symlink() or own.exists()
-    if there and not own.is_file():  # the prices that were meant to count would not
-        what = "is a folder" if own.is_dir() else "is no file" if own.exists() else "is a link to a file that is not there"
-        raise SpecError(own, None, what, "Put a file of prices in its place, or remove it.")
+    if there and not own.is_file():  # not silently ignored
+        what = "is a folder" if own.is_dir() else "is not a file" if own.exists() else "is a link to a missing file"
+        raise SpecError(own, None, what, "Replace it with a file of prices, or remove it.")
     built_in = load_yaml_spec(Path(__file__).with_name(FILE), PriceFile)
     return Prices(load_yaml_spec(own, PriceFile) if there else none, built_in)
 
 
 def tokens_of(texts: Sequence[str]) -> float:
-    """Mean number of tokens, guessed without a tokenizer: four characters of ASCII each, one and a half of anything else."""
+    """Mean number of tokens, estimated without a tokenizer: 4 ASCII characters each, 1.5 other characters."""
     plain = sum(sum(map(str.isascii, text)) for text in texts)
-    return (plain / 4 + (sum(map(len, texts)) - plain) / 1.5) / max(1, len(texts)) + 2  # and the two at the ends
+    return (plain / 4 + (sum(map(len, texts)) - plain) / 1.5) / max(1, len(texts)) + 2  # special tokens at both ends

@@ -1,8 +1,4 @@
-"""Prompts: one Jinja file with YAML front matter in, chat messages out.
-
-A template belongs to whoever wrote it and runs in a sandbox; a row's text belongs to strangers and is only ever data.
-Texts are handed to the template as values, so nothing in them is read as template code.
-"""
+"""Prompts: Jinja files with YAML front matter. Templates run in a sandbox; texts of rows are values, never template code."""
 
 from __future__ import annotations
 
@@ -21,7 +17,7 @@ from harness.specs.parser_spec import ParserSpec
 from harness.specs.yamlspec import Spec, parse_yaml_spec, read_text
 
 VARIABLES = ("text", "lang", "language", "labels", "scale", "first", "last", "shots")
-"""What a template can use; `system` can use all but `text`."""
+"""The variables of a template; `system` can use all but `text`."""
 
 LANGUAGES = {
     "ar": "Arabic", "bg": "Bulgarian", "bn": "Bengali", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German",
@@ -39,8 +35,10 @@ _FILE_NAME = re.compile(r"(?P<name>[A-Za-z0-9_-]+)(\.(?P<lang>[a-z]{2,3}))?\.j2"
 class PromptSpec(Spec):
     """The front matter of a prompt."""
 
-    description: str = Field(min_length=1, description="what it asks for, in a sentence")
-    parser: ParserSpec = Field(description="how the answer is read: integer, label, json or json_list, with options or without")
+    description: str = Field(min_length=1, description="what the prompt asks for, in a sentence")
+    parser: ParserSpec = Field(
+        description="how the answer is parsed: integer, label, json or json_list, optionally with options"
+    )
     decoding: Decoding = Field(
         default=Decoding.FREE,
         description="free (generate and parse), constrained (only valid answers), score (probabilities of the answers)",
@@ -50,17 +48,17 @@ class PromptSpec(Spec):
         default=Decision.ARGMAX,
         description="for `score`: the likeliest label (argmax), or (ordinal) the rounded expected value, or the median",
     )
-    system: str | None = Field(default=None, description="template of the system turn; knows all variables but `text`")
-    max_new_tokens: int = Field(default=16, ge=1, le=4096, description="of the answer, at most; what is longer is cut")
+    system: str | None = Field(default=None, description="template of the system turn; it has all variables but `text`")
+    max_new_tokens: int = Field(default=16, ge=1, le=4096, description="maximum length of the answer")
     shots: int = Field(
-        default=0, ge=0, description="exemplars per class; earlier turns of the chat, unless the template itself shows `shots`"
+        default=0, ge=0, description="few-shot examples per class; earlier turns of the chat unless the template uses `shots`"
     )
     kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1, description="kinds of labels that it is for")
 
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A prompt file. `lang` is set for a variant (`NAME.ja.j2`); the `*_line` fields say where a template starts in `path`."""
+    """A prompt file. `lang`: of a variant (`NAME.ja.j2`); `*_line`: first line of a template in `path`."""
 
     name: str
     lang: str | None
@@ -93,13 +91,13 @@ def load_prompt(path: Path) -> Prompt:
 
 
 def require_same_kind(variant: Prompt, base: Prompt) -> None:
-    """Raise `PromptError` where a language's variant measures something else than its base does."""
+    """Raise `PromptError` if a language's variant measures something else than its base."""
     for field in ("parser", "decoding", "calibration", "decision", "shots", "kinds"):
         found, wanted = getattr(variant.spec, field), getattr(base.spec, field)
         if found != wanted:
             raise PromptError(
                 f"{variant.path}: {field!r} differs from {base.path.name}: {_plain(found)} instead of {_plain(wanted)}.",
-                "A variant may change the words, 'system' and 'max_new_tokens'; give another kind of prompt its own name.",
+                "A variant may change the text, 'system' and 'max_new_tokens'. Give another kind of prompt its own name.",
             )
 
 

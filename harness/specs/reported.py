@@ -1,4 +1,4 @@
-"""Figures that others published: shown beside what is measured here, and never ranked with it."""
+"""Figures that others published: shown beside measured ones, never ranked with them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Figure(Spec):
     """One published number."""
 
     run: str | None = Field(
-        default=None, description="Run of the recipe that it stands beside; none: in no table of `bench study recipe`."
+        default=None, description="Run of a recipe to show it beside; none: in no table of `bench study recipe`."
     )
     model: str = Field(min_length=1, description="What was measured, in the words of the source.")
     task: str = Field(min_length=1, description="Name of the task.")
@@ -28,20 +28,18 @@ class Figure(Spec):
     n: int | None = Field(default=None, ge=1, description="Number of these rows, where it is known.")
     metric: str = Field(min_length=1, description="Name of a metric of bench, or words with a unit (`rows/s`).")
     value: float = Field(description="The number.", allow_inf_nan=False)
-    note: str = Field(default="", description="What a reader must know about this number.")
+    note: str = Field(default="", description="Note for the reader.")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.metric in SHARES and not 0 <= self.value <= 1:
-            raise ValueError(f"a share lies between 0 and 1, and {self.metric} is {self.value:g}")
+            raise ValueError(f"a share must be between 0 and 1, and {self.metric} is {self.value:g}")
         return self
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """95% interval of a share of `n` rows by Clopper and Pearson (1934), which never covers less than it says; else None.
-
-        The number of rows behind a rounded share is the nearest one.
-        """
+        """95% interval of a share of `n` rows by Clopper and Pearson (1934); else None. The count of a rounded share is the
+        nearest one."""
         if self.n is None or self.metric not in SHARES:
             return None
         from scipy.stats import binomtest
@@ -51,7 +49,7 @@ class Figure(Spec):
 
     @property
     def shown(self) -> str:
-        """`0.652 [0.608, 0.694]`, with the digits that the YAML gives, but at least three of a share."""
+        """`0.652 [0.608, 0.694]`, with the digits of the YAML, but at least three for a share."""
         number = f"{self.value:.3f}" if self.metric in SHARES and self._digits < 3 else f"{self.value:.{self._digits}f}"
         if self.interval is None:
             return number
@@ -66,9 +64,9 @@ class Figure(Spec):
 class Reported(Spec):
     """One file of `results/reported/`."""
 
-    name: str = Field(description="Taken from the file's name; does not stand in the file.")
+    name: str = Field(description="Taken from the file's name; not in the file.")
     source: str = Field(min_length=1, description="Who published the figures, and where.")
-    note: str = Field(default="", description="What a reader must know about all of them.")
+    note: str = Field(default="", description="Note for the reader about all figures.")
     figures: list[Figure] = Field(min_length=1, description="The numbers.")
 
 

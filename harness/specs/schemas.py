@@ -1,7 +1,6 @@
 """JSON Schemas of the files that bench reads and of the records that it writes, made from their models.
 
-Draft 7, which all editors know. A first line in a YAML names its schema, relative to the file:
-`# yaml-language-server: $schema=../schemas/task.json`
+A first line in a YAML names its schema, relative to the file: `# yaml-language-server: $schema=../schemas/task.json`
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ from harness.specs.tasks import TaskSpec
 Form = Literal["task", "backend", "prompt", "recipe", "prices", "reported", "bench", "options", "record"]
 FORMS: tuple[Form, ...] = get_args(Form)
 DRAFT = "http://json-schema.org/draft-07/schema#"
-_NOT_IN_FILE = frozenset({"name", "folder"})  # of the top level: taken from where the file lies
+_NOT_IN_FILE = frozenset({"name", "folder"})  # taken from the file's path
 
 
 class _Plain(GenerateJsonSchema):
-    """Without titles, which would say `Drop Empty Text` of `drop_empty_text`."""
+    """Without titles such as `Drop Empty Text` for `drop_empty_text`."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -64,7 +63,7 @@ def schema_of(form: Form) -> dict[str, Any]:
 
 
 def schema_text(form: Form) -> str:
-    """As it lies in a file."""
+    """The content of the schema's file."""
     return json.dumps(schema_of(form), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -73,14 +72,12 @@ def undescribed(form: Form) -> list[str]:
     schema = schema_of(form)
     found = []
     for name, part in {form: schema, **schema.get("definitions", {})}.items():
-        for field, said in part.get("properties", {}).items():
-            if "description" not in said:
-                found.append(f"{name}.{field}")
+        found += [f"{name}.{field}" for field, content in part.get("properties", {}).items() if "description" not in content]
     return found
 
 
 def _add_options(schema: dict[str, Any]) -> None:
-    """Let `engine` decide what `options` may hold: of the engines that come with bench."""
+    """Let `engine` determine the schema of `options`, for the engines of bench."""
     rules = []
     ours = sorted(point.name for point in entry_points(group="bench.engines") if point.value.startswith("backends."))
     for engine in ours:

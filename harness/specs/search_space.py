@@ -1,4 +1,5 @@
-"""What `bench study tune` may try: under `search:` in a backend's YAML, the dotted name of an option -> a range, or choices."""
+"""The search space of `bench study tune`: under `search:` in a backend's YAML, the dotted name of an option -> a range or
+choices."""
 
 from __future__ import annotations
 
@@ -17,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def _number(value: Any) -> Any:
-    """`1e-5` is a number; YAML 1.1 reads it as a word, since it has no point."""
+    """`1e-5` is a number; YAML 1.1 reads it as a string, since it has no point."""
     if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?([eE][-+]?\d+)?", value.strip()):
         return float(value)
     if isinstance(value, bool):
-        raise ValueError("a truth value is no number; list both under `choices`")
+        raise ValueError("true and false are no numbers; list them under `choices`")
     return value
 
 
@@ -34,11 +35,11 @@ Choice = Annotated[bool | int | float | str | None, BeforeValidator(_choice)]
 
 
 class Parameter(Spec):
-    """Numbers from `low` to `high`, whole ones where both are; or one of `choices`."""
+    """Numbers from `low` to `high`, whole ones if both are; or one of `choices`."""
 
     low: Number | None = Field(None, description="the lowest number to try")
     high: Number | None = Field(None, description="the highest number to try")
-    log: bool = Field(False, description="whether each order of magnitude is as likely as the next")
+    log: bool = Field(False, description="sample on a logarithmic scale")
     step: Number | None = Field(None, description="the numbers are `low`, `low + step`, ...")
     choices: list[Choice] | None = Field(None, description="in place of a range: the values to try")
 
@@ -73,7 +74,7 @@ class Parameter(Spec):
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     def samples(self) -> list[Any]:
-        """Values that must be valid if all are: each choice; or both ends, and what is no whole number between them."""
+        """Values for a check: each choice; or both ends, and a fraction between them."""
         if self.choices is not None:
             return list(self.choices)
         assert self.low is not None
@@ -89,7 +90,7 @@ class Parameter(Spec):
         assert self.low is not None
         assert self.high is not None
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # that `high` is no whole number of steps away: the last one below it counts
+            warnings.simplefilter("ignore")  # `high` may not be a whole number of steps above `low`
             if isinstance(self.low, int) and isinstance(self.high, int):
                 return IntDistribution(self.low, self.high, log=self.log, step=int(self.step or 1))
             return FloatDistribution(self.low, self.high, log=self.log, step=self.step)

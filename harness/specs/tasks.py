@@ -8,8 +8,112 @@ from typing import Literal, Self
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from harness.core.types import Date, LabelKind, LabelSpace
-from harness.specs.task_sources import Source
 from harness.specs.yamlspec import Spec, load_yaml_spec
+
+
+class CsvFormat(Spec):
+    """The dialect of csv and tsv files, if it is not the usual one: UTF-8, commas (or tabs), names in the first line."""
+
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="Separator of fields, if it is not a comma (csv) or tab (tsv)."
+    )
+    encoding: str = Field(default="utf-8", description="Such as `cp1252` or `utf-16`; a byte order mark is skipped.")
+    quoted: bool = Field(
+        default=True, description="Whether double quotes enclose a field. `false`: a quote is an ordinary character."
+    )
+    escape: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Escape character before a quote inside a quoted text, such as a backslash; a doubled quote always works.",
+    )
+    header: list[str] | None = Field(
+        default=None, min_length=1, description="Names of the columns, if the file has no header line."
+    )
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            "".encode(value)  # base64 is a codec too, but none of text
+        except LookupError as error:
+            raise ValueError("not a text encoding of Python") from error
+        return value
+
+
+class HubSource(Spec):
+    id: str = Field(min_length=1, description="Name of the data set on the Hugging Face hub, such as `owner/name`.")
+    config: str | None = Field(
+        default=None, description="Configuration (subset) of the data set; `{lang}` is replaced by the language."
+    )
+    revision: str | None = Field(default=None, description="Commit, tag or branch; pin it to read the same rows next year.")
+
+
+class FilesSource(Spec):
+    """Paths are relative to the YAML file and may contain `{lang}`; the suffix is parquet, csv, tsv, jsonl or json."""
+
+    train: str | None = Field(default=None, description="File of the train split.")
+    validation: str | None = Field(default=None, description="File of the validation split.")
+    test: str | None = Field(default=None, description="File of the test split.")
+    all: str | None = Field(default=None, description="One file with all rows, for `splits: {stratified: ...}`.")
+    folder: str | None = Field(
+        default=None,
+        description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes.",
+    )
+    lang_map: dict[str, str] | None = Field(
+        default=None, description="Value of `{lang}` in the paths -> the language's code, if it is not the code itself."
+    )
+    csv: CsvFormat = Field(
+        default_factory=CsvFormat, description="The dialect of csv and tsv files, if it is not the usual one."
+    )
+
+    @model_validator(mode="after")
+    def _something(self) -> Self:
+        paths = [self.train, self.validation, self.test, self.all]
+        if self.folder is None and not any(paths):
+            raise ValueError("name at least one file: `train`, `validation`, `test`, `all`, or a `folder`")
+        if self.folder is not None and any(paths):
+            raise ValueError("give either a `folder` or single files, not both")
+        if self.lang_map is not None and not self.per_language:
+            raise ValueError("`lang_map` needs `{lang}` in a path")
+        if len(set((self.lang_map or {}).values())) != len(self.lang_map or {}):
+            raise ValueError("`lang_map` names a language twice; a language has one path")
+        return self
+
+    def spelled(self, lang: str) -> str:
+        """The value of `{lang}` for a language's code."""
+        return next((spelling for spelling, code in (self.lang_map or {}).items() if code == lang), lang)
+
+    def in_language(self, path: str, lang: str) -> str:
+        """The path of one language."""
+        return path.replace("{lang}", self.spelled(lang))
+
+    @property
+    def per_language(self) -> bool:
+        """Whether the path chooses the language."""
+        return any("{lang}" in path for path in (self.train, self.validation, self.test, self.all, self.folder) if path)
+
+
+class Source(Spec):
+    """Exactly one of the three."""
+
+    hub: HubSource | None = Field(default=None, description="A data set on the Hugging Face hub (needs `bench[data]`).")
+    files: FilesSource | None = Field(default=None, description="Files on this machine.")
+    bundled: str | None = Field(default=None, pattern=r"^[a-z0-9_]+$", description="Name of a data set that comes with bench.")
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(source is not None for source in (self.hub, self.files, self.bundled)) != 1:
+            raise ValueError("give exactly one of `hub`, `files` and `bundled`")
+        return self
+
+    @property
+    def per_language(self) -> bool:
+        """Whether the configuration or the path chooses the language, so that all rows read are in it."""
+        if self.hub is not None:
+            return "{lang}" in (self.hub.config or "")
+        return self.files is not None and self.files.per_language
+
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
@@ -21,18 +125,18 @@ class Columns(Spec):
     )
     label: str | list[str] = Field(
         default="label",
-        description="Column of the label (a list of labels where `kind` is multilabel); or of a multilabel task several columns"
-        " of 0 and 1, one for each of `labels.names`, in their order.",
+        description="Column of the label (a list of labels where `kind` is multilabel); or of a multilabel task"
+        " several columns of 0 and 1, one for each of `labels.names`, in their order.",
     )
     id: str | None = Field(
         default=None, description="Column of the row's id. Without it ids are made of the split and a digest of the text."
     )
     lang: str | None = Field(default=None, description="Column of the row's language.")
     lang_map: dict[str, str] | None = Field(
-        default=None, description="What stands in the column `lang` -> the language's code, where it is not the code itself."
+        default=None, description="Value in the column `lang` -> the language's code, if it is not the code itself."
     )
     split: str | None = Field(
-        default=None, description="Column of the row's split in `source.files.all`; `splits` says what stands there."
+        default=None, description="Column of the row's split in `source.files.all`; `splits` holds its values."
     )
     lang_from_id: bool = Field(
         default=False, description="The language is the part of the id before the first `_`, as in `de_0203609`."
@@ -45,7 +149,7 @@ class Columns(Spec):
         if self.lang_from_id and (self.id is None or self.lang is not None):
             raise ValueError("`lang_from_id` needs an `id` column and no `lang` column")
         if self.lang_map is not None and self.lang is None:
-            raise ValueError("`lang_map` says what stands in the column `lang`, which is missing")
+            raise ValueError("`lang_map` needs a column `lang`")
         return self
 
 
@@ -67,8 +171,8 @@ class Labels(Spec):
     separator: str | None = Field(
         default=None,
         min_length=1,
-        description="Multilabel: what stands between the labels where one text holds all of them, as in `joy|anger`."
-        " Brackets and quotes around them don't count.",
+        description="Multilabel: separator of the labels if one text holds all of them, as in `joy|anger`. Brackets"
+        " and quotes around them are ignored.",
     )
     _inferred: bool = PrivateAttr(default=False)
 
@@ -97,7 +201,7 @@ class Labels(Spec):
         for index, name in enumerate(self.names):
             if self.map is None and name.lstrip("-").isdecimal() and name != str(self.first + index):
                 raise ValueError(
-                    f"the name {name!r} is a number, but the number {self.first + index} stands for it in the data;"
+                    f"the name {name!r} is a number, but its number in the data is {self.first + index};"
                     " set `first`, or list every label in `map`"
                 )
         if self.merge is not None:
@@ -118,7 +222,7 @@ class Labels(Spec):
 
     @property
     def answers(self) -> list[str] | None:
-        """What a row can be answered with: the new names of `merge`, else `names`; None where these are left out."""
+        """The labels of the task: the new names of `merge`, else `names`; None if these are left out."""
         return self.names if self.merge is None else list(self.merge)
 
     @property
@@ -127,7 +231,7 @@ class Labels(Spec):
         return self._inferred
 
     def inferring(self, names: list[str]) -> Labels:
-        """These labels with the names that stand in the rows."""
+        """These labels with the names from the rows."""
         labels = self.model_copy(update={"names": names, "map": {name: index for index, name in enumerate(names)}})
         labels._inferred = True
         return labels
@@ -159,8 +263,8 @@ class Stratified(Spec):
     )
     test_ids: str | None = Field(
         default=None,
-        description="File with the ids of the test rows by language, as `bench init --freeze-test` writes it: these rows test,"
-        " whatever else the data holds. Without it they are drawn.",
+        description="File with the ids of the test rows by language, as `bench init --freeze-test` writes it. Without"
+        " it they are sampled.",
     )
 
 
@@ -171,10 +275,7 @@ class Splits(Spec):
     validation: str = Field(default="validation", description="Name of the validation split.")
     test: str = Field(default="test", description="Name of the test split.")
     validation_share: float | None = Field(
-        default=None,
-        gt=0,
-        lt=1,
-        description="Where there is no validation split: the share of the train rows that becomes one.",
+        default=None, gt=0, lt=1, description="If there is no validation split: the share of the train rows that becomes one."
     )
     stratified: Stratified | None = Field(
         default=None, description="Divide all rows, language by language, into three splits with the same shares of each label."
@@ -202,8 +303,8 @@ class Sample(Spec):
 class TaskSpec(Spec):
     """One YAML file of a `tasks/` folder."""
 
-    name: str = Field(description="Taken from the file's name; does not stand in the file.")
-    folder: Path = Field(description="Folder of the file, for relative paths; does not stand in the file.")
+    name: str = Field(description="Taken from the file's name; not in the file.")
+    folder: Path = Field(description="Folder of the file, for relative paths; not in the file.")
     description: str = Field(min_length=1, description="What is classified into what, in a sentence.")
     source: Source = Field(description="Where the rows come from.")
     columns: Columns = Field(default_factory=Columns, description="Which columns hold what.")
@@ -221,18 +322,18 @@ class TaskSpec(Spec):
         description="Ordinal only: also report binary accuracy, label index <= threshold against the ones above.",
     )
     prompt: str | None = Field(
-        default=None, description="Prompt for language models where a command names none; default: by the kind of the labels."
+        default=None, description="Default prompt for language models; without it: by the kind of the labels."
     )
     metrics: list[str] = Field(
         default_factory=list,
-        description="More Hugging Face `evaluate` metrics: names or local paths. Programs, which need `--trust-metric-code`.",
+        description="More Hugging Face `evaluate` metrics: names or local paths. They run code and need `--trust-metric-code`.",
     )
     published: Date | None = Field(
         default=None,
-        description="Since when (at the latest) anybody could read some of the rows: a year, month or day, such as 2020-10.",
+        description="Date (at the latest) of the publication of some of the rows: a year, month or day, such as 2020-10.",
     )
     licence: str = Field(default="", description="Licence of the data.")
-    note: str = Field(default="", description="What a reader of the results should know about the data.")
+    note: str = Field(default="", description="Note on the data for readers of the results.")
     reference_urls: list[str] = Field(default_factory=list, description="Papers and pages about the data.")
 
     @model_validator(mode="after")
@@ -242,7 +343,7 @@ class TaskSpec(Spec):
         known = self.columns.lang is not None or self.columns.lang_from_id or self.source.per_language
         if len(self.languages) > 1 and not known:
             raise ValueError(
-                "nothing tells a row's language: give `columns.lang`, `columns.lang_from_id`,"
+                "the language of a row is unknown: give `columns.lang`, `columns.lang_from_id`,"
                 " or `{lang}` in `source.hub.config` or in the files' paths"
             )
         files, names = self.source.files, self.labels.answers
@@ -269,7 +370,7 @@ class TaskSpec(Spec):
 
     @property
     def label_space(self) -> LabelSpace:
-        """The labels in order; where `labels.names` is left out, `harness.data.rows.with_names` has to fill them in first."""
+        """The labels in order; if `labels.names` is left out, `harness.data.rows.with_names` must fill them in first."""
         assert self.labels.answers is not None
         return LabelSpace(self.labels.kind, tuple(self.labels.answers))
 
@@ -277,8 +378,3 @@ class TaskSpec(Spec):
 def load_task(path: Path) -> TaskSpec:
     """Read a task's YAML; its name is the file's stem. Raises `SpecError`."""
     return load_yaml_spec(path, TaskSpec, name=path.stem, folder=path.parent)
-
-
-def task_languages(task: TaskSpec) -> list[str]:
-    """The languages that the YAML declares."""
-    return list(task.languages)

@@ -1,4 +1,4 @@
-"""Read a YAML file into a pydantic model; every complaint names file, line, field, what was found, what is allowed."""
+"""Read a YAML file into a pydantic model; errors name file, line, field, the value, and what is allowed."""
 
 from __future__ import annotations
 
@@ -16,28 +16,25 @@ SpecT = TypeVar("SpecT", bound="Spec")
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 MAX_CHARS = 1 << 20  # of a file
-MAX_NODES = 200_000  # keys, values and lists of a file, each counted as often as aliases repeat it
+MAX_NODES = 200_000  # keys, values and lists of a file, aliases expanded
 MAX_DEPTH = 50
-MAX_NUMBER = 100  # characters; time and memory for longer ones grow with the square of their length
-MAX_PROBLEMS = 10  # that are named at once
+MAX_NUMBER = 100  # characters; parsing takes quadratic time
+MAX_PROBLEMS = 10  # in one message
 
 
 class Spec(BaseModel):
-    """Base of all that is read from YAML: unknown keys are errors, values are not changed after loading."""
+    """Base of all YAML models: unknown keys are errors, and values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def load_yaml_spec(path: Path, model: type[ModelT], **extra: Any) -> ModelT:
-    """Read `path` into `model`. `extra` are fields that do not stand in the file (such as its name).
-
-    Raises `SpecError` for unreadable YAML and for each field that does not fit.
-    """
+    """Read `path` into `model`. `extra`: fields that are not in the file (such as its name). Raises `SpecError`."""
     return parse_yaml_spec(read_text(path), path, model, **extra)
 
 
 def read_text(path: Path, encoding: str = "utf-8") -> str:
-    """The text of a file that people write. Raises `SpecError` where it can't be read or is too large."""
+    """The text of a file. Raises `SpecError` if it can't be read or is too large."""
     try:
         with path.open(encoding=encoding) as file:
             text = file.read(MAX_CHARS + 1)
@@ -58,13 +55,13 @@ def load_yaml(text: str) -> tuple[yaml.Node | None, Any]:
         _measure(node, {})
         repeated = _repeated_key(node)
         if repeated is not None:
-            raise _invalid(f"the key {_shown(repeated.value)} stands there twice", repeated)
+            raise _invalid(f"the key {_shown(repeated.value)} occurs twice", repeated)
         return node, loader.construct_document(node)
     except (yaml.YAMLError, ValueError):
         raise
     except RecursionError as error:
         raise _invalid("it is nested too deeply") from error
-    except Exception as error:  # PyYAML's, for a value that does not fit its tag: `!!bool x`, `!!timestamp x`
+    except Exception as error:  # PyYAML's, for a wrong value of a tag: `!!bool x`, `!!timestamp x`
         raise ValueError(str(error) or type(error).__name__) from error
     finally:
         loader.dispose()
@@ -75,11 +72,11 @@ def _invalid(problem: str, node: yaml.Node | None = None) -> yaml.MarkedYAMLErro
 
 
 def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, int]:
-    """How many nodes are in `node`, aliases followed, and how deep. Raises `yaml.YAMLError` where that is too much."""
+    """Number and depth of the nodes in `node`, aliases expanded. Raises `yaml.YAMLError` above the limits."""
     if id(node) in known:
         count, depth = known[id(node)]
         if not count:
-            raise _invalid("an alias stands within what it refers to", node)
+            raise _invalid("an alias is inside the value that it refers to", node)
         return count, depth
     known[id(node)] = (0, 0)  # until it is measured
     count, depth = 1, 0
@@ -89,10 +86,10 @@ def _measure(node: yaml.Node, known: dict[int, tuple[int, int]]) -> tuple[int, i
                 inner, below = _measure(part, known)
                 count, depth = count + inner, max(depth, below + 1)
     elif node.tag in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float") and len(node.value) > MAX_NUMBER:
-        raise _invalid(f"a number has {len(node.value):,} characters; text must stand between quotes", node)
+        raise _invalid(f"a number has {len(node.value):,} characters; put text between quotes", node)
     if count > MAX_NODES or depth > MAX_DEPTH:
         limit = f"is nested more than {MAX_DEPTH} levels deep" if depth > MAX_DEPTH else f"holds more than {MAX_NODES:,} values"
-        raise _invalid(f"it {limit}, aliases followed", node)
+        raise _invalid(f"it {limit}, aliases expanded", node)
     known[id(node)] = (count, depth)
     return count, depth
 
@@ -106,7 +103,7 @@ def parse_yaml_spec(text: str, path: Path, model: type[ModelT], first_line: int 
         line = mark.line + first_line if mark else None
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         raise SpecError(path, line, f"is not valid YAML: {problem}") from error
-    except ValueError as error:  # a scalar that only looks like a date or a number, such as 2024-13-45
+    except ValueError as error:  # a scalar that looks like a date or a number, such as 2024-13-45
         raise SpecError(path, None, f"holds a value that can't be read: {error}", "Put it between quotes.") from error
     if data is None:
         data = {}
@@ -114,7 +111,7 @@ def parse_yaml_spec(text: str, path: Path, model: type[ModelT], first_line: int 
         raise SpecError(path, first_line, f"must be a mapping of keys to values, found {_shown(data)}")
     allowed = [name for name in model.model_fields if name not in extra]
     for key in data:
-        if key in extra:  # it would be overridden without a word
+        if key in extra:  # it would be silently overridden
             raise SpecError(path, (_line_of(node, (key,)) or 0) + first_line, f"unknown key {_shown(key)}", _allowed(allowed))
     try:
         return model.model_validate({**data, **extra})
@@ -125,7 +122,7 @@ def parse_yaml_spec(text: str, path: Path, model: type[ModelT], first_line: int 
 
 
 def validate_options(options: dict[str, Any], model: type[ModelT], owner: str) -> ModelT:
-    """Validate a mapping that has no file of its own (the `options` of a backend); raises `UserError`."""
+    """Validate a mapping without its own file (the `options` of a backend); raises `UserError`."""
     try:
         return model.model_validate(options)
     except ValidationError as error:
@@ -134,7 +131,7 @@ def validate_options(options: dict[str, Any], model: type[ModelT], owner: str) -
 
 
 def _describe(error: ValidationError, data: Any, allowed: list[str]) -> tuple[str, str, list[tuple[Any, ...]]]:
-    """What is wrong, a hint, and the locations in `data` that the problems concern."""
+    """The problems, a hint, and the locations of the problems in `data`."""
     problems, locations, unknown_at_top = [], [], False
     for item in islice(error.errors(), MAX_PROBLEMS):
         location = _location(item["loc"], data, missing=item["type"] == "missing")
@@ -158,7 +155,7 @@ def _allowed(names: list[str]) -> str:
 
 
 def _location(parts: tuple[int | str, ...], data: Any, *, missing: bool) -> tuple[Any, ...]:
-    """The keys and positions of `data` in `parts`: pydantic also puts in the names of a union's branches."""
+    """The keys and positions of `data` in `parts`; pydantic adds the names of a union's branches."""
     found: list[Any] = []
     for part in parts:
         inside = {str(key): value for key, value in data.items()} if isinstance(data, dict) else {}
@@ -173,7 +170,7 @@ def _location(parts: tuple[int | str, ...], data: Any, *, missing: bool) -> tupl
 
 
 def _repeated_key(root: yaml.Node | None) -> yaml.ScalarNode | None:
-    """A key that stands twice in one mapping: YAML forbids it, PyYAML takes the last."""
+    """A key that occurs twice in one mapping: YAML forbids it, PyYAML takes the last."""
     pending, visited = deque([root]), set()
     while pending:
         node = pending.popleft()
@@ -194,7 +191,7 @@ def _repeated_key(root: yaml.Node | None) -> yaml.ScalarNode | None:
 
 
 def _line_of(node: yaml.Node | None, location: tuple[Any, ...]) -> int | None:
-    """0-based line of the deepest part of `location` that stands in the file."""
+    """0-based line of the deepest part of `location` that is in the file."""
     line = None if node is None else node.start_mark.line
     for part in location:
         if isinstance(node, yaml.MappingNode):

@@ -1,4 +1,4 @@
-"""What one metric says of a run, and by how much two runs differ in it on the same rows."""
+"""A metric of a run, and the difference of two runs in it on the same rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.predictions import Predictions
+from harness.core.record import Estimate
 from harness.core.types import IntArray, LabelKind, LabelSpace
 from harness.statistics import intervals, paired
-from harness.statistics.intervals import MetricValue
-from harness.statistics.many_labels import MANY, occurring
+from harness.statistics.intervals import MANY, occurring
 from harness.statistics.paired import LEVEL, REPLICATES, Difference, Patterns
 from harness.statistics.row_means import SHARES, SMOOTH, features, hits, known_metrics, losses
 
@@ -22,7 +22,7 @@ def comparable(run: Predictions) -> list[str]:
     return known_metrics(run.labels.kind, probable=run.probabilities is not None)
 
 
-def value_of(metric: str, run: Predictions) -> MetricValue:
+def value_of(metric: str, run: Predictions) -> Estimate:
     """What `metrics` makes of these rows; only a share has its interval here."""
     if metric in SHARES:
         return intervals.share(hits(metric, run))
@@ -64,8 +64,8 @@ def _seen(metric: str, a: Predictions, b: Predictions) -> Patterns:
 
 
 def _pseudo(metric: str, a: Predictions, b: Predictions) -> Patterns:
-    """One row in which only A is right and one in which only B is: shared out among the true labels as often as they occur, and
-    among the other true labels evenly. Of a multilabel task: a label that one has found and the other has not."""
+    """One row in which only A is right and one in which only B is, spread over the true labels by frequency, and evenly over
+    the wrong ones. Of a multilabel task: a label that one has found and the other has not."""
     k = len(a.labels)
     if a.labels.kind is LabelKind.MULTILABEL:
         right, wrong = np.eye(k, dtype=np.int64), np.zeros((k, k), dtype=np.int64)
@@ -74,7 +74,7 @@ def _pseudo(metric: str, a: Predictions, b: Predictions) -> Patterns:
         right, wrong = right[occurs], wrong[occurs]
         truth, shares = right, (often if often.any() else often + 1)[occurs] / max(often.sum(), len(occurs))
     else:
-        cells = a.cells + b.cells
+        cells = a.confusion_matrix + b.confusion_matrix
         occurs = cells.sum(axis=1) > 0  # a label that only one model names would be a part of the other's mean too
         others = (occurs if occurs.sum() > 1 else ~occurs)[None, :] & ~np.eye(k, dtype=bool) & (cells.sum(axis=1) > 0)[:, None]
         truth, wrong = np.nonzero(others)
@@ -86,8 +86,7 @@ def _pseudo(metric: str, a: Predictions, b: Predictions) -> Patterns:
 
 
 def _merged(metric: str, labels: LabelSpace, truth: IntArray, often: IntArray) -> Patterns:
-    """The patterns of `_pseudo` where labels are many: those of one true label are merged into their mean, as there are as many
-    as the square of the labels."""
+    """The patterns of `_pseudo` for many labels: those of one true label are merged into their mean, as k * k are too many."""
     good = features(metric, labels, truth, truth)
     none = features(metric, labels, truth, np.full(len(truth), len(labels)))  # what a wrong answer has, but for the answer
     named = (good - none).sum(axis=0, keepdims=True) - (good - none)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from harness.core.errors import MissingExtra, RunError, UserError
-from harness.core.record import MetricCode
+from harness.core.record import Estimate, MetricCode
 from harness.core.types import IntArray
-from harness.statistics.intervals import MetricValue, plain
+from harness.statistics.intervals import plain
 
 
 def require_trust(task: str, names: Sequence[str], trusted: bool) -> None:
@@ -30,7 +30,7 @@ def code_of(names: Sequence[str]) -> list[MetricCode]:
     return [MetricCode(name=_short(name), sha256=hashlib.sha256(_program(_load(name))).hexdigest()) for name in names]
 
 
-def extra_metric(name: str, answers: IntArray, references: IntArray) -> dict[str, MetricValue]:
+def extra_metric(name: str, answers: IntArray, references: IntArray) -> dict[str, Estimate]:
     """All numbers that the metric gives, without intervals. Raises `MissingExtra`, `RunError`."""
     metric = _load(name)
     try:

@@ -28,16 +28,15 @@ from typing import Any, NotRequired, TypedDict
 import numpy as np
 
 from harness.core.errors import DataError, UserError
-from harness.core.record import Metrics
+from harness.core.record import Estimate, Metrics
 from harness.core.types import Example, FloatArray, IntArray, Label, LabelKind, LabelSpace, Prediction, Status
-from harness.statistics import intervals, row_intervals, smooth
+from harness.statistics import intervals
 from harness.statistics.extra_metrics import extra_metric
-from harness.statistics.intervals import MetricValue, booted, finite, plain, share
-from harness.statistics.many_labels import MANY, booted_f1
-from harness.statistics.multilabel_intervals import with_intervals
+from harness.statistics.intervals import MANY, booted, booted_f1, finite, multilabel_intervals, plain, share
+from harness.statistics.row_means import one_hot as one_hot_labels
 
 Pairs = list[tuple[Example, Prediction]]
-Values = dict[str, MetricValue]
+Values = dict[str, Estimate]
 OfCounts = dict[str, tuple[float, intervals.Statistic]]
 CalibrationBin = dict[str, float]
 
@@ -201,17 +200,17 @@ def _probability_metrics(truth: IntArray, answers: IntArray, probabilities: Floa
     """roc_auc (one-vs-rest, macro), log_loss, brier: squared distances summed over labels, 0 to 2 (Brier 1950)."""
     k = probabilities.shape[1]
     lost = answers == k
-    one_hot = smooth.one_hot(truth, k).astype(np.float64)
-    worst = np.where(lost[:, None], smooth.one_hot(intervals.farthest_labels(k)[truth], k), probabilities)
+    one_hot = one_hot_labels(truth, k).astype(np.float64)
+    worst = np.where(lost[:, None], one_hot_labels(intervals.farthest_labels(k)[truth], k), probabilities)
     given = worst[np.arange(len(truth)), truth]
     return {
-        "roc_auc": row_intervals.roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities)),
-        "log_loss": row_intervals.mean_of(-np.log(np.clip(given, SURE, 1 - SURE))),
-        "brier": row_intervals.mean_of(((worst - one_hot) ** 2).sum(axis=1)),
+        "roc_auc": intervals.roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities)),
+        "log_loss": intervals.mean_of(-np.log(np.clip(given, SURE, 1 - SURE))),
+        "brier": intervals.mean_of(((worst - one_hot) ** 2).sum(axis=1)),
     }
 
 
-def _calibration(truth: IntArray, answers: IntArray, probabilities: FloatArray) -> tuple[list[CalibrationBin], MetricValue]:
+def _calibration(truth: IntArray, answers: IntArray, probabilities: FloatArray) -> tuple[list[CalibrationBin], Estimate]:
     """Expected calibration error on the answered label's confidence, 15 bins of equal width (Guo et al. 2017).
 
     A row without an answer adds the largest gap there is, 1. Inside the top bin it could *mend* a gap instead.
@@ -244,11 +243,11 @@ def _score_multilabel(scores: _Scores, pairs: Pairs, labels: LabelSpace) -> tupl
     scores["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **options))
     f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **options) for average in ("micro", "macro")}
     values = scores["values"]
-    values.update(with_intervals({**f1s, "hamming_loss": hamming_loss(truth, answers)}, truth, answers))
+    values.update(multilabel_intervals({**f1s, "hamming_loss": hamming_loss(truth, answers)}, truth, answers))
     values["subset_accuracy"] = share(answered & (truth == answers).all(axis=1))
     probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
-        values["roc_auc"] = row_intervals.roc_auc(truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth))
+        values["roc_auc"] = intervals.roc_auc(truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth))
     return truth, answers
 
 

@@ -1,16 +1,14 @@
-"""Two runs on the same rows: is their difference more than chance? Pure statistics on arrays. A difference is B - A.
+"""Two runs on the same rows: is their difference significant? Pure statistics on arrays. A difference is B - A.
 
 - Shares (accuracy): McNemar's exact test (1947), and the interval of Fay and Lumbard that agrees with it.
-- Means over rows (log loss, Brier): the studentised permutation test. Under "no difference" A and B may change places in each
-  row, which turns the sign of its difference. It is exact where A and B err alike; where they err differently and are equally
-  good all the same, it holds the better the more rows there are (Janssen 1997; Konietschke and Pauly 2014).
+- Means over rows (log loss, Brier): the studentised permutation test, in which A and B change places at random in each row. It
+  is exact where the errors of A and B have the same distribution, else asymptotic (Janssen 1997; Konietschke and Pauly 2014).
 - Functions of what was answered (F1s, QWK, MAE): the studentised bootstrap (bootstrap-t, Efron and Tibshirani 1993, chapter
-  12.5) of the paired rows, with one pseudo-row in which only A is right and one in which only B is. Without these it is far
-  too sure where few errors weigh heavily, as is the permutation test, and where two runs gave the same answers
-  (benchmarks/type_one.py); Agresti and Min (2005) add rows likewise.
+  12.5) of the paired rows, with one pseudo-row in which only A is right and one in which only B is. Without these it rejects
+  far too often where few errors weigh heavily (benchmarks/type_one.py); Agresti and Min (2005) add rows likewise.
 
-Every interval excludes 0 where p <= 0.05, and nowhere else. Rows of one pattern (truth, answer of A, answer of B) are drawn
-together, so that a million rows cost what a thousand cost.
+An interval excludes 0 exactly where p <= 0.05. Rows of one pattern (truth, answer of A, answer of B) are drawn together, so a
+million rows cost as much as a thousand.
 """
 
 from __future__ import annotations
@@ -24,12 +22,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from harness.core.types import BoolArray, FloatArray, IntArray
-from harness.statistics.smooth import Smooth, mean, qwk
+from harness.statistics.row_means import Smooth, mean, qwk
 
 LEVEL = 0.05
 POWER = 0.8
 REPLICATES = 9_999
-_WORK = 1_000_000_000  # patterns x features x replicates, some seconds; above it fewer replicates
+_WORK = 1_000_000_000  # patterns x features x replicates: some seconds; above it fewer replicates
 _FEWEST = 999  # where not even these are within the work, n is large and t is normal
 _DRAWING = 10  # what a draw costs, in the same unit
 _AT_ONCE = 2_000_000  # entries of an array: bounds the memory
@@ -69,7 +67,7 @@ def sign_test(only_a: int, only_b: int) -> float:
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p values adjusted for all of them being looked at (Holm 1979): reject where the adjusted one is <= the level."""
+    """p values adjusted for multiple tests (Holm 1979): reject where the adjusted one is <= the level."""
     given = np.asarray(p, dtype=np.float64)
     order = np.argsort(given, kind="stable")
     adjusted = np.empty(len(given))
@@ -127,11 +125,10 @@ def _quadrature() -> tuple[FloatArray, FloatArray]:
 
 
 def detectable_share(n: int, discordant: int, level: float = LEVEL) -> float:
-    """The smallest difference of two shares that McNemar's exact test at `level` finds in 80% of all samples of n rows, where
-    as many rows as here are discordant (or as few as the difference takes); NaN where n is too small for any.
+    """The smallest difference of two shares that McNemar's exact test at `level` finds in 80% of samples of n rows with as many
+    discordant rows as here (or as few as the difference takes); NaN where n is too small for any.
 
-    The number m of discordant rows varies from sample to sample: power is the mean over m of that given m (Miettinen 1968,
-    Biometrics 24; the approximation of Connor 1987, Biometrics 43, is near it for large n).
+    Power is the mean over the number m of discordant rows of the power given m (Miettinen 1968, Biometrics 24).
     """
     from scipy.optimize import brentq
 

@@ -1,5 +1,5 @@
-"""Temperature scaling: one number that makes a model's probabilities flatter or sharper, and changes no likeliest label
-(an expected value or a median of ordered labels it may change).
+"""Temperature scaling: one number that makes a model's probabilities flatter or sharper. It changes no likeliest label, but may
+change an expected value or a median of ordered labels.
 
 p(k | x) becomes p(k | x)^(1/T), normalised, with the T that gives the labels of held-out rows the highest likelihood.
 Guo et al. 2017, "On Calibration of Modern Neural Networks", ICML.

@@ -81,7 +81,7 @@ def searched_backend(request: RunOptions, catalog: Catalog) -> BackendSpec:
     spec = catalog.backend(request.backend)
     engine = engine_class(spec.engine)
     if not issubclass(engine, Classifier):
-        raise UserError(f"The backend {spec.name!r} is not trained, so there is nothing to tune.", "Choose one that is.")
+        raise UserError(f"The backend {spec.name!r} is not trained, so it can't be tuned.", "Choose one that trains.")
     if not spec.search:
         raise UserError(
             f"The backend {spec.name!r} has no search space.",

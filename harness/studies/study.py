@@ -25,7 +25,7 @@ from harness.models.cache import LOCK
 from harness.records.store import Store
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, run
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.running.training import OnEvaluation, trained_folder, trained_key
 from harness.specs.catalog import Catalog
 from harness.studies.search import Search
@@ -50,6 +50,10 @@ class Trial:
     key: str | None
     error: str | None
 
+    @property
+    def is_finished(self) -> bool:
+        return self.state in ("complete", "pruned", "failed")
+
 
 @dataclass
 class Study:
@@ -65,7 +69,7 @@ class Study:
 
     def finished(self) -> int:
         """Number of complete, pruned and failed trials; interrupted ones run again."""
-        return sum(trial.state in ("complete", "pruned", "failed") for trial in self.trials())
+        return sum(trial.is_finished for trial in self.trials())
 
     def best(self) -> Trial | None:
         """The first of equally good ones."""

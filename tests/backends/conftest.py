@@ -10,15 +10,10 @@ from tiny_models import CHAT_KINDS, tokenizer_of, write_bert, write_mistral
 
 from backends.causal_lm import CausalLM, CausalLMOptions
 
-HERE = Path(__file__).parent
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_itemcollected(item: pytest.Item) -> None:
     """With `--dist loadgroup` one process runs all of them: torch and transformers, which take seconds to load, load once."""
-    for item in items:
-        if HERE in item.path.parents:
-            item.add_marker(pytest.mark.xdist_group("models"))
+    item.add_marker(pytest.mark.xdist_group("models"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -80,6 +80,7 @@ def test_the_same_seed_gives_the_same_model_and_another_another(
     assert np.abs(predict(other, VALIDATION) - predict(engine, VALIDATION)).max() > 1e-4
 
 
+@pytest.mark.slow
 def test_save_and_load(bert: Path, undisturbed: tuple[Encoder, dict[str, Any], Path], tmp_path: Path) -> None:
     engine, _, _ = undisturbed
     before = predict(engine, VALIDATION)

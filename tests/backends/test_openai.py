@@ -311,6 +311,7 @@ def test_a_row_that_waits_to_be_tried_again_keeps_its_slot(server: FakeServer) -
     assert server.count == dict.fromkeys(TEXTS, 3)
 
 
+@pytest.mark.slow
 def test_faults_in_any_order_lose_and_double_nothing(server: FakeServer) -> None:
     texts = [f"row {i}" for i in range(40)]
     faults = [None, *seeded_faults(3, 30, faults=["429:0.01", "500", "cut"]), "hang", "hang"]
@@ -355,6 +356,7 @@ def test_an_error_for_all_cancels_the_others(server: FakeServer) -> None:
     assert server.count[TEXTS[0]] == 1
 
 
+@pytest.mark.slow
 def test_the_batch_after_a_fatal_error_is_sound(server: FakeServer) -> None:
     server.faults = {TEXTS[0]: [status(404)], TEXTS[1]: [hang]}
     with Loaded(server.url) as engine:

@@ -22,8 +22,10 @@ from boards import TRAIN, prompt, record
 from harness.records.entries import read_entries
 from harness.records.store import Store
 from harness.reports.page import html
-from harness.reports.page.data import payload
+from harness.reports.page.data import panels, payload
+from harness.reports.page.model import Page as Payload
 from harness.reports.tables import read_tables
+from harness.reports.text.recommend import usd
 from harness.specs.prices import load_prices
 from harness.specs.reported import Figure, Reported
 
@@ -37,9 +39,14 @@ def render(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Mapping[str, A
     cache = tmp_path_factory.mktemp("cache")
 
     def made(shown: Mapping[str, Any]) -> str:
+        page = Payload.model_validate(shown)
+        for board in page.tables:  # what depends on the figures that a test changed
+            for place in board.places:
+                place.texts = {} if place.cost is None else {"cost": usd(place.cost)}
+            board.panels = panels(board.places)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("BENCH_CACHE", str(cache))
-            return html.render(shown)
+            return html.render(page)
 
     return made
 
@@ -152,10 +159,11 @@ CURVE = {
 
 
 def shown(store: Store) -> dict[str, Any]:
-    """The payload; the engines are not all the same."""
+    """The payload, as a mapping that tests change; the engines are not all the same."""
     figure = Figure(model="others-model", task="toy", lang="en", n=100, metric="accuracy", value=0.61)
     reported = [Reported(name="a-paper", source="a paper", figures=[figure])]
-    found = payload(store, store.root.parent, read_tables(store, read_entries(store)), load_prices(store.root), reported)
+    tables = read_tables(store, read_entries(store))
+    found = payload(store, store.root.parent, tables, load_prices(store.root), reported).model_dump()
     for place in (place for table in found["tables"] for place in table["places"]):
         place["engine"] = {"llm": "causal_lm", "fast": "baseline"}.get(place["backend"], "encoder")
     return found
@@ -179,7 +187,7 @@ def board(made: tuple[Store, dict[str, Any]]) -> dict[str, Any]:
     found = copy.deepcopy(made[1])
     for place in found["tables"][0]["places"]:
         price = {"encoder": 0.02, "fast": 0.0001}.get(place["backend"])
-        place.update(cost=price, cost_basis="made up" if price else "nobody knows its price")
+        place.update(cost=price, notes={"cost": "made up" if price else "nobody knows its price"})
     return found
 
 

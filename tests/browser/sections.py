@@ -11,7 +11,7 @@ DRAWN = """id => {
     const isMissing = plot => !plot.querySelector("svg");
     const missing = "stale" in section.dataset ? section : [...section.querySelectorAll(".plot")].find(isMissing);
     missing?.scrollIntoView({block: "nearest"});
-    return !missing && section.querySelector(".body").children.length > 0;
+    return !missing && (section.classList.contains("is-empty") || section.querySelector(".body")?.children.length !== 0);
 }"""
 
 
@@ -24,7 +24,7 @@ def show(page: Any, section: str) -> str:
 
 def finalize_predictions(page: Any) -> None:
     """Scroll through the page, so that all of it is drawn."""
-    for section in page.eval_on_selector_all("section:has(> .body)", "all => all.map(section => section.id)"):
+    for section in page.eval_on_selector_all("section:has(> .controls)", "all => all.map(section => section.id)"):
         show(page, section)
 
 

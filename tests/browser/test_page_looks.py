@@ -184,8 +184,10 @@ OUTSIDE = """() => [...document.querySelectorAll("main .plot")].flatMap(plot => 
 @pytest.mark.parametrize("width", [320, 390, 768])
 def test_charts_fit_into_a_narrow_place(visit: Visit, board: dict[str, Any], width: int) -> None:
     """No cell, label or legend is cut off, or to be scrolled to."""
-    board["by_language"][0]["lines"][0]["how"] += ", " + ", ".join(f"train.setting{number}=0.5" for number in range(9))
-    board["curves"][0]["lines"][0]["name"] = "smollm2 (fewshot · score, batch calibration)"
+    board["sections"][0]["lines"][0]["how"] += ", " + ", ".join(f"train.setting{number}=0.5" for number in range(9))
+    for row in board["curves"][0]["block"]["rows"]:
+        if row["kind"] == "prompted":
+            row["name"] = "smollm2 (fewshot · score, batch calibration)"
     page = visit(board, "#lines=all", width=width)
     for section in CHARTS:
         show(page, section)
@@ -195,7 +197,7 @@ def test_charts_fit_into_a_narrow_place(visit: Visit, board: dict[str, Any], wid
 
 
 def test_a_grid_is_drawn_anew_when_its_place_gets_narrower(visit: Visit, board: dict[str, Any]) -> None:
-    board["by_language"][0]["lines"][0]["how"] += ", " + "x" * 200
+    board["sections"][0]["lines"][0]["how"] += ", " + "x" * 200
     page = visit(board, "#lines=all")
     show(page, "languages")
     page.set_viewport_size({"width": 390, "height": 900})

@@ -37,7 +37,7 @@ def test_the_first_screen_answers_the_question(visit: Visit, board: dict[str, An
     assert best["backend"] in said
     assert f"{best['values']['accuracy'][0]:.3f}" in said
     assert len(level) > 1
-    assert "can’t be told apart from it at the 5% level on these 120 rows" in said
+    assert "not significantly different from it at the 5% level on these 120 rows" in said
     assert page.input_value("#task") == "toy"
     assert page.inner_text("#lang option:checked") == "English (en)"
     assert column(page, "rank") == [f"{place['rank'] or '‡'}{'=' if place['tied'] else ''}" for place in table["places"]]
@@ -55,21 +55,21 @@ def test_fewest_labels_counts_all_that_people_gave(visit: Visit, board: dict[str
     assert f"Fewest labels of these\n{level[-1]['backend']}" in said
     assert "11 labels" in said
     for place in board["tables"][0]["places"]:
-        place.update(rank=1, labelled=0 if place["prompt"] else 13, train_count=None if place["prompt"] else 9)
-    assert "0 labels, as one other" in visit(board).inner_text("#answer")
+        place.update(rank=1, labelled=0 if place["made"] == "prompted" else 13, train_count=9)
+    assert "0 labels, equal to 1 other" in visit(board).inner_text("#answer")
 
 
 def test_a_single_best_is_said_to_be_better(visit: Visit, board: dict[str, Any]) -> None:
     for number, place in enumerate(board["tables"][0]["places"]):
         place.update(rank=number + 1, tied=False)
     others = len(board["tables"][0]["places"]) - 1
-    assert f"it is better than each of the other {others}" in visit(board).inner_text("#answer")
+    assert f"significantly better than each of the other {others} entries" in visit(board).inner_text("#answer")
 
 
 def kinds(board: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """The best row that was trained and the best that was prompted, on the first set of rows."""
     places = board["tables"][0]["places"]
-    return next(one for one in places if not one["prompt"]), next(one for one in places if one["prompt"])
+    return next(one for one in places if one["made"] == "trained"), next(one for one in places if one["made"] == "prompted")
 
 
 def figure(place: dict[str, Any]) -> str:
@@ -87,13 +87,11 @@ def test_fine_tune_or_prompt(visit: Visit, board: dict[str, Any]) -> None:
     ranked = [place for place in board["tables"][0]["places"] if place["rank"]]
     page = visit(board)
     said = page.inner_text("#answer")
-    assert (
-        "Fine-tune or prompt? The best trained model, encoder (118M parameters), is better than the best prompted one" in said
-    )
-    assert f"on these 120 rows: accuracy {figure(trained)} with 13 labels against {figure(prompted)} with no labels" in said
+    assert "The best trained model, encoder (118M parameters), is significantly better than the best prompted one" in said
+    assert f"accuracy {figure(trained)} with 13 labels against {figure(prompted)} with no labels" in said
     assert f"of llm (135M parameters; {prompted['how']}; rank {prompted['rank']} of {len(ranked)}" in said
     assert "The only prompted model has 135M parameters." in said
-    assert "the best of 2 prompted rows (llm) on one set of rows" in said
+    assert "the best of 2 prompted entries (llm), on one set of rows" in said
     assert "How many labels it takes: encoder is at least as good with 12 labels or fewer." in said
     page.click("#answer a")
     assert page.evaluate("document.activeElement.id") == "curves-title"
@@ -101,11 +99,11 @@ def test_fine_tune_or_prompt(visit: Visit, board: dict[str, Any]) -> None:
     assert f"best prompted: llm (135M parameters) {figure(prompted)}, rank {prompted['rank']}" in page.inner_text("#answer")
     prompted.update(rank=1)
     said = visit(board).inner_text("#answer")
-    assert "encoder (118M parameters), and the best prompted one can’t be told apart at the 5% level on these 120 rows" in said
+    assert "encoder (118M parameters), and the best prompted one are not significantly different at the 5% level" in said
     for place in board["tables"][0]["places"]:
-        place.update(prompt=None)
+        place.update(made="trained")
     said = visit(board).inner_text("#answer")
-    assert "These rows can’t say: nothing was prompted on them." in said
+    assert "nothing was prompted on them" in said
 
 
 def test_trained_or_prompted_is_a_filter(visit: Visit, board: dict[str, Any]) -> None:
@@ -126,16 +124,14 @@ def test_what_a_busy_machine_timed_is_marked_wherever_it_stands(visit: Visit, bo
     level = [place for place in board["tables"][0]["places"] if place["rank"] == 1]
     for number, place in enumerate(level):
         place.update(busy=True, rate=40.0 + number, cost=0.02 + number)
-    page = visit(board, f"#run={level[-1]['run']}")
+    page = visit(board)
     rate = f"{39 + len(level):.1f}"
-    assert f"{rate}†" in page.inner_text("#run")
-    page.keyboard.press("Escape")
     said = page.inner_text("#answer")
     assert f"{rate} rows/s†" in said
-    assert "$0.020† per 1,000 rows" in said
-    assert f"† {len(level)} of {len(level)} rows timed on a busy machine" in said
-    assert "0.020†" in column(page, "cost")
-    assert "rows timed on a busy machine" in show(page, "quality")
+    assert "$0.020 per 1,000 rows†" in said
+    assert f"† {len(level)} of {len(level)} entries timed on a busy machine" in said
+    assert "$0.020†" in column(page, "cost")
+    assert "timed on a busy machine" in show(page, "quality")
     for summary in page.locator("#quality figure:first-of-type summary").all():
         summary.click()
     page.wait_for_selector("#quality figure:first-of-type tbody")
@@ -149,13 +145,13 @@ def test_ties_are_told_so_that_they_say_something(visit: Visit, board: dict[str,
         how = f'trained on {number} en, max_length=64, train.lora={{"r": 8, "b": {number}}}'
         place.update(rank=1, tied=True, backend="same", how=how, rate=50.0, labelled=7)
     said = visit(board).inner_text("#answer")
-    assert f"same in {len(places) - 1} other ways." in said
+    assert f"same in {len(places) - 1} other configurations." in said
     assert 'same, trained on 0 en, train.lora={"r": 8, "b": 0}, has the best' in said
     assert said.count("max_length=64") == 1
     assert "Fastest" not in said
     assert "Fewest labels" not in said
     places[1]["rate"] = places[2]["rate"] = 60.0
-    assert "60.0 rows/s, as one other" in visit(board).inner_text("#answer")
+    assert "60.0 rows/s, equal to 1 other" in visit(board).inner_text("#answer")
     for place in places[3:]:
         place.update(rank=4)
     said = visit(board).inner_text("#answer")
@@ -165,7 +161,7 @@ def test_ties_are_told_so_that_they_say_something(visit: Visit, board: dict[str,
 def test_nothing_and_not_known_read_differently(visit: Visit, board: dict[str, Any]) -> None:
     """0% where answers are read, a dash where there are none to read; and a bound below 0 is no double dash."""
     for place in board["tables"][0]["places"]:
-        place["unparsed"] = 0.0
+        place["unparsed"] = 0.0 if place["made"] == "prompted" else None
         place["values"]["qwk"] = [-0.7, -0.8, -0.6]
     page = visit(board, "#cols=unparsed,qwk")
     found = dict(zip(first_words(column(page, "model")), column(page, "unparsed"), strict=True))
@@ -179,14 +175,14 @@ def test_filters(visit: Visit, board: dict[str, Any]) -> None:
     assert page.locator("#board tbody tr").count() == everything
     page.fill("#q", "STRICT llm")
     assert first_words(column(page, "model")) == ["llm"]
-    assert f"1 of {everything} rows" in page.inner_text("#count")
+    assert f"1 of {everything} entries" in page.inner_text("#count")
     page.fill("#q", "")
     page.select_option("#engine", "causal_lm")
     assert first_words(column(page, "model")) == ["llm", "llm"]
     page.select_option("#lang", "ja")
     assert page.locator("#board tbody tr").count() == 2
     page.fill("#q", "nothing like that")
-    assert "No row is left" in page.inner_text("#count")
+    assert "No entry matches" in page.inner_text("#count")
     page.click("#reset")
     assert page.locator("#board tbody tr").count() == len(board["tables"][1]["places"])
     page.select_option("#lang", "*")
@@ -213,7 +209,7 @@ def test_numbers_are_sorted_best_first_and_what_is_missing_comes_last(visit: Vis
         assert rates[-2:] == ["–", "–"]  # two runs have none, whichever way
     assert [float(rate.replace(",", "")) for rate in rates[:-2]] == sorted(float(rate.replace(",", "")) for rate in rates[:-2])
     page.click("[data-key=cost]")
-    assert column(page, "cost")[0] == "0.00010"
+    assert column(page, "cost")[0] == "$0.00010"
     assert set(column(page, "cost")[3:]) == {"–"}
 
 
@@ -320,7 +316,7 @@ def test_keyboard_alone(visit: Visit, board: dict[str, Any]) -> None:
     assert page.evaluate(f"{focused}.dataset.key") == "accuracy"  # still there, though the head was drawn anew
     page.keyboard.press("Tab")
     page.keyboard.press("Enter")
-    assert page.inner_text("#tip") == board["explain"]["accuracy"]
+    assert page.inner_text("#tip") == next(column["explain"] for column in board["columns"] if column["key"] == "accuracy")
     assert page.evaluate(f"{focused}.getAttribute('aria-expanded')") == "true"
     page.keyboard.press("Escape")
     assert not page.is_visible("#tip")

@@ -35,7 +35,8 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     results = ROOT / "results"
     store = Store(results / "runs")
     tables = read_tables(store, read_entries(store))
-    return payload(store, results, tables, load_prices(tmp_path_factory.mktemp("empty")), read_reported(results / "reported"))
+    prices = load_prices(tmp_path_factory.mktemp("empty"))
+    return payload(store, results, tables, prices, read_reported(results / "reported")).model_dump()
 
 
 def test_a_hundred_runs_take_less_than_3_mb(render: Callable[..., str], recorded: dict[str, Any]) -> None:

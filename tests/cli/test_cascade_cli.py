@@ -61,14 +61,15 @@ def test_the_row_that_was_chosen_is_marked_wherever_it_comes_from(threshold: flo
 
     from harness.analysis.cascade import Point
     from harness.cli.cascade import _print
+    from harness.core.record import Estimate
 
     def point(limit: float, nan: float) -> Point:  # a figure that is not equal to itself: never the same object, nor equal
-        return Point(limit, 0.5, {"accuracy": {"value": nan, "low": None, "high": None, "method": None}}, None, None)
+        return Point(limit, 0.5, {"accuracy": Estimate(value=nan, low=None, high=None)}, None, None)
 
     run = SimpleNamespace(run_id="r")
     choice = SimpleNamespace(point=point(threshold, float("nan")), tuned_on=9)
     points = [point(limit, float("nan")) for limit in (0.0, 0.5, float("inf"))]
-    _print(SimpleNamespace(first=run, second=run, rows=9, points=points, choice=choice, metrics=["accuracy"]))  # type: ignore[arg-type]
+    _print(SimpleNamespace(first=run, second=run, n=9, points=points, choice=choice, metrics=["accuracy"]))  # type: ignore[arg-type]
     rows = [line.split("\t") for line in capsys.readouterr().out.splitlines() if "\t" in line]
     assert [row[-1] for row in rows[1:]] == ["chosen" if p.threshold == threshold else "" for p in points]
 
@@ -80,7 +81,7 @@ def test_one_price_for_all_time(bench: Any, pair: tuple[str, str]) -> None:
         return sum(point["cost"] for point in bench("analyze", "cascade", *pair, *options, "--json").json["points"])
 
     assert at("--hardware", "h100") > at()
-    assert "at the price of h100" in bench("analyze", "cascade", *pair, "--hardware", "h100").err
+    assert "priced as h100" in bench("analyze", "cascade", *pair, "--hardware", "h100").err
     wrong = bench("analyze", "cascade", *pair, "--hardware", "h1000")
     assert wrong.code == 2
     assert "Did you mean h100" in wrong.err

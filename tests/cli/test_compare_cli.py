@@ -12,12 +12,12 @@ def test_tables_rows_and_the_sentence(bench: Any, two_runs: list[str]) -> None:
     said = bench("compare", *(name[-10:] for name in two_runs))
     assert said.code == 0, said.err
     lines = said.out.splitlines()
-    assert lines[0].split("\t")[:4] == ["", "backend", "how", "rows"]
+    assert lines[0].split("\t")[:4] == ["", "backend", "configuration", "rows"]
     assert [line.split("\t")[1] for line in lines[1:3]] == ["majority", "tfidf"]
     assert any(line.startswith("accuracy\tB - A\t") for line in lines)
     assert "pair\tboth right\tonly the first\tonly the second\tboth wrong" in lines
     assert sum(line.startswith("demo") or "-test-" in line.split("\t")[0] for line in lines) <= 10
-    assert "Note: There are only 20 rows: only large differences can be seen." in lines
+    assert "Note: There are only 20 rows: only large differences can be found." in lines
     assert lines[-1].startswith("On the 20 rows that both have, ")
     assert lines[-1].endswith(".")
 
@@ -56,7 +56,7 @@ def test_the_same_command_says_the_same(bench: Any, two_runs: list[str]) -> None
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["{0}"], "One run alone"),
+        (["{0}"], "A comparison needs two runs"),
         (["{0}", "{0}"], "named 2 times"),
         (["{0}", "nothing"], "There is no run 'nothing'"),
         (["{0}", "{1}", "--metric", "beauty"], "There is no beauty"),

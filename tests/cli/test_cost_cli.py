@@ -34,7 +34,7 @@ def test_the_figures_follow_from_the_record(bench: Bench, two_runs: list[str]) -
         assert run["labelling"] == pytest.approx(60 * 0.1 / 20)
         assert run["total"] == pytest.approx(run["inference"] + run["training"] + run["labelling"])
         assert run["usd"] == pytest.approx(run["total"] * 20)
-        assert "at $3.6 an hour (desk; my invoice, 2026-01-02)" in run["basis"]
+        assert "at $3.6 per hour (desk; my invoice, 2026-01-02)" in run["basis"]
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -42,7 +42,7 @@ def test_a_table_and_a_sentence(bench: Bench) -> None:
     said = bench("analyze", "cost", "--label-usd", 0.05)
     lines = said.out.splitlines()
     assert lines[0].split("\t") == [
-        *("task", "lang", "backend", "how", "inference", "training", "labelling", "total", "in all", "load", "run")
+        *("task", "lang", "backend", "configuration", "inference", "training", "labelling", "total", "in all", "load", "run")
     ]
     assert [line.split("\t")[2] for line in lines[1:3]] == ["majority", "tfidf"]
     assert lines[-1].startswith("For 1,000,000 predictions majority costs $3.")
@@ -96,7 +96,7 @@ def test_other_hardware(bench: Bench, two_runs: list[str]) -> None:
     said = bench("analyze", "cost", "--hardware", "h100", "--json")
     assert said.code == 0
     assert all("(h100; " in run["basis"] for run in said.json["runs"])
-    assert "at the price of h100" in said.err
+    assert "priced as h100" in said.err
     assert len(said.json["runs"]) == len(two_runs)
 
 

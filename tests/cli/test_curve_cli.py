@@ -78,6 +78,7 @@ def test_mistakes_are_named_before_anything_runs(bench: Any, arguments: list[str
     assert not Path("results").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_point_is_left_out_and_the_command_fails(bench: Any, rows_of: Any) -> None:
     """Two labels of one class: nothing to learn for tfidf."""
     data = rows_of([f"text {number}" for number in range(40)])

@@ -139,6 +139,7 @@ def test_the_kinds_of_damage(bench: Any, two_runs: list[str], project: Path, dam
     assert f"results/runs/{bad}" in said.err
 
 
+@pytest.mark.slow
 def test_every_flipped_byte_of_a_record_is_found(two_runs: list[str], project: Path) -> None:
     from harness.core.errors import DamagedRecord
     from harness.records.entries import read_entry

@@ -49,20 +49,20 @@ def test_without_runs(bench: Any, torn: Path) -> None:
     assert found["empty"] == 1
     assert found["labels"]["bad"] == {"train": 8, "validation": 2, "test": 6}
     assert found["labels"]["[red]"] == {"train": 0, "validation": 0, "test": 0}
-    twins = {(pair["of"], pair["among"]): pair for pair in found["twins"]}
+    twins = {(pair["of"], pair["among"]): pair for pair in found["duplicates"]}
     assert twins["test", "train"]["ids"] == ["test-12", "test-13"]
     assert [twins["test", "train"][key] for key in ("rows", "exact", "near", "other_label")] == [16, 1, 1, 1]
     assert twins["test", "test"]["exact"] == 2
     assert (found["conflicts"]["rows"], found["conflicts"]["ceiling"]["test"]) == (2, 15 / 16)
     assert found["conflicts"]["ids"] == ["test-14", "test-15"]
-    assert found["runs"] == found["without_twins"] == found["suspects"]["list"] == []
+    assert found["runs"] == found["without_duplicates"] == found["suspects"]["list"] == []
     dates = {line["backend"]: line for line in found["dates"]}
     assert dates["gpt-4.1-mini"]["may_have_read"] is True
     assert dates["bert"] == {"backend": "bert", "published": "2020-10", "training_cutoff": "2018-10", "may_have_read": False}
     assert found["sentence"] == (
-        "Of 16 test rows 2 have a twin among the 24 training rows. One text stands with several labels (2 rows), so that no "
-        "more than 0.938 of the test rows can be answered right. By its date the training data of gpt-4.1-mini (2024-06) may "
-        "hold the rows: they were public by 2020-10."
+        "2 of 16 test rows have duplicates among the 24 training rows. 1 text has conflicting labels (2 rows), so at most "
+        "0.938 of the test rows can be answered right. By its date, the training data of gpt-4.1-mini (2024-06) may include "
+        "the rows: they were public by 2020-10."
     )
 
 
@@ -72,11 +72,12 @@ def test_as_a_table(bench: Any, torn: Path) -> None:
     assert "label\ttrain\tvalidation\ttest" in lines
     assert "[red]\t0\t0\t0" in lines
     assert "test\ttrain\t1\t1\t1\ttest-12, test-13" in lines
-    assert "Texts with several labels: 1, in 2 rows (2 test), such as test-14, test-15" in lines
-    assert lines[-1].startswith("Of 16 test rows 2 have a twin")
-    assert "1 row has no text" in said.err
+    assert "Texts with conflicting labels: 1, in 2 rows (2 test), such as test-14, test-15" in lines
+    assert lines[-1].startswith("2 of 16 test rows have duplicates")
+    assert "1 row without text" in said.err
 
 
+@pytest.mark.slow
 def test_texts_are_shown_only_when_asked_and_can_not_steer_the_terminal(bench: Any, torn: Path, cache: Path) -> None:
     assert SECRET not in bench("analyze", "data", "--task", "torn").out
     said = bench("analyze", "data", "--task", "torn", "--show-texts")
@@ -96,9 +97,9 @@ def test_with_runs(bench: Any, torn: Path) -> None:
     (found,) = bench("analyze", "data", "--task", "torn", "--json").json
     assert len(found["runs"]) == 2
     assert found["suspects"]["models"] in (["tfidf"], [])
-    best = found["without_twins"][0]
+    best = found["without_duplicates"][0]
     assert (best["backend"], best["n"]) == ("tfidf", 14)
-    assert f"without them tfidf is right in {best['without']['value']:.3f} of 14 rows, with them in" in found["sentence"]
+    assert f"and in {best['without']['value']:.3f} of the 14 rows without a duplicate" in found["sentence"]
     (only,) = bench("analyze", "data", "--task", "torn", "--json", "--backend", "majority").json
     assert [name.split(".")[2] for name in only["runs"]] == ["majority"]
     (named,) = bench("analyze", "data", "--task", "torn", "--json", "--run", best["run"][-10:]).json
@@ -135,7 +136,7 @@ def test_runs_on_other_rows_are_left_out(bench: Any, torn: Path) -> None:
     (run,) = bench("run", "--task", "torn", "--backend", "majority", "--json").json
     (torn / "test.jsonl").write_text((torn / "test.jsonl").read_text().replace("in 0 ways", "in no way"))
     said = bench("analyze", "data", "--task", "torn")
-    assert "1 run was tested on other rows" in said.err
+    assert "1 run on other rows" in said.err
     said = bench("analyze", "data", "--task", "torn", "--run", run["run"])
     assert said.code == 2
     assert "not a run on these rows" in said.err
@@ -179,12 +180,13 @@ def test_a_shortlist_of_likely_label_errors(bench: Any, torn: Path, project: Pat
     assert listed[0]["strength"] == pytest.approx(0.8 - 0.2 / 3)
     assert len(listed) == (1 if kind == "ordinal" else 2)
     assert found["suspects"]["neighbours"] == (1 if kind == "ordinal" else 0)
-    assert ("One row is worth a second look" if kind == "ordinal" else "2 rows are worth a second look") in found["sentence"]
+    assert ("1 row is a likely label error" if kind == "ordinal" else "2 rows are likely label errors") in found["sentence"]
     assert ("hard rows, not errors" in found["sentence"]) == (kind == "ordinal")
     out = bench("analyze", "data", "--task", "torn", "--show-texts").out
     assert "test-00\tbad\tgood\t2 of 2\t0.73\tit was bad in 0 ways" in out.splitlines()
 
 
+@pytest.mark.slow
 def test_every_language_that_has_rows(bench: Any, project: Path) -> None:
     data = project / "data"
     data.mkdir()
@@ -202,8 +204,8 @@ def test_every_language_that_has_rows(bench: Any, project: Path) -> None:
     said = bench("analyze", "data", "--task", "reviews_demo", "--data", data)
     assert "gpt-4.1-mini" not in said.out  # nobody knows since when these rows are public
     assert said.out.splitlines()[-1] == (
-        "All 2 languages, 10 test rows in all. Rows with a twin among the training rows: 1 (ja 1); "
-        "texts with several labels: none."
+        "All 2 languages, 10 test rows. Rows with a duplicate among the training rows: 1 (ja 1); "
+        "texts with conflicting labels: none."
     )
     assert said.out.count("Each of the 5 labels has 1 train, 1 validation, 1 test rows.") == 2
     said = bench("analyze", "data", "--task", "reviews_demo", "--data", data, "--lang", "fr")
@@ -222,7 +224,7 @@ def test_a_missing_split_is_named(bench: Any, torn: Path) -> None:
 @pytest.mark.slow
 def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
     for report in bench("analyze", "data", "--json").json:
-        assert all(pair["exact"] == 0 for pair in report["twins"]), report["sentence"]
+        assert all(pair["exact"] == 0 for pair in report["duplicates"]), report["sentence"]
         assert report["conflicts"]["rows"] == report["empty"] == 0
 
 
@@ -243,11 +245,11 @@ def test_mistakes(bench: Any, project: Path, arguments: list[str], said: str) ->
     assert said in found.err
 
 
-def test_without_twins_one_line_says_so(bench: Any) -> None:
+def test_without_duplicates_one_line_says_so(bench: Any) -> None:
     lines = bench("analyze", "data", "--task", "reviews_demo", "--lang", "en").out.splitlines()
     assert lines[:3] == [
         "reviews_demo · en: 125 rows",
         "Each of the 5 labels has 12 train, 3 validation, 10 test rows.",
-        "No row has a twin, in its own split or in another.",
+        "No row has a duplicate, in its own split or in another.",
     ]
     assert not any(line.startswith("All ") for line in lines)

@@ -59,6 +59,7 @@ def test_only_equal_texts_are_compared_after_rows_were_added_on_top(bench: Bench
     assert (cascade["n"], cascade["notes"]) == (found["n"], [])
 
 
+@pytest.mark.slow
 def test_ids_that_are_row_numbers_are_no_reason_to_pair(bench: Bench, project: Path) -> None:
     write(ROWS, ids=range(120))
     assert bench("init", "notes.csv", "--lang", "en", "--id", "nr").code == 0
@@ -83,6 +84,7 @@ def test_where_all_texts_differ_nothing_is_compared(bench: Bench, project: Path)
         assert "24 rows" in said.err
 
 
+@pytest.mark.slow
 def test_a_corrected_label_is_left_out_and_counted(bench: Bench, project: Path) -> None:
     write(ROWS)
     assert bench("init", "notes.csv", "--lang", "en", "--freeze-test").code == 0
@@ -169,6 +171,7 @@ COMMANDS: list[tuple[Any, ...]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: "-".join(map(str, command[:2])))
 def test_the_only_task_of_ones_own_is_meant(bench: Bench, project: Path, command: tuple[Any, ...]) -> None:
     own_task("mine")

@@ -115,6 +115,7 @@ def test_json(bench: Bench, topics: Path) -> None:
     assert found["next"][0] == "bench analyze data --task letters"
 
 
+@pytest.mark.slow
 def test_given_splits_languages_by_other_names_and_missing_labels(bench: Bench, project: Path) -> None:
     splits, langs = ["train", "train", "train", "test"], ["English", "de_DE"]
     rows = [[text_of(row), TOPICS[row % 3] if row % 40 else "", splits[row // 2 % 4], langs[row % 2]] for row in range(480)]

@@ -46,6 +46,7 @@ def test_json_is_the_record(bench: Bench, project: Path) -> None:
     assert said.json["sentence"].endswith(".")
 
 
+@pytest.mark.slow
 def test_the_model_is_found_that_a_run_trained(bench: Bench, project: Path) -> None:
     assert bench("run", "--backend", "tfidf", "--lang", "en", "--train-limit", 30).code == 0
     said = bench("analyze", "latency", "--backend", "tfidf", "--limit", 10, "--batch-size", 4, "--train-limit", 30, "--json")

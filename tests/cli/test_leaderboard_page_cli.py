@@ -24,6 +24,7 @@ def runtime(project: Path) -> None:
     kept.write_text("window.vegaEmbed = 1;", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_records(bench: Any, runtime: None, two_runs: list[str]) -> None:
     said = bench("leaderboard")
     assert said.code == 0

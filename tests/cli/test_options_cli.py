@@ -13,9 +13,9 @@ from typer.main import get_command
 
 from harness.cli import app, run_options
 from harness.core.errors import BenchError
-from harness.core.options import ExecutionOptions, RunOptions, all_fields, option_name
+from harness.core.options import ExecutionOptions, RunOptions, all_fields, is_many, option_name
 from harness.records.store import Store
-from harness.specs.asked import Asked
+from harness.specs.asked import FOR_PROMPTED, FOR_TRAINED, ORDER, Asked
 from harness.specs.catalog import Catalog
 from harness.studies.steps import Changes, steps_of
 
@@ -123,6 +123,11 @@ def test_a_default_never_changes_a_recipe() -> None:
 # What is asked
 
 
+def test_every_option_of_several_runs_has_its_place_in_the_order() -> None:
+    assert set(ORDER) == {name for name, field in RunOptions.model_fields.items() if is_many(field)}
+    assert set(FOR_PROMPTED) | set(FOR_TRAINED) <= set(RunOptions.model_fields)
+
+
 def test_options_that_a_backend_does_not_use_multiply_no_run(tmp_path: Path) -> None:
     asked = Asked(
         {"task": ["reviews_demo"], "backend": ["majority", "smollm2"], "lang": ["en"], "prompt": ["strict", "fewshot"]}
@@ -166,7 +171,7 @@ def test_continue_from_takes_the_key_of_a_trained_model(project: Path, monkeypat
     from harness.cli.requests import trained_key_of
 
     key = "0123456789abcdef0123"
-    monkeypatch.setattr("harness.running.starts.folder_of", lambda key: project)
+    monkeypatch.setattr("harness.running.trained_models.folder_of", lambda key: project)
     assert trained_key_of(Store(project / "runs"), key) == key
 
 

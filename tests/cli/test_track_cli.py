@@ -14,7 +14,7 @@ import pytest
 
 from harness.cli import execute_runs
 from harness.core import library_logging
-from harness.running.trackers import TensorBoard
+from harness.running.tracking import TensorBoard
 
 BENCH = [sys.executable, "-c", "from harness.cli import main; main()"]
 QUICK = ("--backend", "tfidf", "--lang", "en", "--limit", 20)

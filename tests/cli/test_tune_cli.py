@@ -61,6 +61,7 @@ def test_the_same_command_goes_on_and_repeats_nothing(bench: Any) -> None:
     assert sum("*" in row[0] for row in rows) == 1
 
 
+@pytest.mark.slow
 def test_another_search_needs_another_name(bench: Any, backend: Path) -> None:
     assert bench(*TUNE, "--trials", 1).code == 0
     other = (*TUNE, "--trials", 1, "--metric", "mae")
@@ -110,6 +111,7 @@ def test_mistakes_are_found_before_the_first_trial(bench: Any, project: Path, op
     assert not (project / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_search_whose_trials_all_fail_exits_1(bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from backends.baseline import Baseline
     from harness.core.errors import RunError

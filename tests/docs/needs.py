@@ -1,3 +1,4 @@
+# ruff: noqa: E501 (commands as the pages have them)
 """The commands of the docs that no test runs, by what they would need. All others are run."""
 
 from __future__ import annotations

@@ -27,13 +27,13 @@ def value(number: float | None, low: float | None = None, high: float | None = N
 def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
     """An entry without a record; `changes` are of the identity, but for `metrics` and `rate`."""
     identity = {
+        "version": 1,
         "task": "toy",
         "split": "test",
         "lang": "en",
         "rows": "aaaaaaaa1",
         "labels": ["bad", "good"],
         "label_kind": "ordinal",
-        "version": 1,
         "backend": {"name": name, "engine": "toy"},
         "prompt": None,
         "train": TRAIN,
@@ -88,7 +88,7 @@ def record(
     manifest: Mapping[str, Any] | None = None,
     **identity: Any,
 ) -> str:
-    """Write a finished run with these answers (None: could not be read) and return its id."""
+    """Write a finished run with these answers (None: not parsed) and return its id."""
     labels = LabelSpace(kind, NAMES)
     names = ids or [f"row-{i}" for i in range(len(truth))]
     examples = [Example(name, name, label, "en") for name, label in zip(names, truth, strict=True)]

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from boards import entry_from
 from numpy.typing import NDArray
 
 from harness.core.json_files import digest
 from harness.core.record import Identity, RunRecord
 from harness.core.types import Example, FloatArray, IntArray, LabelKind, LabelSpace, Prediction, Status
+from harness.records.entries import Entry
 from harness.records.journal import prediction_from, prediction_record
 from harness.records.store import Store
 from harness.statistics.metrics import evaluate_predictions
@@ -93,6 +95,25 @@ def write_run(
     with store.journal(name):
         store.finish(RunRecord.read(told, metrics.as_json(), name), records)
     return name
+
+
+def identity_of(**changes: Any) -> Identity:
+    """Of a run on test rows of a nominal task with the labels `NAMES`."""
+    backend = {"name": "toy", "engine": "toy", "model": None, "options": {}}
+    own = {"version": 1, "task": "t", "lang": "en", "split": "test", "rows": "r", "labels": NAMES, "label_kind": "nominal"}
+    return Identity.model_validate({**own, "backend": backend, "train": None, "prompt": None, "seed": 0, **changes})
+
+
+def entry_of(manifest: dict[str, Any], run: str = "t.b.1") -> Entry:
+    """A run with all rows right; what `manifest` leaves out of identity, prompt and training is filled in."""
+    given = manifest.get("identity", {})
+    filled = {"train": trained_on(9), "prompt": PROMPT}
+    parts = {name: {**part, **given[name]} for name, part in filled.items() if given.get(name) is not None}
+    n = manifest.get("n", 1)
+    values = {"accuracy": {"value": 1.0, "low": 0.5, "high": 1.0}}
+    metrics = {"n": n, "ok": n, "unparsed": 0, "failed": 0, "headline": ["accuracy"], "values": values}
+    full = {"n": n, **manifest, "identity": {**identity_of().as_json(), **given, **parts}}
+    return entry_from(run, {"timing": {}, "machine": {}, **full}, metrics)
 
 
 PROMPT = {"name": "strict", "variant": None, "decoding": "score", "sha256": "0", "shots": [], "shots_sha256": "0"}

@@ -17,7 +17,7 @@ from typing import Any
 from harness.core.errors import DataError, UserError
 from harness.data.guess.folders import Part, in_all_splits, layout_of
 from harness.data.sources import MAX_FIELD, ColumnLists, read_file
-from harness.specs.task_sources import CsvFormat
+from harness.specs.tasks import CsvFormat
 
 MOST_FOREIGN = 0.15  # of Western text in cp1252 far fewer bytes are no ASCII, of Cyrillic or Chinese text most are
 

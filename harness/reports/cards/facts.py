@@ -18,7 +18,7 @@ from harness.core.record import CalibrationBin, Identity, OverlapCount, Training
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec
@@ -78,7 +78,7 @@ class ModelRun:
     def checkpoint_duplicates(self) -> OverlapCount | None:
         """Duplicates of its rows among those that chose the checkpoint, if there are any."""
         found = self.record.overlap.by.get("validation") if self.record.overlap else None
-        return found if found and chose_checkpoint(self.entry.manifest) and (found.exact or found.near) else None
+        return found if found and chose_checkpoint(self.record) and (found.exact or found.near) else None
 
     @property
     def confidence(self) -> float | None:
@@ -168,7 +168,7 @@ class ModelFacts:
     @property
     def outdated(self) -> bool:
         """Whether this version of bench would train another model."""
-        return is_outdated(self.run.entry.manifest)
+        return is_outdated(self.run.record)
 
     @cached_property
     def set_options(self) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""Charts in Vega-Lite, by Altair: the page embeds their specs, pictures are drawn from the same ones.
+"""Charts in Vega-Lite, by Altair: the page embeds their specs, and pictures are drawn from the same specs.
 
-Each function takes its data as `rows`, or None: then the spec names its data ("rows") and has no values, and whoever embeds it
-provides them. A name stands in the data alone, never in an expression, a format or a template, so that it can't be anything
-but a name. `svg_of` draws a complete chart.
+Each function takes its data as `rows`, or None: then the spec refers to data named "rows", which the page provides. Names from
+the data are never part of an expression, a format or a template. `svg_of` draws a complete chart.
 """
 
 from harness.reports.charts.boards import languages, prompts, quality

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from harness.reports.charts.drawing import NAME, Rows, all_of, data_of, layered, legend, library, spoken, width_of
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import altair as alt
 
 NUMBER = ",.4~r"
-"""How a price or a speed is written."""
+"""Format of a price or a speed."""
 
 SIDE, LONGEST = 50, 190
 """Pixels beside the first and the last point, and of a long label."""
@@ -20,7 +21,7 @@ MOST_LETTERS = 32
 """Of a label, so that it takes about `LONGEST` pixels."""
 
 LETTER = 5.8
-"""Pixels that a letter of a label takes on average, or a little less: Vega's expressions can't measure a text."""
+"""Mean width of a letter in pixels: Vega's expressions can't measure a text."""
 
 
 def quality(
@@ -31,11 +32,10 @@ def quality(
     lower_is_better: bool = False,
     less_x_is_better: bool = False,
 ) -> alt.LayerChart:
-    """Quality against a price or a speed: points with their intervals, and the line of those that nothing beats in both.
+    """Quality against a price or a speed: points with their intervals, and the Pareto front.
 
-    Fields: name, how, engine, value, low, high, x, front (bool), key (unique), label (what stands beside a point of the front;
-    made here of given rows). A row without x (on a logarithmic axis: with none above 0) is not drawn; one without an interval
-    is a point alone.
+    Fields: name, how, engine, value, low, high, x, front (bool), key (unique), label (of a point of the front; computed here if
+    rows are given). A row without x (on a logarithmic axis: without a positive one) is not drawn.
     """
     alt = library()
     rows = _labelled(rows) if rows else rows
@@ -68,12 +68,12 @@ def quality(
         *_front_labels(base, y, log_x, lower_is_better, less_x_is_better),
         width=width_of(rows),
         height=340,
-        description="Quality and its 95% interval, by what it takes; the front is joined.",
+        description="Quality with its 95% interval, by price or speed; the Pareto front is connected.",
     )
 
 
 def _roomy() -> Any:
-    """A scale with room around values and intervals, but with none below 0 where all of them are above."""
+    """A scale with margins around values and intervals, but none below 0 if all are positive."""
     alt = library()
     low, high, value = (f"extent(pluck(data('{NAME}'), '{field}'))" for field in ("low", "high", "value"))
     least = f"(isValid({low}[0]) ? min({low}[0], {value}[0]) : {value}[0])"
@@ -85,46 +85,45 @@ def _roomy() -> Any:
 
 
 def _numbered() -> Any:
-    """The axis of a price or a speed.
-
-    Where it spans less than a power of ten, Vega leaves most ticks of a logarithmic axis without their numbers, or all of them.
-    """
+    """The axis of a price or a speed. If a logarithmic axis spans less than a power of ten, Vega omits most labels of its
+    ticks."""
     less = "domain('x')[1] < 10 * domain('x')[0]"
     named = f"datum.label || ({less} ? format(datum.value, '{NUMBER}') : '')"
     return library().Axis(grid=False, tickCount=6, format=NUMBER, labelExpr=named, labelBound=8, labelSeparation=6)
 
 
 def _labelled(rows: Rows) -> Rows:
-    """With what tells the rows of the front apart: of a name that is there more than once also what not all of them have.
-
-    The page does the same in `labelled` of plots.js.
-    """
     front = [row for row in rows if row["front"]]
-    parts: dict[str, list[list[str]]] = {}
-    for row in front:
-        parts.setdefault(row["name"], []).append(row["how"].split(", "))
-    labels = []
-    for row in front:
-        alike = parts[row["name"]]
-        own = [part for part in row["how"].split(", ") if len(alike) > 1 and not all(part in other for other in alike)]
-        said = ", ".join(own).removeprefix("trained ")
-        labels.append(f"{row['name']} · {said}" if own else row["name"])
-    found = dict(zip(map(id, front), _cut(labels), strict=True))
+    labels = front_labels([(row["name"], row["how"]) for row in front])
+    found = dict(zip(map(id, front), labels, strict=True))
     return [{**row, "label": found.get(id(row), row["name"])} for row in rows]
 
 
+def front_labels(named: Sequence[tuple[str, str]]) -> list[str]:
+    """What tells those of a front, given by name and how, apart: of a name that is there more than once also what not all of
+    them have."""
+    parts: dict[str, list[list[str]]] = {}
+    for name, how in named:
+        parts.setdefault(name, []).append(how.split(", "))
+    labels = []
+    for name, how in named:
+        alike = parts[name]
+        own = [part for part in how.split(", ") if len(alike) > 1 and not all(part in other for other in alike)]
+        said = ", ".join(own).removeprefix("trained ")
+        labels.append(f"{name} · {said}" if own else name)
+    return _cut(labels)
+
+
 def _cut(labels: list[str]) -> list[str]:
-    """At most so many letters of each that they are still unlike: their beginnings, else their ends, else all."""
+    """Shortened to `MOST_LETTERS` if they stay different: to their beginnings, else to their ends."""
     beginnings = [label if len(label) <= MOST_LETTERS else f"{label[: MOST_LETTERS - 1]}…" for label in labels]
     ends = [label if len(label) <= MOST_LETTERS else f"…{label[1 - MOST_LETTERS :]}" for label in labels]
     return next((found for found in (beginnings, ends) if len(set(found)) == len(set(labels))), labels)
 
 
 def _front_labels(base: Any, y: Any, log_x: bool, lower_is_better: bool, less_x_is_better: bool) -> list[Any]:
-    """Names, on the side where nothing can stand that would be better; of points close together the first has one.
-
-    Each on a rim in the colour of the ground, as whiskers and the line may run beneath it.
-    """
+    """Names of the points of the front, on the side without better points; of points close together only the first has one.
+    Each has a rim in the colour of the background."""
     alt = library()
     edge = "(datum.at - datum.first)" if less_x_is_better else "(datum.last - datum.at)"  # where labels run to
     way = alt.SortField("x", order="descending" if less_x_is_better else "ascending")
@@ -142,13 +141,13 @@ def _front_labels(base: Any, y: Any, log_x: bool, lower_is_better: bool, less_x_
         " || abs(datum.value - datum.before_value) > 0.08 * (datum.most - datum.least)"
     )
     beside = "scale('x', datum.x)" if less_x_is_better else "(width - scale('x', datum.x))"
-    beyond = f"max(0, datum.wide + 8 - {beside})"  # what would stand outside of the chart is moved back into it
+    beyond = f"max(0, datum.wide + 8 - {beside})"  # keeps the label inside the chart
     place: dict[str, Any] = {
         "align": "right" if less_x_is_better else "left",
         "baseline": "top" if lower_is_better else "bottom",
         "dx": alt.ExprRef(f"{beyond} - 8" if less_x_is_better else f"8 - {beyond}"),
         "dy": 8 if lower_is_better else -8,
-        "limit": 2 * LONGEST,  # of letters that are wide, or labels that can't be cut
+        "limit": 2 * LONGEST,  # for wide letters, or labels that can't be shortened
         "aria": False,
     }
     named = front.transform_filter(apart).encode(y=y, text="label:N")
@@ -156,14 +155,14 @@ def _front_labels(base: Any, y: Any, log_x: bool, lower_is_better: bool, less_x_
 
 
 def _tips(*fields: str) -> list[Any]:
-    """Tooltips; their titles are our words, never a name from the data."""
+    """Tooltips; their titles never contain a name from the data."""
     alt = library()
     formats = {"value": ".3f", "low": ".3f", "high": ".3f", "x": NUMBER}
     return [alt.Tooltip(f"{name}:Q", format=formats[name]) if name in formats else alt.Tooltip(f"{name}:N") for name in fields]
 
 
 def languages(rows: Rows | None, title: str) -> alt.LayerChart:
-    """What each row has in each language. Fields: lang, name, value, text, shade (0 to 1, better is 1), low, high."""
+    """Values by entry and language. Fields: lang, name, value, text, shade (0 to 1, better is 1), low, high."""
     alt = library()
     base = alt.Chart(data_of(rows)).encode(x=across("lang", None, 96), y=down("name", None))
     layers = cell_layers(base, _tips("name", "lang", "value", "low", "high"))
@@ -178,7 +177,7 @@ def languages(rows: Rows | None, title: str) -> alt.LayerChart:
 
 
 def prompts(rows: Rows | None, title: str) -> alt.LayerChart:
-    """How far the prompts of one model are apart. Fields: name, prompt, value, low, high, seeds, unread (share).
+    """How far the prompts of one model are apart. Fields: name, prompt, value, low, high, seeds, unparsed (share).
 
     Of several seeds `low` and `high` are their smallest and largest value, and drawn dashed; else the 95% interval.
     """
@@ -202,7 +201,7 @@ def prompts(rows: Rows | None, title: str) -> alt.LayerChart:
         shape=alt.Shape("prompt:N", scale=all_of("prompt"), legend=legend("prompt", 5)),
         tooltip=[
             *_tips("name", "prompt", "value", "low", "high", "whisker"),
-            alt.Tooltip("unread:Q", title="not read", format=".1%"),
+            alt.Tooltip("unparsed:Q", title="unparsed", format=".1%"),
         ],
     )
     return layered(

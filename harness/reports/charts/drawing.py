@@ -1,4 +1,4 @@
-"""What all charts share: where their data come from, how large they are, and how they become a picture."""
+"""Shared parts of all charts: data, sizes, legends, and the conversion to a picture."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ VEGA_LITE = "6.4"
 
 
 def library() -> Any:
-    """Altair, without its check of each part against the schema, which takes most of its time: the tests check whole charts.
-    Raises `MissingExtra`."""
+    """Altair, without its slow check of each part against the schema: the tests check whole charts. Raises `MissingExtra`."""
     try:
         import altair
         from altair.utils import schemapi
@@ -34,23 +33,21 @@ def library() -> Any:
 
 
 def data_of(rows: Rows | None) -> Any:
-    """The rows themselves, or the name under which the page provides them."""
+    """The rows, or the name under which the page provides them."""
     alt = library()
     return alt.NamedData(NAME) if rows is None else alt.InlineData(values=[dict(row) for row in rows], name=NAME)
 
 
 def all_of(field: str) -> Any:
-    """A scale of all values of a field in the order of the data, whichever rows a layer takes: so that colours and shapes,
-    which are not of the same layers, share a legend."""
+    """A scale of all values of a field in the order of the data, so that the colours and shapes of several layers share a
+    legend."""
     alt = library()
     return alt.Scale(domain=alt.ExprRef(f"pluck(data('{NAME}'), '{field}')"))
 
 
 def spoken(chart: Any, *fields: str) -> Any:
-    """Marks that a screen reader names by these fields and their value.
-
-    Without it Vega-Lite makes an expression of the titles of the axes, and does not quote a backslash in them.
-    """
+    """Marks with a description for screen readers, made of these fields and the value. Vega-Lite's own one is an expression of
+    the axis titles, without quoting of backslashes."""
     words = " + ', ' + ".join(f"datum.{field}" for field in fields)
     return chart.transform_calculate(said=f"{words} + ': ' + format(datum.value, '.3f')").encode(
         description=library().Description("said:N")
@@ -58,7 +55,7 @@ def spoken(chart: Any, *fields: str) -> Any:
 
 
 def layered(*layers: Any, colours: str = "shared", **properties: Any) -> alt.LayerChart:
-    """Layers as one chart; `colours="independent"` where one layer's colour is its ink."""
+    """Layers as one chart; `colours="independent"` if one layer's colour is that of its text."""
     chart: alt.LayerChart = library().layer(*layers).resolve_scale(color=colours).properties(**properties)
     return chart
 
@@ -74,21 +71,18 @@ def legend(title: str | None, columns: int) -> Any:
 
 
 def width_of(rows: Rows | None) -> Any:
-    """As wide as its place on the page; a picture has a width of its own."""
+    """The width of its place on the page; a fixed one for a picture."""
     return "container" if rows is None else WIDTH
 
 
 def svg_of(chart: alt.TopLevelMixin) -> bytes:
-    """The picture of a chart that has rows: the same bytes for the same chart and version of vl-convert; no network.
-
-    It is light or dark as the page around it, and has a ground of its own, as that page may be of any colour. Raises
-    `MissingExtra`.
-    """
+    """The picture of a chart with rows: the same bytes for the same chart and version of vl-convert; no network. It is light or
+    dark like the page around it, with its own background. Raises `MissingExtra`."""
     try:
         import vl_convert
     except ImportError as error:
         raise MissingExtra("vl-convert-python", "charts", "Drawing") from error
-    spec = all_plain(chart.to_dict(validate=False))  # on a character that XML forbids, vl-convert ends the process
+    spec = all_plain(chart.to_dict(validate=False))  # a character that XML forbids crashes vl-convert
     light, dark = (
         vl_convert.vegalite_to_svg(
             spec, vl_version=VEGA_LITE, config={**config(night), "background": ground}, allowed_base_urls=[]
@@ -99,10 +93,7 @@ def svg_of(chart: alt.TopLevelMixin) -> bytes:
 
 
 def _of_both(light: str, dark: str) -> bytes:
-    """One picture of two that differ in nothing but their colours: the light one, and rules that hold on a dark page.
-
-    A browser tells a picture whether the page that shows it is dark; what knows no such rules draws the light one.
-    """
+    """Join two pictures that differ only in colours: the light one, with CSS rules for a dark page."""
     for prefix, address in (("", SVG), ("xlink", "http://www.w3.org/1999/xlink")):
         ElementTree.register_namespace(prefix, address)
     drawn = ElementTree.fromstring(light)

@@ -1,4 +1,4 @@
-"""Heat maps: one ramp, the value in each cell."""
+"""Heat maps with the value in each cell."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GAP = 0.04
 
 
 def cell_layers(base: Any, tooltip: list[Any], shade: str = "shade", text: str = "text", dy: int = 0) -> list[Any]:
-    """Cells in the colour of their shade (0 to 1), and their text in the ink that can be read on it."""
+    """Cells coloured by their shade (0 to 1), and their text in black or white."""
     alt = library()
     fill = alt.Color(f"{shade}:Q", scale=alt.Scale(domain=[0, 1], range="ramp", clamp=True), legend=None)
     cells = base.mark_rect(stroke=None, cornerRadius=3).encode(color=fill, tooltip=tooltip)
@@ -23,20 +23,20 @@ def cell_layers(base: Any, tooltip: list[Any], shade: str = "shade", text: str =
 
 
 def ink(shade: str) -> Any:
-    """Black or white, by the ramp's shade beneath."""
+    """Black or white text, by the shade beneath."""
     alt = library()
     return alt.Color(f"{shade}:Q", scale=alt.Scale(type="threshold", domain=[INK_TURNS], range="ordinal"), legend=None)
 
 
 def across(field: str, title: str | None, width: int) -> Any:
-    """A column of so many pixels for each value, named above."""
+    """A column of `width` pixels for each value, labelled above."""
     alt = library()
     axis = alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False, labelPadding=6, labelLimit=width - 4)
     return alt.X(f"{field}:N", title=title, scale=alt.Scale(paddingInner=GAP), axis=axis, sort=None)
 
 
 def down(field: str, title: str | None) -> Any:
-    """A line for each value, named on the left."""
+    """A line for each value, labelled on the left."""
     alt = library()
     axis = alt.Axis(ticks=False, domain=False, labelPadding=6, labelLimit=420)
     return alt.Y(f"{field}:N", title=title, scale=alt.Scale(paddingInner=GAP), axis=axis, sort=None)
@@ -45,13 +45,13 @@ def down(field: str, title: str | None) -> Any:
 def transfer(rows: Rows | None, title: str, note: str = "") -> alt.LayerChart:
     """Trained on × tested on. Fields: train, lang, value, text, below (its interval), shade, trained (bool), best (bool).
 
-    A cell without a shade (no run, no value) has its text alone.
+    A cell without a shade (no run, no value) has only its text.
     """
     alt = library()
     base = alt.Chart(data_of(rows)).encode(x=across("lang", "tested on", 110), y=down("train", "trained on"))
     tips = [alt.Tooltip(f"{name}:N") for name in ("train", "lang", "text", "below")]
     cells, _ = cell_layers(base, tips)
-    ground = base.mark_rect(style="soft", opacity=0.08, cornerRadius=3)  # of all rows: without it an empty one loses its place
+    ground = base.mark_rect(style="soft", opacity=0.08, cornerRadius=3)  # keeps empty rows
     inked = base.encode(color=ink("shade"))
     inset = alt.RelativeBandSize(0.93)
     frame = inked.transform_filter("datum.trained").mark_rect(

@@ -1,31 +1,31 @@
-"""Colours, type and frames of all charts, for light and dark ground; a spec holds none of them."""
+"""Colours, fonts and frames of all charts, for light and dark backgrounds; specs contain none of them."""
 
 from __future__ import annotations
 
 from typing import Any
 
 FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
-"""The first is built into vl-convert, so that a layout does not hang on the fonts of a machine; the others are as wide."""
+"""The first is built into vl-convert, so that the layout does not depend on the machine; the others have the same widths."""
 
 CATEGORIES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00", "#000000")
 CATEGORIES_DARK = ("#56B4E9", "#E69F00", "#2CC295", "#E59AC6", "#F0E442", "#5E9BFF", "#C9A24B", "#FFFFFF")
-"""Okabe and Ito's palette, which the colour-blind can tell apart; on a dark ground in a lighter form."""
+"""Okabe and Ito's palette for the colour-blind; lighter on a dark background."""
 
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left")
 
 RAMP = ("#f1f4f8", "#a9c8e5", "#4f8fc6", "#0a2d5f")
 RAMP_DARK = ("#14202f", "#1b4070", "#255890", "#d6e8fb")
-"""From the worst to the best; what is best stands out most from its ground."""
+"""From the worst to the best; the best has the highest contrast with the background."""
 
 GROUND, GROUND_DARK = "#ffffff", "#0d1117"
-"""Of pictures, and, but for a shade, of the page: what charts stand on."""
+"""The background of pictures, and nearly that of the page."""
 
 INK_TURNS = 0.74
-"""The share of a ramp from which on the other ink is easier to read, on both of them."""
+"""The shade from which the other text colour is easier to read, on both ramps."""
 
 
 def config(dark: bool) -> dict[str, Any]:
-    """The `config` of Vega-Lite for a light or a dark ground, which itself stays transparent."""
+    """The `config` of Vega-Lite for a light or a dark background, which itself is transparent."""
     ink, soft, line = ("#e6e8eb", "#a3a9b2", "#3a4048") if dark else ("#1c1f23", "#5c636d", "#dfe2e6")
     ground = GROUND_DARK if dark else GROUND
     ramp = list(RAMP_DARK if dark else RAMP)

@@ -1,51 +1,54 @@
-"""All that results/leaderboard.html shows, as one JSON object: a pure function of records, prices and reported figures.
-
-Numbers carry six significant digits; no clock and no path of a machine gets in, so the same records give the same bytes.
-"""
+"""From records, prices and reported figures to the model of the page: the same records give the same bytes."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.findings import SHORT
 from harness.analysis.pricing import cost_of, labels_of, missing_price
-from harness.analysis.ranks import Configuration, RankedEntry
-from harness.analysis.spread import Prompted, Spread
-from harness.core.errors import RunError
-from harness.core.record import RunRecord
-from harness.records.entries import TITLES, Entry
+from harness.analysis.ranks import RankedEntry
+from harness.core.record import Machine
+from harness.records.entries import Entry, Group
 from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
+from harness.reports.by_language import Line, sections
+from harness.reports.charts.boards import front_labels
+from harness.reports.leaderboard import reported_cells
+from harness.reports.page import model
+from harness.reports.page.answer import decimal, interval
 from harness.reports.page.answers import ALPHABET, Packed, common_limit, pack, runs_of
+from harness.reports.page.columns import columns_of, declared
 from harness.reports.page.curves import read_curves
-from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of, shortened
-from harness.reports.page.explain import explanations
-from harness.reports.page.languages import by_language
+from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of
 from harness.reports.page.transfers import matrices
-from harness.reports.tables import Table
-from harness.reports.words import hows
-from harness.specs.prices import Prices
+from harness.reports.tables import Table, spread_cells, spread_columns
+from harness.reports.templates import title_of
+from harness.reports.text.formats import usd
+from harness.reports.words import hows, part
 from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.pareto import pareto_front
 
 if TYPE_CHECKING:
-    from harness.specs.reported import Figure, Reported
+    from harness.specs.prices import Prices
+    from harness.specs.reported import Reported
 
 PREDICTIONS = 1e6
-"""Rows that share the cost of training: what `bench analyze cost` takes where nothing else is said."""
+"""Rows that share the cost of training: the default of `bench analyze cost`."""
 ODD = (LookupError, TypeError, ValueError, AttributeError)
-"""What a manifest of another shape raises: older records lack fields that later ones have."""
+"""What a record of an earlier version raises where it lacks what a price or a latency depends on."""
 UNKNOWN_COST = "the record does not hold what a price is made of (an earlier version of bench wrote it)"
 
 
 def payload(
     store: Store, results: Path, tables: Sequence[Table], prices: Prices, reported: Sequence[Reported] = (), note: str = ""
-) -> dict[str, Any]:
-    """What the page shows; strict JSON, the same for the same records. `note` stands at its end.
+) -> model.Page:
+    """What the page shows; `note` stands at its end.
 
     `results` is the folder that holds runs/, latency/ and curves/. Raises `RunError` for a record that is damaged.
     """
@@ -53,217 +56,239 @@ def payload(
     packed = pack(store, tables)
     keyed = {f"t{number}": table for number, table in enumerate(tables)}
     entries = [entry for table in tables for entry in runs_of(table)]
-    metrics = sorted({name for entry in entries for name in entry.metrics["values"]})
-    return {
-        "version": 1,
-        "bench": version("bench-harness"),
-        "tables": [_table(key, store, table, packed, prices, latencies) for key, table in keyed.items()],
-        "runs": _runs(store, entries, packed),
-        "titles": {name: TITLES.get(name, name if "/" in name else name.replace("_", " ")) for name in metrics},
-        "lower_is_better": sorted(LOWER_IS_BETTER),
-        "explain": explanations(entries),
-        "alphabet": ALPHABET,
-        "rowsets": packed.rows,
-        "by_language": by_language(keyed),
-        "matrices": matrices([entry for entry in entries if entry.among is None]),
-        "curves": read_curves(results),
-        "reported": [_reported(source) for source in reported],
-        "note": note,
-    }
-
-
-def _runs(store: Store, entries: Sequence[Entry], packed: Packed) -> dict[str, Any]:
     most = max(LEAST, common_limit([(len(evaluations_of(entry)), 1) for entry in entries], EVALUATIONS))
-    runs = {}
-    for entry in entries:
-        with _named(store, entry):
-            runs[entry.key] = {**details(store, entry, most), "answers": packed.answers.get(entry.key)}
-    return runs
+    return model.Page(
+        bench=version("bench-harness"),
+        tables=[_board(key, table, packed, prices, latencies) for key, table in keyed.items()],
+        runs={entry.key: details(store, entry, packed.answers.get(entry.key), most) for entry in entries},
+        columns=columns_of(entries, [name for table in tables for name in table.first.record.metrics.headline]),
+        terms=declared().terms,
+        alphabet=ALPHABET,
+        rowsets=packed.rows,
+        sections=list(sections_of(keyed)),
+        matrices=matrices([entry for entry in entries if entry.among is None]),
+        curves=read_curves(results),
+        reported=[_source(one) for one in reported],
+        note=note,
+    )
 
 
-@contextmanager
-def _named(store: Store, entry: Entry) -> Iterator[None]:
-    """A shape that no version of bench wrote is a `RunError` that names the record."""
-    try:
-        yield
-    except ODD as error:
-        folder = store.root / entry.run_id
-        raise RunError(
-            f"{folder} is not the record of a run ({type(error).__name__}: {error}).", "Delete that folder."
-        ) from error
+def _source(found: Reported) -> model.Source:
+    return model.Source(name=found.name, source=found.source, note=found.note, lines=list(map(reported_cells, found.figures)))
 
 
-def _table(
-    key: str, store: Store, table: Table, packed: Packed, prices: Prices, latencies: Sequence[LatencyRecord]
-) -> dict[str, Any]:
+def _board(key: str, table: Table, packed: Packed, prices: Prices, latencies: Sequence[LatencyRecord]) -> model.Board:
     task, split, lang, _ = table.group
-    identity = table.first.manifest["identity"]
-    return {
-        "key": key,
-        "task": task,
-        "split": split,
-        "lang": lang,
-        "rows": packed.row_sets[table.group],
-        "n": table.first.metrics["n"],
-        "kind": str(identity["label_kind"]),
-        "labels": list(identity["labels"]),
-        "headline": list(table.first.metrics["headline"]),
-        "metric": table.metric,
-        "few": table.few,
-        "prompted_sizes": prompted_sizes(place.row.entry for place in table.places),
-        "warnings": table.warnings,
-        "when": table.when,
-        "outdated": table.outdated,
-        "main": table.main,
-        "places": [
-            _place(store, place, words, prices, latencies)
-            for place, words in zip(table.places, hows([place.row for place in table.places]), strict=True)
-        ],
-        "spreads": [_spread(spread) for spread in table.spreads],
-    }
+    record = table.first.record
+    words = hows([place.row for place in table.places])
+    places = [_place(place, how, prices, latencies) for place, how in zip(table.places, words, strict=True)]
+    return model.Board(
+        key=key,
+        task=task if split == "test" else f"{task} ({split})",
+        lang=lang,
+        rows=packed.row_sets[table.group],
+        n=record.metrics.n,
+        size=table.size,
+        multilabel=record.identity.label_kind == "multilabel",
+        labels=record.identity.labels,
+        headline=record.metrics.headline,
+        metric=table.metric,
+        few=table.few,
+        prompted_sizes=prompted_sizes(place.row.entry for place in table.places),
+        warnings=table.warnings,
+        outdated=table.outdated,
+        main=table.main,
+        places=places,
+        panels=panels(places),
+        prompts=_prompts(table),
+    )
 
 
-def _place(store: Store, place: RankedEntry, words: str, prices: Prices, latencies: Sequence[LatencyRecord]) -> dict[str, Any]:
-    row, entry = place.row, place.row.entry
-    with _named(store, entry):
-        return {
-            "rank": place.rank,
-            "tied": place.tied,
-            "backend": entry.display_name,
-            "how": words,
-            "size": size_of(entry),
-            **_made(entry.manifest["identity"]),
-            "finding": place.finding and place.finding.message,
-            "finding_short": place.finding and SHORT[place.finding.kind],
-            "tested_on": entry.tested_on,
-            "run": entry.key,
-            **_figures(row),
-            "rate": shortened(entry.manifest["timing"]["rows_per_second"]),
-            **_money(entry.manifest, prices),
-            **_latency(entry.record, latencies),
-            **_machine(entry.manifest),
-        }
-
-
-def _figures(row: Configuration) -> dict[str, Any]:
-    """Of the run in the middle, but for what tells of all seeds; `by_seed` in the order of `runs`."""
-    entry = row.entry
+def _place(place: RankedEntry, how: str, prices: Prices, latencies: Sequence[LatencyRecord]) -> model.Place:
+    row, entry, record = place.row, place.row.entry, place.row.entry.record
     runs = sorted(row.runs, key=lambda run: run.seed)
-    spread = {name: row.spread(name) for name in entry.metrics["values"]}
-    by_seed = {name: [shortened(run.metrics["values"][name]["value"]) for run in runs] for name in entry.metrics["headline"]}
-    return {
-        "runs": [run.key for run in runs],
-        "seeds": row.seeds,
-        "values": {name: _bounds(value) for name, value in entry.metrics["values"].items()},
-        "over_seeds": {name: shortened(found) for name, found in spread.items() if found} or None,
-        "by_seed": by_seed if len(runs) > 1 else None,
-        "unparsed": shortened(row.share("unparsed")),
-        "failed": shortened(row.share("failed")),
-    }
+    train, prompt, metrics = record.identity.train, record.identity.prompt, record.metrics
+    load, cores = record.timing.load_average, record.machine.cores
+    found = model.Place(
+        rank=place.rank,
+        tied=place.tied,
+        backend=entry.display_name,
+        how=how,
+        size=size_of(entry),
+        made="trained" if prompt is None else "prompted",
+        engine=record.identity.backend.engine,
+        run=entry.key,
+        runs=[run.key for run in runs],
+        seeds=row.seeds,
+        values={name: (found.value, found.low, found.high) for name, found in metrics.values.items()},
+        over_seeds=row.spread(metrics.headline[0]),
+        unparsed=row.share("unparsed") or (0.0 if prompt else None),
+        failed=row.share("failed") or (0.0 if prompt else None),
+        tested_on=entry.tested_on,
+        rate=record.timing.rows_per_second,
+        train_count=None if train is None else train.train_count,
+        train_langs=None if train is None else " + ".join(train.langs),
+        machine=_machine(record.machine),
+        load=load,
+        busy=load is not None and cores is not None and load > cores,
+        finished=(record.finished or "")[:10] or None,
+    )
+    if len(runs) > 1:
+        found.by_seed = {name: [run.record.metrics.values[name].value for run in runs] for name in metrics.headline}
+    if place.finding is not None:
+        found.finding = SHORT[place.finding.kind]
+        found.notes["finding"] = place.finding.message
+    found.facts = list(_facts(found, entry, _add_cost(found, entry, prices), _add_latency(found, entry, latencies)))
+    return found
 
 
-def _bounds(value: Mapping[str, Any]) -> list[float | None]:
-    return [shortened(value[key]) for key in ("value", "low", "high")]
+def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> str:
+    """US dollars per 1,000 rows as `bench analyze cost` has them, or why there is no price; and the labels.
 
-
-def _money(manifest: Mapping[str, Any], prices: Prices) -> dict[str, Any]:
-    """US dollars per 1,000 rows as `bench analyze cost` has them, `parts`: inference and training; or why there is no price."""
+    Returns the cost and its parts in words.
+    """
+    record, train = entry.record, entry.record.identity.train
+    place.notes["cost"] = UNKNOWN_COST
+    if train is not None and record.training is None:
+        return ""
     try:
-        cost = cost_of(manifest, prices, PREDICTIONS, 0)
-        basis = missing_price(manifest, prices) if cost is None else cost.basis
-        labelled = None if _is_continued(manifest) else labels_of(manifest)
+        cost = cost_of(entry, prices, PREDICTIONS, 0)
+        place.notes["cost"] = missing_price(record, prices) if cost is None else cost.basis
+        if train is None or train.continued_from is None:  # else the first training's labels are not in its record
+            place.labelled = labels_of(record)
     except ODD:
-        cost, basis, labelled = None, UNKNOWN_COST, None
-    parts = None if cost is None else [shortened(cost.inference), shortened(cost.training)]
-    return {
-        "cost": None if cost is None else shortened(cost.total),
-        "cost_parts": parts,
-        "cost_basis": basis,
-        "labelled": labelled,
+        return ""
+    if cost is None:
+        return ""
+    place.cost, place.texts["cost"] = cost.total, usd(cost.total)
+    parts = f": inference {usd(cost.inference)}, training {usd(cost.training)}" if cost.training else ""
+    return f"{usd(cost.total)}{'†' if place.busy else ''}{parts}"
+
+
+def _add_latency(place: model.Place, entry: Entry, latencies: Sequence[LatencyRecord]) -> str:
+    """In words, with the median; empty where it was not measured."""
+    found = latency_of(entry.record, latencies)
+    if found is None or found.p50_ms is None:
+        return ""
+    place.p95_ms = found.p95_ms
+    basis = f"{found.n:,} rows, one at a time, on {_machine(found.machine)}"
+    place.notes["p95_ms"] = basis
+    most = "" if place.p95_ms is None else f", 95% within {place.p95_ms:,.1f} ms"
+    return f"50% within {found.p50_ms:,.1f} ms{most} ({basis})"
+
+
+def _facts(place: model.Place, entry: Entry, cost: str, latency: str) -> Iterator[tuple[str, str]]:
+    """What the details of a run list before its settings."""
+    identity = entry.record.identity
+    train, prompt = identity.train, identity.prompt
+    busy = "†" if place.busy else ""
+    facts: Mapping[str, object] = {
+        "engine": place.engine,
+        "model": identity.backend.model,
+        "size": place.size,
+        "prompt": prompt and prompt.name + (f".{prompt.variant}" if prompt.variant else ""),
+        "decoding": prompt and str(prompt.decoding),
+        "few-shot examples": prompt and len(prompt.shots),
+        "training languages": train and ", ".join(train.langs),
+        "validation languages": train and ", ".join(train.validated_langs),
+        "training rows": train and f"{train.train_count:,}",
+        "labels used": None if place.labelled is None else f"{place.labelled:,}",
+        "machine": place.machine,
+        "load when it ended": place.load,
+        "rows/s": place.rate and f"{place.rate:,.1f}{busy}",
+        "latency of one row": latency,
+        "cost per 1,000 rows": cost,
+        "cost is based on": place.notes["cost"],
+        "†": place.rate and busy and "the machine was busy: the rate is too low, and a cost based on time too high",
+        "finished": entry.record.finished,
     }
+    for name, value in facts.items():
+        if value is not None and value is not False and value != "":
+            yield name, str(value)
 
 
-def _is_continued(manifest: Mapping[str, Any]) -> bool:
-    """Whether it went on from a model that was trained before, whose labels its own record does not hold."""
-    return "continued_from" in (manifest["identity"]["train"] or {})
+def _machine(machine: Machine) -> str:
+    cores = f", {machine.cores} core{'' if machine.cores == 1 else 's'}" if machine.cores else ""
+    return machine.gpu or f"{machine.cpu or 'unknown'}{cores}"
 
 
-def _latency(record: RunRecord, latencies: Sequence[LatencyRecord]) -> dict[str, Any]:
-    latency = latency_of(record, latencies)
-    if latency is None:
-        return {"p50_ms": None, "p95_ms": None, "p95_basis": None}
-    basis = f"{latency.n:,} rows, one at a time, on {_machine_words(latency.machine.as_json())}"
-    return {"p50_ms": shortened(latency.p50_ms), "p95_ms": shortened(latency.p95_ms), "p95_basis": basis}
+def panels(places: Sequence[model.Place]) -> list[model.Panel]:
+    """Cost, then the rates of each machine, the one of most entries first."""
+    machines = Counter(place.machine for place in places if place.rate is not None)
+    rates = [
+        model.Panel(axis="rate", machine=name, fronts=_fronts([p for p in places if p.machine == name], places, "rate"))
+        for name, _ in machines.most_common()
+    ]
+    return [model.Panel(axis="cost", fronts=_fronts(places, places, "cost")), *rates]
 
 
-def _made(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """What answered, what it learned from, or how it was asked."""
-    train, prompt = identity["train"], identity["prompt"]
-    variant = f".{prompt['variant']}" if prompt and prompt.get("variant") else ""
-    return {
-        "engine": str(identity["backend"].get("engine", "")),
-        "model": identity["backend"].get("model"),
-        "train_count": None if train is None else train.get("train_count"),
-        "train_langs": [] if train is None else list(train["langs"]),
-        "validation_langs": None if train is None else list(train.get("validation_langs", train["langs"])),
-        "prompt": f"{prompt['name']}{variant}" if prompt else None,
-        "decoding": prompt["decoding"] if prompt else None,
-        "exemplars": len(prompt["shots"]) if prompt else None,
-    }
+def _fronts(members: Sequence[model.Place], places: Sequence[model.Place], axis: str) -> dict[str, dict[str, dict[int, str]]]:
+    """What is at 0 has no place on a logarithmic axis, but it counts for the front."""
+    number = {place.run: position for position, place in enumerate(places)}
+    kinds = sorted({place.made for place in places})
+    found: dict[str, dict[str, dict[int, str]]] = {}
+    for metric in dict.fromkeys(name for place in members for name in place.values):
+        for made in ["", *(kinds if len(kinds) > 1 else [])]:
+            known = [
+                (place, -value if metric in LOWER_IS_BETTER else value, -x if axis == "cost" else x)
+                for place in members
+                if made in ("", place.made)
+                and (x := getattr(place, axis)) is not None
+                and (value := place.values.get(metric, (None,))[0]) is not None
+            ]
+            front = pareto_front([figures for _, *figures in known])
+            best = [place for (place, *_), is_best in zip(known, front, strict=True) if is_best]
+            labels = front_labels([(place.backend, place.how) for place in best])
+            if best:
+                found.setdefault(metric, {})[made] = {
+                    number[place.run]: label for place, label in zip(best, labels, strict=True)
+                }
+    return found
 
 
-def _machine(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """`busy`: more to do than cores, so that its times, and what they cost, are too high."""
-    machine, load = manifest.get("machine"), manifest["timing"].get("load_average")
-    return {
-        "machine": _machine_words(machine),
-        "load": load,
-        "busy": bool(machine and load is not None and load > machine.get("cores", load)),
-        "finished": manifest.get("finished"),
-    }
+def _prompts(table: Table) -> model.Block | None:
+    """The prompts of each model. Of several seeds low and high are the lowest and highest value, as the value is a mean."""
+    if not table.spreads:
+        return None
+    rows: list[dict[str, Any]] = []
+    lines = []
+    for spread in table.spreads:
+        for prompt in spread.prompts:
+            over, seeds = prompt.row.spread(table.metric), len(prompt.row.runs)
+            found = prompt.row.entry.record.metrics.values[table.metric]
+            low, high = (found.low, found.high) if over is None else (over[0], over[2])
+            name = f"{spread.backend} · {spread.how}"
+            row = {"name": name, "prompt": prompt.name, "value": prompt.value, "low": low, "high": high}
+            rows.append({**row, "seeds": seeds, "unparsed": prompt.unparsed})
+            bounds = f"{interval(low, high)}{f' over {seeds} seeds' if seeds > 1 else ''}"
+            lines.append([name, prompt.name, decimal(prompt.value), bounds, part(prompt.unparsed)])
+    title = title_of(table.metric)
+    seeded = any(row["seeds"] > 1 for row in rows)
+    bounds = "its 95% interval; dashed, for several seeds: mean, lowest and highest value" if seeded else "95% intervals"
+    return model.Block(
+        chart="prompts",
+        axis=title,
+        words=f"one line per model and decoding, one mark per prompt, with {bounds}",
+        rows=rows,
+        figures=model.Figures(heads=["Model", "Prompt", title, "95% interval", "Unparsed"], lines=lines, texts=2),
+        table=model.Figures(heads=spread_columns(table.metric), lines=list(map(spread_cells, table.spreads)), texts=4),
+    )
 
 
-def _machine_words(machine: Mapping[str, Any] | None) -> str:
-    if not machine:
-        return "unknown"
-    cores = machine.get("cores")
-    counted = f", {cores} core{'' if cores == 1 else 's'}" if cores else ""
-    return str(machine.get("gpu") or f"{machine.get('cpu') or 'unknown'}{counted}")
+def sections_of(keyed: Mapping[str, Table]) -> Iterator[model.Section]:
+    """The tables of several languages in LEADERBOARD.md, in its order, as are their lines."""
+    keys: dict[Group, str] = {table.group: key for key, table in keyed.items()}
+    for _, several in groupby(keyed.values(), key=lambda table: table.group[:2]):
+        for section in sections(list(several)):
+            if len(section.tables) > 1:
+                yield model.Section(
+                    tables=[keys[table.group] for table in section.tables],
+                    common=section.common,
+                    title=" · ".join(f"{table.group[2]}: {table.first.record.metrics.n:,} rows" for table in section.tables),
+                    lines=[_line(line, len(section.tables)) for line in section.lines],
+                )
 
 
-def _spread(spread: Spread) -> dict[str, Any]:
-    figures = {key: shortened(getattr(spread, key)) for key in ("low", "high", "range", "expected")}
-    return {
-        "backend": spread.backend,
-        "how": spread.how,
-        "metric": spread.metric,
-        "prompts": [_prompted(prompt, spread.metric) for prompt in spread.prompts],
-        **figures,
-        "median": shortened(spread.middle.value),
-        "beyond": spread.beyond,
-    }
-
-
-def _prompted(prompt: Prompted, metric: str) -> dict[str, Any]:
-    """`low` and `high`: the 95% interval of one run; of several seeds their smallest and largest value, as `value` is their
-    mean."""
-    bounds = _bounds(prompt.row.entry.metrics["values"][metric])[1:]
-    over = prompt.row.spread(metric)
-    low, high = bounds if over is None else [shortened(over[0]), shortened(over[2])]
-    return {
-        "name": prompt.name,
-        "value": shortened(prompt.value),
-        "low": low,
-        "high": high,
-        "unread": shortened(prompt.unread),
-        "seeds": len(prompt.row.runs),
-    }
-
-
-def _reported(source: Reported) -> dict[str, Any]:
-    return {"name": source.name, "source": source.source, "note": source.note, "figures": list(map(_figure, source.figures))}
-
-
-def _figure(figure: Figure) -> dict[str, Any]:
-    kept = ("model", "task", "lang", "train", "n", "split", "metric", "value", "shown", "note")
-    return {name: getattr(figure, name) for name in kept}
+def _line(line: Line, columns: int) -> model.Line:
+    runs = [line.places[column].row.entry.key if column in line.places else None for column in range(columns)]
+    return model.Line(backend=line.backend, how=line.how, runs=runs)

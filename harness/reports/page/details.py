@@ -1,11 +1,10 @@
-"""What the page shows of one run beside its line: confusion, labels, calibration, training."""
+"""What the page shows of one run beside its entry: confusion matrix, labels, calibration, training, settings."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -14,55 +13,60 @@ from harness.core.types import LabelKind
 from harness.records.entries import Entry
 from harness.records.predictions import predictions_of
 from harness.records.store import Store
+from harness.reports.leaderboard import record_path
+from harness.reports.page.model import RunDetails
 
 DENSE = 40
 """Labels up to which a confusion matrix is written in full: nobody can read a larger one."""
 MISTAKES = 20
-"""Of more labels: the most frequent pairs of a true label and a wrong answer, so many at most, as many as the page lists."""
+"""Of more labels: the number of most frequent pairs of a true label and a wrong answer."""
 EVALUATIONS = 2000
 """Of all runs together; but `LEAST` of each."""
 LEAST = 5
 
 
-def shortened(value: Any) -> Any:
-    """Six significant digits of a number, also inside lists and mappings; None for what strict JSON has no word for."""
-    if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: shortened(part) for key, part in value.items()}
-    return [shortened(part) for part in value] if isinstance(value, list | tuple) else value
+def evaluations_of(entry: Entry) -> Sequence[Mapping[str, float | None]]:
+    """Metrics on the validation rows during training, in its order; empty without any."""
+    training = entry.record.training
+    return [] if training is None else training.evaluations
 
 
-def evaluations_of(entry: Entry) -> list[dict[str, Any]]:
-    """What the validation rows said during training, in its order; empty where nobody asked them."""
-    return (entry.manifest.get("training") or {}).get("evaluations") or []
-
-
-def details(store: Store, entry: Entry, most: int) -> dict[str, Any]:
+def details(store: Store, entry: Entry, answers: str | None, most: int) -> RunDetails:
     """See the module; `most` evaluations. Raises `RunError` for predictions of a multilabel run that can't be read."""
+    metrics, training = entry.record.metrics, entry.record.training
     evaluations = evaluations_of(entry)
-    best = ((entry.manifest.get("training") or {}).get("best") or {}).get("step")
+    best = training.best.get("step") if training is not None and training.best else None
     kept = thinned(evaluations, most, best)
-    return {
-        "record": f"runs/{quote(entry.run_id)}/run.json",
-        **_confusion(store, entry),
-        "per_class": [
-            [label["name"], *(shortened(label[key]) for key in ("precision", "recall", "f1", "support"))]
-            for label in entry.metrics.get("per_class", [])
-        ],
-        "bins": [
-            [shortened(found[key]) for key in ("low", "high", "confidence", "accuracy", "count")]
-            for found in entry.metrics.get("calibration_bins", [])
-        ]
-        or None,
-        "evaluations": shortened(kept) or None,
-        "evaluations_of": len(evaluations) if len(kept) < len(evaluations) else None,
-        "best_step": best,
-        "settings": dict(entry.manifest.get("settings") or {}),
-    }
+    mistakes, left_out = _mistakes(metrics.confusion or []) if len(metrics.confusion or []) > DENSE else (None, 0)
+    is_multilabel = entry.record.identity.label_kind == LabelKind.MULTILABEL
+    confusion = by_label(predictions_of(store, entry)) if is_multilabel else None if mistakes is not None else metrics.confusion
+    return RunDetails(
+        record=record_path(entry.run_id),
+        answers=answers,
+        confusion=confusion,
+        mistakes=mistakes,
+        mistakes_left_out=left_out,
+        per_class=[(label.name, label.precision, label.recall, label.f1, label.support) for label in metrics.per_class],
+        bins=[(bin.low, bin.high, bin.confidence, bin.accuracy, bin.count) for bin in metrics.calibration_bins or []] or None,
+        evaluations=[dict(one) for one in kept] or None,
+        evaluations_of=len(evaluations) if len(kept) < len(evaluations) else None,
+        best_step=None if best is None else int(best),
+        settings=list(_flat("", entry.record.options.settings)),
+    )
 
 
-def thinned(evaluations: Sequence[dict[str, Any]], limit: int, best: int | None) -> list[dict[str, Any]]:
+def _flat(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """`train.lr`, `0.1`: settings within settings by their whole names."""
+    if isinstance(value, Mapping) and (value or not name):
+        for key, inner in value.items():
+            yield from _flat(f"{name}.{key}".removeprefix("."), inner)
+    else:
+        yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def thinned(
+    evaluations: Sequence[Mapping[str, float | None]], limit: int, best: float | None
+) -> list[Mapping[str, float | None]]:
     """At most `limit` of them, evenly spaced, the first and the last among them; and the one of the step `best`."""
     if len(evaluations) <= limit:
         return list(evaluations)
@@ -71,17 +75,11 @@ def thinned(evaluations: Sequence[dict[str, Any]], limit: int, best: int | None)
     return [evaluations[place] for place in sorted(places | chosen)]
 
 
-def _confusion(store: Store, entry: Entry) -> dict[str, Any]:
-    """`mistakes`: [true label, answer, rows], in place of a matrix that is too large; `mistakes_left_out`: rows of the rest."""
-    found = entry.metrics.get("confusion")
-    if entry.manifest["identity"]["label_kind"] == LabelKind.MULTILABEL:
-        return {"confusion": by_label(predictions_of(store, entry)), "mistakes": None, "mistakes_left_out": 0}
-    if found is None or len(found) <= DENSE:
-        return {"confusion": found, "mistakes": None, "mistakes_left_out": 0}
-    wrong = [[i, j, count] for i, row in enumerate(found) for j, count in enumerate(row) if count and i != j]
+def _mistakes(confusion: Sequence[Sequence[int]]) -> tuple[list[tuple[int, int, int]], int]:
+    """The most frequent (true label, answer, rows), in place of a matrix that is too large; and the rows of the rest."""
+    wrong = [(i, j, count) for i, row in enumerate(confusion) for j, count in enumerate(row) if count and i != j]
     wrong.sort(key=lambda cell: (-cell[2], *cell))
-    left_out = sum(count for _, _, count in wrong[MISTAKES:])
-    return {"confusion": None, "mistakes": wrong[:MISTAKES], "mistakes_left_out": left_out}
+    return wrong[:MISTAKES], sum(count for _, _, count in wrong[MISTAKES:])
 
 
 def by_label(run: Predictions) -> list[list[list[int]]]:

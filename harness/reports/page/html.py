@@ -11,56 +11,76 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.core.errors import MissingExtra, RunError
 from harness.core.json_files import write_atomically
+from harness.core.plain import plain
 from harness.models.checkpoints import cache_dir
+from harness.reports.page.answer import Answer, decimal, interval, plural
+from harness.reports.page.model import Page
+from harness.reports.templates import title_of
+from harness.reports.words import NOBODY
 
 PARTS = Path(__file__).parent / "browser"
-SCRIPTS = (
-    "core",
-    "scope",
-    "answer",
-    "kinds",
-    "tips",
-    "bars",
-    "cells",
-    "table",
-    "plots",
-    "sections",
-    "quality",
-    "languages",
-    "studies",
-    "reported",
-    "errors",
-    "run",
-    "differ",
-    "main",
-)
+IMPORT = re.compile(r'^import \{([^}]*)\} from "\./([\w-]+)\.js";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const) (\w+))", re.MULTILINE)
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 _ESCAPES = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
-def render(payload: Mapping[str, Any]) -> str:
-    """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
-    runtime, charts = _runtime(), as_json(_charts())
-    script = "(() => {\n" + "\n".join((PARTS / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS) + "})();\n"
-    page = Environment(loader=FileSystemLoader(PARTS), autoescape=True, keep_trailing_newline=True).get_template("page.html.j2")
-    return page.render(
-        css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
-        data=Markup(as_json(payload)),
-        charts=Markup(charts),
-        runtime=Markup(runtime),
-        script=Markup(script),
-        hashes=Markup(" ".join(f"'sha256-{_digest(text)}'" for text in (runtime, script))),
+def templates() -> Environment:
+    """What is in a template is text, whatever it holds: escaped, and without what would steer a page."""
+    environment = Environment(
+        loader=FileSystemLoader(PARTS),
+        autoescape=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+        finalize=lambda value: plain(value) if type(value) is str else value,
     )
+    environment.globals.update(plural=plural, decimal=decimal, interval=interval, title=title_of, nobody=NOBODY)
+    return environment
+
+
+def render(page: Page) -> str:
+    """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
+    runtime, charts, script = _runtime(), as_json(_charts()), bundle(PARTS)
+    return (
+        templates()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            answers=[Answer(board, page.tables, page.curves) for board in page.tables],
+            css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
+            data=Markup(as_json(page.dump())),
+            charts=Markup(charts),
+            runtime=Markup(runtime),
+            script=Markup(script),
+            hashes=Markup(" ".join(f"'sha256-{_digest(text)}'" for text in (runtime, script))),
+        )
+    )
+
+
+def bundle(folder: Path) -> str:
+    """The ES modules of a folder as one script: each in a function of its own that returns its exports, after those that it
+    imports. A page from disk can't load one file from another, and no policy would let it load code from its own text."""
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.js")}
+    order = TopologicalSorter(
+        {name: sorted({found[1] for found in IMPORT.findall(text)}) for name, text in sorted(texts.items())}
+    )
+    return "\n".join(['(() => {\n"use strict";', *(_wrapped(name, texts[name]) for name in order.static_order()), "})();\n"])
+
+
+def _wrapped(name: str, text: str) -> str:
+    exports = ", ".join(EXPORT.findall(text))
+    inside = IMPORT.sub(lambda found: f"const {{{found[1].replace(' as ', ': ')}}} = ${found[2]};\n", text)
+    return f"// ---- {name}.js\nconst ${name} = (() => {{\n{EXPORT.sub('', inside)}return {{{exports}}};\n}})();"
 
 
 def as_json(value: Any) -> str:
@@ -69,10 +89,10 @@ def as_json(value: Any) -> str:
     return text.encode(errors="backslashreplace").decode().translate(_ESCAPES)  # half a surrogate pair has no UTF-8
 
 
-def shows(page: str, payload: Mapping[str, Any]) -> bool:
-    """Whether this page was made of this payload, with whatever libraries."""
-    found = _DATA.search(page)
-    return found is not None and found[1] == as_json(payload)
+def shows(text: str, page: Page) -> bool:
+    """Whether this file was made of this payload, with whatever libraries."""
+    found = _DATA.search(text)
+    return found is not None and found[1] == as_json(page.dump())
 
 
 def _digest(text: str) -> str:

@@ -4,41 +4,51 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
 from harness.core.json_files import digest
+from harness.core.record import TrainIdentity
 from harness.records.entries import Entry
 from harness.records.names import told_apart
-from harness.reports.page.details import shortened
-from harness.reports.transfer_page import validated
-from harness.studies.transfer import Grid, Row, make_grid, row_of
+from harness.reports.heatmap import cells
+from harness.reports.page.columns import direction
+from harness.reports.page.model import Block, Figures, Matrix
+from harness.reports.templates import title_of
+from harness.studies.transfer import Row, make_grid, row_of
 
 
-def matrices(entries: Sequence[Entry]) -> list[dict[str, Any]]:
+def matrices(entries: Sequence[Entry]) -> list[Matrix]:
     """One for each task and way of training that was done in two languages (or sets of them) and tested in two, at least once
     in one that was not trained on."""
     together: dict[str, list[Entry]] = {}
     for entry in entries:
-        identity = entry.manifest["identity"]
-        if identity["train"] is not None:
+        if entry.record.identity.train is not None:
             together.setdefault(_key(entry), []).append(entry)
     found: list[tuple[str, list[Entry], list[Row]]] = []
     for key, members in together.items():
         kept = _on_shared_rows(members)
-        rows = sorted({row_of(entry.record.identity) for entry in kept}, key=_order)
+        rows = sorted({_row(entry) for entry in kept}, key=_order)
         langs = {entry.group[2] for entry in kept}
-        crossed = any(entry.group[2] not in entry.manifest["identity"]["train"]["langs"] for entry in kept)
+        crossed = any(entry.group[2] not in _train(entry).langs for entry in kept)
         if crossed and len({row.train for row in rows}) > 1 and len(langs) > 1:
             found.append((key, kept, rows))
-    found.sort(key=lambda item: (_place(item[1]), item[0]))
+    found.sort(key=lambda item: (*item[1][0].group[:2], item[1][0].display_name, _settings(item[1][0]), item[0]))
     drawn = []
     for _, several in groupby(found, key=lambda item: item[1][0].group[:2]):
         _, runs, ways = zip(*several, strict=True)
         settings = told_apart(runs, [_settings(kept[0]) for kept in runs])
-        drawn += [_matrix(kept, rows, said) for kept, rows, said in zip(runs, ways, settings, strict=True)]
+        drawn += [_matrix(kept, rows, words) for kept, rows, words in zip(runs, ways, settings, strict=True)]
     return drawn
+
+
+def _train(entry: Entry) -> TrainIdentity:
+    assert entry.record.identity.train is not None
+    return entry.record.identity.train
+
+
+def _row(entry: Entry) -> Row:
+    return row_of(entry.record.identity)
 
 
 def _order(row: Row) -> tuple[int, tuple[str, ...], bool, Row]:
@@ -48,19 +58,16 @@ def _order(row: Row) -> tuple[int, tuple[str, ...], bool, Row]:
 
 def _key(entry: Entry) -> str:
     """Digest of all that determines a run but languages, rows and the seed; names of labels may differ between languages."""
-    identity = entry.manifest["identity"]
-    train = _without(identity["train"], "langs", "validation_langs", "train_count", "train_rows", "validation_rows")
-    rest = _without(identity, "lang", "rows", "seed", "labels", "train")
-    return digest([rest, train, len(identity["labels"]), _each(identity["train"]), entry.manifest.get("limit")])
+    identity, train = entry.record.identity, _train(entry)
+    rows = {"langs", "validation_langs", "train_count", "train_rows", "validation_rows"}
+    same = train.model_dump(mode="json", exclude_unset=True, exclude=rows)
+    rest = identity.model_dump(mode="json", exclude_unset=True, exclude={"lang", "rows", "seed", "labels", "train"})
+    return digest([rest, same, len(identity.labels), _each(train), entry.record.options.limit])
 
 
-def _without(values: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if name not in names}
-
-
-def _each(train: Mapping[str, Any]) -> float:
+def _each(train: TrainIdentity) -> float:
     """Training rows of each language: a limit is one of each."""
-    return float(train["train_count"] / len(train["langs"]))
+    return train.train_count / len(train.langs)
 
 
 def _on_shared_rows(members: Sequence[Entry]) -> list[Entry]:
@@ -70,45 +77,35 @@ def _on_shared_rows(members: Sequence[Entry]) -> list[Entry]:
         counts.setdefault(entry.group[2], Counter())[entry.group[3]] += 1
     chosen = {lang: max(sorted(found), key=lambda rows: found[rows]) for lang, found in counts.items()}
     latest: dict[tuple[Row, str, int], Entry] = {}
-    for entry in sorted(members, key=lambda entry: (str(entry.manifest.get("finished")), entry.run_id)):
+    for entry in sorted(members, key=lambda entry: (entry.record.finished or "", entry.run_id)):
         if entry.group[3] == chosen[entry.group[2]]:
-            latest[row_of(entry.record.identity), entry.group[2], entry.seed] = entry
+            latest[_row(entry), entry.group[2], entry.seed] = entry
     return sorted(latest.values(), key=lambda entry: (entry.group[2], entry.run_id))
 
 
-def _place(kept: Sequence[Entry]) -> tuple[str, str, str, str]:
-    return kept[0].group[0], kept[0].group[1], kept[0].display_name, _settings(kept[0])
-
-
 def _settings(entry: Entry) -> str:
-    changed = entry.manifest.get("settings") or {}
+    changed = entry.record.options.settings
     words = [f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in changed.items()]
-    return ", ".join([f"{_each(entry.manifest['identity']['train']):,.0f} training rows of each language", *words])
+    return ", ".join([f"{_each(_train(entry)):,.0f} training rows per language", *words])
 
 
-def _matrix(kept: Sequence[Entry], rows: Sequence[Row], settings: str) -> dict[str, Any]:
-    metric = str(kept[0].metrics["headline"][0])
+def _matrix(kept: Sequence[Entry], rows: Sequence[Row], settings: str) -> Matrix:
+    first = kept[0]
+    metric = first.record.metrics.headline[0]
     grid = make_grid([entry.record for entry in kept], metric, rows)
-    return {
-        "task": grid.task,
-        "split": kept[0].group[1],
-        "backend": kept[0].display_name,
-        "metric": metric,
-        "settings": settings,
-        "seeds": list(grid.seeds),
-        "langs": list(grid.langs),
-        "n": [grid.counts[lang] for lang in grid.langs],
-        "rows": [{"train": "+".join(row.train), "validation": validated(row)} for row in rows],
-        "cells": [[_cell(grid, row, lang) for lang in grid.langs] for row in rows],
-    }
-
-
-def _cell(grid: Grid, row: Row, lang: str) -> dict[str, Any] | None:
-    cell = grid.cells.get((row, lang))
-    if cell is None:
-        return None
-    return {
-        **{name: shortened(getattr(cell, name)) for name in ("value", "low", "high")},
-        "trained": grid.is_trained(row, lang),
-        "best": (row, lang) in grid.best,
-    }
+    points = [point for point in cells(grid) if point["value"] is not None]
+    seeds = len(grid.seeds)
+    over = f" Mean of {seeds} seeds; small: lowest and highest value." if seeds > 1 else ""
+    sizes = {f"{n:,}" for n in grid.counts.values()}
+    each = f"{sizes.pop()} test rows each" if len(sizes) == 1 else ""
+    figures = Figures(
+        heads=["Trained on", "Tested on", title_of(metric), "Lowest–highest" if seeds > 1 else "95% interval", "Best"],
+        lines=[[one["train"], one["lang"], one["text"], one["below"], "yes" if one["best"] else ""] for one in points],
+        texts=2,
+    )
+    return Matrix(
+        task=grid.task if first.group[1] == "test" else f"{grid.task} ({first.group[1]})",
+        name=" · ".join(part for part in (first.display_name, title_of(metric), settings, each) if part),
+        n=dict(grid.counts),
+        block=Block(chart="transfer", words=f"{title_of(metric)}: {direction(metric)}.{over}", rows=points, figures=figures),
+    )

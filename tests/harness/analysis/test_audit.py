@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import boards
 import pytest
 import toy
+from chances import entry_of
 from test_suspects import TRUTH, columns, sure
 
-from harness.analysis.audit import cleaned, conflicts, label_counts, on_these_rows, overlaps, read_splits, without_text
+from harness.analysis.audit import cleaned, conflicts, label_counts, overlaps, read_splits, without_text
+from harness.analysis.row_sets import on_these_rows
 from harness.core.errors import DataError
 from harness.core.types import Example
 from harness.data.rows import fingerprint
@@ -38,7 +39,7 @@ def row(name: str, text: str, lang: str = "en") -> dict[str, Any]:
     return {"id": name, "text": text, "label": 0, "lang": lang}
 
 
-def test_twins_within_and_across_splits() -> None:
+def test_duplicates_within_and_across_splits() -> None:
     splits: Any = {
         "train": [example("t1", "A fine thing"), example("t2", "it broke at once", 1), example("t3", "IT BROKE at once", 1)],
         "validation": [example("v1", "nothing like it")],
@@ -134,7 +135,7 @@ def test_a_split_that_is_not_there(project: Path) -> None:
 
 
 def entry(name: str, rows: Sequence[Example], limit: int | None) -> Entry:
-    return boards.entry_from(name, {"identity": {"rows": fingerprint(rows)}, "limit": limit}, {})
+    return entry_of({"identity": {"rows": fingerprint(rows)}, "limit": limit}, name)
 
 
 def test_runs_on_these_rows_and_no_others() -> None:
@@ -147,13 +148,14 @@ def test_runs_on_these_rows_and_no_others() -> None:
     ]
 
 
-def test_what_is_right_without_twins() -> None:
+def test_what_is_right_without_duplicates() -> None:
     truth = TRUTH
     good = columns("good", truth, sure([*truth[:29], 0]))  # wrong in the last row
     bad = columns("bad", truth, sure([(label + 1) % 3 if row < 10 else label for row, label in enumerate(truth)]))
-    found = cleaned([bad, good], ["r000", "r001", "not among them"])
-    assert [(run.run_id, run.n) for run in found] == [("run.good", 28), ("run.bad", 28)]
-    assert found[0].value["value"] == pytest.approx(29 / 30)
-    assert found[0].without["value"] == pytest.approx(27 / 28)
-    assert found[1].without["value"] == pytest.approx(20 / 28)
-    assert cleaned([good], []) == cleaned([good], ["elsewhere"]) == cleaned([good], good.ids.tolist()) == []
+    found = cleaned([("bad", bad), ("good", good)], ["r000", "r001", "not among them"])
+    assert [(one.run, one.backend, one.n) for one in found] == [("run.good", "good", 28), ("run.bad", "bad", 28)]
+    assert found[0].value.value == pytest.approx(29 / 30)
+    assert found[0].without.value == pytest.approx(27 / 28)
+    assert found[1].without.value == pytest.approx(20 / 28)
+    one = [("good", good)]
+    assert cleaned(one, []) == cleaned(one, ["elsewhere"]) == cleaned(one, good.ids.tolist()) == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chances import NAMES, PROMPT, draw, trained_on, write_run
+from chances import NAMES, PROMPT, draw, entry_of, trained_on, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
@@ -28,12 +28,12 @@ from harness.analysis.calibration import (
 from harness.analysis.related_runs import (
     chose_checkpoint,
     is_outdated,
+    latency_command,
     matching_validation_run,
-    speed_command,
     validation_command,
 )
 from harness.core.errors import UserError
-from harness.core.record import TRAINING_VERSION
+from harness.core.record import TRAINING_VERSION, Estimate, RunRecord
 from harness.core.types import Decision, FloatArray, IntArray, LabelKind
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
@@ -63,7 +63,7 @@ def test_bins_are_those_of_scikit_learn(seed: int, n: int, bins: int) -> None:
     stated, correct = stated_and_right(n, seed)
     found = bins_of(stated, correct, bins)
     accuracy, mean = calibration_curve(correct, stated, n_bins=bins, strategy="uniform")
-    assert [b.accuracy["value"] for b in found] == pytest.approx(accuracy)
+    assert [b.accuracy.value for b in found] == pytest.approx(accuracy)
     assert [b.confidence for b in found] == pytest.approx(mean)
     assert sum(b.count for b in found) == n
 
@@ -77,11 +77,12 @@ def test_scores_are_those_of_the_metrics(store: Store) -> None:
     probabilities, truth = draw(200)
     labels = [None if i % 10 == 0 else int(p.argmax()) for i, p in enumerate(probabilities)]
     name = write_run(store, truth, probabilities, labels, kind=LabelKind.ORDINAL)
-    run, values = read_predictions(store, name), store.metrics(name)["values"]
+    run, values = read_predictions(store, name), store.record(name).metrics.values
     found = scores_of(run)
-    assert found.ece.value == pytest.approx(values["ece"]["value"])
-    assert found.brier == pytest.approx(values["brier"]["value"])
-    assert found.log_loss < values["log_loss"]["value"]  # 20 rows without an answer: -log 5e-7 in place of -log epsilon
+    assert found.ece.value == pytest.approx(values["ece"].value)
+    assert found.brier == pytest.approx(values["brier"].value)
+    assert values["log_loss"].value is not None
+    assert found.log_loss < values["log_loss"].value  # 20 rows without an answer: -log 5e-7 in place of -log epsilon
     whole = write_run(store, truth, probabilities, backend="whole")
     assert scores_of(read_predictions(store, whole)).log_loss == pytest.approx(log_loss(truth, probabilities), rel=1e-4)
     assert scores_of(read_predictions(store, whole)).brier == pytest.approx(
@@ -141,7 +142,7 @@ def test_coverage_takes_the_surest_and_does_not_part_equals() -> None:
     correct = np.array([True, True, False, False, True, False])
     assert [at_coverage(stated, correct, c).rows for c in (1.0, 5 / 6, 0.5, 1 / 6)] == [6, 5, 4, 1]
     half = at_coverage(stated, correct, 0.5)
-    assert (half.threshold, half.accuracy["value"]) == (0.8, 0.5)
+    assert (half.threshold, half.accuracy.value) == (0.8, 0.5)
 
 
 @given(seed=st.integers(0, 500), n=st.integers(1, 7))
@@ -215,8 +216,9 @@ def test_mean_interval_is_students() -> None:
 
     values = np.random.default_rng(0).normal(size=12)
     interval = ttest_1samp(values, 0).confidence_interval(0.95)
-    assert mean_interval(values) == pytest.approx((values.mean(), interval.low, interval.high))
-    assert mean_interval(np.array([3.0])) == (3.0, 3.0, 3.0)
+    found = mean_interval(values)
+    assert (found.value, found.low, found.high) == pytest.approx((values.mean(), interval.low, interval.high))
+    assert mean_interval(np.array([3.0])) == Estimate(value=3.0, low=3.0, high=3.0)
 
 
 def twins(store: Store, by: float = 3.0, **options: object) -> tuple[str, str]:
@@ -232,26 +234,27 @@ def test_a_temperature_comes_from_validation_rows_and_mends_the_test_rows(store:
     test, validation = twins(store)
     found = reliability_of(store, test)
     assert found.scaling is not None
-    assert found.scaling.run_id == validation
+    assert found.scaling.run == validation
     assert found.scaling.temperature.value == pytest.approx(3.0, rel=0.25)
     assert found.scaling.scores.log_loss < found.scores.log_loss
     assert found.scaling.scores.ece.value < found.scores.ece.value / 2
-    assert found.scaling.saved[0] == pytest.approx(found.scores.log_loss - found.scaling.scores.log_loss)
-    assert found.gap[1] > 0
+    assert found.scaling.saved.value == pytest.approx(found.scores.log_loss - found.scaling.scores.log_loss)
+    assert found.gap.low is not None
+    assert found.gap.low > 0
     said = of_one(found)
-    assert "too sure by" in said
+    assert "overconfident by" in said
     assert "fitted on 600 validation rows, lowers log loss by" in said
     assert "bench run" not in said
     assert "another answer" not in said
     assert found.scaling.changed == 0
-    assert "judged on test rows" in of_one(reliability_of(store, validation))
+    assert "name its test run" in of_one(reliability_of(store, validation))
 
 
 def test_without_validation_rows_the_command_is_named(store: Store) -> None:
     probabilities, truth = draw(400)
     said = of_one(reliability_of(store, write_run(store, truth, probabilities)))
-    assert "can't be told apart from a calibrated model at this n" in said
-    assert "`bench run --task toy --lang en --backend toy --prompt strict --decoding score --split validation`" in said
+    assert "not significantly different from a calibrated model at this n" in said
+    assert "`bench run --backend toy --task toy --lang en --split validation --prompt strict --decoding score`" in said
 
 
 def test_of_several_runs_the_best_calibrated_is_named(store: Store) -> None:
@@ -260,9 +263,9 @@ def test_of_several_runs_the_best_calibrated_is_named(store: Store) -> None:
     bad = write_run(store, truth, sharpened(probabilities, 4), backend="sure")
     worse = write_run(store, truth, sharpened(probabilities, 9), backend="surest")
     found = [reliability_of(store, name) for name in (bad, good, worse)]
-    assert "Of these 3 runs toy (strict · score)" in of_several(found)
-    assert "it can't be told apart from a calibrated model (" in of_several(found)
-    assert "none of them can be taken for calibrated" in of_several([found[0], found[2]])
+    assert "Of these 3 runs, toy (strict · score)" in of_several(found)
+    assert "it is not significantly different from a calibrated model (" in of_several(found)
+    assert "all of them are significantly different from a calibrated model" in of_several([found[0], found[2]])
 
 
 def test_a_twin_differs_in_its_rows_alone(store: Store) -> None:
@@ -278,28 +281,27 @@ def test_a_twin_differs_in_its_rows_alone(store: Store) -> None:
     assert matching_validation_run(store, test) == validation != fewer
 
 
-def test_the_command_names_all_that_the_record_tells() -> None:
-    train = {"version": 2, "langs": ["en", "fr"], "train_count": 400, "validation_langs": ["en"], "drawn": True}
-    backend = {"name": "b", "engine": "toy"}
-    identity: dict[str, Any] = {"version": 1, "task": "t", "lang": "fr", "split": "test", "backend": backend}
-    identity |= {"prompt": None, "train": train, "seed": 3}
-    manifest: dict[str, Any] = {
-        "identity": {**identity, "decision": "median"},
-        "training": {"validation_rows": 50},
-        "settings": {"train.lr": 3e-5, "train.lora": {"rank": 8}, "train.schedule": "cosine"},
-    }
-    command = validation_command(manifest)
-    assert command == (
-        "bench run --task t --lang fr --backend b --train-lang en,fr --validation-lang en --train-limit 200 "
-        "--validation-limit 50 --decision median --set train.lr=3e-05 --set 'train.lora={\"rank\": 8}' "
-        "--set train.schedule=cosine --seed 3 --draw --split validation"
-    )
-    outdated = {**manifest, "identity": {**manifest["identity"], "train": {**train, "version": 1}}, "limit": 50}
-    base = command.removesuffix(" --split validation")
-    assert validation_command(outdated) == f"{base} --limit 50 && {command}"
-    timed = base.replace("bench run", "bench analyze latency").replace(" --decision median", "")
-    assert speed_command(manifest) == timed
-    assert speed_command(outdated, 200) == f"{base} --limit 50 && {timed} --limit 200"
+def record_of(identity: dict[str, Any], **manifest: Any) -> RunRecord:
+    return entry_of({"identity": identity, **manifest}).record
+
+
+def test_the_commands_say_all_that_the_record_holds() -> None:
+    train = {**trained_on(400), "langs": ["en", "fr"], "validation_langs": ["en"], "drawn": True}
+    identity = {"lang": "fr", "backend": {"name": "b", "engine": "toy"}, "train": train, "seed": 3, "decision": "median"}
+    settings = {"train.lr": 3e-5, "train.lora": {"rank": 8}, "train.schedule": "cosine"}
+    record = record_of(identity, training={"validation_rows": 50}, settings=settings, limit=50)
+    command = record.options.changed(split="validation", limit=None).command()
+    assert validation_command(record) == command
+    for part in ("--split validation", "--train-limit 200", "--validation-limit 50", "--decision median", "--resample-train"):
+        assert part in command
+    assert "--set 'train.lora={\"rank\": 8}'" in command
+    assert "--limit 50" not in command.replace("-limit", "")
+    assert latency_command(record).startswith("bench analyze latency --backend b --task t --lang fr")
+    assert "--decision" not in latency_command(record)
+    assert latency_command(record, 200).endswith(" --validation-limit 50") or "--limit 200" in latency_command(record, 200)
+    outdated = record_of({**identity, "train": {**train, "version": 1}}, training={"validation_rows": 50}, limit=50)
+    assert validation_command(outdated).startswith(f"{outdated.options.command()} && bench run ")
+    assert latency_command(outdated).startswith(f"{outdated.options.command()} && bench analyze latency ")
 
 
 def test_the_options_that_an_engine_has_today_tell_an_outdated_record() -> None:
@@ -307,8 +309,7 @@ def test_the_options_that_an_engine_has_today_tell_an_outdated_record() -> None:
 
     options = Baseline.Options(classifier="majority").model_dump()
     for recorded, old in ((options, False), ({**options, "of_old": 1}, True)):
-        backend = {"name": "b", "engine": "baseline", "options": recorded}
-        assert is_outdated({"identity": {"version": 1, "train": None, "backend": backend}}) is old
+        assert is_outdated(record_of({"backend": {"name": "b", "engine": "baseline", "options": recorded}})) is old
 
 
 @pytest.mark.parametrize(
@@ -326,23 +327,17 @@ def test_thresholds_that_another_rule_tuned_tell_an_outdated_record(
     from backends.encoder import Encoder
 
     options = {**Encoder.Options().model_dump(), "threshold": given}
-    train = {"version": TRAINING_VERSION, **({"thresholds": rule} if rule else {})}
-    identity = {"version": 1, "train": train, "backend": {"name": "b", "engine": "encoder", "options": options}}
-    assert is_outdated({"identity": identity, "training": {"thresholds": thresholds}}) is old
+    train = {**trained_on(4), "version": TRAINING_VERSION, **({"thresholds": rule} if rule else {})}
+    identity = {"train": train, "backend": {"name": "b", "engine": "encoder", "options": options}}
+    assert is_outdated(record_of(identity, training={"thresholds": thresholds})) is old
 
 
 def test_what_the_commands_do_not_tell_is_told() -> None:
-    new: dict[str, Any] = {
-        "run_id": "t.b.1",
-        "identity": {"version": 1, "train": None, "backend": {"name": "b", "engine": "toy"}},
-    }
-    old, older = ({**new, "run_id": f"t.b.{n}", "identity": {**new["identity"], "version": 0}} for n in (2, 3))
-    assert caveats([new]) == "with the --data, --model or --continue-from that this run was given, if any"
-    assert "each run was given" in caveats([new, new])
-    assert "the record 2 is of an earlier version of bench" in caveats([new, old])
-    assert "name that one then" in caveats([old])
-    assert "the records 2 and 3 are of earlier versions" in caveats([old, older])
-    assert "name the new ids then" in caveats([old, older])
+    new, old = record_of({}), record_of({"version": 0})
+    assert caveats([new]) == ""
+    assert caveats([record_of({}, rows_from={"source": "data"})]).startswith("DIR stands for")
+    assert "record 1 is of an earlier version of bench" in caveats([new, old])
+    assert "records 1 and 1 are of an earlier version" in caveats([old, old])
 
 
 @pytest.mark.parametrize("decision", [Decision.EXPECTED, Decision.MEDIAN])
@@ -389,15 +384,14 @@ def test_validation_rows_that_an_engine_never_looked_at_tell_no_models_apart(sto
 
 
 def test_rows_that_chose_the_checkpoint_are_known() -> None:
-    train = {"langs": ["en"], "train_count": 4}
     for training, lang, seen in (
         ({"best": {"step": 1}, "validation_rows": 9}, "en", True),
         ({"best": {"step": 1}, "validation_rows": 9}, "fr", False),
         ({"best": None, "validation_rows": 0}, "en", False),
         ({"seconds": 1}, "en", False),
     ):
-        assert chose_checkpoint({"identity": {"train": train, "lang": lang}, "training": training}) is seen
-    assert not chose_checkpoint({"identity": {"train": None, "lang": "en"}, "training": None})
+        assert chose_checkpoint(record_of({"train": trained_on(4), "lang": lang}, training=training)) is seen
+    assert not chose_checkpoint(record_of({}))
 
 
 def test_what_has_no_confidence_says_so(store: Store) -> None:

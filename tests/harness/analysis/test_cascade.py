@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chances import draw, trained_on, write_run
+from chances import NAMES, draw, identity_of, trained_on, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, f1_score
@@ -19,10 +19,9 @@ from harness.analysis.calibration import confidence
 from harness.analysis.cascade import Cascade, cascade_of, combined, tuned
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
-from harness.core.record import Identity
 from harness.core.types import FloatArray, IntArray, LabelKind, LabelSpace
 from harness.records.predictions import read_predictions
-from harness.records.store import Store
+from harness.records.store import Store, run_id
 from harness.reports.text.cascade import sentence
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
 from harness.statistics.paired import mcnemar
@@ -49,10 +48,8 @@ def store(tmp_path: Path) -> Store:
 
 def columns(truth: IntArray, answers: IntArray, probabilities: FloatArray | None = None) -> Predictions:
     ids = np.array([f"{i:05}" for i in range(len(truth))], dtype=object)
-    identity = {"task": "t", "lang": "en", "split": "test", "labels": ["a", "b", "c"]}
-    return Predictions(
-        "r", identity, LabelSpace(LabelKind.NOMINAL, ("a", "b", "c")), ids, truth, answers, answers < 3, probabilities
-    )
+    labels = LabelSpace(LabelKind.NOMINAL, NAMES)
+    return Predictions("r", identity_of(), labels, ids, truth, answers, answers < 3, probabilities)
 
 
 def pair_of(n: int, seed: int = 0, second_right: float = 0.8) -> tuple[Predictions, Predictions]:
@@ -100,14 +97,15 @@ def test_at_0_the_first_answers_all_and_above_1_the_second() -> None:
     assert not combined(first, second, math.inf).answered[5]
 
 
+@pytest.mark.slow
 def test_the_points_lead_from_one_model_to_the_other(store: Store) -> None:
     names = records(store)
     found = cascade(store, names)
     runs = [read_predictions(store, names[f"{which} test"]) for which in ("first", "second")]
     for point, run in zip((found.points[0], found.points[-1]), runs, strict=True):
-        assert point.values["accuracy"]["value"] == pytest.approx(accuracy_score(run.truth, run.answers))
-        assert point.values["macro_f1"]["value"] == pytest.approx(f1_score(run.truth, run.answers, average="macro"))
-        low, value, high = (point.values["macro_f1"][key] for key in ("low", "value", "high"))
+        assert point.values["accuracy"].value == pytest.approx(accuracy_score(run.truth, run.answers))
+        assert point.values["macro_f1"].value == pytest.approx(f1_score(run.truth, run.answers, average="macro"))
+        low, value, high = (getattr(point.values["macro_f1"], key) for key in ("low", "value", "high"))
         assert low is not None
         assert value is not None
         assert high is not None
@@ -141,13 +139,13 @@ def test_labels_that_both_learnt_from_are_paid_once(store: Store) -> None:
     assert costs[1] == pytest.approx(base + 170)  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_without_prices_there_is_time(store: Store) -> None:
     found = cascade(store, records(store), UNPRICED)
     assert {point.cost for point in found.points} == {None}
     assert "s per 1,000 rows" in sentence(found)
 
 
-@pytest.mark.slow
 def test_the_threshold_comes_from_validation_rows(store: Store) -> None:
     names = records(store)
     found = cascade(store, names)
@@ -158,10 +156,10 @@ def test_the_threshold_comes_from_validation_rows(store: Store) -> None:
     assert (found.choice.tuned_on, found.choice.tuned_value) == (400, value)
     test = [read_predictions(store, names[f"{which} test"]) for which in ("first", "second")]
     both = combined(test[0], test[1], limit)
-    assert found.choice.point.values["accuracy"]["value"] == both.correct.mean()
+    assert found.choice.point.values["accuracy"].value == both.correct.mean()
     assert found.choice.p == max(mcnemar(run.correct, both.correct) for run in test)
     assert found.choice.to_first.value == pytest.approx(both.correct.mean() - test[0].correct.mean())
-    assert f"{limit:.1%} sure (chosen on 400 validation rows)" in sentence(found)
+    assert f"at least {limit:.1%} (chosen on 400 validation rows)" in sentence(found)
 
 
 def test_the_tuned_threshold_is_the_best_and_asks_the_second_least() -> None:
@@ -179,7 +177,7 @@ def test_where_lower_is_better_the_lowest_is_chosen(store: Store) -> None:
     found = cascade(store, records(store, kind=LabelKind.NOMINAL), metric="macro_f1")
     assert found.metric == "macro_f1"
     first, second = pair_of(80)
-    kind = LabelSpace(LabelKind.ORDINAL, ("a", "b", "c"))
+    kind = LabelSpace(LabelKind.ORDINAL, NAMES)
     ordinal = [
         Predictions(r.run_id, r.identity, kind, r.ids, r.truth, r.answers, r.answered, r.probabilities) for r in (first, second)
     ]
@@ -189,7 +187,6 @@ def test_where_lower_is_better_the_lowest_is_chosen(store: Store) -> None:
     assert 0 < limit < math.inf
 
 
-@pytest.mark.slow
 def test_a_better_cascade_is_called_so_and_only_that(store: Store) -> None:
     better = cascade(store, records(store, 2000, 0.65))
     assert better.choice is not None
@@ -211,7 +208,7 @@ def test_ones_own_threshold(store: Store) -> None:
     assert found.choice is not None
     assert (found.choice.point.threshold, found.choice.tuned_on) == (0.6, None)
     assert found.choice.point in found.points
-    assert "60.0% sure (your own threshold)" in sentence(found)
+    assert "at least 60.0% (your own threshold)" in sentence(found)
     assert not found.commands
 
 
@@ -220,15 +217,14 @@ def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     shutil.rmtree(store.root / names["second validation"])
     found = cascade(store, names)
     assert found.choice is None
-    assert [command.split()[7] for command in found.commands] == ["large"]
+    assert [command.split()[3] for command in found.commands] == ["large"]
     assert "no threshold is chosen" in sentence(found)
     assert found.commands[0] in sentence(found)
-    assert "with the --data, --model or --continue-from that this run was given" in sentence(found)
     identity = {**store.manifest(names["second test"])["identity"], "version": 0}
     folder = store.root / names["second test"]
-    unseal(folder, lambda manifest: manifest.update(identity=identity, run_id=Identity.model_validate(identity).run_id))
-    names["second test"] = folder.rename(store.root / Identity.model_validate(identity).run_id).name
-    assert "name that one then" in sentence(cascade(store, names))
+    unseal(folder, lambda manifest: manifest.update(identity=identity, run_id=run_id(identity)))
+    names["second test"] = folder.rename(store.root / run_id(identity)).name
+    assert "then name its new id" in sentence(cascade(store, names))
 
 
 def test_the_cheapest_that_may_do_alone_is_named(store: Store) -> None:
@@ -240,10 +236,9 @@ def test_the_cheapest_that_may_do_alone_is_named(store: Store) -> None:
     choice = replace(found.choice, point=point, to_first=same, to_second=same, better=False)
     for first, second, name in ((dear, cheap, "large"), (cheap, dear, "small")):
         said = sentence(replace(found, points=[first, *found.points[1:-1], second], choice=choice))
-        assert said.endswith(f"; so {name} alone may do.")
+        assert said.endswith(f"; so {name} alone may be enough.")
 
 
-@pytest.mark.slow
 def test_all_time_at_the_price_of_one_machine(store: Store) -> None:
     names = records(store)
     assert cascade(store, names, UNPRICED).points[-1].cost is None

@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from boards import prompt, record
 
-from harness.analysis.nested import most_informative
-from harness.analysis.row_sets import RowSet, row_sets
+from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.predictions import read_predictions
@@ -59,8 +58,8 @@ def test_a_slow_language_model_on_fewer_rows_is_compared_on_these(store: Store) 
     part = whole.take(np.flatnonzero([row in ids for row in whole.ids]).astype(np.int64))
     assert len(part) == 200
     for metric in ("accuracy", "macro_f1", "qwk", "mae"):
-        assert entry.metrics["values"][metric]["value"] == pytest.approx(value_of(metric, part)["value"])
-    assert entry.metrics["values"]["macro_f1"]["low"] is not None
+        assert entry.record.metrics.values[metric].value == pytest.approx(value_of(metric, part).value)
+    assert entry.record.metrics.values["macro_f1"].low is not None
     assert entry.group == found.group
 
 
@@ -112,7 +111,7 @@ def test_sets_of_labels(store: Store) -> None:
     record(store, "encoder", given, truth, kind=LabelKind.MULTILABEL)
     record(store, "llm", given[:150], truth[:150], kind=LabelKind.MULTILABEL, prompt=prompt())
     found = chosen(store)
-    one, other = (entry.metrics["values"] for entry in found.entries)
+    one, other = (entry.record.metrics.values for entry in found.entries)
     assert found.n == 150
     assert {metric: one[metric] for metric in one} == {metric: other[metric] for metric in other}
 
@@ -137,10 +136,10 @@ def test_the_board_has_them_in_one_table_and_the_larger_one_stays(store: Store, 
     assert [line[titles.index("of")] for line in lines_of(titles, small.places)] == ["600 rows", "–", "600 rows"]
     assert "of" not in columns(large)
     shown = payload(store, store.root.parent, [large, small], load_prices(store.root))
-    keys = [place["run"] for table in shown["tables"] for place in table["places"]]
+    keys = [place.run for table in shown.tables for place in table.places]
     assert len(set(keys)) == 5
-    assert set(keys) == set(shown["runs"])
+    assert set(keys) == set(shown.runs)
     if kind is LabelKind.ORDINAL:
-        sizes = {place["run"]: table["n"] for table in shown["tables"] for place in table["places"]}
-        assert {key: len(run["answers"]) for key, run in shown["runs"].items()} == sizes
-        assert {key: sum(map(sum, run["confusion"])) for key, run in shown["runs"].items()} == sizes
+        sizes = {place.run: table.n for table in shown.tables for place in table.places}
+        assert {key: len(run.answers or "") for key, run in shown.runs.items()} == sizes
+        assert {key: sum(map(sum, run.confusion or [])) for key, run in shown.runs.items()} == sizes

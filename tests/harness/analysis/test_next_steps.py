@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from chances import PROMPT, trained_on, write_run
+from chances import PROMPT, entry_of, trained_on, write_run
 from unsealed import unseal
 
 from harness.analysis.candidates import CandidatePool, pool_of
 from harness.analysis.next_steps import next_steps, untested
-from harness.analysis.recommend import Question, recommend
-from harness.analysis.what_if import changes_of
+from harness.analysis.ranks import Configuration
+from harness.analysis.recommend import Question, changes_of, recommend
 from harness.records.store import Store
 from harness.reports.text.recommend import sentence
 from harness.specs.catalog import Catalog
@@ -32,16 +33,16 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
 
 
-def field(store: Store) -> CandidatePool:
+def pool(store: Store) -> CandidatePool:
     return pool_of(store, "toy", "en", "test", Prices(NONE, NONE), [])
 
 
 def commands(store: Store, project: Path) -> list[str]:
-    return [step.command for step in next_steps(field(store), Catalog(project))]
+    return [step.command for step in next_steps(pool(store), Catalog(project))]
 
 
 def reasons(store: Store, project: Path) -> str:
-    return "\n".join(step.why for step in next_steps(field(store), Catalog(project)))
+    return "\n".join(step.why for step in next_steps(pool(store), Catalog(project)))
 
 
 def prompted(store: Store, labels: Any = GOOD, backend: str = "llm", **manifest: Any) -> str:
@@ -50,20 +51,20 @@ def prompted(store: Store, labels: Any = GOOD, backend: str = "llm", **manifest:
 
 def test_a_constant_is_refused_and_what_to_run_instead_is_said(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH, labels=CONSTANT, backend="tfidf", train=trained_on(50), settings={"c": 1e-9})
-    found = recommend(store, field(store), Question())
-    assert (found.pick, found.nearest) == (None, None)
-    assert sentence(found, changes_of(found.field.offered, Question())) == (
-        "For 1,000,000 en rows of toy nothing can be recommended: tfidf (trained on 50 en, c=1e-09) gives one answer, 'bad', "
+    found = recommend(store, pool(store), Question())
+    assert (found.recommended, found.nearest) == (None, None)
+    assert sentence(found, changes_of(found.pool.offered, Question())) == (
+        "For 1,000,000 en rows of toy, nothing can be recommended: tfidf (trained on 50 en, c=1e-09) gives one answer, 'bad', "
         "to all 300 rows."
     )
     ran = commands(store, tmp_path)
-    assert ran[:2] == ["bench run --task toy --lang en --backend tfidf", "bench run --task toy --lang en --backend minilm"]
+    assert ran[:2] == ["bench run --backend tfidf --task toy --lang en", "bench run --backend minilm --task toy --lang en"]
 
 
 def test_a_collapsed_training_beside_one_that_is_good(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH, labels=GOOD, backend="tfidf", train=trained_on(50))
     write_run(store, TRUTH, labels=CONSTANT, backend="minilm", train=trained_on(50))
-    one = field(store)
+    one = pool(store)
     assert [c.name for c in one.refused] == ["minilm"]
     assert [c.name for c in one.offered] == ["tfidf"]
     assert "bench study tune --backend minilm --task toy --lang en" in commands(store, tmp_path)
@@ -82,15 +83,15 @@ def test_a_collapsed_training_beside_one_that_is_good(store: Store, tmp_path: Pa
 def test_what_else_a_prompt_can_do(store: Store, tmp_path: Path, labels: Any, asked: dict[str, str], option: str) -> None:
     write_run(store, TRUTH, labels=labels, backend="llm", prompt={**PROMPT, **asked})
     assert option in commands(store, tmp_path)[0]
-    assert "no language model that was prompted on these rows does better than chance" in reasons(store, tmp_path)
+    assert "no language model that was prompted on these rows is better than chance" in reasons(store, tmp_path)
 
 
 def test_no_language_model_at_all(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH, labels=GOOD, backend="tfidf", train=trained_on(50))
-    first, last = next_steps(field(store), Catalog(tmp_path))
+    first, last = next_steps(pool(store), Catalog(tmp_path))
     assert first.why.startswith("no language model was prompted on these rows: with gpt-4.1-mini, 200 rows at $")
-    assert first.command.startswith("bench run --task toy --lang en --limit 200 --backend ")
-    assert last.command == "bench run --task toy --lang en --limit 200 --backend mistral"
+    assert first.command.startswith("bench run --backend ")
+    assert last.command == "bench run --backend mistral --task toy --lang en --limit 200"
 
 
 def test_what_it_costs_by_the_tokens_of_a_run(store: Store, tmp_path: Path) -> None:
@@ -98,17 +99,17 @@ def test_what_it_costs_by_the_tokens_of_a_run(store: Store, tmp_path: Path) -> N
     price = "price: {prompt: 0.001, completion: 0.001, source: here}\n"
     (tmp_path / "backends" / "cheap.yaml").write_text(f"engine: openai\nmodel: c\n{price}", encoding="utf-8")
     prompted(store, tokens={"prompt": 400 * N, "new": 10 * N}, parameters=135_000_000)
-    first, _ = next_steps(field(store), Catalog(tmp_path))
+    first, _ = next_steps(pool(store), Catalog(tmp_path))
     assert first.why == (
         "the largest language model on these rows has 135M parameters: with cheap, 200 rows cost less than $0.01 (400 prompt "
-        "and 10 new tokens a row, as in a run of llm; $0.001 and $0.001 a million, here)"
+        "and 10 new tokens per row, as in a run of llm; $0.001 and $0.001 per million, here)"
     )
-    assert first.command == "bench run --task toy --lang en --limit 200 --backend cheap"
+    assert first.command == "bench run --backend cheap --task toy --lang en --limit 200"
 
 
 def test_a_capable_language_model_was_tested(store: Store, tmp_path: Path) -> None:
     prompted(store, parameters=7_000_000_000)
-    assert untested(field(store)) is None
+    assert untested(pool(store)) is None
     assert commands(store, tmp_path) == []
 
 
@@ -121,14 +122,14 @@ def test_a_capable_language_model_was_tested(store: Store, tmp_path: Path) -> No
 )
 def test_sizes_that_are_small_or_not_recorded(store: Store, identity: Any, manifest: Any, expected: str) -> None:
     prompted(store, **manifest)
-    assert untested(field(store)) == expected
-    prompted(store, backend="majority-like", labels=CONSTANT, parameters=8e9)
-    assert untested(field(store)) == expected  # one that does no better than chance says nothing
+    assert untested(pool(store)) == expected
+    prompted(store, backend="majority-like", labels=CONSTANT, parameters=8_000_000_000)
+    assert untested(pool(store)) == expected  # one that does no better than chance says nothing
 
 
 def test_a_server_need_not_say_how_large_its_model_is(store: Store) -> None:
     unseal(store.root / prompted(store), lambda manifest: manifest["identity"]["backend"].pop("device"))
-    assert untested(field(store)) is None
+    assert untested(pool(store)) is None
 
 
 def test_few_rows_of_a_limit(store: Store, tmp_path: Path) -> None:
@@ -148,13 +149,13 @@ def served(store: Store, run: str, backend: dict[str, Any]) -> None:
 
 
 def test_what_is_run_again_is_what_was_run(store: Store, tmp_path: Path) -> None:
-    """Its model, exemplars' seed, settings and rows stay; only what is to change does."""
+    """Its model, the few-shot examples' seed, settings and rows stay; only what is to change does."""
     prompt = {**PROMPT, "decoding": "free"}
     asked = {"model_given": True, "settings": {"chat_template": "rag"}, "limit": 300}
     served(store, write_run(store, TRUTH, labels=[None] * N, backend="api", prompt=prompt, seed=2, **asked), SERVED)
     assert commands(store, tmp_path)[0] == (
-        "bench run --task toy --lang en --backend api --prompt strict --decoding constrained --set chat_template=rag --seed 2 "
-        "--model big --limit 300"
+        "bench run --backend api --task toy --lang en --prompt strict --decoding constrained --set chat_template=rag --seed 2 "
+        "--limit 300 --model big"
     )
 
 
@@ -170,16 +171,16 @@ def test_training_longer_replaces_the_number_of_epochs_and_keeps_the_model(store
     }
     served(store, run, {**backend, "model": "mine"})
     ran = commands(store, tmp_path)
-    assert "bench run --task toy --lang en --backend minilm --model PATH" in ran
+    assert "bench run --backend minilm --task toy --lang en --model PATH" in ran
     (longer,) = [command for command in ran if "train.epochs" in command]
     assert longer.count("--set train.epochs=6") == longer.count("--set") == longer.count("--model PATH") == 1
-    assert "bench study tune --backend minilm --model PATH --task toy --lang en" in ran
+    assert "bench study tune --backend minilm --task toy --lang en --model PATH" in ran
 
 
 def test_of_two_models_of_a_backend_the_refused_one_is_named(store: Store, tmp_path: Path) -> None:
     for name, labels in (("good", GOOD), ("bad", CONSTANT)):
         served(store, prompted(store, labels=labels, backend=name, model_given=True), {**SERVED, "model": name})
-    assert [c.entry.display_name for c in field(store).refused] == ["api:bad"]
+    assert [c.entry.display_name for c in pool(store).refused] == ["api:bad"]
 
 
 def test_two_prompts_are_compared_before_a_third_is_written(store: Store, tmp_path: Path) -> None:
@@ -190,6 +191,8 @@ def test_two_prompts_are_compared_before_a_third_is_written(store: Store, tmp_pa
 
 def test_a_set_of_labels_is_not_chosen_from_a_list(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH, labels=[None] * N, backend="llm", prompt={**PROMPT, "decoding": "free"})
-    found = field(store)
-    found.candidates[0].entry.manifest["identity"]["label_kind"] = "multilabel"
+    found = pool(store)
+    (one,) = found.candidates
+    as_sets = entry_of({"identity": {**one.entry.record.identity.as_json(), "label_kind": "multilabel"}})
+    found = replace(found, candidates=[replace(one, row=Configuration((as_sets,)))])
     assert "--prompt NAME --decoding free" in next_steps(found, Catalog(tmp_path))[0].command

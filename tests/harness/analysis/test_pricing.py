@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from chances import entry_of, trained_on
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -44,7 +45,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
         "n": 100,
         "identity": {
             "backend": {"name": "enc", "engine": "encoder", "model": "org/enc", "device": "cpu", "options": {}},
-            "train": {"train_count": 80},
+            "train": trained_on(80),
             "prompt": None,
         },
         "training": {"seconds": 360.0, "train_rows": 80, "validation_rows": 20},
@@ -63,7 +64,7 @@ def manifest(**changes: Any) -> dict[str, Any]:
 
 
 def served(**changes: Any) -> dict[str, Any]:
-    """Of a run of 100 rows over an API: 20,000 prompt tokens, 500 new ones; three exemplars."""
+    """Of a run of 100 rows over an API: 20,000 prompt tokens, 500 new ones; three few-shot examples."""
     backend = {"name": "api", "engine": "openai", "model": "mine", "options": {}}
     prompt = {"shots": ["a", "b", "c"]}
     own = {"identity__backend": backend, "identity__train": None, "identity__prompt": prompt, "training": None}
@@ -200,7 +201,7 @@ def test_what_is_no_file_is_not_passed_over(tmp_path: Path) -> None:
         (tmp_path / FILE).symlink_to(tmp_path / "moved.yaml")
     except OSError:
         pytest.skip("links need a right that this user lacks")
-    with pytest.raises(SpecError, match="is a link to a file that is not there"):
+    with pytest.raises(SpecError, match="is a link to a missing file"):
         load_prices(tmp_path)
     (tmp_path / "moved.yaml").write_text(OWN)
     assert "desk" in load_prices(tmp_path).hardware
@@ -211,7 +212,7 @@ def test_what_is_no_file_is_not_passed_over(tmp_path: Path) -> None:
 
 def test_time_costs_what_the_machine_does(own: Prices) -> None:
     """By hand: two cores at 1 cent are 2 cents an hour; 1,000 rows take 360 s, a tenth of an hour; so did the training."""
-    cost = cost_of(manifest(), own, predictions=10_000, labelling=0.5)
+    cost = cost_of(entry_of(manifest()), own, predictions=10_000, labelling=0.5)
     assert cost is not None
     assert cost.inference == pytest.approx(0.002)
     assert cost.training == pytest.approx(0.002 / 10)
@@ -220,39 +221,39 @@ def test_time_costs_what_the_machine_does(own: Prices) -> None:
     assert cost.usd == pytest.approx(50.022)
     assert cost.labels == 100
     assert not cost.under_load
-    assert "360 ms a row at $0.02 an hour (desk, 2 cores; my invoice, 2026-01-02); trained for 360 s" in cost.basis
+    assert "360 ms per row at $0.02 per hour (desk, 2 cores; my invoice, 2026-01-02); trained for 360 s" in cost.basis
 
 
 def test_tokens_cost_what_the_api_asks(own: Prices) -> None:
     """By hand: a row has 200 prompt tokens at $1 a million and 5 new ones at $10 a million."""
-    cost = cost_of(served(), own, predictions=1000, labelling=2)
+    cost = cost_of(entry_of(served()), own, predictions=1000, labelling=2)
     assert cost is not None
     assert cost.inference == pytest.approx(1000 * (200 * 1 + 5 * 10) / 1e6)
     assert (cost.training, cost.labelling, cost.labels) == (0, pytest.approx(6), 3)
-    assert "200 prompt and 5.0 new tokens a row at $1 and $10 a million (my contract, 2026-01-02)" in cost.basis
+    assert "200 prompt and 5.0 new tokens per row at $1 and $10 per million (my contract, 2026-01-02)" in cost.basis
 
 
 def test_a_record_keeps_its_price_unless_the_own_file_has_another(own: Prices) -> None:
     paid = {"usd": 1.0, "prompt": 100.0, "completion": 0.0, "source": "then"}
     record = served(cost=paid, identity__backend__model="gpt-4.1-mini")
-    kept = cost_of(record, own, 1000, 0)
+    kept = cost_of(entry_of(record), own, 1000, 0)
     assert kept is not None
     assert kept.inference == pytest.approx(1000 * 200 * 100 / 1e6)
-    mine = cost_of(served(cost=paid), own, 1000, 0)
+    mine = cost_of(entry_of(served(cost=paid)), own, 1000, 0)
     assert mine is not None
     assert mine.inference == pytest.approx(0.25)
 
 
 def test_a_gpu_is_priced_as_a_whole(own: Prices) -> None:
     on_gpu = {"identity__backend__device": "cuda", "machine__gpu": "NVIDIA H100 80GB HBM3"}
-    cost = cost_of(manifest(**on_gpu), own, 1000, 0)
+    cost = cost_of(entry_of(manifest(**on_gpu)), own, 1000, 0)
     assert cost is not None
     assert (cost.inference, cost.training) == (pytest.approx(0.2), pytest.approx(0.2))
     options = {"tensor_parallel_size": 2, "pipeline_parallel_size": 2}
-    four = cost_of(manifest(**on_gpu, identity__backend__options=options), own, 1000, 0)
+    four = cost_of(entry_of(manifest(**on_gpu, identity__backend__options=options)), own, 1000, 0)
     assert four is not None
     assert four.inference == pytest.approx(0.8)
-    processes = cost_of(manifest(**on_gpu, identity__train__processes=2), own, 1000, 0)
+    processes = cost_of(entry_of(manifest(**on_gpu, identity__train__processes=2)), own, 1000, 0)
     assert processes is not None
     assert (processes.inference, processes.training) == (pytest.approx(0.2), pytest.approx(0.4))
 
@@ -263,53 +264,59 @@ def test_int8_runs_on_the_cpu_wherever_it_was_trained(own: Prices) -> None:
         machine__gpu="NVIDIA H100 PCIe",
         identity__backend__options={"predict": {"runtime": "onnx-int8"}},
     )
-    cost = cost_of(record, own, 1000, 0)
+    cost = cost_of(entry_of(record), own, 1000, 0)
     assert cost is not None
     assert (cost.inference, cost.training) == (pytest.approx(0.002), pytest.approx(0.2))
 
 
 def test_a_cpu_run_on_a_machine_with_a_gpu_is_priced_as_one(own: Prices) -> None:
-    cost = cost_of(manifest(machine__gpu="NVIDIA H100 PCIe"), own, 1000, 0)
+    cost = cost_of(entry_of(manifest(machine__gpu="NVIDIA H100 PCIe")), own, 1000, 0)
     baseline = manifest(machine__gpu="NVIDIA H100 PCIe")
     del baseline["identity"]["backend"]["device"]  # a baseline has none
     del baseline["training"]["validation_rows"]
     assert cost is not None
     assert cost.inference == pytest.approx(0.002)
-    other = cost_of(baseline, own, 1000, 0)
+    other = cost_of(entry_of(baseline), own, 1000, 0)
     assert other is not None
     assert (other.inference, other.labels) == (cost.inference, 80)
 
 
 def test_other_hardware_can_be_named(own: Prices) -> None:
-    cost = cost_of(manifest(), own, 1000, 0, hardware="h100")
+    cost = cost_of(entry_of(manifest()), own, 1000, 0, hardware="h100")
     assert cost is not None
     assert cost.inference == pytest.approx(0.2)
     with pytest.raises(UnknownName):
-        cost_of(manifest(), own, 1000, 0, hardware="desks")
+        cost_of(entry_of(manifest()), own, 1000, 0, hardware="desks")
 
 
 def test_what_has_no_price_has_no_cost_and_says_why(own: Prices) -> None:
     unknown = manifest(identity__backend__device="cuda", machine__gpu="NVIDIA B300")
-    assert cost_of(unknown, own, 1000, 0) is None
-    assert missing_price(unknown, own) == "no price for NVIDIA B300: add it to `hardware:` in prices.yaml in your folder"
+    assert cost_of(entry_of(unknown), own, 1000, 0) is None
+    assert (
+        missing_price(entry_of(unknown).record, own)
+        == "no price for NVIDIA B300: add it to `hardware:` in prices.yaml in your folder"
+    )
     api = served(identity__backend__model="else")
-    assert cost_of(api, own, 1000, 0) is None
-    assert missing_price(api, own) == "no price for the tokens of else: add it to `models:` in prices.yaml in your folder"
+    assert cost_of(entry_of(api), own, 1000, 0) is None
+    assert (
+        missing_price(entry_of(api).record, own)
+        == "no price for the tokens of else: add it to `models:` in prices.yaml in your folder"
+    )
 
 
 def test_an_own_server_costs_its_machine(own: Prices) -> None:
     free = {"usd": 0.0, "prompt": 0.0, "completion": 0.0, "source": "your own machine"}
     record = served(identity__backend__model="llama", cost=free)
-    assert cost_of(record, own, 1000, 0) is None
-    assert "--hardware" in missing_price(record, own)
-    cost = cost_of(record, own, 1000, 0, hardware="h100")
+    assert cost_of(entry_of(record), own, 1000, 0) is None
+    assert "--hardware" in missing_price(entry_of(record).record, own)
+    cost = cost_of(entry_of(record), own, 1000, 0, hardware="h100")
     assert cost is not None
     assert cost.inference == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize(("load", "flagged"), [(1.0, False), (2.0, False), (2.01, True), (None, False)])
 def test_a_time_that_was_measured_under_load_is_flagged(own: Prices, load: float | None, flagged: bool) -> None:
-    cost = cost_of(manifest(timing__load_average=load), own, 1000, 0)
+    cost = cost_of(entry_of(manifest(timing__load_average=load)), own, 1000, 0)
     assert cost is not None
     assert cost.under_load is flagged
 
@@ -317,23 +324,23 @@ def test_a_time_that_was_measured_under_load_is_flagged(own: Prices, load: float
 def test_records_of_earlier_versions_have_less_in_them(own: Prices) -> None:
     record = manifest()
     del record["cost"], record["timing"]["load_average"]
-    assert cost_of(record, own, 1000, 0) is not None
+    assert cost_of(entry_of(record), own, 1000, 0) is not None
     old = served()
     del old["cost"]
-    assert cost_of(old, own, 1000, 0) is not None
+    assert cost_of(entry_of(old), own, 1000, 0) is not None
 
 
 @pytest.mark.slow
 @given(predictions=st.floats(1, 1e12), label=st.floats(0, 100), factor=st.floats(1.01, 1e3))
 def test_more_predictions_never_cost_more_each_nor_less_in_all(predictions: float, label: float, factor: float) -> None:
     own, record = load_prices(Path("nowhere")), manifest()
-    few, many = cost_of(record, own, predictions, label), cost_of(record, own, predictions * factor, label)
+    few, many = cost_of(entry_of(record), own, predictions, label), cost_of(entry_of(record), own, predictions * factor, label)
     assert few is not None
     assert many is not None
     assert many.total <= few.total
     assert many.usd >= few.usd * (1 - 1e-9)
     assert few.total == pytest.approx(few.inference + few.training + few.labelling)
-    assert few.labelling * predictions / 1000 == pytest.approx(labels_of(record) * label)
+    assert few.labelling * predictions / 1000 == pytest.approx(labels_of(entry_of(record).record) * label)
 
 
 def test_the_file_reads_as_its_comment_says() -> None:

@@ -88,7 +88,7 @@ def test_rows_without_a_value_share_the_last_rank() -> None:
 
 def test_seeds_share_a_row_and_the_middle_one_stands_for_them() -> None:
     runs = [entry("a", v, seed=s) for s, v in enumerate((0.5, 0.9, 0.7))]
-    runs = [boards.entry_from(f"run.{e.seed}", e.manifest, e.metrics) for e in runs]
+    runs = [boards.renamed(e, f"run.{e.seed}") for e in runs]
     (row,) = fold_seeds(runs)
     assert row.entry.run_id == "run.2"
     assert row.seeds == [0, 1, 2]
@@ -107,7 +107,7 @@ def test_another_metric_has_a_middle_of_its_own() -> None:
     for seed, (accuracy, error) in enumerate(((0.9, 0.1), (0.8, 0.9), (0.7, 0.5))):
         values = {"accuracy": value(accuracy), "mae": value(error)}
         made = entry("a", seed=seed, metrics={"values": values})
-        runs.append(boards.entry_from(f"run.{seed}", made.manifest, made.metrics))
+        runs.append(boards.renamed(made, f"run.{seed}"))
     (row,) = fold_seeds(runs)
     assert row.spread("accuracy") == (0.7, 0.8, 0.9)
     assert row.spread("mae") == (0.1, 0.5, 0.9)
@@ -118,7 +118,7 @@ def test_where_lower_is_better_the_middle_is_the_same() -> None:
     for seed, error in enumerate((1.0, 0.2, 0.5, 0.4)):
         metrics = {"headline": ["mae"], "values": {"mae": {"value": error, "low": None, "high": None}}}
         made = entry("a", seed=seed, metrics=metrics)
-        runs.append(boards.entry_from(f"run.{seed}", made.manifest, made.metrics))
+        runs.append(boards.renamed(made, f"run.{seed}"))
     (row,) = fold_seeds(runs)
     assert [run.run_id for run in row.runs] == ["run.1", "run.3", "run.2", "run.0"]
     assert row.entry.run_id == "run.2"

@@ -10,10 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import boards
 import numpy as np
 import pytest
-from chances import PROMPT, draw, trained_on, write_run
+from chances import PROMPT, draw, entry_of, trained_on, write_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from unsealed import unseal
@@ -25,23 +24,25 @@ from harness.analysis.recommend import (
     Question,
     Recommendation,
     RunnerUp,
+    Stretch,
     Utility,
-    asked,
     best_of,
+    changes_of,
     misses,
     nearest_of,
     pareto,
     recommend,
+    stretches,
     worth,
 )
-from harness.analysis.what_if import Stretch, changes_of, stretches
 from harness.cli.recommend import about_rows
 from harness.core.errors import UnknownName, UserError
+from harness.core.record import Estimate
 from harness.core.types import LabelKind
 from harness.records.store import Store
-from harness.reports.text.recommend import change_lines, count, rounded, sentence, state, usd
+from harness.reports.text.formats import count, rounded, usd
+from harness.reports.text.recommend import change_lines, sentence, state
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
-from harness.statistics.intervals import MetricValue
 
 FREE = PriceFile(hardware={}, models={})
 TOY = {"cpu": "toy", "usd_per_core_hour": 3.6, "date": "2026-01-01", "source": "nowhere"}
@@ -54,8 +55,8 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
 
 
-def value(number: float | None) -> MetricValue:
-    return {"value": number, "low": number, "high": number, "method": None}
+def value(number: float | None) -> Estimate:
+    return Estimate(value=number, low=number, high=number)
 
 
 def candidate(
@@ -68,16 +69,8 @@ def candidate(
     p95: float | None = 10.0,
     accuracy: float = 0.5,
 ) -> Candidate:
-    identity = {
-        "version": 1,
-        "task": "toy",
-        "lang": "en",
-        "backend": {"name": name, "engine": "toy"},
-        "prompt": None,
-        "train": {"version": 2, "langs": ["en"], "train_count": labels},
-        "seed": 0,
-    }
-    row = Configuration((boards.entry_from(f"run.{name}", {"identity": identity, "training": None}, {}),))
+    identity = {"task": "toy", "backend": {"name": name, "engine": "toy"}, "train": trained_on(labels)}
+    row = Configuration((entry_of({"identity": identity}, f"run.{name}"),))
     once = None if inference is None else training
     return Candidate(name, row, value(f1), value(accuracy), inference, once, labels, "", False, p50, p95)
 
@@ -95,7 +88,7 @@ def test_the_front_is_what_brute_force_finds(found: list[Candidate]) -> None:
 
     def figures(c: Candidate) -> tuple[float, float, float]:
         cost, p95 = question.cost(c), c.p95_ms
-        return (c.f1["value"] or 0.0, -math.inf if cost is None else -cost, -math.inf if p95 is None else -p95)
+        return (c.f1.value or 0.0, -math.inf if cost is None else -cost, -math.inf if p95 is None else -p95)
 
     def beaten(one: Candidate) -> bool:
         mine = figures(one)
@@ -114,7 +107,7 @@ def test_the_front_is_what_brute_force_finds(found: list[Candidate]) -> None:
 def test_the_pick_meets_all_and_nothing_that_does_is_worth_more(
     found: list[Candidate], utility: Utility, limit: float | None
 ) -> None:
-    question = Question(max_cost=limit, max_p95_ms=limit, min_f1=limit and limit / 2, utility=utility, predictions=1000)
+    question = Question(max_cost_per_1k=limit, max_p95_ms=limit, min_f1=limit and limit / 2, utility=utility, predictions=1000)
     pick = best_of(found, question)
     fitting = [worth(c, question) for c in found if not misses(c, question) and worth(c, question) is not None]
     if pick is None:
@@ -125,11 +118,11 @@ def test_the_pick_meets_all_and_nothing_that_does_is_worth_more(
 
 
 def test_what_is_unknown_meets_no_limit() -> None:
-    question = Question(max_cost=1, max_p95_ms=10)
+    question = Question(max_cost_per_1k=1, max_p95_ms=10)
     found = misses(candidate("a", inference=None, p95=None), question)
-    assert [(miss.constraint, miss.value) for miss in found] == [("max_cost", None), ("max_p95_ms", None)]
+    assert [(miss.constraint, miss.value) for miss in found] == [("max_cost_per_1k", None), ("max_p95_ms", None)]
     assert misses(candidate("b", inference=1.0, p95=10.0), question) == []  # a limit may be reached
-    command = "bench analyze latency --task toy --lang en --backend a --train-limit 0"
+    command = "bench analyze latency --backend a --task toy --lang en"
     assert state(candidate("a", p95=None), question) == f"unknown latency: run `{command}`"
 
 
@@ -146,7 +139,7 @@ def test_too_few_texts_are_told_with_how_many_would_do() -> None:
 def test_a_price_that_is_missing_is_no_reason_for_an_unknown_latency() -> None:
     unpriced = replace(candidate("a", inference=None, p50=None, p95=None), unpriced="no price for it")
     assert "no price" not in state(unpriced, Question(max_p95_ms=10))
-    assert state(unpriced, Question(max_cost=10)) == "no price for it"
+    assert state(unpriced, Question(max_cost_per_1k=10)) == "no price for it"
     assert state(unpriced, Question(utility=F1)).startswith("no price for it and unknown latency: run `bench analyze latency")
     assert state(replace(unpriced, p50_ms=1.0), Question(utility=F1)) == "no price for it"
     changes = changes_of([unpriced], Question(max_p95_ms=10, utility=F1))
@@ -154,14 +147,16 @@ def test_a_price_that_is_missing_is_no_reason_for_an_unknown_latency() -> None:
 
 
 def beside(pick: Candidate, *others: tuple[Candidate, float, bool], **asked_for: Any) -> str:
-    """What the sentence says of the others: each with its difference to the pick, and whether they are told apart."""
+    """What the sentence says of the others: each with its difference to the pick, and whether that is significant."""
     from harness.statistics.paired import share_difference
 
     truth = np.array([True, False])
-    runners = [RunnerUp(other, replace(share_difference(truth, truth), value=gap), 0.5, apart) for other, gap, apart in others]
-    field = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [pick, *(o[0] for o in others)])
+    runners = [
+        RunnerUp(other, replace(share_difference(truth, truth), value=gap), 0.5, differs) for other, gap, differs in others
+    ]
+    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [pick, *(o[0] for o in others)])
     question = Question(**asked_for)
-    found = Recommendation(field, question, [], pick, runners, None)
+    found = Recommendation(pool, question, [], pick, runners, None)
     return sentence(found, changes_of([], question)).partition("rows); ")[2]
 
 
@@ -169,29 +164,34 @@ def test_what_is_said_of_those_beside_the_pick() -> None:
     pick, best, fair = candidate("pick"), candidate("best", 0.8, 30.0), candidate("fair", 0.7, 20.0)
     worse = candidate("worse", 0.2, 3.0)
     assert (
-        beside(pick, (best, 0.3, True), (worse, -0.3, True), utility=F1) == "best is 30.0 points better and is 30 times dearer."
+        beside(pick, (best, 0.3, True), (worse, -0.3, True), utility=F1)
+        == "best is 30.0 points better and is 30 times more expensive."
     )
     assert beside(pick, (best, 0.3, True), (fair, 0.2, True)) == (
-        "2 others are better beyond chance, and the best of them, best, is 30.0 points better and is 30 times dearer."
+        "2 others are significantly better, and the best of them, best, is 30.0 points better and is 30 times more expensive."
     )
     unknown = candidate("unknown", 0.8, None)
-    assert beside(pick, (unknown, 0.3, True)) == "unknown is 30.0 points better and costs an unknown price."
+    assert beside(pick, (unknown, 0.3, True)) == "unknown is 30.0 points better and has an unknown cost."
     tied = candidate("tied", 0.5, 0.5)
     assert beside(pick, (tied, 0.0, False), (best, 0.3, True)).startswith(
-        "tied can't be told apart from it at this n and is 2 times"
+        "tied is not significantly different at this n and is 2 times"
     )
-    assert beside(pick, (tied, 0.0, False), (best, 0.3, True)).endswith("; best is 30.0 points better and is 30 times dearer.")
-    assert beside(pick, (worse, -0.3, True)) == "the only other one is worse beyond chance, and is not cheaper."
-    assert beside(pick, (worse, -0.3, True), max_cost=5.0) == (
-        "the only other one that meets the constraints is worse beyond chance, and is not cheaper."
+    assert beside(pick, (tied, 0.0, False), (best, 0.3, True)).endswith(
+        "; best is 30.0 points better and is 30 times more expensive."
+    )
+    assert beside(pick, (worse, -0.3, True)) == "the only other one is significantly worse, and is not cheaper."
+    assert beside(pick, (worse, -0.3, True), max_cost_per_1k=5.0) == (
+        "the only other one that meets the constraints is significantly worse, and is not cheaper."
     )
     assert beside(pick, (worse, -0.3, True), (unknown, -0.2, True)) == (
-        "all 2 others are worse beyond chance, and none is known to be cheaper."
+        "all 2 others are significantly worse, and none is known to be cheaper."
     )
     assert beside(unknown, (worse, -0.3, True)).endswith("and is not known to be cheaper.")
-    assert beside(unknown, (tied, 0.0, False)) == "tied can't be told apart from it at this n, and is not known to be cheaper."
+    assert (
+        beside(unknown, (tied, 0.0, False)) == "tied is not significantly different at this n, but is not known to be cheaper."
+    )
     assert beside(pick, (fair, 0.0, False), (best, 0.0, False)) == (
-        "fair can't be told apart from it at this n, nor can 1 more, and none of these is cheaper."
+        "fair and 1 more are not significantly different at this n, but none of them is cheaper."
     )
 
 
@@ -229,7 +229,7 @@ def test_of_equal_quality_the_cheapest_then_the_quickest() -> None:
 
 
 def test_where_nothing_meets_all_the_nearest_is_named() -> None:
-    question = Question(max_cost=1.0, min_f1=0.8)
+    question = Question(max_cost_per_1k=1.0, min_f1=0.8)
     dear, worse = candidate("dear", f1=0.9, inference=1.5), candidate("worse", f1=0.7)
     both, unknown = candidate("both", f1=0.75, inference=1.4), candidate("unknown", f1=0.9, inference=None)
     assert nearest_of([unknown, dear, both, worse], question) is worse
@@ -244,21 +244,21 @@ def test_the_numbers_of_predictions_at_which_the_answer_changes() -> None:
         Stretch(pytest.approx(50_000), 1e12, trained),
     ]
     better = candidate("better", f1=0.7, training=200.0)
-    found = stretches([better, prompted], Question(max_cost=6.0), "predictions")
-    assert [(part.low, part.pick) for part in found] == [(1.0, prompted), (pytest.approx(40_000), better)]
+    found = stretches([better, prompted], Question(max_cost_per_1k=6.0), "predictions")
+    assert [(part.low, part.recommended) for part in found] == [(1.0, prompted), (pytest.approx(40_000), better)]
 
 
 def test_where_utilities_cross() -> None:
     """0.6 / (1 + 1000 * 200 / N) = 0.3 / 1 at N = 200,000; the latencies are equal."""
     better, cheaper = candidate("better", f1=0.6, training=200.0), candidate("cheaper", f1=0.3)
     found = stretches([better, cheaper], Question(utility=F1), "predictions")
-    assert [(part.low, part.pick) for part in found] == [(1.0, cheaper), (pytest.approx(200_000), better)]
+    assert [(part.low, part.recommended) for part in found] == [(1.0, cheaper), (pytest.approx(200_000), better)]
 
 
 def test_the_price_of_a_label_at_which_the_answer_changes() -> None:
     many, few_labels = candidate("many", f1=0.7, labels=1000), candidate("few", f1=0.6, labels=10)
-    found = stretches([many, few_labels], Question(max_cost=2.0, predictions=1e5), "label_usd")
-    assert [(part.low, part.pick) for part in found] == [
+    found = stretches([many, few_labels], Question(max_cost_per_1k=2.0, predictions=1e5), "label_usd")
+    assert [(part.low, part.recommended) for part in found] == [
         (0.0, many),
         (pytest.approx(0.1), few_labels),
         (pytest.approx(10.0), None),
@@ -268,30 +268,33 @@ def test_the_price_of_a_label_at_which_the_answer_changes() -> None:
 @given(found=candidates, utility=st.sampled_from(list(Utility)), at=st.floats(0.5, 9))
 @settings(deadline=None, max_examples=60)
 def test_stretches_say_what_asking_again_would_say(found: list[Candidate], utility: Utility, at: float) -> None:
-    question = Question(max_cost=3.0, utility=utility, predictions=2000.0, label_usd=0.5)
+    question = Question(max_cost_per_1k=3.0, utility=utility, predictions=2000.0, label_usd=0.5)
     for name, where in (("predictions", 10**at), ("label_usd", at)):
         parts = stretches(found, question, name)
-        assert all(a.high == b.low and a.pick is not b.pick for a, b in pairwise(parts))
+        assert all(a.high == b.low and a.recommended is not b.recommended for a, b in pairwise(parts))
         (part,) = [part for part in parts if part.low < where <= part.high]
         if min(abs(where - part.low), abs(where - part.high)) > 1e-6 * where:
-            best = best_of(found, asked(question, name, where))
-            mine, theirs = (None if c is None else worth(c, asked(question, name, where)) for c in (part.pick, best))
-            assert mine == theirs or part.pick is best
+            best = best_of(found, question.changed(name, where))
+            mine, theirs = (None if c is None else worth(c, question.changed(name, where)) for c in (part.recommended, best))
+            assert mine == theirs or part.recommended is best
 
 
 def test_moves_of_the_limits() -> None:
     cheap, fair, dear = (candidate(n, f, c) for n, f, c in (("cheap", 0.4, 1.0), ("fair", 0.5, 2.0), ("dear", 0.6, 3.0)))
     slow = candidate("slow", 0.9, 2.5, p95=90.0)
-    changes = changes_of([dear, cheap, slow, fair], Question(max_cost=1.5, max_p95_ms=50))
-    assert [(m.constraint, m.bound, m.pick) for m in changes.loosened] == [("max_cost", 2.0, fair), ("max_cost", 3.0, dear)]
-    assert [(m.constraint, m.bound, m.pick) for m in changes.tightened] == [
-        ("max_cost", 1.0, None),
+    changes = changes_of([dear, cheap, slow, fair], Question(max_cost_per_1k=1.5, max_p95_ms=50))
+    assert [(m.constraint, m.bound, m.recommended) for m in changes.loosened] == [
+        ("max_cost_per_1k", 2.0, fair),
+        ("max_cost_per_1k", 3.0, dear),
+    ]
+    assert [(m.constraint, m.bound, m.recommended) for m in changes.tightened] == [
+        ("max_cost_per_1k", 1.0, None),
         ("max_p95_ms", 10.0, None),
         ("min_f1", 0.4, None),
         ("min_accuracy", 0.5, None),
     ]
-    (move,) = [m for m in changes_of([dear, cheap], Question(max_cost=5)).tightened if m.constraint == "max_cost"]
-    assert (move.bound, move.pick) == (3.0, cheap)
+    (move,) = [m for m in changes_of([dear, cheap], Question(max_cost_per_1k=5)).tightened if m.constraint == "max_cost_per_1k"]
+    assert (move.bound, move.recommended) == (3.0, cheap)
 
 
 def test_a_figure_that_is_missing_may_change_the_answer() -> None:
@@ -304,33 +307,32 @@ def test_a_figure_that_is_missing_may_change_the_answer() -> None:
 
 
 def told(field_candidates: list[Candidate], store: Store, question: Question) -> Recommendation:
-    field = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", field_candidates)
-    return recommend(store, field, question)
+    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", field_candidates)
+    return recommend(store, pool, question)
 
 
 def test_the_words_for_nothing_and_for_what_would_change(store: Store) -> None:
-    question = Question(max_cost=0.5, max_p95_ms=50)
+    question = Question(max_cost_per_1k=0.5, max_p95_ms=50)
     found = told([candidate("a", inference=0.75), candidate("b", inference=3.0, p95=None)], store, question)
-    changes = changes_of(found.field.candidates, question)
+    changes = changes_of(found.pool.candidates, question)
     assert sentence(found, changes) == (
-        "For 1,000,000 en rows of toy no recorded run meets all constraints; a (trained on 0 en) comes nearest: "
-        "$0.75 where --max-cost is $0.50."
+        "For 1,000,000 en rows of toy, no recorded run meets all constraints; a (trained on 0 en) comes nearest: "
+        "$0.75 where --max-cost-per-1k is $0.50."
     )
-    assert change_lines(found, changes) == ["with --max-cost 0.750: a"]
+    assert change_lines(found, changes) == ["with --max-cost-per-1k 0.750: a"]
     known, open_one = candidate("a", f1=0.5, training=100.0, labels=10), candidate("b", f1=0.6, inference=2.0, p95=None)
-    limits = Question(max_cost=2.0, max_p95_ms=50, label_usd=1.0)
+    limits = Question(max_cost_per_1k=2.0, max_p95_ms=50, label_usd=1.0)
     assert change_lines(told([known], store, limits), changes_of([known, open_one], limits)) == [
-        "with --max-cost below 1.11: nothing meets all",
+        "with --max-cost-per-1k below 1.11: nothing meets all",
         "with --max-p95-ms below 10.0: nothing meets all",
         "up to 110,000 predictions: nothing meets all",
         "from 110,000 predictions on: a",
-        "up to $90.0 a label: a",
-        "from $90.0 a label on: nothing meets all",
-        "might be the answer: b (unknown latency: run "
-        "`bench analyze latency --task toy --lang en --backend b --train-limit 0`)",
+        "up to $90.0 per label: a",
+        "from $90.0 per label on: nothing meets all",
+        "might be the answer: b (unknown latency: run `bench analyze latency --backend b --task toy --lang en`)",
     ]
     alone = told([candidate("a", inference=0.25)], store, question)
-    assert sentence(alone, changes_of(alone.field.candidates, question)).endswith("; nothing else meets the constraints.")
+    assert sentence(alone, changes_of(alone.pool.candidates, question)).endswith("; nothing else meets the constraints.")
 
 
 def test_how_numbers_are_written() -> None:
@@ -365,14 +367,14 @@ def test_a_field_from_records(store: Store) -> None:
     write_run(store, truth, probabilities, backend="small", train=trained_on(20), seconds=0.12)
     write_run(store, truth[:30], probabilities[:30], backend="small", train=trained_on(50))  # other rows
     write_run(store, truth, probabilities, backend="small", lang="de")
-    field = pool_of(store, "toy", "en", "test", PRICED, [speed_record("small", 2.0, 3.0)])
-    assert (field.n, field.f1, field.accuracy) == (120, "macro_f1", "accuracy")
-    assert [(rows.n, len(rows.entries)) for rows in field.left_out] == [(30, 1)]
-    by_name = {c.name: c for c in field.candidates}
+    pool = pool_of(store, "toy", "en", "test", PRICED, [speed_record("small", 2.0, 3.0)])
+    assert (pool.n, pool.f1, pool.accuracy) == (120, "macro_f1", "accuracy")
+    assert [(rows.n, len(rows.entries)) for rows in pool.left_out] == [(30, 1)]
+    by_name = {c.name: c for c in pool.candidates}
     assert set(by_name) == {"large", "small (trained on 50 en)", "small (trained on 20 en)"}
     large, small = by_name["large"], by_name["small (trained on 50 en)"]
     assert [entry.seed for entry in large.row.runs] == [0, 2, 1]
-    assert large.accuracy["value"] == pytest.approx(0.7, abs=0.1)
+    assert large.accuracy.value == pytest.approx(0.7, abs=0.1)
     assert (large.p95_ms, small.p50_ms, small.p95_ms) == (None, 2.0, 3.0)
     assert (large.inference, large.training, large.labels) == (pytest.approx(0.1), 0.0, 0)
     assert (small.inference, small.training, small.labels) == (pytest.approx(0.001), pytest.approx(0.01), 50)
@@ -385,21 +387,21 @@ def test_ties_with_the_pick_are_tested(store: Store) -> None:
     for backend, right, shift, seconds in (("best", 45, 0, 30.0), ("tied", 44, 20, 3.0), ("worse", 25, 0, 0.3)):
         labels = np.where((np.arange(300) + shift) % 50 < right, truth, (truth + 1) % 3)
         write_run(store, truth, labels=labels, backend=backend, seconds=seconds)
-    field = pool_of(store, "toy", "en", "test", PRICED, [])
+    pool = pool_of(store, "toy", "en", "test", PRICED, [])
     question = Question()
-    found = recommend(store, field, question)
-    assert found.pick is not None
-    assert found.pick.name == "best"
-    assert [(r.candidate.name, r.apart) for r in found.runners_up] == [("tied", False), ("worse", True)]
+    found = recommend(store, pool, question)
+    assert found.recommended is not None
+    assert found.recommended.name == "best"
+    assert [(r.candidate.name, r.significant) for r in found.runners_up] == [("tied", False), ("worse", True)]
     assert found.runners_up[1].p_holm <= 2 * found.runners_up[1].difference.p + 1e-12
-    said = sentence(found, changes_of(field.candidates, question))
-    assert said.startswith("For 1,000,000 en rows of toy take best (strict · score): macro-F1 0.")
-    assert "tied can't be told apart from it at this n and is 10 times cheaper" in said
-    cheap = Question(max_cost=0.05)
-    said = sentence(recommend(store, field, cheap), changes_of(field.candidates, cheap))
-    assert "take tied" in said
+    said = sentence(found, changes_of(pool.candidates, question))
+    assert said.startswith("For 1,000,000 en rows of toy, use best (strict · score): macro-F1 0.")
+    assert "tied is not significantly different at this n and is 10 times cheaper" in said
+    cheap = Question(max_cost_per_1k=0.05)
+    said = sentence(recommend(store, pool, cheap), changes_of(pool.candidates, cheap))
+    assert "use tied" in said
     assert "worse is 10 times cheaper and" in said
-    assert "with --max-cost 0.100 it would be best" in said
+    assert "with --max-cost-per-1k 0.100 it would be best" in said
 
 
 def test_the_sentence_says_how_large_the_models_are(store: Store) -> None:
@@ -409,12 +411,12 @@ def test_the_sentence_says_how_large_the_models_are(store: Store) -> None:
     write_run(store, truth, labels=wrong, backend="llm", parameters=134_515_008)
 
     def said(question: Question) -> str:
-        field = pool_of(store, "toy", "en", "test", PRICED, [])
-        return sentence(recommend(store, field, question), changes_of(field.candidates, question))
+        pool = pool_of(store, "toy", "en", "test", PRICED, [])
+        return sentence(recommend(store, pool, question), changes_of(pool.candidates, question))
 
-    assert "take encoder (trained on 50 en), with 118M parameters: macro-F1 1.000" in said(Question())
+    assert "use encoder (trained on 50 en), with 118M parameters: macro-F1 1.000" in said(Question())
     assert said(Question()).endswith(". The only prompted model has 135M parameters.")
-    assert said(Question(min_accuracy=1.0, max_cost=0.0)).endswith(". The only prompted model has 135M parameters.")
+    assert said(Question(min_accuracy=1.0, max_cost_per_1k=0.0)).endswith(". The only prompted model has 135M parameters.")
 
 
 def test_the_newest_of_rows_that_were_corrected(store: Store) -> None:
@@ -427,11 +429,11 @@ def test_the_newest_of_rows_that_were_corrected(store: Store) -> None:
             name = write_run(store, changed, labels=truth, backend=f"{backend}{day}", finished=f"2026-01-{day}T10:00:00+00:00")
             _with_rows(store, name, {"03": "c", "01": "d", "02": "b"}[day] * 64)
         runs[day] = {f"one{day}", f"two{day}"}
-    field = pool_of(store, "toy", "en", "test", PRICED, [])
-    assert {c.name for c in field.candidates} == runs["03"]
-    assert (field.when, field.outdated) == ("2026-01-03", False)
-    assert [(rows.when, rows.outdated) for rows in field.left_out] == [("2026-01-02", True), ("2026-01-01", True)]
-    assert about_rows(field) == [
+    pool = pool_of(store, "toy", "en", "test", PRICED, [])
+    assert {c.name for c in pool.candidates} == runs["03"]
+    assert (pool.when, pool.outdated) == ("2026-01-03", False)
+    assert [(rows.when, rows.outdated) for rows in pool.left_out] == [("2026-01-02", True), ("2026-01-01", True)]
+    assert about_rows(pool) == [
         "Runs on other rows of this task and language are left out: 2 runs on 60 rows (outdated, last run 2026-01-02), "
         "3 runs on 60 rows (outdated, last run 2026-01-01). The last run on these is of 2026-01-03."
     ]
@@ -459,46 +461,46 @@ def test_a_language_model_on_fewer_rows_is_compared_on_these(store: Store) -> No
     write_run(store, truth, labels=wrong, backend="encoder", train=trained_on(50), seconds=10.0)
     write_run(store, truth, labels=np.zeros(1000, dtype=np.int64), backend="majority", train=trained_on(50))
     write_run(store, truth[:200], labels=truth[:200], backend="llm", prompt=dict(PROMPT))
-    field = pool_of(store, "toy", "en", "test", PRICED, [])
-    assert (field.n, field.left_out) == (200, ())
-    assert {c.name: c.entry.tested_on for c in field.candidates} == {"llm": None, "encoder": 1000, "majority": 1000}
-    assert about_rows(field)[0] == "encoder, majority: run on more rows, scored on the 200 that all runs share."
-    found = recommend(store, field, Question())
-    assert found.pick is not None
-    assert found.pick.name == "llm"
+    pool = pool_of(store, "toy", "en", "test", PRICED, [])
+    assert (pool.n, pool.left_out) == (200, ())
+    assert {c.name: c.entry.tested_on for c in pool.candidates} == {"llm": None, "encoder": 1000, "majority": 1000}
+    assert about_rows(pool)[0] == "Run on more rows, scored on the 200 that all runs share: encoder, majority."
+    found = recommend(store, pool, Question())
+    assert found.recommended is not None
+    assert found.recommended.name == "llm"
     (encoder,) = [runner for runner in found.runners_up if runner.candidate.name == "encoder"]
-    assert encoder.apart
-    assert encoder.candidate.accuracy["value"] == pytest.approx(0.75)
+    assert encoder.significant
+    assert encoder.candidate.accuracy.value == pytest.approx(0.75)
     assert encoder.candidate.inference == pytest.approx(0.01)  # its 10 s were for 1,000 rows
 
 
 def blind(name: str = "majority", f1: float = 0.1, inference: float = 0.001) -> Candidate:
     made = candidate(name, f1, inference)
     backend = {"name": name, "engine": "baseline", "options": {"classifier": "majority"}}
-    manifest = {**made.entry.manifest, "identity": {**made.entry.manifest["identity"], "backend": backend}}
-    return replace(made, row=Configuration((boards.entry_from(made.entry.run_id, manifest, {}),)), finding=ONE_ANSWER)
+    entry = entry_of({"identity": {"task": "toy", "backend": backend, "train": trained_on(0)}}, made.entry.run_id)
+    return replace(made, row=Configuration((entry,)), finding=ONE_ANSWER)
 
 
 def test_what_does_no_better_than_chance_is_not_offered(store: Store) -> None:
     pick, worse = candidate("pick"), candidate("worse", 0.2, 3.0)
-    assert beside(pick, (blind(), -0.4, True)) == "nothing else that does better than chance was tested on these rows."
-    assert beside(pick, (blind(), -0.4, False)) == "nothing else that does better than chance was tested on these rows."
+    assert beside(pick, (blind(), -0.4, True)) == "nothing else that is better than chance was tested on these rows."
+    assert beside(pick, (blind(), -0.4, False)) == "nothing else that is better than chance was tested on these rows."
     assert beside(pick, (blind(), -0.4, True), (worse, -0.3, True)) == (
-        "the only other one that does better than chance is worse beyond chance, and is not cheaper."
+        "the only other one that is better than chance is significantly worse, and is not cheaper."
     )
-    field = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [blind()])
-    assert field.offered == []
-    nothing = recommend(store, field, Question())
-    assert (nothing.pick, nothing.nearest, nothing.runners_up) == (None, None, [])
-    assert sentence(nothing, changes_of(field.offered, Question())) == (
-        "For 1,000,000 en rows of toy nothing can be recommended: only majority, which reads no text, was tested on these 9 "
+    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [blind()])
+    assert pool.offered == []
+    nothing = recommend(store, pool, Question())
+    assert (nothing.recommended, nothing.nearest, nothing.runners_up) == (None, None, [])
+    assert sentence(nothing, changes_of(pool.offered, Question())) == (
+        "For 1,000,000 en rows of toy, nothing can be recommended: only majority, which reads no text, was tested on these 9 "
         "rows."
     )
-    both = replace(field, candidates=[blind(), candidate("dear", inference=2.0)])
+    both = replace(pool, candidates=[blind(), candidate("dear", inference=2.0)])
     assert [c.name for c in both.offered] == ["dear"]
-    found = recommend(store, both, Question(max_cost=1.0))
-    assert (found.pick, found.nearest and found.nearest.name) == (None, "dear")
-    assert {c.name for c in found.front} == {"majority", "dear"}
+    found = recommend(store, both, Question(max_cost_per_1k=1.0))
+    assert (found.recommended, found.nearest and found.nearest.name) == (None, "dear")
+    assert {c.name for c in found.pareto_front} == {"majority", "dear"}
 
 
 def test_a_multilabel_task_is_judged_by_micro_f1(store: Store) -> None:
@@ -507,14 +509,14 @@ def test_a_multilabel_task_is_judged_by_micro_f1(store: Store) -> None:
     manifest, metrics = (json.loads((folder / f"{file}.json").read_text()) for file in ("run", "metrics"))
     manifest["identity"]["label_kind"] = LabelKind.MULTILABEL
     metrics["headline"] = ["micro_f1", "macro_f1", "subset_accuracy"]
-    metrics["values"] |= {"micro_f1": value(0.75), "subset_accuracy": value(0.25)}
+    metrics["values"] |= {"micro_f1": value(0.75).as_json(), "subset_accuracy": value(0.25).as_json()}
     (folder / "run.json").write_text(json.dumps(manifest))
     unseal(folder)
     (folder / "metrics.json").write_text(json.dumps(metrics))
     path = folder / "predictions.jsonl"
     path.write_text(re.sub(r'"(label|truth)":(\d)', r'"\1":[\2]', path.read_text()))
-    field = pool_of(store, "toy", "en", "test", PRICED, [])
-    assert (field.candidates[0].f1["value"], field.candidates[0].accuracy["value"]) == (0.75, 0.25)
+    pool = pool_of(store, "toy", "en", "test", PRICED, [])
+    assert (pool.candidates[0].f1.value, pool.candidates[0].accuracy.value) == (0.75, 0.25)
 
 
 def test_no_runs_and_the_way_out(store: Store) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chances import identity_of
 
 from harness.analysis.rescoring import rescore
 from harness.core.errors import RunError
@@ -31,10 +32,11 @@ def write_run(
         elif value["method"] != "wilson":
             value.update({"low": None, "high": None, "method": None})
     store = Store(root)
-    identity = {"labels": list(labels.names), "label_kind": str(labels.kind), "lang": "ja"}
+    given = {"labels": list(labels.names), "label_kind": str(labels.kind), "lang": "ja"}
+    identity = {**identity_of().as_json(), **given}
     records = [prediction_record(example, p) for example, p in zip(examples, predictions, strict=True)]
     with store.journal(RUN):
-        store.finish(RUN, {"identity": identity}, records, dict(metrics))
+        store.finish(RUN, {"identity": identity, "n": len(truth)}, records, dict(metrics))
     return json.loads(json.dumps(metrics))  # type: ignore[no-any-return]
 
 

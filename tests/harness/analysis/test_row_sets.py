@@ -14,7 +14,7 @@ from harness.records.entries import Entry
 def run(rows: str, finished: str | None, limit: int | None = None, n: int = 200, given: bool = False, **changes: Any) -> Entry:
     made = entry(f"{rows}{finished}", rows=rows, metrics={"n": n}, **changes)
     told = {"finished": finished, "limit": limit, "rows_from": {"source": "data" if given else "files"}}
-    return boards.entry_from(made.run_id, {**made.manifest, **told}, made.metrics)
+    return boards.with_changes(made, **told)
 
 
 def shape(*entries: Entry) -> list[tuple[str, str, bool]]:

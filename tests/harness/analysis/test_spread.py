@@ -1,4 +1,4 @@
-"""How much the prompt matters: what the rows and the exemplars do by themselves is told apart."""
+"""How much the prompt matters: apart from what the rows and the few-shot examples do by themselves."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def test_prompts_of_one_model_are_one_spread(store: Store) -> None:
     assert found.beyond
     assert found.sd_seeds is None
     assert found.sentence == (
-        "On 300 en rows of toy the wording moves llm's accuracy from 0.500 to 0.800 (3 prompts, score); the sampling of rows "
-        f"alone would give a range of {found.expected:.3f}, so the prompts do differ (at the 5% level)."
+        "On 300 en rows of toy, the wording moves llm's accuracy from 0.500 to 0.800 (3 prompts, score). The sampling of rows "
+        f"alone would give a range of {found.expected:.3f}, so the prompts differ significantly (5% level)."
     )
 
 
@@ -73,7 +73,7 @@ def test_what_chance_alone_does_is_not_called_a_difference(store: Store) -> None
     assert beyond <= 6  # 2 expected; more than 6 in 40 has a chance of 0.3%
 
 
-def test_seeds_of_exemplars_are_a_part_of_their_own(store: Store) -> None:
+def test_seeds_of_few_shot_examples_are_a_part_of_their_own(store: Store) -> None:
     rng = np.random.default_rng(1)
     shares = {"strict": [0.7, 0.5, 0.9], "loose": [0.5, 0.7, 0.6]}
     hits = {name: [rng.permutation(N) < share * N for share in found] for name, found in shares.items()}
@@ -90,14 +90,14 @@ def test_seeds_of_exemplars_are_a_part_of_their_own(store: Store) -> None:
     assert found.sd_prompts == 0  # three seeds each explain that the means differ by 0.1
     assert not found.beyond
     assert found.expected > 0.1
-    assert "the sampling of rows and exemplars alone" in found.sentence
-    assert "other exemplars move it by" in found.sentence
+    assert "The sampling of rows and of few-shot examples alone" in found.sentence
+    assert "Other few-shot examples move it by" in found.sentence
 
 
 def test_what_could_not_be_read_is_told(store: Store) -> None:
     record(store, "llm", [None] * 30 + answers(np.ones(N))[30:], TRUTH, prompt=prompt("a"))
     record(store, "llm", answers(np.arange(N) < 100), TRUTH, prompt=prompt("b"))
-    assert [p.unread for p in spread_of(store).prompts] == [0.1, 0.0]
+    assert [p.unparsed for p in spread_of(store).prompts] == [0.1, 0.0]
 
 
 @pytest.mark.slow
@@ -125,8 +125,11 @@ def test_two_versions_of_a_prompt_are_two_prompts(store: Store) -> None:
     record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt("strict", sha256="1" * 64))
     record(store, "llm", answers(np.arange(N) < 100), TRUTH, prompt=prompt("strict", sha256="2" * 64, shots=["x"]))
     found = spread_of(store)
-    assert [p.name for p in found.prompts] == ["strict (11111111, 0 exemplars)", "strict (22222222, 1 exemplars)"]
-    assert "the prompt (wording and exemplars) moves" in found.sentence
+    assert [p.name for p in found.prompts] == [
+        "strict (11111111, 0 few-shot examples)",
+        "strict (22222222, 1 few-shot examples)",
+    ]
+    assert "the prompt (wording and few-shot examples) moves" in found.sentence
 
 
 def test_versions_are_told_apart_however_alike_they_begin(store: Store) -> None:
@@ -135,9 +138,8 @@ def test_versions_are_told_apart_however_alike_they_begin(store: Store) -> None:
         record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt("strict", sha256=sha256))
     record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt("strict", sha256=digests[0], variant="formal"))
     names = {p.name for p in spread_of(store).prompts}
-    assert names == {
-        f"strict{kind} ({sha[:13]}, 0 exemplars)" for kind, sha in (("", digests[0]), ("", digests[1]), (".formal", digests[0]))
-    }
+    versions = (("", digests[0]), ("", digests[1]), (".formal", digests[0]))
+    assert names == {f"strict{kind} ({sha[:13]}, 0 few-shot examples)" for kind, sha in versions}
 
 
 def test_spreads_that_differ_in_something_else_say_so(store: Store) -> None:

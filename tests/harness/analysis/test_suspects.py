@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chances import identity_of
 
 from harness.analysis.suspects import Shortlist, Suspect, model_of, shortlist
 from harness.core.errors import UserError
@@ -30,7 +31,7 @@ def columns(
     shares = None if probabilities is None else np.array(probabilities, dtype=np.float64)
     rows = np.array(ids or [f"r{row:03}" for row in range(len(right))], dtype=object)
     answers = right if shares is None else shares.argmax(axis=1)
-    identity = {"backend": {"model": model, "name": name}}
+    identity = identity_of(backend={"model": model, "name": name, "engine": "toy"})
     return Predictions(f"run.{model}", identity, labels, rows, right, answers, np.ones(len(right), dtype=bool), shares)
 
 
@@ -76,8 +77,8 @@ def test_of_the_runs_of_a_model_the_best_one_votes() -> None:
 
 
 def test_backends_of_one_checkpoint_are_one_model_and_baselines_go_by_their_names() -> None:
-    assert model_of({"backend": {"model": "packaged:x", "name": "x-4bit"}}) == "packaged:x"
-    assert model_of({"backend": {"model": None, "name": "tfidf"}}) == "tfidf"
+    assert model_of(identity_of(backend={"model": "packaged:x", "name": "x-4bit", "engine": "toy"})) == "packaged:x"
+    assert model_of(identity_of(backend={"model": None, "name": "tfidf", "engine": "toy"})) == "tfidf"
     runs = [columns("m", TRUTH, sure(SAID), name="plain"), columns("m", TRUTH, sure(SAID), name="4bit")]
     assert shortlist(runs).models == ("m",)
     assert shortlist(runs).suspects == []

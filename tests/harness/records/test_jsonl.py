@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 
 from harness.core.errors import RunError
-from harness.records import jsonl
-from harness.records.jsonl import read_tables
+from harness.records import predictions
+from harness.records.predictions import read_tables
 
 SCHEMA = pa.schema({"id": pa.string(), "label": pa.int64()})
 
@@ -27,7 +27,7 @@ def read(*paths: Path) -> list[list[dict[str, object]]]:
 
 @pytest.mark.parametrize("together", [1, 80, 1 << 20])
 def test_each_file_is_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int) -> None:
-    monkeypatch.setattr(jsonl, "TOGETHER", together)
+    monkeypatch.setattr(predictions, "TOGETHER", together)
     paths = [
         write(tmp_path, f"{n}", *({"id": f"{n}-{i}", "label": i or None, "more": [1]} for i in range(n))) for n in (3, 1, 2)
     ]

@@ -23,7 +23,7 @@ from harness.records.entries import Entry, read_entries, with_models
 from harness.records.names import names_of, told_apart
 from harness.records.store import Store
 from harness.reports.by_language import sections
-from harness.reports.page.languages import by_language
+from harness.reports.page.data import sections_of
 from harness.reports.pictures import pictures
 from harness.reports.tables import Table, columns, grouped, lines_of
 
@@ -137,8 +137,8 @@ def test_in_several_languages_too(made: Mapping[str, Any], path: Sequence[str]) 
         there = {**made, "lang": lang, "rows": lang}
         entries += [run(there), run({**changed(made, path), "lang": lang, "rows": lang})]
     several = {lang: table_of([e for e in with_models(entries) if e.group[2] == lang]) for lang in ("en", "fr")}
-    for section in by_language(several):
-        names = [(line["backend"], line["how"]) for line in section["lines"]]
+    for section in sections_of(several):
+        names = [(line.backend, line.how) for line in section.lines]
         assert len(set(names)) == len(names)
 
 

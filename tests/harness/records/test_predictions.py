@@ -239,13 +239,13 @@ def test_records_of_an_earlier_version_are_paired_by_ids_and_that_is_said(tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"label": 3}, "a label is none of the 3 labels"),
-        ({"label": -1}, "a label is none of the 3 labels"),
-        ({"truth": 9}, "a truth is none of the 3 labels"),
+        ({"label": 3}, "a label is not one of the 3 labels"),
+        ({"label": -1}, "a label is not one of the 3 labels"),
+        ({"truth": 9}, "a truth is not one of the 3 labels"),
         ({"truth": None}, "no true label"),
         ({"label": None}, "an answered row has no label"),
-        ({"id": "b"}, "an id stands twice"),
-        ({"status": "banana"}, "no status that there is"),
+        ({"id": "b"}, "an id occurs twice"),
+        ({"status": "banana"}, "an unknown status"),
         ({"probabilities": [0.0, 0.0, 0.0]}, "do not sum to 1"),
         ({"probabilities": [0.5, 0.5]}, "damaged|can't be read"),
     ],

@@ -178,7 +178,7 @@ def test_no_section_mixes_labels() -> None:
 def test_of_several_sets_of_rows_those_of_today_come_first_and_say_when() -> None:
     def at(day: int, rows: str) -> Entry:
         made = entry(f"{rows}{day}", rows=rows * 8)
-        return boards.entry_from(made.run_id, {**made.manifest, "finished": f"2026-01-0{day}T10:00:00+00:00"}, made.metrics)
+        return boards.with_changes(made, finished=f"2026-01-0{day}T10:00:00+00:00")
 
     text = markdown(tables(at(1, "b"), at(3, "c"), at(2, "a")))
     heads = [line for line in text.splitlines() if line.startswith("### ")]
@@ -280,7 +280,7 @@ def test_what_costs_nothing_beats_though_it_has_no_place_on_the_axis() -> None:
 def test_speeds_of_two_machines_are_not_in_one_picture() -> None:
     def on(cpu: str, name: str) -> Entry:
         made = run(name, "en")
-        return boards.entry_from(name, {**made.manifest, "machine": {"cpu": cpu, "cores": 2, "gpu": None}}, made.metrics)
+        return boards.renamed(boards.with_changes(made, machine={"cpu": cpu, "cores": 2, "gpu": None}), name)
 
     found = tables(on("fast", "a"), on("slow", "b"), on("slow", "c"))
     (picture,) = pictures(found, {}).values()

@@ -32,7 +32,7 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"train": "en", "lang": "ja", "text": "0.500", "below": "[b]", "shade": 1.0, "trained": True, "best": True, **BOUNDS},
         {"train": "fr", "lang": "ja", "text": "failed", "below": "", "shade": None, "trained": False, "best": False},
     ],
-    "prompts": [{"name": "llm", "prompt": "strict", "unread": 0.1, "seeds": 1, **BOUNDS}],
+    "prompts": [{"name": "llm", "prompt": "strict", "unparsed": 0.1, "seeds": 1, **BOUNDS}],
     "curve": [
         {"name": "e5", "kind": "trained", "labels": 8, **BOUNDS},
         {"name": "e5", "kind": "trained", "labels": 64, **BOUNDS},

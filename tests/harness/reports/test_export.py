@@ -16,9 +16,9 @@ import pytest
 from boards import prompt, record
 
 from harness.records.entries import read_entry
-from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_runs
+from harness.records.frames import PREDICTION_COLUMNS, RUN_COLUMNS, load_runs, predictions_table
 from harness.records.store import Store
-from harness.reports.export import as_csv, as_json, as_parquet, formulas, table_of_predictions, table_of_runs
+from harness.reports.export import as_csv, as_json, as_parquet, formulas, table_of_runs
 
 TRUTH = [0, 1, 2, 2, 1, 0]
 ANSWERS: list[Any] = [0, 1, 2, 1, None, 0]
@@ -60,7 +60,7 @@ def test_csv_of_runs_reads_back(results: Path) -> None:
 
 
 def test_csv_of_predictions_reads_back(results: Path) -> None:
-    table = table_of_predictions(results, Store(results / "runs").ids())
+    table = predictions_table(Store(results / "runs").ids(), results)
     rows = read(as_csv(table))
     assert list(rows[0])[: len(PREDICTION_COLUMNS)] == list(PREDICTION_COLUMNS)
     assert [row["id"] for row in rows] == IDS * 2
@@ -80,7 +80,7 @@ def test_numbers_keep_their_last_digit() -> None:
 
 def test_values_are_data_and_for_a_spreadsheet_no_formulas(results: Path) -> None:
     runs = Store(results / "runs").ids()
-    table = table_of_predictions(results, runs)
+    table = predictions_table(runs, results)
     assert formulas(table) == 4  # two ids in two runs
     assert formulas(of_runs(results, runs)) == 1  # a backend
     assert read(as_csv(table))[0]["id"] == "=1+1"
@@ -106,7 +106,7 @@ def test_json_is_an_array_with_null_for_what_is_missing(results: Path) -> None:
     assert len(runs) == 2
     first = next(run for run in runs if run["backend"] == HOSTILE)
     assert (first["finished"], first["usd"], first["n"]) == ("2026-01-02T03:04:05Z", None, 6)
-    rows = json.loads(as_json(table_of_predictions(results, [first["run"]])))
+    rows = json.loads(as_json(predictions_table([first["run"]], results)))
     assert [row["label"] for row in rows] == ANSWERS
     assert rows[0]["correct"] is True
     assert json.loads(as_json(pa.table({"x": []}))) == []
@@ -120,7 +120,7 @@ def test_parquet_has_types(results: Path) -> None:
     assert {kinds[name] for name in ("n", "seed", "few_shot_examples")} == {"int64"}
     assert kinds["accuracy"] == "double"
     assert kinds["finished"].startswith("timestamp") and "UTC" in kinds["finished"]  # noqa: PT018
-    rows = pq.read_schema(io.BytesIO(as_parquet(table_of_predictions(results, runs))))
+    rows = pq.read_schema(io.BytesIO(as_parquet(predictions_table(runs, results))))
     assert str(rows.field("correct").type) == "bool"
     assert str(rows.field("run").type).startswith("dictionary")
 
@@ -130,7 +130,7 @@ def test_only_the_runs_that_were_asked_for_and_always_the_same_columns(results: 
     table = of_runs(results, one)
     assert table["run"].to_pylist() == one
     assert table.column_names == list(load_runs(results).columns)
-    assert set(table_of_predictions(results, one)["run"].to_pylist()) == set(one)
+    assert set(predictions_table(one, results)["run"].to_pylist()) == set(one)
 
 
 def test_a_damaged_record_of_another_run_is_no_concern(results: Path) -> None:
@@ -139,10 +139,10 @@ def test_a_damaged_record_of_another_run_is_no_concern(results: Path) -> None:
     assert of_runs(results, [one])["run"].to_pylist() == [one]
     (results / "runs" / other / "metrics.json").write_text("[]", encoding="utf-8")
     assert of_runs(results, [one])["run"].to_pylist() == [one]
-    assert set(table_of_predictions(results, [one])["run"].to_pylist()) == {one}
+    assert set(predictions_table([one], results)["run"].to_pylist()) == {one}
 
 
 def test_half_a_surrogate_pair_is_written_as_its_escape(store: Store) -> None:
     run = record(store, "mine", [0, 1], [0, 1], ids=["a\ud83d", "b"])
-    table = table_of_predictions(store.root.parent, [run])
+    table = predictions_table([run], store.root.parent)
     assert read(as_csv(table))[0]["id"] == json.loads(as_json(table))[0]["id"] == "a\\ud83d"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.core.errors import RunError
 from harness.records.entries import read_entries
 from harness.records.store import Store
-from harness.reports.page.answers import ALPHABET, Packed, common_limit, limit_of_ids, pack
+from harness.reports.page.answers import ALPHABET, Packed, common_limit, limit_of_ids, limit_of_pairs, pack
 from harness.reports.tables import Table, read_tables
 
 IDS = [f"row-{i}" for i in range(40)]
@@ -26,7 +26,7 @@ def tables_of(store: Store) -> list[Table]:
 
 def only_rows(packed: Packed) -> tuple[list[str], str, int | None]:
     ((_, found),) = packed.rows.items()
-    return found["ids"], found["truth"], found["sampled"]
+    return found.ids, found.truth, found.sampled
 
 
 def test_every_answer_stands_at_its_row(store: Store) -> None:
@@ -90,14 +90,14 @@ def test_small_sets_stay_whole_beside_large_ones(store: Store) -> None:
     record(store, "a", TRUTH, TRUTH, ids=IDS)
     record(store, "a", TRUTH[:5], TRUTH[:5], ids=IDS[:5])
     packed = pack(store, tables_of(store), 30)
-    assert sorted((len(rows["ids"]), rows["sampled"]) for rows in packed.rows.values()) == [(5, None), (10, 10)]
+    assert sorted((len(rows.ids), rows.sampled) for rows in packed.rows.values()) == [(5, None), (10, 10)]
 
 
 def test_rows_whose_digests_begin_alike_are_kept_apart(store: Store) -> None:
     for lang in ("en", "fr"):
         record(store, "a", TRUTH, TRUTH, ids=[f"{lang}-{i}" for i in range(40)], lang=lang)
     packed = pack(store, tables_of(store))
-    assert sorted({rows["ids"][0] for rows in packed.rows.values()}) == ["en-0", "fr-0"]
+    assert sorted({rows.ids[0] for rows in packed.rows.values()}) == ["en-0", "fr-0"]
     assert set(packed.row_sets.values()) == set(packed.rows)
 
 
@@ -162,3 +162,40 @@ def test_labels_are_indices_of_the_table(store: Store) -> None:
     name = record(store, "a", [2, 1, 0], [0, 1, 2])
     assert pack(store, tables_of(store)).answers[name] == "210"
     assert len(NAMES) == 3
+
+
+def test_each_two_runs_are_tested_on_all_rows(store: Store) -> None:
+    """By McNemar's exact test, whatever the order of the rows in a file, and however few answers the page holds."""
+    from scipy.stats import binomtest
+
+    rights = {"a": 36, "b": 30, "c": 12}
+    names = {
+        key: record(
+            store, key, [t if i < right else (t + 1) % 3 for i, t in enumerate(TRUTH)][::turn], TRUTH[::turn], ids=IDS[::turn]
+        )
+        for (key, right), turn in zip(rights.items(), (1, -1, 1), strict=True)
+    }
+    ((_, rows),) = pack(store, tables_of(store), answers_limit=40).rows.items()
+    assert rows.sampled == 10
+    assert rows.tests.runs == [names["a"], names["b"], names["c"]]
+    pairs = [("a", "b"), ("a", "c"), ("b", "c")]
+    exact = [binomtest(0, rights[one] - rights[other], 0.5).pvalue for one, other in pairs]
+    assert rows.tests.p == [0 if p < 0.001 else round(1000 * p) for p in exact]
+    assert rows.tests.better == "".join("A" if p <= 0.05 else "=" for p in exact)
+
+
+def test_of_many_runs_the_first_are_tested(store: Store) -> None:
+    for key in "abcd":
+        record(store, key, TRUTH, TRUTH, ids=IDS)
+    ((_, rows),) = pack(store, tables_of(store), pairs_limit=3).rows.items()
+    assert (len(rows.tests.runs), len(rows.tests.p), rows.tests.better) == (3, 3, "===")
+
+
+@given(st.lists(st.integers(0, 60), max_size=5), st.integers(0, 3000))
+def test_the_limit_of_pairs_is_the_largest_that_fits(runs: Sequence[int], budget: int) -> None:
+    def total(limit: int) -> int:
+        return sum(min(many, limit) * (min(many, limit) - 1) // 2 for many in runs)
+
+    limit, largest = limit_of_pairs(runs, budget), max(runs, default=0)
+    assert total(limit) <= budget
+    assert limit == largest or total(limit + 1) > budget

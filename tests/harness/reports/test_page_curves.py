@@ -1,4 +1,4 @@
-"""Learning curves on the page: as `bench study curve` wrote them, or an error that names the file."""
+"""Learning curves on the page: what `bench study curve` wrote as a chart, or an error that names the file."""
 
 from __future__ import annotations
 
@@ -34,12 +34,32 @@ def write(results: Path, name: str, text: str) -> Path:
     return path
 
 
-def test_curves_come_as_they_are_and_by_name(tmp_path: Path) -> None:
+def test_curves_come_by_the_names_of_their_files(tmp_path: Path) -> None:
     assert read_curves(tmp_path) == []
     write(tmp_path, "b.json", json.dumps(CURVE))
     write(tmp_path, "a.json", json.dumps({**CURVE, "lang": "fr"}))
     write(tmp_path, "a.md", "no curve")
-    assert read_curves(tmp_path) == [{**CURVE, "lang": "fr"}, CURVE]
+    assert [(curve.task, curve.lang, curve.n, curve.block.sentence) for curve in read_curves(tmp_path)] == [
+        ("toy", "fr", 30, "s"),
+        ("toy", "en", 30, "s"),
+    ]
+
+
+def test_a_curve_is_points_seeds_lines_and_crossings(tmp_path: Path) -> None:
+    write(tmp_path, "a.json", json.dumps(CURVE))
+    block = read_curves(tmp_path)[0].block
+    assert [(row["name"], row["kind"], row["labels"], row["value"]) for row in block.rows] == [
+        ("enc", "trained", 8, 0.3),
+        ("enc", "seed", 8, 0.25),
+        ("enc", "seed", 8, 0.35),
+        ("enc", "trained", 32, 0.3),
+        ("enc", "seed", 32, 0.25),
+        ("enc", "seed", 32, 0.35),
+        ("llm", "prompted", 0, 0.3),
+        ("enc", "crossing", 16, 0.3),
+    ]
+    assert [len(line) for line in block.figures.lines] == [len(block.figures.heads)] * 8
+    assert block.figures.lines[0] == ["enc", "mean of the seeds", "8", "0.300", "0.200–0.400"]
 
 
 @pytest.mark.parametrize(
@@ -72,6 +92,6 @@ def test_only_intact_files_are_read(tmp_path: Path, caplog: pytest.LogCaptureFix
     changed = sealed(CURVE)
     changed["n"] += 1
     write(tmp_path, "changed.json", json.dumps(changed))
-    assert read_curves(tmp_path) == [CURVE]
+    assert [curve.n for curve in read_curves(tmp_path)] == [30]
     assert "broken.json is damaged" in caplog.text
     assert "changed.json is damaged (its content is not what was written)" in caplog.text

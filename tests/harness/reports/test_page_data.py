@@ -17,8 +17,9 @@ from boards import NAMES, SCORE, TRAIN, prompt, record
 
 from harness.analysis.pricing import cost_of, missing_price
 from harness.core.errors import DamagedRecord
+from harness.core.plain import plain
 from harness.core.types import LabelKind
-from harness.records import jsonl
+from harness.records import predictions
 from harness.records.entries import read_entries, read_entry
 from harness.records.latency import LatencyRecord, write_latency
 from harness.records.store import Store
@@ -45,12 +46,6 @@ MANIFEST: dict[str, Any] = {
 }
 PRICES = 'hardware: {desk: {cpu: "9000", usd_per_core_hour: 0.05, date: 2026-01-02, source: my invoice}}\n'
 HOSTILE = ["<script>alert(1)</script>", "a|b", '"quoted"', "</script>", "{{ 7*7 }}", "$x$", "日本語", "\u202eשלום", "__proto__"]
-PLACE = (
-    "rank tied finding finding_short tested_on backend size engine model how run runs seeds values over_seeds by_seed unparsed "
-    "failed rate cost "
-    "cost_parts cost_basis labelled p50_ms p95_ms p95_basis train_count train_langs validation_langs prompt decoding exemplars "
-    "machine load busy finished"
-)
 
 
 @pytest.fixture
@@ -63,8 +58,7 @@ def shown(store: Store, prices: Prices | None = None, reported: Sequence[Reporte
     """The payload, through strict JSON."""
     tables = read_tables(store, read_entries(store))
     found = payload(store, store.root.parent, tables, prices or load_prices(store.root), reported)
-    back: dict[str, Any] = json.loads(json.dumps(found, allow_nan=False))
-    assert back == found, "what is no JSON would change on its way to the page"
+    back: dict[str, Any] = json.loads(json.dumps(found.dump(), allow_nan=False))
     return back
 
 
@@ -101,27 +95,28 @@ def test_a_run_is_shown_as_it_is(store: Store) -> None:
     metrics = store.metrics(name)
     found = shown(store)
     (table,), place, run = found["tables"], only(found), found["runs"][name]
-    assert sorted(place) == sorted(PLACE.split())
-    assert {key: table[key] for key in ("task", "split", "lang", "n", "kind", "metric")} == {
+    assert {key: table[key] for key in ("task", "lang", "n", "multilabel", "metric", "size")} == {
         "task": "toy",
-        "split": "test",
         "lang": "en",
         "n": 30,
-        "kind": "ordinal",
+        "multilabel": False,
         "metric": "accuracy",
+        "size": "30 rows",
     }
     assert (table["labels"], table["headline"], table["few"]) == (list(NAMES), metrics["headline"], "only 30 rows")
-    assert (table["when"], table["outdated"]) == ("", False)
+    assert table["outdated"] is False
     assert set(place["values"]) == set(metrics["values"])
     for metric, value in metrics["values"].items():
         assert place["values"][metric] == pytest.approx([value[key] for key in ("value", "low", "high")], rel=1e-5)
-    assert (place["unparsed"], place["failed"], place["rate"]) == (0.1, 0.0, 10.0)
-    assert (place["engine"], place["model"]) == ("encoder", "org/enc")
-    assert (place["train_count"], place["train_langs"], place["validation_langs"]) == (9, ["en"], ["en"])
-    assert (place["prompt"], place["decoding"], place["exemplars"], place["labelled"]) == (None, None, None, 13)
+    assert (place["unparsed"], place.get("failed"), place["rate"], place["labelled"]) == (0.1, None, 10.0, 13)
+    assert (place["made"], place["engine"], place["train_count"], place["train_langs"]) == ("trained", "encoder", 9, "en")
     assert (place["machine"], place["load"], place["busy"]) == ("Made-Up 9000, 2 cores", 2.5, True)
-    assert place["finished"] == "2026-01-01T00:00:00+00:00"
-    assert (run["settings"], run["confusion"]) == ({"max_length": 64}, metrics["confusion"])
+    assert place["finished"] == "2026-01-01"
+    facts = dict(place["facts"])
+    assert (facts["model"], facts["validation languages"], facts["rows/s"]) == ("org/enc", "en", "10.0†")
+    assert facts["finished"] == "2026-01-01T00:00:00+00:00"
+    assert not {"prompt", "decoding", "few-shot examples"} & set(facts)
+    assert (run["settings"], run["confusion"]) == ([["max_length", "64"]], metrics["confusion"])
     assert run["per_class"][0] == ["bad", 0.75, 0.75, 0.75, 12]
     assert (store.root.parent / run["record"]).is_file()
 
@@ -130,8 +125,9 @@ def test_a_prompted_run_says_how_it_was_asked(store: Store) -> None:
     asked = prompt("fewshot", ["a", "b"], variant="ja", decoding="free", calibration="batch")
     record(store, "llm", GOOD, TRUTH, prompt=asked, manifest={**MANIFEST, "training": None})
     place = only(shown(store))
-    assert (place["train_count"], place["train_langs"], place["validation_langs"]) == (None, [], None)
-    assert (place["prompt"], place["decoding"], place["exemplars"], place["labelled"]) == ("fewshot.ja", "free", 2, 2)
+    facts = dict(place["facts"])
+    assert (place["made"], place.get("train_count"), place.get("train_langs"), place["labelled"]) == ("prompted", None, None, 2)
+    assert (facts["prompt"], facts["decoding"], facts["few-shot examples"]) == ("fewshot.ja", "free", "2")
 
 
 def test_seeds_share_a_place_and_each_has_its_answers(store: Store) -> None:
@@ -142,20 +138,20 @@ def test_seeds_share_a_place_and_each_has_its_answers(store: Store) -> None:
     found = shown(store)
     place = only(found)
     assert (place["runs"], place["seeds"], place["run"]) == (names, [0, 1, 2], names[2])
-    assert place["over_seeds"]["accuracy"] == [0.4, 0.6, 0.8]
+    assert place["over_seeds"] == [0.4, 0.6, 0.8]
     assert place["by_seed"]["accuracy"] == [0.8, 0.4, 0.6]
     assert place["values"]["accuracy"][0] == 0.6
     assert sorted(found["runs"]) == sorted(names)
     assert len({run["answers"] for run in found["runs"].values()}) == 3
     record(store, "other", BAD, TRUTH)
-    assert [place["over_seeds"] is None for place in shown(store)["tables"][0]["places"]] == [False, True]
+    assert ["over_seeds" not in place for place in shown(store)["tables"][0]["places"]] == [False, True]
 
 
 def test_ranks_are_those_of_the_table(store: Store) -> None:
     for backend, given in (("good", TRUTH), ("fair", GOOD[:10] + TRUTH[10:]), ("bad", BAD)):
         record(store, backend, given, TRUTH)
     places = shown(store)["tables"][0]["places"]
-    assert [(place["rank"], place["tied"], place["backend"]) for place in places] == [
+    assert [(place.get("rank"), place["tied"], place["backend"]) for place in places] == [
         (1, True, "good"),
         (1, True, "fair"),
         (None, False, "bad"),
@@ -164,24 +160,40 @@ def test_ranks_are_those_of_the_table(store: Store) -> None:
 
 def test_costs_are_those_of_bench_cost_in_its_words(store: Store, prices: Prices) -> None:
     name = encoder(store)
-    place, cost = only(shown(store, prices)), cost_of(store.manifest(name), prices, PREDICTIONS, 0)
+    place, cost = only(shown(store, prices)), cost_of(read_entry(store, name), prices, PREDICTIONS, 0)
     assert cost is not None
-    assert place["cost_basis"] == cost.basis
-    assert place["cost_basis"].startswith("100 ms a row at $0.1 an hour (desk, 2 cores; my invoice, 2026-01-02)")
+    assert place["notes"]["cost"] == cost.basis
+    assert place["notes"]["cost"].startswith("100 ms a row at $0.1 an hour (desk, 2 cores; my invoice, 2026-01-02)")
     inference, training = 0.1 / 3600 * 0.1 * 1000, 0.1 / 10 / 1000  # 0.1 s a row; 360 s once, for 1,000 of a million rows
-    assert place["cost_parts"] == pytest.approx([inference, training], rel=1e-5)
     assert place["cost"] == pytest.approx(inference + training, rel=1e-5)
+    assert place["texts"]["cost"] == "$0.0028"
+    assert dict(place["facts"])["cost per 1,000 rows"] == "$0.0028†: inference $0.0028, training $0.000010"
+
+
+def test_the_front_is_of_quality_and_cost_or_speed(store: Store, prices: Prices) -> None:
+    """Of all entries, and of each kind; what has no price is on no front of cost."""
+    slow = {**MANIFEST, "timing": {**MANIFEST["timing"], "rows_per_second": 1.0, "seconds": 30.0}}
+    encoder(store)
+    encoder(store, {**BACKEND, "name": "slow"}, slow)
+    record(store, "llm", TRUTH, TRUTH, prompt=prompt(), manifest={**MANIFEST, "training": None})
+    (table,) = shown(store, prices)["tables"]
+    numbers = {place["backend"]: str(number) for number, place in enumerate(table["places"])}
+    cost, rate = table["panels"]
+    assert (cost["axis"], rate["axis"], rate["machine"]) == ("cost", "rate", "Made-Up 9000, 2 cores")
+    assert cost["fronts"]["accuracy"] == {"": {numbers["enc"]: "enc"}, "trained": {numbers["enc"]: "enc"}}
+    assert rate["fronts"]["accuracy"] == {
+        "": {numbers["llm"]: "llm"},
+        "prompted": {numbers["llm"]: "llm"},
+        "trained": {numbers["enc"]: "enc"},
+    }
 
 
 def test_a_missing_price_says_why(store: Store, prices: Prices) -> None:
     manifest = {**MANIFEST, "machine": {**MACHINE, "gpu": "Unheard-of GPU"}}
     name = encoder(store, {**BACKEND, "device": "cuda"}, manifest)
     place = only(shown(store, prices))
-    assert (place["cost"], place["cost_parts"], place["cost_basis"]) == (
-        None,
-        None,
-        missing_price(store.manifest(name), prices),
-    )
+    assert ("cost" in place, place["texts"]) == (False, {})
+    assert place["notes"]["cost"] == missing_price(store.record(name), prices)
     assert place["machine"] == "Unheard-of GPU"
 
 
@@ -189,10 +201,10 @@ def test_records_that_lack_what_later_ones_have(store: Store) -> None:
     record(store, "old", GOOD, TRUTH)  # no machine, tokens, training, settings or day
     found = shown(store)
     place, (run,) = only(found), found["runs"].values()
-    assert (place["cost"], place["cost_basis"], place["labelled"], place["machine"]) == (None, UNKNOWN_COST, None, "unknown")
-    assert (place["load"], place["busy"], place["finished"], place["p95_ms"]) == (None, False, None, None)
-    assert (run["evaluations"], run["evaluations_of"], run["best_step"], run["settings"]) == (None, None, None, {})
-    assert run["bins"] is None, "there were no probabilities"
+    assert not {"cost", "labelled", "load", "finished", "p95_ms"} & set(place)
+    assert (place["notes"]["cost"], place["machine"], place["busy"]) == (UNKNOWN_COST, "unknown", False)
+    assert not {"evaluations", "evaluations_of", "best_step", "bins"} & set(run), "there were no probabilities, for one"
+    assert run["settings"] == []
 
 
 def test_labels_of_a_continued_model_are_not_known(store: Store) -> None:
@@ -200,7 +212,7 @@ def test_labels_of_a_continued_model_are_not_known(store: Store) -> None:
     train = {**TRAIN, "continued_from": {"key": "k", "langs": ["fr"]}}
     record(store, "enc", GOOD, TRUTH, train=train, manifest=MANIFEST)
     place = only(shown(store))
-    assert (place["train_count"], place["labelled"]) == (9, None)
+    assert (place["train_count"], "labelled" in place) == (9, False)
 
 
 def test_one_core_is_no_cores(store: Store) -> None:
@@ -215,7 +227,7 @@ def test_languages_side_by_side_are_those_of_the_markdown(store: Store) -> None:
             record(store, name, given, TRUTH, lang=lang, train={**TRAIN, "langs": [lang]}, rows=lang.ljust(64, "0"))
     record(store, "alone", GOOD, TRUTH, lang="de", split="validation")
     found = shown(store)
-    (section,) = found["by_language"]
+    (section,) = found["sections"]
     tables = {table["key"]: table for table in found["tables"]}
     assert [tables[key]["lang"] for key in section["tables"]] == ["en", "fr"]
     own = "trained on 9 of its own language"
@@ -227,17 +239,14 @@ def test_languages_side_by_side_are_those_of_the_markdown(store: Store) -> None:
 
 
 def test_no_key_is_there_that_no_script_reads(store: Store, many_kinds: None) -> None:
-    scripts = "\n".join((html.PARTS / f"{name}.js").read_text(encoding="utf-8") for name in html.SCRIPTS)
+    scripts = "\n".join(path.read_text(encoding="utf-8") for path in html.PARTS.iterdir())
     found = shown(store)
-    matrix, spread = found["matrices"][0], found["tables"][0]["spreads"][0]
-    shapes = [found, matrix, *found["tables"], *found["runs"].values(), *found["rowsets"].values(), *found["by_language"]]
-    shapes += [
-        spread,
-        *spread["prompts"],
-        matrix["cells"][0][0],
-        *(place for table in found["tables"] for place in table["places"]),
-    ]
-    keys = {key for shape in shapes for key in shape} - set(found["runs"]) - {"version"}
+    matrix, prompts = found["matrices"][0], found["tables"][0]["prompts"]
+    shapes = [found, matrix, *found["tables"], *found["runs"].values(), *found["rowsets"].values(), *found["sections"]]
+    shapes += [prompts, prompts["table"], *found["columns"], *(place for table in found["tables"] for place in table["places"])]
+    shapes += [panel for table in found["tables"] for panel in table["panels"]]
+    columns = {column["key"] for column in found["columns"]}  # a script reads these by their key
+    keys = {key for shape in shapes for key in shape} - columns
     assert {key for key in keys if not re.search(rf"\b{key}\b", scripts)} == set()
 
 
@@ -270,8 +279,9 @@ def test_latency_is_what_was_measured_of_the_same_backend(store: Store) -> None:
     for run_id, changes in {name: {}, **others}.items():
         write_latency(store.root.parent, run_id, LatencyRecord.model_validate({**speed, **changes}))
     place = only(shown(store))
-    assert (place["p50_ms"], place["p95_ms"]) == (1.5, 2.25)
-    assert place["p95_basis"] == "200 rows, one at a time, on Elsewhere, 2 cores"
+    basis = "200 rows, one at a time, on Elsewhere, 2 cores"
+    assert (place["p95_ms"], place["notes"]["p95_ms"]) == (2.25, basis)
+    assert dict(place["facts"])["latency of one row"] == f"50% within 1.5 ms, 95% within 2.2 ms ({basis})"
 
 
 def test_what_the_validation_rows_said(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,7 +291,7 @@ def test_what_the_validation_rows_said(store: Store, monkeypatch: pytest.MonkeyP
     run = shown(store)["runs"][name]
     assert [one["step"] for one in run["evaluations"]] == list(range(30))
     assert run["evaluations"][2] == {"epoch": 0.2, "step": 2, "loss": 0.333333, "accuracy": 0.5}
-    assert (run["evaluations_of"], run["best_step"]) == (None, 8)
+    assert ("evaluations_of" in run, run["best_step"]) == (False, 8)
     from harness.reports.page import data
 
     monkeypatch.setattr(data, "EVALUATIONS", 10)
@@ -298,7 +308,7 @@ def test_several_labels_a_row(store: Store) -> None:
     record(store, "other", [(0,)] * 4, truth, kind=LabelKind.MULTILABEL)
     found = shown(store)
     (table,), run = found["tables"], found["runs"][name]
-    assert (table["kind"], table["metric"], run["answers"], found["rowsets"]) == ("multilabel", "micro_f1", None, {})
+    assert (table["multilabel"], table["metric"], "answers" in run, found["rowsets"]) == (True, "micro_f1", False, {})
     # [[tn, fp], [fn, tp]]; the unread row has no label, so it counts as if all had been given
     assert run["confusion"] == [[[1, 1], [0, 2]], [[1, 2], [1, 0]], [[2, 1], [0, 1]]]
 
@@ -316,8 +326,8 @@ def test_many_labels_show_their_most_frequent_mistakes(store: Store, many: int, 
     record(store, "other", truth, truth, kind=LabelKind.NOMINAL)
     found = shown(store)
     run = found["runs"][name]
-    assert (run["confusion"], run["mistakes"], run["mistakes_left_out"]) == (None, [[0, 1, 3], [5, 63, 1], [6, 7, 1]], 0)
-    assert (run["answers"], found["rowsets"]) == (None, {}), "there are not as many letters"
+    assert ("confusion" in run, run["mistakes"], run["mistakes_left_out"]) == (False, [[0, 1, 3], [5, 63, 1], [6, 7, 1]], 0)
+    assert ("answers" in run, found["rowsets"]) == (False, {}), "there are not as many letters"
     monkeypatch.setattr(details, "MISTAKES", 1)
     run = shown(store)["runs"][name]
     assert (run["mistakes"], run["mistakes_left_out"]) == ([[0, 1, 3]], 2)
@@ -329,29 +339,21 @@ def test_prompts_of_one_model(store: Store) -> None:
         for seed, given in enumerate(runs):
             record(store, "llm", given, TRUTH, prompt=prompt(name, shots=["s"] * (len(runs) - 1)), seed=seed)
     (table,) = shown(store)["tables"]
-    (spread,) = table["spreads"]
-    by_name = {one["name"]: one for one in spread["prompts"]}
+    by_name = {one["prompt"]: one for one in table["prompts"]["rows"]}
     strict, chatty = by_name["strict"], by_name["chatty"]
-    (middle,) = (place for place in table["places"] if place["prompt"] == "strict")
+    (middle,) = (place for place in table["places"] if place["how"].startswith("strict"))
     assert [strict["low"], strict["high"]] == middle["values"]["accuracy"][1:], "the interval of the only run"
-    assert (strict["value"], strict["unread"], strict["seeds"]) == (0.8, 0.1, 1)
+    assert (strict["value"], strict["unparsed"], strict["seeds"]) == (0.8, 0.1, 1)
     assert (chatty["value"], chatty["low"], chatty["high"], chatty["seeds"]) == (0.65, 0.3, 1.0, 2)
-    assert (spread["metric"], spread["low"], spread["median"], spread["high"], spread["range"]) == (
-        "accuracy",
-        0.65,
-        0.65,
-        0.8,
-        0.15,
-    )
+    assert table["prompts"]["table"]["lines"][0][4:6] == ["0.650 – 0.650 – 0.800", "0.150"]
 
 
 def test_reported_figures_keep_their_source(store: Store) -> None:
     figures = [Figure(model="m", task="toy", metric="accuracy", value=0.5, n=100, lang="en", note="careful")]
     (found,) = shown(store, reported=[Reported(name="paper", source="A. Uthor 2020", note="old", figures=figures)])["reported"]
-    (figure,) = found.pop("figures")
+    (line,) = found.pop("lines")
     assert found == {"name": "paper", "source": "A. Uthor 2020", "note": "old"}
-    assert (figure["model"], figure["value"], figure["n"], figure["note"]) == ("m", 0.5, 100, "careful")
-    assert figure["shown"] == "0.500 [0.398, 0.602]"
+    assert line == ["m", "toy", "en", "", "n = 100", "accuracy", "0.500 [0.398, 0.602]", "careful"]
 
 
 def test_names_of_any_kind_change_nothing_but_their_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,10 +365,11 @@ def test_names_of_any_kind_change_nothing_but_their_place(store: Store, monkeypa
         record(store, name, GOOD, TRUTH, ids=ids, task=HOSTILE[0], lang=HOSTILE[7], manifest=manifest, **asked)
     found = shown(store)
     (table,) = found["tables"]
-    assert (table["task"], table["lang"], table["labels"]) == (HOSTILE[0], HOSTILE[7], HOSTILE[:3])
-    assert sorted(place["backend"] for place in table["places"]) == sorted(HOSTILE)
-    assert sorted(key for run in found["runs"].values() for key in run["settings"]) == sorted(HOSTILE)
-    assert found["rowsets"][table["rows"]]["ids"] == sorted(ids)
+    shown_as = [plain(name) for name in HOSTILE]
+    assert (table["task"], table["lang"], table["labels"]) == (shown_as[0], shown_as[7], shown_as[:3])
+    assert sorted(place["backend"] for place in table["places"]) == sorted(shown_as)
+    assert sorted(key for run in found["runs"].values() for key, _ in run["settings"]) == sorted(shown_as)
+    assert found["rowsets"][table["rows"]]["ids"] == [plain(name) for name in sorted(ids)]
     for run in found["runs"].values():
         assert re.fullmatch(r"runs/[\w.%-]+/run\.json", run["record"], re.ASCII), "a link that any browser reads alike"
         assert (store.root.parent / unquote(run["record"])).is_file()
@@ -391,7 +394,7 @@ def test_every_prediction_file_is_read_once(store: Store, monkeypatch: pytest.Mo
 
     def counted(paths: Sequence[Path], schema: Any) -> Any:
         seen.extend(paths)
-        return jsonl.read_tables(paths, schema)
+        return predictions.read_tables(paths, schema)
 
     monkeypatch.setattr(answers, "read_tables", counted)
     payload(store, store.root.parent, tables, load_prices(store.root))
@@ -403,5 +406,5 @@ def test_a_damaged_record_is_named(store: Store) -> None:
     metrics = store.metrics(name)
     del metrics["values"]["weighted_f1"]["low"]
     boards.write_json(store.root / name / "metrics.json", metrics)
-    with pytest.raises(DamagedRecord, match=rf"{name}/metrics.json is damaged \('low' is missing\)"):
+    with pytest.raises(DamagedRecord, match=rf"{name}/run.json is damaged \(metrics.values.weighted_f1.low"):
         read_entry(store, name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +13,19 @@ import pytest
 from harness.core.errors import MissingExtra
 from harness.models.checkpoints import cache_dir
 from harness.reports.page import html
+from harness.reports.page.html import EXPORT, IMPORT, PARTS
+from harness.reports.page.model import Page
 
-EMPTY: dict[str, Any] = {"version": 1, "tables": [], "runs": {}}
+EMPTY = Page(bench="1.0")
 BAD = '</script><script>alert(1)</script><!-- & \u2028 \u202e "\\'
+SHOWN = BAD.replace("\u2028", "\\u2028").replace("\u202e", "\\u202e")
+NAMED = Page(bench="1.0", note=BAD)
+MODULES = {path.stem: path.read_text(encoding="utf-8") for path in PARTS.glob("*.js")}
 
 
 @pytest.fixture
 def page(runtime: None) -> str:
-    return html.render({**EMPTY, "name": BAD})
+    return html.render(NAMED)
 
 
 @pytest.fixture
@@ -37,26 +43,27 @@ def data_of(page: str) -> Any:
 
 
 @pytest.mark.slow
-def test_names_end_no_element(page: str) -> None:
-    assert data_of(page)["name"] == BAD
+def test_names_end_no_element_and_steer_nothing(page: str) -> None:
+    assert data_of(page)["note"] == SHOWN
     assert page.count("<script") == page.count("</script>") == 4
     assert "<!--" not in page
-    assert "\u2028" not in page
+    assert not {"\u2028", "\u202e"} & set(page)
 
 
 @pytest.mark.slow
 def test_the_same_payload_gives_the_same_page(page: str) -> None:
-    assert html.render({**EMPTY, "name": BAD}) == page
-    assert html.shows(page, {**EMPTY, "name": BAD})
-    assert not html.shows(page, {**EMPTY, "name": "other"})
+    assert html.render(NAMED) == page
+    assert html.shows(page, NAMED)
+    assert not html.shows(page, EMPTY)
     assert not html.shows("no page at all", EMPTY)
 
 
 @pytest.mark.slow
 def test_half_a_surrogate_pair_is_no_obstacle(runtime: None) -> None:
-    page = html.render({**EMPTY, "name": "\ud800"})
+    half = Page(bench="1.0", note="\ud800")
+    page = html.render(half)
     page.encode()
-    assert html.shows(page, {**EMPTY, "name": "\ud800"})
+    assert html.shows(page, half)
 
 
 @pytest.mark.slow
@@ -71,9 +78,50 @@ def test_it_asks_the_network_for_nothing(page: str) -> None:
     assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", ours)
 
 
-def test_every_script_and_style_is_in_it() -> None:
-    """A file that is left beside the others, but not in the list, would be silently missing."""
-    assert sorted(path.stem for path in html.PARTS.glob("*.js")) == sorted(html.SCRIPTS)
+def test_every_import_is_an_export_of_that_module_and_is_used() -> None:
+    exports = {name: set(EXPORT.findall(text)) for name, text in MODULES.items()}
+    wrong = []
+    for name, text in MODULES.items():
+        body = IMPORT.sub("", text)
+        for found in IMPORT.finditer(text):
+            names = [part.strip().split(" as ") for part in found[1].split(",")]
+            wrong += [(name, one[0]) for one in names if one[0] not in exports.get(found[2], set())]
+            wrong += [(name, one[-1]) for one in names if not re.search(rf"\b{one[-1]}\b", body)]
+    assert wrong == []
+    used = {
+        (found[2], one) for text in MODULES.values() for found in IMPORT.finditer(text) for one in re.findall(r"\w+", found[1])
+    }
+    assert {(name, one) for name, found in exports.items() for one in found} - used == set(), "nobody imports these"
+
+
+def test_modules_declare_no_globals() -> None:
+    """The bundle is one expression: what a module declares at its top level is seen by those alone that import it."""
+    script = html.bundle(PARTS)
+    assert script.startswith('(() => {\n"use strict";\n')
+    assert script.endswith("})();\n")
+    outer = [
+        line
+        for line in script.splitlines()[2:-1]
+        if line and re.match(r"(?:const|let|var|function|class|async|export|import)\b", line)
+    ]
+    wrappers = [line for line in outer if re.fullmatch(r"const \$\w+ = \(\(\) => \{", line)]
+    assert len(wrappers) == len(MODULES)
+    assert not re.search(r"^(?:export|import)\b", script, re.MULTILINE)
+    assert not re.search(r"(?:\bwindow|\bglobalThis|\bself)\.\w+ = ", script)
+
+
+def test_modules_come_after_what_they_import(tmp_path: Path) -> None:
+    (tmp_path / "a.js").write_text('import {two as one} from "./b.js";\nexport const three = one + 1;\n')
+    (tmp_path / "b.js").write_text("export const two = 2;\n")
+    lines = html.bundle(tmp_path).splitlines()
+    assert lines.index("const two = 2;") < lines.index("const {two: one} = $b;") < lines.index("const three = one + 1;")
+    assert lines.index("return {two};") < lines.index("return {three};")
+
+
+def test_the_scripts_hold_no_statistics() -> None:
+    """A p value, a front and what costs how much come with the payload."""
+    text = "\n".join(MODULES.values())
+    assert not re.search(r"Math\.(?:exp|LN2|sqrt|random)\b|Math\.log\(|lgamma|0\.05", text)
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from boards import TRAIN, prompt, record
 
 from harness.records.entries import read_entries
 from harness.records.store import Store
+from harness.reports.page.model import Matrix
 from harness.reports.page.transfers import matrices
 
 TRUTH = [i % 3 for i in range(30)]
@@ -24,7 +25,7 @@ def trained(store: Store, langs: str, lang: str, right: int = 20, **changes: Any
     return record(store, backend, given, TRUTH, lang=lang, train=train, rows=rows, seed=seed, manifest=changes)
 
 
-def found(store: Store) -> list[dict[str, Any]]:
+def found(store: Store) -> list[Matrix]:
     return matrices(read_entries(store))
 
 
@@ -34,42 +35,34 @@ def square(store: Store, **changes: Any) -> dict[tuple[str, str], str]:
     return {pair: trained(store, *pair, right=least + 4 * i, **changes) for i, pair in enumerate(pairs)}
 
 
-def values(matrix: dict[str, Any]) -> list[float]:
-    return [cell["value"] for row in matrix["cells"] for cell in row]
+def values(matrix: Matrix) -> list[float]:
+    return [round(cell["value"], 6) for cell in matrix.block.rows]
 
 
 def test_a_square_and_a_row_of_both_languages(store: Store) -> None:
     names = square(store)
     trained(store, "en+fr", "fr", right=28)
     (matrix,) = found(store)
-    assert {key: matrix[key] for key in ("task", "split", "backend", "metric", "langs", "n", "seeds")} == {
-        "task": "toy",
-        "split": "test",
-        "backend": "enc",
-        "metric": "accuracy",
-        "langs": ["en", "fr"],
-        "n": [30, 30],
-        "seeds": [0],
-    }
-    assert matrix["settings"] == "9 training rows of each language"
-    assert [row["train"] for row in matrix["rows"]] == ["en", "fr", "en+fr"]
-    en, fr, together = matrix["cells"]
-    assert together[0] is None, "there is no such run"
-    assert (together[1]["value"], together[1]["trained"], together[1]["best"]) == (0.933333, True, True)
-    assert [cell["best"] for cell in (*en, *fr)] == [False, False, True, False]
-    assert [cell["trained"] for cell in (*en, *fr)] == [True, False, False, True]
-    assert [cell["value"] for cell in (*en, *fr)] == [0.4, 0.533333, 0.666667, 0.8]
-    value = store.metrics(names["en", "fr"])["values"]["accuracy"]
-    assert [en[1][key] for key in ("value", "low", "high")] == pytest.approx(
-        [value[key] for key in ("value", "low", "high")], rel=1e-5
-    )
+    assert (matrix.task, matrix.n) == ("toy", {"en": 30, "fr": 30})
+    assert matrix.name == "enc · accuracy · 9 training rows per language · 30 test rows each"
+    cells = matrix.block.rows
+    assert [(cell["train"], cell["lang"][:2]) for cell in cells] == [
+        *(("en", "en"), ("en", "fr"), ("fr", "en"), ("fr", "fr")),
+        ("en+fr", "fr"),  # there is no such run in en
+    ]
+    assert [cell["best"] for cell in cells] == [False, False, True, False, True]
+    assert [cell["trained"] for cell in cells] == [True, False, False, True, True]
+    assert values(matrix) == [*SQUARE, 0.933333]
+    value = store.record(names["en", "fr"]).metrics.values["accuracy"]
+    assert cells[1]["below"] == f"[{value.low:.3f}, {value.high:.3f}]"
+    assert [line[4] for line in matrix.block.figures.lines] == ["", "", "yes", "", "yes"]
 
 
 def test_each_way_to_validate_is_a_row(store: Store) -> None:
     square(store)
     trained(store, "fr", "en", train={"validation_langs": ["en"]})
     (matrix,) = found(store)
-    assert [(row["train"], row["validation"]) for row in matrix["rows"]] == [("en", "own"), ("fr", "own"), ("fr", "en")]
+    assert list(dict.fromkeys(cell["train"] for cell in matrix.block.rows)) == ["en", "fr", "fr (en)"]
 
 
 def test_several_seeds_are_a_mean_and_a_range(store: Store) -> None:
@@ -77,9 +70,10 @@ def test_several_seeds_are_a_mean_and_a_range(store: Store) -> None:
     for seed, right in ((1, 10), (2, 26)):
         trained(store, "en", "fr", right=right, seed=seed)
     (matrix,) = found(store)
-    cell = matrix["cells"][0][1]
-    assert matrix["seeds"] == [0, 1, 2]
-    assert (cell["value"], cell["low"], cell["high"]) == (pytest.approx((10 + 16 + 26) / 90, rel=1e-5), 0.333333, 0.866667)
+    cell = matrix.block.rows[1]
+    assert cell["value"] == pytest.approx((10 + 16 + 26) / 90)
+    assert cell["below"] == "0.333–0.867"
+    assert "3 seeds" in matrix.block.words
 
 
 @pytest.mark.parametrize("pairs", [[("en", "en"), ("en", "fr")], [("en", "fr"), ("fr", "fr")], [("en", "en"), ("fr", "fr")]])
@@ -105,7 +99,7 @@ def test_what_was_made_in_another_way_is_another_matrix(store: Store, change: di
 
 def test_changed_settings_are_named(store: Store) -> None:
     square(store, settings={"max_length": 64, "train.schedule": "linear"})
-    assert found(store)[0]["settings"] == "9 training rows of each language, max_length=64, train.schedule=linear"
+    assert "9 training rows per language, max_length=64, train.schedule=linear" in found(store)[0].name
 
 
 def test_a_language_has_one_set_of_rows(store: Store) -> None:

@@ -32,7 +32,7 @@ def test_rows_that_read_alike_are_told_apart_by_what_differs() -> None:
     alike = [with_options(batch_size=16, device="auto"), with_options(batch_tokens=None, device="auto")]
     assert hows(alike) == ["trained on 9 en, batch_size=16", "trained on 9 en"]
     assert hows(alike[:1]) == ["trained on 9 en"]
-    other = Configuration((boards.entry_from("other", {**entry("b").manifest}, entry("b").metrics),))
+    other = Configuration((boards.renamed(entry("b"), "other"),))
     assert hows([alike[0], other]) == ["trained on 9 en", "trained on 9 en"], "another backend needs no more words"
     digests = [with_options(sha256=digit * 64) for digit in "ab"]
     assert hows(digests) == ["trained on 9 en, sha256=aaaaaaaa", "trained on 9 en, sha256=bbbbbbbb"]

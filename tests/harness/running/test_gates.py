@@ -16,7 +16,7 @@ from harness.core.engine import Encoded, Messages, Scores
 from harness.core.errors import GateFailed
 from harness.core.record import Cut, Gate, GateOutcome, RunRecord
 from harness.core.types import Decoding, FloatArray
-from harness.records.gates import gate_lines
+from harness.records.entries import gate_lines
 from harness.records.inspection import answers as said_by
 from harness.records.store import Store
 from harness.running.gates import ENOUGH, cut_of
@@ -153,7 +153,7 @@ def test_a_server_whose_first_answers_can_not_be_read_is_paid_for_no_more(projec
     with pytest.raises(GateFailed, match=r"answers_unparsed\): None of the first 20 answers") as stopped:
         run(plan, store, on_progress=toy.quiet)
     assert "(no_answer 20)" in stopped.value.message
-    answers = stopped.value.message.partition("What the model said: ")[2]
+    answers = stopped.value.message.partition("The answers: ")[2]
     assert len(said_by(Path(answers))) == 20
     assert stopped.value.exit_code == 1
     assert len(toy.engine_of(plan).batches) == 2
@@ -224,11 +224,11 @@ def test_a_server_that_cuts_is_named_where_its_answers_stop_the_run(project: Pat
     plan = toy.plan(project, "toy-server")
     answer = toy.engine_of(plan)._answer
     toy.engine_of(plan)._answer = lambda prompt, said: replace(answer(prompt, said), prompt_tokens=9)
-    with pytest.raises(GateFailed, match=r"answers_unparsed.*it seems to cut long prompts"):
+    with pytest.raises(GateFailed, match=r"answers_unparsed.*it seems to truncate long prompts"):
         run(plan, store, on_progress=toy.quiet)
 
 
-# Texts are cut
+# Texts are truncated
 
 
 def cutting(project: Path, most: int) -> Plan:
@@ -275,7 +275,7 @@ def test_few_cut_texts_are_counted_and_many_are_a_warning(project: Path, store: 
     found = gates_of(cutting(project, 12), store)["texts_cut"]
     assert found.value == cut / 100
     assert found.outcome is (WARNED if cut > 1 else PASSED)
-    assert ("are cut" in found.message) == (cut > 0)
+    assert ("are truncated" in found.message) == (cut > 0)
 
 
 def test_a_text_of_several_rows_counts_for_each(project: Path, store: Store) -> None:
@@ -338,13 +338,13 @@ QUICK = ("run", "--task", "toy", "--lang", "en")
 @pytest.mark.slow
 def test_cut_texts_are_said_by_run_show_and_board(bench: Callable[..., Said], project: Path) -> None:
     said = bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--json")
-    warning = "warning (texts_cut): 100.0% of the texts (11) are cut"
+    warning = "warning (texts_cut): 100.0% of the texts (11) are truncated"
     assert said.code == 0
     assert f"toy-classifier en: {warning}" in said.err
     assert [(gate["name"], gate["outcome"]) for gate in said.json[0]["gates"]] == [("texts_cut", "warned")]
     assert warning in bench("show", said.json[0]["run"]).out
     assert f"toy-classifier (trained on 9 en, most=5): {warning}" in bench("leaderboard").out
-    assert "are cut" in (project / "results" / "LEADERBOARD.md").read_text()
+    assert "are truncated" in (project / "results" / "LEADERBOARD.md").read_text()
     assert warning in bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5").err  # found again
     assert warning in bench(*QUICK, "--backend", "toy-classifier", "--set", "most=5", "--quiet").err
 
@@ -367,7 +367,7 @@ def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
     said = bench(*command, *asked, "--prompt", "echo")
     assert said.code == 1
     assert "is stopped (text_in_prompt): 11 of 11 prompts" in said.err
-    assert "--no-gate goes on all the same" in said.err
+    assert "--no-gate continues anyway" in said.err
     assert not any("toy-model" in path.name for path in (project / "results" / "runs").glob("*[0-9a-f]"))
     again = bench(*command, *asked, "--prompt", "echo", "--no-gate")
     assert again.code == 0

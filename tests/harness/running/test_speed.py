@@ -101,6 +101,7 @@ def test_fixed_service_waits_as_in_theory() -> None:
     assert found.sojourn.mean() == pytest.approx(0.01 + 0.8 * 0.01 / (2 * 0.2), rel=0.04)
 
 
+@pytest.mark.slow
 def test_batches_of_one_are_the_same_queue() -> None:
     one, same = one_at_a_time(np.full(2, 0.01), 60), in_batches({1: np.full(2, 0.01)}, 60)
     assert one.sojourn is not None
@@ -236,6 +237,7 @@ def test_arrivals_are_simulated_from_what_was_measured(many: Path) -> None:
     assert batched.p50_ms < single.p50_ms
 
 
+@pytest.mark.slow
 def test_a_batch_that_does_not_fit_is_said_and_the_others_are_timed(many: Path) -> None:
     plan = toy.plan(many, "toy-classifier")
     clock = FakeClock(plan)
@@ -370,7 +372,7 @@ def test_a_server_without_a_price_is_refused_and_a_free_one_is_not(project: Path
 
 
 def test_a_server_has_a_queue_of_its_own(project: Path) -> None:
-    with pytest.raises(UserError, match="--rate simulates a queue before one engine"):
+    with pytest.raises(UserError, match="--rate simulates the queue of one engine"):
         measure(server(project), LatencyOptions((1,), rate=5), Budget(10))
 
 
@@ -477,6 +479,7 @@ def test_prompts_are_told_apart_but_not_what_a_seed_draws(many: Path, store: Sto
 # Memory
 
 
+@pytest.mark.slow
 def test_peaks_begin_anew_and_children_count() -> None:
     """Where the system tells (Linux): a peak that is over goes away with a reset, and what a child holds is added."""
     peak, now = machine.family_memory()

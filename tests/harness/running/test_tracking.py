@@ -19,8 +19,7 @@ from harness.core.errors import RunError, UserError
 from harness.core.progress_events import log_training
 from harness.records.store import Store
 from harness.running.runner import EngineSlot, run
-from harness.running.trackers import Track, open_sink, where
-from harness.running.tracking import End, Plain, Tracker, config_of, tracked_by
+from harness.running.tracking import End, Plain, Track, Tracker, config_of, open_sink, tracked_by, where
 
 
 class Listening:

@@ -14,7 +14,7 @@ from harness.core.errors import RunError
 from harness.core.locks import is_held
 from harness.models.cache import contents
 from harness.models.checkpoints import cache_dir
-from harness.running.starts import in_use, mark_used
+from harness.running.trained_models import in_use, mark_used
 from harness.running.training import ensure_trained, trained_folder, trained_key
 
 LONG_AGO = 1_000_000.0

@@ -263,7 +263,7 @@ def test_a_damaged_model_is_set_aside_and_trained_anew(project: Path, caplog: py
         assert (model / "state.json").read_bytes() == written["state.json"]
         assert (kept(plan) / f"model.damaged-{number}").is_dir()
         assert not (kept(plan) / "onnx-1").exists()
-        assert f"It was set aside as model.damaged-{number}." in caplog.text
+        assert f"model.damaged-{number}" in caplog.text
     last = toy.plan(project, "toy-classifier")
     train(last)
     assert toy.engine_of(last).fits == 0

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from harness.core.engine import Encoded, Scores
 from harness.core.errors import BudgetReached, SpecError, UserError
+from harness.core.record import Cost
 from harness.core.types import Calibration, Decoding
 from harness.records.store import Store
 from harness.running.calibration import CONTENT_FREE
@@ -77,17 +78,20 @@ def test_the_price_is_no_part_of_what_a_run_is(project: Path) -> None:
 
 def test_a_record_says_what_it_cost(project: Path, store: Store) -> None:
     plan = server_plan(project)
-    manifest = store.manifest(go(plan, store, None).run_id)
-    assert manifest["cost"] == {
-        "usd": pytest.approx(paid(toy.engine_of(plan)), abs=1e-6),
-        "prompt": 1000,
-        "completion": 2000,
-        "source": "nowhere",
-    }
-    assert manifest["cost"]["usd"] == pytest.approx(
-        manifest["tokens"]["prompt"] * WORD + manifest["tokens"]["new"] * NEW, abs=1e-6
-    )
-    assert store.manifest(go(toy.plan(project), store, None).run_id)["cost"] is None
+    record = store.record(go(plan, store, None).run_id)
+    assert record.cost is not None
+    assert record.cost == Cost(usd=record.cost.usd, prompt=1000, completion=2000, source="nowhere")
+    assert record.cost.usd == pytest.approx(paid(toy.engine_of(plan)), abs=1e-6)
+    assert record.tokens.prompt is not None
+    assert record.tokens.new is not None
+    assert record.cost.usd == pytest.approx(record.tokens.prompt * WORD + record.tokens.new * NEW, abs=1e-6)
+    assert store.record(go(toy.plan(project), store, None).run_id).cost is None
+
+
+def usd(store: Store, run_id: str) -> float:
+    cost = store.record(run_id).cost
+    assert cost is not None
+    return cost.usd
 
 
 def test_a_server_is_asked_for_nothing_that_is_not_counted(project: Path, store: Store) -> None:
@@ -132,11 +136,11 @@ def test_never_more_than_the_limit_and_the_same_command_goes_on(
             assert (engine.batches, limit < 0.07) == ([], True)
             return
         assert f"of ${limit:.4f}" in stop.message
-        assert "The same command goes on" in stop.hint
+        assert "Repeat the command" in stop.hint
     assert sorted(answered) == sorted(row.text for row in plan.rows)  # none lost, none paid for twice
     found = store.root / whole.run_id / "predictions.jsonl"
     assert found.read_bytes() == (whole.folder / "predictions.jsonl").read_bytes()
-    assert store.manifest(whole.run_id)["cost"]["usd"] == pytest.approx(total, abs=1e-6)
+    assert usd(store, whole.run_id) == pytest.approx(total, abs=1e-6)
 
 
 def test_a_limit_of_nothing_asks_nothing(project: Path, store: Store) -> None:
@@ -151,7 +155,7 @@ def test_what_costs_nothing_needs_no_budget(project: Path, store: Store) -> None
     path = project / "backends" / "toy-server.yaml"
     path.write_text(path.read_text().replace("1000", "0").replace("2000", "0"))
     result = go(server_plan(project), store, 0.0)
-    assert store.manifest(result.run_id)["cost"]["usd"] == 0
+    assert usd(store, result.run_id) == 0
 
 
 def test_one_limit_for_all_runs_of_a_command(project: Path, store: Store) -> None:
@@ -178,7 +182,7 @@ def test_content_free_inputs_count_too(project: Path, store: Store) -> None:
     plan, budget = server_plan(project, decoding=Decoding.SCORE, calibration=Calibration.CONTEXTUAL), Budget(10.0)
     result = run(plan, store, None, toy.quiet, budget=budget)
     assert toy.engine_of(plan).batches[0] == list(CONTENT_FREE)
-    assert budget.spent == pytest.approx(store.manifest(result.run_id)["cost"]["usd"])
+    assert budget.spent == pytest.approx(usd(store, result.run_id))
     late = server_plan(project, lang="de", decoding=Decoding.SCORE, calibration=Calibration.CONTEXTUAL)
     with pytest.raises(UserError, match="first request"):
         go(late, store, 0.0)
@@ -238,7 +242,7 @@ def test_max_cost_stops_the_command_and_the_same_one_goes_on(bench: Callable[...
             break
         assert err.count("bench: ") == 1  # the next language could not be paid for either: it is not begun
         assert "of $0.0900; the next request could exceed it" in err
-        assert "The same command goes on" in err
+        assert "Repeat the command" in err
     assert codes[-1] == 0
     assert set(codes[:-1]) == {1}
     assert len(codes) > 2

@@ -25,7 +25,7 @@ def figure(**changes: Any) -> Figure:
 @pytest.mark.parametrize(
     ("old", "new", "line", "words"),
     [
-        ("value: 0.4", "value: 1.4", 3, "a share lies between 0 and 1, and accuracy is 1.4"),
+        ("value: 0.4", "value: 1.4", 3, "a share must be between 0 and 1, and accuracy is 1.4"),
         ("value: 0.4", "value: .nan", 3, "finite number"),
         ("n: 10", "n: 0", 3, "greater than or equal to 1"),
         ("n: 10", "rows: 10", 3, "unknown key 'figures.0.rows'"),

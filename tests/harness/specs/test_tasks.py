@@ -10,7 +10,7 @@ import pytest
 from harness.core.errors import SpecError
 from harness.core.types import LabelKind
 from harness.data.rows import load_examples
-from harness.specs.tasks import SPLITS, TaskSpec, load_task, task_languages
+from harness.specs.tasks import SPLITS, TaskSpec, load_task
 
 TASKS = Path(__file__).resolve().parents[3] / "tasks"
 BASE = """\
@@ -32,7 +32,7 @@ def test_name_and_label_space(tmp_path: Path) -> None:
     assert task.name == "mine"
     assert task.label_space.kind is LabelKind.ORDINAL
     assert task.label_space.names == ("bad", "fair", "good")
-    assert task_languages(task) == ["en"]
+    assert task.languages == ["en"]
 
 
 @pytest.mark.parametrize(
@@ -42,14 +42,14 @@ def test_name_and_label_space(tmp_path: Path) -> None:
         ("{files: {train: train.jsonl}}", "{files: {train: t.csv}, bundled: reviews_demo}", 2, "exactly one of `hub`, `files`"),
         ("{files: {train: train.jsonl}}", "{files: {}}", 2, "name at least one file"),
         ("{files: {train: train.jsonl}}", "{files: {folder: d, all: a.csv}}", 2, "not both"),
-        ("train.jsonl}", "train.jsonl, lang_map: {English: en}}", 2, "none of them has it"),
+        ("train.jsonl}", "train.jsonl, lang_map: {English: en}}", 2, "needs `{lang}` in a path"),
         ("train.jsonl}", '"{lang}.jsonl", lang_map: {English: en, eng: en}}', 2, "a language has one path"),
         ("[bad, fair, good]", "[bad, bad]", 3, "at least two different labels"),
         ("[bad, fair, good]", '["1", "2", "3"]', 3, "the name '1' is a number"),
         ("names: [bad, fair, good]", "names: [a, b], map: {x: c}", 3, "'x' to 'c'"),
         ("names: [bad, fair, good]", "names: [a, b], map: {x: 2}", 3, "'x' to 2"),
         ("names: [bad, fair, good]", "names: [a, b], map: {yes: a, no: b}", 3, "quote yes, no"),
-        ("languages: [en]", "languages: [en, de]", 1, "nothing tells a row's language"),
+        ("languages: [en]", "languages: [en, de]", 1, "the language of a row is unknown"),
         ("languages: [en]", "languages: [en, en]", 1, "twice"),
         ("languages: [en]", "languages: [en]\nthreshold: 2", 1, "`threshold` must be below 2"),
         ("languages: [en]", "languages: [en]\nsample: {train: {share: 0.5, count: 3}}", 5, "exactly one of `share`"),
@@ -125,7 +125,7 @@ def test_reviews_demo_is_complete_and_clean() -> None:
     task = load_task(TASKS / "reviews_demo.yaml")
     ids: Counter[str] = Counter()
     texts: Counter[str] = Counter()
-    for lang in task_languages(task):
+    for lang in task.languages:
         per_star: Counter[object] = Counter()
         for split in SPLITS:
             examples = load_examples(task, lang=lang, split=split)
@@ -136,6 +136,6 @@ def test_reviews_demo_is_complete_and_clean() -> None:
             per_star += stars
         assert set(per_star) == {0, 1, 2, 3, 4}
         assert min(per_star.values()) >= 20
-    assert len(task_languages(task)) == 6
+    assert len(task.languages) == 6
     assert max(ids.values()) == 1
     assert max(texts.values()) == 1

@@ -15,8 +15,7 @@ from harness.core.errors import PromptError
 from harness.core.types import LabelKind, LabelSpace
 from harness.parsing.rendering import Renderer
 from harness.specs.prompts import load_prompt
-from harness.specs.template_limits import BUDGET
-from harness.specs.templates import MAX_CHARS, MAX_NODES, SafeTemplate
+from harness.specs.templates import BUDGET, MAX_CHARS, MAX_NODES, SafeTemplate
 
 TOPICS = LabelSpace(LabelKind.NOMINAL, ("sport", "politics", "science and technology"))
 BIG = 2_000_000_000

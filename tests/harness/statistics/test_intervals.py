@@ -12,6 +12,7 @@ from scipy.stats import bootstrap, spearmanr
 from sklearn.metrics import cohen_kappa_score, f1_score, mean_absolute_error
 from statsmodels.stats.proportion import proportion_confint
 
+from harness.core.record import Estimate
 from harness.core.types import IntArray
 from harness.statistics import intervals
 from harness.statistics.intervals import pseudo_cells
@@ -145,17 +146,17 @@ def test_an_interval_holds_its_value_and_has_a_width(seed: int, k: int, n: int) 
     functions = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk, "spearman": intervals.spearman}
     values = {name: (float(f(cells[None])[0]), f) for name, f in functions.items()}
     for name, found in intervals.booted(values, cells, pseudo_cells(cells), replicates=200).items():
-        value, low, high = found["value"], found["low"], found["high"]
+        value, low, high = found.value, found.low, found.high
         if value is None or low is None:
             # a few rows may show no association whichever of them are drawn
             assert name in ("qwk", "spearman")
             assert value is None or n < 8
-            assert low is high is found["method"] is None
+            assert low is high is found.method is None
         else:
             assert high is not None
             assert low <= value <= high
             assert low < high
-            assert found["method"] == "bc_bootstrap"
+            assert found.method == "bc_bootstrap"
             ends = {"mae": (0, k - 1), "macro_f1": (0, 1)}.get(name, (-1, 1))
             assert ends[0] - 1e-12 <= low <= high <= ends[1] + 1e-12
 
@@ -172,6 +173,7 @@ def test_rows_that_are_all_right_do_not_prove_that_all_are(n: int) -> None:
     assert rule_of_three / 2 < mae[1] < 8 * rule_of_three
 
 
+@pytest.mark.slow
 def test_coverage_of_a_small_sample() -> None:
     """The published table in little: 200 samples of 80 rows of ten labels. Without the bias correction it is 86%."""
     shares = np.full((10, 11), 0.4 / 90)
@@ -196,12 +198,12 @@ def test_a_million_rows_draw_as_many_numbers_as_a_hundred() -> None:
 
 
 def test_share_booted_and_plain_speak_strict_json() -> None:
-    nothing = {"value": None, "low": None, "high": None, "method": None}
+    nothing = Estimate(value=None, low=None, high=None)
     assert intervals.plain(math.inf) == nothing
     cells = np.array([[1, 0, 0], [0, 0, 0]])
     found = intervals.booted({"qwk": (math.nan, intervals.qwk)}, cells, pseudo_cells(cells))
     assert found == {"qwk": nothing}
-    assert intervals.share(np.array([True, False]))["value"] == 0.5
+    assert intervals.share(np.array([True, False])).value == 0.5
 
 
 def test_booted_gives_each_statistic_what_it_has_alone() -> None:
@@ -210,7 +212,7 @@ def test_booted_gives_each_statistic_what_it_has_alone() -> None:
     functions = {"mae": intervals.mae, "qwk": intervals.qwk}
     values = {name: (float(f(cells[None])[0]), f) for name, f in functions.items()}
     together = intervals.booted(values, cells, pseudo_cells(cells))["qwk"]
-    assert (together["low"], together["high"]) == alone
+    assert (together.low, together.high) == alone
 
 
 @pytest.mark.parametrize(

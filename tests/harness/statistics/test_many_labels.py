@@ -8,7 +8,7 @@ import pytest
 from harness.core.predictions import Predictions
 from harness.core.types import Example, IntArray, LabelKind, LabelSpace, Prediction
 from harness.statistics import contrast, intervals
-from harness.statistics.many_labels import MANY, booted_f1, occurring
+from harness.statistics.intervals import MANY, booted_f1, occurring
 from harness.statistics.metrics import evaluate_predictions
 
 
@@ -28,9 +28,11 @@ def test_the_bootstrap_is_that_of_the_whole_matrix(k: int, n: int, right: float)
     whole = intervals.booted({name: (values[name], statistics[name]) for name in values}, cells, intervals.pseudo_cells(cells))
     few = booted_f1(truth, answers, k, values)
     for name, value in values.items():
-        assert few[name]["value"] == whole[name]["value"] == value
+        assert few[name].value == whole[name].value == value
         for end in ("low", "high"):
-            assert few[name][end] == pytest.approx(whole[name][end], abs=0.1 * (whole[name]["high"] - whole[name]["low"]))
+            assert getattr(few[name], end) == pytest.approx(
+                getattr(whole[name], end), abs=0.1 * (whole[name].high - whole[name].low)
+            )
 
 
 def test_labels_that_occur() -> None:
@@ -64,6 +66,7 @@ def pair(k: int, n: int) -> tuple[Predictions, Predictions]:
     return columns(k, truth, ours), columns(k, truth, theirs.astype(np.int64))
 
 
+@pytest.mark.slow
 def test_the_paired_test_with_merged_pseudo_rows_is_close_to_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = pair(40, 300)
     exact = contrast.difference_of("macro_f1", a, b)

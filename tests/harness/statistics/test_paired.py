@@ -15,7 +15,7 @@ from statsmodels.stats.contingency_tables import mcnemar as mcnemar_oracle
 from statsmodels.stats.multitest import multipletests
 
 from harness.core.types import BoolArray, FloatArray, IntArray
-from harness.statistics import paired, smooth
+from harness.statistics import paired, row_means
 from harness.statistics.paired import (
     Patterns,
     counted_difference,
@@ -27,7 +27,7 @@ from harness.statistics.paired import (
     share_interval,
     sign_test,
 )
-from harness.statistics.smooth import Smooth
+from harness.statistics.row_means import Smooth
 
 K = 3
 Rows = tuple[IntArray, IntArray, IntArray]
@@ -48,8 +48,8 @@ def rows(seed: int, n: int, right_a: float = 0.6, right_b: float = 0.6, k: int =
 
 def features(metric: str, truth: IntArray, answers: IntArray, k: int = K) -> FloatArray:
     if metric == "qwk":
-        return smooth.qwk_features(truth, answers, k)
-    return smooth.f1_features(smooth.one_hot(truth, k), smooth.one_hot(answers, k))
+        return row_means.qwk_features(truth, answers, k)
+    return row_means.f1_features(row_means.one_hot(truth, k), row_means.one_hot(answers, k))
 
 
 def by_rows(metric: str, data: Rows, level: float = 0.05, pseudo: float = 0.0, **options: int) -> paired.Difference:
@@ -62,16 +62,16 @@ def by_rows(metric: str, data: Rows, level: float = 0.05, pseudo: float = 0.0, *
 
 
 SMOOTH: dict[str, Smooth] = {
-    "macro_f1": smooth.macro_f1,
-    "weighted_f1": smooth.weighted_f1,
-    "micro_f1": smooth.micro_f1,
-    "qwk": smooth.qwk,
+    "macro_f1": row_means.macro_f1,
+    "weighted_f1": row_means.weighted_f1,
+    "micro_f1": row_means.micro_f1,
+    "qwk": row_means.qwk,
 }
 
 
 def sklearn_value(metric: str, truth: IntArray, answers: IntArray) -> float:
     if metric == "qwk":
-        given = smooth.filled(truth, answers, K)
+        given = row_means.filled(truth, answers, K)
         return float(cohen_kappa_score(truth, given, labels=range(K), weights="quadratic"))
     average = metric.removesuffix("_f1")
     return float(f1_score(truth, answers, average=average, labels=range(K), zero_division=np.nan))
@@ -111,6 +111,7 @@ def test_the_interval_of_a_share_excludes_zero_exactly_where_p_is_small() -> Non
             assert (sign_test(only_a, only_b) <= 0.05) == (not low <= 0 <= high), (only_a, only_b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 10])
 def test_the_interval_of_a_share_covers_at_least_95_percent_by_enumeration(n: int) -> None:
     seen = [(only_b, m) for m in range(n + 1) for only_b in range(m + 1)]
@@ -152,6 +153,7 @@ def test_detectable_share_is_that_of_connor_for_many_rows() -> None:
     assert detectable_share(n, int(n * share), level=0.05 / 6) > 1.2 * found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "discordant"), [(40, 12), (40, 0), (300, 60)])
 def test_detectable_share_is_found_in_four_of_five_samples(n: int, discordant: int) -> None:
     size = detectable_share(n, discordant)
@@ -196,11 +198,12 @@ def test_gradients_are_finite_differences(metric: str) -> None:
 
 def test_a_label_that_nobody_names_is_no_part_of_macro_f1() -> None:
     truth, a = np.array([0, 0, 1, 1]), np.array([0, 1, 1, 1])
-    narrow, wide = (smooth.macro_f1(features("macro_f1", truth, a, k).mean(axis=0)[None]) for k in (2, 4))
+    narrow, wide = (row_means.macro_f1(features("macro_f1", truth, a, k).mean(axis=0)[None]) for k in (2, 4))
     assert narrow[0] == pytest.approx(wide[0])
     assert np.isfinite(wide[1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "qwk"])
 def test_the_interval_is_near_scipys_paired_bootstrap(metric: str) -> None:
     truth, a, b = rows(11, 400, 0.7, 0.6)
@@ -217,6 +220,7 @@ def test_the_interval_is_near_scipys_paired_bootstrap(metric: str) -> None:
     assert found.detectable == pytest.approx(oracle.standard_error * (1.96 + 0.84), rel=0.06)
 
 
+@pytest.mark.slow
 def test_a_few_large_errors_are_not_taken_for_surer_than_they_are() -> None:
     """A errs by one step in 30% of 50 rows, B anyhow in 6%: the same QWK."""
     found: dict[float, list[float]] = {0.0: [], 1.0: []}
@@ -226,12 +230,12 @@ def test_a_few_large_errors_are_not_taken_for_surer_than_they_are() -> None:
         step = np.where(truth == 0, 1, np.where(truth == k - 1, -1, rng.choice([-1, 1], n)))
         a = np.where(rng.random(n) < 0.3, truth + step, truth)
         b = np.where(rng.random(n) < 0.06, (truth + rng.integers(1, k, n)) % k, truth)
-        seen = Patterns(*(smooth.qwk_features(truth, answers, k) for answers in (a, b)), np.ones(n))
+        seen = Patterns(*(row_means.qwk_features(truth, answers, k) for answers in (a, b)), np.ones(n))
         ends = np.array([0, 1, 2, 3, 4] * 4), np.array([(i + s) % 5 for s in range(1, 5) for i in range(5)])
-        good, bad = smooth.qwk_features(ends[0], ends[0], k), smooth.qwk_features(*ends, k)
+        good, bad = row_means.qwk_features(ends[0], ends[0], k), row_means.qwk_features(*ends, k)
         for extra, p in found.items():
             pseudo = Patterns(np.vstack([good, bad]), np.vstack([bad, good]), np.full(40, extra / 20))
-            p.append(counted_difference(smooth.qwk, seen, pseudo, replicates=199, seed=seed).p)
+            p.append(counted_difference(row_means.qwk, seen, pseudo, replicates=199, seed=seed).p)
     assert np.mean(np.array(found[1.0]) <= 0.05) < 0.1
     assert np.mean(np.array(found[0.0]) <= 0.05) > 0.12  # what it is there for
 
@@ -245,6 +249,7 @@ def merged(metric: str, data: Rows) -> paired.Difference:
     return counted_difference(SMOOTH[metric], seen, Patterns(none, none, np.zeros(0)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "qwk"])
 def test_patterns_are_rows_taken_together(metric: str) -> None:
     data = rows(13, 150, 0.7, 0.62)
@@ -261,7 +266,7 @@ def test_the_interval_excludes_zero_exactly_where_p_is_small(metric: str) -> Non
     seen = set()
     for seed in range(40):
         truth, a, b = data = rows(seed, 60, 0.75, 0.55)
-        distances = [smooth.distances(truth, answers, K) for answers in (a, b)]
+        distances = [row_means.distances(truth, answers, K) for answers in (a, b)]
         found = mean_difference(distances[0], distances[1]) if metric == "mae" else merged(metric, data)
         assert (found.p <= 0.05) == (not found.low <= 0 <= found.high)
         seen.add(found.p <= 0.05)
@@ -336,7 +341,8 @@ def test_portions_and_their_number_change_nothing(monkeypatch: pytest.MonkeyPatc
 def test_a_stricter_level_gets_more_exchanges_and_needs_a_larger_difference() -> None:
     truth, a, b = rows(9, 100, 0.7, 0.6)
     usual, strict = (
-        mean_difference(smooth.distances(truth, a, K), smooth.distances(truth, b, K), level) for level in (0.05, 0.05 / 400)
+        mean_difference(row_means.distances(truth, a, K), row_means.distances(truth, b, K), level)
+        for level in (0.05, 0.05 / 400)
     )
     assert strict.detectable > 1.3 * usual.detectable
     assert (strict.low, strict.high) == pytest.approx((usual.low, usual.high), abs=0.01)
@@ -344,6 +350,7 @@ def test_a_stricter_level_gets_more_exchanges_and_needs_a_larger_difference() ->
     assert far.p <= 0.05 / 400
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["macro_f1", "qwk"])
 def test_equally_good_runs_are_told_apart_in_one_of_twenty(metric: str) -> None:
     found = [by_rows(metric, rows(seed, 80), pseudo=1.0, replicates=199, seed=seed).p <= 0.05 for seed in range(300)]

@@ -126,7 +126,7 @@ def test_runs_become_curves_and_lines(project: Path, store: Store) -> None:
         ("toy-model (echo · free)", 0),
         ("toy-model (shown · free)", 3),
     ]
-    echo = store.metrics(done[0][1])["values"]["accuracy"]["value"]
+    echo = store.record(done[0][1]).metrics.values["accuracy"].value
     assert made.result.lines[0].estimate.value == pytest.approx(echo)
     assert made.run_ids == [name for _, name in done]
     assert measured(replace(asked, base=asked.base.changed(lang="de")), done, store, "accuracy") is None

@@ -26,7 +26,7 @@ from harness.records.store import Store
 from harness.running import plan as planning
 from harness.running.plan import make_plan
 from harness.running.runner import run
-from harness.running.starts import folder_of
+from harness.running.trained_models import folder_of
 from harness.running.training import trained_key
 from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import Catalog
@@ -147,7 +147,7 @@ def test_spaces_are_read_with_the_numbers_that_yaml_takes_for_words(project: Pat
         ("{low: 1, high: 9, step: 0.5}", "whole numbers need a whole `step`"),
         ("{low: 1.0, high: 9, step: 9}", "`step` must be above 0 and fit"),
         ("{low: 1, high: 9, step: 1, log: true}", "exclude each other"),
-        ("{low: true, high: 9}", "a truth value is no number"),
+        ("{low: true, high: 9}", "true and false are no numbers"),
         ("{lo: 1, high: 9}", "unknown key 'search.train.lr.lo'"),
     ],
 )
@@ -201,9 +201,9 @@ def test_trials_are_runs_on_validation_rows_and_the_best_model_is_kept(project: 
     best = max(trials, key=lambda trial: trial.value or 0)
     runs = Store(project / "study" / "runs")
     assert len(runs.ids()) == len(trials) == 5
-    assert {runs.manifest(name)["identity"]["split"] for name in runs.ids()} == {"validation"}
-    assert {runs.manifest(name)["n"] for name in runs.ids()} == {ROWS}
-    recorded = [runs.metrics(name)["values"]["accuracy"]["value"] for name in runs.ids()]
+    assert {runs.record(name).identity.split for name in runs.ids()} == {"validation"}
+    assert {runs.record(name).n for name in runs.ids()} == {ROWS}
+    recorded = [runs.record(name).metrics.values["accuracy"].value or -1 for name in runs.ids()]
     assert sorted(recorded) == sorted(trial.value or -1 for trial in trials)
     assert len(set(recorded)) > 1
     assert models() == [best.key]
@@ -320,6 +320,7 @@ def test_a_hopeless_trial_is_pruned_and_leaves_nothing(project: Path) -> None:
     assert {trial.state for trial in plain} == {"complete"}
 
 
+@pytest.mark.slow
 def test_a_trial_that_fails_counts_and_the_search_goes_on(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def diverge(epoch: int, lr: float) -> None:
         if len(Tunable.epochs) == 1:
@@ -337,6 +338,7 @@ def test_a_trial_that_fails_counts_and_the_search_goes_on(project: Path, monkeyp
     assert not list((project / "study" / "runs").glob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", [UserError("wrong"), ModelUnavailable("no network"), OSError(28, "No space left")])
 def test_what_the_next_trial_would_meet_too_ends_the_search(
     project: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -400,6 +402,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(project: Path, change: An
     assert "--study" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_search_the_same_study(project: Path) -> None:
     search = searched(project)
     with open_study(search, project / "study", Catalog(project)), pytest.raises(RunBusy, match="the study study"):
@@ -407,12 +410,13 @@ def test_two_processes_do_not_search_the_same_study(project: Path) -> None:
     assert len(go_on(project, search, 1)) == 1
 
 
+@pytest.mark.slow
 def test_several_validation_languages_count_the_same(project: Path) -> None:
     (trial,) = go_on(project, searched(project, ("en", "de")), 1)
     runs = Store(project / "study" / "runs")
-    values = {runs.manifest(name)["identity"]["lang"]: runs.metrics(name) for name in runs.ids()}
-    assert {lang: metrics["n"] for lang, metrics in values.items()} == {"en": 20, "de": 18}
-    one, other = (values[lang]["values"]["accuracy"]["value"] for lang in ("en", "de"))
+    values = {record.identity.lang: record.metrics for record in map(runs.record, runs.ids())}
+    assert {lang: metrics.n for lang, metrics in values.items()} == {"en": 20, "de": 18}
+    one, other = (values[lang].values["accuracy"].value or 0 for lang in ("en", "de"))
     assert one != other
     assert trial.value == pytest.approx((one + other) / 2)
     assert Tunable.epochs == [0, 1, 2]  # one training for both
@@ -428,6 +432,7 @@ def test_lower_is_better_for_an_error(project: Path) -> None:
     assert len({trial.value for trial in trials}) > 1
 
 
+@pytest.mark.slow
 def test_the_tuned_backend_is_the_best_trial_and_finds_its_model(project: Path) -> None:
     (project / "backends" / "tunable.yaml").write_text(
         BACKEND + "options: {flavour: sweet, train: {size: 4}}\nlanguages: [en]\n"

@@ -1,41 +1,38 @@
-// Where two runs on the same rows differ: counts, answers against answers, and the rows themselves.
-const DIGIT = new Map([...DATA.alphabet].map((char, place) => [char, place]));
-let differWanted = STEP;
+// Where two runs on the same rows differ: counts, answers against answers, and the rows themselves. Their test is in the payload.
+import {boardName, DATA, ENTRIES, ENTRY_OF, nameOf, rankMark, RUNS} from "./data.js";
+import {button, el, empty, figure, find, findAll, menu, table, tall} from "./dom.js";
+import {share, sum, whole} from "./format.js";
+import {boardNow} from "./scope.js";
+import {fillSection} from "./sections.js";
+import {choose, state} from "./state.js";
 
-const answered = entry => entry.place.runs.filter(run => RUNS[run]?.answers);
-
-function compareFrom(entry, run) {
-  const board = entry.board;
-  const chosen = answered(entry).includes(run) ? run : "";
-  find("#run").close();
-  choose({task: board.taskName, lang: board.lang, rows: board.rows, a: chosen, b: "", run: ""});
-  goTo("differ");
-}
+const DIGIT = new Map([...DATA.alphabet].map((char, at) => [char, at]));
+const STEP = 200;
+const PICTURED = 25; // labels up to which the grid shows those that nobody answers, too
+let wanted = STEP / 4;
 
 /** Runs of a board that can be compared, as choices of a menu; seeds are told apart. */
 function choicesOf(board) {
-  const entries = ENTRIES.filter(entry => entry.board.key === board.key);
-  return entries.flatMap(entry =>
-    answered(entry).map(run => [
-      run,
-      `${entry.place.rank ?? UNRANKED}. ${nameOf(entry.place)}${entry.place.runs.length > 1 ? `, seed ${entry.place.seeds[entry.place.runs.indexOf(run)]}` : ""}`,
-    ]),
-  );
+  return ENTRIES.filter(entry => entry.board === board).flatMap(entry => {
+    const seed = run => (entry.runs.length > 1 ? `, seed ${entry.seeds[entry.runs.indexOf(run)]}` : "");
+    const answered = entry.runs.filter(run => RUNS[run].answers);
+    return answered.map(run => [run, `${rankMark(entry)}. ${nameOf(entry)}${seed(run)}`]);
+  });
 }
 
 /** The two that are compared: those chosen, or the best and the best of another backend. */
 function pairOf(board, runs) {
   const usual = board.places.map(place => place.run).filter(run => runs.includes(run));
   const a = runs.includes(state.a) ? state.a : (usual[0] ?? runs[0]);
-  const unlike = usual.find(run => run !== a && ENTRY_OF.get(run).place.backend !== ENTRY_OF.get(a).place.backend);
+  const unlike = usual.find(run => run !== a && ENTRY_OF.get(run).backend !== ENTRY_OF.get(a).backend);
   const b = runs.includes(state.b) && state.b !== a ? state.b : (unlike ?? runs.find(run => run !== a));
   return [a, b];
 }
 
 /** What the two menus say, though the part below may not be drawn for it yet. */
-function pairShown() {
-  const [a, b] = [...document.querySelectorAll("#differ .pair select")].map(select => select.value);
-  return {a, b};
+function choosePair() {
+  const [a, b] = findAll("#differ .pair select").map(select => select.value);
+  choose({a, b});
 }
 
 /** Rows by who is right, and answers by answers; the last index is "no answer". */
@@ -53,110 +50,72 @@ function differences(truth, a, b, labels) {
   return {counts, grid, rows};
 }
 
-/** Two-sided exact p of McNemar's test: of n rows where one alone is right, so few or fewer for the lesser of the two. */
-function exactP(only, other) {
-  const n = only + other;
-  let term = -n * Math.LN2;
-  let total = Math.exp(term);
-  for (let k = 1; k <= Math.min(only, other); k++) {
-    term += Math.log((n - k + 1) / k);
-    total += Math.exp(term);
-  }
-  return Math.min(1, 2 * total);
+/** The test of two runs, whichever was tested against the other: p in thousandths, and which is better. */
+function testOf({runs, p, better}, a, b) {
+  const [i, j] = [runs.indexOf(a), runs.indexOf(b)];
+  if (i < 0 || j < 0) return {verdict: "untested", p: ""};
+  const [low, high] = [Math.min(i, j), Math.max(i, j)];
+  const at = low * runs.length - (low * (low + 1)) / 2 + (high - low - 1);
+  const turned = {A: "B", B: "A", "=": "="};
+  const shown = p[at] ? `= ${(p[at] / 1000).toFixed(3)}` : "< 0.001";
+  return {verdict: i < j ? better[at] : turned[better[at]], p: shown};
 }
 
-function drawDiffer() {
+export function drawDiffer(more = 0) {
+  wanted = more ? wanted + more : STEP / 4;
   const board = boardNow();
   const set = board && DATA.rowsets[board.rows];
-  const choices = board ? choicesOf(board) : [];
-  if (!set || choices.length < 2) {
-    const why = !board
-      ? "No runs yet."
-      : board.kind === "multilabel"
-        ? "Rows may have several labels here; this page holds no answers for such tasks: bench compare does it."
-        : "Two runs on the same rows are needed, with at most 62 labels.";
-    return fillSection("differ", el("p", {class: "empty", text: why}));
-  }
-  const [a, b] = pairOf(
-    board,
-    choices.map(([run]) => run),
-  );
+  const choices = set ? choicesOf(board) : [];
+  if (choices.length < 2) return fillSection("differ", {});
+  const [a, b] = pairOf(board, choices.map(([run]) => run));
   const found = differences(set.truth, RUNS[a].answers, RUNS[b].answers, board.labels.length);
-  const nameOfRun = new Map(choices);
-  const pick = (label, value) => menu(label, choices, value, () => choose(pairShown()));
-  return fillSection(
-    "differ",
-    el("div", {class: "bar pair"}, pick("A", a), pick("B", b)),
-    el("p", {class: "note printed", text: `A: ${nameOfRun.get(a)}. B: ${nameOfRun.get(b)}.`}),
-    note(
-      `${boardName(board)}.`,
-      set.sampled
-        ? ` This page holds the answers to ${whole(set.sampled)} of them, drawn by chance (a hash of the id); the counts are of those.`
-        : "",
-    ),
-    countsOf(found.counts, !set.sampled),
-    el("div", {class: "two"}, answersOf(board, found.grid), listOf(board, set, found.rows)),
-  );
+  const names = new Map(choices);
+  const {verdict, p} = testOf(set.tests, a, b);
+  const sampled = `This page holds the answers to ${whole(set.sampled ?? 0)} of them, a random sample; the counts are of those.`;
+  fillSection("differ", {
+    controls: [menu("A", choices, a, choosePair), menu("B", choices, b, choosePair)],
+    slots: {
+      a: names.get(a),
+      b: names.get(b),
+      board: boardName(board),
+      sampled: set.sampled ? ` ${sampled}` : "",
+      n: whole(board.n),
+      p,
+    },
+    content: [countsOf(found.counts), el("div.two", answersOf(board, found.grid), listOf(board, set, found.rows))],
+  });
+  for (const one of findAll("#differ [data-verdict]")) one.hidden = one.dataset.verdict !== verdict;
+  find("#verdict").hidden = verdict === "untested";
 }
 
-function countsOf(counts, isWhole) {
+function countsOf(counts) {
   const n = sum(Object.values(counts));
-  const cell = (kind, label) =>
-    el(
-      "div",
-      {class: `count ${kind}`},
-      el("dt", {text: label}),
-      el(
-        "dd",
-        {},
-        el("strong", {"data-count": kind, text: whole(counts[kind])}),
-        el("span", {text: ` ${share(counts[kind] / n)}`}),
-      ),
-    );
-  const p = exactP(counts.onlyA, counts.onlyB);
-  const better = counts.onlyA > counts.onlyB ? "A" : "B";
-  const shown = p < 0.001 ? "< 0.001" : `= ${p.toFixed(3)}`;
-  const verdict =
-    p <= 0.05
-      ? `${better} is better on these rows at the 5% level (McNemar’s exact test, p ${shown}, n = ${whole(n)}; these two alone, without a correction for looking at many pairs).`
-      : `The two can’t be told apart at the 5% level (McNemar’s exact test, p ${shown}, n = ${whole(n)}).`;
-  return [
-    el(
-      "dl",
-      {class: "counts"},
-      cell("both", "both right"),
-      cell("onlyA", "only A right"),
-      cell("onlyB", "only B right"),
-      cell("neither", "neither right"),
-    ),
-    isWhole ? el("p", {text: verdict}) : "",
-  ];
+  const words = {both: "both right", onlyA: "only A right", onlyB: "only B right", neither: "neither right"};
+  const cell = ([kind, count]) => {
+    const figures = [el("strong", {"data-count": kind, text: whole(count)}), el("span", {text: ` ${share(count / n)}`})];
+    return el("div.count", el("dt", {text: words[kind]}), el("dd", figures));
+  };
+  return el("dl.counts", Object.entries(counts).map(cell));
 }
 
-function answersOf(board, grid) {
-  const names = [...board.labels, "no answer"];
-  const used = names
-    .map((_, place) => place)
-    .filter(place =>
-      place < board.labels.length
-        ? board.labels.length <= 25 || sum(grid[place]) || sum(grid.map(row => row[place]))
-        : sum(grid[place]) || sum(grid.map(row => row[place])),
-    );
+function answersOf({labels}, grid) {
+  const names = [...labels, "no answer"];
+  const isUsed = at => sum(grid[at]) || sum(grid.map(row => row[at]));
+  const used = names.map((_, at) => at).filter(at => (at < labels.length && labels.length <= PICTURED) || isUsed(at));
   const most = Math.max(...grid.flat(), 1);
-  const line = down => [
-    el("th", {scope: "row", text: names[down]}),
-    ...used.map(across =>
-      el("td", {
-        class: `cell${down === across ? " same" : ""}`,
-        style: `--shade: ${Math.round((55 * grid[down][across]) / most)}%`,
-        text: grid[down][across] ? whole(grid[down][across]) : "·",
-      }),
-    ),
-  ];
+  const cell = (down, across) => {
+    const count = grid[down][across];
+    const style = `--shade: ${Math.round((55 * count) / most)}%`;
+    return el(down === across ? "td.cell.same" : "td.cell", {style, text: count ? whole(count) : "·"});
+  };
   return figure(
     "Answers of A (rows) by answers of B (columns)",
     "on the diagonal they agree",
-    table("Answers of A by answers of B", ["A \\ B", ...used.map(place => names[place])], used.map(line)),
+    table(
+      "Answers of A by answers of B",
+      ["A \\ B", ...used.map(at => names[at])],
+      used.map(down => [names[down], ...used.map(across => cell(down, across))]),
+    ),
   );
 }
 
@@ -169,43 +128,26 @@ const KINDS = [
 
 function listOf(board, set, rows) {
   const left = rows.filter(row => !state.kind || row.kind === state.kind);
-  const label = char => (DIGIT.has(char) ? board.labels[DIGIT.get(char)] : "no answer");
+  const label = char => board.labels[DIGIT.get(char)] ?? "no answer";
   const lines = left
-    .slice(0, differWanted)
+    .slice(0, wanted)
     .map(row => [
-      el("th", {scope: "row", class: "id", tabindex: "-1", text: set.ids[row.row]}),
+      el("th.id", {scope: "row", tabindex: "-1", text: set.ids[row.row]}),
       el("td", {text: label(row.truth)}),
-      el("td", {class: row.kind === "onlyA" ? "right" : null, text: label(row.a)}),
-      el("td", {class: row.kind === "onlyB" ? "right" : null, text: label(row.b)}),
+      el(row.kind === "onlyA" ? "td.right" : "td", {text: label(row.a)}),
+      el(row.kind === "onlyB" ? "td.right" : "td", {text: label(row.b)}),
     ]);
   const more = left.length - lines.length;
+  const showMore = () => {
+    drawDiffer(STEP);
+    find(`#differ .tall tbody tr:nth-child(${lines.length + 1}) th`)?.focus(); // the first of the new ones
+  };
   return figure(
-    `The rows where they differ: ${whole(left.length)}`,
-    "ids only: texts are in no record",
-    el(
-      "div",
-      {},
-      el(
-        "div",
-        {class: "bar"},
-        menu("Show", KINDS, state.kind, kind => choose({kind})),
-      ),
-      tall(table("Rows where A and B differ", ["Id", "Truth", "A", "B"], lines, 4)),
-      more > 0 ? el("p", {class: "note printed", text: `The first ${whole(lines.length)} of ${whole(left.length)}.`}) : "",
-      more > 0
-        ? el(
-            "button",
-            {
-              type: "button",
-              onclick: () => {
-                differWanted += 4 * STEP;
-                drawDiffer();
-                find(`#differ .tall tbody tr:nth-child(${lines.length + 1}) th`)?.focus(); // the first of the new ones
-              },
-            },
-            `Show ${whole(Math.min(4 * STEP, more))} more of ${whole(more)}`,
-          )
-        : "",
-    ),
+    `Rows where they differ: ${whole(left.length)}`,
+    "ids only: records hold no texts",
+    el("div.bar", menu("Show", KINDS, state.kind, kind => choose({kind}))),
+    lines.length ? tall(table("Rows where A and B differ", ["Id", "Truth", "A", "B"], lines, 4)) : empty("None."),
+    more > 0 ? el("p.note.printed", {text: `The first ${whole(lines.length)} of ${whole(left.length)}.`}) : "",
+    more > 0 ? button(`Show ${whole(Math.min(STEP, more))} more of ${whole(more)}`, showMore) : "",
   );
 }

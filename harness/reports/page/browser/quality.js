@@ -1,164 +1,93 @@
-// Quality against cost and speed, and the front of those that nothing beats in both.
-/** Marks the rows that no other row beats: at least as good in both, and better in one. */
-function withFront(rows, lessIsBetter, lowerIsBetter) {
-  const good = row => [lowerIsBetter ? -row.value : row.value, lessIsBetter ? -row.x : row.x];
-  const beats = (a, b) => a[0] >= b[0] && a[1] >= b[1] && (a[0] > b[0] || a[1] > b[1]);
-  const points = rows.map(good);
-  return rows.map((row, place) => ({...row, front: !points.some(other => beats(other, points[place]))}));
-}
+// Quality against cost and speed, and the Pareto front, which the payload holds.
+import {plot} from "./charts.js";
+import {betterOf, boardName, dagger, isLower, measured, nameOf, titleOf, valueOf} from "./data.js";
+import {el, empty, figure, menu, note} from "./dom.js";
+import {decimal, entries as countOf, interval, isNumber, rate} from "./format.js";
+import {boardNow, entriesNow, madeNow, metricNow} from "./scope.js";
+import {figuresBox, fillSection, metricMenu} from "./sections.js";
+import {choose, state} from "./state.js";
 
-/** All that have both; what is at 0 has no place on a logarithmic axis, but it counts for the front. */
-function qualityRows(entries, metric, key, lessIsBetter) {
-  const rows = entries
-    .filter(({place}) => isNumber(place[key]) && isNumber(valueOf(place, metric)))
-    .map(({place}) => {
-      const [value, low, high] = measured(place, metric);
-      return {
-        name: place.backend,
-        how: place.how,
-        engine: place.engine,
-        value,
-        low,
-        high,
-        x: place[key],
-        key: nameOf(place),
-        busy: place.busy,
-        place,
-      };
-    });
-  return withFront(rows, lessIsBetter, isLower(metric));
-}
+const AXES = {
+  cost: {title: "Against cost", words: "US dollars per 1,000 rows", unit: "", suffix: "_less", side: "left"},
+  rate: {title: "Against throughput", words: "rows per second", unit: " rows/s", suffix: "", side: "right"},
+};
 
-function drawQuality() {
+const shownX = (entry, axis) => `${axis === "cost" ? entry.texts.cost : rate(entry.rate)}${dagger(entry)}`;
+
+export function drawQuality() {
   const board = boardNow();
-  if (!board) return fillSection("quality", note("No runs yet."));
-  const entries = entriesNow().filter(entry => entry.board.key === board.key);
+  if (!board) return fillSection("quality", {});
   const metric = metricNow(board);
-  const better = isLower(metric) ? "lower" : "higher";
-  const kinds = [
-    ["cost", "US dollars per 1,000 rows", "Against cost", true],
-    ["rate", "rows per second", "Against throughput", false],
-  ];
-  const machines = unique(entries.filter(entry => isNumber(entry.place.rate)).map(entry => entry.place.machine)).sort();
-  const panels = kinds.map(([key, words, title, less]) => qualityPanel({entries, metric, key, words, title, less}));
-  return fillSection(
-    "quality",
-    el(
-      "div",
-      {class: "bar"},
+  const rates = board.panels.filter(({axis}) => axis === "rate");
+  const machine = rates.find(panel => panel.machine === state.machine) ?? rates[0];
+  const machines = rates.map(panel => [panel.machine, panel.machine]).sort();
+  const panels = [board.panels[0], machine ?? {axis: "rate", fronts: {}}];
+  return fillSection("quality", {
+    controls: [
       metricMenu(board),
-      machines.length > 1
-        ? menu(
-            "Machine (throughput)",
-            machines.map(name => [name, name]),
-            machineNow(entries),
-            machine => choose({machine}),
-          )
-        : "",
-    ),
-    note(
-      `${boardName(board)}. The line joins what nothing else in sight beats in both (the Pareto front); filters change it. ${titleOf(metric)}: ${better} is better. The axes of cost and throughput are logarithmic.`,
-    ),
-    el("div", {class: "two"}, panels),
-  );
+      machines.length > 1 ? menu("Machine (throughput)", machines, machine.machine, name => choose({machine: name})) : "",
+    ],
+    slots: {board: boardName(board), metric: `${titleOf(metric)}: ${betterOf(metric)}`},
+    content: [el("div.two", panels.map(panel => panelOf(board, panel, metric)))],
+  });
 }
 
-/** Rates of unlike machines can't be compared: the one chosen, or the one that most rows ran on. */
-function machineNow(entries) {
-  const rated = entries.map(entry => entry.place).filter(place => isNumber(place.rate));
-  return rated.some(place => place.machine === state.machine) ? state.machine : onOneMachine(rated)[0]?.machine;
-}
-
-function qualityPanel({entries, metric, key, words, title, less}) {
-  const machine = machineNow(entries);
-  const rows = qualityRows(
-    key === "rate" ? entries.filter(entry => entry.place.machine === machine) : entries,
-    metric,
-    key,
-    less,
-  );
-  const drawn = rows.filter(row => row.x > 0);
-  const reasons = notDrawn(entries, rows, metric, key, machine);
+function panelOf(board, {axis, machine, fronts}, metric) {
+  const {title, words, unit, suffix, side} = AXES[axis];
+  const entries = entriesNow().filter(entry => entry.board === board);
+  const labels = fronts[metric]?.[madeNow()] ?? fronts[metric]?.[""] ?? {};
+  const known = entries.filter(entry => isNumber(entry[axis]) && isNumber(valueOf(entry, metric)));
+  const rows = known.filter(entry => !machine || entry.machine === machine);
+  const left = notDrawn(entries, rows, axis, metric);
   if (!rows.length)
-    return el(
-      "figure",
-      {},
-      el("figcaption", {}, el("strong", {text: title})),
-      el("p", {class: "empty", text: entries.length ? `Nothing to draw: ${reasons.join(" ")}` : "No row is left by the filters."}),
-    );
-  const chart = `quality${isLower(metric) ? "_lower" : ""}${less ? "_less" : ""}`;
-  const place = drawn.length
-    ? plot(() => ({chart, titles: {x: words, y: titleOf(metric)}, rows: drawn.map(pointOf)}), `${title}, chart`)
-    : "";
-  const busy = busyWords(rows.map(row => row.place));
-  const front = rows.filter(row => row.front).sort((a, b) => (less ? a.x - b.x : b.x - a.x));
-  return el(
-    "figure",
-    {},
+    return figure(title, "", empty(entries.length ? `Nothing to draw: ${left.join(" ")}` : "No entry matches the filters."));
+  const front = rows.filter(entry => entry.at in labels).sort((a, b) => (axis === "cost" ? a[axis] - b[axis] : b[axis] - a[axis]));
+  const listed = entry => `${nameOf(entry)}: ${titleOf(metric)} ${decimal(valueOf(entry, metric))}, ${shownX(entry, axis)}`;
+  const figures = {
+    heads: ["Model", "How", titleOf(metric), "95% interval", words, "Front"],
+    lines: rows.map(entry => {
+      const [value, low, high] = measured(entry, metric);
+      const isFront = entry.at in labels ? "yes" : "";
+      return [entry.backend, entry.how, decimal(value), interval(low, high), shownX(entry, axis), isFront];
+    }),
+    texts: 2,
+  };
+  const points = rows.filter(entry => entry[axis] > 0).map(entry => pointOf(entry, axis, metric, labels));
+  const chart = `quality${isLower(metric) ? "_lower" : ""}${suffix}`;
+  return figure(
+    title,
+    `${machine ? `on ${machine}: ` : ""}${isLower(metric) ? "down" : "up"} and to the ${side} is better`,
+    points.length ? plot(`${title}, chart`, chart, points, {x: words, y: titleOf(metric)}) : "",
     el(
-      "figcaption",
-      {},
-      el("strong", {text: title}),
-      el("span", {
-        text: `${less ? "" : `on ${isolated(machine)}: `}${isLower(metric) ? "down" : "up"} and to the ${less ? "left" : "right"} is better`,
-      }),
+      "details",
+      el("summary", {text: `On the front: ${countOf(front.length)}`}),
+      el("ul", front.map(entry => el("li", {text: `${listed(entry)}${unit || " per 1,000 rows"}`}))),
     ),
-    place,
-    el("details", {}, el("summary", {text: `On the front: ${plural(front.length, "row")}`}), frontList(front, key, metric)),
-    figures(`${title}, all figures`, qualityColumns(metric, words, key), rows),
-    busy ? note(busy) : "",
-    reasons.length ? note(`Of ${plural(entries.length, "row")} not drawn: ${reasons.join(" ")}`) : "",
+    figuresBox(`${title}, all figures`, figures),
+    rows.some(entry => entry.busy) ? note("† timed on a busy machine: the figure would be better on an idle one.") : "",
+    left.length ? note(`Of ${countOf(entries.length)} not drawn: ${left.join(" ")}`) : "",
   );
 }
 
-/** What a chart is given: the tooltip, too, says of a point that it was timed on a busy machine. */
-const pointOf = ({place, busy, ...point}) => ({...point, timed: busy ? "† on a busy machine" : ""});
+function pointOf(entry, axis, metric, labels) {
+  const [value, low, high] = measured(entry, metric);
+  const {backend: name, how, engine, busy, at} = entry;
+  const front = at in labels;
+  const timed = busy ? "† on a busy machine" : "";
+  return {name, how, engine, value, low, high, x: entry[axis], key: nameOf(entry), front, label: labels[at] ?? name, timed};
+}
 
-const qualityColumns = (metric, words, key) => [
-  ["Model", row => row.name, true],
-  ["How", row => row.how, true],
-  [titleOf(metric), row => decimal(row.value)],
-  ["95% interval", row => interval(row.low, row.high)],
-  [words, row => `${key === "cost" ? dollars(row.x) : rate(row.x)}${dagger(row)}`],
-  ["Front", row => (row.front ? "yes" : "")],
-];
-
-/** Why rows are not drawn, each kind with its number. */
-function notDrawn(entries, rows, metric, key, machine) {
-  const places = entries.map(entry => entry.place);
-  const some = (found, said) => (found.length ? [`${plural(found.length, "row")} ${said(found.length === 1)}.`] : []);
-  const missing = places.filter(place => !isNumber(place[key]));
-  const bases = unique(missing.map(place => place.cost_basis).filter(Boolean)).slice(0, 3).join("; ");
-  return [
-    ...some(missing, one =>
-      key === "rate" ? `without a measured rate` : `without a known cost${bases ? ` (${bases})` : ""}`,
-    ),
-    ...(key === "rate"
-      ? some(
-          places.filter(place => isNumber(place.rate) && place.machine !== machine),
-          () => `of another machine than ${machine}`,
-        )
-      : []),
-    ...some(
-      places.filter(place => isNumber(place[key]) && !isNumber(valueOf(place, metric))),
-      () => `without a value of ${titleOf(metric)}`,
-    ),
-    ...some(
-      rows.filter(row => row.x === 0),
-      one =>
-        key === "rate"
-          ? "at a rate of 0, which has no place on a logarithmic axis"
-          : `that ${one ? "costs" : "cost"} nothing, and so ${one ? "has" : "have"} no place on a logarithmic axis`,
-    ),
+/** Why entries are not drawn, each kind with its number. */
+function notDrawn(entries, rows, axis, metric) {
+  const missing = entries.filter(entry => !isNumber(entry[axis]));
+  const bases = [...new Set(missing.map(entry => entry.notes.cost).filter(Boolean))].slice(0, 3).join("; ");
+  const why = axis === "rate" ? "without a measured rate" : `without a known cost${bases ? ` (${bases})` : ""}`;
+  const valued = entries.filter(entry => isNumber(entry[axis]) && isNumber(valueOf(entry, metric)));
+  const found = [
+    [missing, why],
+    [valued.filter(entry => !rows.includes(entry)), "on another machine"],
+    [entries.filter(entry => isNumber(entry[axis]) && !isNumber(valueOf(entry, metric))), `without a value of ${titleOf(metric)}`],
+    [rows.filter(entry => entry[axis] === 0), `at 0 ${axis === "cost" ? "dollars" : "rows/s"}, which a logarithmic axis can’t show`],
   ];
-}
-
-function frontList(front, key, metric) {
-  const shown = row =>
-    key === "cost" ? `${dollars(row.x)}${dagger(row)} per 1,000 rows` : `${rate(row.x)} rows/s${dagger(row)}`;
-  return el(
-    "ul",
-    {},
-    front.map(row => el("li", {text: `${nameOf(row.place)}: ${titleOf(metric)} ${decimal(row.value)}, ${shown(row)}`})),
-  );
+  return found.filter(([some]) => some.length).map(([some, words]) => `${countOf(some.length)} ${words}.`);
 }

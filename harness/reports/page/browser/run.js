@@ -1,14 +1,24 @@
 // One run in full: figures, errors by label, confidence, training, settings, and where its record lies.
-function openRun(run) {
-  choose({run}, true);
-}
+import {dropPlots, plot} from "./charts.js";
+import {boardName, ENTRY_OF, measured, rankWords, RUNS, titleOf} from "./data.js";
+import {button, el, empty, find, findAll, menu, note, table} from "./dom.js";
+import {decimal, interval, isNumber, plural, share, sum, unique, whole} from "./format.js";
+import {figuresBox, goTo} from "./sections.js";
+import {choose, forget, state} from "./state.js";
+import {tipButton} from "./tips.js";
 
-function drawRun() {
+const PICTURED = 25; // labels up to which a confusion matrix is a picture
+const LISTED = 20; // confusions
+
+export const openRun = run => choose({run}, true);
+
+export function drawRun() {
   const dialog = find("#run");
   const entry = ENTRY_OF.get(state.run);
   find("#unknown").hidden = Boolean(entry) || !state.run;
   if (!entry) {
-    if (state.run) forgetRun();
+    if (state.run) find("#unknown").textContent = `There is no run ${state.run} on this page.`; // an address of other records
+    if (state.run) forget("run");
     if (dialog.open) dialog.close();
     return;
   }
@@ -20,206 +30,155 @@ function drawRun() {
   find(isSeedChosen ? "#run select" : "#run-title").focus();
 }
 
-/** An address may name a run of other records. */
-function forgetRun() {
-  find("#unknown").textContent = plain(`There is no run ${state.run} on this page.`);
-  state.run = "";
-  history.replaceState(null, "", hashOf(state));
-}
-
-function listenToRun() {
+export function listenToRun() {
   const dialog = find("#run");
   dialog.addEventListener("close", () => {
     dropPlots(dialog);
     dialog.replaceChildren();
-    const run = state.run;
+    const {run} = state;
     if (run) choose({run: ""});
-    [...document.querySelectorAll("#board [data-run]")]
-      .find(button => ENTRY_OF.get(run)?.place.run === button.dataset.run)
-      ?.focus();
+    const shown = ENTRY_OF.get(run)?.run;
+    findAll("#board [data-run]").find(one => one.dataset.run === shown)?.focus();
   });
   dialog.addEventListener("click", event => {
-    if (event.target === dialog) dialog.close();
-  }); // the ground beside it
+    if (event.target === dialog) dialog.close(); // the ground beside it
+  });
+}
+
+function compareFrom({board}, run) {
+  find("#run").close();
+  choose({task: board.task, lang: board.lang, rows: board.rows, a: RUNS[run].answers ? run : "", b: "", run: ""});
+  goTo("differ");
 }
 
 function runContent(entry, run) {
-  const {board, place} = entry;
-  const details = RUNS[run] ?? {};
+  const {board} = entry;
+  const details = RUNS[run];
+  const title = el("h2", {id: "run-title", tabindex: "-1"}, entry.backend);
+  const where = el("p.note", {text: `${boardName(board)} · ${rankWords(entry)}`});
+  const close = button("×", () => find("#run").close(), {class: "quiet close", "aria-label": "Close"});
+  const digits = run.split(".").at(-1);
   return [
+    el("header", el("div", where, title, el("p.how", {text: entry.how})), close),
+    seedMenu(entry, run),
     el(
-      "header",
-      {},
-      el(
-        "div",
-        {},
-        el("p", {class: "note", text: `${boardName(board)} · ${rankWords(place)}`}),
-        el("h2", {id: "run-title", tabindex: "-1"}, place.backend),
-        el("p", {class: "how", text: place.how}),
-      ),
-      el("button", {type: "button", class: "quiet close", "aria-label": "Close", onclick: () => find("#run").close()}, "×"),
-    ),
-    seedMenu(place, run),
-    el(
-      "div",
-      {class: "panes"},
+      "div.panes",
       pane("Figures", figuresOf(entry)),
-      pane("Errors", confusionOf(board, details), "confusion"),
+      pane("Errors", errorsOf(board, details), "confusion"),
       pane("By label", perClass(details), "per_class"),
       pane("Confidence", reliabilityOf(details), "bins"),
       pane("Training", evaluationsOf(details), "evaluations"),
       pane("Settings", settingsOf(entry, details), "settings"),
     ),
     el(
-      "footer",
-      {class: "bar"},
-      details.record ? el("a", {href: details.record, text: "Record of this run"}) : "",
-      el("span", {class: "note"}, "On a terminal: ", command(`bench show ${run.split(".").at(-1)}`)),
-      el("button", {type: "button", onclick: () => compareFrom(entry, run)}, "Compare with another run"),
+      "footer.bar",
+      el("a", {href: details.record, text: "Record of this run"}),
+      note("In a terminal: ", el("code", {text: `bench show ${digits}`})),
+      button("Compare with another run", () => compareFrom(entry, run)),
     ),
   ];
 }
 
-const pane = (title, content, key) =>
-  el("section", {class: "pane"}, el("h3", {}, title, " ", key ? tipButton(key, title) : ""), content);
+const pane = (title, content, key) => el("section.pane", el("h3", title, " ", key ? tipButton(key) : ""), content);
 
-function seedMenu(place, run) {
-  if (place.runs.length < 2) return "";
-  const choices = place.runs.map((name, index) => [
-    name,
-    `seed ${place.seeds[index] ?? index}${name === place.run ? " (in the table)" : ""}`,
-  ]);
-  return el(
-    "div",
-    {class: "bar"},
-    menu("Run", choices, run, name => choose({run: name})),
-  );
+function seedMenu({runs, seeds, run: shown}, run) {
+  if (runs.length < 2) return "";
+  const choices = runs.map((name, at) => [name, `seed ${seeds[at]}${name === shown ? " (in the table)" : ""}`]);
+  return el("div.bar", menu("Run", choices, run, name => choose({run: name})));
 }
 
-function figuresOf({board, place}) {
-  const metrics = unique([...board.headline, ...Object.keys(place.values)]);
-  const lines = metrics
-    .filter(name => Object.hasOwn(place.values, name))
-    .map(name => {
-      const [value, low, high] = measured(place, name);
-      const seeds =
-        place.runs.length > 1
-          ? [el("td", {class: "number", text: (own(place.by_seed ?? {}, name) ?? []).map(decimal).join(" · ") || "–"})]
-          : [];
-      return [
-        el("th", {scope: "row"}, titleOf(name), " ", tipButton(name, titleOf(name))),
-        el("td", {class: "number", text: decimal(value)}),
-        el("td", {class: "number", text: interval(low, high) || "–"}),
-        ...seeds,
-      ];
-    });
-  const middle =
-    place.runs.length > 1
-      ? note(`Value and interval are of seed ${place.seeds[place.runs.indexOf(place.run)]}, the run in the middle.`)
-      : "";
+function figuresOf(entry) {
+  const {board, runs, seeds, backend} = entry;
+  const isSeeded = runs.length > 1;
+  const metrics = unique([...board.headline, ...Object.keys(entry.values)]).filter(name => Object.hasOwn(entry.values, name));
+  const lines = metrics.map(name => {
+    const [value, low, high] = measured(entry, name);
+    const head = el("th", {scope: "row"}, titleOf(name), " ", tipButton(name));
+    const bySeed = (entry.by_seed?.[name] ?? []).map(decimal).join(" · ") || "–";
+    return [head, decimal(value), interval(low, high) || "–", ...(isSeeded ? [bySeed] : [])];
+  });
+  const heads = ["Metric", "Value", "95% interval", ...(isSeeded ? [`Seeds ${seeds.join(" · ")}`] : [])];
+  const {finding} = entry.notes;
   return [
-    table(
-      "Figures",
-      ["Metric", "Value", "95% interval", ...(place.runs.length > 1 ? [`Seeds ${place.seeds.join(" · ")}`] : [])],
-      lines,
-    ),
-    middle,
-    place.finding ? el("p", {class: "warn", text: `${isolated(place.backend)} ${place.finding}.`}) : "",
-    place.tested_on ? note(`It was tested on ${plural(place.tested_on, "row")}; these figures are of ${whole(board.n)} of them.`) : "",
+    table("Figures", heads, lines),
+    isSeeded ? note(`Value and interval are of seed ${seeds[runs.indexOf(entry.run)]}, the run in the middle.`) : "",
+    finding ? el("p.warn", el("bdi", backend), ` ${finding}.`) : "",
+    entry.tested_on ? note(`Tested on ${plural(entry.tested_on, "row")}; these figures are of ${whole(board.n)} of them.`) : "",
   ];
+}
+
+// ---- Which labels it takes for which
+
+function errorsOf(board, {confusion: cells, mistakes, mistakes_left_out: left, per_class: classes}) {
+  const {labels} = board;
+  const tooMany = `${labels.length} labels are too many for a picture.`;
+  if (mistakes) {
+    const wrong = mistakes.map(([truth, answer, count]) => confused(labels, truth, answer, count, classes[truth]?.[4] || count));
+    const rest = left ? note(`${plural(left, "row")} with rarer confusions not listed.`) : "";
+    return [note(`${tooMany} The most frequent confusions:`), confusionList(wrong), rest];
+  }
+  if (!cells) return empty("No confusion matrix for this run.");
+  if (board.multilabel) {
+    const lines = cells.map(([[tn, fp], [fn, tp]], label) => [labels[label], ...[tp, fp, fn, tn].map(whole)]);
+    return table("Errors by label", ["Label", "true positive", "false positive", "false negative", "true negative"], lines);
+  }
+  const rows = cells.flatMap((row, truth) => {
+    const shown = row.some((_, at) => at === labels.length && cells.some(one => one[at])) ? row : row.slice(0, labels.length);
+    return shown.map((count, answer) => confused(labels, truth, answer, count, sum(row)));
+  });
+  const wrong = rows.filter(row => row.truth !== row.answer && row.count).sort((a, b) => b.count - a.count);
+  return [
+    labels.length <= PICTURED ? plot("Confusion matrix, chart", "confusion", rows) : note(tooMany),
+    wrong.length ? el("details", el("summary", {text: "Most frequent confusions"}), confusionList(wrong)) : note("No errors."),
+  ];
+}
+
+function confused(labels, truth, answer, count, total) {
+  const names = {truth: labels[truth], answer: labels[answer] ?? "no answer"};
+  return {...names, count, share: total ? count / total : 0, order_truth: truth, order_answer: answer};
+}
+
+function confusionList(rows) {
+  const words = ({truth, answer, count, share: part}) =>
+    `${truth}, answered as ${answer}: ${plural(count, "row")} (${share(part)} of that label)`;
+  return el("ol", rows.slice(0, LISTED).map(row => el("li", {text: words(row)})));
+}
+
+function perClass({per_class: classes}) {
+  if (!classes.length) return empty("No figures by label in this record.");
+  const lines = classes.map(([name, precision, recall, f1, support]) => [name, ...[precision, recall, f1].map(decimal), whole(support)]);
+  return table("Figures by label", ["Label", "Precision", "Recall", "F1", "Rows"], lines);
 }
 
 // ---- Confidence, training, settings
 
-const RELIABILITY_COLUMNS = [
-  ["Confidence", row => interval(row.low, row.high), true],
-  ["Its mean", row => decimal(row.confidence)],
-  ["Accuracy", row => decimal(row.accuracy)],
-  ["Rows", row => whole(row.count)],
-];
-
 function reliabilityOf({bins}) {
-  if (!bins?.length)
-    return el("p", {
-      class: "empty",
-      text: "No probabilities in this record (free answers have none), so confidence can’t be checked.",
-    });
+  if (!bins) return empty("This record has no probabilities (free answers have none), so there is no confidence to check.");
   const rows = bins
     .map(([low, high, confidence, accuracy, count]) => ({low, high, confidence, accuracy, count}))
     .filter(row => row.count);
+  const lines = rows.map(row => [interval(row.low, row.high), decimal(row.confidence), decimal(row.accuracy), whole(row.count)]);
   return [
-    plot(() => ({chart: "reliability", rows}), "Reliability diagram"),
-    note("On the dashed line a confidence is right on average; below it the model is too sure of itself."),
-    figures("Reliability, all figures", RELIABILITY_COLUMNS, rows),
+    plot("Reliability diagram", "reliability", rows),
+    note("On the dashed line, confidence equals accuracy; below it, the model is overconfident."),
+    figuresBox("Reliability, all figures", {heads: ["Confidence", "Its mean", "Accuracy", "Rows"], lines}),
   ];
 }
 
-function evaluationsOf(details) {
-  const {evaluations} = details;
-  if (!evaluations?.length) return el("p", {class: "empty", text: "It was not evaluated during training, or not trained."});
-  const keys = unique(["step", "epoch", "loss", ...evaluations.flatMap(Object.keys)]).filter(key =>
-    evaluations.some(one => isNumber(one[key])),
-  );
+function evaluationsOf({evaluations, evaluations_of: all, best_step: best}) {
+  if (!evaluations) return empty("Not trained, or not evaluated during training.");
+  const known = unique(["step", "epoch", "loss", ...evaluations.flatMap(Object.keys)]);
+  const keys = known.filter(key => evaluations.some(one => isNumber(one[key])));
+  const isBest = one => one.step === best;
   const shown = (key, value) =>
-    !isNumber(value) ? "–" : Number.isInteger(value) ? whole(value) : key === "epoch" ? value.toFixed(1) : decimal(value);
-  const all = details.evaluations_of
-    ? note(`${evaluations.length} of ${plural(details.evaluations_of, "evaluation")}, evenly spaced.`)
-    : "";
-  const best = evaluations.some(one => one.step === details.best_step) ? note("Bold: the step that was kept.") : "";
+    Number.isInteger(value) ? whole(value) : key === "epoch" && isNumber(value) ? value.toFixed(1) : decimal(value);
+  const line = one => keys.map(key => el(isBest(one) ? "td.number.right" : "td.number", {text: shown(key, one[key])}));
   return [
-    all,
-    best,
-    table(
-      "Evaluations during training",
-      keys.map(key => titleOf(key)),
-      evaluations.map(one =>
-        keys.map(key =>
-          el("td", {class: one.step === details.best_step ? "number right" : "number", text: shown(key, one[key])}),
-        ),
-      ),
-      0,
-    ),
+    all ? note(`${evaluations.length} of ${plural(all, "evaluation")}, evenly spaced.`) : "",
+    evaluations.some(isBest) ? note("Bold: the step that was kept.") : "",
+    table("Evaluations during training", keys.map(titleOf), evaluations.map(line), 0),
   ];
 }
 
-function settingsOf({place}, details) {
-  const flat = (value, name) =>
-    value !== null && typeof value === "object" && !Array.isArray(value)
-      ? Object.entries(value).flatMap(([key, inner]) => flat(inner, name ? `${name}.${key}` : key))
-      : [[name, value]];
-  const said = value =>
-    Array.isArray(value)
-      ? value.map(said).join(", ")
-      : value === null || value === undefined
-        ? "–"
-        : typeof value === "object"
-          ? JSON.stringify(value)
-          : String(value);
-  const own = [
-    ["engine", place.engine],
-    ["model", place.model],
-    ["size", place.size || null],
-    ["prompt", place.prompt],
-    ["decoding", place.decoding],
-    ["solved examples in the prompt", place.exemplars],
-    ["training languages", place.train_langs],
-    ["validation languages", place.validation_langs],
-    ["training rows", place.train_count],
-    ["labels that people gave", place.labelled],
-    ["machine", place.machine],
-    ["load when it ended", place.load],
-    ["rows/s", isNumber(place.rate) ? `${rate(place.rate)}${dagger(place)}` : null],
-    ["time of one row", latencyWords(place)],
-    ["cost", costWords(place)],
-    ["†", place.busy && isNumber(place.rate) ? "the machine was busy: too slow, and too dear where time is what costs" : null],
-    ["how it is reckoned", place.cost_basis],
-    ["finished", place.finished],
-  ].filter(([, value]) => value !== null && value !== undefined && value !== "" && said(value) !== "");
-  return el(
-    "dl",
-    {class: "settings"},
-    [...own, ...flat(details.settings ?? {}, "")].map(([name, value]) =>
-      el("div", {}, el("dt", {text: name}), el("dd", {text: said(value)})),
-    ),
-  );
-}
+const settingsOf = ({facts}, {settings}) =>
+  el("dl.settings", [...facts, ...settings].map(([name, text]) => el("div", el("dt", {text: name}), el("dd", {text}))));

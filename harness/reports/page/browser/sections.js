@@ -1,88 +1,74 @@
-// What the sections below the ranking share.
-const body = id => find(`#${id} .body`);
-const note = (...said) => el("p", {class: "note"}, said);
-const command = text => el("code", {text});
+// The sections below the ranking: drawn when they come near, found by links, filled with what they have in common.
+import {dropPlots} from "./charts.js";
+import {titleOf} from "./data.js";
+import {el, find, findAll, menu, table, tall} from "./dom.js";
+import {entries, unique} from "./format.js";
+import {metricNow} from "./scope.js";
+import {choose} from "./state.js";
 
-function fillSection(id, ...content) {
-  const room = body(id);
-  dropPlots(room);
-  room.replaceChildren(...content.flat(Infinity).filter(Boolean));
+const drawers = new Map(); // id -> function, in the order of the page
+const near = new IntersectionObserver(
+  found => found.filter(one => one.isIntersecting).forEach(one => drawSection(one.target.id)),
+  {rootMargin: "600px"},
+);
+
+export const addSection = (id, draw) => drawers.set(id, draw);
+
+/** These are to be drawn anew: one far below stays `data-stale` until it comes near. */
+export function later(...ids) {
+  for (const id of ids) {
+    const section = find(`#${id}`);
+    section.dataset.stale = "";
+    near.unobserve(section); // observing anew reports whether it is near
+    near.observe(section);
+  }
 }
 
-function figure(title, words, place) {
-  return el("figure", {}, el("figcaption", {}, el("strong", {text: title}), words ? el("span", {text: words}) : ""), place);
+function drawSection(id) {
+  const section = find(`#${id}`);
+  if (!("stale" in section.dataset)) return;
+  delete section.dataset.stale;
+  const labels = () => findAll("label", section);
+  const at = labels().indexOf(document.activeElement?.closest("label"));
+  drawers.get(id)();
+  if (at >= 0) find("select, input", labels()[at])?.focus();
 }
 
-/** A plain table in a box of its own; the first `words` columns hold text. */
-function table(caption, heads, lines, words = 1) {
-  return el(
-    "div",
-    {class: "scroll", role: "region", "aria-label": caption, tabindex: "0"},
-    el(
-      "table",
-      {class: "plain"},
-      el("caption", {class: "hidden", text: caption}),
-      el(
-        "thead",
-        {},
-        el(
-          "tr",
-          {},
-          heads.map((head, place) => el("th", {scope: "col", class: place < words ? "text" : "number", text: head})),
-        ),
-      ),
-      el(
-        "tbody",
-        {},
-        lines.map(cells => el("tr", {}, cells)),
-      ),
-    ),
-  );
+export const drawSections = () => [...drawers.keys()].forEach(drawSection);
+
+/** At once, without gliding: what is passed on the way would be drawn, and push the target away. */
+export function goTo(id) {
+  const title = find(`#${id}-title`);
+  if (!title) return;
+  const ids = [...drawers.keys()];
+  (ids.includes(id) ? ids.slice(0, ids.indexOf(id) + 1) : ids).forEach(drawSection);
+  find(`#${id}`).scrollIntoView({behavior: "instant", block: "start"});
+  title.focus({preventScroll: true});
 }
 
-function tall(box) {
-  box.classList.add("tall");
+/** `slots`: words for the parts of the section's own sentences. Without content the section says which command would fill it. */
+export function fillSection(id, {controls = [], slots = {}, content = []}) {
+  const [section, body] = [find(`#${id}`), find(`#${id} .body`)];
+  dropPlots(body);
+  const shown = content.flat(Infinity).filter(Boolean);
+  section.classList.toggle("is-empty", !shown.length);
+  find(".controls", section)?.replaceChildren(...controls.filter(Boolean));
+  for (const [name, text] of Object.entries(slots))
+    for (const slot of findAll(`[data-slot="${name}"]`, section)) slot.textContent = text;
+  body.replaceChildren(...shown);
+}
+
+/** What a chart's tooltips show, as a table that is made when somebody opens it. */
+export function figuresBox(caption, {heads, lines, texts}) {
+  const box = el("details.figures", el("summary", {text: `All figures: ${entries(lines.length)}`}));
+  box.addEventListener("toggle", () => {
+    if (box.open && box.childElementCount === 1) box.append(tall(table(caption, heads, lines, texts)));
+  });
   return box;
 }
 
-/** What a pointer finds in a chart's tooltips, as a table that is made when somebody opens it; `columns`: [head, cell, is text]. */
-function figures(caption, columns, rows) {
-  const room = el("details", {class: "figures"}, el("summary", {text: `All figures: ${plural(rows.length, "row")}`}));
-  const words = columns.filter(([, , isText]) => isText).length;
-  const line = row =>
-    columns.map(([, cell], place) =>
-      place ? el("td", {class: place < words ? "" : "number", text: cell(row)}) : el("th", {scope: "row", text: cell(row)}),
-    );
-  room.addEventListener("toggle", () => {
-    if (room.open && room.childElementCount === 1)
-      room.append(tall(table(caption, columns.map(([head]) => head), rows.map(line), words)));
-  });
-  return room;
-}
-
-function menu(label, choices, value, changed) {
-  const select = el(
-    "select",
-    {"aria-label": label, onchange: event => changed(event.target.value)},
-    choices.map(([key, text]) => el("option", {value: key, text, selected: key === value})),
-  );
-  select.value = value;
-  return el("label", {}, el("span", {text: label}), select);
-}
-
-/** One board for the charts that compare on the same rows: the only one in sight, or the first. */
-const boardNow = () => boardsNow()[0] ?? null;
-
-function metricNow(board) {
-  return board.places.some(place => Object.hasOwn(place.values, state.metric)) ? state.metric : board.metric;
-}
-
-function metricMenu(board) {
-  const names = unique([...board.headline, ...Object.keys(board.places[0].values)]);
-  return menu(
-    "Quality",
-    names.map(name => [name, titleOf(name)]),
-    metricNow(board),
-    metric => choose({metric: metric === board.metric ? "" : metric}),
-  );
+export function metricMenu(board) {
+  const names = unique([...board.headline, ...board.places.flatMap(place => Object.keys(place.values))]);
+  const changed = metric => choose({metric: metric === board.metric ? "" : metric});
+  return menu("Quality", names.map(name => [name, titleOf(name)]), metricNow(board), changed);
 }

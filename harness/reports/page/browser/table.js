@@ -1,304 +1,232 @@
-// The ranking: columns, order, rows as many as the reader asks for.
+// The ranking: columns and filters, order, and as many entries as the reader asks for.
+import {axis, bar, scalesOf} from "./bars.js";
+import {boardName, COLUMN_OF, COLUMNS, dagger, ENTRIES, rankMark, valueOf} from "./data.js";
+import {button, el, find, findAll, setOptions} from "./dom.js";
+import {decimal, entries as countOf, interval, isNumber, plural, rate, share, sum, unique, whole} from "./format.js";
+import {boardsNow, engineNow, ENGINES, entriesNow, isFiltered, madeNow} from "./scope.js";
+import {choose, state} from "./state.js";
+import {tipButton} from "./tips.js";
+
 const STEP = 50;
 let wanted = STEP;
 
-const METRICS = unique(
-  BOARDS.flatMap(board => [...board.headline, ...board.places.flatMap(place => Object.keys(place.values))]),
-);
+const isText = ({kind}) => kind === "text" || kind === "model";
 
-const COLUMNS = [
-  {
-    key: "rank",
-    title: "#",
-    name: "rank",
-    kind: "number",
-    first: "up",
-    of: entry => 1e6 * BOARDS.indexOf(entry.board) + (entry.place.rank ?? 1e5),
-    cell: rankCell,
-    fixed: true,
-  },
-  {
-    key: "model",
-    title: "Model",
-    name: "model",
-    kind: "text",
-    first: "up",
-    of: entry => nameOf(entry.place),
-    cell: modelCell,
-    fixed: true,
-  },
-  text("task", "Task", entry => entry.board.taskName),
-  text("lang", "Language", entry => entry.board.lang),
-  {
-    ...number(
-      "rows",
-      "Test rows",
-      entry => entry.board.n,
-      entry => whole(entry.board.n),
-    ),
-    first: "down",
-  },
-  ...METRICS.map(metric => ({
-    key: metric,
-    title: titleOf(metric),
-    name: titleOf(metric),
-    kind: "number",
-    metric,
-    first: isLower(metric) ? "up" : "down",
-    of: entry => valueOf(entry.place, metric),
-    cell: metricCell,
-  })),
-  {
-    key: "over_seeds",
-    title: "Over seeds",
-    name: "over seeds",
-    kind: "number",
-    first: "down",
-    of: entry => seedsOf(entry)?.[1] ?? null,
-    cell: seedsCell,
-  },
-  number(
-    "unparsed",
-    "Unparsed",
-    entry => entry.place.unparsed,
-    statusCell("unparsed"),
-  ),
-  number(
-    "failed",
-    "Failed",
-    entry => entry.place.failed,
-    statusCell("failed"),
-  ),
-  {
-    ...text("finding", "Finding", entry => entry.place.finding),
-    cell: ({place}) => el("td", place.finding ? {title: place.finding, text: place.finding_short} : {text: "–"}),
-  },
-  number(
-    "tested_on",
-    "Tested on",
-    entry => entry.place.tested_on,
-    entry => (isNumber(entry.place.tested_on) ? plural(entry.place.tested_on, "row") : "–"),
-  ),
-  {...number("rate", "Rows/s", entry => entry.place.rate, rateCell), first: "down"},
-  number("cost", "Cost, $", entry => entry.place.cost, costCell),
-  number(
-    "p95_ms",
-    "p95, ms",
-    entry => entry.place.p95_ms,
-    latencyCell,
-  ),
-  number(
-    "train_count",
-    "Training rows",
-    entry => entry.place.train_count,
-    entry => (isNumber(entry.place.train_count) ? whole(entry.place.train_count) : "–"),
-  ),
-  number(
-    "labelled",
-    "Labels given",
-    entry => entry.place.labelled,
-    entry => (isNumber(entry.place.labelled) ? whole(entry.place.labelled) : "–"),
-  ),
-  text("train_langs", "Trained on", entry => (entry.place.train_langs ?? []).join(" + ") || null),
-  text("engine", "Engine", entry => entry.place.engine),
-  text("seeds", "Seeds", entry => entry.place.seeds.join(", ")),
-  text("machine", "Machine", entry => entry.place.machine),
-  number(
-    "load",
-    "Load",
-    entry => entry.place.load,
-    entry => (isNumber(entry.place.load) ? entry.place.load.toFixed(2) : "–"),
-  ),
-  text("finished", "Finished", entry => (entry.place.finished ?? "").slice(0, 10) || null),
-];
-const COLUMN_OF = by(COLUMNS, column => column.key);
-
-function number(key, title, of, shown) {
-  return {key, title, name: title, kind: "number", first: "up", of, cell: entry => el("td", {class: "number"}, shown(entry))};
-}
-
-function text(key, title, of) {
-  return {key, title, name: title, kind: "text", first: "up", of, cell: entry => el("td", {text: of(entry) ?? "–"})};
-}
-
-/** The columns that say something about the boards in sight, before the reader chooses others. */
-function usualColumns(boards) {
-  const places = boards.flatMap(board => board.places);
-  const some = test => places.some(test);
-  const headline = unique(boards.flatMap(board => board.headline)).slice(0, 4);
-  return [
-    "rank",
-    "model",
-    ...(unique(boards.map(board => board.taskName)).length > 1 ? ["task"] : []),
-    ...(unique(boards.map(board => board.lang)).length > 1 ? ["lang"] : []),
-    ...(unique(boards.map(board => `${board.taskName}\n${board.lang}`)).length < boards.length ? ["rows"] : []),
-    ...headline,
-    ...(some(place => place.over_seeds) ? ["over_seeds"] : []),
-    ...(some(place => place.unparsed) ? ["unparsed"] : []),
-    ...(some(place => place.failed) ? ["failed"] : []),
-    ...(some(place => place.finding) ? ["finding"] : []),
-    ...(some(place => place.tested_on) ? ["tested_on"] : []),
-    "rate",
-    ...(some(place => isNumber(place.cost)) ? ["cost"] : []),
-    ...(places.filter(place => isNumber(place.p95_ms)).length > places.length / 2 ? ["p95_ms"] : []),
-  ];
+/** Whether a column says something about the boards in sight, before the reader chooses others. */
+function isUsual({key, kind, usual}, boards, entries) {
+  if (kind === "metric") return unique(boards.flatMap(board => board.headline)).slice(0, 4).includes(key);
+  const values = entries.map(entry => entry[key]);
+  if (usual === "most") return values.filter(isNumber).length > values.length / 2;
+  // Several sets of rows of one task and language are what a column of their numbers tells apart.
+  if (key === "n") return unique(boards.map(board => `${board.task}\n${board.lang}`)).length < boards.length;
+  if (usual === "several") return unique(values).length > 1;
+  return usual === "always" || (usual === "some" && values.some(kind === "dollars" ? isNumber : Boolean));
 }
 
 function columnsNow() {
   const known = state.cols.split(",").filter(key => COLUMN_OF.has(key));
-  const keys = new Set(known.length ? ["rank", "model", ...known] : usualColumns(boardsNow()));
-  return COLUMNS.filter(column => keys.has(column.key));
+  if (known.length) return COLUMNS.filter(column => ["rank", "model", ...known].includes(column.key));
+  const boards = boardsNow();
+  const entries = ENTRIES.filter(entry => boards.includes(entry.board));
+  return COLUMNS.filter(column => isUsual(column, boards, entries));
 }
 
-/** The order as chosen: a column and a way; what has no value comes last either way. */
+const firstWay = ({better, key}) => (better === "higher" || key === "n" ? "down" : "up");
+
 function sortNow() {
   const [key, way] = state.sort.split(" ");
   const column = COLUMN_OF.get(key) ?? COLUMN_OF.get("rank");
-  return {column, way: way === "up" || way === "down" ? way : column.first};
+  return {column, way: way === "up" || way === "down" ? way : firstWay(column)};
 }
 
+function sortValue(entry, {key, kind}) {
+  if (kind === "metric") return valueOf(entry, key);
+  if (kind === "rank") return entry.order;
+  return kind === "seeds" ? entry.over_seeds?.[1] : entry[key];
+}
+
+/** In the order that was chosen; what has no value comes last either way. */
 function sorted(entries) {
   const {column, way} = sortNow();
   const sign = way === "up" ? 1 : -1;
-  const compare = column.kind === "number" ? (a, b) => a - b : (a, b) => a.localeCompare(b, "en", {numeric: true});
-  const keyed = entries.map(entry => [column.of(entry), entry]);
-  const absent = value => value === null || value === undefined || value === "";
-  keyed.sort(([a], [b]) => (absent(a) || absent(b) ? Number(absent(a)) - Number(absent(b)) : sign * compare(a, b)));
-  return keyed.map(([, entry]) => entry);
+  const compare = (a, b) => (isNumber(a) ? a - b : String(a).localeCompare(String(b), "en", {numeric: true}));
+  const isAbsent = value => value === null || value === undefined || value === "";
+  return entries
+    .map(entry => [sortValue(entry, column), entry])
+    .sort(([a], [b]) => (isAbsent(a) || isAbsent(b) ? Number(isAbsent(a)) - Number(isAbsent(b)) : sign * compare(a, b)))
+    .map(([, entry]) => entry);
+}
+
+// ---- Cells
+
+const SHOWN = {
+  count: whole,
+  share,
+  rate,
+  text: value => (Array.isArray(value) ? value.join(", ") : value),
+};
+
+function cellOf(entry, column, scale) {
+  const {key, kind} = column;
+  if (kind === "rank") return rankCell(entry);
+  if (kind === "model") return modelCell(entry);
+  if (kind === "metric") return barCell(entry.values[key], scale);
+  if (kind === "seeds") return seedsCell(entry, scale);
+  const value = entry[key];
+  const style = isText(column) ? "td" : "td.number";
+  if (value === undefined || value === "") return el(`${style}.none`, {title: entry.notes[key], text: "–"});
+  const busy = column.timed && entry.busy ? el("span.busy", {title: "timed on a busy machine", text: dagger(entry)}) : "";
+  return el(style, {title: entry.notes[key]}, entry.texts[key] ?? SHOWN[kind](value), busy);
+}
+
+function rankCell(entry) {
+  const tied = entry.tied ? el("span.tie", {title: "shares this rank"}, "=") : "";
+  return el("td.rank.number", {title: entry.notes.finding}, String(rankMark(entry)), tied);
+}
+
+function modelCell({run, backend, how}) {
+  return el("th.model", {scope: "row"}, button(backend, null, {class: "link", "data-run": run, "data-open": run}), el("span.how", {text: how}));
+}
+
+function barCell([value, low, high] = [], scale) {
+  if (!isNumber(value)) return el("td.number.none", {text: "–"});
+  const figures = [el("span.value", {text: decimal(value)}), el("span.range", {text: interval(low, high)})];
+  return el("td.metric", el("div.measure", el("span.number", figures), bar(scale, value, low, high)));
+}
+
+function seedsCell({over_seeds: over, by_seed: bySeed, board}, scale) {
+  if (!over) return el("td.number.none", {text: "–"});
+  const [low, middle, high] = over;
+  const dots = scale ? bar(scale, middle, low, high, "seeds", bySeed[board.metric]) : "";
+  return el("td.metric", el("div.measure", el("span.number", el("span.spread", {text: interval(low, high)})), dots));
 }
 
 // ---- Drawing
 
-function drawTable() {
-  const columns = columnsNow();
-  const entries = sorted(entriesNow());
-  const scales = scalesOf(columns, boardsNow());
-  const boards = boardsNow();
-  find("#board caption").textContent = plain(
-    `${boards.length === 1 ? boardName(boards[0]) : plural(boards.length, "set of rows", "sets of rows")}: ${plural(entries.length, "row")}, ${sortWords()}`,
-  );
-  find("#board thead").replaceChildren(
+export function drawTable(isOther) {
+  if (isOther) wanted = STEP;
+  const [boards, columns, entries] = [boardsNow(), columnsNow(), sorted(entriesNow())];
+  if (!boards.length) return;
+  const scales = scalesOf(columns, boards);
+  const {column: sortedBy, way} = sortNow();
+  const where = boards.length === 1 ? boardName(boards[0]) : plural(boards.length, "set of rows", "sets of rows");
+  const order = `sorted by ${sortedBy.title}, ${way === "up" ? "ascending" : "descending"}`;
+  find("#board caption").textContent = `${where}: ${countOf(entries.length)}, ${order}`;
+  find("#board thead").replaceChildren(el("tr", columns.map(column => headCell(column, scales.get(column.key)))));
+  const shown = entries.slice(0, wanted);
+  const isBreak = at => sortedBy.key === "rank" && at > 0 && shown[at - 1].order !== shown[at].order;
+  const line = (entry, at) =>
     el(
       "tr",
-      {},
-      columns.map(column => headCell(column, scales.get(column.key))),
-    ),
-  );
-  const shown = entries.slice(0, wanted);
-  find("#board tbody").replaceChildren(...shown.map((entry, place) => rowOf(entry, columns, scales, isBreak(shown, place))));
+      {class: [isBreak(at) ? "next" : "", entry.rank === 1 ? "best" : ""].join(" ").trim() || null, "data-line": entry.run},
+      columns.map(column => cellOf(entry, column, scales.get(column.key))),
+    );
+  find("#board tbody").replaceChildren(...shown.map(line));
   drawMore(entries.length, shown.length);
   drawCount(entries.length, boards);
-  find("#ranking-note").textContent = rankingNote(boards);
+  find("#ranking-busy").hidden = !boards.some(board => board.places.some(place => place.busy && isNumber(place.rate)));
+  find("#ranking-best").hidden = boards.length !== 1;
+  find("#ranking-several").hidden = boards.length < 2;
   fitTable();
-}
-
-const isBreak = (entries, place) =>
-  sortNow().column.key === "rank" &&
-  place > 0 &&
-  COLUMN_OF.get("rank").of(entries[place - 1]) !== COLUMN_OF.get("rank").of(entries[place]);
-
-function rowOf(entry, columns, scales, isFirst) {
-  return el(
-    "tr",
-    {
-      class: [isFirst ? "next" : "", entry.place.rank === 1 ? "best" : ""].join(" ").trim() || null,
-      onclick: event => openFromRow(event, entry),
-    },
-    columns.map(column => column.cell(entry, column, scales.get(column.key))),
-  );
-}
-
-/** A click anywhere in a row opens it, but for one that marks text or is meant for something else. */
-function openFromRow(event, entry) {
-  if (event.target.closest("a, button, summary") || String(getSelection())) return;
-  openRun(entry.place.run);
 }
 
 function headCell(column, scale) {
   const {column: sortedBy, way} = sortNow();
   const isSorted = sortedBy.key === column.key;
-  const button = el(
-    "button",
-    {type: "button", class: "sort", "data-key": column.key, title: `Sort by ${column.name}`, onclick: () => sortBy(column.key)},
-    el("span", {text: column.title}),
-    el("span", {class: "arrow", "aria-hidden": "true"}, isSorted ? (way === "up" ? "↑" : "↓") : ""),
-  );
-  const better = column.metric && isLower(column.metric) ? el("span", {class: "lower", text: "lower is better"}) : "";
+  const arrow = el("span.arrow", {"aria-hidden": "true"}, isSorted ? (way === "up" ? "↑" : "↓") : "");
+  const props = {class: "sort", "data-key": column.key, title: `Sort by ${column.title}`};
   return el(
-    "th",
-    {
-      scope: "col",
-      class: `${column.kind} ${column.key === "model" ? "model" : ""} ${column.key === "rank" ? "rank" : ""}`,
-      "aria-sort": isSorted ? (way === "up" ? "ascending" : "descending") : "none",
-    },
-    el("div", {class: "head"}, button, tipButton(column.key, column.name)),
-    better,
-    scale ? el("div", {class: "measure"}, axis(scale)) : "",
+    `th.${isText(column) ? "text" : "number"}.${column.key === "model" || column.key === "rank" ? column.key : "other"}`,
+    {scope: "col", "aria-sort": isSorted ? (way === "up" ? "ascending" : "descending") : "none"},
+    el("div.head", button([el("span", {text: column.title}), arrow], () => sortBy(column.key), props), tipButton(column.key)),
+    column.kind === "metric" && column.better === "lower" ? el("span.lower", {text: "lower is better"}) : "",
+    scale ? el("div.measure", axis(scale)) : "",
   );
 }
 
 function sortBy(key) {
   const {column, way} = sortNow();
-  const first = COLUMN_OF.get(key).first;
-  const next = column.key !== key ? first : way === "up" ? "down" : "up";
+  const next = column.key !== key ? firstWay(COLUMN_OF.get(key)) : way === "up" ? "down" : "up";
   choose({sort: key === "rank" && next === "up" ? "" : `${key} ${next}`});
   find(`#board thead button[data-key="${CSS.escape(key)}"]`)?.focus();
 }
 
-function sortWords() {
-  const {column, way} = sortNow();
-  return column.key === "rank" && way === "up"
-    ? "in the order of their ranks"
-    : `sorted by ${column.name}, ${way === "up" ? "ascending" : "descending"}`;
-}
-
 function drawMore(all, shown) {
-  const more = find("#more");
-  more.replaceChildren();
-  if (all <= shown) return;
   const show = count => () => {
     wanted = count;
     drawTable();
     find(`#board tbody tr:nth-child(${shown + 1}) button`)?.focus();
   };
-  more.append(
-    el(
-      "button",
-      {type: "button", id: "show-more", onclick: show(wanted + STEP)},
-      `Show ${whole(Math.min(STEP, all - shown))} more`,
-    ),
-    el("button", {type: "button", id: "show-all", class: "quiet", onclick: show(Infinity)}, `Show all ${whole(all)}`),
-  );
+  const more = button(`Show ${whole(Math.min(STEP, all - shown))} more`, show(wanted + STEP), {id: "show-more"});
+  const rest = button(`Show all ${whole(all)}`, show(Infinity), {id: "show-all", class: "quiet"});
+  find("#more").replaceChildren(...(all > shown ? [more, rest] : []));
 }
 
 function drawCount(left, boards) {
   const all = sum(boards.map(board => board.places.length));
-  find("#count").textContent =
-    left === all
-      ? plural(all, "row")
-      : left
-        ? `${whole(left)} of ${plural(all, "row")}; ranks are among all of them`
-        : "No row is left: change the filters, or reset them.";
+  const some = left ? `${whole(left)} of ${countOf(all)}; ranks are among all of them` : "No entry matches the filters.";
+  find("#count").textContent = left === all ? countOf(all) : some;
   find("#reset").hidden = !(isFiltered() || state.cols || state.sort);
 }
 
-function rankingNote(boards) {
-  if (!boards.length) return "No runs yet.";
-  const few = boards.filter(board => board.few).length;
-  const busy = busyWords(boards.flatMap(board => board.places));
-  const best = boards.length === 1 ? "; the dashed line is the best value of its column" : "";
-  const basis = `Ranks: the first metric of the task, paired tests on the same rows at the 5% level. Whiskers: 95% intervals, on one scale per column${best}.${busy && ` ${busy}`}`;
-  return boards.length > 1
-    ? `${basis} Every set of rows has a ranking of its own${few ? `; ${plural(few, "set")} of few rows` : ""}.`
-    : basis;
-}
-
 /** A table as wide as the page keeps its head in sight; a wider one scrolls in a box of its own. */
-function fitTable() {
+export function fitTable() {
   const box = find("#board-box");
   box.classList.remove("fits");
   const fits = find("#board").offsetWidth <= box.clientWidth + 1;
   box.classList.toggle("fits", fits);
   if (fits) box.removeAttribute("tabindex");
   else box.setAttribute("tabindex", "0");
+}
+
+/** On paper nothing can be asked for: the ranking has all its entries. */
+export function listenToPrint() {
+  let before = wanted;
+  const show = count => {
+    const isCut = entriesNow().length > Math.min(wanted, count);
+    [before, wanted] = [wanted, count];
+    if (isCut) drawTable();
+  };
+  addEventListener("beforeprint", () => show(Infinity));
+  addEventListener("afterprint", () => show(before));
+}
+
+// ---- Filters
+
+export function drawFilters() {
+  setOptions(find("#engine"), [["", "all"], ...ENGINES.map(name => [name, name])], engineNow());
+  find("#made").value = madeNow();
+  find("#made").closest("label").hidden = unique(ENTRIES.map(entry => entry.made)).length < 2 && !madeNow();
+  find("#unfiltered").hidden = !isFiltered();
+  if (find("#q").value !== state.q) find("#q").value = state.q;
+  if (find("#columns").contains(document.activeElement)) return;
+  const shown = columnsNow();
+  const box = column => el("input", {type: "checkbox", value: column.key, checked: shown.includes(column), onchange: chooseColumns});
+  const boxes = COLUMNS.filter(({key}) => key !== "rank" && key !== "model").map(column =>
+    el("label", box(column), el("span", {text: column.title})),
+  );
+  find("#columns fieldset").replaceChildren(find("#columns legend"), ...boxes);
+}
+
+function chooseColumns() {
+  choose({cols: findAll("#columns input:checked").map(box => box.value).join(",") || "rank"});
+}
+
+export function listenToFilters() {
+  for (const name of ["q", "engine", "made"])
+    find(`#${name}`).addEventListener("input", event => choose({[name]: event.target.value}));
+  find("#reset").addEventListener("click", () => {
+    choose({q: "", engine: "", made: "", cols: "", sort: ""});
+    find("#q").focus();
+  });
+  for (const form of findAll("form")) form.addEventListener("submit", event => event.preventDefault());
+  const columns = find("#columns");
+  addEventListener("click", event => {
+    if (columns.open && !columns.contains(event.target)) columns.open = false;
+  });
+  columns.addEventListener("keydown", event => {
+    if (event.key !== "Escape" || !columns.open) return;
+    columns.open = false;
+    find("summary", columns).focus();
+  });
 }

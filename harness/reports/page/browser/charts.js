@@ -1,67 +1,36 @@
 // Charts: drawn when they come into sight, anew when theme or width change, all of them before the page is printed.
-const CHARTS = read("charts");
-const plots = new Map(); // element -> {make, drawn, view, room}
-const seen = new IntersectionObserver(found => found.filter(one => one.isIntersecting).forEach(one => drawPlot(one.target)), {
-  rootMargin: "300px",
-});
+import {CHARTS} from "./data.js";
+import {el, find} from "./dom.js";
+import {unique} from "./format.js";
+
+const plots = new Map(); // element -> {chart, rows, titles, drawn, view, room}
+const whenNear = found => found.filter(one => one.isIntersecting).forEach(one => drawPlot(one.target));
+const seen = new IntersectionObserver(whenNear, {rootMargin: "300px"});
 let isPrinting = false;
 
-const isDark = () =>
-  !isPrinting &&
-  (document.documentElement.dataset.theme ?? (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light")) ===
-    "dark";
+const systemTheme = matchMedia("(prefers-color-scheme: dark)");
+const isDark = () => !isPrinting && (document.documentElement.dataset.theme ?? (systemTheme.matches ? "dark" : "light")) === "dark";
 
-/** An empty place for a chart; `make` gives {chart, titles, rows} when it is drawn. */
-function plot(make, label) {
-  const place = el("div", {class: "plot scroll", role: "group", "aria-label": label, tabindex: "0"});
-  plots.set(place, {make, drawn: false, view: null, room: 0});
+/** An empty place for a chart of the kind `chart`, with these titles on its axes. */
+export function plot(label, chart, rows, titles) {
+  const place = el("div.plot.scroll", {role: "group", "aria-label": label, tabindex: "0"});
+  plots.set(place, {chart, rows, titles, drawn: false, view: null, room: 0});
   seen.observe(place);
   return place;
 }
 
 /** The spec of a chart with our titles in place of its @x@, @y@ and @title@, its rows, and a layout for `room` pixels. */
-function specOf({chart, titles, rows, patch}, room) {
+function specOf({chart, titles, rows}, room) {
   const spec = JSON.parse(JSON.stringify(CHARTS.specs[chart]), (_, value) =>
-    typeof value === "string" && /^@[a-z]+@$/.test(value) ? plain(titles?.[value.slice(1, -1)] ?? null) : value,
+    typeof value === "string" && /^@[a-z]+@$/.test(value) ? (titles?.[value.slice(1, -1)] ?? null) : value,
   );
-  spec.datasets = {
-    ...spec.datasets,
-    rows: labelled(rows).map(row => Object.fromEntries(Object.entries(row).map(([name, value]) => [name, plain(value)]))),
-  };
+  spec.datasets = {...spec.datasets, rows};
   if (LEAST_CELL[chart]) fitGrid(spec, room, LEAST_CELL[chart]);
   fitLegends(spec, room);
   // As wide as its place and as high as its rows: Vega-Lite does not know both at once.
   if (spec.width === "container" && spec.height?.step) spec.height = spec.height.step * (rows.length + 2);
   if (spec.width === "container") spec.autosize = {type: "fit-x", contains: "padding"};
-  return {...spec, ...patch};
-}
-
-const LONGEST_LABEL = 32;
-
-/** At most so many letters of each that they are still unlike: their beginnings, else their ends, else all. */
-function cut(labels) {
-  const short = label => [...label].length <= LONGEST_LABEL;
-  const ways = [
-    label => `${[...label].slice(0, LONGEST_LABEL - 1).join("")}…`,
-    label => `…${[...label].slice(1 - LONGEST_LABEL).join("")}`,
-  ];
-  const found = ways.map(way => labels.map(label => (short(label) ? label : way(label))));
-  return found.find(some => unique(some).length === unique(labels).length) ?? labels;
-}
-
-/** What tells the rows of a front apart, as `_labelled` in charts/boards.py has it for pictures. */
-function labelled(rows) {
-  const parts = row => row.how.split(", ");
-  const front = rows.filter(row => row.front);
-  const names = Map.groupBy(front, row => row.name);
-  const labels = front.map(row => {
-    const alike = names.get(row.name);
-    const own = alike.length > 1 ? parts(row).filter(part => !alike.every(one => parts(one).includes(part))) : [];
-    const said = own.join(", ").replace(/^trained /, "");
-    return own.length ? `${row.name} · ${said}` : row.name;
-  });
-  const found = new Map(cut(labels).map((label, place) => [front[place], label]));
-  return rows.map(row => (row.front ? {...row, label: found.get(row)} : row));
+  return spec;
 }
 
 // ---- Layouts for narrow places
@@ -115,23 +84,25 @@ function fitLegends(spec, room) {
 /** No more than half of a narrow place for the names on an axis. */
 const longestName = room => Math.min(CHARTS.light.axis.labelLimit, room / 2);
 
-const configFor = room => {
+function configFor(room) {
   const config = isDark() ? CHARTS.dark : CHARTS.light;
   return {...config, axis: {...config.axis, labelLimit: longestName(room)}};
-};
+}
+
+const refuse = () => Promise.reject(new Error("nothing is loaded"));
 
 async function drawPlot(place) {
   const kept = plots.get(place);
   if (!kept || kept.drawn) return;
   kept.drawn = true;
   kept.view?.finalize();
-  const box = el("div", {class: "vega"});
+  const box = el("div.vega");
   place.replaceChildren(box);
   kept.room = place.clientWidth;
   try {
-    const spec = specOf(kept.make(), kept.room);
+    const spec = specOf(kept, kept.room);
     spec.description = `${place.getAttribute("aria-label")}. ${spec.description ?? ""}`;
-    const {view} = await vegaEmbed(box, spec, {
+    const {view} = await window.vegaEmbed(box, spec, {
       ast: true,
       actions: false,
       renderer: "svg",
@@ -139,20 +110,17 @@ async function drawPlot(place) {
       config: configFor(kept.room),
       tooltip: hover,
       logLevel: 1,
-      loader: {
-        load: () => Promise.reject(new Error("nothing is loaded")),
-        sanitize: () => Promise.reject(new Error("no links")),
-      },
+      loader: {load: refuse, sanitize: refuse},
     });
     kept.view = view;
     place.dataset.drawn = isDark() ? "dark" : "light";
   } catch (error) {
-    place.replaceChildren(el("p", {class: "warn", text: `This chart could not be drawn: ${error.message}`}));
+    place.replaceChildren(el("p.warn", {text: `This chart could not be drawn: ${error.message}`}));
   }
 }
 
 /** Forget the charts of a section that is about to be drawn anew. */
-function dropPlots(section) {
+export function dropPlots(section) {
   for (const [place, kept] of plots) {
     if (section.contains(place)) {
       kept.view?.finalize();
@@ -174,40 +142,28 @@ function redrawPlots(all = false, isStale = () => true) {
 /** Vega's tooltips, as text: the values are names from the data. */
 function hover(handler, event, item, value) {
   const box = find("#hover");
-  if (value === null || value === undefined || typeof value !== "object") {
-    box.hidden = true;
-    return;
-  }
+  box.hidden = value === null || typeof value !== "object";
+  if (box.hidden) return;
   const pairs = Object.entries(value).filter(([, text]) => text !== "" && text !== "null" && text !== "NaN");
-  box.replaceChildren(
-    el("dl", {}, pairs.map(([name, text]) => [el("dt", {text: name}), el("dd", {text: String(text)})]).flat()),
-  );
-  box.hidden = false;
+  box.replaceChildren(el("dl", pairs.map(([name, text]) => [el("dt", {text: name}), el("dd", {text: String(text)})])));
   const [x, y] = [event.clientX + 14, event.clientY + 14];
   box.style.left = `${Math.max(4, Math.min(x, innerWidth - box.offsetWidth - 4))}px`;
   box.style.top = `${Math.max(4, Math.min(y, innerHeight - box.offsetHeight - 4))}px`;
 }
 
-function listenToPlots() {
+export function listenToCharts(drawAll) {
   let soon = 0;
   addEventListener("resize", () => {
     clearTimeout(soon);
     soon = setTimeout(() => redrawPlots(false, (place, kept) => kept.room !== place.clientWidth), 150);
   });
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => redrawPlots());
-  addEventListener(
-    "scroll",
-    () => {
-      find("#hover").hidden = true;
-    },
-    {passive: true},
-  );
-  addEventListener("keydown", event => {
-    if (event.key === "Escape") find("#hover").hidden = true;
-  });
+  const hide = () => find("#hover").setAttribute("hidden", "");
+  systemTheme.addEventListener("change", () => redrawPlots());
+  addEventListener("scroll", hide, {passive: true});
+  addEventListener("keydown", event => event.key === "Escape" && hide());
   addEventListener("beforeprint", () => {
     isPrinting = true;
-    drawSections(); // they may hold charts that were not in sight yet
+    drawAll(); // sections that were not in sight yet may hold charts
     redrawPlots(true);
   });
   addEventListener("afterprint", () => {
@@ -216,29 +172,24 @@ function listenToPlots() {
   });
 }
 
-function setTheme(theme) {
-  document.documentElement.dataset.theme = theme;
-  const button = find("#theme");
-  button.setAttribute("aria-pressed", String(theme === "dark"));
-  redrawPlots();
-}
-
-function listenToTheme() {
-  let kept = null;
-  try {
-    kept = localStorage.getItem("bench-theme");
-  } catch {
-    /* a browser may keep nothing for files */
-  }
-  if (kept === "dark" || kept === "light") document.documentElement.dataset.theme = kept;
-  find("#theme").setAttribute("aria-pressed", String(isDark()));
-  find("#theme").addEventListener("click", () => {
-    const theme = isDark() ? "light" : "dark";
-    setTheme(theme);
+export function listenToTheme() {
+  const root = document.documentElement;
+  const remember = theme => {
     try {
-      localStorage.setItem("bench-theme", theme);
+      if (theme) localStorage.setItem("bench-theme", theme);
+      return localStorage.getItem("bench-theme");
     } catch {
-      /* it lasts as long as the page is open */
+      return null; // a browser may keep nothing for files: it lasts as long as the page is open
     }
+  };
+  const kept = remember();
+  if (kept === "dark" || kept === "light") root.dataset.theme = kept;
+  const button = find("#theme");
+  button.setAttribute("aria-pressed", String(isDark()));
+  button.addEventListener("click", () => {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    remember(root.dataset.theme);
+    button.setAttribute("aria-pressed", String(root.dataset.theme === "dark"));
+    redrawPlots();
   });
 }
