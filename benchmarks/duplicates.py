@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from harness.data.duplicates import OF, SHINGLE, SIMILAR, THRESHOLD, normalized, twins
+from harness.data.duplicates import OF, SHINGLE, SIMILAR, THRESHOLD, find_duplicates, normalized
 from harness.data.sources import read_file
 
 Finder = Callable[[list[str], list[str]], set[int]]
@@ -30,7 +30,7 @@ PERMUTATIONS = 128
 
 
 def ours(rows: list[str], others: list[str]) -> set[int]:
-    return {twin.row for twin in twins(rows, others)}
+    return {twin.row for twin in find_duplicates(rows, others)}
 
 
 def row_by_row(rows: list[str], others: list[str]) -> set[int]:

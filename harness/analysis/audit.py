@@ -18,7 +18,7 @@ from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.core.types import Example, LabelKind
 from harness.data.dates import dates_of
-from harness.data.duplicates import counted, normalized, twins
+from harness.data.duplicates import counted, find_duplicates, normalized
 from harness.data.rows import CANONICAL_COLUMNS, languages, load_examples
 from harness.data.sources import RawTable, read_raw
 from harness.records.entries import Entry, read_entries, read_entry
@@ -262,7 +262,7 @@ def overlaps(splits: Splits) -> Iterator[Overlap]:
             continue
         rows, others = splits[of], splits[among]
         texts = [row.text for row in rows]
-        found = twins(texts) if of == among else twins(texts, [row.text for row in others])
+        found = find_duplicates(texts) if of == among else find_duplicates(texts, [row.text for row in others])
         differ = sum(rows[one.row].label != others[one.other].label for one in found)
         yield Overlap(of, among, len(rows), **counted(found), other_label=differ, ids=sorted(rows[one.row].id for one in found))
 

@@ -1,4 +1,4 @@
-"""`bench init`: look at a file of texts and labels, and write a task and a prompt for it."""
+"""`bench init`: inspect a file of texts and labels, and write a task and a prompt for it."""
 
 from __future__ import annotations
 
@@ -29,52 +29,54 @@ def init_command(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="csv, tsv, jsonl, json or parquet; or a folder with train, test, ..., or of each language."
+            metavar="FILE", help="A csv, tsv, jsonl, json or parquet file, or a folder with one file per split or language."
         ),
     ],
-    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the task; default: that of the file.")] = None,
-    text: Annotated[str | None, typer.Option(metavar="COL", help="Column of the text; several, by commas, are joined.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the task; default: the file's name.")] = None,
+    text: Annotated[
+        str | None, typer.Option(metavar="COL", help="Text column; several, separated by commas, are joined.")
+    ] = None,
     label: Annotated[
-        str | None, typer.Option(metavar="COL", help="Column of the label; several of 0 and 1, by commas.")
+        str | None, typer.Option(metavar="COL", help="Label column; or several columns of 0 and 1, separated by commas.")
     ] = None,
-    lang: Annotated[str | None, typer.Option(metavar="COL|CODE", help="Column of the language, or the only language.")] = None,
-    split: Annotated[str | None, typer.Option(metavar="COL", help="Column that tells train, validation and test rows.")] = None,
-    row_id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of the row's id.")] = None,
+    lang: Annotated[
+        str | None, typer.Option(metavar="COL|CODE", help="Language column, or the code of the only language.")
+    ] = None,
+    split: Annotated[str | None, typer.Option(metavar="COL", help="Column that names the split of each row.")] = None,
+    row_id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of row ids.")] = None,
     kind: Annotated[LabelKind | None, typer.Option(help="Kind of labels.")] = None,
-    delimiter: Annotated[
-        str | None, typer.Option(metavar="CHAR", help=r"Of a csv: what stands between fields; \t is a tab.")
-    ] = None,
-    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Of a csv: utf-8, cp1252, gb18030, ...")] = None,
+    delimiter: Annotated[str | None, typer.Option(metavar="CHAR", help=r"Field delimiter of a csv; \t is a tab.")] = None,
+    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Encoding of a csv: utf-8, cp1252, gb18030, ...")] = None,
     header: Annotated[
-        bool | None, typer.Option("--header/--no-header", help="Of a csv: whether the first line names the columns.")
+        bool | None, typer.Option("--header/--no-header", help="Whether the first line of a csv names the columns.")
     ] = None,
     freeze_test: Annotated[
         bool,
         typer.Option(
-            "--freeze-test", help="Write down which rows bench draws for the test, so that these stay when rows are added."
+            "--freeze-test", help="Store the ids of the drawn test rows, so that they stay the test rows when rows are added."
         ),
     ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Write over a task or prompt that is there.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing task and prompt.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Look at your data, say what is in it, and write tasks/NAME.yaml and prompts/NAME.j2 for it.
+    """Inspect a data file, and write tasks/NAME.yaml and prompts/NAME.j2 for it.
 
-    Nothing leaves this machine, and no text of a row gets into the files. Where the file does not tell, bench asks.
+    Nothing leaves this machine, and no text of a row is written. If a column is ambiguous, the error names the option to set.
 
     --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, unused), kind,
-    labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, twins,
+    labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, duplicates,
     leaked (test rows whose text is a train row's; null where the file is too large to count them), notes, next.
     """
     from harness.data.guess.columns import ColumnOverrides
     from harness.data.guess.files import ReadOptions, encoding_named
-    from harness.data.guess.inspect_file import Question, look
+    from harness.data.guess.inspect_file import InitRequest, inspect_file
 
     chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
     read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
-    question = Question(path, read_options, chosen, lang, kind)
+    question = InitRequest(path, read_options, chosen, lang, kind)
     named = _name(path, name)
     files = _places(named, force, freeze_test)
-    found = _write(_freezable(look(question), freeze_test), named, files)
+    found = _write(_freezable(inspect_file(question), freeze_test), named, files)
     following = _commands(found, named)
     if as_json:
         print_json(found_as_json(found, named, files, following))
@@ -82,7 +84,7 @@ def init_command(
     print_found(found)
     *others, last = map(str, files.values())
     typer.echo(plain(f"\nWritten: {', '.join(others)} and {last}."))
-    typer.echo("Go on with:")
+    typer.echo("Next:")
     width = max(58, *(len(command) for command, _ in following))
     for command, why in following:
         typer.echo(plain(f"  {command:<{width}} # {why}"))
@@ -93,7 +95,7 @@ def _columns(option: str, said: str | None) -> tuple[str, ...]:
 
     names = () if said is None else tuple(part.strip() for part in said.split(",") if part.strip())
     if said is not None and not names:
-        raise UserError(f"{option} {said!r} names no column.", "Several are divided by commas.")
+        raise UserError(f"{option} {said!r} names no column.", "Separate several by commas.")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise UserError(f"{option} {said} names the column {twice!r} twice.", "Name each column once.")
@@ -105,7 +107,7 @@ def _delimiter(said: str | None) -> str | None:
 
     found = "\t" if said in ("\\t", "tab") else said
     if found is not None and len(found) != 1:
-        raise UserError(f"--delimiter {said}: one character is wanted.", "Such as ';' (in quotes), or \\t for a tab.")
+        raise UserError(f"--delimiter: expected one character, got {said!r}.", "For example ';' (in quotes), or \\t for a tab.")
     return found
 
 
@@ -128,12 +130,12 @@ def _freezable(found: Found, freeze: bool) -> Found:
 
     if found.division.stratified and not freeze:
         note = (
-            "bench chooses the test rows, and may choose others once the file grows. To keep these, repeat the command with "
+            "bench draws the test rows, and draws others when the file grows. To keep these, repeat the command with "
             "--freeze-test --force."
         )
         return replace(found, notes=[*found.notes, note])
     if freeze and not found.division.stratified:
-        raise UserError("--freeze-test: the data say themselves which rows test, so bench draws none.", "Leave it out.")
+        raise UserError("--freeze-test: the data name the test rows, so bench draws none.", "Leave it out.")
     return found
 
 
@@ -215,12 +217,12 @@ def _commands(found: Found, name: str) -> list[tuple[str, str]]:
     large = max(found.counted.rows["train"].values()) > 2000
     first = f"bench run --task {name} --backend {BACKENDS if english else BACKENDS_OF_MANY}"
     return [
-        (f"bench analyze data --task {name}", "twins, overlap of the splits, doubtful labels"),
+        (f"bench analyze data --task {name}", "duplicates, overlap of the splits, doubtful labels"),
         (
             first + (" --limit 200 --train-limit 2000 --validation-limit 500" if large else ""),
             "a baseline, an encoder, a small language model",
         ),
-        ("bench leaderboard", "what came out"),
+        ("bench leaderboard", "the ranking"),
     ]
 
 
@@ -251,7 +253,7 @@ def print_found(found: Found) -> None:
     if len(labels) > MOST_SHOWN:
         typer.echo(plain(f"... and {len(labels) - MOST_SHOWN} more labels."))
     if found.notes:
-        typer.echo("\nDoubtful, or good to know:")
+        typer.echo("\nNotes:")
     for note in found.notes:
         typer.echo(plain(f"- {' '.join(note.split())}"))
 
@@ -259,7 +261,7 @@ def print_found(found: Found) -> None:
 def _facts(found: Found) -> list[list[str]]:
     opened, roles, labels, counted = found.opened, found.roles, found.labels, found.counted
     form = opened.csv
-    how = [f"fields divided by {form.delimiter!r}"] if form.delimiter else []
+    how = [f"delimiter {form.delimiter!r}"] if form.delimiter else []
     how += [f"in {form.encoding}"] if form.encoding != "utf-8" else []
     how += ["no header"] if form.header else []
     inner = found.path if found.path.is_dir() else found.path.parent
@@ -272,12 +274,12 @@ def _facts(found: Found) -> list[list[str]]:
     }
     facts = [
         ["file", f"{files}: {found.total:,} rows" + (f" ({', '.join(how)})" if how else "")],
-        ["text", f"{' + '.join(roles.text)}: {middle:,} characters (median), 95% have {long:,} at most, the longest {most:,}"],
+        ["text", f"{' + '.join(roles.text)}: {middle:,} characters (median), {long:,} (95th percentile), {most:,} (maximum)"],
         ["label", some(roles.label, MOST_SHOWN) + (f", with names from {roles.names}" if roles.names else "")],
         ["labels", kinds[labels.kind].format(len(labels.rows))],
         ["language", _language(found)],
         ["splits", _splits(found)],
-        ["id", roles.id or "made of the text's digest"],
+        ["id", roles.id or "digest of the text"],
     ]
     unused = [name for name in roles.unused if not re.fullmatch(INDEX, name)]
     if unused:
@@ -309,7 +311,7 @@ def _splits(found: Found) -> str:
 
     division = found.division
     if division.stratified:
-        return "none given: bench divides the rows 64/16/20, evenly over the labels, always alike"
+        return "none given: bench splits the rows 64/16/20, stratified by label, always the same way"
     where = f"column {division.column}" if division.column else "files"
     cells = {split: division.source[split] for split in SPLITS if split in division.source}
     given = ", ".join(f"{split} ({cell})" if cell != split else split for split, cell in cells.items())
@@ -343,7 +345,7 @@ def found_as_json(found: Found, name: str, files: dict[str, Path], following: li
         },
         "lengths": dict(zip(("median", "p95", "longest"), found.counted.lengths, strict=True)),
         "without_text": found.counted.without_text,
-        "twins": found.counted.twins,
+        "duplicates": found.counted.duplicates,
         "leaked": found.counted.leaked,
         "notes": found.notes,
         "next": [command for command, _ in following],

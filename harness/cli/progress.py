@@ -29,7 +29,7 @@ PHASES = {
     "replay": "rows",
     "warm up": "",
     "predict": "rows",
-    "find twins": "rows",
+    "find duplicates": "rows",
     "time": "batch sizes",
 }
 """The phases of a run, and what each counts."""

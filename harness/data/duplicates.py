@@ -1,6 +1,6 @@
 """Texts that stand twice: the same after normalization, or nearly (Jaccard similarity of their character trigrams >= 0.8).
 
-Near twins are found exactly, none is missed and none invented, by a set-similarity join with an adaptive prefix filter
+The search for near duplicates is exact, by a set-similarity join with an adaptive prefix filter
 (Chaudhuri et al., ICDE 2006; Wang, Li, Feng, SIGMOD 2012). Order all trigrams, rare ones first. If two sets share so many that
 they are similar, then the first few of one and the first few of the other share some: `ENOUGH`, or all that they share. So only
 beginnings are compared, in one product of sparse matrices, and what is left over is verified.
@@ -28,7 +28,7 @@ SHINGLE = 3
 """Characters in a row: enough for words in Latin letters, not too many for a word in Chinese or Japanese."""
 
 SIMILAR, OF = 4, 5
-"""Near twins: at least 4 in 5 of the trigrams that either has are in both. Whole numbers, so that no rounding decides."""
+"""Near duplicates: at least 4 in 5 of the trigrams that either has are in both. Whole numbers, so that no rounding decides."""
 
 THRESHOLD = SIMILAR / OF
 
@@ -40,8 +40,8 @@ CELLS = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Twin:
-    """`row` and `other` are positions; `similarity` of an exact twin is 1, and of a near one perhaps (`ha ha`, `ha ha ha`)."""
+class Duplicate:
+    """`row` and `other` are positions; `similarity` of an exact duplicate is 1, and of a near one perhaps (`ha ha`, `ha ha ha`)."""
 
     row: int
     other: int
@@ -61,8 +61,8 @@ def normalized(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
-def twins(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bool = True) -> list[Twin]:
-    """For each of `texts` that has a twin among `others` (without `others`: among the remaining texts) one twin, in order.
+def find_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bool = True) -> list[Duplicate]:
+    """For each of `texts` that has a duplicate among `others` (without `others`: among the remaining texts) one of them, in order.
 
     An exact one where there is one, the first; else a near one, unless `near` is False.
     """
@@ -72,7 +72,7 @@ def twins(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bo
     second: dict[str, int] = {}
     for position, text in enumerate(pool):
         (second if text in first else first).setdefault(text, position)
-    # Among themselves a text has an exact twin where it stands twice; that of the first is the second.
+    # Among themselves a text has an exact duplicate where it stands twice; that of the first is the second.
     exact = first if others is not None else {text: first[text] for text in second}
     asked = list(dict.fromkeys(text for text in rows if text not in exact))
     similar = _near(asked, list(first)) if near and asked and first else {}
@@ -80,16 +80,16 @@ def twins(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bo
     for row, text in enumerate(rows):
         if text in exact:
             other = second[text] if others is None and exact[text] == row else exact[text]
-            found.append(Twin(row, other, True, 1.0))
+            found.append(Duplicate(row, other, True, 1.0))
         elif text in similar:
             other_text, similarity = similar[text]
-            found.append(Twin(row, first[other_text], False, similarity))
+            found.append(Duplicate(row, first[other_text], False, similarity))
     return found
 
 
-def counted(found: Sequence[Twin]) -> dict[str, int]:
-    """How many rows have an exact twin, and how many a near one."""
-    kinds = Counter(twin.exact for twin in found)
+def counted(found: Sequence[Duplicate]) -> dict[str, int]:
+    """How many rows have an exact duplicate, and how many a near one."""
+    kinds = Counter(duplicate.exact for duplicate in found)
     return {"exact": kinds[True], "near": kinds[False]}
 
 
@@ -103,7 +103,7 @@ class _Sets:
 
 
 def _near(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
-    """Query -> a near twin in `index` other than itself, and their similarity. Both hold distinct normalized texts."""
+    """Query -> a near duplicate in `index` other than itself, and their similarity. Both hold distinct normalized texts."""
     letters = _alphabet(queries, index)
     query_size, query_rows, query_codes = _shingles(queries, letters, None)
     vocabulary, occurrences = np.unique(query_codes, return_counts=True)
@@ -199,12 +199,12 @@ def _sets(size: Indices, rows: Indices, ranks: Indices, words: int) -> _Sets:
 def _pairs(asked: _Sets, known: _Sets, itself: Indices) -> Iterator[tuple[int, int, float]]:
     """A query, something near it that is not `itself` (an index or -1), and their similarity; each query once.
 
-    What has found its twin is not asked again, so that thousands of copies of one text cost no more than others.
+    What has found its duplicate is not asked again, so that thousands of copies of one text cost no more than others.
     """
     by_size, open_queries = np.argsort(known.size, kind="stable"), np.argsort(asked.size, kind="stable")
     step = max(1, CELLS // len(open_queries))
     for start in range(0, len(by_size), step):
-        tell("find twins", start, len(by_size))
+        tell("find duplicates", start, len(by_size))
         block = by_size[start : start + step]
         size = asked.size[open_queries]
         fits = (OF * size >= SIMILAR * known.size[block[0]]) & (SIMILAR * size <= OF * known.size[block[-1]])

@@ -10,7 +10,7 @@ from harness.core.json_files import digest, sealed, unsealed, write_atomically
 from harness.core.locks import held
 from harness.core.record import Overlap, OverlapCount
 from harness.core.types import Example
-from harness.data.duplicates import THRESHOLD, Twin, counted, twins
+from harness.data.duplicates import THRESHOLD, Duplicate, counted, find_duplicates
 from harness.models.checkpoints import cache_dir
 from harness.running.plan import Plan
 
@@ -49,22 +49,22 @@ def _overlap(plan: Plan) -> Overlap:
     elif plan.prompt is not None:
         parts = {"shots": plan.prompt.shots}
     texts = [row.text for row in plan.rows]
-    found = {name: _twins(texts, [row.text for row in rows]) for name, rows in parts.items()}
+    found = {name: _duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
     learned = next((found[name] for name in ("train", "shots") if name in found), ([], True))
     by = {name: OverlapCount(rows=len(parts[name]), **_counts(*pair)) for name, pair in found.items()}
     return Overlap(
         threshold=THRESHOLD,
         **_counts(*learned),
         ids=sorted(plan.rows[twin.row].id for twin in learned[0])[:MOST_IDS],
-        by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_twins(texts)))},
+        by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_duplicates(texts)))},
     )
 
 
-def _twins(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Twin], bool]:
+def _duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Duplicate], bool]:
     """The duplicates, and whether near ones were searched for."""
     near = len(texts) * len(texts if others is None else others) <= MOST_PAIRS
-    return twins(texts, others, near=near), near
+    return find_duplicates(texts, others, near=near), near
 
 
-def _counts(found: Sequence[Twin], near: bool) -> dict[str, Any]:
+def _counts(found: Sequence[Duplicate], near: bool) -> dict[str, Any]:
     return {**counted(found), **({} if near else {"near": None})}

@@ -55,7 +55,7 @@ def test_init_then_run_with_nothing_edited(bench: Bench, topics: Path) -> None:
     assert [run["metrics"]["n"] for run in runs] == [30]
     assert runs[0]["metrics"]["values"]["accuracy"]["value"] > 0.9
     checked = bench("prompts", "check", "letters", "--task", "letters")
-    assert (checked.code, "nothing wrong" in checked.out) == (0, True), checked.out
+    assert (checked.code, "no problem" in checked.out) == (0, True), checked.out
 
 
 def test_no_text_of_a_row_is_written_or_printed(bench: Bench, topics: Path, project: Path) -> None:
@@ -194,11 +194,11 @@ def test_the_prompt_of_a_scale_does_not_contradict_itself(bench: Bench, project:
     assert all(left.split(" of ")[0] == number for number, left in re.findall(r"^(\S+) = (.*)$", shown, re.MULTILINE))
     assert all(f"{cell:g} of {max(cells):g}" in shown for cell in cells)
     checked = bench("prompts", "check", "odd", "--task", "odd")
-    assert (checked.code, "nothing wrong" in checked.out) == (0, True), checked.out
+    assert (checked.code, "no problem" in checked.out) == (0, True), checked.out
 
 
 @pytest.mark.parametrize("langs", [["en"], ["en", "de"]])
-def test_twins_that_bench_puts_into_train_and_test_are_counted(bench: Bench, project: Path, langs: list[str]) -> None:
+def test_duplicates_that_bench_puts_into_train_and_test_are_counted(bench: Bench, project: Path, langs: list[str]) -> None:
     rows = [[text_of(row % 42), TOPICS[row % 3], langs[row % len(langs)]] for row in range(600)]
     path = write_csv(project / "again.csv", ["text", "topic", "language"], rows)
     found = bench("init", path, "--text", "text", "--json").json

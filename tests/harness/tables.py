@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.data.guess.inspect_file import Found, Question, look
+from harness.data.guess.inspect_file import Found, InitRequest, inspect_file
 
 SENTENCE = "the box came late but works well this old chair broke again after two weeks and nobody answered my letter"
 SENTENCES = {
@@ -39,7 +39,7 @@ def written(
 
 
 def seen(path: Path, **said: Any) -> Found:
-    return look(Question(path, **said))
+    return inspect_file(InitRequest(path, **said))
 
 
 def labelled(start: int, count: int, words: str = "") -> list[list[str]]:

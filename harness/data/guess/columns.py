@@ -185,10 +185,10 @@ def _one_label(tier: Sequence[Column]) -> Column | None:
     """The only one; of a number and its name the number. Raises `UserError` where there are several."""
     if len(tier) < 2:
         return tier[0] if tier else None
-    twins = [
+    unnamed = [
         column for column in tier if not any(_same(other, column) for other in tier if other is not column and other.numeric)
     ]
-    rest = twins or list(tier[:1])
+    rest = unnamed or list(tier[:1])
     if len(rest) == 1:
         return rest[0]
     shown = "; ".join(f"{column.name} ({shown_values(column)})" for column in rest)

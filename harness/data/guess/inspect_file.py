@@ -1,4 +1,4 @@
-"""What a file of texts and labels holds, for `bench init`: every guess, how sure it is, and what was counted."""
+"""What a file of texts and labels holds, for `bench init`: columns, labels, languages, splits, and what is doubtful."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ LONGEST_LABEL = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """What the user asked and said. `lang` is the name of a column, or a language's code."""
+class InitRequest:
+    """`lang` is the name of a column, or a language code."""
 
     path: Path
     read_options: ReadOptions = field(default_factory=ReadOptions)
@@ -43,16 +43,16 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Of the rows that can be used. `lengths`: characters of a text: median, 95th percentile, most.
+    """Of the usable rows. `duplicates`: rows with the text of an earlier row; `conflicting`: those of them with another label.
 
-    `twins`: rows whose text stood in an earlier row; `torn` those of them with other labels; `leaked`: test rows whose text
-    is a train row's; None where bench divides the rows itself, until `tried` has done so.
+    `leaked`: test rows with the text of a train row; None where bench splits the rows itself, until `tried` has done so.
+    `lengths`: characters of a text: median, 95th percentile, maximum.
     """
 
     rows: dict[Split, dict[str, int]]
     without_text: int
-    twins: int
-    torn: int
+    duplicates: int
+    conflicting: int
     leaked: int | None
     lengths: tuple[int, int, int]
 
@@ -73,8 +73,8 @@ class Found:
         return self.opened.total
 
 
-def look(question: Question) -> Found:
-    """Read the file and say what it holds. Raises `UserError` where it can't be read, or does not tell."""
+def inspect_file(question: InitRequest) -> Found:
+    """Raises `UserError` for a file that can't be read or does not tell which column is which."""
     opened = open_data(question.path, question.read_options)
     columns = as_columns(opened.columns)
     _check_paths(question, opened)
@@ -99,7 +99,7 @@ def look(question: Question) -> Found:
     division = divide(opened, None if roles.split is None else columns[roles.split], rows, list(languages.rows))
     kept = set(division.rows["test"])
     if not kept:
-        raise UserError(f"{question.path}: no language has rows in all splits.", "Leave the splits to bench: give one file.")
+        raise UserError(f"{question.path}: no language has rows in all splits.", "Give one file: bench then splits it itself.")
     languages = replace(languages, rows={code: count for code, count in languages.rows.items() if code in kept})
     counted = _counted(texts, truths, usable, division)
     notes = [
@@ -116,7 +116,7 @@ def look(question: Question) -> Found:
     return Found(question.path, opened, roles, labels, languages, division, counted, notes)
 
 
-def _check_paths(question: Question, opened: Opened) -> None:
+def _check_paths(question: InitRequest, opened: Opened) -> None:
     """Raises `UserError` where a column is to tell what the paths tell."""
     if question.lang is not None and opened.langs is not None:
         raise UserError("The paths tell the language of each row.", "Leave --lang out, or give the folder of one language.")
@@ -136,7 +136,7 @@ def _check_named(roles: Roles) -> None:
             )
 
 
-def _language_wish(question: Question, columns: dict[str, Column]) -> tuple[str | None, ColumnOverrides]:
+def _language_wish(question: InitRequest, columns: dict[str, Column]) -> tuple[str | None, ColumnOverrides]:
     """`--lang` as a code, or as a column that is chosen."""
     if question.lang is None:
         return None, question.chosen
@@ -206,7 +206,7 @@ def _languages(
         return found, [*found.notes, *doubts(found, cells, texts)]
     found = detected(texts)
     if not found.rows:
-        raise UserError("No text has enough letters to tell its language.", "Say which it is: --lang en (a code, or a column).")
+        raise UserError("No text has enough letters to detect its language.", "Give it: --lang en (a code or a column).")
     return found, found.notes
 
 
@@ -222,24 +222,26 @@ def _truth(columns: dict[str, Column], names: Sequence[str], row: int) -> str:
 
 def _counted(texts: Sequence[str], truths: Sequence[str], usable: Sequence[bool], division: Division) -> Counted:
     first: dict[str, int] = {}
-    twins = torn = 0
+    duplicates = conflicting = 0
     split_of = division.split_of_rows
     trained: set[str] = set()
     tested: Counter[str] = Counter()
     for row in (row for row, good in enumerate(usable) if good):
         text = normalized(texts[row])
         earlier = first.setdefault(text, row)
-        twins += earlier != row
-        torn += earlier != row and truths[earlier] != truths[row]
+        duplicates += earlier != row
+        conflicting += earlier != row and truths[earlier] != truths[row]
         if split_of is not None and split_of[row] == "train":
             trained.add(text)
         elif split_of is not None and split_of[row] == "test":
             tested[text] += 1
-    leaked = None if division.stratified and twins else sum(count for text, count in tested.items() if text in trained)
+    leaked = None if division.stratified and duplicates else sum(count for text, count in tested.items() if text in trained)
     lengths = np.array([len(text) for text, good in zip(texts, usable, strict=True) if good])
     middle, long = np.percentile(lengths, [50, 95])
     without_text = sum(not text.strip() for text in texts)
-    return Counted(division.rows, without_text, twins, torn, leaked, (round(middle), round(long), int(lengths.max())))
+    return Counted(
+        division.rows, without_text, duplicates, conflicting, leaked, (round(middle), round(long), int(lengths.max()))
+    )
 
 
 def _others(roles: Roles) -> list[str]:
@@ -247,31 +249,35 @@ def _others(roles: Roles) -> list[str]:
         return []
     names = ", ".join(repr(name) for name in roles.others[:4])
     return [f"The label is {roles.label[0]!r}" + (" and its neighbours" if len(roles.label) > 1 else "")
-            + f"; {names} could be it too: --label {roles.others[0]}."]  # fmt: skip
+            + f"; {names} could be the label too: --label {roles.others[0]}."]  # fmt: skip
 
 
 def _of_rows(counted: Counted) -> list[str]:
     notes = []
     if counted.without_text:
         notes.append(f"{_rows(counted.without_text)} no text and {'are' if counted.without_text > 1 else 'is'} left out.")
-    if counted.torn:
-        notes.append(f"{_rows(counted.torn)} the text of an earlier row and another label: one of the two must be wrong.")
+    if counted.conflicting:
+        notes.append(f"{_rows(counted.conflicting)} the text of an earlier row but another label (conflicting labels).")
     return notes
 
 
-def twin_notes(counted: Counted, stratified: bool) -> list[str]:
-    """Sentences on texts that stand twice."""
+def duplicate_notes(counted: Counted, stratified: bool) -> list[str]:
+    """Sentences on duplicate texts."""
     if counted.leaked:
         out = (
             "keep one row of each text, or divide the rows yourself (a column for --split)"
             if stratified
             else "bench analyze data"
         )
-        return [f"{_rows(counted.leaked, 'test row')} the text of a train row, so that a model may know it by heart: {out}."]
-    if not counted.twins:
+        return [f"{_rows(counted.leaked, 'test row')} the text of a train row, which inflates the results: {out}."]
+    if not counted.duplicates:
         return []
-    known = "none is in both train and test" if counted.leaked == 0 else "whether in train and test, bench analyze data says"
-    return [f"{_rows(counted.twins)} the text of an earlier row; {known}."]
+    known = (
+        "none is in both train and test"
+        if counted.leaked == 0
+        else "`bench analyze data` shows whether train and test share any"
+    )
+    return [f"{_rows(counted.duplicates)} the text of an earlier row; {known}."]
 
 
 def _few(tested: dict[str, int]) -> list[str]:
@@ -281,7 +287,9 @@ def _few(tested: dict[str, int]) -> list[str]:
         return []
     shown = ", ".join(f"{code} ({rows})" for code, rows in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
     which = f"{next(iter(few.values()))}" if len(tested) == 1 else shown
-    return [f"Few test rows: {which}. Below {SMALL_N} a share is known to ±0.1 at best, and few models can be told apart."]
+    return [
+        f"Few test rows: {which}. With fewer than {SMALL_N}, accuracy is uncertain by ±0.1 or more, and few differences are significant."
+    ]
 
 
 def _rows(count: int, what: str = "row") -> str:

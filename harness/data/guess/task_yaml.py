@@ -14,7 +14,7 @@ import yaml
 from harness.core.errors import PromptError
 from harness.core.types import Example, LabelKind
 from harness.data.duplicates import normalized
-from harness.data.guess.inspect_file import Found, twin_notes
+from harness.data.guess.inspect_file import Found, duplicate_notes
 from harness.data.guess.labels import step_number
 from harness.data.guess.words import LABEL
 from harness.data.rows import load_examples
@@ -230,7 +230,7 @@ CHECKED_ROWS = 50
 MANY = 100_000
 """Rows of a file; of a larger one only the validation rows of a language are read, as each split reads the whole file again."""
 MOST_READ = 2_000_000
-"""Rows that are read to count twins, over all languages and splits."""
+"""Rows that are read to count duplicates, over all languages and splits."""
 
 
 def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
@@ -254,7 +254,7 @@ def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
             train, test = (load_examples(spec, lang=code, split=split) for split in ("train", "test"))
             leaked += _leaked(train, test)
         counted = replace(counted, leaked=leaked)
-    return replace(found, counted=counted, notes=[*found.notes, *twin_notes(counted, found.division.stratified)])
+    return replace(found, counted=counted, notes=[*found.notes, *duplicate_notes(counted, found.division.stratified)])
 
 
 def test_ids(text: str, path: Path) -> dict[str, list[str]]:

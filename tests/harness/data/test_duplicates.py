@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from harness.core.progress_events import progress_listener
 from harness.data import duplicates
-from harness.data.duplicates import OF, SHINGLE, SIMILAR, Twin, counted, normalized, twins
+from harness.data.duplicates import OF, SHINGLE, SIMILAR, Duplicate, counted, find_duplicates, normalized
 
 SCRIPTS = {
     "latin": "abcdefghijklmnopqrstuvwxyz    éüñß",
@@ -51,8 +51,8 @@ def expected(texts: list[str], others: list[str] | None = None) -> dict[int, boo
     return found
 
 
-def check(texts: list[str], others: list[str] | None = None) -> list[Twin]:
-    found = twins(texts, others)
+def check(texts: list[str], others: list[str] | None = None) -> list[Duplicate]:
+    found = find_duplicates(texts, others)
     assert {twin.row: twin.exact for twin in found} == expected(texts, others)
     assert [twin.row for twin in found] == sorted({twin.row for twin in found})
     pool = texts if others is None else others
@@ -93,7 +93,7 @@ def some_texts(letters: str, count: int, longest: int, seed: int) -> list[str]:
 )
 def test_what_a_reader_would_call_the_same_text(left: str, right: str) -> None:
     assert normalized(left) == normalized(right)
-    assert twins([left], [right]) == [Twin(0, 0, True, 1.0)]
+    assert find_duplicates([left], [right]) == [Duplicate(0, 0, True, 1.0)]
 
 
 @pytest.mark.parametrize(("left", "right"), [("good", "goood"), ("5 stars", "4 stars"), ("はは", "ばば"), ("良い", "良くない")])
@@ -138,17 +138,17 @@ def test_any_characters(texts: list[str], others: list[str]) -> None:
 def test_long_texts_need_only_their_beginnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """With other numbers of shared trigrams the same is found: that of the prefix is a matter of speed alone."""
     texts = some_texts(SCRIPTS["latin"], 80, 400, seed=7)
-    usual = twins(texts)
+    usual = find_duplicates(texts)
     for enough in (1, 3, 1000):
         monkeypatch.setattr(duplicates, "ENOUGH", enough)
-        assert twins(texts) == usual
+        assert find_duplicates(texts) == usual
 
 
 def test_in_parts_the_same_rows_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = some_texts(SCRIPTS["japanese"], 150, 60, seed=3)
     usual = expected(texts)
     monkeypatch.setattr(duplicates, "CELLS", 200)
-    assert {twin.row: twin.exact for twin in twins(texts)} == usual
+    assert {twin.row: twin.exact for twin in find_duplicates(texts)} == usual
 
 
 def test_many_letters_make_the_chunks_small() -> None:
@@ -158,34 +158,41 @@ def test_many_letters_make_the_chunks_small() -> None:
     random.Random(1).shuffle(letters)
     texts = ["".join(letters[start : start + 50]) for start in range(0, len(letters), 50)]
     changed = [text[:-1] + "x" for text in texts]
-    assert counted(twins(texts, changed)) == {"exact": 0, "near": len(texts)}
+    assert counted(find_duplicates(texts, changed)) == {"exact": 0, "near": len(texts)}
 
 
 def test_the_first_exact_twin_is_named_and_among_themselves_another_row() -> None:
-    assert twins(["b", "a"], ["x", "A", "a"]) == [Twin(1, 1, True, 1.0)]
-    assert twins(["a", "b", "A", "a"]) == [Twin(0, 2, True, 1.0), Twin(2, 0, True, 1.0), Twin(3, 0, True, 1.0)]
+    assert find_duplicates(["b", "a"], ["x", "A", "a"]) == [Duplicate(1, 1, True, 1.0)]
+    assert find_duplicates(["a", "b", "A", "a"]) == [
+        Duplicate(0, 2, True, 1.0),
+        Duplicate(2, 0, True, 1.0),
+        Duplicate(3, 0, True, 1.0),
+    ]
 
 
 def test_near_counts_trigrams_not_how_often_they_stand_there() -> None:
-    (found,) = twins(["ha ha ha"], ["ha ha ha ha ha ha"])
+    (found,) = find_duplicates(["ha ha ha"], ["ha ha ha ha ha ha"])
     assert not found.exact
     assert found.similarity == 1.0
 
 
 @pytest.mark.parametrize(("texts", "others"), [([], []), ([], ["a"]), (["a"], []), (["a"], None), ([], None)])
 def test_nothing_to_compare(texts: list[str], others: list[str] | None) -> None:
-    assert twins(texts, others) == []
+    assert find_duplicates(texts, others) == []
 
 
 def test_halves_of_surrogate_pairs() -> None:
-    assert counted(twins(["a\ud800 bad text from json", "fine"], ["a\ud800 bad text from json!"])) == {"exact": 0, "near": 1}
+    assert counted(find_duplicates(["a\ud800 bad text from json", "fine"], ["a\ud800 bad text from json!"])) == {
+        "exact": 0,
+        "near": 1,
+    }
 
 
 def test_four_in_five_are_near() -> None:
     """Four trigrams of five, whichever of the two is asked for; three of four are not enough."""
-    assert [twin.similarity for twin in twins(["abcdef"], ["abcdefg"])] == [0.8]
-    assert [twin.similarity for twin in twins(["abcdefg"], ["abcdef"])] == [0.8]
-    assert twins(["abcde"], ["abcdef"]) == twins(["abcdef"], ["abcde"]) == []
+    assert [twin.similarity for twin in find_duplicates(["abcdef"], ["abcdefg"])] == [0.8]
+    assert [twin.similarity for twin in find_duplicates(["abcdefg"], ["abcdef"])] == [0.8]
+    assert find_duplicates(["abcde"], ["abcdef"]) == find_duplicates(["abcdef"], ["abcde"]) == []
 
 
 def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +205,7 @@ def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -
         return near(queries, index)
 
     monkeypatch.setattr(duplicates, "_near", progress_listener)
-    found = twins(["the very same text"] * 500, ["the very same text."] * 500)
+    found = find_duplicates(["the very same text"] * 500, ["the very same text."] * 500)
     assert counted(found) == {"exact": 0, "near": 500}
     assert asked == [(1, 1)]
 
@@ -207,5 +214,5 @@ def test_the_search_for_near_twins_tells_how_far_it_is(monkeypatch: pytest.Monke
     monkeypatch.setattr(duplicates, "CELLS", 20)
     heard: list[tuple[str, int, int, str]] = []
     with progress_listener(lambda *words: heard.append(words)):
-        twins([f"row number {n} is unlike" for n in range(10)], [f"{n} other text" for n in range(8)])
-    assert heard == [("find twins", done, 8, "") for done in (0, 2, 4, 6)]
+        find_duplicates([f"row number {n} is unlike" for n in range(10)], [f"{n} other text" for n in range(8)])
+    assert heard == [("find duplicates", done, 8, "") for done in (0, 2, 4, 6)]

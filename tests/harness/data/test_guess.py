@@ -317,7 +317,7 @@ def test_what_is_counted(tmp_path: Path) -> None:
     texts = [english(row) for row in range(100)] + [english(0), english(1).upper() + " ", "", " "]
     labels = ["art", "work"] * 50 + ["work", "work", "art", "art"]
     found = seen(written(tmp_path / "rows.csv", ["text", "label"], list(zip(texts, labels, strict=True))))
-    assert (found.counted.without_text, found.counted.twins, found.counted.torn) == (2, 2, 1)
+    assert (found.counted.without_text, found.counted.duplicates, found.counted.conflicting) == (2, 2, 1)
     assert sum(sum(counts.values()) for counts in found.counted.rows.values()) == 102
 
 

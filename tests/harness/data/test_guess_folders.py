@@ -11,7 +11,7 @@ from tables import SENTENCES, english, labelled, seen, written
 from harness.core.errors import UserError
 from harness.data.guess.columns import ColumnOverrides
 from harness.data.guess.files import ReadOptions
-from harness.data.guess.inspect_file import Question, look
+from harness.data.guess.inspect_file import InitRequest, inspect_file
 from harness.data.guess.task_yaml import task_yaml
 from harness.data.rows import load_examples
 from harness.specs.tasks import TaskSpec
@@ -32,7 +32,7 @@ def test_a_folder_whose_test_file_has_no_labels(tmp_path: Path) -> None:
     )
     written(tmp_path / "kaggle" / "test.csv", ["text"], [[english(row)] for row in range(50)])
     with pytest.raises(UserError, match="single column"):
-        look(Question(tmp_path / "kaggle" / "test.csv"))
+        inspect_file(InitRequest(tmp_path / "kaggle" / "test.csv"))
     written(tmp_path / "kaggle" / "test.csv", ["id", "text"], [[row, english(row)] for row in range(50)])
     found = seen(tmp_path / "kaggle")
     assert found.division.stratified

@@ -110,7 +110,7 @@ def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyP
     assert toy.SECRET not in file.read_text()
     assert not any(text in file.read_text() for text in PLAIN)
     with monkeypatch.context() as patch:
-        patch.setattr(overlap, "twins", None)
+        patch.setattr(overlap, "find_duplicates", None)
         again = toy.plan(project, "toy-classifier", prompt=None, seed=1, settings={"flavour": "other"})
         assert overlap_of(again) == first
     file.write_text(file.read_text()[:20])
