@@ -16,7 +16,7 @@ check: .venv/installed  ## ruff, mypy and the quick tests, in under a minute: fo
 	@$(MAKE) --no-print-directory -j2 lint quick
 
 quick: .venv/installed  ## the quick tests alone; PYTEST='-k name' chooses among them
-	$(TEST) --dist loadgroup --quick $(PYTEST)
+	$(TEST) --quick $(PYTEST)
 
 test: .venv/installed lint  ## all but the tests that fetch models or need a browser
 	$(TEST) -m "not real and not browser" $(PYTEST)

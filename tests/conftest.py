@@ -4,10 +4,12 @@ once per test run; golden files; one browser."""
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import re
 import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
@@ -58,13 +60,33 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With `--quick` one process runs all tests of models: torch and transformers, which take seconds to load, load once."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "tests/backends" if nodeid.startswith("tests/backends/") else nodeid.partition("::")[0]
+
+    return ByFile(config, log) if config.getoption("--quick") else None
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests stay until the end: the garbage collector need not walk through them again and again."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("caches")
+
+
 @pytest.fixture(autouse=True)
-def own_cache(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
+def own_cache(request: pytest.FixtureRequest, caches: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Gone after the test, as trained models are large. Those marked `real` see the packaged models of the user's cache, which
     are fetched once, and nothing else of it: a model that an earlier run trained would leave the training untested."""
-    users, own = cache_dir(), tmp_path_factory.mktemp("cache")
+    users, own = cache_dir(), Path(tempfile.mkdtemp(dir=caches))
     if request.node.get_closest_marker("real") is not None:
         (users / "models").mkdir(parents=True, exist_ok=True)
         (own / "models").symlink_to(users / "models", target_is_directory=True)

@@ -11,11 +11,6 @@ from tiny_models import CHAT_KINDS, tokenizer_of, write_bert, write_mistral
 from backends.causal_lm import CausalLM, CausalLMOptions
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """With `--dist loadgroup` one process runs all of them: torch and transformers, which take seconds to load, load once."""
-    item.add_marker(pytest.mark.xdist_group("models"))
-
-
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """One thread: the models are so small that more of them only wait for each other."""

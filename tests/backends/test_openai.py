@@ -215,6 +215,7 @@ def test_a_row_fails_alone_and_at_once(server: FakeServer, reply: Reply, word: s
     assert server.count == dict.fromkeys(TEXTS, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "word", "timeout"),
     [
@@ -244,6 +245,7 @@ def test_the_wait_that_the_server_asks_for_is_kept(server: FakeServer, monkeypat
     assert [server.count[text] for text in TEXTS[:3]] == [2, 2, 1]
 
 
+@pytest.mark.slow
 def test_a_request_that_timed_out_may_have_been_charged_each_time() -> None:
     with fake_server() as fake:
         fake.faults = {"slow": [hang] * 6}
@@ -349,6 +351,7 @@ def test_a_key_that_is_no_longer_good_ends_the_batch(server: FakeServer) -> None
         assert "api_key_env" in hint
 
 
+@pytest.mark.slow
 def test_an_error_for_all_cancels_the_others(server: FakeServer) -> None:
     server.faults = {text: [hang] for text in TEXTS[1:]}
     server.faults[TEXTS[0]] = [lambda handler, _: (handler.fake.hanging.wait(20), status(401)(handler, {}))[1]]
