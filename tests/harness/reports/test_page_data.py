@@ -160,7 +160,7 @@ def test_ranks_are_those_of_the_table(store: Store) -> None:
 
 def test_costs_are_those_of_bench_cost_in_its_words(store: Store, prices: Prices) -> None:
     name = encoder(store)
-    place, cost = only(shown(store, prices)), cost_of(store.manifest(name), prices, PREDICTIONS, 0)
+    place, cost = only(shown(store, prices)), cost_of(read_entry(store, name), prices, PREDICTIONS, 0)
     assert cost is not None
     assert place["notes"]["cost"] == cost.basis
     assert place["notes"]["cost"].startswith("100 ms a row at $0.1 an hour (desk, 2 cores; my invoice, 2026-01-02)")
@@ -193,7 +193,7 @@ def test_a_missing_price_says_why(store: Store, prices: Prices) -> None:
     name = encoder(store, {**BACKEND, "device": "cuda"}, manifest)
     place = only(shown(store, prices))
     assert ("cost" in place, place["texts"]) == (False, {})
-    assert place["notes"]["cost"] == missing_price(store.manifest(name), prices)
+    assert place["notes"]["cost"] == missing_price(store.record(name), prices)
     assert place["machine"] == "Unheard-of GPU"
 
 
