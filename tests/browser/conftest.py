@@ -25,7 +25,7 @@ from harness.reports.page import html
 from harness.reports.page.data import panels, payload
 from harness.reports.page.model import Page as Payload
 from harness.reports.tables import read_tables
-from harness.reports.text.recommend import usd
+from harness.reports.text.formats import usd
 from harness.specs.prices import load_prices
 from harness.specs.reported import Figure, Reported
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from harness.reports.page.model import Board, Curve, Made, Place
+from harness.reports.text.formats import plural
 
 NAMED = 6
 """Backends that a sentence names."""
@@ -147,10 +148,6 @@ def _fact(
     place, *equal = [one for one in places if key(one) == best]
     busy = place.busy and label != "Fewest labels"
     return None if len(equal) + 1 == len(places) else Fact(label, machine, place, text(place), busy, len(equal))
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
 
 
 def rate(value: float | None) -> str:

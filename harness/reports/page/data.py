@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 PREDICTIONS = 1e6
 """Rows that share the cost of training: the default of `bench analyze cost`."""
-ODD = (LookupError, TypeError, ValueError, AttributeError)
-"""What a record of an earlier version raises where it lacks what a price or a latency depends on."""
 UNKNOWN_COST = "the record does not hold what a price is made of (an earlier version of bench wrote it)"
 
 
@@ -148,16 +146,13 @@ def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> str:
     Returns the cost and its parts in words.
     """
     record, train = entry.record, entry.record.identity.train
-    place.notes["cost"] = UNKNOWN_COST
     if train is not None and record.training is None:
+        place.notes["cost"] = UNKNOWN_COST
         return ""
-    try:
-        cost = cost_of(entry, prices, PREDICTIONS, 0)
-        place.notes["cost"] = missing_price(record, prices) if cost is None else cost.basis
-        if train is None or train.continued_from is None:  # else the first training's labels are not in its record
-            place.labelled = labels_of(record)
-    except ODD:
-        return ""
+    if train is None or train.continued_from is None:  # else the first training's labels are not in its record
+        place.labelled = labels_of(record)
+    cost = cost_of(entry, prices, PREDICTIONS, 0)
+    place.notes["cost"] = missing_price(record, prices) if cost is None else cost.basis
     if cost is None:
         return ""
     place.cost, place.texts["cost"] = cost.total, usd(cost.total)

@@ -23,9 +23,10 @@ from harness.core.errors import MissingExtra, RunError
 from harness.core.json_files import write_atomically
 from harness.core.plain import plain
 from harness.models.checkpoints import cache_dir
-from harness.reports.page.answer import Answer, decimal, interval, plural
+from harness.reports.page.answer import Answer, decimal, interval
 from harness.reports.page.model import Page
 from harness.reports.templates import title_of
+from harness.reports.text.formats import plural
 from harness.reports.words import NOBODY
 
 PARTS = Path(__file__).parent / "browser"

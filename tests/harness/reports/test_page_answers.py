@@ -134,7 +134,7 @@ def test_the_limit_of_ids_is_the_largest_that_fits(sets: Sequence[Sequence[int]]
         ('{"id":"row-9","truth":0,"label":0,"status":"ok"}\n' * 2, "does not hold the rows that the run was tested on"),
         ('{"id":"row-0","truth":0,"label":0}\n{"id":"row-1","truth":0,"label":0}', "does not hold the rows that the run was"),
         ('{"id":null,"truth":0,"label":0,"status":"ok"}', "does not hold the rows that the run was tested on"),
-        ('{"id":"row-0","truth":0,"la', "can't be read"),
+        ('{"id":"row-0","truth":0,"la', "is damaged"),
     ],
 )
 def test_damaged_predictions_are_named(store: Store, line: str, problem: str) -> None:
