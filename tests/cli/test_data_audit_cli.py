@@ -61,8 +61,8 @@ def test_without_runs(bench: Any, torn: Path) -> None:
     assert dates["bert"] == {"backend": "bert", "published": "2020-10", "training_cutoff": "2018-10", "may_have_read": False}
     assert found["sentence"] == (
         "2 of 16 test rows have duplicates among the 24 training rows. 1 text has conflicting labels (2 rows), so at most "
-        "0.938 of the test rows can be answered right. By its date, the training data of gpt-4.1-mini (2024-06) may include the "
-        "rows: they were public by 2020-10."
+        "0.938 of the test rows can be answered right. By its date, the training data of gpt-4.1-mini (2024-06) may include "
+        "the rows: they were public by 2020-10."
     )
 
 
@@ -233,7 +233,7 @@ def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
     [
         (["--task", "nothing"], "There is no task named 'nothing'"),
         (["--split", "train"], "test or validation"),
-        (["--data", "nowhere"], "there is no such folder"),
+        (["--data", "nowhere"], "no such folder"),
         (["--backend", "tfdif"], "Did you mean tfidf"),
         (["--run", "0123456789"], "There are no runs"),
         (["--lang", "xx"], "no language 'xx'"),
