@@ -70,11 +70,12 @@ def test_runs_on_validation_rows_are_not_among_those_on_test_rows(bench: Bench, 
     ]
     assert "split" not in bench("analyze", "cost").out.splitlines()[0].split("\t")
     both = bench("analyze", "cost", two_runs[1][-10:], other[-10:])
-    assert [line.split("\t")[2] for line in both.out.splitlines()[:3]] == ["split", "validation", "test"]  # majority costs less
+    assert both.out.splitlines()[0].split("\t")[2] == "split"
+    assert {line.split("\t")[2] for line in both.out.splitlines()[1:3]} == {"validation", "test"}
     assert "(reviews_demo en)" not in both.out
     none = bench("analyze", "cost", "--split", "train")
     assert (none.code, none.out) == (2, "")
-    assert "Choose test or validation" in none.err
+    assert "test, validation" in none.err
 
 
 @pytest.mark.usefixtures("two_runs")
@@ -105,10 +106,10 @@ def test_other_hardware(bench: Bench, two_runs: list[str]) -> None:
     ("options", "said"),
     [
         (["--predictions", "0"], "--predictions 0: it must be more than 0"),
-        (["--predictions", "nan"], "--predictions nan: that is no finite number"),
-        (["--predictions", "inf"], "--predictions inf: that is no finite number"),
+        (["--predictions", "nan"], "--predictions nan: expected a finite number"),
+        (["--predictions", "inf"], "--predictions inf: expected a finite number"),
         (["--label-usd", "-1"], "--label-usd -1: it must be at least 0"),
-        (["--label-usd", "inf"], "--label-usd inf: that is no finite number"),
+        (["--label-usd", "inf"], "--label-usd inf: expected a finite number"),
         (["--hardware", "h10"], "Did you mean h100"),
         (["nothing"], "There is no run 'nothing'"),
     ],

@@ -233,7 +233,7 @@ def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
     [
         (["--task", "nothing"], "There is no task named 'nothing'"),
         (["--split", "train"], "test or validation"),
-        (["--data", "nowhere"], "there is no such folder"),
+        (["--data", "nowhere"], "no such folder"),
         (["--backend", "tfdif"], "Did you mean tfidf"),
         (["--run", "0123456789"], "There are no runs"),
         (["--lang", "xx"], "no language 'xx'"),

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from boards import entry_from
 from numpy.typing import NDArray
 
 from harness.core.json_files import digest
@@ -113,7 +112,7 @@ def entry_of(manifest: dict[str, Any], run: str = "t.b.1") -> Entry:
     values = {"accuracy": {"value": 1.0, "low": 0.5, "high": 1.0}}
     metrics = {"n": n, "ok": n, "unparsed": 0, "failed": 0, "headline": ["accuracy"], "values": values}
     full = {"n": n, **manifest, "identity": {**identity_of().as_json(), **given, **parts}}
-    return entry_from(run, {"timing": {}, "machine": {}, **full}, metrics)
+    return Entry(RunRecord.read(full, metrics, run))
 
 
 PROMPT = {"name": "strict", "variant": None, "decoding": "score", "sha256": "0", "shots": [], "shots_sha256": "0"}

@@ -19,7 +19,7 @@ def of_one(found: Reliability) -> str:
     return render(
         "calibration",
         found=found,
-        name=_named(found),
+        model=_named(found),
         identity=found.entry.record.identity,
         gap=found.gap,
         ece=found.scores.ece,
@@ -36,7 +36,7 @@ def of_several(found: Sequence[Reliability]) -> str:
         "calibration_several",
         runs=len(found),
         best=best,
-        name=_named(best),
+        model=_named(best),
         digits=best.entry.run_id.rpartition(".")[2],
         calibrated=calibrated,
         others=len(calibrated) - 1,

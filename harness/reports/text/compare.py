@@ -39,6 +39,7 @@ def _of_two(comparison: Comparison) -> str:
         metric=metric,
         names=names,
         difference=difference,
+        is_defined=is_defined,
         better=better,
         ahead=ahead,
         behind=behind,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chances import identity_of
 
 from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
 from harness.core.errors import UserError
@@ -15,7 +16,7 @@ from harness.core.types import LabelKind, LabelSpace
 from harness.reports.curve_page import best_line, chart_rows, crossing_words, markdown, sentence, svg
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "fair", "good"))
-IDENTITY = {"task": "toy", "lang": "en", "split": "test", "labels": list(LABELS.names)}
+IDENTITY = identity_of(labels=list(LABELS.names))
 
 
 def run_of(hits: Any, name: str = "run", **changes: Any) -> Predictions:

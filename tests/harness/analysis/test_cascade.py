@@ -21,7 +21,7 @@ from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.core.types import FloatArray, IntArray, LabelKind, LabelSpace
 from harness.records.predictions import read_predictions
-from harness.records.store import Store, run_id
+from harness.records.store import Store
 from harness.reports.text.cascade import sentence
 from harness.specs.prices import HardwarePrice, PriceFile, Prices
 from harness.statistics.paired import mcnemar
@@ -220,10 +220,10 @@ def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     assert [command.split()[3] for command in found.commands] == ["large"]
     assert "no threshold is chosen" in sentence(found)
     assert found.commands[0] in sentence(found)
-    identity = {**store.manifest(names["second test"])["identity"], "version": 0}
+    identity = store.record(names["second test"]).identity.model_copy(update={"version": 0})
     folder = store.root / names["second test"]
-    unseal(folder, lambda manifest: manifest.update(identity=identity, run_id=run_id(identity)))
-    names["second test"] = folder.rename(store.root / run_id(identity)).name
+    unseal(folder, lambda manifest: manifest.update(identity=identity.as_json(), run_id=identity.run_id))
+    names["second test"] = folder.rename(store.root / identity.run_id).name
     assert "then name its new id" in sentence(cascade(store, names))
 
 

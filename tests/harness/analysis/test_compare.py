@@ -16,8 +16,9 @@ from harness.analysis.compare import Comparison, compare
 from harness.core.errors import UserError
 from harness.core.json_files import canonical_json
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status, text_digest
+from harness.records.journal import prediction_record
 from harness.records.predictions import read_predictions
-from harness.records.store import Store, prediction_record
+from harness.records.store import Store
 from harness.reports.text.compare import sentence
 from harness.reports.text.formats import amount, interval_text, p_text
 from harness.statistics import contrast
@@ -63,7 +64,7 @@ def record(root: Path, name: str, truth: Answers, answers: Answers, labels: Labe
     )
     lines = [canonical_json(prediction_record(e, p)) + "\n" for e, p in zip(examples, predictions, strict=True)]
     (folder / "predictions.jsonl").write_text("".join(lines))
-    (folder / "metrics.json").write_text(json.dumps(evaluate_predictions(examples, predictions, labels)))
+    (folder / "metrics.json").write_text(json.dumps(evaluate_predictions(examples, predictions, labels).as_json()))
     return name
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from boards import NAMES, record
+from chances import identity_of
 from numpy.typing import NDArray
 
 from harness.analysis.findings import FindingKind, finding_of, finding_of_entry
@@ -24,7 +25,7 @@ def run(truth: Sequence[int], answers: Sequence[int | None], kind: LabelKind = L
     labels = LabelSpace(kind, tuple(f"label-{i}" for i in range(k)))
     given = np.array([k if answer is None else answer for answer in answers])
     ids = np.array([f"{i}" for i in range(len(truth))], dtype=object)
-    return Predictions("run", {}, labels, ids, np.array(truth), given, given < k, None)
+    return Predictions("run", identity_of(), labels, ids, np.array(truth), given, given < k, None)
 
 
 def kind_of(columns: Predictions) -> FindingKind | None:

@@ -54,8 +54,8 @@ def test_a_constant_is_refused_and_what_to_run_instead_is_said(store: Store, tmp
     found = recommend(store, pool(store), Question())
     assert (found.recommended, found.nearest) == (None, None)
     assert sentence(found, changes_of(found.pool.offered, Question())) == (
-        "For 1,000,000 en rows of toy, nothing can be recommended: tfidf (trained on 50 en, c=1e-09) gives one answer, 'bad', "
-        "to all 300 rows."
+        "For 1,000,000 en rows of toy, nothing can be recommended: tfidf (trained on 50 en, c=1.0e-09) gives one answer, "
+        "'bad', to all 300 rows."
     )
     ran = commands(store, tmp_path)
     assert ran[:2] == ["bench run --backend tfidf --task toy --lang en", "bench run --backend minilm --task toy --lang en"]
@@ -139,11 +139,12 @@ def test_few_rows_of_a_limit(store: Store, tmp_path: Path) -> None:
     assert not any("--limit" in command for command in commands(store, tmp_path))
 
 
-def served(store: Store, run: str, backend: dict[str, Any]) -> None:
-    """Let the record say that this backend made the run."""
+def served(store: Store, run: str, backend: dict[str, Any], model: str | None = None) -> None:
+    """Let the record say that this backend made the run, and that `--model` was given."""
 
     def change(manifest: dict[str, Any]) -> None:
         manifest["identity"]["backend"] = backend
+        manifest["options"]["model"] = model or backend["model"]
 
     unseal(store.root / run, change)
 
@@ -151,7 +152,7 @@ def served(store: Store, run: str, backend: dict[str, Any]) -> None:
 def test_what_is_run_again_is_what_was_run(store: Store, tmp_path: Path) -> None:
     """Its model, the few-shot examples' seed, settings and rows stay; only what is to change does."""
     prompt = {**PROMPT, "decoding": "free"}
-    asked = {"model_given": True, "settings": {"chat_template": "rag"}, "limit": 300}
+    asked = {"settings": {"chat_template": "rag"}, "limit": 300}
     served(store, write_run(store, TRUTH, labels=[None] * N, backend="api", prompt=prompt, seed=2, **asked), SERVED)
     assert commands(store, tmp_path)[0] == (
         "bench run --backend api --task toy --lang en --prompt strict --decoding constrained --set chat_template=rag --seed 2 "
@@ -160,7 +161,7 @@ def test_what_is_run_again_is_what_was_run(store: Store, tmp_path: Path) -> None
 
 
 def test_training_longer_replaces_the_number_of_epochs_and_keeps_the_model(store: Store, tmp_path: Path) -> None:
-    asked = {"settings": {"train.epochs": 2}, "model_given": True}
+    asked = {"settings": {"train.epochs": 2}}
     run = write_run(store, TRUTH, labels=CONSTANT, backend="minilm", train=trained_on(50), **asked)
     backend = {
         "name": "minilm",
@@ -169,7 +170,7 @@ def test_training_longer_replaces_the_number_of_epochs_and_keeps_the_model(store
         "options": {"train": {"epochs": 2}},
         "device": "cpu",
     }
-    served(store, run, {**backend, "model": "mine"})
+    served(store, run, {**backend, "model": "mine"}, "PATH")
     ran = commands(store, tmp_path)
     assert "bench run --backend minilm --task toy --lang en --model PATH" in ran
     (longer,) = [command for command in ran if "train.epochs" in command]
@@ -179,7 +180,7 @@ def test_training_longer_replaces_the_number_of_epochs_and_keeps_the_model(store
 
 def test_of_two_models_of_a_backend_the_refused_one_is_named(store: Store, tmp_path: Path) -> None:
     for name, labels in (("good", GOOD), ("bad", CONSTANT)):
-        served(store, prompted(store, labels=labels, backend=name, model_given=True), {**SERVED, "model": name})
+        served(store, prompted(store, labels=labels, backend=name), {**SERVED, "model": name})
     assert [c.entry.display_name for c in pool(store).refused] == ["api:bad"]
 
 

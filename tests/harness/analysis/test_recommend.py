@@ -39,6 +39,7 @@ from harness.cli.recommend import about_rows
 from harness.core.errors import UnknownName, UserError
 from harness.core.record import Estimate
 from harness.core.types import LabelKind
+from harness.records.latency import LatencyRecord
 from harness.records.store import Store
 from harness.reports.text.formats import count, rounded, usd
 from harness.reports.text.recommend import change_lines, sentence, state
@@ -342,19 +343,11 @@ def test_how_numbers_are_written() -> None:
     assert [rounded(x, up=True) for x in (0.25, 3.0, 1234.5, 0)] == ["0.250", "3.00", "1235", "0"]
 
 
-def speed_record(backend: str, p50: float, p95: float, rows: str = "r") -> dict[str, Any]:
-    identity = {"task": "toy", "lang": "en", "split": "test", "rows": rows, "prompt": None, "trained": "k"}
+def latency_record(backend: str, p50: float, p95: float) -> LatencyRecord:
     told = {"name": backend, "engine": "toy", "model": None, "revision": None, "options": {}, "device": "cpu"}
-    return {
-        "identity": {**identity, "backend": told},
-        "machine": {},
-        "finished": "2026-01-01",
-        "n": 200,
-        "settings": {"limit": 200},
-        "p50_ms": p50,
-        "p95_ms": p95,
-        "rows_per_second": 1.0,
-    }
+    identity = {"task": "toy", "lang": "en", "split": "test", "rows": "r", "prompt": None, "trained": "k", "backend": told}
+    figures = {"n": 200, "settings": {"limit": 200}, "p50_ms": p50, "p95_ms": p95, "rows_per_second": 1.0}
+    return LatencyRecord.model_validate({"identity": identity, "machine": {}, "finished": "2026-01-01", **figures})
 
 
 def test_a_field_from_records(store: Store) -> None:
@@ -367,7 +360,7 @@ def test_a_field_from_records(store: Store) -> None:
     write_run(store, truth, probabilities, backend="small", train=trained_on(20), seconds=0.12)
     write_run(store, truth[:30], probabilities[:30], backend="small", train=trained_on(50))  # other rows
     write_run(store, truth, probabilities, backend="small", lang="de")
-    pool = pool_of(store, "toy", "en", "test", PRICED, [speed_record("small", 2.0, 3.0)])
+    pool = pool_of(store, "toy", "en", "test", PRICED, [latency_record("small", 2.0, 3.0)])
     assert (pool.n, pool.f1, pool.accuracy) == (120, "macro_f1", "accuracy")
     assert [(rows.n, len(rows.entries)) for rows in pool.left_out] == [(30, 1)]
     by_name = {c.name: c for c in pool.candidates}

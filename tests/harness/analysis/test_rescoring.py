@@ -12,12 +12,16 @@ from chances import identity_of
 
 from harness.analysis.rescoring import rescore
 from harness.core.errors import RunError
+from harness.core.record import Identity, RunRecord
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.records.journal import prediction_record
 from harness.records.store import Store
 from harness.statistics.metrics import evaluate_predictions
 
-RUN = "a-run"
+
+def the_run(root: Path) -> str:
+    (name,) = Store(root).ids()
+    return name
 
 
 def write_run(
@@ -25,18 +29,19 @@ def write_run(
 ) -> dict[str, Any]:
     """A finished record with the intervals of an earlier version; returns its metrics."""
     examples = [Example(f"row-{i}", "a text", label, "ja") for i, label in enumerate(truth)]
-    metrics = evaluate_predictions(examples, predictions, labels, threshold=threshold)
+    metrics = evaluate_predictions(examples, predictions, labels, threshold=threshold).as_json()
     for value in metrics["values"].values():
         if value["method"] == "bc_bootstrap":
-            value.update({"low": value["value"], "high": value["value"], "method": "bootstrap"})  # type: ignore[typeddict-item]
+            value.update({"low": value["value"], "high": value["value"], "method": "bootstrap"})
         elif value["method"] != "wilson":
             value.update({"low": None, "high": None, "method": None})
     store = Store(root)
     given = {"labels": list(labels.names), "label_kind": str(labels.kind), "lang": "ja"}
     identity = {**identity_of().as_json(), **given}
     records = [prediction_record(example, p) for example, p in zip(examples, predictions, strict=True)]
-    with store.journal(RUN):
-        store.finish(RUN, {"identity": identity, "n": len(truth)}, records, dict(metrics))
+    name = Identity.model_validate(identity).run_id
+    with store.journal(name):
+        store.finish(RunRecord.read({"identity": identity, "n": len(truth)}, metrics, name), records)
     return json.loads(json.dumps(metrics))  # type: ignore[no-any-return]
 
 
@@ -62,7 +67,7 @@ def stars(root: Path) -> dict[str, Any]:
 
 def test_intervals_are_those_of_a_run_made_today(root: Path) -> None:
     before = stars(root)
-    assert rescore(Store(root), RUN) == [
+    assert rescore(Store(root), the_run(root)) == [
         "brier",
         "log_loss",
         "macro_f1",
@@ -72,7 +77,7 @@ def test_intervals_are_those_of_a_run_made_today(root: Path) -> None:
         "spearman",
         "weighted_f1",
     ]
-    after = Store(root).metrics(RUN)
+    after = Store(root).record(the_run(root)).metrics.as_json()
     for name, value in after["values"].items():
         assert value["value"] == before["values"][name]["value"], name  # to the last digit
         assert (value["low"] is None) == (name == "ece"), name
@@ -83,11 +88,11 @@ def test_intervals_are_those_of_a_run_made_today(root: Path) -> None:
 
 def test_a_second_time_changes_nothing(root: Path) -> None:
     stars(root)
-    rescore(Store(root), RUN)
-    path = root / RUN / "metrics.json"
+    rescore(Store(root), the_run(root))
+    path = root / the_run(root) / "metrics.json"
     text = path.read_bytes()
     assert "悪い".encode() in text
-    assert rescore(Store(root), RUN) == []
+    assert rescore(Store(root), the_run(root)) == []
     assert path.read_bytes() == text
 
 
@@ -97,25 +102,25 @@ def test_multilabel(root: Path) -> None:
     predictions = [Prediction(f"row-{i}", label) for i, label in enumerate([(0,), (1,), (), None])]
     predictions[3] = Prediction("row-3", None, Status.FAILED, "prompt_too_long")
     write_run(root, labels, truth, predictions)
-    assert rescore(Store(root), RUN) == ["hamming_loss", "macro_f1", "micro_f1"]
+    assert rescore(Store(root), the_run(root)) == ["hamming_loss", "macro_f1", "micro_f1"]
 
 
 def test_a_probability_that_was_rounded_away_leaves_log_loss_as_it_is(root: Path) -> None:
     labels = LabelSpace(LabelKind.NOMINAL, ("a", "b"))
     predictions = [Prediction(f"row-{i}", 0, probabilities=(1 - p, p)) for i, p in enumerate([0.1, 0.2, 1e-9])]
     before = write_run(root, labels, [0, 1, 1], predictions)
-    assert "log_loss" not in rescore(Store(root), RUN)
-    assert Store(root).metrics(RUN)["values"]["log_loss"] == before["values"]["log_loss"]
+    assert "log_loss" not in rescore(Store(root), the_run(root))
+    assert Store(root).record(the_run(root)).metrics.values["log_loss"].as_json() == before["values"]["log_loss"]
 
 
 def test_files_of_two_runs_are_found_out(root: Path) -> None:
     stars(root)
-    path = root / RUN / "predictions.jsonl"
+    path = root / the_run(root) / "predictions.jsonl"
     path.write_text(path.read_text().replace('"label":1', '"label":2'))
-    manifest = json.loads((root / RUN / "run.json").read_text())
+    manifest = json.loads((root / the_run(root) / "run.json").read_text())
     del manifest["digests"]  # as of an earlier version
-    (root / RUN / "run.json").write_text(json.dumps(manifest))
-    before = (root / RUN / "metrics.json").read_bytes()
-    with pytest.raises(RunError, match=r"predictions of a-run give the .*metrics.json says"):
-        rescore(Store(root), RUN)
-    assert (root / RUN / "metrics.json").read_bytes() == before
+    (root / the_run(root) / "run.json").write_text(json.dumps(manifest))
+    before = (root / the_run(root) / "metrics.json").read_bytes()
+    with pytest.raises(RunError, match=r"predictions of t\..* give the .*metrics.json says"):
+        rescore(Store(root), the_run(root))
+    assert (root / the_run(root) / "metrics.json").read_bytes() == before
