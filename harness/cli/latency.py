@@ -84,7 +84,7 @@ def _show(record: LatencyRecord, path: Path, as_json: bool) -> None:
         if as_json:
             print_json({**record.as_json(), "file": path.as_posix(), "sentence": sentence(record)})
         else:
-            print_speed(record)
+            print_latency(record)
             typer.echo(plain(sentence(record)))
     for warning in record.warnings:
         verbosity.note(f"note: {warning}")
@@ -133,7 +133,7 @@ def _measured(plan: Plan, options: LatencyOptions, budget: Budget | None) -> Lat
         return measure(plan, options, budget, watch)
 
 
-def print_speed(record: LatencyRecord) -> None:
+def print_latency(record: LatencyRecord) -> None:
     """One line per batch size; the machine on stderr."""
     identity, load, lag = record.identity, record.load_average.after, record.settings.lag_ms
     facts = [

@@ -80,7 +80,7 @@ def test_a_run_is_found_by_a_part_that_only_it_has(store: Store) -> None:
 def test_an_ambiguous_id_lists_what_it_could_be(store: Store) -> None:
     for name in ("task.en.a.11", "task.en.b.22", "other.33"):
         finish(store, name)
-    with pytest.raises(UserError, match="any of 2 runs") as caught:
+    with pytest.raises(UserError, match="matches 2 runs") as caught:
         store.find("task.en")
     assert "task.en.a.11" in caught.value.hint
     assert "task.en.b.22" in caught.value.hint

@@ -102,7 +102,7 @@ def test_no_gate_goes_on_and_the_record_says_so(project: Path, store: Store) -> 
         run(plan, store, on_progress=toy.quiet)
     found = gates_of(reading(toy.plan(project), lambda chat: ""), store, gate=False)["text_in_prompt"]
     assert (found.outcome, found.value) == (FAILED, 0.0)
-    assert gate_lines([found])[0].startswith("failed gate, passed over by --no-gate (text_in_prompt): 11 of 11 prompts")
+    assert gate_lines([found])[0].startswith("failed gate, ignored by --no-gate (text_in_prompt): 11 of 11 prompts")
 
 
 def test_a_few_odd_texts_are_a_warning(project: Path, store: Store) -> None:
@@ -371,7 +371,7 @@ def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
     assert not any("toy-model" in path.name for path in (project / "results" / "runs").glob("*[0-9a-f]"))
     again = bench(*command, *asked, "--prompt", "echo", "--no-gate")
     assert again.code == 0
-    assert "failed gate, passed over by --no-gate (text_in_prompt): 11 of 11 prompts" in again.err
+    assert "failed gate, ignored by --no-gate (text_in_prompt): 11 of 11 prompts" in again.err
 
 
 # What gates are not
@@ -408,7 +408,7 @@ def test_only_what_must_be_known_is_a_line() -> None:
         gate("b", WARNED, "less so"),
         gate("c", FAILED, "not at all"),
     ]
-    assert gate_lines(gates) == ["warning (b): less so", "failed gate, passed over by --no-gate (c): not at all"]
+    assert gate_lines(gates) == ["warning (b): less so", "failed gate, ignored by --no-gate (c): not at all"]
 
 
 def test_a_finding_says_what_one_label_would() -> None:
