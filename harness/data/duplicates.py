@@ -41,7 +41,7 @@ CELLS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """`row` and `other` are positions. `similarity` is 1 of an exact duplicate, and may be of a near one (`ha ha`, `ha ha ha`)."""
+    """`row` and `other` are positions. The `similarity` of an exact duplicate is 1; of a near one it may be, too (`ha ha`)."""
 
     row: int
     other: int
