@@ -41,7 +41,7 @@ CELLS = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Duplicate:
-    """`row` and `other` are positions; `similarity` of an exact duplicate is 1, and of a near one perhaps (`ha ha`, `ha ha ha`)."""
+    """`row` and `other` are positions. The `similarity` of an exact duplicate is 1; of a near one it may be, too (`ha ha`)."""
 
     row: int
     other: int
@@ -62,9 +62,9 @@ def normalized(text: str) -> str:
 
 
 def find_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bool = True) -> list[Duplicate]:
-    """For each of `texts` that has a duplicate among `others` (without `others`: among the remaining texts) one of them, in order.
+    """One duplicate of each of `texts` that has any among `others`, by default the remaining texts, in order.
 
-    An exact one where there is one, the first; else a near one, unless `near` is False.
+    The first exact one; if there is none a near one, unless `near` is False.
     """
     rows = [normalized(text) for text in texts]
     pool = rows if others is None else [normalized(text) for text in others]

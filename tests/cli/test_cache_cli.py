@@ -130,18 +130,18 @@ def test_a_model_that_is_uploaded_is_in_use(
 ) -> None:
     pytest.importorskip("huggingface_hub")
     from harness.cli import push
-    from harness.reports.cards import facts, upload
+    from harness.reports.cards import repository as cards
 
-    subject = SimpleNamespace(folder=own / "trained" / KEYS[0] / "model", entry=SimpleNamespace(run_id=two_runs[0]), damaged=())
+    facts = SimpleNamespace(folder=own / "trained" / KEYS[0] / "model", run=SimpleNamespace(run_id=two_runs[0]))
     during: list[Said] = []
 
     def uploaded(repository: str, *arguments: Any, **options: Any) -> Any:
         during.append(bench("cache", "prune", "--older-than", 0, "--json"))
-        return upload.Pushed(repository, "https://hub/commit", [])
+        return cards.Upload(repository, "https://hub/commit", {})
 
-    monkeypatch.setattr(facts, "subject_of", lambda *arguments: subject)
-    monkeypatch.setattr(push, "_files", lambda *arguments: [])
-    monkeypatch.setattr(upload, "push", uploaded)
+    monkeypatch.setattr(push, "read_facts", lambda *arguments: facts)
+    monkeypatch.setattr(push, "_files", lambda *arguments: {})
+    monkeypatch.setattr(cards, "upload", uploaded)
     assert bench("model", "push", two_runs[0], "somebody/model").code == 0
     assert [one["name"] for said in during for one in said.json["kept"]] == [KEYS[0]]
     assert bench("cache", "prune", "--older-than", 1, "--dry-run", "--json").json["removed"] == []  # used now

@@ -78,7 +78,7 @@ def test_the_format_is_that_of_the_files_suffix(bench: Callable[..., Any], proje
         (["-o", "/dev/null"], "is not a regular file"),
         (["-o", "notes.txt/runs.csv"], "notes.txt is a file, not a folder"),
         (["--backend", "tfidff"], "There are runs of backend: majority, tfidf."),
-        (["--lang", ""], "--lang is given without a value"),
+        (["--lang", ""], "--lang has no value"),
         (["nothing-like-it"], "There is no run"),
         (["--results", "elsewhere"], "There are no runs"),
     ],

@@ -131,7 +131,7 @@ def test_other_commands_say_that_a_run_was_imported(bench: Callable[..., Any], e
     path.write_text(path.read_text().replace("owner/tiny[red]", "gpt-4.1-mini"))
     run = bench("results", "import", "lm-eval", evaluation, *OURS, *options, "--json").json["run"]
     shown = bench("show", run).out
-    assert "how: lm-eval:stars · free, imported" in shown
+    assert "lm-eval:stars · free, imported" in shown
     assert "lm-evaluation-harness 0.4.13, task stars, filter first" in shown
     assert "reported there: exact_match 0." in shown
     for extra in ([], ["--hardware", "cpu"]):

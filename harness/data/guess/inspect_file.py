@@ -288,7 +288,7 @@ def _few(tested: dict[str, int]) -> list[str]:
     shown = ", ".join(f"{code} ({rows})" for code, rows in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
     which = f"{next(iter(few.values()))}" if len(tested) == 1 else shown
     return [
-        f"Few test rows: {which}. With fewer than {SMALL_N}, accuracy is uncertain by ±0.1 or more, and few differences are significant."
+        f"Few test rows: {which}. Below {SMALL_N}, accuracy is uncertain by ±0.1 or more, and few differences are significant."
     ]
 
 

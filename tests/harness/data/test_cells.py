@@ -89,7 +89,7 @@ def test_how_a_csv_is_written(tmp_path: Path) -> None:
         ({"columns": {"label": ["x", "y"]}}, "several columns of labels"),
         ({"labels": {"kind": "nominal", "names": ["a", "b"], "separator": "|"}}, "separator"),
         ({"labels": {"kind": "multilabel", "separator": "|"}}, "needs `names`"),
-        ({"source": {"files": {"all": "rows.csv", "csv": {"encoding": "utf-99"}}}}, "no encoding"),
+        ({"source": {"files": {"all": "rows.csv", "csv": {"encoding": "utf-99"}}}}, "not a text encoding"),
         ({"splits": {"stratified": {}, "validation_share": 0.1}}, "not both"),
     ],
 )

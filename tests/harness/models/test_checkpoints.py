@@ -157,7 +157,7 @@ POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 13421
         ("model.safetensors", POINTER.encode(), "holds model.safetensors as a pointer of Git LFS only"),
         ("tokenizer.json", POINTER.encode(), "holds tokenizer.json as a pointer of Git LFS only"),
         ("config.json", b"{", "config.json that can't be read"),
-        ("config.json", b"[]", "config.json that can't be read: it holds no JSON object"),
+        ("config.json", b"[]", "config.json that can't be read: it holds a list"),
         ("config.json", b"[" * 100_000, "config.json that can't be read: it is nested too deeply"),
         ("config.json", b"\xff\xfe", "config.json that can't be read"),
         ("config.json", b'{"attn_implementation": "org/kernel"}', "names a kernel of the hub"),
