@@ -20,6 +20,8 @@ from backends.openai import PATIENCE, OpenAI, OpenAIOptions
 from harness.core.engine import Generation
 from harness.core.errors import ModelUnavailable, RunError, UserError
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ["0", "1", "2", "3", "4"]
 
 
