@@ -73,7 +73,6 @@ def test_what_chance_alone_does_is_not_called_a_difference(store: Store) -> None
     assert beyond <= 6  # 2 expected; more than 6 in 40 has a chance of 0.3%
 
 
-@pytest.mark.slow
 def test_seeds_of_exemplars_are_a_part_of_their_own(store: Store) -> None:
     rng = np.random.default_rng(1)
     shares = {"strict": [0.7, 0.5, 0.9], "loose": [0.5, 0.7, 0.6]}
