@@ -531,6 +531,7 @@ def test_a_folder_of_the_server_stays_its_own(server: FakeServer, full: str, pub
     assert server.bodies[0]["model"] == full
 
 
+@pytest.mark.slow
 def test_a_server_with_several_models_or_none(server: FakeServer) -> None:
     server.models = ["one", "two"]
     for ask in (lambda: engine_for(server.url, None).facts(), lambda: engine_for(server.url, None).load()):

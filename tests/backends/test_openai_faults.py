@@ -18,6 +18,8 @@ from backends.openai import LARGEST_BODY, PATIENCE, OpenAI, OpenAIOptions, publi
 from harness.core.engine import Generation
 from harness.core.errors import ModelUnavailable, RunError, UserError
 
+pytestmark = pytest.mark.slow
+
 DIGITS = ["0", "1", "2", "3", "4"]
 
 

@@ -17,6 +17,7 @@ def pair(bench: Any) -> tuple[str, str]:
     return first, second
 
 
+@pytest.mark.slow
 def test_the_whole_trade_off_where_nothing_can_be_chosen(bench: Any, pair: tuple[str, str]) -> None:
     said = bench("analyze", "cascade", *pair)
     assert said.code == 0, said.err

@@ -49,6 +49,7 @@ def test_metrics_are_chosen(bench: Any, two_runs: list[str]) -> None:
     assert "MAE" in said["sentence"]
 
 
+@pytest.mark.slow
 def test_the_same_command_says_the_same(bench: Any, two_runs: list[str]) -> None:
     assert bench("compare", *two_runs).out == bench("compare", *two_runs).out
 

@@ -49,6 +49,7 @@ def test_in_a_pipe(bench: Any) -> None:
     assert "reviews_demo\tyes\tnothing" in said.out
 
 
+@pytest.mark.slow
 def test_missing_libraries_come_with_the_command_that_installs_them(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "transformers", "bitsandbytes", "datasets")
     said = bench("doctor", "--json")

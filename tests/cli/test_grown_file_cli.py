@@ -72,6 +72,7 @@ def test_ids_that_are_row_numbers_are_no_reason_to_pair(bench: Bench, project: P
     assert said.json["notes"]
 
 
+@pytest.mark.slow
 def test_where_all_texts_differ_nothing_is_compared(bench: Bench, project: Path) -> None:
     write(ROWS, ids=range(120))
     assert bench("init", "notes.csv", "--lang", "en", "--id", "nr").code == 0
@@ -100,6 +101,7 @@ def test_a_corrected_label_is_left_out_and_counted(bench: Bench, project: Path) 
     assert "note: 1 row " in said.err
 
 
+@pytest.mark.slow
 def test_frozen_test_rows_stay(bench: Bench, project: Path) -> None:
     write(ROWS)
     said = bench("init", "notes.csv", "--lang", "en")

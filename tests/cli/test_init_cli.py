@@ -129,6 +129,7 @@ def test_given_splits_languages_by_other_names_and_missing_labels(bench: Bench, 
             assert len(load_examples(task, lang=lang, split=split)) == count, (split, lang)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["columns", "cell", "list"])
 def test_several_labels_a_row(bench: Bench, project: Path, form: str) -> None:
     truths = [[topic for topic in TOPICS if (row // (1 + TOPICS.index(topic))) % 2] for row in range(150)]
@@ -226,6 +227,7 @@ def test_options_that_can_not_be_meant(bench: Bench, topics: Path, project: Path
 BREAKS = ["a\nb", "c\x85d", "e\u2028f", "g"]
 
 
+@pytest.mark.slow
 def test_names_with_line_breaks(bench: Bench, project: Path) -> None:
     """In labels, and in the name of the file, where they would end a comment."""
     path = write_csv(project / "nl\nname: x.csv", ["text", "topic"], [[text_of(row), BREAKS[row % 4]] for row in range(160)])

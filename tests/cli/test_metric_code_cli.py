@@ -68,6 +68,7 @@ def test_no_command_runs_it_by_itself(command: tuple[object, ...], bench: Any, p
     assert not proof.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # what evaluate imports
 def test_with_the_flag_it_runs_and_the_record_says_so(bench: Any, proof: Path, project: Path) -> None:
     said = bench("run", "--backend", "majority", "--task", "mine", "--trust-metric-code", "--json").json[0]

@@ -194,6 +194,7 @@ def test_a_bar_leaves_nothing_behind_after_ctrl_c(clock: Clock, monkeypatch: pyt
     tell("read", 1, 2)  # nobody watches any more
 
 
+@pytest.mark.slow
 def test_processes_of_vllm_say_nothing_before_they_know_how() -> None:
     """They import the command line when they start, and log before their logging is set up."""
     code = "import logging, harness.cli; logging.getLogger('vllm.triton_utils').warning('heard'); logging.warning('other')"

@@ -197,6 +197,7 @@ def test_spread_of_what_is_not_there(bench: Any, prompted: list[str], arguments:
     assert words in said.err
 
 
+@pytest.mark.slow
 def test_spread_filters(bench: Any, prompted: list[str]) -> None:
     write_run("llm", "strict", 100, task="other")
     write_run("llm", "loose", 100, task="other")

@@ -86,6 +86,7 @@ def test_every_run_stands_beside_what_was_reported(bench: Any, recipe: Path) -> 
     assert again.json[0]["metrics"]["n"] == 10
 
 
+@pytest.mark.slow
 def test_what_the_command_says_takes_the_place_of_the_recipe_s(bench: Any, recipe: Path) -> None:
     changes = ("--run", "shares", "--lang", "de", "--backend", "tfidf", "--limit", 3, "--seed", "1,2")
     said = bench("study", "recipe", "small", *changes, "--json")
@@ -94,6 +95,7 @@ def test_what_the_command_says_takes_the_place_of_the_recipe_s(bench: Any, recip
     assert which == [("shares", "de", "tfidf", 1, 3), ("shares", "de", "tfidf", 2, 3)]
 
 
+@pytest.mark.slow
 def test_a_smoke_test_has_a_folder_of_its_own(bench: Any, recipe: Path) -> None:
     said = bench("study", "recipe", "small", "--smoke")
     assert said.code == 0, said.err
@@ -103,6 +105,7 @@ def test_a_smoke_test_has_a_folder_of_its_own(bench: Any, recipe: Path) -> None:
     assert not (recipe / "results" / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Any, recipe: Path) -> None:
     before = sorted(recipe.rglob("*"))
     said = bench("study", "recipe", "small", "--dry-run")
@@ -120,6 +123,7 @@ def test_a_dry_run_shows_the_plan_and_does_nothing(bench: Any, recipe: Path) -> 
     assert found[0]["test"] == {"langs": ["en"], "rows": 10, "exact": True}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_dry_run_of_every_recipe_needs_neither_network_nor_weights(
     path: Path, bench: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -65,6 +65,7 @@ def test_json_and_limits(bench: Any, two_runs: list[str]) -> None:
     assert set(found.json["changes"]) == {"loosened", "tightened", "predictions", "label_usd", "unknown"}
 
 
+@pytest.mark.slow
 def test_ones_own_prices_change_the_cost(bench: Any, project: Path, two_runs: list[str]) -> None:
     price = "hardware: {mine: {cpu: '', usd_per_hour: %s, date: 2026-01-01, source: me}}\n"
     costs = []
@@ -97,6 +98,7 @@ def test_the_command_that_it_names_makes_the_latency_known(bench: Any, two_runs:
     assert "--limit 200" in row
 
 
+@pytest.mark.slow
 def test_one_price_for_all_time(bench: Any, two_runs: list[str]) -> None:
     usual, dear = (bench(*ASK, *options, "--json").json for options in ((), ("--hardware", "h100")))
     assert all(b["cost"] > a["cost"] for a, b in zip(usual["candidates"], dear["candidates"], strict=True))
@@ -122,6 +124,7 @@ def test_slips(bench: Any, two_runs: list[str]) -> None:
     assert "Did you mean mine?" in bench("recommend", "--task", "mines", "--lang", "en").err
 
 
+@pytest.mark.slow
 def test_a_file_that_was_corrected(bench: Any, mine: Path) -> None:
     """The rows of the file as it is now count, also where it was changed back and nothing ran anew."""
 

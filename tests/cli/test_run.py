@@ -59,6 +59,7 @@ def test_the_same_command_finds_its_runs(bench: Any) -> None:
     assert bench("run", *QUICK, "--force", "--json").json[0]["state"] == "new"
 
 
+@pytest.mark.slow
 def test_says_that_a_trained_model_was_in_the_cache(
     bench: Any, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

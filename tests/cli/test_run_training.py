@@ -71,6 +71,7 @@ def test_the_validation_language_is_a_choice(bench: Any, project: Path) -> None:
     assert "fr" in wrong.err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_decision_is_for_all_that_gives_probabilities(bench: Any, project: Path) -> None:
     runs = bench(*TFIDF, "--decision", "argmax,expected,median", "--json").json
     assert len({run["run"] for run in runs}) == 3

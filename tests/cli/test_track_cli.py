@@ -108,7 +108,7 @@ def test_an_unknown_or_missing_tracker_is_a_mistake_before_anything_runs(
     missing = bench("run", *QUICK, "--track", "wandb")
     assert missing.code == 2
     assert "pip install wandb" in missing.err
-    assert not (project / "results").exists()
+    assert not (project / "results" / "runs").exists()
 
 
 def test_quiet_leaves_the_result_and_where_it_is(bench: Any) -> None:

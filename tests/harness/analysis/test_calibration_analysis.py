@@ -230,6 +230,7 @@ def twins(store: Store, by: float = 3.0, **options: object) -> tuple[str, str]:
     return names[0], names[1]
 
 
+@pytest.mark.slow
 def test_a_temperature_comes_from_validation_rows_and_mends_the_test_rows(store: Store) -> None:
     test, validation = twins(store)
     found = reliability_of(store, test)
@@ -257,6 +258,7 @@ def test_without_validation_rows_the_command_is_named(store: Store) -> None:
     assert "`bench run --backend toy --task toy --lang en --split validation --prompt strict --decoding score`" in said
 
 
+@pytest.mark.slow
 def test_of_several_runs_the_best_calibrated_is_named(store: Store) -> None:
     probabilities, truth = draw(400)
     good = write_run(store, truth, probabilities)
@@ -340,6 +342,7 @@ def test_what_the_commands_do_not_tell_is_told() -> None:
     assert "records 1 and 1 are of an earlier version" in caveats([old, old])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decision", [Decision.EXPECTED, Decision.MEDIAN])
 @pytest.mark.parametrize("prompted", [True, False])
 def test_what_is_decided_otherwise_than_by_the_likeliest_is_decided_anew(

@@ -114,6 +114,7 @@ def test_the_points_lead_from_one_model_to_the_other(store: Store) -> None:
     assert shares == pytest.approx([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0], abs=0.005)
 
 
+@pytest.mark.slow
 def test_the_costs_are_those_of_what_is_used(store: Store) -> None:
     """$3.6 an hour is $0.001 a second: 1 ms a row is $0.001 per 1,000 rows, 100 ms are $0.1; training for 10 s is $0.01."""
     found = cascade(store, records(store), predictions=10_000, labelling=0.5)
@@ -126,6 +127,7 @@ def test_the_costs_are_those_of_what_is_used(store: Store) -> None:
     assert middle.seconds == pytest.approx(0.001 + (1 - middle.share) * 0.1)
 
 
+@pytest.mark.slow
 def test_labels_that_both_learnt_from_are_paid_once(store: Store) -> None:
     first, second = pair_of(50)
     names = [
@@ -173,6 +175,7 @@ def test_the_tuned_threshold_is_the_best_and_asks_the_second_least() -> None:
     assert tuned(first, same, "accuracy")[0] == 0.0
 
 
+@pytest.mark.slow
 def test_where_lower_is_better_the_lowest_is_chosen(store: Store) -> None:
     found = cascade(store, records(store, kind=LabelKind.NOMINAL), metric="macro_f1")
     assert found.metric == "macro_f1"
@@ -195,6 +198,7 @@ def test_a_better_cascade_is_called_so_and_only_that(store: Store) -> None:
     assert "instead of $" in sentence(better)
 
 
+@pytest.mark.slow
 def test_a_second_one_that_is_worse_is_left_out(store: Store) -> None:
     found = cascade(store, records(store, second_right=0.05))
     assert found.choice is not None
@@ -203,6 +207,7 @@ def test_a_second_one_that_is_worse_is_left_out(store: Store) -> None:
     assert "no threshold has a better accuracy than small alone" in sentence(found)
 
 
+@pytest.mark.slow
 def test_ones_own_threshold(store: Store) -> None:
     found = cascade(store, records(store), threshold=0.6)
     assert found.choice is not None
@@ -212,6 +217,7 @@ def test_ones_own_threshold(store: Store) -> None:
     assert not found.commands
 
 
+@pytest.mark.slow
 def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     names = records(store)
     shutil.rmtree(store.root / names["second validation"])
@@ -227,6 +233,7 @@ def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     assert "then name its new id" in sentence(cascade(store, names))
 
 
+@pytest.mark.slow
 def test_the_cheapest_that_may_do_alone_is_named(store: Store) -> None:
     found = cascade(store, records(store), threshold=0.6)
     assert found.choice is not None

@@ -206,6 +206,7 @@ def test_rows_that_are_not_the_same_are_left_out_and_that_is_said(tmp_path: Path
     assert "3 rows have the same id and another text: left out." in found.notes
 
 
+@pytest.mark.slow
 def test_names_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:
     record(tmp_path, "x.111", TRUTH, TRUTH)
     record(tmp_path, "x.222", TRUTH, TRUTH, seed=3)
@@ -217,6 +218,7 @@ def test_names_are_as_short_as_tells_them_apart(tmp_path: Path) -> None:
     assert "A, B are one configuration under several seeds." in found.notes
 
 
+@pytest.mark.slow
 def test_the_sentence_of_two_runs(tmp_path: Path) -> None:
     record(tmp_path, "poor.1", TRUTH, drawn(2, TRUTH, 0.3))
     record(tmp_path, "good.2", TRUTH, drawn(1, TRUTH, 0.9))

@@ -73,6 +73,7 @@ def test_what_majority_has_in_plenty_does_not_count(store: Store) -> None:
     assert chosen(store).n == 150
 
 
+@pytest.mark.slow
 def test_of_equal_kinds_most_models_and_then_most_rows(store: Store) -> None:
     ran(store, "one", 600)
     ran(store, "two", 600)
@@ -116,6 +117,7 @@ def test_sets_of_labels(store: Store) -> None:
     assert {metric: one[metric] for metric in one} == {metric: other[metric] for metric in other}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [LabelKind.ORDINAL, LabelKind.MULTILABEL])
 def test_the_board_has_them_in_one_table_and_the_larger_one_stays(store: Store, kind: LabelKind) -> None:
     def labels(values: Sequence[int]) -> list[Any]:

@@ -144,6 +144,7 @@ def test_long_texts_need_only_their_beginnings(monkeypatch: pytest.MonkeyPatch) 
         assert find_duplicates(texts) == usual
 
 
+@pytest.mark.slow
 def test_in_parts_the_same_rows_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = some_texts(SCRIPTS["japanese"], 150, 60, seed=3)
     usual = expected(texts)

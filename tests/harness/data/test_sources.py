@@ -377,6 +377,7 @@ HUB_SOURCE = '{hub: {id: owner/name, config: "{lang}", revision: abc}}'
 HUB_MORE = "columns: {id: id}\nlanguages: [en, de]\nsplits: {validation: dev}\n"
 
 
+@pytest.mark.slow
 def test_hub(tmp_path: Path, hub: Hub) -> None:
     task = _task(tmp_path, HUB_SOURCE, more=HUB_MORE)
     examples = load_examples(task, lang="de", split="validation")

@@ -85,6 +85,7 @@ def test_all_else_is_another_configuration(one: dict[str, Any], other: dict[str,
     assert entry("a", **one).configuration != entry("a", **other).configuration
 
 
+@pytest.mark.slow
 def test_the_records_of_real_runs_share_a_configuration(project: Any, store: Store) -> None:
     from harness.running.runner import EngineSlot, run
 

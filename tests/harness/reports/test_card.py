@@ -157,6 +157,7 @@ def test_the_hubs_library_reads_what_was_measured(store: Store, project: Path) -
     assert ModelCard(str(ModelCard(made["README.md"]))).data.to_dict() == data.to_dict()
 
 
+@pytest.mark.slow
 def test_all_runs_of_the_same_trained_model_are_in_it_and_no_other(store: Store, project: Path) -> None:
     name = record(store)
     same = [

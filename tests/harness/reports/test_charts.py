@@ -81,6 +81,7 @@ def test_a_picture_is_the_same_each_time_and_needs_no_network(kind: str, monkeyp
     assert b"href" not in picture.replace(b"xmlns:xlink", b"")
 
 
+@pytest.mark.slow
 @every
 def test_a_picture_is_light_or_dark_as_the_page_around_it(kind: str) -> None:
     """Light without its rules, and with them as if it had been drawn for a dark page: in no other colour."""
@@ -132,6 +133,7 @@ def test_a_name_is_only_ever_a_name(kind: str) -> None:
     assert all(HOSTILE.startswith(text.rstrip("…")) for text in words)
 
 
+@pytest.mark.slow
 def test_an_axis_title_of_any_words_is_shown_as_it_is() -> None:
     assert HOSTILE in said_in(charts.svg_of(charts.quality(ROWS["quality"], HOSTILE, "y")))
 
@@ -146,6 +148,7 @@ def test_no_rows_no_intervals_no_price() -> None:
     assert "e5" not in said_in(charts.svg_of(charts.quality(free, "x", "y")))
 
 
+@pytest.mark.slow
 def test_a_range_over_seeds_does_not_look_like_an_interval() -> None:
     def rule(seeds: int) -> str:
         picture = charts.svg_of(charts.prompts([{**ROWS["prompts"][0], "seeds": seeds}], "t")).decode()

@@ -42,6 +42,7 @@ def test_every_answer_stands_at_its_row(store: Store) -> None:
     assert packed.answers[turned] == packed.answers[name], "the order of a file is no difference between runs"
 
 
+@pytest.mark.slow
 def test_all_letters(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "NAMES", tuple(f"label {i}" for i in range(len(ALPHABET))))
     order = list(range(62))

@@ -237,6 +237,7 @@ def test_languages_side_by_side_are_those_of_the_markdown(store: Store) -> None:
     assert text.index("| good | trained on 9 of its own") < text.index("| bad | trained on 9 of its own")
 
 
+@pytest.mark.slow
 def test_no_key_is_there_that_no_script_reads(store: Store, many_kinds: None) -> None:
     scripts = "\n".join(path.read_text(encoding="utf-8") for path in html.PARTS.iterdir())
     found = shown(store)
@@ -318,6 +319,7 @@ def many(monkeypatch: pytest.MonkeyPatch) -> int:
     return 63
 
 
+@pytest.mark.slow
 def test_many_labels_show_their_most_frequent_mistakes(store: Store, many: int, monkeypatch: pytest.MonkeyPatch) -> None:
     truth = [i % many for i in range(4 * many)]
     given = [1 if i in (0, many, 2 * many) else None if i == 5 else 7 if i == 6 else t for i, t in enumerate(truth)]
@@ -355,6 +357,7 @@ def test_reported_figures_keep_their_source(store: Store) -> None:
     assert line == ["m", "toy", "en", "", "n = 100", "accuracy", "0.500 [0.398, 0.602]", "careful"]
 
 
+@pytest.mark.slow
 def test_names_of_any_kind_change_nothing_but_their_place(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "NAMES", tuple(HOSTILE[:3]))
     ids = [f"{HOSTILE[i % 9]}{i}" for i in range(30)]

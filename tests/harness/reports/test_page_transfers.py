@@ -87,6 +87,7 @@ SQUARE = [0.4, 0.533333, 0.666667, 0.8]
 OTHERWISE: list[dict[str, Any]] = [{"train": {"train_count": 90}}, {"train": {"drawn": True}}, {"limit": 5}, {"backend": "b"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", OTHERWISE)
 def test_what_was_made_in_another_way_is_another_matrix(store: Store, change: dict[str, Any]) -> None:
     square(store)

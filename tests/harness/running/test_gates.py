@@ -377,6 +377,7 @@ def test_a_failed_gate_ends_the_command_with_1_and_no_gate_goes_on(
 # What gates are not
 
 
+@pytest.mark.slow
 def test_no_gate_changes_predictions_or_the_identity(project: Path, store: Store, tmp_path: Path) -> None:
     plans = [toy.plan(project, backend) for backend in ("toy-classifier", "toy-model", "toy-server")]
     for plan in plans:
@@ -387,6 +388,7 @@ def test_no_gate_changes_predictions_or_the_identity(project: Path, store: Store
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_no_gate_looks_at_a_label(project: Path, store: Store, tmp_path: Path) -> None:
     """Other true labels, and the same predictions: the same gates."""
     rows = toy.read_rows(project, "test")

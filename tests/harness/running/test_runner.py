@@ -299,6 +299,7 @@ def test_no_memory_while_loading_is_a_failed_run(project: Path, store: Store, mo
 # Kills
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["toy-model", "toy-classifier"])
 def test_a_killed_run_goes_on_wherever_it_was_killed(project: Path, store: Store, backend: str) -> None:
     whole = outcome(go(toy.plan(project, backend), Store(store.root / "whole")))

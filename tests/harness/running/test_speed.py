@@ -225,6 +225,7 @@ def test_a_lag_is_added_to_each_call(many: Path) -> None:
     assert record.settings.lag_ms == 50
 
 
+@pytest.mark.slow
 def test_arrivals_are_simulated_from_what_was_measured(many: Path) -> None:
     plan = toy.plan(many, "toy-classifier")
     record = measure(plan, LatencyOptions((20,), rate=5), clock=FakeClock(plan))

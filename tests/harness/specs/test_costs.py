@@ -231,6 +231,7 @@ def bench(
     return call
 
 
+@pytest.mark.slow
 def test_max_cost_stops_the_command_and_the_same_one_goes_on(bench: Callable[..., Any], project: Path) -> None:
     command = ("--backend", "toy-server", "--lang", "en,de", "--max-cost", 0.09)
     store = Store(project / "results" / "runs")

@@ -236,6 +236,7 @@ def test_the_key_of_a_start_is_that_of_the_earlier_plan(project: Path, tmp_path:
 # What comes with bench
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_built_in_recipes_name_what_there_is(name: str, tmp_path: Path) -> None:
     catalog = Catalog(tmp_path)

@@ -128,6 +128,7 @@ def test_what_would_not_end_is_refused_with_its_line(write: Callable[[str], Path
         Renderer(load_prompt(write(RENDERED[name])), TOPICS, "en")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 def test_what_would_not_compile_in_time_is_refused(write: Callable[[str], Path], name: str) -> None:
     with pytest.raises(PromptError, match=r"mine\.j2(:5)?: the template (is not valid|has |can't be rendered: it is no)"):

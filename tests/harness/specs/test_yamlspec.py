@@ -183,6 +183,7 @@ def test_aliases_that_do_no_harm_are_followed() -> None:
     assert parse("title: t\ninner: &i {count: 1}\nmany: [*i, {<<: *i, sizes: [2]}]").many[1].count == 1
 
 
+@pytest.mark.slow
 def test_many_problems_are_counted() -> None:
     said = refused("title: t\n" + "".join(f"key{number}: 1\n" for number in range(5000)))
     assert "and 4,990 more" in said

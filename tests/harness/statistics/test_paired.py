@@ -305,6 +305,7 @@ def test_one_row_tells_nothing() -> None:
     assert by_rows("macro_f1", (np.array([0]), np.array([0]), np.array([1])), pseudo=1.0).p > 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: by_rows("macro_f1", rows(4, 300, 0.7, 0.62)), lambda: mean_difference(*LOSSES)])
 def test_the_normal_distribution_stands_in_where_exchanges_would_take_too_long(
     monkeypatch: pytest.MonkeyPatch, make: Callable[[], paired.Difference]
@@ -332,6 +333,7 @@ def test_no_interval_goes_beyond_what_the_metric_can_be(monkeypatch: pytest.Monk
 LOSSES = (np.random.default_rng(0).gamma(1.0, 1.0, 300), np.random.default_rng(1).gamma(1.0, 1.2, 300))
 
 
+@pytest.mark.slow
 def test_portions_and_their_number_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = merged("qwk", rows(8, 100)), mean_difference(*LOSSES)
     monkeypatch.setattr(paired, "_AT_ONCE", 1_000)

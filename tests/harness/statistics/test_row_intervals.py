@@ -103,6 +103,7 @@ def test_delongs_variance_by_its_definition() -> None:
     assert one == pytest.approx(math.sqrt(variance * 40 / 39))
 
 
+@pytest.mark.slow
 def test_labels_are_about_the_same_rows() -> None:
     """Resampling rows sees the labels' areas vary together; so must the error of their mean."""
     truth, found = scores(4, 300, 3)

@@ -168,6 +168,7 @@ def test_the_picture_is_the_same_each_time_and_holds_every_cell() -> None:
     assert ["in parentheses: whose validation rows" in note for note in notes] == [True, False]
 
 
+@pytest.mark.slow
 def test_a_row_without_a_value_keeps_its_place() -> None:
     pytest.importorskip("vl_convert")
     records = [record(EN, "en", None), record(EN, "fr", None), *SQUARE[2:]]
@@ -176,6 +177,7 @@ def test_a_row_without_a_value_keeps_its_place() -> None:
     assert said.count("n/a") == 2
 
 
+@pytest.mark.slow
 def test_a_picture_of_one_value_and_of_none() -> None:
     pytest.importorskip("vl_convert")
     assert "0.600" in said_in(svg(grid(record(EN, "en", 0.6), rows=(EN,))))
