@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from enum import StrEnum
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from harness.core.file_names import file_stem
 from harness.core.json_files import digest
@@ -28,6 +28,9 @@ MODEL_FORMATS = {"baseline": 2}
 """Engines whose trained models are kept in another form than before: older ones are not found. 2: arrays, not a pickle."""
 
 
+P = TypeVar("P", bound="Part")
+
+
 class Part(BaseModel):
     """A part of a record. Unknown keys are kept."""
 
@@ -36,6 +39,16 @@ class Part(BaseModel):
     def as_json(self) -> dict[str, Any]:
         """The fields that were set, as JSON: a record is written as it was read."""
         return self.model_dump(mode="json", exclude_unset=True)
+
+
+def read_part(model: type[P], data: Any) -> P:
+    """The part from JSON data. Raises `ValueError` of one line for what does not fit."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
 class BackendIdentity(Part):
@@ -410,6 +423,14 @@ class Metrics(Part):
     confusion: list[list[int]] | None = None
     calibration_bins: list[CalibrationBin] | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.n != self.ok + self.unparsed + self.failed:
+            raise ValueError(f"n is {self.n}, and ok, unparsed and failed are {self.ok}, {self.unparsed}, {self.failed}")
+        if missing := [name for name in self.headline if name not in self.values]:
+            raise ValueError(f"{missing[0]} has no value")
+        return self
+
     @property
     def unanswered(self) -> int:
         return self.n - self.ok
@@ -447,22 +468,12 @@ class RunRecord(Part):
     digests: dict[str, Any] | None = Field(default=None, description="sha256 of the record's files")
 
     @classmethod
-    def read(cls, manifest: Mapping[str, Any], metrics: Mapping[str, Any], run_id: str = "") -> RunRecord:
+    def read(cls, manifest: Mapping[str, Any], metrics: Metrics | Mapping[str, Any], run_id: str = "") -> RunRecord:
         """From the content of both files, of this version or an earlier one. Raises `ValueError` for what no version wrote."""
-        try:
-            record = cls.model_validate({"run_id": run_id, "n": metrics.get("n"), **_upgraded(manifest), "metrics": metrics})
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-        counts = record.metrics
-        if counts.n != counts.ok + counts.unparsed + counts.failed:
-            raise ValueError(
-                f"n is {counts.n}, and ok, unparsed and failed are {counts.ok}, {counts.unparsed}, {counts.failed}"
-            )
-        if record.n != counts.n:
-            raise ValueError(f"n is {counts.n}, and in run.json {record.n}")
-        if missing := [name for name in counts.headline if name not in counts.values]:
-            raise ValueError(f"{missing[0]} has no value")
+        checked = read_part(Metrics, metrics)
+        record = read_part(cls, {"run_id": run_id, "n": checked.n, **_upgraded(manifest), "metrics": checked})
+        if record.n != checked.n:
+            raise ValueError(f"n is {record.n}, and in metrics.json {checked.n}")
         return record
 
     def manifest(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.file_names import cut
 from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, write_atomically
 from harness.core.locks import Busy, held
-from harness.core.record import Identity, Metrics, RunRecord
+from harness.core.record import Identity, Metrics, RunRecord, read_part
 from harness.models.checkpoints import cache_dir
 from harness.records.journal import JOURNAL, Journal, drop_damaged_lines, drop_partial_line
 
@@ -102,7 +102,8 @@ class Store:
     def record(self, name: str) -> RunRecord:
         """A finished run; run.json and metrics.json are checked. Raises `DamagedRecord`."""
         manifest = self.manifest(name)
-        metrics = self.metrics(name, manifest)
+        with damage_named(self.root / name / METRICS):
+            metrics = read_part(Metrics, self.metrics(name, manifest))
         with damage_named(self.root / name / MANIFEST):
             return RunRecord.read(manifest, metrics, name)
 

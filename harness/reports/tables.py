@@ -52,13 +52,13 @@ class Table:
     @property
     def size(self) -> str:
         """`500 rows (last run 2026-11-23)`; the day only if the language has several sets of rows."""
-        rows = f"{self.first.record.n:,} rows"
+        rows = f"{self.first.record.metrics.n:,} rows"
         return f"{rows} ({'outdated; ' if self.outdated else ''}last run {self.when})" if self.when else rows
 
     @property
     def few(self) -> str | None:
         """A warning if these rows are few."""
-        return small(self.first.record.n, [label.support for label in self.first.record.metrics.per_class])
+        return small(self.first.record.metrics.n, [label.support for label in self.first.record.metrics.per_class])
 
     @property
     def warnings(self) -> list[str]:
