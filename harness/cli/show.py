@@ -67,7 +67,7 @@ def show_command(run: Run, errors: Errors = 10, data: Data = None, results: Resu
     finding = finding_of_entry(store, entry)
     worst = worst_errors(predictions, identity.label_kind, errors)
     known = catalog()
-    found = texts(identity.as_json(), {row["id"] for row in predictions}, known, data)
+    found = texts(identity, {row["id"] for row in predictions}, known, data)
     answered = answers(store.answers_file(name))
     for error in worst:
         error["text"], error["answer"] = found.get(error["id"]), answered.get(error["id"])

@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.core.errors import BenchError, DataError
 from harness.core.json_files import parse_object
+from harness.core.record import Identity
 from harness.core.types import LabelKind
 from harness.data.rows import fingerprint, load_examples
 from harness.specs.catalog import Catalog
@@ -30,18 +31,18 @@ def worst_errors(records: Sequence[Mapping[str, Any]], kind: str, count: int) ->
     return sorted(wrong, key=badness)[:count]
 
 
-def texts(identity: Mapping[str, Any], ids: Collection[str], catalog: Catalog, data_dir: Path | None) -> dict[str, str]:
+def texts(identity: Identity, ids: Collection[str], catalog: Catalog, data_dir: Path | None) -> dict[str, str]:
     """Row id → text of the run's rows `ids`; empty if the task's data can't be read here or has changed.
 
     Raises `DataError` if `data_dir` is given and does not contain the run's rows.
     """
     try:
-        task = catalog.task(identity["task"])
+        task = catalog.task(identity.task)
         if task.source.hub is not None and data_dir is None:
             return {}  # no download just to show a run
-        rows = load_examples(task, lang=identity["lang"], split=identity["split"], data_dir=data_dir)
+        rows = load_examples(task, lang=identity.lang, split=identity.split, data_dir=data_dir)
         seen = [row for row in rows if row.id in ids]
-        if fingerprint(seen) != identity["rows"]:
+        if fingerprint(seen) != identity.rows:
             raise DataError(f"The rows of {task.name!r} differ from those of this run.", "Give --data the same data.")
     except BenchError:
         if data_dir is not None:

@@ -32,7 +32,7 @@ from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.file_names import cut
 from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, write_atomically
 from harness.core.locks import Busy, held
-from harness.core.record import Identity, Metrics, RunRecord, read_part
+from harness.core.record import Metrics, RunRecord, read_part
 from harness.models.checkpoints import cache_dir
 from harness.records.journal import JOURNAL, Journal, drop_damaged_lines, drop_partial_line
 
@@ -104,8 +104,14 @@ class Store:
         manifest = self.manifest(name)
         with damage_named(self.root / name / METRICS):
             metrics = read_part(Metrics, self.metrics(name, manifest))
-        with damage_named(self.root / name / MANIFEST):
-            return RunRecord.read(manifest, metrics, name)
+        with damage_named(self.root / name / MANIFEST) as path:
+            record = RunRecord.read(manifest, metrics, name)
+        named = (record.run_id, record.identity.run_id) if "run_id" in manifest else ()
+        for other in named:
+            if other != name:
+                what = f"{path} is not the record of this run (it is the record of the run {other})."
+                raise DamagedRecord(what, COPY_HINT)
+        return record
 
     def manifest(self, name: str) -> dict[str, Any]:
         """run.json as it is, checked. Raises `DamagedRecord`."""
@@ -113,12 +119,6 @@ class Store:
             manifest = parse_object(path.read_bytes())
             if DIGESTS in manifest and manifest[DIGESTS][MANIFEST] != _own_digest(manifest):
                 raise ValueError("its content is not what was written")
-            if "run_id" in manifest:
-                named = (manifest["run_id"], Identity.model_validate(manifest["identity"]).run_id)
-                other = next((found for found in named if found != name), None)
-                if other is not None:
-                    what = f"{path} is not the record of this run (it is the record of the run {other})."
-                    raise DamagedRecord(what, COPY_HINT)
         return manifest
 
     def metrics(self, name: str, manifest: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -63,10 +63,10 @@ def test_errors_without_probabilities_come_by_id_and_records_stay_as_they_are() 
 def test_texts_where_the_data_is_at_hand(project: Path) -> None:
     plan = toy.plan(project, lang="de")
     seen = {row.id for row in plan.rows}
-    found = texts(plan.identity.as_json(), seen, Catalog(project), None)
+    found = texts(plan.identity, seen, Catalog(project), None)
     assert found == {row.id: row.text for row in plan.rows}
     other = toy.plan(project).identity
-    assert texts(plan.identity.on_rows(other.rows).as_json(), seen, Catalog(project), None) == {}  # the data changed since
+    assert texts(plan.identity.on_rows(other.rows), seen, Catalog(project), None) == {}  # the data changed since
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,8 @@ def test_texts_where_the_data_is_at_hand(project: Path) -> None:
     ],
 )
 def test_no_texts_where_it_is_not(project: Path, identity: dict[str, str]) -> None:
-    assert texts({**identity, "rows": ""}, {"test-en-1"}, Catalog(project), None) == {}
+    run = toy.plan(project).identity.model_copy(update={**identity, "rows": ""})
+    assert texts(run, {"test-en-1"}, Catalog(project), None) == {}
 
 
 def test_a_look_at_a_run_downloads_nothing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +87,7 @@ def test_a_look_at_a_run_downloads_nothing(project: Path, monkeypatch: pytest.Mo
         raise AssertionError("the hub was asked")
 
     monkeypatch.setattr("harness.records.inspection.load_examples", reached)
-    identity = {"task": "amazon_reviews_multi", "lang": "en", "split": "test", "rows": ""}
+    identity = toy.plan(project).identity.model_copy(update={"task": "amazon_reviews_multi", "rows": ""})
     assert texts(identity, {"en_1"}, Catalog(project), None) == {}
 
 
@@ -94,11 +95,11 @@ def test_no_texts_after_the_files_are_gone_but_from_a_folder_of_them(project: Pa
     plan = toy.plan(project)
     seen = {row.id for row in plan.rows}
     rows = (project / "tasks" / "rows").rename(tmp_path / "rows")
-    assert texts(plan.identity.as_json(), seen, Catalog(project), None) == {}
-    assert len(texts(plan.identity.as_json(), seen, Catalog(project), rows)) == 11
+    assert texts(plan.identity, seen, Catalog(project), None) == {}
+    assert len(texts(plan.identity, seen, Catalog(project), rows)) == 11
     for ids, folder in ((seen, tmp_path / "nowhere"), ({"test-en-1"}, rows)):
         with pytest.raises(DataError):
-            texts(plan.identity.as_json(), ids, Catalog(project), folder)
+            texts(plan.identity, ids, Catalog(project), folder)
 
 
 def test_answers_of_a_run_on_this_machine(project: Path, tmp_path: Path) -> None:
