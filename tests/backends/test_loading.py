@@ -100,6 +100,7 @@ def added(name: str, like: str) -> Callable[[Tensors], None]:
     return change
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -129,6 +130,7 @@ def test_a_language_model_runs_on_all_of_its_weights(
     assert re.search(said, message), message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -187,6 +187,7 @@ def test_labels_of_several_tokens_can_not_be_scored(server: FakeServer) -> None:
         assert len(server.bodies) == sent  # these two were told without a request
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("reply", "word"),
     [
@@ -306,6 +307,7 @@ def test_never_more_requests_at_a_time_than_allowed_and_connections_are_kept() -
         assert fake.connections <= 4  # one of them asked for the models
 
 
+@pytest.mark.slow
 def test_a_row_that_waits_to_be_tried_again_keeps_its_slot(server: FakeServer) -> None:
     server.faults = {text: [status(500), status(429, Retry_After="0.01")] for text in TEXTS}
     assert words(server.url, retries=2, concurrency=2) == [None] * 6
@@ -395,6 +397,7 @@ def test_a_server_that_ignores_the_constraint(server: FakeServer, structured: st
     assert "free" in hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "structured"),
     [('{"answer": 3}', "json_schema"), ('{"answer": "5"}', "json_schema"), ('["3"]', "json_schema"), ("3", "json_schema"),
@@ -413,6 +416,7 @@ def test_an_answer_that_is_no_choice(server: FakeServer, content: str, structure
             assert [answer.error for answer in answers] == ["cut"] + [None] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [
     {"error": {"message": "Unrecognized argument", "param": "response_format.type"}},
     {"error": {"message": "This model does not support `structured_outputs`."}},
@@ -518,6 +522,7 @@ def test_the_model_of_a_server_that_has_one(server: FakeServer) -> None:
     assert len(server.headers) == 3  # models, and a chat
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("full", "public"),
     [("/home/me/models/tiny", "tiny"), ("/home/me/tiny/", "tiny"), ("~/tiny", "tiny"), (r"C:\Users\me\tiny", "tiny"),
@@ -544,6 +549,7 @@ def test_a_server_with_several_models_or_none(server: FakeServer) -> None:
             engine_for(server.url, None).facts()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reply", [status(404), status(405), raw(b"not json"), status(200, [])])
 def test_a_server_that_lists_no_models_is_fine(server: FakeServer, reply: Reply) -> None:
     server.faults = {"/v1/models": [reply]}
@@ -560,6 +566,7 @@ def test_a_server_that_is_not_there() -> None:
         assert KEY not in chain_of(caught.value)
 
 
+@pytest.mark.slow
 def test_a_server_that_is_ill_at_loading(server: FakeServer) -> None:
     server.faults = {"/v1/models": [status(503)]}
     with Loaded(server.url):  # once is tried again

@@ -112,6 +112,7 @@ def test_nohup_is_respected(environment: dict[str, str], project: Path) -> None:
     assert [run["state"] for run in json.loads(out)] == ["new"]
 
 
+@pytest.mark.slow
 def test_the_library_handles_no_signal(environment: dict[str, str]) -> None:
     code = "import harness, signal, sys\nsys.exit(signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)"
     assert subprocess.run([sys.executable, "-c", code], env=environment).returncode == 0

@@ -119,6 +119,7 @@ def test_of_an_ordinal_task_the_order_counts_too() -> None:
     assert kind_of(run(truth, [4 - label for label in truth], LabelKind.ORDINAL, k=5)) is AT_CHANCE  # the wrong way round
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [LabelKind.NOMINAL, LabelKind.ORDINAL])
 @pytest.mark.parametrize("shares", [(0.5, 0.5), (0.95, 0.05), (0.2, 0.2, 0.2, 0.2, 0.2), (0.7, 0.2, 0.1)])
 @pytest.mark.parametrize("n", [20, 100, 400])

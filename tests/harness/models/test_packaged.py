@@ -100,6 +100,7 @@ def test_what_a_killed_process_left_is_swept_away(index: FakeIndex, tmp_path: Pa
     assert left_over(tmp_path / "models") == [folder.name]
 
 
+@pytest.mark.slow
 def test_two_at_a_time_download_once(index: FakeIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entered, go_on = threading.Event(), threading.Event()
 

@@ -100,6 +100,7 @@ def test_a_picture_is_light_or_dark_as_the_page_around_it(kind: str) -> None:
         assert charts.config(not dark)["axis"]["labelColor"] not in looks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "texts"),
     [
@@ -175,6 +176,7 @@ def quality_of(*points: tuple[float, float], **more: Any) -> bytes:
     return charts.svg_of(charts.quality([{**row, **more} for row in rows], "x", "y"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("least", "most"), [(0.000698, 0.000732), (40.6, 236.3), (2.0, 19.0), (0.1, 9000.0), (5.0, 5.0)])
 def test_the_axis_of_prices_has_numbers(least: float, most: float) -> None:
     """Vega leaves out those far from a power of ten, which may be all of them."""

@@ -184,6 +184,7 @@ def test_a_picture_of_one_value_and_of_none() -> None:
     assert "n/a" in said_in(svg(grid(record(EN, "en", None), rows=(EN,))))
 
 
+@pytest.mark.slow
 def test_a_name_with_signs_of_mathematics_is_drawn_as_it_is() -> None:
     pytest.importorskip("vl_convert")
     drawn = svg(grid(record(EN, "en", 0.6, name="my$odel_$x"), rows=(EN,)))
