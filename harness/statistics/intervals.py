@@ -283,7 +283,7 @@ def occurring(truth: IntArray, answers: IntArray, k: int) -> tuple[IntArray, Int
 
 
 def _drawn_margins(truth: IntArray, answers: IntArray, k: int, replicates: int) -> Iterator[Margins]:
-    """As many rows as there are, drawn from the rows and from one right and one wrong pseudo-row (`intervals.pseudo_cells`)."""
+    """As many rows as there are, drawn from the rows and from one right and one wrong pseudo-row (`pseudo_cells`)."""
     rng = np.random.default_rng(0)
     n = len(truth)
     cells, counts = np.unique(np.stack([truth, answers]), axis=1, return_counts=True)

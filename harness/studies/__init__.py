@@ -1,1 +1,1 @@
-"""Many runs that answer one question: searches, recipes, matrices, curves."""
+"""Many runs that answer one question: searches, recipes, transfer tables, curves."""
