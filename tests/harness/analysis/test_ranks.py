@@ -1,4 +1,4 @@
-"""Ranks: rows that can't be told apart from the best share its rank."""
+"""Ranks: entries that are not significantly different from the best share its rank."""
 
 from __future__ import annotations
 
