@@ -438,7 +438,7 @@ GOOD = "From {{ first }} to {{ last }}:\n{{ text }}"
             "{% for s in shots %}{{ s.text | upper }}{% endfor %}" + GOOD,
             "parser: integer\nshots: 1",
             "error",
-            "not as they are",
+            "few-shot examples unchanged",
         ),
         ("{% for s in shots %}{{ s.text }}{% endfor %}" + GOOD, "parser: integer", "warning", "asks for none"),
         (GOOD + "\nmore" * 60, "parser: integer", "warning", "300 characters follow the text"),
