@@ -52,12 +52,12 @@ def test_e5_small_puts_translations_side_by_side() -> None:
 
 @pytest.mark.parametrize("decoding", [Decoding.FREE, Decoding.CONSTRAINED, Decoding.SCORE])
 def test_smollm2_in_four_bits_answers_in_every_decoding(decoding: Decoding, tmp_path: Path) -> None:
-    request = RunOptions("reviews_demo", "smollm2-4bit", "en", prompt="fewshot", decoding=decoding, limit=4)
+    request = RunOptions(task="reviews_demo", backend="smollm2-4bit", lang="en", prompt="fewshot", decoding=decoding, limit=4)
     done = run(make_plan(request, Catalog(tmp_path)), Store(tmp_path / "runs"))
     counts = done.metrics
-    assert (counts["n"], counts["failed"]) == (4, 0)
+    assert (counts.n, counts.failed) == (4, 0)
     if decoding is not Decoding.FREE:  # free text may hold no answer
-        assert counts["ok"] == 4
+        assert counts.ok == 4
 
 
 def test_a_recipe_in_onnx_runtime_predicts_as_in_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

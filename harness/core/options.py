@@ -169,10 +169,10 @@ def _public_place(place: Path | str | None, placeholder: str) -> str | None:
     if place is None:
         return None
     text = str(place)
-    is_absolute = Path(text).is_absolute()
-    if not is_absolute and ".." not in re.split(r"[/\\]", text):
-        return placeholder if re.match(r"[~\\]|[A-Za-z]:[/\\]", text) else text
-    try:
-        return Path(text).resolve().relative_to(Path.cwd().resolve()).as_posix()
-    except ValueError:
-        return placeholder
+    if Path(text).is_absolute() or ".." in re.split(r"[/\\]", text):
+        try:
+            text = Path(text).resolve().relative_to(Path.cwd().resolve()).as_posix()
+        except ValueError:
+            return placeholder
+    is_safe = ".." not in re.split(r"[/\\]", text) and not re.match(r"[~\\]|[A-Za-z]:[/\\]", text)
+    return text if is_safe else placeholder

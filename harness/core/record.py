@@ -48,7 +48,8 @@ def read_part(model: type[P], data: Any) -> P:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error
+        problem = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{place}: {problem}" if place else problem) from error
 
 
 class BackendIdentity(Part):

@@ -522,7 +522,7 @@ class Parser(ABC):
 
     @abstractmethod
     def answer(self, label: Label) -> str:
-        """The canonical answer of `label` (for exemplars): `parse(answer(label)).label == label`."""
+        """The canonical answer of `label` (for few-shot examples): `parse(answer(label)).label == label`."""
 
     @abstractmethod
     def choices(self) -> list[str] | None:

@@ -40,7 +40,7 @@ def check_prompt(
 ) -> list[Problem]:
     """Problems of `prompt` on this label space, worst first, each once; an empty list is a clean bill.
 
-    Every row of `examples` is rendered, with exemplars drawn from the rows of `train` in the same language. A variant
+    Every row of `examples` is rendered; few-shot examples come from rows of `train` in the same language. A variant
     looks only at rows of its own language. Raises nothing for a faulty prompt: that is what is reported.
     """
     langs = [prompt.lang] if prompt.lang else sorted({row.lang for row in examples}) or ["en"]
@@ -64,7 +64,8 @@ def _check_rendered(
     shown = _joined(renderer.render(_MARKER))
     yield from _check_scale(prompt, labels, shown)
     if any(shot.text not in shown for shot in shots):
-        yield Problem(Severity.ERROR, f"'shots' is {prompt.spec.shots}, but the exemplars are not shown, or not as they are.")
+        problem = f"'shots' is {prompt.spec.shots}, but the template does not show the few-shot examples unchanged."
+        yield Problem(Severity.ERROR, problem)
     if not shots and renderer.uses("shots"):
         yield Problem(Severity.WARNING, "The template uses 'shots', but the front matter asks for none ('shots: 0').")
 

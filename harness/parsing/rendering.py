@@ -33,7 +33,8 @@ def pick_shots(train: Sequence[Example], per_class: int, labels: LabelSpace, see
         free = [row for row in by_class[index] if row.id not in picked]
         if len(free) < per_class:
             raise DataError(
-                f"The prompt wants {per_class} exemplars of {labels.names[index]!r}, and the training rows have {len(free)}.",
+                f"The prompt needs {per_class} few-shot examples of {labels.names[index]!r}, "
+                f"and the training rows have {len(free)}.",
                 "Lower 'shots' in the prompt, or train on more rows.",
             )
         picked.update((row.id, row) for row in free[:per_class])
@@ -68,7 +69,7 @@ class Renderer:
                 f"{where}: 'decision: {spec.decision}' is for ordinal labels, and these are {labels.kind}.", "Use argmax."
             )
         if bool(shots) != bool(spec.shots):
-            raise PromptError(f"{where}: 'shots' is {spec.shots}, but {len(shots)} exemplars were given.")
+            raise PromptError(f"{where}: 'shots' is {spec.shots}, but {len(shots)} few-shot examples were given.")
         values = [parser.answer((index,) if labels.kind is LabelKind.MULTILABEL else index) for index in range(len(labels))]
         self._variables: dict[str, Any] = {
             "lang": lang,
@@ -85,7 +86,7 @@ class Renderer:
         self._given = sum(len(shot.text) for shot in shots)
         self._system = system.render(self._variables, self._given).strip()
         self._used = self._body.used | system.used
-        # A template that does not show the exemplars itself gets them as earlier turns of the chat, as chat models expect.
+        # Few-shot examples that the template does not show become earlier turns of the chat, as chat models expect.
         self._turns: Messages = []
         for shot in [] if "shots" in self._body.used else self._variables["shots"]:
             self._turns += [
@@ -95,7 +96,7 @@ class Renderer:
         self.render(PROBE)  # a template that alters texts is found now, not at row 4,000
 
     def render(self, text: str) -> Messages:
-        """The chat for one text: system turn and exemplars where the prompt has them, then the user's turn."""
+        """The chat for one text: system turn and few-shot examples where the prompt has them, then the user's turn."""
         system = [{"role": "system", "content": self._system}] if self._system else []
         return [*system, *self._turns, {"role": "user", "content": self._user(text)}]
 

@@ -73,7 +73,7 @@ def test_a_template_that_loses_the_text_is_refused(turn: str, verb: str) -> None
         (TURN, "{% if turn['role'] == 'user' %}{{ turn['content'] }}{% else %}{{ turn['content'] | upper }}{% endif %}"),
     ],
 )
-def test_a_template_that_loses_exemplars_is_refused_where_there_are_some(lossy: tuple[str, str]) -> None:
+def test_a_template_that_loses_few_shot_examples_is_refused_where_there_are_some(lossy: tuple[str, str]) -> None:
     chat = ChatEncoder(chatml(lossy))
     assert chat.encode([[USER]], None)
     with pytest.raises(UserError, match=r"the text of the (user|assistant)'s turn") as caught:

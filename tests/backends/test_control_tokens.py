@@ -102,7 +102,7 @@ def test_other_texts_keep_their_ids(name: str, readers: dict[str, Any], untouche
 def test_a_chat_has_the_control_tokens_of_its_template(
     name: str, encoders: dict[str, ChatEncoder], untouched: dict[str, Any], data: st.DataObject
 ) -> None:
-    """In the user's turn, in the system's and in exemplars; with and without answers to choose from."""
+    """In the user's turn, in the system's and in few-shot examples; with and without answers to choose from."""
     chat, tokenizer = encoders[name], untouched[name]
     texts = [data.draw(texts_of(tokenizer)) for _ in range(4)]
     roles = data.draw(st.sampled_from([["user"], ["system", "user"], ["system", "user", "assistant", "user"]]))

@@ -101,7 +101,7 @@ def prompt_text(found: Found, name: str) -> str:
     ask = ask.format(_called(found, "" if kind is LabelKind.ORDINAL else "for "))
     told = " The text is written in {{ language }}." if found.languages.codes not in (["en"], ["mul"]) else ""
     head = ["---", f"description: {_flow(f'A starting prompt for {name}: {answer}.')}", *front, f"kinds: [{kind}]"]
-    head += ["shots: 0  # exemplars of each label, from the train rows", "---"]
+    head += ["shots: 0  # few-shot examples of each label, from the train rows", "---"]
     return "\n".join([*head, ask + told, "", *scale, "", *reply, "", "Text:", "{{ text }}", ""])
 
 

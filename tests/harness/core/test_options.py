@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -121,6 +121,8 @@ def test_a_model_that_is_a_name_is_recorded_as_it_is(name: str) -> None:
 
 
 @given(st.text(alphabet="/\\.~:abC@", min_size=1), st.text(alphabet="/\\.~:abC", min_size=1))
+@example(model=":", data="..\\")
+@example(model=":", data="\\..")
 def test_no_absolute_path_is_ever_recorded(model: str, data: str) -> None:
     options = RunOptions(**BASE, model=model, data=Path(data)).public({})
     for place in (options.model, str(options.data)):
@@ -151,5 +153,5 @@ def test_each_option_has_its_own_flag_and_variable_and_a_description() -> None:
     assert len({option_name(name) for name in fields}) == len({variable_name(name) for name in fields}) == len(fields)
     assert not [name for name, field in fields.items() if not field.description]
     assert {name for name, field in fields.items() if is_many(field)} == {
-        *("backend", "task", "lang", "prompt", "decoding", "calibration", "decision", "seed")
+        *("backend", "task", "lang", "prompt", "decoding", "calibration", "decision", "seed", "limit")
     }

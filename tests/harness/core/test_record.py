@@ -180,25 +180,31 @@ def test_what_is_written_is_what_is_read_again(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    ("manifest", "metrics", "what"),
+    ("manifest", "metrics", "file", "what"),
     [
-        ({"identity": {**IDENTITY, "seed": "soon"}}, {}, "identity.seed"),
-        ({"identity": {**IDENTITY, "label_kind": "cardinal"}}, {}, "identity.label_kind"),
-        ({"identity": IDENTITY, "gates": [{"name": "x", "outcome": "lost", "message": "m"}]}, {}, "gates.0.outcome"),
-        ({"identity": IDENTITY}, {"n": 0}, "n"),
-        ({"identity": IDENTITY}, {"ok": 2}, "n is 2"),
-        ({"identity": IDENTITY, "n": 3}, {}, "n is 2"),
-        ({"identity": IDENTITY}, {"headline": ["qwk"]}, "qwk"),
+        ({"identity": {**IDENTITY, "seed": "soon"}}, {}, "run.json", "(identity.seed: "),
+        ({"identity": {**IDENTITY, "label_kind": "cardinal"}}, {}, "run.json", "(identity.label_kind: "),
+        (
+            {"identity": IDENTITY, "gates": [{"name": "x", "outcome": "lost", "message": "m"}]},
+            {},
+            "run.json",
+            "(gates.0.outcome: ",
+        ),
+        ({"identity": IDENTITY}, {"n": 0}, "metrics.json", "(n: "),
+        ({"identity": IDENTITY}, {"ok": 2}, "metrics.json", "(n is 2, "),
+        ({"identity": IDENTITY, "n": 3}, {}, "run.json", "(n is 3, and in metrics.json 2)"),
+        ({"identity": IDENTITY}, {"headline": ["qwk"]}, "metrics.json", "(qwk has no value)"),
         (
             {"identity": IDENTITY},
             {"values": {"accuracy": {"value": "x", "low": 0, "high": 1}}},
-            "metrics.values.accuracy.value",
+            "metrics.json",
+            "(values.accuracy.value: ",
         ),
-        ({}, {}, "identity"),
+        ({}, {}, "run.json", "identity"),
     ],
 )
 def test_what_no_version_wrote_is_a_damaged_record_with_one_line(
-    store: Store, manifest: dict[str, Any], metrics: dict[str, Any], what: str
+    store: Store, manifest: dict[str, Any], metrics: dict[str, Any], file: str, what: str
 ) -> None:
     folder = store.root / "run.0123456789"
     folder.mkdir(parents=True)
@@ -206,7 +212,7 @@ def test_what_no_version_wrote_is_a_damaged_record_with_one_line(
     boards.write_json(folder / "metrics.json", {**METRICS, **metrics})
     with pytest.raises(DamagedRecord) as caught:
         store.record(folder.name)
-    assert str(folder / "run.json") in caught.value.message
+    assert f"{folder / file} is damaged" in caught.value.message
     assert what in caught.value.message
     assert "\n" not in caught.value.message
 

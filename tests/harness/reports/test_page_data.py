@@ -408,5 +408,5 @@ def test_a_damaged_record_is_named(store: Store) -> None:
     metrics = store.metrics(name)
     del metrics["values"]["weighted_f1"]["low"]
     boards.write_json(store.root / name / "metrics.json", metrics)
-    with pytest.raises(DamagedRecord, match=rf"{name}/run.json is damaged \(metrics.values.weighted_f1.low"):
+    with pytest.raises(DamagedRecord, match=rf"{name}/metrics.json is damaged \(values.weighted_f1.low"):
         read_entry(store, name)

@@ -1,4 +1,4 @@
-"""Prompts: loading, rendering, hostile texts and templates, exemplars, and the check before a run."""
+"""Prompts: loading, rendering, hostile texts and templates, few-shot examples, and the check before a run."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_fewshot_shows_each_class_once_as_turns_before_the_text() -> None:
         assert re.fullmatch(r"train row \d of class (\d) \(en\)", shot["content"])[1] == answer["content"]  # type: ignore[index]
 
 
-def test_a_template_that_shows_the_exemplars_itself_gets_no_turns(write: Write) -> None:
+def test_a_template_that_shows_the_few_shot_examples_itself_gets_no_turns(write: Write) -> None:
     body = "{% for s in shots %}{{ s.text }}: {{ s.answer }}\n{% endfor %}{{ text }}"
     (turn,) = renderer(write(body, "parser: integer\nshots: 1")).render("THE TEXT")
     assert sorted(re.findall(r"class (\d) \(en\): (\d)\n", turn["content"])) == [(str(n), str(n)) for n in range(5)]
@@ -175,7 +175,7 @@ def test_hostile_texts_stay_as_they_are(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE, ids=lambda text: repr(text[:20]))
-def test_hostile_exemplars_and_label_names_stay_as_they_are(text: str) -> None:
+def test_hostile_few_shot_examples_and_label_names_stay_as_they_are(text: str) -> None:
     labels = LabelSpace(LabelKind.ORDINAL, ("{{ 7*7 }}", "<b>"))
     shots = [Example("a", text, 0, "en"), Example("b", "harmless", 1, "en")]
     system, *turns = Renderer(load_prompt(PROMPTS / "fewshot.j2"), labels, "en", shots).render("x")
@@ -349,7 +349,7 @@ def test_variant_without_a_base_beside_it_is_held_against_one_from_elsewhere(wri
         require_same_kind(variant, load_prompt(PROMPTS / "strict.j2"))
 
 
-# --- exemplars ----------------------------------------------------------------------------------------------------
+# --- few-shot examples --------------------------------------------------------------------------------------------
 
 
 def test_shots_are_balanced_and_from_the_training_rows() -> None:
@@ -401,13 +401,13 @@ def test_multilabel_shots_cover_each_label_without_repeats() -> None:
 def test_too_few_rows_of_a_class_is_an_error() -> None:
     train = [row for row in rows(STARS, 2) if row.id != "train-en-3-0"]
     assert pick_shots([], 0, STARS, seed=1) == []
-    with pytest.raises(DataError, match="wants 2 exemplars of '4 stars', and the training rows have 1"):
+    with pytest.raises(DataError, match="needs 2 few-shot examples of '4 stars', and the training rows have 1"):
         pick_shots(train, 2, STARS, seed=1)
 
 
 @pytest.mark.parametrize(("name", "given"), [("fewshot.j2", 0), ("strict.j2", 5)])
 def test_renderer_wants_the_shots_that_the_prompt_asks_for(name: str, given: int) -> None:
-    with pytest.raises(PromptError, match=rf"'shots' is \d, but {given} exemplars were given"):
+    with pytest.raises(PromptError, match=rf"'shots' is \d, but {given} few-shot examples were given"):
         Renderer(load_prompt(PROMPTS / name), STARS, "en", rows(STARS, 1)[:given])
 
 
@@ -432,13 +432,13 @@ GOOD = "From {{ first }} to {{ last }}:\n{{ text }}"
         (GOOD.replace("text", "text | upper"), "parser: integer", "error", "or altered"),
         (GOOD + "{{ shots[0].text }}", "parser: integer", "error", "can't be rendered"),
         (GOOD, "parser: integer\nkinds: [nominal]", "error", "is for nominal tasks, and this one is ordinal"),
-        (GOOD, "parser: integer\nshots: 5", "error", "wants 5 exemplars"),
-        (GOOD + "{{ shots | length }}", "parser: integer\nshots: 1", "error", "exemplars are not shown"),
+        (GOOD, "parser: integer\nshots: 5", "error", "needs 5 few-shot examples"),
+        (GOOD + "{{ shots | length }}", "parser: integer\nshots: 1", "error", "does not show the few-shot examples"),
         (
             "{% for s in shots %}{{ s.text | upper }}{% endfor %}" + GOOD,
             "parser: integer\nshots: 1",
             "error",
-            "not as they are",
+            "few-shot examples unchanged",
         ),
         ("{% for s in shots %}{{ s.text }}{% endfor %}" + GOOD, "parser: integer", "warning", "asks for none"),
         (GOOD + "\nmore" * 60, "parser: integer", "warning", "300 characters follow the text"),

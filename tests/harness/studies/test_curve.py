@@ -59,7 +59,7 @@ def curve(llm_seeds: Sequence[int] = (0, 1), **changes: Any) -> CurveOptions:
     return replace(first, **changes)
 
 
-def test_a_prompt_without_exemplars_needs_one_seed(project: Path) -> None:
+def test_a_prompt_without_few_shot_examples_needs_one_seed(project: Path) -> None:
     requests = runs_of(curve(), Catalog(project), 9)
     prompted = [(r.prompt, r.seed) for r in requests if r.backend == "toy-model"]
     assert prompted == [("echo", 0), ("shown", 0), ("shown", 1)]
