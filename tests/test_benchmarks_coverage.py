@@ -33,9 +33,9 @@ def test_populations_are_what_their_names_say() -> None:
         assert shares.min() >= 0, name
         assert shares.shape[1] == shares.shape[0] + 1, name
     assert accuracy(by_name["5 labels, 99% right"][None]) == pytest.approx(0.99)
-    unread = by_name["5 labels, 55% right, 10% unread"]
-    assert unread[:, 5].sum() == pytest.approx(0.1)
-    assert unread[0, 1] / unread[0, 2] == pytest.approx(np.e)
+    unparsed = by_name["5 labels, 55% right, 10% unparsed"]
+    assert unparsed[:, 5].sum() == pytest.approx(0.1)
+    assert unparsed[0, 1] / unparsed[0, 2] == pytest.approx(np.e)
     assert by_name["2 labels 9:1, 95% and 60% right"] == pytest.approx(np.array([[0.855, 0.045, 0], [0.04, 0.06, 0]]))
 
 

@@ -23,8 +23,8 @@ def better(metric: str) -> str:
 
 
 def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, **values: Any) -> str:
-    """The text of the template `name`. Nothing is escaped automatically: `esc` escapes names, `row` and `table` escape
-    cells."""
+    """The text of the template `name`, which ends in one line break. Nothing is escaped automatically: `esc` escapes names,
+    `row` and `table` escape cells."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         undefined=StrictUndefined,
@@ -34,4 +34,4 @@ def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, *
     )
     environment.globals["table"] = lambda titles, rows: "".join(f"{line}\n" for line in table(titles, rows))
     environment.filters |= {"better": better, "esc": escape, "link": link, "row": row, "title_of": title_of, **(filters or {})}
-    return environment.get_template(name).render(values)
+    return environment.get_template(name).render(values).rstrip("\n") + "\n"

@@ -66,7 +66,7 @@ def _beside(first: RankedEntry, others: Sequence[RankedEntry]) -> str:
     named = f"{', '.join(names[:NAMED])}{', …' if len(names) > NAMED else ''}"
     if len(others) == 1:
         return f", not significantly different from the other one ({named})"
-    many = f"{len(tied)} of the {len(others)} others" if len(tied) < len(others) else f"all {len(others)} others"
+    many = f"{len(tied)} of the {len(others)} others" if len(tied) < len(others) else f"any of the {len(others)} others"
     return f", not significantly different from {many} ({named})"
 
 

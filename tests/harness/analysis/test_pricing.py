@@ -178,7 +178,7 @@ def test_a_price_beside_a_model_is_of_no_other_model(own: Prices) -> None:
         ("hardware:\n  x: {usd_per_hour: 1, date: 2026-01-02, source: s}", 2, "either `gpu` or `cpu`"),
         ("hardware:\n  x: {gpu: H100, date: 2026-01-02, source: s}", 2, "either `usd_per_hour` or `usd_per_core_hour`"),
         ("hardware:\n  x: {gpu: H100, usd_per_core_hour: 1, date: 2026-01-02, source: s}", 2, "a GPU has `usd_per_hour`"),
-        ("hardware:\n  x: {gpu: '', usd_per_hour: 1, date: 2026-01-02, source: s}", 2, "no word in it"),
+        ("hardware:\n  x: {gpu: '', usd_per_hour: 1, date: 2026-01-02, source: s}", 2, "contains no word"),
         ("models:\n  m:\n    prompt: 1\n    completion: .nan\n    date: 2026-01-02\n    source: s", 4, "finite"),
         ("models:\n  m: {prompt: 1, completion: 2, date: soon, source: s}", 2, "'models.m.date'"),
         ("modles: {}", 1, "unknown key 'modles'"),

@@ -43,10 +43,8 @@ def rows(**values: float | None) -> list[Configuration]:
 
 def test_ranks_are_counted_as_in_sports() -> None:
     def test(best: Entry, others: Sequence[Entry]) -> list[float]:
-        return [
-            1.0 if best.metrics["values"]["accuracy"]["value"] - e.metrics["values"]["accuracy"]["value"] < 0.15 else 0.0
-            for e in others
-        ]
+        first, *rest = (e.record.metrics.values["accuracy"].value or 0 for e in (best, *others))
+        return [1.0 if first - value < 0.15 else 0.0 for value in rest]
 
     found = ranked(rows(a=0.8, b=0.75, c=0.7, d=0.6, e=0.5, f=0.3), test)
     assert ranks(found) == [("a", 1, True), ("b", 1, True), ("c", 1, True), ("d", 4, True), ("e", 4, True), ("f", 6, False)]

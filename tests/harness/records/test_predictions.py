@@ -62,7 +62,7 @@ def test_columns_are_what_the_metrics_are_made_of(tmp_path: Path) -> None:
     columns = read_predictions(Store(tmp_path), write_run(tmp_path, "one", rows, ORDINAL))
     metrics = evaluate_predictions([e for e, _ in rows], [p for _, p in rows], ORDINAL)
     assert columns.ids.tolist() == sorted("hgfedcbaäz字k")
-    assert columns.cells.tolist() == metrics.confusion
+    assert columns.confusion_matrix.tolist() == metrics.confusion
     assert columns.correct.mean() == metrics.values["accuracy"].value
     assert columns.probabilities is not None
     by_id = {p.id: p for _, p in rows}

@@ -85,7 +85,7 @@ def test_an_ambiguous_id_lists_what_it_could_be(store: Store) -> None:
     assert "task.en.a.11" in caught.value.hint
     assert "task.en.b.22" in caught.value.hint
     assert "other" not in caught.value.hint
-    with pytest.raises(UserError, match="any of 3 runs"):
+    with pytest.raises(UserError, match="matches 3 runs"):
         store.find("")
     with pytest.raises(UserError, match="no run 'nothing'"):
         store.find("nothing")

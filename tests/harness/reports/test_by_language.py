@@ -114,7 +114,7 @@ def test_the_order_is_by_the_mean_distance_from_the_best_of_each_column() -> Non
 def test_two_sets_of_rows_of_a_language_are_never_in_one_section() -> None:
     entries = [run(name, lang, n=n) for n in (1000, 500) for lang in ("en", "fr") for name in ("a", "b")]
     found = sections(tables(*entries, run("a", "en", n=300)))
-    assert [[(t.group[2], t.first.metrics["n"]) for t in section.tables] for section in found] == [
+    assert [[(t.group[2], t.first.record.metrics.n) for t in section.tables] for section in found] == [
         [("en", 1000), ("fr", 1000)],
         [("en", 500), ("fr", 500)],
         [("en", 300)],

@@ -19,7 +19,7 @@ from harness.core.record import Estimate
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
-from harness.reports.leaderboard import LEGEND, SHORT_LEGEND, left_out, markdown, sentence
+from harness.reports.leaderboard import left_out, markdown, sentence
 from harness.reports.tables import Table, grouped, read_tables
 from harness.reports.words import part, shown
 from harness.running.runner import EngineSlot, run
@@ -48,7 +48,7 @@ def test_no_runs(tmp_path: Path) -> None:
     assert read_entries(Store(tmp_path / "none")) == []
     assert page([]).startswith("# Leaderboard\n")
     assert "No runs yet." in page([])
-    assert LEGEND in page([])
+    assert "## How to read this\n" in page([])
     assert "No runs yet." not in page([entry("a")])
 
 
@@ -151,7 +151,7 @@ def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
     assert small(n, supports) is not None
     assert f"† {small(n, supports)}" in lines
     plenty = page([entry("a", metrics={"n": 2000, "per_class": supported(1000, 1000)})])
-    assert "†" not in plenty.replace(LEGEND, "").replace(SHORT_LEGEND, "")
+    assert "†" not in plenty.partition("[More]")[2].partition("## How to read this")[0]
 
 
 def test_the_sentence_says_how_large_the_models_are() -> None:
@@ -213,7 +213,7 @@ def test_several_prompts_of_one_model_are_a_row_of_a_table_below(store: Store) -
         record(store, "llm", answers(right), TRUTH, prompt=prompt(name))
     record(store, "tfidf", answers(150), TRUTH)
     text = markdown(read_tables(store, read_entries(store)))
-    ranking, prompts = text.split("The same models over their prompts")
+    ranking, prompts = text.split("The same models with each of their prompts")
     assert [row[1] for row in table_rows(ranking)] == ["llm", "llm", "tfidf", "llm"]
     (line,) = (line for line in prompts.splitlines() if line.startswith("| llm"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]

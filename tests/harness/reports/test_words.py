@@ -1,4 +1,4 @@
-"""Rows in words: what tells two of them apart is said, and a tie says with whom."""
+"""Configurations in words: a label names what differs, and a tie names its backends."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import boards
 from boards import entry
 
 from harness.analysis.ranks import Configuration, RankedEntry
-from harness.reports.words import apart, hows
+from harness.reports.words import hows, standing
 
 
 def place(name: str, rank: int = 1) -> RankedEntry:
@@ -19,13 +19,13 @@ def with_options(seed: int = 0, **options: object) -> Configuration:
     return Configuration((entry("a", backend={"name": "a", "engine": "toy", "model": None, "options": options}, seed=seed),))
 
 
-def test_a_tie_names_backends_and_in_how_many_ways(golden: Callable[[str, str], None]) -> None:
+def test_a_tie_names_backends_and_counts_their_configurations(golden: Callable[[str, str], None]) -> None:
     ties = [
         [place("a"), place("a"), place("a")],
         [place("a"), place("b"), place("b"), place("c"), place("a")],
         [place("a"), place("b"), place("c", 3)],
     ]
-    golden("reports/ties", "".join(f"{apart(places)}\n" for places in ties))
+    golden("reports/ties", "".join(f"{standing(places)}\n" for places in ties))
 
 
 def test_rows_that_read_alike_are_told_apart_by_what_differs() -> None:

@@ -18,7 +18,7 @@ from harness.core.types import Calibration, Decoding, Prediction, Status
 from harness.records.journal import JournalEntry, done_rows, measured_seconds, open_rows
 from harness.records.store import Store
 from harness.running.plan import Plan
-from harness.running.runner import run
+from harness.running.runner import AGAIN, run
 from harness.specs.costs import Budget
 
 ROWS = 11
@@ -187,7 +187,7 @@ def test_the_command_says_how_many_and_exits_with_1(
     code, out, err = bench(*command)
     assert code == 1
     assert "4 of 11 rows have no answer (timeout 4)" in err
-    assert "Run the same command again" in err
+    assert AGAIN in " ".join(err.split())
     assert "1 incomplete, 1 new" in err
     first, second = json.loads(out)
     assert (first["state"], first["run"], first["error"]["exit_code"]) == ("incomplete", None, 1)

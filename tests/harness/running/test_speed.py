@@ -301,7 +301,7 @@ def test_answers_that_fail_are_no_speed(project: Path) -> None:
 
 def test_a_server_that_is_down_is_not_timed(project: Path) -> None:
     plan = toy.plan(project)
-    toy.engine_of(plan).down = lambda: ModelUnavailable("It is down.", "Wait.")
+    toy.engine_of(plan).unavailable = lambda: ModelUnavailable("It is down.", "Wait.")
     with pytest.raises(ModelUnavailable, match="It is down"):
         measure(plan, LatencyOptions((1,)))
     assert len(toy.engine_of(plan).batches) == 1

@@ -279,7 +279,7 @@ def test_max_cost_counts_the_model_that_is_asked(bench: Callable[..., Any], proj
     command = ("--backend", "toy-server", "--lang", "en", "--model", "other", "--max-cost", 10)
     code, out, err = bench(*command)
     assert (code, out) == (2, "")
-    assert "--max-cost 10: toy-server has no price to count" in err
+    assert "--max-cost 10: toy-server has no price" in err
     assert not (project / "results").exists()
     (project / "prices.yaml").write_text(
         "models: {other: {prompt: 10, completion: 20, date: 2026-01-02, source: my contract}}\n"
