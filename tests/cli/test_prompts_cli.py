@@ -172,7 +172,7 @@ def test_spread_as_json(bench: Any, prompted: list[str]) -> None:
     said = bench("prompts", "spread", "--metric", "mae", "--json").json
     (spread,) = said["spreads"]
     assert said["sentence"].startswith("On 200 en rows of toy, the wording moves llm's MAE from ")
-    assert [(p["name"], p["shots"]) for p in spread["prompts"]] == [("strict", 0), ("terse", 0), ("loose", 0)]
+    assert [(p["name"], p["few_shot_examples"]) for p in spread["prompts"]] == [("strict", 0), ("terse", 0), ("loose", 0)]
     assert [p["runs"] for p in spread["prompts"]] == [[prompted[0]], [prompted[2]], [prompted[1]]]
     assert spread["low"] < spread["median"] < spread["high"]
     assert spread["interval"]["low"] < spread["median"] < spread["interval"]["high"]
