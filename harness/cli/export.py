@@ -188,7 +188,8 @@ def _warn_of_formulas(table: Any, *, spreadsheet: bool) -> None:
     count = 0 if spreadsheet else formulas(table)
     if count:
         cells = number(count, "cell begins", "cells begin")
-        typer.echo(f"note: {cells} with = + - or @, which a spreadsheet may run as a formula; use --spreadsheet", err=True)
+        note = f"note: {cells} with = + - or @, which a spreadsheet may run as a formula; use --spreadsheet"
+        typer.echo(plain(note), err=True)
 
 
 def _to_stdout(content: bytes) -> None:

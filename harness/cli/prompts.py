@@ -140,7 +140,7 @@ def spread_command(
     rows.
 
     --json prints an object with sentence and spreads: task, split, lang, rows, n, backend, how, metric, prompts (name,
-    exemplars, value, not_read, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
+    few_shot_examples, value, unparsed, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
     sampling of rows, for the median prompt: low, high), sd_prompts, sd_seeds, sd_sampling.
     """
     from harness.analysis.spread import influences_of, spreads

@@ -18,7 +18,7 @@ from harness.specs.asked import Asked, is_prompted
 if TYPE_CHECKING:
     from harness.studies.transfer import Grid, Row
 
-OF_NAME = ("task", "backend", "lang", "train_lang", "validation_lang", "data")
+OF_VARIANT = ("limit", "train_limit", "validation_limit", "model")
 """Options that the page names, or that change no cell: pages made with other options get a digest of the rest."""
 HELP = {
     "backend": "Backend that trains.",
@@ -49,7 +49,6 @@ def transfer_command(
     """
     from harness.cli.execute_runs import run_all, tracking_with
     from harness.core.errors import UserError
-    from harness.core.json_files import digest
     from harness.running.plan import make_plan
     from harness.statistics.metrics import HEADLINES
     from harness.studies.search import metric_of
@@ -71,9 +70,19 @@ def transfer_command(
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     if done and not stopped:
         grid = make_grid([store.record(name) for name in done], chosen, rows)
-        other = {name: value for name, value in asked.values.items() if name not in OF_NAME and value != [0]}
-        _show(grid, execution.results, f"-{digest(other)[:6]}" if other else "", as_json)
+        _show(grid, execution.results, _variant(asked), as_json)
     series.finish(outcomes, stopped)
+
+
+def _variant(asked: Asked) -> str:
+    """Part of a file name, for options other than those that the page's title names; empty for the defaults."""
+    from harness.core.json_files import digest
+
+    values = [dict(asked.one("settings")), asked.many("seed") or [0], *(asked.one(name) for name in OF_VARIANT)]
+    later = {name: asked.values[name] for name in ("decision", "resample_train") if asked.values.get(name)}
+    if values == [{}, [0], *[None] * len(OF_VARIANT)] and not later:
+        return ""
+    return f"-{digest([*values, *([later] if later else [])])[:6]}"
 
 
 def _show(grid: Grid, results: Path, variant: str, as_json: bool) -> None:

@@ -483,7 +483,10 @@ class RunRecord(Part):
             "identity": self.identity.as_json(),
             **({} if self.imported is None else {"imported": self.imported.as_json()}),
         }
-        return {**self.model_dump(mode="json", exclude={"metrics"}, exclude_unset=True), "version": self.version, **nested}
+        dump = self.model_dump(mode="json", exclude={"metrics": True, "options": {"settings"}}, exclude_unset=True)
+        if "settings" in self.options.model_fields_set:  # as they are: pydantic rejects a key with half a surrogate pair
+            dump["options"]["settings"] = dict(self.options.settings)
+        return {**dump, "version": self.version, **nested}
 
     @property
     def has_own_rows(self) -> bool:

@@ -42,7 +42,7 @@ CALLS: dict[str, list[str]] = {
     "doctor": [],  # it tells of the machine
     "schema": ["schema --output schemas"],
     "study tune": ["study tune --backend words --trials 2 --train-limit 40 --lang en", "study tune --backend tfidf"],
-    "study curve": [f"study curve --encoder tfidf,majority --sizes 8,16 --seeds 2 {FEW}", "study curve"],
+    "study curve": [f"study curve --encoder tfidf,majority --sizes 8,16 --seed 0,1 {FEW}", "study curve"],
     "study transfer": ["study transfer --backend tfidf --train-lang en,fr --lang en,fr --limit 20", "study transfer"],
     "study recipe": ["study recipe bert-douban --dry-run", "study recipe nothing"],
     "analyze cost": ["analyze cost", f"analyze cost {E5} {STRICT} --predictions 1e5 --label-usd 0.05"],

@@ -41,7 +41,7 @@ def from_elsewhere(project: Path, two_runs: list[str]) -> None:
         identity.update(task=f"reviews_demo{BAD}", lang=f"en{BAD}", labels=[label + BAD for label in identity["labels"]])
         identity["backend"]["name"] += BAD
         identity["train"]["langs"] = [f"en{BAD}"]
-        manifest["settings"] = {f"c{BAD}": f"1{BAD}"}
+        manifest["options"]["settings"] = {f"c{BAD}": f"1{BAD}"}
         for label in metrics.get("per_class", []):
             label["name"] += BAD
         rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]

@@ -125,6 +125,7 @@ def write_run(backend: str, prompt: str, right: int, task: str = "toy", n: int =
     given = [Prediction(e.id, e.label if i < right else (i + 1) % 3) for i, e in enumerate(examples)]
     text = {"name": prompt, "variant": None, "sha256": prompt, "decoding": "free", "shots": [], "shots_sha256": ""}
     identity = {
+        "version": 1,
         "task": task,
         "split": "test",
         "lang": "en",
@@ -141,7 +142,7 @@ def write_run(backend: str, prompt: str, right: int, task: str = "toy", n: int =
     folder.mkdir(parents=True)
     manifest = {"identity": identity, "timing": {"rows_per_second": 1.0}}
     (folder / "run.json").write_text(json.dumps(manifest))
-    (folder / "metrics.json").write_text(json.dumps(evaluate_predictions(examples, given, space)))
+    (folder / "metrics.json").write_text(json.dumps(evaluate_predictions(examples, given, space).as_json()))
     lines = [canonical_json(prediction_record(*pair)) + "\n" for pair in zip(examples, given, strict=True)]
     (folder / "predictions.jsonl").write_text("".join(lines))
     return name
@@ -163,15 +164,15 @@ def test_spread_tells_what_the_wording_does(bench: Any, prompted: list[str]) -> 
     assert row["range"] == "0.450*"
     assert "sd seeds" not in header
     last = said.out.splitlines()[-1]
-    assert last.startswith("On 200 en rows of toy the wording moves llm's accuracy from 0.300 to 0.750 (3 prompts, free)")
-    assert last.endswith("so the prompts do differ (at the 5% level).")
+    assert last.startswith("On 200 en rows of toy, the wording moves llm's accuracy from 0.300 to 0.750 (3 prompts, free)")
+    assert last.endswith("so the prompts differ significantly (5% level).")
 
 
 def test_spread_as_json(bench: Any, prompted: list[str]) -> None:
     said = bench("prompts", "spread", "--metric", "mae", "--json").json
     (spread,) = said["spreads"]
-    assert said["sentence"].startswith("On 200 en rows of toy the wording moves llm's MAE from ")
-    assert [(p["name"], p["exemplars"]) for p in spread["prompts"]] == [("strict", 0), ("terse", 0), ("loose", 0)]
+    assert said["sentence"].startswith("On 200 en rows of toy, the wording moves llm's MAE from ")
+    assert [(p["name"], p["few_shot_examples"]) for p in spread["prompts"]] == [("strict", 0), ("terse", 0), ("loose", 0)]
     assert [p["runs"] for p in spread["prompts"]] == [[prompted[0]], [prompted[2]], [prompted[1]]]
     assert spread["low"] < spread["median"] < spread["high"]
     assert spread["interval"]["low"] < spread["median"] < spread["interval"]["high"]
@@ -204,7 +205,7 @@ def test_spread_filters(bench: Any, prompted: list[str]) -> None:
     assert len(bench("prompts", "spread", "--json").json["spreads"]) == 2
     (spread,) = bench("prompts", "spread", "--task", "other", "--json").json["spreads"]
     assert spread["task"] == "other"
-    assert "can't be told apart" in bench("prompts", "spread", "--task", "other").out
+    assert "do not differ significantly" in bench("prompts", "spread", "--task", "other").out
 
 
 def test_spread_without_prompted_runs(bench: Any, project: Path) -> None:

@@ -27,7 +27,7 @@ def test_set_changes_an_option_and_makes_another_run(bench: Any, project: Path) 
     )
     assert bench(*TFIDF, "--set", "c=0.010", "--json").json[0]["state"] == "found"
     manifest = json.loads((project / "results" / "runs" / other["run"] / "run.json").read_text())
-    assert manifest["settings"] == {"c": 0.01}
+    assert manifest["options"]["settings"] == {"c": 0.01}
     bench("leaderboard")
     assert "c=0.01" in (project / "results" / "LEADERBOARD.md").read_text()
 

@@ -78,8 +78,8 @@ def test_a_tracker_in_trouble_is_one_line_and_no_failure(bench: Any, monkeypatch
     said = bench("run", *QUICK, "--track", "tensorboard", "--json")
     assert said.code == 0
     assert said.json[0]["state"] == "new"
-    (line,) = [line for line in said.err.splitlines() if "tracked" in line]
-    assert line == "note: tensorboard did not receive everything (ConnectionError: no route to host); the records are complete."
+    (line,) = [line for line in said.err.splitlines() if "tensorboard" in line]
+    assert "(ConnectionError: no route to host)" in line
 
 
 def test_ctrl_c_while_a_tracker_is_waited_for_loses_nothing(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:

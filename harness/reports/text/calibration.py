@@ -49,8 +49,12 @@ def caveats(records: Sequence[RunRecord]) -> str:
     parts = [f"{listed(places)} stand{'s' if len(places) == 1 else ''} for what the record does not name"] if places else []
     old = [record.run_id.rpartition(".")[2] for record in records if is_outdated(record)]
     if old:
-        which = f"record{'s' if len(old) > 1 else ''} {listed(old)} {'are' if len(old) > 1 else 'is'}"
-        parts.append(f"{which} of an earlier version of bench, so the run is repeated first: then name its new id")
+        made = "of an earlier version of bench, so"
+        parts.append(
+            f"record {old[0]} is {made} the run is repeated first: then name its new id"
+            if len(old) == 1
+            else f"records {listed(old)} are {made} the runs are repeated first: then name their new ids"
+        )
     return "; ".join(parts)
 
 

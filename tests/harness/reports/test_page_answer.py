@@ -143,4 +143,4 @@ def test_the_words(golden: Callable[[str, str], None]) -> None:
     text = re.sub(r"<(?:p|dt|dl|/dl|div|li)\b[^>]*>", "\n", "\n\n".join(texts))
     text = unescape(re.sub(r"<[^>]+>", "", text))
     lines = [" ".join(line.split()) for line in text.splitlines()]
-    golden("page-answer", re.sub(r"\n\n+", "\n", "\n".join(lines)).replace("\n#", "\n\n#").strip() + "\n")
+    golden("reports/page-answer", re.sub(r"\n\n+", "\n", "\n".join(lines)).replace("\n#", "\n\n#").strip() + "\n")
