@@ -78,7 +78,7 @@ def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> d
 
 def record(
     store: Store,
-    backend: str,
+    backend: str | Mapping[str, Any],
     answers: Sequence[Label | None],
     truth: Sequence[Label],
     *,
@@ -107,7 +107,7 @@ def record(
         "rows": f"{len(truth)}".rjust(64, "0"),
         "labels": list(NAMES),
         "label_kind": kind,
-        "backend": {"name": backend, "engine": "toy", "model": None},
+        "backend": {"name": backend, "engine": "toy", "model": None} if isinstance(backend, str) else backend,
         "prompt": None,
         "train": None if prompted else TRAIN,
         "seed": 0,

@@ -16,7 +16,6 @@ from huggingface_hub import ModelCard, parse_eval_result_entries
 from markdown_it import MarkdownIt
 
 from harness.core.errors import MissingExtra, RunError, UserError
-from harness.core.record import Identity
 from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
 from harness.records.store import Store
@@ -92,23 +91,9 @@ def manifest(**changes: Any) -> dict[str, Any]:
 
 
 def record(store: Store, lang: str = "en", **changes: Any) -> str:
-    given: dict[str, Any] = {"manifest": manifest(), "backend": backend(), "train": train(), **changes}
-    own = given.pop("backend")
-    name = own["name"]
-    answers, truth = given.pop("answers", ANSWERS), given.pop("truth", TRUTH)
-    identity = {key: value for key, value in given.items() if key not in ("manifest", "kind", "probabilities")}
-    extra = {key: given[key] for key in ("manifest", "kind", "probabilities") if key in given}
-    made = boards.record(store, name, answers, truth, lang=lang, **extra, **identity)
-    path = store.root / made / "run.json"
-    content = store.manifest(made)
-    content["identity"]["backend"] = own
-    content["n"] = len(truth)
-    boards.write_json(path, content)
-    return made
-
-
-def _id(made: Any, own: Any) -> str:
-    return Identity.model_validate({**made, "backend": own}).run_id
+    given: dict[str, Any] = {"manifest": manifest(), "backend": backend(), "train": train(), "lang": lang, **changes}
+    own, answers, truth = given.pop("backend"), given.pop("answers", ANSWERS), given.pop("truth", TRUTH)
+    return boards.record(store, own, answers, truth, **given)
 
 
 @pytest.fixture
