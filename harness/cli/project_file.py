@@ -13,6 +13,8 @@ FILE = Path("bench.toml")
 
 def project_defaults(group: Any) -> dict[str, Any]:
     """What click takes as defaults, by command. Raises `UserError` for a wrong file, key or value. `group`: of commands."""
+    from yaml import YAMLError
+
     from harness.core.errors import SpecError
     from harness.specs.asked import ProjectFile
     from harness.specs.yamlspec import read_text, validate_options
@@ -23,7 +25,11 @@ def project_defaults(group: Any) -> dict[str, Any]:
         content = tomllib.loads(read_text(FILE))
     except tomllib.TOMLDecodeError as error:
         raise SpecError(FILE, None, f"is not valid TOML: {error}") from error
-    return _defaults(group, validate_options(content, ProjectFile, str(FILE)).texts())
+    try:
+        values = validate_options(content, ProjectFile, str(FILE)).texts()
+    except YAMLError as error:  # a time, say
+        raise SpecError(FILE, None, "has a value under `set` that is no number, text, list or table") from error
+    return _defaults(group, values)
 
 
 def _defaults(command: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ HELP = {
         for name, field in RunOptions.model_fields.items()
     },
     "seed": "Override the recipe's seed; several seeds run each step once per seed.",
-    "results": "Folder of run records; default: results, with --smoke results/smoke.",
+    "results": "Folder of run records; a smoke test uses its subfolder smoke.",
 }
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="Recipe. See `bench list recipes`.", autocompletion=completion("recipe"))
@@ -87,7 +87,7 @@ def recipe_command(
     recipe = known.recipe(name)
     steps = steps_of(recipe, known, Changes(asked, smoke), names(run, "--run") or None)
     figures = known.reported(recipe.reported).figures if recipe.reported else []
-    folder = RESULTS / "smoke" if smoke and "results" not in execution.model_fields_set else execution.results
+    folder = execution.results / "smoke" if smoke else execution.results  # never among real records
     store = open_store(folder)
     _check_options(steps, known)
     if dry_run:

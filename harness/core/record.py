@@ -497,7 +497,10 @@ class RunRecord(Part):
 def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a `run.json` of an earlier version, as this version writes it."""
     found = {name: value for name, value in manifest.items() if value is not None}
-    if "options" in found:
+    version = found.get("version", 1)
+    if type(version) is not int or not 1 <= version <= RECORD_VERSION:
+        raise ValueError(f"record version {version!r} is unknown: a newer version of bench wrote it")
+    if "options" in found or version == RECORD_VERSION:
         return found
     options = _options_of(found)
     for name in ("settings", "limit", "model_given"):

@@ -206,6 +206,8 @@ def read_settings(values: Sequence[str] | None) -> dict[str, Any]:
 
 
 def _read(name: str, found: FieldInfo, given: Any) -> Any:
+    if given == "":
+        raise UserError(f"{option_name(name)} has no value.", "Give it one, or remove the option.")
     choices = _choices(found)
     if choices and given not in choices:
         raise UnknownName(name.replace("_", " "), given, choices)
@@ -245,6 +247,12 @@ def _item(found: FieldInfo) -> Any:
 # In files
 
 
+def _no_truth_value(value: Any) -> Any:
+    if any(isinstance(one, bool) for one in (value if isinstance(value, list) else [value])):
+        raise ValueError("expected a number, not true or false")
+    return value
+
+
 def _listed(value: Any) -> Any:
     return value if value is None or isinstance(value, list | dict) else [value]
 
@@ -256,7 +264,10 @@ def in_file(name: str, found: FieldInfo) -> tuple[Any, Any]:
         return dict[str, Any], Field(default_factory=dict, description="Options of the engine: dotted name -> value.")
     if takes_several(found):
         several = GenericAlias(list, (item,))
-        item = Annotated[several, BeforeValidator(_listed, json_schema_input_type=item | several)]
+        read = BeforeValidator(_listed, json_schema_input_type=item | several)
+        item = Annotated[several, Field(min_length=1), read]
+    if int in _types(found) or float in _types(found):
+        item = Annotated[item, BeforeValidator(_no_truth_value)]
     return item | None, Field(default=None, description=found.description)
 
 
