@@ -88,8 +88,8 @@ def test_the_tutorial_works_with_its_models(project: Path, real_bench: Bench, mo
     next, so what must come out is the answer: the encoder that the page recommends."""
     printed = next(printed for block, printed, _ in follow(project, real_bench, monkeypatch) if "recommend" in block.text)
     page = (ROOT / PAGE).read_text(encoding="utf-8")
-    answers = [next(line for line in text.splitlines() if " take " in line) for text in (printed, page)]
-    recommended = [re.search(r"take ([\w-]+)", line) for line in answers]
+    answers = [next(line for line in text.splitlines() if " rows of reviews, use " in line) for text in (printed, page)]
+    recommended = [re.search(r"use ([\w-]+)", line) for line in answers]
     assert recommended[0] is not None
     assert recommended[1] is not None
     assert recommended[0][1] == recommended[1][1]
