@@ -161,7 +161,11 @@ def setting_text(value: Any) -> str:
 
     if isinstance(value, str) and re.fullmatch(SCIENTIFIC, value):
         return json.dumps(value)
-    return yaml.safe_dump(value, default_flow_style=True, allow_unicode=True, width=1e9).removesuffix("...\n").strip()
+    plain, escaped = (
+        yaml.safe_dump(value, default_flow_style=True, allow_unicode=unicode, width=1e9) for unicode in (True, False)
+    )
+    is_read_as_break = re.search("[\x85\u2028\u2029]", plain)
+    return (escaped if is_read_as_break else plain).removesuffix("...\n").strip(" \n")
 
 
 def _public_place(place: Path | str | None, placeholder: str) -> str | None:

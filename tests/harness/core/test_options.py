@@ -80,6 +80,7 @@ VALUES = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["batch_size", "train.lr", "extra"]), VALUES))
+@example({"extra": "\x85", "train.lr": ["\u2028é", "\u2029"]})
 def test_the_command_repeats_settings_of_all_types(settings: dict[str, Any]) -> None:
     options = RunOptions(**BASE, settings=settings)
     read = read_again(options.command()).settings
