@@ -12,7 +12,6 @@ import typer
 from harness.cli import verbosity
 from harness.cli.execute_runs import Outcome, error_as_json, run_all, tracking_with
 from harness.cli.options import (
-    RESULTS,
     Json,
     Many,
     catalog,
