@@ -170,14 +170,14 @@ def _unless_default(**values: tuple[Any, Any]) -> dict[str, Any]:
 
 
 def _backend_identity(backend: BackendSpec, checkpoint: Checkpoint | None, engine: Engine) -> BackendIdentity:
-    return BackendIdentity(
-        name=backend.name,
-        engine=backend.engine,
-        model=checkpoint.name if checkpoint else _served_name(backend.model),
-        revision=checkpoint.revision if checkpoint else None,
-        options=engine.options.model_dump(mode="json"),  # with the defaults: another default is another run
-        **engine.facts(),
-    )
+    known: dict[str, Any] = {
+        "name": backend.name,
+        "engine": backend.engine,
+        "model": checkpoint.name if checkpoint else _served_name(backend.model),
+        "revision": checkpoint.revision if checkpoint else None,
+        "options": engine.options.model_dump(mode="json"),  # with the defaults: a change of a default is a change of the run
+    }
+    return BackendIdentity(**{**known, **engine.facts()})  # an engine may know which model is served
 
 
 def _served_name(model: str | None) -> str | None:

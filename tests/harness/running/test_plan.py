@@ -258,3 +258,8 @@ def test_no_limit_or_one_that_is_too_large_takes_all(limit: int | None) -> None:
 
 def test_ids_that_are_no_valid_unicode_do_not_stop_a_choice() -> None:
     assert len(first_rows([Example(f"\ud800{n}", "t", 0, "en") for n in range(9)], 4)) == 4
+
+
+def test_the_model_that_a_server_has_is_the_one_of_the_identity(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy.ToyServer, "facts", lambda self: {"model": "found-there"})
+    assert toy.plan(project, "toy-server").identity.backend.model == "found-there"
