@@ -39,7 +39,7 @@ os.environ["SKLEARN_ASSUME_FINITE"] = "1"
 os.fsync = lambda descriptor: None
 # Time decides no test: other work on the machine would.
 settings.register_profile("ci", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("dev", settings.get_profile("ci"), max_examples=10)
+settings.register_profile("dev", settings.get_profile("ci"), max_examples=5)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

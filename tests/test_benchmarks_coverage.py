@@ -53,6 +53,7 @@ def test_what_is_counted() -> None:
     assert tally.rates() == {"mae": {"truth": 0.5, "ours": 0.5, "plain": 0.5, "width": pytest.approx(0.7 / 3)}}
 
 
+@pytest.mark.slow
 def test_an_easy_population_is_covered_by_both() -> None:
     import interval_coverage as coverage
 
@@ -67,6 +68,7 @@ def test_an_easy_population_is_covered_by_both() -> None:
     assert all(rate["ours"] > 0.85 for rate in coverage.scored(skewed, 200, 60, 0).values())
 
 
+@pytest.mark.slow
 def test_it_writes_a_page_and_goes_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import interval_coverage as coverage
 

@@ -156,6 +156,7 @@ def test_a_label_is_its_own_token_before_spaced_ones(server: FakeServer) -> None
     np.testing.assert_allclose(score.log_p, [-4.0, -2.0, both, -4.0, -4.0])
 
 
+@pytest.mark.slow
 def test_a_row_that_shows_no_label_fails_alone(server: FakeServer) -> None:
     labels = ["good", "bad"]
     odd = {"odd": {"go": -0.1, "The": -1.0}, "empty": {}}
@@ -280,6 +281,7 @@ def test_tokens_are_zero_where_the_server_sends_none(server: FakeServer) -> None
     assert (answer.text, answer.complete, answer.prompt_tokens, answer.new_tokens, answer.error) == ("3", False, 0, 0, None)
 
 
+@pytest.mark.slow
 def test_a_text_that_is_too_long_fails_alone(server: FakeServer) -> None:
     """Also if it names, in the server's quote of it, what would end a batch."""
     long = "logprobs response_format json_schema structured_outputs " * CONTEXT
@@ -292,6 +294,7 @@ def test_a_text_that_is_too_long_fails_alone(server: FakeServer) -> None:
         assert engine.score(prompts, DIGITS)[1].error == "http_400"
 
 
+@pytest.mark.slow
 def test_never_more_requests_at_a_time_than_allowed_and_connections_are_kept() -> None:
     with fake_server() as fake:
         texts = [f"text {i}" for i in range(12)]

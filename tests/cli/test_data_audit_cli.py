@@ -131,6 +131,7 @@ def test_named_runs_say_the_languages_and_vote_each_in_its_own(bench: Any) -> No
         assert why in said.err
 
 
+@pytest.mark.slow
 def test_runs_on_other_rows_are_left_out(bench: Any, torn: Path) -> None:
     (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
     (run,) = bench("run", "--task", "torn", "--backend", "majority", "--json").json
@@ -156,6 +157,7 @@ def planted(results: Path, like: str, model: str, labels: list[int]) -> None:
     (folder / "metrics.json").write_text(json.dumps(metrics))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ordinal", "nominal"])
 def test_a_shortlist_of_likely_label_errors(bench: Any, torn: Path, project: Path, kind: str) -> None:
     (torn / "torn.yaml").write_text(TASK.replace("KIND", kind))

@@ -39,6 +39,7 @@ def imported(arguments: list[str], environment: dict[str, str]) -> tuple[int, se
     return code, set(modules)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list", "backends"], ["list", "tasks"]], ids=" ".join)
 def test_nothing_heavy_is_imported(arguments: list[str], environment: dict[str, str]) -> None:
     code, modules = imported(arguments, environment)

@@ -13,6 +13,7 @@ Bench = Callable[..., Any]
 FEW = ("analyze", "latency", "--backend", "majority", "--limit", 24)
 
 
+@pytest.mark.slow
 def test_a_table_a_sentence_and_a_record(bench: Bench, project: Path) -> None:
     said = bench(*FEW, "--batch-size", "1,8", "--lag-ms", 20, "--rate", 5)
     assert said.code == 0, said.err

@@ -118,6 +118,7 @@ def test_nothing_heavy_is_imported(process: Any, environment: dict[str, str], tw
     assert (done.returncode, done.stderr[-200:]) == (0, done.stderr[-200:])
 
 
+@pytest.mark.slow
 def test_table_in_a_pipe_leads_to_show(bench: Any, two_runs: list[str]) -> None:
     lines = bench("leaderboard").out.splitlines()
     header = next(line for line in lines if line.startswith("#\t")).split("\t")

@@ -75,6 +75,7 @@ def test_a_wrong_value_is_named_with_its_option(name: str, given: Any, named: st
 # Where a value comes from
 
 
+@pytest.mark.slow
 def test_command_line_before_environment_before_project_file_before_default(
     bench: Bench, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +91,7 @@ def test_command_line_before_environment_before_project_file_before_default(
     assert langs("--lang", "es") == ["es"]
 
 
+@pytest.mark.slow
 def test_a_project_file_serves_every_command_that_has_the_option(bench: Bench, project: Path) -> None:
     (project / "bench.toml").write_text('results = "ours"\nlang = "en"\nlimit = 3\n')
     assert bench("run", "--backend", "majority").code == 0
@@ -100,6 +102,7 @@ def test_a_project_file_serves_every_command_that_has_the_option(bench: Bench, p
     assert not (project / "results").exists()
 
 
+@pytest.mark.slow
 def test_settings_of_a_project_file_reach_the_run(bench: Bench, project: Path) -> None:
     (project / "bench.toml").write_text('backend = "tfidf"\nlang = "en"\nlimit = 3\ntrain_limit = 20\n[set]\nc = 1e-2\n')
     assert [run["settings"] for run in bench("run", "--json").json] == [{"c": 0.01}]

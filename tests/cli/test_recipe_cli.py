@@ -58,6 +58,7 @@ def lines(out: str) -> list[dict[str, str]]:
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
+@pytest.mark.slow
 def test_every_run_stands_beside_what_was_reported(bench: Any, recipe: Path) -> None:
     said = bench("study", "recipe", "small")
     assert said.code == 0, said.err

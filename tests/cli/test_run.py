@@ -25,6 +25,7 @@ def folders(project: Path) -> list[str]:
     return sorted(path.name for path in runs.iterdir()) if runs.exists() else []
 
 
+@pytest.mark.slow
 def test_every_combination_is_a_run(bench: Any, project: Path) -> None:
     said = bench(
         "run", "--backend", "majority", "--backend", "tfidf", "--lang", "en,ja", "--seed", "0,1", "--limit", 5, "--json"
@@ -160,6 +161,7 @@ def test_options_that_no_backend_uses_are_noted(bench: Any, options: list[str], 
     assert [line.split()[1] for line in said.err.splitlines() if line.startswith("note:")] == [noted]
 
 
+@pytest.mark.slow
 def test_a_failed_run_does_not_stop_the_next(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from backends.baseline import Baseline
 

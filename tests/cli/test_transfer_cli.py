@@ -24,6 +24,7 @@ def page(metric: str = "accuracy") -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_every_training_language_meets_every_test_language(bench: Any, project: Path) -> None:
     pytest.importorskip("vl_convert")
     said = bench(*MATRIX, "--json")

@@ -270,6 +270,7 @@ def test_of_several_runs_the_best_calibrated_is_named(store: Store) -> None:
     assert "all of them are significantly different from a calibrated model" in of_several([found[0], found[2]])
 
 
+@pytest.mark.slow
 def test_a_twin_differs_in_its_rows_alone(store: Store) -> None:
     test, validation = twins(store)
     assert matching_validation_run(store, test) == validation

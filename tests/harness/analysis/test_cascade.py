@@ -149,6 +149,7 @@ def test_without_prices_there_is_time(store: Store) -> None:
     assert "s per 1,000 rows" in sentence(found)
 
 
+@pytest.mark.slow
 def test_the_threshold_comes_from_validation_rows(store: Store) -> None:
     names = records(store)
     found = cascade(store, names)
@@ -191,6 +192,7 @@ def test_where_lower_is_better_the_lowest_is_chosen(store: Store) -> None:
     assert 0 < limit < math.inf
 
 
+@pytest.mark.slow
 def test_a_better_cascade_is_called_so_and_only_that(store: Store) -> None:
     better = cascade(store, records(store, 2000, 0.65))
     assert better.choice is not None
@@ -247,6 +249,7 @@ def test_the_cheapest_that_may_do_alone_is_named(store: Store) -> None:
         assert said.endswith(f"; so {name} alone may be enough.")
 
 
+@pytest.mark.slow
 def test_all_time_at_the_price_of_one_machine(store: Store) -> None:
     names = records(store)
     assert cascade(store, names, UNPRICED).points[-1].cost is None

@@ -45,6 +45,7 @@ def test_the_machine_with_a_gpu() -> None:
     assert machine.peak_memory().gpu == 3
 
 
+@pytest.mark.slow
 def test_torch_is_not_loaded_for_a_description() -> None:
     code = (
         "import sys; from harness.core import machine as m;"

@@ -123,12 +123,14 @@ def test_all_near_twins_and_no_others(letters: str, longest: int) -> None:
     check(texts)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text("ab c", max_size=30), max_size=12), st.none() | st.lists(st.text("ab c", max_size=30), max_size=12))
 @settings(deadline=None, max_examples=60)
 def test_any_texts(texts: list[str], others: list[str] | None) -> None:
     check(texts, others)
 
 
+@pytest.mark.slow
 @given(st.lists(st.text(max_size=12), max_size=6), st.lists(st.text(max_size=12), max_size=6))
 @settings(deadline=None, max_examples=60)
 def test_any_characters(texts: list[str], others: list[str]) -> None:

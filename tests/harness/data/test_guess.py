@@ -34,6 +34,7 @@ def test_the_label_is_known_by_its_name_beside_columns_with_few_values(tmp_path:
     assert "votes" in found.roles.unused
 
 
+@pytest.mark.slow
 def test_stars_are_a_scale_and_are_called_so(tmp_path: Path) -> None:
     found = seen(table(tmp_path, {"stars": [5, 1, 2, 3, 4], "review": english}))
     assert found.labels.kind is LabelKind.ORDINAL

@@ -56,6 +56,7 @@ def test_spellings_of_one_language_stay_apart() -> None:
     assert codes_of({"pt", "pt_BR"}) == {"pt": "pt", "pt_BR": "pt_BR"}
 
 
+@pytest.mark.slow
 def test_every_code_but_the_newer_norwegian_is_one_that_the_detector_knows() -> None:
     from py3langid import rank
 

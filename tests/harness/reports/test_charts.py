@@ -261,6 +261,7 @@ def test_without_the_libraries_the_error_names_the_extra(monkeypatch: pytest.Mon
     assert "[charts]" in caught.value.hint
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", ["\x00", "\x1b[31m", "\b", "\x01", "\ufffe", "\uffff", "\ud800", "\u202e", "\x9b"], ids=ascii)
 def test_a_character_that_xml_forbids_is_drawn_as_its_escape(bad: str) -> None:
     """The library ends the whole process on some of them."""

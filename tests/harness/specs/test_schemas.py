@@ -54,6 +54,7 @@ def test_all_yaml_forms_have_files_to_test_them() -> None:
     assert {form for form, _ in EVERY} == set(FORMS) - {"bench", "options", "record"}
 
 
+@pytest.mark.slow
 def test_records_and_their_options_fit() -> None:
     store = Store(ROOT / "results" / "runs")
     for name in store.ids()[::7]:

@@ -113,6 +113,7 @@ def test_settings_go_to_those_that_have_them(project: Path) -> None:
         check_settings(replace(asked, base=asked.base.changed(settings={"salt": 1})), catalog)
 
 
+@pytest.mark.slow
 def test_runs_become_curves_and_lines(project: Path, store: Store) -> None:
     catalog, asked = Catalog(project), curve()
     assert available_labels(catalog.task("toy"), "en", None) == 9

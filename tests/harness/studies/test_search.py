@@ -212,6 +212,7 @@ def test_trials_are_runs_on_validation_rows_and_the_best_model_is_kept(project: 
         assert trial.settings["train.size"] in (8, 16)
 
 
+@pytest.mark.slow
 def test_test_rows_are_never_read(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     toy.write_rows(project, "test", [toy.row("test", "en", 0, "0", 0)])
     load, splits = planning.load_examples, []
