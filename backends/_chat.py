@@ -20,9 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
 from backends._loading import DAMAGED, read_config, read_tokenizer
 from backends._torch import Device, DType, import_torch, resolve_device, resolve_dtype
+from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
 from harness.core.errors import UnknownName, UserError
-from harness.core.types import FloatArray
 
 ANSWER = "AnswerOfTheModel"
 

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backends._encoder_options import EncoderOptions
+from harness.core.arrays import FloatArray
 from harness.core.errors import UserError
-from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
+from harness.core.types import Label, LabelKind, LabelSpace
 
 IGNORED = -100
 """Marks a target that does not count; the Trainer knows it too."""

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.arrays import FloatArray
 from harness.core.errors import DataError
-from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
+from harness.core.types import Label, LabelKind, LabelSpace
 
 FILE = "head.safetensors"
 

@@ -17,9 +17,9 @@ from backends._encoder_options import TextEncoderOptions
 from backends._heads import Head
 from backends._linear_head import LinearHead
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
+from harness.core.arrays import FloatArray
 from harness.core.engine import Classifier, Encoded
 from harness.core.progress_events import tell
-from harness.core.types import FloatArray
 
 # Few on a CPU, so that what the layers pass on stays in its caches.
 BATCH_TOKENS = {"cpu": 1024, "cuda": 65536}

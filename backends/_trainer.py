@@ -23,12 +23,13 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from backends._batches import Row, TrainBatches, padded
 from backends._encoder_options import TrainOptions
 from backends._heads import IGNORED, Head
+from harness.core.arrays import FloatArray
 from harness.core.distributed import alike
 from harness.core.durable import DIGESTS, damage_of, seal, set_aside
 from harness.core.engine import OnProgress
 from harness.core.errors import RunError
 from harness.core.progress_events import log_training
-from harness.core.types import FloatArray, Label
+from harness.core.types import Label
 
 log = logging.getLogger("bench")
 

@@ -11,8 +11,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from backends._linear_head import LinearHead, check_classes, fit_head, memberships
+from harness.core.arrays import FloatArray
 from harness.core.engine import Classifier, Encoded, TrainingJob
-from harness.core.types import FloatArray, Label, LabelKind, LabelSpace
+from harness.core.types import Label, LabelKind, LabelSpace
 
 NUMBERS, TERMS = "baseline.npz", "terms.json"
 """Files of a trained model: arrays, and the n-grams in the order of their columns. Neither can hold code."""

@@ -15,8 +15,8 @@ from pydantic import BaseModel, Field
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
 from backends._loading import META, check_vocabulary, load_model
 from backends._torch import Device, free, out_of_memory_named
+from harness.core.arrays import FloatArray
 from harness.core.errors import MissingExtra
-from harness.core.types import FloatArray
 
 T = TypeVar("T")
 

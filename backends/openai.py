@@ -33,9 +33,9 @@ from pydantic import (
     model_serializer,
 )
 
+from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
 from harness.core.errors import BenchError, ModelUnavailable, RunError, UserError
-from harness.core.types import FloatArray
 
 if TYPE_CHECKING:
     import httpx2

@@ -26,9 +26,9 @@ from pydantic import BaseModel, Field
 
 from backends._chat import TokenModel, TokenModelOptions, TokenPrompt, Tokens
 from backends._loading import META, check_vocabulary, is_quantized, load_model, read_config
+from harness.core.arrays import FloatArray
 from harness.core.errors import RunError
 from harness.core.json_files import read_json
-from harness.core.types import FloatArray
 
 GIB = 2**30
 SETTINGS = (

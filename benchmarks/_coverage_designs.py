@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.core.types import FloatArray, IntArray
+from harness.core.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)

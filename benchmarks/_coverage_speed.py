@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.types import FloatArray, IntArray
+from harness.core.arrays import FloatArray, IntArray
 from harness.statistics import intervals
 from harness.statistics.intervals import Statistic
 

@@ -26,9 +26,9 @@ import numpy as np
 from _coverage_designs import DESIGNS, SCORERS, Design, Scorer
 from _coverage_speed import speed_table
 
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.json_files import write_atomically
 from harness.core.record import Estimate
-from harness.core.types import FloatArray, IntArray
 from harness.statistics import intervals
 
 STATISTICS = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}

@@ -20,8 +20,9 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.core.arrays import FloatArray
 from harness.core.predictions import Predictions
-from harness.core.types import FloatArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 from harness.statistics import intervals
 from harness.statistics.contrast import difference_of
 from harness.statistics.paired import holm, mcnemar, share_interval

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.core.arrays import FloatArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
-from harness.core.types import FloatArray
 from harness.records.predictions import shared_rows
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.row_means import features_of

@@ -12,10 +12,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.analysis.related_runs import chose_checkpoint, matching_validation_run, validation_command
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate, RunRecord
-from harness.core.types import BoolArray, Decision, FloatArray, IntArray, LabelKind
+from harness.core.types import Decision, LabelKind
 from harness.records.entries import Entry, read_entry
 from harness.records.predictions import read_predictions
 from harness.records.store import Store

@@ -10,10 +10,11 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
-from harness.core.types import BoolArray, IntArray, LabelKind
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entry, with_models
 from harness.records.names import names_of
 from harness.records.pairing import pairing_notes

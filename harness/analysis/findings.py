@@ -16,8 +16,9 @@ from enum import StrEnum
 
 import numpy as np
 
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.predictions import Predictions
-from harness.core.types import FloatArray, IntArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 from harness.records.entries import Entry
 from harness.records.predictions import read_predictions
 from harness.records.store import Store

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from harness.analysis.findings import Finding
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import RunError
-from harness.core.types import BoolArray, FloatArray, IntArray
 from harness.records.entries import Entry
 from harness.records.predictions import predictions_of, read_tables
 from harness.records.store import Store

@@ -19,10 +19,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.analysis.ranks import Configuration, not_its_rows
+from harness.core.arrays import FloatArray
 from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.record import PromptIdentity
-from harness.core.types import FloatArray
 from harness.records.entries import DECISIONS, TITLES, Entry, Group
 from harness.records.names import digits_of, told_apart
 from harness.records.predictions import predictions_of

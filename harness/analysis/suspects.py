@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Identity
-from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind
+from harness.core.types import LabelKind
 
 AGREE = 2
 """Models that must agree: a single one may be wrong."""

@@ -289,7 +289,7 @@ def _close(tracker: Tracker, track: Track) -> str | None:
 def print_runs(outcomes: Sequence[Outcome]) -> None:
     """One line per run. A narrow terminal keeps the first metric."""
     from harness.analysis.findings import SHORT
-    from harness.reports.words import shown
+    from harness.reports.text.formats import shown
 
     records = [done.record for done in outcomes if done.record]
     if not records:

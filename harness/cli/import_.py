@@ -113,7 +113,7 @@ def sentence(made: Imported) -> str:
 
 def _print(made: Imported) -> None:
     from harness.records.entries import TITLES
-    from harness.reports.words import shown
+    from harness.reports.text.formats import shown
 
     told, values = made.record.imported, made.record.metrics.values
     assert told is not None

@@ -282,7 +282,7 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure]) -> None:
 
 def _measured(outcome: Outcome | Searched, metrics: Sequence[str]) -> list[str]:
     """Number of rows, metrics, rows per second."""
-    from harness.reports.words import shown
+    from harness.reports.text.formats import shown
 
     if isinstance(outcome, Searched):
         value = "-" if outcome.value is None else f"{outcome.value:.3f} (validation)"

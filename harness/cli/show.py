@@ -91,7 +91,7 @@ def _run_name(run: str) -> str:
 
 def _print_head(entry: Entry, *, has_finding: bool) -> None:
     from harness.records.entries import gate_lines
-    from harness.reports.words import shown
+    from harness.reports.text.formats import shown
 
     record, metrics = entry.record, entry.record.metrics
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(metrics.reasons.items()))

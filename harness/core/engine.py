@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from harness.core.arrays import FloatArray
 from harness.core.errors import BenchError
-from harness.core.types import FloatArray, Label, LabelSpace
+from harness.core.types import Label, LabelSpace
 
 Messages = list[dict[str, str]]
 """A chat: `[{"role": "system" | "user" | "assistant", "content": ...}, ...]`, ending with the user's turn."""

@@ -8,8 +8,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.record import Identity
-from harness.core.types import BoolArray, FloatArray, IntArray, LabelSpace
+from harness.core.types import LabelSpace
 
 ObjectArray = NDArray[np.object_]
 

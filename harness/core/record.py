@@ -36,6 +36,13 @@ class Part(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Without the cached properties, such as digests, which are those of the old values."""
+        copied = super().model_copy(update=update, deep=deep)
+        for name in copied.__dict__.keys() - type(self).model_fields.keys():
+            del copied.__dict__[name]
+        return copied
+
     def as_json(self) -> dict[str, Any]:
         """The fields that were set, as JSON: a record is written as it was read."""
         return self.model_dump(mode="json", exclude_unset=True)
@@ -69,10 +76,6 @@ class BackendIdentity(Part):
     def predict_options(self) -> Mapping[str, Any]:
         """Those of an encoder that concern predictions alone."""
         return self.options.get("predict") or {}
-
-    @property
-    def train_options(self) -> Mapping[str, Any]:
-        return self.options.get("train") or {}
 
     @property
     def is_majority(self) -> bool:

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator
 
 Label = int | tuple[int, ...]
@@ -70,11 +68,6 @@ class Prediction:
     reason: str | None = None
     probabilities: tuple[float, ...] | None = None
     log_p: tuple[float, ...] | None = None
-
-
-IntArray = NDArray[np.int64]
-BoolArray = NDArray[np.bool_]
-FloatArray = NDArray[np.float64]
 
 
 def _date(value: object) -> str:

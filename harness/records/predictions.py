@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import UserError
 from harness.core.json_files import canonical_json, parse_object
 from harness.core.predictions import Predictions
 from harness.core.record import Identity
-from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind, LabelSpace, Status
+from harness.core.types import LabelKind, LabelSpace, Status
 from harness.records.pairing import nothing_shared, same_rows
 from harness.records.store import PREDICTIONS, Store, damage_named
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line
-from harness.reports.templates import better, render, title_of
+from harness.reports.templates import better, render
+from harness.reports.text.formats import title
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 
@@ -39,17 +40,17 @@ def _labels(number: float) -> str:
 
 def sentence(result: BreakEven, lang: str) -> str:
     """The best prompted line, and the number of labels from which each trained backend is as good."""
-    title, rows = title_of(result.metric), f"On {result.n:,} {lang} rows"
+    metric_title, rows = title(result.metric), f"On {result.n:,} {lang} rows"
     if not result.lines:
         ends = [f"{curve.name} reaches {_best(curve, result.metric)}" for curve in result.curves]
-        return f"{rows}, by {title}: {'; '.join(ends)}."
+        return f"{rows}, by {metric_title}: {'; '.join(ends)}."
     best = best_line(result)
     parts = [
         f"{found.curve} {_passes(found, list(_points(result, found.curve)))}"
         for found in result.crossings
         if found.line == best.name
     ]
-    return f"{rows}, {best.name} has {title} {best.estimate.value:.3f}; {'; '.join(parts)}."
+    return f"{rows}, {best.name} has {metric_title} {best.estimate.value:.3f}; {'; '.join(parts)}."
 
 
 def _passes(found: Crossing, sizes: Sequence[int]) -> str:
@@ -112,11 +113,11 @@ def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> st
         "curve_page.md.j2",
         task=task,
         lang=lang,
-        title=title_of(result.metric),
+        title=title(result.metric),
         sentence=sentence(result, lang),
         picture=picture,
         crossings=(CROSSING_COLUMNS, crossing_rows(result)),
-        points=([name or title_of(result.metric) for name in POINT_COLUMNS], point_rows(result)),
+        points=([name or title(result.metric) for name in POINT_COLUMNS], point_rows(result)),
     )
 
 
@@ -124,7 +125,7 @@ def svg(result: BreakEven, task: str, lang: str) -> bytes:
     """The plot: the same bytes for the same result and libraries. Raises `MissingExtra`."""
     from harness.reports.charts import curve, svg_of
 
-    y_title = f"{title_of(result.metric)} ({better(result.metric)} is better)"
+    y_title = f"{title(result.metric)} ({better(result.metric)} is better)"
     return svg_of(curve(chart_rows(result), y_title, f"{task} · {lang} · {result.n:,} test rows", NOTE))
 
 

@@ -13,8 +13,9 @@ from harness.reports.by_language import Section, sections
 from harness.reports.markdown import Markup, escape
 from harness.reports.pictures import FOLDER, file_name
 from harness.reports.tables import Table, columns, lines_of, spread_cells, spread_columns
-from harness.reports.templates import render, title_of
-from harness.reports.words import NOBODY, hows, rank, shown, sizes_told, standing, with_size
+from harness.reports.templates import render
+from harness.reports.text.formats import shown, title
+from harness.reports.words import NOBODY, hows, rank, sizes_told, standing, with_size
 
 if TYPE_CHECKING:
     from harness.specs.reported import Figure, Reported
@@ -57,7 +58,7 @@ def _first_of_column(section: Section, column: int) -> str:
 
 def _first_is(table: Table, how: str) -> str:
     first, metric = table.first, table.metric
-    value = f"{title_of(metric)} {shown(first.record.metrics.values[metric])}"
+    value = f"{title(metric)} {shown(first.record.metrics.values[metric])}"
     return f"{first.display_name} ({with_size(first, how)}) is first with {value}{standing(table.places)}."
 
 
@@ -120,7 +121,7 @@ def _unbroken(cell: str) -> Markup:
 def reported_cells(figure: Figure) -> list[str]:
     n = "n unknown" if figure.n is None else f"n = {figure.n:,}"
     rows = n if figure.split == "test" else f"{figure.split}, {n}"
-    metric = title_of(figure.metric)
+    metric = title(figure.metric)
     return [figure.model, figure.task, figure.lang or "all", figure.train, rows, metric, figure.shown, figure.note]
 
 

@@ -13,7 +13,8 @@ from harness.analysis.spread import Spread, influences_of, spreads
 from harness.records.entries import TITLES, Entry, Group, gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
-from harness.reports.words import between, hows, part, rank, shown
+from harness.reports.text.formats import shown
+from harness.reports.words import between, hows, part, rank
 from harness.statistics.intervals import small
 
 OVER_SEEDS = " over seeds"

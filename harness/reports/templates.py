@@ -8,13 +8,9 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from harness.records.entries import TITLES
 from harness.reports.markdown import escape, link, row, table
+from harness.reports.text.formats import title
 from harness.statistics.metrics import LOWER_IS_BETTER
-
-
-def title_of(metric: str) -> str:
-    return TITLES.get(metric, metric if "/" in metric else metric.replace("_", " "))
 
 
 def better(metric: str) -> str:
@@ -33,5 +29,5 @@ def render(name: str, filters: Mapping[str, Callable[..., Any]] | None = None, *
         autoescape=False,  # Markdown
     )
     environment.globals["table"] = lambda titles, rows: "".join(f"{line}\n" for line in table(titles, rows))
-    environment.filters |= {"better": better, "esc": escape, "link": link, "row": row, "title_of": title_of, **(filters or {})}
+    environment.filters |= {"better": better, "esc": escape, "link": link, "row": row, "title_of": title, **(filters or {})}
     return environment.get_template(name).render(values).rstrip("\n") + "\n"

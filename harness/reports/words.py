@@ -6,21 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 
 from harness.analysis.ranks import Configuration, RankedEntry
-from harness.core.record import Estimate
 from harness.records.entries import Entry
 from harness.records.names import told_apart
 from harness.records.sizes import prompted_sizes, size_of
 
 NAMED = 4
 """Number of backends that a sentence names."""
-
-
-def shown(estimate: Estimate) -> str:
-    """Such as `0.512 [0.468, 0.556]`."""
-    value, low, high = estimate.value, estimate.low, estimate.high
-    if value is None:
-        return "n/a"
-    return f"{value:.3f}" if low is None else f"{value:.3f} [{low:.3f}, {high:.3f}]"
 
 
 def between(low: float, median: float, high: float) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.core.types import Calibration, Decision, FloatArray
+from harness.core.arrays import FloatArray
+from harness.core.types import Calibration, Decision
 
 CONTENT_FREE = ("N/A", "[MASK]", "")
 """The inputs of Zhao et al."""

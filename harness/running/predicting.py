@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.arrays import FloatArray
 from harness.core.engine import Classifier, Encoded, Generation, LanguageModel, Scores
-from harness.core.types import Decoding, Example, FloatArray, LabelKind, Prediction, Status
+from harness.core.types import Decoding, Example, LabelKind, Prediction, Status
 from harness.parsing.parsers import Parser
 from harness.running.batching import Item, choices, encode, most_new_tokens
 from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide

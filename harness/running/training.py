@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.core import library_logging
+from harness.core.arrays import FloatArray
 from harness.core.distributed import Stopped, broadcast, in_step, together
 from harness.core.durable import commit, seal
 from harness.core.engine import Classifier, LabelledTexts, TrainingJob, ValidationScorer
@@ -22,7 +23,7 @@ from harness.core.json_files import write_atomically
 from harness.core.locks import held
 from harness.core.progress_events import OnProgress
 from harness.core.record import Runtime, Training
-from harness.core.types import Decision, Example, FloatArray, LabelKind, LabelSpace, Prediction
+from harness.core.types import Decision, Example, LabelKind, LabelSpace, Prediction
 from harness.models.cache import ABOUT, LOCK
 from harness.running.batching import batches_of
 from harness.running.calibration import decide

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.arrays import IntArray
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
-from harness.core.types import IntArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 from harness.statistics import intervals, paired
 from harness.statistics.intervals import MANY, occurring
 from harness.statistics.paired import LEVEL, REPLICATES, Difference, Patterns

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from harness.core.arrays import IntArray
 from harness.core.errors import MissingExtra, RunError, UserError
 from harness.core.record import Estimate, MetricCode
-from harness.core.types import IntArray
 from harness.statistics.intervals import plain
 
 

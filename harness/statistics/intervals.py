@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.record import Estimate
-from harness.core.types import BoolArray, FloatArray, IntArray
 
 if TYPE_CHECKING:
     from scipy import sparse

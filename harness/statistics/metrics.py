@@ -27,9 +27,10 @@ from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.errors import DataError, UserError
 from harness.core.record import Estimate, Metrics
-from harness.core.types import Example, FloatArray, IntArray, Label, LabelKind, LabelSpace, Prediction, Status
+from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics import intervals
 from harness.statistics.extra_metrics import extra_metric
 from harness.statistics.intervals import MANY, booted, booted_f1, finite, multilabel_intervals, plain, share

@@ -21,7 +21,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from harness.core.types import BoolArray, FloatArray, IntArray
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.statistics.row_means import Smooth, mean, qwk
 
 LEVEL = 0.05

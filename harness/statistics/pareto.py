@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.core.types import FloatArray
+from harness.core.arrays import FloatArray
 
 
 def pareto_front(points: Sequence[Sequence[float]] | FloatArray) -> list[bool]:

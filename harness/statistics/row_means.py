@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.predictions import Predictions
-from harness.core.types import BoolArray, FloatArray, IntArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 from harness.statistics.intervals import farthest_labels
 
 Smooth = Callable[[FloatArray], tuple[FloatArray, FloatArray]]

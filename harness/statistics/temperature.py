@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from harness.core.types import FloatArray, IntArray
+from harness.core.arrays import FloatArray, IntArray
 
 SMALLEST = 5e-7
 """Records round probabilities to 6 decimals: a 0 there is anything below this."""

@@ -11,8 +11,9 @@ import numpy as np
 
 from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
+from harness.core.arrays import FloatArray
 from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
-from harness.core.types import FloatArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "good"))
 STARS = LabelSpace(LabelKind.ORDINAL, ("bad", "so-so", "good"))

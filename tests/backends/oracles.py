@@ -10,8 +10,8 @@ import numpy as np
 
 from backends._chat import common_prefix
 from backends.causal_lm import CausalLM, CausalLMOptions
+from harness.core.arrays import FloatArray
 from harness.core.engine import Generation, Messages
-from harness.core.types import FloatArray
 
 RATE = "Rate the review from 0 to 4. Reply with the number only."
 TEXTS = [

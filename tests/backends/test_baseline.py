@@ -9,9 +9,10 @@ import pytest
 from pydantic import ValidationError
 
 from backends.baseline import Baseline, BaselineOptions
+from harness.core.arrays import FloatArray
 from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError
-from harness.core.types import FloatArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 
 LABELS = LabelSpace(LabelKind.ORDINAL, ("bad", "neutral", "good", "great"))
 TRAIN = LabelledTexts(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny_models import CHATML, MISTRAL_V02, byte_level_tokenizer, sentencepiece_tokenizer
 
 from backends._chat import ChatEncoder, ChoiceTree, Tokens
-from harness.core.types import FloatArray
+from harness.core.arrays import FloatArray
 
 USER = {"role": "user", "content": "Review: the kettle works"}
 CLOSING = 9

@@ -35,9 +35,9 @@ import backends
 from backends._batches import TrainBatches, padded
 from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
+from harness.core.arrays import FloatArray
 from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError, RunError, UnknownName, UserError
-from harness.core.types import FloatArray
 
 
 def ignore(done: int, total: int, note: str) -> None:

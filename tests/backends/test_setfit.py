@@ -14,9 +14,10 @@ from encoder_toy import LABELS, NOTHING, STARS, TOPICS, rows, validation_scorer
 
 from backends._linear_head import LinearHead, fit_head, load_head
 from backends.setfit import MOST_ROWS, SetFit, SetFitOptions, TrainOptions, planned_steps
+from harness.core.arrays import FloatArray
 from harness.core.engine import LabelledTexts, TrainingJob
 from harness.core.errors import DataError, OutOfMemory, RunError, UserError
-from harness.core.types import FloatArray, LabelSpace
+from harness.core.types import LabelSpace
 from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import builtin_folders
 from harness.specs.yamlspec import validate_options

@@ -14,9 +14,9 @@ import torch
 from encoder_toy import LABELS, accuracy_and_error, new_engine, rows, weights_of
 
 from backends._batches import TrainBatches
+from harness.core.arrays import FloatArray
 from harness.core.distributed import end, leave
 from harness.core.engine import TrainingJob, ValidationScorer
-from harness.core.types import FloatArray
 
 
 def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> None:

@@ -45,6 +45,8 @@ def test_nothing_heavy_is_imported(arguments: list[str], environment: dict[str, 
     code, modules = imported(arguments, environment)
     assert code == 0
     assert not modules & set(HEAVY)
+    if "--help" in arguments:
+        assert "numpy" not in modules
 
 
 @pytest.mark.slow

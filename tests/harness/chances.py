@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.json_files import digest
 from harness.core.record import Identity, RunRecord
-from harness.core.types import Example, FloatArray, IntArray, LabelKind, LabelSpace, Prediction, Status
+from harness.core.types import Example, LabelKind, LabelSpace, Prediction, Status
 from harness.records.entries import Entry
 from harness.records.journal import prediction_from, prediction_record
 from harness.records.store import Store

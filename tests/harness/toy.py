@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
+from harness.core.arrays import FloatArray
 from harness.core.engine import (
     Classifier,
     Encoded,
@@ -30,7 +31,7 @@ from harness.core.engine import (
     ValidationScorer,
 )
 from harness.core.options import RunOptions
-from harness.core.types import FloatArray, LabelSpace
+from harness.core.types import LabelSpace
 from harness.running.plan import Plan, make_plan
 from harness.specs.catalog import Catalog
 

@@ -16,8 +16,7 @@ from harness.records.entries import TITLES
 from harness.reports.cards.facts import ModelFacts
 from harness.reports.cards.metadata import check_library, eval_results, front_matter
 from harness.reports.markdown import escape, table
-from harness.reports.text.formats import listed
-from harness.reports.words import shown
+from harness.reports.text.formats import listed, shown
 
 SOURCES = {"hub": "the hub", "data": "local files", "files": "files of the project", "bundled": "bench"}
 

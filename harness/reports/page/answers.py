@@ -21,8 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.analysis.ranks import exact_p, not_its_rows, numbers
+from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import RunError
-from harness.core.types import BoolArray, IntArray, LabelKind
+from harness.core.types import LabelKind
 from harness.records.entries import Entry, Group
 from harness.records.predictions import read_tables
 from harness.records.store import Store

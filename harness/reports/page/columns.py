@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from harness.core.types import LabelKind
 from harness.records.entries import Entry
 from harness.reports.page.model import Column, Term
-from harness.reports.templates import better, title_of
+from harness.reports.templates import better
+from harness.reports.text.formats import title
 
 OTHER = "What {name} of Hugging Face evaluate returns; bench does not know which direction is better. No interval."
 
@@ -53,14 +54,14 @@ def _metric(name: str, entries: Sequence[Entry]) -> Column:
     term = declared().metrics.get(name)
     if term is None:
         explain = OTHER.format(name=name.removeprefix("evaluate/"))
-        return Column(key=name, title=title_of(name), kind="metric", explain=explain)
+        return Column(key=name, title=title(name), kind="metric", explain=explain)
     having = [entry.record for entry in entries if name in entry.record.metrics.values]
     kinds = {record.identity.label_kind for record in having}
     methods = sorted({record.metrics.values[name].method or "" for record in having} - {""})
     parts = [term.explain, f"{better(name).capitalize()} is better.", _unparsed(term, kinds), _interval(methods)]
     return Column(
         key=name,
-        title=title_of(name),
+        title=title(name),
         kind="metric",
         better="lower" if better(name) == "lower" else "higher",
         explain=" ".join(parts),

@@ -14,7 +14,7 @@ from harness.records.store import damage_named
 from harness.reports.page.answer import decimal, interval
 from harness.reports.page.columns import direction
 from harness.reports.page.model import Block, Curve, Figures
-from harness.reports.templates import title_of
+from harness.reports.text.formats import title
 
 KINDS = {"trained": "mean of the seeds", "seed": "one seed", "prompted": "prompted", "crossing": "reaches the prompt"}
 WORDS = "bands: 95% interval of rows and seeds; small dots: single seeds; circles: where a curve reaches a prompt"
@@ -79,7 +79,7 @@ def _read(path: Path) -> Curve:
     with damage_named(path, "Delete it, or repeat `bench study curve`."):
         content, _ = unsealed(path.read_bytes())
         found = Recorded.model_validate(content, strict=True)
-    rows, title = list(found.rows()), title_of(found.metric)
+    rows, metric_title = list(found.rows()), title(found.metric)
     lines = [
         [
             row["name"],
@@ -90,7 +90,7 @@ def _read(path: Path) -> Curve:
         ]
         for row in rows
     ]
-    figures = Figures(heads=["Model", "What", "Labels", title, "95% interval"], lines=lines, texts=2)
-    axis = f"{title} ({direction(found.metric)})"
+    figures = Figures(heads=["Model", "What", "Labels", metric_title, "95% interval"], lines=lines, texts=2)
+    axis = f"{metric_title} ({direction(found.metric)})"
     block = Block(chart="curve", axis=axis, words=WORDS, rows=rows, figures=figures, sentence=found.sentence)
     return Curve(task=found.task, lang=found.lang, n=found.n, block=block)

@@ -28,8 +28,7 @@ from harness.reports.page.curves import read_curves
 from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of
 from harness.reports.page.transfers import matrices
 from harness.reports.tables import Table, spread_cells, spread_columns
-from harness.reports.templates import title_of
-from harness.reports.text.formats import usd
+from harness.reports.text.formats import title, usd
 from harness.reports.words import hows, part
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.pareto import pareto_front
@@ -257,15 +256,15 @@ def _prompts(table: Table) -> model.Block | None:
             rows.append({**row, "seeds": seeds, "unparsed": prompt.unparsed})
             bounds = f"{interval(low, high)}{f' over {seeds} seeds' if seeds > 1 else ''}"
             lines.append([name, prompt.name, decimal(prompt.value), bounds, part(prompt.unparsed)])
-    title = title_of(table.metric)
+    metric_title = title(table.metric)
     seeded = any(row["seeds"] > 1 for row in rows)
     bounds = "its 95% interval; dashed, for several seeds: mean, lowest and highest value" if seeded else "95% intervals"
     return model.Block(
         chart="prompts",
-        axis=title,
+        axis=metric_title,
         words=f"one line per model and decoding, one mark per prompt, with {bounds}",
         rows=rows,
-        figures=model.Figures(heads=["Model", "Prompt", title, "95% interval", "Unparsed"], lines=lines, texts=2),
+        figures=model.Figures(heads=["Model", "Prompt", metric_title, "95% interval", "Unparsed"], lines=lines, texts=2),
         table=model.Figures(heads=spread_columns(table.metric), lines=list(map(spread_cells, table.spreads)), texts=4),
     )
 

@@ -25,8 +25,7 @@ from harness.core.plain import plain
 from harness.models.checkpoints import cache_dir
 from harness.reports.page.answer import Answer, decimal, interval
 from harness.reports.page.model import Page
-from harness.reports.templates import title_of
-from harness.reports.text.formats import plural
+from harness.reports.text.formats import plural, title
 from harness.reports.words import NOBODY
 
 PARTS = Path(__file__).parent / "browser"
@@ -45,7 +44,7 @@ def templates() -> Environment:
         undefined=StrictUndefined,
         finalize=lambda value: plain(value) if type(value) is str else value,
     )
-    environment.globals.update(plural=plural, decimal=decimal, interval=interval, title=title_of, nobody=NOBODY)
+    environment.globals.update(plural=plural, decimal=decimal, interval=interval, title=title, nobody=NOBODY)
     return environment
 
 

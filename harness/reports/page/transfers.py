@@ -14,7 +14,7 @@ from harness.records.names import told_apart
 from harness.reports.heatmap import cells
 from harness.reports.page.columns import direction
 from harness.reports.page.model import Block, Figures, Matrix
-from harness.reports.templates import title_of
+from harness.reports.text.formats import title
 from harness.studies.transfer import Row, make_grid, row_of
 
 
@@ -99,13 +99,13 @@ def _matrix(kept: Sequence[Entry], rows: Sequence[Row], settings: str) -> Matrix
     sizes = {f"{n:,}" for n in grid.counts.values()}
     each = f"{sizes.pop()} test rows each" if len(sizes) == 1 else ""
     figures = Figures(
-        heads=["Trained on", "Tested on", title_of(metric), "Lowest–highest" if seeds > 1 else "95% interval", "Best"],
+        heads=["Trained on", "Tested on", title(metric), "Lowest–highest" if seeds > 1 else "95% interval", "Best"],
         lines=[[one["train"], one["lang"], one["text"], one["below"], "yes" if one["best"] else ""] for one in points],
         texts=2,
     )
     return Matrix(
         task=grid.task if first.group[1] == "test" else f"{grid.task} ({first.group[1]})",
-        name=" · ".join(part for part in (first.display_name, title_of(metric), settings, each) if part),
+        name=" · ".join(part for part in (first.display_name, title(metric), settings, each) if part),
         n=dict(grid.counts),
-        block=Block(chart="transfer", words=f"{title_of(metric)}: {direction(metric)}.{over}", rows=points, figures=figures),
+        block=Block(chart="transfer", words=f"{title(metric)}: {direction(metric)}.{over}", rows=points, figures=figures),
     )

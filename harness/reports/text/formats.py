@@ -11,7 +11,7 @@ from harness.statistics.row_means import SHARES
 
 
 def title(metric: str) -> str:
-    return TITLES.get(metric, metric.replace("_", " "))
+    return TITLES.get(metric, metric if "/" in metric else metric.replace("_", " "))
 
 
 def shown(value: Estimate) -> str:

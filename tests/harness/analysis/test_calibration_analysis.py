@@ -32,9 +32,10 @@ from harness.analysis.related_runs import (
     matching_validation_run,
     validation_command,
 )
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.errors import UserError
 from harness.core.record import TRAINING_VERSION, Estimate, RunRecord
-from harness.core.types import Decision, FloatArray, IntArray, LabelKind
+from harness.core.types import Decision, LabelKind
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.reports.text.calibration import caveats, of_one, of_several

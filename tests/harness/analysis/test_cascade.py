@@ -17,10 +17,10 @@ from unsealed import unseal
 
 from harness.analysis.calibration import confidence
 from harness.analysis.cascade import Cascade, cascade_of, combined, tuned
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
-from harness.core.record import Identity
-from harness.core.types import FloatArray, IntArray, LabelKind, LabelSpace
+from harness.core.types import LabelKind, LabelSpace
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.reports.text.cascade import sentence
@@ -229,7 +229,7 @@ def test_without_validation_runs_nothing_is_chosen(store: Store) -> None:
     assert [command.split()[3] for command in found.commands] == ["large"]
     assert "no threshold is chosen" in sentence(found)
     assert found.commands[0] in sentence(found)
-    identity = Identity.model_validate({**store.record(names["second test"]).identity.as_json(), "version": 0})
+    identity = store.record(names["second test"]).identity.model_copy(update={"version": 0})
     folder = store.root / names["second test"]
     unseal(folder, lambda manifest: manifest.update(identity=identity.as_json(), run_id=identity.run_id))
     names["second test"] = folder.rename(store.root / identity.run_id).name

@@ -9,8 +9,9 @@ import pytest
 from boards import prompt, record, write_json
 
 from harness.analysis.spread import Spread, influences_of, spreads
+from harness.core.arrays import FloatArray
 from harness.core.errors import UserError
-from harness.core.types import FloatArray, LabelKind
+from harness.core.types import LabelKind
 from harness.records.entries import read_entries
 from harness.records.predictions import read_predictions
 from harness.records.store import Store

@@ -245,3 +245,11 @@ def test_the_key_of_a_trained_model_depends_on_what_a_training_depends_on() -> N
     assert len({base, *others}) == len(others) + 1
     dtypes = [key(backend={**backend, "dtype": dtype}, label_kind="multilabel") for dtype in ("float32", "float16")]
     assert dtypes[0] != dtypes[1]  # with which the thresholds were tuned
+
+
+def test_a_changed_copy_has_digests_of_its_own(store: Store) -> None:
+    identity = store.record(boards.record(store, "mine", [0, 1], [0, 1])).identity
+    before = identity.run_id, identity.configuration, identity.trained_key
+    changed = identity.model_copy(update={"lang": "xx", "labels": ["a", "b"]})
+    assert not {changed.run_id, changed.configuration, changed.trained_key} & set(before)
+    assert changed.run_id == Identity.model_validate(changed.as_json()).run_id

@@ -21,7 +21,8 @@ from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
 from harness.reports.leaderboard import left_out, markdown, sentence
 from harness.reports.tables import Table, grouped, read_tables
-from harness.reports.words import part, shown
+from harness.reports.text.formats import shown
+from harness.reports.words import part
 from harness.running.runner import EngineSlot, run
 from harness.specs.reported import Figure, Reported
 from harness.statistics.intervals import small

@@ -13,9 +13,10 @@ import toy
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, Scores
 from harness.core.errors import PromptError
-from harness.core.types import Calibration, Decision, Decoding, FloatArray, Status
+from harness.core.types import Calibration, Decision, Decoding, Status
 from harness.records.journal import read_journal
 from harness.records.store import Store
 from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide

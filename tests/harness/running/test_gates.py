@@ -12,10 +12,11 @@ import pytest
 import toy
 from console import Said, called
 
+from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, Messages, Scores
 from harness.core.errors import GateFailed
 from harness.core.record import Cut, Gate, GateOutcome, RunRecord
-from harness.core.types import Decoding, FloatArray
+from harness.core.types import Decoding
 from harness.records.entries import gate_lines
 from harness.records.inspection import answers as said_by
 from harness.records.store import Store

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
 
-from harness.core.types import FloatArray
+from harness.core.arrays import FloatArray
 from harness.records.store import Store
 from harness.running import plan as planning
 from harness.running.plan import Plan

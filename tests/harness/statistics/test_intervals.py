@@ -12,8 +12,8 @@ from scipy.stats import bootstrap, spearmanr
 from sklearn.metrics import cohen_kappa_score, f1_score, mean_absolute_error
 from statsmodels.stats.proportion import proportion_confint
 
+from harness.core.arrays import IntArray
 from harness.core.record import Estimate
-from harness.core.types import IntArray
 from harness.statistics import intervals
 from harness.statistics.intervals import pseudo_cells
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from harness.core.arrays import IntArray
 from harness.core.predictions import Predictions
-from harness.core.types import Example, IntArray, LabelKind, LabelSpace, Prediction
+from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.statistics import contrast, intervals
 from harness.statistics.intervals import MANY, booted_f1, occurring
 from harness.statistics.metrics import evaluate_predictions

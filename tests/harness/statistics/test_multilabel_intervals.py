@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, hamming_loss
 
-from harness.core.types import IntArray
+from harness.core.arrays import IntArray
 from harness.statistics import intervals
 
 NAMES = ("micro_f1", "macro_f1", "hamming_loss")

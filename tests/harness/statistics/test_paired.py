@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score, f1_score
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_oracle
 from statsmodels.stats.multitest import multipletests
 
-from harness.core.types import BoolArray, FloatArray, IntArray
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.statistics import paired, row_means
 from harness.statistics.paired import (
     Patterns,

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats import bootstrap, ttest_1samp
 from sklearn.metrics import roc_auc_score
 
+from harness.core.arrays import FloatArray
 from harness.core.record import Estimate
-from harness.core.types import FloatArray
 from harness.statistics import intervals
 
 

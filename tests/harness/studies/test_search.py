@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict
 
 pytest.importorskip("optuna")
 
+from harness.core.arrays import FloatArray
 from harness.core.engine import TrainingJob
 from harness.core.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
 from harness.core.options import RunOptions
-from harness.core.types import FloatArray
 from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running import plan as planning
