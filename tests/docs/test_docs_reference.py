@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 from pydantic import BaseModel, Field
-from shell import ROOT
+from shell import PAGES, ROOT, Block, blocks
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +67,10 @@ def test_a_field_is_told_in_words(reference: ModuleType) -> None:
     assert "| `made` | [Inner](#inner-outer) | its own |  |" in shown[0]
     assert shown[1] == "### Inner, outer"
     assert "| `share` | number > 0 ≤ 1 | `0.5` | a &#124; b &lt;c> |" in shown[2]
+
+
+@pytest.mark.parametrize("block", [b for p in PAGES for b in blocks(p, "python")], ids=lambda b: f"{b.page}:{b.line}")
+def test_what_pages_import_from_the_project_exists(block: Block) -> None:
+    for module, names in re.findall(r"^from ((?:harness|backends)\S*) import ([\w, ]+)$", block.text, re.MULTILINE):
+        missing = [name for name in names.split(", ") if not hasattr(import_module(module), name)]
+        assert not missing, f"{module} has no {', '.join(missing)}"
