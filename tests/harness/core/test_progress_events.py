@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.progress_events import progress_listener, report_growth, tell
-from harness.models.checkpoints import telling_bar
+from harness.models.hub_access import telling_bar
 
 
 def test_only_who_watches_hears_it() -> None:

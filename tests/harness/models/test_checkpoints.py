@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness.core.errors import ModelUnavailable, UnknownName, UserError
-from harness.models import checkpoints
+from harness.models import hub_access
 from harness.models.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -227,7 +227,7 @@ def test_a_hub_name_and_its_revision(
         asked.append((repository, wanted))
         return Path("snapshots") / COMMIT
 
-    monkeypatch.setattr(checkpoints, "_hub_folder", hub_folder)
+    monkeypatch.setattr("harness.models.checkpoints._hub_folder", hub_folder)
     assert resolve_checkpoint(model, revision) == Checkpoint(Path("snapshots") / COMMIT, "hub", model, COMMIT)
     assert asked == [expected]
 
@@ -275,7 +275,7 @@ def test_a_hub_out_of_reach_is_said_at_once(hub: Any, hub_cache: Path, monkeypat
 
 
 def test_a_hub_that_never_answers_is_given_up(hub: Any, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoints, "HUB_SECONDS", 0.05)
+    monkeypatch.setattr(hub_access, "HUB_SECONDS", 0.05)
     monkeypatch.setattr(hub.HfApi, "model_info", lambda *args, **kwargs: time.sleep(5))
     start = time.monotonic()
     with pytest.raises(ModelUnavailable, match="no connection"):
