@@ -24,6 +24,11 @@ class LinearHead:
     biases: FloatArray
     multilabel: bool
 
+    @property
+    def size(self) -> int:
+        """Numbers that are kept."""
+        return int(self.weights.size + self.biases.size)
+
     def probabilities(self, embeddings: FloatArray) -> FloatArray:
         """Shape (n, labels); rows sum to 1 except for a multilabel task. `embeddings`: (n, dimensions)."""
         from scipy.special import expit, softmax

@@ -16,6 +16,7 @@ from backends._batches import by_length, padded, tokens_left_out
 from backends._encoder_options import TextEncoderOptions
 from backends._heads import Head
 from backends._linear_head import LinearHead
+from backends._neighbours import Neighbours
 from backends._torch import free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
 from harness.core.arrays import FloatArray
 from harness.core.engine import Classifier, Encoded
@@ -34,7 +35,7 @@ Compute = Callable[[Batch], NDArray[Any]]
 
 class TextEncoder(Classifier):
     options: TextEncoderOptions
-    _head: Head | LinearHead | None = None
+    _head: Head | LinearHead | Neighbours | None = None
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         assert isinstance(model, Path)

@@ -5,7 +5,6 @@ Tunstall et al. 2022, "Efficient Few-Shot Learning Without Prompts", arXiv:2209.
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Sequence
@@ -13,19 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from backends._control_tokens import read_as_text
 from backends._encoder_options import Strict, TextEncoderOptions
 from backends._heads import check_threshold
 from backends._linear_head import LinearHead, check_classes, fit_head, load_head, memberships
-from backends._loading import META, check_vocabulary, count_parameters, first_line, load_model, read_config, read_tokenizer
-from backends._text_encoder import Batch, TextEncoder
+from backends._sentence_encoder import SentenceEncoder
 from backends._torch import out_of_memory_named
 from harness.core import library_logging
 from harness.core.engine import LabelledTexts, TrainingJob
-from harness.core.errors import BenchError, DataError, RunError, UserError
+from harness.core.errors import DataError, RunError, UserError
 from harness.core.types import LabelKind, LabelSpace
 
 MOST_ROWS = 5000
@@ -49,21 +45,19 @@ class SetFitOptions(TextEncoderOptions):
     train: TrainOptions = Field(TrainOptions.model_validate({}), description="how encoder and head are trained")
 
 
-class SetFit(TextEncoder):
+class SetFit(SentenceEncoder):
     """Validation rows only tune a multilabel task's thresholds: there is one model, the last."""
 
     Options = SetFitOptions
     libraries = ("torch", "transformers", "accelerate", "datasets", "sentence_transformers", "setfit", "safetensors")
     extra = "setfit"
     options: SetFitOptions
-    _head: LinearHead | None = None
 
     def fit(self, job: TrainingJob) -> dict[str, int | float]:
         """A training that was killed begins again."""
         from transformers import set_seed
 
-        if self._torch.distributed.is_initialized() and self._torch.distributed.get_world_size() > 1:
-            raise UserError("SetFit trains in one process.", "Start this run without a launcher.")
+        self._check_one_process("SetFit")
         train = job.train
         check_threshold(self.options.threshold, job.labels)
         _check_rows(train, job.labels)
@@ -80,39 +74,9 @@ class SetFit(TextEncoder):
         self._set_head(fit_head(embeddings, train.labels, job.labels, self.options.train.c, job.seed))
         return {**report, "train_rows": len(train.texts)}
 
-    def _read(self, folder: Path) -> Any:
-        """In fp32; a plain encoder gets mean pooling. Raises `UserError` for a checkpoint of another kind."""
-        from sentence_transformers import SentenceTransformer
-
-        read_config(folder)
-        try:
-            body = SentenceTransformer(
-                str(folder),
-                device=self._device,
-                local_files_only=True,
-                trust_remote_code=False,
-                model_kwargs={
-                    "dtype": self._torch.float32,
-                    "use_safetensors": True,
-                    "ignore_mismatched_sizes": True,  # they are refused below, by name
-                },
-            )
-        except BenchError:
-            raise
-        except Exception as error:  # its layers, transformers and safetensors each raise errors of their own
-            raise UserError(
-                f"{folder}: can't be read as a sentence encoder: {first_line(error)}",
-                "Choose the checkpoint of an encoder, with its tokenizer and weights in safetensors.",
-            ) from error
-        read_as_text(body.tokenizer)
-        _check_layers(body, folder)
-        body.max_seq_length = min(self.options.max_length, body.max_seq_length or self.options.max_length)
-        self._tokenizer = body.tokenizer
-        return body
-
     def save(self, folder: Path) -> None:
         """After `fit` or `load`, in fp32 if it is after `fit`."""
-        assert self._head is not None
+        assert isinstance(self._head, LinearHead)
         body = self._model if self._trained is None else self._trained
         body.save_pretrained(str(folder), create_model_card=False)
         self._head.save(folder)
@@ -121,17 +85,6 @@ class SetFit(TextEncoder):
     def load(self, folder: Path, labels: LabelSpace) -> None:
         self._use(self._read(folder))
         self._set_head(load_head(folder, labels))
-
-    def _set_head(self, head: LinearHead) -> None:
-        self._head = head
-        self.parameters = count_parameters(self._model) + head.weights.size + head.biases.size
-
-    def _max_length(self) -> int:
-        return int(self._model.max_seq_length)
-
-    def _outputs(self, batch: Batch) -> NDArray[Any]:
-        with self._torch.inference_mode():
-            return np.asarray(self._model(self._on_device(batch))["sentence_embedding"].double().cpu().numpy())
 
 
 def _check_rows(train: LabelledTexts, labels: LabelSpace) -> None:
@@ -216,22 +169,3 @@ def _pairs(texts: Sequence[str], targets: Sequence[Any], multilabel: bool, optio
         list(texts), list(targets), multilabel, num_iterations=iterations, max_pairs=2 * iterations * len(texts)
     )
     return Dataset.from_list(list(sampler))
-
-
-def _check_layers(body: Any, folder: Path) -> None:
-    """sentence-transformers does not report the weights that transformers has not found: load again, without reading any."""
-    listed = folder / "modules.json"
-    parts = [entry["path"] for entry in json.loads(listed.read_text(encoding="utf-8"))] if listed.is_file() else [""]
-    encoders = 0
-    for part, layer in zip(parts, body, strict=False):  # a plain encoder gets a second layer, for the pooling
-        inside = folder / part
-        if not inside.resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{folder}: its modules.json names a folder outside it: {part}.", "Choose another checkpoint.")
-        model = getattr(layer, "auto_model", None)
-        if model is not None:
-            encoders += 1
-            tokenizer = read_tokenizer(inside, "pad_token")
-            load_model(type(model), inside, new_head=True, **META)  # a pooler, which embeddings do without
-            check_vocabulary(tokenizer, model, inside)
-    if not encoders:
-        raise UserError(f"{folder}: none of its layers is a transformer.", "Choose the checkpoint of an encoder.")

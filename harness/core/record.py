@@ -26,6 +26,8 @@ TRAINING_VERSION = 2
 """Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
 MODEL_FORMATS = {"baseline": 2}
 """Engines whose trained models are kept in another form than before: older ones are not found. 2: arrays, not a pickle."""
+LEARN_FROM_PREDICTION = ("embedding",)
+"""Engines that learn from what their prediction pass computes."""
 
 
 P = TypeVar("P", bound="Part")
@@ -174,10 +176,12 @@ class Identity(Part):
 
         What concerns predictions alone (`options.predict` and the dtype of the prediction pass) is left out, and so is the
         backend's name: a search's best model is the model of the backend that the search wrote. What of these a training
-        depends on stays: the kernel of attention, and of a multilabel task the dtype, with which thresholds were tuned.
+        depends on stays: the kernel of attention, and the dtype where thresholds were tuned with it (of a multilabel task) or
+        the head learned from embeddings computed in it (`LEARN_FROM_PREDICTION`).
         """
         identity = self.as_json()
-        left_out = ["name"] if self.label_kind is LabelKind.MULTILABEL else ["name", "dtype"]
+        depends_on_dtype = self.label_kind is LabelKind.MULTILABEL or self.backend.engine in LEARN_FROM_PREDICTION
+        left_out = ["name"] if depends_on_dtype else ["name", "dtype"]
         backend = {name: value for name, value in identity["backend"].items() if name not in left_out}
         backend["options"] = {name: value for name, value in self.backend.options.items() if name != "predict"}
         attention = self.backend.predict_options.get("attention", "auto")

@@ -26,7 +26,9 @@ class BackendSpec(Spec):
     """One file in `backends/`."""
 
     name: str = Field(description="the file's name, without `.yaml`")
-    engine: str = Field(description="baseline, encoder, setfit, causal_lm, vllm, openai, or an engine that a plugin adds")
+    engine: str = Field(
+        description="baseline, encoder, embedding, setfit, causal_lm, vllm, openai, or an engine that a plugin adds"
+    )
     description: str = Field("", description="what it is, in a sentence, for `bench list backends`")
     model: str | None = Field(
         None, description="hub id (`org/name`, `org/name@revision`), local path, `packaged:NAME`, or a server's name for it"

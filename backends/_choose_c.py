@@ -1,0 +1,88 @@
+"""The strength of a logistic regression's penalty, chosen by cross-validation on the training rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from backends._linear_head import fit_head, memberships
+from harness.core.arrays import FloatArray
+from harness.core.types import Label, LabelKind, LabelSpace
+
+GRID = (0.01, 0.1, 1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+"""Embeddings have length 1, so that values of tens are common, where features of unit variance take 1."""
+DEFAULT = 10.0
+"""Where the rows are too few for folds."""
+MOST_FOLDS = 5
+COVERED = 0.9
+"""Share of the rows that folds must hold: labels with fewer rows than folds have no part in the choice."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """`log_loss`: mean over held-out rows at `c`; `folds` and `log_loss` are None where the rows are too few for folds."""
+
+    c: float
+    c_from: Literal["option", "cross-validation", "default"]
+    folds: int | None = None
+    log_loss: float | None = None
+
+    def as_json(self) -> dict[str, object]:
+        found = {"c": self.c, "c_from": self.c_from, "c_folds": self.folds, "c_log_loss": self.log_loss}
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def choose_c(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, seed: int) -> Choice:
+    """The value of `GRID` with the least log loss on held-out folds. Log loss and not accuracy: it has no ties where rows are
+    few, and judges the probabilities, which decisions, thresholds and cascades use.
+
+    The folds are stratified by label; of a multilabel task they are random, and all labels get one value. Values are tried in
+    rising order until the loss rises: it has one minimum, and the largest values take longest to fit.
+    """
+    folds, rows = _folds(labels, space, seed)
+    if not folds:
+        return Choice(DEFAULT, "default")
+    embeddings, labels = embeddings[rows], [labels[row] for row in rows]
+    best = Choice(GRID[0], "cross-validation", len(folds), np.inf)
+    for c in GRID:
+        losses = [_held_out_loss(embeddings, labels, space, c, seed, *fold) for fold in folds]
+        loss = float(np.concatenate(losses).mean())
+        if best.log_loss is not None and loss >= best.log_loss:
+            break
+        best = Choice(c, "cross-validation", len(folds), loss)
+    return best
+
+
+def _folds(labels: Sequence[Label], space: LabelSpace, seed: int) -> tuple[list[tuple[Any, Any]], list[int]]:
+    """Pairs of training and held-out indices into the second value: the rows that have a part. Empty where they are too few."""
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    if space.kind is LabelKind.MULTILABEL:
+        count, rows = min(MOST_FOLDS, len(labels) // 2), list(range(len(labels)))
+        return (list(KFold(count, shuffle=True, random_state=seed).split(rows)) if count > 1 else []), rows
+    counts = Counter(labels)
+    for count in range(MOST_FOLDS, 1, -1):
+        rows = [row for row, label in enumerate(labels) if counts[label] >= count]
+        kept = [labels[row] for row in rows]
+        if len(rows) >= COVERED * len(labels) and len(set(kept)) > 1:
+            return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, kept)), rows
+    return [], []
+
+
+def _held_out_loss(
+    embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, c: float, seed: int, train: Any, held_out: Any
+) -> FloatArray:
+    """-log p of what is true, of each held-out row (of a multilabel task: the mean over labels)."""
+    head = fit_head(embeddings[train], [labels[row] for row in train], space, c, seed)
+    p = np.clip(head.probabilities(embeddings[held_out]), np.finfo(float).tiny, 1)
+    truth = [labels[row] for row in held_out]
+    if space.kind is LabelKind.MULTILABEL:
+        wanted = memberships(truth, len(space))
+        return np.asarray(-np.log(np.maximum(np.where(wanted == 1, p, 1 - p), np.finfo(float).tiny)).mean(axis=1))
+    return np.asarray(-np.log(p[np.arange(len(truth)), truth]))

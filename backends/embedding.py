@@ -1,0 +1,115 @@
+"""Frozen embeddings: a sentence encoder reads each text once and is not trained; logistic regression, or the nearest training
+rows, make labels of its embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, model_validator
+
+from backends._choose_c import choose_c
+from backends._encoder_options import TextEncoderOptions
+from backends._heads import check_threshold
+from backends._linear_head import LinearHead, check_classes, fit_head, load_head
+from backends._neighbours import Neighbours, load_neighbours
+from backends._sentence_encoder import SentenceEncoder
+from backends._text_encoder import Batch
+from backends._torch import out_of_memory_named
+from harness.core.arrays import FloatArray
+from harness.core.engine import Encoded, TrainingJob
+from harness.core.errors import RunError, UserError
+from harness.core.types import LabelSpace
+
+
+class EmbeddingOptions(TextEncoderOptions):
+    prefix: str = Field("", description="put before every text, as some models were trained: `query: ` for E5")
+    head: Literal["logistic", "knn"] = Field(
+        "logistic", description="logistic: regression on the embeddings; knn: votes of the nearest training rows"
+    )
+    c: float | None = Field(
+        None,
+        gt=0,
+        description="logistic: inverse strength of the L2 penalty; default: chosen by cross-validation on the training rows",
+    )
+    neighbours: int = Field(10, ge=1, description="knn: rows that vote, each as much as its cosine similarity")
+
+    @model_validator(mode="after")
+    def _c_is_used(self) -> Self:
+        if self.c is not None and self.head == "knn":
+            raise ValueError("c is of the logistic regression; the head is knn")
+        return self
+
+
+class Embedding(SentenceEncoder):
+    """Validation rows only tune a multilabel task's thresholds. A trained model is kept without its encoder, which is that of
+    the backend: `load` reads it from there."""
+
+    Options = EmbeddingOptions
+    libraries = ("torch", "transformers", "sentence_transformers", "safetensors")
+    extra = "train"
+    options: EmbeddingOptions
+
+    def fit(self, job: TrainingJob) -> dict[str, object]:
+        self._check_one_process("The engine embedding")
+        if not (self._source / "config.json").is_file():
+            raise UserError("The engine embedding can't go on from an earlier training: its encoder is never trained.")
+        check_threshold(self.options.threshold, job.labels)
+        check_classes(job.train.labels)
+        self._use(self._read(self._source))
+        with out_of_memory_named(self._torch):
+            embeddings = self._embedded(job.train.texts, job)
+        if not np.isfinite(embeddings).all():
+            raise RunError("The encoder computes embeddings that are no numbers.", "Set `predict.dtype` to float32.")
+        return {**self._fit_head(embeddings, job), "train_rows": len(job.train.texts)}
+
+    def _fit_head(self, embeddings: FloatArray, job: TrainingJob) -> dict[str, object]:
+        """Returns what the record keeps of it."""
+        if self.options.head == "knn":
+            self._set_head(Neighbours.of(embeddings, job.train.labels, job.labels, self.options.neighbours))
+            return {}
+        if self.options.c is not None:
+            c, report = self.options.c, {"c": self.options.c, "c_from": "option"}
+        else:
+            chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed)
+            c, report = chosen.c, chosen.as_json()
+        self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed))
+        return report
+
+    def _embedded(self, texts: Sequence[str], job: TrainingJob) -> FloatArray:
+        """Of the texts, in their order, shape (len(texts), dimensions). A text that comes twice is read once."""
+        distinct = list(dict.fromkeys(texts))
+        done = 0
+
+        def compute(batch: Batch) -> NDArray[Any]:
+            nonlocal done
+            found = self._outputs(batch)
+            done += len(found)
+            job.on_progress(done, len(distinct), "texts embedded")
+            return found
+
+        found = self._all_outputs(self.encode(distinct), compute)
+        place = {text: index for index, text in enumerate(distinct)}
+        return found[[place[text] for text in texts]]
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        return super().encode([self.options.prefix + text for text in texts])
+
+    def _outputs(self, batch: Batch) -> NDArray[Any]:
+        """Of length 1. Rounded to fp32, as they are kept: a head that was saved reads the same numbers."""
+        found = super()._outputs(batch)
+        lengths = np.linalg.norm(found, axis=1, keepdims=True)
+        rounded = (found / np.maximum(lengths, np.finfo(np.float32).tiny)).astype(np.float32)
+        return np.asarray(rounded, dtype=np.float64)
+
+    def save(self, folder: Path) -> None:
+        assert isinstance(self._head, LinearHead | Neighbours)
+        self._head.save(folder)
+
+    def load(self, folder: Path, labels: LabelSpace) -> None:
+        self._use(self._read(self._source))
+        knn = self.options.head == "knn"
+        self._set_head(load_neighbours(folder, self.options.neighbours) if knn else load_head(folder, labels))
