@@ -12,7 +12,7 @@ from typing import Any
 from harness.core.errors import DataError
 from harness.core.types import Example, Label, LabelKind, text_digest
 from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
-from harness.data.sources import RawTable, folder_of_language, read_raw
+from harness.data.sources import RawTable, folder_of_language, read_raw, validation_share
 from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
 
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", "", "none"})
@@ -104,7 +104,8 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
     `data_dir` is a folder with files {train, validation or val, test}.{parquet, csv, tsv, jsonl, json}, or with one
     such folder per language; it takes the place of the task's source. Files that have the columns id, text, label
     and lang are read as such (label: 0-based index, or a name); others as the task's `columns` and `labels` say.
-    Where the task divides its rows itself (`splits`), a folder with all three splits is taken as it is.
+    Where the task divides its rows itself (`splits`), a folder with all three splits is taken as it is, and
+    `validation_share` applies to a folder without a validation file.
 
     Rows come in the order of the source, or in a seeded random order where the task divides or samples them.
     Raises `DataError` for rows that do not fit the task, `RunError` where the hub can't be reached.
@@ -117,7 +118,7 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
     task = with_names(task, data_dir)
     raw = read_raw(task, lang, wanted, data_dir)
     draw = draw_by_rank if _columns_of(task, raw).id is None else draw_by_shuffle
-    share = None if data_dir is not None or wanted == "test" else task.splits.validation_share
+    share = None if wanted == "test" else validation_share(task, lang, data_dir)
     stratified = task.splits.stratified if raw.whole else None
     frozen = None if data_dir is not None or stratified is None else stratified.test_ids
     # validation and train rows must have the same ids while they are still to be told apart

@@ -53,10 +53,10 @@ class RawTable:
 
 def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> RawTable:
     """The rows that hold `split` of `lang` (and maybe others). Raises `DataError`, `MissingExtra` or `RunError`."""
+    if split == "validation" and validation_share(task, lang, data_dir) is not None:
+        split = "train"
     if data_dir is not None:
         return _read_data_dir(task, lang, split, data_dir)
-    if split == "validation" and task.splits.validation_share is not None:
-        split = "train"
     if task.source.hub is not None:
         return _read_hub(task, task.source.hub, lang, split)
     if task.source.files is not None:
@@ -67,6 +67,15 @@ def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> 
         raise UnknownName("bundled data set", name, (folder.name for folder in BUNDLED.iterdir() if folder.is_dir()))
     path, whole = _in_folder(BUNDLED / name, split, task.splits.stratified is not None)
     return RawTable(read_file(path), f"{name}/{path.name}", whole)
+
+
+def validation_share(task: TaskSpec, lang: str, data_dir: Path | None) -> float | None:
+    """The share of the train rows that are the validation rows; None where these have a file of their own."""
+    if data_dir is None:
+        return task.splits.validation_share
+    folder = folder_of_language(task, lang, data_dir) or data_dir
+    own = any(path.stem in ("validation", "val") and path.suffix.lower() in READERS for path in folder.glob("val*"))
+    return None if own else task.splits.validation_share
 
 
 def _read_data_dir(task: TaskSpec, lang: str, split: Split, data_dir: Path) -> RawTable:

@@ -195,13 +195,15 @@ def _from_hub(file: HubFile, folder: Path) -> bool:
 
     if huggingface_hub.is_offline_mode():
         return False
-    where = {"repo_id": file.repository, "filename": file.name, "revision": file.revision}
     partial = folder.with_name("hub")
     try:
-        url = huggingface_hub.hf_hub_url(**where)
+        url = huggingface_hub.hf_hub_url(file.repository, file.name, revision=file.revision)
         within(hub_access.HUB_SECONDS, lambda: huggingface_hub.get_hf_file_metadata(url, timeout=hub_access.CONNECT_SECONDS))
         log.info("downloading %s of %s (once)", file.name, file.repository)
-        found = huggingface_hub.hf_hub_download(**where, local_dir=partial, tqdm_class=telling_bar(file.repository))
+        bar = telling_bar(file.repository)
+        found = huggingface_hub.hf_hub_download(
+            file.repository, file.name, revision=file.revision, local_dir=partial, tqdm_class=bar
+        )
     except Exception as error:  # HTTP library, file system and Rust downloader each raise errors of their own
         log.debug("%s: %s", file.repository, error)
         return False

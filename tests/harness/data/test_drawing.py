@@ -120,6 +120,19 @@ def test_the_validation_share_and_samples_hardly_move(tmp_path: Path) -> None:
     assert len(before["test"] & after["test"]) >= 47
 
 
+@pytest.mark.parametrize("own", [True, False])
+def test_the_validation_share_of_a_data_folder_without_validation_rows(tmp_path: Path, own: bool) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    rows = many(200)
+    for name, part in {"train": rows[:150], "test": rows[150:], **({"validation": rows[:7]} if own else {})}.items():
+        (folder / f"{name}.jsonl").write_text("\n".join(map(json.dumps, part)), encoding="utf-8")
+    task = task_of(tmp_path, rows, "source: {files: {all: all.jsonl}}\nsplits: {validation_share: 0.2}\n")
+    found = {split: load_examples(task, lang="en", split=split, data_dir=folder) for split in SPLITS}
+    assert [len(found[split]) for split in ("train", "validation", "test")] == ([150, 7, 50] if own else [120, 30, 50])
+    assert own or not {row.id for row in found["train"]} & {row.id for row in found["validation"]}
+
+
 def test_the_rows_of_a_limit_stay_when_the_file_grows(tmp_path: Path) -> None:
     source = "source: {files: {test: all.jsonl}}\n"
     before, after = (

