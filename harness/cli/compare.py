@@ -147,8 +147,6 @@ def _as_json(comparison: Comparison, rows: int | None) -> dict[str, Any]:
 
     from pydantic_core import to_jsonable_python
 
-    from harness.records.weights import facts_of
-
     identity, ids = comparison.predictions[0].identity, [run.entry.run_id for run in comparison.runs]
     differences: dict[tuple[int, int], dict[str, Any]] = {}
     for verdict in comparison.verdicts:
@@ -164,7 +162,7 @@ def _as_json(comparison: Comparison, rows: int | None) -> dict[str, Any]:
         "runs": [
             {
                 **{"letter": run.letter, "name": run.name, "run": run.entry.run_id, "rows": run.own_rows},
-                **{"checkpoint": facts_of(run.entry.record).model_dump(), "values": run.values},
+                **{"checkpoint": run.entry.checkpoint.model_dump(), "values": run.values},
             }
             for run in comparison.runs
         ],

@@ -178,7 +178,6 @@ def _way_out(stale: Path) -> str:
 
 
 def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
-    from harness.records.weights import facts_of
     from harness.reports.words import how
 
     row, entry = place.row, place.row.entry
@@ -198,7 +197,7 @@ def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
         "runs": [run.run_id for run in sorted(row.runs, key=lambda run: run.seed)],
         "spread": {name: found and dict(zip(("low", "median", "high"), found, strict=True)) for name, found in spread.items()},
         "identity": identity.as_json(),
-        "checkpoint": facts_of(record).model_dump(),
+        "checkpoint": entry.checkpoint.model_dump(),
         "timing": record.timing.as_json(),
         "metrics": record.metrics.as_json(),
     }

@@ -114,9 +114,9 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
 
 def _model_lines(entry: Entry) -> list[str]:
     from harness.records.sizes import size_of
-    from harness.records.weights import facts_of, used_precision
+    from harness.records.weights import used_precision
 
-    backend, size, checkpoint = entry.record.identity.backend, size_of(entry), facts_of(entry.record)
+    backend, size, checkpoint = entry.record.identity.backend, size_of(entry), entry.checkpoint
     where = [f"{backend.dtype} on {backend.device}"] if backend.dtype and backend.device else []
     facts = ", ".join([*([size] if size else []), *where])
     return [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from harness.records.entries import Entry
-from harness.records.weights import count_told, facts_of
+from harness.records.weights import count_told
 
 
 def size(parameters: int) -> str:
@@ -15,7 +15,7 @@ def size(parameters: int) -> str:
 
 def size_of(entry: Entry) -> str:
     """Empty if it is unknown."""
-    parameters = facts_of(entry.record).parameters
+    parameters = entry.checkpoint.parameters
     return "" if parameters is None else size(parameters)
 
 
@@ -29,7 +29,7 @@ def prompted_sizes(entries: Iterable[Entry]) -> str:
     for entry in entries:
         if entry.record.identity.prompt is not None:
             model = entry.record.identity.backend.model or entry.backend
-            sizes[model] = sizes.get(model) or facts_of(entry.record).parameters
+            sizes[model] = sizes.get(model) or entry.checkpoint.parameters
             names.setdefault(model, entry.display_name)
     known = {model: found for model, found in sizes.items() if found is not None}
     if not sizes:

@@ -18,7 +18,7 @@ from harness.core.record import CalibrationBin, CheckpointFacts, Identity, Overl
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
-from harness.records.weights import LONG, facts_of, packaged_of, used_precision
+from harness.records.weights import LONG, packaged_of, used_precision
 from harness.running.trained_models import folder_of
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.catalog import Catalog
@@ -200,7 +200,7 @@ class ModelFacts:
     @property
     def checkpoint(self) -> CheckpointFacts:
         """What the base model's weights are, as far as it is known."""
-        return facts_of(self.run.record)
+        return self.run.entry.checkpoint
 
     @property
     def is_of_folder(self) -> bool:

@@ -17,7 +17,7 @@ from harness.records.entries import Entry, Group
 from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
-from harness.records.weights import facts_of, used_precision, weights_told
+from harness.records.weights import used_precision, weights_told
 from harness.reports.by_language import Line, sections
 from harness.reports.charts.boards import front_labels
 from harness.reports.leaderboard import reported_cells
@@ -176,7 +176,7 @@ def _add_latency(place: model.Place, entry: Entry, latencies: Sequence[LatencyRe
 def _facts(place: model.Place, entry: Entry, cost: str, latency: str) -> Iterator[tuple[str, str]]:
     """What the details of a run list before its settings."""
     identity = entry.record.identity
-    train, prompt, checkpoint = identity.train, identity.prompt, facts_of(entry.record)
+    train, prompt, checkpoint = identity.train, identity.prompt, entry.checkpoint
     busy = "†" if place.busy else ""
     facts: Mapping[str, object] = {
         "engine": place.engine,

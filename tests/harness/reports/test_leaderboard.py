@@ -165,6 +165,18 @@ def test_the_sentence_says_how_large_the_models_are() -> None:
     assert page([trained, asked]).count("e5 (118M parameters, trained on 9 en)") == 1
 
 
+def test_what_the_weights_are_stands_in_each_table_that_ranks() -> None:
+    expanded = entry("e5", 0.6, backend={"name": "e5", "dtype": "float32", **packaged("e5-small")})
+    bags, served = entry("tfidf", 0.5), entry("api", 0.4, backend={"name": "api", "model": "gpt"}, prompt=prompt(), train=None)
+    text = page([expanded, bags, served])
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("| ")]
+    cells = [[[cell.strip() for cell in line.strip("|").split("|")] for line in lines] for lines in tables]
+    assert [[line[lines[0].index("weights")] for line in lines[2:]] for lines in cells] == [
+        ["118M, 4-bit → fp32", "–", "–"]
+    ] * 2
+    assert all("weights" not in line for line in page([bags, served]).splitlines() if line.startswith("| "))
+
+
 def test_the_sentences(golden: Callable[[str, str], None]) -> None:
     one = [entry("a", 0.6), entry("b", 0.5), entry("c", 0.4)]
     two = one[:2]
