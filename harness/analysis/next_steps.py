@@ -15,6 +15,7 @@ from harness.core.errors import BenchError
 from harness.core.options import FOLDER, RunOptions
 from harness.core.record import RunRecord
 from harness.core.types import Calibration, Decoding, LabelKind
+from harness.records.weights import facts_of
 from harness.specs.costs import Price
 from harness.specs.prices import tokens_of
 from harness.statistics.intervals import SMALL_N
@@ -143,9 +144,10 @@ def untested(pool: CandidatePool) -> str | None:
     if not able:
         return "no language model that was prompted on these rows is better than chance"
     # Those of a server need not say how large they are.
-    if any(is_served(one) if one.parameters is None else one.parameters >= CAPABLE for one in able):
+    counted = [(one, facts_of(one).parameters) for one in able]
+    if any(is_served(one) if count is None else count >= CAPABLE for one, count in counted):
         return None
-    sizes = [one.parameters for one in able if one.parameters is not None]
+    sizes = [count for _, count in counted if count is not None]
     if len(sizes) < len(able):
         return "no language model on these rows is known to have a billion parameters"
     return f"the largest language model on these rows has {max(sizes) / 1e6:,.0f}M parameters"

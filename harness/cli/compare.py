@@ -36,9 +36,10 @@ def compare_command(
     for log loss and Brier, and from a paired bootstrap for all else; it is adjusted by Holm's method over all pairs. A
     difference with p up to 0.05 is significant. "detectable" is the smallest true difference that is found in 80% of samples.
 
-    --json prints an object with task, lang, split, n, metrics, runs (letter, name, run, rows, values), pairs (a, b: ids of
-    runs; both_right, only_a, only_b, neither_right; differences: for each metric value, low, high, p, p_holm, method,
-    detectable, better: an id or null), differing (how many rows), rows (id, truth, answers: by letter), notes, sentence.
+    --json prints an object with task, lang, split, n, metrics, runs (letter, name, run, rows, checkpoint: parameters, stored,
+    base, null where unknown; values), pairs (a, b: ids of runs; both_right, only_a, only_b, neither_right; differences: for
+    each metric value, low, high, p, p_holm, method, detectable, better: an id or null), differing (how many rows), rows (id,
+    truth, answers: by letter), notes, sentence.
     """
     from harness.analysis.compare import compare
     from harness.reports.text.compare import sentence
@@ -59,22 +60,26 @@ def compare_command(
 
 def _print_runs(comparison: Comparison) -> None:
     from harness.records.names import told_apart
+    from harness.records.weights import weights_told
     from harness.reports.text.formats import shown, title
 
     hows = told_apart([[run.entry] for run in comparison.runs], [run.entry.how for run in comparison.runs])
-    columns = ["", "backend", "configuration", "rows", *map(title, comparison.metrics), "run"]
+    weights = [weights_told(run.entry.record) for run in comparison.runs]
+    metrics = [title(metric) for metric in comparison.metrics]
+    columns = ["", "backend", "configuration", *(["weights"] if any(weights) else []), "rows", *metrics, "run"]
     table = [
         [
             run.letter,
             run.entry.display_name,
             how,
+            *([found or "–"] if any(weights) else []),
             f"{run.own_rows}",
             *(shown(run.values[metric]) for metric in comparison.metrics),
             run.entry.run_id.rpartition(".")[2],
         ]
-        for run, how in zip(comparison.runs, hows, strict=True)
+        for run, how, found in zip(comparison.runs, hows, weights, strict=True)
     ]
-    print_table(columns, table, text=["configuration"], optional=["rows", *reversed(columns[5:-1])])
+    print_table(columns, table, text=["configuration"], optional=["rows", *reversed(metrics[1:]), "weights"])
     typer.echo()
 
 
@@ -155,7 +160,10 @@ def _as_json(comparison: Comparison, rows: int | None) -> dict[str, Any]:
         "n": comparison.n,
         "metrics": comparison.metrics,
         "runs": [
-            {"letter": run.letter, "name": run.name, "run": run.entry.run_id, "rows": run.own_rows, "values": run.values}
+            {
+                **{"letter": run.letter, "name": run.name, "run": run.entry.run_id, "rows": run.own_rows},
+                **{"checkpoint": run.entry.checkpoint.model_dump(), "values": run.values},
+            }
             for run in comparison.runs
         ],
         "pairs": [

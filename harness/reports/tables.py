@@ -13,12 +13,13 @@ from harness.analysis.spread import Spread, influences_of, spreads
 from harness.records.entries import TITLES, Entry, Group, gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
+from harness.records.weights import weights_told
 from harness.reports.text.formats import shown
 from harness.reports.words import between, hows, part, rank
 from harness.statistics.intervals import small
 
 OVER_SEEDS = " over seeds"
-OF, FINDING = "of", "finding"
+OF, FINDING, WEIGHTS = "of", "finding", "weights"
 STATUSES = ("unparsed", "failed")
 
 
@@ -115,10 +116,11 @@ def _is_by_accuracy(members: Sequence[Entry]) -> bool:
 
 
 def columns(table: Table) -> list[str]:
-    """Titles; seeds, unparsed and failed rows have a column only if there are any."""
+    """Titles; weights, seeds, unparsed and failed rows have a column only if there are any."""
     rows = [place.row for place in table.places]
     return [
         *("#", "backend", "how"),
+        *([WEIGHTS] if any(weights_told(row.entry.record) for row in rows) else []),
         *(TITLES.get(name, name) for name in table.first.record.metrics.headline),
         *([f"{TITLES.get(table.metric, table.metric)}{OVER_SEEDS}"] if any(len(row.runs) > 1 for row in rows) else []),
         *(status for status in STATUSES if any(row.share(status) for row in rows)),
@@ -139,6 +141,7 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
         rank(place),
         row.entry.display_name,
         words,
+        *([weights_told(row.entry.record) or "–"] if WEIGHTS in titles else []),
         *(shown(row.entry.record.metrics.values[name]) for name in row.entry.record.metrics.headline),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
         *(part(row.share(status)) for status in STATUSES if status in titles),

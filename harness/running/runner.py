@@ -18,7 +18,7 @@ from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, Out
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
-from harness.core.record import Cost, Metrics, RunRecord, Timing, Tokens
+from harness.core.record import CheckpointFacts, Cost, Metrics, RunRecord, Timing, Tokens
 from harness.core.types import Calibration, Prediction, Status
 from harness.data.dates import dates_of
 from harness.records.entries import finished_entry
@@ -325,7 +325,7 @@ def _record(
         ),
         rows_from=plan.rows_from,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        parameters=plan.engine.parameters,
+        checkpoint=_checkpoint(plan),
         training=None if trained is None else trained.record,
         runtime=None if trained is None else trained.runtime,
         metric_code=code_of(plan.task.metrics),
@@ -341,6 +341,13 @@ def _record(
         gates=gates.finished(predictions, cut, None if trained is None else trained.record.cut),
         cut=cut,
     )
+
+
+def _checkpoint(plan: Plan) -> CheckpointFacts | None:
+    if plan.checkpoint is None:
+        return None
+    found = plan.checkpoint
+    return CheckpointFacts(parameters=plan.engine.parameters, stored=found.weights, base=found.base)
 
 
 def _public_settings(plan: Plan) -> dict[str, Any]:

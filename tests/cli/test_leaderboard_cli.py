@@ -62,7 +62,7 @@ def test_json(bench: Any, two_runs: list[str]) -> None:
     said = bench("leaderboard", "--json")
     keys = {"rank", "tied", "run", "task", "split", "lang", "rows", "few_rows", "backend", "how", "seeds", "runs", "spread"}
     keys |= {"finding", "tested_on"}
-    assert all(set(entry) == keys | {"identity", "timing", "metrics"} for entry in said.json)
+    assert all(set(entry) == keys | {"identity", "checkpoint", "timing", "metrics"} for entry in said.json)
     ranks = [(entry["lang"], entry["rank"], entry["tied"]) for entry in said.json]
     assert ranks == [("en", None, False), ("en", None, False), ("ja", None, False)]
     assert [entry["finding"]["kind"] for entry in said.json] == ["not_better_than_majority", "constant", "constant"]

@@ -83,4 +83,4 @@ def test_with_the_flag_it_runs_and_the_record_says_so(bench: Any, proof: Path, p
 def test_a_task_without_such_metrics_needs_no_flag(bench: Any, project: Path) -> None:
     said = bench("run", "--backend", "majority", "--lang", "en", "--limit", 5, "--json").json[0]
     manifest = json.loads((project / "results" / "runs" / said["run"] / "run.json").read_text())
-    assert (manifest["metric_code"], manifest["parameters"]) == ([], None)
+    assert (manifest["metric_code"], manifest["checkpoint"]) == ([], None)

@@ -265,6 +265,9 @@ def test_mistral_in_4_bit_from_a_local_path(bench: Any, mistral: Path, project: 
     assert score["metrics"]["ok"] == 3  # a distribution over the labels can't be unreadable
     manifest = json.loads((project / "results" / "runs" / free["run"] / "run.json").read_text(encoding="utf-8"))
     assert manifest["identity"]["backend"]["options"]["quantization"] == "nf4"
+    assert manifest["checkpoint"]["stored"] == "float32"
+    assert manifest["checkpoint"]["parameters"] > 0
+    assert manifest["checkpoint"]["base"] is None
     assert manifest["identity"]["prompt"]["variant"] == "ja"
     assert str(mistral.parent) not in json.dumps(manifest)
     assert bench(*common, "--decoding", "free", "--json").json[0]["state"] == "found"

@@ -10,6 +10,7 @@ from typing import Any
 from harness.core.json_files import canonical_json
 from harness.core.record import Identity, RunRecord
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
+from harness.models.packaged import PACKAGED
 from harness.records.entries import Entry
 from harness.records.journal import prediction_record
 from harness.records.store import Store
@@ -66,6 +67,11 @@ def entry_from(run_id: str, manifest: Mapping[str, Any], metrics: Mapping[str, A
 def with_changes(made: Entry, **manifest: Any) -> Entry:
     """The same with other parts of run.json; `settings`, `limit` and `model_given` as records of version 1 have them."""
     return entry_from(made.run_id, {**made.record.manifest(), **manifest}, made.record.metrics.as_json())
+
+
+def packaged(name: str) -> dict[str, str]:
+    """What the identity of a run says of a packaged model."""
+    return {"model": f"packaged:{name}", "revision": PACKAGED[name].revision}
 
 
 def renamed(made: Entry, run_id: str) -> Entry:

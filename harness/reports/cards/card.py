@@ -13,6 +13,7 @@ from markupsafe import Markup
 from harness.core.options import setting_text
 from harness.core.plain import plain
 from harness.records.entries import TITLES
+from harness.records.weights import count_told
 from harness.reports.cards.facts import ModelFacts
 from harness.reports.cards.metadata import check_library, eval_results, front_matter
 from harness.reports.markdown import escape, table
@@ -138,6 +139,7 @@ _CODE = Environment(
 _CODE.filters["literal"] = repr  # on one line, so that no label can end the block of code
 _MARKDOWN = _CODE.overlay(autoescape=True, finalize=_as_markdown)
 _MARKDOWN.filters |= {
+    "count": count_told,
     "fixed": _fixed,
     "listed": lambda words: listed(list(words)),
     "metric": _metric,

@@ -14,10 +14,11 @@ import yaml
 
 from harness.analysis.related_runs import chose_checkpoint, is_outdated
 from harness.core.errors import RunError, UserError
-from harness.core.record import CalibrationBin, Identity, OverlapCount, Training
+from harness.core.record import CalibrationBin, CheckpointFacts, Identity, OverlapCount, Training
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entry
 from harness.records.store import Store
+from harness.records.weights import LONG, packaged_of, used_precision
 from harness.running.trained_models import folder_of
 from harness.specs.backend_specs import BackendSpec, engine_class
 from harness.specs.catalog import Catalog
@@ -197,15 +198,46 @@ class ModelFacts:
         return f"torchrun --nproc-per-node {processes} -m harness.cli{command.removeprefix('bench')}"
 
     @property
+    def checkpoint(self) -> CheckpointFacts:
+        """What the base model's weights are, as far as it is known."""
+        return self.run.entry.checkpoint
+
+    @property
+    def is_of_folder(self) -> bool:
+        """Whether the base model was read from a local folder."""
+        return self.base_repository is None and not str(self.run.identity.backend.model).startswith("packaged:")
+
+    @property
+    def trained_in(self) -> str | None:
+        return LONG.get(str(self.run.identity.backend.precision))
+
+    @property
+    def used_precision(self) -> str | None:
+        return used_precision(self.run.record)
+
+    @property
     def base_repository(self) -> str | None:
-        """The base model's name on the hub; None for a folder and for a model of the package index."""
+        """The hub repository that the base model was read from; None for a folder and for a model of the package index."""
         backend = self.run.identity.backend
         is_commit = re.fullmatch("[0-9a-f]{40}", backend.revision or "") is not None
         return str(backend.model).partition("@")[0] if is_commit else None
 
+    @property
+    def base_model(self) -> str | None:
+        """Hub id of the base model, wherever its weights came from: for a folder, that of the base model of its model."""
+        return self.base_repository or self.checkpoint.base
+
+    @property
+    def base_name(self) -> str:
+        """The base model's hub id, or the name of its folder."""
+        named = None if self.is_of_folder else self.base_model
+        return named or str(self.run.identity.backend.model)
+
     @cached_property
     def base_licence(self) -> str | None:
-        """What the base model's card names, where this machine's hub cache holds that card."""
+        """That of a packaged model, or what the base model's card names, where this machine's hub cache holds that card."""
+        if (packaged := packaged_of(self.run.record)) is not None:
+            return packaged.licence
         if self.base_repository is None:
             return None
         from huggingface_hub import ModelCard, try_to_load_from_cache

@@ -49,7 +49,7 @@ def front_matter(facts: ModelFacts, name: str, licence: str | None) -> str:
         library_name="sentence-transformers" if setfit else "transformers",
         pipeline_tag="text-classification",
         tags=["text-classification", TAG, *(["setfit"] if setfit else [])],
-        base_model=facts.base_repository,
+        base_model=facts.base_model,
         datasets=[hub.id] if hub else None,
         metrics=sorted({result.metric_type for result in results}),
         model_name=name,

@@ -17,6 +17,7 @@ from harness.records.entries import Entry, Group
 from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
+from harness.records.weights import used_precision, weights_told
 from harness.reports.by_language import Line, sections
 from harness.reports.charts.boards import front_labels
 from harness.reports.leaderboard import reported_cells
@@ -112,6 +113,7 @@ def _place(place: RankedEntry, how: str, prices: Prices, latencies: Sequence[Lat
         backend=entry.display_name,
         how=how,
         size=size_of(entry),
+        weights=weights_told(record) or None,
         made="trained" if prompt is None else "prompted",
         engine=record.identity.backend.engine,
         run=entry.key,
@@ -174,12 +176,15 @@ def _add_latency(place: model.Place, entry: Entry, latencies: Sequence[LatencyRe
 def _facts(place: model.Place, entry: Entry, cost: str, latency: str) -> Iterator[tuple[str, str]]:
     """What the details of a run list before its settings."""
     identity = entry.record.identity
-    train, prompt = identity.train, identity.prompt
+    train, prompt, checkpoint = identity.train, identity.prompt, entry.checkpoint
     busy = "†" if place.busy else ""
     facts: Mapping[str, object] = {
         "engine": place.engine,
         "model": identity.backend.model,
         "size": place.size,
+        "base model": checkpoint.base,
+        "weights stored in": checkpoint.stored,
+        "weights used in": checkpoint.stored and used_precision(entry.record),
         "prompt": prompt and prompt.name + (f".{prompt.variant}" if prompt.variant else ""),
         "decoding": prompt and str(prompt.decoding),
         "few-shot examples": prompt and len(prompt.shots),

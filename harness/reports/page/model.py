@@ -51,6 +51,7 @@ class Place(Part):
     backend: str
     how: str
     size: str = ""
+    weights: str | None = None
     made: Made
     engine: str
     run: str

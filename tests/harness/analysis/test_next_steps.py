@@ -98,7 +98,7 @@ def test_what_it_costs_by_the_tokens_of_a_run(store: Store, tmp_path: Path) -> N
     (tmp_path / "backends").mkdir()
     price = "price: {prompt: 0.001, completion: 0.001, source: here}\n"
     (tmp_path / "backends" / "cheap.yaml").write_text(f"engine: openai\nmodel: c\n{price}", encoding="utf-8")
-    prompted(store, tokens={"prompt": 400 * N, "new": 10 * N}, parameters=135_000_000)
+    prompted(store, tokens={"prompt": 400 * N, "new": 10 * N}, checkpoint={"parameters": 135_000_000})
     first, _ = next_steps(pool(store), Catalog(tmp_path))
     assert first.why == (
         "the largest language model on these rows has 135M parameters: with cheap, 200 rows cost less than $0.01 (400 prompt "
@@ -108,7 +108,7 @@ def test_what_it_costs_by_the_tokens_of_a_run(store: Store, tmp_path: Path) -> N
 
 
 def test_a_capable_language_model_was_tested(store: Store, tmp_path: Path) -> None:
-    prompted(store, parameters=7_000_000_000)
+    prompted(store, checkpoint={"parameters": 7_000_000_000})
     assert untested(pool(store)) is None
     assert commands(store, tmp_path) == []
 
@@ -117,7 +117,7 @@ def test_a_capable_language_model_was_tested(store: Store, tmp_path: Path) -> No
     ("identity", "manifest", "expected"),
     [
         ({}, {}, "no language model on these rows is known to have a billion parameters"),
-        ({}, {"parameters": 600_000_000}, "the largest language model on these rows has 600M parameters"),
+        ({}, {"checkpoint": {"parameters": 600_000_000}}, "the largest language model on these rows has 600M parameters"),
     ],
 )
 def test_sizes_that_are_small_or_not_recorded(store: Store, identity: Any, manifest: Any, expected: str) -> None:

@@ -149,6 +149,14 @@ def test_the_model_that_was_given(model: str, revision: str | None, given: str) 
     assert read({**made, "model_given": False}).options.model is None
 
 
+def test_a_number_of_parameters_beside_no_checkpoint() -> None:
+    assert read({"identity": IDENTITY}).checkpoint is None
+    found = read({"identity": IDENTITY, "parameters": 5})
+    assert found.checkpoint is not None
+    assert found.checkpoint.as_json() == {"parameters": 5}
+    assert "parameters" not in found.manifest()
+
+
 # Writing and reading
 
 

@@ -5,18 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from boards import entry, prompt, with_changes
+from boards import entry, packaged, prompt, with_changes
 
 from harness.records.entries import Entry
-from harness.records.sizes import parameters_of, prompted_sizes, size, size_of
+from harness.records.sizes import prompted_sizes, size, size_of
 
 
 def made(
-    model: str | None, parameters: int | None = None, *, prompted: bool = True, name: str = "llm", **changes: Any
+    model: str | dict[str, str] | None,
+    parameters: int | None = None,
+    *,
+    prompted: bool = True,
+    name: str = "llm",
+    **changes: Any,
 ) -> Entry:
     asked = {"prompt": prompt(), "train": None} if prompted else {}
-    base = entry(name, backend={"name": name, "engine": "toy", "model": model}, **asked, **changes)
-    return with_changes(base, parameters=parameters)
+    named = model if isinstance(model, dict) else {"model": model}
+    base = entry(name, backend={"name": name, "engine": "toy", **named}, **asked, **changes)
+    return with_changes(base, checkpoint={"parameters": parameters})
 
 
 @pytest.mark.parametrize(
@@ -40,19 +46,19 @@ def test_words(count: int, said: str) -> None:
 
 
 def test_the_record_tells_else_the_packaged_model() -> None:
-    assert parameters_of(made("packaged:smollm2", 5).record) == 5
-    assert size_of(made("packaged:smollm2")) == "135M parameters"
-    assert size_of(made("packaged:e5-small", prompted=False)) == "118M parameters"
-    assert size_of(made("packaged:minilm", prompted=False)) == "23M parameters"
+    assert size_of(made(packaged("smollm2"), 5)) == "5 parameters"
+    assert size_of(made(packaged("smollm2"))) == "135M parameters"
+    assert size_of(made(packaged("e5-small"), prompted=False)) == "118M parameters"
+    assert size_of(made(packaged("minilm"), prompted=False)) == "23M parameters"
     assert size_of(made("packaged:gone")) == size_of(made("gpt-4o")) == size_of(made(None)) == size_of(entry("old")) == ""
 
 
 def test_what_a_reader_must_know_of_the_prompted_models() -> None:
-    small, large, served = made("packaged:smollm2"), made("org/large", 7_240_000_000), made("gpt-4o")
-    fine_tuned = made("packaged:e5-small", prompted=False)
+    small, large, served = made(packaged("smollm2")), made("org/large", 7_240_000_000), made("gpt-4o")
+    fine_tuned = made(packaged("e5-small"), prompted=False)
     assert prompted_sizes([fine_tuned]) == prompted_sizes([]) == ""
     assert prompted_sizes([fine_tuned, small]) == "The only prompted model has 135M parameters."
-    quantised = made("packaged:smollm2", name="llm-4bit")
+    quantised = made(packaged("smollm2"), name="llm-4bit")
     assert prompted_sizes([small, quantised, fine_tuned]) == "The only prompted model has 135M parameters.", "one model, twice"
     assert prompted_sizes([served]) == "The only prompted model, llm, is of unknown size."
     assert prompted_sizes([small, large]) == "The largest of the 2 prompted models has 7.2B parameters."

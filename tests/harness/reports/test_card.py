@@ -18,6 +18,7 @@ from markdown_it import MarkdownIt
 from harness.core.errors import MissingExtra, RunError, UserError
 from harness.core.types import Example, LabelKind
 from harness.data.rows import fingerprint
+from harness.models.packaged import PACKAGED
 from harness.records.store import Store
 from harness.reports.cards import metadata
 from harness.reports.cards.card import make_card
@@ -335,6 +336,52 @@ def test_nothing_is_guessed(store: Store, project: Path, monkeypatch: pytest.Mon
     assert "The task's file is not available" in made["README.md"]
     (project / "tasks" / "toy.yaml").write_text(HUB_TASK.replace("good", "other"))  # another task of that name
     assert "CC0-1.0" not in card(store, name, project)["README.md"]
+
+
+@pytest.mark.parametrize("name", PACKAGED)
+def test_a_packaged_base_model_has_its_true_name_and_licence(name: str, store: Store, project: Path) -> None:
+    found, known = record(store, backend=backend(**boards.packaged(name))), PACKAGED[name]
+    made = facts(store, found, project)
+    assert (made.base_model, made.base_name, made.base_licence) == (known.base, known.base, known.licence)
+    data = ModelCard(make_card(made)["README.md"]).data
+    assert (data.base_model, data.license) == (known.base, known.licence)
+
+
+@pytest.mark.parametrize("base", ["org/base", None])
+def test_a_base_model_in_a_folder_is_not_named_as_another_one(base: str | None, store: Store, project: Path) -> None:
+    told = manifest(checkpoint={"parameters": 5, "stored": "float32", "base": base})
+    found = record(store, backend=backend(model="mine", revision="a" * 64), manifest=told)
+    made = facts(store, found, project)
+    readme = make_card(made)["README.md"]
+    assert (made.base_model, made.base_name, made.base_licence) == (base, "mine", None)
+    assert ModelCard(readme).data.base_model == base
+    assert "not known" in paragraph(readme, "Base model: mine, a local folder")
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "said", "unsaid"),
+    [
+        ("4-bit (Q4_0 blocks)", {}, ["4-bit (Q4_0 blocks)", "expanded"], ["computed"]),
+        ("bfloat16", {"dtype": "float32", "precision": "fp32"}, ["bfloat16", "float32"], ["expanded"]),
+        ("float32", {"dtype": "bfloat16", "precision": "bf16"}, ["training computed in bfloat16", "float32"], ["expanded"]),
+        (None, {"dtype": "float32"}, ["predictions were computed in float32"], ["stored", "training computed"]),
+        (None, {}, [], ["stored", "computed"]),
+    ],
+)
+def test_the_precision_of_the_weights_is_told_as_far_as_it_is_known(
+    stored: str | None, changes: dict[str, str], said: list[str], unsaid: list[str], store: Store, project: Path
+) -> None:
+    told = manifest(checkpoint={"parameters": None, "stored": stored, "base": "org/bert"})
+    readme = card(store, record(store, backend=backend(**changes), manifest=told), project)["README.md"]
+    about = paragraph(readme, "Base model: ")
+    assert [words for words in said if words not in about] == []
+    assert [words for words in unsaid if words in about] == []
+
+
+def paragraph(readme: str, start: str) -> str:
+    """The paragraph that begins with `start`."""
+    (found,) = [part for part in readme.split("\n\n") if part.startswith(start)]
+    return found
 
 
 def test_the_licence_of_a_base_model_is_that_of_its_card(

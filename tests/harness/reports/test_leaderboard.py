@@ -11,7 +11,7 @@ from typing import Any
 import boards
 import pytest
 import toy
-from boards import entry, prompt, record, value
+from boards import entry, packaged, prompt, record, value
 from unsealed import unseal
 
 from harness.analysis.ranks import fold_seeds, ranked
@@ -156,13 +156,25 @@ def test_few_rows_are_flagged(n: int, supports: list[int]) -> None:
 
 
 def test_the_sentence_says_how_large_the_models_are() -> None:
-    trained = entry("e5", 0.6, backend={"name": "e5", "model": "packaged:e5-small"})
-    asked = entry("llm", 0.5, backend={"name": "llm", "model": "packaged:smollm2"}, prompt=prompt(), train=None)
+    trained = entry("e5", 0.6, backend={"name": "e5", **packaged("e5-small")})
+    asked = entry("llm", 0.5, backend={"name": "llm", **packaged("smollm2")}, prompt=prompt(), train=None)
     said = sentence(board([trained, asked]))
     assert (said.count("118M"), said.count("135M")) == (1, 1)
     assert "135M" not in sentence(board([trained]))
     assert sentence(board([asked])).count("135M") <= 1, "nothing is compared"
     assert page([trained, asked]).count("e5 (118M parameters, trained on 9 en)") == 1
+
+
+def test_what_the_weights_are_stands_in_each_table_that_ranks() -> None:
+    expanded = entry("e5", 0.6, backend={"name": "e5", "dtype": "float32", **packaged("e5-small")})
+    bags, served = entry("tfidf", 0.5), entry("api", 0.4, backend={"name": "api", "model": "gpt"}, prompt=prompt(), train=None)
+    text = page([expanded, bags, served])
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("| ")]
+    cells = [[[cell.strip() for cell in line.strip("|").split("|")] for line in lines] for lines in tables]
+    assert [[line[lines[0].index("weights")] for line in lines[2:]] for lines in cells] == [
+        ["118M, 4-bit → fp32", "–", "–"]
+    ] * 2
+    assert all("weights" not in line for line in page([bags, served]).splitlines() if line.startswith("| "))
 
 
 def test_the_sentences(golden: Callable[[str, str], None]) -> None:

@@ -121,6 +121,19 @@ def test_a_run_is_shown_as_it_is(store: Store) -> None:
     assert (store.root.parent / run["record"]).is_file()
 
 
+def test_a_run_says_what_its_weights_are(store: Store) -> None:
+    checkpoint = {"parameters": 22_713_216, "stored": "bfloat16", "base": "org/enc"}
+    encoder(store, {**BACKEND, "dtype": "float32"}, {**MANIFEST, "checkpoint": checkpoint})
+    place = only(shown(store))
+    facts = dict(place["facts"])
+    assert place["weights"] == "23M, bf16 → fp32"
+    assert [facts[name] for name in ("base model", "weights stored in", "weights used in")] == [
+        "org/enc",
+        "bfloat16",
+        "float32",
+    ]
+
+
 def test_a_prompted_run_says_how_it_was_asked(store: Store) -> None:
     asked = prompt("fewshot", ["a", "b"], variant="ja", decoding="free", calibration="batch")
     record(store, "llm", GOOD, TRUTH, prompt=asked, manifest={**MANIFEST, "training": None})
@@ -200,7 +213,7 @@ def test_records_that_lack_what_later_ones_have(store: Store) -> None:
     record(store, "old", GOOD, TRUTH)  # no machine, tokens, training, settings or day
     found = shown(store)
     place, (run,) = only(found), found["runs"].values()
-    assert not {"cost", "labelled", "load", "finished", "p95_ms"} & set(place)
+    assert not {"cost", "labelled", "load", "finished", "p95_ms", "weights"} & set(place)
     assert (place["notes"]["cost"], place["machine"], place["busy"]) == (UNKNOWN_COST, "unknown", False)
     assert not {"evaluations", "evaluations_of", "best_step", "bins"} & set(run), "there were no probabilities, for one"
     assert run["settings"] == []

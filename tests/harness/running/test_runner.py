@@ -21,7 +21,7 @@ import toy
 
 from harness.core.errors import ModelUnavailable, OutOfMemory, RunBusy, RunError
 from harness.core.json_files import canonical_json
-from harness.core.record import RECORD_VERSION, HubRows, RowSource, Tokens
+from harness.core.record import RECORD_VERSION, CheckpointFacts, HubRows, RowSource, Tokens
 from harness.core.types import Decoding, text_digest
 from harness.records import store as store_module
 from harness.records.journal import read_journal
@@ -241,6 +241,19 @@ def test_the_answers_of_one_model_are_never_served_for_another(project: Path, st
     plan = toy.plan(project, model=str(tmp_path / "a" / "mine"))
     records = store.predictions(run(plan, store, slot, toy.quiet).run_id)
     assert [record["label"] for record in records] == [None if label is None else (label + 2) % 3 for label in labels[0]]
+
+
+def test_the_record_says_what_the_checkpoint_is_and_no_id_depends_on_it(
+    project: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = toy.write_checkpoint(tmp_path / "mine")
+    plain = toy.plan(project, model=str(weights))
+    (weights / "README.md").write_text("---\nbase_model: org/name\n---\n")
+    monkeypatch.setattr("harness.models.checkpoints.stored_precision", lambda folder: "4-bit (awq)")
+    plan = toy.plan(project, model=str(weights))
+    found = go(plan, store).record.checkpoint
+    assert found == CheckpointFacts(parameters=None, stored="4-bit (awq)", base="org/name")
+    assert plan.run_id == plain.run_id
 
 
 def test_another_folder_of_results_makes_the_same_run_anew(project: Path, store: Store, tmp_path: Path) -> None:
