@@ -143,7 +143,7 @@ def text_config(config: Any) -> Any:
 
 
 def load_language_model(folder: Path, **kwargs: Any) -> Loaded:
-    """`load_model` of a decoder-only model. Weights that read images are left out; those of the text model must all be there."""
+    """`load_model` of a decoder-only model. Of one that reads images too, the weights for these are left out."""
     from transformers import AutoModelForCausalLM
 
     config = read_config(folder)

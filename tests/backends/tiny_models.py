@@ -166,7 +166,10 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma3, narrow window": ("Gemma3Text", {**GEMMA3, "sliding_window": 24}),
     # With a part that reads images, whose weights are in the file too.
     "gemma3, images": ("Gemma3", {"text_config": {**GEMMA3, "sliding_window": 24}, "vision_config": VISION}),
-    "mistral3": ("Mistral3", {"text_config": {"model_type": "mistral", **SHAPE, "sliding_window": None}, "vision_config": PIXTRAL}),
+    "mistral3": (
+        "Mistral3",
+        {"text_config": {"model_type": "mistral", **SHAPE, "sliding_window": None}, "vision_config": PIXTRAL},
+    ),
     "gpt2": ("GPT2", GPT2),  # learned absolute positions
     "opt": ("OPT", OPT),  # the same, and they start at 2
     "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4}),  # ALiBi: takes no positions
