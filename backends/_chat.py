@@ -32,6 +32,9 @@ Arguments = Mapping[str, bool | int | float | str]
 RESERVED = {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "strftime_now"}
 """What a template reads beside its arguments. bench passes the turns, whether an answer follows, and the date."""
 
+ASKS = ("defined", "undefined", "default", "d")
+"""Tests and filters of Jinja that tell whether a name has a value."""
+
 Tokens = tuple[int, ...]
 Tails = tuple[Tokens, ...]
 """The tokens of each choice, from where they part from the prompt."""
@@ -153,15 +156,20 @@ class ChatTemplate:
 
     def _readable(self, jinja: str) -> set[str]:
         """The names of the template's arguments."""
-        from jinja2 import TemplateError, meta
+        from jinja2 import TemplateError, meta, nodes
         from transformers.utils.chat_template_utils import _compile_jinja_template
 
         try:
             environment = _compile_jinja_template(jinja).environment  # with the tags and functions of chat templates
-            read: set[str] = meta.find_undeclared_variables(environment.parse(jinja))
+            parsed = environment.parse(jinja)
         except TemplateError as error:
             raise self._failed(error) from error
-        return read - {*environment.globals, *RESERVED, *self._tokenizer.special_tokens_map}
+        read: set[str] = meta.find_undeclared_variables(parsed)
+        # What a template sets itself is an argument only where it asks first whether there is one.
+        asked = (node.node for node in parsed.find_all((nodes.Test, nodes.Filter)) if node.name in ASKS)
+        given = {node.name for node in asked if isinstance(node, nodes.Name)}
+        own = {node.name for node in parsed.find_all(nodes.Name) if node.ctx == "store"} - given
+        return read - {*own, *environment.globals, *RESERVED, *self._tokenizer.special_tokens_map}
 
     def _probe(self) -> None:
         if problem := self._hidden("user", ["user"]):

@@ -370,6 +370,15 @@ def test_arguments_need_a_template_that_takes_some() -> None:
         ChatTemplate(byte_level_tokenizer(None), None, {"enable_thinking": False})
 
 
+def test_what_a_template_sets_itself_is_no_argument_unless_it_asks_for_one() -> None:
+    both = "{% if messages %}{% set told = 'a' %}{% else %}{% set told = 'b' %}{% endif %}{{ told }}"
+    tokenizer = chatml(before=OF_LLAMA + both + "{% set style = style | default('terse') %}{{ style }}")
+    with pytest.raises(UserError) as caught:
+        ChatTemplate(tokenizer, None, {"told": "c"})
+    assert caught.value.hint.startswith("Those it reads: date_string, style. ")
+    assert "1 May" in ChatEncoder(tokenizer, arguments={"date_string": "1 May"}).render([USER])
+
+
 def test_a_template_with_tags_of_its_own_kind() -> None:
     tagged = chatml((TURN, f"{{% generation %}}{TURN}{{% endgeneration %}}{{% if style %}}!{{% endif %}}"))
     assert "works!<|im_end|>" in ChatEncoder(tagged, arguments={"style": 1}).render([USER])

@@ -164,6 +164,17 @@ def test_precisions(kind: str, options: dict[str, str], kinds: dict[str, Path], 
     engine.close()
 
 
+def test_the_experts_of_a_mixture_stay_as_they_are(tmp_path: Path) -> None:
+    """As docs/backends.md says: bitsandbytes quantizes linear layers."""
+    import torch
+
+    engine = loaded(write_family(tmp_path, "qwen3, experts"), quantization="nf4")
+    dtypes = {name: weight.dtype for name, weight in engine._model.model.layers[0].named_parameters()}
+    assert dtypes["self_attn.q_proj.weight"] == torch.uint8
+    assert {dtype for name, dtype in dtypes.items() if "experts" in name} == {torch.float32}
+    engine.close()
+
+
 # Models of images and texts
 
 
