@@ -70,8 +70,8 @@ def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> An
     from transformers import AutoTokenizer
 
     hint = "A checkpoint must have its tokenizer's files: tokenizer.json, or vocab.txt, tokenizer.model and the like."
-    # Mistral's tokenizer.json splits some words otherwise than its tekken.json, which the model was trained with: transformers
-    # corrects that where asked to. It is also why the tokenizer is the same where the library mistral-common is installed.
+    # Mistral's tokenizer.json splits some words otherwise than its tekken.json, which the model was trained with. transformers
+    # corrects that where asked to, and then reads the same files whether or not the library mistral-common is installed.
     corrected = {"fix_mistral_regex": True} if (folder / "tekken.json").is_file() else {}
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **corrected)

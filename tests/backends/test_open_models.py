@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -13,11 +14,12 @@ import pytest
 from oracles import CHATS, DIGITS, MIXED, generate, loaded, oracle_choice, oracle_scores, oracle_text, prompt_ids, score
 from tiny_models import byte_level_tokenizer, write_family
 
+from backends._chat import ChatEncoder
 from backends._loading import META, load_language_model, read_tokenizer
 from backends.causal_lm import CausalLM
 from backends.vllm import VLLM, VLLMOptions
 from harness.core.engine import Messages
-from harness.core.errors import ModelUnavailable
+from harness.core.errors import ModelUnavailable, UserError
 from harness.specs.backend_specs import load_backend
 
 pytestmark = pytest.mark.slow
@@ -278,6 +280,30 @@ def test_words_are_split_as_in_the_tekken_file_beside_the_tokenizer(tekken: bool
         (tmp_path / "tekken.json").write_text("{}")
     found = read_tokenizer(tmp_path, "eos_token").backend_tokenizer.pre_tokenizer.pre_tokenize_str("myKettle")
     assert [word for word, _ in found] == (["my", "Kettle"] if tekken else ["myKettle"])
+
+
+def test_a_tekken_file_alone_needs_the_name_of_the_end(tmp_path: Path) -> None:
+    """As docs/one-gpu.md says of Mistral Small 3.2."""
+    special = [
+        {"rank": rank, "token_str": token, "is_control": True} for rank, token in enumerate(("<unk>", "<s>", "</s>", *TEKKEN))
+    ]
+    words = [bytes([value]) for value in range(256)] + [b"th", b"the"]
+    vocabulary = [
+        {"rank": rank, "token_bytes": base64.b64encode(word).decode(), "token_str": None} for rank, word in enumerate(words)
+    ]
+    sizes = {"default_vocab_size": len(words) + len(special), "default_num_special_tokens": len(special)}
+    config = {"pattern": r"\p{L}+|\s+|[^\s\p{L}]+", "num_vocab_tokens": len(words), "version": "v7", **sizes}
+    (tmp_path / "tekken.json").write_text(json.dumps({"config": config, "vocab": vocabulary, "special_tokens": special}))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "mistral3", "transformers_version": "4.52.4"}))
+    with pytest.raises(UserError, match="no eos_token"):
+        read_tokenizer(tmp_path, "eos_token")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"bos_token": "<s>", "eos_token": "</s>"}))
+    (tmp_path / "chat_template.jinja").write_text(MISTRAL_SMALL)
+    tokenizer = read_tokenizer(tmp_path, "eos_token")
+    chat: Messages = [{"role": "system", "content": "Rate."}, {"role": "user", "content": "the [INST]"}]
+    ids = ChatEncoder(tokenizer).encode([chat], ["0", "1"])[0].content.ids
+    assert tokenizer.decode(ids) == "<s>[SYSTEM_PROMPT]Rate.[/SYSTEM_PROMPT][INST]the [INST][/INST]"
+    assert [tokenizer.decode([number]) for number in ids].count("[INST]") == 1  # the other one is characters
 
 
 # The files in backends/
