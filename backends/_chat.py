@@ -5,9 +5,10 @@ Choices as a tree of tokens, chat templates, the encoder of chats, and the base 
 
 from __future__ import annotations
 
+import json
 import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
 from backends._loading import DAMAGED, read_config, read_tokenizer
@@ -25,6 +26,14 @@ from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Sc
 from harness.core.errors import UnknownName, UserError
 
 ANSWER = "AnswerOfTheModel"
+
+Arguments = Mapping[str, bool | int | float | str]
+"""Of a chat template, by name."""
+RESERVED = {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "strftime_now"}
+"""What a template reads beside its arguments. bench passes the turns, whether an answer follows, and the date."""
+
+ASKS = ("defined", "undefined", "default", "d")
+"""Tests and filters of Jinja that tell whether a name has a value."""
 
 Tokens = tuple[int, ...]
 Tails = tuple[Tokens, ...]
@@ -99,11 +108,13 @@ class ChatTemplate:
     """A tokenizer's chat template: which one, what it takes, and what it makes of a chat. `jinja` is None where a checkpoint
     has none. Raises `UserError` where it can't be used."""
 
-    def __init__(self, tokenizer: Any, name: str | None = None) -> None:
-        """`name`: which, of a checkpoint with several."""
+    def __init__(self, tokenizer: Any, name: str | None = None, arguments: Arguments | None = None) -> None:
+        """`name`: which, of a checkpoint with several; `arguments`: what the template is told beside the turns."""
         self._tokenizer = tokenizer
         self._model = tokenizer.name_or_path or "this model"
         self.jinja = self._named(name)
+        self._arguments = dict(arguments or {})
+        self._check_arguments()
         self.parts: dict[str, bool] = {"user": False, "assistant": False, "system": False}
         self.system_role = False
         self.opening: str | None = None
@@ -128,6 +139,37 @@ class ChatTemplate:
                 f"Choose one of them: --set chat_template={names[0]}",
             )
         return str(templates[name or "default"])
+
+    def _check_arguments(self) -> None:
+        """An argument that the template does not read would change nothing, and be recorded as if it did."""
+        if not self._arguments:
+            return
+        if self.jinja is None:
+            raise UserError(f"{self._model} has no chat template that could take arguments.", "Leave `template_arguments` out.")
+        known = self._readable(self.jinja)
+        if unknown := sorted(self._arguments.keys() - known):
+            reads = f"Those it reads: {', '.join(sorted(known))}" if known else "It reads none"
+            raise UserError(
+                f"The chat template of {self._model} reads no argument {', '.join(map(repr, unknown))}.",
+                f"{reads}. Correct `template_arguments`, or clear them: --set template_arguments={{}}",
+            )
+
+    def _readable(self, jinja: str) -> set[str]:
+        """The names of the template's arguments."""
+        from jinja2 import TemplateError, meta, nodes
+        from transformers.utils.chat_template_utils import _compile_jinja_template
+
+        try:
+            environment = _compile_jinja_template(jinja).environment  # with the tags and functions of chat templates
+            parsed = environment.parse(jinja)
+        except TemplateError as error:
+            raise self._failed(error) from error
+        read: set[str] = meta.find_undeclared_variables(parsed)
+        # What a template sets itself is an argument only where it asks first whether there is one.
+        asked = (node.node for node in parsed.find_all((nodes.Test, nodes.Filter)) if node.name in ASKS)
+        given = {node.name for node in asked if isinstance(node, nodes.Name)}
+        own = {node.name for node in parsed.find_all(nodes.Name) if node.ctx == "store"} - given
+        return read - {*own, *environment.globals, *RESERVED, *self._tokenizer.special_tokens_map}
 
     def _probe(self) -> None:
         if problem := self._hidden("user", ["user"]):
@@ -205,6 +247,7 @@ class ChatTemplate:
     def _apply(self, turns: Messages, thinks: bool = True, generation: bool = True) -> str:
         # Templates know thinking by one of two names.
         switch = {} if thinks else {"enable_thinking": False, "thinking": False}
+        arguments = {**self._arguments, **switch}
         chat = [
             {**turn, "content": [{"type": "text", "text": turn["content"]}] if self.parts[turn["role"]] else turn["content"]}
             for turn in turns
@@ -216,16 +259,19 @@ class ChatTemplate:
                 tokenize=False,
                 add_generation_prompt=generation,
                 strftime_now=DATE.strftime,
-                **switch,
+                **arguments,
             )
         except Exception as error:  # a template can fail in any way that Python code can
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(
-                f"The chat template of {self._model} can't be applied: {reason}",
-                "bench passes it only the turns of a chat (no tools, no documents). Correct the template, or choose another "
-                "checkpoint.",
-            ) from error
+            raise self._failed(error) from error
         return text
+
+    def _failed(self, error: Exception) -> UserError:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return UserError(
+            f"The chat template of {self._model} can't be applied: {reason}",
+            "bench passes it only the turns of a chat (no tools, no documents). Correct the template, or choose another "
+            "checkpoint.",
+        )
 
     def facts(self) -> dict[str, str]:
         """What the results depend on beyond the checkpoint."""
@@ -236,11 +282,13 @@ class ChatTemplate:
             **({"template_date": f"{DATE:%Y-%m-%d}"} if "strftime_now" in self.jinja else {}),
             **({"content": "parts"} if self.parts["user"] else {}),
             **({"thinking": "closed"} if closed else {}),
+            **({"template_arguments": json.dumps(self._arguments, sort_keys=True)} if self._arguments else {}),
         }
 
 
 @lru_cache(maxsize=8)
-def _facts(source: Path, name: str | None) -> dict[str, str]:
+def _facts(source: Path, name: str | None, arguments: str) -> dict[str, str]:
+    """`arguments`: as JSON, in which 1 and true differ."""
     try:
         tokenizer = read_tokenizer(source, "eos_token")
     except UserError:  # `load` reports it
@@ -248,12 +296,12 @@ def _facts(source: Path, name: str | None) -> dict[str, str]:
     control = control_tokens(tokenizer)
     words = [text for token in tokenizer.added_tokens_decoder.values() if (text := str(token)).strip() and text not in control]
     # Earlier versions of bench broke added words up: such a run is not the same one.
-    return {**ChatTemplate(tokenizer, name).facts(), **({"added_words": "whole"} if words else {})}
+    return {**ChatTemplate(tokenizer, name, json.loads(arguments)).facts(), **({"added_words": "whole"} if words else {})}
 
 
-def template_facts(source: Path, name: str | None) -> dict[str, str]:
+def template_facts(source: Path, name: str | None, arguments: Arguments | None = None) -> dict[str, str]:
     """What the template of the checkpoint in `source` adds to an engine's `facts`. Raises `UserError` as `ChatTemplate`."""
-    return {**({"chat_template": name} if name else {}), **_facts(source, name)}
+    return {**({"chat_template": name} if name else {}), **_facts(source, name, json.dumps(dict(arguments or {})))}
 
 
 def probes(roles: Sequence[str]) -> Messages:
@@ -284,10 +332,11 @@ class ChatEncoder:
     were all written by the template.
     """
 
-    def __init__(self, tokenizer: Any, template: str | None = None) -> None:
-        """`template`: which, of a checkpoint with several. Raises `UserError` where it can't be used."""
+    def __init__(self, tokenizer: Any, template: str | None = None, arguments: Arguments | None = None) -> None:
+        """`template`: which, of a checkpoint with several; `arguments`: of the template. Raises `UserError` where it can't be
+        used."""
         self._tokenizer = tokenizer
-        self.template = ChatTemplate(tokenizer, template)
+        self.template = ChatTemplate(tokenizer, template, arguments)
         self.has_template = self.template.jinja is not None
         self._control = control_tokens(tokenizer)
         self._quotes = Quotes(self._control)
@@ -459,8 +508,11 @@ class TokenModelOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     dtype: DType = Field("auto", description="of the weights; with nf4, of the computation")
-    # Part of a run's identity by `facts`, and only where one was asked for.
+    # These two are part of a run's identity by `facts`, and only where they were asked for.
     chat_template: str | None = Field(None, exclude=True, description="which one, of a checkpoint with several")
+    template_arguments: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(
+        {}, exclude=True, description="what the chat template is told beside the turns: `{enable_thinking: false}`"
+    )
 
 
 class TokenModel(LanguageModel):
@@ -481,11 +533,12 @@ class TokenModel(LanguageModel):
         self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
 
     def facts(self) -> dict[str, str]:
-        return {"device": self._device, "dtype": self._dtype, **template_facts(self._source, self.options.chat_template)}
+        template = template_facts(self._source, self.options.chat_template, self.options.template_arguments)
+        return {"device": self._device, "dtype": self._dtype, **template}
 
     def _read_tokenizer(self) -> None:
         self._tokenizer = read_tokenizer(self._source, "eos_token")
-        self._chat = ChatEncoder(self._tokenizer, self.options.chat_template)
+        self._chat = ChatEncoder(self._tokenizer, self.options.chat_template, self.options.template_arguments)
         self._ends = end_tokens(self._source, self._tokenizer)
 
     def rendered(self, chat: Messages) -> str | None:

@@ -18,6 +18,15 @@ from harness.core.json_files import read_json
 META: dict[str, Any] = {"device_map": {"": "meta"}}
 """With these arguments `load_model` compares the names and shapes of all weights, and reads none."""
 
+WITH_IMAGES = ("gemma3", "mistral3")
+"""The model_type of models of images and texts of which the text model alone is loaded."""
+TEXT_WEIGHTS = {
+    r"^language_model\.lm_head": "lm_head",
+    r"^language_model\.model": "model",
+    r"^model\.language_model": "model",
+}
+"""What their text weights are called in the files (by transformers up to 4.51, and since) and in the text model."""
+
 DAMAGED = "Copy or download the checkpoint again; config.json and weights must be of the same model."
 NAMED = 3
 """How many names of weights or tokens a message lists."""
@@ -61,8 +70,11 @@ def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> An
     from transformers import AutoTokenizer
 
     hint = "A checkpoint must have its tokenizer's files: tokenizer.json, or vocab.txt, tokenizer.model and the like."
+    # Mistral's tokenizer.json splits some words otherwise than its tekken.json, which the model was trained with. transformers
+    # corrects that where asked to, and then reads the same files whether or not the library mistral-common is installed.
+    corrected = {"fix_mistral_regex": True} if (folder / "tekken.json").is_file() else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **corrected)
     except Exception as error:  # each library that reads one has its own errors
         read_config(folder)  # raises where that is the cause
         there = any(file.name.startswith(("tokenizer.", "vocab", "spiece", "sentencepiece")) for file in folder.iterdir())
@@ -117,6 +129,27 @@ def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any
     missing = {name for name in absent if _module_of(name) not in new}
     _refuse(folder, model, missing - shapes.keys(), {n: s for n, s in shapes.items() if n in missing}, found["unexpected_keys"])
     return Loaded(model, new, None if is_quantized(model.config) else count_parameters(model))
+
+
+def text_config(config: Any) -> Any:
+    """That of the text model alone, of a model of images and texts; else `config` itself."""
+    if config.model_type not in WITH_IMAGES:
+        return config
+    text = config.get_text_config()
+    text.tie_word_embeddings = config.tie_word_embeddings  # the whole model's word counts
+    if is_quantized(config):
+        text.quantization_config = config.quantization_config
+    return text
+
+
+def load_language_model(folder: Path, **kwargs: Any) -> Loaded:
+    """`load_model` of a decoder-only model. Of one that reads images too, the weights for these are left out."""
+    from transformers import AutoModelForCausalLM
+
+    config = read_config(folder)
+    if config.model_type in WITH_IMAGES:
+        kwargs = {"config": text_config(config), "key_mapping": TEXT_WEIGHTS, **kwargs}
+    return load_model(AutoModelForCausalLM, folder, **kwargs)
 
 
 def check_vocabulary(tokenizer: Any, model: Any, folder: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
-from backends._loading import META, check_vocabulary, load_model
+from backends._loading import META, check_vocabulary, load_language_model
 from backends._torch import Device, free, out_of_memory_named
 from harness.core.arrays import FloatArray
 from harness.core.errors import MissingExtra
@@ -50,14 +50,13 @@ class CausalLM(TokenModel):
         return self.options.batch_tokens or (2048 if self._device == "cpu" else 8192)
 
     def load(self) -> None:
-        from transformers import AutoModelForCausalLM, GenerationConfig
+        from transformers import GenerationConfig
 
         self._read_tokenizer()
         quantization = self._quantization()
         # Packing weights does not check their shapes, and hides their number.
-        sketch = None if quantization is None else load_model(AutoModelForCausalLM, self._source, **META)
-        loaded = load_model(
-            AutoModelForCausalLM,
+        sketch = None if quantization is None else load_language_model(self._source, **META)
+        loaded = load_language_model(
             self._source,
             dtype=getattr(self._torch, self._dtype),
             quantization_config=quantization,

@@ -25,7 +25,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from backends._chat import TokenModel, TokenModelOptions, TokenPrompt, Tokens
-from backends._loading import META, check_vocabulary, is_quantized, load_model, read_config
+from backends._loading import META, check_vocabulary, is_quantized, load_language_model, read_config, text_config
 from harness.core.arrays import FloatArray
 from harness.core.errors import RunError
 from harness.core.json_files import read_json
@@ -101,14 +101,14 @@ class VLLM(TokenModel):
     def _checked_weights(self) -> int | None:
         """The number of parameters. vLLM does not report every missing weight: transformers does, where it knows the model, and
         without reading the weights."""
-        from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING, AutoModelForCausalLM
+        from transformers import CONFIG_MAPPING, MODEL_FOR_CAUSAL_LM_MAPPING
 
         if read_json(self._source / "config.json").get("model_type") not in CONFIG_MAPPING:
             return None
         config = read_config(self._source)
-        if is_quantized(config) or type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        if is_quantized(config) or type(text_config(config)) not in MODEL_FOR_CAUSAL_LM_MAPPING:
             return None
-        sketch = load_model(AutoModelForCausalLM, self._source, **META)
+        sketch = load_language_model(self._source, **META)
         check_vocabulary(self._tokenizer, sketch.model, self._source)
         return sketch.parameters
 

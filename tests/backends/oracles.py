@@ -72,7 +72,7 @@ def prompt_ids(engine: CausalLM, chat: Messages) -> list[int]:
 def finished(engine: CausalLM, chat: Messages, choices: Sequence[str]) -> tuple[list[int], list[list[int]]]:
     """Ids of the prompt, and of each choice behind it, by whole texts; with an end where one choice begins another."""
     text = engine._chat.marked(chat, thinks=False)
-    space = " " if text.endswith("[/INST]") else ""
+    space = " " if text.startswith("<s> [INST]") else ""
     wholes = engine._chat.tokens([text, *(text + space + choice for choice in choices)])
     cut = len(common_prefix(wholes))
     tails = [whole[cut:] for whole in wholes[1:]]

@@ -317,3 +317,81 @@ def test_a_template_without_one() -> None:
     template = ChatTemplate(byte_level_tokenizer(None))
     assert template.jinja is None
     assert template.facts() == {}
+
+
+# Arguments
+
+
+def test_an_argument_reaches_the_template(tmp_path: Path) -> None:
+    tokenizer = chatml(before="{% if style is defined %}{{ style }}: {% endif %}")
+    assert ChatEncoder(tokenizer, arguments={"style": "terse"}).render([USER]).startswith("terse: <|im_start|>user")
+    tokenizer.save_pretrained(tmp_path)
+    assert template_facts(tmp_path, None, {"style": "terse"}) == {"template_arguments": '{"style": "terse"}'}
+    assert template_facts(tmp_path, None, {"style": True}) != template_facts(tmp_path, None, {"style": 1})
+
+
+@pytest.mark.parametrize("template", [SWITCHED, OTHER_SWITCH])
+def test_a_model_that_is_told_not_to_think_answers_freely_at_once(template: str, tmp_path: Path) -> None:
+    tokenizer = byte_level_tokenizer(template)
+    name = "enable_thinking" if template == SWITCHED else "thinking"
+    chat = ChatEncoder(tokenizer, arguments={name: False})
+    assert chat.render([SYSTEM, *SHOT, USER]).endswith(CLOSED)
+    assert chat.template.opening is None
+    free, scored = (chat.encode([[USER]], choices)[0].content.ids for choices in (None, ["0", "1"]))
+    assert free == scored == ChatEncoder(tokenizer).encode([[USER]], ["0", "1"])[0].content.ids
+    tokenizer.save_pretrained(tmp_path)
+    assert template_facts(tmp_path, None, {name: False}) == {"template_arguments": f'{{"{name}": false}}'}
+
+
+def test_answers_with_probabilities_follow_no_thinking_whatever_the_arguments_say() -> None:
+    chat = ChatEncoder(byte_level_tokenizer(SWITCHED), arguments={"enable_thinking": True})
+    assert chat.marked([USER], thinks=False).endswith(CLOSED)
+    assert chat.render([USER]).endswith(GENERATION)
+
+
+@pytest.mark.parametrize("argument", ["enable_thinkin", "messages", "add_generation_prompt", "bos_token", "raise_exception"])
+def test_an_argument_that_the_template_does_not_take_is_refused(argument: str) -> None:
+    tokenizer = chatml(
+        (TURN, f"{{{{ bos_token }}}}{TURN}{{% if enable_thinking or style %}}{{{{ raise_exception('no') }}}}{{% endif %}}")
+    )
+    tokenizer.name_or_path = "org/chat"
+    with pytest.raises(UserError) as caught:
+        ChatTemplate(tokenizer, None, {argument: False})
+    assert f"org/chat reads no argument {argument!r}" in caught.value.message
+    assert "enable_thinking, style. " in caught.value.hint
+    assert caught.value.exit_code == 2
+
+
+def test_arguments_need_a_template_that_takes_some() -> None:
+    with pytest.raises(UserError) as caught:
+        ChatTemplate(chatml(), None, {"enable_thinking": False})
+    assert "It reads none" in caught.value.hint
+    with pytest.raises(UserError, match="no chat template"):
+        ChatTemplate(byte_level_tokenizer(None), None, {"enable_thinking": False})
+
+
+def test_what_a_template_sets_itself_is_no_argument_unless_it_asks_for_one() -> None:
+    both = "{% if messages %}{% set told = 'a' %}{% else %}{% set told = 'b' %}{% endif %}{{ told }}"
+    tokenizer = chatml(before=OF_LLAMA + both + "{% set style = style | default('terse') %}{{ style }}")
+    with pytest.raises(UserError) as caught:
+        ChatTemplate(tokenizer, None, {"told": "c"})
+    assert caught.value.hint.startswith("Those it reads: date_string, style. ")
+    assert "1 May" in ChatEncoder(tokenizer, arguments={"date_string": "1 May"}).render([USER])
+
+
+def test_a_template_with_tags_of_its_own_kind() -> None:
+    tagged = chatml((TURN, f"{{% generation %}}{TURN}{{% endgeneration %}}{{% if style %}}!{{% endif %}}"))
+    assert "works!<|im_end|>" in ChatEncoder(tagged, arguments={"style": 1}).render([USER])
+    with pytest.raises(UserError, match="can't be applied"):
+        ChatTemplate(byte_level_tokenizer("{% for %}"), None, {"style": 1})
+
+
+def test_arguments_are_part_of_a_run_only_where_there_are_some(tmp_path: Path) -> None:
+    write_mistral(tmp_path, byte_level_tokenizer(SWITCHED))
+    plain, told = (CausalLM(CausalLMOptions(template_arguments=given), tmp_path) for given in ({}, {"enable_thinking": False}))
+    assert plain.options.model_dump() == told.options.model_dump()
+    assert plain.facts() == {**plain.facts(), "thinking": "closed"}
+    assert "template_arguments" not in plain.facts()
+    assert told.facts()["template_arguments"] == '{"enable_thinking": false}'
+    told.load()
+    assert (told.rendered([USER]) or "").endswith(CLOSED)

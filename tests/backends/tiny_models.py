@@ -133,6 +133,7 @@ SHAPE = {
     "num_key_value_heads": 2,
     "max_position_embeddings": 256,
 }
+SLIDING, FULL = "sliding_attention", "full_attention"
 GPT2 = {"n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 256}
 OPT = {
     "hidden_size": 64,
@@ -145,12 +146,30 @@ OPT = {
     "init_std": 0.15,
 }
 GEMMA2 = {**SHAPE, "head_dim": 16, "query_pre_attn_scalar": 16, "attn_logit_softcapping": 2.0, "final_logit_softcapping": 3.0}
+GEMMA3 = {**GEMMA2, "attn_logit_softcapping": None, "final_logit_softcapping": None, "layer_types": [SLIDING, FULL]}
+VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 28}
+VISION |= {"patch_size": 14}
+PIXTRAL = {"model_type": "pixtral", **VISION}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
+LLAMA3_ROPE = {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0}
+LLAMA3 = {**SHAPE, "tie_word_embeddings": True, "rope_parameters": {**LLAMA3_ROPE, "original_max_position_embeddings": 64}}
 OSS = {**SHAPE, "head_dim": 16, "num_local_experts": 2, "num_experts_per_tok": 1, "rope_parameters": {"rope_type": "default"}}
 FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("Llama", SHAPE),
+    "llama, rope of 3.1": ("Llama", LLAMA3),
     "qwen2": ("Qwen2", SHAPE),
+    "qwen3": ("Qwen3", {**SHAPE, "head_dim": 16}),
+    "qwen3, experts": ("Qwen3Moe", {**SHAPE, **EXPERTS, "head_dim": 16}),
     "gemma2, wide window": ("Gemma2", {**GEMMA2, "sliding_window": 200}),  # sliding and full layers in turn
     "gemma2, narrow window": ("Gemma2", {**GEMMA2, "sliding_window": 24}),
+    "gemma3, wide window": ("Gemma3Text", {**GEMMA3, "sliding_window": 200}),
+    "gemma3, narrow window": ("Gemma3Text", {**GEMMA3, "sliding_window": 24}),
+    # With a part that reads images, whose weights are in the file too.
+    "gemma3, images": ("Gemma3", {"text_config": {**GEMMA3, "sliding_window": 24}, "vision_config": VISION}),
+    "mistral3": (
+        "Mistral3",
+        {"text_config": {"model_type": "mistral", **SHAPE, "sliding_window": None}, "vision_config": PIXTRAL},
+    ),
     "gpt2": ("GPT2", GPT2),  # learned absolute positions
     "opt": ("OPT", OPT),  # the same, and they start at 2
     "bloom": ("Bloom", {"hidden_size": 64, "n_layer": 2, "n_head": 4}),  # ALiBi: takes no positions
@@ -166,17 +185,21 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 """Architecture and shape of causal language models that differ in what their layers see of a row."""
 
 
-def write_family(folder: Path, name: str) -> Path:
-    """A random model of one of `FAMILIES`, with the tokenizer of the chat kind `chatml`."""
+def write_family(folder: Path, name: str, tokenizer: Any = None) -> Path:
+    """A random model of one of `FAMILIES`; without `tokenizer`, with that of the chat kind `chatml`."""
     import torch
     import transformers
 
-    tokenizer = tokenizer_of("chatml")
+    tokenizer = tokenizer or tokenizer_of("chatml")
     architecture, shape = FAMILIES[name]
     own = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": tokenizer.eos_token_id, "initializer_range": 0.15}
-    config = getattr(transformers, f"{architecture}Config")(**{"pad_token_id": None, **own, **shape})
+    own |= {"pad_token_id": None}
+    images = "text_config" in shape
+    whole = {**shape, "text_config": {**own, **shape["text_config"]}} if images else {**own, **shape}
+    config = getattr(transformers, f"{architecture}Config")(**whole)
+    auto = transformers.AutoModelForImageTextToText if images else transformers.AutoModelForCausalLM
     torch.manual_seed(0)
-    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    auto.from_config(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 
