@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from harness.data.guess.inspect_file import Found
 
 SCHEMA = Path("schemas") / "task.json"
-BACKENDS = "tfidf,minilm,smollm2"
-BACKENDS_OF_MANY = "tfidf,e5-small,smollm2"
+BACKENDS = "tfidf,embed-minilm,minilm,qwen-coder-0.5b"
+BACKENDS_OF_MANY = "tfidf,embed-e5,e5-small,qwen-coder-0.5b"
 
 
 def init_command(
@@ -220,7 +220,7 @@ def _commands(found: Found, name: str) -> list[tuple[str, str]]:
         (f"bench analyze data --task {name}", "duplicates, overlap of the splits, doubtful labels"),
         (
             first + (" --limit 200 --train-limit 2000 --validation-limit 500" if large else ""),
-            "a baseline, an encoder, a small language model",
+            "a baseline, frozen embeddings, an encoder, a small language model",
         ),
         ("bench leaderboard", "the ranking"),
     ]

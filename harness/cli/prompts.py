@@ -167,7 +167,7 @@ def _prompted_entries(entries: Sequence[Entry], filters: dict[str, list[str]]) -
     left = [entry for entry in entries if entry.record.identity.prompt is not None]
     if not left:
         raise UserError(
-            "No run with a prompt is recorded.", "Start with `bench run --backend smollm2 --prompt strict,fewshot`."
+            "No run with a prompt is recorded.", "Start with `bench run --backend qwen-coder-0.5b --prompt strict,fewshot`."
         )
     for what, chosen in filters.items():
         there = {_filter_value(entry, what) for entry in left}
