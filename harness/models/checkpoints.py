@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 import queue
 import re
 import threading
@@ -22,8 +21,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar, cast
 
-import platformdirs
-
+from harness.core.cache_folder import cache_dir
 from harness.core.durable import file_sha256
 from harness.core.errors import MissingExtra, ModelUnavailable, UserError
 from harness.core.json_files import read_json
@@ -184,11 +182,6 @@ class Checkpoint:
     source: str
     name: str
     revision: str
-
-
-def cache_dir() -> Path:
-    """Where bench keeps what can be had again: $BENCH_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("BENCH_CACHE") or platformdirs.user_cache_dir("bench")).expanduser().absolute()
 
 
 _LOCAL_ONLY = ContextVar("_LOCAL_ONLY", default=False)

@@ -47,6 +47,7 @@ def write_all(cache: Path) -> None:
     for path in (
         f"models/{MINILM}/model.safetensors",
         f"models/.{MINILM}.lock",
+        f"embeddings/{'0' * 20}-{'1' * 20}.safetensors",
         f"answers/{RUN}",
         f"overlap/{'0' * 64}.json",
         f"overlap/{'0' * 64}.lock",
@@ -81,7 +82,7 @@ def test_every_part_is_listed_and_can_be_deleted(cache: Path) -> None:
     write_all(cache)
     found = useful(cache)
     assert [item.part for item in found] == list(PARTS)
-    assert [item.size for item in found] == [100] * 5
+    assert [item.size for item in found] == [100] * len(PARTS)
     assert everything_pruned(cache, dry_run=True) == dict.fromkeys(PARTS, "")
     assert useful(cache) == found
     assert everything_pruned(cache) == dict.fromkeys(PARTS, "")
