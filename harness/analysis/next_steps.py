@@ -30,7 +30,7 @@ INSTRUCTIONS, ANSWER = 150, 5
 """Tokens of a prompt without its text, and of an answer, where no run tells: rough values."""
 LOCAL = "mistral"
 """The backend of a capable model that needs no server."""
-NEXT_MODELS = ("tfidf", "minilm", "e5-small")
+NEXT_MODELS = ("tfidf", "embed-e5", "minilm", "e5-small")
 
 
 @dataclass(frozen=True, slots=True)
