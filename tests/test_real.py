@@ -35,9 +35,7 @@ def test_minilm_trains_through_the_runner(tmp_path: Path) -> None:
 
 def test_a_frozen_minilm_reads_a_training_text_once(tmp_path: Path) -> None:
     def trained(rows: int) -> Training:
-        asked = RunOptions.model_validate(
-            {"task": "reviews_demo", "backend": "embed-minilm", "lang": "en", "limit": 4, **options}
-        )
+        asked = RunOptions(task="reviews_demo", backend="embed-minilm", lang="en", limit=4, train_limit=rows)
         store = Store(tmp_path / "runs")
         training = store.record(run(make_plan(asked, Catalog(tmp_path)), store).run_id).training
         assert training is not None
