@@ -3,7 +3,9 @@ rows, make labels of its embeddings."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from backends._choose_c import choose_c
+from backends._embedding_cache import Embedded, EmbeddingCache
 from backends._encoder_options import TextEncoderOptions
 from backends._heads import check_threshold
 from backends._linear_head import LinearHead, check_classes, fit_head, load_head
@@ -20,8 +23,10 @@ from backends._sentence_encoder import SentenceEncoder
 from backends._text_encoder import Batch
 from backends._torch import out_of_memory_named
 from harness.core.arrays import FloatArray
-from harness.core.engine import Encoded, TrainingJob
+from harness.core.cache_folder import cache_dir
+from harness.core.engine import Encoded, OnProgress, TrainingJob
 from harness.core.errors import RunError, UserError
+from harness.core.record import CACHED_SECONDS
 from harness.core.types import LabelSpace
 
 
@@ -61,10 +66,8 @@ class Embedding(SentenceEncoder):
         check_classes(job.train.labels)
         self._use(self._read(self._source))
         with out_of_memory_named(self._torch):
-            embeddings = self._embedded(job.train.texts, job)
-        if not np.isfinite(embeddings).all():
-            raise RunError("The encoder computes embeddings that are no numbers.", "Set `predict.dtype` to float32.")
-        return {**self._fit_head(embeddings, job), "train_rows": len(job.train.texts)}
+            embeddings, report = self._embedded(job.train.texts, job.on_progress)
+        return {**report, **self._fit_head(embeddings, job), "train_rows": len(job.train.texts)}
 
     def _fit_head(self, embeddings: FloatArray, job: TrainingJob) -> dict[str, object]:
         """Returns what the record keeps of it."""
@@ -79,21 +82,45 @@ class Embedding(SentenceEncoder):
         self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed))
         return report
 
-    def _embedded(self, texts: Sequence[str], job: TrainingJob) -> FloatArray:
-        """Of the texts, in their order, shape (len(texts), dimensions). A text that comes twice is read once."""
+    def _embedded(self, texts: Sequence[str], on_progress: OnProgress) -> tuple[FloatArray, dict[str, object]]:
+        """The embeddings of the texts, in their order, shape (len(texts), dimensions), and what the record keeps of it. A text
+        that comes twice is read once; one that an earlier training embedded is not read at all."""
+        cache = EmbeddingCache(cache_dir(), self._source, self._settings())
         distinct = list(dict.fromkeys(texts))
-        done = 0
+        found = cache.read(distinct)
+        report: dict[str, object] = {"embedded_from_cache": len(found)}
+        if found:
+            report[CACHED_SECONDS] = round(sum(one.seconds for one in found.values()), 3)
+        new = [text for text in distinct if text not in found]
+        if new:
+            computed = self._computed(new, on_progress)
+            cache.write(computed)
+            found |= computed
+        return np.array([found[text].vector for text in texts], dtype=np.float64), report
+
+    def _computed(self, texts: Sequence[str], on_progress: OnProgress) -> dict[str, Embedded]:
+        """Raises `RunError` for embeddings that are no numbers."""
+        done, started = 0, time.perf_counter()
 
         def compute(batch: Batch) -> NDArray[Any]:
             nonlocal done
             found = self._outputs(batch)
             done += len(found)
-            job.on_progress(done, len(distinct), "texts embedded")
+            on_progress(done, len(texts), "texts embedded")
             return found
 
-        found = self._all_outputs(self.encode(distinct), compute)
-        place = {text: index for index, text in enumerate(distinct)}
-        return found[[place[text] for text in texts]]
+        rows = self.encode(texts)
+        vectors = self._all_outputs(rows, compute).astype(np.float32)
+        if not np.isfinite(vectors).all():
+            raise RunError("The encoder computes embeddings that are no numbers.", "Set `predict.dtype` to float32.")
+        each = (time.perf_counter() - started) / sum(row.tokens for row in rows)
+        return {text: Embedded(vector, each * row.tokens) for text, vector, row in zip(texts, vectors, rows, strict=True)}
+
+    def _settings(self) -> dict[str, object]:
+        """What an embedding depends on, beside checkpoint and text."""
+        libraries = {name: version(name) for name in ("torch", "transformers", "sentence-transformers")}
+        settings = {"prefix": self.options.prefix, "max_length": self._max_length(), **self.facts()}
+        return {**settings, **libraries}
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         return super().encode([self.options.prefix + text for text in texts])

@@ -87,7 +87,7 @@ def _machine(job: Job) -> Measured:
 
 def _own_cache(job: Job) -> None:
     """The user's models, but a place of its own for all that a run writes: answers, locks."""
-    from harness.models.checkpoints import cache_dir
+    from harness.core.cache_folder import cache_dir
 
     cache = job.scratch / "cache"
     cache.mkdir()

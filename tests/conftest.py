@@ -21,7 +21,7 @@ from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 from harness.core import machine
-from harness.models.checkpoints import cache_dir
+from harness.core.cache_folder import cache_dir
 from harness.specs import backend_specs, catalog
 
 GOLDEN = Path(__file__).parent / "golden"

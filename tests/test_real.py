@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.options import RunOptions
+from harness.core.record import Training
 from harness.core.types import Decoding
 from harness.models.checkpoints import resolve_checkpoint
 from harness.records.store import Store
@@ -30,6 +31,22 @@ def test_minilm_trains_through_the_runner(tmp_path: Path) -> None:
     for record in store.predictions(first.run_id):
         assert sum(record["probabilities"]) == pytest.approx(1, abs=1e-5)
     assert not run(plan, store).computed
+
+
+def test_a_frozen_minilm_reads_a_training_text_once(tmp_path: Path) -> None:
+    def trained(rows: int) -> Training:
+        asked = RunOptions(task="reviews_demo", backend="embed-minilm", lang="en", limit=4, train_limit=rows)
+        store = Store(tmp_path / "runs")
+        training = store.record(run(make_plan(asked, Catalog(tmp_path)), store).run_id).training
+        assert training is not None
+        return training
+
+    few, more = trained(20), trained(50)
+    assert few.cached_seconds is None
+    assert (more.train_rows, more.model_dump()["embedded_from_cache"]) == (50, 20)
+    assert more.seconds is not None
+    assert more.cached_seconds is not None
+    assert 0 < more.cached_seconds < more.seconds
 
 
 def test_e5_small_puts_translations_side_by_side() -> None:

@@ -58,8 +58,8 @@ def cache_command(context: typer.Context, as_json: Json = False) -> None:
 
 
 def _contents() -> tuple[Path, list[Item]]:
+    from harness.core.cache_folder import cache_dir
     from harness.models.cache import contents
-    from harness.models.checkpoints import cache_dir
 
     return cache_dir(), contents(cache_dir())
 
@@ -67,7 +67,7 @@ def _contents() -> tuple[Path, list[Item]]:
 @app.command("dir")
 def dir_command() -> None:
     """Print the path of the cache."""
-    from harness.models.checkpoints import cache_dir
+    from harness.core.cache_folder import cache_dir
 
     typer.echo(plain(str(cache_dir())))
 

@@ -26,9 +26,9 @@ def doctor_command(as_json: Json = False) -> None:
     --json prints an object with machine (python, processor, gpu, libraries, cache, hub), backends (backend, engine, runs,
     needs, extra) and tasks (task, runs, needs, extra).
     """
+    from harness.core.cache_folder import cache_dir
     from harness.core.errors import install_command
     from harness.models.cache import contents
-    from harness.models.checkpoints import cache_dir
 
     known = catalog()
     hub = _hub()
@@ -80,8 +80,8 @@ def _hub() -> str:
 
 
 def _machine() -> dict[str, str]:
+    from harness.core.cache_folder import cache_dir
     from harness.core.machine import describe_machine, library_versions
-    from harness.models.checkpoints import cache_dir
 
     trouble = ""
     if importlib.util.find_spec("torch"):
@@ -148,7 +148,7 @@ def _server(options: Any) -> tuple[bool, str]:
 
 
 def _packaged(name: str) -> str:
-    from harness.models.checkpoints import cache_dir
+    from harness.core.cache_folder import cache_dir
     from harness.models.packaged import packaged_model
 
     folder = cache_dir() / "models" / f"{name}-{packaged_model(name).revision[:8]}"

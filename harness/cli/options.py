@@ -83,7 +83,7 @@ def open_store(results: Path) -> Store:
 
 def check_cache() -> None:
     """Raise `RunError` for a cache that is not writable, before a run begins."""
-    from harness.models.checkpoints import cache_dir
+    from harness.core.cache_folder import cache_dir
     from harness.running.training import make_cache_folder
 
     make_cache_folder(cache_dir())

@@ -156,6 +156,8 @@ def _training_lines(training: Training) -> list[str]:
         if training.seconds is None
         else [f"training: {training.seconds:.0f} s" + (f", {training.steps} steps" if training.steps else "")]
     )
+    if training.cached_seconds is not None:
+        lines.append(f"of these {training.cached_seconds:.0f} s were spared: an earlier training had done the work")
     if training.best:
         step = training.best["step"]
         metric, value = next(item for item in training.best.items() if item[0] != "step")

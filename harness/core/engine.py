@@ -149,7 +149,8 @@ class Classifier(Engine):
 
     @abstractmethod
     def fit(self, job: TrainingJob) -> Mapping[str, object]:
-        """Train; returns what the record keeps of it as JSON: keys of `harness.core.record`, and others."""
+        """Train; returns what the record keeps of it as JSON: keys of `harness.core.record`, and others. An engine that takes
+        work from a cache reports its time as `CACHED_SECONDS`, so that the training counts as long as it would have taken."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -26,6 +26,8 @@ TRAINING_VERSION = 2
 """Likewise, for a change to training alone. 2: rows are sorted by id first, so that the order in a file changes nothing."""
 MODEL_FORMATS = {"baseline": 2}
 """Engines whose trained models are kept in another form than before: older ones are not found. 2: arrays, not a pickle."""
+CACHED_SECONDS = "cached_seconds"
+"""What an engine's report of a training calls the time of work that it took from a cache; see `Training`."""
 LEARN_FROM_PREDICTION = ("embedding",)
 """Engines that learn from what their prediction pass computes."""
 
@@ -267,7 +269,10 @@ class TrainedOrigin(Part):
 class Training(Part):
     """The report of a training; further keys are the engine's."""
 
-    seconds: float | None = None
+    seconds: float | None = Field(default=None, description="the whole training, as if nothing had been in a cache")
+    cached_seconds: float | None = Field(
+        default=None, description="of `seconds`: work whose results were in a cache, as long as it took when it was done"
+    )
     train_rows: int | None = None
     validation_rows: int | None = None
     best: dict[str, float] | None = Field(default=None, description="step and metric of the chosen checkpoint")

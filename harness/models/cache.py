@@ -31,11 +31,14 @@ class Part:
     loss: str
 
 
-TRAINED, MODELS, ANSWERS, OVERLAP, PAGE = "trained", "models", "answers", "overlap", "page"
+TRAINED, MODELS, EMBEDDINGS, ANSWERS, OVERLAP, PAGE = "trained", "models", "embeddings", "answers", "overlap", "page"
 PARTS = {
     TRAINED: Part("trained models", "[0-9a-f]{20}", "trained again when a run needs them"),
     MODELS: Part(
         "packaged models", f"(?:{'|'.join(map(re.escape, PACKAGED))})-[0-9a-f]{{8}}", "downloaded again when a run needs them"
+    ),
+    EMBEDDINGS: Part(
+        "embeddings of training texts", r"[0-9a-f]{20}-[0-9a-f]{20}\.safetensors", "computed again when a run needs them"
     ),
     ANSWERS: Part("outputs of language models, for `bench show`", r".+\.[0-9a-f]{10}\.jsonl", "lost"),
     OVERLAP: Part("counts of duplicate rows", r"[0-9a-f]{64}\.json", "counted again, in seconds to minutes"),

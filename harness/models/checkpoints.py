@@ -10,7 +10,6 @@ import hashlib
 import importlib.util
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,8 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-import platformdirs
-
+from harness.core.cache_folder import cache_dir
 from harness.core.durable import file_sha256
 from harness.core.errors import MissingExtra, ModelUnavailable, UserError
 from harness.core.json_files import read_json
@@ -194,11 +192,6 @@ class Checkpoint:
     @property
     def _packaged(self) -> PackagedModel | None:
         return packaged_model(self.name.removeprefix(PACKAGED_PREFIX)) if self.source == "packaged" else None
-
-
-def cache_dir() -> Path:
-    """Where bench keeps what can be had again: $BENCH_CACHE, or the user's cache folder."""
-    return Path(os.environ.get("BENCH_CACHE") or platformdirs.user_cache_dir("bench")).expanduser().absolute()
 
 
 _LOCAL_ONLY = ContextVar("_LOCAL_ONLY", default=False)

@@ -27,13 +27,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core.cache_folder import cache_dir
 from harness.core.durable import commit, file_sha256, set_aside
 from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.file_names import cut
 from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, write_atomically
 from harness.core.locks import Busy, held
 from harness.core.record import Metrics, RunRecord, read_part
-from harness.models.checkpoints import cache_dir
 from harness.records.journal import JOURNAL, Journal, drop_damaged_lines, drop_partial_line
 
 log = logging.getLogger("bench")

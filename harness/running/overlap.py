@@ -6,12 +6,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from harness.core.cache_folder import cache_dir
 from harness.core.json_files import digest, sealed, unsealed, write_atomically
 from harness.core.locks import held
 from harness.core.record import Overlap, OverlapCount
 from harness.core.types import Example
 from harness.data.duplicates import THRESHOLD, Duplicate, counted, find_duplicates
-from harness.models.checkpoints import cache_dir
 from harness.running.plan import Plan
 
 VERSION = 1

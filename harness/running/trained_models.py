@@ -10,12 +10,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from harness.core.cache_folder import cache_dir
 from harness.core.durable import damage_of, set_aside
 from harness.core.errors import RunError, UserError
 from harness.core.locks import held
 from harness.core.record import Identity, TrainedOrigin, Training
 from harness.models.cache import LOCK, MODEL, About
-from harness.models.checkpoints import Checkpoint, cache_dir
+from harness.models.checkpoints import Checkpoint
 from harness.specs.backend_specs import BackendSpec, validated_options
 from harness.specs.tasks import TaskSpec
 

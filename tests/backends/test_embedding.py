@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,20 @@ import numpy as np
 import pytest
 from encoder_toy import LABELS, NOTHING, STARS, TOPICS, rows, tagged, validation_scorer
 
-from backends._choose_c import DEFAULT, GRID, choose_c
+from backends._embedding_cache import PART
+from backends._sentence_encoder import SentenceEncoder
 from backends.embedding import Embedding, EmbeddingOptions
 from harness.core.arrays import FloatArray
+from harness.core.cache_folder import cache_dir
 from harness.core.engine import LabelledTexts, TrainingJob
-from harness.core.errors import DataError, UserError
+from harness.core.errors import DataError, RunError, UserError
+from harness.core.record import CACHED_SECONDS
 from harness.core.types import LabelSpace
 from harness.specs.backend_specs import load_backend
 from harness.specs.catalog import builtin_folders
 from harness.specs.yamlspec import validate_options
+
+pytestmark = pytest.mark.slow
 
 TRAIN, UNSEEN = rows(40, 0), rows(60, 2)
 
@@ -91,41 +97,6 @@ def test_more_neighbours_than_rows(bert: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(predict(engine, UNSEEN).sum(1), 1)
 
 
-def noisy(per_label: int, labels: int = 3, seed: int = 0) -> tuple[FloatArray, list[int]]:
-    draw = np.random.default_rng(seed)
-    truth = [label for label in range(labels) for _ in range(per_label)]
-    found = draw.normal(size=(len(truth), 12)) + 1.5 * np.eye(12)[truth]
-    return found / np.linalg.norm(found, axis=1, keepdims=True), truth
-
-
-@pytest.mark.parametrize(("per_label", "folds"), [(20, 5), (4, 4), (2, 2)])
-def test_the_penalty_is_that_of_scikit_learns_search(per_label: int, folds: int) -> None:
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GridSearchCV, StratifiedKFold
-
-    embeddings, truth = noisy(per_label)
-    search = GridSearchCV(
-        LogisticRegression(max_iter=1000),
-        {"C": list(GRID)},
-        scoring="neg_log_loss",
-        cv=StratifiedKFold(folds, shuffle=True, random_state=3),
-    ).fit(embeddings, truth)
-    found = choose_c(embeddings, truth, STARS, 3)
-    assert (found.c, found.c_from, found.folds) == (search.best_params_["C"], "cross-validation", folds)
-
-
-def test_a_rare_label_has_no_part_in_the_choice() -> None:
-    embeddings, truth = noisy(20, 2)
-    rare = np.concatenate([embeddings, np.eye(12)[-1:]]), [*truth, 2]
-    assert choose_c(*rare, STARS, 0) == choose_c(embeddings, truth, STARS, 0)
-
-
-@pytest.mark.parametrize("labels", [[0, 1], [0, 1, 2], [0] * 9 + [1]])
-def test_too_few_rows_for_folds_take_the_default(labels: list[int]) -> None:
-    found = choose_c(np.eye(12)[: len(labels)], labels, STARS, 0)
-    assert (found.c, found.c_from, found.folds) == (DEFAULT, "default", None)
-
-
 @pytest.mark.parametrize("options", [{}, {"c": 1.0}])
 def test_rows_of_one_label_are_refused(options: dict[str, Any], bert: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="single class"):
@@ -150,6 +121,85 @@ def test_longer_texts_are_cut_and_the_prefix_counts(bert: Path, tmp_path: Path) 
     fit(engine, tmp_path)
     encoded = engine.encode(["it is", "it is very very very very good"])
     assert [(row.tokens, row.cut) for row in encoded] == [(5, 0), (8, 2)]
+
+
+def cached_files() -> list[Path]:
+    return sorted((cache_dir() / PART).glob("*"))
+
+
+def test_a_cached_text_is_not_read_again_and_counts_as_if(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = new_engine(bert), new_engine(bert)
+    reported = fit(first, tmp_path)
+    assert reported["embedded_from_cache"] == 0
+    assert CACHED_SECONDS not in reported
+    (file,) = cached_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(SentenceEncoder, "_outputs", None)  # not called
+        again = fit(second, tmp_path)
+    assert again["embedded_from_cache"] == len(set(TRAIN.texts))
+    assert again[CACHED_SECONDS] > 0
+    assert [again[name] for name in ("c", "c_from", "c_folds", "c_log_loss")] == [
+        reported[name] for name in ("c", "c_from", "c_folds", "c_log_loss")
+    ]
+    np.testing.assert_array_equal(predict(second, UNSEEN), predict(first, UNSEEN))
+    assert cached_files() == [file]  # the texts that were predicted are not kept
+
+
+def test_only_new_texts_are_read(bert: Path, tmp_path: Path) -> None:
+    fit(new_engine(bert), tmp_path)
+    more = rows(80, 0)
+    engine, alone = new_engine(bert, c=1.0), new_engine(bert, c=1.0)
+    report = fit(engine, tmp_path, more)
+    assert report["embedded_from_cache"] == len(set(more.texts) & set(TRAIN.texts)) > 0
+    assert len(cached_files()) == 2
+    for file in cached_files():
+        file.unlink()
+    fit(alone, tmp_path, more)
+    np.testing.assert_allclose(predict(engine, UNSEEN), predict(alone, UNSEEN), atol=1e-5)  # texts were batched otherwise
+
+
+def test_another_setting_has_its_own_embeddings(bert: Path, tmp_path: Path) -> None:
+    fit(new_engine(bert), tmp_path)
+    for other in ({"prefix": "kettle "}, {"max_length": 8}, {"predict": {"dtype": "bfloat16"}}):
+        assert fit(new_engine(bert, **other), tmp_path)["embedded_from_cache"] == 0
+    assert fit(new_engine(bert, head="knn"), tmp_path)["embedded_from_cache"] > 0
+
+
+def test_another_checkpoint_has_its_own_embeddings(bert: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    fit(new_engine(bert), tmp_path)
+    copy = shutil.copytree(bert, tmp_path / "copy")
+    assert fit(new_engine(copy), tmp_path)["embedded_from_cache"] > 0  # wherever it lies
+    weights = load_file(copy / "model.safetensors")
+    name = next(iter(sorted(weights)))
+    save_file({**weights, name: weights[name] + 1}, copy / "model.safetensors", metadata={"format": "pt"})
+    assert fit(new_engine(copy), tmp_path)["embedded_from_cache"] == 0
+
+
+@pytest.mark.parametrize("damage", ["cut", "bit", "other", "folder"])
+def test_a_damaged_file_is_computed_and_written_again(damage: str, bert: Path, tmp_path: Path) -> None:
+    fit(new_engine(bert), tmp_path)
+    (file,) = cached_files()
+    whole = file.read_bytes()
+    if damage == "folder":
+        file.unlink()
+        file.mkdir()
+    else:
+        flipped = bytearray(whole)
+        flipped[-5] ^= 1
+        file.write_bytes({"cut": whole[:-9], "bit": bytes(flipped), "other": b"x" * 99}[damage])
+    assert fit(new_engine(bert), tmp_path)["embedded_from_cache"] == 0
+    if damage != "folder":
+        assert len(cached_files()) == 1
+        assert fit(new_engine(bert), tmp_path)["embedded_from_cache"] > 0
+
+
+def test_embeddings_that_are_no_numbers_are_not_kept(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SentenceEncoder, "_outputs", lambda engine, batch: np.full((len(batch["input_ids"]), 32), np.nan))
+    with pytest.raises(RunError, match="no numbers"):
+        fit(new_engine(bert), tmp_path)
+    assert cached_files() == []
 
 
 @pytest.mark.parametrize("file", sorted(builtin_folders()["backends"].glob("embed-*.yaml")), ids=lambda file: file.stem)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.models.checkpoints import cache_dir
+from harness.core.cache_folder import cache_dir
 from harness.reports.page import html
 
 BOARD = Path("results") / "LEADERBOARD.md"

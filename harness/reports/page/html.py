@@ -19,10 +19,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.core.cache_folder import cache_dir
 from harness.core.errors import MissingExtra, RunError
 from harness.core.json_files import write_atomically
 from harness.core.plain import plain
-from harness.models.checkpoints import cache_dir
 from harness.reports.page.answer import Answer, decimal, interval
 from harness.reports.page.model import Page
 from harness.reports.text.formats import plural, title

@@ -58,7 +58,7 @@ def test_a_constant_is_refused_and_what_to_run_instead_is_said(store: Store, tmp
         "'bad', to all 300 rows."
     )
     ran = commands(store, tmp_path)
-    assert ran[:2] == ["bench run --backend tfidf --task toy --lang en", "bench run --backend minilm --task toy --lang en"]
+    assert ran[:2] == ["bench run --backend tfidf --task toy --lang en", "bench run --backend embed-e5 --task toy --lang en"]
 
 
 def test_a_collapsed_training_beside_one_that_is_good(store: Store, tmp_path: Path) -> None:

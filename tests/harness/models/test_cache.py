@@ -47,6 +47,7 @@ def write_all(cache: Path) -> None:
     for path in (
         f"models/{MINILM}/model.safetensors",
         f"models/.{MINILM}.lock",
+        f"embeddings/{'0' * 20}-{'1' * 20}.safetensors",
         f"answers/{RUN}",
         f"overlap/{'0' * 64}.json",
         f"overlap/{'0' * 64}.lock",
@@ -81,7 +82,7 @@ def test_every_part_is_listed_and_can_be_deleted(cache: Path) -> None:
     write_all(cache)
     found = useful(cache)
     assert [item.part for item in found] == list(PARTS)
-    assert [item.size for item in found] == [100] * 5
+    assert [item.size for item in found] == [100] * len(PARTS)
     assert everything_pruned(cache, dry_run=True) == dict.fromkeys(PARTS, "")
     assert useful(cache) == found
     assert everything_pruned(cache) == dict.fromkeys(PARTS, "")
@@ -116,7 +117,7 @@ def test_links_are_removed_and_not_followed(cache: Path, tmp_path: Path) -> None
     found = contents(cache)
     assert named(found) == [f"trained/{KEYS[0]}", f"trained/{KEYS[1]}"]
     assert found[0].size == 0
-    assert [part.link for part in summaries(cache, found)] == [None, str(away / "models"), None, None, None]
+    assert [part.link for part in summaries(cache, found)] == [None, str(away / "models"), *[None] * (len(PARTS) - 2)]
     assert everything_pruned(cache) == {"trained": ""}
     assert sorted(cache.rglob("*")) == [cache / "models", cache / "trained"]
     assert files(away) == before
@@ -136,7 +137,7 @@ def test_what_is_in_use_stays(cache: Path, dry_run: bool) -> None:
     assert done == {
         **dict.fromkeys(("trained", "overlap"), "in use"),
         **dict.fromkeys(("models", "answers"), "a run is in progress"),
-        "page": "",
+        **dict.fromkeys(("embeddings", "page"), ""),
     }
     assert (trained / "model" / "model.safetensors").exists()
     assert (cache / "answers" / RUN).exists()

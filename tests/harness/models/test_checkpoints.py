@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from harness.core.cache_folder import cache_dir
 from harness.core.errors import ModelUnavailable, UnknownName, UserError
 from harness.models import hub_access
-from harness.models.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, cache_dir, content_hash, resolve_checkpoint
+from harness.models.checkpoints import INDEX, OFFLINE_HINT, Checkpoint, content_hash, resolve_checkpoint
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 

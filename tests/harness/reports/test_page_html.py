@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from harness.core.cache_folder import cache_dir
 from harness.core.errors import MissingExtra
-from harness.models.checkpoints import cache_dir
 from harness.reports.page import html
 from harness.reports.page.html import EXPORT, IMPORT, PARTS
 from harness.reports.page.model import Page

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import toy
 
+from harness.core.cache_folder import cache_dir
 from harness.core.record import OverlapCount
-from harness.models.checkpoints import cache_dir
 from harness.running import overlap
 from harness.running.overlap import overlap_of
 

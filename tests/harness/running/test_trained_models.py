@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 import toy
 
+from harness.core.cache_folder import cache_dir
 from harness.core.errors import RunError
 from harness.core.locks import is_held
 from harness.models.cache import contents
-from harness.models.checkpoints import cache_dir
 from harness.running.trained_models import in_use, mark_used
 from harness.running.training import ensure_trained, trained_folder, trained_key
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import toy
 
+from harness.core.cache_folder import cache_dir
 from harness.core.durable import DIGESTS
 from harness.core.errors import RunError, UserError
-from harness.core.record import ContinuedFrom, Runtime, Training
+from harness.core.record import CACHED_SECONDS, ContinuedFrom, Runtime, Training
 from harness.core.types import Decision
-from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running.batching import distinct, encode
 from harness.running.plan import Plan
@@ -41,6 +41,17 @@ def test_the_second_plan_trains_nothing_and_predicts_the_same(project: Path) -> 
     assert [toy.engine_of(plan).loads for plan in (first, second)] == [0, 1]
     assert toy.engine_of(second).state == toy.engine_of(first).state
     assert not (kept(first) / "scratch").exists()
+
+
+def test_time_that_a_cache_spared_counts_as_spent(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = toy.plan(project, "toy-classifier")
+    engine = toy.engine_of(plan)
+    fit = engine.fit
+    monkeypatch.setattr(engine, "fit", lambda job: {**fit(job), CACHED_SECONDS: 1000.0})
+    record = train(plan)
+    assert record.cached_seconds == 1000
+    assert record.seconds is not None
+    assert record.seconds >= 1000
 
 
 def test_a_baseline_read_from_the_cache_predicts_what_the_trained_one_did(project: Path) -> None:
@@ -97,6 +108,18 @@ def test_what_is_tested_and_how_does_not_change_the_model(project: Path, change:
     before, after = (toy.plan(project, **{"backend": "toy-classifier", **more}) for more in ({}, change))
     assert after.run_id != before.run_id
     assert trained_key(after) == trained_key(before)
+
+
+@pytest.mark.parametrize(("engine", "same"), [("encoder", True), ("embedding", False)])
+def test_the_dtype_of_predictions_matters_to_what_learns_from_them(project: Path, engine: str, same: bool) -> None:
+    identity = toy.plan(project, "toy-classifier").identity
+    keys = {
+        identity.model_copy(
+            update={"backend": identity.backend.model_copy(update={"engine": engine, "dtype": dtype})}
+        ).trained_key
+        for dtype in ("float32", "bfloat16")
+    }
+    assert (len(keys) == 1) is same
 
 
 @pytest.mark.parametrize("moment", ["fit", "save"])

@@ -18,10 +18,10 @@ from pydantic import BaseModel, ConfigDict
 pytest.importorskip("optuna")
 
 from harness.core.arrays import FloatArray
+from harness.core.cache_folder import cache_dir
 from harness.core.engine import TrainingJob
 from harness.core.errors import ModelUnavailable, RunBusy, RunError, SpecError, UnknownName, UserError
 from harness.core.options import RunOptions
-from harness.models.checkpoints import cache_dir
 from harness.records.store import Store
 from harness.running import plan as planning
 from harness.running.plan import make_plan
