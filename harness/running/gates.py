@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel
 
 from harness.core.engine import Classifier, Encoded, LanguageModel
 from harness.core.errors import GateFailed
@@ -81,7 +82,7 @@ class Gates:
         if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
             self._evaluate()
         if cut is not None:
-            self._found += [texts_cut(cut, train), *one_label(self._plan, predictions)]
+            self._found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions)]
         return self._found
 
     def _is_judged(self) -> bool:
@@ -205,15 +206,23 @@ def rows_unanswered(rows: Sequence[Prediction]) -> Gate:
     return _gate("rows_unanswered", GateOutcome.FAILED, f"None of the first {len(rows)} rows has an answer ({why}).", 1.0)
 
 
-def texts_cut(cut: Cut, train: Cut | None) -> Gate:
-    """Never fails: the beginning of a text may be enough."""
+def texts_cut(cut: Cut, train: Cut | None, options: BaseModel) -> Gate:
+    """Never fails: the beginning of a text may be enough. `options`: those of the engine, some of which are a way out."""
     before = 0.0 if train is None else train.share
     found = f"{cut.share:.1%} of the texts ({cut.texts:,}) are truncated: {cut.tokens_lost_share:.1%} of all tokens are lost. "
     found += f"Of the training texts {before:.1%} are truncated."
     if max(cut.share, before) <= FEW:
         return _gate("texts_cut", GateOutcome.PASSED, found if cut.texts else "No text is truncated.", cut.share)
-    advice = "Raise `max_length`, or use a model for longer texts."
-    return _gate("texts_cut", GateOutcome.WARNED, f"{found} {advice}", cut.share)
+    return _gate("texts_cut", GateOutcome.WARNED, f"{found} {_read_more(options)}", cut.share)
+
+
+def _read_more(options: BaseModel) -> str:
+    """How a model is made to read more of long texts, by the options that its engine has."""
+    if getattr(options, "max_windows", None) is not None:
+        return "--set max_windows=null reads all of them."
+    ways = {"max_length": "--set max_length=N reads more of them", "long_texts": "--set long_texts=windows reads all"}
+    known = [way for name, way in ways.items() if name in type(options).model_fields]
+    return f"{', or '.join([*known, 'a model for longer texts' if known else 'Use a model for longer texts'])}."
 
 
 def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
