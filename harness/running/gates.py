@@ -22,7 +22,7 @@ from pydantic import BaseModel
 
 from harness.core.engine import Classifier, Encoded, LanguageModel
 from harness.core.errors import GateFailed
-from harness.core.record import Cut, Gate, GateOutcome
+from harness.core.record import MANY_CUT, Cut, Gate, GateOutcome
 from harness.core.types import Decoding, Prediction, Status
 from harness.records.journal import CutCounts, JournalEntry
 from harness.running.batching import WINDOW, Item, distinct
@@ -36,8 +36,6 @@ ALTERED = 0.1
 """Share of checked prompts that may lack their text; the run stops above it."""
 LEAST_MASS = 0.01
 """Least probability of the labels together; below it the model would answer something else."""
-FEW = 0.01
-"""Share of texts that may be truncated without a warning."""
 DISTINCT = 20
 """Least number of texts for the gate `one_label`."""
 
@@ -211,7 +209,7 @@ def texts_cut(cut: Cut, train: Cut | None, options: BaseModel) -> Gate:
     before = 0.0 if train is None else train.share
     found = f"{cut.share:.1%} of the texts ({cut.texts:,}) are truncated: {cut.tokens_lost_share:.1%} of all tokens are lost. "
     found += f"Of the training texts {before:.1%} are truncated."
-    if max(cut.share, before) <= FEW:
+    if max(cut.share, before) <= MANY_CUT:
         return _gate("texts_cut", GateOutcome.PASSED, found if cut.texts else "No text is truncated.", cut.share)
     return _gate("texts_cut", GateOutcome.WARNED, f"{found} {_read_more(options)}", cut.share)
 
