@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,8 @@ class Encoder(TextEncoder):
         if self.options.predict.attention == "flash_attention_2":
             if self._device == "cpu":
                 raise UserError("flash_attention_2 needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")
+            if find_spec("flash_attn") is None:  # transformers would run code of a hub repository in its place
+                raise UserError("flash_attention_2 needs the package flash-attn.", "Install it, or use attention auto.")
             if self._dtype == "float32" or self._precision == "fp32":
                 raise UserError(
                     "flash_attention_2 computes only in half precision.",
