@@ -220,7 +220,7 @@ def _read_more(options: BaseModel) -> str:
         return "--set max_windows=null reads all of them."
     ways = {"max_length": "--set max_length=N reads more of them", "long_texts": "--set long_texts=windows reads all"}
     known = [way for name, way in ways.items() if name in type(options).model_fields]
-    return f"{', or '.join([*known, 'a model for longer texts' if known else 'Use a model for longer texts'])}."
+    return f"{', '.join(known)}." if known else "Use a model for longer texts."
 
 
 def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
