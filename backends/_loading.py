@@ -93,18 +93,24 @@ def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any
     import torch
 
     read_config(folder)
-    kwargs |= {
-        "trust_remote_code": False,
-        "local_files_only": True,
-        "use_safetensors": True,
-        "output_loading_info": True,
-        "ignore_mismatched_sizes": True,  # they are refused below, by name
-    }
+
+    def read(**renamed: Any) -> Any:
+        return auto.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **kwargs,
+            **renamed,
+        )
+
     try:
         with out_of_memory_named(torch):
-            model, found = auto.from_pretrained(folder, **kwargs)
+            model, found = read()
             if renamed := _embedding_of_last_layer(model, found["missing_keys"], found["unexpected_keys"]):
-                model, found = auto.from_pretrained(folder, key_mapping=renamed, **kwargs)
+                model, found = read(key_mapping=renamed)
     except BenchError:
         raise
     except Exception as error:  # transformers, safetensors and quantization each raise errors of their own
