@@ -77,13 +77,22 @@ def padded(rows: Sequence[Row], tokenizer: Any) -> dict[str, NDArray[np.int64]]:
     return {**batch, "attention_mask": mask}
 
 
-def tokens_left_out(tokenizer: Any, texts: Sequence[str], rows: Sequence[Row], most: int) -> list[int]:
-    """How many tokens of each text its row, cut to at most `most`, does not hold. Only full rows are tokenized once more."""
-    left_out = [0] * len(rows)
+def whole_texts(tokenizer: Any, texts: Sequence[str], rows: Sequence[Row], most: int) -> Iterator[tuple[int, Row]]:
+    """Index and tokens of each text whose row is full, and may have been cut to `most`; with `special_tokens_mask`, which is 1
+    for what the tokenizer adds. The others are not tokenized once more."""
     full = [index for index, row in enumerate(rows) if len(row["input_ids"]) >= most]
     for start in range(0, len(full), CHUNK):
         part = full[start : start + CHUNK]
-        whole = tokenizer([texts[index] for index in part], return_attention_mask=False, verbose=False)["input_ids"]
-        for index, ids in zip(part, whole, strict=True):
-            left_out[index] = len(ids) - len(rows[index]["input_ids"])
+        whole = tokenizer(
+            [texts[index] for index in part], return_attention_mask=False, return_special_tokens_mask=True, verbose=False
+        )
+        for place, index in enumerate(part):
+            yield index, {name: whole[name][place] for name in whole}
+
+
+def tokens_left_out(tokenizer: Any, texts: Sequence[str], rows: Sequence[Row], most: int) -> list[int]:
+    """How many tokens of each text its row, cut to at most `most`, does not hold."""
+    left_out = [0] * len(rows)
+    for index, whole in whole_texts(tokenizer, texts, rows, most):
+        left_out[index] = len(whole["input_ids"]) - len(rows[index]["input_ids"])
     return left_out

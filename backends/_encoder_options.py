@@ -7,9 +7,11 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backends._torch import Device, DType
+from harness.core.engine import later_option
 
 HeadKind = Literal["softmax", "one_hot", "coral", "corn"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+LongTexts = Literal["cut", "head_tail", "windows"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
 RHO = {"sam": 0.05, "asam": 0.5}
@@ -95,7 +97,23 @@ class EncoderOptions(TextEncoderOptions):
         description="single-label tasks: softmax; one_hot: a yes or no for each label; "
         "coral, corn: the ordinal heads of Cao et al. 2020 and Shi et al. 2021",
     )
+    long_texts: LongTexts = later_option(
+        "cut",
+        description="texts longer than `max_length`: cut at the end; head_tail: a quarter of the tokens from the beginning, "
+        "the rest from the end; windows: all of it, in windows that overlap, whose probabilities are averaged",
+    )
+    window_overlap: int | None = later_option(
+        None, ge=0, description="windows: tokens that each shares with the one before; default: a quarter of `max_length`"
+    )
+    max_windows: int | None = later_option(None, ge=1, description="windows: at most so many of a text; default: all")
     train: TrainOptions = Field(TrainOptions.model_validate({}), description="how it is fine-tuned")
     predict: EncoderPredictOptions = Field(
         EncoderPredictOptions.model_validate({}), description="how the trained model predicts"
     )
+
+    @model_validator(mode="after")
+    def _windows_are_used(self) -> Self:
+        given = [name for name in ("window_overlap", "max_windows") if getattr(self, name) is not None]
+        if given and self.long_texts != "windows":
+            raise ValueError(f"{given[0]} is for long_texts windows; long_texts is {self.long_texts}")
+        return self

@@ -6,6 +6,7 @@ for the new head of a classifier that is trained next. No code of a checkpoint i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,17 +105,24 @@ def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any
     import torch
 
     read_config(folder)
+
+    def read(**renamed: Any) -> Any:
+        return auto.from_pretrained(
+            folder,
+            trust_remote_code=False,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **kwargs,
+            **renamed,
+        )
+
     try:
         with out_of_memory_named(torch):
-            model, found = auto.from_pretrained(
-                folder,
-                trust_remote_code=False,
-                local_files_only=True,
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
-                **kwargs,
-            )
+            model, found = read()
+            if renamed := _embedding_of_last_layer(model, found["missing_keys"], found["unexpected_keys"]):
+                model, found = read(key_mapping=renamed)
     except BenchError:
         raise
     except Exception as error:  # transformers, safetensors and quantization each raise errors of their own
@@ -123,6 +131,8 @@ def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any
             f"{folder}: can't be read as {kind}: {first_line(error)}",
             "Choose a checkpoint of such a model, with weights in safetensors, or another `attention` if that is the cause.",
         ) from error
+    # Saved by the names of the model's own parts, as the Trainer reads its checkpoints, and not by those of the files.
+    model._weight_conversions = []
     shapes = {name: (list(there), list(wanted)) for name, there, wanted in found["mismatched_keys"]}
     absent = {*found["missing_keys"], *shapes}
     new = _new_modules(model, absent) if new_head else set()
@@ -150,6 +160,18 @@ def load_language_model(folder: Path, **kwargs: Any) -> Loaded:
     if config.model_type in WITH_IMAGES:
         kwargs = {"config": text_config(config), "key_mapping": TEXT_WEIGHTS, **kwargs}
     return load_model(AutoModelForCausalLM, folder, **kwargs)
+
+
+def _embedding_of_last_layer(model: Any, missing: Collection[str], unexpected: Collection[str]) -> dict[str, str]:
+    """Pattern -> name of the embedding that the file has only as the last layer of a masked language model: the two are one
+    weight, and a converter to safetensors keeps one of its names. Empty for all other checkpoints."""
+    from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+    kind = MODEL_FOR_MASKED_LM_MAPPING.get(type(model.config), None)
+    if kind is None or not getattr(model.config, "tie_word_embeddings", False):
+        return {}
+    shared = dict(getattr(kind, "_tied_weights_keys", None) or {})
+    return {f"^{re.escape(last)}$": name for last, name in shared.items() if name in missing and last in unexpected}
 
 
 def check_vocabulary(tokenizer: Any, model: Any, folder: Path) -> None:

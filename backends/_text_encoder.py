@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backends._batches import by_length, padded, tokens_left_out
+from backends._batches import Row, by_length, padded, tokens_left_out
 from backends._encoder_options import TextEncoderOptions
 from backends._heads import Head
 from backends._linear_head import LinearHead
@@ -97,7 +97,10 @@ class TextEncoder(Classifier):
 
     def _all_outputs(self, texts: Sequence[Encoded], compute: Compute) -> FloatArray:
         """Of any number of texts, in their order, shape (len(texts), outputs)."""
-        rows = [text.content for text in texts]
+        return self._outputs_of_rows([text.content for text in texts], compute)
+
+    def _outputs_of_rows(self, rows: Sequence[Row], compute: Compute) -> FloatArray:
+        """In batches of similar length; in the order of `rows`, shape (len(rows), outputs)."""
         parts = by_length(rows, self.batch_size(), self.batch_tokens())
         found = np.concatenate([compute(padded([rows[index] for index in part], self._tokenizer)) for part in parts])
         return np.asarray(found[np.argsort(np.concatenate(parts))], dtype=np.float64)

@@ -23,6 +23,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, Traine
 from backends._batches import Row, TrainBatches, padded
 from backends._encoder_options import TrainOptions
 from backends._heads import IGNORED, Head
+from backends._long_texts import mean_by_text
 from harness.core.arrays import FloatArray
 from harness.core.distributed import alike
 from harness.core.durable import DIGESTS, damage_of, seal, set_aside
@@ -42,9 +43,11 @@ LARGEST_PAD_ID = 1000
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """`metrics` scores probabilities of the rows, in their order. `chosen_by`: one of its names, or `loss`."""
+    """`metrics` scores probabilities of the texts, in their order, each the mean over the text's rows. `encoded`: the rows of
+    all texts; `windows`: how many each text has. `batches` of `encoded`. `chosen_by`: a name that `metrics` has, or `loss`."""
 
     encoded: Sequence[Row]
+    windows: Sequence[int]
     labels: Sequence[Label]
     batches: Sequence[Sequence[int]]
     metrics: Callable[[FloatArray], dict[str, float]]
@@ -117,9 +120,11 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         logits = self._validation_logits(self._validation)
         if not np.isfinite(logits).all():
             raise alike(RunError(f"The training diverged at step {self.state.global_step}.", "Lower its learning rate."))
-        targets = torch.tensor([self._head.target(label) for label in self._validation.labels])
+        counted = zip(self._validation.labels, self._validation.windows, strict=True)
+        targets = torch.tensor([self._head.target(label) for label, windows in counted for _ in range(windows)])
         loss = float(self._head.loss(torch.from_numpy(logits), targets)) / int((targets != IGNORED).sum())
-        metrics = {**self._validation.metrics(self._head.probabilities(logits)), "loss": loss}
+        probabilities = mean_by_text(self._head.probabilities(logits), self._validation.windows)
+        metrics = {**self._validation.metrics(probabilities), "loss": loss}
         if self._validation.chosen_by not in metrics:
             raise alike(
                 RunError(f"{self._validation.chosen_by} is undefined on the validation rows.", "Choose another `best_metric`.")
@@ -132,7 +137,7 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
     def _validation_logits(self, validation: Validation) -> FloatArray:
         """Shape (rows, outputs), in the rows' order; each process computes a part and gets the whole."""
         self.model.eval()
-        logits = np.empty((len(validation.labels), self._head.outputs))
+        logits = np.empty((len(validation.encoded), self._head.outputs))
         ours = validation.batches[self.args.process_index :: self.args.world_size]
         parts = []
         for number, batch in enumerate(ours):

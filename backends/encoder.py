@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backends._batches import Row, by_length
+from backends._batches import Row, by_length, padded
 from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, EncoderOptions, LoraOptions
 from backends._heads import Head, make_head, tie_coral
 from backends._loading import Loaded, check_vocabulary, count_parameters, load_model, read_config, read_tokenizer
+from backends._long_texts import Pieces, mean_by_text, pieces_of
 from backends._text_encoder import BATCH_TOKENS, Batch, Compute, TextEncoder
 from backends._torch import out_of_memory_named, resolve_dtype
-from harness.core.engine import ROBERTAS, LabelledTexts, TrainingJob, ValidationScorer
+from harness.core.arrays import FloatArray
+from harness.core.engine import ROBERTAS, Encoded, LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError, MissingExtra, UnknownName, UserError
 from harness.core.types import LabelSpace
 
@@ -54,6 +57,8 @@ class Encoder(TextEncoder):
         if self.options.predict.attention == "flash_attention_2":
             if self._device == "cpu":
                 raise UserError("flash_attention_2 needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")
+            if find_spec("flash_attn") is None:  # transformers would run code of a hub repository in its place
+                raise UserError("flash_attention_2 needs the package flash-attn.", "Install it, or use attention auto.")
             if self._dtype == "float32" or self._precision == "fp32":
                 raise UserError(
                     "flash_attention_2 computes only in half precision.",
@@ -90,17 +95,19 @@ class Encoder(TextEncoder):
         set_seed(job.seed)  # before the new head is initialized
         model = self._model_to_train()
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        train_rows, validation_rows = self._fields(job.train.texts), self._fields(job.validation.texts)
-        rows = [*train_rows, *validation_rows]
+        train, validation = self._pieces(job.train.texts), self._pieces(job.validation.texts)
+        rows = [dict(row) for pieces in (*train, *validation) for row in pieces.rows]
         ids = (row["input_ids"] for row in rows)
         vocabulary = compact_vocabulary(model, self._tokenizer, ids) if options.lora is None else None
         if vocabulary is not None:
             for row in rows:
                 row["input_ids"] = vocabulary.compact(row["input_ids"])
-        checked = self._validation(job, validation_rows, chosen_by)
+        # Each window of a text is a row of the training, with the label of the text.
+        labels = [label for label, pieces in zip(job.train.labels, train, strict=True) for _ in pieces.rows]
+        checked = self._validation(job, rows[len(labels) :], [len(pieces.rows) for pieces in validation], chosen_by)
         args = encoder_arguments(options, job.scratch, job.seed, self._device, self._precision, checked)
-        train = list(zip(train_rows, job.train.labels, strict=True))
-        trainer = EncoderTrainer(model, self._tokenizer, self._head, train, checked, options, args, job.on_progress)
+        read = list(zip(rows[: len(labels)], labels, strict=True))
+        trainer = EncoderTrainer(model, self._tokenizer, self._head, read, checked, options, args, job.on_progress)
         set_seed(job.seed + args.process_index)  # each process its own dropout masks
         with out_of_memory_named(self._torch):
             state = trainer.run()
@@ -111,6 +118,7 @@ class Encoder(TextEncoder):
             **training_log(state, chosen_by if checked else None),
             "train_rows": len(job.train.texts),
             "validation_rows": len(job.validation.texts),
+            **({"train_windows": len(labels)} if self.options.long_texts == "windows" else {}),
             "trainable_parameters": trainable,
             "compacted_vocabulary": vocabulary and [len(vocabulary.kept), len(vocabulary.table)],
         }
@@ -141,14 +149,40 @@ class Encoder(TextEncoder):
                 raise UnknownName("metric of this task", asked, [*known, "loss"])
         return asked
 
-    def _validation(self, job: TrainingJob, encoded: Sequence[Row], chosen_by: str) -> Validation | None:
+    def _validation(
+        self, job: TrainingJob, encoded: Sequence[Row], windows: Sequence[int], chosen_by: str
+    ) -> Validation | None:
+        """`encoded`: the rows of all texts; `windows`: how many each text has."""
         from backends._trainer import Validation
 
         if not encoded:
             return None
         batches = by_length(encoded, self.batch_size(), self.batch_tokens())
         lower = chosen_by == "loss" or chosen_by in job.scorer.lower_is_better
-        return Validation(encoded, job.validation.labels, batches, job.scorer.evaluate, chosen_by, lower)
+        return Validation(encoded, windows, job.validation.labels, batches, job.scorer.evaluate, chosen_by, lower)
+
+    def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
+        return pieces_of(self._tokenizer, texts, self._fields(texts), self._max_length(), self.options)
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """`content`: the rows of a text. `tokens`: as if each had as many as the longest, so that the rows of several texts,
+        padded, are no more than the sum."""
+        return [
+            Encoded(len(pieces.rows) * max(len(row["input_ids"]) for row in pieces.rows), pieces.rows, pieces.left_out)
+            for pieces in self._pieces(texts)
+        ]
+
+    def predict(self, texts: Sequence[Encoded]) -> FloatArray:
+        rows = [row for text in texts for row in text.content]
+        with out_of_memory_named(self._torch):
+            if len(rows) == len(texts):  # the batch that the runner made
+                return self._probabilities(self._outputs(padded(rows, self._tokenizer)))
+            return self._mean_probabilities(texts, self._outputs)
+
+    def _mean_probabilities(self, texts: Sequence[Encoded], compute: Compute) -> FloatArray:
+        """Of any number of texts, in their order, shape (len(texts), labels): the mean over the rows of each."""
+        outputs = self._outputs_of_rows([row for text in texts for row in text.content], compute)
+        return mean_by_text(self._probabilities(outputs), [len(text.content) for text in texts])
 
     def _max_length(self) -> int:
         """Not every tokenizer knows how many positions its model has."""
@@ -193,7 +227,7 @@ class Encoder(TextEncoder):
         rows = self.encode(validation.texts)
 
         def accuracy(session: Compute) -> float:
-            value = scorer.metrics(self._probabilities(self._all_outputs(rows, session)))[scorer.main]
+            value = scorer.metrics(self._mean_probabilities(rows, session))[scorer.main]
             return -value if scorer.main in scorer.lower_is_better else value
 
         self._session, record = _onnx.prepare(

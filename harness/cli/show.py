@@ -100,6 +100,7 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
         f"{metrics.n} rows: {metrics.ok} parsed, {metrics.unparsed} unparsed, {metrics.failed} failed",
         *([f"reasons: {reasons}"] if metrics.reasons else []),
         *gate_lines(record.gates, has_finding=has_finding),
+        *_truncated_lines(record),
         *_model_lines(entry),
         *(_training_lines(record.training) if record.training else []),
         *(_runtime_lines(record.runtime) if record.runtime else []),
@@ -110,6 +111,16 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
     typer.echo("")
     ordered = [*metrics.headline, *(name for name in sorted(metrics.values) if name not in metrics.headline)]
     print_table(["metric", "value [95% interval]"], [[name, shown(metrics.values[name])] for name in ordered])
+
+
+def _truncated_lines(record: RunRecord) -> list[str]:
+    """Where no warning says it: of few texts, or of a record without gates."""
+    from harness.core.record import GateOutcome
+
+    cut, warned = record.cut, [gate.name for gate in record.gates if gate.outcome is GateOutcome.WARNED]
+    if cut is None or not cut.texts or "texts_cut" in warned:
+        return []
+    return [f"truncated: {cut.share:.1%} of the texts ({cut.texts:,}), {cut.tokens_lost_share:.1%} of all tokens"]
 
 
 def _model_lines(entry: Entry) -> list[str]:
@@ -162,6 +173,8 @@ def _training_lines(training: Training) -> list[str]:
         step = training.best["step"]
         metric, value = next(item for item in training.best.items() if item[0] != "step")
         lines.append(f"checkpoint: step {step:g}, {metric} {value:.3f} on {training.validation_rows} validation rows")
+    if training.train_windows:
+        lines.append(f"windows while training: {training.train_windows:,} of {training.train_rows:,} texts")
     if training.compacted_vocabulary:
         kept, of = training.compacted_vocabulary
         lines.append(f"vocabulary while training: {kept:,} of {of:,} tokens")

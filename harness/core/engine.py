@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from harness.core.arrays import FloatArray
 from harness.core.errors import BenchError
@@ -26,6 +26,12 @@ ROBERTAS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "
 """Model types whose positions begin after that of the padding."""
 OnProgress = Callable[[int, int, str], None]
 """`on_progress(done, total, note)`; units are the engine's own (training steps, say)."""
+
+
+def later_option(default: Any, **field: Any) -> Any:
+    """A field of an engine's `Options` that is newer than some records: at its default it is in no dump of the options, so that
+    earlier runs and trained models keep their ids."""
+    return Field(default, exclude_if=lambda value: value == default, **field)
 
 
 @dataclass(frozen=True, slots=True)

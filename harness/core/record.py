@@ -248,8 +248,12 @@ class RowSource(Part):
     split_rows: int | None = Field(default=None, description="rows of the task's split, before any limit")
 
 
+MANY_CUT = 0.01
+"""Share of texts from which on their truncation is shown and warned of."""
+
+
 class Cut(Part):
-    """Truncated texts of a classifier. `share`: of all texts; `tokens_lost_share`: of all their tokens."""
+    """Texts that a classifier read only in part. `share`: of all texts; `tokens_lost_share`: of all their tokens."""
 
     texts: int
     share: float
@@ -275,6 +279,7 @@ class Training(Part):
     )
     train_rows: int | None = None
     validation_rows: int | None = None
+    train_windows: int | None = Field(default=None, description="windows of all training texts (`long_texts` windows)")
     best: dict[str, float] | None = Field(default=None, description="step and metric of the chosen checkpoint")
     evaluations: list[dict[str, float | None]] = Field(default_factory=list)
     steps: int | None = None

@@ -10,6 +10,7 @@ from harness.analysis.findings import SHORT, finding_of_entry
 from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metric_test, ranked, read_correct, share_test
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
+from harness.core.record import MANY_CUT, Cut
 from harness.records.entries import TITLES, Entry, Group, gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
@@ -19,7 +20,7 @@ from harness.reports.words import between, hows, part, rank
 from harness.statistics.intervals import small
 
 OVER_SEEDS = " over seeds"
-OF, FINDING, WEIGHTS = "of", "finding", "weights"
+TRUNCATED, OF, FINDING, WEIGHTS = "truncated", "of", "finding", "weights"
 STATUSES = ("unparsed", "failed")
 
 
@@ -61,6 +62,11 @@ class Table:
     def few(self) -> str | None:
         """A warning if these rows are few."""
         return small(self.first.record.metrics.n, [label.support for label in self.first.record.metrics.per_class])
+
+    @property
+    def truncates(self) -> bool:
+        """Whether some entry read more than 1% of its texts only in part; then each entry shows its share."""
+        return any(cut is not None and cut.share > MANY_CUT for cut in (place.row.entry.record.cut for place in self.places))
 
     @property
     def warnings(self) -> list[str]:
@@ -116,7 +122,7 @@ def _is_by_accuracy(members: Sequence[Entry]) -> bool:
 
 
 def columns(table: Table) -> list[str]:
-    """Titles; weights, seeds, unparsed and failed rows have a column only if there are any."""
+    """Titles; weights, seeds, unparsed and failed rows, and truncated texts, have a column only if there are any."""
     rows = [place.row for place in table.places]
     return [
         *("#", "backend", "how"),
@@ -124,6 +130,7 @@ def columns(table: Table) -> list[str]:
         *(TITLES.get(name, name) for name in table.first.record.metrics.headline),
         *([f"{TITLES.get(table.metric, table.metric)}{OVER_SEEDS}"] if any(len(row.runs) > 1 for row in rows) else []),
         *(status for status in STATUSES if any(row.share(status) for row in rows)),
+        *([TRUNCATED] if table.truncates else []),
         *([OF] if any(place.row.entry.tested_on for place in table.places) else []),
         *([FINDING] if any(place.finding for place in table.places) else []),
         *("rows/s", "run"),
@@ -145,10 +152,16 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
         *(shown(row.entry.record.metrics.values[name]) for name in row.entry.record.metrics.headline),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
         *(part(row.share(status)) for status in STATUSES if status in titles),
+        *([_truncated(row.entry.record.cut)] if TRUNCATED in titles else []),
         *([f"{row.entry.tested_on:,} rows" if row.entry.tested_on else "–"] if OF in titles else []),
         *([SHORT[place.finding.kind] if place.finding else "–"] if FINDING in titles else []),
         "n/a" if rate is None else f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}",
     ]
+
+
+def _truncated(cut: Cut | None) -> str:
+    """`12.0% (3.1% of tokens)`"""
+    return "–" if cut is None or not cut.texts else f"{part(cut.share)} ({part(cut.tokens_lost_share)} of tokens)"
 
 
 def _over_seeds(row: Configuration) -> str:

@@ -18,10 +18,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel
 
 from harness.core.engine import Classifier, Encoded, LanguageModel
 from harness.core.errors import GateFailed
-from harness.core.record import Cut, Gate, GateOutcome
+from harness.core.record import MANY_CUT, Cut, Gate, GateOutcome
 from harness.core.types import Decoding, Prediction, Status
 from harness.records.journal import CutCounts, JournalEntry
 from harness.running.batching import WINDOW, Item, distinct
@@ -35,8 +36,6 @@ ALTERED = 0.1
 """Share of checked prompts that may lack their text; the run stops above it."""
 LEAST_MASS = 0.01
 """Least probability of the labels together; below it the model would answer something else."""
-FEW = 0.01
-"""Share of texts that may be truncated without a warning."""
 DISTINCT = 20
 """Least number of texts for the gate `one_label`."""
 
@@ -81,7 +80,7 @@ class Gates:
         if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
             self._evaluate()
         if cut is not None:
-            self._found += [texts_cut(cut, train), *one_label(self._plan, predictions)]
+            self._found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions)]
         return self._found
 
     def _is_judged(self) -> bool:
@@ -205,15 +204,23 @@ def rows_unanswered(rows: Sequence[Prediction]) -> Gate:
     return _gate("rows_unanswered", GateOutcome.FAILED, f"None of the first {len(rows)} rows has an answer ({why}).", 1.0)
 
 
-def texts_cut(cut: Cut, train: Cut | None) -> Gate:
-    """Never fails: the beginning of a text may be enough."""
+def texts_cut(cut: Cut, train: Cut | None, options: BaseModel) -> Gate:
+    """Never fails: the beginning of a text may be enough. `options`: those of the engine, some of which are a way out."""
     before = 0.0 if train is None else train.share
     found = f"{cut.share:.1%} of the texts ({cut.texts:,}) are truncated: {cut.tokens_lost_share:.1%} of all tokens are lost. "
     found += f"Of the training texts {before:.1%} are truncated."
-    if max(cut.share, before) <= FEW:
+    if max(cut.share, before) <= MANY_CUT:
         return _gate("texts_cut", GateOutcome.PASSED, found if cut.texts else "No text is truncated.", cut.share)
-    advice = "Raise `max_length`, or use a model for longer texts."
-    return _gate("texts_cut", GateOutcome.WARNED, f"{found} {advice}", cut.share)
+    return _gate("texts_cut", GateOutcome.WARNED, f"{found} {_read_more(options)}", cut.share)
+
+
+def _read_more(options: BaseModel) -> str:
+    """How a model is made to read more of long texts, by the options that its engine has."""
+    if getattr(options, "max_windows", None) is not None:
+        return "--set max_windows=null reads all of them."
+    ways = {"max_length": "--set max_length=N reads more of them", "long_texts": "--set long_texts=windows reads all"}
+    known = [way for name, way in ways.items() if name in type(options).model_fields]
+    return f"{', '.join(known)}." if known else "Use a model for longer texts."
 
 
 def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:

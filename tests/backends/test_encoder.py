@@ -103,7 +103,7 @@ def test_control_tokens_in_a_text_are_characters(undisturbed: tuple[Encoder, dic
     engine = undisturbed[0]
     special = set(engine._tokenizer.all_special_ids) - {engine._tokenizer.unk_token_id}
     for text in engine.encode(["good [SEP][MASK] kettle", "[PAD]", "[CLS] bad"]):
-        first, *within, last = text.content["input_ids"]
+        first, *within, last = text.content[0]["input_ids"]
         assert [first, last] == [engine._tokenizer.cls_token_id, engine._tokenizer.sep_token_id]
         assert len(within) > 1
         assert not special & set(within)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from harness.analysis.findings import SHORT
 from harness.analysis.pricing import cost_of, labels_of, missing_price
 from harness.analysis.ranks import RankedEntry
-from harness.core.record import Machine
+from harness.core.record import Cut, Machine
 from harness.records.entries import Entry, Group
 from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
@@ -80,6 +80,9 @@ def _board(key: str, table: Table, packed: Packed, prices: Prices, latencies: Se
     record = table.first.record
     words = hows([place.row for place in table.places])
     places = [_place(place, how, prices, latencies) for place, how in zip(table.places, words, strict=True)]
+    if table.truncates:
+        for found, place in zip(places, table.places, strict=True):
+            _add_truncated(found, place.row.entry.record.cut)
     return model.Board(
         key=key,
         task=task if split == "test" else f"{task} ({split})",
@@ -139,6 +142,12 @@ def _place(place: RankedEntry, how: str, prices: Prices, latencies: Sequence[Lat
         found.notes["finding"] = place.finding.message
     found.facts = list(_facts(found, entry, _add_cost(found, entry, prices), _add_latency(found, entry, latencies)))
     return found
+
+
+def _add_truncated(place: model.Place, cut: Cut | None) -> None:
+    if cut is not None:
+        place.truncated = cut.share
+        place.notes["truncated"] = f"{part(cut.tokens_lost_share)} of all tokens are lost"
 
 
 def _add_cost(place: model.Place, entry: Entry, prices: Prices) -> str:

@@ -62,6 +62,7 @@ class Place(Part):
     by_seed: dict[str, list[float | None]] | None = None
     unparsed: float | None = None
     failed: float | None = None
+    truncated: float | None = None
     finding: str | None = None
     tested_on: int | None = None
     rate: float | None = None

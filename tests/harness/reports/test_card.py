@@ -324,6 +324,15 @@ def test_predictions_of_another_form_than_the_weights_are_named(
     assert "column `predicted with`" in make_card(made)["README.md"]
 
 
+@pytest.mark.parametrize(
+    ("mode", "said"), [("windows", "overlapping windows were read"), ("head_tail", "the beginning and the end were read")]
+)
+def test_what_was_read_of_long_texts(mode: str, said: str, store: Store, project: Path) -> None:
+    readme = card(store, record(store, backend=backend(options={**OPTIONS, "long_texts": mode})), project)["README.md"]
+    assert said in readme
+    assert "are truncated to" not in readme
+
+
 def test_nothing_is_guessed(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     name = record(store, backend=backend(model="packaged:thing", revision="a" * 64))

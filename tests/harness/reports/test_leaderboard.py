@@ -112,6 +112,20 @@ def test_unread_and_failed_rows_have_columns_where_there_are_any() -> None:
     assert [row[4:6] for row in found] == [["10.0%", "–"], ["–", "1.0%"]]
 
 
+@pytest.mark.parametrize(("share", "shown"), [(None, False), (0.0, False), (0.01, False), (0.011, True), (1.0, True)])
+def test_truncated_texts_have_a_column_from_1_percent_on(share: float | None, shown: bool) -> None:
+    cut = None if share is None else {"texts": round(share * 200), "share": share, "tokens_lost_share": share / 4}
+    long = boards.with_changes(entry("long"), cut=cut)
+    few = boards.with_changes(entry("few", 0.4), cut={"texts": 1, "share": 0.005, "tokens_lost_share": 0.0001})
+    entries = [long, few, entry("prompted", 0.3, prompt=prompt(), train=None)]
+    head = next(line for line in page(entries).splitlines() if line.startswith("| #"))
+    assert ("| truncated |" in head) is shown
+    if shown:
+        assert share is not None
+        column = [row[5] for row in table_rows(page(entries))]
+        assert column == [f"{share:.1%} ({share / 4:.1%} of tokens)", "0.5% (&#60;0.1% of tokens)", "–"]
+
+
 def test_a_share_that_is_not_nothing_does_not_look_like_it() -> None:
     assert [part(share) for share in (0, 0.0004, 0.001, 0.5, 1)] == ["–", "<0.1%", "0.1%", "50.0%", "100.0%"]
 

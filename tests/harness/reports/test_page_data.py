@@ -70,6 +70,19 @@ def encoder(store: Store, backend: Mapping[str, Any] = BACKEND, manifest: Mappin
     return name
 
 
+def test_truncated_texts_are_shown_from_1_percent_on(store: Store) -> None:
+    few = {"texts": 0, "share": 0.005, "tokens_lost_share": 0.001}
+    encoder(store, manifest={**MANIFEST, "cut": few})
+    assert "truncated" not in only(shown(store))
+    encoder(store, {**BACKEND, "name": "short"}, {**MANIFEST, "cut": {"texts": 6, "share": 0.2, "tokens_lost_share": 0.05}})
+    ((one, other),) = (table["places"] for table in shown(store)["tables"])
+    assert {one["truncated"], other["truncated"]} == {0.2, 0.005}
+    assert {one["notes"]["truncated"], other["notes"]["truncated"]} == {
+        "5.0% of all tokens are lost",
+        "0.1% of all tokens are lost",
+    }
+
+
 def only(found: Mapping[str, Any]) -> dict[str, Any]:
     """The place of the only run."""
     ((place,),) = (table["places"] for table in found["tables"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,10 @@ from harness.core.types import Decoding
 from harness.records.entries import gate_lines
 from harness.records.inspection import answers as said_by
 from harness.records.store import Store
-from harness.running.gates import ENOUGH, cut_of
+from harness.running.gates import ENOUGH, cut_of, texts_cut
 from harness.running.plan import Plan
 from harness.running.runner import run
+from harness.specs.backend_specs import engine_class
 
 PASSED, WARNED, FAILED = GateOutcome.PASSED, GateOutcome.WARNED, GateOutcome.FAILED
 
@@ -277,6 +279,23 @@ def test_few_cut_texts_are_counted_and_many_are_a_warning(project: Path, store: 
     assert found.value == cut / 100
     assert found.outcome is (WARNED if cut > 1 else PASSED)
     assert ("are truncated" in found.message) == (cut > 0)
+
+
+@pytest.mark.parametrize(
+    ("engine", "options", "named"),
+    [
+        ("encoder", {}, ["max_length=N", "long_texts=windows"]),
+        ("encoder", {"long_texts": "head_tail"}, ["max_length=N", "long_texts=windows"]),
+        ("encoder", {"long_texts": "windows", "max_windows": 2}, ["max_windows=null"]),
+        ("setfit", {}, ["max_length=N"]),
+        ("baseline", {"classifier": "tfidf"}, []),
+    ],
+)
+def test_the_warning_names_the_ways_out_that_the_engine_has(engine: str, options: dict[str, Any], named: list[str]) -> None:
+    found = texts_cut(
+        Cut(texts=3, share=0.3, tokens_lost_share=0.1), None, engine_class(engine).Options.model_validate(options)
+    )
+    assert re.findall(r"--set (\S+)", found.message) == named
 
 
 def test_a_text_of_several_rows_counts_for_each(project: Path, store: Store) -> None:
