@@ -62,6 +62,7 @@ CALLS: dict[str, list[str]] = {
 }
 SLOW = {"study tune", "study curve", "study transfer", "leaderboard"}
 MASKS = [
+    (r"(?m)^\[\d+/\d+\] \S+ \S+ [a-z ]+: .*\n", ""),  # progress, which only a slow machine shows
     (r"\b[0-9a-f]{10}\b", "##########"),
     (r"\b20\d\d-\d\d-\d\d( \d\d:\d\d(:\d\d)?)?", "<date>"),
     (r"\b\d+:\d\d\b", "<time>"),
