@@ -113,7 +113,7 @@ class Embedding(SentenceEncoder):
         vectors = self._all_outputs(rows, compute).astype(np.float32)
         if not np.isfinite(vectors).all():
             raise RunError("The encoder computes embeddings that are no numbers.", "Set `predict.dtype` to float32.")
-        each = (time.perf_counter() - started) / sum(row.tokens for row in rows)
+        each = (time.perf_counter() - started) / max(1, sum(row.tokens for row in rows))
         return {text: Embedded(vector, each * row.tokens) for text, vector, row in zip(texts, vectors, rows, strict=True)}
 
     def _settings(self) -> dict[str, object]:

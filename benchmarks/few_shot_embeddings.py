@@ -82,7 +82,7 @@ class Theirs:
     def __init__(self, like: Embedding, train: Sequence[str], test: Sequence[str]) -> None:
         from sentence_transformers import SentenceTransformer
 
-        model = SentenceTransformer(str(like._source), device=like._device, local_files_only=True)
+        model = SentenceTransformer(str(like._source), device=like._device, local_files_only=True, trust_remote_code=False)
         model.max_seq_length = min(like.options.max_length, model.max_seq_length or like.options.max_length)
         texts = [*dict.fromkeys(train), *test]
         found = model.encode([like.options.prefix + text for text in texts], normalize_embeddings=True)
