@@ -9,7 +9,7 @@ import pytest
 
 from harness.core.options import RunOptions
 from harness.core.record import Training
-from harness.core.types import Decoding
+from harness.core.types import Calibration, Decoding
 from harness.models.checkpoints import resolve_checkpoint
 from harness.records.store import Store
 from harness.running.plan import make_plan
@@ -95,3 +95,29 @@ def test_a_recipe_in_onnx_runtime_predicts_as_in_torch(tmp_path: Path, monkeypat
     assert len(torch) == 20
     for one, other in zip(torch, onnx, strict=True):
         assert one["probabilities"] == pytest.approx(other["probabilities"], abs=1e-3)
+
+
+def test_qwen_coder_beats_chance_on_the_demo(tmp_path: Path) -> None:
+    """Joined from its wheels or fetched from the hub, converted, and scored: a slip in any of these would leave chance, 0.2."""
+    request = RunOptions(
+        task="reviews_demo",
+        backend="qwen-coder-0.5b",
+        lang="en",
+        prompt="strict",
+        decoding=Decoding.SCORE,
+        calibration=Calibration.BATCH,
+    )
+    store = Store(tmp_path / "runs")
+    done = run(make_plan(request, Catalog(tmp_path)), store)
+    record = store.record(done.run_id)
+    assert record.checkpoint is not None
+    assert (record.checkpoint.parameters, record.checkpoint.stored) == (630_167_424, "4-bit (GGUF Q4_K_M)")
+    assert (done.metrics.n, done.metrics.ok) == (50, 50)
+    assert (done.metrics.values["qwk"].low or 0) > 0
+
+
+def test_frozen_embeddings_of_minilm_know_the_intents(tmp_path: Path) -> None:
+    plan = make_plan(RunOptions(task="intents_demo", backend="embed-minilm", lang="en", limit=60), Catalog(tmp_path))
+    done = run(plan, Store(tmp_path / "runs"))
+    assert done.metrics.n == 60
+    assert (done.metrics.values["accuracy"].low or 0) > 1 / 3
