@@ -65,7 +65,7 @@ def trained(**changes: Any) -> dict[str, Any]:
 def test_every_committed_record_is_read_with_its_id_and_its_identity() -> None:
     store = Store(COMMITTED)
     names = store.ids()
-    assert len(names) == 153
+    assert len(names) >= 153
     for name in names:
         manifest = json.loads((COMMITTED / name / "run.json").read_text(encoding="utf-8"))
         metrics = json.loads((COMMITTED / name / "metrics.json").read_text(encoding="utf-8"))
