@@ -33,7 +33,9 @@ def test_minilm_trains_through_the_runner(tmp_path: Path) -> None:
     assert not run(plan, store).computed
 
 
-def test_a_frozen_minilm_reads_a_training_text_once(tmp_path: Path) -> None:
+def test_a_frozen_minilm_reads_a_training_text_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("backends.embedding.cache_dir", lambda: tmp_path / "cache")  # empty, unlike that of the user
+
     def trained(rows: int) -> Training:
         asked = RunOptions(task="reviews_demo", backend="embed-minilm", lang="en", limit=4, train_limit=rows)
         store = Store(tmp_path / "runs")
