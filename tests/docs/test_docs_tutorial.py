@@ -16,7 +16,7 @@ pytestmark = pytest.mark.slow
 
 PAGE = "docs/tutorial.md"
 ELSEWHERE = ("pip", "make", "python3", "git")  # what prepares the machine; other tests hold it against the repository
-MODELS = re.compile(r"e5-small|minilm|smollm2")
+MODELS = re.compile(r"e5-small|embed-e5|qwen-coder")
 
 
 def steps() -> Iterator[tuple[Block, list[Command], list[str]]]:
