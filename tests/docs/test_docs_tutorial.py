@@ -16,7 +16,8 @@ pytestmark = pytest.mark.slow
 
 PAGE = "docs/tutorial.md"
 ELSEWHERE = ("pip", "make", "python3", "git")  # what prepares the machine; other tests hold it against the repository
-MODELS = re.compile(r"e5-small|minilm|smollm2")
+MODELS = re.compile(r"e5-small|embed-e5|qwen-coder")
+TOO_CLOSE = ("embed-e5", "e5-small")  # to be recommended: which one is, depends on the processor
 
 
 def steps() -> Iterator[tuple[Block, list[Command], list[str]]]:
@@ -85,14 +86,12 @@ def test_the_tutorial_works(project: Path, bench: Bench, monkeypatch: pytest.Mon
 @pytest.mark.real
 def test_the_tutorial_works_with_its_models(project: Path, real_bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the packaged models, which take minutes. Figures of trained models differ a little from one processor to the
-    next, so what must come out is the answer: the encoder that the page recommends."""
+    next, so what must come out is the answer: one of the two models that the page calls too close to order."""
     printed = next(printed for block, printed, _ in follow(project, real_bench, monkeypatch) if "recommend" in block.text)
     page = (ROOT / PAGE).read_text(encoding="utf-8")
     answers = [next(line for line in text.splitlines() if " rows of reviews, use " in line) for text in (printed, page)]
     recommended = [re.search(r"use ([\w-]+)", line) for line in answers]
-    assert recommended[0] is not None
-    assert recommended[1] is not None
-    assert recommended[0][1] == recommended[1][1]
+    assert [found is not None and found[1] in TOO_CLOSE for found in recommended] == [True, True]
 
 
 def test_what_the_output_lacks_is_found() -> None:
