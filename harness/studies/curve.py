@@ -93,7 +93,14 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
     """
     base = curve.base.changed(settings={})
     prompted = [
-        base.changed(backend=llm, prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
+        base.changed(
+            backend=llm,
+            prompt=prompt,
+            decoding=decoding,
+            calibration=calibration,
+            seed=seed,
+            settings=_settings_of(curve, catalog, llm),
+        )
         for llm in curve.llms
         for prompt, calibration in curve.prompts or default_prompts(catalog, base.task)
         for decoding in curve.decodings
@@ -106,7 +113,7 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
             resample_train=size is not None,
             validation_limit=0,
             seed=seed,
-            settings=_settings(curve, catalog, encoder, size or available),
+            settings=_trained_settings(curve, catalog, encoder, size or available),
         )
         for seed in curve.seeds
         for size in curve.sizes
@@ -123,25 +130,32 @@ def default_prompts(catalog: Catalog, task: str) -> list[tuple[str, Calibration 
     return [(name, None) for name in (spec.prompt or DEFAULT_PROMPTS[kind], *few_shot)]
 
 
-def _settings(curve: CurveOptions, catalog: Catalog, backend: str, rows: int) -> dict[str, Any]:
-    """Those of the settings that the backend has, and as many epochs as few rows need."""
-    spec = catalog.backend(backend)
+def _settings_of(curve: CurveOptions, catalog: Catalog, backend: str) -> dict[str, Any]:
+    """Those of the settings that the backend has."""
+    known = _options_of(catalog, backend)
+    return {path: value for path, value in curve.base.settings.items() if path.split(".")[0] in known}
+
+
+def _trained_settings(curve: CurveOptions, catalog: Catalog, backend: str, rows: int) -> dict[str, Any]:
+    """Likewise, and as many epochs as few rows need."""
+    spec, settings = catalog.backend(backend), _settings_of(curve, catalog, backend)
     engine = engine_class(spec.engine)
     assert issubclass(engine, Classifier)
-    given = curve.base.settings.items()
-    settings = {path: value for path, value in given if path.split(".")[0] in engine.Options.model_fields}
     options = validated_options(with_settings(spec, settings))
     return {**settings, **engine.with_min_steps(options, rows, curve.min_steps)}
 
 
+def _options_of(catalog: Catalog, backend: str) -> set[str]:
+    return set(engine_class(catalog.backend(backend).engine).Options.model_fields)
+
+
 def check_settings(curve: CurveOptions, catalog: Catalog) -> None:
-    """Raise `UserError` for a setting that no trained backend has."""
-    known = {name for backend in curve.encoders for name in engine_class(catalog.backend(backend).engine).Options.model_fields}
+    """Raise `UserError` for a setting that no backend of the curve has."""
+    backends = [*curve.encoders, *curve.llms]
+    known = {name for backend in backends for name in _options_of(catalog, backend)}
     for path in curve.base.settings:
         if path.split(".")[0] not in known:
-            raise UserError(
-                f"--set {path}: none of {', '.join(curve.encoders)} has it.", f"They have: {', '.join(sorted(known))}."
-            )
+            raise UserError(f"--set {path}: none of {', '.join(backends)} has it.", f"They have: {', '.join(sorted(known))}.")
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,14 @@ def test_few_labels_get_more_epochs() -> None:
 
 
 def test_settings_go_to_those_that_have_them(project: Path) -> None:
-    asked = curve(encoders=["toy-classifier", "tfidf"], llms=[])
+    asked = curve(encoders=["toy-classifier", "tfidf"])
     asked = replace(asked, base=asked.base.changed(settings={"c": 2.0, "flavour": "sour"}))
     catalog = Catalog(project)
     found = {request.backend: request.settings for request in runs_of(asked, catalog, 9)}
-    assert found == {"toy-classifier": {"flavour": "sour"}, "tfidf": {"c": 2.0}}
+    assert found == {"toy-classifier": {"flavour": "sour"}, "tfidf": {"c": 2.0}, "toy-model": {"flavour": "sour"}}
+    of_llm = replace(asked, encoders=["tfidf"], base=asked.base.changed(settings={"flavour": "sour"}))
+    check_settings(of_llm, catalog)
+    assert {r.backend: r.settings for r in runs_of(of_llm, catalog, 9)} == {"tfidf": {}, "toy-model": {"flavour": "sour"}}
     check_settings(asked, catalog)
     with pytest.raises(UserError, match="--set salt"):
         check_settings(replace(asked, base=asked.base.changed(settings={"salt": 1})), catalog)
