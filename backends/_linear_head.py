@@ -55,8 +55,17 @@ def check_classes(labels: Sequence[Label]) -> None:
         raise DataError("All training rows have a single class: there is nothing to learn.", "Use more training rows.")
 
 
-def fit_head(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, c: float, seed: int) -> LinearHead:
+TOLERANCE = 1e-4
+"""Of the gradient, at which the solver stops: scikit-learn's default."""
+EXACT = 1e-8
+"""So small that embeddings which differ in their last digits give probabilities that do likewise (within 1e-5)."""
+
+
+def fit_head(
+    embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, c: float, seed: int, tolerance: float = TOLERANCE
+) -> LinearHead:
     """`c`: the inverse strength of the L2 penalty. Single-label tasks need two classes (see `check_classes`)."""
+    regression = _regression(c, seed, tolerance)
     weights = np.zeros((len(space), embeddings.shape[1]))
     biases = np.full(len(space), -np.inf)
     if space.kind is LabelKind.MULTILABEL:
@@ -64,10 +73,10 @@ def fit_head(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace,
             if targets.all():
                 biases[k] = np.inf
             elif targets.any():
-                found = _regression(c, seed).fit(embeddings, targets)
+                found = regression.fit(embeddings, targets)
                 weights[k], biases[k] = found.coef_[0], found.intercept_[0]
         return LinearHead(weights, biases, multilabel=True)
-    found = _regression(c, seed).fit(embeddings, np.asarray(labels))
+    found = regression.fit(embeddings, np.asarray(labels))
     # Of two classes scikit-learn keeps one vector, the log-odds of the second: those of the first are zero.
     biases[found.classes_] = 0.0
     trained = found.classes_ if len(found.classes_) > 2 else found.classes_[1:]
@@ -84,7 +93,7 @@ def memberships(labels: Sequence[Label], count: int) -> FloatArray:
     return found
 
 
-def _regression(c: float, seed: int) -> Any:
+def _regression(c: float, seed: int, tolerance: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
-    return LogisticRegression(C=c, max_iter=1000, random_state=seed)
+    return LogisticRegression(C=c, max_iter=10_000 if tolerance < TOLERANCE else 1000, tol=tolerance, random_state=seed)

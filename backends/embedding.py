@@ -17,7 +17,7 @@ from backends._choose_c import choose_c
 from backends._embedding_cache import Embedded, EmbeddingCache
 from backends._encoder_options import TextEncoderOptions
 from backends._heads import check_threshold
-from backends._linear_head import LinearHead, check_classes, fit_head, load_head
+from backends._linear_head import EXACT, LinearHead, check_classes, fit_head, load_head
 from backends._neighbours import Neighbours, load_neighbours
 from backends._sentence_encoder import SentenceEncoder
 from backends._text_encoder import Batch
@@ -79,7 +79,7 @@ class Embedding(SentenceEncoder):
         else:
             chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed)
             c, report = chosen.c, chosen.as_json()
-        self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed))
+        self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed, EXACT))
         return report
 
     def _embedded(self, texts: Sequence[str], on_progress: OnProgress) -> tuple[FloatArray, dict[str, object]]:

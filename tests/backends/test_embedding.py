@@ -11,6 +11,7 @@ import pytest
 from encoder_toy import LABELS, NOTHING, STARS, TOPICS, rows, tagged, validation_scorer
 
 from backends._embedding_cache import PART
+from backends._linear_head import EXACT, TOLERANCE, fit_head
 from backends._sentence_encoder import SentenceEncoder
 from backends.embedding import Embedding, EmbeddingOptions
 from harness.core.arrays import FloatArray
@@ -59,7 +60,7 @@ def test_logistic_regression_is_scikit_learns(prefix: str, bert: Path, tmp_path:
     engine = new_engine(bert, c=100.0, prefix=prefix)
     report = fit(engine, tmp_path)
     assert (report["c"], report["c_from"], report["train_rows"]) == (100.0, "option", 40)
-    oracle = LogisticRegression(C=100.0, max_iter=1000).fit(reference(bert, TRAIN, prefix), TRAIN.labels)
+    oracle = LogisticRegression(C=100.0, max_iter=10_000, tol=1e-8).fit(reference(bert, TRAIN, prefix), TRAIN.labels)
     expected = oracle.predict_proba(reference(bert, UNSEEN, prefix))
     np.testing.assert_allclose(predict(engine, UNSEEN), expected, atol=1e-4)
 
@@ -207,3 +208,18 @@ def test_the_named_backends_have_options_that_the_engine_knows(file: Path) -> No
     backend = load_backend(file)
     assert backend.engine == "embedding"
     validate_options(backend.options, Embedding.Options, backend.name)
+
+
+def test_the_head_depends_on_the_last_digits_of_the_embeddings_in_its_last_digits_only() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 5, 300)
+    vectors = rng.normal(0, 1, (300, 128)) + 0.3 * np.eye(128)[labels]
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    moved = vectors + rng.normal(0, 1e-7, vectors.shape)
+
+    def difference(tolerance: float) -> float:
+        heads = [fit_head(array, labels.tolist(), STARS, 30.0, 0, tolerance) for array in (vectors, moved)]
+        return float(np.abs(heads[0].probabilities(vectors) - heads[1].probabilities(vectors)).max())
+
+    assert difference(EXACT) < 1e-5
+    assert difference(TOLERANCE) > 1e-5, "the default would do"
