@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from backends._torch import out_of_memory_named
+from harness.core.engine import ROBERTAS
 from harness.core.errors import BenchError, ModelUnavailable, UserError
 from harness.core.json_files import read_json
 
@@ -63,6 +64,14 @@ def read_config(folder: Path) -> Any:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
     except Exception as error:  # a config class checks its values in many ways
         raise UserError(f"{folder}: its config.json can't be read: {first_line(error)}", DAMAGED) from error
+
+
+def positions(config: Any) -> int | None:
+    """How many tokens a model reads at once, those that the tokenizer adds included. None where it has no limit."""
+    most = getattr(config, "max_position_embeddings", None) or -1
+    if most <= 0:  # XLNet: -1
+        return None
+    return int(most) - (config.pad_token_id + 1 if config.model_type in ROBERTAS else 0)
 
 
 def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> Any:

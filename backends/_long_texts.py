@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,11 +30,13 @@ class Pieces:
     left_out: int = 0
 
 
-def pieces_of(tokenizer: object, texts: Sequence[str], rows: Sequence[Row], most: int, options: EncoderOptions) -> list[Pieces]:
+def pieces_of(tokenizer: Any, texts: Sequence[str], rows: Sequence[Row], most: int, options: EncoderOptions) -> list[Pieces]:
     """Of each text, whose `rows` are cut to `most` tokens. Raises `UserError` for windows that add no tokens."""
     if options.long_texts == "cut":
         lost = tokens_left_out(tokenizer, texts, rows, most)
         return [Pieces([row], left_out) for row, left_out in zip(rows, lost, strict=True)]
+    if options.long_texts == "windows":
+        _check_overlap(tokenizer, most, options)
     pieces = [Pieces([row]) for row in rows]
     for index, whole in whole_texts(tokenizer, texts, rows, most):
         if len(whole["input_ids"]) > most:
@@ -50,15 +53,24 @@ def _head_and_tail(whole: Row, most: int) -> Pieces:
 def _windows(whole: Row, most: int, options: EncoderOptions) -> Pieces:
     """As a fast tokenizer's `return_overflowing_tokens` with `stride` makes them, for every tokenizer."""
     body, room = _sizes(whole, most)
-    overlap = most // OVERLAP if options.window_overlap is None else options.window_overlap
+    overlap = _overlap(most, options)
+    starts = range(0, body - overlap, room - overlap)[: options.max_windows]
+    rows = [_joined(whole, [(start, min(start + room, body))]) for start in starts]
+    return Pieces(rows, max(body - starts[-1] - room, 0))
+
+
+def _overlap(most: int, options: EncoderOptions) -> int:
+    return most // OVERLAP if options.window_overlap is None else options.window_overlap
+
+
+def _check_overlap(tokenizer: Any, most: int, options: EncoderOptions) -> None:
+    """Also where no text is longer than `most`: the first one that is may come after the training."""
+    room, overlap = most - tokenizer.num_special_tokens_to_add(), _overlap(most, options)
     if overlap >= room:
         raise UserError(
             f"Windows that share {overlap} of their {room} tokens of text never end.",
             "Lower `window_overlap`, or raise `max_length`.",
         )
-    starts = range(0, body - overlap, room - overlap)[: options.max_windows]
-    rows = [_joined(whole, [(start, min(start + room, body))]) for start in starts]
-    return Pieces(rows, max(body - starts[-1] - room, 0))
 
 
 def _sizes(whole: Row, most: int) -> tuple[int, int]:

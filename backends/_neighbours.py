@@ -38,8 +38,13 @@ class Neighbours:
         return int(self.embeddings.size + self.targets.size)
 
     def probabilities(self, embeddings: FloatArray) -> FloatArray:
-        """Shape (n, labels): of the `count` nearest rows the share with the label, each weighted by its cosine."""
-        return np.asarray(self._regressor.predict(embeddings))
+        """Shape (n, labels): of the `count` nearest rows the share with the label, each weighted by its cosine. NaN for an
+        embedding that is no numbers."""
+        found = np.full((len(embeddings), self.targets.shape[1]), np.nan)
+        numbers = np.isfinite(embeddings).all(axis=1)
+        if numbers.any():
+            found[numbers] = self._regressor.predict(embeddings[numbers])
+        return found
 
     @cached_property
     def _regressor(self) -> Any:

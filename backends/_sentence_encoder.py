@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 
 from backends._control_tokens import read_as_text
 from backends._linear_head import LinearHead
-from backends._loading import META, check_vocabulary, count_parameters, first_line, load_model, read_config, read_tokenizer
+from backends._loading import (
+    META,
+    check_vocabulary,
+    count_parameters,
+    first_line,
+    load_model,
+    positions,
+    read_config,
+    read_tokenizer,
+)
 from backends._neighbours import Neighbours
 from backends._text_encoder import Batch, TextEncoder
 from harness.core.errors import BenchError, UserError
@@ -48,7 +57,9 @@ class SentenceEncoder(TextEncoder):
             ) from error
         read_as_text(body.tokenizer)
         _check_layers(body, folder)
-        body.max_seq_length = min(self.options.max_length, body.max_seq_length or self.options.max_length)
+        # sentence-transformers counts the positions of a RoBERTa that no text has.
+        most = [body.max_seq_length, *(positions(layer.auto_model.config) for layer in body if hasattr(layer, "auto_model"))]
+        body.max_seq_length = min([self.options.max_length, *filter(None, most)])
         self._tokenizer = body.tokenizer
         return body
 

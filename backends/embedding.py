@@ -29,6 +29,9 @@ from harness.core.errors import RunError, UserError
 from harness.core.record import CACHED_SECONDS
 from harness.core.types import LabelSpace
 
+NEIGHBOURS = 10
+"""The default number: a record holds it whatever the head is."""
+
 
 class EmbeddingOptions(TextEncoderOptions):
     prefix: str = Field("", description="put before every text, as some models were trained: `query: ` for E5")
@@ -40,12 +43,14 @@ class EmbeddingOptions(TextEncoderOptions):
         gt=0,
         description="logistic: inverse strength of the L2 penalty; default: chosen by cross-validation on the training rows",
     )
-    neighbours: int = Field(10, ge=1, description="knn: rows that vote, each as much as its cosine similarity")
+    neighbours: int = Field(NEIGHBOURS, ge=1, description="knn: rows that vote, each as much as its cosine similarity")
 
     @model_validator(mode="after")
-    def _c_is_used(self) -> Self:
+    def _head_has_the_option(self) -> Self:
         if self.c is not None and self.head == "knn":
             raise ValueError("c is of the logistic regression; the head is knn")
+        if self.neighbours != NEIGHBOURS and self.head != "knn":
+            raise ValueError(f"neighbours is of knn; the head is {self.head}")
         return self
 
 
@@ -112,7 +117,8 @@ class Embedding(SentenceEncoder):
         rows = self.encode(texts)
         vectors = self._all_outputs(rows, compute).astype(np.float32)
         if not np.isfinite(vectors).all():
-            raise RunError("The encoder computes embeddings that are no numbers.", "Set `predict.dtype` to float32.")
+            hint = "Its weights are damaged." if self._dtype == "float32" else "Set `predict.dtype` to float32."
+            raise RunError("The encoder computes embeddings that are no numbers.", hint)
         each = (time.perf_counter() - started) / max(1, sum(row.tokens for row in rows))
         return {text: Embedded(vector, each * row.tokens) for text, vector, row in zip(texts, vectors, rows, strict=True)}
 

@@ -16,12 +16,12 @@ from backends._batches import Row, by_length, padded
 from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, EncoderOptions, LoraOptions
 from backends._heads import Head, make_head, tie_coral
-from backends._loading import Loaded, check_vocabulary, count_parameters, load_model, read_config, read_tokenizer
+from backends._loading import Loaded, check_vocabulary, count_parameters, load_model, positions, read_config, read_tokenizer
 from backends._long_texts import Pieces, mean_by_text, pieces_of
 from backends._text_encoder import BATCH_TOKENS, Batch, Compute, TextEncoder
 from backends._torch import out_of_memory_named, resolve_dtype
 from harness.core.arrays import FloatArray
-from harness.core.engine import ROBERTAS, Encoded, LabelledTexts, TrainingJob, ValidationScorer
+from harness.core.engine import Encoded, LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError, MissingExtra, UnknownName, UserError
 from harness.core.types import LabelSpace
 
@@ -187,11 +187,9 @@ class Encoder(TextEncoder):
     def _max_length(self) -> int:
         """Not every tokenizer knows how many positions its model has."""
         if self._positions is None:
-            config = read_config(self._source)
-            most = getattr(config, "max_position_embeddings", None) or -1
-            most = most if most > 0 else self.options.max_length  # XLNet has no limit: -1
-            offset = config.pad_token_id + 1 if config.model_type in ROBERTAS else 0
-            self._positions = min(self.options.max_length, int(self._tokenizer.model_max_length), most - offset)
+            asked = self.options.max_length
+            most = positions(read_config(self._source)) or asked
+            self._positions = min(asked, int(self._tokenizer.model_max_length), most)
         return self._positions
 
     def _keep(self, model: Any) -> None:

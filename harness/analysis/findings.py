@@ -101,7 +101,7 @@ def _finding(run: _Summary) -> Finding | None:
         return Finding(FindingKind.CONSTANT, f"gives one answer, {run.top!r}, to {rows}")
     if any(value - 0.5 > CRITICAL * error > 0 for value, error in run.agreement):
         return None
-    few = f"; {run.n} row{'s' if run.n > 1 else ''} are too few to tell" if run.n < SMALL_N else ""
+    few = f"; {run.n} row{'s are' if run.n > 1 else ' is'} too few to tell" if run.n < SMALL_N else ""
     shares = f"{_ratio(run.right, run.n)} of {run.n:,} rows are right, against {_ratio(run.label_true, run.n)}{few}"
     return Finding(FindingKind.AT_CHANCE, f"is not shown to be better than always answering {run.label!r}: {shares}")
 

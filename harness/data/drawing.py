@@ -72,7 +72,9 @@ def set_aside(examples: list[Example], share: float, origin: str, draw: Draw) ->
     """Train rows, and the share of them that validates; neither depends on the order of `examples`."""
     count = round(len(examples) * share)
     if not 0 < count < len(examples):
-        raise DataError(f"{origin}: {len(examples)} train rows are too few to set {share:.0%} aside for validation.")
+        rows = f"{len(examples)} train row{'s are' if len(examples) > 1 else ' is'} too few"
+        hint = "Add rows, or a file with validation rows."
+        raise DataError(f"{origin}: {rows} to set {share:.0%} aside for validation.", hint)
     validated, trained = draw(examples, count, Stratified().seed)
     return {"train": trained, "validation": validated}
 

@@ -313,8 +313,8 @@ def label_index(labels: Labels) -> dict[str, int]:
     if labels.map is not None:
         indices = {str(raw): names.index(target) if isinstance(target, str) else target for raw, target in labels.map.items()}
     else:
-        numbers = {str(labels.first + index): index for index in range(len(names))}
-        indices = numbers | {name: index for index, name in enumerate(names)}
+        indices = {name: index for index, name in enumerate(names)}  # first, as messages show the first ones; and they win
+        indices = indices | {str(labels.first + index): index for index in range(len(names))} | indices
     return {raw: labels.merged(index) for raw, index in indices.items()}
 
 

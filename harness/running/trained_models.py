@@ -118,8 +118,9 @@ def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None,
         head=getattr(validated_options(backend), "head", None),
         langs=found.langs,
     )
+    here, there = (one.model_dump(mode="json") for one in (wanted, found))
     for name in TrainedOrigin.model_fields:
-        ours, theirs = getattr(wanted, name), getattr(found, name)
+        ours, theirs = here[name], there[name]
         if ours != theirs:
             raise UserError(
                 f"The model to go on from has the {name} {theirs!r}, and this run {ours!r}.", "They must be the same."

@@ -144,7 +144,9 @@ def _describe(error: ValidationError, data: Any, allowed: list[str]) -> tuple[st
             problems.append(f"{field!r} is missing")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            problems.append(f"{field!r}: {message[0].lower() + message[1:]}, found {_shown(item['input'])}")
+            of_several = item["type"] == "value_error" and not location  # keys that do not fit, which the message names
+            whole = f"{field!r}: {message[0].lower() + message[1:]}, found {_shown(item['input'])}"
+            problems.append(message if of_several else whole)
     if error.error_count() > MAX_PROBLEMS:
         problems.append(f"and {error.error_count() - MAX_PROBLEMS:,} more")
     return "; ".join(problems), _allowed(allowed) if unknown_at_top else "", locations

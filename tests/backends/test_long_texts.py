@@ -119,9 +119,11 @@ def numbers() -> Any:
 NUMBERS = numbers()
 
 
-def test_windows_that_never_end_are_refused() -> None:
+@pytest.mark.parametrize("words", [30, 1])
+def test_windows_that_never_end_are_refused(words: int) -> None:
+    """Also before a text is long enough to have some."""
     with pytest.raises(UserError, match="6 of their 6 tokens"):
-        read(NUMBERS, ["n1 " * 30], 8, "windows", window_overlap=6)
+        read(NUMBERS, ["n1 " * words], 8, "windows", window_overlap=6)
 
 
 @pytest.mark.parametrize("name", ["window_overlap", "max_windows"])

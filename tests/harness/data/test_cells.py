@@ -50,6 +50,15 @@ def test_validation_rows_are_set_aside(tmp_path: Path) -> None:
     assert sum(label for _, label in read(spec, "validation")) == 5  # as many of each label as in train
 
 
+def test_too_few_rows_to_set_some_aside_are_refused_with_a_way_out(tmp_path: Path) -> None:
+    spec = task(
+        tmp_path, "text,label,split\none,a,train\ntwo,b,train\n", columns={"split": "split"}, splits={"validation_share": 0.1}
+    )
+    with pytest.raises(DataError, match="2 train rows are too few") as caught:
+        read(spec, "train")
+    assert caught.value.hint
+
+
 def test_several_labels_in_a_cell_or_in_columns(tmp_path: Path) -> None:
     labels = {"kind": "multilabel", "names": ["a", "b"]}
     rows = "text,label,split\none,a|b,test\ntwo,,test\nthree,\"['b']\",test\n"

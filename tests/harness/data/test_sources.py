@@ -107,7 +107,7 @@ def test_columnar_json_multilabel(tmp_path: Path) -> None:
         ("train.jsonl", '{"text": "a", "label": 0}\n\n{"text": oops}\n', ["train.jsonl:3", "not JSON"]),
         ("train.jsonl", '[1]\n', ["train.jsonl:1", "must be an object"]),
         ("train.jsonl", '{"text": 5, "label": 0}\n', ["train.jsonl", "row 1", "'text'", "no string, but int."]),
-        ("train.jsonl", '{"text": "a", "label": 3}\n', ["label 3", "row 1", "Allowed: 0, 1, 2, bad, fair, good"]),
+        ("train.jsonl", '{"text": "a", "label": 3}\n', ["label 3", "row 1", "Allowed: bad, fair, good, 0, 1, 2"]),
         ("train.jsonl", '{"text": "a", "label": "Bad"}\n', ["label 'Bad'"]),
         ("train.jsonl", '{"text": "a"}\n', ["no column 'label'", "columns: text"]),
         ("train.jsonl", '{"text": "a", "label": 0}\n{"text": "b"}\n', ["label None", "row 2"]),

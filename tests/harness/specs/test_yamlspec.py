@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from harness.core.errors import SpecError, UserError
 from harness.specs.yamlspec import MAX_CHARS, Spec, load_yaml_spec, parse_yaml_spec, validate_options
@@ -206,6 +206,23 @@ def test_any_text_is_read_or_refused_with_a_message(text: str) -> None:
     else:
         said = "mine.yaml"
     assert said.startswith("mine.yaml")
+
+
+class Together(Spec):
+    low: int
+    high: int
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.low > self.high:
+            raise ValueError("low is above high")
+        return self
+
+
+def test_keys_that_do_not_fit_together_are_named_without_the_whole_mapping() -> None:
+    with pytest.raises(UserError) as caught:
+        validate_options({"low": 3, "high": 2}, Together, "Backend 'x', options")
+    assert caught.value.message == "Backend 'x', options: low is above high"
 
 
 def test_options_of_a_backend_have_no_file() -> None:
