@@ -217,7 +217,6 @@ def test_the_named_backends_have_options_that_the_engine_knows(file: Path) -> No
     validate_options(backend.options, Embedding.Options, backend.name)
 
 
-<<<<<<< HEAD
 def test_the_head_depends_on_the_last_digits_of_the_embeddings_in_its_last_digits_only() -> None:
     """Embeddings of a narrow cone and a weak penalty: with the solver's default tolerance it is three times as much."""
     rng = np.random.default_rng(0)
@@ -227,7 +226,8 @@ def test_the_head_depends_on_the_last_digits_of_the_embeddings_in_its_last_digit
     moved = vectors + rng.normal(0, 1e-7, vectors.shape)
     one, other = (fit_head(array, labels.tolist(), STARS, 300.0, 0, EXACT).probabilities(vectors) for array in (vectors, moved))
     np.testing.assert_allclose(one, other, atol=3e-5)
-=======
+
+
 def test_no_more_tokens_than_positions(bert: Path, tmp_path: Path) -> None:
     """A RoBERTa's positions begin after that of the padding: it has 30 for texts, of 32. Its tokenizer knows no limit."""
     from transformers import AutoTokenizer, RobertaConfig, RobertaModel
@@ -263,4 +263,3 @@ def test_a_text_without_an_embedding_has_no_probabilities(
     after = predict(engine, UNSEEN)
     assert np.isnan(after[1]).all()
     np.testing.assert_array_equal(np.delete(after, 1, axis=0), np.delete(before, 1, axis=0))
->>>>>>> break15
