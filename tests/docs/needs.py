@@ -38,6 +38,9 @@ accelerate launch --multi_gpu -m harness.cli run --backend xlm-roberta --lang en
 bench study curve --lang ja --encoder embed-e5,e5-small --llm qwen-coder-0.5b --sizes 8,16,...,all
 bench study curve --task amazon_reviews_multi --data DIR --lang en --encoder tfidf,e5-small --llm smollm2 --prompt strict,fewshot+batch --decoding score --sizes 8,32,128,512 --seed 0,1,2 --min-steps 60 --limit 500 --set train.lr=1e-4 --set max_length=64
 bench study curve --task reviews_demo --lang en --encoder tfidf,embed-minilm,minilm --llm qwen-coder-0.5b --sizes 8,16,...,all
+bench study curve --task amazon_reviews_multi --data DIR --lang en,ja,de,fr --encoder tfidf,embed-e5 --limit 500 --seed 0,1,2 --sizes 100,500,2000
+bench study curve --task amazon_reviews_multi --data DIR --lang en --encoder tfidf,embed-minilm --limit 500 --seed 0,1,2 --sizes 100,500,2000
+bench study curve --task nsmc_5 --data DIR --lang ko --encoder e5-small --sizes 500 --limit 500 --seed 0,1,2 --set train.precision=bf16
 bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 1000 --limit 500
 bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 500 --validation-limit 150 --limit 400 --set max_length=64
 bench study recipe mbert-amazon --smoke
