@@ -138,7 +138,7 @@ def test_a_step_of_sam_is_its_formula(bert: Path, tmp_path: Path, adaptive: bool
     for batch in TrainBatches([row.tokens for row in encoded], 8, 1, 0, 1):
 
         def gradient(rows: list[int] = batch) -> list[Any]:
-            inputs = padded([encoded[row].content for row in rows], engine._tokenizer)
+            inputs = padded([encoded[row].content[0] for row in rows], engine._tokenizer)
             logits = model(**{name: torch.from_numpy(values) for name, values in inputs.items()}).logits
             labels = torch.tensor([train.labels[row] for row in rows])
             loss = torch.nn.functional.cross_entropy(logits, labels, reduction="sum") / 16

@@ -185,5 +185,5 @@ def test_ids_of_the_small_vocabulary(models: dict[str, Path]) -> None:
 def test_training_rows_are_what_they_were(models: dict[str, Path], tmp_path: Path) -> None:
     engine = new_engine(models["bert"], epochs=1)
     fit(engine, tmp_path)
-    ids = engine.encode(TRAIN.texts)[0].content["input_ids"]
+    ids = engine.encode(TRAIN.texts)[0].content[0]["input_ids"]
     assert ids == engine._tokenizer(TRAIN.texts[0])["input_ids"]
