@@ -73,6 +73,7 @@ def test_head_and_tail_keep_both_ends(tokenizer: Any, most: int) -> None:
     assert pieces.left_out == len(every) - most
 
 
+@pytest.mark.slow
 def test_a_tokenizer_written_in_python() -> None:
     from transformers import CanineTokenizer
 

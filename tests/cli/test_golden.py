@@ -60,7 +60,7 @@ CALLS: dict[str, list[str]] = {
     "results rescore": ["results rescore", "results rescore nothing"],
     "cache prune": ["cache prune"],
 }
-SLOW = {"study tune", "study curve", "study transfer", "leaderboard"}
+SLOW = {"study tune", "study curve", "study transfer", "leaderboard", "compare", "recommend", "results rescore"}
 MASKS = [
     (r"(?m)^\[\d+/\d+\] \S+ \S+ [a-z ]+: .*\n", ""),  # progress, which only a slow machine shows
     (r"\b[0-9a-f]{10}\b", "##########"),

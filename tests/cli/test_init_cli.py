@@ -58,6 +58,7 @@ def test_init_then_run_with_nothing_edited(bench: Bench, topics: Path) -> None:
     assert (checked.code, "no problem" in checked.out) == (0, True), checked.out
 
 
+@pytest.mark.slow
 def test_no_text_of_a_row_is_written_or_printed(bench: Bench, topics: Path, project: Path) -> None:
     said = bench("init", topics, "--lang", "en")
     written = [path.read_text(encoding="utf-8") for path in project.rglob("*") if path.suffix in (".yaml", ".j2", ".json")]

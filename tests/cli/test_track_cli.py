@@ -29,6 +29,7 @@ def events(folder: Path) -> dict[str, list[tuple[int, float]]]:
     return {tag: [(event.step, event.value) for event in found.Scalars(tag)] for tag in found.Tags()["scalars"]}
 
 
+@pytest.mark.slow
 def test_tensorboard_has_the_figures_of_the_record(bench: Any, project: Path) -> None:
     pytest.importorskip("tensorboard")
     said = bench("run", *QUICK, "--track", "tensorboard", "--json")

@@ -260,6 +260,7 @@ def test_a_killed_run_settles_on_the_same_bytes(
         assert sorted(counted) == sorted(expected)  # nothing is scored twice
 
 
+@pytest.mark.slow
 def test_the_record_of_a_run_names_them(project: Path, store: Store) -> None:
     names = {}
     for calibration in (NONE, CONTEXTUAL, BATCH):

@@ -271,6 +271,7 @@ def test_all_six_are_there() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_smoke_test_reads_the_bundled_rows_only(name: str, tmp_path: Path) -> None:
     catalog = Catalog(tmp_path)
