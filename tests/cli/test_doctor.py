@@ -10,6 +10,8 @@ import pytest
 
 from harness.cli import doctor
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _no_hub(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from harness.cli import execute_runs
 from harness.core import library_logging
 from harness.running.tracking import TensorBoard
 
+pytestmark = pytest.mark.slow
+
 BENCH = [sys.executable, "-c", "from harness.cli import main; main()"]
 QUICK = ("--backend", "tfidf", "--lang", "en", "--limit", 20)
 

@@ -12,6 +12,8 @@ import pytest
 
 from harness.cli import execute_runs
 
+pytestmark = pytest.mark.slow
+
 TRANSFER = ("study", "transfer")
 OPTIONS = ("--backend", "tfidf", "--limit", 10, "--train-limit", 20)
 MATRIX = (*TRANSFER, *OPTIONS, "--train-lang", "en,fr", "--lang", "en,fr")
