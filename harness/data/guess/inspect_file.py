@@ -18,7 +18,7 @@ from harness.data.guess.files import Opened, ReadOptions, open_data
 from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space, rare
 from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, languages_of
 from harness.data.guess.splits import Division, Rows, divide
-from harness.parsing.parsers import fold
+from harness.parsing.folding import fold
 from harness.specs.tasks import Split
 from harness.statistics.intervals import SMALL_N, small
 

@@ -13,7 +13,7 @@ from harness.core.types import LabelKind
 from harness.data.guess.cells import Column
 from harness.data.guess.words import ABSENT, RATED, SCALES, UNITS, YES_NO
 from harness.data.rows import separated
-from harness.parsing.parsers import fold
+from harness.parsing.folding import fold
 
 MOST_STEPS = 11
 """Whole numbers from 0, 1 or below may be a scale if they are so many at most: 0 to 10."""
