@@ -83,6 +83,8 @@ MARKERS = _words(
     分類 | 最终答案 | 领域 | 意图
     점수 | 평점 | 평가 | 별점 | 정답 | 답변 | 답 | 등급 | 감성 | 감정 | 분류 | 라벨 | 카테고리 | 결과 | 주제 | 최종 답변
     레이블 | 범주
+    分類結果 | 判定結果 | 感情分析結果 | 感情分析 | 分类结果 | 情感分类 | 情感分析 | 判断结果 | 分類結果 | 분류 결과 | 감정 분석
+    감성 분석 | 감성 분류
     """
 )
 """Words that announce an answer when `:`, `=` or a form of "to be" follows."""
@@ -149,12 +151,21 @@ STATES = _words(
     is classified as | is labeled as | is labelled as | is categorized as | can be classified as | can be labeled as
     can be categorized as | should be classified as | should be labeled as | should be categorized as
     would be classified as | belongs to | belongs to the category | falls under | falls into | expresses | conveys | has
-    shows | is about | ist als | gehört zu
+    shows | is about | gehört zu
     """
 )
 """What may stand between "this review" and a name, beside a form of "to be"."""
 
 THAT = _words("this | it | that | es | das | dies | esto | questo | dit | det | это | bu | ini | यह | هذا | هذه")
+THAT_IS = _words("هذا | هذه | это | bu | ini | it's | that's | c'est | es | este es")
+"""What a name may follow without a verb of its own."""
+
+JUDGED = _words("author's | customer's | user's | reviewer's | writer's | speaker's | buyer's | text's | review's | person's")
+UNARTICLED = _words(
+    "отзыв | текст | комментарий | yorum | metin | ulasan | teks | المراجعة | النص | التعليق | समीक्षा | recenzja | recenze"
+)
+"""What is judged, in languages without articles."""
+
 THIRD_PERSON = _words(
     """
     it | its | this | the | that | there | das | es | dies | diese | dieser | dieses | die | der | il | elle | ce | cette
@@ -175,7 +186,7 @@ INTENSIFIERS = _words(
 INTENSIFIERS_GLUED = "非常に|とても|非常|很|매우|아주"
 COPULAS_AFTER = (
     "である|でした|です|だと思います|だと考えます|だ|となります|になります|に分類されます|的?입니다|적입니다|적이다|적"
-    "|이에요|예요|이다|임|的|类|類|ครับ|ค่ะ| है| हैं| olarak| dir"
+    "|이에요|예요|이다|임|的|类|類|ครับ|ค่ะ| है| हैं| olarak| dir| einstufen| bewerten| klassifizieren| einordnen"
 )
 """Patterns of what ends a sentence after a name, in languages whose verb comes last or is glued to the name."""
 
@@ -211,6 +222,7 @@ OPENERS = _words(
 )
 STATED = _words(
     """
+    that | which | fits | best | matches | expressed | conveyed | in | here
     to | for | of | this | that | the | my | your | given | review | text | comment | product | item | sentence | message
     provided | above | below | by | author | customer | would | should | will | tweet | post | passage | document
     article

@@ -45,7 +45,7 @@ _CJK_SUBJECT = (
 _BEFORE_NOUN = sorted({*words.DETERMINERS, *words.ADJECTIVES}, key=lambda word: (-len(word), word))
 OPENING = (
     rf"{_OPEN}(?:{_words(words.OPENERS)}[ ,:、，]*+){{0,3}}(?:{_CJK_SUBJECT}(?:の|的|의)? ?)?"
-    rf"(?:(?:{_any(_BEFORE_NOUN)})(?!{LETTER}) ?){{0,4}}{_OPEN}"
+    rf"(?:(?:{_any(_BEFORE_NOUN)})(?!{LETTER}) ?){{0,4}}(?:{_words(words.JUDGED)} (?:{_any(words.ADJECTIVES)} )?)?{_OPEN}"
 )
 """What may precede a marker in its sentence."""
 
@@ -57,7 +57,7 @@ PARENTHESIS = r"(?: ?\([^()\n]{0,60}\)| ?（[^（）\n]{0,60}）)?+"
 _COPULA_AFTER = f"(?:{words.COPULAS_AFTER})?"
 _END = (
     rf" ?(?:$|[.!。！।…]+(?=[\s\"'”)]|$|[{CJK}])|[,;](?!\d)|[，、；]|[(（\[【]|-(?= )|[:：](?= |[{CJK}])"
-    rf"|(?={_words(words.BECAUSE)}))"
+    rf"|(?={_words(words.BECAUSE)})|(?<=\)) (?={WORD_CHARACTER}))"
 )
 _SENTENCE = re.compile(r"(?<=[.!?;])[\"'”)]*\s+|(?<=[。！？；।])[\"'”」)]*\s*|^")
 _REVISION = re.compile(rf"(?<!{LETTER})(?:{words.REVISIONS})(?!{LETTER})")
@@ -66,14 +66,19 @@ _TURN = re.compile(rf"(?:{words.TURNS})(?!{WORD_CHARACTER})")
 _BECAUSE = re.compile(_words(words.BECAUSE))
 _THIRD_PERSON = re.compile(_words(words.THIRD_PERSON))
 _INTENSIFIER = rf"(?:(?:{_words(words.INTENSIFIERS)}|{words.INTENSIFIERS_GLUED}) ?)??"
-_SUBJECT = rf"(?:{_words(words.DETERMINERS)} {_words(words.SUBJECTS)}|{_words(words.THAT)})"
+_SUBJECT = rf"(?:(?:{_words(words.DETERMINERS)} |l')(?:{_words(words.SUBJECTS)})|{_words(words.THAT)})"
+_I_CHOOSE = (
+    rf"i(?: would|'d|'ll| will)? (?:choose|pick|select|go with|go for|answer(?: with)?|say)(?: {_words(words.CHOICES)})? "
+)
 _HEADS = (
     r"i(?: would|'d|'ll| will)? (?:classify|label|rate|call|categorize|categorise|consider|say|mark|describe)"
     rf"(?: (?:this|it|the|that))?(?: {_words(words.SUBJECTS)})?(?: as| to be)? ",
+    rf"ich würde (?:es|sie|das|{_words(words.DETERMINERS)} {_words(words.SUBJECTS)}) als ",
     rf"{_SUBJECT}(?: {_words(words.COPULAS)}| {_words(words.STATES)}) ",
-    rf"{_words(words.DETERMINERS)} {_words(words.SUBJECTS)}(?: -)? ",
+    rf"(?:{_words(words.DETERMINERS)} {_words(words.SUBJECTS)}|{_words(words.UNARTICLED)})(?: -)? ",
+    rf"{_words(words.THAT_IS)} ",
     rf"{_CJK_SUBJECT}(?:は|是|为|属于|表达了|는|은)? ?",
-    rf"(?:c'est|es|este es)(?!{LETTER}) |(?:รีวิวนี้|ข้อความนี้)(?:เป็น|คือ)",
+    "(?:รีวิวนี้|ข้อความนี้)(?:เป็น|คือ)",
 )
 
 
@@ -115,8 +120,13 @@ class Names:
         intensifier = "" if several else _INTENSIFIER  # "very positive" may be another step than "positive"
         name = rf"(?P<name>{_any(longest_first)}){_CLOSE}{_COPULA_AFTER}{_CLOSE}(?P<end>{_END})"
         self._alone = re.compile(rf"{_BULLET}{_OPEN}{name}")
+        self._with_noun = re.compile(
+            rf"{_BULLET}{_OPEN}(?P<name>{_any(wordy) or '(?!)'}){_CLOSE} {_words(words.NOUNS)}{_CLOSE}(?P<end>{_END})"
+        )
         self._after_marker = re.compile(rf" ?{_OPEN}{determiner}{_OPEN}{name}")
-        self._chosen = re.compile(rf"{_OPEN}{_words(words.CHOICES)} {_OPEN}(?P<name>{_any(longest_first)}){_CLOSE}[.!]?$")
+        self._chosen = re.compile(
+            rf"{_OPEN}(?:{_I_CHOOSE}|{_words(words.CHOICES)} ){_OPEN}(?P<name>{_any(longest_first)}){_CLOSE}[.!]?$"
+        )
         self._in_sentence = re.compile(
             rf"{determiner}{intensifier}{_OPEN}(?P<name>{_any(wordy) or '(?!)'}){_CLOSE}(?: {_words(words.NOUNS)})?"
             rf"{_COPULA_AFTER}{_CLOSE}(?P<end>{_END})"
@@ -148,7 +158,7 @@ class Names:
         if whole is not None and not line.endswith(("?", "？")):
             yield whole
             return
-        if first and (match := self._alone.match(line)) is not None:
+        if first and (match := self._alone.match(line) or self._with_noun.match(line)) is not None:
             yield self._judged(line, match["name"], match["end"], match.end("end"))
             return
         for start in (found.end() for found in _SENTENCE.finditer(line)):
@@ -193,7 +203,7 @@ class Names:
             return False
         if end[:1] in (",", "，", "、", ";", "；", "-", ":", "："):
             enough = len(tail.split()) >= 2 or len(re.findall(rf"[{CJK}]", tail)) >= 4
-            return because or (enough and not tail[0].isdigit())
+            return because or ((enough or len(name) == 1) and not tail[0].isdigit())  # "B: sports"
         return True
 
     def _others_in(self, text: str, name: str) -> bool:
