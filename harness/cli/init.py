@@ -29,7 +29,8 @@ def init_command(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="A csv, tsv, jsonl, json or parquet file, or a folder with one file per split or language."
+            metavar="FILE",
+            help="A csv, tsv, json, jsonl, parquet or xlsx file, or a folder: files of splits or languages, shards, classes.",
         ),
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the task; default: the file's name.")] = None,
@@ -46,7 +47,12 @@ def init_command(
     row_id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of row ids.")] = None,
     kind: Annotated[LabelKind | None, typer.Option(help="Kind of labels.")] = None,
     delimiter: Annotated[str | None, typer.Option(metavar="CHAR", help=r"Field delimiter of a csv; \t is a tab.")] = None,
-    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Encoding of a csv: utf-8, cp1252, gb18030, ...")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of a csv or JSON file: utf-8, cp1252, gb18030, ...")
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sheet of a spreadsheet; default: the first with rows.")
+    ] = None,
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first line of a csv names the columns.")
     ] = None,
@@ -68,11 +74,12 @@ def init_command(
     leaked (test rows whose text is a train row's; null where the file is too large to count them), notes, next.
     """
     from harness.data.guess.columns import ColumnOverrides
-    from harness.data.guess.files import ReadOptions, encoding_named
+    from harness.data.guess.encodings import encoding_named
+    from harness.data.guess.files import ReadOptions
     from harness.data.guess.inspect_file import InitRequest, inspect_file
 
     chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
-    read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
+    read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header, sheet)
     question = InitRequest(path, read_options, chosen, lang, kind)
     named = _name(path, name)
     files = _places(named, force, freeze_test)
