@@ -72,7 +72,8 @@ _UNITS = (
     rf"(?!{LETTER})|つ星|つ|点|點|分|颗星|顆星|星|점|개|คะแนน|ดาว|[★☆⭐🌟](?![★☆⭐🌟]))"
 )
 _OUT_OF = (
-    r"(?:/|out of(?! the)|of(?= [\d\"]+ (?:stars?|points?))|von|sur|de|su|sobre|из|із|z|ze|av|af|van|uit|dari|trên|จาก|من|din|από)"
+    r"(?:/|out of(?! the)|of(?= [\d\"]+ (?:stars?|points?))|von|sur|de|su|sobre|из|із|z|ze|av|af|van|uit|dari|trên|จาก|من|din"
+    r"|από)"
     rf"(?!{LETTER})"
 )
 _ITEM = (
