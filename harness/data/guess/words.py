@@ -64,8 +64,19 @@ RATED = _set(
 ABSENT = _set("na n/a #n/a nan null none nil - -- ? missing undefined")
 """What may stand in the place of a label that is missing."""
 
+HIDDEN = _set(
+    """
+    unk unknown hidden secret masked withheld unlabeled unlabelled unlabel unannotated no_label nolabel not_labeled tbd todo ??
+    ??? <unk> [unk] [mask] <hidden> xxx placeholder
+    """
+)
+"""What may stand in the place of a label that is kept back, where no train row has it."""
+
 YES_NO = [{"false", "true"}, {"f", "t"}, {"no", "yes"}, {"n", "y"}]
 """Pairs of labels that say nothing without their question."""
+
+ANSWERS = (_set("true yes y t 1"), _set("false no n f 0"))
+"""Ways to write yes, and no."""
 
 LANG = _set(
     """
