@@ -241,9 +241,7 @@ def _language_wish(question: InitRequest, columns: dict[str, Column]) -> tuple[s
     return code, question.chosen
 
 
-def _labels(
-    columns: dict[str, Column], roles: Roles, prepared: LabelColumn | None, question: InitRequest
-) -> LabelSpaceGuess:
+def _labels(columns: dict[str, Column], roles: Roles, prepared: LabelColumn | None, question: InitRequest) -> LabelSpaceGuess:
     kind, separator = question.kind, question.separator
     if prepared is not None:
         if separator is not None and kind not in (None, LabelKind.MULTILABEL):
@@ -381,7 +379,9 @@ def _few(tested: dict[str, int]) -> list[Doubt]:
         return []
     shown = ", ".join(f"{code} ({rows})" for code, rows in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
     which = f"{next(iter(few.values()))}" if len(tested) == 1 else shown
-    out = f"Few test rows: {which}. Below {SMALL_N}, accuracy is uncertain by ±0.1 or more, and few differences are significant."
+    out = (
+        f"Few test rows: {which}. Below {SMALL_N}, accuracy is uncertain by ±0.1 or more, and few differences are significant."
+    )
     return [Doubt("few-test-rows", out)]
 
 

@@ -45,7 +45,9 @@ def label_column(
     hidden = {cell: why for cell, why in _hidden(column, names, split_of).items() if cell not in missing}
     for cell, why in hidden.items():
         count = column.counts[cell]
-        notes.append(Doubt("hidden-labels", f"{count:,} rows say {cell.strip()!r} in {column.name!r}, {why}: they have no label."))
+        notes.append(
+            Doubt("hidden-labels", f"{count:,} rows say {cell.strip()!r} in {column.name!r}, {why}: they have no label.")
+        )
     asked = [cell for cell in column.counts if cell.strip() in missing]
     absent = {*hidden, *asked}
     if absent:
@@ -53,9 +55,7 @@ def label_column(
     return LabelColumn(column, {**names, **inner}, tuple(sorted({cell.strip() for cell in absent})), notes)
 
 
-def _lists_of_one(
-    column: Column, wished: LabelKind | None, divided: bool
-) -> tuple[Column, dict[str, str], list[str | Doubt]]:
+def _lists_of_one(column: Column, wished: LabelKind | None, divided: bool) -> tuple[Column, dict[str, str], list[str | Doubt]]:
     """A column of lists with one label each as a column of labels; and the label in each cell that is still a list."""
     listed = column.lists or (column.separator is not None and all(_bracketed(cell) for cell in column.counts))
     if not listed or divided or wished is LabelKind.MULTILABEL or not column.counts:
@@ -103,9 +103,9 @@ def _hidden(column: Column, names: Mapping[str, str], split_of: Sequence[str | N
     numbers = [number for cell in train if (number := number_of(cell)) is not None]
     for split, counts in per_split.items():
         for cell in counts:
-            outside = numbers and len(numbers) == len(train) and (number_of(cell) or 0) < min(0.0, *numbers) and len(counts) == 1
+            outside = (
+                numbers and len(numbers) == len(train) and (number_of(cell) or 0) < min(0.0, *numbers) and len(counts) == 1
+            )
             if cell not in train and (outside or fold(cell) in ABSENT | HIDDEN or not re.search(r"\w", cell)):
                 found.setdefault(cell, f"as {split} rows do and no train row does")
     return found
-
-

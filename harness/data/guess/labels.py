@@ -85,7 +85,10 @@ def by_words(names: Sequence[str]) -> list[str] | None:
 
 def same_step(one: str, other: str) -> bool:
     """Whether two names mean one step of a known scale (`neg`, `negative`), or both yes, or both no (`true`, `1`)."""
-    a, b = ({scale: step for scale, steps in enumerate(_STEPS) if (step := steps.get(fold(name))) is not None} for name in (one, other))
+    a, b = (
+        {scale: step for scale, steps in enumerate(_STEPS) if (step := steps.get(fold(name))) is not None}
+        for name in (one, other)
+    )
     return any(a[scale] == b.get(scale) for scale in a) or any({fold(one), fold(other)} <= words for words in ANSWERS)
 
 
@@ -122,8 +125,6 @@ class LabelSpaceGuess:
     """`rows`: name -> rows, all names in their order. `mapping`: cell -> name, where the harness can't know it by itself.
 
     `first`: the lowest whole number, where cells are whole numbers in a row. `separator`: of a cell with several labels.
-    """
-
     `of_cell`: each cell -> the names that it stands for; of several columns of 0 and 1 the cells of a row, joined by `|`.
     `missing`: rows without a label; `absent`: what stands there for none, where that is no empty cell.
     """
@@ -212,12 +213,15 @@ def _several(column: Column, names: Mapping[str, str], wished: str | None) -> La
         counts.update(dict.fromkeys(_parts(cell, separator), count))
     if wished is not None and not any(len(_parts(cell, wished)) > 1 for cell in column.counts):
         raise UserError(
-            f"No cell of {column.name!r} holds several labels separated by {wished!r}.", "Leave --separator out, or name another."
+            f"No cell of {column.name!r} holds several labels separated by {wished!r}.",
+            "Leave --separator out, or name another.",
         )
     joined = _joined_spellings(counts)
     cells = list(dict.fromkeys(joined[cell] for cell in counts))
     ordered = sorted(cells, key=int) if all(re.fullmatch(r"\d+", cell) for cell in cells) else sorted(cells)
-    to_name = {cell: names.get(joined[cell], joined[cell]) for cell in sorted(counts, key=lambda one: ordered.index(joined[one]))}
+    to_name = {
+        cell: names.get(joined[cell], joined[cell]) for cell in sorted(counts, key=lambda one: ordered.index(joined[one]))
+    }
     rows = {to_name[cell]: 0 for cell in ordered}
     of_cell = {cell: tuple(dict.fromkeys(to_name[part] for part in _parts(cell, separator))) for cell in column.counts}
     for cell, count in column.counts.items():

@@ -10,7 +10,29 @@ from harness.data.guess.cells import MOST_LABELS, Column
 from harness.data.guess.doubts import Doubt
 from harness.data.rows import separated
 
-MAYBE = ("|", ";", ",", "\t", "、", "，", "；", "・", "｜", "／", "·", " > ", "::", " / ", "/", " & ", "&", " + ", "+", " and ", " ")
+MAYBE = (
+    "|",
+    ";",
+    ",",
+    "\t",
+    "、",
+    "，",
+    "；",
+    "・",
+    "｜",
+    "／",
+    "·",
+    " > ",
+    "::",
+    " / ",
+    "/",
+    " & ",
+    "&",
+    " + ",
+    "+",
+    " and ",
+    " ",
+)
 """What may stand between labels where `Column.separator` splits none; a sign with its spaces before the bare one."""
 
 _NUMBERS = re.compile(r"[-+]?\d+([.,]\d+)?")

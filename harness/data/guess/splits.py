@@ -93,9 +93,7 @@ def divide(given: Given, of: Rows, codes: Sequence[str]) -> Division:
         del source[split]
     if "train" not in source or len(source) == 1:
         if column is not None and source:
-            notes.append(
-                f"All rows of {column!r} with a label are {' and '.join(source)} rows: bench divides them itself."
-            )
+            notes.append(f"All rows of {column!r} with a label are {' and '.join(source)} rows: bench divides them itself.")
         return _stratified(of, codes, notes)
     share = None
     if "validation" not in source or "test" not in source:
@@ -103,7 +101,9 @@ def divide(given: Given, of: Rows, codes: Sequence[str]) -> Division:
     if "validation" not in source:
         notes.append(f"There are no validation rows: {share:.0%} of the train rows, drawn evenly over the labels, become them.")
     elif "test" not in source:
-        out = f"There are no test rows with labels: the validation rows are the test, and {share:.0%} of the train rows validate."
+        out = (
+            f"There are no test rows with labels: the validation rows are the test, and {share:.0%} of the train rows validate."
+        )
         notes.append(Doubt("validation-is-test", out))
         source["test"] = source.pop("validation")
         counts["test"], counts["validation"] = counts["validation"], Counter()

@@ -49,7 +49,9 @@ def _unseen(table: LabelTable, split: str) -> list[Doubt]:
     pairs = [(label, other) for label in unseen for other in learned if _related(label, other)]
     alike = "; ".join(f"{visible(one)!r} and {visible(other)!r}" for one, other in pairs[:MOST])
     way = f"They may be the same labels: {alike}. Write both alike" if pairs else "Check them"
-    none = " No label of the test is one of the train rows, so that no trained model can be right." if _all(table, split) else ""
+    none = (
+        " No label of the test is one of the train rows, so that no trained model can be right." if _all(table, split) else ""
+    )
     text = f"{unseen_sentence(unseen, rows, split)}{none} {way} in the data, or join them by `labels.merge` in the task's YAML."
     return [Doubt(f"unseen-{split}-labels", text)]
 
@@ -207,7 +209,9 @@ def doubts_of_texts(texts: Sequence[str], truths: Sequence[tuple[str, ...]], col
         )
         doubts.append(Doubt("leak", out))
     if len({text for text, _ in rows}) == 1:
-        doubts.append(Doubt("constant-text", f"All texts in {column!r} are the same. If another column is the text: --text NAME."))
+        doubts.append(
+            Doubt("constant-text", f"All texts in {column!r} are the same. If another column is the text: --text NAME.")
+        )
     return doubts
 
 
