@@ -110,6 +110,20 @@ class Report:
         return next((found for found in self.overlaps if (found.of, found.among) == (self.split, "train")), None)
 
     @property
+    def unseen(self) -> dict[str, int]:
+        """Labels of the tested rows that no train row has -> their rows. Empty where a split is missing."""
+        if "train" not in self.splits or self.split not in self.splits:
+            return {}
+        return {name: per[self.split] for name, per in self.counts.items() if per[self.split] and not per["train"]}
+
+    @property
+    def untested(self) -> list[str]:
+        """Labels of train rows that no tested row has."""
+        if "train" not in self.splits or self.split not in self.splits:
+            return []
+        return [name for name, per in self.counts.items() if per["train"] and not per[self.split]]
+
+    @property
     def is_ordinal(self) -> bool:
         return self.task.labels.kind is LabelKind.ORDINAL
 

@@ -69,6 +69,11 @@ def visible(text: str) -> str:
     )
 
 
+def quoted(text: str) -> str:
+    """In quotes, as a sentence names a spelling."""
+    return f"'{visible(text)}'"
+
+
 def skeleton(text: str) -> str:
     """What is left where look-alike letters, accents, spaces and punctuation make no difference; empty where nothing is left.
 

@@ -20,7 +20,7 @@ from harness.parsing.parsers import fold
 
 @dataclass(frozen=True, slots=True)
 class LabelColumn:
-    """`column`: with empty cells where there is no label. `names`: cell -> name. `absent`: cells that mean that there is none."""
+    """`column`: with empty cells where there is no label. `names`: cell -> name. `absent`: cells that mean no label."""
 
     column: Column
     names: Mapping[str, str] = field(default_factory=dict)
@@ -92,7 +92,7 @@ def _hidden(column: Column, names: Mapping[str, str], split_of: Sequence[str | N
     found = {}
     if any(cell in names for cell in column.counts):
         unnamed = [cell for cell in column.counts if cell not in names and number_of(cell) is not None]
-        found = {cell: "a number that has no name" for cell in unnamed}
+        found = dict.fromkeys(unnamed, "a number that has no name")
     if column.lists or "train" not in split_of:
         return found
     per_split: dict[str, Counter[str]] = defaultdict(Counter)

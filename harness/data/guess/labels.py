@@ -17,7 +17,7 @@ from harness.data.guess.separators import shown_separator, split_doubt, unsplit,
 from harness.data.guess.words import ABSENT, ANSWERS, RATED, SCALES, UNITS, YES_NO
 from harness.data.rows import separated
 from harness.parsing.parsers import fold
-from harness.parsing.signs import plain_signs, spelling_key, visible, without_needless
+from harness.parsing.signs import plain_signs, quoted, spelling_key, without_needless
 
 MOST_STEPS = 11
 """Whole numbers from 0, 1 or below may be a scale if they are so many at most: 0 to 10."""
@@ -183,7 +183,7 @@ def label_space(
             f"The column {column.name!r} has only one label: {next(iter(rows))}.", "Name another one: --label NAME."
         )
     first, mapping = _mapped(to_name, list(rows))
-    of_cell = {cell: (name,) for cell, name in to_name.items()}
+    of_cell: dict[str, tuple[str, ...]] = {cell: (name,) for cell, name in to_name.items()}
     return LabelSpaceGuess(kind, rows, first, mapping, None, missing, notes=[*notes, *said], of_cell=of_cell)
 
 
@@ -284,9 +284,7 @@ def _spelling_notes(cells: Mapping[str, str]) -> list[str | Doubt]:
     joined = {name: found for name, found in spelled.items() if len(found) > 1}
     if not joined:
         return []
-    shown = "; ".join(
-        f"{name} ({', '.join(repr(visible(cell)) for cell in found[:4])})" for name, found in list(joined.items())[:6]
-    )
+    shown = "; ".join(f"{name} ({', '.join(map(quoted, found[:4]))})" for name, found in list(joined.items())[:6])
     return [
         Doubt(
             "spelling",

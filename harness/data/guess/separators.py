@@ -73,8 +73,8 @@ def unsplit_doubts(column: Column) -> list[str | Doubt]:
     return [
         Doubt(
             "separator",
-            f"{_held(column, sign)} rows have {sign!r} in {column.name!r}. Each cell is taken for one label; if it holds several:"
-            f" --separator {shown_separator(sign)}.",
+            f"{_held(column, sign)} rows have {sign!r} in {column.name!r}. Each cell is taken for one label. If it holds"
+            f" several: --separator {shown_separator(sign)}.",
         )
         for sign in unsplit(column)
     ]

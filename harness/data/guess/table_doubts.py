@@ -14,7 +14,7 @@ from harness.data.guess.doubts import Doubt
 from harness.data.guess.labels import LabelSpaceGuess, same_step
 from harness.data.label_table import LabelTable, unseen_sentence
 from harness.parsing.parsers import fold
-from harness.parsing.signs import is_blank, one_edit_apart, skeleton, visible
+from harness.parsing.signs import is_blank, one_edit_apart, quoted, skeleton
 
 FEW = 10
 """A label with fewer rows is named as rare: nothing can be said of how well it is found."""
@@ -47,7 +47,7 @@ def _unseen(table: LabelTable, split: str) -> list[Doubt]:
     learned = [label for label, row in zip(table.labels, table.of_split("train").sum(axis=1), strict=True) if row]
     rows = int(table.rows[table.splits.index(split)].sum())
     pairs = [(label, other) for label in unseen for other in learned if _related(label, other)]
-    alike = "; ".join(f"{visible(one)!r} and {visible(other)!r}" for one, other in pairs[:MOST])
+    alike = "; ".join(f"{quoted(one)} and {quoted(other)}" for one, other in pairs[:MOST])
     way = f"They may be the same labels: {alike}. Write both alike" if pairs else "Check them"
     none = (
         " No label of the test is one of the train rows, so that no trained model can be right." if _all(table, split) else ""
@@ -69,8 +69,8 @@ def _untested(table: LabelTable) -> list[Doubt]:
     return [
         Doubt(
             "untested-labels",
-            f"No test row has {_some(list(untested))}, which train rows have: nothing is measured there. Move rows into the test"
-            " split, or leave the splits out of the data, and bench divides the rows evenly.",
+            f"No test row has {_some(list(untested))}, which train rows have: nothing is measured there. Move rows into the"
+            " test split, or leave the splits out of the data, and bench divides the rows evenly.",
         )
     ]
 
@@ -89,8 +89,8 @@ def _one_class(table: LabelTable, kind: LabelKind) -> list[Doubt]:
         doubts.append(
             Doubt(
                 "one-class-split",
-                f"All {split} rows{where} have one label ({label}), so that always answering it is right. Mix the rows before you"
-                " divide them; or leave the splits out of the data, and bench divides the rows.",
+                f"All {split} rows{where} have one label ({label}), so that always answering it is right. Mix the rows before"
+                " you divide them; or leave the splits out of the data, and bench divides the rows.",
             )
         )
     return doubts
@@ -157,13 +157,13 @@ def alike(rows: Mapping[str, int]) -> list[Doubt]:
     pairs = [(one, other) for one, other in combinations(rows, 2) if _alike(one, other)]
     if not pairs:
         return []
-    shown = "; ".join(f"{visible(one)!r} ({rows[one]}) and {visible(other)!r} ({rows[other]})" for one, other in pairs[:MOST])
+    shown = "; ".join(f"{quoted(one)} ({rows[one]}) and {quoted(other)} ({rows[other]})" for one, other in pairs[:MOST])
     more = "; ..." if len(pairs) > MOST else ""
     return [
         Doubt(
             "alike-labels",
-            f"Labels that look alike are taken for different ones: {shown}{more}. If they are one: write both alike in the data,"
-            " or join them by `labels.merge` in the task's YAML.",
+            f"Labels that look alike are taken for different ones: {shown}{more}. If they are one: write both alike in the"
+            " data, or join them by `labels.merge` in the task's YAML.",
         )
     ]
 

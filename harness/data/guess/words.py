@@ -84,12 +84,15 @@ LANG = _set(
     """
 )
 SPLIT = _set("split set subset partition fold dataset_split usage")
+SPLIT_WORDS = _set("split subset partition")
+"""Words in the names of such columns."""
+
 ID = _set("id ids uid uuid guid key index idx nr no")
 
 SPLITS = {
     "train": _set("train training trn tr 学習 训练 训练集"),
     "validation": _set("validation valid val dev development eval devel 检验 验证集"),
-    "test": _set("test testing tst te heldout held_out 测试 测试集"),
+    "test": _set("test testing tst te heldout held_out holdout hold_out 测试 测试集"),
 }
 
 _SCALES = (
