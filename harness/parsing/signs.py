@@ -20,9 +20,9 @@ _IGNORED = re.compile(f"[{_INVISIBLE}]+")
 _NEEDLESS = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]+")
 """Those that no orthography and no emoji needs within a name, as Persian needs U+200C and a family of emoji U+200D."""
 _SOMETHING = re.compile(rf"[^\s{_INVISIBLE}\u2800\x00-\x1f\x7f]")
-_PLAIN = str.maketrans(
-    dict.fromkeys(_DASHES, "-") | dict.fromkeys(_APOSTROPHES, "'") | dict.fromkeys(_QUOTES, '"') | {"İ": "i", "ı": "i"}
-)
+_PLAIN = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys(_APOSTROPHES, "'") | dict.fromkeys(_QUOTES, '"'))
+
+_DOTS = str.maketrans({"İ": "i", "ı": "i"})
 
 _TWINS = str.maketrans(
     "авекмнорстухіїјѕԁԛԝһԍьɑɡ"
@@ -39,7 +39,7 @@ def is_blank(text: str) -> bool:
 
 
 def plain_signs(text: str) -> str:
-    """Without invisible characters; hyphens, apostrophes and quotes as ASCII has them; the dotted and the dotless i as i."""
+    """Without invisible characters; hyphens, apostrophes and quotes as ASCII has them."""
     if text.isascii():
         return text.replace("`", "'")
     return _IGNORED.sub("", unicodedata.normalize("NFC", text).translate(_PLAIN))
@@ -48,9 +48,9 @@ def plain_signs(text: str) -> str:
 def spelling_key(text: str) -> str:
     """The same for spellings that differ in case, width, composition, spaces, invisible or typographic signs only.
 
-    A whole number has the same key with and without a zero after its point (`1`, `1.0`).
+    The dotted and the dotless i are one, as small letters of `HAYIR` are made in two ways. A whole number has the same key with and without a zero after its point (`1`, `1.0`).
     """
-    key = fold(plain_signs(text))
+    key = fold(plain_signs(text).translate(_DOTS))
     return re.sub(r"([-+]?\d+)[.,]0+", r"\1", key) if re.fullmatch(r"[-+]?\d+[.,]0+", key) else key
 
 

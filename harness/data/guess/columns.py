@@ -104,8 +104,8 @@ def _unused_splits(unused: Sequence[Column]) -> list[str | Doubt]:
     return [
         Doubt(
             "split-unused",
-            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used: it calls no"
-            f" row train. Write train, validation and test there, and use --split {shlex.quote(column.name)}.",
+            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used: it calls"
+            f" no row train. Write train, validation and test there, and use --split {shlex.quote(column.name)}.",
         )
         for column in unused
         if (column.key in SPLIT or SPLIT_WORDS & column.words) and 1 < len(column.counts) <= MOST_SPLITS
