@@ -48,7 +48,8 @@ def plain_signs(text: str) -> str:
 def spelling_key(text: str) -> str:
     """The same for spellings that differ in case, width, composition, spaces, invisible or typographic signs only.
 
-    The dotted and the dotless i are one, as small letters of `HAYIR` are made in two ways. A whole number has the same key with and without a zero after its point (`1`, `1.0`).
+    The dotted and the dotless i are one, as small letters of `HAYIR` are made in two ways. A whole number has the same key with
+    and without a zero after its point (`1`, `1.0`).
     """
     key = fold(plain_signs(text).translate(_DOTS))
     return re.sub(r"([-+]?\d+)[.,]0+", r"\1", key) if re.fullmatch(r"[-+]?\d+[.,]0+", key) else key
