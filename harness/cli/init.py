@@ -29,7 +29,8 @@ def init_command(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="A csv, tsv, jsonl, json or parquet file, or a folder with one file per split or language."
+            metavar="FILE",
+            help="A csv, tsv, json, jsonl, parquet or xlsx file, or a folder: files of splits or languages, shards, classes.",
         ),
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the task; default: the file's name.")] = None,
@@ -52,7 +53,12 @@ def init_command(
         list[str] | None, typer.Option(metavar="CELL", help="What stands there for no label, such as NA. Can be repeated.")
     ] = None,
     delimiter: Annotated[str | None, typer.Option(metavar="CHAR", help=r"Field delimiter of a csv; \t is a tab.")] = None,
-    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Encoding of a csv: utf-8, cp1252, gb18030, ...")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of a csv or JSON file: utf-8, cp1252, gb18030, ...")
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sheet of a spreadsheet; default: the first with rows.")
+    ] = None,
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first line of a csv names the columns.")
     ] = None,
@@ -75,11 +81,12 @@ def init_command(
     next.
     """
     from harness.data.guess.columns import ColumnOverrides
-    from harness.data.guess.files import ReadOptions, encoding_named
+    from harness.data.guess.encodings import encoding_named
+    from harness.data.guess.files import ReadOptions
     from harness.data.guess.inspect_file import InitRequest, inspect_file
 
     chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
-    read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
+    read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header, sheet)
     question = InitRequest(path, read_options, chosen, lang, kind, _separator(separator), tuple(missing or ()))
     named = _name(path, name)
     files = _places(named, force, freeze_test)

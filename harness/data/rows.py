@@ -307,6 +307,8 @@ def _texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -
         values = column(raw, name)
         for row in rows:
             value = values[row]
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                value = "" if value != value else label_key(value)  # as in csv; a gap in a column of numbers is NaN
             if value is not None and not isinstance(value, str):
                 kind = type(value).__name__  # and not the value, which is a text of somebody
                 raise DataError(

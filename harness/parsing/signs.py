@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from harness.parsing.parsers import fold
+from harness.parsing.folding import fold, plain_typography
 
-_DASHES = "\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d"
-_APOSTROPHES = "\u2018\u2019\u201a\u201b\u02bc\u02b9\u2032\u00b4`\uff07"
-_QUOTES = "\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02"
+_QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02", '"') | {"`": "'"})
 _INVISIBLE = (
     r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
     r"\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U000e0000-\U000e0fff"
@@ -20,10 +18,6 @@ _IGNORED = re.compile(f"[{_INVISIBLE}]+")
 _NEEDLESS = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]+")
 """Those that no orthography and no emoji needs within a name, as Persian needs U+200C and a family of emoji U+200D."""
 _SOMETHING = re.compile(rf"[^\s{_INVISIBLE}\u2800\x00-\x1f\x7f]")
-_PLAIN = str.maketrans(dict.fromkeys(_DASHES, "-") | dict.fromkeys(_APOSTROPHES, "'") | dict.fromkeys(_QUOTES, '"'))
-
-_DOTS = str.maketrans({"İ": "i", "ı": "i"})
-
 _TWINS = str.maketrans(
     "авекмнорстухіїјѕԁԛԝһԍьɑɡ"
     "αβεηικνορτυχγϲ",
@@ -40,19 +34,16 @@ def is_blank(text: str) -> bool:
 
 def plain_signs(text: str) -> str:
     """Without invisible characters; hyphens, apostrophes and quotes as ASCII has them."""
-    if text.isascii():
-        return text.replace("`", "'")
-    return _IGNORED.sub("", unicodedata.normalize("NFC", text).translate(_PLAIN))
+    return _IGNORED.sub("", plain_typography(unicodedata.normalize("NFC", text))).translate(_QUOTES)
 
 
 def spelling_key(text: str) -> str:
-    """The same for spellings that differ in case, width, composition, spaces, invisible or typographic signs only.
+    """`fold`, which joins what differs in case, width, spaces, invisible or typographic signs; of quotes too.
 
-    The dotted and the dotless i are one, as small letters of `HAYIR` are made in two ways. A whole number has the same key with
-    and without a zero after its point (`1`, `1.0`).
+    A whole number has the same key with and without a zero after its point (`1`, `1.0`).
     """
-    key = fold(plain_signs(text).translate(_DOTS))
-    return re.sub(r"([-+]?\d+)[.,]0+", r"\1", key) if re.fullmatch(r"[-+]?\d+[.,]0+", key) else key
+    key = fold(plain_signs(text))
+    return re.sub(r"[.,]0+$", "", key) if re.fullmatch(r"[-+]?\d+[.,]0+", key) else key
 
 
 def without_needless(text: str) -> str:
@@ -64,7 +55,7 @@ def visible(text: str) -> str:
     """With an escape for each invisible or typographic sign, so that a reader sees what differs: `red\\u200b`."""
     return "".join(
         f"\\u{ord(sign):04x}"
-        if _IGNORED.match(sign) or sign in _DASHES + _APOSTROPHES or (sign.isspace() and sign != " ")
+        if not sign.isascii() and (plain_signs(sign) != unicodedata.normalize("NFC", sign) or sign.isspace())
         else sign
         for sign in text
     )

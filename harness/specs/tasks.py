@@ -50,7 +50,12 @@ class HubSource(Spec):
 
 
 class FilesSource(Spec):
-    """Paths are relative to the YAML file and may contain `{lang}`; the suffix is parquet, csv, tsv, jsonl or json."""
+    """Paths are relative to the YAML file and may contain `{lang}`.
+
+    The suffix tells the format: parquet, csv, tsv, jsonl, json, txt, arrow, or a spreadsheet (xlsx, xls, ods). Text may be
+    packed (.gz, .zip). `*` in a file's name stands for the numbers of its shards. A folder that holds a folder of .txt files
+    for each class is read like a file with the columns text and label.
+    """
 
     train: str | None = Field(default=None, description="File of the train split.")
     validation: str | None = Field(default=None, description="File of the validation split.")
@@ -63,6 +68,7 @@ class FilesSource(Spec):
     lang_map: dict[str, str] | None = Field(
         default=None, description="Value of `{lang}` in the paths -> the language's code, if it is not the code itself."
     )
+    sheet: str | None = Field(default=None, description="Sheet of a spreadsheet; default: the first that has rows.")
     csv: CsvFormat = Field(
         default_factory=CsvFormat, description="The dialect of csv and tsv files, if it is not the usual one."
     )

@@ -2,73 +2,37 @@
 
 from __future__ import annotations
 
-import codecs
 import contextlib
 import csv
 import io
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import DataError, UserError
+from harness.data.formats import (
+    DELIMITED,
+    FASTTEXT,
+    MAX_FIELD,
+    SHEETS,
+    ColumnLists,
+    delimited,
+    open_text,
+    read_file,
+    schema_metadata,
+    separator_line,
+    shards_of,
+    sheets_of,
+    suffix_of,
+    usual_delimiter,
+)
+from harness.data.guess.encodings import check_encoding, encoding_of
 from harness.data.guess.folders import Part, in_all_splits, layout_of
-from harness.data.sources import MAX_FIELD, ColumnLists, read_file
 from harness.specs.tasks import CsvFormat
-
-MOST_FOREIGN = 0.15  # of Western text in cp1252 far fewer bytes are no ASCII, of Cyrillic or Chinese text most are
-
-
-def encoding_named(said: str) -> str:
-    """Python's name of the encoding that the user names; raises `UserError` for what encodes no text (base64, rot13)."""
-    try:
-        "a".encode(said)
-        return codecs.lookup(said).name
-    except (LookupError, ValueError) as error:  # ValueError: a zero byte in the name, or an encoding that only fails
-        raise UserError(
-            f"--encoding {said}: no text encoding that Python knows.", "Such as utf-8, cp1252 or gb18030."
-        ) from error
-
-
-def check_encoding(path: Path, encoding: str) -> None:
-    """Raises `DataError` where the file is not in the encoding that the user named."""
-    try:
-        codecs.getincrementaldecoder(encoding)().decode(path.read_bytes(), True)  # as a file is read: UTF-16 needs its mark
-    except UnicodeError as error:
-        reason = getattr(error, "reason", None) or str(error)
-        raise DataError(
-            f"{path} is not in {encoding} ({reason}).",
-            "Give another one, such as --encoding cp1252; or leave --encoding out, and bench looks for itself.",
-        ) from error
-
-
-def encoding_of(path: Path) -> tuple[str, list[str]]:
-    """The encoding and what was not plain about it; raises `DataError` where it can't be told."""
-    data = path.read_bytes()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return "utf-16", ["The file is in UTF-16."]
-    try:
-        data.decode("utf-8")
-        return "utf-8", []
-    except UnicodeDecodeError as error:
-        foreign = sum(byte > 127 for byte in data) / len(data)
-        if foreign <= MOST_FOREIGN and b"\x00" not in data:
-            try:
-                data.decode("cp1252")
-            except UnicodeDecodeError:
-                pass
-            else:
-                return "cp1252", [
-                    "The file is not in UTF-8; read as cp1252 (Western European). If letters are wrong: --encoding NAME."
-                ]
-        raise DataError(
-            f"{path} is not in UTF-8 ({error.reason} at byte {error.start}).",
-            "Say in what it is: --encoding cp1251 (Cyrillic), gb18030 (Chinese), cp932 (Japanese), cp949 (Korean), ...",
-        ) from error
-
 
 DELIMITERS = (",", ";", "\t", "|")
 LONGEST_NAME = 60
@@ -89,7 +53,7 @@ def dialect_of(path: Path, text: str, whole: bool, wished: str | None) -> tuple[
             width, count = Counter(widths).most_common(1)[0] if widths else (0, 0)
             if width > 1:
                 first = widths[0] == width  # a text in each row may hold a comma, the names of the columns don't
-                usual = delimiter == ("\t" if path.suffix.lower() == ".tsv" else ",")
+                usual = delimiter == usual_delimiter(path)
                 scores.append((first, round(count / len(widths), 2), usual, -rank, width, delimiter))
     if not scores and not any(delimiter in text for delimiter in DELIMITERS):
         raise DataError(
@@ -147,9 +111,9 @@ def has_header(rows: list[list[str]]) -> bool:
         below = Counter(row[index].strip() for row in rest if index < len(row))
         if name and len(below) <= len(rest) / 2 and below[name] > 1:
             return False
-    if sum(not cell.strip() for cell in first) > 1:
+    if sum(not cell.strip() for cell in first) > max(1, len(first) / 2):
         return False
-    twice = next((cell for cell in first if first.count(cell) > 1), None)
+    twice = next((cell for cell in first if cell.strip() and first.count(cell) > 1), None)
     if twice is not None:
         raise UserError(
             f"The first line names the column {twice!r} twice.", "Rename one of them; or, if that line is a row: --no-header."
@@ -157,8 +121,11 @@ def has_header(rows: list[list[str]]) -> bool:
     return True
 
 
+JSON = (".json", ".jsonl", ".ndjson")
 SAMPLE = 1 << 20
 """Characters of a delimited file that decide on its delimiter and header."""
+LEAST_LINES = 20
+"""Lines of it, at least, where the file has so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +162,17 @@ class ReadOptions:
     delimiter: str | None = None
     encoding: str | None = None
     header: bool | None = None
+    sheet: str | None = None
+
+    def check(self, path: Path, files: Iterable[Path]) -> None:
+        """Raises `UserError` for an option that says nothing of these files."""
+        suffixes = {"" if file.is_dir() else suffix_of(file) for shard in files for file in shards_of(shard)}
+        if (self.delimiter is not None or self.header is not None) and not suffixes & {*DELIMITED}:
+            raise UserError(f"{path}: a delimiter or header is said of csv and tsv files.", "Leave these options out.")
+        if self.encoding is not None and not suffixes & {*DELIMITED, *JSON}:
+            raise UserError(f"{path}: an encoding is said of text: csv, tsv, json, jsonl.", "Leave --encoding out.")
+        if self.sheet is not None and not suffixes & {*SHEETS}:
+            raise UserError(f"{path}: a sheet is said of spreadsheets.", "Leave --sheet out.")
 
 
 def open_data(path: Path, read_options: ReadOptions) -> Opened:
@@ -204,8 +182,7 @@ def open_data(path: Path, read_options: ReadOptions) -> Opened:
     layout = layout_of(path)
     if any("{lang}" in str(file) for file in layout.files.values()):
         raise UserError(f"{path}: a path with {{lang}} in it stands for several files.", "Rename it.")
-    if read_options != ReadOptions() and not any(map(_delimited, layout.files.values())):
-        raise UserError(f"{path}: a delimiter, encoding or header is said of csv and tsv files.", "Leave these options out.")
+    read_options.check(path, layout.files.values())
     tables, form, notes = _tables(layout.files, read_options)
     usable, left_out = _alike(layout.files, tables)
     parts, lacking = in_all_splits(usable)
@@ -221,37 +198,46 @@ def open_data(path: Path, read_options: ReadOptions) -> Opened:
         langs += [lang] * count
     if not columns or not rows.total():
         raise DataError(f"{path} has no rows.", "The first line names the columns, each further line is a row.")
-    _check_flat(path, columns)
     kept = {split: layout.paths[split] for split in rows}
     names = _class_names(next(iter(layout.files.values())))
     notes = [*layout.notes, *notes, *left_out, *lacking]
     return Opened(kept, form, columns, dict(rows), notes, names, langs if any(langs) else None, layout.spelled)
 
 
-def _check_flat(path: Path, columns: ColumnLists) -> None:
-    """Raises `DataError` for rows one level too deep: `{"data": [{"text": ...}, ...]}`."""
-    name, values = next(iter(columns.items()))
-    if len(columns) == 1 and all(isinstance(value, dict) for value in values):
-        raise DataError(f"{path}: the rows stand within {name!r}.", "Save them alone: a list of objects, [{...}, {...}].")
-
-
 def _tables(files: dict[Part, Path], read_options: ReadOptions) -> tuple[dict[Part, ColumnLists], CsvFormat, list[str]]:
-    """What is in each file, all read in the format of the first csv or tsv file, as the task can name one only."""
+    """What is in each file, all read in the format of the first file of text, as the task can name one only."""
     lead = next((file for file in files.values() if _delimited(file)), None)
-    form, notes, table = (CsvFormat(), list[str](), None) if lead is None else _format_of(lead, read_options)
     tables: dict[Part, ColumnLists] = {}
+    if lead is None:
+        form, notes = _format_of_others(files.values(), read_options)
+        return {part: read_file(file, form, read_options.sheet) for part, file in files.items()}, form, notes
+    form, notes, table = _format_of(lead, read_options)
     for part, file in files.items():
-        if lead is None or not _delimited(file):
-            tables[part] = read_file(file)
-        elif file == lead and table is not None:
+        if not _delimited(file):
+            tables[part] = read_file(file, form, read_options.sheet)
+        elif file == lead:
             tables[part] = table
         else:
-            tables[part] = _read_like(lead, table or {}, form, file, read_options)
+            tables[part] = _read_like(lead, table, form, file, read_options)
     return tables, form, notes
 
 
+def _format_of_others(files: Iterable[Path], read_options: ReadOptions) -> tuple[CsvFormat, list[str]]:
+    """The encoding of JSON, and what is doubtful of spreadsheets."""
+    form, notes = CsvFormat(), list[str]()
+    for file in (shard for path in files for shard in shards_of(path) if not shard.is_dir()):
+        if suffix_of(file) in JSON and form.encoding == "utf-8":
+            encoding, said = (read_options.encoding, list[str]()) if read_options.encoding else encoding_of(file)
+            check_encoding(file, encoding)
+            form, notes = form.model_copy(update={"encoding": encoding}), [*notes, *said]
+        elif suffix_of(file) in SHEETS and read_options.sheet is None and len(sheets := sheets_of(file)) > 1:
+            rest = ", ".join(map(repr, sheets[1:]))
+            notes.append(f"{file.name}: the sheet {sheets[0]!r} is read. Others with rows: {rest}; one of them: --sheet NAME.")
+    return form, notes
+
+
 def _delimited(path: Path) -> bool:
-    return path.suffix.lower() in (".csv", ".tsv")
+    return all(delimited(shard) for shard in shards_of(path))
 
 
 def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read_options: ReadOptions) -> ColumnLists:
@@ -281,7 +267,7 @@ def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read
 
 def _ways(path: Path, form: CsvFormat) -> list[str]:
     """How a file is written, in words."""
-    delimiter = form.delimiter or ("\t" if path.suffix.lower() == ".tsv" else ",")
+    delimiter = form.delimiter or usual_delimiter(path)
     quotes = "quotes escaped" if form.escape else "quotes doubled" if form.quoted else "quotes that enclose nothing"
     return [f"fields divided by {delimiter!r}", f"in {form.encoding}", quotes, "no header" if form.header else "with a header"]
 
@@ -301,21 +287,21 @@ def _alike(files: dict[Part, Path], tables: dict[Part, ColumnLists]) -> tuple[li
 
 
 def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[str], ColumnLists]:
-    """The format in which the whole file can be read, what of it was not plain, and what was read."""
+    """The format in which the whole file (or its shards) can be read, what of it was not plain, and what was read."""
+    first = shards_of(path)[0]
     if read_options.encoding is not None:
-        check_encoding(path, read_options.encoding)
-    encoding, notes = (read_options.encoding, []) if read_options.encoding is not None else encoding_of(path)
+        check_encoding(first, read_options.encoding)
+    encoding, notes = (read_options.encoding, []) if read_options.encoding is not None else encoding_of(first)
     form = CsvFormat(encoding=encoding)
-    with path.open(encoding="utf-8-sig" if encoding == "utf-8" else encoding, newline="") as file:
-        text = file.read(SAMPLE)
-        whole = not file.read(1)
+    text, whole, named_delimiter = _sample(first, encoding)
     if "\x00" in text:
         raise DataError(f"{path} is no text: it holds zero bytes.", "Save it as CSV in UTF-8, or give --encoding utf-16.")
     if not text.strip():
         raise DataError(f"{path} is empty.", "The first line names the columns, each further line is a row.")
-    delimiter, variants = dialect_of(path, text, whole, read_options.delimiter)
-    usual = "\t" if path.suffix.lower() == ".tsv" else ","
-    form = form.model_copy(update={"delimiter": None if delimiter == usual else delimiter})
+    if text.startswith(FASTTEXT) and suffix_of(first) != ".csv":
+        return form, notes, read_file(path, form)
+    delimiter, variants = dialect_of(first, text, whole, read_options.delimiter or named_delimiter)
+    form = form.model_copy(update={"delimiter": None if delimiter == usual_delimiter(first) else delimiter})
     failed: DataError | None = None
     for variant in variants:
         form = form.model_copy(update=variant)
@@ -338,13 +324,25 @@ def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[s
     ) from failed
 
 
+def _sample(path: Path, encoding: str) -> tuple[str, bool, str | None]:
+    """The beginning of the file, with several rows of it where it has them; whether that is all; and the delimiter that a
+    first line `sep=;` names."""
+    with open_text(path, encoding) as file:
+        text = file.read(SAMPLE)
+        while text.count("\n") + text.count("\r") < LEAST_LINES and (more := file.read(len(text))):
+            text += more  # the first text alone may be longer than the sample
+        whole = not file.read(1)
+    first, _, rest = text.partition("\n")
+    named_delimiter = separator_line(first)
+    return (text, whole, None) if named_delimiter is None else (rest, whole, named_delimiter)
+
+
 def _class_names(path: Path) -> dict[str, list[str]]:
     """Label names that the `datasets` library wrote into a parquet file."""
-    if path.suffix.lower() != ".parquet":
+    first = shards_of(path)[0]
+    if first.is_dir() or suffix_of(first) not in (".parquet", ".arrow"):
         return {}
-    from pyarrow import parquet
-
-    metadata = parquet.read_schema(path).metadata or {}
+    metadata = schema_metadata(first)
     try:
         features = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"].items()
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):  # it is no part of the rows: left out

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path, PurePath
 
 from harness.core.errors import UserError
+from harness.data.formats import READERS, SHARD, UNLABELLED, class_folders, readable, shards_of
 from harness.data.guess.language import CODES, ISO3, LANGUAGE_NAMES, REGIONS, SCRIPTS
 from harness.data.guess.words import SPLITS as WORDS
-from harness.data.sources import READERS
 from harness.specs.tasks import SPLITS, Split
 
 _WORD = r"(?<![^-_./]){}(?![^-_./])"
@@ -91,9 +91,14 @@ def layout_of(path: Path) -> Layout:
     if not path.is_dir():
         return Layout({("all", ""): path}, {"all": path}, [])
     plain, deeper = _readable(path.glob("*")), _readable(path.glob("*/*"))
+    if not plain and (classes := _by_class(path)):
+        unlabelled = sorted({folder.name for folder in (*path.glob("*"), *path.glob("*/*")) if folder.name in UNLABELLED})
+        notes = [f"The texts in {', '.join(unlabelled)} are left out: they have no label."] if unlabelled else []
+        return Layout({(split, ""): folder for split, folder in classes.items()}, classes, notes)
     by_language = _by_language(path, [*plain, *deeper])
     named = {file for files in by_language.values() for file in files.values()}
     spelled: dict[str, str] = {}
+    sharded: dict[str, int] = {}
     if by_language and not any(_split_of(PurePath(file.name)) == "train" for file in plain if file not in named):
         splits = _by_split(path, by_language)
         paths = {split: path / inner for split, inner in splits.items()}
@@ -103,12 +108,16 @@ def layout_of(path: Path) -> Layout:
         files = {(split, code): there[split][said] for split in there for code, said in spelled.items() if said in there[split]}
         looked_at = [*plain, *deeper]
     else:
-        paths = {split: path / name for split, name in _by_split(path, [PurePath(file.name) for file in plain]).items()}
+        looked_at = plain or deeper
+        whole, sharded = _shards(path, looked_at)
+        paths = {split: path / name for split, name in _by_split(path, whole).items()}
         files = {(split, ""): file for split, file in paths.items()}
-        looked_at = plain
+        read = {shard for file in paths.values() for shard in shards_of(file)}
+        looked_at = [file for file in looked_at if file not in read]
     others = [file.relative_to(path).as_posix() for file in looked_at if file not in files.values()]
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
     notes = [f"Other files are left alone: {', '.join(others[:MOST_NAMED])}{more}."] if others else []
+    notes += [f"{count} files are read as one: {name}." for name, count in sharded.items() if path / name in paths.values()]
     return Layout(files, paths, notes, spelled)
 
 
@@ -139,8 +148,34 @@ def in_all_splits(parts: Collection[Part]) -> tuple[list[Part], list[str]]:
     return [(split, lang) for split, lang in parts if split in splits and lang in kept], notes
 
 
+def _by_class(path: Path) -> dict[str, Path]:
+    """The folders of splits whose folders are classes (`train/pos/1.txt`), or the folder itself (`pos/1.txt`)."""
+    if len(class_folders(path)) > 1:
+        return {"all": path}
+    found = {split: inner for inner in sorted(path.iterdir()) if inner.is_dir() and (split := split_named(inner.name))}
+    return {split: inner for split, inner in found.items() if len(class_folders(inner)) > 1} if "train" in found else {}
+
+
+_NUMBERS = re.compile(r"\d+(?:-of-\d+)?(?=\D*$)")
+
+
+def _shards(folder: Path, files: Sequence[Path]) -> tuple[list[PurePath], dict[str, int]]:
+    """The files relative to `folder`, with one path with `*` for those that differ by a number alone; and how many each has."""
+    inner = [file.relative_to(folder) for file in files]
+    groups: dict[PurePath, list[Path]] = defaultdict(list)
+    for path in inner:
+        groups[path.with_name(_NUMBERS.sub(SHARD, path.name, count=1))].append(path)
+    found: dict[PurePath, int] = {}
+    for pattern, alike in groups.items():
+        whole = len(alike) > 1 and sorted(alike) == [file.relative_to(folder) for file in shards_of(folder / pattern)]
+        found |= {pattern: len(alike)} if whole else dict.fromkeys(alike, 1)
+    return list(found), {path.as_posix(): count for path, count in found.items() if count > 1}
+
+
 def _readable(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in READERS and path.is_file())
+    """Those that are read as tables; of .txt files only what is named as a split, as others are notes."""
+    found = (path for path in paths if path.is_file() and readable(path))
+    return sorted(path for path in found if path.suffix.lower() != ".txt" or _split_of(PurePath(path.name)) is not None)
 
 
 def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str, Path]]:

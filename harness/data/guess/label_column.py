@@ -15,7 +15,7 @@ from harness.data.guess.doubts import Doubt
 from harness.data.guess.labels import number_of
 from harness.data.guess.words import ABSENT, HIDDEN
 from harness.data.rows import separated
-from harness.parsing.parsers import fold
+from harness.parsing.folding import fold
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from harness.data.guess.doubts import Doubt
 from harness.data.guess.separators import shown_separator, split_doubt, unsplit, unsplit_doubts
 from harness.data.guess.words import ABSENT, ANSWERS, RATED, SCALES, UNITS, YES_NO
 from harness.data.rows import separated
-from harness.parsing.parsers import fold
+from harness.parsing.folding import fold
 from harness.parsing.signs import plain_signs, quoted, spelling_key, without_needless
 
 MOST_STEPS = 11

@@ -13,7 +13,7 @@ from harness.core.types import LabelKind
 from harness.data.guess.doubts import Doubt
 from harness.data.guess.labels import LabelSpaceGuess, same_step
 from harness.data.label_table import LabelTable, unseen_sentence
-from harness.parsing.parsers import fold
+from harness.parsing.folding import fold
 from harness.parsing.signs import is_blank, one_edit_apart, quoted, skeleton
 
 FEW = 10

@@ -135,6 +135,7 @@ ZERO_TO_FOUR: list[tuple[str, int | str]] = [
     ("2 of 3 buttons broke.\nScore: 4", 4),
     ("Score: 4. Rating: 4/4", 4),
     ("Score: 3 stars", 3),
+    ("Score: three", 3),
     ("0 = bad, 4 = good\nScore: 3", 3),
     ("Score: 4\nConfidence score: 3", 4),
     ("Bewertung: 3 Sterne", 3),
@@ -205,7 +206,6 @@ ZERO_TO_FOUR: list[tuple[str, int | str]] = [
     ("A score of 4 would be too high", "no_answer"),
     ("confidence score: 4", "no_answer"),
     ("It was three years old", "no_answer"),
-    ("Score: three", "no_answer"),
     ("$4", "no_answer"),
     ("- 4", "no_answer"),
     ("4?", "no_answer"),
@@ -333,16 +333,16 @@ def test_negative_scale() -> None:
         ("negative or very negative", "ambiguous"),
         ("Label: positive or negative", "ambiguous"),
         ("positive\nLabel: negative", "ambiguous"),
-        ("not positive", "negated"),
-        ("It isn't positive", "negated"),
-        ("non-positive", "unknown_label"),
-        ("non_positive", "negated"),
-        ("nicht positive", "negated"),
-        ("不是positive", "negated"),
-        ("positiveではない", "negated"),
-        ("positive?", "negated"),
+        ("not positive", "ambiguous"),
+        ("It isn't positive", "ambiguous"),
+        ("non-positive", "ambiguous"),
+        ("non_positive", "ambiguous"),
+        ("nicht positive", "ambiguous"),
+        ("不是positive", "ambiguous"),
+        ("positiveではない", "ambiguous"),
+        ("positive?", "ambiguous"),
         ("Label: mixed", "unknown_label"),
-        ("Label: mixed\nso not positive", "ambiguous"),
+        ("Label: mixed\nso not positive", "unknown_label"),
         ("positively", "unknown_label"),
         ("seropositive", "unknown_label"),
         ("2", "unknown_label"),
@@ -351,10 +351,7 @@ def test_negative_scale() -> None:
     ],
 )
 def test_label_names(text: str, expected: int | str) -> None:
-    reader = parser("label", MOODS)
-    if text.startswith("Label: mixed\n"):  # an announced unknown label outweighs a mention
-        expected = "unknown_label"
-    assert outcome(reader, text) == expected
+    assert outcome(parser("label", MOODS), text) == expected
 
 
 @pytest.mark.parametrize(
@@ -365,7 +362,7 @@ def test_label_names(text: str, expected: int | str) -> None:
         ("「ネガティブ」です。", 1),
         ("感情：中立", 2),
         ("これは非常にポジティブです", 0),
-        ("ポジティブではない", "negated"),
+        ("ポジティブではない", "ambiguous"),
         ("ポジティブでもネガティブでもある", "ambiguous"),
         ("不明", "unknown_label"),
     ],
@@ -426,7 +423,7 @@ def test_overlapping_names_are_ambiguous() -> None:
         ('{"score": NaN}', "bad_json"),
         ('{"result": {"score": 2}}', "missing_key"),
         ("{}", "missing_key"),
-        ("{'score': 2}", "bad_json"),
+        ("{'score': 2}", 2),
         ('{"score": 2', "bad_json"),
         ('{"score": 2} {"score": ', "bad_json"),
         ("2", "no_answer"),
@@ -451,9 +448,9 @@ def test_json(text: str, expected: int | str) -> None:
         ('["joy", "hunger"]', "unknown_label"),
         ("[0]", "unknown_label"),
         ("[null]", "wrong_type"),
-        ('{"labels": "joy"}', "wrong_type"),
+        ('{"labels": "joy"}', (0,)),
         ('{"tags": ["joy"]}', "missing_key"),
-        ("[joy]", "bad_json"),
+        ("[joy]", (0,)),
         ('["joy"', "bad_json"),
         ("joy", "no_answer"),
         ("", "empty"),
