@@ -93,7 +93,15 @@ def divide(given: Given, of: Rows, codes: Sequence[str]) -> Division:
         del source[split]
     if "train" not in source or len(source) == 1:
         if column is not None and source:
-            notes.append(f"All rows of {column!r} with a label are {' and '.join(source)} rows: bench divides them itself.")
+            left = [note for note in notes if isinstance(note, Doubt) and note.kind == "split-word"]
+            notes = [note for note in notes if note not in left]
+            whole = (
+                " all rows, also those that are of no split (take them out of the file if they are not to be used)"
+                if left
+                else ""
+            )
+            text = f"All rows of {column!r} with a label and a split are {' and '.join(source)} rows: bench divides"
+            notes.append(Doubt("split-unused", f"{text}{whole or ' them'} itself."))
         return _stratified(of, codes, notes)
     share = None
     if "validation" not in source or "test" not in source:

@@ -262,6 +262,13 @@ def test_labels_are_counted_in_the_rows_that_are_used(tmp_path: Path) -> None:
     assert read_back(found, tmp_path) == found.labels.rows
 
 
+def test_a_column_with_train_rows_only_divides_nothing(tmp_path: Path) -> None:
+    found = seen(table(tmp_path, ART, split=lambda row: "unused" if row % 5 == 0 else "train"), lang="en")
+    assert found.division.stratified
+    assert kinds(found) & {"split-word", "split-unused"} == {"split-unused"}
+    assert read_back(found, tmp_path) == found.labels.rows == {"art": 100, "work": 100}
+
+
 def test_a_label_of_rows_that_are_left_out_is_no_answer(tmp_path: Path) -> None:
     found = seen(table(tmp_path, lambda row: "food" if row % 5 == 0 else ART[row % 2], split=_unused), lang="en")
     assert found.labels.names == ["art", "work"]
