@@ -180,6 +180,10 @@ class Labels(Spec):
         description="Multilabel: separator of the labels if one text holds all of them, as in `joy|anger`. Brackets"
         " and quotes around them are ignored.",
     )
+    missing: list[str | int] = Field(
+        default_factory=list,
+        description="What stands in the data for no label, such as -1 or `?`: like an empty cell (`drop_empty_label`).",
+    )
     _inferred: bool = PrivateAttr(default=False)
 
     @field_validator("map", mode="before")

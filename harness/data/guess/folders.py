@@ -123,7 +123,8 @@ def layout_of(path: Path) -> Layout:
 
 def split_named(text: str) -> Split | None:
     """The split that a file's stem or a cell means."""
-    word = text.strip().lower().removesuffix("_set").removesuffix(" set")
+    word = re.sub(r"[-_\s]+", "_", text.strip().lower())
+    word = re.sub(r"_?(set|data|split|rows)$", "", word) if word not in ("set", "data", "split", "rows") else word
     return next((split for split in SPLITS if word in WORDS[split]), None)
 
 
