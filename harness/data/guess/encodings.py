@@ -39,22 +39,23 @@ _LETTERS = {
 """Small letters beyond ASCII of the languages that cp1252 was made for; those of borrowed words too."""
 
 KNOWN = {
-    "cp1250": "Central European",
-    "cp1251": "Cyrillic",
-    "cp1252": "Western European",
-    "cp1253": "Greek",
-    "cp1254": "Turkish",
-    "cp1255": "Hebrew",
-    "cp1256": "Arabic",
-    "cp1257": "Baltic",
-    "koi8_r": "Cyrillic",
-    "gb18030": "Chinese",
-    "big5": "Chinese",
-    "cp932": "Japanese",
-    "euc_jp": "Japanese",
-    "cp949": "Korean",
-    "cp874": "Thai",
+    "cp1250": ("Central European", "pl cs sk hu hr sl ro bs sq"),
+    "cp1251": ("Cyrillic", "ru uk be bg sr mk kk ky mn tg"),
+    "koi8_r": ("Cyrillic", "ru bg"),
+    "cp1253": ("Greek", "el"),
+    "cp1254": ("Turkish", "tr az"),
+    "cp1255": ("Hebrew", "he yi"),
+    "cp1256": ("Arabic", "ar fa ur ug"),
+    "cp1257": ("Baltic", "lt lv et"),
+    "cp874": ("Thai", "th"),
+    "gb18030": ("Chinese", "zh"),
+    "big5": ("Chinese", "zh"),
+    "cp932": ("Japanese", "ja"),
+    "euc_jp": ("Japanese", "ja"),
+    "cp949": ("Korean", "ko"),
+    "cp1252": ("Western European", " ".join(_LETTERS)),
 }
+"""Encoding -> what it is for, and the languages that are written in it."""
 
 
 def encoding_named(said: str) -> str:
@@ -146,19 +147,25 @@ def _language(text: str) -> str:
 
 
 def _suggestion(data: bytes) -> str:
-    """What charset-normalizer takes the bytes for, with the letters that each would give."""
+    """The likeliest encodings with the letters that each would give: those that give a text in one of their languages, and
+    those that charset-normalizer names."""
     from charset_normalizer import from_bytes
 
-    names = dict.fromkeys(
-        match.encoding for match in sorted(from_bytes(data), key=lambda match: (-match.coherence, match.chaos))
-    )
-    likely = [name for name in names if name in KNOWN][:3]
-    others = [name for name in ("cp1250", "cp1251", "cp1253", "cp1254", "gb18030", "cp932", "cp949") if name not in likely]
-    shown = [f"--encoding {name} ({KNOWN[name]}{_sample_letters(data, name)})" for name in likely]
-    more = ", ".join(f"{name} ({KNOWN[name]})" for name in others)
-    return (
-        f"Say in what it is: {'; '.join(shown)}. Others: {more}." if shown else f"Say in what it is: --encoding NAME: {more}."
-    )
+    named = [match.encoding for match in sorted(from_bytes(data), key=lambda match: (-match.coherence, match.chaos))]
+    agreeing = [name for name, (_, languages) in KNOWN.items() if _language(_decoded(data, name)) in languages.split()]
+    both = [name for name in named if name in agreeing]
+    likely = list(dict.fromkeys([*both, *agreeing, *(name for name in named if name in KNOWN)]))[:4]
+    shown = [f"--encoding {name} ({KNOWN[name][0]}{_sample_letters(data, name)})" for name in likely]
+    others = [f"{name} ({what})" for name, (what, _) in KNOWN.items() if name not in likely]
+    return f"Say in what it is: {'; '.join(shown) or '--encoding NAME'}. Others: {', '.join(others)}."
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """The text in that encoding; empty where the bytes are none of it."""
+    try:
+        return codecs.getincrementaldecoder(name)().decode(data)  # the sample may cut the last letter
+    except UnicodeDecodeError:
+        return ""
 
 
 def _sample_letters(data: bytes, name: str) -> str:
