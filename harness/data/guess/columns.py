@@ -13,7 +13,7 @@ from harness.data.guess.cells import MOST_LABELS, ON_OFF, Column
 from harness.data.guess.doubts import Doubt
 from harness.data.guess.folders import split_named
 from harness.data.guess.language import code_of
-from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, SPLIT, SPLIT_WORDS, TEXT, TITLES
+from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, OF_SPLITS, SPLIT, SPLIT_WORDS, TEXT, TITLES
 
 ROWS_A_LABEL = 3
 MOST_SPLITS = 12
@@ -104,11 +104,12 @@ def _unused_splits(unused: Sequence[Column]) -> list[str | Doubt]:
     return [
         Doubt(
             "split-unused",
-            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used: it calls"
-            f" no row train. Write train, validation and test there, and use --split {shlex.quote(column.name)}.",
+            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used. If it"
+            f" does: write train, validation and test there, and use --split {shlex.quote(column.name)}.",
         )
         for column in unused
-        if (column.key in SPLIT or SPLIT_WORDS & column.words) and 1 < len(column.counts) <= MOST_SPLITS
+        if 1 < len(column.counts) <= MOST_SPLITS
+        and (column.key in SPLIT or (SPLIT_WORDS | OF_SPLITS) & column.words or "train" in map(split_named, column.counts))
     ]
 
 
