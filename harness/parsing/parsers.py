@@ -52,7 +52,9 @@ class Parser(ABC):
 
     def parse(self, text: str) -> Parsed:
         """The label that `text` gives. Never raises; takes time linear in the length of `text`."""
-        answer = without_thinking(without_control_tokens(text))
+        answer = without_thinking(text)
+        if answer is None:  # a turn after the answer's may open thinking, too
+            answer = without_thinking(without_control_tokens(text))
         if answer is None:
             return Parsed(None, "unfinished_thinking")
         answer = without_markup(without_control_tokens(answer))

@@ -201,7 +201,7 @@ def _is_title(column: Column) -> bool:
 
 
 def _is_part_of_text(title: Column) -> bool:
-    """Whether a title that repeats, or is a word or two, belongs to the text: not Mr and Ms, and not the subjects of a school."""
+    """Whether a title that repeats, or is a word or two, belongs to the text: not Mr and Ms, nor the subjects of a school."""
     if max(map(len, title.counts), default=0) <= LONGEST_SALUTATION or len(title.counts) < 2:
         return False
     return "subject" not in title.words or len(title.counts) > FEW_SUBJECTS
