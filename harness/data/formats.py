@@ -39,7 +39,6 @@ OTHER_FORMATS = {
     (
         ".pkl",
         ".pickle",
-        ".joblib",
         ".rds",
         ".rda",
         ".sav",
