@@ -12,15 +12,16 @@ from harness.specs.yamlspec import Spec, load_yaml_spec
 
 
 class CsvFormat(Spec):
-    """The dialect of csv and tsv files, if it is not the usual one: UTF-8, commas (or tabs), names in the first line."""
+    """How text files and sheets are written, if not in the usual way: UTF-8, commas (or tabs), names in the first line."""
 
     delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Separator of fields, if it is not a comma (csv) or tab (tsv)."
+        default=None, min_length=1, max_length=1, description="Separator of fields, if it is not a comma (csv, dat) or a tab (tsv, tab, txt)."
     )
-    encoding: str = Field(default="utf-8", description="Such as `cp1252` or `utf-16`; a byte order mark is skipped.")
+    encoding: str = Field(default="utf-8", description="Such as `cp1252` or `utf-16`, of json and txt files too; a byte order mark is skipped.")
     quoted: bool = Field(
-        default=True, description="Whether double quotes enclose a field. `false`: a quote is an ordinary character."
+        default=True, description="Whether quotes enclose a field that holds a delimiter. `false`: they are ordinary characters."
     )
+    quote: str = Field(default='"', min_length=1, max_length=1, description="The quote that encloses a field.")
     escape: str | None = Field(
         default=None,
         min_length=1,
@@ -30,6 +31,7 @@ class CsvFormat(Spec):
     header: list[str] | None = Field(
         default=None, min_length=1, description="Names of the columns, if the file has no header line."
     )
+    skip: int = Field(default=0, ge=0, description="Lines above the header that are no part of the table.")
 
     @field_validator("encoding")
     @classmethod
@@ -50,12 +52,16 @@ class HubSource(Spec):
 
 
 class FilesSource(Spec):
-    """Paths are relative to the YAML file and may contain `{lang}`; the suffix is parquet, csv, tsv, jsonl or json."""
+    """Paths are relative to the YAML file and may contain `{lang}`. Each names a table: a file (parquet, csv, tsv, tab, txt, dat,
+    jsonl, ndjson, json, arrow, feather, xlsx, xls, ods; also packed as .gz, .bz2, .xz or .zip), shards of one
+    (`train-*.parquet`), a sheet (`reviews.xlsx#Sheet2`), a table within JSON (`reviews.json#data.train`), a folder with a folder
+    of .txt files for each label, or a split that `datasets` saved to disk.
+    """
 
-    train: str | None = Field(default=None, description="File of the train split.")
-    validation: str | None = Field(default=None, description="File of the validation split.")
-    test: str | None = Field(default=None, description="File of the test split.")
-    all: str | None = Field(default=None, description="One file with all rows, for `splits: {stratified: ...}`.")
+    train: str | None = Field(default=None, description="Path of the train split.")
+    validation: str | None = Field(default=None, description="Path of the validation split.")
+    test: str | None = Field(default=None, description="Path of the test split.")
+    all: str | None = Field(default=None, description="Path of all rows, for `splits: {stratified: ...}`.")
     folder: str | None = Field(
         default=None,
         description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes.",
@@ -64,7 +70,7 @@ class FilesSource(Spec):
         default=None, description="Value of `{lang}` in the paths -> the language's code, if it is not the code itself."
     )
     csv: CsvFormat = Field(
-        default_factory=CsvFormat, description="The dialect of csv and tsv files, if it is not the usual one."
+        default_factory=CsvFormat, description="How text files and sheets are written, if not in the usual way."
     )
 
     @model_validator(mode="after")

@@ -1,0 +1,210 @@
+"""Rows in JSON of any usual shape: lists of objects, JSON lines, what pandas writes, and tables within other values."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from harness.core.errors import DataError
+
+ColumnLists = dict[str, list[Any]]
+
+MAX_DEPTH = 50  # of lists and objects within one another
+MOST_AROUND = 3  # objects around a table
+NAMES, ROWS = ("columns", "header", "headers", "fields"), ("data", "rows", "values")
+LONGEST_NAME = 60
+SHAPES = 'It must be a list of objects, [{"text": ..., "label": ...}, ...], JSON lines, or an object of lists, {"text": [...], ...}.'
+
+
+class SeveralTables(DataError):
+    """A file holds more than one table. `names`: the keys that lead to each within JSON, or the names of sheets."""
+
+    def __init__(self, path: Path, names: list[str]) -> None:
+        self.names = names
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        super().__init__(f"{path} holds {len(names)} tables: {shown}.", f"Say which, after a '#': '{path.name}#{names[0]}'.")
+
+
+def read_json(path: Path, text: str, part: str | None, lines: bool) -> ColumnLists:
+    """The columns of the JSON `text` of the file `path`. `lines`: JSON lines by its suffix; what is in it decides.
+
+    `part`: the keys that lead to the table, with points between them. Raises `DataError`.
+    """
+    if lines and not text.strip():
+        return {}
+    if part is None and _is_lines(text, lines):
+        return _of_lines(path, text)
+    value = _parsed(path, 1, text)
+    if part is not None:
+        value = _at(path, value, part)
+    found = _table(value)
+    if found is not None:
+        return found
+    tables = _within(value)
+    if len(tables) > 1:
+        raise SeveralTables(path, list(tables))
+    if tables:
+        return next(iter(tables.values()))
+    if lines and isinstance(value, dict):  # one row
+        return columns_of([value])
+    if isinstance(value, dict) and value and all(_scalars(column) for column in value.values()):
+        shown = ", ".join(f"{name} has {len(column)}" for name, column in value.items())
+        raise DataError(f"{path}: the lists differ in length: {shown}.", "Each text needs one entry in every list.")
+    raise DataError(f"{path}:1: no table of rows is in it.", SHAPES)
+
+
+def columns_of(rows: Iterable[dict[str, Any]]) -> ColumnLists:
+    """Rows to columns; an object in a row becomes columns of its own, `review.text`."""
+    flat = [_flat(row) if any(isinstance(cell, dict) for cell in row.values()) else row for row in rows]
+    names = dict.fromkeys(name for row in flat for name in row)
+    return {name: [row.get(name) for row in flat] for name in names}
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, cell in row.items():
+        within = {f"{name}.{key}": value for key, value in _flat(cell).items()} if isinstance(cell, dict) else {name: cell}
+        found = within | found
+    return found
+
+
+def _is_lines(text: str, lines: bool) -> bool:
+    """Whether each line is a value. A value of several lines that is no list is so for JSON lines only, as they may be damaged."""
+    first, _, rest = text.lstrip().partition("\n")
+    if not rest.strip():
+        return False
+    try:
+        return isinstance(json.loads(first), dict | list)
+    except (ValueError, RecursionError):
+        return lines and not first.startswith("[")
+
+
+def _of_lines(path: Path, text: str) -> ColumnLists:
+    rows = []
+    for number, line in enumerate(io.StringIO(text), start=1):
+        if line.strip():
+            rows.append(_parsed(path, number, line))
+            if type(rows[-1]) is not type(rows[0]) or not isinstance(rows[-1], dict | list):
+                raise DataError(f"{path}:{number}: must be an object, found {type(rows[-1]).__name__}.", SHAPES)
+    found = _table(rows)
+    if found is None:
+        raise DataError(f"{path}: its lists differ in length.", SHAPES)
+    return found
+
+
+def _table(value: Any) -> ColumnLists | None:
+    """The columns, where `value` is a table by itself."""
+    if isinstance(value, list):
+        if all(isinstance(row, dict) for row in value):
+            return columns_of(value)
+        return _of_lists(value) if all(isinstance(row, list) for row in value) else None
+    if not isinstance(value, dict) or not value:
+        return None
+    header = next((value[key] for key in NAMES if _scalars(value.get(key))), None)
+    rows = next((value[key] for key in ROWS if isinstance(value.get(key), list)), None)
+    if header and rows and all(isinstance(row, list) and len(row) == len(header) for row in rows):  # orient="split"
+        return {str(name): [row[index] for row in rows] for index, name in enumerate(header)}
+    if _is_columns(value):
+        return value
+    inner = list(value.values())
+    if not all(isinstance(one, dict) and one and one.keys() == inner[0].keys() for one in inner):
+        return None
+    if all(len(one) > 1 and _is_columns(one) for one in inner) or any(isinstance(c, dict) for one in inner for c in one.values()):
+        return None
+    if len(value) <= len(inner[0]):  # orient="columns"; "index" has more rows than columns
+        return {name: list(one.values()) for name, one in value.items()}
+    return columns_of(inner)
+
+
+def _is_columns(value: dict[str, Any]) -> bool:
+    """An object of equally long lists, at least one of which does not hold rows."""
+    lists = list(value.values())
+    alike = all(isinstance(one, list) and len(one) == len(lists[0]) for one in lists)
+    return bool(lists) and alike and not all(one and all(isinstance(cell, dict) for cell in one) for one in lists)
+
+
+def _scalars(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and not any(isinstance(cell, dict | list) for cell in value)
+
+
+def _of_lists(rows: list[list[Any]]) -> ColumnLists | None:
+    """Rows without keys. The first one has the names where they are short words that no row has below them."""
+    width = len(rows[0]) if rows else 0
+    if width < 2 or any(len(row) != width for row in rows):
+        return None
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    named = len({str(name) for name in rows[0]}) == width and all(
+        isinstance(name, str) and name.strip() and len(name) <= LONGEST_NAME and name not in column[1:]
+        for name, column in zip(rows[0], columns, strict=True)
+    )
+    if named and not any(isinstance(cell, list) for cell in rows[0]):
+        return {column[0]: column[1:] for column in columns}
+    return {f"column_{number}": column for number, column in enumerate(columns, start=1)}
+
+
+def _within(value: Any) -> dict[str, ColumnLists]:
+    """The tables that are the fewest objects deep in `value`, by the keys that lead to them."""
+    level = {"": value}
+    for _ in range(MOST_AROUND):
+        below = {
+            f"{path}.{key}".removeprefix("."): inner
+            for path, outer in level.items()
+            if isinstance(outer, dict)
+            for key, inner in outer.items()
+        }
+        tables = {path: table for path, inner in below.items() if (table := _table(inner)) is not None and len(table) > 1}
+        if tables:
+            return tables
+        level = below
+    return {}
+
+
+def _at(path: Path, value: Any, part: str) -> Any:
+    """What stands at the keys `part`, where a key may hold a point."""
+    if not part:
+        return value
+    if isinstance(value, dict):
+        for key in sorted(value, key=len, reverse=True):
+            if part == key or part.startswith(f"{key}."):
+                return _at(path, value[key], part[len(key) + 1 :])
+    raise DataError(f"{path} holds no {part!r}.", "After '#' stand the keys that lead to the rows, with points between them.")
+
+
+def _parsed(path: Path, first_line: int, text: str) -> Any:
+    """The value that `text` holds; it begins at `first_line` of the file."""
+    try:
+        value = json.loads(text)
+        too_deep = _deeper_than(value, MAX_DEPTH)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{first_line + error.lineno - 1}: is not JSON: {error.msg}.") from error
+    except RecursionError:
+        too_deep = True
+    except ValueError as error:  # the only other one: Python reads no longer number
+        longest = max(re.finditer(r"\d+", text), key=lambda found: len(found[0]))
+        line = first_line + text.count("\n", 0, longest.start())
+        raise DataError(f"{path}:{line}: a number has {len(longest[0]):,} digits.", "Put it between quotes.") from error
+    if too_deep:
+        line = first_line + text.count("\n", 0, _where_deep(text))
+        problem = f"lists or objects are nested more than {MAX_DEPTH} deep"
+        raise DataError(f"{path}:{line}: {problem}.", "A row is an object with a text and a label.")
+    return value
+
+
+def _deeper_than(value: Any, depth: int) -> bool:
+    if not isinstance(value, dict | list):
+        return False
+    return depth == 0 or any(_deeper_than(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
+
+
+def _where_deep(text: str) -> int:
+    """Where the first value begins that is nested too deeply."""
+    depth = 0
+    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text, re.DOTALL):
+        depth += (found[0] in "[{") - (found[0] in "]}")
+        if depth > MAX_DEPTH:
+            return found.start()
+    return 0
