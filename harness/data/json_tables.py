@@ -17,7 +17,9 @@ MAX_DEPTH = 50  # of lists and objects within one another
 MOST_AROUND = 3  # objects around a table
 NAMES, ROWS = ("columns", "header", "headers", "fields"), ("data", "rows", "values")
 LONGEST_NAME = 60
-SHAPES = 'It must be a list of objects, [{"text": ..., "label": ...}, ...], JSON lines, or an object of lists, {"text": [...], ...}.'
+SHAPES = (
+    'It must be a list of objects, [{"text": ..., "label": ...}, ...], JSON lines, or an object of lists, {"text": [...], ...}.'
+)
 
 
 class SeveralTables(DataError):
@@ -113,7 +115,9 @@ def _table(value: Any) -> ColumnLists | None:
     inner = list(value.values())
     if not all(isinstance(one, dict) and one and one.keys() == inner[0].keys() for one in inner):
         return None
-    if all(len(one) > 1 and _is_columns(one) for one in inner) or any(isinstance(c, dict) for one in inner for c in one.values()):
+    if all(len(one) > 1 and _is_columns(one) for one in inner) or any(
+        isinstance(c, dict) for one in inner for c in one.values()
+    ):
         return None
     if len(value) <= len(inner[0]):  # orient="columns"; "index" has more rows than columns
         return {name: list(one.values()) for name, one in value.items()}

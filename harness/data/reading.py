@@ -98,7 +98,9 @@ def read_file(path: Path, form: CsvFormat = USUAL) -> ColumnLists:
             continue
         if table.keys() != found.keys():
             odd = ", ".join(sorted(set(table) ^ set(found)))
-            raise DataError(f"{file} has other columns than {files[0].name}: {odd}.", "Shards of one table have the same columns.")
+            raise DataError(
+                f"{file} has other columns than {files[0].name}: {odd}.", "Shards of one table have the same columns."
+            )
         for name, values in found.items():
             values += table[name]
     return found
@@ -193,7 +195,9 @@ def _columns(path: Path, table: Callable[[], Any]) -> ColumnLists:
             found = found.flatten()
         columns: ColumnLists = found.to_pydict()
     except pyarrow.ArrowException as error:
-        raise DataError(f"{path} is not {'a parquet' if suffix_of(path) == '.parquet' else 'an Arrow'} file: {error}") from error
+        raise DataError(
+            f"{path} is not {'a parquet' if suffix_of(path) == '.parquet' else 'an Arrow'} file: {error}"
+        ) from error
     except (ArithmeticError, ValueError) as error:  # a date or a length of time that Python has no value for
         raise DataError(f"{path} holds a value that can't be read: {error}.") from error
     return columns

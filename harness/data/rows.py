@@ -296,6 +296,8 @@ def _texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -
         values = column(raw, name)
         for row in rows:
             value = values[row]
+            if isinstance(value, int | float):
+                value = "" if value != value else label_key(value)  # as in CSV, where all cells are strings
             if value is not None and not isinstance(value, str):
                 kind = type(value).__name__  # and not the value, which is a text of somebody
                 raise DataError(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.core.errors import DataError, MissingExtra, RunError, UnknownName
+from harness.core.progress_events import tell
 from harness.core.record import HubRows, RowSource
 from harness.data.json_tables import ColumnLists
 from harness.data.reading import SUFFIXES, USUAL, bare, located, read_file, readable
@@ -112,7 +113,9 @@ def _in_folder(folder: Path, split: Split, stratified: bool) -> tuple[Path, bool
             return whole, True
     if split not in found:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
-        raise DataError(f"{folder} has no {split} file; found: {names}.", f"Expected {split} with one of {', '.join(SUFFIXES)}.")
+        raise DataError(
+            f"{folder} has no {split} file; found: {names}.", f"Expected {split} with one of {', '.join(SUFFIXES)}."
+        )
     return found[split], False
 
 

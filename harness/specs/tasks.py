@@ -15,11 +15,17 @@ class CsvFormat(Spec):
     """How text files and sheets are written, if not in the usual way: UTF-8, commas (or tabs), names in the first line."""
 
     delimiter: str | None = Field(
-        default=None, min_length=1, max_length=1, description="Separator of fields, if it is not a comma (csv, dat) or a tab (tsv, tab, txt)."
+        default=None,
+        min_length=1,
+        max_length=1,
+        description="Separator of fields, if it is not a comma (csv, dat) or a tab (tsv, tab, txt).",
     )
-    encoding: str = Field(default="utf-8", description="Such as `cp1252` or `utf-16`, of json and txt files too; a byte order mark is skipped.")
+    encoding: str = Field(
+        default="utf-8", description="Such as `cp1252` or `utf-16`, of json and txt files too; a byte order mark is skipped."
+    )
     quoted: bool = Field(
-        default=True, description="Whether quotes enclose a field that holds a delimiter. `false`: they are ordinary characters."
+        default=True,
+        description="Whether quotes enclose a field that holds a delimiter. `false`: they are ordinary characters.",
     )
     quote: str = Field(default='"', min_length=1, max_length=1, description="The quote that encloses a field.")
     escape: str | None = Field(
