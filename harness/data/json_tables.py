@@ -75,7 +75,7 @@ def _flat(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_lines(text: str, lines: bool) -> bool:
-    """Whether each line is a value. A value of several lines that is no list is so for JSON lines only, as they may be damaged."""
+    """Whether each line is a value. By the suffix also where the first one is damaged, but not where it opens a list."""
     first, _, rest = text.lstrip().partition("\n")
     if not rest.strip():
         return False

@@ -152,7 +152,7 @@ def _in_zip(path: Path) -> tuple[str, bytes]:
         inner = [name for name in archive.namelist() if not name.endswith("/") and not name.startswith("__MACOSX")]
         if len(inner) != 1 or suffix_of(PurePath(inner[0])) not in SUFFIXES:
             raise DataError(
-                f"{path} holds {', '.join(inner[:6]) or 'nothing'}{', ...' if len(inner) > 6 else ''}; one table can be read there.",
+                f"{path} holds {len(inner)} files ({', '.join(inner[:6])}); it must be one table.",
                 "Unpack it, and give the folder or a file of it.",
             )
         return inner[0], archive.read(inner[0])

@@ -58,10 +58,10 @@ class HubSource(Spec):
 
 
 class FilesSource(Spec):
-    """Paths are relative to the YAML file and may contain `{lang}`. Each names a table: a file (parquet, csv, tsv, tab, txt, dat,
-    jsonl, ndjson, json, arrow, feather, xlsx, xls, ods; also packed as .gz, .bz2, .xz or .zip), shards of one
-    (`train-*.parquet`), a sheet (`reviews.xlsx#Sheet2`), a table within JSON (`reviews.json#data.train`), a folder with a folder
-    of .txt files for each label, or a split that `datasets` saved to disk.
+    """Paths are relative to the YAML file and may contain `{lang}`. Each names a table: a file (parquet, csv, tsv, tab, txt,
+    dat, jsonl, ndjson, json, arrow, feather, xlsx, xls, ods; also packed as .gz, .bz2, .xz or .zip), shards of one
+    (`train-*.parquet`), a sheet (`reviews.xlsx#Sheet2`), a table within JSON (`reviews.json#data.train`), a folder with a
+    folder of .txt files for each label, or a split that `datasets` saved to disk.
     """
 
     train: str | None = Field(default=None, description="Path of the train split.")

@@ -12,10 +12,11 @@ from harness.core.errors import DataError, UserError
 
 SAMPLE = 1 << 18
 """Bytes that tell the encoding: of the lines that are not plain ASCII."""
-USUAL = (
-    "cp1252 cp1250 cp1251 cp1253 cp1254 cp1255 cp1256 cp1257 iso8859_2 iso8859_5 iso8859_7 iso8859_9 iso8859_13 iso8859_15 koi8_r"
-    " koi8_u mac_roman cp437 cp850 cp852 cp866 tis_620 gb18030 big5 cp932 euc_jp cp949"
-).split()
+_USUAL = """
+cp1252 cp1250 cp1251 cp1253 cp1254 cp1255 cp1256 cp1257 iso8859_2 iso8859_5 iso8859_7 iso8859_9 iso8859_13 iso8859_15 koi8_r
+koi8_u mac_roman cp437 cp850 cp852 cp866 tis_620 gb18030 big5 cp932 euc_jp cp949
+"""
+USUAL = _USUAL.split()
 MOST_CHAOS = 0.1  # of charset-normalizer's measure, from 0: above it the letters make no words
 MOST_SHOWN = 4
 LETTERS_SHOWN = 8
@@ -25,9 +26,8 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-WESTERN_LANGUAGES = frozenset(
-    "en de fr es pt it nl da sv no nb nn fi is fo ca gl eu af ga cy sq et lb oc br la id ms sw mul".split()
-)
+_WESTERN_LANGUAGES = "en de fr es pt it nl da sv no nb nn fi is fo ca gl eu af ga cy sq et lb oc br la id ms sw mul"
+WESTERN_LANGUAGES = frozenset(_WESTERN_LANGUAGES.split())
 WESTERN = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœªº" + "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŸŒ")
 NORDIC = frozenset("ðýþÐÝÞ")  # in Turkish cp1254 these are ğ ı ş
 _WITHIN_WORD = re.compile(r"[^\W\d_][¡¢£¤¥¦§¨©¬¯°±²³´µ¶¸¹»¼½¾¿×÷‰‹›†‡‚„ˆ˜][^\W\d_]|[a-zà-ÿ][À-ÖØ-ÞŠŽŸ](?![A-ZÀ-ÖØ-ÞŠŽŸ])")

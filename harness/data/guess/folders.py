@@ -108,7 +108,7 @@ def layout_of(path: Path) -> Layout:
         files = {(split, code): there[split][said] for split in there for code, said in spelled.items() if said in there[split]}
         looked_at = [*plain, *deeper]
     else:
-        looked_at = plain or deeper
+        looked_at = plain or _below(path, deeper)
         paths = {split: path / name for split, name in _by_split(path, [file.relative_to(path) for file in looked_at]).items()}
         files = {(split, ""): file for split, file in paths.items()}
     others = [file.relative_to(path).as_posix() for file in looked_at if file not in files.values()]
@@ -123,7 +123,7 @@ def layout_of_parts(path: Path, several: SeveralTables) -> Layout:
     if path.is_dir() or "train" not in splits or None in splits or len(splits) < len(several.names):
         raise several
     paths = {split: path.with_name(f"{path.name}#{splits[split]}") for split in SPLITS if split in splits}
-    return Layout({(split, ""): file for split, file in paths.items()}, {**paths}, [])
+    return Layout({(split, ""): file for split, file in paths.items()}, dict[str, Path](paths.items()), [])
 
 
 def _folders(path: Path) -> Layout | None:
@@ -157,6 +157,12 @@ def _without_labels(folders: Iterable[Path]) -> list[str]:
     """A sentence on the folders of texts that have no label, as IMDB has them."""
     found = [inner for folder in folders for inner in folder.iterdir() if inner.is_dir() and inner.name.lower() in UNLABELLED]
     return [f"{', '.join(f'{one.parent.name}/{one.name}' for one in found)}: texts without a label, left out."] if found else []
+
+
+def _below(path: Path, deeper: list[Path]) -> list[Path]:
+    """The files of the only folder in `path` that has any, or of those that are named after splits."""
+    folders = {file.parent.name for file in deeper}
+    return deeper if len(folders) == 1 or all(map(split_named, folders)) else []
 
 
 _SHARD = re.compile(r"(?P<head>.*?[-_.]?)\d+(?P<of>-of-(?P<count>\d+))?")
@@ -214,9 +220,8 @@ def in_all_splits(parts: Collection[Part]) -> tuple[list[Part], list[str]]:
 
 
 _WEAK = (".txt", ".dat")
-_ABOUT = frozenset(
-    "readme license licence requirements citation changelog dataset_info dataset_infos dataset_dict state".split()
-)
+_FILES_ABOUT = "readme license licence requirements citation changelog dataset_info dataset_infos dataset_dict state"
+_ABOUT = frozenset(_FILES_ABOUT.split())
 
 
 def _readable(paths: Iterable[Path]) -> list[Path]:

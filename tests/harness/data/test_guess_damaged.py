@@ -87,14 +87,6 @@ def test_a_needed_column_without_a_name_is_said(tmp_path: Path) -> None:
         seen(labelled(tmp_path / "rows.csv", ["", "label"], lambda row: "ab"[row % 2]))
 
 
-def test_rows_that_stand_too_deep_are_said(tmp_path: Path) -> None:
-    rows = [{"text": english(row), "label": "ab"[row % 2]} for row in range(60)]
-    path = tmp_path / "rows.json"
-    path.write_text(json.dumps({"data": rows}), encoding="utf-8")
-    with pytest.raises(UserError, match="the rows stand within 'data'"):
-        seen(path)
-
-
 def test_a_label_with_half_a_character_is_said(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"The label 'a\\ud83d' holds half a character"):
         seen(lines(tmp_path / "rows.jsonl", "label", ["a\ud83d", "b"]))

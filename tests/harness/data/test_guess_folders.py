@@ -151,7 +151,7 @@ def test_names_of_languages_that_mean_something_else(tmp_path: Path, names: tupl
         seen(tmp_path / "mine")
 
 
-@pytest.mark.parametrize("names", [("main", "new"), ("old", "big"), ("or-no", "To"), ("data", "man"), ("English",)])
+@pytest.mark.parametrize("names", [("main", "new"), ("old", "big"), ("or-no", "To"), ("data", "man")])
 def test_other_names_of_folders_name_no_language(tmp_path: Path, names: tuple[str, ...]) -> None:
     for name in names:
         for split in ("train", "test"):
@@ -224,13 +224,11 @@ def test_what_the_paths_tell_no_column_tells(tmp_path: Path) -> None:
         seen(folder, chosen=ColumnOverrides((), (), None, None, "split"))
 
 
-@pytest.mark.parametrize(
-    "read_options", [ReadOptions(encoding="cp1252"), ReadOptions(delimiter=";"), ReadOptions(header=False)]
-)
+@pytest.mark.parametrize("read_options", [ReadOptions(delimiter=";"), ReadOptions(header=False)])
 def test_formats_of_csv_are_refused_for_other_files(tmp_path: Path, read_options: ReadOptions) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text(
         "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in labelled(0, 60)), encoding="utf-8"
     )
-    with pytest.raises(UserError, match="said of csv and tsv files"):
+    with pytest.raises(UserError, match="said of csv, tsv and txt files"):
         seen(path, read_options=read_options)

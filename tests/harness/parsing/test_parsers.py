@@ -206,7 +206,7 @@ ZERO_TO_FOUR: list[tuple[str, int | str]] = [
     ("A score of 4 would be too high", "no_answer"),
     ("confidence score: 4", "no_answer"),
     ("It was three years old", "no_answer"),
-        ("$4", "no_answer"),
+    ("$4", "no_answer"),
     ("- 4", "no_answer"),
     ("4?", "no_answer"),
     ("~4", "no_answer"),
