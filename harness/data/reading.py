@@ -46,12 +46,15 @@ OTHER_FORMATS = {
 
 def suffix_of(path: PurePath) -> str:
     """The suffix that tells the format: `.csv` of `train.csv.gz` and of `train.csv#part`. Small letters."""
+    before = str(path).rpartition("#")[0]
+    if before and (inner := suffix_of(PurePath(before))) in (*SUFFIXES, ".zip"):
+        return inner
     name = path.name.lower()
     for packed in (*PACKED, ".zip"):
         inner = PurePath(name.removesuffix(packed)).suffix
         if name.endswith(packed):
             return inner if inner in SUFFIXES else packed
-    return PurePath(name).suffix if "#" not in str(path) else suffix_of(PurePath(str(path).rpartition("#")[0].lower()))
+    return path.suffix.lower()
 
 
 def bare(path: PurePath) -> PurePath:

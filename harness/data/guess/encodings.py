@@ -12,12 +12,8 @@ from harness.core.errors import DataError, UserError
 
 SAMPLE = 1 << 18
 """Bytes that tell the encoding: of the lines that are not plain ASCII."""
-_USUAL = """
-cp1252 cp1250 cp1251 cp1253 cp1254 cp1255 cp1256 cp1257 iso8859_2 iso8859_5 iso8859_7 iso8859_9 iso8859_13 iso8859_15 koi8_r
-koi8_u mac_roman cp437 cp850 cp852 cp866 tis_620 gb18030 big5 cp932 euc_jp cp949
-"""
-USUAL = _USUAL.split()
 MOST_CHAOS = 0.1  # of charset-normalizer's measure, from 0: above it the letters make no words
+MOST_FOREIGN = 0.1  # of the words with a letter beyond ASCII those that have more of these than of others
 MOST_SHOWN = 4
 LETTERS_SHOWN = 8
 MARKS = (
@@ -26,8 +22,23 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
-_WESTERN_LANGUAGES = "en de fr es pt it nl da sv no nb nn fi is fo ca gl eu af ga cy sq et lb oc br la id ms sw mul"
-WESTERN_LANGUAGES = frozenset(_WESTERN_LANGUAGES.split())
+WESTERN_LANGUAGES = "en de fr es pt it nl da sv no nb nn fi is fo ca gl eu af ga cy sq et lb oc br la id ms sw mul"
+_LANGUAGES = {
+    "cp1252 iso8859_15 mac_roman cp850 cp437": WESTERN_LANGUAGES,
+    "cp1250 iso8859_2 cp852": "pl cs sk hu hr sl bs sr ro sq",
+    "cp1254 iso8859_9": "tr az",
+    "cp1257 iso8859_13": "lt lv et",
+    "cp1251 koi8_r koi8_u iso8859_5 cp866": "ru uk bg sr mk be kk mn",
+    "cp1253 iso8859_7": "el",
+    "cp1255": "he",
+    "cp1256": "ar fa ur",
+    "tis_620": "th",
+    "gb18030 big5": "zh",
+    "cp932 euc_jp": "ja",
+    "cp949": "ko",
+}
+LANGUAGES = {encoding: set(codes.split()) for encodings, codes in _LANGUAGES.items() for encoding in encodings.split()}
+"""Encoding -> the languages that are usually written in it."""
 WESTERN = frozenset("àáâãäåæçèéêëìíîïñòóôõöøùúûüÿßœªº" + "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜŸŒ")
 NORDIC = frozenset("ðýþÐÝÞ")  # in Turkish cp1254 these are ğ ı ş
 _WITHIN_WORD = re.compile(r"[^\W\d_][¡¢£¤¥¦§¨©¬¯°±²³´µ¶¸¹»¼½¾¿×÷‰‹›†‡‚„ˆ˜][^\W\d_]|[a-zà-ÿ][À-ÖØ-ÞŠŽŸ](?![A-ZÀ-ÖØ-ÞŠŽŸ])")
@@ -105,9 +116,13 @@ def _western(text: str) -> bool:
     letters = [letter for letter in text if letter > "\x7f" and letter.isalpha()]
     if _broken(text):
         return False
+    words = [word for word in re.findall(r"[^\W\d_]{4,}", text) if not word.isascii()]
+    foreign = sum(sum(letter > "\x7f" for letter in word) > len(word) / 2 for word in words)
+    if foreign > MOST_FOREIGN * len(words):  # another script
+        return False
     languages = set(detected(text.splitlines()).rows) if letters else {"en"}
     allowed = WESTERN | NORDIC if languages & {"is", "fo"} else WESTERN
-    return languages <= WESTERN_LANGUAGES and sum(letter in allowed for letter in letters) >= 0.97 * len(letters)
+    return languages <= LANGUAGES["cp1252"] and sum(letter in allowed for letter in letters) >= 0.97 * len(letters)
 
 
 def _broken(text: str) -> bool:
@@ -146,12 +161,22 @@ def _candidates(sample: bytes) -> Iterable[str]:
     """The likeliest first; those that read the same letters one after another."""
     from charset_normalizer import from_bytes
 
-    found = from_bytes(sample, cp_isolation=list(USUAL), preemptive_behaviour=False, enable_fallback=False)
-    good = sorted(
-        (match for match in found if match.chaos <= MOST_CHAOS), key=lambda match: (match.chaos > 0.05, -match.coherence)
-    )
-    for match in good:
-        yield from sorted(match.could_be_from_charset, key=USUAL.index)
+    found = from_bytes(sample, cp_isolation=list(LANGUAGES), preemptive_behaviour=False, enable_fallback=False)
+    good = {
+        encoding: (not _in_its_language(encoding, str(match)), match.chaos > MOST_CHAOS / 2, -match.coherence)
+        for match in found
+        if match.chaos <= MOST_CHAOS
+        for encoding in match.could_be_from_charset
+        if encoding in LANGUAGES
+    }
+    order = list(LANGUAGES)
+    return sorted(good, key=lambda encoding: (good[encoding], order.index(encoding)))
+
+
+def _in_its_language(encoding: str, text: str) -> bool:
+    from harness.data.guess.language import detected
+
+    return bool(set(detected(text.splitlines()).rows) & LANGUAGES[encoding])
 
 
 def _letters(text: str) -> list[str]:

@@ -131,7 +131,7 @@ def lines_above(text: str, delimiter: str, form: CsvFormat) -> int:
     for row, end in rows[:MOST_ABOVE]:
         title = sum(bool(cell.strip()) for cell in row) == 1 and width > 1 and re.search(r"\s|^[#%/]", row[0].strip())
         comment = row and row[0].startswith("#") and len(row) != width
-        if row and not title and not comment:
+        if any(cell.strip() for cell in row) and not title and not comment:
             break
         above, skip = above + 1, end
     below = [row for row, _ in rows[above:] if row]
@@ -339,9 +339,9 @@ def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[s
     form = CsvFormat(encoding=encoding)
     if not _delimited(path) or is_fast_text(data[:64]):
         return form, notes, read_file(path, form)
-    size = SAMPLE
+    size, first = SAMPLE, unpacked(located(path)[0][0])[1]  # of shards, each of which has a header
     while True:
-        with io.TextIOWrapper(io.BytesIO(data), encoding=without_mark(encoding), newline="") as file:
+        with io.TextIOWrapper(io.BytesIO(first), encoding=without_mark(encoding), newline="") as file:
             text = file.read(size)
             whole = not file.read(1)
         if whole or sum(1 for _ in itertools.islice(_sampled(text), LEAST_ROWS)) == LEAST_ROWS:

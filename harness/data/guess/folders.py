@@ -225,9 +225,11 @@ _ABOUT = frozenset(_FILES_ABOUT.split())
 
 
 def _readable(paths: Iterable[Path]) -> list[Path]:
-    """The files that hold rows by their names; .txt and .dat files beside others only where they name a split."""
+    """The files that hold rows by their names; .txt and .dat files beside others only where these name no split."""
     found = sorted(path for path in paths if readable(path) and path.is_file() and bare(path).name.lower() not in _ABOUT)
     strong = [path for path in found if path.suffix.lower() not in _WEAK]
+    if any(_split_of(PurePath(path.name)) is not None for path in strong):
+        return strong
     named = [path for path in found if path in strong or _split_of(PurePath(path.name)) is not None]
     return named if strong else found
 
