@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from harness.data.duplicates import OF, SHINGLE, SIMILAR, THRESHOLD, find_duplicates, normalized
-from harness.data.reading import read_file
+from harness.data.sources import read_file
 
 Finder = Callable[[list[str], list[str]], set[int]]
 PERMUTATIONS = 128

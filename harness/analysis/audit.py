@@ -21,6 +21,7 @@ from harness.data.dates import dates_of
 from harness.data.duplicates import counted, find_duplicates, normalized
 from harness.data.rows import CANONICAL_COLUMNS, languages, load_examples
 from harness.data.sources import RawTable, read_raw
+from harness.parsing.signs import is_blank
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
@@ -107,6 +108,20 @@ class Report:
     def learned(self) -> Overlap | None:
         """Of the tested rows with the training rows."""
         return next((found for found in self.overlaps if (found.of, found.among) == (self.split, "train")), None)
+
+    @property
+    def unseen(self) -> dict[str, int]:
+        """Labels of the tested rows that no train row has -> their rows. Empty where a split is missing."""
+        if "train" not in self.splits or self.split not in self.splits:
+            return {}
+        return {name: per[self.split] for name, per in self.counts.items() if per[self.split] and not per["train"]}
+
+    @property
+    def untested(self) -> list[str]:
+        """Labels of train rows that no tested row has."""
+        if "train" not in self.splits or self.split not in self.splits:
+            return []
+        return [name for name, per in self.counts.items() if per["train"] and not per[self.split]]
 
     @property
     def is_ordinal(self) -> bool:
@@ -238,7 +253,7 @@ def without_text(task: TaskSpec, lang: str, data_dir: Path | None, splits: Itera
         named = ["text"] if raw.canonical else [task.columns.text] if isinstance(task.columns.text, str) else task.columns.text
         texts = zip(*(raw.columns[name] for name in named), strict=True)
         langs = _langs(task, raw)
-        empty = [not any(str(part or "").strip() for part in parts) for parts in texts]
+        empty = [all(is_blank(str(part or "")) for part in parts) for parts in texts]
         total += sum(is_empty and (langs is None or langs[row] == lang) for row, is_empty in enumerate(empty))
         if raw.whole:  # one file with the rows of all splits
             break

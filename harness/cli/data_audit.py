@@ -60,7 +60,8 @@ def data_command(
     have seen the rows in training. The recorded runs on these rows are used.
 
     --json prints a list with an object per language: task, lang, split, published, rows (by split), missing, empty, labels
-    (name -> split -> rows), duplicates (of, among, rows, exact, near, other_label, ids), conflicts (texts, rows, by_split,
+    (name -> split -> rows), unseen_labels (of tested rows, that no training row has), untested_labels (the reverse),
+    duplicates (of, among, rows, exact, near, other_label, ids), conflicts (texts, rows, by_split,
     ceiling, ids), runs, other_rows, without_duplicates (run, backend, n, value, without), suspects (rows, models, neighbours,
     list: id, given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
     training_cutoff, may_have_read), texts (with --show-texts), sentence.
@@ -138,6 +139,8 @@ def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
         "missing": report.missing,
         "empty": report.empty,
         "labels": report.counts,
+        "unseen_labels": list(report.unseen),
+        "untested_labels": report.untested,
         "duplicates": report.overlaps,
         "conflicts": report.conflicts,
         "runs": report.runs,

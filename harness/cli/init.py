@@ -29,7 +29,8 @@ def init_command(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="FILE", help="A csv, tsv, jsonl, json or parquet file, or a folder with one file per split or language."
+            metavar="FILE",
+            help="A csv, tsv, json, jsonl, parquet or xlsx file, or a folder: files of splits or languages, shards, classes.",
         ),
     ],
     name: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the task; default: the file's name.")] = None,
@@ -45,8 +46,19 @@ def init_command(
     split: Annotated[str | None, typer.Option(metavar="COL", help="Column that names the split of each row.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of row ids.")] = None,
     kind: Annotated[LabelKind | None, typer.Option(help="Kind of labels.")] = None,
+    separator: Annotated[
+        str | None, typer.Option(metavar="CHAR", help=r"What separates several labels in one cell, such as / or '|'; \n, \t.")
+    ] = None,
+    missing: Annotated[
+        list[str] | None, typer.Option(metavar="CELL", help="What stands there for no label, such as NA. Can be repeated.")
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(metavar="CHAR", help=r"Field delimiter of a csv; \t is a tab.")] = None,
-    encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Encoding of a csv: utf-8, cp1252, gb18030, ...")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Encoding of a csv or JSON file: utf-8, cp1252, gb18030, ...")
+    ] = None,
+    sheet: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Sheet of a spreadsheet; default: the first with rows.")
+    ] = None,
     header: Annotated[
         bool | None, typer.Option("--header/--no-header", help="Whether the first line of a csv names the columns.")
     ] = None,
@@ -65,15 +77,17 @@ def init_command(
 
     --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, unused), kind,
     labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, duplicates,
-    leaked (test rows whose text is a train row's; null where the file is too large to count them), notes, next.
+    leaked (test rows whose text is a train row's; null where the file is too large to count them), doubts (kind, text),
+    next.
     """
     from harness.data.guess.columns import ColumnOverrides
-    from harness.data.guess.files import ReadOptions, encoding_named
+    from harness.data.guess.encodings import encoding_named
+    from harness.data.guess.files import ReadOptions
     from harness.data.guess.inspect_file import InitRequest, inspect_file
 
     chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
-    read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
-    question = InitRequest(path, read_options, chosen, lang, kind)
+    read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header, sheet)
+    question = InitRequest(path, read_options, chosen, lang, kind, _separator(separator), tuple(missing or ()))
     named = _name(path, name)
     files = _places(named, force, freeze_test)
     found = _write(_freezable(inspect_file(question), freeze_test), named, files)
@@ -111,6 +125,15 @@ def _delimiter(said: str | None) -> str | None:
     return found
 
 
+def _separator(said: str | None) -> str | None:
+    from harness.core.errors import UserError
+
+    found = None if said is None else {"\\n": "\n", "\\t": "\t"}.get(said, said)
+    if found == "":
+        raise UserError("--separator is empty.", "For example '/' or ' and ' (in quotes).")
+    return found
+
+
 def _name(path: Path, said: str | None) -> str:
     import re
 
@@ -127,13 +150,14 @@ def _name(path: Path, said: str | None) -> str:
 def _freezable(found: Found, freeze: bool) -> Found:
     """`found`, with a note where bench draws the test rows; raises `UserError` where given ones are to be frozen."""
     from harness.core.errors import UserError
+    from harness.data.guess.doubts import Doubt
 
     if found.division.stratified and not freeze:
         note = (
             "bench draws the test rows, and draws others when the file grows. To keep these, repeat the command with "
             "--freeze-test --force."
         )
-        return replace(found, notes=[*found.notes, note])
+        return replace(found, doubts=[*found.doubts, Doubt("drawn-test-rows", note)])
     if freeze and not found.division.stratified:
         raise UserError("--freeze-test: the data name the test rows, so bench draws none.", "Leave it out.")
     return found
@@ -168,6 +192,7 @@ def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
 
     from harness.core.json_files import write_atomically
     from harness.data.drawing import frozen_text
+    from harness.data.guess.doubts import as_doubts
     from harness.data.guess.task_yaml import prompt_text, task_yaml, test_ids, tried
     from harness.specs.schemas import schema_text
 
@@ -186,7 +211,7 @@ def _write(found: Found, name: str, files: dict[str, Path]) -> Found:
         if kind in files and content is not None:
             files[kind].parent.mkdir(parents=True, exist_ok=True)
             write_atomically(files[kind], content)
-    return replace(found, notes=[*found.notes, *_recorded(name)])
+    return replace(found, doubts=[*found.doubts, *as_doubts("recorded-runs", _recorded(name))])
 
 
 def _recorded(name: str) -> list[str]:
@@ -347,6 +372,6 @@ def found_as_json(found: Found, name: str, files: dict[str, Path], following: li
         "without_text": found.counted.without_text,
         "duplicates": found.counted.duplicates,
         "leaked": found.counted.leaked,
-        "notes": found.notes,
+        "doubts": [{"kind": doubt.kind, "text": " ".join(doubt.text.split())} for doubt in found.doubts],
         "next": [command for command, _ in following],
     }

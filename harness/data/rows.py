@@ -13,6 +13,7 @@ from harness.core.errors import DataError
 from harness.core.types import Example, Label, LabelKind, text_digest
 from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw, validation_share
+from harness.parsing.signs import is_blank
 from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
 
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", "", "none"})
@@ -62,9 +63,19 @@ def label_cells(raw: RawTable, columns: Columns, labels: Labels) -> list[Any]:
         parts = [[_holds(raw, name, cell) for cell in column(raw, name)] for name in columns.label]
         return [[name for name, holds in zip(names, row, strict=True) if holds] for row in zip(*parts, strict=True)]
     cells = column(raw, columns.label)
+    if labels.missing and not raw.canonical:
+        missing = set(map(str, labels.missing))
+        cells = [None if label_key(cell).strip() in missing else cell for cell in cells]
+    if labels.kind is not LabelKind.MULTILABEL:
+        return [_alone(cell) if isinstance(cell, list) else cell for cell in cells]
     if labels.separator is None or raw.canonical:
         return cells
     return [separated(cell, labels.separator) if isinstance(cell, str) else cell or [] for cell in cells]
+
+
+def _alone(items: list[Any]) -> Any:
+    """The only item of a list, None of an empty one. One of several is no label of a task with one label a row."""
+    return items if len(items) > 1 else items[0] if items else None
 
 
 def label_columns(columns: Columns) -> str:
@@ -209,7 +220,7 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
         rows = [row for row in rows if not without_label(labels[row])]
     named = [str(row + 1) for row in range(len(labels))] if ids is None else [repr(row_id) for row_id in ids]
     texts = _texts(raw, columns, named, rows)
-    empty = [row for row in rows if not texts[row].strip()]
+    empty = [row for row in rows if is_blank(texts[row])]
     if empty and not task.drop_empty_text:
         raise DataError(
             f"{raw.origin}: {len(empty)} of {len(rows)} rows in {lang!r} have no text: {_some([named[row] for row in empty])}.",
@@ -296,8 +307,8 @@ def _texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -
         values = column(raw, name)
         for row in rows:
             value = values[row]
-            if isinstance(value, int | float):
-                value = "" if value != value else label_key(value)  # as in CSV, where all cells are strings
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                value = "" if value != value else label_key(value)  # as in csv; a gap in a column of numbers is NaN
             if value is not None and not isinstance(value, str):
                 kind = type(value).__name__  # and not the value, which is a text of somebody
                 raise DataError(

@@ -9,8 +9,7 @@ from pathlib import Path
 from harness.core.errors import DataError, MissingExtra, RunError, UnknownName
 from harness.core.progress_events import tell
 from harness.core.record import HubRows, RowSource
-from harness.data.json_tables import ColumnLists
-from harness.data.reading import SUFFIXES, USUAL, bare, located, read_file, readable
+from harness.data.formats import READERS, USUAL, ColumnLists, read_file, readable, there
 from harness.specs.tasks import SPLITS, FilesSource, HubSource, Split, TaskSpec
 
 HERE = Path(__file__).resolve().parents[1]
@@ -46,7 +45,12 @@ def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> 
         return _read_hub(task, task.source.hub, lang, split)
     if task.source.files is not None:
         path, whole = _locate(task, task.source.files, lang, split)
-        return RawTable(read_file(path, task.source.files.csv), str(path), whole, one_language=task.source.per_language)
+        return RawTable(
+            read_file(path, task.source.files.csv, task.source.files.sheet),
+            str(path),
+            whole,
+            one_language=task.source.per_language,
+        )
     name = str(task.source.bundled)
     if not (BUNDLED / name).is_dir():
         raise UnknownName("bundled data set", name, (folder.name for folder in BUNDLED.iterdir() if folder.is_dir()))
@@ -59,7 +63,7 @@ def validation_share(task: TaskSpec, lang: str, data_dir: Path | None) -> float 
     if data_dir is None:
         return task.splits.validation_share
     folder = folder_of_language(task, lang, data_dir) or data_dir
-    own = any(bare(path).name in ("validation", "val") and readable(path) for path in folder.glob("val*"))
+    own = any(path.stem in ("validation", "val") and readable(path) for path in folder.glob("val*"))
     return None if own else task.splits.validation_share
 
 
@@ -88,7 +92,7 @@ def _locate(task: TaskSpec, files: FilesSource, lang: str, split: Split) -> tupl
             f"Add `source.files.{split}`, or `splits: {{stratified: {{}}}}` with `all`.",
         )
     path = Path(os.path.normpath(task.folder / files.in_language(named, lang)))
-    if not located(path)[0]:
+    if not there(path):
         raise DataError(
             f"The task {task.name!r} names the file {path}, which does not exist.",
             f"If it lies elsewhere now, say so under `source` in {task.folder / task.name}.yaml. {WAY_OUT}",
@@ -102,8 +106,8 @@ def _in_folder(folder: Path, split: Split, stratified: bool) -> tuple[Path, bool
         raise DataError(f"There is no folder {folder}.", WAY_OUT)
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
-        stem = "validation" if bare(path).name == "val" else bare(path).name
-        if stem in (*SPLITS, "all") and readable(path) and path.is_file():
+        stem = "validation" if path.stem == "val" else path.stem
+        if stem in (*SPLITS, "all") and readable(path):
             if stem in found:
                 raise DataError(f"{folder} holds both {found[stem].name} and {path.name}.", "Keep one of them.")
             found[stem] = path
@@ -113,9 +117,7 @@ def _in_folder(folder: Path, split: Split, stratified: bool) -> tuple[Path, bool
             return whole, True
     if split not in found:
         names = ", ".join(sorted(path.name for path in folder.iterdir())[:12]) or "nothing"
-        raise DataError(
-            f"{folder} has no {split} file; found: {names}.", f"Expected {split} with one of {', '.join(SUFFIXES)}."
-        )
+        raise DataError(f"{folder} has no {split} file; found: {names}.", f"Expected {split} with one of {', '.join(READERS)}.")
     return found[split], False
 
 

@@ -199,7 +199,7 @@ COPULAS = _words(
 )
 BECAUSE = _words(
     """
-    because | since | as | due | with | for | given | weil | da | denn | parce | car | puisque | porque | ya que | pues
+    because | since | as | due | weil | da | denn | parce | car | puisque | porque | ya que | pues
     perché | poiché | pois | omdat | want | eftersom | fordi | koska | ponieważ | bo | protože | mert | deoarece | çünkü
     karena | sebab | vì | bởi vì | เพราะ | لأن | क्योंकि | потому что | так как | поскольку | тому що | επειδή | 因为
     因為
@@ -306,7 +306,7 @@ HEDGES = _patterns(
 TURNS = _patterns(
     r"""
     but | however | although | though | except | unless | yet | actually | rather | instead | or | nor | if | aber
-    jedoch | allerdings | oder | wenn | sondern | mais | cependant | ou | si | pero | sin embargo | aunque | o | sino | ma
+    jedoch | allerdings | oder | wenn | sondern | mais | cependant | ou | si | pero | sin embargo | aunque | sino | ma
     però | tuttavia | se | oppure | mas | porém | embora | но | однако | хотя | или | если | ama | fakat | ancak | veya
     tapi | tetapi | namun | atau | kalau | nhưng | hoặc | nếu | แต่ | หรือ | لكن | أو | لو | लेकिन | पर | या | अगर | maar
     of | men | eller | ale | lub | jednak | no | not | nope | nein | nicht | non | pas | nej | nie | ne | нет | не | não
@@ -319,6 +319,7 @@ TURNS = _patterns(
 
 INPUTS = _words(
     """
+    tekst | recensie | opmerking | opinia | recenzja | komentarz | recenze | yorum metni | testo della recensione
     review | text | input | question | q | user | human | example | comment | tweet | sentence | message | document
     passage | article | headline | customer review | new review | next review | next example | rezension | kommentar
     eingabe | satz | beispiel | frage | avis | texte | entrée | phrase | exemple | commentaire | reseña | texto

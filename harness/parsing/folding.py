@@ -42,6 +42,11 @@ def invisible(character: str) -> bool:
 _TYPOGRAPHY = _Typography()
 
 
+def plain_typography(text: str) -> str:
+    """Without invisible characters; one form of hyphens and dashes, and one of apostrophes."""
+    return text.translate(_TYPOGRAPHY)
+
+
 def normalize(form: Literal["NFC", "NFKC"], text: str) -> str:
     """`unicodedata.normalize` in linear time, whatever the text."""
     if text.isascii():

@@ -49,7 +49,7 @@ OPENING = (
 )
 """What may precede a marker in its sentence."""
 
-FILLER = rf"(?: {_words(words.STATED)}){{0,6}}+"
+FILLER = rf"(?: {_words(words.STATED)}){{0,6}}"
 COLON = r"(?: ?[:=：]| ?(?:->|=>|→)| - )"
 IS = rf"(?: {_words(words.COPULAS)}| ?(?:は|が|是|为|為|는|은|가|이|คือ|เป็น|ว่า))"
 PARENTHESIS = r"(?: ?\([^()\n]{0,60}\)| ?（[^（）\n]{0,60}）)?+"
@@ -197,6 +197,9 @@ class Names:
         if not tail:
             return True
         because = _BECAUSE.match(tail) is not None
+        next_name = self._alone.match(tail)
+        if next_name is not None and next_name["name"] != name:  # "A, B"
+            return False
         if _TURN.match(tail) or _HEDGE.search(tail) or _REVISION.search(tail) or "?" in tail or self._others_in(tail, name):
             return False
         if name in words.INTERJECTIONS and not (because or end in ("(", "[") or _THIRD_PERSON.match(tail)):
@@ -232,9 +235,12 @@ class Names:
         return any(self._others_in(text[found.end() :], name) for found in _REVISION.finditer(text))
 
 
+_OF_SENTENCES = frozenset((*words.DETERMINERS, *words.COPULAS, *words.STATED, *words.TURNS.split("|")))
+
+
 def _short(name: str) -> bool:
-    """Whether a name is so short that a word of a sentence may be meant: `A`, `no`, `is`."""
-    return len(name) < 3 and re.search(rf"[{CJK}]", name) is None
+    """Whether a word of a sentence may be meant, as a name is short or is such a word: `A`, `no`, `not`."""
+    return (len(name) < 3 and re.search(rf"[{CJK}]", name) is None) or name in _OF_SENTENCES
 
 
 _PART_OF_WORD_BEFORE = re.compile(rf"{WORD_CHARACTER}[-']?\Z")

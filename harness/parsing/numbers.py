@@ -71,7 +71,11 @@ _UNITS = (
     r"bintang|poin|sao|điểm|نجوم|نجمة|نقاط|نقطة|सितारे|सितारा|स्टार|अंक)"
     rf"(?!{LETTER})|つ星|つ|点|點|分|颗星|顆星|星|점|개|คะแนน|ดาว|[★☆⭐🌟](?![★☆⭐🌟]))"
 )
-_OUT_OF = rf"(?:/|out of(?! the)|of|von|sur|de|su|sobre|из|із|z|ze|av|af|van|uit|dari|trên|จาก|من|din|από)(?!{LETTER})"
+_OUT_OF = (
+    r"(?:/|out of(?! the)|of(?= [\d\"]+ (?:stars?|points?))|von|sur|de|su|sobre|из|із|z|ze|av|af|van|uit|dari|trên|จาก|من|din"
+    r"|από)"
+    rf"(?!{LETTER})"
+)
 _ITEM = (
     rf"{_START}{_BODY}(?!{LETTER})(?P<percent> ?%)?+{_D}(?P<unit>{_UNITS})?+{_D}"
     rf"(?P<scale>\(? ?{_OUT_OF}{_D}(?P<top>\d++)(?![.,]\d){_D}{_UNITS}?+ ?\)?)?+"
@@ -91,7 +95,7 @@ _JOINERS = (
 _JOINED = re.compile(rf"{_D}(?:(?:{_JOINERS}){_D}){{0,3}}[-+]?[\d{_ODD}]")
 # "2-3", "2 or 3", "3+", "~3", "3?": not one certain number.
 _VAGUE = re.compile(rf"{_D}[?+~]")
-_FILLER = rf"(?: (?:{_quoted(_words(words.STATED))})(?!{LETTER})){{0,6}}+"
+_FILLER = rf"(?: (?:{_quoted(_words(words.STATED))})(?!{LETTER})){{0,6}}"
 _IS = rf"(?: (?:{_words(words.COPULAS)})(?!{LETTER})| ?(?:は|が|是|为|為|는|은|가|คือ|เป็น))"
 _CONNECTOR = rf"(?:(?P<colon> ?(?:[:=→]|[-=]>))|(?P<dash> -(?= ))|(?P<of> of)|(?P<is>{_IS}))"
 _TO_NUMBER = (

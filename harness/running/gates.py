@@ -7,8 +7,10 @@
 `prompts_cut`        servers: not fewer tokens were read than words were sent
 `texts_cut`          classifiers: few texts are truncated
 `one_label`          classifiers: not every text gets the same label
+`unseen_labels`      classifiers: each label of the rows is that of a training row; recorded only if one is not
 
-A gate uses texts and predictions, never a true label, and does not change the predictions or the identity of a run.
+A gate uses texts and predictions and does not change the predictions or the identity of a run. Of true labels `unseen_labels`
+alone uses the set.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from harness.core.engine import Classifier, Encoded, LanguageModel
 from harness.core.errors import GateFailed
 from harness.core.record import MANY_CUT, Cut, Gate, GateOutcome
 from harness.core.types import Decoding, Prediction, Status
+from harness.data.label_table import unseen_labels, unseen_sentence
 from harness.records.journal import CutCounts, JournalEntry
 from harness.running.batching import WINDOW, Item, distinct
 from harness.running.plan import Plan
@@ -81,6 +84,7 @@ class Gates:
             self._evaluate()
         if cut is not None:
             self._found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions)]
+        self._found += unseen(self._plan)
         return self._found
 
     def _is_judged(self) -> bool:
@@ -234,6 +238,17 @@ def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
     named = ", ".join(repr(names[index]) for index in (label if isinstance(label, tuple) else (label,))) or "none of the labels"
     message = f"All {len(labels):,} rows get the same answer: {named}. The model may have learned nothing."
     return [_gate("one_label", GateOutcome.WARNED, message)]
+
+
+def unseen(plan: Plan) -> list[Gate]:
+    """Whether rows have a label that no training row has, which no answer can be right for. Empty if none has."""
+    if plan.training is None or plan.identity.backend.is_majority:
+        return []
+    labels = unseen_labels(plan.rows, plan.training.train, plan.task.label_space.names)
+    if not labels:
+        return []
+    message = unseen_sentence(labels, len(plan.rows), plan.options.split)
+    return [_gate("unseen_labels", GateOutcome.WARNED, message, sum(labels.values()) / len(plan.rows))]
 
 
 def cut_counts(items: Iterable[Item]) -> CutCounts:

@@ -12,22 +12,15 @@ from harness.specs.yamlspec import Spec, load_yaml_spec
 
 
 class CsvFormat(Spec):
-    """How text files and sheets are written, if not in the usual way: UTF-8, commas (or tabs), names in the first line."""
+    """The dialect of csv and tsv files, if it is not the usual one: UTF-8, commas (or tabs), names in the first line."""
 
     delimiter: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=1,
-        description="Separator of fields, if it is not a comma (csv, dat) or a tab (tsv, tab, txt).",
+        default=None, min_length=1, max_length=1, description="Separator of fields, if it is not a comma (csv) or tab (tsv)."
     )
-    encoding: str = Field(
-        default="utf-8", description="Such as `cp1252` or `utf-16`, of json and txt files too; a byte order mark is skipped."
-    )
+    encoding: str = Field(default="utf-8", description="Such as `cp1252` or `utf-16`; a byte order mark is skipped.")
     quoted: bool = Field(
-        default=True,
-        description="Whether quotes enclose a field that holds a delimiter. `false`: they are ordinary characters.",
+        default=True, description="Whether double quotes enclose a field. `false`: a quote is an ordinary character."
     )
-    quote: str = Field(default='"', min_length=1, max_length=1, description="The quote that encloses a field.")
     escape: str | None = Field(
         default=None,
         min_length=1,
@@ -37,7 +30,6 @@ class CsvFormat(Spec):
     header: list[str] | None = Field(
         default=None, min_length=1, description="Names of the columns, if the file has no header line."
     )
-    skip: int = Field(default=0, ge=0, description="Lines above the header that are no part of the table.")
 
     @field_validator("encoding")
     @classmethod
@@ -58,16 +50,17 @@ class HubSource(Spec):
 
 
 class FilesSource(Spec):
-    """Paths are relative to the YAML file and may contain `{lang}`. Each names a table: a file (parquet, csv, tsv, tab, txt,
-    dat, jsonl, ndjson, json, arrow, feather, xlsx, xls, ods; also packed as .gz, .bz2, .xz or .zip), shards of one
-    (`train-*.parquet`), a sheet (`reviews.xlsx#Sheet2`), a table within JSON (`reviews.json#data.train`), a folder with a
-    folder of .txt files for each label, or a split that `datasets` saved to disk.
+    """Paths are relative to the YAML file and may contain `{lang}`.
+
+    The suffix tells the format: parquet, csv, tsv, jsonl, json, txt, arrow, or a spreadsheet (xlsx, xls, ods). Text may be
+    packed (.gz, .zip). `*` in a file's name stands for the numbers of its shards. A folder that holds a folder of .txt files
+    for each class is read like a file with the columns text and label.
     """
 
-    train: str | None = Field(default=None, description="Path of the train split.")
-    validation: str | None = Field(default=None, description="Path of the validation split.")
-    test: str | None = Field(default=None, description="Path of the test split.")
-    all: str | None = Field(default=None, description="Path of all rows, for `splits: {stratified: ...}`.")
+    train: str | None = Field(default=None, description="File of the train split.")
+    validation: str | None = Field(default=None, description="File of the validation split.")
+    test: str | None = Field(default=None, description="File of the test split.")
+    all: str | None = Field(default=None, description="One file with all rows, for `splits: {stratified: ...}`.")
     folder: str | None = Field(
         default=None,
         description="A folder that holds `train`, `validation` (or `val`) and `test`, or `all`, with one of the suffixes.",
@@ -75,8 +68,9 @@ class FilesSource(Spec):
     lang_map: dict[str, str] | None = Field(
         default=None, description="Value of `{lang}` in the paths -> the language's code, if it is not the code itself."
     )
+    sheet: str | None = Field(default=None, description="Sheet of a spreadsheet; default: the first that has rows.")
     csv: CsvFormat = Field(
-        default_factory=CsvFormat, description="How text files and sheets are written, if not in the usual way."
+        default_factory=CsvFormat, description="The dialect of csv and tsv files, if it is not the usual one."
     )
 
     @model_validator(mode="after")
@@ -185,6 +179,10 @@ class Labels(Spec):
         min_length=1,
         description="Multilabel: separator of the labels if one text holds all of them, as in `joy|anger`. Brackets"
         " and quotes around them are ignored.",
+    )
+    missing: list[str | int] = Field(
+        default_factory=list,
+        description="What stands in the data for no label, such as -1 or `?`: like an empty cell (`drop_empty_label`).",
     )
     _inferred: bool = PrivateAttr(default=False)
 

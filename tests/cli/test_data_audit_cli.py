@@ -63,6 +63,13 @@ def test_without_runs(bench: Any, torn: Path) -> None:
     assert "bert (" not in found["sentence"]
 
 
+def test_labels_that_only_one_split_has(bench: Any, torn: Path) -> None:
+    write(torn, "test", [("it was bad", 0), ("it was fair", 1), ("it was red", 3)])
+    (found,) = bench("analyze", "data", "--task", "torn", "--json").json
+    assert (found["unseen_labels"], found["untested_labels"]) == (["[red]"], ["good"])
+    assert all(name in found["sentence"] for name in ("[red]", "good"))
+
+
 def test_as_a_table(bench: Any, torn: Path) -> None:
     said = bench("analyze", "data", "--task", "torn")
     lines = said.out.splitlines()

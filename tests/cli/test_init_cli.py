@@ -210,7 +210,7 @@ def test_duplicates_that_bench_puts_into_train_and_test_are_counted(bench: Bench
         known = {row.text for row in load_examples(task, lang=lang, split="train")}
         leaked += sum(row.text in known for row in load_examples(task, lang=lang, split="test"))
     assert found["leaked"] == leaked > 100
-    assert any(note.startswith(f"{leaked} test rows ") and "--split" in note for note in found["notes"])
+    assert [doubt for doubt in found["doubts"] if doubt["kind"] == "leaked-rows" and f"{leaked} " in doubt["text"]]
 
 
 def test_texts_that_stand_once_are_in_one_split(bench: Bench, topics: Path) -> None:
@@ -288,3 +288,25 @@ def test_mixed_languages_are_shown_with_their_shares(bench: Bench, project: Path
     rows = [[f"{said[row % 2]} {row}", TOPICS[row % 3]] for row in range(120)]
     shown = bench("init", write_csv(project / "mixed.csv", ["text", "topic"], rows)).out
     assert re.search(r"language\tmul, several: (de|ja) 50%, (de|ja) 50%\n", shown), shown
+
+
+@pytest.mark.slow
+def test_labels_that_no_train_row_has_are_said_by_init_and_run(bench: Bench, project: Path) -> None:
+    for split, words in (("train", TOPICS), ("test", ("Art", "play"))):
+        rows = [[f"{split} {text_of(row)}", words[row % len(words)]] for row in range(90)]
+        (project / "letters").mkdir(exist_ok=True)
+        write_csv(project / "letters" / f"{split}.csv", ["text", "topic"], rows)
+    said = bench("init", "letters", "--lang", "en", "--json").json
+    assert "unseen-test-labels" in {doubt["kind"] for doubt in said["doubts"]}
+    (gate,) = [gate for gate in run_tfidf(bench, "letters")[0]["gates"] if gate["name"] == "unseen_labels"]
+    assert (gate["outcome"], gate["value"]) == ("warned", 0.5)
+
+
+@pytest.mark.slow
+def test_hidden_test_labels_and_a_separator_are_read_by_run(bench: Bench, project: Path) -> None:
+    splits = ["train", "train", "validation", "test"]
+    rows = [[text_of(row), "?" if row % 4 == 3 else f"{TOPICS[row % 3]} / new", splits[row % 4]] for row in range(240)]
+    path = write_csv(project / "letters.csv", ["text", "topic", "split"], rows)
+    said = bench("init", path, "--lang", "en", "--separator", "/", "--json").json
+    assert (said["kind"], [label["name"] for label in said["labels"]]) == ("multilabel", ["art", "food", "new", "work"])
+    assert run_tfidf(bench, "letters")[0]["metrics"]["n"] == said["splits"]["rows"]["test"]["en"] == 60

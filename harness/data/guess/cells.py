@@ -16,7 +16,7 @@ SAMPLE = 4000
 """Cells of a column that are looked at, evenly spread over the file."""
 
 MOST_LABELS = 300
-SEPARATORS = ("|", ";", ",", " ")
+SEPARATORS = ("|", ";", "\n", ",", " ")
 
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([ ,].*)?|\d{4}年.*")
@@ -28,12 +28,14 @@ ON_OFF = (frozenset({"0", "1"}), frozenset({"0.0", "1.0"}), frozenset({"true", "
 class Column:
     """A column; `cells` as strings, whole numbers without a point, missing ones as an empty string.
 
-    `lists`: each row has a list; its cell is that list as JSON, each item as a string.
+    `lists`: each row has a list; its cell is that list as JSON, each item as a string. `whole`: a cell is one label, whatever
+    it holds.
     """
 
     name: str
     cells: Sequence[str]
     lists: bool = False
+    whole: bool = False
 
     @cached_property
     def sample(self) -> list[str]:
@@ -88,6 +90,8 @@ class Column:
     @cached_property
     def separator(self) -> str | None:
         """What stands between labels that are used over again in other company: `joy|anger`, `['joy', 'fear']`."""
+        if self.whole:
+            return None
         listed = sum(cell.strip()[:1] + cell.strip()[-1:] == "[]" for cell in self.sample) > 0.95 * len(self.sample)
         for separator in SEPARATORS:
             if not any(separator in cell for cell in self.sample):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 from harness.core.errors import UserError
 from harness.data.guess.cells import MOST_LABELS, ON_OFF, Column
+from harness.data.guess.doubts import Doubt
 from harness.data.guess.folders import split_named
 from harness.data.guess.language import code_of
-from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, SPLIT, TEXT, TITLES
+from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, SPLIT, SPLIT_WORDS, TEXT, TITLES
 
 ROWS_A_LABEL = 3
 MOST_SPLITS = 12
@@ -41,7 +43,7 @@ class Roles:
     names: str | None = None
     others: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
+    notes: tuple[str | Doubt, ...] = ()
 
 
 def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int) -> Roles:
@@ -63,7 +65,10 @@ def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int)
     row_id = chosen.id or _first(column.name for column in free if _is_id(column, total))
     used = {*text, *label, lang, row_id, split, names}
     unused = tuple(name for name in columns if name not in used)
-    return Roles(text, label, lang, row_id, split, names, tuple(name for name in others if name != names), unused, tuple(notes))
+    doubts = [*notes, *(_unused_splits([columns[name] for name in unused]) if split is None else [])]
+    return Roles(
+        text, label, lang, row_id, split, names, tuple(name for name in others if name != names), unused, tuple(doubts)
+    )
 
 
 def _check_there(columns: Mapping[str, Column], chosen: ColumnOverrides) -> None:
@@ -85,8 +90,26 @@ def _first(names: Iterable[str]) -> str | None:
 def _is_split(column: Column) -> bool:
     if len(column.counts) > MOST_SPLITS:
         return False
-    found = {split_named(cell) for cell in column.counts}
-    return None not in found and "train" in found and (len(found) > 1 or column.key in SPLIT)
+    splits = {cell: split_named(cell) for cell in column.counts}
+    known = {split for split in splits.values() if split is not None}
+    named = column.key in SPLIT or bool(SPLIT_WORDS & column.words)
+    if "train" not in known or not (len(known) > 1 or named):
+        return False
+    told = sum(column.counts[cell] for cell, split in splits.items() if split is not None)
+    return None not in splits.values() or told >= (0.1 if named else 0.5) * sum(column.counts.values())
+
+
+def _unused_splits(unused: Sequence[Column]) -> list[str | Doubt]:
+    """On columns that look as if they told the split, and are not used."""
+    return [
+        Doubt(
+            "split-unused",
+            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used: it calls"
+            f" no row train. Write train, validation and test there, and use --split {shlex.quote(column.name)}.",
+        )
+        for column in unused
+        if (column.key in SPLIT or SPLIT_WORDS & column.words) and 1 < len(column.counts) <= MOST_SPLITS
+    ]
 
 
 def _is_lang(column: Column) -> bool:
@@ -247,9 +270,10 @@ def _names_of(label: Column, free: Sequence[Column]) -> str | None:
 
 def _same(numbers: Column, names: Column) -> bool:
     """Whether each value of one always stands beside the same value of the other."""
-    if names.numeric or len(numbers.counts) != len(names.counts):
-        return False
-    return len(set(zip(numbers.cells, names.cells, strict=True)) - {("", "")}) == len(numbers.counts)
+    if names.numeric or not 0 <= len(numbers.counts) - len(names.counts) <= 1:
+        return False  # one number may have no name: -1 for a label that is kept back
+    named = {pair for pair in zip(numbers.cells, names.cells, strict=True) if pair[1].strip()}
+    return len(named) == len(names.counts) == len({number for number, _ in named if number.strip()})
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path, PurePath
 
 from harness.core.errors import UserError
+from harness.data.formats import READERS, SHARD, UNLABELLED, class_folders, readable, shards_of
 from harness.data.guess.language import CODES, ISO3, LANGUAGE_NAMES, REGIONS, SCRIPTS
 from harness.data.guess.words import SPLITS as WORDS
-from harness.data.json_tables import SeveralTables
-from harness.data.reading import SUFFIXES, UNLABELLED, bare, class_folders, natural, readable
 from harness.specs.tasks import SPLITS, Split
 
 _WORD = r"(?<![^-_./]){}(?![^-_./])"
@@ -91,14 +90,15 @@ def layout_of(path: Path) -> Layout:
     """Of a file, or of a folder. Raises `UserError` where it can't be told."""
     if not path.is_dir():
         return Layout({("all", ""): path}, {"all": path}, [])
-    folders = _folders(path)
-    if folders is not None:
-        return folders
-    joined: list[str] = []
-    plain, deeper = _shards(_readable(path.glob("*")), joined), _shards(_readable(path.glob("*/*")), joined)
+    plain, deeper = _readable(path.glob("*")), _readable(path.glob("*/*"))
+    if not plain and (classes := _by_class(path)):
+        unlabelled = sorted({folder.name for folder in (*path.glob("*"), *path.glob("*/*")) if folder.name in UNLABELLED})
+        notes = [f"The texts in {', '.join(unlabelled)} are left out: they have no label."] if unlabelled else []
+        return Layout({(split, ""): folder for split, folder in classes.items()}, classes, notes)
     by_language = _by_language(path, [*plain, *deeper])
     named = {file for files in by_language.values() for file in files.values()}
     spelled: dict[str, str] = {}
+    sharded: dict[str, int] = {}
     if by_language and not any(_split_of(PurePath(file.name)) == "train" for file in plain if file not in named):
         splits = _by_split(path, by_language)
         paths = {split: path / inner for split, inner in splits.items()}
@@ -108,94 +108,23 @@ def layout_of(path: Path) -> Layout:
         files = {(split, code): there[split][said] for split in there for code, said in spelled.items() if said in there[split]}
         looked_at = [*plain, *deeper]
     else:
-        looked_at = plain or _below(path, deeper)
-        paths = {split: path / name for split, name in _by_split(path, [file.relative_to(path) for file in looked_at]).items()}
+        looked_at = plain or deeper
+        whole, sharded = _shards(path, looked_at)
+        paths = {split: path / name for split, name in _by_split(path, whole).items()}
         files = {(split, ""): file for split, file in paths.items()}
+        read = {shard for file in paths.values() for shard in shards_of(file)}
+        looked_at = [file for file in looked_at if file not in read]
     others = [file.relative_to(path).as_posix() for file in looked_at if file not in files.values()]
     more = f" and {len(others) - MOST_NAMED} more" if len(others) > MOST_NAMED else ""
     notes = [f"Other files are left alone: {', '.join(others[:MOST_NAMED])}{more}."] if others else []
-    return Layout(files, paths, [*joined, *notes], spelled)
-
-
-def layout_of_parts(path: Path, several: SeveralTables) -> Layout:
-    """Of a file whose tables are splits. Raises `several` where they are not."""
-    splits = {split_named(name.rpartition(".")[2]): name for name in several.names}
-    if path.is_dir() or "train" not in splits or None in splits or len(splits) < len(several.names):
-        raise several
-    paths = {split: path.with_name(f"{path.name}#{splits[split]}") for split in SPLITS if split in splits}
-    return Layout({(split, ""): file for split, file in paths.items()}, dict[str, Path](paths.items()), [])
-
-
-def _folders(path: Path) -> Layout | None:
-    """Of a folder whose tables are folders: saved by `datasets`, or a folder of texts for each label; None of any other."""
-    if (path / "state.json").is_file():
-        return Layout({("all", ""): path}, {"all": path}, [])
-    inner = [folder for folder in sorted(path.iterdir()) if folder.is_dir()]
-    there: dict[Split, Path] = {}
-    for folder in inner:
-        split = split_named(folder.name)
-        if split is not None and ((folder / "state.json").is_file() or class_folders(folder)):
-            there[split] = folder
-    if "train" in there:
-        paths: dict[str, Path] = {split: there[split] for split in SPLITS if split in there}
-        files = {(split, ""): folder for split, folder in paths.items()}
-        return Layout(files, paths, _not_used(path, inner, there.values()) + _without_labels(there.values()))
-    classes = class_folders(path)
-    if not classes or any(split_named(label) or base_of(label) for label in classes) or any(_readable(path.glob("*"))):
-        return None
-    if any(_split_of(PurePath(file.name)) == "train" for files_of in classes.values() for file in files_of):
-        return None
-    return Layout({("all", ""): path}, {"all": path}, _without_labels([path]))
-
-
-def _not_used(path: Path, inner: Iterable[Path], used: Collection[Path]) -> list[str]:
-    others = [folder.relative_to(path).as_posix() for folder in inner if folder not in used]
-    return [f"Other folders are left alone: {', '.join(others[:MOST_NAMED])}."] if others else []
-
-
-def _without_labels(folders: Iterable[Path]) -> list[str]:
-    """A sentence on the folders of texts that have no label, as IMDB has them."""
-    found = [inner for folder in folders for inner in folder.iterdir() if inner.is_dir() and inner.name.lower() in UNLABELLED]
-    return [f"{', '.join(f'{one.parent.name}/{one.name}' for one in found)}: texts without a label, left out."] if found else []
-
-
-def _below(path: Path, deeper: list[Path]) -> list[Path]:
-    """The files of the only folder in `path` that has any, or of those that are named after splits."""
-    folders = {file.parent.name for file in deeper}
-    return deeper if len(folders) == 1 or all(map(split_named, folders)) else []
-
-
-_SHARD = re.compile(r"(?P<head>.*?[-_.]?)\d+(?P<of>-of-(?P<count>\d+))?")
-
-
-def _shards(files: list[Path], joined: list[str]) -> list[Path]:
-    """`files` with one path, such as `train-[0-9]*.parquet`, for those that are parts of one table; a sentence on each is added
-    to `joined`. Raises `UserError` where some are missing."""
-    groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
-    for file in files:
-        name = bare(PurePath(file.name)).name
-        found = _SHARD.fullmatch(name)
-        if found is not None:
-            groups[file.parent, found["head"], (found["of"] or "") + file.name[len(name) :]].append(file)
-    kept = list(files)
-    for (folder, head, end), parts in groups.items():
-        count = re.match(r"-of-(\d+)", end)
-        if count is not None and len(parts) != int(count[1]):
-            raise UserError(
-                f"{folder}: {len(parts)} of the {int(count[1])} files {head}*{end} are there.", "Add the missing ones."
-            )
-        if count is None and (len(parts) < 2 or any(char in head for char in "[]*?")):
-            continue
-        table = folder / f"{head}[0-9]*{end}"
-        if len(parts) > 1:
-            joined.append(f"{len(parts)} files are parts of one table, and are joined: {table.name}.")
-        kept = [table, *(file for file in kept if file not in parts)]
-    return sorted(kept, key=natural)
+    notes += [f"{count} files are read as one: {name}." for name, count in sharded.items() if path / name in paths.values()]
+    return Layout(files, paths, notes, spelled)
 
 
 def split_named(text: str) -> Split | None:
     """The split that a file's stem or a cell means."""
-    word = text.strip().lower().removesuffix("_set").removesuffix(" set")
+    word = re.sub(r"[-_\s]+", "_", text.strip().lower())
+    word = re.sub(r"_?(set|data|split|rows)$", "", word) if word not in ("set", "data", "split", "rows") else word
     return next((split for split in SPLITS if word in WORDS[split]), None)
 
 
@@ -219,19 +148,34 @@ def in_all_splits(parts: Collection[Part]) -> tuple[list[Part], list[str]]:
     return [(split, lang) for split, lang in parts if split in splits and lang in kept], notes
 
 
-_WEAK = (".txt", ".dat")
-_FILES_ABOUT = "readme license licence requirements citation changelog dataset_info dataset_infos dataset_dict state"
-_ABOUT = frozenset(_FILES_ABOUT.split())
+def _by_class(path: Path) -> dict[str, Path]:
+    """The folders of splits whose folders are classes (`train/pos/1.txt`), or the folder itself (`pos/1.txt`)."""
+    if len(class_folders(path)) > 1:
+        return {"all": path}
+    found = {split: inner for inner in sorted(path.iterdir()) if inner.is_dir() and (split := split_named(inner.name))}
+    return {split: inner for split, inner in found.items() if len(class_folders(inner)) > 1} if "train" in found else {}
+
+
+_NUMBERS = re.compile(r"\d+(?:-of-\d+)?(?=\D*$)")
+
+
+def _shards(folder: Path, files: Sequence[Path]) -> tuple[list[PurePath], dict[str, int]]:
+    """The files relative to `folder`, with one path with `*` for those that differ by a number alone; and how many each has."""
+    inner = [file.relative_to(folder) for file in files]
+    groups: dict[PurePath, list[Path]] = defaultdict(list)
+    for path in inner:
+        groups[path.with_name(_NUMBERS.sub(SHARD, path.name, count=1))].append(path)
+    found: dict[PurePath, int] = {}
+    for pattern, alike in groups.items():
+        whole = len(alike) > 1 and sorted(alike) == [file.relative_to(folder) for file in shards_of(folder / pattern)]
+        found |= {pattern: len(alike)} if whole else dict.fromkeys(alike, 1)
+    return list(found), {path.as_posix(): count for path, count in found.items() if count > 1}
 
 
 def _readable(paths: Iterable[Path]) -> list[Path]:
-    """The files that hold rows by their names; .txt and .dat files beside others only where these name no split."""
-    found = sorted(path for path in paths if readable(path) and path.is_file() and bare(path).name.lower() not in _ABOUT)
-    strong = [path for path in found if path.suffix.lower() not in _WEAK]
-    if any(_split_of(PurePath(path.name)) is not None for path in strong):
-        return strong
-    named = [path for path in found if path in strong or _split_of(PurePath(path.name)) is not None]
-    return named if strong else found
+    """Those that are read as tables; of .txt files only what is named as a split, as others are notes."""
+    found = (path for path in paths if path.is_file() and readable(path))
+    return sorted(path for path in found if path.suffix.lower() != ".txt" or _split_of(PurePath(path.name)) is not None)
 
 
 def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str, Path]]:
@@ -239,9 +183,9 @@ def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str
     found: dict[PurePath, dict[str, Path]] = defaultdict(dict)
     for file in files:
         inner = file.relative_to(folder)
-        text = bare(inner).as_posix()
+        text = inner.with_suffix("").as_posix()
         for spelling in spellings_in(text):
-            found[PurePath(with_lang(text, spelling) + inner.as_posix()[len(text) :])][spelling] = file
+            found[PurePath(with_lang(text, spelling) + inner.suffix)][spelling] = file
     several = {template: there for template, there in found.items() if len(there) > 1}
     taken: set[Path] = set()
     kept = {}
@@ -255,9 +199,8 @@ def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str
 
 def _split_of(inner: PurePath) -> Split | None:
     """By the name of the file, its last and its first word; then by the folder's."""
-    name = bare(inner).name
-    words = re.split(r"[-_.]", name)
-    names = [name, words[-1], words[0], *(words if "{lang}" in words else []), *inner.parts[:-1]]
+    words = re.split(r"[-_.]", inner.stem)
+    names = [inner.stem, words[-1], words[0], *(words if "{lang}" in words else []), *inner.parts[:-1]]
     return next((split for split in map(split_named, names) if split is not None), None)
 
 
@@ -273,7 +216,7 @@ def _by_split(folder: Path, inner: Collection[PurePath]) -> dict[str, PurePath]:
         return {split: found[split] for split in SPLITS if split in found}
     if len(inner) == 1:
         return {"all": next(iter(inner))}
-    names = ", ".join([str(path) for path in inner][:MOST_NAMED]) or "none of " + ", ".join(SUFFIXES)
+    names = ", ".join([str(path) for path in inner][:MOST_NAMED]) or "none of " + ", ".join(READERS)
     raise UserError(
         f"{folder}: none of its files is called train (found: {names}).", "Name one of the files, or call it train.csv."
     )

@@ -14,11 +14,15 @@ from harness.core.types import LabelKind
 from harness.data.duplicates import normalized
 from harness.data.guess.cells import Column, as_columns
 from harness.data.guess.columns import ColumnOverrides, Roles, roles_of
+from harness.data.guess.doubts import Doubt, as_doubts
 from harness.data.guess.files import Opened, ReadOptions, open_data
-from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space, rare
+from harness.data.guess.label_column import LabelColumn, label_column
+from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space
 from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, languages_of
-from harness.data.guess.splits import Division, Rows, divide
-from harness.parsing.folding import fold
+from harness.data.guess.splits import Division, Given, Rows, divide, given_splits
+from harness.data.guess.table_doubts import alike, doubts_of_table, doubts_of_texts, rare
+from harness.data.label_table import LabelTable, label_table
+from harness.parsing.signs import is_blank, spelling_key
 from harness.specs.tasks import Split
 from harness.statistics.intervals import SMALL_N, small
 
@@ -32,13 +36,16 @@ LONGEST_LABEL = 500
 
 @dataclass(frozen=True, slots=True)
 class InitRequest:
-    """`lang` is the name of a column, or a language code."""
+    """`lang` is the name of a column, or a language code. `separator`: of several labels in a cell. `missing`: cells that mean
+    that a row has no label."""
 
     path: Path
     read_options: ReadOptions = field(default_factory=ReadOptions)
     chosen: ColumnOverrides = field(default_factory=ColumnOverrides)
     lang: str | None = None
     kind: LabelKind | None = None
+    separator: str | None = None
+    missing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +73,12 @@ class Found:
     languages: Languages
     division: Division
     counted: Counted
-    notes: list[str]
+    doubts: list[Doubt]
+
+    @property
+    def notes(self) -> list[str]:
+        """The sentences of the doubts."""
+        return [doubt.text for doubt in self.doubts]
 
     @property
     def total(self) -> int:
@@ -85,35 +97,113 @@ def inspect_file(question: InitRequest) -> Found:
     if "all" not in opened.rows:
         roles = replace(roles, split=None)
     _check_named(roles)
-    labels = _labels(columns, roles, opened, question.kind)
+    given = given_splits(opened, None if roles.split is None else columns[roles.split])
+    prepared = _prepared(columns, roles, opened, given, question)
+    labels = _labels(columns, roles, prepared, question)
     _check_whole(opened, roles, labels)
     texts = _texts(columns, roles.text)
     languages, lang_notes = _languages(columns, roles, texts, code, opened.langs)
     langs = opened.langs or _lang_of_rows(columns, languages, opened.total)
-    truths = [_truth(columns, roles.label, row) for row in range(opened.total)]
-    judged = [not labels.missing or bool(truth.strip()) for truth in truths]
-    usable = [bool(text.strip()) and langs[row] in languages.rows and judged[row] for row, text in enumerate(texts)]
-    folded = {truth: fold(truth) for truth in set(truths)}
+    truths = [_truth(columns, roles.label, row) for row in range(opened.total)] if prepared is None else prepared.column.cells
+    judged = {truth: not labels.missing or bool(truth.strip()) for truth in set(truths)}
+    usable = [not is_blank(text) and langs[row] in languages.rows and judged[truths[row]] for row, text in enumerate(texts)]
+    folded = {truth: spelling_key(truth) for truth in set(truths)}
     one_each = None if labels.kind is LabelKind.MULTILABEL else [folded[truth] for truth in truths]
-    rows = Rows(usable, langs, one_each)
-    division = divide(opened, None if roles.split is None else columns[roles.split], rows, list(languages.rows))
+    division = divide(given, Rows(usable, langs, one_each), list(languages.rows))
     kept = set(division.rows["test"])
     if not kept:
         raise UserError(f"{question.path}: no language has rows in all splits.", "Give one file: bench then splits it itself.")
     languages = replace(languages, rows={code: count for code, count in languages.rows.items() if code in kept})
+    used = [good and langs[row] in kept and division.holds(row) for row, good in enumerate(usable)]
+    labels = _of_used(labels, columns, roles, prepared, question, used)
+    table = _table(labels, truths, used, langs, division, languages.codes)
     counted = _counted(texts, truths, usable, division)
-    notes = [
-        *opened.notes,
-        *roles.notes,
-        *_others(roles),
-        *labels.notes,
-        *rare(labels),
-        *lang_notes,
-        *division.notes,
-        *_of_rows(counted),
-        *_few(counted.rows["test"]),
-    ]
-    return Found(question.path, opened, roles, labels, languages, division, counted, notes)
+    return Found(
+        question.path, opened, roles, labels, languages, division, counted,
+        [
+            *as_doubts("file", opened.notes),
+            *as_doubts("columns", [*roles.notes, *_others(roles)]),
+            *as_doubts("labels", [*([] if prepared is None else prepared.notes), *labels.notes]),
+            *alike(labels.rows),
+            *rare(labels),
+            *as_doubts("language", lang_notes),
+            *as_doubts("splits", division.notes),
+            *_of_rows(counted),
+            *doubts_of_table(table, labels.kind),
+            *_of_texts(texts, truths, used, labels, roles),
+            *_few(counted.rows["test"]),
+        ],
+    )  # fmt: skip
+
+
+def _prepared(
+    columns: dict[str, Column], roles: Roles, opened: Opened, given: Given, question: InitRequest
+) -> LabelColumn | None:
+    """The column of the label as it is to be read; None for several columns of 0 and 1."""
+    if len(roles.label) > 1:
+        if question.separator is not None or question.missing:
+            raise UserError("--separator and --missing are said of one column of labels.", "Name one: --label NAME.")
+        return None
+    column = columns[roles.label[0]]
+    names: dict[str, str] = {}
+    if roles.names is not None:
+        pairs = zip(column.cells, columns[roles.names].cells, strict=True)
+        names = {cell: name.strip() for cell, name in pairs if cell.strip() and name.strip()}
+    elif column.name in opened.names:
+        names = {str(index): name for index, name in enumerate(opened.names[column.name])}
+    return label_column(column, names, given.split_of, question.missing, question.kind, question.separator is not None)
+
+
+def _of_used(
+    labels: LabelSpaceGuess,
+    columns: dict[str, Column],
+    roles: Roles,
+    prepared: LabelColumn | None,
+    question: InitRequest,
+    used: Sequence[bool],
+) -> LabelSpaceGuess:
+    """The labels of the rows that are used: those of the others are no answers, and are not counted."""
+    if all(used):
+        return labels
+    if prepared is None:
+        cut = {name: replace(columns[name], cells=_only(columns[name].cells, used)) for name in roles.label}
+        found = _labels({**columns, **cut}, roles, None, question)
+    else:
+        column = replace(prepared.column, cells=_only(prepared.column.cells, used))
+        found = _labels(columns, roles, replace(prepared, column=column), question)
+    own = [note for note in found.notes if not (isinstance(note, Doubt) and note.kind == "no-label")]
+    missing = [note for note in labels.notes if isinstance(note, Doubt) and note.kind == "no-label"]
+    return replace(found, missing=labels.missing, notes=[*missing, *own])
+
+
+def _only(cells: Sequence[str], used: Sequence[bool]) -> list[str]:
+    return [cell for cell, good in zip(cells, used, strict=True) if good]
+
+
+def _table(
+    labels: LabelSpaceGuess,
+    truths: Sequence[str],
+    used: Sequence[bool],
+    langs: Sequence[str],
+    division: Division,
+    codes: Sequence[str],
+) -> LabelTable:
+    places = {name: place for place, name in enumerate(labels.names)}
+    of_cell = {cell: [places[name] for name in names] for cell, names in labels.of_cell.items()}
+    split_of = division.split_of_rows
+    rows = (
+        (of_cell[truths[row]], "all" if split_of is None else str(split_of[row]), langs[row])
+        for row, good in enumerate(used)
+        if good
+    )
+    return label_table(rows, labels.names, ("all",) if split_of is None else tuple(division.source), codes)
+
+
+def _of_texts(
+    texts: Sequence[str], truths: Sequence[str], used: Sequence[bool], labels: LabelSpaceGuess, roles: Roles
+) -> list[Doubt]:
+    rows = [row for row, good in enumerate(used) if good]
+    return doubts_of_texts([texts[row] for row in rows], [labels.of_cell[truths[row]] for row in rows], roles.text[-1])
 
 
 def _check_paths(question: InitRequest, opened: Opened) -> None:
@@ -151,25 +241,24 @@ def _language_wish(question: InitRequest, columns: dict[str, Column]) -> tuple[s
     return code, question.chosen
 
 
-def _labels(columns: dict[str, Column], roles: Roles, opened: Opened, kind: LabelKind | None) -> LabelSpaceGuess:
-    if len(roles.label) > 1:
-        if kind not in (None, LabelKind.MULTILABEL):
-            raise UserError(
-                "Several columns of labels make a multilabel task.",
-                f"Leave --kind {kind} out, or name one column: --label NAME.",
-            )
-        wrong = next((name for name in roles.label if not columns[name].on_off and len(columns[name].counts) != 1), None)
-        if wrong is not None:
-            raise UserError(f"The column {wrong!r} does not hold 0 and 1.", "Name one column of labels, or several of 0 and 1.")
-        return flags_space([columns[name] for name in roles.label])
-    column = columns[roles.label[0]]
-    names: dict[str, str] = {}
-    if roles.names is not None:
-        pairs = zip(column.cells, columns[roles.names].cells, strict=True)
-        names = {cell: name.strip() for cell, name in pairs if cell.strip()}
-    elif column.name in opened.names:
-        names = {str(index): name for index, name in enumerate(opened.names[column.name])}
-    return label_space(column, kind, names)
+def _labels(columns: dict[str, Column], roles: Roles, prepared: LabelColumn | None, question: InitRequest) -> LabelSpaceGuess:
+    kind, separator = question.kind, question.separator
+    if prepared is not None:
+        if separator is not None and kind not in (None, LabelKind.MULTILABEL):
+            raise UserError("--separator makes a multilabel task.", f"Leave --kind {kind} out, or --separator.")
+        if separator is not None and prepared.column.lists:
+            raise UserError(f"The column {prepared.column.name!r} holds lists.", "Leave --separator out.")
+        found = label_space(prepared.column, kind, prepared.names, separator)
+        return replace(found, absent=prepared.absent)
+    if kind not in (None, LabelKind.MULTILABEL):
+        raise UserError(
+            "Several columns of labels make a multilabel task.",
+            f"Leave --kind {kind} out, or name one column: --label NAME.",
+        )
+    wrong = next((name for name in roles.label if not columns[name].on_off and len(columns[name].counts) != 1), None)
+    if wrong is not None:
+        raise UserError(f"The column {wrong!r} does not hold 0 and 1.", "Name one column of labels, or several of 0 and 1.")
+    return flags_space([columns[name] for name in roles.label])
 
 
 def _check_whole(opened: Opened, roles: Roles, labels: LabelSpaceGuess) -> None:
@@ -217,7 +306,7 @@ def _lang_of_rows(columns: dict[str, Column], languages: Languages, total: int) 
 
 
 def _truth(columns: dict[str, Column], names: Sequence[str], row: int) -> str:
-    return columns[names[0]].cells[row] if len(names) == 1 else "".join(columns[name].cells[row] for name in names)
+    return columns[names[0]].cells[row] if len(names) == 1 else "|".join(columns[name].cells[row] for name in names)
 
 
 def _counted(texts: Sequence[str], truths: Sequence[str], usable: Sequence[bool], division: Division) -> Counted:
@@ -238,7 +327,7 @@ def _counted(texts: Sequence[str], truths: Sequence[str], usable: Sequence[bool]
     leaked = None if division.stratified and duplicates else sum(count for text, count in tested.items() if text in trained)
     lengths = np.array([len(text) for text, good in zip(texts, usable, strict=True) if good])
     middle, long = np.percentile(lengths, [50, 95])
-    without_text = sum(not text.strip() for text in texts)
+    without_text = sum(map(is_blank, texts))
     return Counted(
         division.rows, without_text, duplicates, conflicting, leaked, (round(middle), round(long), int(lengths.max()))
     )
@@ -252,16 +341,18 @@ def _others(roles: Roles) -> list[str]:
             + f"; {names} could be the label too: --label {roles.others[0]}."]  # fmt: skip
 
 
-def _of_rows(counted: Counted) -> list[str]:
-    notes = []
+def _of_rows(counted: Counted) -> list[Doubt]:
+    doubts = []
     if counted.without_text:
-        notes.append(f"{_rows(counted.without_text)} no text and {'are' if counted.without_text > 1 else 'is'} left out.")
+        out = f"{_rows(counted.without_text)} no text and {'are' if counted.without_text > 1 else 'is'} left out."
+        doubts.append(Doubt("no-text", out))
     if counted.conflicting:
-        notes.append(f"{_rows(counted.conflicting)} the text of an earlier row but another label (conflicting labels).")
-    return notes
+        out = f"{_rows(counted.conflicting)} the text of an earlier row but another label (conflicting labels)."
+        doubts.append(Doubt("conflicting-labels", out))
+    return doubts
 
 
-def duplicate_notes(counted: Counted, stratified: bool) -> list[str]:
+def duplicate_doubts(counted: Counted, stratified: bool) -> list[Doubt]:
     """Sentences on duplicate texts."""
     if counted.leaked:
         out = (
@@ -269,7 +360,8 @@ def duplicate_notes(counted: Counted, stratified: bool) -> list[str]:
             if stratified
             else "bench analyze data"
         )
-        return [f"{_rows(counted.leaked, 'test row')} the text of a train row, which inflates the results: {out}."]
+        text = f"{_rows(counted.leaked, 'test row')} the text of a train row, which inflates the results: {out}."
+        return [Doubt("leaked-rows", text)]
     if not counted.duplicates:
         return []
     known = (
@@ -277,19 +369,20 @@ def duplicate_notes(counted: Counted, stratified: bool) -> list[str]:
         if counted.leaked == 0
         else "`bench analyze data` shows whether train and test share any"
     )
-    return [f"{_rows(counted.duplicates)} the text of an earlier row; {known}."]
+    return [Doubt("duplicates", f"{_rows(counted.duplicates)} the text of an earlier row; {known}.")]
 
 
-def _few(tested: dict[str, int]) -> list[str]:
+def _few(tested: dict[str, int]) -> list[Doubt]:
     """A sentence on languages with few test rows."""
     few = {code: rows for code, rows in tested.items() if small(rows)}
     if not few:
         return []
     shown = ", ".join(f"{code} ({rows})" for code, rows in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
     which = f"{next(iter(few.values()))}" if len(tested) == 1 else shown
-    return [
+    out = (
         f"Few test rows: {which}. Below {SMALL_N}, accuracy is uncertain by ±0.1 or more, and few differences are significant."
-    ]
+    )
+    return [Doubt("few-test-rows", out)]
 
 
 def _rows(count: int, what: str = "row") -> str:

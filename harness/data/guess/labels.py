@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
+import shlex
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from harness.core.errors import UserError
 from harness.core.types import LabelKind
 from harness.data.guess.cells import Column
-from harness.data.guess.words import ABSENT, RATED, SCALES, UNITS, YES_NO
+from harness.data.guess.doubts import Doubt
+from harness.data.guess.separators import shown_separator, split_doubt, unsplit, unsplit_doubts
+from harness.data.guess.words import ABSENT, ANSWERS, RATED, SCALES, UNITS, YES_NO
 from harness.data.rows import separated
 from harness.parsing.folding import fold
+from harness.parsing.signs import plain_signs, quoted, spelling_key, without_needless
 
 MOST_STEPS = 11
 """Whole numbers from 0, 1 or below may be a scale if they are so many at most: 0 to 10."""
@@ -79,6 +83,15 @@ def by_words(names: Sequence[str]) -> list[str] | None:
     return None
 
 
+def same_step(one: str, other: str) -> bool:
+    """Whether two names mean one step of a known scale (`neg`, `negative`), or both yes, or both no (`true`, `1`)."""
+    a, b = (
+        {scale: step for scale, steps in enumerate(_STEPS) if (step := steps.get(fold(name))) is not None}
+        for name in (one, other)
+    )
+    return any(a[scale] == b.get(scale) for scale in a) or any({fold(one), fold(other)} <= words for words in ANSWERS)
+
+
 def stars_of(name: str) -> float | None:
     """The number in `4 stars`, `★★★★☆`, `4/5` or `7-8`; None where the words around it do not speak of a scale."""
     if _STARS.fullmatch(name):
@@ -107,15 +120,13 @@ def number_of(cell: str) -> float | None:
     return float(text) if re.fullmatch(r"[-+]?\d+(\.\d+)?", text) else None
 
 
-FEW = 10
-"""A label with fewer rows is named as rare: nothing can be said of how well it is found."""
-
-
 @dataclass(frozen=True, slots=True)
 class LabelSpaceGuess:
     """`rows`: name -> rows, all names in their order. `mapping`: cell -> name, where the harness can't know it by itself.
 
     `first`: the lowest whole number, where cells are whole numbers in a row. `separator`: of a cell with several labels.
+    `of_cell`: each cell -> the names that it stands for; of several columns of 0 and 1 the cells of a row, joined by `|`.
+    `missing`: rows without a label; `absent`: what stands there for none, where that is no empty cell.
     """
 
     kind: LabelKind
@@ -124,15 +135,22 @@ class LabelSpaceGuess:
     mapping: dict[str, str] = field(default_factory=dict)
     separator: str | None = None
     missing: int = 0
-    notes: list[str] = field(default_factory=list)
+    absent: tuple[str, ...] = ()
+    notes: list[str | Doubt] = field(default_factory=list)
+    of_cell: dict[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def names(self) -> list[str]:
         return list(self.rows)
 
 
-def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, str]) -> LabelSpaceGuess:
-    """Of one column. `names`: cell -> name from elsewhere. Raises `UserError` where a scale can't be told from classes."""
+def label_space(
+    column: Column, wished: LabelKind | None, names: Mapping[str, str], separator: str | None = None
+) -> LabelSpaceGuess:
+    """Of one column. `names`: cell -> name from elsewhere; `separator`: of several labels in a cell, where the user gives it.
+
+    Raises `UserError` where a scale can't be told from classes.
+    """
     if not column.counts:
         raise UserError(f"The column {column.name!r} is empty: no row has a label.", "Name another one: --label NAME.")
     if column.lists and wished not in (None, LabelKind.MULTILABEL):
@@ -140,19 +158,20 @@ def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, st
             f"The column {column.name!r} holds lists: several labels a row make a multilabel task.",
             f"Leave --kind {wished} out, or name another column: --label NAME.",
         )
-    several = column.lists or column.separator is not None
+    several = column.lists or separator is not None or column.separator is not None
     if wished is LabelKind.MULTILABEL or (wished is None and several):
-        return _several(column, names)
+        return _several(column, names, separator)
     counts = column.counts
     if len(counts) > max(2, sum(counts.values()) / 2):
         raise UserError(
             f"The column {column.name!r} has {len(counts):,} values in {sum(counts.values()):,} rows: too many for classes.",
-            "Each label needs several rows: give more of them, or name another column: --label NAME.",
+            "Each label needs several rows: give more of them, or name another column: --label NAME."
+            + "".join(f" If a cell holds several labels: --separator {shown_separator(sign)}." for sign in unsplit(column)[:1]),
         )
     cells = _joined_spellings(counts)
     missing, notes = _missing(column)
-    notes += [*_spelling_notes(cells), *_placeholders(column)]
-    by_cell = {cell: names.get(name, name) for cell, name in cells.items()}
+    notes += [*_spelling_notes(cells), *_placeholders(column), *(unsplit_doubts(column) if wished is None else [])]
+    by_cell = {cell: names.get(cell) or names.get(name, name) for cell, name in cells.items()}
     ordered, kind, said = _ordered(column, by_cell, wished)
     shown = _shown(ordered, kind, column)
     to_name = {cell: shown[name] for cell, name in by_cell.items()}
@@ -164,57 +183,67 @@ def label_space(column: Column, wished: LabelKind | None, names: Mapping[str, st
             f"The column {column.name!r} has only one label: {next(iter(rows))}.", "Name another one: --label NAME."
         )
     first, mapping = _mapped(to_name, list(rows))
-    return LabelSpaceGuess(kind, rows, first, mapping, None, missing, [*notes, *said])
+    of_cell: dict[str, tuple[str, ...]] = {cell: (name,) for cell, name in to_name.items()}
+    return LabelSpaceGuess(kind, rows, first, mapping, None, missing, notes=[*notes, *said], of_cell=of_cell)
 
 
 def flags_space(columns: Sequence[Column]) -> LabelSpaceGuess:
     """Of several columns of 0 and 1, named by their columns."""
-    on = {
-        column.name: sum(column.counts[cell] for cell in column.counts if cell.lower() in ("1", "1.0", "true"))
-        for column in columns
+    rows = Counter(zip(*(one.cells for one in columns), strict=True))
+    chosen = {
+        row: tuple(column.name for column, cell in zip(columns, row, strict=True) if cell.lower() in ("1", "1.0", "true"))
+        for row in rows
     }
-    each = Counter(
-        sum(cell.lower() in ("1", "1.0", "true") for cell in row) for row in zip(*(one.cells for one in columns), strict=True)
-    )
-    notes = []
+    on = {column.name: sum(count for row, count in rows.items() if column.name in chosen[row]) for column in columns}
+    each: Counter[int] = Counter()
+    for row, count in rows.items():
+        each[len(chosen[row])] += count
+    notes: list[str | Doubt] = []
     if each.keys() == {1}:
         notes.append("Each row has exactly one of these labels; a single column with its name would make a nominal task of it.")
     elif each[0]:
         notes.append(f"{each[0]:,} rows have none of these labels, which is an answer too.")
-    return LabelSpaceGuess(LabelKind.MULTILABEL, on, notes=notes)
+    return LabelSpaceGuess(LabelKind.MULTILABEL, on, notes=notes, of_cell={"|".join(row): chosen[row] for row in rows})
 
 
-def rare(space: LabelSpaceGuess) -> list[str]:
-    """Sentences on labels with very few rows."""
-    few = {name: count for name, count in space.rows.items() if count < FEW}
-    if not few:
-        return []
-    shown = ", ".join(f"{name} ({count})" for name, count in list(few.items())[:8]) + (", ..." if len(few) > 8 else "")
-    have = "has" if len(few) == 1 else "have"
-    return [f"{len(few)} of {len(space.rows)} labels {have} fewer than {FEW} rows, too few to learn or to measure: {shown}."]
-
-
-def _several(column: Column, names: Mapping[str, str]) -> LabelSpaceGuess:
-    separator = None if column.lists else column.separator or ","
+def _several(column: Column, names: Mapping[str, str], wished: str | None) -> LabelSpaceGuess:
+    separator = None if column.lists else wished or column.separator or ","
     counts: Counter[str] = Counter()
     for cell, count in column.counts.items():
         counts.update(dict.fromkeys(_parts(cell, separator), count))
-    cells = list(counts)
+    if wished is not None and not any(len(_parts(cell, wished)) > 1 for cell in column.counts):
+        raise UserError(
+            f"No cell of {column.name!r} holds several labels separated by {wished!r}.",
+            "Leave --separator out, or name another.",
+        )
+    joined = _joined_spellings(counts)
+    cells = list(dict.fromkeys(joined[cell] for cell in counts))
     ordered = sorted(cells, key=int) if all(re.fullmatch(r"\d+", cell) for cell in cells) else sorted(cells)
-    to_name = {cell: names.get(cell, cell) for cell in ordered}
-    rows = {to_name[cell]: counts[cell] for cell in ordered}
+    to_name = {
+        cell: names.get(joined[cell], joined[cell]) for cell in sorted(counts, key=lambda one: ordered.index(joined[one]))
+    }
+    rows = {to_name[cell]: 0 for cell in ordered}
+    of_cell = {cell: tuple(dict.fromkeys(to_name[part] for part in _parts(cell, separator))) for cell in column.counts}
+    for cell, count in column.counts.items():
+        for name in of_cell[cell]:
+            rows[name] += count
     if len(rows) < 2:
         raise UserError(f"The column {column.name!r} has only one label.", "Name another one: --label NAME.")
     first, mapping = _mapped(to_name, list(rows))
     # Beside lists, nothing at all is another thing than an empty list; an empty cell of joy|anger is both.
     missing, notes = _missing(column) if column.lists else (0, [])
+    notes += _spelling_notes(joined)
+    if separator is not None and wished is None and column.separator is not None:
+        notes.append(split_doubt(column, separator))
     empty = sum(not _parts(cell, separator) for cell in column.cells) - missing
     if empty:
         what = "an empty list" if column.lists else "no label"
         notes.append(f"{empty:,} rows have {what} in {column.name!r}, which is an answer too.")
     if all(name.isdecimal() for name in rows):
         notes.append(_unnamed(column))
-    return LabelSpaceGuess(LabelKind.MULTILABEL, rows, first, mapping, separator, missing, notes)
+    return LabelSpaceGuess(
+        LabelKind.MULTILABEL, rows, first, mapping, separator, missing, notes=notes, of_cell={"": ()} | of_cell
+    )
 
 
 def _parts(cell: str, separator: str | None) -> list[str]:
@@ -224,10 +253,12 @@ def _parts(cell: str, separator: str | None) -> list[str]:
     return [item for item in json.loads(cell or "[]") if item.strip()]
 
 
-def _missing(column: Column) -> tuple[int, list[str]]:
+def _missing(column: Column) -> tuple[int, list[str | Doubt]]:
     """Rows without a label, and the sentence on them."""
     missing = len(column.cells) - sum(column.counts.values())
-    return missing, [f"{missing:,} rows have no label in {column.name!r} and are left out."] if missing else []
+    if not missing:
+        return 0, []
+    return missing, [Doubt("no-label", f"{missing:,} rows have no label in {column.name!r} and are left out.")]
 
 
 def _unnamed(column: Column) -> str:
@@ -237,18 +268,30 @@ def _unnamed(column: Column) -> str:
     )
 
 
-def _joined_spellings(counts: Counter[str]) -> dict[str, str]:
-    """Cell -> the commonest spelling of what reads the same: `Positive`, ` positive`."""
+def _joined_spellings(counts: Mapping[str, int]) -> dict[str, str]:
+    """Cell -> the name of what reads the same (`Positive`, ` positive`): the commonest spelling, one of plain signs first."""
     best: dict[str, str] = {}
-    for cell, _ in counts.most_common():
-        best.setdefault(fold(cell), cell.strip())
-    return {cell: best[fold(cell)] for cell in counts}
+    for cell in sorted(counts, key=lambda one: (plain_signs(one) != one, -counts[one])):
+        best.setdefault(spelling_key(cell), without_needless(cell))
+    return {cell: best[spelling_key(cell)] for cell in counts}
 
 
-def _spelling_notes(cells: Mapping[str, str]) -> list[str]:
-    by_name = Counter(cells.values())
-    joined = [name for name, count in by_name.items() if count > 1]
-    return [f"Spellings that differ in case or spaces only are one label: {', '.join(joined[:6])}."] if joined else []
+def _spelling_notes(cells: Mapping[str, str]) -> list[str | Doubt]:
+    """On cells that are one label. `cells`: cell -> name."""
+    spelled: dict[str, list[str]] = defaultdict(list)
+    for cell, name in cells.items():
+        spelled[name].append(cell)
+    joined = {name: found for name, found in spelled.items() if len(found) > 1}
+    if not joined:
+        return []
+    shown = "; ".join(f"{name} ({', '.join(map(quoted, found[:4]))})" for name, found in list(joined.items())[:6])
+    return [
+        Doubt(
+            "spelling",
+            f"Spellings that differ only in case, spaces, typographic or invisible signs are one label: {shown}."
+            " If they are not: rename them in the data.",
+        )
+    ]
 
 
 def _ordered(column: Column, by_cell: Mapping[str, str], wished: LabelKind | None) -> tuple[list[str], LabelKind, list[str]]:
@@ -300,11 +343,14 @@ def _doubts_of_classes(column: Column, names: Sequence[str]) -> list[str]:
     return []
 
 
-def _placeholders(column: Column) -> list[str]:
+def _placeholders(column: Column) -> list[str | Doubt]:
     found = [(cell.strip(), count) for cell, count in column.counts.items() if fold(cell) in ABSENT]
     return [
-        f"{count:,} rows say {cell!r} in {column.name!r}, which is taken for a label."
-        " If it means that there is none, leave these cells empty."
+        Doubt(
+            "placeholder",
+            f"{count:,} rows say {cell!r} in {column.name!r}, which is taken for a label."
+            f" If it means that there is none: --missing {shlex.quote(cell)}.",
+        )
         for cell, count in found
     ]
 

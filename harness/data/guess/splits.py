@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from harness.core.errors import UserError
 from harness.data.guess.cells import Column
+from harness.data.guess.doubts import Doubt
 from harness.data.guess.files import Opened
 from harness.data.guess.folders import split_named
 from harness.data.guess.words import SPLITS as SPLITS_BY_WORDS
@@ -37,6 +38,28 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
+class Given:
+    """What the data say. `split_of`: the split of each row, `all` where there are none, None for a row of no split. `source`:
+    split -> the cell of the column `column`, or the file's split; empty where there are none."""
+
+    split_of: list[str | None]
+    source: dict[Split, str]
+    column: str | None = None
+    notes: list[str | Doubt] = field(default_factory=list)
+
+
+def given_splits(opened: Opened, column: Column | None) -> Given:
+    """By the column of splits, or by the files. Raises `UserError` for a column that holds no splits."""
+    if column is None:
+        source: dict[Split, str] = {split: split for split in SPLITS if split in opened.rows}
+        return Given(list(opened.split_of_rows()), source)
+    notes: list[str | Doubt] = []
+    source = _cells_of(column, notes)
+    split_of: dict[str, str | None] = {cell: split for split, cell in source.items()}
+    return Given([split_of.get(cell) for cell in column.cells], source, column.name, notes)
+
+
+@dataclass(frozen=True, slots=True)
 class Division:
     """`rows`: split -> language -> rows. `source`: split -> the cell of the column `column`, or the file's split; empty where
     bench divides the rows. `validation_share`: of the train rows. `split_of_rows`: of the given splits."""
@@ -46,35 +69,39 @@ class Division:
     column: str | None = None
     validation_share: float | None = None
     split_of_rows: Sequence[str | None] | None = None
-    notes: list[str] = field(default_factory=list)
+    notes: list[str | Doubt] = field(default_factory=list)
 
     @property
     def stratified(self) -> bool:
         return not self.source
 
+    def holds(self, row: int) -> bool:
+        """Whether the row is of a split that is used."""
+        return self.split_of_rows is None or self.split_of_rows[row] in self.source
 
-def divide(opened: Opened, column: Column | None, of: Rows, codes: Sequence[str]) -> Division:
-    """By the column of splits, by the files, or else by bench. Raises `UserError` for a column that holds no splits, and for
-    train rows of one label."""
-    notes: list[str] = []
-    if column is not None:
-        cells, source = column.cells, _cells_of(column, notes)
-        split_of: list[str | None] = [_of_cell(cell, source) for cell in cells]
-    else:
-        split_of = list(opened.split_of_rows())
-        source = {split: split for split in SPLITS if split in opened.rows}
+
+def divide(given: Given, of: Rows, codes: Sequence[str]) -> Division:
+    """By the given splits, or else by bench. Raises `UserError` for train rows of one label."""
+    notes, source, column = list(given.notes), dict(given.source), given.column
+    split_of = list(given.split_of)
     counts = {
         split: Counter(of.langs[row] for row, there in enumerate(split_of) if there == split and of.usable[row])
         for split in SPLITS
     }
     for split in [split for split in source if not counts[split]]:
-        notes.append(f"The {split} rows are left out: they have no labels.")
+        notes.append(Doubt("split-without-labels", f"The {split} rows are left out: they have no labels."))
         del source[split]
     if "train" not in source or len(source) == 1:
         if column is not None and source:
-            notes.append(
-                f"All rows of {column.name!r} with a label are {' and '.join(source)} rows: bench divides them itself."
+            left = [note for note in notes if isinstance(note, Doubt) and note.kind == "split-word"]
+            notes = [note for note in notes if note not in left]
+            whole = (
+                " all rows, also those that are of no split (take them out of the file if they are not to be used)"
+                if left
+                else ""
             )
+            text = f"All rows of {column!r} with a label and a split are {' and '.join(source)} rows: bench divides"
+            notes.append(Doubt("split-unused", f"{text}{whole or ' them'} itself."))
         return _stratified(of, codes, notes)
     share = None
     if "validation" not in source or "test" not in source:
@@ -82,9 +109,10 @@ def divide(opened: Opened, column: Column | None, of: Rows, codes: Sequence[str]
     if "validation" not in source:
         notes.append(f"There are no validation rows: {share:.0%} of the train rows, drawn evenly over the labels, become them.")
     elif "test" not in source:
-        notes.append(
+        out = (
             f"There are no test rows with labels: the validation rows are the test, and {share:.0%} of the train rows validate."
         )
+        notes.append(Doubt("validation-is-test", out))
         source["test"] = source.pop("validation")
         counts["test"], counts["validation"] = counts["validation"], Counter()
         split_of = ["test" if split == "validation" else split for split in split_of]
@@ -96,13 +124,13 @@ def divide(opened: Opened, column: Column | None, of: Rows, codes: Sequence[str]
         notes.append(f"Left out, as they lack rows in a split: {', '.join(missing)}.")
     kept = _learnable(kept, of.of_one_label(kept, split_of), column, notes)
     rows: dict[Split, dict[str, int]] = {split: {code: counts[split][code] for code in kept} for split in SPLITS}
-    return Division(rows, source, None if column is None else column.name, share, split_of, notes)
+    return Division(rows, source, column, share, split_of, notes)
 
 
-def _learnable(codes: list[str], alike: list[str], column: Column | None, notes: list[str]) -> list[str]:
+def _learnable(codes: list[str], alike: list[str], column: str | None, notes: list[str | Doubt]) -> list[str]:
     """Those whose train rows have several labels. Raises `UserError` where there is none."""
     if alike and len(alike) == len(codes):
-        instead = "give them all in one file" if column is None else f"take the column {column.name!r} out"
+        instead = "give them all in one file" if column is None else f"take the column {column!r} out"
         raise UserError(
             "The train rows have only one label, so that nothing can be learnt from them.",
             f"Mix the rows before you divide them; or {instead}, and bench divides them itself.",
@@ -112,15 +140,23 @@ def _learnable(codes: list[str], alike: list[str], column: Column | None, notes:
     return [code for code in codes if code not in alike]
 
 
-def _cells_of(column: Column, notes: list[str]) -> dict[Split, str]:
+def _cells_of(column: Column, notes: list[str | Doubt]) -> dict[Split, str]:
     """Split -> what stands in the column for it, the commonest where there are several."""
     source: dict[Split, str] = {}
     for cell, count in column.counts.most_common():
         split = split_named(cell)
         if split is None:
-            notes.append(f"{count:,} rows are left out: {column.name!r} has {cell!r} there, which is no split.")
+            out = (
+                f"{count:,} rows are left out: {column.name!r} has {cell!r} there, which is no split. If they are of one: write"
+                " train, validation or test there."
+            )
+            notes.append(Doubt("split-word", out))
         elif split in source:
-            notes.append(f"{count:,} rows are left out: {column.name!r} has {cell!r} there, and {source[split]!r} in others.")
+            out = (
+                f"{count:,} rows are left out: {column.name!r} has {cell!r} there, and {source[split]!r} in others. If all are"
+                f" {split} rows: write one word."
+            )
+            notes.append(Doubt("split-word", out))
         else:
             source[split] = cell
     if "train" not in source:
@@ -131,11 +167,7 @@ def _cells_of(column: Column, notes: list[str]) -> dict[Split, str]:
     return source
 
 
-def _of_cell(cell: str, source: dict[Split, str]) -> str | None:
-    return next((split for split, named in source.items() if named == cell), None)
-
-
-def _stratified(of: Rows, codes: Sequence[str], notes: list[str]) -> Division:
+def _stratified(of: Rows, codes: Sequence[str], notes: list[str | Doubt]) -> Division:
     """As `harness.data.rows` divides: language by language, with the same shares of each label."""
     shares = Shares()
     totals = Counter(lang for lang, good in zip(of.langs, of.usable, strict=True) if good)

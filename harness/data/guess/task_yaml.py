@@ -14,7 +14,7 @@ import yaml
 from harness.core.errors import PromptError
 from harness.core.types import Example, LabelKind
 from harness.data.duplicates import normalized
-from harness.data.guess.inspect_file import Found, duplicate_notes
+from harness.data.guess.inspect_file import Found, duplicate_doubts
 from harness.data.guess.labels import step_number
 from harness.data.guess.words import LABEL
 from harness.data.rows import load_examples
@@ -71,6 +71,8 @@ def task_yaml(found: Found, name: str, folder: Path, test_ids: str | None = None
         ]
     if labels.separator is not None:
         lines.append(f"  separator: {_flow(labels.separator)}")
+    if labels.absent:
+        lines.append(f"  missing: {_flow(list(labels.absent))}  # what stands in the data for no label")
     lines += [f"languages: {_flow(languages.codes)}", *_splits(found, test_ids)]
     if found.counted.without_text:
         lines.append(f"drop_empty_text: true  # {found.counted.without_text} rows")
@@ -254,7 +256,7 @@ def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
             train, test = (load_examples(spec, lang=code, split=split) for split in ("train", "test"))
             leaked += _leaked(train, test)
         counted = replace(counted, leaked=leaked)
-    return replace(found, counted=counted, notes=[*found.notes, *duplicate_notes(counted, found.division.stratified)])
+    return replace(found, counted=counted, doubts=[*found.doubts, *duplicate_doubts(counted, found.division.stratified)])
 
 
 def test_ids(text: str, path: Path) -> dict[str, list[str]]:

@@ -64,8 +64,19 @@ RATED = _set(
 ABSENT = _set("na n/a #n/a nan null none nil - -- ? missing undefined")
 """What may stand in the place of a label that is missing."""
 
+HIDDEN = _set(
+    """
+    unk unknown hidden secret masked withheld unlabeled unlabelled unlabel unannotated no_label nolabel not_labeled tbd todo ??
+    ??? <unk> [unk] [mask] <hidden> xxx placeholder
+    """
+)
+"""What may stand in the place of a label that is kept back, where no train row has it."""
+
 YES_NO = [{"false", "true"}, {"f", "t"}, {"no", "yes"}, {"n", "y"}]
 """Pairs of labels that say nothing without their question."""
+
+ANSWERS = (_set("true yes y t 1"), _set("false no n f 0"))
+"""Ways to write yes, and no."""
 
 LANG = _set(
     """
@@ -73,12 +84,15 @@ LANG = _set(
     """
 )
 SPLIT = _set("split set subset partition fold dataset_split usage")
+SPLIT_WORDS = _set("split subset partition")
+"""Words in the names of such columns."""
+
 ID = _set("id ids uid uuid guid key index idx nr no")
 
 SPLITS = {
     "train": _set("train training trn tr 学習 训练 训练集"),
     "validation": _set("validation valid val dev development eval devel 检验 验证集"),
-    "test": _set("test testing tst te heldout held_out 测试 测试集"),
+    "test": _set("test testing tst te heldout held_out holdout hold_out 测试 测试集"),
 }
 
 _SCALES = (

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harness.analysis.audit import Report
+from harness.data.label_table import unseen_sentence
 from harness.reports.text.templates import render
 
 
 def sentence(report: Report) -> str:
     """The findings in one language."""
     read = [f"{line.backend} ({line.training_cutoff})" for line in report.dates if line.may_have_read]
-    return render("audit", report=report, learned=report.learned, read=read)
+    unseen = report.unseen and unseen_sentence(report.unseen, len(report.splits[report.split]), report.split)
+    return render("audit", report=report, learned=report.learned, read=read, unseen=unseen)
 
 
 def overall(reports: Sequence[Report]) -> str:
@@ -21,6 +23,7 @@ def overall(reports: Sequence[Report]) -> str:
             r.lang: r.learned.exact + r.learned.near for r in reports if r.learned
         },
         "texts with conflicting labels": {r.lang: r.conflicts.texts for r in reports},
+        "labels that no training row has": {r.lang: len(r.unseen) for r in reports if r.unseen},
         "likely label errors": {r.lang: len(r.suspects.suspects) for r in reports if r.suspects and r.suspects.rows},
     }
     return render(

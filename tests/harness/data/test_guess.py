@@ -12,7 +12,8 @@ from tables import SENTENCES, english, seen, written
 from harness.core.errors import DataError, UserError
 from harness.core.types import LabelKind
 from harness.data.guess.columns import ColumnOverrides
-from harness.data.guess.files import ReadOptions, encoding_named
+from harness.data.guess.encodings import encoding_named
+from harness.data.guess.files import ReadOptions
 from harness.data.guess.task_yaml import first_number
 
 

@@ -33,7 +33,7 @@ def test_rows_without_labels_are_no_empty_lists(tmp_path: Path) -> None:
     found = seen(lines(tmp_path / "tags.jsonl", "tags", [None, ["art", "work"], ["work"], []]))
     assert (found.labels.rows, found.labels.missing) == ({"art": 30, "work": 60}, 30)
     assert sum(counts["en"] for counts in found.counted.rows.values()) == 90
-    assert [note for note in found.labels.notes if "tags" in note] == [
+    assert [note for note in found.notes if "tags" in note] == [
         "30 rows have no label in 'tags' and are left out.",
         "30 rows have an empty list in 'tags', which is an answer too.",
     ]
@@ -112,7 +112,7 @@ def test_a_language_whose_train_rows_have_one_label_is_left_out(tmp_path: Path, 
     header = ["text", "topic", "lang", "split" if divided else "place"]
     found = seen(labelled(tmp_path / "rows.csv", header, topic, lambda row: ["en", "fr"][row % 2], split, count=240))
     assert list(found.languages.rows) == ["en"]
-    assert any("fr" in note and "one label" in note for note in found.division.notes)
+    assert any("fr" in note and "one label" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,8 @@ def test_a_language_whose_train_rows_have_one_label_is_left_out(tmp_path: Path, 
 )
 def test_labels_that_say_too_little(tmp_path: Path, name: str, cells: list[str], note: str | None) -> None:
     path = labelled(tmp_path / "rows.csv", ["text", name], lambda row: cells[row % len(cells)])
-    notes = seen(path, chosen=ColumnOverrides(label=(name,))).labels.notes
+    found = seen(path, lang="en", chosen=ColumnOverrides(label=(name,)))
+    notes = [doubt.text for doubt in found.doubts if doubt.kind in ("labels", "placeholder")]
     assert [note in said for said in notes if note is not None] == [True] * (note is not None), notes
     assert bool(notes) == (note is not None)
 

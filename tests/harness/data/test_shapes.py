@@ -1,592 +1,342 @@
-"""Every shape in which people publish rows: `bench init` reads it, and the task that it writes reads the same rows.
-
-A shape is a builder that writes files into a folder and returns the path for `bench init`, and what is expected there.
-"""
+"""Shapes in which people publish texts and labels: what `bench init` finds, and what the task that it writes reads."""
 
 from __future__ import annotations
 
-import bz2
 import csv
 import gzip
 import io
 import json
-import lzma
 import zipfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from xml.sax.saxutils import escape
 
 import pyarrow
 import pytest
-from pyarrow import feather, ipc, parquet
+from pyarrow import ipc, parquet
 from tables import english, seen
 
-from harness.core.errors import DataError, MissingExtra, UserError
+from harness.core.errors import UserError
 from harness.core.types import LabelKind
-from harness.data import reading
 from harness.data.guess.files import ReadOptions
 from harness.data.guess.task_yaml import task_yaml
 from harness.data.rows import load_examples
 from harness.specs.tasks import SPLITS, TaskSpec
 from harness.specs.yamlspec import parse_yaml_spec
 
-Row = dict[str, Any]
-LABELS = ("art", "work")
-COUNT = 60
+ROWS = [{"text": english(row), "label": ("art", "work")[row % 2]} for row in range(60)]
+POLISH = "Jestem zadowolona z zakupu, wszystko działa świetnie i żałuję, że nie kupiłam wcześniej"
+FRENCH = "L'été dernier j'ai acheté cette machine à café et elle est arrivée cassée, très déçu"
+TURKISH = "Ürün çok güzel, beklediğimden hızlı geldi ama şarj aleti çalışmıyor, teşekkürler"
+RUSSIAN = "Товар пришёл быстро, качество хорошее, но инструкция только на английском языке"
+JAPANESE = "届くのが早くて助かりました。品質も値段のわりにとても良いです"
+
+Builder = Callable[[Path], Path]
 
 
-def rows(count: int = COUNT, start: int = 0) -> list[Row]:
-    return [{"text": english(start + row), "label": LABELS[row % 2]} for row in range(count)]
+def text_of(rows: list[dict[str, Any]], delimiter: str = ",", end: str = "\n", header: bool = True, **form: Any) -> str:
+    held = io.StringIO(newline="")
+    writer = csv.writer(held, delimiter=delimiter, lineterminator=end, **form)
+    writer.writerows([list(rows[0])] if header else [])
+    writer.writerows([list(row.values()) for row in rows])
+    return held.getvalue()
 
 
-def delimited(table: list[Row], delimiter: str = ",", **form: Any) -> str:
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(table[0]), delimiter=delimiter, lineterminator="\n", **form)
-    writer.writeheader()
-    writer.writerows(table)
-    return file.getvalue()
+def put(name: str, content: str | bytes) -> Builder:
+    def build(folder: Path) -> Path:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+        return path
+
+    return build
 
 
-def lines(table: list[Row]) -> str:
-    return "".join(json.dumps(row) + "\n" for row in table)
+def several(files: dict[str, str | bytes]) -> Builder:
+    def build(folder: Path) -> Path:
+        for name, content in files.items():
+            put(f"mine/{name}", content)(folder)
+        return folder / "mine"
+
+    return build
 
 
-def sheet_xml(table: list[list[Any]]) -> str:
-    """A worksheet with strings, numbers and empty cells."""
-    body = ""
-    for number, row in enumerate(table, start=1):
-        cells = ""
-        for index, cell in enumerate(row):
-            at = f"{chr(65 + index)}{number}"
-            if isinstance(cell, bool | int | float):
-                cells += f'<c r="{at}"><v>{cell}</v></c>'
-            elif cell != "":
-                cells += f'<c r="{at}" t="inlineStr"><is><t>{escape(cell)}</t></is></c>'
-        body += f'<row r="{number}">{cells}</row>'
-    space = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    return f'<worksheet xmlns="{space}"><sheetData>{body}</sheetData></worksheet>'
+def lines(rows: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def xlsx(path: Path, **sheets: list[list[Any]]) -> Path:
-    """The smallest workbook that programs open."""
-    office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    package = "http://schemas.openxmlformats.org/package/2006/relationships"
-    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    named = "".join(f'<sheet name="{name}" sheetId="{n}" r:id="rId{n}"/>' for n, name in enumerate(sheets, start=1))
-    related = "".join(
-        f'<Relationship Id="rId{n}" Type="{office}/worksheet" Target="worksheets/sheet{n}.xml"/>'
-        for n in range(1, len(sheets) + 1)
-    )
-    kinds = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-    parts = "".join(
-        f'<Override PartName="/xl/worksheets/sheet{n}.xml" ContentType="{kinds}.worksheet+xml"/>'
-        for n in range(1, len(sheets) + 1)
-    )
-    with zipfile.ZipFile(path, "w") as book:
-        book.writestr(
-            "[Content_Types].xml",
-            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" ContentType='
-            f'"application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType='
-            f'"{kinds}.sheet.main+xml"/>{parts}</Types>',
-        )
-        book.writestr(
-            "_rels/.rels",
-            f'<Relationships xmlns="{package}"><Relationship Id="rId1" Type="{office}/officeDocument" '
-            'Target="xl/workbook.xml"/></Relationships>',
-        )
-        book.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{office}"><sheets>{named}</sheets></workbook>')
-        book.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{related}</Relationships>')
-        for number, table in enumerate(sheets.values(), start=1):
-            book.writestr(f"xl/worksheets/sheet{number}.xml", sheet_xml(table))
+def table(path: Path, rows: list[dict[str, Any]], names: list[str] | None = None, kind: Any = None) -> Path:
+    """A parquet or arrow file, with the label names of the `datasets` library where there are some."""
+    columns = pyarrow.table({key: [row[key] for row in rows] for key in rows[0]})
+    if kind is not None:
+        columns = columns.set_column(columns.schema.get_field_index("text"), "text", columns["text"].cast(kind))
+    if names is not None:
+        features = {"info": {"features": {"label": {"names": names, "_type": "ClassLabel"}}}}
+        columns = columns.replace_schema_metadata({"huggingface": json.dumps(features)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".parquet":
+        parquet.write_table(columns, path)
+    else:
+        with ipc.new_stream(path, columns.schema) as writer:
+            writer.write_table(columns)
     return path
 
 
-def grid(table: list[Row]) -> list[list[Any]]:
-    return [list(table[0]), *(list(row.values()) for row in table)]
+def spreadsheet(sheets: dict[str, list[list[Any]]]) -> Builder:
+    """A minimal .xlsx file: what a program for spreadsheets writes, without its styles."""
+
+    def cell(value: Any) -> str:
+        if isinstance(value, int | float):
+            return f"<c><v>{value}</v></c>"
+        return "<c/>" if value == "" else f'<c t="inlineStr"><is><t>{value}</t></is></c>'
+
+    def build(folder: Path) -> Path:
+        main = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+        office = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+        package = "http://schemas.openxmlformats.org/package/2006"
+        kinds = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+        path = folder / "mine.xlsx"
+        with zipfile.ZipFile(path, "w") as archive:
+            parts = "".join(
+                f'<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="{kinds}.worksheet+xml"/>'
+                for number in range(1, len(sheets) + 1)
+            )
+            archive.writestr(
+                "[Content_Types].xml",
+                f'<Types xmlns="{package}/content-types"><Default Extension="rels" ContentType="application/vnd.openxmlformats-'
+                f'package.relationships+xml"/><Override PartName="/xl/workbook.xml" ContentType="{kinds}.sheet.main+xml"/>'
+                f"{parts}</Types>",
+            )
+            archive.writestr(
+                "_rels/.rels",
+                f'<Relationships xmlns="{package}/relationships"><Relationship Id="r1" Type="{office}/officeDocument"'
+                ' Target="xl/workbook.xml"/></Relationships>',
+            )
+            named = "".join(f'<sheet name="{name}" sheetId="{n}" r:id="r{n}"/>' for n, name in enumerate(sheets, start=1))
+            archive.writestr("xl/workbook.xml", f'<workbook {main} xmlns:r="{office}"><sheets>{named}</sheets></workbook>')
+            links = "".join(
+                f'<Relationship Id="r{n}" Type="{office}/worksheet" Target="worksheets/sheet{n}.xml"/>'
+                for n in range(1, len(sheets) + 1)
+            )
+            archive.writestr(
+                "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}/relationships">{links}</Relationships>'
+            )
+            for number, rows in enumerate(sheets.values(), start=1):
+                body = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in rows)
+                archive.writestr(
+                    f"xl/worksheets/sheet{number}.xml", f"<worksheet {main}><sheetData>{body}</sheetData></worksheet>"
+                )
+        return path
+
+    return build
 
 
-def numbered(table: list[list[Any]]) -> list[list[Any]]:
-    """With a column without a name in front, and an empty one behind."""
-    return [["" if number == 0 else number, *row, ""] for number, row in enumerate(table)]
+def packed(name: str, inner: str, content: str) -> Builder:
+    def build(folder: Path) -> Path:
+        path = folder / name
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(inner, content)
+        return path
+
+    return build
 
 
-@dataclass(frozen=True)
-class Shape:
-    """`write`: into the folder, returns the path for `bench init`. `splits`: rows of each given split; None: bench divides
-    them. `roles`: text, label."""
+def classes(splits: list[str], extra: str | None = None) -> Builder:
+    def build(folder: Path) -> Path:
+        for place, split in enumerate(splits):
+            for number in range(40):
+                put(f"mine/{split}{('pos', 'neg')[number % 2]}/{number}.txt", english(100 * place + number))(folder)
+            if extra is not None:
+                put(f"mine/{split}{extra}/0.txt", english(999))(folder)
+        return folder / "mine"
 
-    name: str
-    write: Callable[[Path], Path]
-    count: int = COUNT
-    labels: tuple[str, ...] = LABELS
-    kind: LabelKind = LabelKind.NOMINAL
-    splits: dict[str, int] | None = None
-    roles: tuple[str, str] = ("text", "label")
+    return build
 
 
-def file(name: str, content: str | bytes | Callable[[], str | bytes], shown: str = "", **expected: Any) -> Shape:
-    """One file."""
-
-    def write(folder: Path) -> Path:
-        made = content() if callable(content) else content
-        (folder / name).write_bytes(made if isinstance(made, bytes) else made.encode())
-        return folder / name
-
-    return Shape(shown or name, write, **expected)
+def in_words(sentence: str) -> list[dict[str, Any]]:
+    return [{"text": f"{sentence} {row}", "label": ("art", "work")[row % 2]} for row in range(60)]
 
 
-def files(shown: str, content: Callable[[], dict[str, str | bytes]], **expected: Any) -> Shape:
-    """A folder."""
+CSV, JSONL = text_of(ROWS), lines(ROWS)
+HALVES = {"train": ROWS[:40], "test": ROWS[40:]}
+NUMBERED = [{"text": row["text"], "label": ("art", "work").index(row["label"])} for row in ROWS]
+HEADED = [["text", "label"], *([row["text"], row["label"]] for row in ROWS)]
+COLUMNS = {"text": [row["text"] for row in ROWS], "label": [row["label"] for row in ROWS]}
+BY_INDEX = {str(number): row for number, row in enumerate(ROWS)}
+NESTED = [{"id": f"r{n}", "review": {"body": row["text"], "lang": "en"}, "label": row["label"]} for n, row in enumerate(ROWS)]
+LONG_FIRST = [{"text": "It is fine, says the buyer. " * 40_000, "label": "art"}, *ROWS[1:]]
 
-    def write(folder: Path) -> Path:
-        for name, made in content().items():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes(made if isinstance(made, bytes) else made.encode())
-        return folder
+ALL = {"art": 30, "work": 30}
+READ: dict[str, tuple[Builder, dict[str, int]]] = {
+    "csv": (put("mine.csv", CSV), ALL),
+    "csv with a byte order mark": (put("mine.csv", b"\xef\xbb\xbf" + CSV.encode()), ALL),
+    "csv with CRLF": (put("mine.csv", text_of(ROWS, end="\r\n")), ALL),
+    "csv with CR alone": (put("mine.csv", text_of(ROWS, end="\r")), ALL),
+    "csv with semicolons": (put("mine.csv", text_of(ROWS, ";")), ALL),
+    "csv with pipes": (put("mine.csv", text_of(ROWS, "|")), ALL),
+    "csv that is a tsv": (put("mine.csv", text_of(ROWS, "\t")), ALL),
+    "tsv that is a csv": (put("mine.tsv", CSV), ALL),
+    "tsv": (put("mine.tsv", text_of(ROWS, "\t")), ALL),
+    "tab": (put("mine.tab", text_of(ROWS, "\t")), ALL),
+    "txt with tabs": (put("mine.txt", text_of(ROWS, "\t")), ALL),
+    "txt with commas": (put("mine.txt", CSV), ALL),
+    "sep=; of Excel": (put("mine.csv", "sep=;\n" + text_of(ROWS, ";")), ALL),
+    "sep=; of Excel in UTF-16": (put("mine.csv", ("sep=;\r\n" + text_of(ROWS, ";", "\r\n")).encode("utf-16")), ALL),
+    "no header": (put("mine.csv", text_of(ROWS, header=False)), ALL),
+    "all quoted": (put("mine.csv", text_of(ROWS, quoting=csv.QUOTE_ALL)), ALL),
+    "quotes escaped": (
+        put(
+            "mine.csv",
+            text_of([{**row, "text": f'He said "{row["text"]}", twice'} for row in ROWS], doublequote=False, escapechar="\\"),
+        ),
+        ALL,
+    ),
+    "the index of pandas": (put("mine.csv", text_of([{"": n, **row} for n, row in enumerate(ROWS)])), ALL),
+    "a delimiter at the end of each line": (put("mine.csv", text_of([{**row, "": ""} for row in ROWS])), ALL),
+    "empty lines at the end": (put("mine.csv", CSV + "\n\n\n"), ALL),
+    "a first text over a mebibyte": (put("mine.csv", text_of(LONG_FIRST)), ALL),
+    "UTF-16": (put("mine.csv", CSV.encode("utf-16")), ALL),
+    "UTF-16 without a mark": (put("mine.csv", CSV.encode("utf-16-le")), ALL),
+    "French in cp1252": (put("mine.csv", text_of(in_words(FRENCH)).encode("cp1252")), ALL),
+    "curly quotes in cp1252": (
+        put("mine.csv", text_of(in_words("It’s a great chair – I’d buy it “again”")).encode("cp1252")),
+        ALL,
+    ),
+    "csv.gz": (lambda folder: put("mine.csv.gz", gzip.compress(CSV.encode()))(folder), ALL),
+    "jsonl.gz": (lambda folder: put("mine.jsonl.gz", gzip.compress(JSONL.encode()))(folder), ALL),
+    "zip of one csv": (packed("mine.zip", "reviews/mine.csv", CSV), ALL),
+    "jsonl": (put("mine.jsonl", JSONL), ALL),
+    "ndjson": (put("mine.ndjson", JSONL), ALL),
+    "lines in .json": (put("mine.json", JSONL), ALL),
+    "an array in .jsonl": (put("mine.jsonl", json.dumps(ROWS)), ALL),
+    "json, indented": (put("mine.json", json.dumps(ROWS, indent=2)), ALL),
+    "pandas: columns": (put("mine.json", json.dumps({key: dict(enumerate(column)) for key, column in COLUMNS.items()})), ALL),
+    "pandas: index": (put("mine.json", json.dumps(BY_INDEX)), ALL),
+    "pandas: split": (
+        put("mine.json", json.dumps({"columns": HEADED[0], "index": list(range(60)), "data": HEADED[1:]})),
+        ALL,
+    ),
+    "pandas: values, with a header": (put("mine.json", json.dumps(HEADED)), ALL),
+    "pandas: table": (put("mine.json", json.dumps({"schema": {"fields": []}, "data": ROWS})), ALL),
+    "an object of lists": (put("mine.json", json.dumps(COLUMNS)), ALL),
+    "rows in an envelope": (put("mine.json", json.dumps({"version": "1.0", "data": ROWS})), ALL),
+    "splits in an object": (put("mine.json", json.dumps(HALVES)), ALL),
+    "objects in cells": (put("mine.jsonl", lines(NESTED)), ALL),
+    "a number among texts": (put("mine.jsonl", lines([{"text": 123, "label": "art"}, *ROWS[1:]])), ALL),
+    "fastText": (put("mine.txt", "".join(f"__label__{row['label']} {row['text']}\n" for row in ROWS)), ALL),
+    "parquet": (lambda folder: table(folder / "mine.parquet", ROWS), ALL),
+    "parquet with names of classes": (lambda folder: table(folder / "mine.parquet", NUMBERED, ["art", "work"]), ALL),
+    "parquet of large strings": (lambda folder: table(folder / "mine.parquet", ROWS, kind=pyarrow.large_string()), ALL),
+    "parquet of a dictionary": (
+        lambda folder: table(folder / "mine.parquet", ROWS, kind=pyarrow.dictionary(pyarrow.int32(), pyarrow.string())),
+        ALL,
+    ),
+    "arrow": (lambda folder: table(folder / "mine.arrow", NUMBERED, ["art", "work"]), ALL),
+    "xlsx": (spreadsheet({"Sheet1": HEADED}), ALL),
+    "xlsx with a title above": (spreadsheet({"Sheet1": [["Reviews of 2024"], *HEADED]}), ALL),
+    "xlsx with columns without names": (
+        spreadsheet(
+            {"Sheet1": [["", "text", "", "label"], *([n, text, "", label] for n, (text, label) in enumerate(HEADED[1:]))]}
+        ),
+        ALL,
+    ),
+    "a folder of splits": (several({"train.csv": text_of(ROWS[:40]), "test.csv": text_of(ROWS[40:])}), ALL),
+    "a folder of splits in folders": (
+        several({"train/data.csv": text_of(ROWS[:40]), "test/data.csv": text_of(ROWS[40:])}),
+        ALL,
+    ),
+    "shards": (several({f"part-{n}.jsonl": lines(ROWS[20 * n : 20 * n + 20]) for n in range(3)}), ALL),
+    "shards of splits": (
+        several(
+            {f"train-0000{n}-of-00002.csv": text_of(ROWS[20 * n : 20 * n + 20]) for n in range(2)}
+            | {"test-00000-of-00001.csv": text_of(ROWS[40:]), "README.txt": "Reviews of chairs."}
+        ),
+        ALL,
+    ),
+    "a folder of texts for each class": (classes([""]), {"pos": 20, "neg": 20}),
+    "the same in splits, with texts without a label": (classes(["train/", "test/"], "unsup"), {"pos": 40, "neg": 40}),
+}
 
-    return Shape(shown, write, **expected)
 
-
-def zipped(name: str, content: str) -> bytes:
-    held = io.BytesIO()
-    with zipfile.ZipFile(held, "w") as archive:
-        archive.writestr(name, content)
-        archive.writestr(f"__MACOSX/._{name}", "x")
-    return held.getvalue()
-
-
-def in_bytes(write: Callable[[pyarrow.Table, io.BytesIO], Any], table: pyarrow.Table) -> bytes:
-    held = io.BytesIO()
-    write(table, held)
-    return held.getvalue()
-
-
-def arrow_stream(table: list[Row]) -> bytes:
-    made = pyarrow.Table.from_pylist(table)
-    held = io.BytesIO()
-    with ipc.new_stream(held, made.schema) as stream:
-        stream.write_table(made)
-    return held.getvalue()
-
-
-def by_column(table: list[Row]) -> dict[str, list[Any]]:
-    return {name: [row[name] for row in table] for name in table[0]}
-
-
-def saved(table: list[Row], folder: str) -> dict[str, str | bytes]:
-    """As `save_to_disk` of the library `datasets` writes one split."""
-    half = len(table) // 2
-    return {
-        f"{folder}state.json": json.dumps({"_data_files": [{"filename": "data-0.arrow"}, {"filename": "data-1.arrow"}]}),
-        f"{folder}dataset_info.json": "{}",
-        f"{folder}data-0.arrow": arrow_stream(table[:half]),
-        f"{folder}data-1.arrow": arrow_stream(table[half:]),
-    }
-
-
-def of_parquet(table: pyarrow.Table) -> bytes:
-    return in_bytes(parquet.write_table, table)
-
-
-def dictionary_columns() -> bytes:
-    text = pyarrow.array([row["text"] for row in rows()], pyarrow.large_string())
-    label = pyarrow.array([row["label"] for row in rows()]).dictionary_encode()
-    return of_parquet(pyarrow.table({"text": text, "label": label}))
-
-
-def class_label() -> bytes:
-    features = {"label": {"names": ["art", "work"], "_type": "ClassLabel"}}
-    table = pyarrow.table({"text": [row["text"] for row in rows()], "label": [row % 2 for row in range(COUNT)]})
-    return of_parquet(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}))
-
-
-def in_classes(before: str = "", start: int = 0) -> dict[str, str | bytes]:
-    return {f"{before}{row['label']}/{number}.txt": row["text"] for number, row in enumerate(rows(start=start))}
-
-
-def fast_text(several: bool = False) -> str:
-    other = "__label__art __label__work"
-    return "".join(
-        f"{other if several and number % 3 == 0 else '__label__' + row['label']} {row['text']}\n"
-        for number, row in enumerate(rows())
+@pytest.mark.parametrize("shape", READ)
+def test_a_shape_is_read_and_its_task_reads_the_same(tmp_path: Path, shape: str) -> None:
+    build, labels = READ[shape]
+    found = seen(build(tmp_path))
+    assert found.labels.rows == labels
+    assert found.labels.kind is LabelKind.NOMINAL
+    folder = tmp_path / "tasks"
+    task = parse_yaml_spec(task_yaml(found, "mine", folder), folder / "mine.yaml", TaskSpec, name="mine", folder=folder)
+    (lang,) = found.languages.codes
+    rows = {split: load_examples(task, lang=lang, split=split) for split in SPLITS}
+    assert {split: {lang: len(examples)} for split, examples in rows.items()} == found.counted.rows
+    counts = Counter(
+        found.labels.names[row.label] for examples in rows.values() for row in examples if isinstance(row.label, int)
     )
+    assert counts == labels
 
 
-def with_number() -> str:
-    return lines([{"text": 123 if number == 7 else row["text"], "label": row["label"]} for number, row in enumerate(rows())])
+SEVERAL = {
+    "fastText with several labels": put(
+        "mine.txt", "".join(f"__label__{['a', 'b', 'c'][n % 3]} __label__d {english(n)}\n" for n in range(60))
+    ),
+    "lists in jsonl": put(
+        "mine.jsonl", lines([{"text": english(n), "label": [["a"], ["a", "b"], []][n % 3]} for n in range(60)])
+    ),
+}
 
 
-def two_parts() -> dict[str, Any]:
-    return {"train": rows(), "test": rows(30, 100)}
+@pytest.mark.parametrize("shape", SEVERAL)
+def test_a_shape_with_several_labels(tmp_path: Path, shape: str) -> None:
+    found = seen(SEVERAL[shape](tmp_path))
+    assert found.labels.kind is LabelKind.MULTILABEL
 
 
-GIVEN = {"train": COUNT, "test": 30}
-MANY = COUNT + 30
-BOM = "\ufeff"
-SHAPES = [
-    file("rows.csv", lambda: delimited(rows())),
-    file("rows.tsv", lambda: delimited(rows(), "\t")),
-    file("rows.tab", lambda: delimited(rows(), "\t")),
-    file("rows.dat", lambda: delimited(rows(), "|")),
-    file("rows.txt", lambda: delimited(rows(), "\t")),
-    file("rows.csv", lambda: delimited(rows(), "\t"), "tabs in a csv"),
-    file("rows.tsv", lambda: delimited(rows()), "commas in a tsv"),
-    file("rows.txt", lambda: delimited(rows(), ";"), "semicolons in a txt"),
-    file("ROWS.CSV", lambda: delimited(rows()), "capitals in the suffix"),
-    file("rows.csv", lambda: BOM + delimited(rows()), "byte order mark"),
-    file("rows.csv", lambda: delimited(rows()).replace("\n", "\r\n"), "CRLF"),
-    file("rows.csv", lambda: delimited(rows()).replace("\n", "\r"), "CR"),
-    file("rows.csv", lambda: "sep=;\n" + delimited(rows(), ";"), "sep line of Excel"),
-    file("rows.csv", lambda: BOM + "sep=|\r\n" + delimited(rows(), "|"), "sep line and mark"),
-    file("rows.csv", lambda: delimited(rows()).replace("\n", ",\n"), "trailing delimiter everywhere"),
-    file("rows.csv", lambda: delimited(rows()).replace("\n", ",\n").replace("label,", "label"), "trailing delimiter in rows"),
-    file("rows.csv", lambda: delimited(rows()).replace("\n", ",,,\n"), "three empty columns"),
-    file("rows.csv", lambda: delimited(rows()) + "\n\n\r\n", "empty lines at the end"),
-    file("rows.csv", lambda: "\n\n" + delimited(rows()), "empty lines above"),
-    file("rows.csv", lambda: "# made by a program\n# in 2024, for fun, really\n" + delimited(rows()), "comments above"),
-    file("rows.csv", lambda: "Export of the reviews\n\n" + delimited(rows()), "title above"),
-    file("rows.csv", lambda: "Export of the reviews,\n,\n" + delimited(rows()), "title above, as Excel saves it"),
-    file("rows.csv", lambda: delimited(rows(), quotechar="'", quoting=csv.QUOTE_ALL), "single quotes"),
-    file(
-        "rows.csv",
-        lambda: delimited([row | {"text": f"well, {row['text']}"} for row in rows()], quotechar="'"),
-        "single quotes where needed",
-    ),
-    file(
-        "rows.csv",
-        lambda: delimited([row | {"text": 'so "good", ' + row["text"]} for row in rows()], escapechar="\\", doublequote=False),
-        "escaped quotes",
-    ),
-    file("rows.csv", lambda: delimited(rows()).removeprefix("text,label\n"), "no header", roles=("column_1", "column_2")),
-    file("rows.csv", lambda: delimited([{"": n, **row} for n, row in enumerate(rows())]), "index of pandas"),
-    file("rows.csv", lambda: delimited([{"Unnamed: 0": n, **row} for n, row in enumerate(rows())]), "named index of pandas"),
-    file("rows.csv", lambda: delimited(rows()).encode("utf-16"), "UTF-16"),
-    file("rows.csv", lambda: delimited(rows()).encode("utf-16-le"), "UTF-16 LE without a mark"),
-    file("rows.csv", lambda: delimited(rows()).encode("utf-16-be"), "UTF-16 BE without a mark"),
-    file("rows.csv", lambda: delimited(rows()).encode("utf-32"), "UTF-32"),
-    file(
-        "rows.csv",
-        lambda: delimited([row | {"text": f"the café’s {row['text']}"} for row in rows()]).encode("cp1252"),
-        "cp1252",
-    ),
-    file("rows.csv.gz", lambda: gzip.compress(delimited(rows()).encode())),
-    file("rows.tsv.bz2", lambda: bz2.compress(delimited(rows(), "\t").encode())),
-    file("rows.jsonl.xz", lambda: lzma.compress(lines(rows()).encode())),
-    file("rows.jsonl.gz", lambda: gzip.compress(lines(rows()).encode())),
-    file("rows.csv.zip", lambda: zipped("rows.csv", delimited(rows()))),
-    file("data.zip", lambda: zipped("inner.csv", delimited(rows()))),
-    file("rows.parquet.gz", lambda: gzip.compress(dictionary_columns())),
-    file("rows.jsonl", lambda: lines(rows())),
-    file("rows.ndjson", lambda: lines(rows())),
-    file("rows.json", lambda: lines(rows()), "JSON lines in a json"),
-    file("rows.jsonl", lambda: json.dumps(rows()), "list in a jsonl"),
-    file("rows.jsonl", lambda: json.dumps(rows(), indent=1), "list of many lines in a jsonl"),
-    file("rows.jsonl", lambda: BOM + lines(rows()).replace("\n", "\r\n"), "JSON lines with a mark and CRLF"),
-    file("rows.jsonl", lambda: lines(rows()).encode("utf-16"), "JSON lines in UTF-16"),
-    file("rows.jsonl", with_number, "a number among texts"),
-    file("rows.json", lambda: json.dumps(rows(), indent=2), "list of objects"),
-    file("rows.json", lambda: json.dumps(by_column(rows())), "lists by column"),
-    file("rows.json", lambda: json.dumps({name: dict(enumerate(of)) for name, of in by_column(rows()).items()}), "columns"),
-    file("rows.json", lambda: json.dumps(dict(enumerate(rows()))), "index"),
-    file("rows.json", lambda: json.dumps({f"r{n}": row for n, row in enumerate(rows())}), "rows by their ids"),
-    file(
-        "rows.json",
-        lambda: json.dumps({"columns": ["text", "label"], "index": list(range(COUNT)), "data": grid(rows())[1:]}),
-        "split",
-    ),
-    file("rows.json", lambda: json.dumps(grid(rows())[1:]), "values", roles=("column_1", "column_2")),
-    file("rows.json", lambda: json.dumps(grid(rows())), "values with names"),
-    file("rows.jsonl", lambda: "".join(json.dumps(row) + "\n" for row in grid(rows())), "lines of lists"),
-    file(
-        "rows.json",
-        lambda: json.dumps({"schema": {"fields": [{"name": "text"}, {"name": "label"}], "primaryKey": []}, "data": rows()}),
-        "table",
-    ),
-    file("rows.json", lambda: json.dumps({"version": "1.0", "data": rows()}), "rows within data"),
-    file("rows.json", lambda: json.dumps({"meta": {"n": 1}, "result": {"items": rows(), "page": 1}}), "rows two deep"),
-    file("rows.json", lambda: json.dumps(two_parts()), "splits in JSON", splits=GIVEN, count=MANY),
-    file("rows.json", lambda: json.dumps({"v": 1, "data": two_parts()}), "splits two deep", splits=GIVEN, count=MANY),
-    file(
-        "rows.json",
-        lambda: json.dumps({name: by_column(of) for name, of in two_parts().items()}),
-        "splits by column",
-        splits=GIVEN,
-        count=MANY,
-    ),
-    file(
-        "rows.jsonl",
-        lambda: lines([{"review": {"text": row["text"], "by": "me"}, "label": row["label"]} for row in rows()]),
-        "objects in rows",
-        roles=("review.text", "label"),
-    ),
-    file("rows.parquet", dictionary_columns, "dictionary and large strings"),
-    file("rows.parquet", class_label, "ClassLabel"),
-    file(
-        "rows.parquet",
-        lambda: of_parquet(
-            pyarrow.Table.from_pylist([{"review": {"text": row["text"], "n": 1}, "label": row["label"]} for row in rows()])
-        ),
-        "struct column",
-        roles=("review.text", "label"),
-    ),
-    file(
-        "rows.parquet",
-        lambda: of_parquet(pyarrow.Table.from_pylist([row | {"label": [row["label"]]} for row in rows()])),
-        "list column",
-        kind=LabelKind.MULTILABEL,
-    ),
-    file("rows.feather", lambda: in_bytes(feather.write_feather, pyarrow.Table.from_pylist(rows()))),
-    file("rows.arrow", lambda: arrow_stream(rows())),
-    file("rows.txt", fast_text, "fastText"),
-    file("rows.txt", lambda: fast_text(True), "fastText, several labels", kind=LabelKind.MULTILABEL),
-    files("a folder for each label", in_classes),
-    files("a folder for each label, with a readme", lambda: {"README.txt": "about", **in_classes()}),
-    files(
-        "splits of folders for each label",
-        lambda: {**in_classes("train/"), **in_classes("test/", 100), "train/unsup/1.txt": "nothing", "README": "x"},
-        splits={"train": COUNT, "test": COUNT},
-        count=2 * COUNT,
-    ),
-    files(
-        "shards of splits",
-        lambda: {
-            "data/train-00000-of-00002.parquet": of_parquet(pyarrow.Table.from_pylist(rows(40))),
-            "data/train-00001-of-00002.parquet": of_parquet(pyarrow.Table.from_pylist(rows(20, 40))),
-            "data/test-00000-of-00001.parquet": of_parquet(pyarrow.Table.from_pylist(rows(30, 100))),
-        },
-        splits=GIVEN,
-        count=MANY,
-    ),
-    files(
-        "numbered csv files",
-        lambda: {
-            **{f"train_{n}.csv": delimited(rows(5, 5 * n)) for n in range(12)},
-            "test.csv": delimited(rows(30, 100)),
-            "train_notes.txt": "x",
-        },
-        splits=GIVEN,
-        count=MANY,
-    ),
-    files("parts of all rows", lambda: {f"part-{n:04d}.jsonl": lines(rows(30, 30 * n)) for n in range(2)}),
-    files(
-        "packed splits",
-        lambda: {
-            "train.csv.gz": gzip.compress(delimited(rows()).encode()),
-            "test.csv.gz": gzip.compress(delimited(rows(30, 100)).encode()),
-        },
-        splits=GIVEN,
-        count=MANY,
-    ),
-    files(
-        "txt splits beside a readme",
-        lambda: {
-            "train.txt": delimited(rows(), "\t"),
-            "test.txt": delimited(rows(30, 100), "\t"),
-            "README.txt": "about",
-        },
-        splits=GIVEN,
-        count=MANY,
-    ),
-    files(
-        "folders named after splits",
-        lambda: {"train/rows.csv": delimited(rows()), "test/rows.csv": delimited(rows(30, 100))},
-        splits=GIVEN,
-        count=MANY,
-    ),
-    files("one split saved by datasets", lambda: saved(rows(), "")),
-    files(
-        "splits saved by datasets",
-        lambda: {"dataset_dict.json": "{}", **saved(rows(), "train/"), **saved(rows(30, 100), "test/")},
-        splits=GIVEN,
-        count=MANY,
-    ),
-    Shape("rows.xlsx", lambda folder: xlsx(folder / "rows.xlsx", Sheet1=grid(rows()))),
-    Shape(
-        "xlsx with a title and empty columns",
-        lambda folder: xlsx(folder / "rows.xlsx", Sheet1=[["Our reviews"], [], *numbered(grid(rows()))]),
-    ),
-    Shape(
-        "xlsx with splits, and a sheet of notes",
-        lambda folder: xlsx(folder / "rows.xlsx", train=grid(rows()), test=grid(rows(30, 100)), notes=[["by me"]]),
-        splits=GIVEN,
-        count=MANY,
-    ),
-    Shape(
-        "xlsx with numbers as labels",
-        lambda folder: xlsx(
-            folder / "rows.xlsx", Data=[["text", "stars"], *([english(n), float(1 + n % 3)] for n in range(COUNT))]
-        ),
-        labels=("1 star", "2 stars", "3 stars"),
-        kind=LabelKind.ORDINAL,
-        roles=("text", "stars"),
-    ),
-    Shape(
-        "a sheet by its name",
-        lambda folder: xlsx(folder / "rows.xlsx", A=grid(rows()), B=grid(rows(40))).with_name("rows.xlsx#B"),
-        count=40,
-    ),
-]  # fmt: skip
+ASKED: dict[str, tuple[Builder, str]] = {
+    "Polish in cp1250": (put("mine.csv", text_of(in_words(POLISH)).encode("cp1250")), "--encoding cp1250"),
+    "Turkish in cp1254": (put("mine.csv", text_of(in_words(TURKISH)).encode("cp1254")), "--encoding cp1254"),
+    "Russian in cp1251": (put("mine.csv", text_of(in_words(RUSSIAN)).encode("cp1251")), "--encoding cp1251"),
+    "Russian in koi8-r": (put("mine.csv", text_of(in_words(RUSSIAN)).encode("koi8-r")), "--encoding koi8_r"),
+    "Japanese in cp932": (put("mine.csv", text_of(in_words(JAPANESE)).encode("cp932")), "--encoding cp932"),
+    "Polish JSON in cp1250": (put("mine.jsonl", lines(in_words(POLISH)).encode("cp1250")), "--encoding cp1250"),
+    "a zip of two": (lambda folder: _two(folder), "Unpack it"),
+    "ragged lines": (put("mine.csv", CSV + "one,two,three\n"), "double quotes"),
+    "a pickle": (put("mine.pkl", b"\x80"), "can hold code"),
+    "two files that could be the train rows": (several({"train.csv": CSV, "train.jsonl": JSONL}), "Keep one"),
+}
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=[shape.name for shape in SHAPES])
-def test_a_shape_is_read_and_its_task_reads_the_same(tmp_path: Path, shape: Shape) -> None:
-    folder, tasks = tmp_path / "data", tmp_path / "tasks"
-    folder.mkdir()
-    tasks.mkdir()
-    path = shape.write(folder)
-    found = seen(path, lang="en")
-    assert (found.roles.text, found.roles.label) == ((shape.roles[0],), (shape.roles[1],))
-    assert (found.total, tuple(found.labels.names), found.labels.kind) == (shape.count, shape.labels, shape.kind)
-    given = None if found.division.stratified else {split: sum(of.values()) for split, of in found.counted.rows.items()}
-    if shape.splits is None:
-        assert given is None
-    else:
-        assert given is not None
-        assert given["train"] + given["validation"] == shape.splits["train"]
-        assert given["test"] == shape.splits["test"]
-    spec = parse_yaml_spec(task_yaml(found, "mine", tasks), tasks / "mine.yaml", TaskSpec, name="mine", folder=tasks)
-    read = {split: load_examples(spec, lang="en", split=split) for split in SPLITS}
-    assert {split: len(of) for split, of in read.items()} == {split: of["en"] for split, of in found.counted.rows.items()}
-    names = spec.label_space.names
-    answers = [
-        one for of in read.values() for row in of for one in (row.label if isinstance(row.label, tuple) else (row.label,))
-    ]
-    assert {names[index]: count for index, count in Counter(answers).items()} == found.labels.rows
-    texts = {row.text for of in read.values() for row in of}
-    assert all(text == text.strip() and ("number" in text or text == "123") for text in texts)
+def _two(folder: Path) -> Path:
+    path = folder / "mine.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.csv", CSV)
+        archive.writestr("b.csv", CSV)
+    return path
 
 
-REFUSED: list[tuple[Shape, str]] = [
-    (file("rows.csv", "text,label\na fine thing,art\nb,work,c\n" + delimited(rows()).partition("\n")[2], "ragged"), ":3"),
-    (file("rows.csv", lambda: delimited(rows()) + "\x00\n", "zero bytes"), "--encoding"),
-    (file("rows.csv", lambda: delimited([row | {"x": 1} for row in rows()]).replace("x\n", "text\n", 1), "names twice"), "twice"),
-    (file("rows.txt", "one line of text\nand another\n" * 30, "plain text"), "--delimiter"),
-    (file("rows.json", lambda: json.dumps({"a": rows(), "b": rows(40)}), "two tables"), "rows.json#a"),
-    (file("rows.json", '{"text": {"a": 1}, "other": 3}', "no table"), "list of objects"),
-    (file("data.zip", lambda: zipped("notes.md", "x"), "no table in a zip"), "Unpack it"),
-    (file("rows.txt", lambda: fast_text() + "no label here\n", "fastText with another line"), ":61"),
-    (Shape("two sheets", lambda folder: xlsx(folder / "rows.xlsx", A=grid(rows()), B=grid(rows()))), "rows.xlsx#A"),
-    (files("a shard is missing", lambda: {f"train-0000{n}-of-00003.csv": delimited(rows()) for n in (0, 2)}), "2 of the 3"),
-    (
-        files("shards with other columns", lambda: {"a-1.csv": delimited(rows()), "a-2.csv": "text,topic\na,b\n"}),
-        "label, topic",
-    ),
-]  # fmt: skip
+@pytest.mark.parametrize("shape", ASKED)
+def test_a_shape_is_asked_about(tmp_path: Path, shape: str) -> None:
+    build, way_out = ASKED[shape]
+    with pytest.raises(UserError) as refused:
+        seen(build(tmp_path))
+    assert way_out in refused.value.hint
 
 
-@pytest.mark.parametrize(("shape", "named"), REFUSED, ids=[shape.name for shape, _ in REFUSED])
-def test_a_shape_is_refused_with_the_way_out(tmp_path: Path, shape: Shape, named: str) -> None:
-    with pytest.raises(UserError) as error:
-        seen(shape.write(tmp_path), lang="en")
-    assert named in str(error.value)
-
-
-POLISH = "Obsługa była bardzo miła, ale jedzenie zimne, więc już tu nie wrócę; żałuję"
-ASKED = [
-    ("cp1250", POLISH),
-    ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy, obsluha byla hrozná a jídlo studené"),
-    ("cp1250", "Az étel nagyon hideg volt, és a kiszolgálás is rossz, őszintén szörnyű"),
-    ("cp1251", "Обслуживание было очень плохим, еда холодная, больше сюда не приду"),
-    ("cp1253", "Το φαγητό ήταν πολύ κακό και η εξυπηρέτηση αργή, δεν θα ξαναέρθω"),
-    ("cp1254", "Yemekler çok güzeldi ama garson ilgisizdi, bir daha gelmeyeceğim, ışık yoktu"),
-    ("cp1255", "האוכל היה קר והשירות היה גרוע מאוד לא נחזור לכאן לעולם"),
-    ("cp1256", "الطعام كان باردا والخدمة كانت سيئة للغاية لن نعود إلى هنا أبدا"),
-    ("cp1257", "Maistas buvo labai skanus, bet aptarnavimas lėtas, daugiau čia negrįšiu už žuvį"),
-    ("koi8-r", "Обслуживание было очень плохим, еда холодная, больше сюда не приду"),
-    ("mac-roman", "Le service était très lent et la nourriture froide, je ne reviendrai jamais à cet hôtel"),
-    ("gb18030", "这家餐厅的服务非常差，菜都是冷的，我再也不会来了"),
-    ("big5", "這家餐廳的服務非常差，菜都是冷的，我再也不會來了"),
-    ("cp932", "このレストランのサービスはとても悪かった。料理も冷たくて、もう来ません"),
-    ("euc-jp", "このレストランのサービスはとても悪かった。料理も冷たくて、もう来ません"),
-    ("cp949", "이 식당의 서비스는 정말 나빴고 음식도 차가웠어요. 다시는 오지 않겠습니다"),
-]
-
-
-@pytest.mark.parametrize(
-    ("encoding", "text"), ASKED, ids=[f"{encoding}-{number}" for number, (encoding, _) in enumerate(ASKED)]
-)
+@pytest.mark.parametrize(("words", "encoding"), [(POLISH, "cp1250"), (TURKISH, "cp1254"), (JAPANESE, "cp932")])
 @pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_another_encoding_is_asked_for_and_the_likeliest_is_named_first(
-    tmp_path: Path, encoding: str, text: str, suffix: str
-) -> None:
-    table = [{"text": f"{text} {number}", "label": LABELS[number % 2]} for number in range(COUNT)]
-    content = delimited(table) if suffix == "csv" else "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in table)
-    path = tmp_path / f"rows.{suffix}"
-    path.write_bytes(content.encode(encoding))
-    with pytest.raises(UserError) as error:
-        seen(path)
-    assert f"--encoding {encoding}." in error.value.hint
-    words = [word for word in text.split() if not word.isascii() and len(word) > 2]
-    assert not any(word in str(error.value).replace(" ", "") for word in words)  # no text of a row is printed
-    found = seen(path, read_options=ReadOptions(encoding=encoding), lang="en")
-    assert found.opened.columns["text"][0] == f"{text} 0"
+def test_the_encoding_that_was_asked_for(tmp_path: Path, words: str, encoding: str, suffix: str) -> None:
+    rows = in_words(words)
+    path = put(f"mine.{suffix}", (text_of(rows) if suffix == "csv" else lines(rows)).encode(encoding))(tmp_path)
+    found = seen(path, read_options=ReadOptions(encoding=encoding))
+    assert found.opened.columns["text"][0] == rows[0]["text"]
     assert found.opened.csv.encoding == encoding
 
 
-WESTERN = [
-    "Le service était très lent et la nourriture froide, je ne reviendrai jamais à cet hôtel",
-    "Das Essen war schön heiß, aber der Kellner war unhöflich und viel zu langsam für uns",
-    "El niño comió una piña; ¿qué pasó después? ¡Qué mala atención!",
-    "I don’t like this café – it costs £5 or €6…",
-    "Maturinn var kaldur og þjónustan ömurleg, við komum aldrei aftur hingað því miður",
-]
-
-
-@pytest.mark.parametrize("text", WESTERN)
-def test_western_text_is_read_as_cp1252_with_a_note(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "rows.csv"
-    table = [{"text": f"{text} {number}", "label": LABELS[number % 2]} for number in range(COUNT)]
-    path.write_bytes(delimited(table).encode("cp1252"))
+def test_one_sheet_of_several(tmp_path: Path) -> None:
+    path = spreadsheet({"About": [["Reviews"]], "2023": HEADED[:41], "2024": HEADED})(tmp_path)
     found = seen(path)
-    assert found.opened.columns["text"][0] == f"{text} 0"
-    assert found.opened.csv.encoding == "cp1252"
-    assert any("--encoding" in note for note in found.opened.notes)
-
-
-def test_files_in_two_encodings_are_refused(tmp_path: Path) -> None:
-    texts = [{"text": f"the café {english(number)}", "label": LABELS[number % 2]} for number in range(COUNT)]
-    (tmp_path / "train.csv").write_bytes(delimited(texts).encode("cp1252"))
-    (tmp_path / "test.csv").write_bytes(delimited(texts).encode("utf-8"))
-    with pytest.raises(UserError, match="written in another way") as error:
-        seen(tmp_path)
-    assert "Save both" in error.value.hint
-
-
-def test_a_first_text_longer_than_the_sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.data.guess.files.SAMPLE", 500)
-    table = rows()
-    table[0]["text"] = 'Fine, says "buyer" one.\n' * 100 + "number"
-    (tmp_path / "rows.csv").write_text(delimited(table), encoding="utf-8")
-    assert seen(tmp_path / "rows.csv").total == COUNT
-
-
-def test_a_title_is_said(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text("Export of the reviews\n" + delimited(rows()), encoding="utf-8")
-    found = seen(tmp_path / "rows.csv")
-    assert found.opened.csv.skip == 1
-    assert any("`skip`" in note for note in found.opened.notes)
-
-
-def test_spreadsheets_need_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = xlsx(tmp_path / "rows.xlsx", A=grid(rows()))
-    monkeypatch.setitem(__import__("sys").modules, "python_calamine", None)
-    with pytest.raises(MissingExtra, match="python-calamine"):
-        seen(path)
-
-
-def test_dates_and_numbers_of_a_sheet_are_as_shown() -> None:
-    import datetime
-
-    cells = [True, 3.0, 2.5, datetime.date(2024, 5, 31), "x", ""]
-    assert [reading._cell(cell) for cell in cells] == ["true", "3", "2.5", "2024-05-31", "x", ""]
-
-
-def test_a_part_of_what_has_none(tmp_path: Path) -> None:
-    (tmp_path / "rows.csv").write_text(delimited(rows()), encoding="utf-8")
-    with pytest.raises(DataError, match="has no parts"):
-        seen(tmp_path / "rows.csv#x")
-    (tmp_path / "rows#1.csv").write_text(delimited(rows()), encoding="utf-8")
-    assert seen(tmp_path / "rows#1.csv").total == COUNT
+    assert found.total == 40
+    assert any("--sheet" in note for note in found.notes)
+    assert seen(path, read_options=ReadOptions(sheet="2024")).total == 60
+    with pytest.raises(UserError, match="no sheet"):
+        seen(path, read_options=ReadOptions(sheet="2025"))

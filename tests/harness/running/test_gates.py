@@ -343,6 +343,15 @@ def test_a_handful_of_texts_says_nothing_and_majority_is_to_give_one_label(proje
     assert "one_label" not in gates_of(toy.plan(project, "majority", prompt=None), store)
 
 
+def test_labels_that_no_training_row_has_are_counted(project: Path, store: Store) -> None:
+    assert "unseen_labels" not in gates_of(toy.plan(project, "toy-classifier"), store)
+    toy.write_rows(project, "train", [toy.row("train", "en", n, "word", n % 2) for n in range(12)])
+    rows_saying(project, *["a"] * 9)  # of three labels
+    found = gates_of(toy.plan(project, "toy-classifier"), store)["unseen_labels"]
+    assert (found.outcome, found.value) == (WARNED, pytest.approx(1 / 3))
+    assert "unseen_labels" not in gates_of(toy.plan(project, "majority", prompt=None), store)
+
+
 # The command
 
 
