@@ -303,6 +303,7 @@ def csv_reader(lines: Iterable[str], delimiter: str, how: CsvFormat) -> Any:
         quoting=csv.QUOTE_MINIMAL if how.quoted else csv.QUOTE_NONE,
         quotechar=how.quote,
         escapechar=how.escape,
+        skipinitialspace=how.spaced,
         strict=True,
     )
 

@@ -17,6 +17,8 @@ ColumnLists = dict[str, list[Any]]
 MAX_DEPTH = 50  # of lists and objects within one another
 MOST_AROUND = 3  # objects around a table
 NAMES, ROWS = ("columns", "header", "headers", "fields"), ("data", "rows", "values")
+_ABOUT = "features schema fields labels label_names categories classes meta metadata info licenses authors"
+ABOUT = frozenset(_ABOUT.split())  # names of lists that say something of the rows
 LONGEST_NAME = 60
 SHAPES = (
     'It must be a list of objects, [{"text": ..., "label": ...}, ...], JSON lines, or an object of lists, {"text": [...], ...}.'
@@ -30,6 +32,8 @@ def read_json(path: Path, text: str, lines: bool) -> ColumnLists:
     """
     if lines and not text.strip():
         return {}
+    if (rows := _one_after_another(text)) is not None:
+        return columns_of(rows)
     if _is_lines(text, lines):
         return _of_lines(path, text)
     value = _parsed(path, 1, text)
@@ -69,19 +73,26 @@ def joined_splits(path: Path, tables: dict[str, ColumnLists]) -> ColumnLists:
     return found
 
 
-def columns_of(rows: Iterable[dict[str, Any]]) -> ColumnLists:
-    """Rows to columns; an object in a row becomes columns of its own, `review.text`."""
-    flat = [_flat(row) if any(isinstance(cell, dict) for cell in row.values()) else row for row in rows]
-    names = dict.fromkeys(name for row in flat for name in row)
-    return {name: [row.get(name) for row in flat] for name in names}
+def columns_of(rows: list[dict[str, Any]]) -> ColumnLists:
+    """Rows to columns; what a row lacks is None."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, cell in row.items():
-        within = {f"{name}.{key}": value for key, value in _flat(cell).items()} if isinstance(cell, dict) else {name: cell}
-        found = within | found
-    return found
+def _one_after_another(text: str) -> list[dict[str, Any]] | None:
+    """Objects of several lines each, with nothing between them; None where the text is anything else."""
+    if text.lstrip().partition("\n")[0].rstrip() != "{":
+        return None
+    found, at, decoder = [], 0, json.JSONDecoder()
+    while rest := re.compile(r"\S").search(text, at):
+        try:
+            value, at = decoder.raw_decode(text, rest.start())
+        except (ValueError, RecursionError):
+            return None
+        if not isinstance(value, dict) or _deeper_than(value, MAX_DEPTH):
+            return None
+        found.append(value)
+    return found if len(found) > 1 else None
 
 
 def _is_lines(text: str, lines: bool) -> bool:
@@ -96,12 +107,12 @@ def _is_lines(text: str, lines: bool) -> bool:
 
 
 def _of_lines(path: Path, text: str) -> ColumnLists:
-    rows = []
-    for number, line in enumerate(io.StringIO(text), start=1):
-        if line.strip():
-            rows.append(_parsed(path, number, line))
-            if type(rows[-1]) is not type(rows[0]) or not isinstance(rows[-1], dict | list):
-                raise DataError(f"{path}:{number}: must be an object, found {type(rows[-1]).__name__}.", SHAPES)
+    numbers = [number for number, line in enumerate(io.StringIO(text), start=1) if line.strip()]
+    rows = [_parsed(path, number, line) for number, line in enumerate(io.StringIO(text), start=1) if line.strip()]
+    kinds = list(map(type, rows))
+    odd = next((place for place, kind in enumerate(kinds) if kind is not kinds[0]), None) if len(set(kinds)) > 1 else None
+    if odd is not None:
+        raise DataError(f"{path}:{numbers[odd]}: must be {kinds[0].__name__}, found {kinds[odd].__name__}.", SHAPES)
     found = _table(rows)
     if found is None:
         raise DataError(f"{path}: its lists differ in length.", SHAPES)
@@ -172,7 +183,7 @@ def _within(value: Any) -> dict[str, ColumnLists]:
         }
         tables = {path: table for path, inner in below.items() if (table := _table(inner)) is not None and len(table) > 1}
         if tables:
-            return tables
+            return {path: table for path, table in tables.items() if path.rpartition(".")[2].lower() not in ABOUT} or tables
         level = below
     return {}
 
@@ -183,7 +194,7 @@ def _parsed(path: Path, first_line: int, text: str) -> Any:
         value = json.loads(text)
         too_deep = _deeper_than(value, MAX_DEPTH)
     except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{first_line + error.lineno - 1}: is not JSON: {error.msg}.") from error
+        raise DataError(f"{path}:{first_line + error.lineno - 1}: is not JSON: {error.msg}.", _hint(text)) from error
     except RecursionError:
         too_deep = True
     except ValueError as error:  # the only other one: Python reads no longer number
@@ -195,6 +206,15 @@ def _parsed(path: Path, first_line: int, text: str) -> Any:
         problem = f"lists or objects are nested more than {MAX_DEPTH} deep"
         raise DataError(f"{path}:{line}: {problem}.", "A row is an object with a text and a label.")
     return value
+
+
+def _hint(text: str) -> str:
+    """The way out of two things that are often taken for JSON."""
+    if text.lstrip()[:2] in ("{'", "['"):
+        return "That is Python's notation: write it with json.dumps."
+    return (
+        "Take the commas at the ends of the lines away, or put [ and ] around all." if text.rstrip()[-1:] == "," else ""
+    )
 
 
 def _deeper_than(value: Any, depth: int) -> bool:

@@ -32,6 +32,7 @@ class CsvFormat(Spec):
     header: list[str] | None = Field(
         default=None, min_length=1, description="Names of the columns, if the file has no header line."
     )
+    spaced: bool = Field(default=False, description="Whether a space follows each delimiter, and is no part of a field.")
     skip: int = Field(default=0, ge=0, description="Lines above the header that are no part of the table.")
 
     @field_validator("encoding")

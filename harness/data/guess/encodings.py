@@ -122,7 +122,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _utf16(data: bytes) -> str | None:
-    """UTF-16 without a mark, where all zero bytes are the upper halves of characters; else zero bytes are told when it is read."""
+    """UTF-16 without a mark, where all zero bytes are upper halves of characters; others are told when it is read."""
     for name, upper, newline in (("utf-16-le", 1, b"\n\x00"), ("utf-16-be", 0, b"\x00\n")):
         if len(data) % 2 == 0 and b"\x00" not in data[1 - upper :: 2] and newline in data:
             return name

@@ -73,6 +73,12 @@ def dialect_of(path: Path, text: str, whole: bool, wished: str | None) -> tuple[
     return delimiter, [variants[best], *(variant for number, variant in enumerate(variants) if number != best)]
 
 
+def _spaced(rows: list[list[str]]) -> bool:
+    """Whether a space follows nearly each delimiter: `text, label`."""
+    cells = [cell for row in rows for cell in row[1:] if cell]
+    return bool(cells) and sum(cell[0] == " " for cell in cells) > 0.95 * len(cells)
+
+
 def _in_single_quotes(rows: Iterator[list[str]]) -> bool:
     """Whether `'` encloses nearly every cell below the first row."""
     cells = [cell for row in list(rows)[1:] for cell in row if cell]
@@ -352,9 +358,10 @@ def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[s
     form = form.model_copy(update={"delimiter": None if delimiter == usual_delimiter(first) else delimiter})
     failed: DataError | None = None
     for variant in variants:
-        form = form.model_copy(update={"quoted": True, "escape": None, "quote": '"', "skip": 0, **variant})
+        form = form.model_copy(update={"quoted": True, "escape": None, "quote": '"', "skip": 0, "spaced": False, **variant})
         if read_options.header is not False:
             form = form.model_copy(update={"skip": lines_above(text, delimiter, form)})
+        form = form.model_copy(update={"spaced": _spaced(readable_rows(text, delimiter, form, whole))})
         rows = readable_rows(text, delimiter, form, whole)
         bare = not has_header(rows) if read_options.header is None else not read_options.header
         header = [f"column_{number + 1}" for number in range(len(rows[0]))] if bare else None
