@@ -192,7 +192,7 @@ def _parsed(path: Path, first_line: int, text: str) -> Any:
     """The value that `text` holds; it begins at `first_line` of the file."""
     try:
         value = json.loads(text)
-        too_deep = _deeper_than(value, MAX_DEPTH)
+        too_deep = text.count("[") + text.count("{") > MAX_DEPTH and _deeper_than(value, MAX_DEPTH)
     except json.JSONDecodeError as error:
         raise DataError(f"{path}:{first_line + error.lineno - 1}: is not JSON: {error.msg}.", _hint(text)) from error
     except RecursionError:
