@@ -107,11 +107,11 @@ def _is_lines(text: str, lines: bool) -> bool:
 
 
 def _of_lines(path: Path, text: str) -> ColumnLists:
-    numbers = [number for number, line in enumerate(io.StringIO(text), start=1) if line.strip()]
     rows = [_parsed(path, number, line) for number, line in enumerate(io.StringIO(text), start=1) if line.strip()]
     kinds = list(map(type, rows))
     odd = next((place for place, kind in enumerate(kinds) if kind is not kinds[0]), None) if len(set(kinds)) > 1 else None
     if odd is not None:
+        numbers = [number for number, line in enumerate(io.StringIO(text), start=1) if line.strip()]
         raise DataError(f"{path}:{numbers[odd]}: must be {kinds[0].__name__}, found {kinds[odd].__name__}.", SHAPES)
     found = _table(rows)
     if found is None:
