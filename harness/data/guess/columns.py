@@ -13,7 +13,7 @@ from harness.data.guess.cells import MOST_LABELS, ON_OFF, Column
 from harness.data.guess.doubts import Doubt
 from harness.data.guess.folders import split_named
 from harness.data.guess.language import code_of
-from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, SPLIT, SPLIT_WORDS, TEXT, TITLES
+from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, OF_SPLITS, SPLIT, SPLIT_WORDS, TEXT, TITLES
 
 ROWS_A_LABEL = 3
 MOST_SPLITS = 12
@@ -62,10 +62,20 @@ def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int)
     label, others = (chosen.label, ()) if chosen.label else _label(free, total)
     free = [column for column in free if column.name not in label]
     names = _names_of(columns[label[0]], free) if len(label) == 1 else None
-    row_id = chosen.id or _first(column.name for column in free if _is_id(column, total))
+    ids = [column for column in free if _is_id(column, total)]
+    counting = _first(column.name for column in ids if _counts_rows(column))
+    row_id = chosen.id or _first(column.name for column in ids if column.name != counting)
     used = {*text, *label, lang, row_id, split, names}
     unused = tuple(name for name in columns if name not in used)
     doubts = [*notes, *(_unused_splits([columns[name] for name in unused]) if split is None else [])]
+    if counting is not None and row_id is None:
+        doubts.append(
+            Doubt(
+                "row-numbers",
+                f"{counting!r} counts the rows and is not taken for their id: another order of the rows would draw other test"
+                f" rows. If the numbers belong to the texts: --id {shlex.quote(counting)}.",
+            )
+        )
     return Roles(
         text, label, lang, row_id, split, names, tuple(name for name in others if name != names), unused, tuple(doubts)
     )
@@ -104,11 +114,12 @@ def _unused_splits(unused: Sequence[Column]) -> list[str | Doubt]:
     return [
         Doubt(
             "split-unused",
-            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used: it calls"
-            f" no row train. Write train, validation and test there, and use --split {shlex.quote(column.name)}.",
+            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used. If it"
+            f" does: write train, validation and test there, and use --split {shlex.quote(column.name)}.",
         )
         for column in unused
-        if (column.key in SPLIT or SPLIT_WORDS & column.words) and 1 < len(column.counts) <= MOST_SPLITS
+        if 1 < len(column.counts) <= MOST_SPLITS
+        and (column.key in SPLIT or (SPLIT_WORDS | OF_SPLITS) & column.words or "train" in map(split_named, column.counts))
     ]
 
 
@@ -135,8 +146,9 @@ def _text(free: Sequence[Column], label: Sequence[str]) -> tuple[tuple[str, ...]
     found = [column for column in able if column.wordy and (column.spread > 0.3 or len(column.counts) > 200)]
     named = [column for column in able if column.key in TEXT[0] and column.spread > 0.2 and column not in found]
     found = found or named  # short texts, of a word or two
-    titles = [column for column in found if column.key in TITLES or TITLES & column.words]
+    titles = [column for column in found if _is_title(column)]
     bodies = [column for column in found if column not in titles] or titles
+    short = [column for column in able if column not in found and _is_title(column)]
     if not bodies:  # a sole column of that name is the text, whatever it holds
         bodies = [column for column in free if column.key in TEXT[0] and column.name not in label and not column.lists]
         bodies = bodies if len(bodies) == 1 else []
@@ -150,16 +162,49 @@ def _text(free: Sequence[Column], label: Sequence[str]) -> tuple[tuple[str, ...]
             f"Several columns look like the text: {shown}.",
             f"Say which: --text {bodies[0].name!r}; or several, which are joined: --text '{bodies[0].name},{bodies[1].name}'.",
         )
-    beside = [column.name for column in titles if column is not main and column.length < main.length * 1.5][:1]
+    joined = [column for column in short if _is_part_of_text(column)]
+    beside = [column.name for column in (*titles, *joined) if column is not main and column.length < main.length * 1.5][:1]
     left = [column.name for column in bodies if column is not main]
+    aside = [column for column in short if column.name not in beside]
     notes = []
     if beside:
+        repeated = next((f", with {len(one.counts):,} different values," for one in joined if one.name == beside[0]), "")
         notes.append(
-            f"The text is {beside[0]!r} and {main.name!r}, joined by a newline. Without the title: --text {main.name}."
+            f"The text is {beside[0]!r}{repeated} and {main.name!r}, joined by a newline."
+            f" Without the title: --text {shlex.quote(main.name)}."
         )
     if left:
-        notes.append(f"{_listed(left)} could be the text too: --text {left[0]}.")
+        both = shlex.quote(f"{main.name},{left[0]}")
+        notes.append(f"{_listed(left)} could be the text: --text {shlex.quote(left[0])}; both: --text {both}.")
+    if aside:
+        both = shlex.quote(f"{aside[0].name},{main.name}")
+        notes.append(
+            f"{aside[0].name!r} is not taken for a part of the text ({shown_values(aside[0])}). If it is: --text {both}."
+        )
     return (*beside, main.name), notes
+
+
+def _counts_rows(column: Column) -> bool:
+    """Whether the cells are whole numbers that count up one by one, from any start."""
+    if not all(cell.isdecimal() for cell in column.sample):
+        return False
+    start = int(column.cells[0]) if column.cells[0].isdecimal() else 0
+    return all(cell == str(start + place) for place, cell in enumerate(column.cells))
+
+
+LONGEST_SALUTATION = 6
+FEW_SUBJECTS = 30
+
+
+def _is_title(column: Column) -> bool:
+    return (column.key in TITLES or bool(TITLES & column.words)) and not column.words & NO_LABEL
+
+
+def _is_part_of_text(title: Column) -> bool:
+    """Whether a title that repeats, or is a word or two, belongs to the text: not Mr and Ms, and not the subjects of a school."""
+    if max(map(len, title.counts), default=0) <= LONGEST_SALUTATION or len(title.counts) < 2:
+        return False
+    return "subject" not in title.words or len(title.counts) > FEW_SUBJECTS
 
 
 def _one_text(found: Sequence[Column]) -> Column | None:

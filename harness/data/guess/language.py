@@ -87,6 +87,35 @@ CONSTANT = 0.8
 SEVERAL = "mul"
 """ISO 639-2 for several languages, where nothing tells which row is in which."""
 
+LETTERS_FOR_SURE = 40
+"""Letters of a text whose language is detected almost without error; a third of that in scripts of whole words or syllables."""
+MIXED = 0.05
+"""A share of such texts in another language that is said."""
+LEAST_FOR_SURE = 20
+
+_NEIGHBOURS = tuple(
+    map(
+        _set,
+        (
+            "no nb nn da sv",
+            "es pt gl ca ast oc an",
+            "hr sr bs sl mk",
+            "id ms jv su",
+            "cs sk",
+            "ru uk be bg mk rue",
+            "hi mr ne sa",
+            "nl af fy lb li",
+            "zh wuu yue ja",
+            "fa ar ur ps",
+            "tr az tk",
+            "it co scn vec lij",
+            "xh zu",
+            "et fi",
+        ),
+    )
+)
+"""Languages that a detector takes for one another."""
+
 LETTERS = 3  # fewer tell nothing of a language
 DOUBTFUL = 0.5  # a share below this of the rows of a language looks like that language
 PLAUSIBLE = 0.1  # a share below this: it is another language
@@ -147,6 +176,9 @@ def languages_of(column: str | None, cells: Sequence[str], least: int) -> Langua
     return Languages(kept, column, differing, notes=notes)
 
 
+_APART = "If they are: add a column that tells the language of each row, and --lang COLUMN."
+
+
 def detected(texts: Sequence[str]) -> Languages:
     """By the texts themselves: one language, or `mul` where they are too mixed. No rows where nothing can be told."""
     found = Counter(_detect(texts))
@@ -156,7 +188,9 @@ def detected(texts: Sequence[str]) -> Languages:
     best, count = found.most_common(1)[0]
     share = count / total
     if share >= CONSTANT:
-        return Languages({best: len(texts)}, share=share)
+        other = strangers(best, texts)
+        said = [f"Some texts look like another language than {best}: {other}. {_APART}"] if other else []
+        return Languages({best: len(texts)}, share=share, notes=said)
     mix = ", ".join(f"{code} {number / total:.0%}" for code, number in found.most_common(4))
     notes = [
         f"The texts seem to be in several languages ({mix}), and no column tells which row is in which: they are taken together"
@@ -175,23 +209,52 @@ def doubts(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> list[
             f"The paths seem to name languages ({', '.join(looks)}), but the texts look like {other}.",
             "Give one of the files; or put all rows into one, with a column for what the paths tell.",
         )
+    rows = _rows_of(said, cells, texts)
     notes = []
     for code, found in looks.items():
+        where = "their path" if said.column is None else repr(said.column)
         if found[str(code_of(code))] / found.total() < DOUBTFUL:
             other, count = found.most_common(1)[0]
-            where = "their path" if said.column is None else repr(said.column)
             notes.append(f"Rows that {where} calls {code} look like {other} ({count / found.total():.0%} of those seen).")
+        elif mix := strangers(str(code_of(code)), rows[code]):
+            notes.append(f"Some rows that {where} calls {code} look like another language: {mix}. Correct them in the data.")
     return notes
+
+
+def strangers(code: str, texts: Sequence[str]) -> str:
+    """The languages, with their shares, of texts that are surely in another language than `code`; empty where they are few."""
+    from py3langid import classify
+
+    step = max(1, len(texts) // SAMPLE)
+    long = [text for text in texts[::step] if _letters(text) >= LETTERS_FOR_SURE]
+    if len(long) < LEAST_FOR_SURE:
+        return ""
+    near = {code}.union(*(group for group in _NEIGHBOURS if code in group))
+    codes = (SAME_LANGUAGE.get(found, found) for found in (classify(text)[0] for text in long))
+    others = Counter(found for found in codes if found not in near and found in CODES)
+    said = [f"{found} {count / len(long):.0%}" for found, count in others.most_common(3) if count >= MIXED * len(long)]
+    return ", ".join(said)
+
+
+def _letters(text: str) -> int:
+    """Letters of the text; one of Chinese, Japanese or Korean counts as three."""
+    return sum(3 if "\u3040" <= letter <= "\ud7af" else 1 for letter in text if letter.isalpha())
 
 
 def _looks(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> dict[str, Counter[str]]:
     """Language -> what some of its texts look like."""
+    return {code: Counter(_detect(rows)) for code, rows in _rows_of(said, cells, texts).items()}
+
+
+def _rows_of(said: Languages, cells: Sequence[str], texts: Sequence[str]) -> dict[str, list[str]]:
+    """Language -> some of its texts, evenly spread over the file."""
     by_code: dict[str, list[str]] = defaultdict(list)
     for cell, text in zip(cells, texts, strict=True):
         code = said.mapping.get(cell, cell)
-        if code in said.rows and len(by_code[code]) < SAMPLE // 4:
+        if code in said.rows:
             by_code[code].append(text)
-    return {code: Counter(_detect(rows)) for code, rows in by_code.items()}
+    most = SAMPLE // 4
+    return {code: rows[:: max(1, len(rows) // most)][:most] for code, rows in by_code.items()}
 
 
 def _plausible(code: str, found: Counter[str]) -> bool:
@@ -210,7 +273,10 @@ def doubts_of_code(code: str, texts: Sequence[str], columns: Sequence[str]) -> l
     if code not in LANGUAGES:
         also = f", and {seen}" if seen else ""
         return [f"--lang {code}: bench has no name for such a language{also}. The columns: {', '.join(columns)}."]
-    return [f"--lang says {code}, and {seen}."] if seen else []
+    if seen:
+        return [f"--lang says {code}, and {seen}."]
+    other = strangers(code, texts)
+    return [f"--lang says {code}, and some texts look like another language: {other}. {_APART}"] if other else []
 
 
 def _detect(texts: Sequence[str]) -> list[str]:

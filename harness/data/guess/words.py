@@ -72,6 +72,9 @@ HIDDEN = _set(
 )
 """What may stand in the place of a label that is kept back, where no train row has it."""
 
+KEPT_BACK = _set("unknown hidden masked withheld unlabeled unlabelled unannotated placeholder")
+"""Words that say so in a cell of two or three words."""
+
 YES_NO = [{"false", "true"}, {"f", "t"}, {"no", "yes"}, {"n", "y"}]
 """Pairs of labels that say nothing without their question."""
 
@@ -86,6 +89,9 @@ LANG = _set(
 SPLIT = _set("split set subset partition fold dataset_split usage")
 SPLIT_WORDS = _set("split subset partition")
 """Words in the names of such columns."""
+
+OF_SPLITS = _set("train training test validation dev holdout")
+"""Words in the names of columns that say of one split which rows are in it (`is_test`)."""
 
 ID = _set("id ids uid uuid guid key index idx nr no")
 

@@ -108,7 +108,7 @@ def test_a_title_is_joined_to_its_text_and_two_texts_are_asked_about(tmp_path: P
 
 def test_ids_dates_and_names_are_no_labels(tmp_path: Path) -> None:
     columns = {
-        "id": lambda row: row,
+        "id": lambda row: 7 * row + 3,
         "date": ["2020-01-02", "2020-01-03"],
         "username": ["ann", "bob"],
         "helpful_votes": [0, 1, 5],
