@@ -212,9 +212,7 @@ def _hint(text: str) -> str:
     """The way out of two things that are often taken for JSON."""
     if text.lstrip()[:2] in ("{'", "['"):
         return "That is Python's notation: write it with json.dumps."
-    return (
-        "Take the commas at the ends of the lines away, or put [ and ] around all." if text.rstrip()[-1:] == "," else ""
-    )
+    return "Take the commas at the ends of the lines away, or put [ and ] around all." if text.rstrip()[-1:] == "," else ""
 
 
 def _deeper_than(value: Any, depth: int) -> bool:

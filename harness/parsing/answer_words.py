@@ -30,22 +30,29 @@ MARKERS = _words(
     sentiment | topic | result | stars | star rating | verdict | prediction | predicted label | classification | emotion
     intent | intention | priority | severity | polarity | stance | tone | toxicity | subject | genre | type | domain
     department | language | tag | rating score | sentiment score | overall rating | overall score | overall sentiment
+    level | urgency level | risk | age group | verdict label
     decision | choice | option | mood | feeling | attitude | opinion | quality | relevance | difficulty | urgency
     bewertung | note | punktzahl | punkte | sterne | antwort | ergebnis | wertung | stimmung | kategorie | klasse
     etikett | thema | gefühl | emotion | absicht | priorität | einstufung | klassifikation | klassifizierung
+    wert | stufe | dringlichkeit | altersgruppe | rubrik | gesamturteil | urteil
     sternebewertung | gesamtbewertung | endnote | tonalität | gesamtnote
     réponse | étoiles | évaluation | catégorie | classe | note | étiquette | sentiment | thème | sujet | émotion | score
+    niveau | valeur | niveau d'urgence | urgence | rubrique | tranche d'âge | intention
     priorité | résultat | classement | classification | note finale | réponse finale | tonalité | appréciation
     sentimiento | puntuación | puntaje | calificación | nota | respuesta | estrellas | valoración | categoría | clase
+    nivel | valor | urgencia | grupo de edad | sección
     etiqueta | tema | emoción | resultado | prioridad | clasificación | respuesta final | intención
     punteggio | voto | valutazione | risposta | categoria | classe | etichetta | sentimento | stelle | risultato
+    giudizio | livello | valore | urgenza | fascia d'età
     emozione | argomento | classificazione | priorità
     pontuação | avaliação | resposta | nota | categoria | classe | rótulo | etiqueta | sentimento | estrelas
+    nível | valor | urgência | faixa etária
     classificação | resultado | emoção | tópico | tema | prioridade
     beoordeling | cijfer | score | antwoord | categorie | klasse | label | sentiment | sterren | resultaat | onderwerp
     emotie | waardering
     betyg | poäng | svar | kategori | klass | etikett | känsla | sentiment | stjärnor | resultat | ämne | omdöme
-    karakter | bedømmelse | vurdering | svar | kategori | klasse | etiket | stemning | stjerner | resultat | emne | poeng
+    karakter | bedømmelse | vurdering | svar | kategori | klasse | etiket | stemning | stjerner | resultat | emne
+    poeng
     terningkast
     arvosana | pisteet | pistemäärä | vastaus | luokka | kategoria | tunne | tunnesävy | sävy | tähdet | tulos | aihe
     arvio
@@ -57,7 +64,8 @@ MARKERS = _words(
     punctaj | notă | scor | răspuns | categorie | clasă | etichetă | sentiment | stele | rezultat | evaluare
     puan | derecelendirme | değerlendirme | yanıt | cevap | kategori | sınıf | etiket | duygu | duygu durumu | yıldız
     sonuç | konu | skor | görüş | tahmin
-    nilai | peringkat | skor | jawaban | kategori | kelas | label | sentimen | bintang | hasil | topik | emosi | penilaian
+    nilai | peringkat | skor | jawaban | kategori | kelas | label | sentimen | bintang | hasil | topik | emosi
+    penilaian
     rating | klasifikasi
     điểm | điểm số | đánh giá | xếp hạng | câu trả lời | trả lời | đáp án | danh mục | thể loại | lớp | nhãn | cảm xúc
     tình cảm | sắc thái | số sao | kết quả | chủ đề | phân loại
@@ -67,7 +75,8 @@ MARKERS = _words(
     عدد النجوم | الموضوع | القسم | التسمية | الإجابة النهائية | العاطفة
     דירוג | ציון | תשובה | קטגוריה | תווית | סנטימנט | רגש | כוכבים | סיווג
     امتیاز | نمره | پاسخ | جواب | دسته | برچسب | احساس | احساسات | ستاره | نتیجه | موضوع
-    रेटिंग | स्कोर | अंक | उत्तर | जवाब | श्रेणी | वर्ग | लेबल | भावना | सितारे | परिणाम | विषय | मूल्यांकन | अंतिम उत्तर
+    रेटिंग | स्कोर | अंक | उत्तर | जवाब | श्रेणी | वर्ग | लेबल | भावना | सितारे | परिणाम | विषय | मूल्यांकन
+    अंतिम उत्तर
     वर्गीकरण
     রেটিং | স্কোর | উত্তর | শ্রেণী | লেবেল | অনুভূতি | ফলাফল | বিষয়
     оценка | рейтинг | балл | баллы | ответ | категория | класс | метка | тональность | настроение | звезды | звёзды
@@ -83,11 +92,28 @@ MARKERS = _words(
     分類 | 最终答案 | 领域 | 意图
     점수 | 평점 | 평가 | 별점 | 정답 | 답변 | 답 | 등급 | 감성 | 감정 | 분류 | 라벨 | 카테고리 | 결과 | 주제 | 최종 답변
     레이블 | 범주
-    分類結果 | 判定結果 | 感情分析結果 | 感情分析 | 分类结果 | 情感分类 | 情感分析 | 判断结果 | 分類結果 | 분류 결과 | 감정 분석
+    優先度 | 緊急度 | 重要度 | レベル | 年齢層 | 意図 | 紧急程度 | 优先级 | 等级 | 级别 | 年龄段 | 우선순위 | 긴급도
+    수준 | 의도
+    öncelik | seviye | değer | aciliyet | puanı | duygusu | prioritas | tingkat | mức độ | độ ưu tiên | ระดับ | الأولوية
+    المستوى | القيمة | प्राथमिकता | स्तर | приоритет | уровень | prioriteit | niveau | priorytet | poziom | priorita
+    úroveň
+    分類結果 | 判定結果 | 感情分析結果 | 感情分析 | 分类结果 | 情感分类 | 情感分析 | 判断结果 | 分類結果 | 분류 결과
+    감정 분석
     감성 분석 | 감성 분류
     """
 )
 """Words that announce an answer when `:`, `=` or a form of "to be" follows."""
+
+PLURALS = _words(
+    """
+    labels | emotions | categories | classes | tags | topics | sentiments | answers | kategorien | emotionen
+    étiquettes
+    émotions | etiquetas | emociones | etichette | emozioni | emoções | emocje | эмоции | duygular | etiketler | emosi
+    nhãn | cảm xúc | ป้ายกำกับ | المشاعر | भावनाएँ | भावनाएं | 情绪标签 | 感情ラベル | 감정 라벨 | tunteet | emoties
+    emoce
+    """
+)
+"""Markers of a list of names."""
 
 CHOICES = _words(
     """
@@ -114,9 +140,11 @@ ADJECTIVES = _words(
     final | overall | correct | best | right | predicted | assigned | appropriate | most appropriate | most fitting
     most suitable | most likely | suitable | fitting | best matching | best fitting | chosen | selected | numeric
     numerical | single | corresponding | general | main | primary | closest
-    endgültige | richtige | passende | gesamte | beste | passendste | finale | abschließende | globale | générale | bonne
+    endgültige | richtige | passende | gesamte | beste | passendste | finale | abschließende | globale | générale
+    bonne
     correcte | meilleure | appropriée | correcta | mejor | más adecuada | general | global | final | adecuada | corretta
-    migliore | complessiva | correta | melhor | geral | ostateczna | końcowa | итоговая | общая | правильный | правильная
+    migliore | complessiva | correta | melhor | geral | ostateczna | końcowa | итоговая | общая | правильный
+    правильная
     nihai | genel | doğru | akhir | keseluruhan | cuối cùng | النهائي | النهائية | الصحيحة | अंतिम | सही | कुल
     最終的な | 最終
     全体的な | 正しい | 适合的 | 最终 | 整体 | 总体 | 正确 | 최종 | 전체 | 전반적인 | 올바른
@@ -126,7 +154,8 @@ SUBJECTS = _words(
     """
     review | text | comment | sentence | message | product | item | tweet | document | customer review | article | post
     question | email | passage | query | statement | utterance | request | ticket
-    rezension | bewertung | text | kommentar | satz | nachricht | beitrag | kundenbewertung | produkt | artikel | anfrage
+    rezension | bewertung | text | kommentar | satz | nachricht | beitrag | kundenbewertung | produkt | artikel
+    anfrage
     avis | texte | commentaire | critique | phrase | message | produit | article | reseña | texto | comentario | opinión
     frase | mensaje | recensione | testo | commento | avaliação | comentário | resenha | mensagem | recensie | tekst
     opmerking | recensionen | texten | opinia | recenzja | komentarz | recenze | отзыв | текст | комментарий | yorum
@@ -148,6 +177,7 @@ NOUNS = _words(
 
 STATES = _words(
     """
+    termasuk | termasuk kategori | adalah | merupakan
     is classified as | is labeled as | is labelled as | is categorized as | can be classified as | can be labeled as
     can be categorized as | should be classified as | should be labeled as | should be categorized as
     would be classified as | belongs to | belongs to the category | falls under | falls into | expresses | conveys | has
@@ -162,20 +192,30 @@ THAT_IS = _words("هذا | هذه | это | bu | ini | it's | that's | c'est | 
 
 JUDGED = _words("author's | customer's | user's | reviewer's | writer's | speaker's | buyer's | text's | review's | person's")
 UNARTICLED = _words(
-    "отзыв | текст | комментарий | yorum | metin | ulasan | teks | المراجعة | النص | التعليق | समीक्षा | recenzja | recenze"
+    """
+    arvostelu | teksti | ulasan ini | teks ini | bu yorumun duygusu | отзыв | текст | комментарий | yorum | metin | ulasan
+    teks | المراجعة | النص | التعليق | समीक्षा | recenzja | recenze
+    """
 )
 """What is judged, in languages without articles."""
 
 THIRD_PERSON = _words(
     """
-    it | its | this | the | that | there | das | es | dies | diese | dieser | dieses | die | der | il | elle | ce | cette
+    it | its | this | the | that | there | das | es | dies | diese | dieser | dieses | die | der | il | elle | ce
+    cette
     la | le | el | esta | este | questo | questa | o | это
     """
 )
 INTERJECTIONS = _words(
     """
     yes | no | ok | okay | sure | good | great | fine | well | right | nice | sorry | hello | true | false | none
-    nothing | ja | nein | oui | non | si | sí
+    nothing | ja | nein | oui | non | si | sí | gut | schön | klar | richtig | bon | bien | bueno | buono | bene | bom
+    bem
+    goed | prima | bra | godt | hyvä | dobrze | dobry | dobře | хорошо | ладно | да | нет | tamam | iyi | evet | hayır
+    baik
+    oke | ya | tidak | tốt | được | vâng | ดี | ได้ | ครับ | ค่ะ | جيد | حسنا | نعم | لا | अच्छा | ठीक | हाँ | नहीं
+    好 | 好的 | 是
+    是的 | 对 | 行 | はい | いいえ | 良い | 네 | 예 | 좋아 | 좋음 | 아니오 | alright | all right
     """
 )
 """Names that begin a sentence of any kind: what follows one must be about the text ("No, it is ...", not "No, I can't ...")."""
@@ -208,9 +248,17 @@ BECAUSE = _words(
 )
 OPENERS = _words(
     """
+    gerne | gern | natürlich | selbstverständlich | hier ist | bien sûr | voici | por supuesto | claro | aquí está
+    certo
+    ecco | claro que sim | aqui está | natuurlijk | självklart | oczywiście | oto | jistě | samozřejmě | tabii
+    elbette | tentu
+    baiklah | chắc chắn rồi | ได้เลย | بالتأكيد | بالطبع
+    ज़रूर | बिल्कुल | конечно | もちろんです | もちろん | 承知しました | 好的 | 当然
+    當然 | 물론입니다 | 물론이죠 | 네
     sure | okay | ok | certainly | of course | so | thus | therefore | hence | overall | in summary | in conclusion
     to conclude | finally | and | i think | i believe | i would say | in my opinion | here is | here's | then
-    based on this | based on the text | based on the review | based on that | given this | for this review | for this text
+    based on this | based on the text | based on the review | based on that | given this | for this review
+    for this text
     as a result | after analysis | after analyzing the text | also | daher | deshalb | somit | insgesamt | also ist
     meiner meinung nach | ich denke | donc | ainsi | au final | à mon avis | en résumé | por lo tanto | por tanto
     en mi opinión | en resumen | así que | quindi | pertanto | a mio parere | portanto | logo | dus | därför | więc
@@ -222,12 +270,15 @@ OPENERS = _words(
 )
 STATED = _words(
     """
+    espresso | exprimé | expresado | expressado | ausgedrückt | uitgedrukt | في | هذا | النص | المراجعة | insgesamt
     that | which | fits | best | matches | expressed | conveyed | in | here
-    to | for | of | this | that | the | my | your | given | review | text | comment | product | item | sentence | message
+    to | for | of | this | that | the | my | your | given | review | text | comment | product | item | sentence
+    message
     provided | above | below | by | author | customer | would | should | will | tweet | post | passage | document
     article
     für | die | diese | dieser | dieses | den | der | des | rezension | textes | bewertung | kommentars | pour | cet
-    cette | ce | du | le | la | de | critique | avis | texte | para | esta | este | reseña | texto | del | el | di | della
+    cette | ce | du | le | la | de | critique | avis | texte | para | esta | este | reseña | texto | del | el | di
+    della
     questa | recensione | testo | do | da | desta | avaliação
     untuk | ulasan | teks | ini | của | bài | này | dla | tej | recenzji | tego | tekstu | этого | отзыва | текста
     """
@@ -262,7 +313,7 @@ _NUMBERS = (
     "零 壹 贰 叁 肆 伍",
     "零 壱 弐 参",
 )
-_OTHER_MEANINGS = frozenset(("un", "um", "to", "on", "en", "een", "ni", "ti", "no", "ba", "hai", "sei", "sex"))
+_OTHER_MEANINGS = frozenset(("un", "um", "to", "on", "en", "een", "ni", "ti", "no", "sei", "sex"))
 SPELLED: dict[str, int] = {
     word: value for words in _NUMBERS for value, word in enumerate(map(fold, words.split())) if word not in _OTHER_MEANINGS
 }
@@ -285,17 +336,21 @@ REVISIONS = _patterns(
 
 HEDGES = _patterns(
     r"""
-    i can(?:'t|not) | i could(?:n't| not) | (?:can't|cannot|can not) (?:be|say|tell|determine|classify|rate|answer|decide)
+    i can(?:'t|not) | i could(?:n't| not)
+    (?:can't|cannot|can not) (?:be|say|tell|determine|classify|rate|answer|decide)
     unable to | not able to | i(?:'m| am) sorry | i don't know | do not know | not sure | unsure | unclear | uncertain
     impossible to | maybe | perhaps | probably | possibly | might be | could be | hard to (?:say|tell) | sarcas\w*
     ironi\w* | ich kann (?:das |es |diese |dies )?nicht | kann nicht | weiß nicht | weiss nicht | vielleicht
     möglicherweise | wahrscheinlich | tut mir leid | unklar | peut-être | peut être | probablement | je ne (?:peux|sais)
-    désolée? | impossible de | incertain | quizás | quizá | tal vez | probablemente | no puedo | no sé | lo siento | forse
-    probabilmente | non posso | non so | mi dispiace | talvez | provavelmente | não posso | não sei | desculpe | возможно
+    désolée? | impossible de | incertain | quizás | quizá | tal vez | probablemente | no puedo | no sé | lo siento
+    forse
+    probabilmente | non posso | non so | mi dispiace | talvez | provavelmente | não posso | não sei | desculpe
+    возможно
     наверное | вероятно | не могу | не знаю | извините | belki | muhtemelen | bilmiyorum | emin değilim | üzgünüm
     mungkin | barangkali | tidak bisa | tidak dapat | tidak tahu | maaf | có lẽ | có thể | không thể | không biết
     xin lỗi | ไม่แน่ใจ | อาจจะ | ไม่สามารถ | ไม่ทราบ | ขอโทษ | ربما | لا أستطيع | لا أعرف | آسف | عذرا | शायद | माफ
-    नहीं कर सकता | पता नहीं | misschien | waarschijnlijk | kan niet | weet niet | sorry | kanske | kan inte | może | chyba
+    नहीं कर सकता | पता नहीं | misschien | waarschijnlijk | kan niet | weet niet | sorry | kanske | kan inte | może
+    chyba
     nie mogę | nie wiem | možná | nevím | nemohu | たぶん | 多分 | おそらく | かもしれ | わかりません | 分かりません
     できません | 判断できない | 申し訳 | 不明
     也许 | 可能 | 大概 | 无法 | 不能 | 不知道 | 抱歉 | 对不起 | 아마 | 모르겠 | 할 수 없 | 죄송 | 확실하지
@@ -308,7 +363,8 @@ TURNS = _patterns(
     but | however | although | though | except | unless | yet | actually | rather | instead | or | nor | if | aber
     jedoch | allerdings | oder | wenn | sondern | mais | cependant | ou | si | pero | sin embargo | aunque | sino | ma
     però | tuttavia | se | oppure | mas | porém | embora | но | однако | хотя | или | если | ama | fakat | ancak | veya
-    tapi | tetapi | namun | atau | kalau | nhưng | hoặc | nếu | แต่ | หรือ | لكن | أو | لو | लेकिन | पर | या | अगर | maar
+    tapi | tetapi | namun | atau | kalau | nhưng | hoặc | nếu | แต่ | หรือ | لكن | أو | لو | लेकिन | पर | या | अगर
+    maar
     of | men | eller | ale | lub | jednak | no | not | nope | nein | nicht | non | pas | nej | nie | ne | нет | не | não
     nao | ikke | inte | tidak | bukan | değil | không | ไม่ | لا | ليس | नहीं | しかし | だが | ただし | けど | または
     か | いいえ | ない

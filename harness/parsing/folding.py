@@ -25,6 +25,8 @@ class _Typography(dict[int, str | None]):
 
 
 def _typed(character: str) -> str | None:
+    if (digit := unicodedata.decimal(character, None)) is not None:
+        return str(digit)
     if character in "—―⸺⸻":
         return " - "
     if character == "−" or (unicodedata.category(character) == "Pd" and character not in "〜〰゠"):
@@ -73,7 +75,7 @@ def _break_runs(text: str) -> str:
 def fold(text: str) -> str:
     """NFKC and case-folded; each run of white space and underscores is one blank, a hyphen within a word too.
 
-    Hyphens, dashes and apostrophes have one form each, and invisible characters are left out. Dotted and dotless i are the
+    Hyphens, apostrophes and digits have one form each, and invisible characters are left out. Dotted and dotless i are the
     same letter, as the case of a Turkish word can't be folded without knowing that it is Turkish.
     """
     folded = normalize("NFKC", normalize("NFKC", text.translate(_TYPOGRAPHY)).casefold())
@@ -84,3 +86,15 @@ def fold(text: str) -> str:
 def fold_lines(text: str) -> list[str]:
     """`fold` for each line of `text` that has something on it."""
     return [line for line in map(fold, text.splitlines()) if line]
+
+
+_STROKES = str.maketrans({"ł": "l", "đ": "d", "ø": "o", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th"})
+
+
+def without_accents(text: str) -> str:
+    """Small letters of Latin, Greek and Cyrillic without the marks on them: `hvězd` is `hvezd`, `ł` is `l`.
+
+    Signs that other scripts need for their vowels stay.
+    """
+    parts = normalize("NFC", "".join(part for part in unicodedata.normalize("NFD", text) if not "\u0300" <= part <= "\u036f"))
+    return parts.translate(_STROKES)

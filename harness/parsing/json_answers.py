@@ -20,6 +20,7 @@ MOST_OF_PYTHON = 20_000
 _STRING = re.compile(r'("(?:[^"\\]|\\.)*+")', re.DOTALL)
 _BARE_KEY = re.compile(r"([{,]\s*)([^\W\d]\w*)\s*:")
 _LAST_COMMA = re.compile(r",(?=\s*[}\]])")
+_SIGNS = str.maketrans("：，、،", ":,,,")
 _STRAIGHT = str.maketrans("“”„«»", '"' * 5)
 
 
@@ -33,8 +34,8 @@ class DuplicateKey(ValueError):
     """One JSON object that holds a key twice, with different values."""
 
 
-def json_spans(text: str, openers: str) -> Iterator[str | None]:
-    """The outermost `{...}` (or, with openers `{[`, also `[...]`) parts of `text`; a last None where one is not closed."""
+def json_spans(text: str, openers: str) -> Iterator[slice | None]:
+    """Where the outermost `{...}` (or, with openers `{[`, also `[...]`) of `text` are; a last None where one is not closed."""
     depth, start, in_string = 0, 0, False
     for token in _STRUCTURE.finditer(text):
         mark = token[0]
@@ -50,7 +51,7 @@ def json_spans(text: str, openers: str) -> Iterator[str | None]:
         else:
             depth -= 1
             if depth == 0:
-                yield text[start : token.end()]
+                yield slice(start, token.end())
     if depth:
         yield None
 
@@ -88,7 +89,7 @@ def _mended(span: str) -> Iterator[str]:
         if number % 2:
             yield piece
         else:
-            piece = _BARE_KEY.sub(r'\1"\2":', piece.replace("：", ":").replace("，", ","))
+            piece = _BARE_KEY.sub(r'\1"\2":', piece.translate(_SIGNS))
             yield _LAST_COMMA.sub("", piece)
 
 

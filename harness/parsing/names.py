@@ -23,7 +23,7 @@ WORD_CHARACTER = rf"[^\W_{CJK}]"
 DECORATION = " \t\"'`*#>“”‘’«»„「」『』《》()[]{}<>.,:;!。、，！：【】"
 _BULLET = r"(?:[-•·●▪◦–✅✔☑👉➡→*]+ |\d{1,2}[.)] )?+"
 _OPEN = r"[ \"'“”„«»「」『』《》【】()\[{<>*#`]*+"
-_CLOSE = r"[\"'“”«»」』》】)\]}>*`]*+"
+_CLOSE = r"(?: ?[»”])?+[\"'“”«»」』》】)\]}>*`]*+"
 _WORD_END = rf"(?!{WORD_CHARACTER})"
 
 
@@ -45,11 +45,12 @@ _CJK_SUBJECT = (
 _BEFORE_NOUN = sorted({*words.DETERMINERS, *words.ADJECTIVES}, key=lambda word: (-len(word), word))
 OPENING = (
     rf"{_OPEN}(?:{_words(words.OPENERS)}[ ,:、，]*+){{0,3}}(?:{_CJK_SUBJECT}(?:の|的|의)? ?)?"
-    rf"(?:(?:{_any(_BEFORE_NOUN)})(?!{LETTER}) ?){{0,4}}(?:{_words(words.JUDGED)} (?:{_any(words.ADJECTIVES)} )?)?{_OPEN}"
+    rf"(?:(?:{_any(_BEFORE_NOUN)})(?!{LETTER}) ?){{0,4}}(?:l')?"
+    rf"(?:{_words(words.JUDGED)} (?:{_any(words.ADJECTIVES)} )?)?{_OPEN}"
 )
 """What may precede a marker in its sentence."""
 
-FILLER = rf"(?: {_words(words.STATED)}){{0,6}}"
+FILLER = rf"(?: {_words((*words.STATED, *words.ADJECTIVES))}){{0,6}}"
 COLON = r"(?: ?[:=：]| ?(?:->|=>|→)| - )"
 IS = rf"(?: {_words(words.COPULAS)}| ?(?:は|が|是|为|為|는|은|가|이|คือ|เป็น|ว่า))"
 PARENTHESIS = r"(?: ?\([^()\n]{0,60}\)| ?（[^（）\n]{0,60}）)?+"
@@ -65,13 +66,17 @@ _HEDGE = re.compile(rf"(?<!{LETTER})(?:{words.HEDGES})(?!{LETTER})")
 _TURN = re.compile(rf"(?:{words.TURNS})(?!{WORD_CHARACTER})")
 _BECAUSE = re.compile(_words(words.BECAUSE))
 _THIRD_PERSON = re.compile(_words(words.THIRD_PERSON))
+_OPENED = re.compile(rf"{OPENING}(?:{_words(words.OPENERS)})?[ ,]*")
+_LISTED = re.compile(rf"{OPENING}{_words(words.PLURALS)}{FILLER}(?: are| sind| sont| son| sono| são|{IS})")
+_SAID = re.compile(rf"(?:{_words(words.BECAUSE)}|(?:{words.COPULAS_AFTER})[.。]?$)")
+_DETERMINED = re.compile(_words(words.DETERMINERS))
 _INTENSIFIER = rf"(?:(?:{_words(words.INTENSIFIERS)}|{words.INTENSIFIERS_GLUED}) ?)??"
 _SUBJECT = rf"(?:(?:{_words(words.DETERMINERS)} |l')(?:{_words(words.SUBJECTS)})|{_words(words.THAT)})"
 _I_CHOOSE = (
     rf"i(?: would|'d|'ll| will)? (?:choose|pick|select|go with|go for|answer(?: with)?|say)(?: {_words(words.CHOICES)})? "
 )
 _HEADS = (
-    r"i(?: would|'d|'ll| will)? (?:classify|label|rate|call|categorize|categorise|consider|say|mark|describe)"
+    r"i(?: would|'d|'ll| will)? (?:classify|label|rate|give|call|categorize|categorise|consider|say|mark|describe)"
     rf"(?: (?:this|it|the|that))?(?: {_words(words.SUBJECTS)})?(?: as| to be)? ",
     rf"ich würde (?:es|sie|das|{_words(words.DETERMINERS)} {_words(words.SUBJECTS)}) als ",
     rf"{_SUBJECT}(?: {_words(words.COPULAS)}| {_words(words.STATES)}) ",
@@ -153,8 +158,9 @@ class Names:
     def _stated(self, line: str, first: bool) -> Iterator[int | str]:
         """The labels that a folded line states; a reason where it states one without certainty, or one that is unknown."""
         bare = re.sub(rf"^{_BULLET}", "", line).strip(DECORATION)
+        spelled = self._in_digits(bare)
         said = bare.removeprefix("i ")  # "I don't know", where that is a label
-        whole = self.index.get(line, self.index.get(bare, self.index.get(said) if " " in said else None))
+        whole = self.index.get(line, self.index.get(bare, self.index.get(said) if " " in said else spelled))
         if whole is not None and not line.endswith(("?", "？")):
             yield whole
             return
@@ -163,6 +169,12 @@ class Names:
             return
         for start in (found.end() for found in _SENTENCE.finditer(line)):
             yield from self._stated_in_sentence(line, start)
+
+    def _in_digits(self, name: str) -> int | None:
+        """The label of "four stars", where one is called "4 stars"."""
+        first, _, rest = name.partition(" ")
+        number = words.SPELLED.get(first)
+        return None if number is None or not rest else self.index.get(f"{number} {rest}")
 
     def _stated_in_sentence(self, line: str, start: int) -> Iterator[int | str]:
         if (chosen := self._chosen.match(line, start)) is not None:
@@ -202,8 +214,11 @@ class Names:
             return False
         if _TURN.match(tail) or _HEDGE.search(tail) or _REVISION.search(tail) or "?" in tail or self._others_in(tail, name):
             return False
-        if name in words.INTERJECTIONS and not (because or end in ("(", "[") or _THIRD_PERSON.match(tail)):
+        about = _THIRD_PERSON.match(tail) is not None
+        if name in words.INTERJECTIONS and not (because or end in ("(", "[") or about):
             return False
+        if end[:1] in (",", "，", "、") and not (because or about or _DETERMINED.match(tail)):
+            return False  # "Good, let me ..." answers nothing
         if end[:1] in (",", "，", "、", ";", "；", "-", ":", "："):
             enough = len(tail.split()) >= 2 or len(re.findall(rf"[{CJK}]", tail)) >= 4
             return because or ((enough or len(name) == 1) and not tail[0].isdigit())  # "B: sports"
@@ -220,6 +235,17 @@ class Names:
             if found.end(1) > covered and _is_word(text, found.start(1), found.end(1)):
                 covered = found.end(1)
                 yield found[1]
+
+    def introduces(self, before: str, after: str) -> bool:
+        """Whether JSON between two parts of its line is stated: announced or alone, and at most explained after it."""
+        head, tail = fold(before).strip(" \"'`*(“「"), fold(after).strip(" \"'`*)”」")
+        if _HEDGE.search(head) or _TURN.match(head) or _HEDGE.search(tail) or "?" in tail or "？" in tail:
+            return False
+        announced = (
+            not head or head[-1] in ":：=→>.。!！" or _announcing().fullmatch(f"{head} ") or _announcing().fullmatch(head)
+        )
+        opened = _OPENED.fullmatch(head) is not None
+        return bool(announced or opened) and (not tail or tail[0] in ".,;:。、，；(（-" or _SAID.match(tail) is not None)
 
     def second_thoughts(self, text: str) -> bool:
         """Whether `text`, which follows an answer, takes it back for another number or name."""

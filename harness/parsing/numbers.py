@@ -28,7 +28,7 @@ def _plain(character: str) -> str:
     code, category = ord(character), unicodedata.category(character)
     if (digit := unicodedata.decimal(character, None)) is not None:
         return str(digit)
-    if character in "、，":
+    if character in "、，،":
         return ", "  # never a decimal comma
     if 0xFF01 <= code <= 0xFF5E:
         return _plain(chr(code - 0xFEE0))
@@ -82,7 +82,7 @@ _ITEM = (
 )
 _NUMBER = re.compile(_ITEM)
 _COPULA = r"(?:です|だと思います|だ|となります|입니다|이에요|이다|ครับ|ค่ะ| है)?"
-_BARE = re.compile(rf"[\"#> ]*+[(\[{{ \"]*+(?:[星별] ?)?{_ITEM}[)\]}}\" ]*+{_COPULA}[.。!।,;:]?[)\]}}\" ]*+")
+_BARE = re.compile(rf"[\"# ]*+(?:> )?[\" ]*+[(\[{{ \"]*+(?:[星별] ?)?{_ITEM}[)\]}}\" ]*+{_COPULA}[.。!।,;:]?[)\]}}\" ]*+")
 _BECAUSE = (
     rf"(?:{_words(words.BECAUSE)}|and|und|et|y)(?!{LETTER})"
     r"|です(?!か)|だ(?!っ|ろ)|と(?!は|も)|で(?![はもしす])|입니다|이며|이고|로"
@@ -95,7 +95,7 @@ _JOINERS = (
 _JOINED = re.compile(rf"{_D}(?:(?:{_JOINERS}){_D}){{0,3}}[-+]?[\d{_ODD}]")
 # "2-3", "2 or 3", "3+", "~3", "3?": not one certain number.
 _VAGUE = re.compile(rf"{_D}[?+~]")
-_FILLER = rf"(?: (?:{_quoted(_words(words.STATED))})(?!{LETTER})){{0,6}}"
+_FILLER = rf"(?: (?:{_quoted(_words((*words.STATED, *words.ADJECTIVES)))})(?!{LETTER})){{0,6}}"
 _IS = rf"(?: (?:{_words(words.COPULAS)})(?!{LETTER})| ?(?:は|が|是|为|為|는|은|가|คือ|เป็น))"
 _CONNECTOR = rf"(?:(?P<colon> ?(?:[:=→]|[-=]>))|(?P<dash> -(?= ))|(?P<of> of)|(?P<is>{_IS}))"
 _TO_NUMBER = (
@@ -108,7 +108,7 @@ _GIVEN = (
     r"|(?:it|this|the)(?: \w+)? (?:deserves|gets|receives|warrants|merits|has|is given)) "
 )
 _BEFORE_MARKER = re.compile(rf"(?:{_GIVEN})?{_quoted(OPENING)}")
-_SENTENCE_START = re.compile(r".*(?:[.!?;,] |[。！？；।、\n])[\" ]*", re.DOTALL)
+_SENTENCE_START = re.compile(r".*(?:[.!?;,:] |[。！？；।、\n])[\" ]*", re.DOTALL)
 _WINDOW = 160  # characters before a marker in which its sentence must begin: keeps the look back linear
 _OTHER_SCORE = re.compile(
     r"(?:confidence|maximum|minimum|highest|lowest|average|max|min|mean|previous|wrong|no|not|not the|not a) \"*$"

@@ -8,7 +8,6 @@ them looks at is removed before: `stripping`.
 from __future__ import annotations
 
 import json
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,9 +113,17 @@ class _Integer(Parser):
     def __init__(self, scale: Scale, labels: LabelSpace) -> None:
         self.scale = scale
         self.count = len(labels)
+        self.index = {folded: index for index, name in enumerate(labels.names) if (folded := fold(name))}
 
     def _read(self, text: str) -> Parsed:
-        return self.parsed(self.scale.read(text))
+        parsed = self.parsed(self.scale.read(text))
+        return Parsed(None, "ambiguous") if self._named_otherwise(text, parsed.label) else parsed
+
+    def _named_otherwise(self, text: str, label: Label | None) -> bool:
+        """Whether the first line names another label beside its number: `1 (very good)` where 5 is very good."""
+        first = next((line for line in fold(text.strip().partition("\n")[0]).split("\n") if line), "")
+        named = self.index.get(first.strip(_BESIDE)) if first.strip(_BESIDE) != first else None
+        return label is not None and named is not None and named != label
 
     def parsed(self, reading: int | str) -> Parsed:
         return Parsed(None, reading) if isinstance(reading, str) else Parsed(reading - self.scale.low)
@@ -129,6 +136,9 @@ class _Integer(Parser):
 
     def allowed(self) -> Allowed:
         return self.choices()
+
+
+_BESIDE = "0123456789 \t()[]{}-=:.,*\"'"
 
 
 class _LabelName(Parser):
@@ -233,7 +243,8 @@ class _JsonList(Parser):
 def _only(text: str, openers: str, read: Callable[[Any], Parsed], names: Names) -> Parsed:
     """What `read` makes of all JSON values in `text`, which must agree (those without the key don't count)."""
     found: set[Parsed] = set()
-    for span in json_spans(text, openers):
+    places = list(json_spans(text, openers))
+    for span in [place if place is None else text[place] for place in places]:
         try:
             found.add(Parsed(None, "bad_json") if span is None else read(read_json(span)))
         except DuplicateKey:
@@ -247,8 +258,21 @@ def _only(text: str, openers: str, read: Callable[[Any], Parsed], names: Names) 
         return Parsed(None, "no_answer")
     if Parsed(None, "bad_json") in found:
         return Parsed(None, "bad_json")
-    after = re.split(r"[}\]]", text)[-1]
-    return found.pop() if len(found) == 1 and not names.second_thoughts(after) else Parsed(None, "ambiguous")
+    stated = len(found) == 1 and _stated(text, [place for place in places if place is not None], names)
+    return found.pop() if stated else Parsed(None, "ambiguous")
+
+
+def _stated(text: str, places: list[slice], names: Names) -> bool:
+    """Whether the lines around each value only announce or explain it, and no second thoughts follow."""
+    end = 0
+    for place, following in zip(places, [*places[1:], None], strict=True):
+        before = text[end : place.start].rpartition("\n")[2]
+        after = text[place.stop : None if following is None else following.start].partition("\n")[0]
+        beside = following is not None and "\n" not in text[place.stop : following.start]  # it is looked at with the next one
+        if not names.introduces(before, "" if beside else after):
+            return False
+        end = place.stop
+    return not names.second_thoughts(text[end:])
 
 
 def _field(value: Any, key: str) -> tuple[Any] | Parsed:

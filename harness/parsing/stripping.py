@@ -48,6 +48,7 @@ _END = re.compile(
 _END_FIRST = re.compile(rf"\s*(?:{_END.pattern})", re.IGNORECASE)
 
 _FENCE = re.compile(r"(?:```|~~~)(?:(?:jsonc?|json5|text|txt|plaintext|markdown|md|yaml|python|latex)\b)?", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\([_*#])")
 _BOXED = re.compile(r"\\boxed\s?\{((?:[^{}\n]|\{[^{}\n]{0,80}\}){0,80})\}")
 _LATEX = re.compile(r"\\(?:text|textbf|textit|texttt|mathrm|mathbf|mathit|emph)\s?\{([^{}\n]{0,80})\}")
 _TAGGED = re.compile(
@@ -110,7 +111,8 @@ def without_control_tokens(text: str) -> str:
 def without_markup(text: str) -> str:
     r"""`text` with code fences as line breaks, `$...$` and `\text{...}` as what they hold, and `<answer>...</answer>` and
     `\boxed{...}` as an announced answer on a line of its own."""
-    text = _BOXED.sub(r"<answer>\1</answer>", _FENCE.sub("\n", text))
+    text = _ESCAPED.sub(r"\1", _FENCE.sub("\n", text))
+    text = _BOXED.sub(r"<answer>\1</answer>", text)
     text = _TAGGED.sub(lambda tag: "\n" if tag[0][1] == "/" else "\nAnswer: ", text)
     return _MATH.sub(lambda found: found[1] or found[2] or "", _LATEX.sub(r"\1", text))
 
