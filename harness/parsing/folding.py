@@ -84,3 +84,15 @@ def fold(text: str) -> str:
 def fold_lines(text: str) -> list[str]:
     """`fold` for each line of `text` that has something on it."""
     return [line for line in map(fold, text.splitlines()) if line]
+
+
+_STROKES = str.maketrans({"ł": "l", "đ": "d", "ø": "o", "ı": "i", "ß": "ss", "æ": "ae", "œ": "oe", "þ": "th"})
+
+
+def without_accents(text: str) -> str:
+    """Small letters of Latin, Greek and Cyrillic without the marks on them: `hvězd` is `hvezd`, `ł` is `l`.
+
+    Signs that other scripts need for their vowels stay.
+    """
+    parts = normalize("NFC", "".join(part for part in unicodedata.normalize("NFD", text) if not "\u0300" <= part <= "\u036f"))
+    return parts.translate(_STROKES)
