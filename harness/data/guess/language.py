@@ -106,6 +106,15 @@ one language pass this margin (2% of Hindi ones of two words), also among neighb
 STRANGE, STRANGE_TEXTS = 0.03, 3
 """The share of such texts, and their number, from which on they are said: beyond what the detector mistakes."""
 
+NEIGHBOURS = tuple(
+    _set(group)
+    for group in (
+        "id ms jv", "no da sv fo", "es pt gl ca an oc ast ext", "fr oc wa", "hr sr bs", "cs sk", "hi mr ne sa gom", "bg mk",
+        "ru be uk", "nl af fy", "de lb", "it vec lij", "tr az crh", "qu ay",
+    )
+)  # fmt: skip
+"""Languages that a detector mistakes for one another in many texts of a kind, so that a small preference says nothing."""
+
 UNKNOWN = 0.1
 """A larger share of rows whose cell names no known language is asked about; fewer are left out."""
 
@@ -327,7 +336,9 @@ class Looks:
             return []
         others = self.others(code)
         count = others.total()
-        mistaken = self.best != code_of(code) and self.first[str(code_of(code))] * 2 < self.total
+        base = str(code_of(code))
+        apart = self.best != base and not any({base, self.best} <= group for group in NEIGHBOURS)
+        mistaken = apart and self.first[base] * 2 < self.total
         if not mistaken and (count < STRANGE_TEXTS or count < STRANGE * self.total):
             return []
         if mistaken and count * 2 < self.total:
