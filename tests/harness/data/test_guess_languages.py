@@ -105,6 +105,7 @@ def test_every_row_of_a_period_in_another_language_is_seen() -> None:
     assert 0.05 < looks.others("fi")["es"] / looks.total < 0.16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cell", "code"),
     [
@@ -121,6 +122,7 @@ def test_a_language_by_its_name_in_any_language(cell: str, code: str | None) -> 
     assert known_code(cell) == code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["kieli", "language", "Sprache", "言語", "text_lang"])
 def test_a_column_in_its_own_words(tmp_path: Path, name: str) -> None:
     path = table(tmp_path, ["fi", "es"], {name: ["suomi", "espanja"]})
@@ -133,6 +135,7 @@ def test_a_column_in_its_own_words(tmp_path: Path, name: str) -> None:
     assert {row.lang for row in load_examples(spec, lang="es", split="test")} == {"es"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [["lang1", "lang2"], ["0", "1"], ["US", "MX"], ["A, first", "B=second"]])
 def test_cells_that_name_no_language_are_asked_about_with_what_the_texts_look_like(tmp_path: Path, cells: list[str]) -> None:
     path = table(tmp_path, ["fi", "es"], {"lang": cells})
@@ -145,6 +148,7 @@ def test_cells_that_name_no_language_are_asked_about_with_what_the_texts_look_li
     assert seen(path, lang="en").languages.codes == ["en"]
 
 
+@pytest.mark.slow
 def test_a_few_cells_that_name_no_language_are_left_out_and_said(tmp_path: Path) -> None:
     found = seen(table(tmp_path, ["fi"], {"lang": ["fi"] * 19 + ["other"]}))
     assert found.languages.rows == {"fi": 228}
@@ -152,20 +156,24 @@ def test_a_few_cells_that_name_no_language_are_left_out_and_said(tmp_path: Path)
     assert ["'other'" in text and "--lang-map" in text for text in said] == [True]
 
 
+@pytest.mark.slow
 def test_a_map_goes_before_what_a_cell_seems_to_say(tmp_path: Path) -> None:
     found = seen(table(tmp_path, ["es", "en"], {"lang": ["se", "en"]}), lang_map={"se": "es"})
     assert found.languages.mapping == {"se": "es"}
 
 
+@pytest.mark.slow
 def test_a_map_without_a_column_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--lang-map"):
         seen(table(tmp_path, ["en"]), lang_map={"suomi": "fi"})
 
 
+@pytest.mark.slow
 def test_a_name_may_be_given_for_a_code(tmp_path: Path) -> None:
     assert seen(table(tmp_path, ["fi"]), lang="suomi").languages.codes == ["fi"]
 
 
+@pytest.mark.slow
 def test_names_of_languages_are_loaded_only_where_needed() -> None:
     code = "import sys, harness.cli; from harness.data.guess.language import known_code as k; k('en'); k('German'); k('fin');"
     out = subprocess.run(
