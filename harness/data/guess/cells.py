@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from harness.data.guess.name_keys import name_key
 from harness.data.rows import label_key, separated
-from harness.parsing.folding import without_accents
 
 SAMPLE = 4000
 """Cells of a column that are looked at, evenly spread over the file."""
 
 MOST_LABELS = 300
 SEPARATORS = ("|", ";", "\n", ",", " ")
-
-_BETWEEN_WORDS = r"\s!-/:-@\[-`{-~\u00a0-\u00bf\u2010-\u2027\u3000-\u303f"
-"""White space and punctuation, of `[]`; not `\\W`, to which the vowel signs of Thai and Hindi belong."""
 
 _COMPOUND = 7
 """Letters of a word, at least, that a longer one may end in: shorter ones are in others by chance (`operating`)."""
@@ -123,12 +119,6 @@ class Column:
             if listed or (len(parts) <= MOST_LABELS and sum(count > 1 for count in parts.values()) > len(parts) / 2 and alone):
                 return separator if max(map(len, parts), default=0) <= 60 else None
         return "," if listed else None
-
-
-def name_key(name: str) -> str:
-    """A name in small letters without accents, its words joined by `_`: `Počet hvězd` is `pocet_hvezd`."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", unicodedata.normalize("NFKC", name))
-    return "_".join(re.findall(f"[^_{_BETWEEN_WORDS}]+", without_accents(spaced.lower())))
 
 
 def as_columns(columns: Mapping[str, list[Any]]) -> dict[str, Column]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.data.guess.cells import name_key
+from harness.data.guess.name_keys import name_key
 
 
 def _set(words: str) -> frozenset[str]:
