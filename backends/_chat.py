@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
+from backends._lists import ListPrompt, ListWalk, Paths
 from backends._loading import DAMAGED, read_config, read_tokenizer
 from backends._torch import Device, DType, import_torch, resolve_device, resolve_dtype
 from harness.core.arrays import FloatArray
-from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
+from harness.core.engine import Allowed, Encoded, Generation, LanguageModel, ListOf, Messages, Scores
 from harness.core.errors import UnknownName, UserError
 
 ANSWER = "AnswerOfTheModel"
@@ -386,7 +387,7 @@ class ChatEncoder:
         written = len(self._quotes.written(marked)) if self.has_template else self._tokenizer.num_special_tokens_to_add()
         return self._quotes.in_use(marked) or sum(map(self._control_ids.__contains__, ids)) > written
 
-    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+    def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:
         """Prompts with a `TokenPrompt` each; with `choices` they end after the model's thinking, if it has any.
 
         Raises `UserError` if two choices have the same tokens, and if the template loses a turn.
@@ -403,6 +404,10 @@ class ChatEncoder:
         if before.strip():
             # An empty block of thinking, say, or the name of a channel: part of the prompt, its probability doesn't matter.
             texts, before = [text + before for text in texts], ""
+        if isinstance(choices, ListOf):
+            begun = [text + before for text in texts]
+            lists = [self._list_prompt(text, ids, choices) for text, ids in zip(begun, self.tokens(begun), strict=True)]
+            return [Encoded(len(prompt.ids), prompt) for prompt in lists]
         answers = tuple(before + self._quotes.quoted(choice) for choice in choices)
         encoded = []
         for text, ids in zip(texts, self.tokens(texts), strict=True):
@@ -410,6 +415,35 @@ class ChatEncoder:
             tree = self._tree(tails, closing, choices)
             encoded.append(Encoded(len(kept) + len(tree), TokenPrompt(kept, tree)))
         return encoded
+
+    def _list_prompt(self, text: str, ids: list[int], lists: ListOf) -> ListPrompt:
+        longest = sorted(lists.names, key=lambda name: len(name.encode()), reverse=True)[: lists.most]
+        parted = (lists.text(()), lists.text(longest))
+        kept, tails = self._split(text, ids, tuple(map(self._quotes.quoted, parted)))
+        return ListPrompt(kept, text, ids, max(map(len, tails)) + len(lists.names))
+
+    def list_walk(self, prompt: ListPrompt, lists: ListOf) -> ListWalk:
+        """The walk to an answer. Raises `UserError` where the tokenizer does not tell lists apart."""
+        return ListWalk(partial(self._paths_after, prompt, lists))
+
+    def _paths_after(self, prompt: ListPrompt, lists: ListOf, chosen: tuple[str, ...]) -> Paths:
+        """Tokens as the tokenizer itself cuts a whole list. A name with a comma ends where a list that goes on and one that
+        breaks off there part, so that it holds nothing of the next name."""
+        left = [name for name in lists.names if name not in chosen]
+        outcomes = [((*chosen, name), True) for name in left] + ([((), True)] if not chosen else [])
+        go_on = left if len(left) > 1 and len(chosen) + 1 < lists.most else []
+        longer = [lists.text((*chosen, name, left[0] if name != left[0] else left[1])) for name in go_on]
+        commas = [lists.text((*chosen, name))[:-1] + "," for name in go_on]
+        texts = [*(lists.text(names) for names, _ in outcomes), *longer, *commas]
+        kept, tails = self._split(prompt.text, prompt.text_ids, tuple(map(self._quotes.quoted, texts)))
+        whole = [tuple([*kept, *tail][len(prompt.ids) :]) for tail in tails]
+        paths = dict(zip(whole, outcomes, strict=False))
+        for place, name in enumerate(go_on, start=len(outcomes)):
+            path = common_prefix([list(whole[place]), list(whole[place + len(go_on)])])
+            paths[tuple(path)] = ((*chosen, name), False)
+        if len(paths) < len(outcomes) + len(go_on):
+            raise UserError("This model's tokenizer gives two labels the same tokens.", "Use the decoding `free`.")
+        return paths
 
     def _around_answers(self, chat: Messages, prompt: str) -> tuple[str, int]:
         """What the template puts before an answer, and the token that ends it: the same for all chats, whatever the user's
@@ -544,11 +578,18 @@ class TokenModel(LanguageModel):
     def rendered(self, chat: Messages) -> str | None:
         return self._chat.render(chat)
 
-    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+    def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:
         return self._chat.encode(chats, choices)
 
-    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
+    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None) -> list[Generation]:
         answers = [Generation("", False, len(prompt.content.ids), 0, error="prompt_too_long") for prompt in prompts]
+        if isinstance(choices, ListOf):
+            rows = [i for i, prompt in enumerate(prompts) if prompt.tokens + prompt.content.room <= self._context]
+            walks = [self._chat.list_walk(prompts[i].content, choices) for i in rows]
+            self._walk([prompts[i].content for i in rows], walks)
+            for i, walk in zip(rows, walks, strict=True):
+                answers[i] = Generation(choices.text(walk.names), walk.done, prompts[i].tokens, len(walk.tokens))
+            return answers
         if choices is not None:
             rows = self._fitting(prompts)
             chosen = self._choose([prompts[i].content for i in rows])
@@ -581,6 +622,10 @@ class TokenModel(LanguageModel):
     @abstractmethod
     def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         """The new tokens of each greedy answer, perhaps with tokens after its end."""
+
+    @abstractmethod
+    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
+        """Go each walk to its end, always with the likeliest token of those that may follow."""
 
     @abstractmethod
     def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:

@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
+from backends._lists import ListPrompt, ListWalk
 from backends._loading import META, check_vocabulary, load_language_model
 from backends._torch import Device, free, out_of_memory_named
 from harness.core.arrays import FloatArray
@@ -112,6 +113,23 @@ class CausalLM(TokenModel):
                     eos_token_id=self._ends,
                 )[:, ids.shape[1] :].tolist()
         return found
+
+    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
+        torch = self._torch
+        for part in self._computable_together(list(zip(prompts, walks, strict=True))):
+            room = max(prompt.room for prompt, _ in part)
+            with out_of_memory_named(torch), torch.inference_mode():
+                ids, mask, cache, _ = self._batch([prompt.ids for prompt, _ in part], room)
+                self._model.generate(
+                    input_ids=ids,
+                    attention_mask=mask,
+                    past_key_values=cache,
+                    max_new_tokens=room,
+                    do_sample=False,
+                    pad_token_id=self._pad,
+                    eos_token_id=self._ends,
+                    logits_processor=[_Followed([walk for _, walk in part], ids.shape[1], self._ends[0])],
+                )
 
     def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
         found: list[FloatArray] = [np.empty(0)] * len(prompts)
@@ -225,6 +243,22 @@ class CausalLM(TokenModel):
         self._model = None
         self.reset()
         free(self._torch)
+
+
+class _Followed:
+    """Takes the tokens of each step into the walks, and leaves only those that may follow; after the end, `end`."""
+
+    def __init__(self, walks: Sequence[ListWalk], width: int, end: int) -> None:
+        self._walks, self._width, self._end = walks, width, end
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        masked = scores.new_full(scores.shape, -float("inf"))
+        for row, walk in enumerate(self._walks):
+            if input_ids.shape[1] > self._width and not walk.done:
+                walk.take(int(input_ids[row, -1]))
+            allowed = walk.following() or [self._end]
+            masked[row, allowed] = scores[row, allowed]
+        return masked
 
 
 def _unpack_odd_layers(model: Any) -> None:

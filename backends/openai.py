@@ -34,7 +34,7 @@ from pydantic import (
 )
 
 from harness.core.arrays import FloatArray
-from harness.core.engine import Encoded, Generation, LanguageModel, Messages, Scores
+from harness.core.engine import Allowed, Encoded, Generation, LanguageModel, ListOf, Messages, Scores
 from harness.core.errors import BenchError, ModelUnavailable, RunError, UserError
 
 if TYPE_CHECKING:
@@ -212,11 +212,11 @@ class OpenAI(LanguageModel):
             self._connection.close()
             self._connection = None
 
-    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+    def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:
         """`tokens` is an upper bound: no tokenizer makes more tokens than there are bytes."""
         return [_encoded(chat) for chat in chats]
 
-    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
+    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None) -> list[Generation]:
         """Raises `UserError` or `RunError` for what would hit every row (see `failure_of`), or if the server ignores
         `choices`. If some rows are answered by then, they are returned, and `unavailable` has the error."""
         fields = {self.options.max_tokens_field: max_new_tokens, **(self._constraint(choices) if choices else {})}
@@ -264,10 +264,17 @@ class OpenAI(LanguageModel):
         options = self.options
         return Connection(options.base_url, server.key, options.concurrency, options.timeout, options.retries)
 
-    def _constraint(self, choices: Sequence[str]) -> dict[str, Any]:
+    def _constraint(self, choices: Allowed) -> dict[str, Any]:
+        if isinstance(choices, ListOf):
+            # Not uniqueItems: few servers take it, and a name that comes twice means what it means once.
+            one: dict[str, Any] = {"type": "string", "enum": list(choices.names)}
+            several = {"type": "array", "items": one, "maxItems": choices.most}
+            plain: dict[str, Any] = {"json": several}
+            answer = {"answer": several}
+        else:
+            plain, answer = {"choice": list(choices)}, {"answer": {"type": "string", "enum": list(choices)}}
         if self.options.structured == "choice":
-            return {"structured_outputs": {"choice": list(choices)}}
-        answer = {"answer": {"type": "string", "enum": list(choices)}}
+            return {"structured_outputs": plain}
         schema = {"type": "object", "properties": answer, "required": ["answer"], "additionalProperties": False}
         return {"response_format": {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": schema}}}
 
@@ -362,7 +369,7 @@ class OpenAI(LanguageModel):
         if self._unanswered >= max(PATIENCE, 3 * self.options.concurrency):
             self._unavailable = self._unavailable or self._known.is_down(self._unanswered, row.detail or row.word)
 
-    def _generation(self, completion: Completion, choices: Sequence[str] | None) -> Generation | Failure:
+    def _generation(self, completion: Completion, choices: Allowed | None) -> Generation | Failure:
         text, reason = completion.first.message.content or "", completion.first.finish_reason
         found = choice_in(text, choices, self.options.structured) if choices else text
         if choices and found is None and reason == "stop":
@@ -908,15 +915,25 @@ def status_inside(body: bytes) -> int | None:
 
 def _object_in(text: bytes | str) -> dict[str, Any]:
     """Empty where there is none."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
+    found = _json_in(text)
     return found if isinstance(found, dict) else {}
 
 
-def choice_in(text: str, choices: Sequence[str], structured: str) -> str | None:
+def _json_in(text: bytes | str) -> Any:
+    """None where there is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+
+
+def choice_in(text: str, choices: Allowed, structured: str) -> str | None:
     """The choice that a constrained answer is; None if it is none."""
+    if isinstance(choices, ListOf):
+        names = _json_in(text) if structured == "choice" else _object_in(text).get("answer")
+        if not isinstance(names, list) or not all(isinstance(name, str) and name in choices.names for name in names):
+            return None
+        return choices.text(list(dict.fromkeys(names)))
     answer = _object_in(text).get("answer") if structured == "json_schema" else text
     return answer if isinstance(answer, str) and answer in choices else None
 

@@ -25,6 +25,7 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from backends._chat import TokenModel, TokenModelOptions, TokenPrompt, Tokens
+from backends._lists import ListPrompt, ListWalk
 from backends._loading import META, check_vocabulary, is_quantized, load_language_model, read_config, text_config
 from harness.core.arrays import FloatArray
 from harness.core.errors import RunError
@@ -140,6 +141,16 @@ class VLLM(TokenModel):
             for i, tokens in enumerate(following):
                 if tokens:
                     paths[i] = (*paths[i], likeliest.get(i, tokens[0]))
+
+    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
+        while any(not walk.done for walk in walks):
+            following = [walk.following() for walk in walks]
+            open_ = [i for i, tokens in enumerate(following) if len(tokens) > 1]
+            log_p = self._log_p([[*prompts[i].ids, *walks[i].tokens] for i in open_], [following[i] for i in open_])
+            likeliest = {i: following[i][int(np.argmax(values))] for i, values in zip(open_, log_p, strict=True)}
+            for i, (walk, tokens) in enumerate(zip(walks, following, strict=True)):
+                if tokens:
+                    walk.take(likeliest.get(i, tokens[0]))
 
     def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
         jobs = [(i, p.ids, p.tree, node) for i, p in enumerate(prompts) if p.tree is not None for node in p.tree.nodes]

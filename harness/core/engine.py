@@ -7,6 +7,7 @@ calls `close` at the end.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,21 @@ def later_option(default: Any, **field: Any) -> Any:
     """A field of an engine's `Options` that is newer than some records: at its default it is in no dump of the options, so that
     earlier runs and trained models keep their ids."""
     return Field(default, exclude_if=lambda value: value == default, **field)
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    """Constrained answers of a multilabel task: a JSON list of `most` of `names` at most, each once, or `[]`."""
+
+    names: tuple[str, ...]
+    most: int
+
+    def text(self, chosen: Sequence[str]) -> str:
+        return json.dumps(list(chosen), ensure_ascii=False)
+
+
+Allowed = Sequence[str] | ListOf
+"""What a constrained answer may be: one of these texts, or a list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +222,14 @@ class LanguageModel(Engine):
         return None
 
     @abstractmethod
-    def encode(self, chats: Sequence[Messages], choices: Sequence[str] | None) -> list[Encoded]:
+    def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:
         """Prepare prompts; runs in its own thread while another batch is computed. Raises `UserError` for `choices` that the
         model can't tell apart."""
 
     @abstractmethod
-    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Sequence[str] | None) -> list[Generation]:
-        """Greedy answers. With `choices` (those of `encode`) each answer is one of them, and `max_new_tokens` has room for
-        each in a JSON object. Raises `OutOfMemory`."""
+    def generate(self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None) -> list[Generation]:
+        """Greedy answers. With `choices` (those of `encode`) each answer is one of them (of `ListOf`: its text), and
+        `max_new_tokens` has room for each in a JSON object. Raises `OutOfMemory`."""
 
     @abstractmethod
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:

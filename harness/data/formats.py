@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import bz2
 import codecs
 import csv
 import gzip
 import io
 import json
+import lzma
 import re
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from harness.core.errors import DataError, MissingExtra
 from harness.core.progress_events import tell
+from harness.data.json_tables import ColumnLists, are_splits, joined_splits, read_json
 from harness.specs.tasks import CsvFormat
 
-ColumnLists = dict[str, list[Any]]
-
 USUAL = CsvFormat()
-MAX_DEPTH = 50  # of lists and objects within one another, in JSON
 MAX_FIELD = 2**31 - 1  # characters of a csv file's field: the most that the csv module takes on each platform
 FASTTEXT = "__label__"
 UNLABELLED = frozenset(("unsup", "unlabeled", "unlabelled", "unsupervised"))
@@ -28,18 +29,18 @@ UNLABELLED = frozenset(("unsup", "unlabeled", "unlabelled", "unsupervised"))
 SHARD = "*"
 """Stands for the numbers of shards in a path: `train-*.parquet`."""
 
-PACKED = (".gz", ".zip")
+OPENERS: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+PACKED = (*OPENERS, ".zip")
 DELIMITED = (".csv", ".tsv", ".txt", ".tab", ".dat")
 SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
 ARROW = (".arrow", ".feather")
 OTHER_FORMATS = {
     (".text", ".md", ".log"): "Name it .tsv where tabs stand between its columns, and .csv where commas do",
     (".numbers", ".docx", ".pdf"): "Save the table as CSV (UTF-8) in the program that made it",
-    (".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz", ".rar"): "Unpack it first",
+    (".zst", ".7z", ".tar", ".tgz", ".rar"): "Unpack it first",
     (
         ".pkl",
         ".pickle",
-        ".joblib",
         ".rds",
         ".rda",
         ".sav",
@@ -67,13 +68,15 @@ def delimited(path: Path) -> bool:
 def readable(path: Path) -> bool:
     """Whether the name of a file is that of a format which is read; nothing is opened."""
     suffix = path.suffix.lower()
-    return suffix in READERS or suffix == ".zip" or (suffix == ".gz" and Path(path.stem).suffix.lower() in READERS)
+    return suffix in READERS or suffix == ".zip" or (suffix in OPENERS and Path(path.stem).suffix.lower() in READERS)
 
 
 def open_bytes(path: Path) -> BinaryIO:
     """The bytes of the file, unpacked."""
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path)  # type: ignore[return-value]
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is not None:
+        found: BinaryIO = opener(path)
+        return found
     if path.suffix.lower() == ".zip":
         with zipfile.ZipFile(path) as archive:
             return io.BytesIO(archive.read(_only_member(path)))
@@ -98,12 +101,35 @@ def _only_member(path: Path) -> str:
 
 def shards_of(path: Path) -> list[Path]:
     """The files that a path with `*` stands for, sorted; the path itself where it has none."""
-    return sorted(path.parent.glob(path.name)) if SHARD in path.name else [path]
+    return sorted(path.parent.glob(path.name), key=_natural) if SHARD in path.name else [path]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Sorts `part-10` behind `part-9`."""
+    return [(int(word), "") if word.isdecimal() else (-1, word) for word in re.split(r"(\d+)", path.name)]
 
 
 def there(path: Path) -> bool:
-    """Whether a task can read the path: a file, shards, or a folder of texts in folders of classes."""
-    return path.is_file() or (SHARD in path.name and bool(shards_of(path))) or bool(path.is_dir() and class_folders(path))
+    """Whether a task can read the path: a file, shards, a folder of texts in folders of classes, or one saved by `datasets`."""
+    return (
+        path.is_file()
+        or (SHARD in path.name and bool(shards_of(path)))
+        or bool(path.is_dir() and (is_saved(path) or class_folders(path)))
+    )
+
+
+def is_saved(path: Path) -> bool:
+    """Whether `save_to_disk` of the library `datasets` wrote the folder, for one split."""
+    return (path / "state.json").is_file()
+
+
+def saved_files(path: Path) -> list[Path]:
+    """The Arrow files of such a folder. Raises `DataError`."""
+    try:
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        return [path / str(entry["filename"]) for entry in state["_data_files"]]
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise DataError(f"{path / 'state.json'} does not name the files of rows: {error}.") from error
 
 
 def class_folders(path: Path) -> list[Path]:
@@ -121,7 +147,7 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
     if SHARD in path.name:
         return _joined(path, [read_file(shard, csv, sheet) for shard in shards_of(path)])
     if path.is_dir():
-        return _read_classes(path)
+        return _joined(path, [_read_arrow(file) for file in saved_files(path)]) if is_saved(path) else _read_classes(path)
     reader = READERS.get(suffix_of(path))
     if reader is None:
         suffix = suffix_of(path)
@@ -134,7 +160,7 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
         if reader is _read_sheet:
             return _read_sheet(path, sheet)
         return _flat(_read_json(path, csv.encoding) if reader is _read_json else reader(path))
-    except (OSError, UnicodeError, EOFError) as error:
+    except (OSError, UnicodeError, EOFError, zlib.error, lzma.LZMAError) as error:
         raise DataError(
             f"{path} can't be read: {error}",
             "If the text is not in UTF-8, name its encoding: --encoding NAME, or `csv.encoding`.",
@@ -239,36 +265,57 @@ def usual_delimiter(path: Path) -> str:
 
 def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
     """The csv module, not pandas: every value stays the string that it is ("NA", "007"), and errors have a line."""
-    csv.field_size_limit(MAX_FIELD)  # the default of 128 KiB is less than some documents
     with open_text(path, how.encoding) as file:
         lines, before = _lines(file)
         if suffix_of(path) != ".csv" and (first := next(lines, "")) is not None:
             if first.startswith(FASTTEXT):
-                return _read_fasttext([first, *lines])
+                return _read_fasttext(path, [first, *lines])
             lines = _again(first, lines)
-        reader = csv.reader(
-            lines,
-            delimiter=how.delimiter or usual_delimiter(path),
-            quoting=csv.QUOTE_MINIMAL if how.quoted else csv.QUOTE_NONE,
-            escapechar=how.escape,
-            strict=True,
-        )
-        header = how.header if how.header is not None else next(reader, [])
-        header = named(header)
-        if len(set(header)) != len(header):
-            raise DataError(f"{path}:{before + 1}: a column name stands there twice: {', '.join(header)}.")
+        for _ in range(how.skip):
+            next(lines, None)
+        before += how.skip
+        reader = csv_reader(lines, how.delimiter or usual_delimiter(path), how)
         rows = []
         try:
+            header = how.header if how.header is not None else next(reader, [])
+            width = len(header)
             for row in reader:
-                if row and len(row) != len(header):
-                    raise _other_length(path, before + reader.line_num, len(row), header)
+                if row and len(row) != width:
+                    if len(row) < width or any(row[width:]):
+                        raise _other_length(path, before + reader.line_num, len(row), header)
+                    row = row[:width]  # delimiters at the end of a line
                 if row:
                     rows.append(row)
         except csv.Error as error:
             raise DataError(
                 f"{path}:{before + reader.line_num}: {error}.", "Double quotes inside a quoted text must be doubled."
             ) from error
-    return {name: [row[index] for row in rows] for index, name in enumerate(header)}
+    return _named_columns(f"{path}:{before + 1}", header, rows)
+
+
+def csv_reader(lines: Iterable[str], delimiter: str, how: CsvFormat) -> Any:
+    """A strict reader of the csv module."""
+    csv.field_size_limit(MAX_FIELD)  # the default of 128 KiB is less than some documents
+    return csv.reader(
+        lines,
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if how.quoted else csv.QUOTE_NONE,
+        quotechar=how.quote,
+        escapechar=how.escape,
+        skipinitialspace=how.spaced,
+        strict=True,
+    )
+
+
+def _named_columns(where: str, header: list[str], rows: list[list[str]]) -> ColumnLists:
+    """Columns by name, without those that have neither name nor cells, of which there are several."""
+    nameless = [place for place, name in enumerate(header) if not name.strip()]
+    empty = {place for place in nameless if not any(row[place].strip() for row in rows)} if rows else set()
+    names = named([name for place, name in enumerate(header) if place not in empty])
+    if len(set(names)) != len(names):
+        raise DataError(f"{where}: a column name stands there twice: {', '.join(names)}.")
+    kept = [place for place in range(len(header)) if place not in empty]
+    return {name: [row[place] for row in rows] for name, place in zip(names, kept, strict=True)}
 
 
 def _lines(file: io.TextIOWrapper) -> tuple[Iterator[str], int]:
@@ -288,12 +335,14 @@ def named(header: list[str]) -> list[str]:
     return [name if name.strip() or empty < 2 else f"column_{place}" for place, name in enumerate(header, start=1)]
 
 
-def _read_fasttext(lines: Iterable[str]) -> ColumnLists:
+def _read_fasttext(path: Path, lines: Iterable[str]) -> ColumnLists:
     """`__label__good the text`: a list of labels where a line has several."""
     texts, labels = [], []
-    for line in lines:
+    for number, line in enumerate(lines, start=1):
         words = line.split()
         count = next((place for place, word in enumerate(words) if not word.startswith(FASTTEXT)), len(words))
+        if words and not count:
+            raise DataError(f"{path}:{number}: the line has no label, as `{FASTTEXT}NAME text` of the first line.")
         if words:
             texts.append(line.split(maxsplit=count)[count].rstrip("\r\n") if len(words) > count else "")
             labels.append([word.removeprefix(FASTTEXT) for word in words[:count]])
@@ -329,16 +378,18 @@ def _read_sheet(path: Path, sheet: str | None = None) -> ColumnLists:
         raise DataError(f"{path} has no sheet {sheet!r}.", f"Its sheets: {', '.join(book.sheet_names)}.")
     if not names:
         raise DataError(f"{path} has no rows.", "The first line of a sheet names the columns, each further line is a row.")
-    rows = _rows_of_sheet(book, sheet or names[0])
+    if sheet is None and len(names) > 1 and are_splits(names):
+        return joined_splits(path, {name: _table_of_sheet(path, book, name) for name in names})
+    return _table_of_sheet(path, book, sheet or names[0])
+
+
+def _table_of_sheet(path: Path, book: Any, name: str) -> ColumnLists:
+    rows = _rows_of_sheet(book, name)
     width = max(map(_filled, rows), default=0)
     while len(rows) > 2 and _filled(rows[0]) < min(width, 2):  # a title above the table
         rows = rows[1:]
-    header = named([_written(cell) for cell in rows[0]]) if rows else []
-    used = [place for place, name in enumerate(header) if name.strip() or any(_written(row[place]) for row in rows[1:])]
-    twice = next((header[place] for place in used if header.count(header[place]) > 1), None)
-    if twice is not None:
-        raise DataError(f"{path}: a column name stands there twice: {twice}.", "Rename one of them.")
-    return {header[place]: [_written(row[place]) for row in rows[1:]] for place in used}
+    written = [[_written(cell) for cell in row] for row in rows]
+    return _named_columns(str(path), written[0], written[1:]) if written else {}
 
 
 def _workbook(path: Path) -> Any:
@@ -369,131 +420,7 @@ def _written(cell: Any) -> str:
 def _read_json(path: Path, encoding: str = "utf-8") -> ColumnLists:
     """A table as JSON, or a row as JSON on each line, whatever the suffix says."""
     with io.TextIOWrapper(open_bytes(path), encoding=_without_mark(encoding)) as file:
-        text = file.read()
-    start = text.lstrip()[:1]
-    lined = suffix_of(path) != ".json"
-    if start == "[" or (start == "{" and not (lined or _by_line(text))):
-        return _table(path, _parsed(path, 1, text))
-    rows = []
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            rows.append(_parsed(path, number, line))
-            if not isinstance(rows[-1], dict):
-                raise DataError(f"{path}:{number}: must be an object, found {type(rows[-1]).__name__}.")
-    return _columns_of(rows)
-
-
-def _by_line(text: str) -> bool:
-    """Whether the first line with something on it is an object of its own, and others follow; or the name of the format."""
-    first, _, rest = text.strip().partition("\n")
-    try:
-        json.loads(first)
-    except (ValueError, RecursionError):
-        return first.rstrip().endswith("}") and rest.lstrip()[:1] == "{"  # a broken line, which is told with its number
-    return bool(rest.strip())
-
-
-def _table(path: Path, data: Any) -> ColumnLists:
-    """The columns of a list of objects, an object of lists, or any way in which pandas writes a table."""
-    if isinstance(data, list):
-        if data and all(isinstance(row, list) for row in data):
-            return _of_lists(path, data)
-        odd = next((row for row in data if not isinstance(row, dict)), None)
-        if odd is None:
-            return _columns_of(data)
-        raise DataError(f"{path}: each row must be an object, found {type(odd).__name__}.")
-    if isinstance(data, dict):
-        if isinstance(data.get("columns"), list) and isinstance(data.get("data"), list):  # pandas: orient="split"
-            return _of_lists(path, [data["columns"], *data["data"]])
-        if data and all(isinstance(column, list) for column in data.values()) and not _lists_of_objects(data):
-            return _equally_long(path, data)
-        inner = _lists_of_objects(data)
-        if len(inner) > 1 and len(inner) == len(data):  # {"train": [...], "test": [...]}
-            return _columns_of([{**row, "split": name} for name, rows in data.items() for row in rows])
-        if len(inner) == 1:  # rows within an envelope: {"version": ..., "data": [...]}
-            return _columns_of(inner[0])
-        if data and all(isinstance(column, dict) for column in data.values()):
-            return _table(path, next(iter(data.values()))) if len(data) == 1 else _of_objects(data)
-    raise DataError(
-        f"{path}: no rows are found in it.",
-        'Write a list of objects, [{"text": ..., "label": ...}, ...], or one such object on each line.',
-    )
-
-
-def _lists_of_objects(data: dict[str, Any]) -> list[list[dict[str, Any]]]:
-    return [
-        value for value in data.values() if isinstance(value, list) and value and all(isinstance(row, dict) for row in value)
-    ]
-
-
-def _of_lists(path: Path, rows: list[list[Any]]) -> ColumnLists:
-    """Rows as lists; the first one names the columns where it holds short, different texts only."""
-    header, *rest = rows
-    names = [str(name) for name in header]
-    if len(set(names)) < len(names) or not all(isinstance(name, str) and 0 < len(name) <= 60 for name in header):
-        names, rest = [f"column_{place}" for place in range(1, len(header) + 1)], rows
-    wrong = next((row for row in rest if len(row) != len(names)), None)
-    if wrong is not None:
-        raise DataError(f"{path}: a row has {len(wrong)} values, and the first one {len(names)}.")
-    return {name: [row[place] for row in rest] for place, name in enumerate(names)}
-
-
-def _equally_long(path: Path, data: dict[str, list[Any]]) -> ColumnLists:
-    lengths = {name: len(column) for name, column in data.items()}
-    if len(set(lengths.values())) > 1:
-        shown = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise DataError(f"{path}: the lists differ in length: {shown}.", "Each text needs one entry in every list.")
-    return data
-
-
-def _of_objects(data: dict[str, dict[str, Any]]) -> ColumnLists:
-    """pandas: column -> index -> value (its default), or index -> column -> value."""
-    first = next(iter(data.values()))
-    by_column = len(first) > len(data) or (len(first) == len(data) and all(str(key).isdigit() for key in first))
-    if by_column and all(column.keys() == first.keys() for column in data.values()):
-        return {name: list(column.values()) for name, column in data.items()}
-    return _columns_of(list(data.values()))
-
-
-def _parsed(path: Path, first_line: int, text: str) -> Any:
-    """The value that `text` holds; it begins at `first_line` of the file."""
-    try:
-        value = json.loads(text)
-        too_deep = _deeper_than(value, MAX_DEPTH)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{first_line + error.lineno - 1}: is not JSON: {error.msg}.") from error
-    except RecursionError:
-        too_deep = True
-    except ValueError as error:  # the only other one: Python reads no longer number
-        longest = max(re.finditer(r"\d+", text), key=lambda found: len(found[0]))
-        line = first_line + text.count("\n", 0, longest.start())
-        raise DataError(f"{path}:{line}: a number has {len(longest[0]):,} digits.", "Put it between quotes.") from error
-    if too_deep:
-        line = first_line + text.count("\n", 0, _where_deep(text))
-        problem = f"lists or objects are nested more than {MAX_DEPTH} deep"
-        raise DataError(f"{path}:{line}: {problem}.", "A row is an object with a text and a label.")
-    return value
-
-
-def _deeper_than(value: Any, depth: int) -> bool:
-    if not isinstance(value, dict | list):
-        return False
-    return depth == 0 or any(_deeper_than(item, depth - 1) for item in (value.values() if isinstance(value, dict) else value))
-
-
-def _where_deep(text: str) -> int:
-    """Where the first value begins that is nested too deeply."""
-    depth = 0
-    for found in re.finditer(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', text, re.DOTALL):
-        depth += (found[0] in "[{") - (found[0] in "]}")
-        if depth > MAX_DEPTH:
-            return found.start()
-    return 0
-
-
-def _columns_of(rows: list[dict[str, Any]]) -> ColumnLists:
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {name: [row.get(name) for row in rows] for name in names}
+        return read_json(path, file.read(), suffix_of(path) != ".json")
 
 
 READERS: dict[str, Callable[..., ColumnLists]] = {

@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.core.errors import DataError, MissingExtra, RunError, UnknownName
 from harness.core.progress_events import tell
 from harness.core.record import HubRows, RowSource
-from harness.data.formats import READERS, USUAL, ColumnLists, read_file, readable, there
+from harness.data.formats import READERS, USUAL, read_file, readable, there
+from harness.data.json_tables import ColumnLists
 from harness.specs.tasks import SPLITS, FilesSource, HubSource, Split, TaskSpec
 
 HERE = Path(__file__).resolve().parents[1]

@@ -30,7 +30,7 @@ MARKERS = _words(
     sentiment | topic | result | stars | star rating | verdict | prediction | predicted label | classification | emotion
     intent | intention | priority | severity | polarity | stance | tone | toxicity | subject | genre | type | domain
     department | language | tag | rating score | sentiment score | overall rating | overall score | overall sentiment
-    decision | choice | option
+    decision | choice | option | mood | feeling | attitude | opinion | quality | relevance | difficulty | urgency
     bewertung | note | punktzahl | punkte | sterne | antwort | ergebnis | wertung | stimmung | kategorie | klasse
     etikett | thema | gefühl | emotion | absicht | priorität | einstufung | klassifikation | klassifizierung
     sternebewertung | gesamtbewertung | endnote | tonalität | gesamtnote

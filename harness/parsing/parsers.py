@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from harness.core.engine import Allowed, ListOf
 from harness.core.errors import PromptError
 from harness.core.types import Label, LabelKind, LabelSpace
 from harness.parsing.folding import fold
@@ -52,7 +53,9 @@ class Parser(ABC):
 
     def parse(self, text: str) -> Parsed:
         """The label that `text` gives. Never raises; takes time linear in the length of `text`."""
-        answer = without_thinking(without_control_tokens(text))
+        answer = without_thinking(text)
+        if answer is None:  # a turn after the answer's may open thinking, too
+            answer = without_thinking(without_control_tokens(text))
         if answer is None:
             return Parsed(None, "unfinished_thinking")
         answer = without_markup(without_control_tokens(answer))
@@ -74,6 +77,10 @@ class Parser(ABC):
     def choices(self) -> list[str] | None:
         """The canonical answers of all labels in order; None where they are too many to list."""
 
+    @abstractmethod
+    def allowed(self) -> Allowed:
+        """What `decoding: constrained` lets a model answer; `parse` reads each of these answers."""
+
 
 def make_parser(spec: ParserSpec, labels: LabelSpace) -> Parser:
     """The parser that `spec` asks for; raises `PromptError` where it can't serve the label space."""
@@ -90,7 +97,7 @@ def make_parser(spec: ParserSpec, labels: LabelSpace) -> Parser:
         return _LabelName(names)
     if spec.type == "json":
         return _Json(spec.key, _Integer(scale, _check_numbers(labels, scale)), names)
-    return _JsonList(spec.key, names)
+    return _JsonList(spec.key, names, spec.most or len(labels))
 
 
 def _check_numbers(labels: LabelSpace, scale: Scale) -> LabelSpace:
@@ -120,6 +127,9 @@ class _Integer(Parser):
     def choices(self) -> list[str]:
         return [self.answer(index) for index in range(self.count)]
 
+    def allowed(self) -> Allowed:
+        return self.choices()
+
 
 class _LabelName(Parser):
     def __init__(self, names: Names) -> None:
@@ -138,6 +148,9 @@ class _LabelName(Parser):
 
     def choices(self) -> list[str]:
         return list(self.names.original)
+
+    def allowed(self) -> Allowed:
+        return self.choices()
 
 
 class _Json(Parser):
@@ -175,11 +188,15 @@ class _Json(Parser):
     def choices(self) -> list[str]:
         return [self.answer(index) for index in range(self.numbers.count)]
 
+    def allowed(self) -> Allowed:
+        return self.choices()
+
 
 class _JsonList(Parser):
-    def __init__(self, key: str, names: Names) -> None:
+    def __init__(self, key: str, names: Names, most: int) -> None:
         self.key = key
         self.names = names
+        self.most = most
 
     def _read(self, text: str) -> Parsed:
         return _only(text, "{[", self._in_value, self.names)
@@ -204,10 +221,13 @@ class _JsonList(Parser):
     def answer(self, label: Label) -> str:
         if isinstance(label, int):
             raise TypeError("a multilabel answer needs a tuple of label indices")
-        return json.dumps([self.names.original[index] for index in label], ensure_ascii=False)
+        return self.allowed().text([self.names.original[index] for index in label])
 
     def choices(self) -> None:
         return None
+
+    def allowed(self) -> ListOf:
+        return ListOf(self.names.original, self.most)
 
 
 def _only(text: str, openers: str, read: Callable[[Any], Parsed], names: Names) -> Parsed:

@@ -58,9 +58,9 @@ class Renderer:
             kinds = ", ".join(spec.kinds)
             raise PromptError(f"{where}: is for {kinds} tasks, and this one is {labels.kind}.", "Choose another prompt.")
         parser = make_parser(spec.parser, labels)
-        if spec.decoding is not Decoding.FREE and parser.choices() is None:
-            hint = "Use 'decoding: free', or a parser with a finite list of answers."
-            raise PromptError(f"{where}: 'decoding: {spec.decoding}' needs a list of answers, and the parser has none.", hint)
+        if spec.decoding is Decoding.SCORE and parser.choices() is None:
+            hint = "Use 'decoding: constrained' or 'free'."
+            raise PromptError(f"{where}: 'decoding: score' needs a list of all answers, which are too many here.", hint)
         if spec.decoding is not Decoding.SCORE and (spec.calibration, spec.decision) != (Calibration.NONE, Decision.ARGMAX):
             hint = "They work on probabilities: use the decoding 'score', or leave them out."
             raise PromptError(f"{where}: there is no calibration and no decision in 'decoding: {spec.decoding}'.", hint)

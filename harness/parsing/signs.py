@@ -20,11 +20,14 @@ _NEEDLESS = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u20
 _SOMETHING = re.compile(rf"[^\s{_INVISIBLE}\u2800\x00-\x1f\x7f]")
 _TWINS = str.maketrans(
     "авекмнорстухіїјѕԁԛԝһԍьɑɡ"
-    "αβεηικνορτυχγϲ",
+    "αβεηικνορτυχγϲ"
+    "يىكے",
     "abekmhopctyxiijsdqwhgbag"
-    "abeniknoptuxyc",
+    "abeniknoptuxyc"
+    "ییکی",
 )  # fmt: skip
-"""Small letters of Cyrillic and Greek that look like a Latin one, small or as a capital (Unicode TR 39, confusables)."""
+"""Small letters of Cyrillic and Greek that look like a Latin one, small or as a capital; forms of ya and kaf in Arabic script
+(Unicode TR 39, confusables)."""
 
 
 def is_blank(text: str) -> bool:
@@ -47,8 +50,8 @@ def spelling_key(text: str) -> str:
 
 
 def without_needless(text: str) -> str:
-    """Without the invisible characters that no orthography needs, and without any at the ends."""
-    return _NEEDLESS.sub("", text).strip("\u200c\u200d").strip()
+    """Without the invisible characters that no orthography needs, without any at the ends, and with single spaces."""
+    return " ".join(_NEEDLESS.sub("", text).split()).strip("\u200c\u200d")
 
 
 def visible(text: str) -> str:

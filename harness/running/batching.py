@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from harness.core.engine import Classifier, Encoded, Engine, LanguageModel
+from harness.core.engine import Allowed, Classifier, Encoded, Engine, LanguageModel, ListOf
 from harness.core.types import Decoding, Example
 from harness.running.plan import Plan
 
@@ -93,10 +93,11 @@ def _with_forms(items: Sequence[Item], forms: Sequence[Encoded]) -> list[Item]:
     return [Item(item.rows, form) for item, form in zip(items, forms, strict=True)]
 
 
-def choices(plan: Plan) -> list[str] | None:
+def choices(plan: Plan) -> Allowed | None:
     """The answers that are scored or allowed; None for free decoding."""
     assert plan.prompt is not None
-    return None if plan.prompt.prompt.spec.decoding is Decoding.FREE else plan.prompt.parser.choices()
+    parser, decoding = plan.prompt.parser, plan.prompt.prompt.spec.decoding
+    return None if decoding is Decoding.FREE else parser.choices() if decoding is Decoding.SCORE else parser.allowed()
 
 
 def most_new_tokens(plan: Plan) -> int:
@@ -106,7 +107,9 @@ def most_new_tokens(plan: Plan) -> int:
     spec = plan.prompt.prompt.spec
     if spec.decoding is Decoding.SCORE:
         return 1
-    return max([spec.max_new_tokens, *(len(json.dumps(choice)) + 24 for choice in choices(plan) or ())])
+    allowed = choices(plan) or ()
+    longest = [allowed.text(allowed.names)] if isinstance(allowed, ListOf) else allowed
+    return max([spec.max_new_tokens, *(len(json.dumps(choice)) + 24 for choice in longest)])
 
 
 def by_tokens(items: Sequence[Item], rows: int, tokens: int | None, new_tokens: int) -> Iterator[list[Item]]:

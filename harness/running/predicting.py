@@ -52,7 +52,8 @@ def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Predic
 
 
 def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
-    scores = engine.score(_prompts(items), choices(plan) or [])
+    assert plan.prompt is not None
+    scores = engine.score(_prompts(items), plan.prompt.parser.choices() or [])
     return Batch(
         [_scored(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
         [],

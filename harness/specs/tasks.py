@@ -19,8 +19,10 @@ class CsvFormat(Spec):
     )
     encoding: str = Field(default="utf-8", description="Such as `cp1252` or `utf-16`; a byte order mark is skipped.")
     quoted: bool = Field(
-        default=True, description="Whether double quotes enclose a field. `false`: a quote is an ordinary character."
+        default=True,
+        description="Whether quotes enclose a field. `false`: a quote is an ordinary character.",
     )
+    quote: str = Field(default='"', min_length=1, max_length=1, description="The quote that encloses a field.")
     escape: str | None = Field(
         default=None,
         min_length=1,
@@ -30,6 +32,8 @@ class CsvFormat(Spec):
     header: list[str] | None = Field(
         default=None, min_length=1, description="Names of the columns, if the file has no header line."
     )
+    spaced: bool = Field(default=False, description="Whether a space follows each delimiter, and is no part of a field.")
+    skip: int = Field(default=0, ge=0, description="Lines above the header that are no part of the table.")
 
     @field_validator("encoding")
     @classmethod
@@ -53,8 +57,9 @@ class FilesSource(Spec):
     """Paths are relative to the YAML file and may contain `{lang}`.
 
     The suffix tells the format: parquet, csv, tsv, jsonl, json, txt, arrow, or a spreadsheet (xlsx, xls, ods). Text may be
-    packed (.gz, .zip). `*` in a file's name stands for the numbers of its shards. A folder that holds a folder of .txt files
-    for each class is read like a file with the columns text and label.
+    packed (.gz, .bz2, .xz, .zip). `*` in a file's name stands for the numbers of its shards. A folder that holds a folder of
+    .txt files for each class is read like a file with the columns text and label; one that `datasets` saved to disk is a
+    split. Tables within JSON, and sheets, that are named as splits are joined, with a column `split`.
     """
 
     train: str | None = Field(default=None, description="File of the train split.")
@@ -68,7 +73,7 @@ class FilesSource(Spec):
     lang_map: dict[str, str] | None = Field(
         default=None, description="Value of `{lang}` in the paths -> the language's code, if it is not the code itself."
     )
-    sheet: str | None = Field(default=None, description="Sheet of a spreadsheet; default: the first that has rows.")
+    sheet: str | None = Field(default=None, description="Sheet of a spreadsheet; default: the first with rows.")
     csv: CsvFormat = Field(
         default_factory=CsvFormat, description="The dialect of csv and tsv files, if it is not the usual one."
     )

@@ -22,6 +22,7 @@ from harness.data.guess.words import (
     LANG,
     LANG_WORDS,
     NO_LABEL,
+    OF_SPLITS,
     RATED,
     SPLIT,
     SPLIT_WORDS,
@@ -133,11 +134,12 @@ def _unused_splits(unused: Sequence[Column]) -> list[str | Doubt]:
     return [
         Doubt(
             "split-unused",
-            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used: it calls"
-            f" no row train. Write train, validation and test there, and use --split {shlex.quote(column.name)}.",
+            f"{column.name!r} may tell the split of each row ({', '.join(sorted(column.counts)[:6])}) and is not used. If it"
+            f" does: write train, validation and test there, and use --split {shlex.quote(column.name)}.",
         )
         for column in unused
-        if (column.key in SPLIT or SPLIT_WORDS & column.words) and 1 < len(column.counts) <= MOST_SPLITS
+        if 1 < len(column.counts) <= MOST_SPLITS
+        and (column.key in SPLIT or (SPLIT_WORDS | OF_SPLITS) & column.words or "train" in map(split_named, column.counts))
     ]
 
 
@@ -165,7 +167,7 @@ def _row_id(free: Sequence[Column], total: int) -> tuple[str | None, list[Doubt]
         f"{named[0].name!r} counts the rows and is not used as their id: a row put in front would change all ids, and which"
         f" rows are drawn. Ids are made of the texts. If the numbers belong to the rows: --id {shlex.quote(named[0].name)}."
     )
-    return None, [Doubt("id-counts-rows", text)]
+    return None, [Doubt("row-numbers", text)]
 
 
 def _doubts_of_id(column: Column) -> list[Doubt]:
@@ -175,7 +177,7 @@ def _doubts_of_id(column: Column) -> list[Doubt]:
         f"{column.name!r} counts the rows: a row put in front changes all ids, and which rows are drawn. Without --id, ids are"
         " made of the texts."
     )
-    return [Doubt("id-counts-rows", text)]
+    return [Doubt("row-numbers", text)]
 
 
 def _is_id(column: Column, total: int) -> bool:
@@ -185,12 +187,13 @@ def _is_id(column: Column, total: int) -> bool:
 
 
 def _counts_rows(column: Column) -> bool:
-    """Whether the cells are the whole numbers from 0 or 1 on, in whatever order, each once."""
-    if len(column.counts) != len(column.cells) or not all(cell.strip().isdecimal() for cell in column.cells):
+    """Whether the cells are whole numbers that count up one by one from any start, or those from 0 or 1 on in any order."""
+    if not all(cell.strip().isdecimal() and len(cell) < 19 for cell in column.cells):
         return False
-    numbers = {int(cell) for cell in column.cells if len(cell) < 19}
-    first = min(numbers, default=-1)
-    return first in (0, 1) and numbers == set(range(first, first + len(column.cells)))
+    numbers = [int(cell) for cell in column.cells]
+    first = min(numbers, default=0)
+    counted = range(first, first + len(numbers))
+    return numbers == list(counted) or (first in (0, 1) and set(numbers) == set(counted))
 
 
 def _unlikely(column: Column) -> bool:

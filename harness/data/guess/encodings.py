@@ -39,22 +39,32 @@ _LETTERS = {
 """Small letters beyond ASCII of the languages that cp1252 was made for; those of borrowed words too."""
 
 KNOWN = {
-    "cp1250": "Central European",
-    "cp1251": "Cyrillic",
-    "cp1252": "Western European",
-    "cp1253": "Greek",
-    "cp1254": "Turkish",
-    "cp1255": "Hebrew",
-    "cp1256": "Arabic",
-    "cp1257": "Baltic",
-    "koi8_r": "Cyrillic",
-    "gb18030": "Chinese",
-    "big5": "Chinese",
-    "cp932": "Japanese",
-    "euc_jp": "Japanese",
-    "cp949": "Korean",
-    "cp874": "Thai",
+    "cp1250": ("Central European", "pl cs sk hu hr sl bs sr ro sq"),
+    "cp1252": ("Western European", "en de fr es pt it nl da sv no nb nn fi is fo ca gl eu af ga cy sq lb oc br id ms"),
+    "cp1254": ("Turkish", "tr az"),
+    "cp1257": ("Baltic", "lt lv et"),
+    "cp1251": ("Cyrillic", "ru uk bg sr mk be kk mn"),
+    "koi8_r": ("Cyrillic", "ru uk bg"),
+    "cp866": ("Cyrillic", "ru uk bg be"),
+    "iso8859_5": ("Cyrillic", "ru uk bg sr mk be"),
+    "cp1253": ("Greek", "el"),
+    "cp1255": ("Hebrew", "he"),
+    "cp1256": ("Arabic", "ar fa ur"),
+    "cp874": ("Thai", "th"),
+    "tis_620": ("Thai", "th"),
+    "gb18030": ("Chinese", "zh"),
+    "big5": ("Chinese", "zh"),
+    "cp932": ("Japanese", "ja"),
+    "euc_jp": ("Japanese", "ja"),
+    "cp949": ("Korean", "ko"),
+    "iso8859_2": ("Central European", "pl cs sk hu hr sl bs sr ro sq"),
+    "mac_roman": ("Western European of old Macs", "en de fr es pt it nl da sv no nb nn fi is ca gl"),
+    "cp850": ("Western European of DOS", "en de fr es pt it nl da sv no nb nn fi ca gl"),
 }
+"""Encoding -> its name for people, and the languages that are usually written in it."""
+MOST_CHAOS = 0.1  # of charset-normalizer's measure, from 0: above it the letters make no words
+MOST_SHOWN = 3
+OTHERS = ("cp1250", "cp1251", "cp1253", "cp1254", "gb18030", "cp932", "cp949")
 
 
 def encoding_named(said: str) -> str:
@@ -99,10 +109,8 @@ def encoding_of(path: Path) -> tuple[str, list[str]]:
         raise DataError(
             f"{path} is not in UTF-8 ({error.reason} at byte {error.start}).", _suggestion(data[:SAMPLE])
         ) from error
-    for name in ("utf-16-le", "utf-16-be"):
-        if _utf16(data[:SAMPLE], name):
-            return name, [f"The file is in {name.upper()}, without a mark that says so."]
-    return "utf-8", []  # zero bytes, which are told when it is read
+    wide = _utf16(data)
+    return ("utf-8", []) if wide is None else (wide, [f"The file is in {wide.upper()}, without a mark that says so."])
 
 
 def _bytes(path: Path) -> bytes:
@@ -113,11 +121,12 @@ def _bytes(path: Path) -> bytes:
         raise DataError(f"{path} can't be read: {error}") from error
 
 
-def _utf16(data: bytes, name: str) -> bool:
-    text = data[: len(data) // 2 * 2].decode(name, errors="replace")
-    return (
-        "\ufffd" not in text[:-1] and "\x00" not in text and "\n" in text and sum(map(str.isprintable, text)) > 0.8 * len(text)
-    )
+def _utf16(data: bytes) -> str | None:
+    """UTF-16 without a mark, where all zero bytes are upper halves of characters; others are told when it is read."""
+    for name, upper, newline in (("utf-16-le", 1, b"\n\x00"), ("utf-16-be", 0, b"\x00\n")):
+        if len(data) % 2 == 0 and b"\x00" not in data[1 - upper :: 2] and newline in data:
+            return name
+    return None
 
 
 def _western(data: bytes) -> bool:
@@ -146,22 +155,45 @@ def _language(text: str) -> str:
 
 
 def _suggestion(data: bytes) -> str:
-    """What charset-normalizer takes the bytes for, with the letters that each would give."""
-    from charset_normalizer import from_bytes
-
-    names = dict.fromkeys(
-        match.encoding for match in sorted(from_bytes(data), key=lambda match: (-match.coherence, match.chaos))
-    )
-    likely = [name for name in names if name in KNOWN][:3]
-    others = [name for name in ("cp1250", "cp1251", "cp1253", "cp1254", "gb18030", "cp932", "cp949") if name not in likely]
-    shown = [f"--encoding {name} ({KNOWN[name]}{_sample_letters(data, name)})" for name in likely]
-    more = ", ".join(f"{name} ({KNOWN[name]})" for name in others)
+    """What the bytes may be in, the likeliest first, with the letters that each would give."""
+    read: dict[str, str] = {}
+    for name in _candidates(data):
+        text = data.decode(name, errors="ignore")
+        if text not in read.values():
+            read[name] = text
+    likely = list(read)[:MOST_SHOWN]
+    shown = [f"--encoding {name} ({KNOWN[name][0]}{_sample_letters(read[name])})" for name in likely]
+    more = ", ".join(f"{name} ({KNOWN[name][0]})" for name in OTHERS if name not in likely)
     return (
         f"Say in what it is: {'; '.join(shown)}. Others: {more}." if shown else f"Say in what it is: --encoding NAME: {more}."
     )
 
 
-def _sample_letters(data: bytes, name: str) -> str:
-    text = data.decode(name, errors="ignore")
-    letters = Counter(letter for letter in text if not letter.isascii() and letter.isprintable() and not letter.isspace())
-    return f": {' '.join(letter for letter, _ in letters.most_common(6))}" if letters else ""
+def _candidates(data: bytes) -> list[str]:
+    """Of the encodings above those in which the bytes make words, by charset-normalizer; first those whose language it is."""
+    from charset_normalizer import from_bytes
+
+    lines = b"\n".join(line for line in re.split(rb"[\r\n]+", data) if not line.isascii())
+    found = from_bytes(lines, cp_isolation=list(KNOWN), preemptive_behaviour=False, enable_fallback=False)
+    good = {
+        name: (_language(str(match)) not in KNOWN[name][1].split(), match.chaos > MOST_CHAOS / 2, -match.coherence)
+        for match in found
+        if match.chaos <= MOST_CHAOS and not _capitals_within(str(match))
+        for name in match.could_be_from_charset
+        if name in KNOWN
+    }
+    order = list(KNOWN)
+    return sorted(good, key=lambda name: (good[name], order.index(name)))
+
+
+def _capitals_within(text: str) -> bool:
+    """Whether capitals follow small letters within words, as where a text is read in a wrong encoding."""
+    odd = re.findall(r"[a-zà-ÿ][À-ÖØ-ÞŠŽŸ](?![A-ZÀ-ÖØ-ÞŠŽŸ])", text)
+    return len(odd) > 0.02 * sum(not letter.isascii() for letter in text)
+
+
+def _sample_letters(text: str) -> str:
+    """The most frequent letters beyond ASCII, those of the same number in the order of the alphabet: they are no text."""
+    counts = Counter(letter for letter in text if not letter.isascii() and letter.isalpha())
+    letters = sorted(counts, key=lambda letter: (-counts[letter], letter))
+    return f": {' '.join(letters[:6])}" if letters else ""

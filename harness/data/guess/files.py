@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import re
 from collections import Counter
@@ -17,12 +18,14 @@ from harness.core.errors import DataError, UserError
 from harness.data.formats import (
     DELIMITED,
     FASTTEXT,
-    MAX_FIELD,
     SHEETS,
-    ColumnLists,
+    csv_reader,
     delimited,
+    is_saved,
+    open_bytes,
     open_text,
     read_file,
+    saved_files,
     schema_metadata,
     separator_line,
     shards_of,
@@ -32,6 +35,7 @@ from harness.data.formats import (
 )
 from harness.data.guess.encodings import check_encoding, encoding_of
 from harness.data.guess.folders import Part, in_all_splits, layout_of
+from harness.data.json_tables import ColumnLists, are_splits
 from harness.specs.tasks import CsvFormat
 
 DELIMITERS = (",", ";", "\t", "|")
@@ -40,21 +44,22 @@ LONGEST_NAME = 60
 
 def dialect_of(path: Path, text: str, whole: bool, wished: str | None) -> tuple[str, list[dict[str, Any]]]:
     """The delimiter, and ways of quoting to try, the likeliest first."""
-    variants: list[dict[str, Any]] = [{}, {"escape": "\\"}, {"quoted": False, "escape": None}]
-    if wished is not None:
-        return wished, variants
+    variants: list[dict[str, Any]] = [{}, {"escape": "\\"}, {"quoted": False}, {"quote": "'"}]
     scores = []
-    for delimiter in DELIMITERS:
+    for delimiter in DELIMITERS if wished is None else (wished,):
         for rank, variant in enumerate(variants):
             try:
-                widths = [len(row) for row in _rows(text, delimiter, CsvFormat(**variant), whole) if row]
+                rows = [row for row in _rows(text, delimiter, CsvFormat(**variant), whole) if row]
             except csv.Error:
                 continue
+            widths = [len(rows[0]) if not any(row[len(rows[0]) :]) and len(row) > len(rows[0]) else len(row) for row in rows]
             width, count = Counter(widths).most_common(1)[0] if widths else (0, 0)
             if width > 1:
                 first = widths[0] == width  # a text in each row may hold a comma, the names of the columns don't
                 usual = delimiter == usual_delimiter(path)
                 scores.append((first, round(count / len(widths), 2), usual, -rank, width, delimiter))
+    if wished is not None and not scores:
+        return wished, variants
     if not scores and not any(delimiter in text for delimiter in DELIMITERS):
         raise DataError(
             f"{path} has a single column; a text and a label are needed.", "If a delimiter was not seen: --delimiter CHAR."
@@ -63,20 +68,29 @@ def dialect_of(path: Path, text: str, whole: bool, wished: str | None) -> tuple[
         return next(delimiter for delimiter in DELIMITERS if delimiter in text), variants
     _, _, _, rank, _, delimiter = max(scores)
     best = -rank
+    if best == 0 and _in_single_quotes(_rows(text, delimiter, CsvFormat(), whole)):
+        best = len(variants) - 1
     return delimiter, [variants[best], *(variant for number, variant in enumerate(variants) if number != best)]
+
+
+def _spaced(rows: list[list[str]]) -> bool:
+    """Whether a space follows nearly each delimiter: `text, label`."""
+    cells = [cell for row in rows for cell in row[1:] if cell]
+    return bool(cells) and sum(cell[0] == " " for cell in cells) > 0.95 * len(cells)
+
+
+def _in_single_quotes(rows: Iterator[list[str]]) -> bool:
+    """Whether `'` encloses nearly every cell below the first row."""
+    cells = [cell for row in list(rows)[1:] for cell in row if cell]
+    return bool(cells) and sum(len(cell) > 1 and cell[0] == cell[-1] == "'" for cell in cells) > 0.95 * len(cells)
 
 
 def _rows(text: str, delimiter: str, form: CsvFormat, whole: bool) -> Iterator[list[str]]:
     """The rows of the sample; the last one is left out where the sample may cut it."""
-    csv.field_size_limit(MAX_FIELD)
     lines = iter(io.StringIO(text, newline=""))
-    reader = csv.reader(
-        lines,
-        delimiter=delimiter,
-        quoting=csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE,
-        escapechar=form.escape,
-        strict=True,
-    )
+    for _ in range(form.skip):
+        next(lines, None)
+    reader = csv_reader(lines, delimiter, form)
     held: list[str] | None = None
     try:
         for row in reader:
@@ -99,6 +113,27 @@ def readable_rows(text: str, delimiter: str, form: CsvFormat, whole: bool) -> li
     return found or [[""]]
 
 
+MOST_ABOVE = 20
+
+
+def lines_above(text: str, delimiter: str, form: CsvFormat) -> int:
+    """Lines above the header: a title, comments, empty lines. 0 where no header follows them."""
+    reader = csv_reader(io.StringIO(text, newline=""), delimiter, form)
+    rows: list[tuple[list[str], int]] = []
+    with contextlib.suppress(csv.Error):
+        rows.extend((row, reader.line_num) for row in itertools.islice(reader, 500))
+    width = Counter(len(row) for row, _ in rows if row).most_common(1)[0][0] if any(row for row, _ in rows) else 0
+    above, skip = 0, 0
+    for row, end in rows[:MOST_ABOVE]:
+        title = sum(bool(cell.strip()) for cell in row) == 1 and width > 1 and re.search(r"\s|^[#%/]", row[0].strip())
+        comment = row and row[0].startswith("#") and len(row) != width
+        if any(cell.strip() for cell in row) and not title and not comment:
+            break
+        above, skip = above + 1, end
+    below = [row for row, _ in rows[above:] if row]
+    return skip if below and len(below[0]) == width and has_header(below) else 0
+
+
 def has_header(rows: list[list[str]]) -> bool:
     """Whether the first row names columns: no numbers, dates or long texts, and nothing that is a common value further down."""
     first, rest = rows[0], rows[1:2001]
@@ -111,7 +146,9 @@ def has_header(rows: list[list[str]]) -> bool:
         below = Counter(row[index].strip() for row in rest if index < len(row))
         if name and len(below) <= len(rest) / 2 and below[name] > 1:
             return False
-    if sum(not cell.strip() for cell in first) > max(1, len(first) / 2):
+    nameless = [index for index, cell in enumerate(first) if not cell.strip()]
+    held = [index for index in nameless if any(row[index].strip() for row in rest if index < len(row))]
+    if len(held) > max(1, len(first) // 2) or len(nameless) == len(first):
         return False
     twice = next((cell for cell in first if cell.strip() and first.count(cell) > 1), None)
     if twice is not None:
@@ -230,7 +267,12 @@ def _format_of_others(files: Iterable[Path], read_options: ReadOptions) -> tuple
             encoding, said = (read_options.encoding, list[str]()) if read_options.encoding else encoding_of(file)
             check_encoding(file, encoding)
             form, notes = form.model_copy(update={"encoding": encoding}), [*notes, *said]
-        elif suffix_of(file) in SHEETS and read_options.sheet is None and len(sheets := sheets_of(file)) > 1:
+        elif (
+            suffix_of(file) in SHEETS
+            and read_options.sheet is None
+            and len(sheets := sheets_of(file)) > 1
+            and not are_splits(sheets)
+        ):
             rest = ", ".join(map(repr, sheets[1:]))
             notes.append(f"{file.name}: the sheet {sheets[0]!r} is read. Others with rows: {rest}; one of them: --sheet NAME.")
     return form, notes
@@ -243,6 +285,13 @@ def _delimited(path: Path) -> bool:
 def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read_options: ReadOptions) -> ColumnLists:
     """`file` in the format of `lead`; raises `UserError` where it is written in another one."""
     failed: DataError | None = None
+    if read_options.encoding is None and form.encoding != "utf-8":
+        own_encoding, _ = encoding_of(shards_of(file)[0])
+        if own_encoding != form.encoding and not _ascii(shards_of(file)[0]):  # cp1252 reads what is in UTF-8, as other letters
+            raise UserError(
+                f"{file.name} is written in another way than {lead.name} (in {own_encoding}; {lead.name}: in {form.encoding}).",
+                "Save both alike, in UTF-8.",
+            )
     try:
         found = read_file(file, form)
     except DataError as error:
@@ -263,6 +312,11 @@ def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read
     if failed is not None:
         raise failed
     return found
+
+
+def _ascii(path: Path) -> bool:
+    with open_bytes(path) as file:
+        return file.read().isascii()
 
 
 def _ways(path: Path, form: CsvFormat) -> list[str]:
@@ -304,7 +358,10 @@ def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[s
     form = form.model_copy(update={"delimiter": None if delimiter == usual_delimiter(first) else delimiter})
     failed: DataError | None = None
     for variant in variants:
-        form = form.model_copy(update=variant)
+        form = form.model_copy(update={"quoted": True, "escape": None, "quote": '"', "skip": 0, "spaced": False, **variant})
+        if read_options.header is not False:
+            form = form.model_copy(update={"skip": lines_above(text, delimiter, form)})
+        form = form.model_copy(update={"spaced": _spaced(readable_rows(text, delimiter, form, whole))})
         rows = readable_rows(text, delimiter, form, whole)
         bare = not has_header(rows) if read_options.header is None else not read_options.header
         header = [f"column_{number + 1}" for number in range(len(rows[0]))] if bare else None
@@ -313,6 +370,9 @@ def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[s
         except DataError as error:
             failed = failed or error
             continue
+        if form.skip:
+            lines = "line stands" if form.skip == 1 else "lines stand"
+            notes.append(f"{form.skip} {lines} above the names of the columns, and are skipped; if they are rows: --no-header.")
         if bare and read_options.header is None:
             notes.append("The first line looks like a row, not like names of columns; if it holds names: --header.")
         return form, notes, table
@@ -329,7 +389,7 @@ def _sample(path: Path, encoding: str) -> tuple[str, bool, str | None]:
     first line `sep=;` names."""
     with open_text(path, encoding) as file:
         text = file.read(SAMPLE)
-        while text.count("\n") + text.count("\r") < LEAST_LINES and (more := file.read(len(text))):
+        while _lines_outside_quotes(text) < LEAST_LINES and (more := file.read(3 * len(text))):
             text += more  # the first text alone may be longer than the sample
         whole = not file.read(1)
     first, _, rest = text.partition("\n")
@@ -337,9 +397,22 @@ def _sample(path: Path, encoding: str) -> tuple[str, bool, str | None]:
     return (text, whole, None) if named_delimiter is None else (rest, whole, named_delimiter)
 
 
+def _lines_outside_quotes(text: str) -> int:
+    """Ends of lines before which stands an even number of quotes, roughly the rows; counted up to some."""
+    quotes = found = 0
+    for line in io.StringIO(text):
+        quotes += line.count('"')
+        found += quotes % 2 == 0
+        if found == LEAST_LINES:
+            break
+    return found
+
+
 def _class_names(path: Path) -> dict[str, list[str]]:
     """Label names that the `datasets` library wrote into a parquet file."""
     first = shards_of(path)[0]
+    if first.is_dir() and is_saved(first):
+        first = saved_files(first)[0]
     if first.is_dir() or suffix_of(first) not in (".parquet", ".arrow"):
         return {}
     metadata = schema_metadata(first)

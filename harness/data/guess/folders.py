@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path, PurePath
 
 from harness.core.errors import UserError
-from harness.data.formats import READERS, SHARD, UNLABELLED, class_folders, readable, shards_of
+from harness.data.formats import READERS, SHARD, UNLABELLED, class_folders, is_saved, readable, shards_of
 from harness.data.guess.language import CODES, ISO3, LANGUAGE_NAMES, REGIONS, SCRIPTS
 from harness.data.guess.words import SPLITS as WORDS
 from harness.specs.tasks import SPLITS, Split
@@ -90,6 +90,8 @@ def layout_of(path: Path) -> Layout:
     """Of a file, or of a folder. Raises `UserError` where it can't be told."""
     if not path.is_dir():
         return Layout({("all", ""): path}, {"all": path}, [])
+    if (saved := _saved(path)) is not None:
+        return saved
     plain, deeper = _readable(path.glob("*")), _readable(path.glob("*/*"))
     if not plain and (classes := _by_class(path)):
         unlabelled = sorted({folder.name for folder in (*path.glob("*"), *path.glob("*/*")) if folder.name in UNLABELLED})
@@ -156,6 +158,15 @@ def _by_class(path: Path) -> dict[str, Path]:
     return {split: inner for split, inner in found.items() if len(class_folders(inner)) > 1} if "train" in found else {}
 
 
+def _saved(path: Path) -> Layout | None:
+    """Of a folder that `save_to_disk` of the library `datasets` wrote: one split, or a folder for each."""
+    if is_saved(path):
+        return Layout({("all", ""): path}, {"all": path}, [])
+    inner = {split: folder for folder in sorted(path.iterdir()) if is_saved(folder) and (split := split_named(folder.name))}
+    paths: dict[str, Path] = {split: inner[split] for split in SPLITS if split in inner}
+    return Layout({(split, ""): folder for split, folder in paths.items()}, paths, []) if "train" in paths else None
+
+
 _NUMBERS = re.compile(r"\d+(?:-of-\d+)?(?=\D*$)")
 
 
@@ -167,7 +178,13 @@ def _shards(folder: Path, files: Sequence[Path]) -> tuple[list[PurePath], dict[s
         groups[path.with_name(_NUMBERS.sub(SHARD, path.name, count=1))].append(path)
     found: dict[PurePath, int] = {}
     for pattern, alike in groups.items():
-        whole = len(alike) > 1 and sorted(alike) == [file.relative_to(folder) for file in shards_of(folder / pattern)]
+        count = re.search(r"-of-(\d+)", alike[0].name)
+        if count is not None and len(alike) < int(count[1]):
+            raise UserError(
+                f"{folder}: {len(alike)} of the {int(count[1])} files {pattern} are there.",
+                "Add the missing ones, or rename these.",
+            )
+        whole = len(alike) > 1 and {folder / path for path in alike} == set(shards_of(folder / pattern))
         found |= {pattern: len(alike)} if whole else dict.fromkeys(alike, 1)
     return list(found), {path.as_posix(): count for path, count in found.items() if count > 1}
 
@@ -175,7 +192,9 @@ def _shards(folder: Path, files: Sequence[Path]) -> tuple[list[PurePath], dict[s
 def _readable(paths: Iterable[Path]) -> list[Path]:
     """Those that are read as tables; of .txt files only what is named as a split, as others are notes."""
     found = (path for path in paths if path.is_file() and readable(path))
-    return sorted(path for path in found if path.suffix.lower() != ".txt" or _split_of(PurePath(path.name)) is not None)
+    kept = sorted(path for path in found if path.suffix.lower() != ".txt" or _split_of(PurePath(path.name)) is not None)
+    tables = [path for path in kept if path.suffix.lower() != ".txt"]
+    return tables if any(_split_of(PurePath(path.name)) is not None for path in tables) else kept
 
 
 def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str, Path]]:

@@ -13,7 +13,7 @@ from harness.core.types import LabelKind
 from harness.data.guess.cells import Column
 from harness.data.guess.doubts import Doubt
 from harness.data.guess.labels import number_of
-from harness.data.guess.words import ABSENT, HIDDEN
+from harness.data.guess.words import ABSENT, HIDDEN, KEPT_BACK
 from harness.data.rows import separated
 from harness.parsing.folding import fold
 
@@ -57,7 +57,7 @@ def label_column(
 
 def _lists_of_one(column: Column, wished: LabelKind | None, divided: bool) -> tuple[Column, dict[str, str], list[str | Doubt]]:
     """A column of lists with one label each as a column of labels; and the label in each cell that is still a list."""
-    listed = column.lists or (column.separator is not None and all(_bracketed(cell) for cell in column.counts))
+    listed = column.lists or all(_bracketed(cell) for cell in column.counts)
     if not listed or divided or wished is LabelKind.MULTILABEL or not column.counts:
         return column, {}, []
     sizes = {cell: _items(column, cell) for cell in column.counts}
@@ -77,7 +77,7 @@ def _lists_of_one(column: Column, wished: LabelKind | None, divided: bool) -> tu
 
 
 def _bracketed(cell: str) -> bool:
-    return cell.strip()[:1] + cell.strip()[-1:] == "[]"
+    return cell.strip()[:1] + cell.strip()[-1:] in ("[]", "{}", "()")
 
 
 def _items(column: Column, cell: str) -> list[str]:
@@ -101,11 +101,18 @@ def _hidden(column: Column, names: Mapping[str, str], split_of: Sequence[str | N
             per_split[split][cell] += 1
     train = per_split.pop("train", Counter())
     numbers = [number for cell in train if (number := number_of(cell)) is not None]
+    numeric = bool(train) and len(numbers) == len(train)
     for split, counts in per_split.items():
         for cell in counts:
-            outside = (
-                numbers and len(numbers) == len(train) and (number_of(cell) or 0) < min(0.0, *numbers) and len(counts) == 1
-            )
-            if cell not in train and (outside or fold(cell) in ABSENT | HIDDEN or not re.search(r"\w", cell)):
+            number = number_of(cell)
+            outside = number is not None and numeric and not min(numbers) <= number <= max(numbers) and len(counts) == 1
+            if cell not in train and (outside or _says_nothing(cell)):
                 found.setdefault(cell, f"as {split} rows do and no train row does")
     return found
+
+
+def _says_nothing(cell: str) -> bool:
+    """Whether a cell speaks of a label that is not told: `?`, `UNK`, `hidden label`."""
+    word = fold(cell)
+    kept_back = len(word.split()) <= 3 and bool(set(re.findall(r"\w+", word)) & KEPT_BACK)
+    return word in ABSENT | HIDDEN or kept_back or not re.search(r"\w", cell)

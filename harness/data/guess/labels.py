@@ -273,7 +273,7 @@ def _unnamed(column: Column) -> str:
 def _joined_spellings(counts: Mapping[str, int]) -> dict[str, str]:
     """Cell -> the name of what reads the same (`Positive`, ` positive`): the commonest spelling, one of plain signs first."""
     best: dict[str, str] = {}
-    for cell in sorted(counts, key=lambda one: (plain_signs(one) != one, -counts[one])):
+    for cell in sorted(counts, key=lambda one: (plain_signs(one) != one, without_needless(one) != one, -counts[one])):
         best.setdefault(spelling_key(cell), without_needless(cell))
     return {cell: best[spelling_key(cell)] for cell in counts}
 

@@ -11,29 +11,35 @@ from harness.data.guess.doubts import Doubt
 from harness.data.rows import separated
 
 MAYBE = (
-    "|",
-    ";",
-    ",",
-    "\t",
-    "、",
-    "，",
-    "；",
-    "・",
-    "｜",
-    "／",
-    "·",
-    " > ",
-    "::",
-    " / ",
-    "/",
-    " & ",
-    "&",
-    " + ",
-    "+",
-    " and ",
-    " ",
+    *(
+        "|",
+        ";",
+        ",",
+        "\t",
+        "、",
+        "，",
+        "；",
+        "・",
+        "｜",
+        "／",
+        "·",
+        " > ",
+        "::",
+        " / ",
+        "/",
+        " & ",
+        "&",
+        " + ",
+        "+",
+        "<br>",
+        " - ",
+    ),
+    *(" and ", " or ", ":", ".", "_", "-", " "),
 )
 """What may stand between labels where `Column.separator` splits none; a sign with its spaces before the bare one."""
+
+WITHIN_NAMES = (" and ", " or ", " & ", "&", ":", ".", "_", "-", " ")
+"""Signs that stand within names too: of some cell each part must be a label of its own."""
 
 _NUMBERS = re.compile(r"[-+]?\d+([.,]\d+)?")
 
@@ -55,7 +61,7 @@ def unsplit(column: Column) -> list[str]:
 def _may_separate(sign: str, cells: list[str]) -> bool:
     parts = {cell: set(separated(cell, sign)) for cell in cells if sign in cell.strip()}
     several = {cell: found for cell, found in parts.items() if len(found) > 1}
-    if len(several) < 2 or any(len(part) > 60 for found in several.values() for part in found):
+    if any(len(part) > 60 for found in several.values() for part in found):
         return False
     if all(_NUMBERS.fullmatch(part) for found in several.values() for part in found):
         return False  # 4/5 and 3/5, dates, ranges
@@ -63,9 +69,9 @@ def _may_separate(sign: str, cells: list[str]) -> bool:
     counts = Counter(part for found in several.values() for part in found)
     if len(counts) > MOST_LABELS:
         return False
-    if sign.strip() in ("", "and", "&"):  # these stand within names too: each part must be a label of its own
-        return all(part in whole for part in counts)
-    return any(count > 1 or part in whole for part, count in counts.items())
+    if any(found <= whole for found in several.values()):
+        return True
+    return sign not in WITHIN_NAMES and len(several) > 1 and any(count > 1 or part in whole for part, count in counts.items())
 
 
 def unsplit_doubts(column: Column) -> list[str | Doubt]:

@@ -55,6 +55,10 @@ def given_splits(opened: Opened, column: Column | None) -> Given:
         return Given(list(opened.split_of_rows()), source)
     notes: list[str | Doubt] = []
     source = _cells_of(column, notes)
+    blank = len(column.cells) - sum(column.counts.values())
+    if blank:
+        out = f"{blank:,} rows are left out: {column.name!r} is empty there. Write train, validation or test there to use them."
+        notes.append(Doubt("split-word", out))
     split_of: dict[str, str | None] = {cell: split for split, cell in source.items()}
     return Given([split_of.get(cell) for cell in column.cells], source, column.name, notes)
 

@@ -31,11 +31,11 @@ class TextGuess:
 def text_of(free: Sequence[Column], labels: Callable[[Column], bool]) -> TextGuess:
     """`labels`: whether a column may hold the labels. Raises `UserError` where no column may hold a text."""
     able = [column for column in free if not column.lists and not column.numeric and not column.dates and column.counts]
-    titles = [column for column in able if column.speaks_of(TITLES) and not _is_category(column, free, labels)]
-    things = [column for column in titles if _names_a_thing(column, free)]
-    titles = [column for column in titles if column not in things]
-    bodies = _bodies([column for column in able if column not in titles and column not in things])
-    bodies = bodies or _bodies(titles) or _bodies(things) or _only_by_name(free)
+    titles = [column for column in able if column.speaks_of(TITLES) and not _is_all_labels(column, free, labels)]
+    others = [column for column in titles if _is_category(column) or _names_a_thing(column, free)]
+    titles = [column for column in titles if column not in others]
+    bodies = _bodies([column for column in able if column not in titles and column not in others])
+    bodies = bodies or _bodies(titles) or _bodies(others) or _only_by_name(free)
     if not bodies:
         return _asked_of_any(free, labels)
     pair = _pair([column for column in able if column.wordy or column in bodies])
@@ -47,7 +47,7 @@ def text_of(free: Sequence[Column], labels: Callable[[Column], bool]) -> TextGue
     front = [column for column in titles if column is not main and column.length < main.length * LONGEST_TITLE]
     front = [column for column in front if len(column.counts) > 1]
     names = tuple(column.name for column in (*front, main))
-    return TextGuess(names, [*_joined(front, main), *_not_joined(things, main)])
+    return TextGuess(names, [*_joined(front, main), *_not_joined(others, main)])
 
 
 def left_doubts(text: Sequence[str], unused: Sequence[Column], said: Sequence[Doubt]) -> list[Doubt]:
@@ -81,12 +81,17 @@ def _only_by_name(free: Sequence[Column]) -> list[Column]:
     return found if len(found) == 1 else []
 
 
-def _is_category(column: Column, free: Sequence[Column], labels: Callable[[Column], bool]) -> bool:
-    """Whether a column named like a title (`subject`) holds few single words, or is all that may be the label."""
-    several = sum(len(cell.split()) > 1 for cell in column.sample) / max(1, len(column.sample))
-    if several < 0.1 and not column.wordy and len(column.counts) <= FEW_TITLES:
-        return True
+def _is_all_labels(column: Column, free: Sequence[Column], labels: Callable[[Column], bool]) -> bool:
+    """Whether no other column may be the label."""
     return labels(column) and not any(labels(other) for other in free if other is not column)
+
+
+def _is_category(column: Column) -> bool:
+    """Whether a column named like a title holds a few single words (Mr, Ms), or a few subjects (of a school)."""
+    if len(column.counts) > FEW_TITLES:
+        return False
+    several = sum(len(cell.split()) > 1 for cell in column.sample) / max(1, len(column.sample))
+    return "subject" in column.words or (several < 0.1 and not column.wordy)
 
 
 def _names_a_thing(title: Column, free: Sequence[Column]) -> bool:
@@ -133,15 +138,15 @@ def _joined(front: Sequence[Column], main: Column) -> list[Doubt]:
     ]
 
 
-def _not_joined(things: Sequence[Column], main: Column) -> list[Doubt]:
+def _not_joined(others: Sequence[Column], main: Column) -> list[Doubt]:
     return [
         Doubt(
             "title-left",
-            f"{column.name!r} names what the text is about rather than being part of it, and is not used. To join it:"
-            f" {_option([column.name, main.name])}.",
+            f"{column.name!r} is not taken for a part of the text ({len(column.counts):,} values): it seems to tell what the text"
+            f" is about. If a reader sees it: {_option([column.name, main.name])}.",
         )
-        for column in things
-        if column is not main
+        for column in others
+        if column is not main and len(column.counts) > 1
     ]
 
 

@@ -281,6 +281,9 @@ HIDDEN = _set(
 )
 """What may stand in the place of a label that is kept back, where no train row has it."""
 
+KEPT_BACK = _set("unknown hidden masked withheld unlabeled unlabelled unannotated placeholder")
+"""Words that say so in a cell of two or three words."""
+
 YES_NO = [{"false", "true"}, {"f", "t"}, {"no", "yes"}, {"n", "y"}]
 """Pairs of labels that say nothing without their question."""
 
@@ -306,6 +309,9 @@ SPLIT = _names(
 )
 SPLIT_WORDS = _names("split subset partition")
 """Words in the names of such columns."""
+
+OF_SPLITS = _set("train training test validation dev holdout")
+"""Words in the names of columns that say of one split which rows are in it (`is_test`)."""
 
 ID = _set("id ids uid uuid guid key index idx nr no")
 

@@ -63,6 +63,8 @@ def test_a_title_is_part_of_the_text_also_where_it_repeats(
         ({"product_title": FEW_TITLES}, {}, "title-left"),
         ({"title": FEW_TITLES}, {"product_id": [f"p{n}" for n in range(5)]}, "title-left"),
         ({"movie title": FEW_TITLES}, {}, "title-left"),
+        ({"title": ["Mr", "Ms", "Dr"]}, {}, "title-left"),
+        ({"subject": ["physics lesson", "maths lesson"]}, {}, "title-left"),
     ],
 )
 def test_the_name_of_a_thing_is_no_title(tmp_path: Path, title: dict[str, Any], beside: dict[str, Any], doubt: str) -> None:
@@ -189,20 +191,25 @@ def test_the_columns_are_listed_without_a_text_of_a_row(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "Unnamed: 0", "index", "idx", "row_id", "key"])
-@pytest.mark.parametrize("start", [0, 1])
+@pytest.mark.parametrize("start", [0, 1, 1000])
 def test_a_count_of_rows_is_no_id(tmp_path: Path, name: str, start: int) -> None:
     columns = {name: lambda row: row + start, "text": english, "topic": ["art", "work"]}
     found = seen(table(tmp_path, columns))
     assert found.roles.id is None
-    assert ("id-counts-rows" in kinds(found)) is (name not in ("Unnamed: 0", "index"))
+    assert ("row-numbers" in kinds(found)) is (name not in ("Unnamed: 0", "index"))
     said = seen(tmp_path / "reviews.csv", chosen=ColumnOverrides(id=name))
-    assert (said.roles.id, "id-counts-rows" in kinds(said)) == (name, True)
+    assert (said.roles.id, "row-numbers" in kinds(said)) == (name, True)
 
 
-@pytest.mark.parametrize("make", [lambda row: 7 * row, lambda row: f"r{row}", lambda row: row + 1000])
+@pytest.mark.parametrize("make", [lambda row: 7 * row, lambda row: f"r{row}", lambda row: 1000 + (row * 7) % 120])
 def test_ids_of_the_rows_are_kept(tmp_path: Path, make: Any) -> None:
     found = seen(table(tmp_path, {"id": make, "text": english, "topic": ["art", "work"]}))
-    assert (found.roles.id, "id-counts-rows" in kinds(found)) == ("id", False)
+    assert (found.roles.id, "row-numbers" in kinds(found)) == ("id", False)
+
+
+def test_numbers_from_0_on_in_any_order_count_rows_too(tmp_path: Path) -> None:
+    found = seen(table(tmp_path, {"id": lambda row: (row * 7) % 120, "text": english, "topic": ["art", "work"]}))
+    assert (found.roles.id, "row-numbers" in kinds(found)) == (None, True)
 
 
 def test_another_column_of_ids_is_taken(tmp_path: Path) -> None:
