@@ -31,6 +31,7 @@ from harness.data.guess.words import (
 
 ROWS_A_LABEL = 3
 MOST_SPLITS = 12
+MOST_STEPS = 11  # of a scale: 0 to 10
 MOST_NAMED = 60
 """Values of a column named after languages whose cells are unknown: more are something else."""
 
@@ -204,6 +205,12 @@ def _unlikely(column: Column) -> bool:
     return bool(against) or re.fullmatch(INDEX, column.name) is not None
 
 
+def _may_be_scale(column: Column) -> bool:
+    """Whether all that speaks against labels is a word for a number of something, and the numbers could be a scale."""
+    numbers = column.numeric and 3 <= len(column.counts) <= MOST_STEPS
+    return numbers and re.fullmatch(INDEX, column.name) is None and not (column.words & NO_LABEL) - COUNTS
+
+
 def _label(free: Sequence[Column], total: int) -> tuple[tuple[str, ...], tuple[str, ...], Unanswered | None]:
     """The column of the label, or several of 0 and 1; those that could be it too; and what only the user can answer."""
     able = [column for column in free if _labels(column, total)]
@@ -214,7 +221,8 @@ def _label(free: Sequence[Column], total: int) -> tuple[tuple[str, ...], tuple[s
     flags = _flags(free)
     if flags:
         tiers.append([])
-    tiers.append([column for column in able if not _unlikely(column) and column.name not in flags])
+    scales = [column for column in able if _may_be_scale(column)]  # `Počet bodů` is a number of points
+    tiers.append([column for column in able if (not _unlikely(column) or column in scales) and column.name not in flags])
     for number, tier in enumerate(tiers):
         if flags and number == 3 and not tier:
             others = [column for column in chain(able, sure) if column.name not in flags and not _unlikely(column)]

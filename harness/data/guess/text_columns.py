@@ -142,8 +142,8 @@ def _not_joined(others: Sequence[Column], main: Column) -> list[Doubt]:
     return [
         Doubt(
             "title-left",
-            f"{column.name!r} is not taken for a part of the text ({len(column.counts):,} values): it seems to tell what the text"
-            f" is about. If a reader sees it: {_option([column.name, main.name])}.",
+            f"{column.name!r} is not taken for a part of the text ({len(column.counts):,} values): it seems to tell what the"
+            f" text is about. If a reader sees it: {_option([column.name, main.name])}.",
         )
         for column in others
         if column is not main and len(column.counts) > 1

@@ -158,6 +158,14 @@ def asked(path: Path, **said: Any) -> Unanswered:
     return error.value
 
 
+def test_a_number_of_something_may_be_a_scale(tmp_path: Path) -> None:
+    """In a language that is not known, by elimination, the wrong one would be taken in silence."""
+    path = table(tmp_path, {"text": english, "počet xyz": [1, 2, 3, 4, 5], "pobočka": ["sever", "jih"]})
+    assert asked(path).answers["--label"] == "počet xyz"
+    votes = table(tmp_path, {"text": english, "helpful votes": [1, 2, 3, 4, 5], "pobočka": ["sever", "jih"]})
+    assert seen(votes).roles.label == ("pobočka",)
+
+
 UNKNOWN = {"aaa": ["x", "y", "z"], "bbb": [1, 2, 3, 4, 5], "ccc": english, "ddd": other}
 
 
