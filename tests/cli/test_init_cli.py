@@ -110,7 +110,8 @@ def test_what_is_not_told_is_asked_and_nothing_written(bench: Bench, project: Pa
 def test_the_command_of_the_questions_answers_them(bench: Bench, project: Path) -> None:
     """With a language column whose cells hold commas and equals signs, and an option that was given already."""
     langs = ["A, first", "B=second"]
-    rows = [[text_of(row), row % 7 % 5, "abc"[row % 3], langs[row % 2]] for row in range(240)]
+    texts = ["the old chair broke again after two weeks", "ruoka oli tänään hyvää ja palvelu ystävällistä"]
+    rows = [[f"{texts[row % 2]} {row}", row % 7 % 5, "abc"[row % 3], langs[row % 2]] for row in range(240)]
     path = write_csv(project / "two.csv", ["it's", "n", "who", "language"], rows, delimiter=";")
     said = bench("init", path, "--delimiter", ";", "--name", "mine")
     assert (said.code, (project / "tasks").exists()) == (2, False)
@@ -118,7 +119,7 @@ def test_the_command_of_the_questions_answers_them(bench: Bench, project: Path) 
     assert bench(*words[1:]).code == 0
     spec = load_task(project / "tasks" / "mine.yaml")
     assert (spec.columns.text, spec.columns.label, spec.columns.lang) == ("it's", "n", "language")
-    assert spec.columns.lang_map == dict.fromkeys(langs, "en")
+    assert spec.columns.lang_map == dict(zip(langs, ["en", "fi"], strict=True))
 
 
 @pytest.mark.parametrize("said", ["suomi", "suomi=", "=fi", "suomi=fi,espanja", "suomi=Finnish"])

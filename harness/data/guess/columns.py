@@ -77,6 +77,8 @@ def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int,
     free = [column for column in free if column.name != lang]
     text = _text(free, chosen, total)
     free = [column for column in free if column.name not in text.names]
+    if lang is not None and not chosen.lang and not chosen.label and not any(_labels(column, total) for column in free):
+        free, lang = [*free, columns[lang]], None  # the language is what a model is to tell
     label, others, asked = (chosen.label, (), None) if chosen.label else _label(free, total)
     free = [column for column in free if column.name not in label]
     names = _names_of(columns[label[0]], free) if len(label) == 1 else None

@@ -230,12 +230,14 @@ def _check_unknown(
         guesses[cell.strip()] = looks.best if looks is not None and looks.like(looks.best) >= CONSTANT else SEVERAL
     shown = ", ".join(repr(cell.strip()) for cell in unknown[:8]) + (", ..." if len(unknown) > 8 else "")
     asked = ",".join(f"{cell}={code}" for cell, code in guesses.items())
+    every = looks_of(texts)
+    one = every.best if every is not None and len(unknown) > 1 and every.like(every.best) > 1 - STRANGE else None
     raise Unanswered(
         f"The column {column!r} seems to tell the language of each row, and {shown} there "
         f"{'are no languages' if len(unknown) > 1 else 'is no language'} that bench knows.",
         "Give the code of each: --lang-map CELL=CODE, separated by commas; or, if the column tells something else and all rows"
         " are in one language: --lang en.",
-        {"--lang": column, "--lang-map": asked},
+        {"--lang": one} if one else {"--lang": column, "--lang-map": asked},
     )
 
 

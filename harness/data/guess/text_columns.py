@@ -41,7 +41,7 @@ def text_of(free: Sequence[Column], labels: Callable[[Column], bool]) -> TextGue
     pair = _pair([column for column in able if column.wordy or column in bodies])
     main = _one_text(bodies)
     if pair is not None and (main is None or main in pair):
-        return _asked_of_pair(pair)
+        return _asked_of_pair(pair, [column for column in titles if column not in pair])
     if main is None:
         return _asked(bodies)
     front = [column for column in titles if column is not main and column.length < main.length * LONGEST_TITLE]
@@ -150,11 +150,11 @@ def _not_joined(others: Sequence[Column], main: Column) -> list[Doubt]:
     ]
 
 
-def _asked_of_pair(pair: tuple[Column, Column]) -> TextGuess:
-    names = [column.name for column in pair]
+def _asked_of_pair(pair: tuple[Column, Column], titles: Sequence[Column]) -> TextGuess:
+    names = [column.name for column in (*titles, *pair)]
     question = Unanswered(
-        f"Several columns look like the text: {_listed(names)} seem to belong together.",
-        f"Say what a model is to read: both, joined by a newline: {_option(names)}; or one: {_option(names[:1])}.",
+        f"Several columns look like the text: {_listed([column.name for column in pair])} seem to belong together.",
+        f"Say what a model is to read: joined by newlines: {_option(names)}; or one: {_option([pair[0].name])}.",
         {"--text": ",".join(names)},
     )
     return TextGuess(tuple(names), [], question)

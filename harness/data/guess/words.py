@@ -139,7 +139,7 @@ PAIRS = (
 """Names of two columns whose texts belong together."""
 
 _RATINGS = """
-    stars star rating ratings score grade star_rating number_of_stars num_stars
+    stars star rating ratings score grade star_rating number_of_stars num_stars overall
     Sterne Stern Bewertung Note Punkte Punktzahl Sternebewertung Wertung
     étoiles étoile note notation évaluation
     estrellas estrella valoración calificación puntuación puntaje nota evaluación
@@ -256,8 +256,8 @@ LABEL = (
 
 NO_LABEL = _names(
     """
-    id ids uid uuid guid index idx user username author reviewer name date time timestamp year month day votes vote
-    likes like count counts num number helpful useful price age url link source file lang language locale split
+    id ids uid uuid guid asin isbn sku index idx user username author reviewer name date time timestamp year month day votes
+    vote likes like count counts num number helpful useful price age url link source file lang language locale split
     fold annotator rater confidence length country city verified version
     Datum Anzahl Autor Preis Alter Nutzer Name Jahr auteur prix année fecha autor precio usuario nombre data preço
     autore prezzo utente datum antal pris dato kirjoittaja päivämäärä hinta data_dodania liczba cena počet dátum ár

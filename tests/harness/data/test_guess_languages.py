@@ -11,6 +11,7 @@ import pytest
 from tables import seen, written
 
 from harness.core.errors import Unanswered, UserError
+from harness.data.guess.columns import ColumnOverrides
 from harness.data.guess.inspect_file import Found
 from harness.data.guess.language import known_code, looks_of
 from harness.data.guess.task_yaml import task_yaml
@@ -146,6 +147,24 @@ def test_cells_that_name_no_language_are_asked_about_with_what_the_texts_look_li
     found = seen(path, lang="lang", lang_map=mapping)
     assert (found.languages.rows, found.languages.mapping) == ({"fi": 120, "es": 120}, mapping)
     assert seen(path, lang="en").languages.codes == ["en"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("cells", [["python", "rust"], ["US", "GB"], ["python", "java", "rust"]])
+def test_a_column_of_something_else_leads_to_the_one_language_of_the_texts(tmp_path: Path, cells: list[str]) -> None:
+    with pytest.raises(Unanswered) as error:
+        seen(table(tmp_path, ["en"], {"language": cells}))
+    assert {option: said for option, said in error.value.answers.items() if option.startswith("--lang")} == {"--lang": "en"}
+
+
+def test_the_language_may_be_what_is_to_be_told(tmp_path: Path) -> None:
+    rows = [[text(["en", "fi"][row % 2], row), ["English", "Finnish"][row % 2]] for row in range(120)]
+    path = written(tmp_path / "rows.csv", ["text", "language"], rows)
+    with pytest.raises(Unanswered) as error:
+        seen(path)
+    assert (error.value.answers["--label"], error.value.answers["--lang"]) == ("language", "mul")
+    found = seen(path, chosen=ColumnOverrides(label=("language",)), lang="mul")
+    assert (found.labels.names, found.languages.column) == (["English", "Finnish"], None)
 
 
 @pytest.mark.slow
