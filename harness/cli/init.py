@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from harness.data.guess.inspect_file import Found
 
 SCHEMA = Path("schemas") / "task.json"
+ASKED = ("path", "text", "label", "kind", "lang", "lang_map")
+"""Parameters of the command for which an error advises a value."""
+
 BACKENDS = "tfidf,embed-minilm,minilm,qwen-coder-0.5b"
 BACKENDS_OF_MANY = "tfidf,embed-e5,e5-small,qwen-coder-0.5b"
 
 
 def init_command(
+    context: typer.Context,
     path: Annotated[
         Path,
         typer.Argument(
@@ -42,6 +46,12 @@ def init_command(
     ] = None,
     lang: Annotated[
         str | None, typer.Option(metavar="COL|CODE", help="Language column, or the code of the only language.")
+    ] = None,
+    lang_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CELL=CODE", help="What the language column says, and its code: suomi=fi,espanja=es. Can be repeated."
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="COL", help="Column that names the split of each row.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of row ids.")] = None,
@@ -87,7 +97,8 @@ def init_command(
 
     chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
     read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header, sheet)
-    question = InitRequest(path, read_options, chosen, lang, kind, _separator(separator), tuple(missing or ()))
+    cells, mapping = tuple(missing or ()), _lang_map(lang_map or [])
+    question = InitRequest(path, read_options, chosen, lang, kind, _separator(separator), cells, mapping, _said(context))
     named = _name(path, name)
     files = _places(named, force, freeze_test)
     found = _write(_freezable(inspect_file(question), freeze_test), named, files)
@@ -114,6 +125,40 @@ def _columns(option: str, said: str | None) -> tuple[str, ...]:
     if twice is not None:
         raise UserError(f"{option} {said} names the column {twice!r} twice.", "Name each column once.")
     return names
+
+
+def _lang_map(said: list[str]) -> dict[str, str]:
+    """`suomi=fi,espanja=es`; a cell may hold a comma, or an equals sign."""
+    from harness.core.errors import UserError
+
+    found: dict[str, str] = {}
+    for option in said:
+        held: list[str] = []
+        for part in option.split(","):
+            held.append(part)
+            match = re.fullmatch(r"(.+)=\s*([a-z]{2,3}(-[A-Za-z0-9]{2,8})*)\s*", ",".join(held))
+            if match is not None:
+                found[match[1].strip()] = match[2]
+                held = []
+        if held:
+            raise UserError(f"--lang-map {option}: expected CELL=CODE.", "Such as suomi=fi,espanja=es.")
+    return found
+
+
+def _said(context: typer.Context) -> tuple[str, ...]:
+    """The options of this command that are not asked about, as they were given, so that an advised command repeats them."""
+    words: list[str] = []
+    for option in context.command.params:
+        name, value = str(option.name), context.params.get(str(option.name))
+        given = getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+        if name in ASKED or not given:
+            continue
+        if isinstance(value, bool):
+            words.append(option.opts[0] if value else option.secondary_opts[0])
+            continue
+        for item in value if isinstance(value, list | tuple) else [value]:
+            words += [option.opts[0], str(item)]
+    return tuple(words)
 
 
 def _delimiter(said: str | None) -> str | None:

@@ -127,7 +127,8 @@ def write_page(
 
 
 def worded(error: BenchError) -> str:
-    return plain(f"bench: {error.message}" + (f"\n       {error.hint}" if error.hint else ""))
+    told = f"{error.message}\n{error.hint}" if error.hint else error.message
+    return plain("bench: " + told.replace("\n", "\n       "))
 
 
 def report(error: BenchError) -> None:

@@ -5,7 +5,7 @@ network or the model failed; exit code 1). Each has a message that names the pro
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -27,6 +27,14 @@ class UserError(BenchError):
     """A mistake that the user can fix."""
 
     exit_code = 2
+
+
+class Unanswered(UserError):
+    """A question that only the user can answer. `answers`: option -> an answer that would do, to be looked over."""
+
+    def __init__(self, message: str, hint: str, answers: Mapping[str, str]) -> None:
+        super().__init__(message, hint)
+        self.answers = dict(answers)
 
 
 class UnknownName(UserError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,6 +105,27 @@ def test_what_is_not_told_is_asked_and_nothing_written(bench: Bench, project: Pa
     path = write_csv(project / "two.csv", ["text", "emotion", "category"], rows)
     said = bench("init", path, "--lang", "en")
     assert (said.code, "--label" in said.err, (project / "tasks").exists()) == (2, True, False)
+
+
+def test_the_command_of_the_questions_answers_them(bench: Bench, project: Path) -> None:
+    """With a language column whose cells hold commas and equals signs, and an option that was given already."""
+    langs = ["A, first", "B=second"]
+    texts = ["the old chair broke again after two weeks", "ruoka oli tänään hyvää ja palvelu ystävällistä"]
+    rows = [[f"{texts[row % 2]} {row}", row % 7 % 5, "abc"[row % 3], langs[row % 2]] for row in range(240)]
+    path = write_csv(project / "two.csv", ["it's", "n", "who", "language"], rows, delimiter=";")
+    said = bench("init", path, "--delimiter", ";", "--name", "mine")
+    assert (said.code, (project / "tasks").exists()) == (2, False)
+    words = shlex.split(said.err.strip().splitlines()[-1].partition(": ")[2])
+    assert bench(*words[1:]).code == 0
+    spec = load_task(project / "tasks" / "mine.yaml")
+    assert (spec.columns.text, spec.columns.label, spec.columns.lang) == ("it's", "n", "language")
+    assert spec.columns.lang_map == dict(zip(langs, ["en", "fi"], strict=True))
+
+
+@pytest.mark.parametrize("said", ["suomi", "suomi=", "=fi", "suomi=fi,espanja", "suomi=Finnish"])
+def test_a_map_of_languages_that_can_not_be_read(bench: Bench, topics: Path, said: str) -> None:
+    told = bench("init", topics, "--lang-map", said)
+    assert (told.code, "--lang-map" in told.err) == (2, True)
 
 
 def test_json(bench: Bench, topics: Path) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from harness.data.guess.name_keys import name_key
 from harness.data.rows import label_key, separated
 
 SAMPLE = 4000
@@ -18,9 +19,13 @@ SAMPLE = 4000
 MOST_LABELS = 300
 SEPARATORS = ("|", ";", "\n", ",", " ")
 
+_COMPOUND = 7
+"""Letters of a word, at least, that a longer one may end in: shorter ones are in others by chance (`operating`)."""
+
 _NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?")
 _DATE = re.compile(r"\d{4}[-/.]\d{1,2}[-/.]\d{1,2}([T ].*)?|\d{1,2}[-/.]\d{1,2}[-/.]\d{2,4}([ ,].*)?|\d{4}年.*")
 _SCRIPT_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_COMPOUNDS = re.compile(rf"{_SCRIPT_WITHOUT_SPACES.pattern}|[\uac00-\ud7a3]")  # Korean writes compounds as one word
 ON_OFF = (frozenset({"0", "1"}), frozenset({"0.0", "1.0"}), frozenset({"true", "false"}))
 
 
@@ -49,13 +54,23 @@ class Column:
 
     @property
     def words(self) -> set[str]:
-        return set(re.split(r"[\W_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.name).lower()))
+        return set(re.split("_+", self.key))
 
     @property
     def key(self) -> str:
-        """The name as the lists above have it."""
-        spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", self.name.strip())
-        return re.sub(r"[\s\-.]+", "_", spaced).lower()
+        """The name as the lists of words have it."""
+        return name_key(self.name)
+
+    def speaks_of(self, names: frozenset[str]) -> bool:
+        """Whether the column's name is one of `names`, has it as a word, or as the last part of a compound (`Kundenbewertung`);
+        in scripts without spaces, anywhere."""
+        if self.key in names or self.words & names:
+            return True
+        return any(
+            (len(name) >= 2 and _COMPOUNDS.match(name) is not None and name in self.key)
+            or (len(name) >= _COMPOUND and any(word.endswith(name) for word in self.words))
+            for name in names
+        )
 
     def share(self, pattern: re.Pattern[str]) -> float:
         return sum(pattern.fullmatch(cell.strip()) is not None for cell in self.sample) / max(1, len(self.sample))

@@ -8,16 +8,32 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from harness.core.errors import UserError
+from harness.core.errors import Unanswered, UserError
 from harness.data.guess.cells import MOST_LABELS, ON_OFF, Column
 from harness.data.guess.doubts import Doubt
 from harness.data.guess.folders import split_named
-from harness.data.guess.language import code_of
-from harness.data.guess.words import ID, LABEL, LANG, NO_LABEL, OF_SPLITS, SPLIT, SPLIT_WORDS, TEXT, TITLES
+from harness.data.guess.language import code_of, known_code
+from harness.data.guess.text_columns import TextGuess, left_doubts, text_of
+from harness.data.guess.words import (
+    COUNTS,
+    ID,
+    INDEX,
+    LABEL,
+    LANG,
+    LANG_WORDS,
+    NO_LABEL,
+    OF_SPLITS,
+    RATED,
+    SPLIT,
+    SPLIT_WORDS,
+    STARS,
+)
 
 ROWS_A_LABEL = 3
 MOST_SPLITS = 12
-LONG = 3.0  # times as long on average: the other column is a title, a name or a note beside the text
+MOST_STEPS = 11  # of a scale: 0 to 10
+MOST_NAMED = 60
+"""Values of a column named after languages whose cells are unknown: more are something else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +49,8 @@ class ColumnOverrides:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """`names`: a column with the names of the label's numbers. `others`: what might be the label too. `unused`: the rest."""
+    """`names`: a column with the names of the label's numbers. `others`: what might be the label too. `unused`: the rest.
+    `questions`: what only the user can answer; the columns are guesses then."""
 
     text: tuple[str, ...]
     label: tuple[str, ...]
@@ -44,41 +61,47 @@ class Roles:
     others: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
     notes: tuple[str | Doubt, ...] = ()
+    questions: tuple[Unanswered, ...] = ()
 
 
-def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int) -> Roles:
-    """Raises `UserError` with the candidates where the file does not tell, and for a column that is not there."""
+def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int, languages: bool = True) -> Roles:
+    """`languages`: whether a column may tell the language. Raises `UserError` for a column that is not there, and where none
+    may be the text or the label."""
     _check_there(columns, chosen)
     taken = {name for name in (*chosen.text, *chosen.label, chosen.lang, chosen.id, chosen.split) if name is not None}
     free = [column for name, column in columns.items() if name not in taken]
     split = chosen.split or _first(column.name for column in free if _is_split(column))
     free = [column for column in free if column.name != split]
-    lang = chosen.lang or _first(
-        column.name for column in sorted(free, key=lambda one: one.key not in LANG) if _is_lang(column)
-    )
+    by_name = sorted(free, key=lambda one: one.key not in LANG)
+    lang = chosen.lang or _first(column.name for column in by_name if languages and _is_lang(column))
     free = [column for column in free if column.name != lang]
-    text, notes = (chosen.text, []) if chosen.text else _text(free, chosen.label)
-    free = [column for column in free if column.name not in text]
-    label, others = (chosen.label, ()) if chosen.label else _label(free, total)
+    text = _text(free, chosen, total)
+    free = [column for column in free if column.name not in text.names]
+    if lang is not None and not chosen.lang and not chosen.label and not any(_labels(column, total) for column in free):
+        free, lang = [*free, columns[lang]], None  # the language is what a model is to tell
+    label, others, asked = (chosen.label, (), None) if chosen.label else _label(free, total)
     free = [column for column in free if column.name not in label]
     names = _names_of(columns[label[0]], free) if len(label) == 1 else None
-    ids = [column for column in free if _is_id(column, total)]
-    counting = _first(column.name for column in ids if _counts_rows(column))
-    row_id = chosen.id or _first(column.name for column in ids if column.name != counting)
-    used = {*text, *label, lang, row_id, split, names}
+    row_id, id_doubts = (chosen.id, _doubts_of_id(columns[chosen.id])) if chosen.id else _row_id(free, total)
+    used = {*text.names, *label, lang, row_id, split, names}
     unused = tuple(name for name in columns if name not in used)
-    doubts = [*notes, *(_unused_splits([columns[name] for name in unused]) if split is None else [])]
-    if counting is not None and row_id is None:
-        doubts.append(
-            Doubt(
-                "row-numbers",
-                f"{counting!r} counts the rows and is not taken for their id: another order of the rows would draw other test"
-                f" rows. If the numbers belong to the texts: --id {shlex.quote(counting)}.",
-            )
-        )
-    return Roles(
-        text, label, lang, row_id, split, names, tuple(name for name in others if name != names), unused, tuple(doubts)
-    )
+    others = tuple(name for name in others if name != names)
+    rest = [columns[name] for name in unused if name not in others]
+    doubts = [
+        *text.notes,
+        *([] if chosen.text else left_doubts(text.names, rest, text.notes)),
+        *id_doubts,
+        *(_unused_splits([columns[name] for name in unused]) if split is None else []),
+    ]
+    questions = tuple(question for question in (text.question, asked) if question is not None)
+    return Roles(text.names, label, lang, row_id, split, names, others, unused, tuple(doubts), questions)
+
+
+def _text(free: Sequence[Column], chosen: ColumnOverrides, total: int) -> TextGuess:
+    if chosen.text:
+        return TextGuess(chosen.text)
+    sought = () if chosen.label else [column for column in free if _labels(column, total) and not _unlikely(column)]
+    return text_of(free, lambda column: column in sought)
 
 
 def _check_there(columns: Mapping[str, Column], chosen: ColumnOverrides) -> None:
@@ -126,10 +149,38 @@ def _unused_splits(unused: Sequence[Column]) -> list[str | Doubt]:
 def _is_lang(column: Column) -> bool:
     if not column.counts or len(column.counts) > MOST_LABELS:
         return False
-    named = column.key in LANG or bool({"lang", "language"} & column.words)
-    codes = [code_of(cell, strict=not named) for cell in column.counts]
-    known = sum(column.counts[cell] for cell, code in zip(column.counts, codes, strict=True) if code is not None)
-    return known >= (0.9 if named else 1.0) * sum(column.counts.values()) and (named or len(column.counts) > 1)
+    named = column.key in LANG or bool(LANG_WORDS & column.words)
+    if not named:
+        return len(column.counts) > 1 and all(code_of(cell, strict=True) for cell in column.counts)
+    if column.wordy or column.key in LABEL[0]:
+        return False
+    known = sum(count for cell, count in column.counts.items() if known_code(cell) is not None)
+    return known >= 0.9 * sum(column.counts.values()) or 1 < len(column.counts) <= MOST_NAMED
+
+
+def _row_id(free: Sequence[Column], total: int) -> tuple[str | None, list[Doubt]]:
+    """The column of ids that say which row is which; those that only count the rows are none."""
+    found = [column for column in free if _is_id(column, total)]
+    counting = [column for column in found if _counts_rows(column)]
+    row_id = _first(column.name for column in found if column not in counting)
+    named = [column for column in counting if not re.fullmatch(INDEX, column.name)]
+    if row_id is not None or not named:
+        return row_id, []
+    text = (
+        f"{named[0].name!r} counts the rows and is not used as their id: a row put in front would change all ids, and which"
+        f" rows are drawn. Ids are made of the texts. If the numbers belong to the rows: --id {shlex.quote(named[0].name)}."
+    )
+    return None, [Doubt("row-numbers", text)]
+
+
+def _doubts_of_id(column: Column) -> list[Doubt]:
+    if not _counts_rows(column):
+        return []
+    text = (
+        f"{column.name!r} counts the rows: a row put in front changes all ids, and which rows are drawn. Without --id, ids are"
+        " made of the texts."
+    )
+    return [Doubt("row-numbers", text)]
 
 
 def _is_id(column: Column, total: int) -> bool:
@@ -138,129 +189,87 @@ def _is_id(column: Column, total: int) -> bool:
     return len(column.counts) == total and all(count == 1 for count in column.counts.values())
 
 
-def _text(free: Sequence[Column], label: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """The column of the text, maybe with that of its title; and what was doubtful about it."""
-    able = [
-        column for column in free if column.name not in label and not column.lists and not column.numeric and not column.dates
-    ]
-    found = [column for column in able if column.wordy and (column.spread > 0.3 or len(column.counts) > 200)]
-    named = [column for column in able if column.key in TEXT[0] and column.spread > 0.2 and column not in found]
-    found = found or named  # short texts, of a word or two
-    titles = [column for column in found if _is_title(column)]
-    bodies = [column for column in found if column not in titles] or titles
-    short = [column for column in able if column not in found and _is_title(column)]
-    if not bodies:  # a sole column of that name is the text, whatever it holds
-        bodies = [column for column in free if column.key in TEXT[0] and column.name not in label and not column.lists]
-        bodies = bodies if len(bodies) == 1 else []
-    if not bodies:
-        names = ", ".join(column.name for column in free) or "none"
-        raise UserError("No column looks like running text.", f"Say which it is: --text NAME. The columns: {names}.")
-    main = _one_text(bodies)
-    if main is None:
-        shown = ", ".join(f"{column.name} ({column.length:.0f} characters on average)" for column in bodies)
-        raise UserError(
-            f"Several columns look like the text: {shown}.",
-            f"Say which: --text {bodies[0].name!r}; or several, which are joined: --text '{bodies[0].name},{bodies[1].name}'.",
-        )
-    joined = [column for column in short if _is_part_of_text(column)]
-    beside = [column.name for column in (*titles, *joined) if column is not main and column.length < main.length * 1.5][:1]
-    left = [column.name for column in bodies if column is not main]
-    aside = [column for column in short if column.name not in beside]
-    notes = []
-    if beside:
-        repeated = next((f", with {len(one.counts):,} different values," for one in joined if one.name == beside[0]), "")
-        notes.append(
-            f"The text is {beside[0]!r}{repeated} and {main.name!r}, joined by a newline."
-            f" Without the title: --text {shlex.quote(main.name)}."
-        )
-    if left:
-        both = shlex.quote(f"{main.name},{left[0]}")
-        notes.append(f"{_listed(left)} could be the text: --text {shlex.quote(left[0])}; both: --text {both}.")
-    if aside:
-        both = shlex.quote(f"{aside[0].name},{main.name}")
-        notes.append(
-            f"{aside[0].name!r} is not taken for a part of the text ({shown_values(aside[0])}). If it is: --text {both}."
-        )
-    return (*beside, main.name), notes
-
-
 def _counts_rows(column: Column) -> bool:
-    """Whether the cells are whole numbers that count up one by one, from any start."""
-    if not all(cell.isdecimal() for cell in column.sample):
+    """Whether the cells are whole numbers that count up one by one from any start, or those from 0 or 1 on in any order."""
+    if not all(cell.strip().isdecimal() and len(cell) < 19 for cell in column.cells):
         return False
-    start = int(column.cells[0]) if column.cells[0].isdecimal() else 0
-    return all(cell == str(start + place) for place, cell in enumerate(column.cells))
+    numbers = [int(cell) for cell in column.cells]
+    first = min(numbers, default=0)
+    counted = range(first, first + len(numbers))
+    return numbers == list(counted) or (first in (0, 1) and set(numbers) == set(counted))
 
 
-LONGEST_SALUTATION = 6
-FEW_SUBJECTS = 30
+def _unlikely(column: Column) -> bool:
+    """Whether the name speaks against labels: an id, a date, a number of something; or nobody chose it."""
+    against = column.words & NO_LABEL
+    if column.words & STARS:  # `number of stars`
+        against -= COUNTS
+    return bool(against) or re.fullmatch(INDEX, column.name) is not None
 
 
-def _is_title(column: Column) -> bool:
-    return (column.key in TITLES or bool(TITLES & column.words)) and not column.words & NO_LABEL
+def _may_be_scale(column: Column) -> bool:
+    """Whether all that speaks against labels is a word for a number of something, and the numbers could be a scale."""
+    numbers = column.numeric and 3 <= len(column.counts) <= MOST_STEPS
+    return numbers and re.fullmatch(INDEX, column.name) is None and not (column.words & NO_LABEL) - COUNTS
 
 
-def _is_part_of_text(title: Column) -> bool:
-    """Whether a title that repeats, or is a word or two, belongs to the text: not Mr and Ms, nor the subjects of a school."""
-    if max(map(len, title.counts), default=0) <= LONGEST_SALUTATION or len(title.counts) < 2:
-        return False
-    return "subject" not in title.words or len(title.counts) > FEW_SUBJECTS
-
-
-def _one_text(found: Sequence[Column]) -> Column | None:
-    if len(found) == 1:
-        return found[0]
-    for names in TEXT:
-        named = [column for column in found if column.key in names or (names is TEXT[1] and names & column.words)]
-        if len(named) == 1:
-            return named[0]
-        if named:
-            found = named
-            break
-    by_length = sorted(found, key=lambda column: column.length, reverse=True)
-    return by_length[0] if by_length[0].length >= LONG * by_length[1].length else None
-
-
-def _label(free: Sequence[Column], total: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The column of the label, or several of 0 and 1; and those that could be it too."""
+def _label(free: Sequence[Column], total: int) -> tuple[tuple[str, ...], tuple[str, ...], Unanswered | None]:
+    """The column of the label, or several of 0 and 1; those that could be it too; and what only the user can answer."""
     able = [column for column in free if _labels(column, total)]
     sure = [column for column in free if column.key in LABEL[0]]
     named = sure or [column for column in free if column.key in LABEL[1]]
     tiers = [[column for column in able if column.key in LABEL[0]], [column for column in able if column.key in LABEL[1]]]
-    tiers.append([column for column in able if LABEL[2] & column.words and not column.words & NO_LABEL])
+    tiers.append([column for column in able if column.speaks_of(LABEL[2]) and not _unlikely(column)])
     flags = _flags(free)
     if flags:
         tiers.append([])
-    tiers.append([column for column in able if not column.words & NO_LABEL and column.name not in flags])
+    scales = [column for column in able if _may_be_scale(column)]  # `Počet bodů` is a number of points
+    tiers.append([column for column in able if (not _unlikely(column) or column in scales) and column.name not in flags])
     for number, tier in enumerate(tiers):
         if flags and number == 3 and not tier:
-            others = [column for column in chain(able, sure) if column.name not in flags and not column.words & NO_LABEL]
-            return flags, tuple(dict.fromkeys(column.name for column in others))
-        pick = _one_label([column for column in tier if column.name not in flags])
-        if pick is not None:
-            others = [column for column in chain(tier, *tiers[:3], sure) if column is not pick]
-            return (pick.name,), tuple(dict.fromkeys(column.name for column in others))
+            others = [column for column in chain(able, sure) if column.name not in flags and not _unlikely(column)]
+            return flags, tuple(dict.fromkeys(column.name for column in others)), None
+        rest = _rivals([column for column in tier if column.name not in flags])
+        if len(rest) == 1:
+            others = [column for column in chain(tier, *tiers[:3], sure) if column is not rest[0]]
+            return (rest[0].name,), tuple(dict.fromkeys(column.name for column in others)), None
+        if rest:
+            return _asked_of_several(rest)
     if len(named) == 1:  # what is wrong with its values is said where they are looked at
-        return (named[0].name,), ()
-    names = ", ".join(column.name for column in free) or "none"
-    raise UserError(
-        "No column looks like a label (a few values that come again and again).",
-        f"Say which it is: --label NAME. Left beside the text: {names}.",
+        return (named[0].name,), (), None
+    return _asked_of_any(free)
+
+
+def _asked_of_several(rest: Sequence[Column]) -> tuple[tuple[str, ...], tuple[str, ...], Unanswered]:
+    """The likeliest is guessed: a scale by its name, then one of few numbers."""
+    best = min(rest, key=lambda column: (not column.speaks_of(RATED), not column.numeric))
+    shown = "; ".join(f"{column.name} ({shown_values(column)})" for column in rest)
+    question = Unanswered(
+        f"Several columns could be the label: {shown}.",
+        f"Say which: --label {shlex.quote(best.name)}.",
+        {"--label": best.name},
     )
+    return (best.name,), (), question
 
 
-def _one_label(tier: Sequence[Column]) -> Column | None:
-    """The only one; of a number and its name the number. Raises `UserError` where there are several."""
-    if len(tier) < 2:
-        return tier[0] if tier else None
+def _asked_of_any(free: Sequence[Column]) -> tuple[tuple[str, ...], tuple[str, ...], Unanswered]:
+    """No column looks like a label: the one with the fewest values is guessed. Raises `UserError` where there is none."""
+    names = ", ".join(column.name for column in free if column.name.strip()) or "none"
+    message = "No column looks like a label (a few values that come again and again)."
+    able = [column for column in free if len(column.counts) > 1 and column.name.strip()]
+    if not able:
+        raise UserError(message, f"Say which it is: --label NAME. Left beside the text: {names}.")
+    best = min(able, key=lambda column: (_unlikely(column), len(column.counts)))
+    hint = f"Say which it is: --label NAME. Left beside the text: {names}."
+    return (best.name,), (), Unanswered(message, hint, {"--label": best.name})
+
+
+def _rivals(tier: Sequence[Column]) -> list[Column]:
+    """Without those that have a name for each number of another one."""
     unnamed = [
         column for column in tier if not any(_same(other, column) for other in tier if other is not column and other.numeric)
     ]
-    rest = unnamed or list(tier[:1])
-    if len(rest) == 1:
-        return rest[0]
-    shown = "; ".join(f"{column.name} ({shown_values(column)})" for column in rest)
-    raise UserError(f"Several columns could be the label: {shown}.", f"Say which: --label {rest[0].name!r}.")
+    return unnamed or list(tier[:1])
 
 
 def shown_values(column: Column) -> str:
@@ -296,7 +305,7 @@ def _flags(free: Sequence[Column]) -> tuple[str, ...]:
     before: frozenset[str] = frozenset()
     for column in free:
         kind = frozenset(cell.lower() for cell in column.counts)
-        if not any(kind and kind <= values for values in ON_OFF) or column.words & NO_LABEL:
+        if not any(kind and kind <= values for values in ON_OFF) or _unlikely(column):
             series = []
             continue
         series = [*series, column.name] if series and any(kind | before <= values for values in ON_OFF) else [column.name]
@@ -319,7 +328,3 @@ def _same(numbers: Column, names: Column) -> bool:
         return False  # one number may have no name: -1 for a label that is kept back
     named = {pair for pair in zip(numbers.cells, names.cells, strict=True) if pair[1].strip()}
     return len(named) == len(names.counts) == len({number for number, _ in named if number.strip()})
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(repr(name) for name in names[:3])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from harness.core.errors import UserError
+from harness.core.errors import Unanswered, UserError
 from harness.core.types import LabelKind
 from harness.data.duplicates import normalized
+from harness.data.guess.asking import together
 from harness.data.guess.cells import Column, as_columns
 from harness.data.guess.columns import ColumnOverrides, Roles, roles_of
 from harness.data.guess.doubts import Doubt, as_doubts
 from harness.data.guess.files import Opened, ReadOptions, open_data
 from harness.data.guess.label_column import LabelColumn, label_column
 from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space
-from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, languages_of
+from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, known_code, languages_of
 from harness.data.guess.splits import Division, Given, Rows, divide, given_splits
 from harness.data.guess.table_doubts import alike, doubts_of_table, doubts_of_texts, rare
 from harness.data.label_table import LabelTable, label_table
@@ -37,7 +38,8 @@ LONGEST_LABEL = 500
 @dataclass(frozen=True, slots=True)
 class InitRequest:
     """`lang` is the name of a column, or a language code. `separator`: of several labels in a cell. `missing`: cells that mean
-    that a row has no label."""
+    that a row has no label. `lang_map`: cell of the language column -> code. `said`: the other words of the command, which a
+    command that is advised repeats."""
 
     path: Path
     read_options: ReadOptions = field(default_factory=ReadOptions)
@@ -46,6 +48,8 @@ class InitRequest:
     kind: LabelKind | None = None
     separator: str | None = None
     missing: tuple[str, ...] = ()
+    lang_map: Mapping[str, str] = field(default_factory=dict)
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,18 +95,16 @@ def inspect_file(question: InitRequest) -> Found:
     columns = as_columns(opened.columns)
     _check_paths(question, opened)
     code, chosen = _language_wish(question, columns)
-    roles = roles_of(columns, chosen, opened.total)
-    if code is not None or opened.langs is not None:
-        roles = replace(roles, lang=None)
+    roles = roles_of(columns, chosen, opened.total, languages=code is None and opened.langs is None)
     if "all" not in opened.rows:
         roles = replace(roles, split=None)
     _check_named(roles)
+    _check_map(question, roles)
     given = given_splits(opened, None if roles.split is None else columns[roles.split])
-    prepared = _prepared(columns, roles, opened, given, question)
-    labels = _labels(columns, roles, prepared, question)
-    _check_whole(opened, roles, labels)
     texts = _texts(columns, roles.text)
-    languages, lang_notes = _languages(columns, roles, texts, code, opened.langs)
+    answers = _answered(columns, roles, opened, given, question, texts, code)
+    prepared, labels, languages, lang_notes = answers
+    _check_whole(opened, roles, labels)
     langs = opened.langs or _lang_of_rows(columns, languages, opened.total)
     truths = [_truth(columns, roles.label, row) for row in range(opened.total)] if prepared is None else prepared.column.cells
     judged = {truth: not labels.missing or bool(truth.strip()) for truth in set(truths)}
@@ -134,6 +136,56 @@ def inspect_file(question: InitRequest) -> Found:
             *_few(counted.rows["test"]),
         ],
     )  # fmt: skip
+
+
+Answers = tuple[LabelColumn | None, LabelSpaceGuess, Languages, Sequence[str | Doubt]]
+
+
+def _answered(
+    columns: dict[str, Column],
+    roles: Roles,
+    opened: Opened,
+    given: Given,
+    question: InitRequest,
+    texts: list[str],
+    code: str | None,
+) -> Answers:
+    """The labels and the languages. Raises one `Unanswered` with all that only the user can answer, also of the columns."""
+    questions = list(roles.questions)
+    prepared: LabelColumn | None = None
+    labels: LabelSpaceGuess | None = None
+    found: tuple[Languages, Sequence[str | Doubt]] | None = None
+    try:
+        prepared = _prepared(columns, roles, opened, given, question)
+        labels = _labels(columns, roles, prepared, question)
+    except Unanswered as asked:
+        questions.append(asked)
+    except UserError:
+        if not questions:  # of a label that is guessed, nothing is wrong yet
+            raise
+    try:
+        found = _languages(columns, roles, texts, question, code, opened.langs)
+    except Unanswered as asked:
+        questions.append(asked)
+    if labels is None or found is None or questions:
+        guessed = _guessed(roles, opened, question, labels, None if found is None else found[0])
+        raise together(questions, columns, question.path, guessed, question.said)
+    return prepared, labels, *found
+
+
+def _guessed(
+    roles: Roles, opened: Opened, question: InitRequest, labels: LabelSpaceGuess | None, languages: Languages | None
+) -> dict[str, str]:
+    """Option -> what was said or found."""
+    guessed = {"--text": ",".join(roles.text), "--label": ",".join(roles.label)}
+    if labels is not None:
+        guessed["--kind"] = str(labels.kind)
+    elif question.kind is not None:
+        guessed["--kind"] = str(question.kind)
+    if question.lang_map:
+        guessed["--lang-map"] = ",".join(f"{cell}={code}" for cell, code in question.lang_map.items())
+    lang = question.lang or roles.lang or (languages.codes[0] if languages is not None else None)
+    return guessed if lang is None or opened.langs is not None else guessed | {"--lang": lang}
 
 
 def _prepared(
@@ -226,14 +278,20 @@ def _check_named(roles: Roles) -> None:
             )
 
 
+def _check_map(question: InitRequest, roles: Roles) -> None:
+    """Raises `UserError` for a map without a column."""
+    if question.lang_map and roles.lang is None:
+        raise UserError("--lang-map: no column tells the language of the rows.", "Name it: --lang COLUMN.")
+
+
 def _language_wish(question: InitRequest, columns: dict[str, Column]) -> tuple[str | None, ColumnOverrides]:
     """`--lang` as a code, or as a column that is chosen."""
     if question.lang is None:
         return None, question.chosen
     if question.lang in columns:
         return None, replace(question.chosen, lang=question.lang)
-    code = code_of(question.lang)
-    if code is None or len(question.lang) > 12:
+    code = code_of(question.lang) or known_code(question.lang)
+    if code is None or len(question.lang) > 40:
         raise UserError(
             f"--lang {question.lang}: neither a column nor a language's code.",
             f"The columns: {', '.join(columns)}; a code: en, ja.",
@@ -283,19 +341,25 @@ def _texts(columns: dict[str, Column], names: Sequence[str]) -> list[str]:
 
 
 def _languages(
-    columns: dict[str, Column], roles: Roles, texts: list[str], code: str | None, by_path: list[str] | None
-) -> tuple[Languages, list[str]]:
+    columns: dict[str, Column],
+    roles: Roles,
+    texts: list[str],
+    question: InitRequest,
+    code: str | None,
+    by_path: list[str] | None,
+) -> tuple[Languages, Sequence[str | Doubt]]:
     if code is not None:
         return Languages({code: len(texts)}), doubts_of_code(code, texts, list(columns))
     if by_path is not None or roles.lang is not None:
         cells = by_path or columns[str(roles.lang)].cells
-        found = languages_of(roles.lang, cells, LEAST)
+        found = languages_of(roles.lang, cells, texts, LEAST, question.lang_map)
         if not found.rows:
             raise UserError(f"The column {roles.lang!r} names no language.", "Give a code instead: --lang en.")
         return found, [*found.notes, *doubts(found, cells, texts)]
     found = detected(texts)
     if not found.rows:
-        raise UserError("No text has enough letters to detect its language.", "Give it: --lang en (a code or a column).")
+        hint = "Give it: --lang en (a code or a column)."
+        raise Unanswered("No text has enough letters to detect its language.", hint, {"--lang": "en"})
     return found, found.notes
 
 

@@ -9,7 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.core.errors import UserError
+from harness.core.errors import Unanswered, UserError
 from harness.core.types import LabelKind
 from harness.data.guess.cells import Column
 from harness.data.guess.doubts import Doubt
@@ -35,7 +35,7 @@ _STARS = re.compile(r"[★⭐✩☆\ufe0f\s]+")
 
 def rated(column: Column) -> bool:
     """Whether the name of the column speaks of a scale."""
-    return column.key in RATED or bool(column.words & RATED)
+    return column.speaks_of(RATED)
 
 
 def gaps_of(values: Sequence[float]) -> list[int]:
@@ -57,18 +57,20 @@ def kind_of_numbers(
         return LabelKind.NOMINAL, []
     low, high = min(values), max(values)
     if not padded and len(values) > (MOST_RATED if scaled else MOST_CLASSES):
-        raise UserError(
+        raise Unanswered(
             f"The column {column.name!r} holds {len(values):,} numbers from {low:g} to {high:g}: too many for a scale that a"
             " model could be asked for.",
             "Divide them into a few steps in the data; or say what they are: --kind ordinal or --kind nominal.",
+            {"--kind": "ordinal" if scaled else "nominal"},
         )
     if scaled and not padded:
         note = f"The numbers {low:g} to {high:g} in {column.name!r} are taken for a scale. If they are classes: --kind nominal."
         return LabelKind.ORDINAL, [note]
     if padded or (high - low < MOST_STEPS and low <= 1):
-        raise UserError(
+        raise Unanswered(
             f"The numbers {low:g} to {high:g} in {column.name!r} may be a scale, or stand for classes in no order.",
             "Say which: --kind ordinal (from lowest to highest) or --kind nominal.",
+            {"--kind": "nominal" if padded and not scaled else "ordinal"},
         )
     return LabelKind.NOMINAL, []
 

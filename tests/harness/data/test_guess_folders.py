@@ -174,7 +174,7 @@ def test_words_that_are_languages_or_splits(tmp_path: Path) -> None:
         written(folder / split / "tr.csv", ["text", "label"], in_language("ko", 100, 60))
     found = seen(folder)
     assert found.languages.rows == {"tr": 120, "en": 80, "ko": 60}
-    assert any("calls tr look like ko" in note for note in found.notes)
+    assert "language-texts" in [doubt.kind for doubt in found.doubts]
     found = seen(by_language(tmp_path / "splits", "{lang}/{split}.csv", ("en", "ko"), ("tr", "te")))
     assert found.counted.rows["test"] == {"en": 40, "ko": 30}
 
