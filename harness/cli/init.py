@@ -45,6 +45,10 @@ def init_command(
     split: Annotated[str | None, typer.Option(metavar="COL", help="Column that names the split of each row.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of row ids.")] = None,
     kind: Annotated[LabelKind | None, typer.Option(help="Kind of labels.")] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Names of the labels, in the order of the table; of a scale from the lowest."),
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(metavar="CHAR", help=r"Field delimiter of a csv; \t is a tab.")] = None,
     encoding: Annotated[str | None, typer.Option(metavar="NAME", help="Encoding of a csv: utf-8, cp1252, gb18030, ...")] = None,
     header: Annotated[
@@ -73,7 +77,7 @@ def init_command(
 
     chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
     read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header)
-    question = InitRequest(path, read_options, chosen, lang, kind)
+    question = InitRequest(path, read_options, chosen, lang, kind, names=_label_names(names))
     named = _name(path, name)
     files = _places(named, force, freeze_test)
     found = _write(_freezable(inspect_file(question), freeze_test), named, files)
@@ -100,6 +104,10 @@ def _columns(option: str, said: str | None) -> tuple[str, ...]:
     if twice is not None:
         raise UserError(f"{option} {said} names the column {twice!r} twice.", "Name each column once.")
     return names
+
+
+def _label_names(said: str | None) -> tuple[str, ...]:
+    return () if said is None else tuple(part.strip() for part in said.split(","))
 
 
 def _delimiter(said: str | None) -> str | None:

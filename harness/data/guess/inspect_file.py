@@ -15,8 +15,9 @@ from harness.data.duplicates import normalized
 from harness.data.guess.cells import Column, as_columns
 from harness.data.guess.columns import ColumnOverrides, Roles, roles_of
 from harness.data.guess.files import Opened, ReadOptions, open_data
-from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space, rare
+from harness.data.guess.labels import ON, LabelSpaceGuess, flags_space, label_space, parts_of, rare
 from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, languages_of
+from harness.data.guess.naming import bare, doubts_of_scale, named
 from harness.data.guess.splits import Division, Rows, divide
 from harness.parsing.folding import fold
 from harness.specs.tasks import Split
@@ -32,13 +33,14 @@ LONGEST_LABEL = 500
 
 @dataclass(frozen=True, slots=True)
 class InitRequest:
-    """`lang` is the name of a column, or a language code."""
+    """`lang` is the name of a column, or a language code; `names` are those of the labels, in their order."""
 
     path: Path
     read_options: ReadOptions = field(default_factory=ReadOptions)
     chosen: ColumnOverrides = field(default_factory=ColumnOverrides)
     lang: str | None = None
     kind: LabelKind | None = None
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """`numbers`: the labels are bare numbers. Of multilabel tasks: `most_labels` of a row, and whether rows have none."""
+
     path: Path
     opened: Opened
     roles: Roles
@@ -67,6 +71,9 @@ class Found:
     division: Division
     counted: Counted
     notes: list[str]
+    numbers: bool = False
+    most_labels: int = 1
+    without_label: bool = False
 
     @property
     def total(self) -> int:
@@ -85,7 +92,7 @@ def inspect_file(question: InitRequest) -> Found:
     if "all" not in opened.rows:
         roles = replace(roles, split=None)
     _check_named(roles)
-    labels = _labels(columns, roles, opened, question.kind)
+    labels = _named(columns, roles, _labels(columns, roles, opened, question.kind), question.names)
     _check_whole(opened, roles, labels)
     texts = _texts(columns, roles.text)
     languages, lang_notes = _languages(columns, roles, texts, code, opened.langs)
@@ -113,7 +120,24 @@ def inspect_file(question: InitRequest) -> Found:
         *_of_rows(counted),
         *_few(counted.rows["test"]),
     ]
-    return Found(question.path, opened, roles, labels, languages, division, counted, notes)
+    each = _labels_each(columns, roles, labels, usable)
+    return Found(
+        *(question.path, opened, roles, labels, languages, division, counted, notes),
+        numbers=len(roles.label) == 1 and bare(labels, columns[roles.label[0]]),
+        most_labels=max(1, *each),
+        without_label=0 in each,
+    )
+
+
+def _labels_each(columns: dict[str, Column], roles: Roles, labels: LabelSpaceGuess, usable: Sequence[bool]) -> set[int]:
+    """How many labels a usable row of a multilabel task has: every number that occurs."""
+    if labels.kind is not LabelKind.MULTILABEL:
+        return {1}
+    if len(roles.label) == 1:
+        cells = {cell for cell, good in zip(columns[roles.label[0]].cells, usable, strict=True) if good}
+        return {len(set(parts_of(cell, labels.separator))) for cell in cells}
+    rows = set(zip(*(columns[name].cells for name in roles.label), strict=True))
+    return {sum(cell.lower() in ON for cell in row) for row in rows}
 
 
 def _check_paths(question: InitRequest, opened: Opened) -> None:
@@ -170,6 +194,14 @@ def _labels(columns: dict[str, Column], roles: Roles, opened: Opened, kind: Labe
     elif column.name in opened.names:
         names = {str(index): name for index, name in enumerate(opened.names[column.name])}
     return label_space(column, kind, names)
+
+
+def _named(columns: dict[str, Column], roles: Roles, labels: LabelSpaceGuess, names: tuple[str, ...]) -> LabelSpaceGuess:
+    """With the names that the user gave; else with a doubt where the labels are numbers that nobody could answer with."""
+    column = columns[roles.label[0]]
+    if names:
+        return named(labels, names, column.counts if len(roles.label) == 1 else ())
+    return replace(labels, notes=[*labels.notes, *(doubts_of_scale(labels, column) if len(roles.label) == 1 else [])])
 
 
 def _check_whole(opened: Opened, roles: Roles, labels: LabelSpaceGuess) -> None:

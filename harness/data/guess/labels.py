@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from harness.core.errors import UserError
 from harness.core.types import LabelKind
 from harness.data.guess.cells import Column
+from harness.data.guess.scale_ends import ends_of
 from harness.data.guess.words import ABSENT, RATED, SCALES, UNITS, YES_NO
 from harness.data.rows import separated
 from harness.parsing.folding import fold
@@ -31,7 +32,7 @@ _STARS = re.compile(r"[★⭐✩☆\ufe0f\s]+")
 
 def rated(column: Column) -> bool:
     """Whether the name of the column speaks of a scale."""
-    return column.key in RATED or bool(column.words & RATED)
+    return column.key in RATED or bool(column.words & RATED) or ends_of(column.name) is not None
 
 
 def gaps_of(values: Sequence[float]) -> list[int]:
@@ -106,6 +107,9 @@ def number_of(cell: str) -> float | None:
     text = cell.strip().replace(",", ".")
     return float(text) if re.fullmatch(r"[-+]?\d+(\.\d+)?", text) else None
 
+
+ON = ("1", "1.0", "true")
+"""What stands, in lower case, in a column of 0 and 1 where a row has its label."""
 
 FEW = 10
 """A label with fewer rows is named as rare: nothing can be said of how well it is found."""
@@ -198,7 +202,7 @@ def _several(column: Column, names: Mapping[str, str]) -> LabelSpaceGuess:
     separator = None if column.lists else column.separator or ","
     counts: Counter[str] = Counter()
     for cell, count in column.counts.items():
-        counts.update(dict.fromkeys(_parts(cell, separator), count))
+        counts.update(dict.fromkeys(parts_of(cell, separator), count))
     cells = list(counts)
     ordered = sorted(cells, key=int) if all(re.fullmatch(r"\d+", cell) for cell in cells) else sorted(cells)
     to_name = {cell: names.get(cell, cell) for cell in ordered}
@@ -208,7 +212,7 @@ def _several(column: Column, names: Mapping[str, str]) -> LabelSpaceGuess:
     first, mapping = _mapped(to_name, list(rows))
     # Beside lists, nothing at all is another thing than an empty list; an empty cell of joy|anger is both.
     missing, notes = _missing(column) if column.lists else (0, [])
-    empty = sum(not _parts(cell, separator) for cell in column.cells) - missing
+    empty = sum(not parts_of(cell, separator) for cell in column.cells) - missing
     if empty:
         what = "an empty list" if column.lists else "no label"
         notes.append(f"{empty:,} rows have {what} in {column.name!r}, which is an answer too.")
@@ -217,7 +221,7 @@ def _several(column: Column, names: Mapping[str, str]) -> LabelSpaceGuess:
     return LabelSpaceGuess(LabelKind.MULTILABEL, rows, first, mapping, separator, missing, notes)
 
 
-def _parts(cell: str, separator: str | None) -> list[str]:
+def parts_of(cell: str, separator: str | None) -> list[str]:
     """The labels of a cell; without a separator, of one that is a list as JSON."""
     if separator is not None:
         return separated(cell, separator)
@@ -233,7 +237,7 @@ def _missing(column: Column) -> tuple[int, list[str]]:
 def _unnamed(column: Column) -> str:
     return (
         f"The labels in {column.name!r} are bare numbers. A language model can't know what they mean:"
-        " give them names in the task's YAML, in the place of the numbers under `names`."
+        " give one for each, in their order: --names NAME,NAME,..."
     )
 
 
