@@ -20,12 +20,16 @@ from harness.data.guess.language import Languages, code_of, detected, doubts, do
 from harness.data.guess.naming import bare, doubts_of_scale, named
 from harness.data.guess.splits import Division, Rows, divide
 from harness.parsing.folding import fold
+from harness.specs.prices import tokens_of
 from harness.specs.tasks import Split
 from harness.statistics.intervals import SMALL_N, small
 
 LEAST = 20
 """Rows of a language, at least: fewer can't be divided into three splits that tell anything."""
 
+
+MOST_READ = 5_000
+"""Texts whose length is taken for that of all."""
 
 LONGEST_LABEL = 500
 """Characters of a label's name, at most; what is longer is a text, and no key that YAML reads."""
@@ -61,7 +65,8 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """`numbers`: the labels are bare numbers. Of multilabel tasks: `most_labels` of a row, and whether rows have none."""
+    """`numbers`: the labels are bare numbers. Of multilabel tasks: `most_labels` of a row, and whether rows have none.
+    `tokens`: of a text, estimated, on the mean."""
 
     path: Path
     opened: Opened
@@ -74,6 +79,7 @@ class Found:
     numbers: bool = False
     most_labels: int = 1
     without_label: bool = False
+    tokens: float = 0
 
     @property
     def total(self) -> int:
@@ -126,6 +132,7 @@ def inspect_file(question: InitRequest) -> Found:
         numbers=len(roles.label) == 1 and bare(labels, columns[roles.label[0]]),
         most_labels=max(1, *each),
         without_label=0 in each,
+        tokens=tokens_of([text for text, good in zip(texts, usable, strict=True) if good][:MOST_READ]),
     )
 
 

@@ -65,7 +65,8 @@ def kind_of_numbers(
     if padded or (high - low < MOST_STEPS and low <= 1):
         raise UserError(
             f"The numbers {low:g} to {high:g} in {column.name!r} may be a scale, or stand for classes in no order.",
-            "Say which: --kind ordinal (from lowest to highest) or --kind nominal.",
+            "Say which: --kind ordinal (from lowest to highest) or --kind nominal; and what they mean: --names NAME,NAME,..."
+            " (one for each, in this order).",
         )
     return LabelKind.NOMINAL, []
 

@@ -121,7 +121,11 @@ def _request(found: Found, by_name: bool) -> list[str]:
         return _of_scale(found, by_name)
     if kind is LabelKind.MULTILABEL:
         most, none = found.most_labels, found.without_label
-        several = f"At most {most} of them fit" if most < len(found.labels.names) else "Several may fit"
+        several = (
+            f"At most {most if most > 1 else 'one'} of them fit{'s' * (most == 1)}"
+            if most < len(found.labels.names)
+            else "Several may fit"
+        )
         ask = f"Which of these labels{_called(found, 'for ')} fit the text below? {several}{', or none' if none else ''}."
         fit = (
             "exactly as they are written above, or [] if none fits" if none else "at least one, exactly as it is written above"
