@@ -104,14 +104,14 @@ class Advice:
 
 
 def first_runs(rows: Rows, catalog: Catalog) -> Advice:
-    """The first limits of `STEPS` with which all runs fit into `BUDGET`; of many languages, those with the most rows."""
+    """The first limits of `STEPS` with which all runs fit into `BUDGET`; of many languages, those with the most rows. Rather
+    fewer languages than the shortest step, with which little is learned."""
     languages = sorted(rows.test, key=lambda lang: -rows.train[lang])
     backends = [name for name in (ENGLISH if languages == ["en"] else MULTILINGUAL) if name in catalog.names("backend")]
-    found = [
-        Advice(tuple(part), limits, _seconds(rows, backends, part, limits), *_needed(catalog, backends))
-        for part in (languages[:count] for count in range(len(languages), 0, -1))
-        for limits in STEPS
-    ]
+    parts = [languages[:count] for count in range(len(languages), 0, -1)]
+    tried = [(part, limits) for part in parts for limits in STEPS[:-1]] + [(languages[:1], STEPS[-1])]
+    needed = _needed(catalog, backends)
+    found = [Advice(tuple(part), limits, _seconds(rows, backends, part, limits), *needed) for part, limits in tried]
     return next((advice for advice in found if advice.total <= BUDGET), found[-1])
 
 

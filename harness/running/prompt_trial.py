@@ -20,7 +20,7 @@ from harness.running.runner import EngineSlot
 
 @dataclass(frozen=True, slots=True)
 class PromptTrial:
-    """`readable`: rows whose answer is a label; `refused`: reason -> rows. `answers`: labels, as a text -> rows, commonest first.
+    """`readable`: rows whose answer is a label; `refused`: reason -> rows. `answers`: labels -> rows, commonest first.
     `label_mass`: of `score`, the probability of all labels together, median. `tokens`: of the longest prompt, and `context`:
     what the model can read, where they are known."""
 
@@ -50,6 +50,7 @@ def try_prompt(plan: Plan, watch: OnProgress) -> PromptTrial:
         )
     if plan.options.split == "test":
         raise UserError("A prompt is tried on validation rows.", "Leave the test rows for `bench run`.")
+    decoding = plan.prompt.prompt.spec.decoding
     with closing(EngineSlot()) as slot:
         plan, _, _ = slot.ready(plan, watch)
         found, longest = [], 0
@@ -68,7 +69,7 @@ def try_prompt(plan: Plan, watch: OnProgress) -> PromptTrial:
     return PromptTrial(
         backend=plan.backend.name,
         lang=plan.options.lang,
-        decoding=str(plan.prompt.prompt.spec.decoding),
+        decoding=str(decoding),
         rows=len(found),
         readable=len(readable),
         refused=dict(reasons.most_common()),
@@ -87,4 +88,4 @@ def _uncalibrated(plan: Plan) -> Plan:
 
 
 def _named(label: Label, names: tuple[str, ...]) -> str:
-    return names[label] if isinstance(label, int) else ", ".join(names[index] for index in label) or "none"
+    return names[label] if isinstance(label, int) else " + ".join(names[index] for index in label) or "none"
