@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -574,6 +575,9 @@ class TokenModel(LanguageModel):
         self._tokenizer = read_tokenizer(self._source, "eos_token")
         self._chat = ChatEncoder(self._tokenizer, self.options.chat_template, self.options.template_arguments)
         self._ends = end_tokens(self._source, self._tokenizer)
+
+    def context(self) -> int | None:
+        return None if self._context == sys.maxsize else self._context
 
     def rendered(self, chat: Messages) -> str | None:
         return self._chat.render(chat)

@@ -14,7 +14,7 @@ from harness.analysis.row_sets import rows_at_hand
 from harness.core.errors import BenchError
 from harness.core.options import FOLDER, RunOptions
 from harness.core.record import RunRecord
-from harness.core.types import Calibration, Decoding, LabelKind
+from harness.core.types import Calibration, Decoding
 from harness.records.weights import facts_of
 from harness.specs.costs import Price
 from harness.specs.prices import tokens_of
@@ -60,10 +60,9 @@ def next_steps(pool: CandidatePool, catalog: Catalog) -> list[Step]:
 def _instead_of_prompted(candidate: Candidate, pool: CandidatePool) -> Iterator[Step]:
     record, name, prompt = candidate.entry.record, candidate.entry.display_name, candidate.entry.record.identity.prompt
     assert prompt is not None
-    chooses = record.identity.label_kind is not LabelKind.MULTILABEL  # constrained decoding gives one label
     own = [c.entry.record.identity.prompt for c in pool.candidates if c.entry.display_name == name]
     is_unparsed = candidate.finding is not None and candidate.finding.kind is FindingKind.UNPARSED
-    if is_unparsed and prompt.decoding is Decoding.FREE and chooses:
+    if is_unparsed and prompt.decoding is Decoding.FREE:
         yield _again(record, f"{name}: let it choose among the labels", decoding=Decoding.CONSTRAINED)
     elif prompt.decoding is Decoding.SCORE and prompt.calibration is Calibration.NONE:
         yield _again(record, f"{name}: calibrate its scores", calibration=Calibration.BATCH)

@@ -18,14 +18,12 @@ from harness.core.plain import plain
 from harness.core.types import LabelKind
 
 if TYPE_CHECKING:
+    from harness.analysis.run_time import Advice
     from harness.data.guess.inspect_file import Found
 
 SCHEMA = Path("schemas") / "task.json"
 ASKED = ("path", "text", "label", "kind", "lang", "lang_map")
 """Parameters of the command for which an error advises a value."""
-
-BACKENDS = "tfidf,embed-minilm,minilm,qwen-coder-0.5b"
-BACKENDS_OF_MANY = "tfidf,embed-e5,e5-small,qwen-coder-0.5b"
 
 
 def init_command(
@@ -62,6 +60,10 @@ def init_command(
     missing: Annotated[
         list[str] | None, typer.Option(metavar="CELL", help="What stands there for no label, such as NA. Can be repeated.")
     ] = None,
+    names: Annotated[
+        str | None,
+        typer.Option(metavar="NAME,...", help="Names of the labels, in the order of the table; of a scale from the lowest."),
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(metavar="CHAR", help=r"Field delimiter of a csv; \t is a tab.")] = None,
     encoding: Annotated[
         str | None, typer.Option(metavar="NAME", help="Encoding of a csv or JSON file: utf-8, cp1252, gb18030, ...")
@@ -88,7 +90,7 @@ def init_command(
     --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, unused), kind,
     labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, duplicates,
     leaked (test rows whose text is a train row's; null where the file is too large to count them), doubts (kind, text),
-    next.
+    next, seconds (estimated, of each backend of the advised run).
     """
     from harness.data.guess.columns import ColumnOverrides
     from harness.data.guess.encodings import encoding_named
@@ -98,13 +100,16 @@ def init_command(
     chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
     read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header, sheet)
     cells, mapping = tuple(missing or ()), _lang_map(lang_map or [])
-    question = InitRequest(path, read_options, chosen, lang, kind, _separator(separator), cells, mapping, _said(context))
+    question = InitRequest(
+        *(path, read_options, chosen, lang, kind, _separator(separator), cells, mapping, _said(context)), _label_names(names)
+    )
     named = _name(path, name)
     files = _places(named, force, freeze_test)
     found = _write(_freezable(inspect_file(question), freeze_test), named, files)
-    following = _commands(found, named)
+    advice = _advice(found)
+    following = _commands(found, named, advice)
     if as_json:
-        print_json(found_as_json(found, named, files, following))
+        print_json(found_as_json(found, named, files, following, advice))
         return
     print_found(found)
     *others, last = map(str, files.values())
@@ -159,6 +164,10 @@ def _said(context: typer.Context) -> tuple[str, ...]:
         for item in value if isinstance(value, list | tuple) else [value]:
             words += [option.opts[0], str(item)]
     return tuple(words)
+
+
+def _label_names(said: str | None) -> tuple[str, ...]:
+    return () if said is None else tuple(part.strip() for part in said.split(","))
 
 
 def _delimiter(said: str | None) -> str | None:
@@ -282,18 +291,35 @@ def _unmade(folder: Path | None) -> Iterator[None]:
         raise
 
 
-def _commands(found: Found, name: str) -> list[tuple[str, str]]:
-    english = found.languages.codes == ["en"]
-    large = max(found.counted.rows["train"].values()) > 2000
-    first = f"bench run --task {name} --backend {BACKENDS if english else BACKENDS_OF_MANY}"
+def _advice(found: Found) -> Advice:
+    from harness.analysis.run_time import Rows, first_runs
+
+    rows = found.counted.rows
+    labels = found.labels
+    task = Rows(*(rows["train"], rows["validation"], rows["test"], found.tokens, labels.kind, labels.names, found.most_labels))
+    return first_runs(task, catalog())
+
+
+def _commands(found: Found, name: str, advice: Advice) -> list[tuple[str, str]]:
+    extras = ",".join(advice.extras)
+    install = [(f"pip install 'bench-harness[{extras}]'", "what the models need is not installed")] if extras else []
+    lang = "" if set(advice.languages) == set(found.languages.codes) else f" --lang {','.join(advice.languages)}"
+    run = f"bench run --task {name} --backend {','.join(advice.seconds)}{lang}{advice.limits.arguments}"
     return [
         (f"bench analyze data --task {name}", "duplicates, overlap of the splits, doubtful labels"),
-        (
-            first + (" --limit 200 --train-limit 2000 --validation-limit 500" if large else ""),
-            "a baseline, frozen embeddings, an encoder, a small language model",
-        ),
+        *install,
+        (run, f"about {_minutes(advice.total)} min on 2 CPU cores ({_parts(advice)})"),
         ("bench leaderboard", "the ranking"),
     ]
+
+
+def _parts(advice: Advice) -> str:
+    parts = ", ".join(f"{name} {_minutes(seconds)}" for name, seconds in advice.seconds.items())
+    return f"{parts}; downloads at most {advice.mib} MiB"
+
+
+def _minutes(seconds: float) -> str:
+    return "< 1" if seconds < 60 else f"{seconds / 60:.0f}"
 
 
 if TYPE_CHECKING:
@@ -389,7 +415,9 @@ def _splits(found: Found) -> str:
     return f"{where}: {given}{aside}"
 
 
-def found_as_json(found: Found, name: str, files: dict[str, Path], following: list[tuple[str, str]]) -> dict[str, Any]:
+def found_as_json(
+    found: Found, name: str, files: dict[str, Path], following: list[tuple[str, str]], advice: Advice
+) -> dict[str, Any]:
     """What the docstring of `bench init` says."""
     roles, division = found.roles, found.division
     return {
@@ -419,4 +447,5 @@ def found_as_json(found: Found, name: str, files: dict[str, Path], following: li
         "leaked": found.counted.leaked,
         "doubts": [{"kind": doubt.kind, "text": " ".join(doubt.text.split())} for doubt in found.doubts],
         "next": [command for command, _ in following],
+        "seconds": {backend: round(seconds) for backend, seconds in advice.seconds.items()},
     }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,18 +25,22 @@ from harness.cli.options import (
 )
 from harness.cli.requests import task_or_default
 from harness.cli.run_options import completion, option
+from harness.core.options import RunOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from harness.analysis.spread import Spread
     from harness.core.types import Example
     from harness.parsing.prompt_check import Problem
     from harness.records.entries import Entry
+    from harness.running.prompt_trial import PromptTrial
+    from harness.specs.catalog import Catalog
     from harness.specs.prompts import Prompt
     from harness.specs.tasks import TaskSpec
 
 CHECKED_ROWS = 50
+SMALL_MODEL = "qwen-coder-0.5b"
 
 Name = Annotated[str, typer.Argument(help="Name of the prompt, without `.j2`.", autocompletion=completion("prompt"))]
 Seed = Annotated[int, typer.Option(min=0, metavar="N", help="Seed of the few-shot examples.")]
@@ -80,13 +86,24 @@ def check_command(
     task: Task = None,
     lang: Annotated[Many, option("lang", "Language; default: all of the task's.")] = None,
     data: Data = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help=f"Try the prompt with this model; default: {SMALL_MODEL}, where it is on this machine already.",
+            autocompletion=completion("backend"),
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, metavar="N", help="Validation rows to try.")] = 8,
     as_json: Json = False,
 ) -> None:
-    """Check a prompt on real rows.
+    """Check a prompt on real rows, and try it with a model where one is at hand.
 
-    Renders the prompt and reports problems; exits with 2 if one of them is an error.
+    Renders the prompt and reports problems. Then a language model answers for some validation rows of the first language; test
+    rows are not used. Exits with 2 if a problem is an error, or if no answer could be read.
 
-    --json prints a list of problems: severity (error, warning, info), langs, message.
+    --json prints an object: problems (severity: error, warning, info; langs; message), trial (null where no model was tried:
+    backend, lang, decoding, rows, readable, refused, answers, label_mass, tokens, context).
     """
     from harness.data.rows import with_names
     from harness.parsing.prompt_check import check_prompt
@@ -103,16 +120,63 @@ def check_command(
         count += len(rows[:CHECKED_ROWS])
         for problem in check_prompt(prompt, spec.label_space, rows[:CHECKED_ROWS], train):
             found.setdefault(problem, []).append(language)
+    faulty = any(problem.severity == "error" for problem in found)
+    rows_of: dict[str, Any] = {"task": spec.name, "lang": languages[0], "split": "validation", "limit": limit, "data": data}
+    options = RunOptions(**rows_of, prompt=name, backend=backend or SMALL_MODEL)
+    trial = None if faulty else _trial(options, known, asked=backend is not None)
     if as_json:
-        print_json([{"severity": str(p.severity), "langs": langs, "message": p.message} for p, langs in found.items()])
+        problems = [{"severity": str(p.severity), "langs": langs, "message": p.message} for p, langs in found.items()]
+        print_json({"problems": problems, "trial": None if trial is None else asdict(trial)})
     else:
         for problem, langs in found.items():
             where = "" if langs == languages else f"{', '.join(langs)}: "
             typer.echo(plain(f"{problem.severity}: {where}{' '.join(problem.message.split())}"))
         if not found:
             typer.echo(plain(f"{name}: no problem on {count} rows of {spec.name} ({', '.join(languages)})."))
-    if any(problem.severity == "error" for problem in found):
+        if trial is not None:
+            for line in _told(trial):
+                typer.echo(plain(line))
+        elif not faulty:
+            command = f"bench prompts check {name} --task {spec.name} --backend {SMALL_MODEL}"
+            typer.echo(plain(f"Not tried with a model, as {SMALL_MODEL} is not on this machine. To try it: {command}"))
+    if faulty or (trial is not None and not trial.readable):
         raise typer.Exit(2)
+
+
+def _trial(options: RunOptions, known: Catalog, asked: bool) -> PromptTrial | None:
+    """None where nobody named a model and the small one is not on this machine."""
+    from harness.cli.progress import Progress
+    from harness.core.errors import MissingExtra, ModelUnavailable
+    from harness.models.checkpoints import local_only
+    from harness.running.plan import make_plan
+    from harness.running.prompt_trial import try_prompt
+
+    try:
+        with nullcontext() if asked else local_only():
+            plan = make_plan(options, known)
+    except (MissingExtra, ModelUnavailable):
+        if asked:
+            raise
+        return None
+    with Progress(1) as progress:
+        progress.next(f"{options.backend} {options.lang}")
+        return try_prompt(plan, progress.update)
+
+
+def _told(trial: PromptTrial) -> Iterator[str]:
+    context = "" if trial.context is None else f" of {trial.context:,}"
+    yield (
+        f"{trial.backend} ({trial.lang}, {trial.decoding}): {trial.readable} of {trial.rows} answers readable; the longest"
+        f" prompt has {trial.tokens:,}{context} tokens."
+    )
+    if trial.refused:
+        yield f"Not readable: {', '.join(f'{reason} {rows}' for reason, rows in trial.refused.items())}."
+    if trial.label_mass is not None:
+        yield f"The labels together have {trial.label_mass:.2g} of the probability (median)."
+    if trial.one_answer:
+        yield f"warning: all answers are the same: {next(iter(trial.answers))}."
+    elif trial.answers:
+        yield f"Answers: {', '.join(f'{answer} {rows}' for answer, rows in list(trial.answers.items())[:8])}."
 
 
 def _rows(spec: TaskSpec, prompt: Prompt, lang: str, data: Data) -> tuple[list[Example], list[Example]]:

@@ -217,6 +217,10 @@ class LanguageModel(Engine):
     def load(self) -> None:
         """Load the weights (or reach the server). Raises `ModelUnavailable`."""
 
+    def context(self) -> int | None:
+        """After `load`: tokens of prompt and answer that the model can read; None where that is unknown, or without a limit."""
+        return None
+
     def rendered(self, chat: Messages) -> str | None:
         """The prompt as the model reads it; None where only a server knows."""
         return None

@@ -58,6 +58,12 @@ def answer_to(text: str, choices: list[str]) -> str:
     return choices[sum(text.encode()) % len(choices)]
 
 
+def answers_to(text: str, array: dict[str, Any]) -> list[str]:
+    """As many names as there may be, of which one may come twice; or one."""
+    first = answer_to(text, array["items"]["enum"])
+    return [first, *array["items"]["enum"]][: array["maxItems"] if len(text) % 2 else 1]
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     fake: FakeServer
@@ -150,9 +156,11 @@ def good(handler: Handler, body: dict[str, Any]) -> None:
 def content_for(fake: FakeServer, text: str, body: dict[str, Any]) -> str:
     asked = body.get("response_format") if "response_format" in fake.obeys else None
     if asked:
-        return json.dumps({"answer": answer_to(text, asked["json_schema"]["schema"]["properties"]["answer"]["enum"])})
+        answer = asked["json_schema"]["schema"]["properties"]["answer"]
+        return json.dumps({"answer": answers_to(text, answer) if "items" in answer else answer_to(text, answer["enum"])})
     if "structured_outputs" in body and "structured_outputs" in fake.obeys:
-        return answer_to(text, body["structured_outputs"]["choice"])
+        wanted = body["structured_outputs"]
+        return json.dumps(answers_to(text, wanted["json"])) if "json" in wanted else answer_to(text, wanted["choice"])
     return f"echo: {text}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from oracles import (
     finished,
     generate,
     loaded,
+    next_log_p,
     oracle_choice,
     oracle_scores,
     oracle_text,
@@ -29,7 +31,7 @@ from oracles import (
 from tiny_models import CHAT_KINDS, MISTRAL_V02, byte_level_tokenizer, tokenizer_of, write_mistral
 
 from backends.causal_lm import CausalLM, CausalLMOptions
-from harness.core.engine import Messages
+from harness.core.engine import ListOf, Messages
 from harness.core.errors import OutOfMemory
 
 
@@ -299,3 +301,42 @@ def test_smollm2_scores_alike_in_batches_and_answers() -> None:
     assert all(answer.text.strip() and answer.error is None for answer in answers)
     assert {answer.text for answer in generate(engine, chats, 8, DIGITS)} <= set(DIGITS)
     engine.close()
+
+
+LISTS = ListOf(("bad", "very bad", "good", 'so "so"', "日本語"), 3)
+
+
+@pytest.mark.parametrize("kind", CHAT_KINDS)
+def test_a_constrained_list_is_the_greedy_path_through_all_lists(kind: str, engines: dict[str, CausalLM]) -> None:
+    engine = engines[kind]
+    encoded = engine.encode(CHATS, LISTS)
+    answers = engine.generate(encoded, 1, LISTS)
+    for answer, prompt in zip(answers, encoded, strict=True):
+        walk = engine._chat.list_walk(prompt.content, LISTS)
+        while not walk.done:
+            log_p = next_log_p(engine, [*prompt.content.ids, *walk.tokens])[-1]
+            walk.take(max(walk.following(), key=lambda token: float(log_p[token])))
+        assert answer.text == LISTS.text(walk.names)
+        assert (answer.complete, answer.error, answer.new_tokens) == (True, None, len(walk.tokens))
+        # The tokens are those of the whole list, as the tokenizer cuts it.
+        whole = engine._chat.tokens([prompt.content.text + answer.text])[0]
+        assert whole == [*prompt.content.ids, *walk.tokens]
+    assert answers == [engine.generate(engine.encode([chat], LISTS), 1, LISTS)[0] for chat in CHATS]
+
+
+@pytest.mark.parametrize("kind", CHAT_KINDS)
+def test_every_list_can_be_walked_and_no_other(kind: str, engines: dict[str, CausalLM]) -> None:
+    encode = engines[kind]._chat
+    (prompt,) = engines[kind].encode(CHATS[:1], LISTS)
+    found = set()
+    open_: list[tuple[int, ...]] = [()]
+    while open_:
+        path = open_.pop()
+        walk = encode.list_walk(prompt.content, LISTS)
+        for token in path:
+            walk.take(token)
+        assert len(path) <= prompt.content.room
+        if walk.done:
+            found.add(walk.names)
+        open_ += [(*path, token) for token in walk.following()]
+    assert found == {names for length in range(4) for names in permutations(LISTS.names, length)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -34,7 +35,8 @@ from faulty_proxy import faulty_proxy, seeded_faults
 from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 import backends
-from backends.openai import OpenAI, OpenAIOptions
+from backends.openai import OpenAI, OpenAIOptions, choice_in
+from harness.core.engine import ListOf
 from harness.core.errors import BenchError, ModelUnavailable, RunError, UserError
 
 DIGITS = ["0", "1", "2", "3", "4"]
@@ -134,6 +136,31 @@ def test_constrained_answers_are_choices(server: FakeServer, structured: str, ch
             assert schema["strict"] is True
             assert schema["schema"]["additionalProperties"] is False
             assert "structured_outputs" not in body
+
+
+@pytest.mark.parametrize("structured", ["json_schema", "choice"])
+def test_constrained_lists_are_arrays_of_the_names(server: FakeServer, structured: str) -> None:
+    lists = ListOf(("very good", 'so "so"', "悪い"), 2)
+    with Loaded(server.url, structured=structured) as engine:
+        answers = engine.generate(engine.encode([chat(text) for text in TEXTS], lists), 60, lists)
+    found = [json.loads(answer.text) for answer in answers]
+    assert all(answer.complete and answer.error is None for answer in answers)
+    assert all(len(set(names)) == len(names) <= 2 and set(names) <= set(lists.names) for names in found)
+    assert {len(names) for names in found} == {1, 2}
+    array = {"type": "array", "items": {"type": "string", "enum": list(lists.names)}, "maxItems": 2}
+    for body in server.bodies:
+        if structured == "choice":
+            assert body["structured_outputs"] == {"json": array}
+        else:
+            assert body["response_format"]["json_schema"]["schema"]["properties"] == {"answer": array}
+
+
+@pytest.mark.parametrize("content", ['["good", "other"]', '"good"', "[1]", '["good"', "{}"])
+def test_what_is_no_list_of_the_names_is_none(content: str) -> None:
+    lists = ListOf(("good", "bad"), 2)
+    assert choice_in(content, lists, "choice") is None
+    assert choice_in(f'{{"answer": {content}}}', lists, "json_schema") is None
+    assert choice_in('["bad", "bad"]', lists, "choice") == '["bad"]'
 
 
 def test_scores_are_the_shown_log_p(server: FakeServer) -> None:

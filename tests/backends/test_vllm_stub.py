@@ -13,7 +13,7 @@ from tiny_models import CHAT_KINDS
 
 from backends.causal_lm import CausalLM
 from backends.vllm import VLLM, VLLMOptions
-from harness.core.engine import LanguageModel, Messages
+from harness.core.engine import LanguageModel, ListOf, Messages
 
 CHATS: list[Messages] = [[{"role": "user", "content": f"Rate the kettle{' please' * n}"}] for n in range(5)]
 LONG: Messages = [{"role": "user", "content": "kettle " * 600}]
@@ -53,6 +53,13 @@ def pair(request: pytest.FixtureRequest, mistrals: dict[str, Path], engines: dic
 
 def scores(engine: LanguageModel, choices: list[str]) -> Any:
     return np.array([score.log_p for score in engine.score(engine.encode(CHATS, choices), choices)])
+
+
+def test_lists_are_those_of_causal_lm(pair: tuple[Stub, CausalLM]) -> None:
+    lists = ListOf(tuple(NAMES), 3)
+    found = [engine.generate(engine.encode([*CHATS, LONG], lists), 9, lists) for engine in pair]
+    assert found[0] == found[1]
+    assert [answer.error for answer in found[0]] == [None] * len(CHATS) + ["prompt_too_long"]
 
 
 @pytest.mark.parametrize("choices", [["0", "1", "10"], NAMES], ids=["numbers", "names"])

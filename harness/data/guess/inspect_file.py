@@ -20,16 +20,21 @@ from harness.data.guess.files import Opened, ReadOptions, open_data
 from harness.data.guess.label_column import LabelColumn, label_column
 from harness.data.guess.labels import LabelSpaceGuess, flags_space, label_space
 from harness.data.guess.language import Languages, code_of, detected, doubts, doubts_of_code, known_code, languages_of
+from harness.data.guess.naming import bare, doubts_of_scale, named
 from harness.data.guess.splits import Division, Given, Rows, divide, given_splits
 from harness.data.guess.table_doubts import alike, doubts_of_table, doubts_of_texts, rare
 from harness.data.label_table import LabelTable, label_table
 from harness.parsing.signs import is_blank, spelling_key
+from harness.specs.prices import tokens_of
 from harness.specs.tasks import Split
 from harness.statistics.intervals import SMALL_N, small
 
 LEAST = 20
 """Rows of a language, at least: fewer can't be divided into three splits that tell anything."""
 
+
+MOST_READ = 5_000
+"""Texts whose length is taken for that of all."""
 
 LONGEST_LABEL = 500
 """Characters of a label's name, at most; what is longer is a text, and no key that YAML reads."""
@@ -39,7 +44,7 @@ LONGEST_LABEL = 500
 class InitRequest:
     """`lang` is the name of a column, or a language code. `separator`: of several labels in a cell. `missing`: cells that mean
     that a row has no label. `lang_map`: cell of the language column -> code. `said`: the other words of the command, which a
-    command that is advised repeats."""
+    command that is advised repeats. `names`: of the labels, in their order."""
 
     path: Path
     read_options: ReadOptions = field(default_factory=ReadOptions)
@@ -50,6 +55,7 @@ class InitRequest:
     missing: tuple[str, ...] = ()
     lang_map: Mapping[str, str] = field(default_factory=dict)
     said: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,9 @@ class Counted:
 
 @dataclass(frozen=True, slots=True)
 class Found:
+    """`numbers`: the labels are bare numbers. Of multilabel tasks: `most_labels` of a row, and whether rows have none.
+    `tokens`: of a text, estimated, on the mean."""
+
     path: Path
     opened: Opened
     roles: Roles
@@ -78,6 +87,10 @@ class Found:
     division: Division
     counted: Counted
     doubts: list[Doubt]
+    numbers: bool = False
+    most_labels: int = 1
+    without_label: bool = False
+    tokens: float = 0
 
     @property
     def notes(self) -> list[str]:
@@ -117,9 +130,10 @@ def inspect_file(question: InitRequest) -> Found:
         raise UserError(f"{question.path}: no language has rows in all splits.", "Give one file: bench then splits it itself.")
     languages = replace(languages, rows={code: count for code, count in languages.rows.items() if code in kept})
     used = [good and langs[row] in kept and division.holds(row) for row, good in enumerate(usable)]
-    labels = _of_used(labels, columns, roles, prepared, question, used)
+    labels = _named(columns, roles, _of_used(labels, columns, roles, prepared, question, used), question.names)
     table = _table(labels, truths, used, langs, division, languages.codes)
     counted = _counted(texts, truths, usable, division)
+    each = {len(labels.of_cell[truths[row]]) for row, good in enumerate(used) if good}
     return Found(
         question.path, opened, roles, labels, languages, division, counted,
         [
@@ -135,6 +149,10 @@ def inspect_file(question: InitRequest) -> Found:
             *_of_texts(texts, truths, used, labels, roles),
             *_few(counted.rows["test"]),
         ],
+        numbers=len(roles.label) == 1 and bare(labels, columns[roles.label[0]]),
+        most_labels=max(1, *each),
+        without_label=0 in each,
+        tokens=tokens_of([text for text, good in zip(texts, used, strict=True) if good][:MOST_READ]),
     )  # fmt: skip
 
 
@@ -317,6 +335,14 @@ def _labels(columns: dict[str, Column], roles: Roles, prepared: LabelColumn | No
     if wrong is not None:
         raise UserError(f"The column {wrong!r} does not hold 0 and 1.", "Name one column of labels, or several of 0 and 1.")
     return flags_space([columns[name] for name in roles.label])
+
+
+def _named(columns: dict[str, Column], roles: Roles, labels: LabelSpaceGuess, names: tuple[str, ...]) -> LabelSpaceGuess:
+    """With the names that the user gave; else with a doubt where the labels are numbers that nobody could answer with."""
+    column = columns[roles.label[0]]
+    if names:
+        return named(labels, names, column.counts if len(roles.label) == 1 else ())
+    return replace(labels, notes=[*labels.notes, *(doubts_of_scale(labels, column) if len(roles.label) == 1 else [])])
 
 
 def _check_whole(opened: Opened, roles: Roles, labels: LabelSpaceGuess) -> None:

@@ -13,6 +13,7 @@ from harness.core.errors import Unanswered, UserError
 from harness.core.types import LabelKind
 from harness.data.guess.cells import Column
 from harness.data.guess.doubts import Doubt
+from harness.data.guess.scale_ends import ends_of
 from harness.data.guess.separators import shown_separator, split_doubt, unsplit, unsplit_doubts
 from harness.data.guess.words import ABSENT, ANSWERS, RATED, SCALES, UNITS, YES_NO
 from harness.data.rows import separated
@@ -35,7 +36,7 @@ _STARS = re.compile(r"[★⭐✩☆\ufe0f\s]+")
 
 def rated(column: Column) -> bool:
     """Whether the name of the column speaks of a scale."""
-    return column.speaks_of(RATED)
+    return column.speaks_of(RATED) or ends_of(column.name) is not None
 
 
 def gaps_of(values: Sequence[float]) -> list[int]:
@@ -69,7 +70,8 @@ def kind_of_numbers(
     if padded or (high - low < MOST_STEPS and low <= 1):
         raise Unanswered(
             f"The numbers {low:g} to {high:g} in {column.name!r} may be a scale, or stand for classes in no order.",
-            "Say which: --kind ordinal (from lowest to highest) or --kind nominal.",
+            "Say which: --kind ordinal (from lowest to highest) or --kind nominal; and what they mean: --names NAME,NAME,..."
+            " (one for each, in this order).",
             {"--kind": "nominal" if padded and not scaled else "ordinal"},
         )
     return LabelKind.NOMINAL, []
@@ -212,8 +214,8 @@ def _several(column: Column, names: Mapping[str, str], wished: str | None) -> La
     separator = None if column.lists else wished or column.separator or ","
     counts: Counter[str] = Counter()
     for cell, count in column.counts.items():
-        counts.update(dict.fromkeys(_parts(cell, separator), count))
-    if wished is not None and not any(len(_parts(cell, wished)) > 1 for cell in column.counts):
+        counts.update(dict.fromkeys(parts_of(cell, separator), count))
+    if wished is not None and not any(len(parts_of(cell, wished)) > 1 for cell in column.counts):
         raise UserError(
             f"No cell of {column.name!r} holds several labels separated by {wished!r}.",
             "Leave --separator out, or name another.",
@@ -225,7 +227,7 @@ def _several(column: Column, names: Mapping[str, str], wished: str | None) -> La
         cell: names.get(joined[cell], joined[cell]) for cell in sorted(counts, key=lambda one: ordered.index(joined[one]))
     }
     rows = {to_name[cell]: 0 for cell in ordered}
-    of_cell = {cell: tuple(dict.fromkeys(to_name[part] for part in _parts(cell, separator))) for cell in column.counts}
+    of_cell = {cell: tuple(dict.fromkeys(to_name[part] for part in parts_of(cell, separator))) for cell in column.counts}
     for cell, count in column.counts.items():
         for name in of_cell[cell]:
             rows[name] += count
@@ -237,7 +239,7 @@ def _several(column: Column, names: Mapping[str, str], wished: str | None) -> La
     notes += _spelling_notes(joined)
     if separator is not None and wished is None and column.separator is not None:
         notes.append(split_doubt(column, separator))
-    empty = sum(not _parts(cell, separator) for cell in column.cells) - missing
+    empty = sum(not parts_of(cell, separator) for cell in column.cells) - missing
     if empty:
         what = "an empty list" if column.lists else "no label"
         notes.append(f"{empty:,} rows have {what} in {column.name!r}, which is an answer too.")
@@ -248,7 +250,7 @@ def _several(column: Column, names: Mapping[str, str], wished: str | None) -> La
     )
 
 
-def _parts(cell: str, separator: str | None) -> list[str]:
+def parts_of(cell: str, separator: str | None) -> list[str]:
     """The labels of a cell; without a separator, of one that is a list as JSON."""
     if separator is not None:
         return separated(cell, separator)
@@ -266,7 +268,7 @@ def _missing(column: Column) -> tuple[int, list[str | Doubt]]:
 def _unnamed(column: Column) -> str:
     return (
         f"The labels in {column.name!r} are bare numbers. A language model can't know what they mean:"
-        " give them names in the task's YAML, in the place of the numbers under `names`."
+        " give one for each, in their order: --names NAME,NAME,..."
     )
 
 

@@ -476,10 +476,10 @@ def test_check_wants_all_labels_of_a_multilabel_task(write: Write) -> None:
 
 
 def test_decoding_that_needs_choices_is_refused_without_them(write: Write) -> None:
-    path = write("{{ labels }} {{ text }}", "parser: json_list\ndecoding: constrained\nmax_new_tokens: 64")
+    path = write("{{ labels }} {{ text }}", "parser: json_list\ndecoding: score\nmax_new_tokens: 64")
     [problem] = found(path, EMOTIONS)
     assert problem.severity is Severity.ERROR
-    assert "'decoding: constrained' needs a list of answers" in problem.message
+    assert "'decoding: score' needs a list of all answers" in problem.message
 
 
 def test_check_finds_answers_that_the_parser_cannot_read(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
