@@ -152,10 +152,12 @@ def _is_lang(column: Column) -> bool:
     named = column.key in LANG or bool(LANG_WORDS & column.words)
     if not named:
         return len(column.counts) > 1 and all(code_of(cell, strict=True) for cell in column.counts)
-    if column.wordy or column.key in LABEL[0]:
+    if column.key in LABEL[0]:
         return False
     known = sum(count for cell, count in column.counts.items() if known_code(cell) is not None)
-    return known >= 0.9 * sum(column.counts.values()) or 1 < len(column.counts) <= MOST_NAMED
+    if known >= 0.9 * sum(column.counts.values()):
+        return True
+    return not column.wordy and 1 < len(column.counts) <= MOST_NAMED
 
 
 def _row_id(free: Sequence[Column], total: int) -> tuple[str | None, list[Doubt]]:

@@ -11,6 +11,7 @@ import pytest
 from tables import seen, written
 
 from harness.core.errors import Unanswered, UserError
+from harness.core.types import LabelKind
 from harness.data.guess.columns import ColumnOverrides
 from harness.data.guess.inspect_file import Found
 from harness.data.guess.language import known_code, looks_of
@@ -199,3 +200,11 @@ def test_names_of_languages_are_loaded_only_where_needed() -> None:
         [sys.executable, "-c", code + "print('babel' in sys.modules)"], capture_output=True, text=True, check=True
     )
     assert out.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    "names", [("フィンランド語", "スペイン語"), ("ภาษาฟินแลนด์", "ภาษาสเปน"), ("芬兰语", "西班牙语"), ("핀란드어", "스페인어")]
+)
+def test_names_in_scripts_without_spaces_are_no_running_text(tmp_path: Path, names: tuple[str, str]) -> None:
+    languages = seen(table(tmp_path, ["fi", "es"], {"lang": list(names)}), kind=LabelKind.NOMINAL).languages
+    assert (languages.column, languages.mapping) == ("lang", dict(zip(names, ("fi", "es"), strict=True)))
