@@ -64,7 +64,7 @@ def test_the_prompts_that_come_with_bench_are_clean(bench: Any, name: str) -> No
     said = bench("prompts", "check", name)
     assert said.code == 0
     assert "90 rows" in said.out
-    assert bench("prompts", "check", name, "--json").json == []
+    assert bench("prompts", "check", name, "--json").json["problems"] == []
 
 
 def test_check_reports_an_error_once_for_all_languages(bench: Any) -> None:
