@@ -33,7 +33,9 @@ def named(space: LabelSpaceGuess, names: Sequence[str], cells: Collection[str]) 
     if not mapping and any(name in cells and not re.fullmatch(r"-?\d+", name) for name in old):
         mapping = new
     of_cell = {cell: tuple(new[name] for name in held) for cell, held in space.of_cell.items()}
-    return replace(space, rows={new[name]: count for name, count in space.rows.items()}, mapping=mapping, of_cell=of_cell)
+    notes = [note for note in space.notes if "--names" not in (note if isinstance(note, str) else note.text)]  # it is answered
+    rows = {new[name]: count for name, count in space.rows.items()}
+    return replace(space, rows=rows, mapping=mapping, of_cell=of_cell, notes=notes)
 
 
 def bare(space: LabelSpaceGuess, column: Column) -> bool:
