@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -174,8 +175,8 @@ def test_a_scale_and_its_prompt(bench: Bench, project: Path) -> None:
     path = write_csv(project / "stars.csv", ["review", "stars"], [[text_of(row), 1 + row % 5] for row in range(150)])
     assert bench("init", path, "--lang", "de", "--name", "shop").code == 0
     shown = bench("prompts", "show", "shop", "--task", "shop").out
-    assert "1 = 1 star" in shown
-    assert "5 = 5 stars" in shown
+    assert "How many stars" in shown
+    assert "from 1 (worst) to 5 (best)" in shown
     assert "written in German" in shown
     assert yaml.safe_load((project / "tasks" / "shop.yaml").read_text(encoding="utf-8"))["labels"]["first"] == 1
     assert bench("prompts", "check", "strict", "--task", "shop").code == 0  # the built-in prompt fits such labels too
@@ -194,7 +195,9 @@ def test_the_prompt_of_a_scale_does_not_contradict_itself(bench: Bench, project:
     assert bench("init", path, "--lang", "en").code == 0
     shown = bench("prompts", "show", "odd", "--task", "odd").out
     assert all(left.split(" of ")[0] == number for number, left in re.findall(r"^(\S+) = (.*)$", shown, re.MULTILINE))
-    assert all(f"{cell:g} of {max(cells):g}" in shown for cell in cells)
+    steps = [f"{cell:g} of {max(cells):g}" for cell in cells]
+    whole = f"from {cells[0]:g} (worst) to {cells[-1]:g} (best)"
+    assert all(step in shown for step in steps) != (whole in shown)  # by their names, where the numbers have gaps
     checked = bench("prompts", "check", "odd", "--task", "odd")
     assert (checked.code, "no problem" in checked.out) == (0, True), checked.out
 
@@ -280,7 +283,33 @@ def test_the_prompt_says_what_is_asked(bench: Bench, topics: Path, project: Path
     assert "'topic'" in (project / "prompts" / "letters.j2").read_text(encoding="utf-8")
     flags = [[text_of(row), *(int(row % 3 == one) for one in range(3))] for row in range(120)]
     assert bench("init", write_csv(project / "flags.csv", ["text", *TOPICS], flags), "--lang", "en").code == 0
-    assert "Which of these labels fit the text" in (project / "prompts" / "flags.j2").read_text(encoding="utf-8")
+    flags_prompt = (project / "prompts" / "flags.j2").read_text(encoding="utf-8")
+    assert "Which of these labels fit the text" in flags_prompt
+    assert {"most: 1", "decoding: constrained"} <= set(re.findall(r"most: \d+|decoding: \w+", flags_prompt))
+
+
+@pytest.mark.slow
+def test_names_of_labels_on_the_command_line(bench: Bench, project: Path) -> None:
+    names = ["very bad", "bad", "ok", "good", "very good"]
+    rows = [[text_of(row), row % 5] for row in range(150)]
+    path = write_csv(project / "rated.csv", ["text", "label"], rows)
+    wrong = bench("init", path, "--lang", "en", "--kind", "ordinal", "--names", "bad,good")
+    assert wrong.code == 2
+    assert not (project / "tasks").exists()
+    said = bench("init", path, "--lang", "en", "--kind", "ordinal", "--names", ", ".join(names), "--json")
+    assert [label["name"] for label in said.json["labels"]] == names
+    assert bench("prompts", "check", "rated", "--task", "rated", "--json").json["problems"] == []
+    examples = load_examples(load_task(project / "tasks" / "rated.yaml"), lang="en", split="test")
+    of_text = dict(rows)
+    assert all(example.label == of_text[example.text] for example in examples)
+
+
+@pytest.mark.slow
+def test_the_advised_run_says_how_long_it_takes(bench: Bench, topics: Path) -> None:
+    said = bench("init", topics, "--lang", "en", "--json").json
+    (run,) = (command for command in said["next"] if command.startswith("bench run"))
+    assert list(said["estimated"]) == shlex.split(run)[shlex.split(run).index("--backend") + 1].split(",")
+    assert all(seconds > 0 for seconds in said["estimated"].values())
 
 
 def test_mixed_languages_are_shown_with_their_shares(bench: Bench, project: Path) -> None:

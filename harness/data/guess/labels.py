@@ -295,7 +295,7 @@ def _doubts_of_classes(column: Column, names: Sequence[str]) -> list[str]:
     if {fold(name) for name in names} in YES_NO:
         return [
             f"The labels in {column.name!r} are {' and '.join(names)}. A language model can't know of what:"
-            " say in the prompt what they are about."
+            " say in the prompt what they are about, or name them: --names NAME,NAME (in this order)."
         ]
     if sum(fold(name) not in ABSENT for name in names) > 2 and rated(column):
         return [

@@ -32,7 +32,8 @@ def named(space: LabelSpaceGuess, names: Sequence[str], cells: Collection[str]) 
     mapping = {cell: new[name] for cell, name in space.mapping.items()}
     if not mapping and any(name in cells and not re.fullmatch(r"-?\d+", name) for name in old):
         mapping = new
-    return replace(space, rows={new[name]: count for name, count in space.rows.items()}, mapping=mapping)
+    notes = [note for note in space.notes if "--names" not in note]  # what was asked is answered
+    return replace(space, rows={new[name]: count for name, count in space.rows.items()}, mapping=mapping, notes=notes)
 
 
 def bare(space: LabelSpaceGuess, column: Column) -> bool:

@@ -16,6 +16,8 @@ from harness.core.errors import UserError
 from harness.core.types import LabelKind
 from harness.data.guess.columns import ColumnOverrides
 from harness.data.guess.files import ReadOptions
+from harness.data.guess.scale_ends import ends_of
+from harness.data.guess.task_yaml import prompt_text
 
 
 def lines(path: Path, key: str, cells: Sequence[Any], count: int = 120) -> Path:
@@ -181,3 +183,61 @@ def test_metadata_that_is_not_as_it_should_be_is_left_out(tmp_path: Path, metada
     rows = pyarrow.table({"text": [english(row) for row in range(120)], "label": ["ab"[row % 2] for row in range(120)]})
     parquet.write_table(rows.replace_schema_metadata({"huggingface": metadata}), tmp_path / "rows.parquet")
     assert seen(tmp_path / "rows.parquet").labels.names == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "said"),
+    [
+        ("stars", "stars", False),
+        ("Počet hvězd", "stars", False),
+        ("customerRating", "rating", False),
+        ("toxicity", "toxicity", False),
+        ("perceived difficulty", "difficulty", False),
+        ("satisfaction_level", "satisfaction", False),
+        ("severity", "severity", False),
+        ("label", None, True),
+        ("y", None, True),
+        ("grade", None, True),
+        ("priority", None, True),
+    ],
+)
+def test_a_scale_of_bare_numbers_says_what_it_counts_or_asks(tmp_path: Path, name: str, what: str | None, said: bool) -> None:
+    path = labelled(tmp_path / "rows.csv", ["text", name], lambda row: str(row % 5))
+    found = seen(path, chosen=ColumnOverrides(label=(name,)), kind=LabelKind.ORDINAL)
+    ends = ends_of(name)
+    assert (None if ends is None else ends.what) == what
+    assert any("--names" in note for note in found.notes) == said
+    assert found.numbers
+    prompt = prompt_text(found, "rows")
+    assert ("lowest" in prompt) == said
+    assert "0 of 4" not in prompt
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "names", "mapping"),
+    [
+        (["0", "1", "2"], LabelKind.NOMINAL, ["bill", "crash", "other"], {}),
+        (["1", "2", "3"], LabelKind.ORDINAL, ["bad", "ok", "good"], {}),
+        (["3", "7", "12"], LabelKind.NOMINAL, ["a", "b", "c"], {"3": "a", "7": "b", "12": "c"}),
+        (["B", "S", "T"], None, ["business", "sport", "technology"], {"B": "business", "S": "sport", "T": "technology"}),
+        (["True", "False"], None, ["no spam", "spam"], {"False": "no spam", "True": "spam"}),
+    ],
+)
+def test_names_for_labels(
+    tmp_path: Path, cells: list[str], kind: LabelKind | None, names: list[str], mapping: dict[str, str]
+) -> None:
+    path = labelled(tmp_path / "rows.csv", ["text", "label"], lambda row: cells[row % len(cells)])
+    found = seen(path, kind=kind, names=tuple(names))
+    assert found.labels.names == names
+    assert found.labels.mapping == mapping
+    assert not any("bare numbers" in note or "--names" in note for note in found.notes)
+    counts = [sum(cells[row % len(cells)] == cell for row in range(120)) for cell in sorted(cells, key=len)]
+    assert list(found.labels.rows.values()) == counts
+
+
+@pytest.mark.parametrize("names", [("a",), ("a", "b", "c", "d"), ("a", "A", "b"), ("a", "", "b"), ("0", "1", "2")])
+def test_names_that_do_not_fit(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = labelled(tmp_path / "rows.csv", ["text", "label"], lambda row: str(row % 3))
+    with pytest.raises(UserError) as error:
+        seen(path, kind=LabelKind.NOMINAL, names=names)
+    assert "--names" in error.value.message
