@@ -90,7 +90,7 @@ def init_command(
     --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, unused), kind,
     labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, duplicates,
     leaked (test rows whose text is a train row's; null where the file is too large to count them), doubts (kind, text),
-    next, seconds (estimated, of each backend of the advised run).
+    next, estimated (seconds of each backend of the advised run).
     """
     from harness.data.guess.columns import ColumnOverrides
     from harness.data.guess.encodings import encoding_named
@@ -308,7 +308,7 @@ def _commands(found: Found, name: str, advice: Advice) -> list[tuple[str, str]]:
     return [
         (f"bench analyze data --task {name}", "duplicates, overlap of the splits, doubtful labels"),
         *install,
-        (run, f"about {_minutes(advice.total)} min on 2 CPU cores ({_parts(advice)})"),
+        (run, f"minutes on 2 CPU cores: {_minutes(advice.total)} ({_parts(advice)})"),
         ("bench leaderboard", "the ranking"),
     ]
 
@@ -319,7 +319,7 @@ def _parts(advice: Advice) -> str:
 
 
 def _minutes(seconds: float) -> str:
-    return "< 1" if seconds < 60 else f"{seconds / 60:.0f}"
+    return "< 1" if seconds < 60 else f"about {seconds / 60:.0f}"
 
 
 if TYPE_CHECKING:
@@ -447,5 +447,5 @@ def found_as_json(
         "leaked": found.counted.leaked,
         "doubts": [{"kind": doubt.kind, "text": " ".join(doubt.text.split())} for doubt in found.doubts],
         "next": [command for command, _ in following],
-        "seconds": {backend: round(seconds) for backend, seconds in advice.seconds.items()},
+        "estimated": {backend: round(seconds) for backend, seconds in advice.seconds.items()},
     }

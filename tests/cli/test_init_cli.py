@@ -331,8 +331,8 @@ def test_names_of_labels_on_the_command_line(bench: Bench, project: Path) -> Non
 def test_the_advised_run_says_how_long_it_takes(bench: Bench, topics: Path) -> None:
     said = bench("init", topics, "--lang", "en", "--json").json
     (run,) = (command for command in said["next"] if command.startswith("bench run"))
-    assert list(said["seconds"]) == shlex.split(run)[shlex.split(run).index("--backend") + 1].split(",")
-    assert all(seconds > 0 for seconds in said["seconds"].values())
+    assert list(said["estimated"]) == shlex.split(run)[shlex.split(run).index("--backend") + 1].split(",")
+    assert all(seconds > 0 for seconds in said["estimated"].values())
 
 
 def test_mixed_languages_are_shown_with_their_shares(bench: Bench, project: Path) -> None:
