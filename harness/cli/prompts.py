@@ -139,7 +139,7 @@ def check_command(
         elif not faulty:
             command = f"bench prompts check {name} --task {spec.name} --backend {SMALL_MODEL}"
             typer.echo(plain(f"Not tried with a model, as {SMALL_MODEL} is not on this machine. To try it: {command}"))
-    if faulty or (trial is not None and not trial.readable):
+    if faulty or (backend is not None and trial is not None and not trial.readable):
         raise typer.Exit(2)
 
 

@@ -190,10 +190,10 @@ def test_two_prompts_are_compared_before_a_third_is_written(store: Store, tmp_pa
     assert commands(store, tmp_path)[0] == "bench prompts spread"
 
 
-def test_a_set_of_labels_is_not_chosen_from_a_list(store: Store, tmp_path: Path) -> None:
+def test_a_set_of_labels_is_chosen_as_a_list_of_names(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH, labels=[None] * N, backend="llm", prompt={**PROMPT, "decoding": "free"})
     found = pool(store)
     (one,) = found.candidates
     as_sets = entry_of({"identity": {**one.entry.record.identity.as_json(), "label_kind": "multilabel"}})
     found = replace(found, candidates=[replace(one, row=Configuration((as_sets,)))])
-    assert "--prompt NAME --decoding free" in next_steps(found, Catalog(tmp_path))[0].command
+    assert "--decoding constrained" in next_steps(found, Catalog(tmp_path))[0].command

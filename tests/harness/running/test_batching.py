@@ -283,7 +283,7 @@ def test_room_for_an_answer(project: Path) -> None:
 
 def replace_choices(parser: Any, found: list[str]) -> Any:
     class Other:
-        def choices(self) -> list[str]:
+        def allowed(self) -> list[str]:
             return found
 
     return Other()
