@@ -58,6 +58,7 @@ def test_longer_texts_more_labels_and_more_rows_take_longer(catalog: Catalog) ->
     several = replace(SMALL, kind=LabelKind.MULTILABEL, most_labels=2)
     assert seconds(replace(several, most_labels=5), llm) > seconds(several, llm)
     assert seconds(replace(SMALL, test={"en": 160}), llm) > seconds(SMALL, llm)
+    assert seconds(replace(several, names=[*"abcdefgh"]), "embed-minilm") > seconds(several, "embed-minilm")
 
 
 def test_a_model_of_two_backends_is_downloaded_once(catalog: Catalog) -> None:
