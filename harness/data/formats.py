@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from harness.core.errors import DataError, MissingExtra
 from harness.core.progress_events import tell
+from harness.data.contents import LONGEST, check_binary, check_text
 from harness.data.json_tables import ColumnLists, are_splits, joined_splits, read_json
 from harness.specs.tasks import CsvFormat
 
@@ -73,6 +74,9 @@ def readable(path: Path) -> bool:
 
 def open_bytes(path: Path) -> BinaryIO:
     """The bytes of the file, unpacked."""
+    if path.suffix.lower() in PACKED:
+        with path.open("rb") as packed:
+            check_binary(path, packed.read(LONGEST))
     opener = OPENERS.get(path.suffix.lower())
     if opener is not None:
         found: BinaryIO = opener(path)
@@ -101,7 +105,9 @@ def _only_member(path: Path) -> str:
 
 def shards_of(path: Path) -> list[Path]:
     """The files that a path with `*` stands for, sorted; the path itself where it has none."""
-    return sorted(path.parent.glob(path.name), key=_natural) if SHARD in path.name else [path]
+    if SHARD not in path.name:
+        return [path]
+    return sorted((shard for shard in path.parent.glob(path.name) if not hidden(shard)), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -133,9 +139,24 @@ def saved_files(path: Path) -> list[Path]:
 
 
 def class_folders(path: Path) -> list[Path]:
-    """The folders in `path` that hold one text per file (.txt): each is a class."""
+    """The folders in `path` that hold one text per file: each is a class."""
     folders = (folder for folder in path.iterdir() if folder.is_dir() and folder.name not in UNLABELLED)
-    return sorted(folder for folder in folders if next(folder.glob("*.txt"), None) is not None)
+    return sorted(folder for folder in folders if not hidden(folder) and next(_texts_in(folder), None) is not None)
+
+
+def texts_of(folder: Path) -> list[Path]:
+    """The files of a class, sorted: .txt, or with a number for a name (as in 20 Newsgroups)."""
+    return sorted(_texts_in(folder))
+
+
+def _texts_in(folder: Path) -> Iterator[Path]:
+    named = (file for file in folder.iterdir() if file.suffix.lower() == ".txt" or re.fullmatch(r"\d+", file.name))
+    return (file for file in named if not hidden(file) and file.is_file())
+
+
+def hidden(path: Path) -> bool:
+    """Whether programs made the file for themselves: `.DS_Store`, `._train.csv` of a Mac, `~$train.xlsx` of Excel."""
+    return path.name.startswith((".", "~$", "__MACOSX"))
 
 
 def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> ColumnLists:
@@ -147,7 +168,11 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
     if SHARD in path.name:
         return _joined(path, [read_file(shard, csv, sheet) for shard in shards_of(path)])
     if path.is_dir():
-        return _joined(path, [_read_arrow(file) for file in saved_files(path)]) if is_saved(path) else _read_classes(path)
+        return (
+            _joined(path, [_read_arrow(file) for file in saved_files(path)])
+            if is_saved(path)
+            else _read_classes(path, csv.encoding)
+        )
     reader = READERS.get(suffix_of(path))
     if reader is None:
         suffix = suffix_of(path)
@@ -155,6 +180,7 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
         raise DataError(f"{path}: the suffix {suffix!r} is not known.", f"{first}Use one of {', '.join(READERS)}.")
     tell("read", 0, 0, path.name)
     try:
+        _check_contents(path, reader)
         if reader is _read_delimited:
             return _read_delimited(path, csv)
         if reader is _read_sheet:
@@ -165,6 +191,12 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
             f"{path} can't be read: {error}",
             "If the text is not in UTF-8, name its encoding: --encoding NAME, or `csv.encoding`.",
         ) from error
+
+
+def _check_contents(path: Path, reader: Callable[..., ColumnLists]) -> None:
+    """Raises `DataError` where the first bytes are of another kind of file than the name says."""
+    with open_bytes(path) as file:
+        (check_text if reader in (_read_delimited, _read_json) else check_binary)(path, file.read(LONGEST))
 
 
 def _joined(path: Path, tables: list[ColumnLists]) -> ColumnLists:
@@ -178,15 +210,16 @@ def _joined(path: Path, tables: list[ColumnLists]) -> ColumnLists:
     return {name: [value for table in tables for value in table[name]] for name in tables[0]}
 
 
-def _read_classes(path: Path) -> ColumnLists:
-    """One row for each .txt file of the folders in `path`; the name of a folder is the label of its texts."""
+def _read_classes(path: Path, encoding: str) -> ColumnLists:
+    """One row for each text of the folders in `path`; the name of a folder is the label of its texts."""
     texts, labels = [], []
     for folder in class_folders(path):
-        for file in sorted(folder.glob("*.txt")):
+        for file in texts_of(folder):
             try:
-                texts.append(file.read_text(encoding="utf-8-sig"))
+                texts.append(file.read_text(encoding=_without_mark(encoding)))
             except (OSError, UnicodeError) as error:
-                raise DataError(f"{file} can't be read: {error}", "Save it in UTF-8.") from error
+                hint = "Save all in UTF-8, or name the encoding that all have: --encoding NAME, or `csv.encoding`."
+                raise DataError(f"{file} can't be read: {error}.", hint) from error
             labels.append(folder.name)
     return {"text": texts, "label": labels}
 
@@ -399,7 +432,9 @@ def _workbook(path: Path) -> Any:
         raise MissingExtra("python-calamine", "excel", f"Reading {path.name}") from error
     try:
         with open_bytes(path) as file:
-            return CalamineWorkbook.from_filelike(io.BytesIO(file.read()))
+            data = file.read()
+        check_binary(path, data[:LONGEST])
+        return CalamineWorkbook.from_filelike(io.BytesIO(data))
     except CalamineError as error:
         raise DataError(f"{path} is no spreadsheet that can be read: {error}") from error
 
