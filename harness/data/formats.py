@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -225,17 +226,29 @@ def _read_classes(path: Path, encoding: str) -> ColumnLists:
 
 
 def _flat(columns: ColumnLists) -> ColumnLists:
-    """Objects in cells as columns of their own: `{"review": {"text": ...}}` is the column `review.text`."""
+    """Objects in cells as columns of their own: `{"review": {"text": ...}}` is the column `review.text`, and
+    `{"labels": [{"name": ...}, ...]}` the column `labels.name` of lists."""
     found: ColumnLists = {}
     for name, values in columns.items():
         kinds = {type(value) for value in values if value is not None}
-        if kinds == {dict}:
+        if kinds == {list} and {type(item) for value in values for item in value or ()} == {dict}:
+            inner = dict.fromkeys(key for value in values for item in value or () for key in item)
+            found |= _flat({f"{name}.{key}": [_of_items(value, key) for value in values] for key in inner})
+        elif kinds == {dict}:
             inner = dict.fromkeys(key for value in values if value is not None for key in value)
             deeper = {f"{name}.{key}": [None if value is None else value.get(key) for value in values] for key in inner}
             found |= _flat(deeper)
         else:
             found[name] = values
     return found
+
+
+def _of_items(items: list[dict[str, Any]] | None, key: str) -> list[Any] | None:
+    """What the objects of a list have under `key`; lists are put together."""
+    held = [item[key] for item in items or () if item.get(key) is not None]
+    if all(isinstance(one, list) for one in held):
+        held = [part for one in held for part in one]
+    return None if items is None else held
 
 
 def _read_parquet(path: Path) -> ColumnLists:
@@ -277,12 +290,23 @@ def _from_arrow(path: Path, read: Callable[[], Any]) -> ColumnLists:
     import pyarrow
 
     try:
-        columns: ColumnLists = read().to_pydict()
+        columns: ColumnLists = _decoded(read()).to_pydict()
     except pyarrow.ArrowException as error:
         raise DataError(f"{path} is not a {path.suffix[1:]} file: {error}") from error
     except (ArithmeticError, ValueError) as error:  # a date or a length of time that Python has no value for
         raise DataError(f"{path} holds a value that can't be read: {error}.") from error
     return columns
+
+
+def _decoded(table: Any) -> Any:
+    """The table with strings for columns of bytes that are all UTF-8, as programs without a type of strings write them."""
+    import pyarrow
+
+    for place, field in enumerate(table.schema):
+        if pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type):
+            with contextlib.suppress(pyarrow.ArrowInvalid):
+                table = table.set_column(place, field.name, table.column(place).cast(pyarrow.large_string()))
+    return table
 
 
 def separator_line(first: str) -> str | None:
@@ -308,11 +332,14 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
             next(lines, None)
         before += how.skip
         reader = csv_reader(lines, how.delimiter or usual_delimiter(path), how)
-        rows = []
+        rows: list[list[str]] = []
         try:
             header = how.header if how.header is not None else next(reader, [])
             width = len(header)
+            numbered = False
             for row in reader:
+                if row and not rows and len(row) == width + 1 and how.header is None and row[0] == "1" and row[-1]:
+                    numbered, header, width = True, ["", *header], width + 1
                 if row and len(row) != width:
                     if len(row) < width or any(row[width:]):
                         raise _other_length(path, before + reader.line_num, len(row), header)
@@ -323,7 +350,26 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
             raise DataError(
                 f"{path}:{before + reader.line_num}: {error}.", "Double quotes inside a quoted text must be doubled."
             ) from error
+    if numbered and any(row[0] != str(number) for number, row in enumerate(rows, start=1)):
+        raise _other_length(path, before + 2, width, header[1:])
+    if how.header is None:
+        _check_rows(path, header, rows)
     return _named_columns(f"{path}:{before + 1}", header, rows)
+
+
+class NoRow(DataError):
+    """A line of the table that is no row of it."""
+
+
+def _check_rows(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    """Raises `NoRow` for rows that are none: the names of the columns again, or the line below them of Markdown."""
+    if len(header) > 1 and header in rows:
+        raise NoRow(
+            f"{path}: row {rows.index(header) + 1} repeats the names of the columns ({', '.join(header)}).",
+            "Two files were put together: take that line away, and see whether texts stand there twice.",
+        )
+    if rows and all(re.fullmatch(r"\s*:?-{3,}:?\s*|\s*", cell) for cell in rows[0]) and any(map(str.strip, rows[0])):
+        raise NoRow(f"{path}: row 1 holds dashes alone, as below the names of a Markdown table.", "Take that line away.")
 
 
 def csv_reader(lines: Iterable[str], delimiter: str, how: CsvFormat) -> Any:
@@ -346,7 +392,7 @@ def _named_columns(where: str, header: list[str], rows: list[list[str]]) -> Colu
     empty = {place for place in nameless if not any(row[place].strip() for row in rows)} if rows else set()
     names = named([name for place, name in enumerate(header) if place not in empty])
     if len(set(names)) != len(names):
-        raise DataError(f"{where}: a column name stands there twice: {', '.join(names)}.")
+        raise DataError(f"{where}: a column name stands there twice: {', '.join(names)}.", "Rename one of them.")
     kept = [place for place in range(len(header)) if place not in empty]
     return {name: [row[place] for row in rows] for name, place in zip(names, kept, strict=True)}
 
@@ -422,7 +468,41 @@ def _table_of_sheet(path: Path, book: Any, name: str) -> ColumnLists:
     while len(rows) > 2 and _filled(rows[0]) < min(width, 2):  # a title above the table
         rows = rows[1:]
     written = [[_written(cell) for cell in row] for row in rows]
-    return _named_columns(str(path), written[0], written[1:]) if written else {}
+    written = written[names_below(written) :]
+    if not written:
+        return {}
+    _check_rows(path, written[0], written[1:])
+    return _named_columns(str(path), written[0], written[1:])
+
+
+MOST_ABOVE = 20
+"""Lines that are looked at for a title above the names of the columns."""
+LONGEST_NAME = 60
+
+
+def names_below(rows: list[list[str]]) -> int:
+    """How many rows with a few cells stand above the names of the columns, where the first row names fewer columns than one
+    further down: a title of several cells, or names of groups of columns."""
+
+    def filled(row: list[str]) -> int:
+        return sum(map(bool, map(str.strip, row)))
+
+    return next(
+        (
+            place
+            for place, row in enumerate(rows[:MOST_ABOVE])
+            if place and filled(row) > filled(rows[0]) and _are_names(row, rows[place + 1 : 2000])
+        ),
+        0,
+    )
+
+
+def _are_names(row: list[str], below: list[list[str]]) -> bool:
+    """Whether all cells are different words, which don't stand in the rows below."""
+    names = [cell.strip() for cell in row if cell.strip()]
+    words = all(len(name) <= LONGEST_NAME and re.search(r"[^\W\d]", name) for name in names)
+    again = any(cell.strip() and other[place : place + 1] == [cell] for other in below for place, cell in enumerate(row))
+    return bool(below) and words and len(set(names)) == len(names) and not again
 
 
 def _workbook(path: Path) -> Any:

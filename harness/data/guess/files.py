@@ -18,10 +18,14 @@ from harness.core.errors import DataError, UserError
 from harness.data.formats import (
     DELIMITED,
     FASTTEXT,
+    LONGEST_NAME,
+    MOST_ABOVE,
     SHEETS,
+    NoRow,
     csv_reader,
     delimited,
     is_saved,
+    names_below,
     open_text,
     read_file,
     saved_files,
@@ -38,7 +42,6 @@ from harness.data.json_tables import ColumnLists, are_splits
 from harness.specs.tasks import CsvFormat
 
 DELIMITERS = (",", ";", "\t", "|")
-LONGEST_NAME = 60
 
 
 def dialect_of(path: Path, text: str, whole: bool, wished: str | None) -> tuple[str, list[dict[str, Any]]]:
@@ -112,9 +115,6 @@ def readable_rows(text: str, delimiter: str, form: CsvFormat, whole: bool) -> li
     return found or [[""]]
 
 
-MOST_ABOVE = 20
-
-
 def lines_above(text: str, delimiter: str, form: CsvFormat) -> int:
     """Lines above the header: a title, comments, empty lines. 0 where no header follows them."""
     reader = csv_reader(io.StringIO(text, newline=""), delimiter, form)
@@ -129,6 +129,9 @@ def lines_above(text: str, delimiter: str, form: CsvFormat) -> int:
         if any(cell.strip() for cell in row) and not title and not comment:
             break
         above, skip = above + 1, end
+    further = names_below([row for row, _ in rows[above:]])
+    if further:
+        above, skip = above + further, rows[above + further - 1][1]
     below = [row for row, _ in rows[above:] if row]
     return skip if below and len(below[0]) == width and has_header(below) else 0
 
@@ -368,6 +371,8 @@ def _format_of(
         header = [f"column_{number + 1}" for number in range(len(rows[0]))] if bare else None
         try:
             table = read_file(path, form := form.model_copy(update={"header": header}))
+        except NoRow:
+            raise
         except DataError as error:
             failed = failed or error
             continue
