@@ -484,14 +484,13 @@ def names_below(rows: list[list[str]]) -> int:
     """How many rows with a few cells stand above the names of the columns, where the first row names fewer columns than one
     further down: a title of several cells, or names of groups of columns."""
 
-    def filled(row: list[str]) -> int:
-        return sum(map(bool, map(str.strip, row)))
-
+    filled = [sum(map(bool, map(str.strip, row))) for row in rows[:2000]]
+    usual = max(set(filled), key=filled.count, default=0)
     return next(
         (
             place
             for place, row in enumerate(rows[:MOST_ABOVE])
-            if place and filled(row) > filled(rows[0]) and _are_names(row, rows[place + 1 : 2000])
+            if max(usual, filled[0] + 1) <= filled[place] and _are_names(row, rows[place + 1 : 2000])
         ),
         0,
     )

@@ -156,7 +156,7 @@ def test_labels_may_be_numbers_of_any_length(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_no_string_is_not_shown(tmp_path: Path) -> None:
-    _write(tmp_path / "train.parquet", [{"text": b"a secret", "label": 0}])
+    _write(tmp_path / "train.parquet", [{"text": b"a secret \xff", "label": 0}])
     with pytest.raises(DataError, match="is no string, but bytes") as caught:
         load_examples(_task(tmp_path, "{files: {train: train.parquet}}"), lang="en", split="train")
     assert "secret" not in str(caught.value) + caught.value.hint
