@@ -338,9 +338,9 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
             width = len(header)
             numbered = False
             for row in reader:
-                if row and not rows and len(row) == width + 1 and how.header is None and row[0] == "1" and row[-1]:
+                if row and len(row) != width and not rows and how.header is None and _is_first_of_r(row, width):
                     numbered, header, width = True, ["", *header], width + 1
-                if row and len(row) != width:
+                elif row and len(row) != width:
                     if len(row) < width or any(row[width:]):
                         raise _other_length(path, before + reader.line_num, len(row), header)
                     row = row[:width]  # delimiters at the end of a line
@@ -355,6 +355,11 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
     if how.header is None:
         _check_rows(path, header, rows)
     return _named_columns(f"{path}:{before + 1}", header, rows)
+
+
+def _is_first_of_r(row: list[str], width: int) -> bool:
+    """Whether it may be row 1 of a table by R, which writes the numbers of rows in front, without a name above them."""
+    return len(row) == width + 1 and row[0] == "1" and bool(row[-1])
 
 
 class NoRow(DataError):

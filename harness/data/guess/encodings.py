@@ -164,14 +164,16 @@ def _check_all(path: Path, data: bytes, encoding: str) -> None:
 
 def _check_escapes(path: Path, data: bytes) -> None:
     """Raises `DataError` for ISO-2022, which writes letters as ASCII between escape sequences: as UTF-8 it is no text."""
-    name = next((name for mark, name in _ESCAPES.items() if mark in data), None)
+    name = next((name for mark, name in _ESCAPES.items() if mark in data), None) if b"\x1b" in data else None
     if name is not None:
         raise DataError(f"{path} is in {name}, by its escape sequences.", f"If so: --encoding {name}.")
 
 
 def _twice_encoded(data: bytes) -> list[str]:
     """A sentence on letters such as `Ã©`, where a program read UTF-8 as cp1252 and wrote that in UTF-8."""
-    words = re.findall(r"\S*[^\x00-\x7f]+\S*", data.decode("utf-8", errors="ignore"))
+    if data.isascii():
+        return []
+    words = [word for word in data.decode("utf-8", errors="ignore").split() if not word.isascii()]
     misread = sum(_is_misread(word) for word in words)
     if misread < max(_FEW, _FEW_OF * len(words)):
         return []
