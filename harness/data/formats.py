@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import codecs
+import contextlib
 import csv
 import gzip
 import io
@@ -18,6 +19,7 @@ from typing import Any, BinaryIO
 
 from harness.core.errors import DataError, MissingExtra
 from harness.core.progress_events import tell
+from harness.data.contents import LONGEST, check_binary, check_text
 from harness.data.json_tables import ColumnLists, are_splits, joined_splits, read_json
 from harness.specs.tasks import CsvFormat
 
@@ -73,6 +75,9 @@ def readable(path: Path) -> bool:
 
 def open_bytes(path: Path) -> BinaryIO:
     """The bytes of the file, unpacked."""
+    if path.suffix.lower() in PACKED:
+        with path.open("rb") as packed:
+            check_binary(path, packed.read(LONGEST))
     opener = OPENERS.get(path.suffix.lower())
     if opener is not None:
         found: BinaryIO = opener(path)
@@ -101,7 +106,9 @@ def _only_member(path: Path) -> str:
 
 def shards_of(path: Path) -> list[Path]:
     """The files that a path with `*` stands for, sorted; the path itself where it has none."""
-    return sorted(path.parent.glob(path.name), key=_natural) if SHARD in path.name else [path]
+    if SHARD not in path.name:
+        return [path]
+    return sorted((shard for shard in path.parent.glob(path.name) if not hidden(shard)), key=_natural)
 
 
 def _natural(path: Path) -> list[tuple[int, str]]:
@@ -133,9 +140,24 @@ def saved_files(path: Path) -> list[Path]:
 
 
 def class_folders(path: Path) -> list[Path]:
-    """The folders in `path` that hold one text per file (.txt): each is a class."""
+    """The folders in `path` that hold one text per file: each is a class."""
     folders = (folder for folder in path.iterdir() if folder.is_dir() and folder.name not in UNLABELLED)
-    return sorted(folder for folder in folders if next(folder.glob("*.txt"), None) is not None)
+    return sorted(folder for folder in folders if not hidden(folder) and next(_texts_in(folder), None) is not None)
+
+
+def texts_of(folder: Path) -> list[Path]:
+    """The files of a class, sorted: .txt, or with a number for a name (as in 20 Newsgroups)."""
+    return sorted(_texts_in(folder))
+
+
+def _texts_in(folder: Path) -> Iterator[Path]:
+    named = (file for file in folder.iterdir() if file.suffix.lower() == ".txt" or re.fullmatch(r"\d+", file.name))
+    return (file for file in named if not hidden(file) and file.is_file())
+
+
+def hidden(path: Path) -> bool:
+    """Whether programs made the file for themselves: `.DS_Store`, `._train.csv` of a Mac, `~$train.xlsx` of Excel."""
+    return path.name.startswith((".", "~$", "__MACOSX"))
 
 
 def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> ColumnLists:
@@ -147,7 +169,11 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
     if SHARD in path.name:
         return _joined(path, [read_file(shard, csv, sheet) for shard in shards_of(path)])
     if path.is_dir():
-        return _joined(path, [_read_arrow(file) for file in saved_files(path)]) if is_saved(path) else _read_classes(path)
+        return (
+            _joined(path, [_read_arrow(file) for file in saved_files(path)])
+            if is_saved(path)
+            else _read_classes(path, csv.encoding)
+        )
     reader = READERS.get(suffix_of(path))
     if reader is None:
         suffix = suffix_of(path)
@@ -155,6 +181,7 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
         raise DataError(f"{path}: the suffix {suffix!r} is not known.", f"{first}Use one of {', '.join(READERS)}.")
     tell("read", 0, 0, path.name)
     try:
+        _check_contents(path, reader)
         if reader is _read_delimited:
             return _read_delimited(path, csv)
         if reader is _read_sheet:
@@ -165,6 +192,12 @@ def read_file(path: Path, csv: CsvFormat = USUAL, sheet: str | None = None) -> C
             f"{path} can't be read: {error}",
             "If the text is not in UTF-8, name its encoding: --encoding NAME, or `csv.encoding`.",
         ) from error
+
+
+def _check_contents(path: Path, reader: Callable[..., ColumnLists]) -> None:
+    """Raises `DataError` where the first bytes are of another kind of file than the name says."""
+    with open_bytes(path) as file:
+        (check_text if reader in (_read_delimited, _read_json) else check_binary)(path, file.read(LONGEST))
 
 
 def _joined(path: Path, tables: list[ColumnLists]) -> ColumnLists:
@@ -178,31 +211,44 @@ def _joined(path: Path, tables: list[ColumnLists]) -> ColumnLists:
     return {name: [value for table in tables for value in table[name]] for name in tables[0]}
 
 
-def _read_classes(path: Path) -> ColumnLists:
-    """One row for each .txt file of the folders in `path`; the name of a folder is the label of its texts."""
+def _read_classes(path: Path, encoding: str) -> ColumnLists:
+    """One row for each text of the folders in `path`; the name of a folder is the label of its texts."""
     texts, labels = [], []
     for folder in class_folders(path):
-        for file in sorted(folder.glob("*.txt")):
+        for file in texts_of(folder):
             try:
-                texts.append(file.read_text(encoding="utf-8-sig"))
+                texts.append(file.read_text(encoding=_without_mark(encoding)))
             except (OSError, UnicodeError) as error:
-                raise DataError(f"{file} can't be read: {error}", "Save it in UTF-8.") from error
+                hint = "Save all in UTF-8, or name the encoding that all have: --encoding NAME, or `csv.encoding`."
+                raise DataError(f"{file} can't be read: {error}.", hint) from error
             labels.append(folder.name)
     return {"text": texts, "label": labels}
 
 
 def _flat(columns: ColumnLists) -> ColumnLists:
-    """Objects in cells as columns of their own: `{"review": {"text": ...}}` is the column `review.text`."""
+    """Objects in cells as columns of their own: `{"review": {"text": ...}}` is the column `review.text`, and
+    `{"labels": [{"name": ...}, ...]}` the column `labels.name` of lists."""
     found: ColumnLists = {}
     for name, values in columns.items():
         kinds = {type(value) for value in values if value is not None}
-        if kinds == {dict}:
+        if kinds == {list} and {type(item) for value in values for item in value or ()} == {dict}:
+            inner = dict.fromkeys(key for value in values for item in value or () for key in item)
+            found |= _flat({f"{name}.{key}": [_of_items(value, key) for value in values] for key in inner})
+        elif kinds == {dict}:
             inner = dict.fromkeys(key for value in values if value is not None for key in value)
             deeper = {f"{name}.{key}": [None if value is None else value.get(key) for value in values] for key in inner}
             found |= _flat(deeper)
         else:
             found[name] = values
     return found
+
+
+def _of_items(items: list[dict[str, Any]] | None, key: str) -> list[Any] | None:
+    """What the objects of a list have under `key`; lists are put together."""
+    held = [item[key] for item in items or () if item.get(key) is not None]
+    if all(isinstance(one, list) for one in held):
+        held = [part for one in held for part in one]
+    return None if items is None else held
 
 
 def _read_parquet(path: Path) -> ColumnLists:
@@ -244,12 +290,23 @@ def _from_arrow(path: Path, read: Callable[[], Any]) -> ColumnLists:
     import pyarrow
 
     try:
-        columns: ColumnLists = read().to_pydict()
+        columns: ColumnLists = _decoded(read()).to_pydict()
     except pyarrow.ArrowException as error:
         raise DataError(f"{path} is not a {path.suffix[1:]} file: {error}") from error
     except (ArithmeticError, ValueError) as error:  # a date or a length of time that Python has no value for
         raise DataError(f"{path} holds a value that can't be read: {error}.") from error
     return columns
+
+
+def _decoded(table: Any) -> Any:
+    """The table with strings for columns of bytes that are all UTF-8, as programs without a type of strings write them."""
+    import pyarrow
+
+    for place, field in enumerate(table.schema):
+        if pyarrow.types.is_binary(field.type) or pyarrow.types.is_large_binary(field.type):
+            with contextlib.suppress(pyarrow.ArrowInvalid):
+                table = table.set_column(place, field.name, table.column(place).cast(pyarrow.large_string()))
+    return table
 
 
 def separator_line(first: str) -> str | None:
@@ -275,12 +332,15 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
             next(lines, None)
         before += how.skip
         reader = csv_reader(lines, how.delimiter or usual_delimiter(path), how)
-        rows = []
+        rows: list[list[str]] = []
         try:
             header = how.header if how.header is not None else next(reader, [])
             width = len(header)
+            numbered = False
             for row in reader:
-                if row and len(row) != width:
+                if row and len(row) != width and not rows and how.header is None and _is_first_of_r(row, width):
+                    numbered, header, width = True, ["", *header], width + 1
+                elif row and len(row) != width:
                     if len(row) < width or any(row[width:]):
                         raise _other_length(path, before + reader.line_num, len(row), header)
                     row = row[:width]  # delimiters at the end of a line
@@ -290,7 +350,31 @@ def _read_delimited(path: Path, how: CsvFormat = USUAL) -> ColumnLists:
             raise DataError(
                 f"{path}:{before + reader.line_num}: {error}.", "Double quotes inside a quoted text must be doubled."
             ) from error
+    if numbered and any(row[0] != str(number) for number, row in enumerate(rows, start=1)):
+        raise _other_length(path, before + 2, width, header[1:])
+    if how.header is None:
+        _check_rows(path, header, rows)
     return _named_columns(f"{path}:{before + 1}", header, rows)
+
+
+def _is_first_of_r(row: list[str], width: int) -> bool:
+    """Whether it may be row 1 of a table by R, which writes the numbers of rows in front, without a name above them."""
+    return len(row) == width + 1 and row[0] == "1" and bool(row[-1])
+
+
+class NoRow(DataError):
+    """A line of the table that is no row of it."""
+
+
+def _check_rows(path: Path, header: list[str], rows: list[list[str]]) -> None:
+    """Raises `NoRow` for rows that are none: the names of the columns again, or the line below them of Markdown."""
+    if len(header) > 1 and header in rows:
+        raise NoRow(
+            f"{path}: row {rows.index(header) + 1} repeats the names of the columns ({', '.join(header)}).",
+            "Two files were put together: take that line away, and see whether texts stand there twice.",
+        )
+    if rows and all(re.fullmatch(r"\s*:?-{3,}:?\s*|\s*", cell) for cell in rows[0]) and any(map(str.strip, rows[0])):
+        raise NoRow(f"{path}: row 1 holds dashes alone, as below the names of a Markdown table.", "Take that line away.")
 
 
 def csv_reader(lines: Iterable[str], delimiter: str, how: CsvFormat) -> Any:
@@ -313,7 +397,7 @@ def _named_columns(where: str, header: list[str], rows: list[list[str]]) -> Colu
     empty = {place for place in nameless if not any(row[place].strip() for row in rows)} if rows else set()
     names = named([name for place, name in enumerate(header) if place not in empty])
     if len(set(names)) != len(names):
-        raise DataError(f"{where}: a column name stands there twice: {', '.join(names)}.")
+        raise DataError(f"{where}: a column name stands there twice: {', '.join(names)}.", "Rename one of them.")
     kept = [place for place in range(len(header)) if place not in empty]
     return {name: [row[place] for row in rows] for name, place in zip(names, kept, strict=True)}
 
@@ -389,7 +473,40 @@ def _table_of_sheet(path: Path, book: Any, name: str) -> ColumnLists:
     while len(rows) > 2 and _filled(rows[0]) < min(width, 2):  # a title above the table
         rows = rows[1:]
     written = [[_written(cell) for cell in row] for row in rows]
-    return _named_columns(str(path), written[0], written[1:]) if written else {}
+    written = written[names_below(written) :]
+    if not written:
+        return {}
+    _check_rows(path, written[0], written[1:])
+    return _named_columns(str(path), written[0], written[1:])
+
+
+MOST_ABOVE = 20
+"""Lines that are looked at for a title above the names of the columns."""
+LONGEST_NAME = 60
+
+
+def names_below(rows: list[list[str]]) -> int:
+    """How many rows with a few cells stand above the names of the columns, where the first row names fewer columns than one
+    further down: a title of several cells, or names of groups of columns."""
+
+    filled = [sum(map(bool, map(str.strip, row))) for row in rows[:2000]]
+    usual = max(set(filled), key=filled.count, default=0)
+    return next(
+        (
+            place
+            for place, row in enumerate(rows[:MOST_ABOVE])
+            if max(usual, filled[0] + 1) <= filled[place] and _are_names(row, rows[place + 1 : 2000])
+        ),
+        0,
+    )
+
+
+def _are_names(row: list[str], below: list[list[str]]) -> bool:
+    """Whether all cells are different words, which don't stand in the rows below."""
+    names = [cell.strip() for cell in row if cell.strip()]
+    words = all(len(name) <= LONGEST_NAME and re.search(r"[^\W\d]", name) for name in names)
+    again = any(cell.strip() and other[place : place + 1] == [cell] for other in below for place, cell in enumerate(row))
+    return bool(below) and words and len(set(names)) == len(names) and not again
 
 
 def _workbook(path: Path) -> Any:
@@ -399,7 +516,9 @@ def _workbook(path: Path) -> Any:
         raise MissingExtra("python-calamine", "excel", f"Reading {path.name}") from error
     try:
         with open_bytes(path) as file:
-            return CalamineWorkbook.from_filelike(io.BytesIO(file.read()))
+            data = file.read()
+        check_binary(path, data[:LONGEST])
+        return CalamineWorkbook.from_filelike(io.BytesIO(data))
     except CalamineError as error:
         raise DataError(f"{path} is no spreadsheet that can be read: {error}") from error
 

@@ -30,7 +30,7 @@ def read_json(path: Path, text: str, lines: bool) -> ColumnLists:
 
     Tables that are named as splits are joined, with a column `split`. Raises `DataError`.
     """
-    if lines and not text.strip():
+    if not text.strip():
         return {}
     if (rows := _one_after_another(text)) is not None:
         return columns_of(rows)
@@ -209,10 +209,13 @@ def _parsed(path: Path, first_line: int, text: str) -> Any:
 
 
 def _hint(text: str) -> str:
-    """The way out of two things that are often taken for JSON."""
+    """The way out of what is often taken for JSON."""
     if text.lstrip()[:2] in ("{'", "['"):
         return "That is Python's notation: write it with json.dumps."
-    return "Take the commas at the ends of the lines away, or put [ and ] around all." if text.rstrip()[-1:] == "," else ""
+    if text.rstrip()[-1:] == ",":
+        return "Take the commas at the ends of the lines away, or put [ and ] around all."
+    ends = text.lstrip()[:1] + text.rstrip()[-1:]
+    return "It has no end: was the file cut off?" if ends[:1] in ("{", "[") and ends[-1] not in "}]" else ""
 
 
 def _deeper_than(value: Any, depth: int) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import codecs
+import lzma
 import re
+import zipfile
+import zlib
 from collections import Counter
 from pathlib import Path
 
 from harness.core.errors import DataError, UserError
-from harness.data.formats import open_bytes
+from harness.data.contents import LONGEST, check_text
+from harness.data.formats import class_folders, open_bytes, texts_of
 
 SAMPLE = 1 << 20
 """Bytes that decide on the encoding."""
@@ -64,6 +68,10 @@ KNOWN = {
 """Encoding -> its name for people, and the languages that are usually written in it."""
 MOST_CHAOS = 0.1  # of charset-normalizer's measure, from 0: above it the letters make no words
 MOST_SHOWN = 3
+_ESCAPES = {b"\x1b$)C": "iso2022_kr", b"\x1b$B": "iso2022_jp", b"\x1b$@": "iso2022_jp"}
+"""Escape sequence -> the encoding of mails and old files that has it."""
+_FEW, _FEW_OF = 3, 0.02  # words, and their share
+_GOOD = 4  # words with letters in UTF-8 for each byte that is none; text in another encoding has hardly one
 OTHERS = ("cp1250", "cp1251", "cp1253", "cp1254", "gb18030", "cp932", "cp949")
 
 
@@ -90,18 +98,48 @@ def check_encoding(path: Path, encoding: str) -> None:
         ) from error
 
 
-def encoding_of(path: Path) -> tuple[str, list[str]]:
-    """The encoding and what was not plain about it; raises `DataError` where letters would depend on a guess."""
-    data = _bytes(path)
+def encoding_of(*paths: Path) -> tuple[str, list[str]]:
+    """The encoding of the files, by the first that is not ASCII, and what was not plain about it.
+
+    A folder of texts in folders of classes is taken as one file. Raises `DataError` where letters would depend on a guess, or
+    where some of the files are in UTF-8 and some are not.
+    """
+    rest = list(paths)
+    path, data = rest[0], _bytes(rest.pop(0))
+    while rest and data.isascii() and b"\x00" not in data and b"\x1b" not in data:
+        path, data = rest[0], _bytes(rest.pop(0))
+    encoding, notes = _encoding(path, data)
+    other = next((file for file in rest if encoding != "utf-8" and _in_utf8(_bytes(file))), None)
+    if other is not None:
+        raise DataError(
+            f"{other.name} is written in another way than {path.name} (in utf-8; {path.name}: in {encoding}).",
+            "Save both alike, in UTF-8.",
+        )
+    return encoding, notes
+
+
+def _in_utf8(data: bytes) -> bool:
+    try:
+        return not data.decode("utf-8").isascii()
+    except UnicodeDecodeError:
+        return False
+
+
+def _encoding(path: Path, data: bytes) -> tuple[str, list[str]]:
+    check_text(path, data[:LONGEST])
     if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        _check_all(path, data, "utf-32")
         return "utf-32", ["The file is in UTF-32."]
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        _check_all(path, data, "utf-16")
         return "utf-16", ["The file is in UTF-16."]
     try:
         if b"\x00" not in data[:SAMPLE]:
             data.decode("utf-8")
-            return "utf-8", []
+            _check_escapes(path, data)
+            return "utf-8", _twice_encoded(data[:SAMPLE])
     except UnicodeDecodeError as error:
+        _check_damaged(path, data)
         if _western(data):
             return "cp1252", [
                 "The file is not in UTF-8; read as cp1252 (Western European). If letters are wrong: --encoding NAME."
@@ -110,15 +148,71 @@ def encoding_of(path: Path) -> tuple[str, list[str]]:
             f"{path} is not in UTF-8 ({error.reason} at byte {error.start}).", _suggestion(data[:SAMPLE])
         ) from error
     wide = _utf16(data)
-    return ("utf-8", []) if wide is None else (wide, [f"The file is in {wide.upper()}, without a mark that says so."])
+    if wide is None:
+        _check_all(path, data, "utf-8")
+        return "utf-8", []
+    return wide, [f"The file is in {wide.upper()}, without a mark that says so."]
+
+
+def _check_all(path: Path, data: bytes, encoding: str) -> None:
+    try:
+        data.decode(encoding)
+    except UnicodeError as error:
+        hint = "Was it damaged or cut off? Get it again, or save it in UTF-8."
+        raise DataError(f"{path} is no text: {error}.", hint) from error
+
+
+def _check_escapes(path: Path, data: bytes) -> None:
+    """Raises `DataError` for ISO-2022, which writes letters as ASCII between escape sequences: as UTF-8 it is no text."""
+    name = next((name for mark, name in _ESCAPES.items() if mark in data), None) if b"\x1b" in data else None
+    if name is not None:
+        raise DataError(f"{path} is in {name}, by its escape sequences.", f"If so: --encoding {name}.")
+
+
+def _twice_encoded(data: bytes) -> list[str]:
+    """A sentence on letters such as `Ã©`, where a program read UTF-8 as cp1252 and wrote that in UTF-8."""
+    if data.isascii():
+        return []
+    words = [word for word in data.decode("utf-8", errors="ignore").split() if not word.isascii()]
+    misread = sum(_is_misread(word) for word in words)
+    if misread < max(_FEW, _FEW_OF * len(words)):
+        return []
+    return [
+        f"{misread:,} of {len(words):,} words with letters beyond ASCII look like UTF-8 that a program read as cp1252 (such as"
+        " Ã© for é). If so, make the file anew from its source: models read these signs as they stand."
+    ]
+
+
+def _is_misread(word: str) -> bool:
+    try:
+        return not word.encode("cp1252").decode("utf-8").isascii()
+    except UnicodeError:
+        return False
+
+
+def _check_damaged(path: Path, data: bytes) -> None:
+    """Raises `DataError` for UTF-8 in which a few bytes are none: no other encoding would make it readable."""
+    text = data.decode("utf-8", errors="replace")
+    bad = text.count("\ufffd") - data.count("\ufffd".encode())
+    good = len(re.findall("[^\x00-\x7f\ufffd]+", text))
+    if good < _GOOD * bad:
+        return
+    lines = [number for number, line in enumerate(text.split("\n"), start=1) if "\ufffd" in line]
+    shown = ", ".join(map(str, lines[:MOST_SHOWN])) + (" and others" if len(lines) > MOST_SHOWN else "")
+    raise DataError(
+        f"{path} is in UTF-8, but not all of it: see line{'s' if len(lines) > 1 else ''} {shown}.",
+        "Correct the letters there, or take these lines away.",
+    )
 
 
 def _bytes(path: Path) -> bytes:
     try:
+        if path.is_dir():
+            return b"\n".join(file.read_bytes() for folder in class_folders(path) for file in texts_of(folder))
         with open_bytes(path) as file:
             return file.read()
-    except (OSError, EOFError) as error:
-        raise DataError(f"{path} can't be read: {error}") from error
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} can't be read: {error}.", "Was it damaged or cut off? Get it again.") from error
 
 
 def _utf16(data: bytes) -> str | None:

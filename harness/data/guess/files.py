@@ -18,11 +18,14 @@ from harness.core.errors import DataError, UserError
 from harness.data.formats import (
     DELIMITED,
     FASTTEXT,
+    LONGEST_NAME,
+    MOST_ABOVE,
     SHEETS,
+    NoRow,
     csv_reader,
     delimited,
     is_saved,
-    open_bytes,
+    names_below,
     open_text,
     read_file,
     saved_files,
@@ -39,7 +42,6 @@ from harness.data.json_tables import ColumnLists, are_splits
 from harness.specs.tasks import CsvFormat
 
 DELIMITERS = (",", ";", "\t", "|")
-LONGEST_NAME = 60
 
 
 def dialect_of(path: Path, text: str, whole: bool, wished: str | None) -> tuple[str, list[dict[str, Any]]]:
@@ -113,9 +115,6 @@ def readable_rows(text: str, delimiter: str, form: CsvFormat, whole: bool) -> li
     return found or [[""]]
 
 
-MOST_ABOVE = 20
-
-
 def lines_above(text: str, delimiter: str, form: CsvFormat) -> int:
     """Lines above the header: a title, comments, empty lines. 0 where no header follows them."""
     reader = csv_reader(io.StringIO(text, newline=""), delimiter, form)
@@ -130,6 +129,9 @@ def lines_above(text: str, delimiter: str, form: CsvFormat) -> int:
         if any(cell.strip() for cell in row) and not title and not comment:
             break
         above, skip = above + 1, end
+    further = names_below([row for row, _ in rows[above:]])
+    if further:
+        above, skip = above + further, rows[above + further - 1][1]
     below = [row for row, _ in rows[above:] if row]
     return skip if below and len(below[0]) == width and has_header(below) else 0
 
@@ -206,7 +208,7 @@ class ReadOptions:
         suffixes = {"" if file.is_dir() else suffix_of(file) for shard in files for file in shards_of(shard)}
         if (self.delimiter is not None or self.header is not None) and not suffixes & {*DELIMITED}:
             raise UserError(f"{path}: a delimiter or header is said of csv and tsv files.", "Leave these options out.")
-        if self.encoding is not None and not suffixes & {*DELIMITED, *JSON}:
+        if self.encoding is not None and not suffixes & {*DELIMITED, *JSON, ""}:
             raise UserError(f"{path}: an encoding is said of text: csv, tsv, json, jsonl.", "Leave --encoding out.")
         if self.sheet is not None and not suffixes & {*SHEETS}:
             raise UserError(f"{path}: a sheet is said of spreadsheets.", "Leave --sheet out.")
@@ -248,7 +250,7 @@ def _tables(files: dict[Part, Path], read_options: ReadOptions) -> tuple[dict[Pa
     if lead is None:
         form, notes = _format_of_others(files.values(), read_options)
         return {part: read_file(file, form, read_options.sheet) for part, file in files.items()}, form, notes
-    form, notes, table = _format_of(lead, read_options)
+    form, notes, table = _format_of(lead, read_options, _encoding_of(files.values(), read_options))
     for part, file in files.items():
         if not _delimited(file):
             tables[part] = read_file(file, form, read_options.sheet)
@@ -259,16 +261,28 @@ def _tables(files: dict[Part, Path], read_options: ReadOptions) -> tuple[dict[Pa
     return tables, form, notes
 
 
+def _encoding_of(files: Iterable[Path], read_options: ReadOptions) -> tuple[str, list[str]]:
+    """The encoding of all files of text, as the task can name one only; what is ASCII is so in any."""
+    shards = [shard for file in files if _delimited(file) for shard in shards_of(file)]
+    if read_options.encoding is None:
+        return encoding_of(*shards)
+    check_encoding(shards[0], read_options.encoding)
+    return read_options.encoding, []
+
+
 def _format_of_others(files: Iterable[Path], read_options: ReadOptions) -> tuple[CsvFormat, list[str]]:
     """The encoding of JSON, and what is doubtful of spreadsheets."""
     form, notes = CsvFormat(), list[str]()
-    for file in (shard for path in files for shard in shards_of(path) if not shard.is_dir()):
-        if suffix_of(file) in JSON and form.encoding == "utf-8":
+    for file in (shard for path in files for shard in shards_of(path)):
+        of_classes = file.is_dir() and not is_saved(file)
+        if (of_classes or (not file.is_dir() and suffix_of(file) in JSON)) and form.encoding == "utf-8":
             encoding, said = (read_options.encoding, list[str]()) if read_options.encoding else encoding_of(file)
-            check_encoding(file, encoding)
+            if not of_classes:
+                check_encoding(file, encoding)
             form, notes = form.model_copy(update={"encoding": encoding}), [*notes, *said]
         elif (
-            suffix_of(file) in SHEETS
+            not file.is_dir()
+            and suffix_of(file) in SHEETS
             and read_options.sheet is None
             and len(sheets := sheets_of(file)) > 1
             and not are_splits(sheets)
@@ -285,13 +299,6 @@ def _delimited(path: Path) -> bool:
 def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read_options: ReadOptions) -> ColumnLists:
     """`file` in the format of `lead`; raises `UserError` where it is written in another one."""
     failed: DataError | None = None
-    if read_options.encoding is None and form.encoding != "utf-8":
-        own_encoding, _ = encoding_of(shards_of(file)[0])
-        if own_encoding != form.encoding and not _ascii(shards_of(file)[0]):  # cp1252 reads what is in UTF-8, as other letters
-            raise UserError(
-                f"{file.name} is written in another way than {lead.name} (in {own_encoding}; {lead.name}: in {form.encoding}).",
-                "Save both alike, in UTF-8.",
-            )
     try:
         found = read_file(file, form)
     except DataError as error:
@@ -299,7 +306,7 @@ def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read
     if failed is None and form.header is None and all(name in found for name in table):
         return found
     try:
-        own, _, _ = _format_of(file, read_options)
+        own, _, _ = _format_of(file, read_options, _encoding_of([file], read_options))
     except DataError:  # it can't be read in any way: what the first try said of it is as good
         own = form
     ways, own_ways = _ways(lead, form), _ways(file, own)
@@ -312,11 +319,6 @@ def _read_like(lead: Path, table: ColumnLists, form: CsvFormat, file: Path, read
     if failed is not None:
         raise failed
     return found
-
-
-def _ascii(path: Path) -> bool:
-    with open_bytes(path) as file:
-        return file.read().isascii()
 
 
 def _ways(path: Path, form: CsvFormat) -> list[str]:
@@ -340,12 +342,14 @@ def _alike(files: dict[Part, Path], tables: dict[Part, ColumnLists]) -> tuple[li
     return kept, notes
 
 
-def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[str], ColumnLists]:
-    """The format in which the whole file (or its shards) can be read, what of it was not plain, and what was read."""
+def _format_of(
+    path: Path, read_options: ReadOptions, encoded: tuple[str, list[str]]
+) -> tuple[CsvFormat, list[str], ColumnLists]:
+    """The format in which the whole file (or its shards) can be read, what of it was not plain, and what was read.
+
+    `encoded`: its encoding, and what was not plain about that."""
     first = shards_of(path)[0]
-    if read_options.encoding is not None:
-        check_encoding(first, read_options.encoding)
-    encoding, notes = (read_options.encoding, []) if read_options.encoding is not None else encoding_of(first)
+    encoding, notes = encoded[0], list(encoded[1])
     form = CsvFormat(encoding=encoding)
     text, whole, named_delimiter = _sample(first, encoding)
     if "\x00" in text:
@@ -367,6 +371,8 @@ def _format_of(path: Path, read_options: ReadOptions) -> tuple[CsvFormat, list[s
         header = [f"column_{number + 1}" for number in range(len(rows[0]))] if bare else None
         try:
             table = read_file(path, form := form.model_copy(update={"header": header}))
+        except NoRow:
+            raise
         except DataError as error:
             failed = failed or error
             continue

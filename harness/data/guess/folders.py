@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path, PurePath
 
 from harness.core.errors import UserError
-from harness.data.formats import READERS, SHARD, UNLABELLED, class_folders, is_saved, readable, shards_of
+from harness.data.formats import READERS, SHARD, UNLABELLED, class_folders, hidden, is_saved, readable, shards_of
 from harness.data.guess.language import CODES, ISO3, LANGUAGE_NAMES, REGIONS, SCRIPTS
 from harness.data.guess.words import SPLITS as WORDS
 from harness.specs.tasks import SPLITS, Split
@@ -151,11 +151,16 @@ def in_all_splits(parts: Collection[Part]) -> tuple[list[Part], list[str]]:
 
 
 def _by_class(path: Path) -> dict[str, Path]:
-    """The folders of splits whose folders are classes (`train/pos/1.txt`), or the folder itself (`pos/1.txt`)."""
+    """The folders of splits whose folders are classes (`train/pos/1.txt`), the folder itself (`pos/1.txt`), or the only one
+    in it."""
     if len(class_folders(path)) > 1:
         return {"all": path}
-    found = {split: inner for inner in sorted(path.iterdir()) if inner.is_dir() and (split := split_named(inner.name))}
-    return {split: inner for split, inner in found.items() if len(class_folders(inner)) > 1} if "train" in found else {}
+    inner = sorted(folder for folder in path.iterdir() if folder.is_dir() and not hidden(folder))
+    with_classes = [folder for folder in inner if len(class_folders(folder)) > 1]
+    found: dict[str, Path] = {split: folder for folder in with_classes if (split := split_named(folder.name))}
+    if "train" in found:
+        return found
+    return {"all": with_classes[0]} if len(inner) == 1 and with_classes else {}
 
 
 def _saved(path: Path) -> Layout | None:
@@ -167,31 +172,45 @@ def _saved(path: Path) -> Layout | None:
     return Layout({(split, ""): folder for split, folder in paths.items()}, paths, []) if "train" in paths else None
 
 
-_NUMBERS = re.compile(r"\d+(?:-of-\d+)?(?=\D*$)")
+_OF = re.compile(r"(?P<number>\d+)-of-(?P<count>\d+)(?:-[0-9a-f]{8,})?")
+"""As libraries number shards; some put a digest of the contents behind."""
+_NUMBER = re.compile(r"(?<![vV\d(])(?P<number>\d+)(?=\D*$)(?![kKmM%)])")
+"""The last number of a name, but no version (`v2`), no size (`10k`) and no second download (`train (1)`)."""
 
 
 def _shards(folder: Path, files: Sequence[Path]) -> tuple[list[PurePath], dict[str, int]]:
-    """The files relative to `folder`, with one path with `*` for those that differ by a number alone; and how many each has."""
-    inner = [file.relative_to(folder) for file in files]
-    groups: dict[PurePath, list[Path]] = defaultdict(list)
-    for path in inner:
-        groups[path.with_name(_NUMBERS.sub(SHARD, path.name, count=1))].append(path)
+    """The files relative to `folder`, with one path with `*` for those that are parts of one; and how many each has.
+
+    Parts differ by a number alone, and their numbers follow one another.
+    """
+    groups: dict[PurePath, list[tuple[int, int | None, PurePath]]] = defaultdict(list)
     found: dict[PurePath, int] = {}
-    for pattern, alike in groups.items():
-        count = re.search(r"-of-(\d+)", alike[0].name)
-        if count is not None and len(alike) < int(count[1]):
+    for file in files:
+        path: PurePath = file.relative_to(folder)
+        part = _OF.search(path.name) or _NUMBER.search(path.stem)
+        if part is None:
+            found[path] = 1
+            continue
+        count = part.groupdict().get("count")
+        pattern = path.with_name(f"{path.name[: part.start()]}{SHARD}{path.name[part.end() :]}")
+        groups[pattern].append((int(part["number"]), int(count) if count else None, path))
+    for pattern, parts in groups.items():
+        numbers = sorted(number for number, _, _ in parts)
+        count = next((count for _, count, _ in parts if count is not None), None)
+        if count is not None and len(parts) < count:
             raise UserError(
-                f"{folder}: {len(alike)} of the {int(count[1])} files {pattern} are there.",
+                f"{folder}: {len(parts)} of the {count} files {pattern} are there.",
                 "Add the missing ones, or rename these.",
             )
-        whole = len(alike) > 1 and {folder / path for path in alike} == set(shards_of(folder / pattern))
-        found |= {pattern: len(alike)} if whole else dict.fromkeys(alike, 1)
+        in_a_row = len(parts) > 1 and numbers == list(range(numbers[0], numbers[0] + len(parts)))
+        whole = in_a_row and {folder / path for _, _, path in parts} == set(shards_of(folder / pattern))
+        found |= {pattern: len(parts)} if whole else dict.fromkeys((path for _, _, path in parts), 1)
     return list(found), {path.as_posix(): count for path, count in found.items() if count > 1}
 
 
 def _readable(paths: Iterable[Path]) -> list[Path]:
     """Those that are read as tables; of .txt files only what is named as a split, as others are notes."""
-    found = (path for path in paths if path.is_file() and readable(path))
+    found = (path for path in paths if path.is_file() and readable(path) and not hidden(path) and not hidden(path.parent))
     kept = sorted(path for path in found if path.suffix.lower() != ".txt" or _split_of(PurePath(path.name)) is not None)
     tables = [path for path in kept if path.suffix.lower() != ".txt"]
     return tables if any(_split_of(PurePath(path.name)) is not None for path in tables) else kept
@@ -218,8 +237,9 @@ def _by_language(folder: Path, files: Iterable[Path]) -> dict[PurePath, dict[str
 
 def _split_of(inner: PurePath) -> Split | None:
     """By the name of the file, its last and its first word; then by the folder's."""
-    words = re.split(r"[-_.]", inner.stem)
-    names = [inner.stem, words[-1], words[0], *(words if "{lang}" in words else []), *inner.parts[:-1]]
+    stem = re.sub(r"\s*\(\d+\)$", "", inner.stem)  # the second download of a file
+    words = re.split(r"[-_.\s]+", stem)
+    names = [stem, words[-1], words[0], *(words if "{lang}" in words else []), *inner.parts[:-1]]
     return next((split for split in map(split_named, names) if split is not None), None)
 
 
@@ -228,14 +248,33 @@ def _by_split(folder: Path, inner: Collection[PurePath]) -> dict[str, PurePath]:
     for path in inner:
         split = _split_of(path)
         if split is not None and split in found:
-            raise UserError(f"{folder}: both {found[split]} and {path} look like {split} rows.", "Keep one of them.")
+            raise UserError(
+                f"{folder}: both {found[split]} and {path} look like {split} rows.",
+                "Keep one of them; if one holds the labels of the other's texts, write both into one table.",
+            )
         if split is not None:
             found[split] = path
     if "train" in found:
         return {split: found[split] for split in SPLITS if split in found}
     if len(inner) == 1:
         return {"all": next(iter(inner))}
-    names = ", ".join([str(path) for path in inner][:MOST_NAMED]) or "none of " + ", ".join(READERS)
-    raise UserError(
-        f"{folder}: none of its files is called train (found: {names}).", "Name one of the files, or call it train.csv."
-    )
+    raise UserError(f"{folder}: none of its files is called train{_found(folder, inner)}.", _way_out(folder, inner))
+
+
+def _found(folder: Path, inner: Collection[PurePath]) -> str:
+    """What is there instead."""
+    names = [str(path) for path in inner] or sorted(path.name for path in folder.iterdir() if not hidden(path))
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return f" (found: {', '.join(names[:MOST_NAMED])}{more})" if names else ", it is empty"
+
+
+def _way_out(folder: Path, inner: Collection[PurePath]) -> str:
+    if inner:
+        return "Name one of the files, or call it train.csv."
+    folders = [path for path in sorted(folder.iterdir()) if path.is_dir() and not hidden(path)]
+    classes = [path.name for path in folders if len(class_folders(path)) > 1]
+    if classes:
+        return f"Its folders hold classes of texts each; name one of them: {', '.join(classes[:MOST_NAMED])}."
+    if next((path for path in folder.glob("*.txt") if not hidden(path)), None) is not None:
+        return "Text without labels is no table: write rows with a text and a label into one file, train.csv."
+    return f"A file of rows has one of the suffixes {', '.join(READERS)}."

@@ -8,7 +8,7 @@ import io
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,7 @@ def put(name: str, content: str | bytes) -> Builder:
     return build
 
 
-def several(files: dict[str, str | bytes]) -> Builder:
+def several(files: Mapping[str, str | bytes]) -> Builder:
     def build(folder: Path) -> Path:
         for name, content in files.items():
             put(f"mine/{name}", content)(folder)
@@ -167,6 +167,8 @@ BY_INDEX = {str(number): row for number, row in enumerate(ROWS)}
 NESTED = [{"id": f"r{n}", "review": {"body": row["text"], "lang": "en"}, "label": row["label"]} for n, row in enumerate(ROWS)]
 LONG_FIRST = [{"text": "It is fine, says the buyer. " * 40_000, "label": "art"}, *ROWS[1:]]
 
+DATED = "".join(f"{row['text']},{row['label']},2024\n" for row in ROWS)
+
 ALL = {"art": 30, "work": 30}
 READ: dict[str, tuple[Builder, dict[str, int]]] = {
     "csv": (put("mine.csv", CSV), ALL),
@@ -254,12 +256,103 @@ READ: dict[str, tuple[Builder, dict[str, int]]] = {
         ),
         ALL,
     ),
+    "numbers of rows without a name, as R writes them": (
+        put("mine.csv", "text,label\n" + "".join(f"{n},{row['text']},{row['label']}\n" for n, row in enumerate(ROWS, start=1))),
+        ALL,
+    ),
+    "a title of several cells": (put("mine.csv", "Reviews,,\nmade by,us,\n,,\ntext,label,when\n" + DATED), ALL),
+    "names of groups of columns": (put("mine.csv", "Review,,Time\ntext,label,when\n" + DATED), ALL),
+    "xlsx with a title of several cells": (
+        spreadsheet(
+            {
+                "Sheet1": [
+                    ["Reviews", "", ""],
+                    ["made by", "us", ""],
+                    ["text", "label", "when"],
+                    *([*r, 2024] for r in HEADED[1:]),
+                ]
+            }
+        ),
+        ALL,
+    ),
+    "labels in objects in lists": (
+        put("mine.jsonl", lines([{"text": row["text"], "label": [{"label": row["label"]}]} for row in ROWS])),
+        ALL,
+    ),
+    "annotations of Label Studio": (
+        put(
+            "mine.json",
+            json.dumps(
+                [
+                    {
+                        "id": n,
+                        "data": {"text": row["text"]},
+                        "annotations": [{"result": [{"value": {"choices": [row["label"]]}}]}],
+                    }
+                    for n, row in enumerate(ROWS)
+                ]
+            ),
+        ),
+        ALL,
+    ),
+    "parquet of bytes": (lambda folder: table(folder / "mine.parquet", ROWS, kind=pyarrow.binary()), ALL),
+    "splits of lists of pairs, as CLINC150": (
+        put("mine.json", json.dumps({name: [list(row.values()) for row in part] for name, part in HALVES.items()})),
+        ALL,
+    ),
+    "cp1252 in the second file alone": (
+        several(
+            {
+                "train.csv": text_of(ROWS),
+                "test.csv": text_of(in_words(FRENCH)).encode("cp1252"),
+            }
+        ),
+        {"art": 60, "work": 60},
+    ),
+    "shards with digests in their names": (
+        several(
+            {f"data/train-0000{n}-of-00002-6ef3991c0608{n}e1{n}.jsonl": lines(ROWS[20 * n : 20 * n + 20]) for n in range(2)}
+            | {"data/test-00000-of-00001-5ad4c0a1b25f9e33.jsonl": lines(ROWS[40:]), ".gitattributes": "*", "README.md": "-"}
+        ),
+        ALL,
+    ),
+    "files of other programs": (
+        several(
+            {
+                "train.csv": text_of(ROWS[:40]),
+                "._train.csv": "x",
+                "~$train.xlsx": "x",
+                ".ipynb_checkpoints/train.csv": CSV,
+                "test.csv": text_of(ROWS[40:]),
+            }
+        ),
+        ALL,
+    ),
+    "second downloads": (
+        several({"My Train (1).csv": text_of(ROWS[:40]), "My Test (2).csv": text_of(ROWS[40:])}),
+        ALL,
+    ),
+    "texts with a number for a name, as 20 Newsgroups": (
+        several({f"{row['label']}/{50_000 + n}": row["text"] for n, row in enumerate(ROWS)}),
+        ALL,
+    ),
+    "one folder around the classes": (
+        several({f"inner/{row['label']}/{n}.txt": row["text"] for n, row in enumerate(ROWS)}),
+        ALL,
+    ),
+    "texts of classes in cp1252": (
+        several({f"{row['label']}/{n}.txt": row["text"].encode("cp1252") for n, row in enumerate(in_words(FRENCH))}),
+        ALL,
+    ),
     "a folder of texts for each class": (classes([""]), {"pos": 20, "neg": 20}),
     "the same in splits, with texts without a label": (classes(["train/", "test/"], "unsup"), {"pos": 40, "neg": 40}),
 }
 
 
-@pytest.mark.parametrize("shape", READ)
+SLOW = {"objects in cells", "a first text over a mebibyte"}
+
+
+@pytest.mark.parametrize("shape", [pytest.param(shape, marks=[pytest.mark.slow] * (shape in SLOW)) for shape in READ])
 def test_a_shape_is_read_and_its_task_reads_the_same(tmp_path: Path, shape: str) -> None:
     build, labels = READ[shape]
     found = seen(build(tmp_path))
@@ -301,6 +394,56 @@ ASKED: dict[str, tuple[Builder, str]] = {
     "Polish JSON in cp1250": (put("mine.jsonl", lines(in_words(POLISH)).encode("cp1250")), "--encoding cp1250"),
     "a zip of two": (lambda folder: _two(folder), "Unpack it"),
     "ragged lines": (put("mine.csv", CSV + "one,two,three\n"), "double quotes"),
+    "one line that is not in UTF-8": (
+        put("mine.csv", text_of(in_words(FRENCH)).encode() + "caf\xe9,art\n".encode("latin-1")),
+        "Correct the letters there",
+    ),
+    "JSON with a line that is not in UTF-8": (
+        put("mine.json", json.dumps([*in_words(FRENCH), {}], ensure_ascii=False).encode().replace(b"{}", b'{"text": "\xe9"}')),
+        "Correct the letters there",
+    ),
+    "Japanese in ISO-2022": (put("mine.csv", text_of(in_words(JAPANESE)).encode("iso2022_jp")), "--encoding iso2022_jp"),
+    "UTF-16 that is cut off": (put("mine.csv", CSV.encode("utf-16") + b"\x00"), "cut off"),
+    "JSON lines that are cut off": (put("mine.jsonl", JSONL + '{"text": "cut o'), "cut off"),
+    "a packed file that is cut off": (put("mine.csv.gz", gzip.compress(CSV.encode())[:-20]), "cut off"),
+    "parquet by the name of csv": (lambda folder: table(folder / "m.parquet", ROWS).rename(folder / "m.csv"), ".parquet"),
+    "a packed file by the name of csv": (put("mine.csv", gzip.compress(CSV.encode())), ".csv.gz"),
+    "a spreadsheet by the name of csv": (
+        lambda folder: spreadsheet({"A": HEADED})(folder).rename(folder / "mine.csv"),
+        ".xlsx",
+    ),
+    "csv by the name of a spreadsheet": (put("mine.xls", CSV), "suffix .csv"),
+    "csv by the name of parquet": (put("mine.parquet", CSV), "suffix .csv"),
+    "csv by the name of gzip": (put("mine.csv.gz", CSV), "suffix .csv"),
+    "a web page": (put("mine.csv", "<!DOCTYPE html>\n<html><body>Not found, sorry</body></html>"), "the file itself"),
+    "a web page by the name of a spreadsheet": (put("mine.xls", "<html><table></table></html>"), "the file itself"),
+    "a pointer of Git LFS": (put("mine.parquet", "version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "git lfs"),
+    "two files in one": (put("mine.csv", CSV + CSV), "see whether texts stand there twice"),
+    "a table in Markdown": (put("mine.csv", "text|label\n---|---\n" + text_of(ROWS, "|", header=False)), "Take that line away"),
+    "versions of a file": (several({"train_v1.csv": CSV, "train_v2.csv": CSV, "test.csv": CSV}), "Keep one"),
+    "sizes of a file": (several({"train_100.csv": CSV, "train_1000.csv": CSV, "test.csv": CSV}), "Keep one"),
+    "labels in a file of their own": (
+        several({f"{split}_{kind}.txt": "a\nb\n" for split in ("train", "test") for kind in ("text", "labels")}),
+        "into one table",
+    ),
+    "a file of texts for each class": (several({"pos.txt": "Good chair\n", "neg.txt": "Bad chair\n"}), "a text and a label"),
+    "classes in folders of languages": (
+        several({f"{code}/{row['label']}/{n}.txt": row["text"] for code in ("en", "de") for n, row in enumerate(ROWS)}),
+        "name one of them: de, en",
+    ),
+    "a missing shard": (
+        several({"train-00000-of-00003.csv": CSV, "train-00002-of-00003.csv": CSV}),
+        "Add the missing ones",
+    ),
+    "shards in two encodings": (
+        several(
+            {
+                "part-1.csv": text_of(in_words(FRENCH)).encode("cp1252"),
+                "part-2.csv": text_of(in_words(FRENCH)),
+            }
+        ),
+        "Save both alike",
+    ),
     "a pickle": (put("mine.pkl", b"\x80"), "can hold code"),
     "two files that could be the train rows": (several({"train.csv": CSV, "train.jsonl": JSONL}), "Keep one"),
 }
@@ -340,3 +483,10 @@ def test_one_sheet_of_several(tmp_path: Path) -> None:
     assert seen(path, read_options=ReadOptions(sheet="2024")).total == 60
     with pytest.raises(UserError, match="no sheet"):
         seen(path, read_options=ReadOptions(sheet="2025"))
+
+
+def test_letters_that_were_encoded_twice_are_said(tmp_path: Path) -> None:
+    misread = [row | {"text": row["text"].encode().decode("cp1252")} for row in in_words(FRENCH.replace("à", "a"))]
+    notes = seen(put("mine.csv", text_of(misread))(tmp_path)).opened.notes
+    assert any("cp1252" in note for note in notes)
+    assert not seen(put("other.csv", text_of(in_words(FRENCH)))(tmp_path)).opened.notes

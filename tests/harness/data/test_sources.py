@@ -122,7 +122,7 @@ def test_columnar_json_multilabel(tmp_path: Path) -> None:
         ("train.csv", "text,label\na,0\nb\n", ["train.csv:3", "1 field,", "Fields are missing", "holds a newline"]),
         ("train.md", "", ["'.md'", "Name it .tsv where tabs", ".parquet, .csv"]),
         ("train.XLSX", "", ["train.XLSX", "no spreadsheet"]),
-        ("train.csv.gz", "text,label", ["train.csv.gz can't be read"]),
+        ("train.csv.gz", "text,label", ["holds text"]),
         ("train.zip", "", ["train.zip", "no zip file"]),
         ("train.csv.xz", "", ["train.csv.xz can't be read"]),
         ("train.pkl", "", ["can hold code"]),
@@ -132,7 +132,7 @@ def test_columnar_json_multilabel(tmp_path: Path) -> None:
         ("train.csv", 'text,label\n"a,0\n', ["train.csv"]),
         ("train.csv", "text,text,label\na,b,0\n", ["train.csv:1", "twice"]),
         ("train.csv", "text,label\n", ["no rows in 'en'"]),
-        ("train.parquet", "no parquet", ["train.parquet", "not a parquet file"]),
+        ("train.parquet", "no parquet", ["train.parquet", "holds text"]),
     ],
 )  # fmt: skip
 def test_bad_files_are_refused(tmp_path: Path, name: str, content: str, words: list[str]) -> None:
@@ -156,7 +156,7 @@ def test_labels_may_be_numbers_of_any_length(tmp_path: Path) -> None:
 
 
 def test_a_text_that_is_no_string_is_not_shown(tmp_path: Path) -> None:
-    _write(tmp_path / "train.parquet", [{"text": b"a secret", "label": 0}])
+    _write(tmp_path / "train.parquet", [{"text": b"a secret \xff", "label": 0}])
     with pytest.raises(DataError, match="is no string, but bytes") as caught:
         load_examples(_task(tmp_path, "{files: {train: train.parquet}}"), lang="en", split="train")
     assert "secret" not in str(caught.value) + caught.value.hint
