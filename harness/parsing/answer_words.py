@@ -6,6 +6,7 @@ A word that is missing here costs a refused answer, never a wrong one. `REVISION
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from harness.parsing.folding import fold
 
@@ -18,6 +19,11 @@ def _listed(text: str) -> list[str]:
 def _words(text: str) -> tuple[str, ...]:
     """Folded, the longest first, as an alternation of a pattern needs them."""
     return tuple(sorted({fold(word) for word in _listed(text)}, key=lambda word: (-len(word), word)))
+
+
+def any_of(words: Iterable[str]) -> str:
+    """A pattern for any of these words, without a group around it."""
+    return "|".join(map(re.escape, words))
 
 
 def _patterns(text: str) -> str:

@@ -36,9 +36,13 @@ def _typed(character: str) -> str | None:
     return None if invisible(character) else character
 
 
+_IGNORABLE = re.compile(r"[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]")
+"""Default_Ignorable_Code_Point of Unicode (DerivedCoreProperties.txt), beside the format characters (Cf)."""
+
+
 def invisible(character: str) -> bool:
     """Whether a character has no shape of its own: zero-width, a soft hyphen, a byte order mark, a variation selector."""
-    return unicodedata.category(character) == "Cf" or "\ufe00" <= character <= "\ufe0f" or character == _GRAPHEME_JOINER
+    return unicodedata.category(character) == "Cf" or _IGNORABLE.match(character) is not None
 
 
 _TYPOGRAPHY = _Typography()

@@ -27,16 +27,12 @@ _CLOSE = r"(?: ?[»”])?+[\"'“”«»」』》】)\]}>*`]*+"
 _WORD_END = rf"(?!{WORD_CHARACTER})"
 
 
-def _any(of: Iterable[str]) -> str:
-    return "|".join(map(re.escape, of))
-
-
 def _words(of: Iterable[str]) -> str:
     """Any of these, ended where a word ends in a script that has words."""
-    return rf"(?:{_any(of)}){_WORD_END}"
+    return rf"(?:{words.any_of(of)}){_WORD_END}"
 
 
-MARKER = rf"(?<!{LETTER})(?:{_any(words.MARKERS)})(?!{LETTER})"
+MARKER = rf"(?<!{LETTER})(?:{words.any_of(words.MARKERS)})(?!{LETTER})"
 _CJK_SUBJECT = (
     r"(?:(?:この|その|本|当)?(?:レビュー|文章|文|テキスト|コメント|投稿|商品|口コミ)|これ|それ"
     r"|(?:这|该|此|本)(?:条|篇|个|段|则|句)?(?:评论|文本|句子|文章|评价|留言|商品|产品|内容|话)?|(?:這|該)(?:條|篇|個|段|則)?(?:評論|文本|句子)?"
@@ -45,8 +41,8 @@ _CJK_SUBJECT = (
 _BEFORE_NOUN = sorted({*words.DETERMINERS, *words.ADJECTIVES}, key=lambda word: (-len(word), word))
 OPENING = (
     rf"{_OPEN}(?:{_words(words.OPENERS)}[ ,:、，]*+){{0,3}}(?:{_CJK_SUBJECT}(?:の|的|의)? ?)?"
-    rf"(?:(?:{_any(_BEFORE_NOUN)})(?!{LETTER}) ?){{0,4}}(?:l')?"
-    rf"(?:{_words(words.JUDGED)} (?:{_any(words.ADJECTIVES)} )?)?{_OPEN}"
+    rf"(?:(?:{words.any_of(_BEFORE_NOUN)})(?!{LETTER}) ?){{0,4}}(?:l')?"
+    rf"(?:{_words(words.JUDGED)} (?:{words.any_of(words.ADJECTIVES)} )?)?{_OPEN}"
 )
 """What may precede a marker in its sentence."""
 
@@ -119,21 +115,21 @@ class Names:
         longest_first = sorted(self.index, key=lambda name: (-len(name), name))
         wordy = [name for name in longest_first if not _short(name)]
         # A look-ahead, so that a name that begins inside another one is seen as well.
-        self._anywhere = re.compile(f"(?=({_any(longest_first)}))")
+        self._anywhere = re.compile(f"(?=({words.any_of(longest_first)}))")
         determiner = rf"(?:{_words(words.DETERMINERS)} )??"
         several = any(one != other and one in other for one in wordy for other in self.index)
         intensifier = "" if several else _INTENSIFIER  # "very positive" may be another step than "positive"
-        name = rf"(?P<name>{_any(longest_first)}){_CLOSE}{_COPULA_AFTER}{_CLOSE}(?P<end>{_END})"
+        name = rf"(?P<name>{words.any_of(longest_first)}){_CLOSE}{_COPULA_AFTER}{_CLOSE}(?P<end>{_END})"
         self._alone = re.compile(rf"{_BULLET}{_OPEN}{name}")
         self._with_noun = re.compile(
-            rf"{_BULLET}{_OPEN}(?P<name>{_any(wordy) or '(?!)'}){_CLOSE} {_words(words.NOUNS)}{_CLOSE}(?P<end>{_END})"
+            rf"{_BULLET}{_OPEN}(?P<name>{words.any_of(wordy) or '(?!)'}){_CLOSE} {_words(words.NOUNS)}{_CLOSE}(?P<end>{_END})"
         )
         self._after_marker = re.compile(rf" ?{_OPEN}{determiner}{_OPEN}{name}")
         self._chosen = re.compile(
-            rf"{_OPEN}(?:{_I_CHOOSE}|{_words(words.CHOICES)} ){_OPEN}(?P<name>{_any(longest_first)}){_CLOSE}[.!]?$"
+            rf"{_OPEN}(?:{_I_CHOOSE}|{_words(words.CHOICES)} ){_OPEN}(?P<name>{words.any_of(longest_first)}){_CLOSE}[.!]?$"
         )
         self._in_sentence = re.compile(
-            rf"{determiner}{intensifier}{_OPEN}(?P<name>{_any(wordy) or '(?!)'}){_CLOSE}(?: {_words(words.NOUNS)})?"
+            rf"{determiner}{intensifier}{_OPEN}(?P<name>{words.any_of(wordy) or '(?!)'}){_CLOSE}(?: {_words(words.NOUNS)})?"
             rf"{_COPULA_AFTER}{_CLOSE}(?P<end>{_END})"
         )
 
@@ -158,9 +154,9 @@ class Names:
     def _stated(self, line: str, first: bool) -> Iterator[int | str]:
         """The labels that a folded line states; a reason where it states one without certainty, or one that is unknown."""
         bare = re.sub(rf"^{_BULLET}", "", line).strip(DECORATION)
-        spelled = self._in_digits(bare)
         said = bare.removeprefix("i ")  # "I don't know", where that is a label
-        whole = self.index.get(line, self.index.get(bare, self.index.get(said) if " " in said else spelled))
+        forms = [line, bare, *([said] if " " in said else []), _in_digits(bare)]
+        whole = next((self.index[form] for form in forms if form in self.index), None)
         if whole is not None and not line.endswith(("?", "？")):
             yield whole
             return
@@ -169,12 +165,6 @@ class Names:
             return
         for start in (found.end() for found in _SENTENCE.finditer(line)):
             yield from self._stated_in_sentence(line, start)
-
-    def _in_digits(self, name: str) -> int | None:
-        """The label of "four stars", where one is called "4 stars"."""
-        first, _, rest = name.partition(" ")
-        number = words.SPELLED.get(first)
-        return None if number is None or not rest else self.index.get(f"{number} {rest}")
 
     def _stated_in_sentence(self, line: str, start: int) -> Iterator[int | str]:
         if (chosen := self._chosen.match(line, start)) is not None:
@@ -241,11 +231,9 @@ class Names:
         head, tail = fold(before).strip(" \"'`*(“「"), fold(after).strip(" \"'`*)”」")
         if _HEDGE.search(head) or _TURN.match(head) or _HEDGE.search(tail) or "?" in tail or "？" in tail:
             return False
-        announced = (
-            not head or head[-1] in ":：=→>.。!！" or _announcing().fullmatch(f"{head} ") or _announcing().fullmatch(head)
-        )
-        opened = _OPENED.fullmatch(head) is not None
-        return bool(announced or opened) and (not tail or tail[0] in ".,;:。、，；(（-" or _SAID.match(tail) is not None)
+        stated = not head or head[-1] in ":：=→>.。!！"
+        stated = stated or any(form.fullmatch(head) for form in (_OPENED, _LISTED, _announcing()))
+        return stated and (not tail or tail[0] in ".,;:。、，；(（-" or _SAID.match(tail) is not None)
 
     def second_thoughts(self, text: str) -> bool:
         """Whether `text`, which follows an answer, takes it back for another number or name."""
@@ -259,6 +247,12 @@ class Names:
             return False
         name = next(name for name, index in self.index.items() if index == reading)
         return any(self._others_in(text[found.end() :], name) for found in _REVISION.finditer(text))
+
+
+def _in_digits(name: str) -> str:
+    """ "4 stars" for "four stars"."""
+    first, blank, rest = name.partition(" ")
+    return f"{words.SPELLED.get(first, first)}{blank}{rest}"
 
 
 _OF_SENTENCES = frozenset((*words.DETERMINERS, *words.COPULAS, *words.STATED, *words.TURNS.split("|")))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 
 from harness.parsing import answer_words as words
@@ -56,10 +57,6 @@ def _quoted(pattern: str) -> str:
     return pattern.replace("'", '"')
 
 
-def _words(of: Iterable[str]) -> str:
-    return "|".join(map(re.escape, of))
-
-
 # Digits inside a word (v2, mp3, iPhone12, GPT-4, 2nd, 3D) are no number: hence the looks at both neighbours. The
 # quantifiers are possessive, so that "12th" is not read as "1".
 _BODY = rf"(?P<body>[.,]?+[\d{_ODD}]++(?:[.,][\d{_ODD}]++)*+)"
@@ -84,7 +81,7 @@ _NUMBER = re.compile(_ITEM)
 _COPULA = r"(?:です|だと思います|だ|となります|입니다|이에요|이다|ครับ|ค่ะ| है)?"
 _BARE = re.compile(rf"[\"# ]*+(?:> )?[\" ]*+[(\[{{ \"]*+(?:[星별] ?)?{_ITEM}[)\]}}\" ]*+{_COPULA}[.。!।,;:]?[)\]}}\" ]*+")
 _BECAUSE = (
-    rf"(?:{_words(words.BECAUSE)}|and|und|et|y)(?!{LETTER})"
+    rf"(?:{words.any_of(words.BECAUSE)}|and|und|et|y)(?!{LETTER})"
     r"|です(?!か)|だ(?!っ|ろ)|と(?!は|も)|で(?![はもしす])|입니다|이며|이고|로"
 )
 _END = rf"(?=[\"\])}} ]*+(?:$|[\n.。!।;:,|<($}}]|- |(?:{_BECAUSE})))"
@@ -95,14 +92,26 @@ _JOINERS = (
 _JOINED = re.compile(rf"{_D}(?:(?:{_JOINERS}){_D}){{0,3}}[-+]?[\d{_ODD}]")
 # "2-3", "2 or 3", "3+", "~3", "3?": not one certain number.
 _VAGUE = re.compile(rf"{_D}[?+~]")
-_FILLER = rf"(?: (?:{_quoted(_words((*words.STATED, *words.ADJECTIVES)))})(?!{LETTER})){{0,6}}"
-_IS = rf"(?: (?:{_words(words.COPULAS)})(?!{LETTER})| ?(?:は|が|是|为|為|는|은|가|คือ|เป็น))"
+_FILLER = rf"(?: (?:{_quoted(words.any_of((*words.STATED, *words.ADJECTIVES)))})(?!{LETTER})){{0,6}}"
+_IS = rf"(?: (?:{words.any_of(words.COPULAS)})(?!{LETTER})| ?(?:は|が|是|为|為|는|은|가|คือ|เป็น))"
 _CONNECTOR = rf"(?:(?P<colon> ?(?:[:=→]|[-=]>))|(?P<dash> -(?= ))|(?P<of> of)|(?P<is>{_IS}))"
 _TO_NUMBER = (
     rf"{MARKER}\"*+(?: ?\([^()\d\n]{{0,40}}\))?+{_FILLER}\"*+{_CONNECTOR}{_D}\n?+{_D}"
     rf"(?:(?:an?|eine?|une?|una)(?!{LETTER}) )?+[(\[{{\" ]*+"
 )
-_MARKED = re.compile(rf"{_TO_NUMBER}{_ITEM}(?:{_END}|(?={_JOINED.pattern}|{_VAGUE.pattern}))")
+
+
+@cache
+def _marked() -> re.Pattern[str]:
+    """A number that a marker announces. Compiled when it is needed, as are the others that hold all markers: it takes time."""
+    return re.compile(rf"{_TO_NUMBER}{_ITEM}(?:{_END}|(?={_JOINED.pattern}|{_VAGUE.pattern}))")
+
+
+@cache
+def _spelled_marked() -> re.Pattern[str]:
+    return re.compile(rf"(?P<before>{_TO_NUMBER})(?P<number>{_SPELLED})(?!{LETTER})")
+
+
 _GIVEN = (
     r"(?:i(?: would| will|\"d|\"ll)? (?:give|assign|rate|award)(?: (?:it|this|the \w+|this \w+))?(?: at| with)?"
     r"|(?:it|this|the)(?: \w+)? (?:deserves|gets|receives|warrants|merits|has|is given)) "
@@ -120,13 +129,12 @@ _I_RATE = re.compile(
     rf"(?: (?:it|this|the|review|product|text|comment|a|an|as)(?!{LETTER})){{0,5}}+ "
     rf"\"*+{_ITEM}{_END}(?![^.\n]{{0,80}} (?:if|but|except|unless|had) )"
 )
-_SPELLED = rf"(?:{_words(sorted(words.SPELLED, key=lambda word: -len(word)))})"
+_SPELLED = rf"(?:{words.any_of(sorted(words.SPELLED, key=lambda word: -len(word)))})"
 _SPELLED_ALONE = re.compile(
     rf"\A(?P<before>[\"#> (\[]*+)(?P<number>{_SPELLED})(?P<unit1> ?(?:{_UNITS})?)"
     rf"(?:(?P<out> {_OUT_OF} )(?P<most>{_SPELLED}|\d+)(?P<unit2> ?(?:{_UNITS})?))?"
     rf"(?P<rest>{_COPULA}[\"\]) ]*+[.。!।#]*[\" ]*+)(?=\n|\Z)"
 )
-_SPELLED_MARKED = re.compile(rf"(?P<before>{_TO_NUMBER})(?P<number>{_SPELLED})(?!{LETTER})")
 _REVISION = re.compile(rf"(?<!{LETTER})(?:{_quoted(words.REVISIONS)})")
 
 _TO = "-|~|to|bis|à|a|から|到|至|에서|through|and|do|hingga|sampai|đến|ถึง|إلى|से|до"
@@ -165,7 +173,7 @@ class Scale:
         lines = stated.split("\n")
         first = self._alone(lines[0])
         strong = set() if first is None else {first}
-        strong.update(self._value(match) for match in _MARKED.finditer(stated) if self._announces(match))
+        strong.update(self._value(match) for match in _marked().finditer(stated) if self._announces(match))
         if strong:
             strong.update(self._alone_values(lines[1:]))
             reading = strong.pop() if len(strong) == 1 else "ambiguous"
@@ -259,7 +267,7 @@ def _with_digits(text: str) -> str:
         return f"{found['before']}{words.SPELLED[found['number']]}{found['unit1']}{most}{found['rest']}"
 
     text = _SPELLED_ALONE.sub(alone, text)
-    return _SPELLED_MARKED.sub(lambda found: f"{found['before']}{words.SPELLED[found['number']]}", text)
+    return _spelled_marked().sub(lambda found: f"{found['before']}{words.SPELLED[found['number']]}", text)
 
 
 def _tidy(text: str) -> str:

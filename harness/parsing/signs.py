@@ -5,19 +5,11 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from harness.parsing.folding import fold, plain_typography
+from harness.parsing.folding import fold, invisible, plain_typography
 
 _QUOTES = str.maketrans(dict.fromkeys("\u201c\u201d\u201e\u201f\u00ab\u00bb\u2033\uff02", '"') | {"`": "'"})
-_INVISIBLE = (
-    r"\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff"
-    r"\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U000e0000-\U000e0fff"
-)
-"""Default_Ignorable_Code_Point of Unicode (DerivedCoreProperties.txt), and the marks around interlinear notes."""
-
-_IGNORED = re.compile(f"[{_INVISIBLE}]+")
 _NEEDLESS = re.compile(r"[\u00ad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u2064\u2066-\u2069\ufeff]+")
 """Those that no orthography and no emoji needs within a name, as Persian needs U+200C and a family of emoji U+200D."""
-_SOMETHING = re.compile(rf"[^\s{_INVISIBLE}\u2800\x00-\x1f\x7f]")
 _TWINS = str.maketrans(
     "авекмнорстухіїјѕԁԛԝһԍьɑɡ"
     "αβεηικνορτυχγϲ"
@@ -32,12 +24,12 @@ _TWINS = str.maketrans(
 
 def is_blank(text: str) -> bool:
     """Whether a reader sees nothing: white space and invisible characters only."""
-    return _SOMETHING.search(text) is None
+    return all(sign.isspace() or invisible(sign) or sign == "\u2800" or unicodedata.category(sign) == "Cc" for sign in text)
 
 
 def plain_signs(text: str) -> str:
     """Without invisible characters; hyphens, apostrophes and quotes as ASCII has them."""
-    return _IGNORED.sub("", plain_typography(unicodedata.normalize("NFC", text))).translate(_QUOTES)
+    return plain_typography(unicodedata.normalize("NFC", text)).translate(_QUOTES)
 
 
 def spelling_key(text: str) -> str:
