@@ -98,38 +98,31 @@ class CausalLM(TokenModel):
         )
 
     def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
-        torch = self._torch
         found: list[list[int]] = []
         for part in self._computable_together(prompts):
-            with out_of_memory_named(torch), torch.inference_mode():
-                ids, mask, cache, _ = self._batch(part, max_new_tokens)
-                found += self._model.generate(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    past_key_values=cache,
-                    max_new_tokens=max_new_tokens,
-                    do_sample=False,
-                    pad_token_id=self._pad,
-                    eos_token_id=self._ends,
-                )[:, ids.shape[1] :].tolist()
+            found += self._continued(part, max_new_tokens)
         return found
 
     def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
-        torch = self._torch
         for part in self._computable_together(list(zip(prompts, walks, strict=True))):
             room = max(prompt.room for prompt, _ in part)
-            with out_of_memory_named(torch), torch.inference_mode():
-                ids, mask, cache, _ = self._batch([prompt.ids for prompt, _ in part], room)
-                self._model.generate(
-                    input_ids=ids,
-                    attention_mask=mask,
-                    past_key_values=cache,
-                    max_new_tokens=room,
-                    do_sample=False,
-                    pad_token_id=self._pad,
-                    eos_token_id=self._ends,
-                    logits_processor=[_Followed([walk for _, walk in part], ids.shape[1], self._ends[0])],
-                )
+            self._continued([prompt.ids for prompt, _ in part], room, [walk for _, walk in part])
+
+    def _continued(self, prompts: list[list[int]], room: int, walks: Sequence[ListWalk] = ()) -> list[list[int]]:
+        """The new tokens of each prompt, greedily; with `walks`, those that each of them allows, which takes them in."""
+        with out_of_memory_named(self._torch), self._torch.inference_mode():
+            ids, mask, cache, _ = self._batch(prompts, room)
+            found: list[list[int]] = self._model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=cache,
+                max_new_tokens=room,
+                do_sample=False,
+                pad_token_id=self._pad,
+                eos_token_id=self._ends,
+                logits_processor=[_Followed(walks, ids.shape[1], self._ends[0])] if walks else [],
+            )[:, ids.shape[1] :].tolist()
+        return found
 
     def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
         found: list[FloatArray] = [np.empty(0)] * len(prompts)
