@@ -100,7 +100,8 @@ def check_command(
     """Check a prompt on real rows, and try it with a model where one is at hand.
 
     Renders the prompt and reports problems. Then a language model answers for some validation rows of the first language; test
-    rows are not used. Exits with 2 if a problem is an error, or if no answer could be read.
+    rows are not used. Exits with 2 if a problem is an error, or if the model that --backend names gave no answer that could be
+    read.
 
     --json prints an object: problems (severity: error, warning, info; langs; message), trial (null where no model was tried:
     backend, lang, decoding, rows, readable, refused, answers, label_mass, tokens, context).

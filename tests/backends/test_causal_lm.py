@@ -324,6 +324,7 @@ def test_a_constrained_list_is_the_greedy_path_through_all_lists(kind: str, engi
     assert answers == [engine.generate(engine.encode([chat], LISTS), 1, LISTS)[0] for chat in CHATS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", CHAT_KINDS)
 def test_every_list_can_be_walked_and_no_other(kind: str, engines: dict[str, CausalLM]) -> None:
     encode = engines[kind]._chat

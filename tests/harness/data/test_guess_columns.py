@@ -16,6 +16,8 @@ from harness.data.guess.columns import ColumnOverrides
 from harness.data.guess.inspect_file import Found
 from harness.data.guess.words import LABEL, LANG, RATED, SPLIT, TEXT, TITLES
 
+pytestmark = pytest.mark.slow  # test_guess has the commonest ones
+
 FEW_TITLES = ["Great value", "Poor", "Never again", "It broke", "Would buy it twice"]
 
 

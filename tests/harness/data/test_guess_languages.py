@@ -20,6 +20,8 @@ from harness.data.rows import load_examples
 from harness.specs.tasks import TaskSpec
 from harness.specs.yamlspec import parse_yaml_spec
 
+pytestmark = pytest.mark.slow  # test_guess has the commonest ones
+
 WORDS = {
     "en": "the box came late but works well and nobody answered my letter about this old chair",
     "fi": "matka oli kaiken kaikkiaan hirveän huono mutta palvelu mielestäni todella hyvä ja ruoka tänään iloinen",

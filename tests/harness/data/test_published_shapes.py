@@ -34,6 +34,8 @@ from harness.data.rows import load_examples
 from harness.specs.tasks import SPLITS, TaskSpec
 from harness.specs.yamlspec import parse_yaml_spec
 
+pytestmark = pytest.mark.slow  # test_shapes has the commonest ones
+
 Row = dict[str, Any]
 LABELS = ("art", "work")
 COUNT = 60
