@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 from harness.core.errors import DataError, MissingExtra
 from harness.core.progress_events import tell
 from harness.data.contents import LONGEST, check_binary, check_text
-from harness.data.json_tables import ColumnLists, are_splits, joined_splits, read_json
+from harness.data.json_tables import LONGEST_NAME, ColumnLists, are_splits, joined_splits, read_json
 from harness.specs.tasks import CsvFormat
 
 USUAL = CsvFormat()
@@ -482,7 +482,6 @@ def _table_of_sheet(path: Path, book: Any, name: str) -> ColumnLists:
 
 MOST_ABOVE = 20
 """Lines that are looked at for a title above the names of the columns."""
-LONGEST_NAME = 60
 
 
 def names_below(rows: list[list[str]]) -> int:
