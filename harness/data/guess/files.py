@@ -18,7 +18,6 @@ from harness.core.errors import DataError, UserError
 from harness.data.formats import (
     DELIMITED,
     FASTTEXT,
-    LONGEST_NAME,
     MOST_ABOVE,
     SHEETS,
     NoRow,
@@ -38,7 +37,7 @@ from harness.data.formats import (
 )
 from harness.data.guess.encodings import check_encoding, encoding_of
 from harness.data.guess.folders import Part, in_all_splits, layout_of
-from harness.data.json_tables import ColumnLists, are_splits
+from harness.data.json_tables import LONGEST_NAME, ColumnLists, are_splits
 from harness.specs.tasks import CsvFormat
 
 DELIMITERS = (",", ";", "\t", "|")
