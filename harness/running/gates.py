@@ -118,8 +118,7 @@ def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:
     assert plan.prompt is not None
     name, lacking = "text_in_prompt", []
     items = distinct(plan.rows)[:WINDOW]
-    for item in items:
-        (chat,) = plan.prompt.chats([item.text])
+    for item, chat in zip(items, plan.prompt.chats([item.text for item in items]), strict=True):
         prompt = engine.rendered(chat)
         if prompt is None:
             return _gate(name, GateOutcome.PASSED, "The texts are in the prompts that are sent to the server.")
