@@ -430,7 +430,7 @@ def test_thinking_that_is_too_long_is_closed_and_answered(template: str, tmp_pat
     assert prompts[0].tokens == len(prompts[0].content.ids) + 9
     answers = engine.generate(prompts, 4, None)
     (first, limit), (second, room) = engine.seen
-    assert (len(first), limit, room) == (4, 9, 4)
+    assert (len(first), limit, room) == (len(prompts), 9, 4)
     assert [text.endswith(tail) for text, tail in zip(second, ("or\n</think>\n\n", "0.</think>\n\n"), strict=True)] == [
         True
     ] * 2
