@@ -35,7 +35,9 @@ from faulty_proxy import faulty_proxy, seeded_faults
 from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 import backends
-from backends.openai import OpenAI, OpenAIOptions, choice_in
+from backends._openai_answers import choice_in
+from backends._openai_options import OpenAIOptions
+from backends.openai import OpenAI
 from harness.core.engine import ListOf
 from harness.core.errors import BenchError, ModelUnavailable, RunError, UserError
 
