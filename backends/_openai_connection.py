@@ -49,7 +49,8 @@ class Connection:
         from anyio.from_thread import start_blocking_portal
 
         self._client = _client(base_url, key, timeout, retries)
-        self._files = partial(_client, base_url, key, max(timeout, FILE_SECONDS), retries, LARGEST_FILE)
+        self._open_files = partial(_client, base_url, key, max(timeout, FILE_SECONDS), retries, LARGEST_FILE)
+        self._files: AsyncOpenAI | None = None
         self.slots = asyncio.Semaphore(concurrency)
         """For the caller to hold around `chat`, also while it waits for the next attempt."""
         self._exit = ExitStack()
@@ -89,16 +90,20 @@ class Connection:
 
     async def upload(self, lines: bytes) -> bytes:
         """The server's answer to a file of requests for a batch. Raises `openai.OpenAIError`."""
-        async with self._files() as client:
-            file = ("requests.jsonl", lines, "application/jsonl")
-            answer = await client.files.with_raw_response.create(file=file, purpose="batch")
-            return answer.http_response.content
+        file = ("requests.jsonl", lines, "application/jsonl")
+        answer = await self._file_client().files.with_raw_response.create(file=file, purpose="batch")
+        return answer.http_response.content
 
     async def download(self, file: str) -> bytes:
         """The content of a file of answers. Raises `openai.OpenAIError`."""
-        async with self._files() as client:
-            answer = await client.files.with_raw_response.content(file)
-            return answer.http_response.content
+        return (await self._file_client().files.with_raw_response.content(file)).http_response.content
+
+    def _file_client(self) -> AsyncOpenAI:
+        """Has other limits of time and size than that of the chats."""
+        if self._files is None:
+            self._files = self._open_files()
+            self._exit.callback(self._portal.call, self._files.close)
+        return self._files
 
     async def create_batch(self, file: str) -> bytes:
         """A batch of the requests in an uploaded file; sent once, since two batches would cost twice. Raises

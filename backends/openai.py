@@ -124,8 +124,8 @@ class OpenAI(LanguageModel):
         self._scratch = folder
         if self.options.mode == "interactive" and (count := sent_requests(folder)):
             log.warning(
-                f"An earlier start of this run sent {count:,} requests to the Batch API of {self._host}. Those whose answers were "
-                "not read are asked, and paid for, again. --set mode=batch waits for them."
+                f"An earlier start of this run sent {count:,} requests to the Batch API of {self._host}. Those whose answers "
+                "were not read are asked, and paid for, again. --set mode=batch waits for them."
             )
 
     def unavailable(self) -> BenchError | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,11 +42,13 @@ from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, finalize_predictions, predict_batch
 from harness.running.tracking import tracked
 from harness.running.training import OnEvaluation, Trained, ensure_trained
+from harness.specs.backend_specs import shut_down_words
 from harness.specs.costs import Budget, Price
 from harness.statistics.extra_metrics import code_of
 from harness.statistics.metrics import evaluate_predictions
 
 T = TypeVar("T")
+log = logging.getLogger("bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ def run(
             if (found := finished_entry(store, name)) is not None:  # another process finished it meanwhile
                 return Result(store.root / name, found.record, computed=False)
             store.set_aside(name)
+        if (words := shut_down_words(plan.backend, date.today())) is not None:
+            log.warning(f"{words}. `bench list backends` has others, or name another model: --model NAME.")
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
             journal.clear()
