@@ -41,6 +41,7 @@ class FakeServer:
     top: Callable[[str], dict[str, float]] | None = None  # tokens to show for a text
     barrier: threading.Barrier | None = None  # requests wait here for each other
     batch_api: BatchApi | None = None
+    reply: Reply | None = None  # to all requests without a fault; default: a sound answer
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     count: Counter[str] = field(default_factory=Counter)
@@ -113,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
             fake.count[text] += 1
             fake.bodies.append(body)
             fake.headers.append({name.lower(): value for name, value in self.headers.items()})
-            reply = fake.faults[text].pop(0) if fake.faults.get(text) else good
+            reply = fake.faults[text].pop(0) if fake.faults.get(text) else fake.reply or good
         try:
             if fake.barrier is not None:
                 fake.barrier.wait(20)

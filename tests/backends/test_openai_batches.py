@@ -18,7 +18,14 @@ from served import NAME, chat, engine_for
 from backends._openai_batches import STATE, files_of, lines_in, sent_requests
 from backends.openai import OpenAI
 from harness.core.engine import Generation
-from harness.core.errors import BenchError, ModelUnavailable, RunError, UserError
+from harness.core.errors import BudgetReached, ModelUnavailable, RunError, RunIncomplete, UserError
+from harness.core.options import RunOptions
+from harness.core.token_use import TokenUse
+from harness.records.store import Store
+from harness.running.plan import Plan, make_plan
+from harness.running.runner import run
+from harness.specs.catalog import Catalog
+from harness.specs.costs import Budget, Price
 
 ROWS = [f"row {n}" for n in range(12)]
 DIGITS = ["0", "1", "2"]
@@ -165,13 +172,13 @@ def started_and_killed(server: FakeServer, api: FakeBatches, scratch: Path, unti
     with Started(server, scratch) as engine:
         errors: list[BaseException] = []
 
-        def run() -> None:
+        def wait() -> None:
             try:
                 ask(engine)
             except BaseException as error:
                 errors.append(error)
 
-        thread = threading.Thread(target=run)
+        thread = threading.Thread(target=wait)
         thread.start()
         waiter = threading.Event()
         for _ in range(2000):
@@ -283,16 +290,12 @@ def test_questions_that_fail_are_asked_again(
     assert len(api.batches) == 2
 
 
-@pytest.mark.parametrize(
-    ("code", "kind", "said"), [(404, UserError, "does not know batch_1"), (401, UserError, "refused the key")]
-)
-def test_a_batch_that_is_not_there(
-    server: FakeServer, api: FakeBatches, tmp_path: Path, code: int, kind: type[BenchError], said: str
-) -> None:
+@pytest.mark.parametrize(("code", "said"), [(404, "does not know batch_1"), (401, "refused the key")])
+def test_a_batch_that_is_not_there(server: FakeServer, api: FakeBatches, tmp_path: Path, code: int, said: str) -> None:
     with Started(server, tmp_path) as engine:
         ask(engine)
     api.faults = {"GET /batches/ID": [code]}
-    with Started(server, tmp_path) as engine, pytest.raises(kind, match=said):
+    with Started(server, tmp_path) as engine, pytest.raises(UserError, match=said):
         ask(engine)
     assert len(api.batches) == 1  # nothing was asked again unasked
 
@@ -388,3 +391,117 @@ def test_files_keep_the_order_of_the_requests() -> None:
 
 def test_the_mode_is_no_part_of_what_a_run_is(server: FakeServer) -> None:
     assert engine_for(server.url, mode="batch").options.model_dump() == engine_for(server.url).options.model_dump()
+
+
+# A run as a whole
+
+
+PRICE = "price: {prompt: 10, completion: 40, batch: 0.5, source: here}"
+COUNT = 30
+
+
+def plan_of(folder: Path, server: FakeServer, **settings: Any) -> Plan:
+    for name in ("tasks", "prompts", "backends"):
+        (folder / name).mkdir(exist_ok=True)
+    rows = [{"id": str(n), "text": f"parcel {n}", "label": n % 2} for n in range(COUNT)]
+    (folder / "tasks" / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "tasks" / "parcels.yaml").write_text(
+        "description: d\nsource: {files: {test: rows.jsonl}}\ncolumns: {id: id}\n"
+        "labels: {kind: ordinal, names: [bad, good]}\nlanguages: [en]\n"
+    )
+    (folder / "prompts" / "echo.j2").write_text("---\ndescription: d\nparser: integer\n---\n{{ text }}\n")
+    options = f"{{base_url: '{server.url}', api_key_env: {NAME}, retries: 0}}"
+    (folder / "backends" / "cheap.yaml").write_text(f"engine: openai\nmodel: {MODEL}\noptions: {options}\n{PRICE}\n")
+    request = RunOptions(task="parcels", backend="cheap", lang="en", prompt="echo", settings=settings)
+    return make_plan(request, Catalog(folder))
+
+
+@pytest.fixture
+def labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fake_server.content_for", lambda fake, text, body: str(len(text) % 2))
+
+
+@pytest.mark.usefixtures("labels")
+def test_a_run_through_batches_is_the_same_run_for_less(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
+    direct = run(plan_of(tmp_path, server), Store(tmp_path / "direct"))
+    server.bodies.clear()
+    store, budget = Store(tmp_path / "runs"), Budget(1.0)
+    result = run(plan_of(tmp_path, server, mode="batch"), store, budget=budget)
+    assert result.run_id == direct.run_id
+    assert store.predictions(result.run_id) == Store(tmp_path / "direct").predictions(result.run_id)
+    record, before = store.record(result.run_id), direct.record
+    assert (len(server.bodies), len(api.batches), len(api.requests("batch_1"))) == (1, 1, COUNT - 1)
+    tokens = record.tokens.charged
+    assert tokens.total == before.tokens.charged.total
+    assert tokens.direct == TokenUse(len(server.bodies[0]["messages"][-1]["content"]) + 7, 1)
+    assert record.cost is not None
+    assert before.cost is not None
+    price = Price(prompt=10, completion=40, source="here")
+    share = price.of(tokens.direct.prompt, 1) + price.of(tokens.batched.prompt, tokens.batched.new) / 2
+    assert record.cost.usd == pytest.approx(share, abs=1e-6)
+    assert budget.spent == pytest.approx(share, abs=1e-6)
+    assert share < 0.55 * before.cost.usd
+    assert record.timing.seconds is None
+    assert "mode" not in json.dumps(record.options.model_dump(mode="json")["settings"])
+    assert {path.name for path in result.folder.iterdir()} == {"run.json", "metrics.json", "predictions.jsonl"}
+
+
+@pytest.mark.usefixtures("labels")
+def test_the_same_command_goes_on_and_force_begins_again(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
+    store, late = Store(tmp_path / "runs"), {f"parcel {n}" for n in range(9)}
+    api.end = "expired"
+    api.line = lambda request: (
+        not_executed(request, "batch_expired") if text_of(request) in late else answer_line(server, request)
+    )
+    plan = plan_of(tmp_path, server, mode="batch")
+    with pytest.raises(RunIncomplete, match="batch_expired"):
+        run(plan, store)
+    scratch = store.root / f"{plan.run_id}.partial" / "scratch"
+    assert (scratch / STATE).exists()
+    api.end, api.line = "completed", None
+    result = run(plan_of(tmp_path, server, mode="batch"), store)
+    direct = [body["messages"][-1]["content"] for body in server.bodies]
+    asked = [text_of(request) for request in api.requests("batch_2")] + direct
+    assert sorted(set(asked)) == sorted({*late, direct[0]})
+    assert result.record.metrics.ok == COUNT
+    count = len(api.batches)
+    again = run(plan_of(tmp_path, server, mode="batch"), store, force=True)
+    assert again.record.metrics.ok == COUNT
+    assert len(api.batches) == count + 1
+
+
+@pytest.mark.usefixtures("labels")
+def test_a_run_that_is_killed_while_it_waits(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    api.faults = {"GET /batches/ID": [404]}  # the process ends here; the batch goes on
+    plan = plan_of(tmp_path, server, mode="batch")
+    with pytest.raises(UserError, match="does not know"):
+        run(plan, store)
+    result = run(plan_of(tmp_path, server, mode="batch"), store)
+    assert result.record.metrics.ok == COUNT
+    assert len(api.batches) == 1
+    assert len(server.bodies) == 1  # the direct answer was in the journal
+
+
+@pytest.mark.usefixtures("labels")
+def test_a_budget_is_kept_at_the_price_of_batches(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
+    """The bound of a batch is half of that of single requests, without their retries."""
+    plan = plan_of(tmp_path, server, mode="batch")
+    store, totals = Store(tmp_path / "runs"), []
+    engine = plan.engine
+    assert isinstance(engine, OpenAI)
+    most = Price(prompt=10, completion=40, source="s").of(engine.encode([chat("parcel 10")[1:]], None)[0].tokens, 16)
+    enough = most * (COUNT / 2 + 3) * 1.02
+    run(plan, store, budget=Budget(enough))
+    assert len(api.batches) == 1
+    for _ in range(20):
+        budget = Budget(most * 3)
+        try:
+            run(plan_of(tmp_path, server, mode="batch"), Store(tmp_path / "little"), budget=budget)
+        except BudgetReached:
+            totals.append(budget.spent)
+            continue
+        break
+    assert len(totals) >= 1
+    assert all(0 < spent <= most * 3 for spent in totals)
+    assert len(Store(tmp_path / "little").ids()) == 1
