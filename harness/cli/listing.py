@@ -70,14 +70,12 @@ def list_command(
 
 
 def _note_shut_down() -> None:
-    from datetime import date
-
     from harness.core.errors import BenchError
     from harness.specs.backend_specs import load_backend, shut_down_words
 
     for path in catalog().files("backend").values():
         try:
-            words = shut_down_words(load_backend(path), date.today())
+            words = shut_down_words(load_backend(path))
         except BenchError:  # reported as a fault
             continue
         if words is not None:

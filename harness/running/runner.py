@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -155,7 +155,7 @@ def run(
             if (found := finished_entry(store, name)) is not None:  # another process finished it meanwhile
                 return Result(store.root / name, found.record, computed=False)
             store.set_aside(name)
-        if (words := shut_down_words(plan.backend, date.today())) is not None:
+        if (words := shut_down_words(plan.backend)) is not None:
             log.warning(f"{words}. `bench list backends` has others, or name another model: --model NAME.")
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:

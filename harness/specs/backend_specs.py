@@ -46,11 +46,9 @@ class BackendSpec(Spec):
     search: dict[str, Parameter] = Field({}, description="for `bench study tune`: dotted name of an option -> values to try")
 
 
-def shut_down_words(spec: BackendSpec, today: date) -> str | None:
-    """That the model of a backend is shut down, as a sentence without its end; None where nothing is said of it."""
-    if spec.shut_down is None:
-        return None
-    return f"{spec.name}: its model {'was' if spec.shut_down <= today else 'will be'} shut down on {spec.shut_down}"
+def shut_down_words(spec: BackendSpec) -> str | None:
+    """When the model of a backend is shut down, as a sentence without its end; None where nothing is said of it."""
+    return None if spec.shut_down is None else f"{spec.name}: its model is shut down on {spec.shut_down}"
 
 
 def load_backend(path: Path) -> BackendSpec:
