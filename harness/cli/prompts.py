@@ -69,7 +69,8 @@ def show_command(
     for language in names(lang, "--lang") or spec.languages[:1]:
         prompt = known.prompt(name, language)
         train, rows = _rows(spec, prompt, language, data)
-        shots = pick_shots(train, prompt.spec.shots, spec.label_space, seed) if prompt.spec.shots else []
+        drawn_by = prompt.spec.seed_of_shots(seed)
+        shots = pick_shots(train, prompt.spec.shots, spec.label_space, drawn_by) if prompt.spec.shots else []
         chat = Renderer(prompt, spec.label_space, language, shots).render(rows[0].text)
         chats.append({"prompt": name, "lang": language, "row": rows[0].id, "messages": chat})
         if not as_json:

@@ -159,7 +159,7 @@ def _prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Promp
     shots: list[Example] = []
     if prompt.spec.shots:
         train = load_examples(task, lang=request.lang, split="train", data_dir=request.data)
-        shots = pick_shots(train, prompt.spec.shots, labels, request.seed)
+        shots = pick_shots(train, prompt.spec.shots, labels, prompt.spec.seed_of_shots(request.seed))
     parser = make_parser(prompt.spec.parser, labels)
     return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
 

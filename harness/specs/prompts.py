@@ -12,6 +12,7 @@ import yaml
 from pydantic import Field
 
 from harness.core.errors import PromptError, SpecError
+from harness.core.options import MAX_SEED
 from harness.core.types import Calibration, Decision, Decoding, LabelKind
 from harness.specs.parser_spec import ParserSpec
 from harness.specs.yamlspec import Spec, parse_yaml_spec, read_text
@@ -53,7 +54,17 @@ class PromptSpec(Spec):
     shots: int = Field(
         default=0, ge=0, description="few-shot examples per class; earlier turns of the chat unless the template uses `shots`"
     )
+    shots_seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="fixes which few-shot examples are drawn, whatever the seed of the run; without it they are drawn by the run's seed",
+    )
     kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1, description="kinds of labels that it is for")
+
+    def seed_of_shots(self, run_seed: int) -> int:
+        """The seed that draws the few-shot examples in a run with `run_seed`."""
+        return run_seed if self.shots_seed is None else self.shots_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +103,7 @@ def load_prompt(path: Path) -> Prompt:
 
 def require_same_kind(variant: Prompt, base: Prompt) -> None:
     """Raise `PromptError` if a language's variant measures something else than its base."""
-    for field in ("parser", "decoding", "calibration", "decision", "shots", "kinds"):
+    for field in ("parser", "decoding", "calibration", "decision", "shots", "shots_seed", "kinds"):
         found, wanted = getattr(variant.spec, field), getattr(base.spec, field)
         if found != wanted:
             raise PromptError(
