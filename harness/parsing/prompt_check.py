@@ -48,7 +48,9 @@ def check_prompt(
     for lang in langs:
         rows = [row for row in examples if row.lang == lang]
         try:
-            shots = pick_shots([row for row in train if row.lang == lang], prompt.spec.shots, labels, prompt.spec.seed_of_shots(seed))
+            shots = pick_shots(
+                [row for row in train if row.lang == lang], prompt.spec.shots, labels, prompt.spec.seed_of_shots(seed)
+            )
             renderer = Renderer(prompt, labels, lang, shots)
             problems.update(dict.fromkeys(_check_rendered(renderer, prompt, labels, shots, rows)))
         except UserError as error:

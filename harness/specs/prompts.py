@@ -58,7 +58,7 @@ class PromptSpec(Spec):
         default=None,
         ge=0,
         le=MAX_SEED,
-        description="fixes which few-shot examples are drawn, whatever the seed of the run; without it they are drawn by the run's seed",
+        description="draws the few-shot examples; without it they are drawn by the seed of the run",
     )
     kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1, description="kinds of labels that it is for")
 
