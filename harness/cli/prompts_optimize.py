@@ -344,8 +344,8 @@ def _sentences(search: PromptSearch, found: FinishedSearch) -> list[str]:
                 f"Original: trial {original.number} ({original.candidate}): {original.value:.4f}. {_difference(change)}"
             )
         lines.append(
-            f"This score is too high, as that of the best of {len(found.trials)} trials on the rows that chose it. The run on test"
-            " rows is the one that counts."
+            f"This score is too high, as that of the best of {len(found.trials)} trials on the rows that chose it. The run on"
+            " test rows is the one that counts."
         )
     if found.twins:
         lines.append(f"{found.twins} validation rows have a duplicate among the few-shot examples: they count for too much.")
