@@ -65,6 +65,9 @@ ProposerName = Annotated[
     typer.Option(metavar="NAME", help="Language model that writes new instructions.", autocompletion=completion("backend")),
 ]
 Proposals = Annotated[int, typer.Option(min=1, metavar="N", help="Instructions that --proposer writes.")]
+ProposalTokens = Annotated[
+    int, typer.Option(min=1, metavar="N", help="Longest answer of --proposer; a model that thinks needs more.")
+]
 StudyName = Annotated[
     str | None, typer.Option(metavar="NAME", help="Name of the study; default: from task, backend and languages.")
 ]
@@ -82,6 +85,7 @@ def optimize_command(
     draws: Draws = 3,
     proposer: ProposerName = None,
     proposals: Proposals = 4,
+    proposal_tokens: ProposalTokens = 1024,
     metric: Metric = None,
     study: StudyName = None,
     output: OutputName = None,
@@ -116,6 +120,7 @@ def optimize_command(
         calibrations=asked.many("calibration"),
         proposer=proposer,
         proposals=proposals,
+        proposal_tokens=proposal_tokens,
     )
     name = study or "-".join(
         ["prompts", options.task, options.backend, "+".join(langs), *([f"s{options.seed}"] if options.seed else [])]

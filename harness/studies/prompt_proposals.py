@@ -25,7 +25,6 @@ SHOWN_ROWS = 6
 SHOWN_INSTRUCTIONS = 4
 SHOWN_CHARACTERS = 600
 """Of a row's text."""
-MAX_NEW_TOKENS = 1024
 QUOTE, SHORTEST = 30, 15
 """Characters in a row that an instruction may not share with a row; a shorter text counts as a whole, from `SHORTEST` on."""
 
@@ -134,7 +133,7 @@ def instruction_in(answer: str, *, complete: bool = True) -> str:
     """The instruction in a proposer's answer, which may be cut. Raises `ProposalRejected` for an answer without a whole one."""
     text = without_thinking(answer)
     if text is None:
-        raise ProposalRejected("The answer ends before the instruction.")
+        raise ProposalRejected("The answer was cut while the model was thinking: raise --proposal-tokens.")
     text = without_control_tokens(text).strip()
     marked = re.findall(r"<instruction>(.*?)(?:</instruction>|\Z)", text, re.DOTALL | re.IGNORECASE)
     fenced = re.fullmatch(r"```\w*\n(.*?)\n?```", (marked[-1] if marked else text).strip(), re.DOTALL)
@@ -142,7 +141,7 @@ def instruction_in(answer: str, *, complete: bool = True) -> str:
     if not found:
         raise ProposalRejected("The answer is empty.")
     if not complete and "</instruction>" not in text.lower():
-        raise ProposalRejected(f"The answer was cut after {MAX_NEW_TOKENS:,} tokens.")
+        raise ProposalRejected("The answer was cut before its end: raise --proposal-tokens.")
     return found
 
 

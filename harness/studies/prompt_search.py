@@ -8,7 +8,7 @@ A trial is a run on validation rows, in stages of growing size: it ends early wh
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -38,12 +38,13 @@ GROWTH = 4
 @dataclass(frozen=True, slots=True)
 class PromptSpace:
     """What a search chooses from. `calibrations`: of templates that are decoded by `score`. `proposals`: instructions that a
-    proposer may add."""
+    proposer may add, each in at most `proposal_tokens`."""
 
     max_shots: int
     draws: int
     calibrations: tuple[Calibration, ...]
     proposals: int = 0
+    proposal_tokens: int = 1024
 
     def slots(self) -> list[str]:
         """Names of the templates that a proposer writes."""
@@ -154,6 +155,7 @@ def new_prompt_search(
     calibrations: Sequence[Calibration] = (),
     proposer: str | None = None,
     proposals: int = 0,
+    proposal_tokens: int = 1024,
 ) -> PromptSearch:
     """Check everything before the first trial. `prompts`: the original first; without any the task's own. `calibrations`: to
     try with `score` besides those of the prompts; without any: none and batch. `metric`: None for the task's first headline
@@ -172,6 +174,7 @@ def new_prompt_search(
     templates = tuple(template_of(catalog, name, asked) for name in names)
     request = request.changed(lang=langs[0], split="validation", decoding=None, calibration=None, prompt=None, limit=None)
     space = _space(templates, max_shots, draws, calibrations, proposals if proposer else 0)
+    space = replace(space, proposal_tokens=proposal_tokens)
     plans = [make_plan(as_asked(request, template, lang, asked), catalog) for lang in langs for template in templates]
     plan = plans[0]
     chosen = metric_of(plan, metric)

@@ -35,7 +35,6 @@ from harness.statistics.contrast import comparable, difference_of
 from harness.statistics.paired import mean_of_differences
 from harness.studies.prompt_files import Candidate, Output, PromptFolder, Template, read_template, write_files
 from harness.studies.prompt_proposals import (
-    MAX_NEW_TOKENS,
     Brief,
     Mistake,
     ProposalRejected,
@@ -396,7 +395,7 @@ class PromptStudy:
         on_progress("propose", 0, 0, "")
         encoded = plan.engine.encode([chat_of(brief)], None)
         self._reserve(plan, plan.engine, encoded[0].tokens)
-        (given,) = plan.engine.generate(encoded, MAX_NEW_TOKENS, None)
+        (given,) = plan.engine.generate(encoded, self.search.space.proposal_tokens, None)
         if self.budget is not None and plan.backend.price is not None:
             self.budget.spent += plan.backend.price.of(given.prompt_tokens, given.new_tokens)
         if given.error is not None and given.retryable:
@@ -414,7 +413,7 @@ class PromptStudy:
     def _reserve(self, plan: Plan, engine: LanguageModel, tokens: int) -> None:
         if self.budget is None or plan.backend.price is None:
             return
-        most = engine.attempts() * plan.backend.price.of(tokens, MAX_NEW_TOKENS)
+        most = engine.attempts() * plan.backend.price.of(tokens, self.search.space.proposal_tokens)
         if most > self.budget.left:
             raise BudgetReached(
                 f"A proposal by {self.search.proposer} may cost ${most:.4f}, and ${self.budget.left:.4f} of "
