@@ -7,6 +7,7 @@ To add a field to a record: add it here, with its description, and set it where 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
@@ -16,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness.core.file_names import file_stem
 from harness.core.json_files import digest
 from harness.core.options import CHECKPOINT, FOLDER, RunOptions, Split
-from harness.core.types import Calibration, Decision, Decoding, LabelKind, LabelSpace
+from harness.core.token_use import NO_TOKENS, ChargedTokens, TokenUse
+from harness.core.types import Calibration, Decision, Decoding, LabelKind, LabelSpace, ShotsBy
 
 RECORD_VERSION = 2
 """Raised when the form of a record changes. 2: `options` in place of `settings`, `limit` and `model_given`."""
@@ -111,6 +113,15 @@ class TrainIdentity(Part):
         return self.langs if self.validation_langs is None else self.validation_langs
 
 
+class NearestIdentity(Part):
+    """Few-shot examples that are chosen for each row by the similarity of embeddings."""
+
+    by: ShotsBy
+    examples: int = Field(description="in one prompt")
+    pool: int = Field(description="training rows from which they are chosen")
+    encoder: BackendIdentity = Field(description="what embeds the texts")
+
+
 class PromptIdentity(Part):
     name: str
     variant: str | None = Field(default=None, description="language of the variant of the prompt that was used")
@@ -118,8 +129,22 @@ class PromptIdentity(Part):
     decoding: Decoding
     calibration: Calibration = Calibration.NONE
     decision: Decision = Decision.ARGMAX
-    shots: list[str] = Field(default_factory=list, description="ids of the few-shot examples")
-    shots_sha256: str
+    shots: list[str] = Field(default_factory=list, description="ids of the few-shot examples, where all rows have the same")
+    shots_sha256: str = Field(description="of the few-shot examples, or of the rows from which each row's are chosen")
+    nearest: NearestIdentity | None = Field(default=None, description="where each row has its own few-shot examples")
+    descriptions: str | None = Field(
+        default=None, description="digest of the labels' descriptions, where the prompt shows them"
+    )
+
+    @property
+    def examples(self) -> int:
+        """Few-shot examples in one prompt."""
+        return len(self.shots) if self.nearest is None else self.nearest.examples
+
+    @property
+    def labels_used(self) -> int:
+        """Labelled rows that the prompts need."""
+        return len(self.shots) if self.nearest is None else self.nearest.pool
 
 
 def latency_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
@@ -128,7 +153,7 @@ def latency_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptId
     options = {name: value for name, value in backend.options.items() if name != "train"}
     asked = prompt and {
         **{name: getattr(prompt, name) for name in ("name", "variant", "sha256", "decoding")},
-        "shots": len(prompt.shots),
+        "shots": prompt.examples,
     }
     return digest([task, lang, {**backend.as_json(), "options": options}, asked])
 
@@ -147,7 +172,8 @@ class Identity(Part):
     train: TrainIdentity | None
     prompt: PromptIdentity | None
     seed: int
-    own_decision: Decision = Field(default=Decision.ARGMAX, alias="decision", description="of a trained classifier")
+    own_decision: Decision = Field(default=Decision.ARGMAX, alias="decision", description="of a classifier without a prompt")
+    descriptions: str | None = Field(default=None, description="digest of the labels' descriptions, of a zero-shot classifier")
 
     @cached_property
     def digest(self) -> str:
@@ -205,7 +231,8 @@ class Identity(Part):
         identity.pop("seed")
         if self.prompt is not None:
             identity["prompt"] = {**identity["prompt"], "shots": len(self.prompt.shots)}
-            identity["prompt"].pop("shots_sha256")
+            if self.prompt.nearest is None:
+                identity["prompt"].pop("shots_sha256")
         if self.train is not None and self.train.drawn:
             identity["train"].pop("train_rows")
         return digest(identity)
@@ -349,6 +376,31 @@ class Timing(Part):
 class Tokens(Part):
     prompt: int | None = None
     new: int | None = None
+    cached: int | None = Field(default=None, description="of `prompt`: read from the server's prompt cache")
+    cache_written: int | None = Field(default=None, description="of `prompt`: written to the server's prompt cache")
+    batched: Tokens | None = Field(default=None, description="of all these: asked through the server's Batch API")
+
+    @classmethod
+    def of(cls, charged: ChargedTokens) -> Tokens:
+        """Without the counts that are 0, which servers without a cache or a Batch API have."""
+        batched = {"batched": _counted(charged.batched)} if charged.batched != NO_TOKENS else {}
+        return _counted(charged.total).model_copy(update=batched)
+
+    @property
+    def charged(self) -> ChargedTokens:
+        batched = NO_TOKENS if self.batched is None else self.batched._use
+        total = self._use
+        direct = {field.name: getattr(total, field.name) - getattr(batched, field.name) for field in fields(TokenUse)}
+        return ChargedTokens(TokenUse(**direct), batched)
+
+    @property
+    def _use(self) -> TokenUse:
+        return TokenUse(self.prompt or 0, self.new or 0, self.cached or 0, self.cache_written or 0)
+
+
+def _counted(use: TokenUse) -> Tokens:
+    seldom = {name: value for name in ("cached", "cache_written") if (value := getattr(use, name))}
+    return Tokens(prompt=use.prompt, new=use.new, **seldom)
 
 
 class Cost(Part):
@@ -357,6 +409,9 @@ class Cost(Part):
     usd: float
     prompt: float | None = None
     completion: float | None = None
+    cached: float | None = Field(default=None, description="of prompt tokens read from the server's cache; null: as `prompt`")
+    cache_write: float | None = Field(default=None, description="of prompt tokens written to it; null: as `prompt`")
+    batch: float | None = Field(default=None, description="share of the price that a request of the Batch API costs; null: 1")
     source: str | None = None
 
 

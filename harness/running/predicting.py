@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from harness.core.arrays import FloatArray
-from harness.core.engine import Classifier, Encoded, Generation, LanguageModel, Scores
+from harness.core.engine import Classifier, Encoded, Engine, Generation, LanguageModel, Scores, ZeroShot
+from harness.core.token_use import NOTHING_CHARGED, ChargedTokens
 from harness.core.types import Decoding, Example, LabelKind, Prediction, Status
 from harness.parsing.parsers import Parser
 from harness.running.batching import Item, choices, encode, most_new_tokens
@@ -25,8 +27,7 @@ class Batch:
 
     predictions: list[Prediction]
     answers: list[dict[str, Any]]
-    prompt_tokens: int = 0
-    new_tokens: int = 0
+    charged: ChargedTokens = NOTHING_CHARGED
     ask_again: tuple[str, ...] = ()
     sent_instead: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -36,10 +37,13 @@ def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     if isinstance(plan.engine, Classifier):
         probabilities = plan.engine.predict([item.encoded for item in items])
         return Batch([_decided(plan, row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
+    if isinstance(plan.engine, ZeroShot):
+        return _scores_of(plan.engine, items, plan.engine.score(_prompts(items)), partial(_of_labels, plan))
     assert isinstance(plan.engine, LanguageModel)
     assert plan.prompt is not None
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
-        return _score(plan, plan.engine, items)
+        scores = plan.engine.score(_prompts(items), plan.prompt.parser.choices() or [])
+        return _scores_of(plan.engine, items, scores, _scored)
     return _generate(plan, plan.engine, plan.prompt, items)
 
 
@@ -51,17 +55,23 @@ def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Predic
     return Prediction(row.id, label, probabilities=tuple(float(p) for p in probabilities))
 
 
-def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
-    assert plan.prompt is not None
-    scores = engine.score(_prompts(items), plan.prompt.parser.choices() or [])
+def _scores_of(
+    engine: Engine, items: Sequence[Item], scores: Sequence[Scores], read: Callable[[Example, Scores], Prediction]
+) -> Batch:
     return Batch(
-        [_scored(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
+        [read(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
         [],
-        sum(score.prompt_tokens for score in scores),
-        sum(score.new_tokens for score in scores),
+        _charged(scores),
         tuple(row.id for item, score in zip(items, scores, strict=True) for row in item.rows if score.retryable),
         engine.replaced_fields(),
     )
+
+
+def _of_labels(plan: Plan, row: Example, score: Scores) -> Prediction:
+    """Of a zero-shot classifier: final but for the labels of a multilabel task, which `finalize_predictions` sets."""
+    if score.log_p is None:
+        return Prediction(row.id, None, Status.FAILED, score.error)
+    return _decided(plan, row, [float(p) for p in np.exp(score.log_p)])
 
 
 def _scored(row: Example, score: Scores) -> Prediction:
@@ -111,11 +121,14 @@ def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequ
     return Batch(
         [_parsed(row, generation, prompt.parser) for row, generation in pairs],
         [{"id": row.id, "answer": g.text, "complete": g.complete} for row, g in pairs],
-        sum(g.prompt_tokens for g in generations),
-        sum(g.new_tokens for g in generations),
+        _charged(generations),
         tuple(row.id for row, g in pairs if g.retryable),
         engine.replaced_fields(),
     )
+
+
+def _charged(answers: Sequence[Generation] | Sequence[Scores]) -> ChargedTokens:
+    return sum((answer.charged for answer in answers), NOTHING_CHARGED)
 
 
 def _prompts(items: Sequence[Item]) -> list[Encoded]:

@@ -11,14 +11,14 @@ import yaml
 
 from harness.core.errors import UserError
 from harness.core.json_files import write_atomically
-from harness.core.types import Calibration, Decoding
+from harness.core.types import Calibration, Decoding, ShotsBy
 from harness.specs.catalog import Catalog, Kind
 from harness.specs.prompts import Prompt, PromptSpec, load_prompt
 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A prompt that a search can try. `shots`: per class; `shots_seed`: of their draw, None without examples."""
+    """A prompt that a search can try. `shots`: as in the front matter; `shots_seed`: of their draw, None without one."""
 
     template: str
     shots: int
@@ -28,16 +28,19 @@ class Candidate:
     @property
     def name(self) -> str:
         """Of its file; the same for the same candidate, so that its runs are found again."""
-        shots = f"-shots{self.shots}-seed{self.shots_seed}" if self.shots else ""
+        shots = f"-shots{self.shots}" if self.shots else ""
+        shots += "" if self.shots_seed is None else f"-seed{self.shots_seed}"
         return f"{self.template}{shots}-{self.calibration}"
 
     @property
     def fixed(self) -> dict[str, Any]:
         """Fields of the front matter."""
-        return {"shots": self.shots, "shots_seed": self.shots_seed, "calibration": self.calibration}
+        drawn = {} if self.shots else {"shots_by": ShotsBy.RANDOM}  # no examples could be nearest
+        return {"shots": self.shots, "shots_seed": self.shots_seed, "calibration": self.calibration, **drawn}
 
     def __str__(self) -> str:
-        shots = f", {self.shots} per class (seed {self.shots_seed})" if self.shots else ""
+        shots = f", shots {self.shots}" if self.shots else ""
+        shots += "" if self.shots_seed is None else f" (seed {self.shots_seed})"
         calibration = f", {self.calibration} calibration" if self.calibration is not Calibration.NONE else ""
         return f"{self.template}{shots}{calibration}"
 

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 from harness.core.errors import DataError, UserError
 from harness.core.json_files import digest
 from harness.core.options import MAX_SEED, RunOptions
-from harness.core.types import Calibration, Decoding, Example
+from harness.core.types import Calibration, Decoding, Example, ShotsBy
 from harness.data.rows import fingerprint, load_examples, with_names
-from harness.parsing.rendering import pick_shots
-from harness.running.plan import DEFAULT_PROMPTS, Plan, make_plan
+from harness.parsing.rendering import some_shots
+from harness.running.plan import Plan, make_plan
 from harness.specs.asked import is_prompted
 from harness.specs.catalog import Catalog
+from harness.specs.prompts import DEFAULT_PROMPTS, PromptSpec
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.studies.prompt_files import Candidate, Template, template_of
 from harness.studies.search import metric_of, require_search_libraries
@@ -84,7 +85,7 @@ class PromptSearch:
     def own_candidate(self, template: Template) -> Candidate:
         """The template as its file has it."""
         spec = template.base.spec
-        seed = spec.seed_of_shots(self.request.seed) if spec.shots else None
+        seed = spec.seed_of_shots(self.request.seed) if spec.shots and spec.shots_by is ShotsBy.RANDOM else None
         return Candidate(template.name, spec.shots, seed, spec.calibration)
 
     def distributions(self) -> dict[str, BaseDistribution]:
@@ -127,15 +128,16 @@ class PromptSearch:
             found["calibration"] = str(candidate.calibration)
         return found
 
-    def candidate_of(self, settings: dict[str, Any], decoding: Decoding) -> Candidate:
-        """The same candidate for settings that make no difference: a draw without examples, a calibration without scores."""
+    def candidate_of(self, settings: dict[str, Any], like: PromptSpec) -> Candidate:
+        """The same candidate for settings that make no difference in a template `like` this: a draw where no examples are
+        drawn, a calibration without scores."""
         shots = int(settings.get("shots", 0))
         calibration = Calibration(settings.get("calibration", Calibration.NONE))
         return Candidate(
             settings["template"],
             shots,
-            int(settings["shots_seed"]) if shots else None,
-            calibration if decoding is Decoding.SCORE else Calibration.NONE,
+            int(settings["shots_seed"]) if shots and like.shots_by is ShotsBy.RANDOM else None,
+            calibration if like.decoding is Decoding.SCORE else Calibration.NONE,
         )
 
     def options_of(self, candidate: Candidate, lang: str, rows: int) -> RunOptions:
@@ -244,7 +246,9 @@ def _train_rows(
     for lang in langs:
         rows = load_examples(task, lang=lang, split="train", data_dir=request.data)
         try:
-            pick_shots(rows, space.max_shots, task.label_space, request.seed)
+            for template in templates:
+                spec = template.base.spec.model_copy(update={"shots": space.max_shots})
+                some_shots(spec, rows, task.label_space, request.seed)
         except DataError as error:
             raise DataError(error.message, "Lower --max-shots, or use more training rows.") from error
         found[lang] = fingerprint(rows)

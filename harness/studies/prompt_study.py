@@ -176,7 +176,7 @@ class PromptStudy:
 
     def _candidate(self, settings: dict[str, Any]) -> Candidate:
         template = self._templates().get(settings["template"]) or self.search.templates[0]  # of a proposal to be made
-        return self.search.candidate_of(settings, template.decoding)
+        return self.search.candidate_of(settings, template.base.spec)
 
     def _templates(self) -> dict[str, Template]:
         """By name; of the proposals those that were made."""
@@ -395,9 +395,13 @@ class PromptStudy:
         on_progress("propose", 0, 0, "")
         encoded = plan.engine.encode([chat_of(brief)], None)
         self._reserve(plan, plan.engine, encoded[0].tokens)
+        scratch = self.folder / "proposals" / "scratch"
+        plan.engine.use_scratch(scratch)
         (given,) = plan.engine.generate(encoded, self.search.space.proposal_tokens, None)
         if self.budget is not None and plan.backend.price is not None:
-            self.budget.spent += plan.backend.price.of(given.prompt_tokens, given.new_tokens)
+            self.budget.spent += plan.backend.price.charged(given.charged)
+        if not given.retryable:
+            shutil.rmtree(scratch, ignore_errors=True)
         if given.error is not None and given.retryable:
             raise RunIncomplete(f"{self.search.proposer} gave no answer ({given.error}).", "Repeat the command to try again.")
         if given.error is not None:
@@ -413,7 +417,9 @@ class PromptStudy:
     def _reserve(self, plan: Plan, engine: LanguageModel, tokens: int) -> None:
         if self.budget is None or plan.backend.price is None:
             return
-        most = engine.attempts() * plan.backend.price.of(tokens, self.search.space.proposal_tokens)
+        new_tokens = self.search.space.proposal_tokens + engine.reasoning_room()
+        requests = engine.attempts() + (0 if engine.batch_api() is None else 1)
+        most = requests * plan.backend.price.most(tokens, new_tokens)
         if most > self.budget.left:
             raise BudgetReached(
                 f"A proposal by {self.search.proposer} may cost ${most:.4f}, and ${self.budget.left:.4f} of "

@@ -98,7 +98,7 @@ def test_a_trial_is_a_run_on_validation_rows_with_examples_from_training_rows(pr
     search = searched(project, max_shots=1, draws=2, validation_limit=20)
     assert search.stages == (20,)
     trials = go_on(project, search)
-    assert {str(trial.candidate) for trial in trials} == {"plain", "plain, 1 per class (seed 0)", "plain, 1 per class (seed 1)"}
+    assert {str(trial.candidate) for trial in trials} == {"plain", "plain, shots 1 (seed 0)", "plain, shots 1 (seed 1)"}
     with open_prompt_study(search, project / "study", Catalog(project)) as study:
         records = [study.store.record(name) for name in study.store.ids()]
     assert {record.identity.split for record in records} == {"validation"}
@@ -114,7 +114,7 @@ def test_the_written_prompt_shows_the_winning_examples_whatever_the_seed_of_the_
     search = searched(project, ("plain", "good"), max_shots=1, draws=1, seed=5)
     go_on(project, search)
     best, files = best_of(project, search)
-    assert str(best.candidate) == "good, 1 per class (seed 5)"
+    assert str(best.candidate) == "good, shots 1 (seed 5)"
     assert list(files) == ["found.j2"]
     Output(project / "prompts", "found").write(files, force=False)
     spec = Catalog(project).prompt("found").spec
@@ -237,6 +237,21 @@ def test_a_file_of_a_candidate_says_the_same_as_its_template(project: Path) -> N
         source, copy = template.variants[lang], load_prompt(project / "copies" / f"copy{'' if lang is None else '.de'}.j2")
         assert copy.body == source.body
         assert copy.spec == source.spec.model_copy(update={"shots": 2, "shots_seed": 3})
+
+
+def test_nearest_examples_are_not_drawn(project: Path) -> None:
+    near = prompt_toys.PROMPTS["plain"].replace("parser:", "shots: 1\nshots_by: nearest\nparser:")
+    (project / "prompts" / "near.j2").write_text(near)
+    template = template_of(Catalog(project), "near", None)
+    search = searched(project, max_shots=1, draws=3, validation_limit=9)
+    assert str(search.own_candidate(template)) == "near, shots 1"
+    candidates = {
+        search.candidate_of({**settings, "template": "near"}, template.base.spec) for settings in search.combinations()
+    }
+    assert {str(candidate) for candidate in candidates} == {"near", "near, shots 1"}
+    for candidate in candidates:
+        (text,) = template.files(candidate.name, candidate.fixed).values()
+        assert ("shots_by: nearest" in text) == bool(candidate.shots)
 
 
 def test_variants_have_the_same_examples(project: Path) -> None:
@@ -362,7 +377,7 @@ def test_where_the_instruction_is_a_system_turn_that_is_replaced(project: Path) 
     trials = go_on(project, search, 3)
     assert "no variable 'text'" in (trials[1].error or "")
     assert "do not write {{ text }}" in prompt_toys.Writer.asked[0]
-    assert told(trials)[2] == ("proposal-2, 1 per class (seed 0)", "complete", pytest.approx(0.8))
+    assert told(trials)[2] == ("proposal-2, shots 1 (seed 0)", "complete", pytest.approx(0.8))
     made = load_prompt(project / "study" / "proposals" / "proposal-2.j2")
     assert (made.spec.system, made.body) == ("skill 7", "Text: {{ text }}")
 
