@@ -49,7 +49,7 @@ def has_label(row: Example, index: int) -> bool:
 def some_shots(spec: PromptSpec, train: Sequence[Example], labels: LabelSpace, seed: int) -> list[Example]:
     """Examples to check the template with; of nearest ones any will do. Raises `DataError` where there are too few."""
     if spec.shots_by is ShotsBy.RANDOM:
-        return pick_shots(train, spec.shots, labels, seed)
+        return pick_shots(train, spec.shots, labels, spec.seed_of_shots(seed))
     count = spec.shots * (len(labels) if spec.shots_by is ShotsBy.NEAREST_PER_CLASS else 1)
     if len(train) < count:
         raise DataError(f"The prompt needs {count} few-shot examples, and there are {len(train)} training rows.")

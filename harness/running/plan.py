@@ -185,7 +185,7 @@ def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Prompt
     train = load_examples(task, lang=request.lang, split="train", data_dir=request.data)
     train = first_rows(train, request.train_limit, request.seed if request.resample_train else None)
     if spec.shots_by is ShotsBy.RANDOM:
-        shots = pick_shots(train, spec.shots, labels, request.seed)
+        shots = pick_shots(train, spec.shots, labels, spec.seed_of_shots(request.seed))
         return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
     encoder = catalog.backend(spec.shots_encoder)
     checkpoint = checkpoint_of(encoder)
