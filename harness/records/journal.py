@@ -19,6 +19,8 @@ from harness.core.types import Example, Prediction, Status, text_digest
 log = logging.getLogger("bench")
 
 JOURNAL = "journal.jsonl"
+OPTIONAL = ("ask_again", "sent_instead", "cut", "content_free", "row_tokens")
+"""Fields of an entry that are written only where they hold something."""
 CutCounts = Mapping[str, int]
 """Of a batch: number of `rows`, truncated rows (`cut`), `tokens` that were read, truncated tokens (`lost`)."""
 
@@ -26,7 +28,8 @@ CutCounts = Mapping[str, int]
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One batch. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts computed together.
-    `content_free`: log p of the answers to the inputs of contextual calibration."""
+    `content_free`: log p of the answers to the inputs of contextual calibration. `row_tokens`: row id -> tokens of its prompt
+    and answer, for a labelling; a text that several rows have counts for the first of them."""
 
     seconds: float
     prompt_tokens: int
@@ -37,11 +40,10 @@ class JournalEntry:
     sent_instead: Mapping[str, str | None] = field(default_factory=dict)
     cut: CutCounts | None = None
     content_free: Sequence[Sequence[float] | None] | None = None
+    row_tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        optional = {
-            name: value for name in ("ask_again", "sent_instead", "cut", "content_free") if (value := getattr(self, name))
-        }
+        optional = {name: value for name in OPTIONAL if (value := getattr(self, name))}
         figures = {name: getattr(self, name) for name in ("prompt_tokens", "new_tokens", "batch")}
         return {"seconds": round(self.seconds, 6), **figures, "rows": [_fields(row) for row in self.rows], **optional}
 
@@ -49,6 +51,22 @@ class JournalEntry:
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
     """A line of predictions.jsonl: the prediction, the true label and a digest of the text."""
     return {**_fields(prediction), "text": text_digest(example.text), "truth": example.label}
+
+
+def labelled_record(example: Example, prediction: Prediction, tokens: Sequence[int] | None) -> dict[str, Any]:
+    """A line of a labelling: the prediction, a digest of the text, and the tokens of prompt and answer."""
+    found = {**_fields(prediction), "text": text_digest(example.text)}
+    return found if tokens is None else {**found, "tokens": list(tokens)}
+
+
+def row_tokens(entries: Iterable[JournalEntry]) -> dict[str, tuple[int, int]]:
+    """Row id -> tokens of its prompts and answers, those of repeated requests included."""
+    found: dict[str, tuple[int, int]] = {}
+    for entry in entries:
+        for row_id, (prompt, new) in entry.row_tokens.items():
+            before = found.get(row_id, (0, 0))
+            found[row_id] = before[0] + prompt, before[1] + new
+    return found
 
 
 def _fields(prediction: Prediction) -> dict[str, Any]:
@@ -124,7 +142,7 @@ def _whole_lines(path: Path) -> list[tuple[bytes, JournalEntry]]:
 def _entry(line: bytes) -> JournalEntry:
     value, _ = unsealed(line)
     fields = {name: value[name] + 0 for name in ("seconds", "prompt_tokens", "new_tokens", "batch")}
-    fields |= {name: value[name] for name in ("ask_again", "sent_instead", "cut", "content_free") if name in value}
+    fields |= {name: value[name] for name in OPTIONAL if name in value}
     return JournalEntry(**fields, rows=tuple(prediction_from(record) for record in value["rows"]))
 
 
