@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from backends._choose_c import choose_c
 from backends._embedding_cache import Embedded, EmbeddingCache
@@ -63,6 +63,11 @@ class Embedding(SentenceEncoder):
     extra = "train"
     options: EmbeddingOptions
 
+    @classmethod
+    def soft_labels_problem(cls, options: BaseModel) -> str:
+        assert isinstance(options, EmbeddingOptions)
+        return "lets neighbours vote by their labels" if options.head == "knn" else ""
+
     def fit(self, job: TrainingJob) -> dict[str, object]:
         self._check_one_process("The engine embedding")
         if not (self._source / "config.json").is_file():
@@ -82,9 +87,10 @@ class Embedding(SentenceEncoder):
         if self.options.c is not None:
             c, report = self.options.c, {"c": self.options.c, "c_from": "option"}
         else:
-            chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed)
+            chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed, job.train.probabilities)
             c, report = chosen.c, chosen.as_json()
-        self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed, EXACT))
+        soft = job.train.probabilities
+        self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed, EXACT, soft))
         return report
 
     def _embedded(self, texts: Sequence[str], on_progress: OnProgress) -> tuple[FloatArray, dict[str, object]]:

@@ -107,8 +107,17 @@ CROSSING_COLUMNS = ["trained", "prompted", "at least as good with", "no crossing
 NOTE = "Bands: 95% interval of test rows and seeds; small dots: single seeds; dashed: prompted; circled: crossings."
 
 
-def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> str:
-    """The page; `picture` is the file name of the plot beside it."""
+def markdown(
+    result: BreakEven,
+    task: str,
+    lang: str,
+    picture: str | None,
+    notes: Sequence[str] = (),
+    tables: Sequence[tuple[str, tuple[list[str], list[list[str]]]]] = (),
+    second: tuple[str, str] | None = None,
+) -> str:
+    """The page; `picture` is the file name of the plot beside it. `notes` and `tables` (title, columns, rows): of a curve with
+    a teacher; `second`: the title and file name of its plot by log loss."""
     return render(
         "curve_page.md.j2",
         task=task,
@@ -116,6 +125,9 @@ def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> st
         title=title(result.metric),
         sentence=sentence(result, lang),
         picture=picture,
+        notes=notes,
+        tables=tables,
+        second=second,
         crossings=(CROSSING_COLUMNS, crossing_rows(result)),
         points=([name or title(result.metric) for name in POINT_COLUMNS], point_rows(result)),
     )

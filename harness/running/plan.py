@@ -121,7 +121,7 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
     prompt = None if trained else _prompt_plan(request, task, catalog)
     decision = _decision(request, task, prompt)
     if request.soft_labels and training is not None:
-        _check_soft_labels(backend)
+        check_soft_labels(backend)
     checkpoint = checkpoint_of(backend)  # last: other errors are found before a download
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
@@ -161,7 +161,7 @@ def _training_rows(request: RunOptions, task: TaskSpec) -> TrainingRows:
     return TrainingRows(langs, train, validation_langs, [], labelled)
 
 
-def _check_soft_labels(backend: BackendSpec) -> None:
+def check_soft_labels(backend: BackendSpec) -> None:
     """Raises `UserError` for an engine that can't train on probabilities."""
     engine = engine_class(backend.engine)
     assert issubclass(engine, Classifier)
