@@ -49,9 +49,10 @@ def load_head(folder: Path, labels: LabelSpace) -> LinearHead:
     return LinearHead(found["weights"], found["biases"], labels.kind is LabelKind.MULTILABEL)
 
 
-def check_classes(labels: Sequence[Label]) -> None:
-    """Raise `DataError` where there are not two classes (in a multilabel task: sets of labels)."""
-    if len(set(labels)) < 2:
+def check_classes(labels: Sequence[Label], probabilities: FloatArray | None = None) -> None:
+    """Raise `DataError` where there are not two classes (in a multilabel task: sets of labels). With `probabilities` as targets
+    each row teaches several."""
+    if len(set(labels)) < 2 and probabilities is None:
         raise DataError("All training rows have a single class: there is nothing to learn.", "Use more training rows.")
 
 

@@ -49,7 +49,7 @@ class Baseline(Classifier):
             soft = job.train.probabilities
             self._shares = _shares(labels, job.labels) if soft is None else np.asarray(soft.mean(axis=0))
         else:
-            check_classes(labels)
+            check_classes(labels, job.train.probabilities)
             self._features = _features()
             found, soft = self._features.fit_transform(texts).tocsr(), job.train.probabilities
             self._head = fit_head(found, labels, job.labels, self.options.c, job.seed, probabilities=soft)

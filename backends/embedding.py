@@ -73,7 +73,7 @@ class Embedding(SentenceEncoder):
         if not (self._source / "config.json").is_file():
             raise UserError("The engine embedding can't go on from an earlier training: its encoder is never trained.")
         check_threshold(self.options.threshold, job.labels)
-        check_classes(job.train.labels)
+        check_classes(job.train.labels, job.train.probabilities)
         self._use(self._read(self._source))
         with out_of_memory_named(self._torch):
             embeddings, report = self._embedded(job.train.texts, job.on_progress)

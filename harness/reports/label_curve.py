@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from harness.analysis.break_even import BreakEven, Contrast, Crossing, Estimate
-from harness.reports.curve_page import crossing_words
+from harness.reports.curve_page import two_digits
 from harness.reports.text.formats import plural, title, usd
 from harness.studies.curve import Measured, Teaching
 
@@ -29,17 +29,20 @@ def _columns(result: BreakEven) -> list[str]:
 
 
 def _rows(result: BreakEven, teaching: Teaching) -> Iterator[list[str]]:
+    """The teacher first, which was trained on none of the labels."""
+    for line in result.lines:
+        if line.name == teaching.line:
+            yield [line.name, "–", "–", "–", _shown(line.estimate), "–", "–", "–"]
     points = {curve.name: curve.points for curve in result.curves}
     for contrast in result.contrasts:
         backend, _, _ = contrast.curve.rpartition(" · ")
         for size, difference in contrast.differences.items():
-            ours, theirs = points[contrast.curve][size], points[contrast.other][size]
             yield [
                 backend,
                 f"{size:,}",
-                _shown(ours),
+                _shown(points[contrast.curve][size]),
                 contrast.other.rpartition(" · ")[2],
-                _shown(theirs),
+                _shown(points[contrast.other][size]),
                 _signed(difference),
                 _dollars(size, teaching.human_usd_per_label),
                 _dollars(size, teaching.usd_per_label),
@@ -64,29 +67,35 @@ def sentences(made: Measured) -> list[str]:
     assert teaching is not None
     left = f"; {plural(teaching.unlabelled, 'row')} without a label are left out" if teaching.unlabelled else ""
     price = "" if teaching.usd_per_label is None else f" They cost {usd(1000 * teaching.usd_per_label)} per 1,000."
-    first = f"{teaching.agreement:.0%} of the labels of {teaching.teacher} on {teaching.rows:,} training rows are those of people{left}.{price}"
-    return [first, *(line for result in results_of(made) for line in _worth(result, teaching))]
+    same = f"{teaching.agreement:.0%} of the labels of {teaching.teacher} on {teaching.rows:,} training rows"
+    found = [f"{same} are those of people{left}.{price}"]
+    for result in results_of(made):
+        sizes = {curve.name: list(curve.points) for curve in result.curves}
+        found += [_compared(one, title(result.metric), sizes[one.curve], teaching) for one in result.contrasts]
+    return found
 
 
-def _worth(result: BreakEven, teaching: Teaching) -> Iterator[str]:
-    sizes = {curve.name: list(curve.points) for curve in result.curves}
-    for contrast in result.contrasts:
-        name = f"By {title(result.metric)}, {contrast.other}"
-        upto = (
-            f"no significant loss up to {contrast.equal_up_to:,} labels"
-            if contrast.equal_up_to
-            else "a significant loss from the first size on"
-        )
-        yield f"{name}: {upto}; {_compared(contrast, sizes[contrast.curve])}{_priced(contrast, teaching)}."
+def _compared(contrast: Contrast, metric: str, sizes: Sequence[int], teaching: Teaching) -> str:
+    reached = contrast.equal_up_to
+    words = (
+        f"not significantly worse up to {reached:,} labels" if reached else f"significantly worse with {min(sizes):,} labels"
+    )
+    worth = f"{contrast.most:,} are worth {_human_labels(contrast.worth, sizes)}"
+    return f"By {metric}, {contrast.other} are {words}; {worth}{_priced(contrast, teaching)}."
 
 
-def _compared(contrast: Contrast, sizes: Sequence[int]) -> str:
-    return f"{contrast.most:,} of them are worth {_number(contrast.worth, sizes)}"
+def _human_labels(found: Crossing, sizes: Sequence[int]) -> str:
+    """`about 29 human labels (95%: between 15 and 31)`. `sizes`: those that were tried."""
+    low, high = _count(found.low, sizes), _count(found.high, sizes)
+    exact = 0 < found.labels < math.inf
+    first = f"about {two_digits(found.labels)}" if exact else _count(found.labels, sizes)
+    return f"{first} human labels" + ("" if low == high else f" (95%: from {low} to {high})")
 
 
-def _number(found: Crossing, sizes: Sequence[int]) -> str:
-    words = crossing_words(found, sizes)
-    return words.replace("labels", "human labels", 1) if "labels" in words else f"human labels: {words}"
+def _count(labels: float, sizes: Sequence[int]) -> str:
+    if labels == 0:
+        return f"at most {min(sizes):,}"
+    return f"more than {max(sizes):,}" if math.isinf(labels) else two_digits(labels)
 
 
 def _priced(contrast: Contrast, teaching: Teaching) -> str:
@@ -95,4 +104,4 @@ def _priced(contrast: Contrast, teaching: Teaching) -> str:
     labels = contrast.worth.labels
     if human is None or model is None or not 0 < labels < math.inf:
         return ""
-    return f"; {usd(contrast.most * model)} against {usd(labels * human)}"
+    return f"; they cost {usd(contrast.most * model)} and {usd(labels * human)}"

@@ -13,7 +13,7 @@ from harness.core.engine import Classifier
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
 from harness.core.predictions import Predictions
-from harness.core.record import Identity, PromptIdentity
+from harness.core.record import PromptIdentity
 from harness.core.types import Calibration, Decoding
 from harness.data.rows import load_examples
 from harness.records.labellings import read_labelling
@@ -54,12 +54,13 @@ class CurveOptions:
 
 @dataclass(frozen=True)
 class Teaching:
-    """The labels of a model against those of people. `agreement`: share of the labelled rows whose label is the task's;
+    """The labels of a model against those of people. `line`: the name of its line in the curve. `agreement`: share of the labelled rows whose label is the task's;
     `rows`: training rows in the language; `unlabelled`: those without a readable label. `usd_per_label`: of the model; None
     where it has no price."""
 
     labelling: str
     teacher: str
+    line: str
     rows: int
     unlabelled: int
     agreement: float
@@ -173,6 +174,9 @@ def check_teacher(folder: Path, task: TaskSpec, lang: str, data_dir: Path | None
             f"The labelling {record.run_id} is of {there}, the curve of {task.name} in {lang}.",
             "Name the task and the language of the labelling: --task NAME --lang CODE",
         )
+    if record.identity.prompt is None:
+        problem = f"The labelling {record.run_id} is of a trained model, whose labels cost those that it learned from."
+        raise UserError(problem, "Name one of a prompted model.")
     rows = load_examples(task, lang=lang, split="train", data_dir=data_dir)
     relabelled(rows, folder, task.label_space, soft=soft)
 
@@ -190,6 +194,7 @@ def teaching_of(curve: CurveOptions, task: TaskSpec, prices: Prices, human_usd: 
     return Teaching(
         labelling=record.run_id,
         teacher=record.identity.backend.name,
+        line=_teacher_name(record.options.backend, record.identity.prompt),
         rows=len(rows),
         unlabelled=len(rows) - len(labelled),
         agreement=sum(row.label == truth[row.id] for row in labelled) / len(labelled),
@@ -265,9 +270,9 @@ def measured(
         record, predictions = store.record(run_id), read_predictions(store, run_id)
         run_ids.append(run_id)
         identity, train = record.identity, record.identity.train
-        if options == taught:
-            known = (0 if train is None else train.train_count) if identity.prompt is None else len(identity.prompt.shots)
-            lines.setdefault(_teacher_name(options.backend, identity), (known, {}))[1][options.seed] = predictions
+        if options == taught and identity.prompt is not None:
+            name, shots = _teacher_name(options.backend, identity.prompt), len(identity.prompt.shots)
+            lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
         elif train is not None:
             asked = train.train_count if record.labelled is None else record.labelled.asked
             name = curve_name(curve, options)
@@ -312,10 +317,10 @@ def _pairs(curves: Curves, curve: CurveOptions) -> list[tuple[str, str]]:
     return [pair for pair in pairs if pair[0] in curves and pair[1] in curves]
 
 
-def _teacher_name(backend: str, identity: Identity) -> str:
+def _teacher_name(backend: str, prompt: PromptIdentity | None) -> str:
     """`qwen (strict · score), teacher`."""
-    name = f"{backend} (trained)" if identity.prompt is None else line_name(backend, identity.prompt)
-    return f"{name}, teacher"
+    assert prompt is not None
+    return f"{line_name(backend, prompt)}, teacher"
 
 
 def line_name(backend: str, prompt: PromptIdentity) -> str:
