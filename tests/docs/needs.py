@@ -58,7 +58,7 @@ def reason_holds(reason: str, command: Command) -> bool:
     if reason == "lm-eval":  # its results, and runs that were made of them
         return command.argv[2] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
     if reason == "minutes":
-        return command.argv[1] == "study"
+        return command.argv[1] in ("study", "label")
     wanted = "openai" if reason == "server" else reason
     return wanted in {Catalog(Path.cwd()).backend(name).engine for name in _backends(command)}
 
