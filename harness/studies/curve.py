@@ -54,8 +54,8 @@ class CurveOptions:
 
 @dataclass(frozen=True)
 class Teaching:
-    """The labels of a model against those of people. `line`: the name of the model's line in the curve. `rows`: training rows in
-    the language; `unlabelled`: those without a readable label. `agreement`: share of the others whose label is the task's.
+    """The labels of a model against those of people. `line`: the name of the model's line in the curve. `rows`: training rows
+    in the language; `unlabelled`: those without a readable label. `agreement`: share of the others whose label is the task's.
     `usd_per_label`: of the model; None where it has no price."""
 
     labelling: str
