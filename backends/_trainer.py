@@ -61,7 +61,7 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         model: Any,
         tokenizer: Any,
         head: Head,
-        train: Sequence[tuple[Row, Label]],
+        train: Sequence[tuple[Row, int | list[float]]],
         validation: Validation | None,
         options: TrainOptions,
         args: TrainingArguments,
@@ -74,7 +74,7 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         super().__init__(
             model=model,
             args=args,
-            train_dataset=[(row, head.target(label)) for row, label in train],
+            train_dataset=list(train),
             eval_dataset=[] if validation is None else list(validation.encoded),
             processing_class=tokenizer,
             compute_loss_func=self._loss,

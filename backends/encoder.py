@@ -80,6 +80,13 @@ class Encoder(TextEncoder):
         epochs = math.ceil(steps / math.ceil(rows / (train.batch_size * train.accumulation)))
         return {"train.epochs": epochs} if epochs > train.epochs else {}
 
+    @classmethod
+    def soft_labels_problem(cls, options: BaseModel) -> str:
+        assert isinstance(options, EncoderOptions)
+        if options.head not in ("softmax", "one_hot"):
+            return f"has the head {options.head}, which is trained on labels only (softmax and one_hot can)"
+        return "" if options.train.class_weights == "none" else "has class_weights, which need labels"
+
     def fit(self, job: TrainingJob) -> dict[str, Any]:
         """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
         from transformers import set_seed
@@ -103,10 +110,10 @@ class Encoder(TextEncoder):
             for row in rows:
                 row["input_ids"] = vocabulary.compact(row["input_ids"])
         # Each window of a text is a row of the training, with the label of the text.
-        labels = [label for label, pieces in zip(job.train.labels, train, strict=True) for _ in pieces.rows]
-        checked = self._validation(job, rows[len(labels) :], [len(pieces.rows) for pieces in validation], chosen_by)
+        targets = [target for target, pieces in zip(self._targets(job), train, strict=True) for _ in pieces.rows]
+        checked = self._validation(job, rows[len(targets) :], [len(pieces.rows) for pieces in validation], chosen_by)
         args = encoder_arguments(options, job.scratch, job.seed, self._device, self._precision, checked)
-        read = list(zip(rows[: len(labels)], labels, strict=True))
+        read = list(zip(rows[: len(targets)], targets, strict=True))
         trainer = EncoderTrainer(model, self._tokenizer, self._head, read, checked, options, args, job.on_progress)
         set_seed(job.seed + args.process_index)  # each process its own dropout masks
         with out_of_memory_named(self._torch):
@@ -118,10 +125,18 @@ class Encoder(TextEncoder):
             **training_log(state, chosen_by if checked else None),
             "train_rows": len(job.train.texts),
             "validation_rows": len(job.validation.texts),
-            **({"train_windows": len(labels)} if self.options.long_texts == "windows" else {}),
+            **({"train_windows": len(targets)} if self.options.long_texts == "windows" else {}),
             "trainable_parameters": trainable,
             "compacted_vocabulary": vocabulary and [len(vocabulary.kept), len(vocabulary.table)],
         }
+
+    def _targets(self, job: TrainingJob) -> list[int | list[float]]:
+        """What the loss compares the outputs of each training text with."""
+        assert self._head is not None
+        if job.train.probabilities is None:
+            return [self._head.target(label) for label in job.train.labels]
+        found: list[int | list[float]] = job.train.probabilities.tolist()
+        return found
 
     def _model_to_train(self) -> Any:
         assert self._head is not None

@@ -119,8 +119,12 @@ class BatchApi:
 
 @dataclass(frozen=True, slots=True)
 class LabelledTexts:
+    """`probabilities`: targets of a training in place of the labels, shape (texts, labels), rows sum to 1; None: the labels are
+    the targets."""
+
     texts: Sequence[str]
     labels: Sequence[Label]
+    probabilities: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +231,11 @@ class Classifier(Engine):
         """The options, by dotted name, that make a training on `rows` rows at least `steps` steps long; empty where it is
         already, or where an engine has no steps."""
         return {}
+
+    @classmethod
+    def soft_labels_problem(cls, options: BaseModel) -> str:
+        """Why it can't train on `LabelledTexts.probabilities`, as words that follow its name; empty where it can."""
+        return "trains on labels only"
 
     @abstractmethod
     def fit(self, job: TrainingJob) -> Mapping[str, object]:

@@ -145,7 +145,7 @@ def _fit(
     with in_step():
         return engine.fit(
             TrainingJob(
-                _texts(rows.train),
+                replace(_texts(rows.train), probabilities=None if rows.labelled is None else rows.labelled.probabilities),
                 _texts(rows.validation),
                 plan.task.label_space,
                 scorer,

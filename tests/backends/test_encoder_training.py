@@ -464,3 +464,36 @@ def test_the_course_of_a_training_is_told_and_its_progress_names_loss_and_metric
     assert any(note.startswith("validating, batch 0 of ") for _, _, note in notes)
     assert notes[-1][2].startswith("loss ")
     assert notes[-1][2].endswith(f" at step {2 * EPOCH_STEPS}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["softmax", "one_hot"])
+def test_a_step_on_certain_soft_labels_is_one_on_labels(bert: Path, tmp_path: Path, head: str) -> None:
+    bare = without_dropout(bert, tmp_path / "bare")
+    labels = np.array(TRAIN.labels[:16], dtype=int)
+    train = LabelledTexts(TRAIN.texts[:16], TRAIN.labels[:16])
+    certain = LabelledTexts(train.texts, train.labels, np.eye(2)[labels])
+    opposite = LabelledTexts(train.texts, train.labels, np.eye(2)[1 - labels])
+    moments = []
+    for name, rows in (("hard", train), ("soft", certain), ("opposite", opposite)):
+        engine = new_engine(bare, {"head": head}, batch_size=16, epochs=1, warmup=0)
+        fit(engine, tmp_path / name, rows, NOTHING)
+        moments.append(first_moments(tmp_path / name))
+    for one, two in zip(*moments[:2], strict=True):
+        torch.testing.assert_close(one, two, atol=1e-7, rtol=1e-4)
+    assert max(float((one - other).abs().max()) for one, other in zip(moments[0], moments[2], strict=True)) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, ""),
+        ({"head": "one_hot"}, ""),
+        ({"head": "coral"}, "head coral"),
+        ({"train": {"class_weights": "balanced"}}, "class_weights"),
+    ],
+)
+def test_which_encoders_take_soft_labels(options: dict[str, Any], problem: str) -> None:
+    found = Encoder.soft_labels_problem(EncoderOptions.model_validate(options))
+    assert problem in found
+    assert bool(found) == bool(problem)
