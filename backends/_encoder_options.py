@@ -11,6 +11,7 @@ from harness.core.engine import later_option
 
 HeadKind = Literal["softmax", "one_hot", "coral", "corn"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+BasePrecision = Literal["float32", "bfloat16", "nf4"]
 LongTexts = Literal["cut", "head_tail", "windows"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
@@ -43,6 +44,11 @@ class LoraOptions(Strict):
     rank: int = Field(8, ge=1, description="of the adapters' matrices")
     alpha: int = Field(16, ge=1, description="the adapters are scaled by alpha / rank")
     dropout: float = Field(0.1, ge=0, lt=1, description="of the adapters' inputs")
+    base: Literal["auto", "float32", "bfloat16", "nf4"] = later_option(
+        "float32",
+        description="precision of the frozen weights; nf4: 4-bit (QLoRA); auto: bfloat16 where the device is fast in it, else "
+        "float32",
+    )
 
 
 class TrainOptions(Strict):

@@ -14,10 +14,9 @@ from pydantic import BaseModel, Field
 
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
 from backends._lists import ListPrompt, ListWalk
-from backends._loading import META, check_vocabulary, load_language_model
+from backends._loading import META, check_vocabulary, load_language_model, nf4
 from backends._torch import Device, free, out_of_memory_named
 from harness.core.arrays import FloatArray
-from harness.core.errors import MissingExtra
 
 T = TypeVar("T")
 
@@ -82,20 +81,7 @@ class CausalLM(TokenModel):
         self._model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
 
     def _quantization(self) -> Any:
-        if self.options.quantization == "none":
-            return None
-        from transformers import BitsAndBytesConfig
-
-        try:
-            import bitsandbytes  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("bitsandbytes", "llm", "4-bit quantization") from error
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(self._torch, self._dtype),
-        )
+        return None if self.options.quantization == "none" else nf4(self._torch, self._dtype)
 
     def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         found: list[list[int]] = []
