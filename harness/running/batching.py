@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from harness.core.engine import Allowed, Classifier, Encoded, Engine, LanguageModel, ListOf
+from harness.core.engine import Allowed, Classifier, Encoded, Engine, LanguageModel, ListOf, ZeroShot
 from harness.core.types import Decoding, Example
 from harness.running.plan import Plan
 
@@ -77,15 +77,15 @@ def _is_done(item: Item, done: Collection[str]) -> bool:
 
 def encode(plan: Plan, items: Sequence[Item]) -> list[Item]:
     """The items with their forms for the engine, in the same order."""
-    if isinstance(plan.engine, Classifier):
+    if isinstance(plan.engine, Classifier | ZeroShot):
         return _encoded(plan.engine, items)
     assert isinstance(plan.engine, LanguageModel)
     assert plan.prompt is not None
-    chats = [plan.prompt.renderer.render(item.text) for item in items]
+    chats = plan.prompt.chats([item.text for item in items])
     return _with_forms(items, plan.engine.encode(chats, choices(plan)))
 
 
-def _encoded(engine: Classifier, items: Sequence[Item]) -> list[Item]:
+def _encoded(engine: Classifier | ZeroShot, items: Sequence[Item]) -> list[Item]:
     return _with_forms(items, engine.encode([item.text for item in items]))
 
 
@@ -103,6 +103,8 @@ def choices(plan: Plan) -> Allowed | None:
 def most_new_tokens(plan: Plan) -> int:
     """Upper bound of an answer's tokens, and so of its cost: a token is at least a byte, and a server may wrap a choice in
     JSON."""
+    if isinstance(plan.engine, ZeroShot):
+        return plan.engine.new_tokens(plan.task.label_space)
     assert plan.prompt is not None
     spec = plan.prompt.prompt.spec
     if spec.decoding is Decoding.SCORE:

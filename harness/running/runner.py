@@ -13,13 +13,13 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.core.engine import Classifier, Engine, LanguageModel
+from harness.core.engine import Classifier, Engine, LanguageModel, ZeroShot
 from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
 from harness.core.record import CheckpointFacts, Cost, Metrics, RunRecord, Timing, Tokens
-from harness.core.types import Calibration, Prediction, Status
+from harness.core.types import Calibration, LabelKind, Prediction, Status
 from harness.data.dates import dates_of
 from harness.records.entries import finished_entry
 from harness.records.journal import (
@@ -75,9 +75,7 @@ class EngineSlot:
         self, plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None
     ) -> tuple[Plan, Trained | None, float]:
         """The plan with a loaded engine, its training, and the seconds that loading took."""
-        key = digest(
-            [plan.identity.backend.as_json(), plan.identity.trained_key if isinstance(plan.engine, Classifier) else None]
-        )
+        key = _loaded_key(plan)
         if key == self._key and self._engine is not None:
             self._engine.reset()
             return replace(plan, engine=self._engine), self._trained, self._load_seconds
@@ -88,6 +86,8 @@ class EngineSlot:
         try:
             if isinstance(plan.engine, Classifier):
                 self._trained = ensure_trained(plan, on_progress, on_evaluation)
+            elif isinstance(plan.engine, ZeroShot):
+                plan.engine.load(plan.task.label_space)
             elif isinstance(plan.engine, LanguageModel):
                 plan.engine.load()
         except OutOfMemory as error:
@@ -105,6 +105,18 @@ class EngineSlot:
         if self._engine is not None:
             self._engine.close()
         self._key = self._engine = self._trained = None
+
+
+def _loaded_key(plan: Plan) -> str:
+    """Two plans with the same key can use the same loaded engine."""
+    if isinstance(plan.engine, Classifier):
+        loaded_for: Any = plan.identity.trained_key
+    elif isinstance(plan.engine, ZeroShot):
+        labels = plan.task.label_space
+        loaded_for = [labels.kind, labels.described()]
+    else:
+        loaded_for = None
+    return digest([plan.identity.backend.as_json(), loaded_for])
 
 
 def run(
@@ -158,10 +170,17 @@ def _predictions(plan: Plan, entries: list[JournalEntry], trained: Trained | Non
     """The prediction of each row with its final label, in the task's order."""
     by_id = {row.id: row for entry in entries for row in entry.rows}
     reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
-    thresholds = trained.record.thresholds if trained is not None else None
+    thresholds = _fixed_thresholds(plan) if trained is None else trained.record.thresholds
     final = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
     # Rounded as in the record, so that the metrics are exactly those of the record.
     return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, final, strict=True)]
+
+
+def _fixed_thresholds(plan: Plan) -> list[float] | None:
+    """Of a zero-shot classifier on a multilabel task."""
+    if not isinstance(plan.engine, ZeroShot) or plan.task.labels.kind is not LabelKind.MULTILABEL:
+        return None
+    return [plan.engine.threshold()] * len(plan.task.label_space)
 
 
 def _predict_all(
@@ -195,7 +214,7 @@ def _predict_all(
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
             unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
             on_progress("predict", len(done), total, _so_far(unparsed, budget))
-            if isinstance(plan.engine, LanguageModel) and (down := plan.engine.unavailable()) is not None:
+            if (down := plan.engine.unavailable()) is not None:
                 check_finished(plan.run_id, journal.entries(), total, down)
             gates.see(entry)
 
@@ -246,7 +265,6 @@ def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iter
     if budget is None or price is None:
         yield from _in_memory(plan, items)
         return
-    assert isinstance(plan.engine, LanguageModel)
     while items:
         count, most = 0, 0.0
         for item in items:

@@ -17,9 +17,9 @@ from harness.core.types import Calibration, Decoding
 from harness.data.rows import load_examples
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
-from harness.running.plan import DEFAULT_PROMPTS
 from harness.specs.backend_specs import engine_class, validated_options, with_settings
 from harness.specs.catalog import Catalog
+from harness.specs.prompts import DEFAULT_PROMPTS
 from harness.specs.tasks import TaskSpec
 
 ALL = "all"
@@ -181,7 +181,7 @@ def measured(curve: CurveOptions, runs: Iterable[tuple[RunOptions, str]], store:
         if identity.train is not None:
             curves.setdefault(options.backend, {}).setdefault(identity.train.train_count, {})[options.seed] = predictions
         elif identity.prompt is not None:
-            name, shots = line_name(options.backend, identity.prompt), len(identity.prompt.shots)
+            name, shots = line_name(options.backend, identity.prompt), identity.prompt.examples
             lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
     return Measured(curve, break_even(curves, lines, metric), run_ids) if curves else None
 
