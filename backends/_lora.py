@@ -84,18 +84,19 @@ def with_lora(model: Any, options: LoraOptions, new: set[str], *, task: str = "S
     base = model.base_model
     outside = {name for name, module in model.named_children() if module is not base and any(True for _ in module.parameters())}
     outside |= {name for name in new if not any(name == top or name.startswith(f"{top}.") for top in outside)}
-    adapted = [
-        name
+    adapted = {
+        name: module
         for name, module in model.named_modules()
         if isinstance(module, torch.nn.Linear | Conv1D)
         and not any(name == top or name.startswith(f"{top}.") for top in outside)
-    ]
+    }
     config = LoraConfig(
         task_type=TaskType[task],
         r=options.rank,
         lora_alpha=options.alpha,
         lora_dropout=options.dropout,
-        target_modules=adapted,
+        target_modules=list(adapted),
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in adapted.values()),  # GPT-2's weights lie the other way
         modules_to_save=sorted(outside) if task == "SEQ_CLS" else None,
     )
     return _trained_in_fp32(get_peft_model(model, config))
@@ -113,18 +114,18 @@ def adapters_of(model: Any, base: Path, precision: BasePrecision) -> Adapters:
     from peft import get_peft_model_state_dict
 
     weights = {name: weight.detach().float().cpu().clone() for name, weight in get_peft_model_state_dict(model).items()}
-    # Its sets are of strings; the name of the base is a folder of this machine.
-    config = {name: sorted(value) if isinstance(value, set) else value for name, value in _config_of(model).items()}
-    return Adapters({**config, "base_model_name_or_path": None}, weights, base, precision)
+    return Adapters(_config_of(model), weights, base, precision)
 
 
 def _config_of(model: Any) -> dict[str, Any]:
-    config: dict[str, Any] = model.peft_config[ADAPTER].to_dict()
-    return json.loads(json.dumps(config, default=_plain))  # type: ignore[no-any-return]
+    """As JSON, without the name of the base: that is a folder of this machine."""
 
+    def plain(value: Any) -> Any:
+        return sorted(value) if isinstance(value, set) else str(value)
 
-def _plain(value: Any) -> Any:
-    return sorted(value) if isinstance(value, set) else str(value)
+    config: dict[str, Any] = json.loads(json.dumps(model.peft_config[ADAPTER].to_dict(), default=plain))
+    whole = config["modules_to_save"] and sorted(set(config["modules_to_save"]))  # PEFT names some twice
+    return {**config, "modules_to_save": whole, "base_model_name_or_path": None}
 
 
 def attached(model: Any, adapters: Adapters) -> Any:
