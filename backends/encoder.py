@@ -130,7 +130,7 @@ class Encoder(TextEncoder):
         """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
         from transformers import set_seed
 
-        from backends._trainer import EncoderTrainer, compact_vocabulary, encoder_arguments, training_log
+        from backends._trainer import EncoderTrainer, compact_vocabulary, course_arguments, training_log
 
         processes = self._torch.distributed.get_world_size() if self._torch.distributed.is_initialized() else 1
         if len(job.train.texts) < processes:
@@ -151,7 +151,8 @@ class Encoder(TextEncoder):
         # Each window of a text is a row of the training, with the label of the text.
         labels = [label for label, pieces in zip(job.train.labels, train, strict=True) for _ in pieces.rows]
         checked = self._validation(job, rows[len(labels) :], [len(pieces.rows) for pieces in validation], chosen_by)
-        args = encoder_arguments(options, job.scratch, job.seed, self._device, self._precision, checked)
+        by, lower = (None, False) if checked is None else (checked.chosen_by, checked.lower_is_better)
+        args = course_arguments(options, job.scratch, job.seed, self._device, self._precision, by, lower=lower)
         read = list(zip(rows[: len(labels)], labels, strict=True))
         trainer = EncoderTrainer(model, self._tokenizer, self._head, read, checked, options, args, job.on_progress)
         set_seed(job.seed + args.process_index)  # each process its own dropout masks

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.core.distributed import processes
-from harness.core.engine import Classifier, Engine, LanguageModel, Messages, ZeroShot
+from harness.core.engine import Classifier, Engine, LanguageModel, Messages, TrainedLanguageModel, ZeroShot
 from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.options import RunOptions
@@ -116,8 +116,10 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
     rows = first_rows(split_rows, request.limit)
     origin = rows_from(task, request.split, request.data, len(split_rows))
     kind = engine_class(backend.engine)
-    training = _training_rows(request, task) if issubclass(kind, Classifier) else None
+    training = _training_rows(request, task) if issubclass(kind, Classifier | TrainedLanguageModel) else None
     prompt = prompt_plan(request, task, catalog) if issubclass(kind, LanguageModel) else None
+    if training is not None and prompt is not None:
+        _check_trained_prompt(request, prompt)
     decision = _decision(request, task, prompt)
     checkpoint = checkpoint_of(backend)  # last: other errors are found before a download
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
@@ -192,6 +194,17 @@ def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Prompt
     # Any examples do to check the template: each text gets its own.
     renderer = Renderer(prompt, labels, request.lang, train[: nearest.examples])
     return PromptPlan(prompt, parser, renderer, [], nearest, _backend_identity(encoder, checkpoint, engine))
+
+
+def _check_trained_prompt(request: RunOptions, plan: PromptPlan) -> None:
+    """Raises `UserError` for what a language model that is trained can't be asked."""
+    if plan.candidates:
+        raise UserError(
+            f"The prompt {plan.prompt.name!r} shows few-shot examples: training rows, which the model learns anyway.",
+            "Use --shots 0, or a prompt without examples.",
+        )
+    if request.continue_from:
+        raise UserError("A language model can't go on from an earlier training.", "Leave --continue-from out.")
 
 
 def _told(labels: LabelSpace) -> str | None:
