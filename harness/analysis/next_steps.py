@@ -153,14 +153,14 @@ def untested(pool: CandidatePool) -> str | None:
 
 
 def _served(catalog: Catalog) -> Iterator[tuple[str, Price]]:
-    """Backends whose tokens have a price."""
+    """Backends whose tokens have a price, and whose model is not to be shut down."""
     for name in catalog.names("backend"):
         try:
-            price = catalog.backend(name).price
+            backend = catalog.backend(name)
         except BenchError:  # an unreadable file of the user's does not matter here
             continue
-        if price is not None and price.prompt > 0:
-            yield name, price
+        if backend.price is not None and backend.price.prompt > 0 and backend.shut_down is None:
+            yield name, backend.price
 
 
 def _tokens(pool: CandidatePool, catalog: Catalog) -> tuple[float, float, str] | None:

@@ -97,7 +97,8 @@ def _token_price(record: RunRecord, prices: Prices) -> Price | None:
     cost = record.cost
     stated = None
     if cost is not None and cost.prompt is not None and cost.completion is not None:
-        stated = Price(prompt=cost.prompt, completion=cost.completion, source=cost.source or "the record")
+        given = cost.model_dump(include={"prompt", "completion", "cached", "cache_write", "batch"})
+        stated = Price(**given, source=cost.source or "the record")
     return prices.of_model(record.identity.backend.model, stated)
 
 
@@ -111,7 +112,7 @@ def _inference(record: RunRecord, rows: int, prices: Prices, hardware: str | Non
         if price.prompt or price.completion:
             each = f"{prompt / rows:.0f} prompt and {new / rows:.1f} new tokens per row"
             of_price = f"${price.prompt:g} and ${price.completion:g} per million ({price.source})"
-            return price.of(prompt, new) / rows * 1000, f"{each} at {of_price}"
+            return price.charged(record.tokens.charged) / rows * 1000, f"{each} at {of_price}{_discounts(record, price)}"
         if hardware is None:
             return None  # tokens are free as the server is the user's own: its machine is what costs
     options = record.identity.backend.options
@@ -122,6 +123,20 @@ def _inference(record: RunRecord, rows: int, prices: Prices, hardware: str | Non
         return None
     seconds = record.timing.seconds / rows
     return rate[0] / 3600 * seconds * 1000, f"{1000 * seconds:.3g} ms per row at {rate[1]}"
+
+
+def _discounts(record: RunRecord, price: Price) -> str:
+    """What of the tokens had another price."""
+    tokens = record.tokens.charged
+    parts = []
+    if tokens.total.cached and price.cached is not None:
+        parts.append(
+            f"{tokens.total.cached / (tokens.total.prompt or 1):.0%} of the prompt tokens cached, at ${price.cached:g}"
+        )
+    if tokens.batched.prompt and price.batch is not None:
+        share = tokens.batched.prompt / (tokens.total.prompt or 1)
+        parts.append(f"{share:.0%} asked through the Batch API, at {price.batch:g} of the price")
+    return f"; {', '.join(parts)}" if parts else ""
 
 
 def _training(record: RunRecord, prices: Prices, hardware: str | None) -> tuple[float, str] | None:

@@ -28,6 +28,7 @@ class What(StrEnum):
 
 
 TEXT = ("description", "names")
+JSON_ONLY = ("shut_down",)
 # Columns that a narrow terminal leaves out, the first one first; a pipe and --json have all.
 OPTIONAL = {
     What.TASKS: ["names"],
@@ -46,23 +47,39 @@ def list_command(
     """List tasks, backends, prompts, recipes or runs.
 
     --json prints a list of objects. tasks: task, labels, names, languages, description. backends: backend, engine, model,
-    languages, description. prompts: prompt, variants, labels, decoding, parser, description. recipes: recipe, names (of its
-    runs), backends, description. runs: run, backend, model, n, metric, value, low, high, no_answer, finished.
+    languages, description, shut_down (the day on which the model is shut down, or null). prompts: prompt, variants, labels,
+    decoding, parser, description. recipes: recipe, names (of its runs), backends, description. runs: run, backend, model, n,
+    metric, value, low, high, no_answer, finished.
     """
     faults: list[BenchError] = []
     rows = _runs(results) if what is What.RUNS else _specs(what, faults)
     if as_json:
         print_json(rows)
     elif rows:
-        table = [_run_row(row) for row in rows] if what is What.RUNS else rows
+        table = [_run_row(row) if what is What.RUNS else {k: row[k] for k in row if k not in JSON_ONLY} for row in rows]
         columns = list(table[0])
         print_table(columns, [[_cell(row[name]) for name in columns] for row in table], text=TEXT, optional=OPTIONAL[what])
     elif not faults:
         typer.echo(plain(f"No {what} in {results / 'runs'} yet." if what is What.RUNS else f"No {what}."), err=True)
+    if what is What.BACKENDS and not as_json:
+        _note_shut_down()
     for fault in faults:
         report(fault)
     if faults:
         raise typer.Exit(faults[0].exit_code)
+
+
+def _note_shut_down() -> None:
+    from harness.core.errors import BenchError
+    from harness.specs.backend_specs import load_backend, shut_down_words
+
+    for path in catalog().files("backend").values():
+        try:
+            words = shut_down_words(load_backend(path))
+        except BenchError:  # reported as a fault
+            continue
+        if words is not None:
+            typer.echo(plain(f"note: {words}"), err=True)
 
 
 def _cell(value: Any) -> str:
@@ -110,6 +127,7 @@ def _backend(known: Catalog, name: str) -> dict[str, Any]:
         **spec.model_dump(include={"engine", "model"}),
         "languages": spec.languages or ["any"],
         "description": spec.description,
+        "shut_down": None if spec.shut_down is None else spec.shut_down.isoformat(),
     }
 
 

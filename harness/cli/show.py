@@ -155,7 +155,11 @@ def _origin_lines(record: RunRecord) -> list[str]:
         sent = _NOT_SENT.get(field, "none was sent") if other is None else f"{other} was sent instead"
         lines.append(f"the server refused {field}: {sent}")
     if record.cost is not None:
-        tokens = f"{record.tokens.prompt or 0:,} read, {record.tokens.new or 0:,} written"
+        counted = record.tokens.charged
+        tokens = f"{counted.total.prompt:,} read, {counted.total.new:,} written"
+        tokens += f"; {counted.total.cached:,} of those read were in the server's cache" if counted.total.cached else ""
+        batched = counted.batched.prompt + counted.batched.new
+        tokens += f"; {batched:,} of all through the Batch API" if batched else ""
         lines.append(f"cost: ${record.cost.usd:.4f}; tokens: {tokens}")
     return lines
 

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from harness.core.arrays import FloatArray
 from harness.core.errors import BenchError
+from harness.core.token_use import ChargedTokens, TokenUse
 from harness.core.types import Label, LabelSpace
 
 Messages = list[dict[str, str]]
@@ -60,10 +61,27 @@ class Encoded:
     cut: int = 0
 
 
+class _Counted:
+    """Of an answer: its tokens by their price."""
+
+    __slots__ = ()
+    prompt_tokens: int
+    new_tokens: int
+    cached_tokens: int
+    cache_written_tokens: int
+    batched: bool
+
+    @property
+    def charged(self) -> ChargedTokens:
+        use = TokenUse(self.prompt_tokens, self.new_tokens, self.cached_tokens, self.cache_written_tokens)
+        return ChargedTokens(batched=use) if self.batched else ChargedTokens(use)
+
+
 @dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(_Counted):
     """One answer. `complete` is False where `max_new_tokens` cut it. `error` (a word) is set where there is no answer.
-    `retryable`: the cause is not the row itself (a timeout, say), so that another request may succeed."""
+    `retryable`: the cause is not the row itself (a timeout, say), so that another request may succeed. `cached_tokens` and
+    `cache_written_tokens`: of the prompt, as in `TokenUse`. `batched`: answered by a batch API."""
 
     text: str
     complete: bool
@@ -71,18 +89,32 @@ class Generation:
     new_tokens: int
     error: str | None = None
     retryable: bool = False
+    cached_tokens: int = 0
+    cache_written_tokens: int = 0
+    batched: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Scores:
-    """log p(choice | prompt) of each whole choice, shape (len(choices),), -inf where p is 0; or None, with `error` and
-    `retryable` as in `Generation`."""
+class Scores(_Counted):
+    """log p(choice | prompt) of each whole choice, shape (len(choices),), -inf where p is 0; or None, with `error`, `retryable`
+    and the counts as in `Generation`."""
 
     log_p: FloatArray | None
     prompt_tokens: int
     new_tokens: int = 0
     error: str | None = None
     retryable: bool = False
+    cached_tokens: int = 0
+    cache_written_tokens: int = 0
+    batched: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BatchApi:
+    """Requests go through a batch API: the answers take up to a day, and cost the share of the price that `Price.batch` says.
+    `direct`: at most so many requests are sent directly first, `attempts()` times each, at the full price."""
+
+    direct: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,6 +217,19 @@ class Engine(ABC):
     def unavailable(self) -> BenchError | None:
         """After a batch: why further requests are useless. The runner keeps the batch's answers and ends the run with it."""
         return None
+
+    def reasoning_room(self) -> int:
+        """Tokens beyond `max_new_tokens` that an answer of `generate` may take, for reasoning before it."""
+        return 0
+
+    def batch_api(self) -> BatchApi | None:
+        """Set where requests go through a batch API: a batch is then as large as `batch_size` allows, and its time says nothing
+        of the model."""
+        return None
+
+    def use_scratch(self, folder: Path) -> None:  # noqa: B027 - most note nothing
+        """Before the first batch of a run. `folder` survives a kill: there an engine notes requests that it will be charged for
+        before it has their answers. It may not exist yet, and is deleted when the run is finished or begins again."""
 
     def replaced_fields(self) -> dict[str, str | None]:
         """Request fields that the server refused by name -> the field that is sent instead (None: nothing)."""

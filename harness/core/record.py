@@ -7,6 +7,7 @@ To add a field to a record: add it here, with its description, and set it where 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, Self, TypeVar
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from harness.core.file_names import file_stem
 from harness.core.json_files import digest
 from harness.core.options import CHECKPOINT, FOLDER, RunOptions, Split
+from harness.core.token_use import NO_TOKENS, ChargedTokens, TokenUse
 from harness.core.types import Calibration, Decision, Decoding, LabelKind, LabelSpace, ShotsBy
 
 RECORD_VERSION = 2
@@ -379,6 +381,31 @@ class Timing(Part):
 class Tokens(Part):
     prompt: int | None = None
     new: int | None = None
+    cached: int | None = Field(default=None, description="of `prompt`: read from the server's prompt cache")
+    cache_written: int | None = Field(default=None, description="of `prompt`: written to the server's prompt cache")
+    batched: Tokens | None = Field(default=None, description="of all these: asked through the server's Batch API")
+
+    @classmethod
+    def of(cls, charged: ChargedTokens) -> Tokens:
+        """Without the counts that are 0, which servers without a cache or a Batch API have."""
+        batched = {"batched": _counted(charged.batched)} if charged.batched != NO_TOKENS else {}
+        return _counted(charged.total).model_copy(update=batched)
+
+    @property
+    def charged(self) -> ChargedTokens:
+        batched = NO_TOKENS if self.batched is None else self.batched._use
+        total = self._use
+        direct = {field.name: getattr(total, field.name) - getattr(batched, field.name) for field in fields(TokenUse)}
+        return ChargedTokens(TokenUse(**direct), batched)
+
+    @property
+    def _use(self) -> TokenUse:
+        return TokenUse(self.prompt or 0, self.new or 0, self.cached or 0, self.cache_written or 0)
+
+
+def _counted(use: TokenUse) -> Tokens:
+    seldom = {name: value for name in ("cached", "cache_written") if (value := getattr(use, name))}
+    return Tokens(prompt=use.prompt, new=use.new, **seldom)
 
 
 class Cost(Part):
@@ -387,6 +414,9 @@ class Cost(Part):
     usd: float
     prompt: float | None = None
     completion: float | None = None
+    cached: float | None = Field(default=None, description="of prompt tokens read from the server's cache; null: as `prompt`")
+    cache_write: float | None = Field(default=None, description="of prompt tokens written to it; null: as `prompt`")
+    batch: float | None = Field(default=None, description="share of the price that a request of the Batch API costs; null: 1")
     source: str | None = None
 
 

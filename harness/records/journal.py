@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,15 @@ from harness.core.durable import sync_folder
 from harness.core.errors import RunBusy
 from harness.core.json_files import canonical_json, sealed, unsealed, write_atomically
 from harness.core.locks import Lock
+from harness.core.token_use import NO_TOKENS, ChargedTokens, TokenUse
 from harness.core.types import Example, Prediction, Status, text_digest
 
 log = logging.getLogger("bench")
 
 JOURNAL = "journal.jsonl"
+SCRATCH = "scratch"
+"""Folder beside the journal, for what an engine must remember while the run is unfinished."""
+SELDOM_COUNTED = ("cached_tokens", "cache_written_tokens")
 CutCounts = Mapping[str, int]
 """Of a batch: number of `rows`, truncated rows (`cut`), `tokens` that were read, truncated tokens (`lost`)."""
 
@@ -26,7 +31,8 @@ CutCounts = Mapping[str, int]
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One batch. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts computed together.
-    `content_free`: log p of the answers to the inputs of contextual calibration."""
+    `content_free`: log p of the answers to the inputs of contextual calibration. `cached_tokens`, `cache_written_tokens`: of
+    `prompt_tokens`; `batched`: of all tokens, those of a batch API."""
 
     seconds: float
     prompt_tokens: int
@@ -37,11 +43,29 @@ class JournalEntry:
     sent_instead: Mapping[str, str | None] = field(default_factory=dict)
     cut: CutCounts | None = None
     content_free: Sequence[Sequence[float] | None] | None = None
+    cached_tokens: int = 0
+    cache_written_tokens: int = 0
+    batched: TokenUse = NO_TOKENS
+
+    @property
+    def charged(self) -> ChargedTokens:
+        batched = self.batched
+        direct = TokenUse(
+            self.prompt_tokens - batched.prompt,
+            self.new_tokens - batched.new,
+            self.cached_tokens - batched.cached,
+            self.cache_written_tokens - batched.cache_written,
+        )
+        return ChargedTokens(direct, batched)
 
     def as_json(self) -> dict[str, Any]:
         optional = {
-            name: value for name in ("ask_again", "sent_instead", "cut", "content_free") if (value := getattr(self, name))
+            name: value
+            for name in ("ask_again", "sent_instead", "cut", "content_free", *SELDOM_COUNTED)
+            if (value := getattr(self, name))
         }
+        if self.batched != NO_TOKENS:
+            optional["batched"] = asdict(self.batched)
         figures = {name: getattr(self, name) for name in ("prompt_tokens", "new_tokens", "batch")}
         return {"seconds": round(self.seconds, 6), **figures, "rows": [_fields(row) for row in self.rows], **optional}
 
@@ -82,11 +106,17 @@ class Journal:
     answers: Path
     lock: Lock
 
+    @property
+    def scratch(self) -> Path:
+        """Where an engine notes what it must remember; it may not exist yet."""
+        return self.folder / SCRATCH
+
     def entries(self) -> list[JournalEntry]:
         return read_journal(self.folder / JOURNAL)
 
     def clear(self) -> None:
         (self.folder / JOURNAL).unlink(missing_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)
         self.answers.unlink(missing_ok=True)
 
     def append(self, entry: JournalEntry, answers: Sequence[Mapping[str, Any]] = ()) -> None:
@@ -125,6 +155,9 @@ def _entry(line: bytes) -> JournalEntry:
     value, _ = unsealed(line)
     fields = {name: value[name] + 0 for name in ("seconds", "prompt_tokens", "new_tokens", "batch")}
     fields |= {name: value[name] for name in ("ask_again", "sent_instead", "cut", "content_free") if name in value}
+    fields |= {name: value[name] + 0 for name in SELDOM_COUNTED if name in value}
+    if "batched" in value:
+        fields["batched"] = TokenUse(**value["batched"])
     return JournalEntry(**fields, rows=tuple(prediction_from(record) for record in value["rows"]))
 
 

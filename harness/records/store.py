@@ -6,6 +6,7 @@
         metrics.json
     results/runs/<run id>.partial/   an unfinished run
         journal.jsonl                one line per batch, with its digest, fsynced
+        scratch/                     what an engine must remember meanwhile: the ids of batches of a server's Batch API
     results/runs/<run id>.lock       held while a process works on the run
     results/runs/<run id>.damaged-1/ a damaged record, moved here when the run was repeated
 
@@ -34,7 +35,7 @@ from harness.core.file_names import cut
 from harness.core.json_files import canonical_json, digest, parse_object, pretty_json, write_atomically
 from harness.core.locks import Busy, held
 from harness.core.record import Metrics, RunRecord, read_part
-from harness.records.journal import JOURNAL, Journal, drop_damaged_lines, drop_partial_line
+from harness.records.journal import JOURNAL, SCRATCH, Journal, drop_damaged_lines, drop_partial_line
 
 log = logging.getLogger("bench")
 
@@ -183,6 +184,7 @@ class Store:
         write_atomically(partial / METRICS, values)
         digests = {PREDICTIONS: _sha256(predictions.encode()), METRICS: _sha256(values.encode())}
         write_atomically(partial / MANIFEST, pretty_json(_with_digests(record.manifest(), digests)))
+        shutil.rmtree(partial / SCRATCH, ignore_errors=True)  # all rows are in the journal
         for left in partial.glob("*.tmp"):  # of a write that was killed
             left.unlink()
         replaced = self.root / f"{name}.replaced.partial"

@@ -57,7 +57,8 @@ def batches_of(engine: Classifier, rows: Sequence[Example]) -> Iterator[list[Ite
 def _batches(
     engine: Engine, items: list[Item], encoder: Callable[[list[Item]], list[Item]], new_tokens: int, done: Collection[str]
 ) -> Iterator[list[Item]]:
-    windows = [items[start : start + WINDOW] for start in range(0, len(items), WINDOW)]
+    size = engine.batch_size() if engine.batch_api() else WINDOW
+    windows = [items[start : start + size] for start in range(0, len(items), size)]
     windows = [window for window in windows if not all(_is_done(item, done) for item in window)]
     if not windows:
         return
@@ -112,6 +113,13 @@ def most_new_tokens(plan: Plan) -> int:
     allowed = choices(plan) or ()
     longest = [allowed.text(allowed.names)] if isinstance(allowed, ListOf) else allowed
     return max([spec.max_new_tokens, *(len(json.dumps(choice)) + 24 for choice in longest)])
+
+
+def most_charged_tokens(plan: Plan) -> int:
+    """Upper bound of the tokens of an answer with the reasoning before it."""
+    # A score reads the first token, before any reasoning.
+    scored = plan.prompt is not None and plan.prompt.prompt.spec.decoding is Decoding.SCORE
+    return most_new_tokens(plan) + (0 if scored else plan.engine.reasoning_room())
 
 
 def by_tokens(items: Sequence[Item], rows: int, tokens: int | None, new_tokens: int) -> Iterator[list[Item]]:

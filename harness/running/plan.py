@@ -111,7 +111,9 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
         if engine_class(backend.engine).model_is == "name":
             backend = catalog.prices.filled(backend, request.model)
         # The YAML describes its own model, not this one.
-        backend = backend.model_copy(update={"model": request.model, "revision": None, "training_cutoff": None})
+        backend = backend.model_copy(
+            update={"model": request.model, "revision": None, "training_cutoff": None, "shut_down": None}
+        )
     split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data)
     rows = first_rows(split_rows, request.limit)
     origin = rows_from(task, request.split, request.data, len(split_rows))

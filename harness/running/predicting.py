@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.core.arrays import FloatArray
 from harness.core.engine import Classifier, Encoded, Engine, Generation, LanguageModel, Scores, ZeroShot
+from harness.core.token_use import NOTHING_CHARGED, ChargedTokens
 from harness.core.types import Decoding, Example, LabelKind, Prediction, Status
 from harness.parsing.parsers import Parser
 from harness.running.batching import Item, choices, encode, most_new_tokens
@@ -26,8 +27,7 @@ class Batch:
 
     predictions: list[Prediction]
     answers: list[dict[str, Any]]
-    prompt_tokens: int = 0
-    new_tokens: int = 0
+    charged: ChargedTokens = NOTHING_CHARGED
     ask_again: tuple[str, ...] = ()
     sent_instead: Mapping[str, str | None] = field(default_factory=dict)
 
@@ -61,8 +61,7 @@ def _scores_of(
     return Batch(
         [read(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
         [],
-        sum(score.prompt_tokens for score in scores),
-        sum(score.new_tokens for score in scores),
+        _charged(scores),
         tuple(row.id for item, score in zip(items, scores, strict=True) for row in item.rows if score.retryable),
         engine.replaced_fields(),
     )
@@ -122,11 +121,14 @@ def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequ
     return Batch(
         [_parsed(row, generation, prompt.parser) for row, generation in pairs],
         [{"id": row.id, "answer": g.text, "complete": g.complete} for row, g in pairs],
-        sum(g.prompt_tokens for g in generations),
-        sum(g.new_tokens for g in generations),
+        _charged(generations),
         tuple(row.id for row, g in pairs if g.retryable),
         engine.replaced_fields(),
     )
+
+
+def _charged(answers: Sequence[Generation] | Sequence[Scores]) -> ChargedTokens:
+    return sum((answer.charged for answer in answers), NOTHING_CHARGED)
 
 
 def _prompts(items: Sequence[Item]) -> list[Encoded]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
 from harness.core.record import CheckpointFacts, Cost, Metrics, RunRecord, Timing, Tokens
+from harness.core.token_use import NO_TOKENS, NOTHING_CHARGED
 from harness.core.types import Calibration, LabelKind, Prediction, Status
 from harness.data.dates import dates_of
 from harness.records.entries import finished_entry
@@ -33,18 +35,20 @@ from harness.records.journal import (
     prediction_record,
 )
 from harness.records.store import Store
-from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
+from harness.running.batching import Item, batches, distinct, encode, most_charged_tokens
 from harness.running.gates import Gates, cut_counts, cut_of
 from harness.running.overlap import overlap_of
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, finalize_predictions, predict_batch
 from harness.running.tracking import tracked
 from harness.running.training import OnEvaluation, Trained, ensure_trained
-from harness.specs.costs import Budget
+from harness.specs.backend_specs import shut_down_words
+from harness.specs.costs import Budget, Price
 from harness.statistics.extra_metrics import code_of
 from harness.statistics.metrics import evaluate_predictions
 
 T = TypeVar("T")
+log = logging.getLogger("bench")
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +155,12 @@ def run(
             if (found := finished_entry(store, name)) is not None:  # another process finished it meanwhile
                 return Result(store.root / name, found.record, computed=False)
             store.set_aside(name)
+        if (words := shut_down_words(plan.backend)) is not None:
+            log.warning(f"{words}. `bench list backends` has others, or name another model: --model NAME.")
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
             journal.clear()
+        plan.engine.use_scratch(journal.scratch)
         gates = Gates(plan, journal.answers, stops=gate)
         gates.before()
         entries = _predict_all(plan, journal, budget, on_progress, gates)
@@ -229,8 +236,8 @@ def _so_far(unparsed: int, budget: Budget | None) -> str:
 def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> None:
     parts = [(outcome, seconds) for _, outcome, seconds in _within_budget(plan, content_free(plan), budget)]
     predictions = [prediction for outcome, _ in parts for prediction in outcome.predictions]
-    tokens = sum(outcome.prompt_tokens for outcome, _ in parts), sum(outcome.new_tokens for outcome, _ in parts)
-    entry = _entry(Batch([], [], *tokens), sum(seconds for _, seconds in parts), batch=0)
+    charged = sum((outcome.charged for outcome, _ in parts), NOTHING_CHARGED)
+    entry = _entry(Batch([], [], charged), sum(seconds for _, seconds in parts), batch=0)
     failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
     if failed is None:
         journal.append(replace(entry, content_free=[prediction.log_p for prediction in predictions]))
@@ -268,7 +275,7 @@ def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iter
     while items:
         count, most = 0, 0.0
         for item in items:
-            most += plan.engine.attempts() * price.of(item.encoded.tokens, most_new_tokens(plan))
+            most += _most_usd(plan, price, item, count)
             if most > budget.left:
                 break
             count += 1
@@ -280,9 +287,19 @@ def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iter
                 "Finished rows are kept. Repeat the command to continue; it may spend --max-cost again.",
             )
         for part, outcome, seconds in _in_memory(plan, items[:count]):
-            budget.spent += price.of(outcome.prompt_tokens, outcome.new_tokens)
+            budget.spent += price.charged(outcome.charged)
             yield part, outcome, seconds
         items = items[count:]
+
+
+def _most_usd(plan: Plan, price: Price, item: Item, position: int) -> float:
+    """Upper bound of what a server charges for the item, which is the one at `position` of its batch."""
+    engine = plan.engine
+    once, batch_api = price.most(item.encoded.tokens, most_charged_tokens(plan)), engine.batch_api()
+    if batch_api is None:
+        return engine.attempts() * once
+    # Those that are sent directly are the shortest; counted are the longest.
+    return price.batch_share * once + (engine.attempts() * once if position < batch_api.direct else 0)
 
 
 def _in_memory(plan: Plan, items: list[Item]) -> Iterator[tuple[list[Item], Batch, float]]:
@@ -302,10 +319,14 @@ def _in_memory(plan: Plan, items: list[Item]) -> Iterator[tuple[list[Item], Batc
 
 
 def _entry(outcome: Batch, seconds: float, *, batch: int, cut: CutCounts | None = None) -> JournalEntry:
+    total = outcome.charged.total
     return JournalEntry(
         seconds=seconds,
-        prompt_tokens=outcome.prompt_tokens,
-        new_tokens=outcome.new_tokens,
+        prompt_tokens=total.prompt,
+        new_tokens=total.new,
+        cached_tokens=total.cached,
+        cache_written_tokens=total.cache_written,
+        batched=outcome.charged.batched,
         batch=batch,
         rows=outcome.predictions,
         ask_again=outcome.ask_again,
@@ -323,7 +344,7 @@ def _record(
     gates: Gates,
 ) -> RunRecord:
     price = plan.backend.price
-    prompt_tokens, new_tokens = (sum(getattr(entry, name) for entry in entries) for name in ("prompt_tokens", "new_tokens"))
+    charged = sum((entry.charged for entry in entries), NOTHING_CHARGED)
     replaced: dict[str, str | None] = {}
     for entry in entries:
         replaced |= entry.sent_instead
@@ -351,8 +372,8 @@ def _record(
         dates=dates_of(plan.task.published, plan.backend.training_cutoff),
         timing=_timing(plan, entries, load_seconds),
         sent_instead=replaced or None,
-        tokens=Tokens(prompt=prompt_tokens, new=new_tokens),
-        cost=None if price is None else Cost(usd=round(price.of(prompt_tokens, new_tokens), 6), **price.model_dump()),
+        tokens=Tokens.of(charged),
+        cost=None if price is None else Cost(usd=round(price.charged(charged), 6), **price.model_dump(exclude_none=True)),
         peak_memory_mib=peak_memory(),
         machine=describe_machine(),
         versions=library_versions(),
@@ -380,10 +401,13 @@ def _public_settings(plan: Plan) -> dict[str, Any]:
 
 def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) -> Timing:
     seconds = measured_seconds(entries)
+    batched = any(entry.batched != NO_TOKENS for entry in entries)  # the time of a queue, not of the model
     return Timing(
-        seconds=round(seconds, 3),
-        rows_per_second=round(len(plan.rows) / seconds, 3) if seconds else None,
-        counts="rendering, tokenization (while it is waited for), the model and parsing; not loading, training, warm-up and "
+        seconds=None if batched else round(seconds, 3),
+        rows_per_second=round(len(plan.rows) / seconds, 3) if seconds and not batched else None,
+        counts="not measured: a Batch API answers when it has room"
+        if batched
+        else "rendering, tokenization (while it is waited for), the model and parsing; not loading, training, warm-up and "
         "journal; a text of several rows is computed once",
         load_seconds=round(load_seconds, 3),
         distinct_texts=len(distinct(plan.rows)),

@@ -39,7 +39,7 @@ from harness.records.latency import (
     OfflineFigures,
     Percentiles,
 )
-from harness.running.batching import Item, batches, distinct, encode, most_new_tokens
+from harness.running.batching import Item, batches, distinct, encode, most_charged_tokens
 from harness.running.latency import Seconds, arrivals, figures
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, predict_batch
@@ -117,7 +117,7 @@ class _Stopwatch:
     def _take(self, outcome: Batch) -> int:
         """Add the cost of a batch; returns its failed rows."""
         price, engine = self.plan.backend.price, self.plan.engine
-        self.usd += 0.0 if price is None else price.of(outcome.prompt_tokens, outcome.new_tokens)
+        self.usd += 0.0 if price is None else price.charged(outcome.charged)
         if (down := engine.unavailable()) is not None:
             raise down
         return sum(prediction.status is Status.FAILED for prediction in outcome.predictions)
@@ -268,7 +268,7 @@ def _check_budget(plan: Plan, items: list[Item], sizes: int, budget: Budget | No
     price = plan.backend.price
     if plan.engine.model_is != "name" or price is None or price.prompt == price.completion == 0:
         return
-    once = sum(price.of(item.encoded.tokens, most_new_tokens(plan)) for item in encode(plan, items))
+    once = sum(price.most(item.encoded.tokens, most_charged_tokens(plan)) for item in encode(plan, items))
     most = plan.engine.attempts() * once * (sizes + 1)
     if budget is None or most > budget.limit:
         allowed = "" if budget is None else f" --max-cost {budget.limit:g} is too little:"

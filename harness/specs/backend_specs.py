@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from datetime import date
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,9 +40,15 @@ class BackendSpec(Spec):
     training_cutoff: Date | None = Field(
         None, description="where the model's training data ends (at the latest): a year, month or day, such as 2024-06"
     )
+    shut_down: date | None = Field(None, description="the day on which the server's model is shut down, as its operator says")
     price: Price | None = Field(None, description="of a server that prices.yaml does not know: US dollars per million tokens")
     options: dict[str, Any] = Field({}, description="options of the engine; see its reference")
     search: dict[str, Parameter] = Field({}, description="for `bench study tune`: dotted name of an option -> values to try")
+
+
+def shut_down_words(spec: BackendSpec) -> str | None:
+    """When the model of a backend is shut down, as a sentence without its end; None where nothing is said of it."""
+    return None if spec.shut_down is None else f"{spec.name}: its model is shut down on {spec.shut_down}"
 
 
 def load_backend(path: Path) -> BackendSpec:

@@ -128,7 +128,7 @@ def _words(text: str) -> set[str]:
 def _plain(price: ModelPrice | None) -> Price | None:
     if price is None:
         return None
-    return Price(prompt=price.prompt, completion=price.completion, source=f"{price.source}, {price.date}")
+    return Price(**price.model_dump(exclude={"date", "source"}), source=f"{price.source}, {price.date}")
 
 
 def load_prices(folder: Path) -> Prices:

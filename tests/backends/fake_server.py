@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, Protocol
 
 KEY = "sk-test-Zq81-secret"
 MODEL = "tiny-chat"
@@ -18,6 +18,14 @@ CONTEXT = 2000  # characters
 
 Reply = Callable[["Handler", dict[str, Any]], None]
 """Sends an answer to a request's body, well or badly."""
+
+
+class BatchApi(Protocol):
+    """Further endpoints; both say whether they answered."""
+
+    def get(self, handler: Handler) -> bool: ...
+
+    def post(self, handler: Handler, content: bytes) -> bool: ...
 
 
 @dataclass
@@ -32,6 +40,8 @@ class FakeServer:
     faults: dict[str, list[Reply]] = field(default_factory=dict)
     top: Callable[[str], dict[str, float]] | None = None  # tokens to show for a text
     barrier: threading.Barrier | None = None  # requests wait here for each other
+    batch_api: BatchApi | None = None
+    reply: Reply | None = None  # to all requests without a fault; default: a sound answer
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     count: Counter[str] = field(default_factory=Counter)
@@ -81,6 +91,8 @@ class Handler(BaseHTTPRequestHandler):
         self.fake.headers.append({name.lower(): value for name, value in self.headers.items()})
         if not self.allowed():
             return
+        if self.fake.batch_api is not None and self.fake.batch_api.get(self):
+            return
         for reply in self.fake.faults.get(self.path, [])[:1]:
             del self.fake.faults[self.path][0]
             reply(self, {})
@@ -88,7 +100,12 @@ class Handler(BaseHTTPRequestHandler):
         self.send(200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.fake.models]})
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        if not self.path.rstrip("/").endswith("/chat/completions"):
+            if self.allowed() and (self.fake.batch_api is None or not self.fake.batch_api.post(self, content)):
+                self.send(404, {"error": {"message": "Not Found"}})
+            return
+        body = json.loads(content)
         fake, text = self.fake, body["messages"][-1]["content"]
         with fake.lock:
             fake.running += 1
@@ -97,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
             fake.count[text] += 1
             fake.bodies.append(body)
             fake.headers.append({name.lower(): value for name, value in self.headers.items()})
-            reply = fake.faults[text].pop(0) if fake.faults.get(text) else good
+            reply = fake.faults[text].pop(0) if fake.faults.get(text) else fake.reply or good
         try:
             if fake.barrier is not None:
                 fake.barrier.wait(20)
@@ -134,13 +151,18 @@ class Handler(BaseHTTPRequestHandler):
 
 def good(handler: Handler, body: dict[str, Any]) -> None:
     """What a sound server answers."""
-    fake, text = handler.fake, body["messages"][-1]["content"]
+    handler.send(*answered(handler.fake, body))
+
+
+def answered(fake: FakeServer, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Status and body of a sound server's answer."""
+    text = body["messages"][-1]["content"]
     if body["model"] not in fake.models:
         message = f"The model `{body['model']}` does not exist.\x1b[31m" + "x" * 1000
-        return handler.send(404, {"error": {"message": message, "type": "NotFoundError", "code": 404}})
+        return 404, {"error": {"message": message, "type": "NotFoundError", "code": 404}}
     if len(text) > CONTEXT:
         message = f"This model's maximum context length is {CONTEXT} tokens. Your text: {text}"
-        return handler.send(400, {"error": {"message": message, "type": "BadRequestError", "code": 400}})
+        return 400, {"error": {"message": message, "type": "BadRequestError", "code": 400}}
     choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "logprobs": None}
     choice["message"] = {"role": "assistant", "content": content_for(fake, text, body)}
     if body.get("max_tokens", 99) == 1:
@@ -150,7 +172,7 @@ def good(handler: Handler, body: dict[str, Any]) -> None:
         tops = [{"token": token, "logprob": log_p, "bytes": None} for token, log_p in shown]
         choice["logprobs"] = {"content": [{"token": "?", "logprob": -1.0, "top_logprobs": tops}]}
     usage = {"prompt_tokens": len(text) + 7, "completion_tokens": 1}
-    return handler.send(200, {"id": "1", "object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage})
+    return 200, {"id": "1", "object": "chat.completion", "model": MODEL, "choices": [choice], "usage": usage}
 
 
 def content_for(fake: FakeServer, text: str, body: dict[str, Any]) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 from fake_server import MODEL
 
-from backends.openai import OpenAI, OpenAIOptions
+from backends._openai_options import OpenAIOptions
+from backends.openai import OpenAI
 from harness.core.engine import Messages
 
 NAME = "BENCH_TEST_KEY"

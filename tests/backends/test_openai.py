@@ -35,7 +35,9 @@ from faulty_proxy import faulty_proxy, seeded_faults
 from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 import backends
-from backends.openai import OpenAI, OpenAIOptions, choice_in
+from backends._openai_answers import choice_in
+from backends._openai_options import OpenAIOptions
+from backends.openai import OpenAI
 from harness.core.engine import ListOf
 from harness.core.errors import BenchError, ModelUnavailable, RunError, UserError
 
@@ -670,7 +672,9 @@ def test_batches_keep_the_slots_busy() -> None:
     assert engine_for("http://localhost/v1", concurrency=16).batch_size() == 128
 
 
-@pytest.mark.parametrize("name", ["gpt-4.1-mini", "mistral-small-api", "local-server"])
+@pytest.mark.parametrize(
+    "name", ["gpt-4.1-mini", "gpt-6-luna", "gpt-6.2-sol", "mistral-small-api", "mistral-small-4-api", "local-server"]
+)
 def test_the_named_backends(name: str) -> None:
     folder = Path(backends.__file__ or "").parent
     spec = yaml.safe_load((folder / f"{name}.yaml").read_text())

@@ -14,7 +14,10 @@ import pytest
 from fake_server import KEY, MODEL, FakeServer, Handler, Reply, cut, drop, fake_server, good, hang, raw, status
 from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
-from backends.openai import LARGEST_BODY, PATIENCE, OpenAI, OpenAIOptions, public_url
+from backends._openai_connection import LARGEST_BODY, public_url
+from backends._openai_options import OpenAIOptions
+from backends._served import PATIENCE
+from backends.openai import OpenAI
 from harness.core.engine import Generation
 from harness.core.errors import ModelUnavailable, RunError, UserError
 

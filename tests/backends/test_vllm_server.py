@@ -20,8 +20,9 @@ import numpy as np
 import pytest
 from faulty_proxy import faulty_proxy, seeded_faults
 
+from backends._openai_options import OpenAIOptions
 from backends.causal_lm import CausalLM, CausalLMOptions
-from backends.openai import OpenAI, OpenAIOptions
+from backends.openai import OpenAI
 from backends.vllm import vllm_surroundings
 from harness.core.engine import Messages
 from harness.models.checkpoints import resolve_checkpoint

@@ -30,13 +30,13 @@ def steers(text: str) -> bool:
     ("what", "name", "keys"),
     [
         ("tasks", "reviews_demo", ["task", "labels", "names", "languages", "description"]),
-        ("backends", "mistral", ["backend", "engine", "model", "languages", "description"]),
+        ("backends", "mistral", ["backend", "engine", "model", "languages", "description", "shut_down"]),
         ("prompts", "strict", ["prompt", "variants", "labels", "decoding", "parser", "description"]),
     ],
 )
 def test_list_in_a_pipe_and_as_json(bench: Any, what: str, name: str, keys: list[str]) -> None:
     rows = table(bench("list", what).out)
-    assert list(rows[0]) == keys
+    assert list(rows[0]) == [key for key in keys if key != "shut_down"]
     assert name in [row[keys[0]] for row in rows]
     objects = bench("list", what, "--json").json
     assert list(objects[0]) == keys
@@ -48,6 +48,20 @@ def test_list_shows_what_the_project_adds(bench: Any, project: Path) -> None:
     (project / "backends" / "mine.yaml").write_text("engine: baseline\noptions: {classifier: tfidf}\n")
     assert "mine" in [row["backend"] for row in table(bench("list", "backends").out)]
     assert bench("run", "--backend", "mine", "--lang", "en", "--limit", 2).code == 0
+
+
+def test_a_model_that_is_shut_down_is_noted(bench: Any, project: Path) -> None:
+    (project / "backends").mkdir()
+    path = project / "backends" / "mine.yaml"
+    path.write_text("engine: baseline\noptions: {classifier: tfidf}\nshut_down: 2027-01-14\n")
+    words = "mine: its model is shut down on 2027-01-14"
+    assert f"note: {words}" in bench("list", "backends").err
+    assert {row["backend"]: row["shut_down"] for row in bench("list", "backends", "--json").json}["mine"] == "2027-01-14"
+    run = ("run", "--backend", "mine", "--lang", "en", "--limit", 2)
+    assert f"warning: {words}" in bench(*run).err
+    assert words not in bench(*run).err  # what is found needs no model
+    path.write_text(path.read_text().replace("2027-01-14", "soon"))
+    assert "shut_down" in bench("list", "backends").err
 
 
 def test_a_faulty_file_is_named_and_hides_no_other(bench: Any, project: Path) -> None:

@@ -168,7 +168,7 @@ def test_one_answer_for_all_rows_is_named_everywhere_and_refused(bench: Any, min
     said = bench(*ASK)
     assert said.code == 0
     assert "What to run next\n- tfidf: use the default settings: `bench run --backend tfidf --task mine --lang en`" in said.out
-    assert "- no language model was prompted on these rows: with gpt-4.1-mini, 40 rows cost less than $0.01 (" in said.out
+    assert "- no language model was prompted on these rows: with gpt-6-luna, 40 rows cost less than $0.01 (" in said.out
     assert "nothing can be recommended: tfidf (trained on 40 en, c=1.0e-09) gives one answer, 'no', to all 40 rows." in said.out
     Path("results").rename("elsewhere")
     steps = bench(*ASK, "--json", "--results", "elsewhere").json["next"]

@@ -13,10 +13,11 @@ RUNS = ROOT / "results" / "runs"
 
 _NEEDS = {
     "server": """
-bench run --backend gpt-4.1-mini --lang ja --limit 200 --max-cost 0.50
+bench run --backend gpt-6-luna --lang ja --limit 200 --max-cost 0.50
+bench run --backend gpt-6-luna --lang ja --set mode=batch --max-cost 0.50
 bench run --backend local-server --lang ja
 bench run --backend local-server --model qwen2.5:7b --lang ja
-bench analyze latency --backend gpt-4.1-mini --limit 50 --max-cost 0.20
+bench analyze latency --backend gpt-6-luna --limit 50 --max-cost 0.20
 """,
     "vllm": """
 bench run --backend mistral-vllm --lang ja --decoding score --calibration batch

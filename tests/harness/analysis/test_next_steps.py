@@ -89,7 +89,7 @@ def test_what_else_a_prompt_can_do(store: Store, tmp_path: Path, labels: Any, as
 def test_no_language_model_at_all(store: Store, tmp_path: Path) -> None:
     write_run(store, TRUTH, labels=GOOD, backend="tfidf", train=trained_on(50))
     first, last = next_steps(pool(store), Catalog(tmp_path))
-    assert first.why.startswith("no language model was prompted on these rows: with gpt-4.1-mini, 200 rows at $")
+    assert first.why.startswith("no language model was prompted on these rows: with gpt-6-luna, 200 rows at $")
     assert first.command.startswith("bench run --backend ")
     assert last.command == "bench run --backend mistral --task toy --lang en --limit 200"
 
@@ -105,6 +105,15 @@ def test_what_it_costs_by_the_tokens_of_a_run(store: Store, tmp_path: Path) -> N
         "and 10 new tokens per row, as in a run of llm; $0.001 and $0.001 per million, here)"
     )
     assert first.command == "bench run --backend cheap --task toy --lang en --limit 200"
+
+
+def test_a_model_that_is_shut_down_is_not_suggested(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "backends").mkdir()
+    spec = "engine: openai\nmodel: c\nprice: {prompt: 0.001, completion: 0.001, source: here}\nshut_down: 2027-01-14\n"
+    (tmp_path / "backends" / "cheap.yaml").write_text(spec, encoding="utf-8")
+    prompted(store, tokens={"prompt": 400 * N, "new": 10 * N}, checkpoint={"parameters": 135_000_000})
+    first, _ = next_steps(pool(store), Catalog(tmp_path))
+    assert first.command == "bench run --backend gpt-6-luna --task toy --lang en --limit 200"
 
 
 def test_a_capable_language_model_was_tested(store: Store, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ import toy
 
 from harness.core.engine import Encoded, Generation, Scores
 from harness.core.errors import RunError
+from harness.core.token_use import ChargedTokens, TokenUse
 from harness.core.types import Calibration, Decoding, Prediction, Status
 from harness.records.store import Store
 from harness.running.batching import Item, encode, most_new_tokens
@@ -85,7 +86,7 @@ def test_generated_answers_are_parsed_and_kept_apart(project: Path) -> None:
     ]
     assert batch.answers[0] == {"id": "2-0", "answer": f"2\n{toy.SECRET}", "complete": True}
     assert [answer["id"] for answer in batch.answers] == ["2-0", "mumble-1", "fail-2"]
-    assert (batch.prompt_tokens, batch.new_tokens) == (6, 4)
+    assert batch.charged == ChargedTokens(TokenUse(6, 4))
 
 
 @pytest.mark.parametrize("decoding", [*Decoding, None])
@@ -98,7 +99,7 @@ def test_all_rows_of_a_text_get_its_answer_and_it_is_counted_once(project: Path,
     found = finalize_predictions(plan, batch.predictions, None)
     assert [(prediction.id, prediction.label) for prediction in found] == [(row.id, 2), ("twin", 2), ("1-0", 1)]
     assert found[1] == replace(found[0], id="twin")
-    assert batch.prompt_tokens == (4 if decoding else 0)
+    assert batch.charged.total.prompt == (4 if decoding else 0)
     assert [answer["id"] for answer in batch.answers] == (
         [row.id, "twin", "1-0"] if decoding in (Decoding.FREE, Decoding.CONSTRAINED) else []
     )

@@ -13,16 +13,20 @@ import pytest
 import toy
 from pydantic import ValidationError
 
+from harness.analysis.pricing import cost_of
 from harness.core.engine import Encoded, Scores
 from harness.core.errors import BudgetReached, SpecError, UserError
-from harness.core.record import Cost
+from harness.core.record import Cost, Tokens
+from harness.core.token_use import ChargedTokens, TokenUse
 from harness.core.types import Calibration, Decoding
+from harness.records.entries import read_entry
 from harness.records.store import Store
 from harness.running.calibration import CONTENT_FREE
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
 from harness.specs.backend_specs import load_backend
 from harness.specs.costs import Budget, Price
+from harness.specs.prices import PriceFile, Prices
 
 WORD, NEW = 1000 / 1e6, 2000 / 1e6  # the prices of `toy-server.yaml`
 
@@ -51,6 +55,26 @@ def test_price_is_per_million() -> None:
     budget = Budget(2.0)
     budget.spent += 0.5
     assert budget.left == 1.5
+
+
+def test_cached_tokens_and_batches_have_their_own_prices() -> None:
+    price = Price(prompt=2, completion=10, cached=0.2, cache_write=2.5, batch=0.5, source="s")
+    use = TokenUse(prompt=1000, new=100, cached=600, cache_written=300)
+    usd = (100 * 2 + 600 * 0.2 + 300 * 2.5 + 100 * 10) / 1e6
+    assert price.charged(ChargedTokens(direct=use)) == pytest.approx(usd)
+    assert price.charged(ChargedTokens(batched=use)) == pytest.approx(usd / 2)
+    assert price.charged(ChargedTokens(use, use)) == pytest.approx(1.5 * usd)
+    plain = Price(prompt=2, completion=10, source="s")  # which says nothing of them
+    assert plain.charged(ChargedTokens(use, use)) == pytest.approx(2 * plain.of(1000, 100))
+    # A bound holds whatever the cache does.
+    assert price.most(1000, 100) == pytest.approx((1000 * 2.5 + 100 * 10) / 1e6)
+    assert plain.most(1000, 100) == plain.of(1000, 100)
+
+
+@pytest.mark.parametrize("batch", [0, 1.5, -1])
+def test_the_share_of_a_batch_is_a_share(batch: float) -> None:
+    with pytest.raises(ValidationError):
+        Price(prompt=1, completion=1, batch=batch, source="s")
 
 
 @pytest.mark.parametrize(
@@ -86,6 +110,59 @@ def test_a_record_says_what_it_cost(project: Path, store: Store) -> None:
     assert record.tokens.new is not None
     assert record.cost.usd == pytest.approx(record.tokens.prompt * WORD + record.tokens.new * NEW, abs=1e-6)
     assert store.record(go(toy.plan(project), store, None).run_id).cost is None
+
+
+def test_a_record_counts_cached_tokens_at_their_price(project: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And `bench analyze cost` computes the same from the record, in which a kill between two batches loses nothing."""
+    generate = toy.ToyServer.generate
+
+    def half_cached(self: toy.ToyServer, *asked: Any) -> list[Any]:
+        found = generate(self, *asked)
+        return [replace(one, cached_tokens=one.prompt_tokens - 2, batched=n % 2 == 1) for n, one in enumerate(found)]
+
+    monkeypatch.setattr(toy.ToyServer, "generate", half_cached)
+    path = project / "backends" / "toy-server.yaml"
+    path.write_text(path.read_text().replace("source", "cached: 100, batch: 0.5, source"))
+    plan, budget = server_plan(project), Budget(10.0)
+
+    def kill(texts: Sequence[str]) -> None:
+        if len(toy.engine_of(plan).batches) == 2:
+            raise KeyboardInterrupt
+
+    toy.engine_of(plan).hook = kill
+    with pytest.raises(KeyboardInterrupt):
+        run(plan, store, None, toy.quiet, budget=budget)
+    result = run(server_plan(project), store, None, toy.quiet, budget=budget)
+    record = store.record(result.run_id)
+    assert record.cost is not None
+    assert (record.cost.cached, record.cost.batch) == (100, 0.5)
+    words = sum(len(row.text.split()) for row in plan.rows)
+    assert (record.tokens.prompt, record.tokens.cached) == (words, words - 2 * len(plan.rows))
+    charged = record.tokens.charged
+    assert 0 < charged.batched.cached < charged.total.cached
+    by_hand = sum(
+        share * (2 * WORD + part.cached * 100 / 1e6 + part.new * NEW + (part.prompt - part.cached - 2) * WORD)
+        for share, part in ((1, charged.direct), (0.5, charged.batched))
+    )
+    assert record.cost.usd == pytest.approx(by_hand, abs=1e-6)
+    assert budget.spent == pytest.approx(record.cost.usd, abs=1e-6)
+    entry = read_entry(store, result.run_id)
+    cost = cost_of(entry, Prices(PriceFile(hardware={}, models={}), PriceFile(hardware={}, models={})), 1000, 0)
+    assert cost is not None
+    assert cost.inference == pytest.approx(record.cost.usd / len(plan.rows) * 1000, rel=1e-4)
+    assert "of the prompt tokens cached, at $100" in cost.basis
+    assert "through the Batch API, at 0.5 of the price" in cost.basis
+    # The time of a batch is no speed of the model.
+    assert (record.timing.seconds, record.timing.rows_per_second) == (None, None)
+
+
+def test_records_without_such_counts_read_as_before() -> None:
+    tokens = Tokens(prompt=10, new=2)
+    assert tokens.charged == ChargedTokens(TokenUse(10, 2))
+    assert Tokens.of(tokens.charged).as_json() == {"prompt": 10, "new": 2}
+    assert Tokens().charged == ChargedTokens()
+    both = ChargedTokens(TokenUse(10, 2, 4), TokenUse(20, 4, 0, 5))
+    assert Tokens.model_validate(Tokens.of(both).as_json()).charged == both
 
 
 def usd(store: Store, run_id: str) -> float:
