@@ -45,8 +45,12 @@ class CausalLMLora(CausalLM, TrainedLanguageModel):
         self._base: BasePrecision = ("bfloat16" if fast else "float32") if asked == "auto" else asked
         self._precision: str = train.precision
         if self._precision == "auto":
-            half = self._base == "bfloat16" and fast
-            self._precision = PRECISIONS["bfloat16" if half else resolve_dtype(self._torch, self._device, "auto")]
+            on_cpu = self._base == "bfloat16" and self._device == "cpu"
+            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._torch, self._device, "auto")]
+        if self._base == "bfloat16" and self._precision == "fp32":
+            raise UserError(
+                "A base in bfloat16 is not trained in fp32.", "Set train.precision=bf16, or train.lora.base=float32."
+            )
         if self._precision == "fp16" and self._device == "cpu":
             raise UserError("Training in fp16 needs a GPU.", "Use bf16 or fp32 on a CPU.")
         self._adapters: Adapters | None = None

@@ -71,8 +71,8 @@ class Encoder(TextEncoder):
         self._base = self._base_precision()
         self._precision: str = self.options.train.precision
         if self._precision == "auto":
-            fast = self._base == "bfloat16" and computes_in_bf16(self._torch, self._device)
-            self._precision = PRECISIONS["bfloat16" if fast else resolve_dtype(self._torch, self._device, "auto")]
+            on_cpu = self._base == "bfloat16" and self._device == "cpu"
+            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._torch, self._device, "auto")]
         if self.options.predict.runtime != "torch":
             self._dtype = "float32"
         self._check_device()
@@ -306,6 +306,12 @@ class Encoder(TextEncoder):
         model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         self._trained = None
+
+    def export(self, folder: Path) -> None:
+        if self._adapters is not None and self._adapters.precision == "nf4":
+            raise UserError("Adapters on 4-bit weights have no whole model.", "Train with another train.lora.base.")
+        self._model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
 
     def load(self, folder: Path, labels: LabelSpace) -> None:
         self._head = make_head(self.options, labels, None)

@@ -262,6 +262,11 @@ class Classifier(Engine):
     def load(self, folder: Path, labels: LabelSpace) -> None:
         """Read what `save` wrote."""
 
+    def export(self, folder: Path) -> None:
+        """After `load`: write a model that needs nothing else, also where `save` writes less. Raises `UserError` where there is
+        none."""
+        self.save(folder)
+
     def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object] | None:
         """After `fit` or `load`: replace the model by a faster form, cached in `folder`, if the options ask for one.
 

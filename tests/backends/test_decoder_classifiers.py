@@ -229,6 +229,22 @@ def test_onnx_gives_the_same(decoders: dict[str, Path], tmp_path: Path) -> None:
     np.testing.assert_allclose(predict(quick, VALIDATION), predict(engine, VALIDATION), atol=1e-4)
 
 
+@pytest.mark.slow
+def test_a_whole_model_is_written_where_there_is_one(decoders: dict[str, Path], tmp_path: Path) -> None:
+    for base in ("bfloat16", "nf4"):
+        engine = adapted(decoders["qwen2"], base)
+        fit(engine, tmp_path / f"scratch-{base}", FEW, NOTHING)
+        (tmp_path / base).mkdir()
+        if base == "nf4":
+            with pytest.raises(UserError, match="no whole model"):
+                engine.export(tmp_path / base)
+            continue
+        engine.export(tmp_path / base)
+        other = new_engine(decoders["qwen2"])
+        other.load(tmp_path / base, LABELS)
+        np.testing.assert_array_equal(predict(other, VALIDATION), predict(engine, VALIDATION))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -246,6 +262,7 @@ def test_what_the_base_resolves_to_is_a_fact(bert: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr("backends.encoder.computes_in_bf16", lambda torch, device, fast=fast: fast)
         facts = new_engine(bert, lora={"base": "auto"}).facts()
         assert (facts["base"], facts["precision"]) == (base, "bf16" if fast else "fp32")
+        assert new_engine(bert, lora={"base": "bfloat16"}).facts()["precision"] == "bf16"  # slow, but what was asked for
         assert "base" not in new_engine(bert, lora={}).facts()
     assert "base" not in new_engine(bert, lora={}).options.train.model_dump()["lora"]  # runs at the default keep their ids
 
