@@ -30,6 +30,8 @@ MODEL_FORMATS = {"baseline": 2}
 """Engines whose trained models are kept in another form than before: older ones are not found. 2: arrays, not a pickle."""
 CACHED_SECONDS = "cached_seconds"
 """What an engine's report of a training calls the time of work that it took from a cache; see `Training`."""
+HOW_ANSWERS_ARE_READ = ("decoding", "calibration", "decision")
+"""What of a prompt a language model that is trained with it does not depend on."""
 LEARN_FROM_PREDICTION = ("embedding",)
 """Engines that learn from what their prediction pass computes."""
 
@@ -234,7 +236,10 @@ class Identity(Part):
             backend["attention"] = attention
         if self.backend.engine in MODEL_FORMATS:
             backend["kept"] = MODEL_FORMATS[self.backend.engine]
-        return digest([backend, *(identity[name] for name in ("version", "train", "labels", "label_kind", "seed"))])[:20]
+        parts = [backend, *(identity[name] for name in ("version", "train", "labels", "label_kind", "seed"))]
+        if self.train is not None and self.prompt is not None:  # a language model learned the answers to this prompt
+            parts.append({name: value for name, value in identity["prompt"].items() if name not in HOW_ANSWERS_ARE_READ})
+        return digest(parts)[:20]
 
     @cached_property
     def configuration(self) -> str:

@@ -147,7 +147,8 @@ def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, A
     """How a run was trained or prompted. `identity` and `settings`: the record's own, or the part of them to show."""
     prompt, runtime, decision = identity.prompt, record.runtime, identity.decision
     parts = [
-        *([config_of_prompt(prompt)] if prompt else _trained(identity.train) if identity.train else _untrained(record)),
+        *([config_of_prompt(prompt)] if prompt else []),
+        *(_trained(identity.train) if identity.train else [] if prompt else _untrained(record)),
         *([DECISIONS.get(decision, decision)] if decision is not Decision.ARGMAX else []),
         *(_shots(prompt) if prompt else []),
         *(_setting(name, value) for name, value in settings.items() if runtime is None or name != "predict.runtime"),

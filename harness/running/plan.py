@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.distributed import processes
-from harness.core.engine import Classifier, Engine, LanguageModel, Messages, ZeroShot
+from harness.core.engine import Classifier, Engine, LanguageModel, Messages, TrainedLanguageModel, ZeroShot
 from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.options import UNLABELLED, RunOptions
@@ -134,8 +134,10 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
         split_rows, origin = list(unlabelled), RowSource(source="files", split_rows=len(unlabelled))
     rows = first_rows(split_rows, request.limit)
     kind = engine_class(backend.engine)
-    training = _training_rows(request, task) if issubclass(kind, Classifier) else None
+    training = _training_rows(request, task) if issubclass(kind, Classifier | TrainedLanguageModel) else None
     prompt = prompt_plan(request, task, catalog) if issubclass(kind, LanguageModel) else None
+    if training is not None and prompt is not None:
+        _check_trained_prompt(request, prompt)
     decision = _decision(request, task, prompt)
     if request.soft_labels and training is not None:
         check_soft_labels(backend)
@@ -184,8 +186,10 @@ def _training_rows(request: RunOptions, task: TaskSpec) -> TrainingRows:
 def check_soft_labels(backend: BackendSpec) -> None:
     """Raises `UserError` for an engine that can't train on probabilities."""
     engine = engine_class(backend.engine)
-    assert issubclass(engine, Classifier)
-    problem = engine.soft_labels_problem(validated_options(backend))
+    if issubclass(engine, Classifier):
+        problem = engine.soft_labels_problem(validated_options(backend))
+    else:
+        problem = "learns to write an answer, and not the probabilities of labels"
     if problem:
         raise UserError(f"--soft-labels: {backend.name} {problem}.", "Leave out --soft-labels: it then trains on the labels.")
 
@@ -225,6 +229,17 @@ def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Prompt
     # Any examples do to check the template: each text gets its own.
     renderer = Renderer(prompt, labels, request.lang, train[: nearest.examples])
     return PromptPlan(prompt, parser, renderer, [], nearest, _backend_identity(encoder, checkpoint, engine))
+
+
+def _check_trained_prompt(request: RunOptions, plan: PromptPlan) -> None:
+    """Raises `UserError` for what a language model that is trained can't be asked."""
+    if plan.candidates:
+        raise UserError(
+            f"The prompt {plan.prompt.name!r} shows few-shot examples: training rows, which the model learns anyway.",
+            "Use --shots 0, or a prompt without examples.",
+        )
+    if request.continue_from:
+        raise UserError("A language model can't go on from an earlier training.", "Leave --continue-from out.")
 
 
 def _told(labels: LabelSpace) -> str | None:

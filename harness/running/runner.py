@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.core.engine import Classifier, Engine, LanguageModel, ZeroShot
+from harness.core.engine import Classifier, Engine, LanguageModel, TrainedLanguageModel, ZeroShot
 from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
@@ -88,7 +88,7 @@ class EngineSlot:
         started = time.perf_counter()
         self._engine = plan.engine
         try:
-            if isinstance(plan.engine, Classifier):
+            if isinstance(plan.engine, Classifier | TrainedLanguageModel):
                 self._trained = ensure_trained(plan, on_progress, on_evaluation)
             elif isinstance(plan.engine, ZeroShot):
                 plan.engine.load(plan.task.label_space)
@@ -113,7 +113,7 @@ class EngineSlot:
 
 def _loaded_key(plan: Plan) -> str:
     """Two plans with the same key can use the same loaded engine."""
-    if isinstance(plan.engine, Classifier):
+    if isinstance(plan.engine, Classifier | TrainedLanguageModel):
         loaded_for: Any = plan.identity.trained_key
     elif isinstance(plan.engine, ZeroShot):
         labels = plan.task.label_space

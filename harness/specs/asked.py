@@ -124,9 +124,9 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
 
 def unused_by(catalog: Catalog, backend: str) -> set[str]:
     """Options that change nothing in a run of this backend."""
-    from harness.core.engine import Classifier
+    from harness.core.engine import Classifier, TrainedLanguageModel
 
-    trains = issubclass(engine_of(catalog, backend), Classifier)
+    trains = issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
     unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trains else FOR_TRAINED)}
     if is_prompted(catalog, backend):
         unused -= FOR_EXAMPLES

@@ -117,7 +117,7 @@ def _place(place: RankedEntry, how: str, prices: Prices, latencies: Sequence[Lat
         how=how,
         size=size_of(entry),
         weights=weights_told(record) or None,
-        made="trained" if prompt is None else "prompted",
+        made="prompted" if prompt is not None and train is None else "trained",
         engine=record.identity.backend.engine,
         run=entry.key,
         runs=[run.key for run in runs],
