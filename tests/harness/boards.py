@@ -40,6 +40,8 @@ def entry(name: str, accuracy: float | None = 0.5, **changes: Any) -> Entry:
         "train": TRAIN,
         "seed": 0,
     }
+    if changes.get("prompt"):
+        identity["train"] = None
     changed = changes.pop("metrics", {})
     timing = {"timing": {"rows_per_second": changes.pop("rate", 12.34)}}
     if "backend" in changes:
