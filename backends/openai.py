@@ -223,7 +223,7 @@ class OpenAI(LanguageModel):
         options = {"temperature": self.options.temperature, "seed": self.options.seed}
         form.fields.update({name: value for name, value in options.items() if value is not None}, **self.options.extras)
         if self.options.mode == "interactive":
-            work = partial(self._directly, self._connection, prompts, form)
+            work = partial(self._directly, self._connection, prompts, form, {})
         elif self._scratch is None:
             raise UserError(
                 "A Batch API answers within a day: only runs go through it.", "Send single requests: --set mode=interactive."
@@ -237,8 +237,11 @@ class OpenAI(LanguageModel):
         self._notes.clear()
         return rows
 
-    async def _directly(self, connection: Connection, prompts: Sequence[Encoded], form: RequestForm[T]) -> list[T | Failure]:
-        rows: dict[int, T | Failure] = await self._first(connection, prompts, form, {})
+    async def _directly(
+        self, connection: Connection, prompts: Sequence[Encoded], form: RequestForm[T], known: Mapping[int, T | Failure]
+    ) -> list[T | Failure]:
+        """One request for each prompt without a `known` row."""
+        rows = {**known, **await self._first(connection, prompts, form, known)}
         rest = [n for n in range(len(prompts)) if n not in rows]
         found = await all_of([self._row(connection, form, prompts[n]) for n in rest])
         return self._together(rows, dict(zip(rest, found, strict=True)))
@@ -247,18 +250,23 @@ class OpenAI(LanguageModel):
         self, connection: Connection, batches: Batches, prompts: Sequence[Encoded], form: RequestForm[T]
     ) -> list[T | Failure]:
         """Answers of batches that an earlier start of the run sent come first. Of the others a few are sent directly, until one
-        is answered: what the server refuses shows at once and not after a day."""
+        is answered: what the server refuses shows at once and not after a day. So are the last few, for which a day is long."""
         ids = self._ids(prompts, form)
-        earlier = self._rows_of(await batches.earlier(ids), ids, prompts, form)
+        lines, replaced = await batches.earlier(ids)
+        self._replaced |= replaced
+        earlier = self._rows_of(lines, ids, prompts, form)
         rows: dict[int, T | Failure] = {n: row for n, row in earlier.items() if not isinstance(row, BenchError)}
         broken = {n: row for n, row in earlier.items() if isinstance(row, BenchError)}
         found: dict[int, T | Failure | BenchError] = {**broken}
+        open_rows = len(prompts) - len(rows)
+        if open_rows <= FIRST and not broken:
+            return await self._directly(connection, prompts, form, rows)
         if not broken:
             rows |= await self._first(connection, prompts, form, rows)
             rest = {name: prompts[n] for n, name in enumerate(ids) if n not in rows}
             sent = self._sent(form)
             bodies = {name: {"model": self._model, "messages": prompt.content, **sent} for name, prompt in rest.items()}
-            found |= self._rows_of(await batches.ask(bodies), ids, prompts, form)
+            found |= self._rows_of(await batches.ask(bodies, self._replaced), ids, prompts, form)
         rest_of: dict[int, T | Failure | BaseException | None] = {n: found.get(n) for n in range(len(prompts)) if n not in rows}
         return self._together(rows, rest_of)
 
