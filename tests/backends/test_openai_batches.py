@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -522,3 +524,37 @@ def test_a_budget_is_kept_at_the_price_of_batches(server: FakeServer, api: FakeB
     assert len(totals) >= 1
     assert all(0 < spent <= most * 3 for spent in totals)
     assert len(Store(tmp_path / "little").ids()) == 1
+
+
+@pytest.mark.usefixtures("labels")
+def test_a_command_that_is_killed_pays_once(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, server, mode="batch")
+    command = [sys.executable, "-m", "harness.cli", *plan.options.arguments()]
+    command.insert(3, "run")
+    api.held.set()
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    waiter = threading.Event()
+    for _ in range(1200):
+        if "GET /batches/ID" in api.asked or first.poll() is not None:
+            break
+        waiter.wait(0.05)
+    first.kill()
+    _, said = first.communicate(timeout=30)
+    assert "batch_1 with 29 requests is on its way" in said
+    api.held.clear()
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert second.returncode == 0, second.stderr
+    assert len(api.batches) == 1
+    assert len(server.bodies) == 2  # the direct answer was lost with the process
+    record = Store(tmp_path / "results" / "runs").record(plan.run_id)
+    assert record.metrics.ok == COUNT
+    assert record.tokens.batched is not None
+    shown = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "show", plan.run_id],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "through the Batch API" in shown.stdout
