@@ -6,7 +6,6 @@ Choices as a tree of tokens, chat templates, the encoder of chats, and the base 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -22,9 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, Stri
 from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_tokens
 from backends._lists import ListPrompt, ListWalk, Paths
 from backends._loading import DAMAGED, read_config, read_tokenizer
+from backends._thinking import MOST_THOUGHT, THINKING, Thinking, closing_of, left_open
 from backends._torch import Device, DType, import_torch, resolve_device, resolve_dtype
 from harness.core.arrays import FloatArray
-from harness.core.engine import Allowed, Encoded, Generation, LanguageModel, ListOf, Messages, Scores
+from harness.core.engine import Allowed, Encoded, Generation, LanguageModel, ListOf, Messages, Scores, later_option
 from harness.core.errors import UnknownName, UserError
 
 ANSWER = "AnswerOfTheModel"
@@ -33,6 +33,9 @@ Arguments = Mapping[str, bool | int | float | str]
 """Of a chat template, by name."""
 RESERVED = {"messages", "tools", "documents", "add_generation_prompt", "continue_final_message", "strftime_now"}
 """What a template reads beside its arguments. bench passes the turns, whether an answer follows, and the date."""
+
+SWITCHES = ("enable_thinking", "thinking")
+"""The names by which templates know whether a model may think."""
 
 ASKS = ("defined", "undefined", "default", "d")
 """Tests and filters of Jinja that tell whether a name has a value."""
@@ -43,18 +46,6 @@ Tails = tuple[Tokens, ...]
 
 DATE = datetime(2024, 7, 26)
 """Today's date for templates that ask (`strftime_now`), so that a run is the same on any day. Llama's own default."""
-
-THINKING = {
-    "<think>": "</think>",
-    "<thinking>": "</thinking>",
-    "<thought>": "</thought>",
-    "<reasoning>": "</reasoning>",
-    "<seed:think>": "</seed:think>",
-    "[THINK]": "[/THINK]",
-    "<|START_THINKING|>": "<|END_THINKING|>",
-    "<|channel|>analysis<|message|>": "<|channel|>final<|message|>",  # gpt-oss
-}
-"""What begins a model's thinking, and what ends it."""
 
 
 class ChoiceTree:
@@ -110,13 +101,17 @@ class ChatTemplate:
     """A tokenizer's chat template: which one, what it takes, and what it makes of a chat. `jinja` is None where a checkpoint
     has none. Raises `UserError` where it can't be used."""
 
-    def __init__(self, tokenizer: Any, name: str | None = None, arguments: Arguments | None = None) -> None:
-        """`name`: which, of a checkpoint with several; `arguments`: what the template is told beside the turns."""
+    def __init__(
+        self, tokenizer: Any, name: str | None = None, arguments: Arguments | None = None, thinking: bool = False
+    ) -> None:
+        """`name`: which, of a checkpoint with several; `arguments`: what the template is told beside the turns; `thinking`: it
+        is told to let the model think."""
         self._tokenizer = tokenizer
         self._model = tokenizer.name_or_path or "this model"
         self.jinja = self._named(name)
         self._arguments = dict(arguments or {})
         self._check_arguments()
+        self._thinking = dict.fromkeys(SWITCHES, True) if thinking else {}
         self.parts: dict[str, bool] = {"user": False, "assistant": False, "system": False}
         self.system_role = False
         self.opening: str | None = None
@@ -180,9 +175,9 @@ class ChatTemplate:
         self._hidden("assistant", ["user", "assistant", "user"])
         # Some templates refuse a system turn (Mistral 7B v0.2, Gemma), and some drop it silently.
         self.system_role = self._hidden("system", ["system", "user"]) is None
-        self.opening = _left_open(self._tail(thinks=True))
+        self.opening = left_open(self._tail(thinks=True))
         tail = self._tail(thinks=False)
-        begun = _left_open(tail)
+        begun = left_open(tail)
         if begun is not None:
             self._closing = f"{'' if tail.endswith(chr(10)) else chr(10)}\n{THINKING[begun]}\n\n"
 
@@ -203,6 +198,22 @@ class ChatTemplate:
             problems.append(self._lost(role, wanted, shown, roles))
         self.parts[role] = False
         return problems[0]
+
+    @property
+    def closes_thinking(self) -> bool:
+        """Whether a prompt for an answer without thinking differs from one for an answer that may begin with it."""
+        return self.jinja is not None and self._tail(thinks=False) != self._tail(thinks=True)
+
+    def require_thinking(self, asked: Thinking) -> None:
+        """Raises `UserError` where the option `thinking` would change nothing, or the template does not know it."""
+        knows = self.jinja is not None and bool(set(SWITCHES) & self._readable(self.jinja))
+        if knows or self.opening is not None:
+            return
+        raise UserError(
+            f"The chat template of {self._model} has no switch for thinking and begins none, so thinking={asked} would change "
+            "nothing.",
+            "Leave `thinking` out.",
+        )
 
     def check(self, roles: tuple[str, ...]) -> None:
         """Raises `UserError` unless each turn of such a chat is in the prompt unchanged."""
@@ -247,8 +258,7 @@ class ChatTemplate:
         return self._apply(turns, thinks) + ("" if thinks else self._closing)
 
     def _apply(self, turns: Messages, thinks: bool = True, generation: bool = True) -> str:
-        # Templates know thinking by one of two names.
-        switch = {} if thinks else {"enable_thinking": False, "thinking": False}
+        switch = self._thinking if thinks else dict.fromkeys(SWITCHES, False)
         arguments = {**self._arguments, **switch}
         chat = [
             {**turn, "content": [{"type": "text", "text": turn["content"]}] if self.parts[turn["role"]] else turn["content"]}
@@ -279,11 +289,10 @@ class ChatTemplate:
         """What the results depend on beyond the checkpoint."""
         if self.jinja is None:
             return {}
-        closed = self._tail(thinks=False) != self._tail(thinks=True)
         return {
             **({"template_date": f"{DATE:%Y-%m-%d}"} if "strftime_now" in self.jinja else {}),
             **({"content": "parts"} if self.parts["user"] else {}),
-            **({"thinking": "closed"} if closed else {}),
+            **({"thinking": "closed"} if self.closes_thinking else {}),
             **({"template_arguments": json.dumps(self._arguments, sort_keys=True)} if self._arguments else {}),
         }
 
@@ -312,13 +321,6 @@ def probes(roles: Sequence[str]) -> Messages:
     return [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
 
 
-def _left_open(text: str) -> str | None:
-    """The beginning of thinking that has no end in `text`."""
-    marks = {**dict.fromkeys(THINKING, True), **dict.fromkeys(THINKING.values(), False)}
-    found = re.findall("|".join(map(re.escape, marks)), text)
-    return found[-1] if found and marks[found[-1]] else None
-
-
 @dataclass(frozen=True, slots=True)
 class TokenPrompt:
     """`Encoded.content` of the engines that hold a tokenizer. `tree` is shared by rows whose choices have the same tokens."""
@@ -334,11 +336,22 @@ class ChatEncoder:
     were all written by the template.
     """
 
-    def __init__(self, tokenizer: Any, template: str | None = None, arguments: Arguments | None = None) -> None:
-        """`template`: which, of a checkpoint with several; `arguments`: of the template. Raises `UserError` where it can't be
-        used."""
+    def __init__(
+        self,
+        tokenizer: Any,
+        template: str | None = None,
+        arguments: Arguments | None = None,
+        thinking: Thinking | None = None,
+    ) -> None:
+        """`template`: which, of a checkpoint with several; `arguments`: of the template. `thinking`: before free answers; None:
+        as the template has it. Raises `UserError` where a template can't be used so."""
         self._tokenizer = tokenizer
-        self.template = ChatTemplate(tokenizer, template, arguments)
+        self._thinks = thinking != "off"
+        self.thought = 0 if thinking in (None, "off") else MOST_THOUGHT if thinking == "on" else int(thinking)
+        """Tokens of thinking at most; 0: no limit of its own."""
+        self.template = ChatTemplate(tokenizer, template, arguments, thinking=self.thought > 0)
+        if thinking is not None:
+            self.template.require_thinking(thinking)
         self.has_template = self.template.jinja is not None
         self._control = control_tokens(tokenizer)
         self._quotes = Quotes(self._control)
@@ -351,8 +364,8 @@ class ChatEncoder:
         self._border: tuple[tuple[str, tuple[str, ...]], tuple[list[int], int, Tails]] | None = None
 
     def render(self, chat: Messages, answer: str | None = None) -> str:
-        """The prompt for an answer that may begin with thinking; with `answer`, the chat after the model gave it."""
-        return self._quotes.undone(self.marked(chat, answer))
+        """The prompt for a free answer; with `answer`, the chat after the model gave it."""
+        return self._quotes.undone(self.marked(chat, answer, self._thinks))
 
     def marked(self, chat: Messages, answer: str | None = None, thinks: bool = True) -> str:
         turns = [{**turn, "content": self._quotes.quoted(turn["content"])} for turn in chat]
@@ -398,8 +411,13 @@ class ChatEncoder:
         for roles in {tuple(turn["role"] for turn in chat): None for chat in chats}:
             self.template.check(roles)
         if choices is None:
-            prompts = self.tokens([self.marked(chat) for chat in chats])
-            return [Encoded(len(ids), TokenPrompt(ids, None)) for ids in prompts]
+            prompts = self.tokens([self.marked(chat, thinks=self._thinks) for chat in chats])
+            return [Encoded(len(ids) + self.thought, TokenPrompt(ids, None)) for ids in prompts]
+        if self.thought:
+            raise UserError(
+                "With thinking only free answers are possible: scores and constrained answers follow a closed block of it.",
+                "Use --decoding free, or leave `thinking` out.",
+            )
         texts = [self.marked(chat, thinks=False) for chat in chats]
         before, closing = self._around_answers(chats[0], texts[0])
         if before.strip():
@@ -497,6 +515,18 @@ class ChatEncoder:
             self._trees[tails] = ChoiceTree([(*tail, closing) for tail in tails] if begins else tails)
         return self._trees[tails]
 
+    def after_thinking(self, new: list[int], ends: Sequence[int]) -> list[int] | None:
+        """What a model wrote within the limit of its thinking, up to where its answer begins or goes on: thinking without an
+        end is closed. None where there is nothing to go on from: the answer has ended, or the model does not think."""
+        if any(token in ends for token in new):
+            return None
+        written = self._tokenizer.decode(new, skip_special_tokens=False)
+        begun = left_open((self.template.opening or "") + written)
+        if begun is not None:
+            closing: list[int] = self._tokenizer(closing_of(begun), add_special_tokens=False)["input_ids"]
+            return new + closing
+        return new if self._thinking_marks.search(written) else None
+
     def generation(self, prompt: list[int], new: list[int], ends: Sequence[int]) -> Generation:
         """What a model wrote after `prompt`, up to the first of the tokens that end an answer. Its thinking stands between
         `<think>` and `</think>`, whatever the model writes for these; where it was cut, there is no end."""
@@ -509,7 +539,7 @@ class ChatEncoder:
             parts = [self._special.sub("", part) for part in self._thinking_marks.split(whole)]
             tags = ["<think>" if mark in THINKING else "</think>" for mark in marks]
             text = "".join(part for pair in zip(parts, [*tags, ""], strict=True) for part in pair)
-        if self.template.opening is not None and not text.lstrip().startswith("<think>"):
+        if self._thinks and self.template.opening is not None and not text.lstrip().startswith("<think>"):
             text = f"<think>{text}"
         return Generation(text, end is not None, len(prompt), len(new) if end is None else end + 1)
 
@@ -545,6 +575,11 @@ class TokenModelOptions(BaseModel):
     dtype: DType = Field("auto", description="of the weights; with nf4, of the computation")
     # These two are part of a run's identity by `facts`, and only where they were asked for.
     chat_template: str | None = Field(None, exclude=True, description="which one, of a checkpoint with several")
+    thinking: Thinking | None = later_option(
+        None,
+        description="before free answers: `off`, `on`, or at most so many tokens, after which it is closed; default: as the "
+        "chat template has it",
+    )
     template_arguments: dict[str, StrictBool | StrictInt | StrictFloat | StrictStr] = Field(
         {}, exclude=True, description="what the chat template is told beside the turns: `{enable_thinking: false}`"
     )
@@ -573,7 +608,8 @@ class TokenModel(LanguageModel):
 
     def _read_tokenizer(self) -> None:
         self._tokenizer = read_tokenizer(self._source, "eos_token")
-        self._chat = ChatEncoder(self._tokenizer, self.options.chat_template, self.options.template_arguments)
+        options = self.options
+        self._chat = ChatEncoder(self._tokenizer, options.chat_template, options.template_arguments, options.thinking)
         self._ends = end_tokens(self._source, self._tokenizer)
 
     def context(self) -> int | None:
@@ -602,10 +638,22 @@ class TokenModel(LanguageModel):
                 answers[i] = Generation(choices[choice], True, len(ids), len(tree.choices[choice]))
             return answers
         rows = [i for i, prompt in enumerate(prompts) if prompt.tokens + max_new_tokens <= self._context]
-        written = self._write([prompts[i].content.ids for i in rows], max_new_tokens)
+        written = self._written([prompts[i].content.ids for i in rows], max_new_tokens)
         for i, new in zip(rows, written, strict=True):
             answers[i] = self._chat.generation(prompts[i].content.ids, new, self._ends)
         return answers
+
+    def _written(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+        """The new tokens of each answer. Thinking has a limit of its own, so that a model that thinks long still answers."""
+        if not self._chat.thought:
+            return self._write(prompts, max_new_tokens)
+        thought = self._write(prompts, self._chat.thought)
+        begun = [self._chat.after_thinking(new, self._ends) for new in thought]
+        open_ = [i for i, tokens in enumerate(begun) if tokens is not None]
+        answers = self._write([prompts[i] + (begun[i] or []) for i in open_], max_new_tokens) if open_ else []
+        for i, answer in zip(open_, answers, strict=True):
+            thought[i] = (begun[i] or []) + answer
+        return thought
 
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
         scores = [Scores(None, len(prompt.content.ids), error="prompt_too_long") for prompt in prompts]

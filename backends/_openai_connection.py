@@ -88,6 +88,13 @@ class Connection:
         answer = await self._client.chat.completions.with_raw_response.create(model=model, messages=request, extra_body=fields)
         return answer.http_response.content
 
+    async def post(self, path: str, body: dict[str, Any]) -> bytes:
+        """The body of the answer of another endpoint. Raises `openai.OpenAIError`."""
+        import httpx2
+
+        answer = await self._client.post(path, body=body, cast_to=httpx2.Response)
+        return answer.content
+
     async def upload(self, lines: bytes) -> bytes:
         """The server's answer to a file of requests for a batch. Raises `openai.OpenAIError`."""
         file = ("requests.jsonl", lines, "application/jsonl")

@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from backends._openai_connection import public_url
+from backends._served import ServerOptions
 from harness.core.engine import later_option
 from harness.core.errors import UserError
 from harness.core.json_files import canonical_json
@@ -36,19 +36,7 @@ _SECRET_NAME = re.compile(
 _SECRET_VALUE = re.compile(r"\s*(sk-|Bearer\s)", re.IGNORECASE)
 
 
-class OpenAIOptions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    base_url: str = Field("https://api.openai.com/v1", description="of the server; what comes before /chat/completions")
-    api_key_env: str | None = Field(
-        "OPENAI_API_KEY", description="environment variable that holds the key; null: the server needs none"
-    )
-    # These four change no answer and are not part of a run's identity: a run can be resumed with other values.
-    concurrency: int = Field(8, ge=1, exclude=True, description="requests at a time")
-    timeout: float = Field(60, gt=0, exclude=True, description="seconds for each attempt, to the last byte of its answer")
-    retries: int = Field(
-        4, ge=0, exclude=True, description="further attempts after a timeout, a lost connection, HTTP 408, 409, 429 or 5xx"
-    )
+class OpenAIOptions(ServerOptions):
     mode: Literal["interactive", "batch"] = Field(
         "interactive",
         exclude=True,
@@ -83,8 +71,7 @@ class OpenAIOptions(BaseModel):
     def _public(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """As records hold it: possible secrets in the address are masked, and a temperature of 0 is left out (older records
         have no temperature)."""
-        fields: dict[str, Any] = serialize(self)
-        fields["base_url"] = public_url(fields["base_url"])
+        fields = super()._public(serialize)
         return {name: value for name, value in fields.items() if (name, value) != ("temperature", 0)}
 
     @property
@@ -101,8 +88,6 @@ class OpenAIOptions(BaseModel):
 
 def check_options(options: OpenAIOptions) -> None:
     """Raise `UserError` for what pydantic's messages, which show the value, must not say: the value may be a secret here."""
-    if options.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", options.api_key_env, re.ASCII):
-        raise UserError("The option `api_key_env` must be the name of an environment variable.", "Give the name, not the key.")
     for name in options.extra_body:
         if name in _WAYS:
             raise UserError(f"The option `extra_body` has {name!r}, which bench sets itself.", f"Use {_WAYS[name]}.")

@@ -24,7 +24,7 @@ from backends._text_encoder import Batch
 from backends._torch import out_of_memory_named
 from harness.core.arrays import FloatArray
 from harness.core.cache_folder import cache_dir
-from harness.core.engine import Encoded, OnProgress, TrainingJob
+from harness.core.engine import Embedder, Encoded, OnProgress, TrainingJob
 from harness.core.errors import RunError, UserError
 from harness.core.record import CACHED_SECONDS
 from harness.core.types import LabelSpace
@@ -54,7 +54,7 @@ class EmbeddingOptions(TextEncoderOptions):
         return self
 
 
-class Embedding(SentenceEncoder):
+class Embedding(SentenceEncoder, Embedder):
     """Validation rows only tune a multilabel task's thresholds. A trained model is kept without its encoder, which is that of
     the backend: `load` reads it from there."""
 
@@ -73,6 +73,15 @@ class Embedding(SentenceEncoder):
         with out_of_memory_named(self._torch):
             embeddings, report = self._embedded(job.train.texts, job.on_progress)
         return {**report, **self._fit_head(embeddings, job), "train_rows": len(job.train.texts)}
+
+    def embed(self, texts: Sequence[str], on_progress: OnProgress, *, kept: bool) -> FloatArray:
+        if self._model is None:
+            self._use(self._read(self._source))
+        with out_of_memory_named(self._torch):
+            if kept:
+                return self._embedded(texts, on_progress)[0]
+            found = self._computed(list(dict.fromkeys(texts)), on_progress)
+        return np.array([found[text].vector for text in texts], dtype=np.float64)
 
     def _fit_head(self, embeddings: FloatArray, job: TrainingJob) -> dict[str, object]:
         """Returns what the record keeps of it."""

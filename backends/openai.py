@@ -7,11 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,18 +18,17 @@ from pydantic import BaseModel
 
 from backends._openai_answers import Completion, Shown, choice_in, label_log_p, read_completion, shown_tokens, shows_parts
 from backends._openai_batches import MOST_REQUESTS, Batches, BatchLine, Found, sent_requests
-from backends._openai_connection import Connection, all_of, host_of, secrets_in
+from backends._openai_connection import Connection
 from backends._openai_failures import (
     NO_ROOM,
     NO_ROOM_AFTER_REASONING,
     AskedFor,
     Failure,
-    Server,
     failure_of,
     rejected_field,
-    unreachable,
 )
 from backends._openai_options import OpenAIOptions, check_options
+from backends._served import FIRST, ServedEngine
 from harness.core.arrays import FloatArray
 from harness.core.engine import Allowed, BatchApi, Encoded, Generation, LanguageModel, ListOf, Messages, Scores
 from harness.core.errors import BenchError, UserError
@@ -44,12 +40,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", Generation, Shown)
 log = logging.getLogger("bench")
-
-FIRST = 3
-"""Requests that are sent one by one until one is answered: where all are refused, so is every other."""
-
-PATIENCE = 20
-"""Requests in a row with retryable failures after which a server counts as unavailable; at least three times `concurrency`."""
 
 _REPLACEABLE = {"temperature": None, "seed": None, "max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
 """Request fields that a server may refuse -> the field to send instead (None: nothing)."""
@@ -64,54 +54,25 @@ class RequestForm(Generic[T]):
     asked: AskedFor
 
 
-class OpenAI(LanguageModel):
-    """A model behind a server. The requests of a batch run concurrently."""
+class OpenAI(ServedEngine, LanguageModel):
+    """A chat model behind a server."""
 
     Options = OpenAIOptions
-    model_is = "name"
-    libraries = ("openai",)
-    extra = "openai"
     options: OpenAIOptions
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
-        assert not isinstance(model, Path)
         super().__init__(options, model)
-        # Not validators of `Options`: their messages show the value, which may be a secret here.
-        self._host = host_of(self.options.base_url)
         check_options(self.options)
-        self._named = model is not None
-        self._model = model
-        self._connection: Connection | None = None
         self._scratch: Path | None = None
         self._label_seen = False
         self._replaced: dict[str, str | None] = {}
-        self.reset()
 
-    def reset(self) -> None:
-        """Forget how the server answered so far."""
-        self._answered = False
-        self._unanswered = 0  # requests in a row
-        self._unavailable: BenchError | None = None
-        self._noted: set[str] = set()  # words of failures
-        self._notes: list[str] = []
-
-    def facts(self) -> dict[str, str]:
-        """The server's model, where none was named. Raises `UserError` or `ModelUnavailable` if it can't be determined."""
-        if self._named:
-            return {}
-        if self._model is None:
-            server = self._server()
-            with closing(self._connect(server)) as connection:
-                self._model = _only(_models(connection, server), server)
-        return {"model": _without_folders(self._model)}
+    def load(self) -> None:
+        """Raises `UserError` for a missing or refused key, `ModelUnavailable` if the server can't be reached."""
+        self._open()
 
     def batch_size(self) -> int:
-        if self.options.mode == "batch":
-            return MOST_REQUESTS
-        return 8 * self.options.concurrency  # at a batch's end most slots are idle: make that rare
-
-    def attempts(self) -> int:
-        return self.options.retries + 1
+        return MOST_REQUESTS if self.options.mode == "batch" else super().batch_size()
 
     def reasoning_room(self) -> int:
         return self.options.reasoning_tokens
@@ -128,29 +89,8 @@ class OpenAI(LanguageModel):
                 "were not read are asked, and paid for, again. --set mode=batch waits for them."
             )
 
-    def unavailable(self) -> BenchError | None:
-        return self._unavailable
-
     def replaced_fields(self) -> dict[str, str | None]:
         return dict(self._replaced)
-
-    def load(self) -> None:
-        """Raises `UserError` for a missing or refused key, `ModelUnavailable` if the server can't be reached."""
-        self.close()
-        self.reset()
-        self._known = self._server()
-        self._connection = self._connect(self._known)
-        try:
-            names = _models(self._connection, self._known)
-            self._model = self._model or _only(names, self._known)
-        except BaseException:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
     def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:
         """`tokens` is an upper bound: no tokenizer makes more tokens than there are bytes."""
@@ -186,23 +126,6 @@ class OpenAI(LanguageModel):
             raise _not_one_token(choices)
         return [row.scores() if isinstance(row, Failure) else _scores(row, p) for row, p in zip(rows, log_p, strict=True)]
 
-    def _server(self) -> Server:
-        """Raises `UserError` if the key is missing or malformed."""
-        name = self.options.api_key_env
-        key = os.environ.get(name, "").strip() if name else ""
-        if name and not key:
-            raise UserError(
-                f"The environment variable {name}, which should hold the key for {self._host}, is not set.",
-                f"Set {name}, or name another variable in the backend's option `api_key_env`.",
-            )
-        if not re.fullmatch(r"[!-~]*", key):
-            raise UserError(f"The key in ${name} is not valid: it has white space or non-ASCII characters.", "Set it again.")
-        return Server(self._host, name, key, tuple(secrets_in(self.options.base_url)))
-
-    def _connect(self, server: Server) -> Connection:
-        options = self.options
-        return Connection(options.base_url, server.key, options.concurrency, options.timeout, options.retries)
-
     def _constraint(self, choices: Allowed) -> dict[str, Any]:
         if isinstance(choices, ListOf):
             # Not uniqueItems: few servers take it, and a name that comes twice means what it means once.
@@ -222,8 +145,9 @@ class OpenAI(LanguageModel):
         assert self._connection is not None, "load() comes first"
         options = {"temperature": self.options.temperature, "seed": self.options.seed}
         form.fields.update({name: value for name, value in options.items() if value is not None}, **self.options.extras)
+        ask = partial(self._asked, self._connection, form)
         if self.options.mode == "interactive":
-            work = partial(self._directly, self._connection, prompts, form, {})
+            work = partial(self._directly, self._connection, prompts, ask)
         elif self._scratch is None:
             raise UserError(
                 "A Batch API answers within a day: only runs go through it.", "Send single requests: --set mode=interactive."
@@ -231,20 +155,11 @@ class OpenAI(LanguageModel):
         else:
             batches = Batches(self._connection, self._known, self._scratch, self.options.retries)
             work = partial(self._in_batches, self._connection, batches, prompts, form)
-        rows = self._connection.run(work)
-        for note in self._notes:
-            log.info(note)
-        self._notes.clear()
-        return rows
+        return self._answers(work)
 
-    async def _directly(
-        self, connection: Connection, prompts: Sequence[Encoded], form: RequestForm[T], known: Mapping[int, T | Failure]
-    ) -> list[T | Failure]:
-        """One request for each prompt without a `known` row."""
-        rows = {**known, **await self._first(connection, prompts, form, known)}
-        rest = [n for n in range(len(prompts)) if n not in rows]
-        found = await all_of([self._row(connection, form, prompts[n]) for n in rest])
-        return self._together(rows, dict(zip(rest, found, strict=True)))
+    async def _asked(self, connection: Connection, form: RequestForm[T], prompt: Encoded) -> T | Failure:
+        found = await self._request(connection, form, prompt)
+        return found if isinstance(found, Failure) else form.read(found)
 
     async def _in_batches(
         self, connection: Connection, batches: Batches, prompts: Sequence[Encoded], form: RequestForm[T]
@@ -256,48 +171,18 @@ class OpenAI(LanguageModel):
         self._replaced |= replaced
         earlier = self._rows_of(lines, ids, prompts, form)
         rows: dict[int, T | Failure] = {n: row for n, row in earlier.items() if not isinstance(row, BenchError)}
-        broken = {n: row for n, row in earlier.items() if isinstance(row, BenchError)}
-        found: dict[int, T | Failure | BenchError] = {**broken}
-        open_rows = len(prompts) - len(rows)
-        if open_rows <= FIRST and not broken:
-            return await self._directly(connection, prompts, form, rows)
-        if not broken:
-            rows |= await self._first(connection, prompts, form, rows)
-            rest = {name: prompts[n] for n, name in enumerate(ids) if n not in rows}
-            sent = self._sent(form)
-            bodies = {name: {"model": self._model, "messages": prompt.content, **sent} for name, prompt in rest.items()}
-            found |= self._rows_of(await batches.ask(bodies, self._replaced), ids, prompts, form)
-        rest_of: dict[int, T | Failure | BaseException | None] = {n: found.get(n) for n in range(len(prompts)) if n not in rows}
-        return self._together(rows, rest_of)
-
-    async def _first(
-        self, connection: Connection, prompts: Sequence[Encoded], form: RequestForm[T], known: Mapping[int, T | Failure]
-    ) -> dict[int, T | Failure]:
-        """The shortest of the prompts without a `known` row, one by one until one is answered."""
-        rows: dict[int, T | Failure] = {}
-        waiting = sorted((n for n in range(len(prompts)) if n not in known), key=lambda n: prompts[n].tokens)
-        for n in waiting[:FIRST]:
-            if self._answered or any(isinstance(row, Failure) and row.retryable for row in rows.values()):
-                break
-            rows[n] = await self._row(connection, form, prompts[n])
-        self._check_accepted(list(rows.values()))
-        return rows
-
-    def _together(
-        self, first: Mapping[int, T | Failure], rest: Mapping[int, T | Failure | BaseException | None]
-    ) -> list[T | Failure]:
-        """The rows in order; those of `rest` that have no answer because of an error count as not sent."""
-        errors = [row for row in rest.values() if isinstance(row, BaseException)]
-        lost = Failure("not_sent", retryable=True)
-        found = {n: lost if row is None or isinstance(row, BaseException) else row for n, row in rest.items()}
-        rows = {**first, **found}
-        if errors:
-            # Answered rows are paid for: keep them, and report the error afterwards.
-            if not isinstance(errors[0], BenchError) or all(isinstance(row, Failure) for row in rows.values()):
-                raise errors[0]
-            self._unavailable = errors[0]
-        self._check_accepted(list(found.values()))
-        return [rows[n] for n in sorted(rows)]
+        if len(rows) < len(earlier):  # a batch that can't be read now: nothing is asked again
+            return self._together(rows, {n: earlier.get(n) for n in range(len(prompts)) if n not in rows})
+        ask = partial(self._asked, connection, form)
+        if len(prompts) - len(rows) <= FIRST:
+            return await self._directly(connection, prompts, ask, rows)
+        rows |= await self._first(connection, prompts, ask, rows)
+        sent = self._sent(form)
+        bodies = {
+            name: {"model": self._model, "messages": prompts[n].content, **sent} for n, name in enumerate(ids) if n not in rows
+        }
+        found = self._rows_of(await batches.ask(bodies, self._replaced), ids, prompts, form)
+        return self._together(rows, {n: found.get(n) for n in range(len(prompts)) if n not in rows})
 
     def _ids(self, prompts: Sequence[Encoded], form: RequestForm[T]) -> list[str]:
         """A name for each request that a later start of the run gives it, too: by its content, before any field is replaced."""
@@ -341,21 +226,6 @@ class OpenAI(LanguageModel):
         self._note(row)
         return replace(row, batched=True)
 
-    def _check_accepted(self, rows: Sequence[T | Failure]) -> None:
-        """Raise `UserError` where all of several requests were refused: so would be any other."""
-        refused = [row for row in rows if isinstance(row, Failure) and row.refused]
-        if len(refused) == len(rows) >= FIRST:
-            raise self._known.refuses_all(refused[-1].detail)
-
-    async def _row(self, connection: Connection, form: RequestForm[T], prompt: Encoded) -> T | Failure:
-        async with connection.slots:
-            if self._unavailable is not None:
-                return Failure("not_sent", retryable=True)
-            found = await self._request(connection, form, prompt)
-        row = found if isinstance(found, Failure) else form.read(found)
-        self._remember(row)
-        return row
-
     def _sent(self, form: RequestForm[T]) -> dict[str, Any]:
         """The fields of a request, without those that the server refused so far."""
         known = self._replaced
@@ -395,21 +265,6 @@ class OpenAI(LanguageModel):
             self._replaced[name] = other = _REPLACEABLE[name]
             what = f"{other} is sent instead" if other else "it is left out, and the server's default applies"
             self._notes.append(f"{self._host} refuses {name}: {what}. {self._known.plain(str(error))}")
-
-    def _remember(self, row: object) -> None:
-        """After each request, in the order in which they end."""
-        if not isinstance(row, Failure):
-            self._answered, self._unanswered = True, 0
-            return
-        self._unanswered = self._unanswered + 1 if row.retryable else 0
-        self._note(row)
-        if self._unanswered >= max(PATIENCE, 3 * self.options.concurrency):
-            self._unavailable = self._unavailable or self._known.is_down(self._unanswered, row.detail or row.word)
-
-    def _note(self, row: object) -> None:
-        if isinstance(row, Failure) and row.detail and row.word not in self._noted:
-            self._noted.add(row.word)  # once: thousands may follow
-            self._notes.append(f"{self._host} did not answer a row ({row.word}): {row.detail}")
 
     def _generation(self, completion: Completion, choices: Allowed | None) -> Generation | Failure:
         text, reason = completion.first.message.content or "", completion.first.finish_reason
@@ -465,34 +320,6 @@ def _encoded(chat: Messages) -> Encoded:
     bodies = [turn["content"].encode("utf-8", "replace") for turn in chat]
     content = [{**turn, "content": body.decode()} for turn, body in zip(chat, bodies, strict=True)]
     return Encoded(sum(map(len, bodies)) + 16 * len(chat) + 16, content)
-
-
-def _models(connection: Connection, server: Server) -> list[str]:
-    """The server's models; empty where it does not list them."""
-    from openai import OpenAIError
-
-    try:
-        return connection.run(connection.models)
-    except OpenAIError as error:
-        problem = unreachable(error, server)
-    if problem is not None:
-        raise problem
-    return []
-
-
-def _only(names: Sequence[str], server: Server) -> str:
-    if len(names) == 1:
-        return names[0]
-    listed = server.plain(", ".join(names), limit=1000)
-    found = f"has {len(names)} models: {listed}" if names else "does not say what models it has"
-    raise UserError(f"The server at {server.host} {found}.", "Choose one: --model NAME.")
-
-
-def _without_folders(model: str) -> str:
-    """A server that was started with a folder names its model by the whole path, which a record need not show."""
-    if model.startswith(("/", "~", "./", "../", "\\\\")) or re.match(r"[A-Za-z]:[\\/]", model):
-        return re.split(r"[\\/]+", model.rstrip("\\/"))[-1]
-    return model
 
 
 def _not_one_token(choices: Sequence[str]) -> UserError:

@@ -85,7 +85,7 @@ def labels_of(record: RunRecord) -> int:
     """Labels that people had to give: training rows (the last training only), validation rows, few-shot examples."""
     training, prompt = record.training, record.identity.prompt
     rows = 0 if training is None else (training.train_rows or 0) + (training.validation_rows or 0)
-    return rows + (0 if prompt is None else len(prompt.shots))
+    return rows + (0 if prompt is None else prompt.labels_used)
 
 
 def is_served(record: RunRecord) -> bool:

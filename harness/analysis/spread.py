@@ -114,7 +114,7 @@ def spreads(entries: Sequence[Entry], influences: Influences, metric: str | None
         prompt, metrics = entry.record.identity.prompt, entry.record.metrics
         value = metrics.values.get(metric or metrics.headline[0])
         if prompt is not None and value is not None and value.value is not None:
-            wording = digest([prompt.name, prompt.variant, prompt.sha256, len(prompt.shots)])
+            wording = digest([prompt.name, prompt.variant, prompt.sha256, prompt.examples])
             together.setdefault((entry.group, _model(entry)), {}).setdefault(wording, []).append(entry)
     found = [_spread(list(prompts.values()), influences, metric) for prompts in together.values() if len(prompts) > 1]
     named = _named(found)
@@ -165,12 +165,12 @@ def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: 
     of_means = np.repeat(np.eye(len(prompts)), counts, axis=1) / np.array(counts)[:, None]
     sampling = of_means @ covariance @ of_means.T
     seeds = _between_seeds(values, covariance)
-    drawn = [(seeds or 0.0) / len(runs) if _prompt_of(runs[0]).shots or len(runs) > 1 else 0.0 for runs in prompts]
+    drawn = [(seeds or 0.0) / len(runs) if _prompt_of(runs[0]).examples or len(runs) > 1 else 0.0 for runs in prompts]
     means = np.array([found.mean() for found in values])
     left = means.var(ddof=1) - _apart(sampling) - sum(drawn) / len(drawn)
     ranges = _ranges(sampling + np.diag(drawn))
     made = [
-        Prompted(_name(runs[0], prompts), len(_prompt_of(runs[0]).shots), float(m), _row(runs, name))
+        Prompted(_name(runs[0], prompts), _prompt_of(runs[0]).examples, float(m), _row(runs, name))
         for runs, m in zip(prompts, means, strict=True)
     ]
     return Spread(
@@ -231,7 +231,7 @@ def _name(entry: Entry, prompts: Sequence[Sequence[Entry]]) -> str:
     if len(same) == 1:
         return prompt.name
     variant = f".{prompt.variant}" if prompt.variant else ""
-    return f"{prompt.name}{variant} ({prompt.sha256[: digits_of(same)]}, {len(prompt.shots)} few-shot examples)"
+    return f"{prompt.name}{variant} ({prompt.sha256[: digits_of(same)]}, {prompt.examples} few-shot examples)"
 
 
 def influences_of(store: Store, metric: str | None = None) -> Influences:

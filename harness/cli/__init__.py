@@ -30,6 +30,7 @@ from harness.cli import (
     leaderboard,
     listing,
     prompts,
+    prompts_optimize,
     push,
     recipe,
     recommend,
@@ -84,10 +85,11 @@ GROUPS: dict[str, tuple[str, Commands]] = {
         },
     ),
     "prompts": (
-        "look at prompts",
+        "look at prompts, search for one",
         {
             "check": (prompts.check_command, "Check a prompt on real rows"),
             "show": (prompts.show_command, "Print the chat for one row"),
+            "optimize": (prompts_optimize.optimize_command, "Search for a better prompt"),
             "spread": (prompts.spread_command, "Compare results across prompts"),
         },
     ),

@@ -29,6 +29,7 @@ PHASES = {
     "replay": "rows",
     "warm up": "",
     "predict": "rows",
+    "propose": "",
     "find duplicates": "rows",
     "time": "batch sizes",
 }

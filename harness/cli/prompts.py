@@ -60,7 +60,7 @@ def show_command(
     --json prints a list with one object per language: prompt, lang, row, messages.
     """
     from harness.data.rows import with_names
-    from harness.parsing.rendering import Renderer, pick_shots
+    from harness.running.plan import prompt_plan
 
     check_data(data)
     known = catalog()
@@ -68,9 +68,9 @@ def show_command(
     chats: list[dict[str, Any]] = []
     for language in names(lang, "--lang") or spec.languages[:1]:
         prompt = known.prompt(name, language)
-        train, rows = _rows(spec, prompt, language, data)
-        shots = pick_shots(train, prompt.spec.shots, spec.label_space, seed) if prompt.spec.shots else []
-        chat = Renderer(prompt, spec.label_space, language, shots).render(rows[0].text)
+        _, rows = _rows(spec, prompt, language, data)
+        asked = RunOptions(task=spec.name, lang=language, prompt=name, data=data, seed=seed)
+        (chat,) = prompt_plan(asked, spec, known).chats([rows[0].text])
         chats.append({"prompt": name, "lang": language, "row": rows[0].id, "messages": chat})
         if not as_json:
             how = f"parser {prompt.spec.parser.type}, decoding {prompt.spec.decoding}"

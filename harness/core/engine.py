@@ -1,4 +1,4 @@
-"""The contract of an engine, on one screen.
+"""The contract of an engine.
 
 An engine runs models. It knows nothing of tasks, prompts, parsing, metrics or run records: it gets texts or chats and returns
 probabilities or answers in the same order. The runner cuts the batches (no text comes twice), stores the results, and always
@@ -187,6 +187,33 @@ class Engine(ABC):
     def close(self) -> None:  # noqa: B027 - nothing to free is a valid implementation
         """Free what was loaded."""
 
+    # Of engines whose `model_is` a name:
+
+    def attempts(self) -> int:
+        """How often one request may be sent, and charged, before its row has an answer or has failed."""
+        return 1
+
+    def unavailable(self) -> BenchError | None:
+        """After a batch: why further requests are useless. The runner keeps the batch's answers and ends the run with it."""
+        return None
+
+    def reasoning_room(self) -> int:
+        """Tokens beyond `max_new_tokens` that an answer of `generate` may take, for reasoning before it."""
+        return 0
+
+    def batch_api(self) -> BatchApi | None:
+        """Set where requests go through a batch API: a batch is then as large as `batch_size` allows, and its time says nothing
+        of the model."""
+        return None
+
+    def use_scratch(self, folder: Path) -> None:  # noqa: B027 - most note nothing
+        """Before the first batch of a run. `folder` survives a kill: there an engine notes requests that it will be charged for
+        before it has their answers. It may not exist yet, and is deleted when the run is finished or begins again."""
+
+    def replaced_fields(self) -> dict[str, str | None]:
+        """Request fields that the server refused by name -> the field that is sent instead (None: nothing)."""
+        return {}
+
 
 class Classifier(Engine):
     """A trainable classifier."""
@@ -230,33 +257,42 @@ class Classifier(Engine):
         """Probabilities, shape (len(texts), len(labels)); in a multilabel task each label's own. Raises `OutOfMemory`."""
 
 
-class LanguageModel(Engine):
-    """A prompted language model."""
+class ZeroShot(Engine):
+    """Classifies by the names and descriptions of the labels alone: it is not trained, and there is no prompt."""
 
-    def attempts(self) -> int:
-        """How often one request may be sent, and charged, before its row has an answer or has failed."""
-        return 1
+    def threshold(self) -> float:
+        """Multilabel tasks: the probability from which a label is given."""
+        return 0.5
 
-    def unavailable(self) -> BenchError | None:
-        """After a batch: why further requests are useless. The runner keeps the batch's answers and ends the run with it."""
-        return None
-
-    def reasoning_room(self) -> int:
-        """Tokens beyond `max_new_tokens` that an answer of `generate` may take, for reasoning before it."""
+    def new_tokens(self, labels: LabelSpace) -> int:
+        """Upper bound of the tokens that a server writes, and charges, for one text."""
         return 0
 
-    def batch_api(self) -> BatchApi | None:
-        """Set where requests go through a batch API: a batch is then as large as `batch_size` allows, and its time says nothing
-        of the model."""
-        return None
+    @abstractmethod
+    def load(self, labels: LabelSpace) -> None:
+        """Load the weights (or reach the server) for these labels. Raises `ModelUnavailable`."""
 
-    def use_scratch(self, folder: Path) -> None:
-        """Before the first batch of a run. `folder` survives a kill: there an engine notes requests that it will be charged for
-        before it has their answers. It may not exist yet, and is deleted when the run is finished or begins again."""
+    @abstractmethod
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        """Prepare texts, after `load`; runs in its own thread while another batch is computed."""
 
-    def replaced_fields(self) -> dict[str, str | None]:
-        """Request fields that the server refused by name -> the field that is sent instead (None: nothing)."""
-        return {}
+    @abstractmethod
+    def score(self, texts: Sequence[Encoded]) -> list[Scores]:
+        """log p of each label, shape (len(labels),): of one label a text they sum to 1, in a multilabel task each is its own.
+        Raises `OutOfMemory`."""
+
+
+class Embedder(ABC):
+    """What an engine is, too, that makes vectors of texts: few-shot examples are chosen by it."""
+
+    @abstractmethod
+    def embed(self, texts: Sequence[str], on_progress: OnProgress, *, kept: bool) -> FloatArray:
+        """Vectors of length 1, shape (len(texts), dimensions); loads the encoder if need be. `kept`: they may come from the
+        cache, and go there."""
+
+
+class LanguageModel(Engine):
+    """A prompted language model."""
 
     @abstractmethod
     def load(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from pydantic.fields import FieldInfo
 
-from harness.core.types import Calibration, Decision, Decoding
+from harness.core.types import Calibration, Decision, Decoding, ShotsBy
 
 Split = Literal["test", "validation"]
 MAX_SEED = 2**32 - 1
@@ -52,6 +52,12 @@ class RunOptions(BaseModel):
     decision: Decision | None = flag(
         "How probabilities become a label: argmax, or for ordinal tasks expected or median.", "NAME", many=True
     )
+    shots: int | None = flag(
+        "Few-shot examples in a prompt: per class, or in all for nearest; default: the prompt's own.", "N", many=True, ge=0
+    )
+    shots_by: ShotsBy | None = flag(
+        "How they are chosen: random, nearest or nearest_per_class; default: the prompt's own.", "NAME", many=True
+    )
     train_lang: tuple[str, ...] = flag("Languages to train on, together; default: the tested one.", "CODE", default=())
     validation_lang: tuple[str, ...] = flag(
         "Languages whose validation rows choose the checkpoint; default: those of --train-lang.", "CODE", default=()
@@ -63,7 +69,7 @@ class RunOptions(BaseModel):
     settings: Mapping[str, Any] = flag("Option of the backend: train.lr=3e-5. Can be repeated.", "KEY=VALUE", default={})
     seed: int = flag("Seed of training and of the few-shot examples.", "N", default=0, many=True, ge=0, le=MAX_SEED)
     limit: int | None = flag("At most N test rows per language, always the same ones.", "N", many=True, ge=1)
-    train_limit: int | None = flag("At most N training rows per language.", "N", ge=1)
+    train_limit: int | None = flag("At most N training rows per language, also to choose examples from.", "N", ge=1)
     resample_train: bool = flag("Each seed draws its own --train-limit rows; a larger limit adds to them.", default=False)
     validation_limit: int | None = flag("At most N validation rows per language; 0: train to the end.", "N", ge=0)
     model: str | None = flag("Checkpoint in place of the backend's: a local folder or a hub id.", "PATH")

@@ -18,7 +18,7 @@ from harness.core.file_names import file_stem
 from harness.core.json_files import digest
 from harness.core.options import CHECKPOINT, FOLDER, RunOptions, Split
 from harness.core.token_use import NO_TOKENS, ChargedTokens, TokenUse
-from harness.core.types import Calibration, Decision, Decoding, LabelKind, LabelSpace
+from harness.core.types import Calibration, Decision, Decoding, LabelKind, LabelSpace, ShotsBy
 
 RECORD_VERSION = 2
 """Raised when the form of a record changes. 2: `options` in place of `settings`, `limit` and `model_given`."""
@@ -113,6 +113,15 @@ class TrainIdentity(Part):
         return self.langs if self.validation_langs is None else self.validation_langs
 
 
+class NearestIdentity(Part):
+    """Few-shot examples that are chosen for each row by the similarity of embeddings."""
+
+    by: ShotsBy
+    examples: int = Field(description="in one prompt")
+    pool: int = Field(description="training rows from which they are chosen")
+    encoder: BackendIdentity = Field(description="what embeds the texts")
+
+
 class PromptIdentity(Part):
     name: str
     variant: str | None = Field(default=None, description="language of the variant of the prompt that was used")
@@ -120,8 +129,22 @@ class PromptIdentity(Part):
     decoding: Decoding
     calibration: Calibration = Calibration.NONE
     decision: Decision = Decision.ARGMAX
-    shots: list[str] = Field(default_factory=list, description="ids of the few-shot examples")
-    shots_sha256: str
+    shots: list[str] = Field(default_factory=list, description="ids of the few-shot examples, where all rows have the same")
+    shots_sha256: str = Field(description="of the few-shot examples, or of the rows from which each row's are chosen")
+    nearest: NearestIdentity | None = Field(default=None, description="where each row has its own few-shot examples")
+    descriptions: str | None = Field(
+        default=None, description="digest of the labels' descriptions, where the prompt shows them"
+    )
+
+    @property
+    def examples(self) -> int:
+        """Few-shot examples in one prompt."""
+        return len(self.shots) if self.nearest is None else self.nearest.examples
+
+    @property
+    def labels_used(self) -> int:
+        """Labelled rows that the prompts need."""
+        return len(self.shots) if self.nearest is None else self.nearest.pool
 
 
 def latency_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptIdentity | None) -> str:
@@ -130,7 +153,7 @@ def latency_key(task: str, lang: str, backend: BackendIdentity, prompt: PromptId
     options = {name: value for name, value in backend.options.items() if name != "train"}
     asked = prompt and {
         **{name: getattr(prompt, name) for name in ("name", "variant", "sha256", "decoding")},
-        "shots": len(prompt.shots),
+        "shots": prompt.examples,
     }
     return digest([task, lang, {**backend.as_json(), "options": options}, asked])
 
@@ -149,7 +172,8 @@ class Identity(Part):
     train: TrainIdentity | None
     prompt: PromptIdentity | None
     seed: int
-    own_decision: Decision = Field(default=Decision.ARGMAX, alias="decision", description="of a trained classifier")
+    own_decision: Decision = Field(default=Decision.ARGMAX, alias="decision", description="of a classifier without a prompt")
+    descriptions: str | None = Field(default=None, description="digest of the labels' descriptions, of a zero-shot classifier")
 
     @cached_property
     def digest(self) -> str:
@@ -207,7 +231,8 @@ class Identity(Part):
         identity.pop("seed")
         if self.prompt is not None:
             identity["prompt"] = {**identity["prompt"], "shots": len(self.prompt.shots)}
-            identity["prompt"].pop("shots_sha256")
+            if self.prompt.nearest is None:
+                identity["prompt"].pop("shots_sha256")
         if self.train is not None and self.train.drawn:
             identity["train"].pop("train_rows")
         return digest(identity)

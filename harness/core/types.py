@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Annotated
 
@@ -27,6 +27,12 @@ class LabelSpace:
 
     kind: LabelKind
     names: tuple[str, ...]
+    descriptions: tuple[str, ...] = field(default=(), compare=False)
+    """What each label means, in a sentence, empty for one without; empty for a task without any."""
+
+    def described(self) -> tuple[tuple[str, str], ...]:
+        """The name and the description of each label, "" where it has none."""
+        return tuple(zip(self.names, self.descriptions or ("",) * len(self.names), strict=True))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -98,6 +104,14 @@ class Decision(StrEnum):
     def needs_order(self) -> bool:
         """Whether it is for ordinal labels only."""
         return self is not Decision.ARGMAX
+
+
+class ShotsBy(StrEnum):
+    """How few-shot examples are chosen from the training rows."""
+
+    RANDOM = "random"
+    NEAREST = "nearest"
+    NEAREST_PER_CLASS = "nearest_per_class"
 
 
 class Decoding(StrEnum):

@@ -11,7 +11,7 @@ from harness.core.engine import Messages
 from harness.core.errors import UserError
 from harness.core.types import Decoding, Example, Label, LabelKind, LabelSpace
 from harness.parsing.parsers import make_parser
-from harness.parsing.rendering import Renderer, pick_shots
+from harness.parsing.rendering import Renderer, some_shots
 from harness.specs.prompts import Prompt
 
 MAX_TAIL = 200
@@ -48,7 +48,7 @@ def check_prompt(
     for lang in langs:
         rows = [row for row in examples if row.lang == lang]
         try:
-            shots = pick_shots([row for row in train if row.lang == lang], prompt.spec.shots, labels, seed)
+            shots = some_shots(prompt.spec, [row for row in train if row.lang == lang], labels, seed)
             renderer = Renderer(prompt, labels, lang, shots)
             problems.update(dict.fromkeys(_check_rendered(renderer, prompt, labels, shots, rows)))
         except UserError as error:

@@ -8,9 +8,9 @@ from typing import Any
 
 from harness.core.engine import Messages
 from harness.core.errors import DataError, PromptError
-from harness.core.types import Calibration, Decision, Decoding, Example, Label, LabelKind, LabelSpace
+from harness.core.types import Calibration, Decision, Decoding, Example, LabelKind, LabelSpace, ShotsBy
 from harness.parsing.parsers import make_parser
-from harness.specs.prompts import LANGUAGES, VARIABLES, Prompt
+from harness.specs.prompts import LANGUAGES, VARIABLES, Prompt, PromptSpec
 from harness.specs.templates import SafeTemplate
 
 
@@ -26,7 +26,7 @@ def pick_shots(train: Sequence[Example], per_class: int, labels: LabelSpace, see
         return lambda row: hashlib.sha256(f"{purpose}\0{seed}\0{row.id}".encode(errors="surrogatepass")).hexdigest()
 
     ranked = sorted(train, key=rank("pick"))
-    by_class = [[row for row in ranked if _has(row.label, index)] for index in range(len(labels))]
+    by_class = [[row for row in ranked if has_label(row, index)] for index in range(len(labels))]
     picked: dict[str, Example] = {}
     # The rarest class first: in a multilabel task the others can do without the rows that it needs.
     for index in sorted(range(len(labels)), key=lambda index: len(by_class[index])):
@@ -42,8 +42,18 @@ def pick_shots(train: Sequence[Example], per_class: int, labels: LabelSpace, see
     return sorted(picked.values(), key=rank("order"))
 
 
-def _has(label: Label, index: int) -> bool:
-    return index in label if isinstance(label, tuple) else index == label
+def has_label(row: Example, index: int) -> bool:
+    return index in row.label if isinstance(row.label, tuple) else index == row.label
+
+
+def some_shots(spec: PromptSpec, train: Sequence[Example], labels: LabelSpace, seed: int) -> list[Example]:
+    """Examples to check the template with; of nearest ones any will do. Raises `DataError` where there are too few."""
+    if spec.shots_by is ShotsBy.RANDOM:
+        return pick_shots(train, spec.shots, labels, spec.seed_of_shots(seed))
+    count = spec.shots * (len(labels) if spec.shots_by is ShotsBy.NEAREST_PER_CLASS else 1)
+    if len(train) < count:
+        raise DataError(f"The prompt needs {count} few-shot examples, and there are {len(train)} training rows.")
+    return list(train[:count])
 
 
 class Renderer:
@@ -75,33 +85,57 @@ class Renderer:
             "lang": lang,
             "language": LANGUAGES.get(lang, lang),
             "labels": list(labels.names),
-            "scale": [{"value": value, "name": name} for value, name in zip(values, labels.names, strict=True)],
+            "scale": [
+                {"value": value, "name": name, "description": description}
+                for value, (name, description) in zip(values, labels.described(), strict=True)
+            ],
             "first": values[0],
             "last": values[-1],
-            "shots": [{"text": shot.text, "answer": parser.answer(shot.label)} for shot in shots],
         }
+        self._parser, self._shots = parser, list(shots)
         self._where = where
         self._body = SafeTemplate(prompt.body, where, prompt.body_line, VARIABLES)
         system = SafeTemplate(spec.system or "", where, prompt.system_line, [name for name in VARIABLES if name != "text"])
-        self._given = sum(len(shot.text) for shot in shots)
-        self._system = system.render(self._variables, self._given).strip()
+        self._system_template = system
         self._used = self._body.used | system.used
-        # Few-shot examples that the template does not show become earlier turns of the chat, as chat models expect.
-        self._turns: Messages = []
-        for shot in [] if "shots" in self._body.used else self._variables["shots"]:
-            self._turns += [
-                {"role": "user", "content": self._user(shot["text"])},
-                {"role": "assistant", "content": shot["answer"]},
-            ]
+        self._fixed = self._beginning(self._shots)
         self.render(PROBE)  # a template that alters texts is found now, not at row 4,000
 
-    def render(self, text: str) -> Messages:
-        """The chat for one text: system turn and few-shot examples where the prompt has them, then the user's turn."""
-        system = [{"role": "system", "content": self._system}] if self._system else []
-        return [*system, *self._turns, {"role": "user", "content": self._user(text)}]
+    def render(self, text: str, shots: Sequence[Example] | None = None) -> Messages:
+        """The chat for one text: system turn and few-shot examples where the prompt has them, then the user's turn.
 
-    def _user(self, text: str) -> str:
-        content = self._body.render({**self._variables, "text": text}, self._given + len(text))
+        `shots`: this text's own examples, in place of those that all texts share."""
+        before = self._fixed if shots is None else self._beginning(shots)
+        return [*before, {"role": "user", "content": self._user(text, self._shots if shots is None else shots)}]
+
+    def shows_descriptions(self) -> bool:
+        """Whether the descriptions of the labels change what the model reads."""
+        shown = self.render("x")
+        described = self._variables["scale"]
+        self._variables["scale"] = [{**step, "description": ""} for step in described]
+        bare = [*self._beginning(self._shots), {"role": "user", "content": self._user("x", self._shots)}]
+        self._variables["scale"] = described
+        return shown != bare
+
+    def _beginning(self, shots: Sequence[Example]) -> Messages:
+        """What comes before the user's turn: of the few-shot examples those that the template does not show become earlier
+        turns of the chat, as chat models expect."""
+        system = self._system_template.render(self._with(shots), sum(len(shot.text) for shot in shots)).strip()
+        turns: Messages = [{"role": "system", "content": system}] if system else []
+        for shot in [] if "shots" in self._body.used else shots:
+            turns += [
+                {"role": "user", "content": self._user(shot.text, shots)},
+                {"role": "assistant", "content": self._parser.answer(shot.label)},
+            ]
+        return turns
+
+    def _with(self, shots: Sequence[Example]) -> dict[str, Any]:
+        shown = [{"text": shot.text, "answer": self._parser.answer(shot.label)} for shot in shots]
+        return {**self._variables, "shots": shown}
+
+    def _user(self, text: str, shots: Sequence[Example]) -> str:
+        given = sum(len(shot.text) for shot in shots) + len(text)
+        content = self._body.render({**self._with(shots), "text": text}, given)
         if text not in content:
             raise PromptError(
                 f"{self._where}: the text is missing from the rendered prompt, or altered.",

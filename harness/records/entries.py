@@ -14,7 +14,7 @@ from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
 from harness.core.options import setting_text
 from harness.core.record import CheckpointFacts, Gate, GateOutcome, Identity, Metrics, PromptIdentity, RunRecord, TrainIdentity
-from harness.core.types import Calibration, Decision
+from harness.core.types import Calibration, Decision, ShotsBy
 from harness.records.store import METRICS, PREDICTIONS, Store, damage_named
 from harness.records.weights import facts_of
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -137,9 +137,9 @@ def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, A
     """How a run was trained or prompted. `identity` and `settings`: the record's own, or the part of them to show."""
     prompt, runtime, decision = identity.prompt, record.runtime, identity.decision
     parts = [
-        *(_prompted(prompt) if prompt else _trained(identity.train) if identity.train else []),
+        *(_prompted(prompt) if prompt else _trained(identity.train) if identity.train else _untrained(record)),
         *([DECISIONS.get(decision, decision)] if decision is not Decision.ARGMAX else []),
-        *([f"{len(prompt.shots)} shots"] if prompt and prompt.shots else []),
+        *(_shots(prompt) if prompt else []),
         *(_setting(name, value) for name, value in settings.items() if runtime is None or name != "predict.runtime"),
         *([runtime.runtime] if runtime else []),
         *(["imported"] if record.imported else []),
@@ -156,6 +156,19 @@ def _prompted(prompt: PromptIdentity) -> list[str]:
     variant = f".{prompt.variant}" if prompt.variant else ""
     calibration = [f"{prompt.calibration} calibration"] if prompt.calibration is not Calibration.NONE else []
     return [f"{prompt.name}{variant} · {prompt.decoding}", *calibration]
+
+
+def _shots(prompt: PromptIdentity) -> list[str]:
+    if not prompt.examples:
+        return []
+    if prompt.nearest is None:
+        return [f"{prompt.examples} shots"]
+    way = {ShotsBy.NEAREST: "nearest", ShotsBy.NEAREST_PER_CLASS: "nearest per class"}[prompt.nearest.by]
+    return [f"{prompt.examples} shots ({way} of {prompt.nearest.pool:,})"]
+
+
+def _untrained(record: RunRecord) -> list[str]:
+    return [] if record.imported is not None else ["zero-shot"]
 
 
 def _trained(train: TrainIdentity) -> list[str]:

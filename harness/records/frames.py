@@ -36,7 +36,7 @@ _RUN_FIELDS: dict[str, tuple[str, str]] = {
     "decoding": ("string", "record.identity.prompt.decoding"),
     "calibration": ("string", "record.identity.prompt.calibration"),
     "decision": ("string", "record.identity.decision"),
-    "few_shot_examples": ("Int64", "record.identity.prompt.shots"),
+    "few_shot_examples": ("Int64", "record.identity.prompt.examples"),
     "train_langs": ("string", "record.identity.train.langs"),
     "train_count": ("Int64", "record.identity.train.train_count"),
     "seed": ("int64", "seed"),
@@ -55,7 +55,6 @@ _RUN_FIELDS: dict[str, tuple[str, str]] = {
 }
 """Column -> its dtype, and where an `Entry` has the value."""
 _AS_SHOWN: dict[str, Callable[[Any], Any]] = {
-    "few_shot_examples": len,
     "train_langs": "+".join,
     "finished": datetime.fromisoformat,
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from harness.core.engine import Allowed, Classifier, Encoded, Engine, LanguageModel, ListOf
+from harness.core.engine import Allowed, Classifier, Encoded, Engine, LanguageModel, ListOf, ZeroShot
 from harness.core.types import Decoding, Example
 from harness.running.plan import Plan
 
@@ -57,7 +57,7 @@ def batches_of(engine: Classifier, rows: Sequence[Example]) -> Iterator[list[Ite
 def _batches(
     engine: Engine, items: list[Item], encoder: Callable[[list[Item]], list[Item]], new_tokens: int, done: Collection[str]
 ) -> Iterator[list[Item]]:
-    size = engine.batch_size() if isinstance(engine, LanguageModel) and engine.batch_api() else WINDOW
+    size = engine.batch_size() if engine.batch_api() else WINDOW
     windows = [items[start : start + size] for start in range(0, len(items), size)]
     windows = [window for window in windows if not all(_is_done(item, done) for item in window)]
     if not windows:
@@ -78,15 +78,15 @@ def _is_done(item: Item, done: Collection[str]) -> bool:
 
 def encode(plan: Plan, items: Sequence[Item]) -> list[Item]:
     """The items with their forms for the engine, in the same order."""
-    if isinstance(plan.engine, Classifier):
+    if isinstance(plan.engine, Classifier | ZeroShot):
         return _encoded(plan.engine, items)
     assert isinstance(plan.engine, LanguageModel)
     assert plan.prompt is not None
-    chats = [plan.prompt.renderer.render(item.text) for item in items]
+    chats = plan.prompt.chats([item.text for item in items])
     return _with_forms(items, plan.engine.encode(chats, choices(plan)))
 
 
-def _encoded(engine: Classifier, items: Sequence[Item]) -> list[Item]:
+def _encoded(engine: Classifier | ZeroShot, items: Sequence[Item]) -> list[Item]:
     return _with_forms(items, engine.encode([item.text for item in items]))
 
 
@@ -104,6 +104,8 @@ def choices(plan: Plan) -> Allowed | None:
 def most_new_tokens(plan: Plan) -> int:
     """Upper bound of an answer's tokens, and so of its cost: a token is at least a byte, and a server may wrap a choice in
     JSON."""
+    if isinstance(plan.engine, ZeroShot):
+        return plan.engine.new_tokens(plan.task.label_space)
     assert plan.prompt is not None
     spec = plan.prompt.prompt.spec
     if spec.decoding is Decoding.SCORE:
@@ -115,9 +117,8 @@ def most_new_tokens(plan: Plan) -> int:
 
 def most_charged_tokens(plan: Plan) -> int:
     """Upper bound of the tokens of an answer with the reasoning before it."""
-    assert isinstance(plan.engine, LanguageModel)
-    assert plan.prompt is not None
-    scored = plan.prompt.prompt.spec.decoding is Decoding.SCORE  # which reads the first token
+    # A score reads the first token, before any reasoning.
+    scored = plan.prompt is not None and plan.prompt.prompt.spec.decoding is Decoding.SCORE
     return most_new_tokens(plan) + (0 if scored else plan.engine.reasoning_room())
 
 

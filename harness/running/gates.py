@@ -72,7 +72,7 @@ class Gates:
 
     def see(self, entry: JournalEntry) -> None:
         """A batch of the journal, also of an earlier start of the run."""
-        if isinstance(self._plan.engine, LanguageModel) and entry.rows and not self._is_judged():
+        if not isinstance(self._plan.engine, Classifier) and entry.rows and not self._is_judged():
             self._first += [row for row in entry.rows if row.id not in entry.ask_again]
             self._prompt_tokens += entry.prompt_tokens
             if self._is_judged():
@@ -80,7 +80,7 @@ class Gates:
 
     def finished(self, predictions: Sequence[Prediction], cut: Cut | None, train: Cut | None) -> list[Gate]:
         """All gates. `train`: the `Cut` of the training texts."""
-        if isinstance(self._plan.engine, LanguageModel) and not self._is_judged():
+        if not isinstance(self._plan.engine, Classifier) and not self._is_judged():
             self._evaluate()
         if cut is not None:
             self._found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions)]
@@ -97,6 +97,8 @@ class Gates:
     def _evaluate(self) -> None:
         if self._is_unanswered():
             self._keep(rows_unanswered(self._first))
+            return
+        if self._plan.prompt is None:
             return
         for gate in of_first_rows(self._plan, _answered(self._first), self._prompt_tokens):
             self._keep(gate)
@@ -116,8 +118,7 @@ def text_in_prompt(plan: Plan, engine: LanguageModel) -> Gate:
     assert plan.prompt is not None
     name, lacking = "text_in_prompt", []
     items = distinct(plan.rows)[:WINDOW]
-    for item in items:
-        chat = plan.prompt.renderer.render(item.text)
+    for item, chat in zip(items, plan.prompt.chats([item.text for item in items]), strict=True):
         prompt = engine.rendered(chat)
         if prompt is None:
             return _gate(name, GateOutcome.PASSED, "The texts are in the prompts that are sent to the server.")
@@ -161,7 +162,7 @@ def prompts_cut(plan: Plan, rows: Sequence[Prediction], prompt_tokens: int) -> G
     token."""
     assert plan.prompt is not None
     asked = {row.id for row in rows}
-    chats = [plan.prompt.renderer.render(text) for text in {row.text for row in plan.rows if row.id in asked}]
+    chats = plan.prompt.chats(list({row.text for row in plan.rows if row.id in asked}))
     words = sum(len(turn["content"].split()) for chat in chats for turn in chat)
     read = f"The server read {prompt_tokens:,} tokens for the first {len(chats)} prompts, which have {words:,} words"
     if not prompt_tokens:

@@ -47,7 +47,7 @@ def _overlap(plan: Plan) -> Overlap:
     if plan.training is not None:
         parts = {"train": plan.training.train, "validation": plan.training.validation}
     elif plan.prompt is not None:
-        parts = {"shots": plan.prompt.shots}
+        parts = {"shots": plan.prompt.candidates}
     texts = [row.text for row in plan.rows]
     found = {name: _duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
     learned = next((found[name] for name in ("train", "shots") if name in found), ([], True))

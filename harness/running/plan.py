@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from harness.core.distributed import processes
-from harness.core.engine import Classifier, Engine
+from harness.core.engine import Classifier, Engine, LanguageModel, Messages, ZeroShot
 from harness.core.errors import UserError
 from harness.core.json_files import digest
 from harness.core.options import RunOptions
@@ -18,26 +18,26 @@ from harness.core.record import (
     BackendIdentity,
     ContinuedFrom,
     Identity,
+    NearestIdentity,
     PromptIdentity,
     RowSource,
     TrainIdentity,
 )
-from harness.core.types import Calibration, Decision, Example, LabelKind
+from harness.core.types import Calibration, Decision, Example, LabelKind, LabelSpace, ShotsBy
 from harness.data.drawing import hash_rank
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.data.sources import rows_from
 from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
 from harness.parsing.rendering import Renderer, pick_shots
+from harness.running.nearest_shots import NearestShots
 from harness.running.thresholds import RULE
 from harness.running.trained_models import Start, trained_start
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
 from harness.specs.catalog import Catalog
-from harness.specs.prompts import Prompt
+from harness.specs.prompts import DEFAULT_PROMPTS, Prompt
 from harness.specs.tasks import Split, TaskSpec
 from harness.statistics.extra_metrics import require_trust
-
-DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +50,25 @@ class TrainingRows:
 
 @dataclass(frozen=True, slots=True)
 class PromptPlan:
+    """`shots`: the few-shot examples that all texts share. `nearest`: chooses each text's own, and then there are no others."""
+
     prompt: Prompt
     parser: Parser
     renderer: Renderer
     shots: list[Example]
+    nearest: NearestShots | None = None
+    encoder: BackendIdentity | None = None
+    """Of what embeds the texts for `nearest`."""
+
+    def chats(self, texts: Sequence[str]) -> list[Messages]:
+        if self.nearest is None:
+            return [self.renderer.render(text) for text in texts]
+        return [self.renderer.render(text, shots) for text, shots in zip(texts, self.nearest.of(texts), strict=True)]
+
+    @property
+    def candidates(self) -> list[Example]:
+        """The labelled rows that a prompt may show."""
+        return self.shots if self.nearest is None else self.nearest.pool
 
 
 @dataclass(frozen=True)
@@ -102,9 +117,9 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
     split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data)
     rows = first_rows(split_rows, request.limit)
     origin = rows_from(task, request.split, request.data, len(split_rows))
-    trained = issubclass(engine_class(backend.engine), Classifier)
-    training = _training_rows(request, task) if trained else None
-    prompt = None if trained else _prompt_plan(request, task, catalog)
+    kind = engine_class(backend.engine)
+    training = _training_rows(request, task) if issubclass(kind, Classifier) else None
+    prompt = prompt_plan(request, task, catalog) if issubclass(kind, LanguageModel) else None
     decision = _decision(request, task, prompt)
     checkpoint = checkpoint_of(backend)  # last: other errors are found before a download
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
@@ -120,9 +135,12 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
         label_kind=task.label_space.kind,
         backend=_backend_identity(backend, checkpoint, engine),
         train=_training_identity(training, start, request.resample_train and request.train_limit is not None, tuned),
-        prompt=_prompt_identity(prompt),
+        prompt=_prompt_identity(prompt, task.label_space),
         seed=request.seed,
-        **_unless_default(decision=(decision if trained else Decision.ARGMAX, Decision.ARGMAX)),
+        **_unless_default(
+            decision=(decision if prompt is None else Decision.ARGMAX, Decision.ARGMAX),
+            descriptions=(_told(task.label_space) if issubclass(kind, ZeroShot) else None, None),
+        ),
     )
     return Plan(request, task, backend, engine, checkpoint, rows, origin, training, prompt, decision, identity)
 
@@ -152,18 +170,35 @@ def _decision(request: RunOptions, task: TaskSpec, prompt: PromptPlan | None) ->
     return decision
 
 
-def _prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> PromptPlan:
+def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> PromptPlan:
+    """The prompt as the options ask for it, and its few-shot examples. Raises `UserError`, `PromptError` and `DataError`."""
     labels = task.label_space
     prompt = catalog.prompt(request.prompt or task.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
-    asked = {field: getattr(request, field) for field in ("decoding", "calibration", "decision")}
+    asked = {field: getattr(request, field) for field in ("decoding", "calibration", "decision", "shots", "shots_by")}
     chosen = {field: value for field, value in asked.items() if value is not None}
     prompt = replace(prompt, spec=prompt.spec.model_copy(update=chosen))
-    shots: list[Example] = []
-    if prompt.spec.shots:
-        train = load_examples(task, lang=request.lang, split="train", data_dir=request.data)
-        shots = pick_shots(train, prompt.spec.shots, labels, request.seed)
-    parser = make_parser(prompt.spec.parser, labels)
-    return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
+    parser, spec = make_parser(prompt.spec.parser, labels), prompt.spec
+    if not spec.shots:
+        if spec.shots_by is not ShotsBy.RANDOM:
+            raise UserError(f"The prompt {prompt.name!r} has no few-shot examples that could be nearest.", "Add --shots N.")
+        return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang), [])
+    train = load_examples(task, lang=request.lang, split="train", data_dir=request.data)
+    train = first_rows(train, request.train_limit, request.seed if request.resample_train else None)
+    if spec.shots_by is ShotsBy.RANDOM:
+        shots = pick_shots(train, spec.shots, labels, spec.seed_of_shots(request.seed))
+        return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)
+    encoder = catalog.backend(spec.shots_encoder)
+    checkpoint = checkpoint_of(encoder)
+    engine = open_engine(encoder, checkpoint)
+    nearest = NearestShots(spec.shots_by, spec.shots, train, labels, engine)
+    # Any examples do to check the template: each text gets its own.
+    renderer = Renderer(prompt, labels, request.lang, train[: nearest.examples])
+    return PromptPlan(prompt, parser, renderer, [], nearest, _backend_identity(encoder, checkpoint, engine))
+
+
+def _told(labels: LabelSpace) -> str | None:
+    """A digest of the labels' descriptions; None where there are none."""
+    return digest(list(labels.descriptions)) if any(labels.descriptions) else None
 
 
 def _unless_default(**values: tuple[Any, Any]) -> dict[str, Any]:
@@ -208,16 +243,26 @@ def _training_identity(training: TrainingRows | None, start: Start | None, drawn
     )
 
 
-def _prompt_identity(plan: PromptPlan | None) -> PromptIdentity | None:
+def _prompt_identity(plan: PromptPlan | None, labels: LabelSpace) -> PromptIdentity | None:
     if plan is None:
         return None
-    spec = plan.prompt.spec
+    spec, nearest = plan.prompt.spec, plan.nearest
     return PromptIdentity(
         name=plan.prompt.name,
         variant=plan.prompt.lang,
         sha256=plan.prompt.sha256,
         decoding=spec.decoding,
         shots=[shot.id for shot in plan.shots],
-        shots_sha256=digest([[shot.text, shot.label] for shot in plan.shots]),
-        **_unless_default(calibration=(spec.calibration, Calibration.NONE), decision=(spec.decision, Decision.ARGMAX)),
+        shots_sha256=digest([[shot.text, shot.label] for shot in plan.candidates]),
+        **_unless_default(
+            calibration=(spec.calibration, Calibration.NONE),
+            decision=(spec.decision, Decision.ARGMAX),
+            nearest=(nearest and _nearest_identity(nearest, plan.encoder), None),
+            descriptions=(_told(labels) if plan.renderer.shows_descriptions() else None, None),
+        ),
     )
+
+
+def _nearest_identity(nearest: NearestShots, encoder: BackendIdentity | None) -> NearestIdentity:
+    assert encoder is not None
+    return NearestIdentity(by=nearest.by, examples=nearest.examples, pool=len(nearest.pool), encoder=encoder)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from harness.core.arrays import FloatArray
-from harness.core.engine import Classifier, Encoded, Generation, LanguageModel, Scores
+from harness.core.engine import Classifier, Encoded, Engine, Generation, LanguageModel, Scores, ZeroShot
 from harness.core.token_use import NOTHING_CHARGED, ChargedTokens
 from harness.core.types import Decoding, Example, LabelKind, Prediction, Status
 from harness.parsing.parsers import Parser
@@ -36,10 +37,13 @@ def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     if isinstance(plan.engine, Classifier):
         probabilities = plan.engine.predict([item.encoded for item in items])
         return Batch([_decided(plan, row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
+    if isinstance(plan.engine, ZeroShot):
+        return _scores_of(plan.engine, items, plan.engine.score(_prompts(items)), partial(_of_labels, plan))
     assert isinstance(plan.engine, LanguageModel)
     assert plan.prompt is not None
     if plan.prompt.prompt.spec.decoding is Decoding.SCORE:
-        return _score(plan, plan.engine, items)
+        scores = plan.engine.score(_prompts(items), plan.prompt.parser.choices() or [])
+        return _scores_of(plan.engine, items, scores, _scored)
     return _generate(plan, plan.engine, plan.prompt, items)
 
 
@@ -51,16 +55,23 @@ def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Predic
     return Prediction(row.id, label, probabilities=tuple(float(p) for p in probabilities))
 
 
-def _score(plan: Plan, engine: LanguageModel, items: Sequence[Item]) -> Batch:
-    assert plan.prompt is not None
-    scores = engine.score(_prompts(items), plan.prompt.parser.choices() or [])
+def _scores_of(
+    engine: Engine, items: Sequence[Item], scores: Sequence[Scores], read: Callable[[Example, Scores], Prediction]
+) -> Batch:
     return Batch(
-        [_scored(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
+        [read(row, score) for item, score in zip(items, scores, strict=True) for row in item.rows],
         [],
         _charged(scores),
         tuple(row.id for item, score in zip(items, scores, strict=True) for row in item.rows if score.retryable),
         engine.replaced_fields(),
     )
+
+
+def _of_labels(plan: Plan, row: Example, score: Scores) -> Prediction:
+    """Of a zero-shot classifier: final but for the labels of a multilabel task, which `finalize_predictions` sets."""
+    if score.log_p is None:
+        return Prediction(row.id, None, Status.FAILED, score.error)
+    return _decided(plan, row, [float(p) for p in np.exp(score.log_p)])
 
 
 def _scored(row: Example, score: Scores) -> Prediction:

@@ -45,9 +45,7 @@ def try_prompt(plan: Plan, watch: OnProgress) -> PromptTrial:
     """Answers to the plan's rows; nothing is recorded. Raises `UserError` for a backend that is not prompted, and what a run
     raises."""
     if plan.prompt is None or not isinstance(plan.engine, LanguageModel):
-        raise UserError(
-            f"{plan.backend.name} is trained: it reads no prompt.", "Name a language model, such as qwen-coder-0.5b."
-        )
+        raise UserError(f"{plan.backend.name} reads no prompt.", "Name a language model, such as qwen-coder-0.5b.")
     if plan.options.split == "test":
         raise UserError("A prompt is tried on validation rows.", "Leave the test rows for `bench run`.")
     decoding = plan.prompt.prompt.spec.decoding

@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.core.engine import Classifier, Engine, LanguageModel
+from harness.core.engine import Classifier, Engine, LanguageModel, ZeroShot
 from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
 from harness.core.record import CheckpointFacts, Cost, Metrics, RunRecord, Timing, Tokens
 from harness.core.token_use import NO_TOKENS, NOTHING_CHARGED
-from harness.core.types import Calibration, Prediction, Status
+from harness.core.types import Calibration, LabelKind, Prediction, Status
 from harness.data.dates import dates_of
 from harness.records.entries import finished_entry
 from harness.records.journal import (
@@ -79,9 +79,7 @@ class EngineSlot:
         self, plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None
     ) -> tuple[Plan, Trained | None, float]:
         """The plan with a loaded engine, its training, and the seconds that loading took."""
-        key = digest(
-            [plan.identity.backend.as_json(), plan.identity.trained_key if isinstance(plan.engine, Classifier) else None]
-        )
+        key = _loaded_key(plan)
         if key == self._key and self._engine is not None:
             self._engine.reset()
             return replace(plan, engine=self._engine), self._trained, self._load_seconds
@@ -92,6 +90,8 @@ class EngineSlot:
         try:
             if isinstance(plan.engine, Classifier):
                 self._trained = ensure_trained(plan, on_progress, on_evaluation)
+            elif isinstance(plan.engine, ZeroShot):
+                plan.engine.load(plan.task.label_space)
             elif isinstance(plan.engine, LanguageModel):
                 plan.engine.load()
         except OutOfMemory as error:
@@ -109,6 +109,18 @@ class EngineSlot:
         if self._engine is not None:
             self._engine.close()
         self._key = self._engine = self._trained = None
+
+
+def _loaded_key(plan: Plan) -> str:
+    """Two plans with the same key can use the same loaded engine."""
+    if isinstance(plan.engine, Classifier):
+        loaded_for: Any = plan.identity.trained_key
+    elif isinstance(plan.engine, ZeroShot):
+        labels = plan.task.label_space
+        loaded_for = [labels.kind, labels.described()]
+    else:
+        loaded_for = None
+    return digest([plan.identity.backend.as_json(), loaded_for])
 
 
 def run(
@@ -148,8 +160,7 @@ def run(
         plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
         if force:
             journal.clear()
-        if isinstance(plan.engine, LanguageModel):
-            plan.engine.use_scratch(journal.scratch)
+        plan.engine.use_scratch(journal.scratch)
         gates = Gates(plan, journal.answers, stops=gate)
         gates.before()
         entries = _predict_all(plan, journal, budget, on_progress, gates)
@@ -166,10 +177,17 @@ def _predictions(plan: Plan, entries: list[JournalEntry], trained: Trained | Non
     """The prediction of each row with its final label, in the task's order."""
     by_id = {row.id: row for entry in entries for row in entry.rows}
     reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
-    thresholds = trained.record.thresholds if trained is not None else None
+    thresholds = _fixed_thresholds(plan) if trained is None else trained.record.thresholds
     final = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
     # Rounded as in the record, so that the metrics are exactly those of the record.
     return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, final, strict=True)]
+
+
+def _fixed_thresholds(plan: Plan) -> list[float] | None:
+    """Of a zero-shot classifier on a multilabel task."""
+    if not isinstance(plan.engine, ZeroShot) or plan.task.labels.kind is not LabelKind.MULTILABEL:
+        return None
+    return [plan.engine.threshold()] * len(plan.task.label_space)
 
 
 def _predict_all(
@@ -203,7 +221,7 @@ def _predict_all(
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
             unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
             on_progress("predict", len(done), total, _so_far(unparsed, budget))
-            if isinstance(plan.engine, LanguageModel) and (down := plan.engine.unavailable()) is not None:
+            if (down := plan.engine.unavailable()) is not None:
                 check_finished(plan.run_id, journal.entries(), total, down)
             gates.see(entry)
 
@@ -277,7 +295,6 @@ def _within_budget(plan: Plan, items: list[Item], budget: Budget | None) -> Iter
 def _most_usd(plan: Plan, price: Price, item: Item, position: int) -> float:
     """Upper bound of what a server charges for the item, which is the one at `position` of its batch."""
     engine = plan.engine
-    assert isinstance(engine, LanguageModel)
     once, batch_api = price.most(item.encoded.tokens, most_charged_tokens(plan)), engine.batch_api()
     if batch_api is None:
         return engine.attempts() * once

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.core.engine import Classifier, LanguageModel
+from harness.core.engine import Classifier
 from harness.core.errors import OutOfMemory, RunError, UserError
 from harness.core.machine import (
     describe_machine,
@@ -119,7 +119,7 @@ class _Stopwatch:
         """Add the cost of a batch; returns its failed rows."""
         price, engine = self.plan.backend.price, self.plan.engine
         self.usd += 0.0 if price is None else price.charged(outcome.charged)
-        if isinstance(engine, LanguageModel) and (down := engine.unavailable()) is not None:
+        if (down := engine.unavailable()) is not None:
             raise down
         return sum(prediction.status is Status.FAILED for prediction in outcome.predictions)
 
@@ -269,7 +269,6 @@ def _check_budget(plan: Plan, items: list[Item], sizes: int, budget: Budget | No
     price = plan.backend.price
     if plan.engine.model_is != "name" or price is None or price.prompt == price.completion == 0:
         return
-    assert isinstance(plan.engine, LanguageModel)
     once = sum(price.most(item.encoded.tokens, most_charged_tokens(plan)) for item in encode(plan, items))
     most = plan.engine.attempts() * once * (sizes + 1)
     if budget is None or most > budget.limit:

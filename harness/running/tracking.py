@@ -183,7 +183,7 @@ def config_of(plan: Plan) -> dict[str, Plain]:
     }
     if prompt is not None:
         names = sorted({"calibration", "decision"} & prompt.model_fields_set)
-        found |= {"prompt": prompt.name, "decoding": prompt.decoding, "shots": len(prompt.shots)}
+        found |= {"prompt": prompt.name, "decoding": prompt.decoding, "shots": prompt.examples}
         found |= {name: getattr(prompt, name) for name in names}
     if plan.training is not None:
         found |= {

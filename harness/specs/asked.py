@@ -29,15 +29,17 @@ from harness.core.options import (
     setting_text,
     takes_several,
 )
+from harness.specs.prompts import DEFAULT_PROMPTS
 from harness.specs.yamlspec import Spec
 
 if TYPE_CHECKING:
     from harness.core.engine import Engine
     from harness.specs.catalog import Catalog
 
-ORDER = ("task", "backend", "seed", "prompt", "decoding", "calibration", "decision", "limit", "lang")
+ORDER = ("task", "backend", "seed", "prompt", "decoding", "calibration", "shots", "shots_by", "decision", "limit", "lang")
 """Of the combinations. Languages change fastest, so that a model is loaded once for all of them."""
-FOR_PROMPTED = ("prompt", "decoding", "calibration")
+FOR_PROMPTED = ("prompt", "decoding", "calibration", "shots", "shots_by")
+FOR_EXAMPLES = {"train_limit", "resample_train"}
 FOR_TRAINED = ("train_lang", "validation_lang", "continue_from", "train_limit", "resample_train", "validation_limit")
 
 
@@ -97,7 +99,7 @@ class Asked:
                 shared.base(**dict(zip(names, chosen, strict=True))) for chosen in product(*(values[name] for name in names))
             ]
         check_fit(catalog, found)
-        return found
+        return [_without_pool(catalog, run) for run in found]
 
 
 # What fits
@@ -117,8 +119,24 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
 
 def unused_by(catalog: Catalog, backend: str) -> set[str]:
     """Options that change nothing in a run of this backend."""
-    unused = set(FOR_TRAINED if is_prompted(catalog, backend) else FOR_PROMPTED)
+    from harness.core.engine import Classifier
+
+    trains = issubclass(engine_of(catalog, backend), Classifier)
+    unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trains else FOR_TRAINED)}
+    if is_prompted(catalog, backend):
+        unused -= FOR_EXAMPLES
     return unused | ({"model"} if engine_of(catalog, backend).model_is == "nothing" else set())
+
+
+def _without_pool(catalog: Catalog, run: RunOptions) -> RunOptions:
+    """Without the options that say which rows few-shot examples come from, where there are no examples."""
+    if not is_prompted(catalog, run.backend) or not FOR_EXAMPLES & run.model_fields_set:
+        return run
+    task = catalog.task(run.task)
+    name = run.prompt or task.prompt or DEFAULT_PROMPTS[task.labels.kind]
+    shots = catalog.prompt(name, run.lang).spec.shots if run.shots is None else run.shots
+    defaults = {option: RunOptions.model_fields[option].default for option in FOR_EXAMPLES}
+    return run if shots else RunOptions(**{k: getattr(run, k) for k in run.model_fields_set if k not in defaults})
 
 
 def check_data(data: Path | None) -> None:

@@ -12,10 +12,12 @@ import yaml
 from pydantic import Field
 
 from harness.core.errors import PromptError, SpecError
-from harness.core.types import Calibration, Decision, Decoding, LabelKind
+from harness.core.options import MAX_SEED
+from harness.core.types import Calibration, Decision, Decoding, LabelKind, ShotsBy
 from harness.specs.parser_spec import ParserSpec
 from harness.specs.yamlspec import Spec, parse_yaml_spec, read_text
 
+DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
 VARIABLES = ("text", "lang", "language", "labels", "scale", "first", "last", "shots")
 """The variables of a template; `system` can use all but `text`."""
 
@@ -51,9 +53,28 @@ class PromptSpec(Spec):
     system: str | None = Field(default=None, description="template of the system turn; it has all variables but `text`")
     max_new_tokens: int = Field(default=16, ge=1, le=4096, description="maximum length of the answer")
     shots: int = Field(
-        default=0, ge=0, description="few-shot examples per class; earlier turns of the chat unless the template uses `shots`"
+        default=0,
+        ge=0,
+        description="few-shot examples per class, or in all for `nearest`; earlier turns of the chat unless the template uses"
+        " `shots`",
     )
+    shots_seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="random: draws the examples; default: the seed of the run",
+    )
+    shots_by: ShotsBy = Field(
+        default=ShotsBy.RANDOM,
+        description="random: the same for every text; nearest: the training rows most like each text; nearest_per_class: those"
+        " of each class",
+    )
+    shots_encoder: str = Field(default="embed-e5", description="nearest: the backend whose frozen embeddings say what is alike")
     kinds: tuple[LabelKind, ...] = Field(default=tuple(LabelKind), min_length=1, description="kinds of labels that it is for")
+
+    def seed_of_shots(self, run_seed: int) -> int:
+        """The seed that draws the few-shot examples in a run with `run_seed`."""
+        return run_seed if self.shots_seed is None else self.shots_seed
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +113,7 @@ def load_prompt(path: Path) -> Prompt:
 
 def require_same_kind(variant: Prompt, base: Prompt) -> None:
     """Raise `PromptError` if a language's variant measures something else than its base."""
-    for field in ("parser", "decoding", "calibration", "decision", "shots", "kinds"):
+    for field in ("parser", "decoding", "calibration", "decision", "shots", "shots_seed", "shots_by", "shots_encoder", "kinds"):
         found, wanted = getattr(variant.spec, field), getattr(base.spec, field)
         if found != wanted:
             raise PromptError(

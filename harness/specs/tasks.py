@@ -185,6 +185,11 @@ class Labels(Spec):
         description="Multilabel: separator of the labels if one text holds all of them, as in `joy|anger`. Brackets"
         " and quotes around them are ignored.",
     )
+    descriptions: dict[str, str] = Field(
+        default_factory=dict,
+        description="Label -> what it means, in a sentence, for zero-shot classifiers, decision models, and prompts that show"
+        " it.",
+    )
     missing: list[str | int] = Field(
         default_factory=list,
         description="What stands in the data for no label, such as -1 or `?`: like an empty cell (`drop_empty_label`).",
@@ -205,6 +210,7 @@ class Labels(Spec):
             raise ValueError("`separator` is for multilabel tasks only")
         if self.names is None:
             needing = next((key for key in ("map", "merge", "separator") if getattr(self, key) is not None), None)
+            needing = "descriptions" if needing is None and self.descriptions else needing
             if needing is not None:
                 raise ValueError(f"`{needing}` needs `names`")
             return self
@@ -221,6 +227,11 @@ class Labels(Spec):
                 )
         if self.merge is not None:
             self._check_merge(self.names, self.merge)
+        for name, description in self.descriptions.items():
+            if name not in (self.answers or ()):
+                raise ValueError(f"`descriptions` describes {name!r}, which is no label of the task")
+            if not description.strip():
+                raise ValueError(f"`descriptions` has no text for {name!r}")
         return self
 
     def _check_merge(self, names: list[str], merge: dict[str, list[str]]) -> None:
@@ -387,7 +398,9 @@ class TaskSpec(Spec):
     def label_space(self) -> LabelSpace:
         """The labels in order; if `labels.names` is left out, `harness.data.rows.with_names` must fill them in first."""
         assert self.labels.answers is not None
-        return LabelSpace(self.labels.kind, tuple(self.labels.answers))
+        told = self.labels.descriptions
+        descriptions = tuple(told.get(name, "").strip() for name in self.labels.answers) if told else ()
+        return LabelSpace(self.labels.kind, tuple(self.labels.answers), descriptions)
 
 
 def load_task(path: Path) -> TaskSpec:

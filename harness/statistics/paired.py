@@ -75,6 +75,18 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
+def mean_of_differences(parts: Sequence[Difference]) -> tuple[float, float, float]:
+    """The mean of differences on separate rows (languages), and its 95% interval. NaN where undefined.
+
+    The squared distances of the limits from their values are added (Zou and Donner 2008, Statistics in Medicine 27).
+    """
+    k = len(parts)
+    value = sum(part.value for part in parts) / k
+    below = math.hypot(*(part.value - part.low for part in parts)) / k
+    above = math.hypot(*(part.high - part.value for part in parts)) / k
+    return value, value - below, value + above
+
+
 def share_difference(hits_a: BoolArray, hits_b: BoolArray, level: float = LEVEL) -> Difference:
     """Of two shares of the same rows; arrays of shape (n,), n > 0."""
     n, only_a, only_b = len(hits_a), int((hits_a & ~hits_b).sum()), int((hits_b & ~hits_a).sum())

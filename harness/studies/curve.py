@@ -17,9 +17,9 @@ from harness.core.types import Calibration, Decoding
 from harness.data.rows import load_examples
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
-from harness.running.plan import DEFAULT_PROMPTS
 from harness.specs.backend_specs import engine_class, validated_options, with_settings
 from harness.specs.catalog import Catalog
+from harness.specs.prompts import DEFAULT_PROMPTS, PromptSpec
 from harness.specs.tasks import TaskSpec
 
 ALL = "all"
@@ -104,7 +104,7 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
         for llm in curve.llms
         for prompt, calibration in curve.prompts or default_prompts(catalog, base.task)
         for decoding in curve.decodings
-        for seed in (curve.llm_seeds if catalog.prompt(prompt, base.lang).spec.shots else curve.llm_seeds[:1])
+        for seed in (curve.llm_seeds if _draws_shots(catalog.prompt(prompt, base.lang).spec) else curve.llm_seeds[:1])
     ]
     trained = [
         base.changed(
@@ -120,6 +120,11 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
         for encoder in curve.encoders
     ]
     return prompted + trained
+
+
+def _draws_shots(prompt: PromptSpec) -> bool:
+    """Whether the few-shot examples depend on the run's seed."""
+    return prompt.shots > 0 and prompt.shots_seed is None
 
 
 def default_prompts(catalog: Catalog, task: str) -> list[tuple[str, Calibration | None]]:
@@ -181,7 +186,7 @@ def measured(curve: CurveOptions, runs: Iterable[tuple[RunOptions, str]], store:
         if identity.train is not None:
             curves.setdefault(options.backend, {}).setdefault(identity.train.train_count, {})[options.seed] = predictions
         elif identity.prompt is not None:
-            name, shots = line_name(options.backend, identity.prompt), len(identity.prompt.shots)
+            name, shots = line_name(options.backend, identity.prompt), identity.prompt.examples
             lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
     return Measured(curve, break_even(curves, lines, metric), run_ids) if curves else None
 

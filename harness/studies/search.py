@@ -94,10 +94,15 @@ def searched_backend(request: RunOptions, catalog: Catalog) -> BackendSpec:
         for value in parameter.samples():
             where = f"Backend {spec.name!r}, search of {name!r} at {value!r}"
             validate_options(with_settings(spec, {name: value}).options, engine.Options, where)
+    require_search_libraries()
+    return spec
+
+
+def require_search_libraries() -> None:
+    """Raises `MissingExtra` where Optuna or its storage is not installed."""
     for library in ("optuna", "sqlalchemy"):
         if find_spec(library) is None:
             raise MissingExtra(library, "tune", "The search")
-    return spec
 
 
 def metric_of(plan: Plan, metric: str | None) -> str:

@@ -170,8 +170,22 @@ def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study
 
     Raises `RunBusy` if another process is searching there, `UserError` if that study is of another search.
     """
-    import optuna
     from optuna.pruners import MedianPruner
+
+    pruner = MedianPruner(n_startup_trials=FIRST_COMPLETE, n_warmup_steps=FIRST_EVALUATION)
+    with optuna_study(folder, search.identity, lower_is_better=search.lower_is_better, pruner=pruner) as found:
+        yield Study(folder, search, catalog, found)
+
+
+@contextmanager
+def optuna_study(
+    folder: Path, identity: dict[str, Any], *, lower_is_better: bool, pruner: optuna.pruners.BasePruner | None = None
+) -> Iterator[optuna.Study]:
+    """Optuna's study in `folder`, locked for others; interrupted trials come first in the queue. `identity`: JSON-able.
+
+    Raises `RunBusy` if another process is searching there, `UserError` if that study has another identity.
+    """
+    import optuna
     from optuna.storages import RDBStorage
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -183,13 +197,13 @@ def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study
                 found = optuna.create_study(
                     storage=storage,
                     study_name=folder.name,
-                    direction="minimize" if search.lower_is_better else "maximize",
-                    pruner=MedianPruner(n_startup_trials=FIRST_COMPLETE, n_warmup_steps=FIRST_EVALUATION),
+                    direction="minimize" if lower_is_better else "maximize",
+                    pruner=pruner,
                     load_if_exists=True,
                 )
-                _check_same(found, search, folder)
+                _check_same(found, identity, folder)
                 _resume(found)
-                yield Study(folder, search, catalog, found)
+                yield found
             finally:
                 storage.remove_session()
                 storage.engine.dispose()
@@ -197,9 +211,9 @@ def open_study(search: Search, folder: Path, catalog: Catalog) -> Iterator[Study
         raise RunBusy(f"{error} is working on the study {folder.name}.", "Wait for it, or stop it.") from error
 
 
-def _check_same(study: optuna.Study, search: Search, folder: Path) -> None:
+def _check_same(study: optuna.Study, identity: dict[str, Any], folder: Path) -> None:
     """Trials of another task, space or seed must not count for this search."""
-    wanted = json.loads(json.dumps(search.identity))
+    wanted = json.loads(json.dumps(identity))
     known = study.user_attrs.get("identity")
     if known is None:
         study.set_user_attr("identity", wanted)

@@ -395,3 +395,80 @@ def test_arguments_are_part_of_a_run_only_where_there_are_some(tmp_path: Path) -
     assert told.facts()["template_arguments"] == '{"enable_thinking": false}'
     told.load()
     assert (told.rendered([USER]) or "").endswith(CLOSED)
+
+
+# Thinking with a limit
+
+
+class Scripted(CausalLM):
+    """Writes what it is told, in the order of the calls: a text for each prompt."""
+
+    def script(self, *calls: list[str]) -> None:
+        self.calls, self.seen = list(calls), list[tuple[list[str], int]]()
+
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+        self.seen.append(([self._tokenizer.decode(prompt) for prompt in prompts], max_new_tokens))
+        return [self._tokenizer(text, add_special_tokens=False)["input_ids"] for text in self.calls.pop(0)]
+
+
+def scripted(folder: Path, template: str, **options: Any) -> Scripted:
+    tokenizer = byte_level_tokenizer(template)
+    tokenizer.add_tokens(["<think>", "</think>"])
+    engine = Scripted(CausalLMOptions(**options), write_mistral(folder, tokenizer, max_position_embeddings=1024))
+    engine.load()
+    return engine
+
+
+@pytest.mark.parametrize("template", [SWITCHED, ALWAYS])
+def test_thinking_that_is_too_long_is_closed_and_answered(template: str, tmp_path: Path) -> None:
+    engine = scripted(tmp_path, template, thinking=9)
+    begun = "" if template == ALWAYS else "<think>"
+    written = [f"{begun}It may be 2, or", f"{begun}0.</think>\n\n", f"{begun}0.</think>\n\n1<|im_end|>"]
+    written += ["2 and no thinking"] if template == SWITCHED else []
+    engine.script(written, ["1<|im_end|>", "2<|im_end|>"])
+    prompts = engine.encode([[USER]] * len(written), None)
+    assert prompts[0].tokens == len(prompts[0].content.ids) + 9
+    answers = engine.generate(prompts, 4, None)
+    (first, limit), (second, room) = engine.seen
+    assert (len(first), limit, room) == (len(prompts), 9, 4)
+    assert [text.endswith(tail) for text, tail in zip(second, ("or\n</think>\n\n", "0.</think>\n\n"), strict=True)] == [
+        True
+    ] * 2
+    read = [SCALE.parse(answer.text) for answer in answers[:3]]
+    assert [parsed.label for parsed in read] == [1, 2, 1]
+    assert [answer.complete for answer in answers] == [True, True, True, False][: len(answers)]
+    closing = len(engine._tokenizer("\n</think>\n\n", add_special_tokens=False)["input_ids"])
+    cut = len(engine._tokenizer(f"{begun}It may be 2, or", add_special_tokens=False)["input_ids"])
+    assert answers[0].new_tokens == cut + closing + 2
+
+
+def test_thinking_off_closes_the_block_before_a_free_answer(tmp_path: Path) -> None:
+    engine = scripted(tmp_path, ALWAYS, thinking="off")
+    engine.script(["1<|im_end|>"])
+    (answer,) = engine.generate(engine.encode([[USER]], None), 4, None)
+    ((prompts, _),) = engine.seen
+    assert prompts[0].endswith(CLOSED)
+    assert SCALE.parse(answer.text).label == 1
+    assert engine.rendered([USER]) == prompts[0]
+
+
+def test_thinking_on_tells_the_template_so(tmp_path: Path) -> None:
+    template = SWITCHED.replace("enable_thinking is defined and not enable_thinking", "not enable_thinking")  # off by default
+    engine = scripted(tmp_path, template, thinking="on")
+    assert engine.rendered([USER]).endswith(GENERATION)  # type: ignore[union-attr]
+    with pytest.raises(UserError, match="closed block"):
+        engine.encode([[USER]], ["0", "1"])
+
+
+def test_thinking_is_refused_where_it_would_change_nothing(tmp_path: Path) -> None:
+    for number, thinking in enumerate(("off", "on", 5)):
+        with pytest.raises(UserError, match="change nothing"):
+            scripted(tmp_path / str(number), CHATML, thinking=thinking)
+
+
+def test_yaml_reads_off_and_on_as_booleans() -> None:
+    assert [CausalLMOptions.model_validate({"thinking": value}).thinking for value in (False, True, 7)] == ["off", "on", 7]
+    assert "thinking" not in CausalLMOptions().model_dump()
+    for value in (0, "maybe", 1.5):
+        with pytest.raises(ValueError, match="thinking"):
+            CausalLMOptions.model_validate({"thinking": value})

@@ -16,7 +16,8 @@ from served import NAME, TEXTS, Loaded, chat, engine_for, words
 
 from backends._openai_connection import LARGEST_BODY, public_url
 from backends._openai_options import OpenAIOptions
-from backends.openai import PATIENCE, OpenAI
+from backends._served import PATIENCE
+from backends.openai import OpenAI
 from harness.core.engine import Generation
 from harness.core.errors import ModelUnavailable, RunError, UserError
 

@@ -52,6 +52,7 @@ CALLS: dict[str, list[str]] = {
     "analyze data": ["analyze data --task reviews_demo --lang en"],
     "prompts show": ["prompts show strict --lang en"],
     "prompts check": ["prompts check strict --lang en"],
+    "prompts optimize": ["prompts optimize --backend tfidf", "prompts optimize --backend smollm2 --prompt strikt"],
     "prompts spread": ["prompts spread", "prompts spread --lang fr"],
     "model card": [f"model card {E5}", f"model card {STRICT}"],
     "model push": [f"model push {E5} me/model --dry-run"],

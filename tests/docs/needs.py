@@ -34,7 +34,7 @@ bench compare dc0574ade9 2e2edae90d
 torchrun --standalone --nproc-per-node 8 -m harness.cli run --backend xlm-roberta --lang en
 accelerate launch --multi_gpu -m harness.cli run --backend xlm-roberta --lang en
 """,
-    # Dozens of trainings, even of the tiniest model. Tests of the command itself do the same with fewer.
+    # Dozens of trainings or of runs, even of the tiniest model. Tests of the command itself do the same with fewer.
     "minutes": """
 bench study curve --lang ja --encoder embed-e5,e5-small --llm qwen-coder-0.5b --sizes 8,16,...,all
 bench study curve --task amazon_reviews_multi --data DIR --lang en --encoder tfidf,e5-small --llm smollm2 --prompt strict,fewshot+batch --decoding score --sizes 8,32,128,512 --seed 0,1,2 --min-steps 60 --limit 500 --set train.lr=1e-4 --set max_length=64
@@ -47,6 +47,7 @@ bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 500 
 bench study recipe mbert-amazon --smoke
 bench study recipe bert-douban --backend e5-small --data DIR2 --train-limit 800 --validation-limit 300 --limit 500 --set max_length=64 --set train.lr=1e-4
 bench study tune --backend e5-small --lang en --trials 20
+bench prompts optimize --backend qwen-coder-0.5b --lang en --prompt strict,stars --decoding score --trials 20
 """,
 }
 PARSED_ONLY = {text: reason for reason, texts in _NEEDS.items() for text in texts.strip().splitlines()}
@@ -59,7 +60,7 @@ def reason_holds(reason: str, command: Command) -> bool:
     if reason == "lm-eval":  # its results, and runs that were made of them
         return command.argv[2] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
     if reason == "minutes":
-        return command.argv[1] == "study"
+        return command.argv[1] == "study" or command.argv[1:3] == ("prompts", "optimize")
     wanted = "openai" if reason == "server" else reason
     return wanted in {Catalog(Path.cwd()).backend(name).engine for name in _backends(command)}
 

@@ -21,14 +21,17 @@ from pydantic import BaseModel, ConfigDict, Field
 from harness.core.arrays import FloatArray
 from harness.core.engine import (
     Classifier,
+    Embedder,
     Encoded,
     Generation,
     LabelledTexts,
     LanguageModel,
     Messages,
+    OnProgress,
     Scores,
     TrainingJob,
     ValidationScorer,
+    ZeroShot,
 )
 from harness.core.options import RunOptions
 from harness.core.types import LabelSpace
@@ -230,6 +233,39 @@ class ToyClassifier(Counting, Classifier):
         return np.asarray(scores / scores.sum(axis=1, keepdims=True), dtype=np.float64)
 
 
+class ToyEmbedder(ToyClassifier, Embedder):
+    """Texts that say the same are alike."""
+
+    def embed(self, texts: Sequence[str], on_progress: OnProgress, *, kept: bool) -> FloatArray:
+        vectors = np.array([[1.0, *(said_in(text) == str(number) for number in range(3))] for text in texts])
+        return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float64)
+
+
+class ToyZeroShot(Counting, ZeroShot):
+    """`labels`: what it was loaded for. A text that says `fail` has no answer."""
+
+    Options = ToyOptions
+    model_is = "nothing"
+    labels: LabelSpace
+
+    def load(self, labels: LabelSpace) -> None:
+        self.loads += 1
+        self.labels = labels
+
+    def encode(self, texts: Sequence[str]) -> list[Encoded]:
+        return [Encoded(len(text.split()), text) for text in texts]
+
+    def score(self, texts: Sequence[Encoded]) -> list[Scores]:
+        said = self.answered([text.content for text in texts])
+        scores = [np.array(_scores(word, len(self.labels))) for word in said]
+        return [
+            Scores(None, text.tokens, error="prompt_too_long")
+            if word == "fail"
+            else Scores(row - np.log(np.exp(row).sum()), text.tokens)
+            for text, word, row in zip(texts, said, scores, strict=True)
+        ]
+
+
 def _scores(said: str, classes: int) -> list[float]:
     """Prefers what is said; nothing in particular where that is no number; NaN for `fail`."""
     if said == "fail":
@@ -238,7 +274,13 @@ def _scores(said: str, classes: int) -> list[float]:
 
 
 def toy_entry_points(*, group: str) -> list[EntryPoint]:
-    kinds = {"toy_model": "ToyModel", "toy_classifier": "ToyClassifier", "toy_server": "ToyServer"}
+    kinds = {
+        "toy_model": "ToyModel",
+        "toy_classifier": "ToyClassifier",
+        "toy_server": "ToyServer",
+        "toy_embedder": "ToyEmbedder",
+        "toy_zero_shot": "ToyZeroShot",
+    }
     toys = [EntryPoint(name, f"toy:{kind}", group) for name, kind in kinds.items()]
     return [*entry_points(group=group), *(toys if group == "bench.engines" else [])]
 

@@ -196,7 +196,7 @@ def _facts(place: model.Place, entry: Entry, cost: str, latency: str) -> Iterato
         "weights used in": checkpoint.stored and used_precision(entry.record),
         "prompt": prompt and prompt.name + (f".{prompt.variant}" if prompt.variant else ""),
         "decoding": prompt and str(prompt.decoding),
-        "few-shot examples": prompt and len(prompt.shots),
+        "few-shot examples": prompt and prompt.examples,
         "training languages": train and ", ".join(train.langs),
         "validation languages": train and ", ".join(train.validated_langs),
         "training rows": train and f"{train.train_count:,}",

@@ -154,5 +154,5 @@ def test_each_option_has_its_own_flag_and_variable_and_a_description() -> None:
     assert len({option_name(name) for name in fields}) == len({variable_name(name) for name in fields}) == len(fields)
     assert not [name for name, field in fields.items() if not field.description]
     assert {name for name, field in fields.items() if is_many(field)} == {
-        *("backend", "task", "lang", "prompt", "decoding", "calibration", "decision", "seed", "limit")
+        *("backend", "task", "lang", "prompt", "decoding", "calibration", "shots", "shots_by", "decision", "seed", "limit")
     }

@@ -50,5 +50,5 @@ def test_one_answer_for_all(project: Path, says: list[str], one: bool) -> None:
 def test_test_rows_and_trained_backends_are_refused(project: Path) -> None:
     with pytest.raises(UserError, match="validation"):
         try_prompt(toy.plan(project), toy.quiet)
-    with pytest.raises(UserError, match="trained"):
+    with pytest.raises(UserError, match="reads no prompt"):
         try_prompt(toy.plan(project, "toy-classifier", split="validation"), toy.quiet)

@@ -11,7 +11,7 @@ import pytest
 from harness.core.errors import PromptError, SpecError, UnknownName, UserError
 from harness.core.types import Example, LabelKind, LabelSpace
 from harness.models.checkpoints import Checkpoint
-from harness.parsing.rendering import Renderer, pick_shots
+from harness.parsing.rendering import Renderer, some_shots
 from harness.specs.backend_specs import engine_class, open_engine
 from harness.specs.catalog import Catalog, Kind, builtin_folders
 from harness.specs.prompts import load_prompt
@@ -79,8 +79,8 @@ def test_built_in_prompts_load_and_render_for_each_kind_that_they_name(name: str
     for kind in prompt.spec.kinds:
         space = SPACES[kind]
         labels = [(index,) if kind is LabelKind.MULTILABEL else index for index in range(len(space))]
-        rows = [Example(f"{n}", f"row {n}", label, "en") for n, label in enumerate(labels)]
-        shots = pick_shots(rows, prompt.spec.shots, space, 0) if prompt.spec.shots else []
+        rows = [Example(f"{n}", f"row {n}", label, "en") for n, label in enumerate(labels * 8)]
+        shots = some_shots(prompt.spec, rows, space, 0)
         assert "{{ 7*7 }}" in Renderer(prompt, space, lang or "en", shots).render("{{ 7*7 }}")[-1]["content"]
 
 

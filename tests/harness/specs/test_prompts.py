@@ -16,7 +16,7 @@ from harness.core.errors import DataError, PromptError, SpecError
 from harness.core.types import Decoding, Example, LabelKind, LabelSpace
 from harness.parsing.parsers import make_parser
 from harness.parsing.prompt_check import LONG_PROMPT, Problem, Severity, check_prompt
-from harness.parsing.rendering import Renderer, pick_shots
+from harness.parsing.rendering import Renderer, pick_shots, some_shots
 from harness.specs.parser_spec import ParserSpec
 from harness.specs.prompts import LANGUAGES, Prompt, load_prompt, require_same_kind
 
@@ -73,7 +73,7 @@ def serves(prompt: Prompt) -> LabelSpace:
 def renderer(path: Path, labels: LabelSpace | None = None, lang: str = "en") -> Renderer:
     prompt = load_prompt(path)
     labels = labels or serves(prompt)
-    return Renderer(prompt, labels, lang, pick_shots(rows(labels, lang=lang), prompt.spec.shots, labels, seed=1))
+    return Renderer(prompt, labels, lang, some_shots(prompt.spec, rows(labels, lang=lang), labels, seed=1))
 
 
 def user_turn(path: Path, text: str, labels: LabelSpace | None = None, lang: str = "en") -> str:
@@ -85,14 +85,16 @@ def user_turn(path: Path, text: str, labels: LabelSpace | None = None, lang: str
 
 def test_shipped_prompts_are_the_ones_we_mean_to_ship() -> None:
     variants = [f"strict.{lang}.j2" for lang in ("de", "es", "fr", "ja", "zh")]
-    assert sorted([*variants, "strict.j2", "stars.j2", "json.j2", "fewshot.j2", "topic.j2", "tags.j2"]) == SHIPPED
+    names = ("strict", "stars", "json", "fewshot", "nearest", "topic", "described", "tags")
+    assert sorted([*variants, *(f"{name}.j2" for name in names)]) == SHIPPED
 
 
 @pytest.mark.parametrize("name", SHIPPED)
 @pytest.mark.parametrize("lang", ["en", "de", "es", "fr", "ja", "zh", "sw", "xx"])
 def test_shipped_prompts_render_in_every_language(name: str, lang: str) -> None:
     chat = renderer(PROMPTS / name, lang=lang).render("The row's text.")
-    before = ["system", *["user", "assistant"] * 5] if name == "fewshot.j2" else []
+    shots = {"fewshot.j2": 5, "nearest.j2": 8}.get(name, 0)
+    before = ["system", *["user", "assistant"] * shots] if shots else []
     assert [turn["role"] for turn in chat] == [*before, "user"]
     assert chat[-1]["content"].endswith("The row's text.")
     for turn in chat:
