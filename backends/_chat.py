@@ -435,6 +435,23 @@ class ChatEncoder:
             encoded.append(Encoded(len(kept) + len(tree), TokenPrompt(kept, tree)))
         return encoded
 
+    def answered(self, chats: Sequence[Messages], answers: Sequence[str]) -> list[tuple[list[int], int]]:
+        """The ids of each chat with its answer and the token that ends it, and where the answer begins: the same tokens as
+        those by which `encode` scores the answer among choices."""
+        if not chats:
+            return []
+        for roles in {tuple(turn["role"] for turn in chat): None for chat in chats}:
+            self.template.check(roles)
+        texts = [self.marked(chat, thinks=False) for chat in chats]
+        before, closing = self._around_answers(chats[0], texts[0])
+        if before.strip():
+            texts, before = [text + before for text in texts], ""
+        rows = []
+        for text, ids, answer in zip(texts, self.tokens(texts), answers, strict=True):
+            kept, (tail,) = self._split(text, ids, (before + self._quotes.quoted(answer),))
+            rows.append(([*kept, *tail, closing], len(kept)))
+        return rows
+
     def _list_prompt(self, text: str, ids: list[int], lists: ListOf) -> ListPrompt:
         longest = sorted(lists.names, key=lambda name: len(name.encode()), reverse=True)[: lists.most]
         parted = (lists.text(()), lists.text(longest))

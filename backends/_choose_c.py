@@ -37,24 +37,32 @@ class Choice:
         return {name: value for name, value in found.items() if value is not None}
 
 
-def choose_c(embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, seed: int) -> Choice:
+def choose_c(
+    embeddings: FloatArray,
+    labels: Sequence[Label],
+    space: LabelSpace,
+    seed: int,
+    probabilities: FloatArray | None = None,
+) -> Choice:
     """The value of `GRID` with the least log loss on held-out folds. Log loss and not accuracy: it has no ties where rows are
     few, and judges the probabilities, which decisions, thresholds and cascades use.
 
     The folds are stratified by label; of a multilabel task they are random, and all labels get one value. The loss falls
     towards its one minimum from both sides, so that the search goes from `DEFAULT` to the neighbour with less loss, and on.
+    `probabilities`: targets in place of the labels, also of the loss; see `fit_head`.
     """
     folds, rows = _folds(labels, space, seed)
     if not folds:
         return Choice(DEFAULT, "default")
     embeddings, labels = embeddings[rows], [labels[row] for row in rows]
+    soft = None if probabilities is None else probabilities[rows]
 
     @cache
     def loss(index: int) -> float:
         if not 0 <= index < len(GRID):
             return np.inf
         return float(
-            np.concatenate([_held_out_loss(embeddings, labels, space, GRID[index], seed, *fold) for fold in folds]).mean()
+            np.concatenate([_held_out_loss(embeddings, labels, space, GRID[index], seed, soft, *fold) for fold in folds]).mean()
         )
 
     best = GRID.index(DEFAULT)
@@ -81,11 +89,22 @@ def _folds(labels: Sequence[Label], space: LabelSpace, seed: int) -> tuple[list[
 
 
 def _held_out_loss(
-    embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, c: float, seed: int, train: Any, held_out: Any
+    embeddings: FloatArray,
+    labels: Sequence[Label],
+    space: LabelSpace,
+    c: float,
+    seed: int,
+    soft: FloatArray | None,
+    train: Any,
+    held_out: Any,
 ) -> FloatArray:
-    """-log p of what is true, of each held-out row (of a multilabel task: the mean over labels)."""
-    head = fit_head(embeddings[train], [labels[row] for row in train], space, c, seed)
+    """-log p of what is true, of each held-out row (of a multilabel task: the mean over labels; of `soft` targets: over their
+    probabilities)."""
+    known = [labels[row] for row in train]
+    head = fit_head(embeddings[train], known, space, c, seed, probabilities=None if soft is None else soft[train])
     p = np.clip(head.probabilities(embeddings[held_out]), np.finfo(float).tiny, 1)
+    if soft is not None:
+        return np.asarray(-(soft[held_out] * np.log(p)).sum(axis=1))
     truth = [labels[row] for row in held_out]
     if space.kind is LabelKind.MULTILABEL:
         wanted = memberships(truth, len(space))

@@ -11,6 +11,7 @@ from harness.core.engine import later_option
 
 HeadKind = Literal["softmax", "one_hot", "coral", "corn"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+BasePrecision = Literal["float32", "bfloat16", "nf4"]
 LongTexts = Literal["cut", "head_tail", "windows"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
@@ -43,9 +44,16 @@ class LoraOptions(Strict):
     rank: int = Field(8, ge=1, description="of the adapters' matrices")
     alpha: int = Field(16, ge=1, description="the adapters are scaled by alpha / rank")
     dropout: float = Field(0.1, ge=0, lt=1, description="of the adapters' inputs")
+    base: Literal["auto", "float32", "bfloat16", "nf4"] = later_option(
+        "float32",
+        description="precision of the frozen weights; nf4: 4-bit (QLoRA); auto: bfloat16 where the device is fast in it, else "
+        "float32",
+    )
 
 
-class TrainOptions(Strict):
+class CourseOptions(Strict):
+    """The course of a training by gradient descent."""
+
     epochs: float = Field(3, gt=0, description="passes over train; early stopping may end sooner")
     batch_size: int = Field(16, ge=1, description="rows per device and batch")
     accumulation: int = Field(1, ge=1, description="batches whose gradients make one step")
@@ -53,17 +61,20 @@ class TrainOptions(Strict):
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; not for biases and norms")
     warmup: float = Field(0.1, ge=0, description="share of the steps (below 1) or steps in which the learning rate rises")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="of the learning rate after the warm-up")
+    precision: Precision = Field("auto", description="`auto`: bf16 where a GPU has it, else fp16 on a GPU; fp32 on CPU")
+    gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
+    evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
+    patience: int = Field(2, ge=1, description="evaluations without improvement before training stops")
+
+
+class TrainOptions(CourseOptions):
     label_smoothing: float = Field(0, ge=0, lt=1, description="share of the target that is spread over all labels")
     class_weights: Literal["none", "balanced"] = Field("none", description="`balanced`: rare labels count more")
-    precision: Precision = Field("auto", description="`auto`: bf16 where a GPU has it, else fp16 on a GPU; fp32 on CPU")
     optimizer: Literal["adamw", "sam", "asam"] = Field(
         "adamw", description="(adaptive) sharpness-aware minimization around AdamW: two passes per step"
     )
     rho: float | None = Field(None, gt=0, description="radius of sam (default 0.05) and asam (default 0.5)")
     lora: LoraOptions | None = Field(None, description="train adapters instead of all weights; `{}` for their defaults")
-    gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
-    evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
-    patience: int = Field(2, ge=1, description="evaluations without improvement before training stops")
     best_metric: str | None = Field(
         None, description="selects the checkpoint on validation rows: a metric of the task, or `loss`; default: its first"
     )

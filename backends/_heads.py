@@ -49,7 +49,10 @@ class Head:
         return above if self.kind == "coral" else [value if k <= label else IGNORED for k, value in enumerate(above)]
 
     def loss(self, logits: Any, targets: Any) -> Any:
-        """Sum of the losses, to be divided by the number of targets that are not `IGNORED`. `logits`: (n, outputs)."""
+        """Sum of the losses, to be divided by the number of targets that are not `IGNORED`. `logits`: (n, outputs).
+
+        `targets` of shape (n, outputs) for softmax: probabilities, and the loss is the cross-entropy with them.
+        """
         import torch
         from torch.nn import functional
 
@@ -57,6 +60,8 @@ class Head:
         weights = None if self.weights is None else torch.as_tensor(self.weights, dtype=torch.float32, device=logits.device)
         if self.kind == "softmax":
             losses = functional.cross_entropy(logits, targets, reduction="none", label_smoothing=self.label_smoothing)
+            if targets.ndim > 1:  # each row has as many targets as there are outputs
+                return losses.sum() * self.outputs
             return (losses if weights is None else losses * weights[targets]).sum()
         counted = targets != IGNORED
         wanted = torch.where(counted, targets, 0.0)

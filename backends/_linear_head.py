@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from harness.core.arrays import FloatArray
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.errors import DataError
 from harness.core.types import Label, LabelKind, LabelSpace
 
@@ -49,9 +49,10 @@ def load_head(folder: Path, labels: LabelSpace) -> LinearHead:
     return LinearHead(found["weights"], found["biases"], labels.kind is LabelKind.MULTILABEL)
 
 
-def check_classes(labels: Sequence[Label]) -> None:
-    """Raise `DataError` where there are not two classes (in a multilabel task: sets of labels)."""
-    if len(set(labels)) < 2:
+def check_classes(labels: Sequence[Label], probabilities: FloatArray | None = None) -> None:
+    """Raise `DataError` where there are not two classes (in a multilabel task: sets of labels). With `probabilities` as targets
+    each row teaches several."""
+    if len(set(labels)) < 2 and probabilities is None:
         raise DataError("All training rows have a single class: there is nothing to learn.", "Use more training rows.")
 
 
@@ -62,9 +63,18 @@ EXACT = 1e-8
 
 
 def fit_head(
-    embeddings: FloatArray, labels: Sequence[Label], space: LabelSpace, c: float, seed: int, tolerance: float = TOLERANCE
+    embeddings: FloatArray,
+    labels: Sequence[Label],
+    space: LabelSpace,
+    c: float,
+    seed: int,
+    tolerance: float = TOLERANCE,
+    probabilities: FloatArray | None = None,
 ) -> LinearHead:
-    """`c`: the inverse strength of the L2 penalty. Single-label tasks need two classes (see `check_classes`)."""
+    """`c`: the inverse strength of the L2 penalty. Single-label tasks need two classes (see `check_classes`).
+
+    `probabilities`: targets in place of the labels of a single-label task, shape (n, labels).
+    """
     regression = _regression(c, seed, tolerance)
     weights = np.zeros((len(space), embeddings.shape[1]))
     biases = np.full(len(space), -np.inf)
@@ -76,12 +86,23 @@ def fit_head(
                 found = regression.fit(embeddings, targets)
                 weights[k], biases[k] = found.coef_[0], found.intercept_[0]
         return LinearHead(weights, biases, multilabel=True)
-    found = regression.fit(embeddings, np.asarray(labels))
+    if probabilities is None:
+        found = regression.fit(embeddings, np.asarray(labels))
+    else:
+        rows, classes, shares = weighted_copies(probabilities)
+        found = regression.fit(embeddings[rows], classes, sample_weight=shares)
     # Of two classes scikit-learn keeps one vector, the log-odds of the second: those of the first are zero.
     biases[found.classes_] = 0.0
     trained = found.classes_ if len(found.classes_) > 2 else found.classes_[1:]
     weights[trained], biases[trained] = found.coef_, found.intercept_
     return LinearHead(weights, biases, multilabel=False)
+
+
+def weighted_copies(probabilities: FloatArray) -> tuple[IntArray, IntArray, FloatArray]:
+    """A row for each class that has a probability: index of the row, class, and the probability as its weight. The log loss of
+    the copies is the cross-entropy with the probabilities."""
+    rows, classes = np.nonzero(probabilities)
+    return rows, classes, probabilities[rows, classes]
 
 
 def memberships(labels: Sequence[Label], count: int) -> FloatArray:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from backends._torch import out_of_memory_named
 from harness.core.engine import ROBERTAS
-from harness.core.errors import BenchError, ModelUnavailable, UserError
+from harness.core.errors import BenchError, MissingExtra, ModelUnavailable, UserError
 from harness.core.json_files import read_json
 
 META: dict[str, Any] = {"device_map": {"": "meta"}}
@@ -165,10 +165,39 @@ def load_language_model(folder: Path, **kwargs: Any) -> Loaded:
     """`load_model` of a decoder-only model. Of one that reads images too, the weights for these are left out."""
     from transformers import AutoModelForCausalLM
 
-    config = read_config(folder)
-    if config.model_type in WITH_IMAGES:
-        kwargs = {"config": text_config(config), "key_mapping": TEXT_WEIGHTS, **kwargs}
-    return load_model(AutoModelForCausalLM, folder, **kwargs)
+    return load_model(AutoModelForCausalLM, folder, **text_model(read_config(folder)), **kwargs)
+
+
+def text_model(config: Any) -> dict[str, Any]:
+    """The arguments with which `load_model` leaves the weights for images out; none where there are none."""
+    return {"config": text_config(config), "key_mapping": TEXT_WEIGHTS} if config.model_type in WITH_IMAGES else {}
+
+
+def is_decoder(config: Any) -> bool:
+    """Whether the model reads from left to right, so that a classifier reads the last token of a text."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    config = text_config(config)
+    kind = type(config)
+    both_ways = kind in MODEL_FOR_MASKED_LM_MAPPING or config.is_encoder_decoder or config.model_type == "xlnet"
+    return kind in MODEL_FOR_CAUSAL_LM_MAPPING and not both_ways
+
+
+def nf4(torch: Any, dtype: str, **more: Any) -> Any:
+    """The settings of 4-bit NormalFloat with double quantization, computing in `dtype`."""
+    from transformers import BitsAndBytesConfig
+
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError as error:
+        raise MissingExtra("bitsandbytes", "llm", "4-bit quantization") from error
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=getattr(torch, dtype),
+        **more,
+    )
 
 
 def _embedding_of_last_layer(model: Any, missing: Collection[str], unexpected: Collection[str]) -> dict[str, str]:

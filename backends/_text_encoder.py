@@ -117,8 +117,17 @@ class TextEncoder(Classifier):
         self._use(model)
 
     def _use(self, model: Any) -> None:
-        self._model = model.eval().to(self._device, getattr(self._torch, self._dtype))
+        self._model = cast_weights(model.eval().to(self._device), getattr(self._torch, self._dtype))
 
     def close(self) -> None:
         self._model = self._trained = None
         free(self._torch)
+
+
+def cast_weights(model: Any, dtype: Any) -> Any:
+    """Weights in `dtype`, except for packed ones. Not the buffers: the frequencies of rotary positions, rounded to bfloat16,
+    would give far tokens other positions. transformers leaves them in fp32 too."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            parameter.data = parameter.data.to(dtype)
+    return model

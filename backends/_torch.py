@@ -46,6 +46,14 @@ def resolve_dtype(torch: Any, device: str, dtype: DType) -> str:
     return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
 
 
+def computes_in_bf16(torch: Any, device: str) -> bool:
+    """Whether the device has instructions for matrix products in bfloat16; without them they are slower than in float32."""
+    if device != "cpu":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    known = torch.cpu.get_capabilities()
+    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
 @contextmanager
 def out_of_memory_named(torch: Any) -> Iterator[None]:
     """Turn every out-of-memory error of torch into `OutOfMemory`."""

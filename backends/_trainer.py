@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
 
 from backends._batches import Row, TrainBatches, padded
-from backends._encoder_options import TrainOptions
+from backends._encoder_options import CourseOptions, TrainOptions
 from backends._heads import IGNORED, Head
 from backends._long_texts import mean_by_text
 from harness.core.arrays import FloatArray
@@ -55,13 +55,52 @@ class Validation:
     lower_is_better: bool
 
 
-class EncoderTrainer(Trainer):  # type: ignore[misc]
+class ResumableTrainer(Trainer):  # type: ignore[misc]
+    """The Trainer with batches of similar length, and checkpoints that survive a kill. A subclass sets `_batches` first."""
+
+    _batches: TrainBatches
+
+    def _collate(self, rows: Sequence[Any]) -> dict[str, Any]:
+        raise NotImplementedError
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        # Not prepared by accelerate: the batches are those of this process already.
+        pin = self.args.dataloader_pin_memory
+        return DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self._collate, pin_memory=pin)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        super()._save_checkpoint(model, trial)
+        if self.args.world_size > 1:
+            torch.distributed.barrier()  # the state of every process is in it
+        if self.args.should_save:
+            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
+
+    def _load_best_model(self) -> None:
+        problem = damage_of(Path(self.state.best_model_checkpoint))
+        if problem:
+            raise RunError(f"The best checkpoint of the training {problem}.", "The same command trains from an earlier one.")
+        super()._load_best_model()
+
+    def run(self) -> TrainerState:
+        """Train, from the last checkpoint if there is one; `self.model` then has the weights to keep."""
+        checkpoint = _last_checkpoint(Path(self.args.output_dir))
+        if checkpoint is not None:
+            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+            if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
+                # It was killed after its end, before the model was kept; the Trainer would go on for one more epoch.
+                self._load_from_checkpoint(str(checkpoint.with_name(Path(state.best_model_checkpoint or checkpoint).name)))
+                return state
+        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+        return self.state
+
+
+class EncoderTrainer(ResumableTrainer):
     def __init__(
         self,
         model: Any,
         tokenizer: Any,
         head: Head,
-        train: Sequence[tuple[Row, Label]],
+        train: Sequence[tuple[Row, int | list[float]]],
         validation: Validation | None,
         options: TrainOptions,
         args: TrainingArguments,
@@ -74,18 +113,13 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         super().__init__(
             model=model,
             args=args,
-            train_dataset=[(row, head.target(label)) for row, label in train],
+            train_dataset=list(train),
             eval_dataset=[] if validation is None else list(validation.encoded),
             processing_class=tokenizer,
             compute_loss_func=self._loss,
             callbacks=[self._progress, *([EarlyStoppingCallback(options.patience)] if validation is not None else [])],
         )
         self.remove_callback(PrinterCallback)
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        # Not prepared by accelerate: the batches are those of this process already.
-        pin = self.args.dataloader_pin_memory
-        return DataLoader(self.train_dataset, batch_sampler=self._batches, collate_fn=self._collate, pin_memory=pin)
 
     def _collate(self, rows: Sequence[tuple[Row, int | list[float]]]) -> dict[str, Any]:
         batch = padded([row for row, _ in rows], self._tokenizer)
@@ -155,31 +189,6 @@ class EncoderTrainer(Trainer):  # type: ignore[misc]
         inputs = {name: torch.from_numpy(v).to(self.args.device) for name, v in padded(rows, self._tokenizer).items()}
         with torch.no_grad():
             return np.asarray(self.model(**inputs).logits.double().cpu().numpy())
-
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        super()._save_checkpoint(model, trial)
-        if self.args.world_size > 1:
-            torch.distributed.barrier()  # the state of every process is in it
-        if self.args.should_save:
-            seal(Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}")
-
-    def _load_best_model(self) -> None:
-        problem = damage_of(Path(self.state.best_model_checkpoint))
-        if problem:
-            raise RunError(f"The best checkpoint of the training {problem}.", "The same command trains from an earlier one.")
-        super()._load_best_model()
-
-    def run(self) -> TrainerState:
-        """Train, from the last checkpoint if there is one; `self.model` then has the weights to keep."""
-        checkpoint = _last_checkpoint(Path(self.args.output_dir))
-        if checkpoint is not None:
-            state = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-            if state.stateful_callbacks["TrainerControl"]["args"]["should_training_stop"]:
-                # It was killed after its end, before the model was kept; the Trainer would go on for one more epoch.
-                self._load_from_checkpoint(str(checkpoint.with_name(Path(state.best_model_checkpoint or checkpoint).name)))
-                return state
-        self.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-        return self.state
 
 
 class Progress(TrainerCallback):  # type: ignore[misc]
@@ -260,10 +269,11 @@ def training_arguments(kind: Any, scratch: Path, seed: int, device: str, precisi
     return args
 
 
-def encoder_arguments(
-    options: TrainOptions, scratch: Path, seed: int, device: str, precision: str, validation: Validation | None
+def course_arguments(
+    options: CourseOptions, scratch: Path, seed: int, device: str, precision: str, chosen_by: str | None, *, lower: bool
 ) -> TrainingArguments:
-    evaluated = validation is not None
+    """`chosen_by`: the metric that selects the checkpoint, None without validation rows; `lower` is better."""
+    evaluated = chosen_by is not None
     every = "epoch" if options.evaluate_every is None else "steps"
     return training_arguments(
         TrainingArguments,
@@ -286,8 +296,8 @@ def encoder_arguments(
         save_steps=options.evaluate_every or 1,
         save_total_limit=2,
         load_best_model_at_end=evaluated,
-        metric_for_best_model=validation.chosen_by if validation else None,
-        greater_is_better=not validation.lower_is_better if validation else None,
+        metric_for_best_model=chosen_by,
+        greater_is_better=not lower if evaluated else None,
         # Otherwise a resumed training forgets how many evaluations brought no improvement.
         restore_callback_states_from_checkpoint=True,
         remove_unused_columns=False,

@@ -39,14 +39,20 @@ class Baseline(Classifier):
         self._features: Any = None  # of tfidf: a FeatureUnion of two vectorizers
         self._head: LinearHead | None = None
 
+    @classmethod
+    def soft_labels_problem(cls, options: BaseModel) -> str:
+        return ""
+
     def fit(self, job: TrainingJob) -> dict[str, int]:
         texts, labels = job.train.texts, job.train.labels
         if self.options.classifier == "majority":
-            self._shares = _shares(labels, job.labels)
+            soft = job.train.probabilities
+            self._shares = _shares(labels, job.labels) if soft is None else np.asarray(soft.mean(axis=0))
         else:
-            check_classes(labels)
+            check_classes(labels, job.train.probabilities)
             self._features = _features()
-            self._head = fit_head(self._features.fit_transform(texts), labels, job.labels, self.options.c, job.seed)
+            found, soft = self._features.fit_transform(texts).tocsr(), job.train.probabilities
+            self._head = fit_head(found, labels, job.labels, self.options.c, job.seed, probabilities=soft)
         return {"train_rows": len(texts)}
 
     def save(self, folder: Path) -> None:

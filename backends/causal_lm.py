@@ -14,29 +14,31 @@ from pydantic import BaseModel, Field
 
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
 from backends._lists import ListPrompt, ListWalk
-from backends._loading import META, check_vocabulary, load_language_model
+from backends._loading import META, check_vocabulary, load_language_model, nf4
 from backends._torch import Device, free, out_of_memory_named
 from harness.core.arrays import FloatArray
-from harness.core.errors import MissingExtra
 
 T = TypeVar("T")
 
 
-class CausalLMOptions(TokenModelOptions):
-    quantization: Literal["none", "nf4"] = Field("none", description="`nf4`: 4-bit NormalFloat, double quantization")
+class LocalModelOptions(TokenModelOptions):
     batch_tokens: int | None = Field(
         None, ge=1, description="maximum rows × (longest prompt + new tokens); default: 2048 on CPU, 8192 on a GPU"
     )
     device: Device = Field("auto", description="`auto`: a GPU where there is one")
 
 
+class CausalLMOptions(LocalModelOptions):
+    quantization: Literal["none", "nf4"] = Field("none", description="`nf4`: 4-bit NormalFloat, double quantization")
+
+
 class CausalLM(TokenModel):
     """A decoder-only model. The instruction that a run's prompts share is computed once and kept."""
 
-    Options = CausalLMOptions
+    Options: type[LocalModelOptions] = CausalLMOptions
     libraries = ("torch", "transformers", "accelerate", "safetensors")
     extra = "llm"
-    options: CausalLMOptions
+    options: LocalModelOptions
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
@@ -51,8 +53,6 @@ class CausalLM(TokenModel):
         return self.options.batch_tokens or (2048 if self._device == "cpu" else 8192)
 
     def load(self) -> None:
-        from transformers import GenerationConfig
-
         self._read_tokenizer()
         quantization = self._quantization()
         # Packing weights does not check their shapes, and hides their number.
@@ -67,35 +67,29 @@ class CausalLM(TokenModel):
         self.parameters = (sketch or loaded).parameters
         check_vocabulary(self._tokenizer, self._model, self._source)
         _unpack_odd_layers(self._model)
-        config = self._model.config.get_text_config()
+        self._know(self._model)
+
+    def _know(self, model: Any) -> None:
+        """What the model can do, and how it ends an answer."""
+        from transformers import GenerationConfig
+
+        config = model.config.get_text_config()
         self._context = getattr(config, "max_position_embeddings", None) or sys.maxsize  # ALiBi models name no limit
         windows = (getattr(config, name, None) for name in ("sliding_window", "window_size"))
         self._window: int = min([window for window in windows if isinstance(window, int)], default=sys.maxsize)
         kinds = set(getattr(config, "layer_types", None) or ())
-        self._stateful: bool = self._model._is_stateful or bool(kinds - {"full_attention", "sliding_attention"})
-        takes = inspect.signature(self._model.forward).parameters
+        self._stateful: bool = model._is_stateful or bool(kinds - {"full_attention", "sliding_attention"})
+        takes = inspect.signature(model.forward).parameters
         self._takes_positions = "position_ids" in takes and not getattr(config, "alibi", False)
         pad = self._tokenizer.pad_token_id
         self._pad: int = self._ends[0] if pad is None else pad
         # Of the checkpoint's own settings, those of sampling would warn, and a repetition penalty would punish every label
         # that the instruction names.
-        self._model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
+        model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
 
     def _quantization(self) -> Any:
-        if self.options.quantization == "none":
-            return None
-        from transformers import BitsAndBytesConfig
-
-        try:
-            import bitsandbytes  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("bitsandbytes", "llm", "4-bit quantization") from error
-        return BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=getattr(self._torch, self._dtype),
-        )
+        asked = getattr(self.options, "quantization", "none")
+        return None if asked == "none" else nf4(self._torch, self._dtype)
 
     def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
         found: list[list[int]] = []

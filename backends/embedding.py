@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from backends._choose_c import choose_c
 from backends._embedding_cache import Embedded, EmbeddingCache
@@ -63,12 +63,17 @@ class Embedding(SentenceEncoder, Embedder):
     extra = "train"
     options: EmbeddingOptions
 
+    @classmethod
+    def soft_labels_problem(cls, options: BaseModel) -> str:
+        assert isinstance(options, EmbeddingOptions)
+        return "lets neighbours vote by their labels" if options.head == "knn" else ""
+
     def fit(self, job: TrainingJob) -> dict[str, object]:
         self._check_one_process("The engine embedding")
         if not (self._source / "config.json").is_file():
             raise UserError("The engine embedding can't go on from an earlier training: its encoder is never trained.")
         check_threshold(self.options.threshold, job.labels)
-        check_classes(job.train.labels)
+        check_classes(job.train.labels, job.train.probabilities)
         self._use(self._read(self._source))
         with out_of_memory_named(self._torch):
             embeddings, report = self._embedded(job.train.texts, job.on_progress)
@@ -91,9 +96,10 @@ class Embedding(SentenceEncoder, Embedder):
         if self.options.c is not None:
             c, report = self.options.c, {"c": self.options.c, "c_from": "option"}
         else:
-            chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed)
+            chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed, job.train.probabilities)
             c, report = chosen.c, chosen.as_json()
-        self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed, EXACT))
+        soft = job.train.probabilities
+        self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed, EXACT, soft))
         return report
 
     def _embedded(self, texts: Sequence[str], on_progress: OnProgress) -> tuple[FloatArray, dict[str, object]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,21 +15,46 @@ from pydantic import BaseModel
 
 from backends._batches import Row, by_length, padded
 from backends._control_tokens import read_as_text
-from backends._encoder_options import Attention, EncoderOptions, LoraOptions
+from backends._encoder_options import Attention, BasePrecision, EncoderOptions, LoraOptions
 from backends._heads import Head, make_head, tie_coral
-from backends._loading import Loaded, check_vocabulary, count_parameters, load_model, positions, read_config, read_tokenizer
+from backends._loading import (
+    META,
+    Loaded,
+    check_vocabulary,
+    count_parameters,
+    is_decoder,
+    load_model,
+    nf4,
+    positions,
+    read_config,
+    read_tokenizer,
+    text_config,
+    text_model,
+)
 from backends._long_texts import Pieces, mean_by_text, pieces_of
-from backends._text_encoder import BATCH_TOKENS, Batch, Compute, TextEncoder
-from backends._torch import out_of_memory_named, resolve_dtype
+from backends._lora import (
+    Adapters,
+    adapters_of,
+    are_adapters,
+    attached,
+    check_mergeable,
+    merged,
+    read_adapters,
+    whole_checkpoint,
+    with_lora,
+)
+from backends._text_encoder import BATCH_TOKENS, Batch, Compute, TextEncoder, cast_weights
+from backends._torch import computes_in_bf16, out_of_memory_named, resolve_dtype
 from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, LabelledTexts, TrainingJob, ValidationScorer
-from harness.core.errors import DataError, MissingExtra, UnknownName, UserError
+from harness.core.errors import DataError, UnknownName, UserError
 from harness.core.types import LabelSpace
 
 if TYPE_CHECKING:
     from backends._trainer import Validation
 
 PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
+DTYPES = {short: long for long, short in PRECISIONS.items()}
 
 
 class Encoder(TextEncoder):
@@ -42,16 +68,34 @@ class Encoder(TextEncoder):
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
+        self._base = self._base_precision()
         self._precision: str = self.options.train.precision
         if self._precision == "auto":
-            self._precision = PRECISIONS[resolve_dtype(self._torch, self._device, "auto")]
+            on_cpu = self._base == "bfloat16" and self._device == "cpu"
+            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._torch, self._device, "auto")]
         if self.options.predict.runtime != "torch":
             self._dtype = "float32"
         self._check_device()
         self._session: Compute | None = None
         self._positions: int | None = None
+        self._adapters: Adapters | None = None
+
+    def _base_precision(self) -> BasePrecision:
+        lora = self.options.train.lora
+        asked = "float32" if lora is None else lora.base
+        if asked != "auto":
+            return asked
+        return "bfloat16" if computes_in_bf16(self._torch, self._device) else "float32"
 
     def _check_device(self) -> None:
+        if self._base == "bfloat16" and self._precision == "fp32":
+            raise UserError(
+                "A base in bfloat16 is not trained in fp32.", "Set train.precision=bf16, or train.lora.base=float32."
+            )
+        if self._base == "nf4" and self.options.predict.runtime != "torch":
+            raise UserError(
+                "4-bit weights can't be exported to ONNX.", "Use predict.runtime torch, or another train.lora.base."
+            )
         if self._precision == "fp16" and self._device == "cpu":
             raise UserError("Training in fp16 needs a GPU.", "Use fp32 on a CPU (bf16 works, and is slow).")
         if self.options.predict.attention == "flash_attention_2":
@@ -66,7 +110,9 @@ class Encoder(TextEncoder):
                 )
 
     def facts(self) -> dict[str, str]:
-        return {**super().facts(), "precision": self._precision}
+        lora = self.options.train.lora
+        resolved = {"base": self._base} if lora is not None and lora.base == "auto" else {}
+        return {**super().facts(), "precision": self._precision, **resolved}
 
     def batch_tokens(self) -> int:
         if self.options.predict.runtime == "onnx-int8":  # on the CPU, wherever the model was trained
@@ -80,11 +126,18 @@ class Encoder(TextEncoder):
         epochs = math.ceil(steps / math.ceil(rows / (train.batch_size * train.accumulation)))
         return {"train.epochs": epochs} if epochs > train.epochs else {}
 
+    @classmethod
+    def soft_labels_problem(cls, options: BaseModel) -> str:
+        assert isinstance(options, EncoderOptions)
+        if options.head not in ("softmax", "one_hot"):
+            return f"has the head {options.head}, which is trained on labels only (softmax and one_hot can)"
+        return "" if options.train.class_weights == "none" else "has class_weights, which need labels"
+
     def fit(self, job: TrainingJob) -> dict[str, Any]:
         """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
         from transformers import set_seed
 
-        from backends._trainer import EncoderTrainer, compact_vocabulary, encoder_arguments, training_log
+        from backends._trainer import EncoderTrainer, compact_vocabulary, course_arguments, training_log
 
         processes = self._torch.distributed.get_world_size() if self._torch.distributed.is_initialized() else 1
         if len(job.train.texts) < processes:
@@ -103,40 +156,75 @@ class Encoder(TextEncoder):
             for row in rows:
                 row["input_ids"] = vocabulary.compact(row["input_ids"])
         # Each window of a text is a row of the training, with the label of the text.
-        labels = [label for label, pieces in zip(job.train.labels, train, strict=True) for _ in pieces.rows]
-        checked = self._validation(job, rows[len(labels) :], [len(pieces.rows) for pieces in validation], chosen_by)
-        args = encoder_arguments(options, job.scratch, job.seed, self._device, self._precision, checked)
-        read = list(zip(rows[: len(labels)], labels, strict=True))
+        targets = [target for target, pieces in zip(self._targets(job), train, strict=True) for _ in pieces.rows]
+        checked = self._validation(job, rows[len(targets) :], [len(pieces.rows) for pieces in validation], chosen_by)
+        by, lower = (None, False) if checked is None else (checked.chosen_by, checked.lower_is_better)
+        args = course_arguments(options, job.scratch, job.seed, self._device, self._precision, by, lower=lower)
+        read = list(zip(rows[: len(targets)], targets, strict=True))
         trainer = EncoderTrainer(model, self._tokenizer, self._head, read, checked, options, args, job.on_progress)
         set_seed(job.seed + args.process_index)  # each process its own dropout masks
         with out_of_memory_named(self._torch):
             state = trainer.run()
         if vocabulary is not None:
             vocabulary.restore()
-        self._keep(model if options.lora is None else model.merge_and_unload())
+        self._keep(model)
         return {
             **training_log(state, chosen_by if checked else None),
             "train_rows": len(job.train.texts),
             "validation_rows": len(job.validation.texts),
-            **({"train_windows": len(labels)} if self.options.long_texts == "windows" else {}),
+            **({"train_windows": len(targets)} if self.options.long_texts == "windows" else {}),
             "trainable_parameters": trainable,
             "compacted_vocabulary": vocabulary and [len(vocabulary.kept), len(vocabulary.table)],
         }
 
+    def _targets(self, job: TrainingJob) -> list[int | list[float]]:
+        """What the loss compares the outputs of each training text with."""
+        assert self._head is not None
+        if job.train.probabilities is None:
+            return [self._head.target(label) for label in job.train.labels]
+        found: list[int | list[float]] = job.train.probabilities.tolist()
+        return found
+
     def _model_to_train(self) -> Any:
         assert self._head is not None
         options = self.options.train
-        self._tokenizer = _read_tokenizer(self._source)
-        loaded = _read_model(self._source, self._head.outputs, self.options.predict.attention)
+        loaded = self._read_source(self._head)
         model = loaded.model
-        check_vocabulary(self._tokenizer, model, self._source)
         if options.gradient_checkpointing and not model.supports_gradient_checkpointing:
             raise UserError(f"{type(model).__name__} does not support gradient checkpointing.", "Leave it out.")
         if options.lora is not None:
             model = with_lora(model, options.lora, loaded.new)
         if self._head.kind == "coral":
+            if options.lora is None and is_decoder(model.config):
+                raise UserError("The head of a decoder has no biases, which CORAL needs.", "Train adapters, or use corn.")
             share_coral_weights(model)
         return model
+
+    def _read_source(self, head: Head) -> Loaded:
+        """The model that is trained, with a head for the task, in the precision of the base, and its tokenizer."""
+        self._tokenizer = _read_tokenizer(whole_checkpoint(self._source))
+        if are_adapters(self._source):
+            loaded = self._read_merged(head, read_adapters(self._source))
+        else:
+            attention, compute = self.options.predict.attention, DTYPES[self._precision]
+            loaded = _read_model(self._source, head.outputs, attention, self._base, compute)
+        if head.kind == "coral" and self.options.train.lora is not None:
+            add_bias(loaded.model)
+        self._parameters_read = loaded.parameters
+        check_vocabulary(self._tokenizer, loaded.model, self._source)
+        _set_padding(loaded.model, self._tokenizer)
+        return loaded
+
+    def _read_merged(self, head: Head, earlier: Adapters) -> Loaded:
+        """The model of an earlier training of adapters, read as that training did."""
+        check_mergeable(earlier, self._base)
+        train = self.options.train.model_copy(
+            update={"lora": LoraOptions.model_validate({"base": earlier.precision}), "precision": "auto"}
+        )
+        before = Encoder(self.options.model_copy(update={"train": train}), earlier.base)
+        loaded = before._read_source(head)
+        model = merged(attached(loaded.model, earlier), self._torch.float32)
+        return replace(loaded, model=cast_weights(model, getattr(self._torch, self._base)), new=set())
 
     def _chosen_by(self, job: TrainingJob) -> str:
         """Raises `UserError` for a metric that the validation rows do not have."""
@@ -162,7 +250,12 @@ class Encoder(TextEncoder):
         return Validation(encoded, windows, job.validation.labels, batches, job.scorer.evaluate, chosen_by, lower)
 
     def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
-        return pieces_of(self._tokenizer, texts, self._fields(texts), self._max_length(), self.options)
+        rows = [row if row["input_ids"] else self._nothing(row) for row in self._fields(texts)]
+        return pieces_of(self._tokenizer, texts, rows, self._max_length(), self.options)
+
+    def _nothing(self, row: Row) -> dict[str, list[int]]:
+        """Of an empty text, where the tokenizer adds nothing: a single token of padding that counts."""
+        return {name: [self._tokenizer.pad_token_id if name == "input_ids" else 0] for name in row}
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """`content`: the rows of a text. `tokens`: as if each had as many as the longest, so that the rows of several texts,
@@ -188,28 +281,65 @@ class Encoder(TextEncoder):
         """Not every tokenizer knows how many positions its model has."""
         if self._positions is None:
             asked = self.options.max_length
-            most = positions(read_config(self._source)) or asked
+            most = positions(text_config(read_config(whole_checkpoint(self._source)))) or asked
             self._positions = min(asked, int(self._tokenizer.model_max_length), most)
         return self._positions
 
     def _keep(self, model: Any) -> None:
         for name in ("forward", "_original_forward"):  # accelerate's autocast, which a loaded model does not have
             model.__dict__.pop(name, None)
+        if self.options.train.lora is not None:
+            self._use_adapted(model, adapters_of(model, self._source, self._base), self._parameters_read)
+            return
         self.parameters = count_parameters(model)
         super()._keep(model)
 
+    def _use_adapted(self, model: Any, adapters: Adapters, parameters: int | None) -> None:
+        """Predict with the adapters merged into their base, which costs nothing more than the base.
+
+        Not with those on 4-bit weights: merged and rounded to 4 bits again, the sum would be another model than the one that
+        was trained, and expanded it would take four times the memory.
+        """
+        self._adapters, self.parameters = adapters, parameters
+        dtype = getattr(self._torch, self._dtype)
+        model = model.eval().to(self._device)
+        if adapters.precision != "nf4":
+            self._use(merged(model, dtype))
+            return
+        for module in model.modules():
+            if type(module).__name__ == "Linear4bit":
+                module.compute_dtype = dtype
+        self._model = cast_weights(model, dtype)
+
     def save(self, folder: Path) -> None:
-        """After `fit` or `load`, in fp32 if it is after `fit`."""
+        """After `fit` or `load`, in fp32 if it is after `fit`; with LoRA the adapters and the head alone."""
         model = self._model if self._trained is None else self._trained
+        if self._adapters is not None:
+            self._adapters.save(folder)
+            model.config.save_pretrained(folder)  # with the number of labels
+            return
         model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         self._trained = None
 
+    def export(self, folder: Path) -> None:
+        if self._adapters is not None and self._adapters.precision == "nf4":
+            raise UserError("Adapters on 4-bit weights have no whole model.", "Train with another train.lora.base.")
+        self._model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+
     def load(self, folder: Path, labels: LabelSpace) -> None:
         self._head = make_head(self.options, labels, None)
+        if are_adapters(folder):
+            adapters = read_adapters(folder)
+            self._base = adapters.precision
+            loaded = self._read_source(self._head)
+            self._use_adapted(attached(loaded.model, adapters), adapters, loaded.parameters)
+            return
         self._tokenizer = _read_tokenizer(folder)
         loaded = _read_model(folder, None, self.options.predict.attention)
         check_vocabulary(self._tokenizer, loaded.model, folder)
+        _set_padding(loaded.model, self._tokenizer)
         self.parameters = loaded.parameters
         self._use(loaded.model)
 
@@ -241,26 +371,77 @@ class Encoder(TextEncoder):
             return np.asarray(self._model(**self._on_device(batch)).logits.double().cpu().numpy())
 
     def close(self) -> None:
-        self._session = None
+        self._session = self._adapters = None
         super().close()
 
 
 def _read_tokenizer(folder: Path) -> Any:
     """A tokenizer that can pad, and reads a control token in a text as characters."""
-    tokenizer = read_tokenizer(folder, "pad_token")
+    decoder = is_decoder(read_config(folder))
+    tokenizer = read_tokenizer(folder, "eos_token" if decoder else "pad_token")
+    if decoder:
+        _pad_behind(tokenizer)
     read_as_text(tokenizer)
     return tokenizer
 
 
-def _read_model(folder: Path, outputs: int | None, attention: Attention) -> Loaded:
-    """The model in fp32. With `outputs` its head may be new, and is if its size differs; without, no weight may be new."""
+PADS = ("pad_token", "eos_token", "unk_token", "bos_token")
+
+
+def _pad_behind(tokenizer: Any) -> None:
+    """Choose a token for the padding of a decoder, which often has none. A classifier reads the last token that is not this
+    one: so it must not end a text. Rows are padded at the end, where no earlier token sees it."""
+    ends = tokenizer("a")["input_ids"][1:]
+    for name in PADS:
+        token = getattr(tokenizer, name, None)
+        if token is not None and tokenizer.convert_tokens_to_ids(token) not in ends:
+            tokenizer.pad_token, tokenizer.padding_side = token, "right"
+            return
+    raise UserError(f"{tokenizer.name_or_path}: no token of its tokenizer can pad a text.", "Choose another checkpoint.")
+
+
+def _set_padding(model: Any, tokenizer: Any) -> None:
+    """Of a decoder: tell the model which token is padding, and that no text is continued."""
+    if is_decoder(model.config):
+        model.config.pad_token_id, model.config.use_cache = tokenizer.pad_token_id, False
+
+
+def _read_model(
+    folder: Path, outputs: int | None, attention: Attention, base: BasePrecision = "float32", compute: str = "float32"
+) -> Loaded:
+    """The model in the precision `base`; 4-bit weights compute in `compute`. With `outputs` its head may be new, and is if its
+    size differs; without, no weight may be new."""
     import torch
     from transformers import AutoModelForSequenceClassification
 
-    kwargs: dict[str, Any] = {} if outputs is None else {"num_labels": outputs}
+    kwargs: dict[str, Any] = {**text_model(read_config(folder)), "new_head": outputs is not None}
+    if outputs is not None and "config" in kwargs:
+        kwargs["config"].num_labels = outputs
+    elif outputs is not None:
+        kwargs["num_labels"] = outputs
     if attention != "auto":
         kwargs["attn_implementation"] = attention
-    return load_model(AutoModelForSequenceClassification, folder, new_head=outputs is not None, dtype=torch.float32, **kwargs)
+    auto = AutoModelForSequenceClassification
+    if base != "nf4":
+        return load_model(auto, folder, dtype=getattr(torch, base), **kwargs)
+    sketch = load_model(auto, folder, **kwargs, **META)  # packing hides the number of weights
+    heads = [name for name, module in sketch.model.named_children() if module is not sketch.model.base_model]
+    packing = nf4(torch, compute, llm_int8_skip_modules=heads)
+    loaded = load_model(auto, folder, dtype=torch.float32, quantization_config=packing, **kwargs)
+    for module in loaded.model.modules():
+        if type(module).__name__ == "Linear4bit":
+            module.support_avx512bf16_for_cpu = False  # its packing for predictions is of no use to a training
+    return replace(loaded, parameters=sketch.parameters)
+
+
+def add_bias(model: Any) -> None:
+    """A bias for the head of a decoder, which has none; zero at first."""
+    import torch
+
+    for head in model.children():
+        is_head = isinstance(head, torch.nn.Linear) and head.out_features == model.config.num_labels
+        if is_head and getattr(head, "bias", None) is None:
+            head.bias = torch.nn.Parameter(torch.zeros(head.out_features, dtype=head.weight.dtype))
 
 
 def share_coral_weights(model: Any) -> None:
@@ -279,31 +460,3 @@ def share_coral_weights(model: Any) -> None:
     if not heads or heads[-1].bias is None:
         raise UserError(f"{type(model).__name__}: CORAL needs a head with biases.", "Use corn or softmax.")
     tie_coral(heads[-1])
-
-
-def with_lora(model: Any, options: LoraOptions, new: set[str]) -> Any:
-    """A PEFT model around `model`: adapters on its linear layers; its head and the modules in `new` are trained as a whole."""
-    import torch
-    from transformers.pytorch_utils import Conv1D
-
-    try:
-        from peft import LoraConfig, TaskType, get_peft_model
-    except ImportError as error:
-        raise MissingExtra("peft", "train", "LoRA") from error
-    base = model.base_model
-    whole = {name for name, module in model.named_children() if module is not base and any(True for _ in module.parameters())}
-    whole |= {name for name in new if not any(name == top or name.startswith(f"{top}.") for top in whole)}
-    adapted = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D) and not any(name == top or name.startswith(f"{top}.") for top in whole)
-    ]
-    config = LoraConfig(
-        task_type=TaskType.SEQ_CLS,
-        r=options.rank,
-        lora_alpha=options.alpha,
-        lora_dropout=options.dropout,
-        target_modules=adapted,
-        modules_to_save=sorted(whole),
-    )
-    return get_peft_model(model, config)

@@ -71,12 +71,32 @@ class Crossing:
 
 
 @dataclass(frozen=True)
+class Contrast:
+    """Two curves of one trained backend: `curve` learned from labels that people gave, `other` from those of a model.
+
+    `differences`: number of labels -> `other` minus `curve`, paired by row and seed. `equal_up_to`: the largest number up to
+    which no interval of a difference says that `other` is worse; 0 where the first does. `crossing`: from how many labels on
+    `curve` is at least as good as `other` with as many. `worth`: how many labels `curve` needs to be as good as `other` is
+    with its largest number, `most`.
+    """
+
+    curve: str
+    other: str
+    differences: Mapping[int, Estimate]
+    equal_up_to: int
+    crossing: Crossing
+    worth: Crossing
+    most: int
+
+
+@dataclass(frozen=True)
 class BreakEven:
     metric: str
     n: int
     curves: tuple[Curve, ...]
     lines: tuple[Line, ...]
     crossings: tuple[Crossing, ...]
+    contrasts: tuple[Contrast, ...] = ()
 
 
 Seeds = Mapping[int, Predictions]
@@ -84,9 +104,14 @@ Seeds = Mapping[int, Predictions]
 
 
 def break_even(
-    curves: Mapping[str, Mapping[int, Seeds]], lines: Mapping[str, tuple[int, Seeds]], metric: str, replicates: int = REPLICATES
+    curves: Mapping[str, Mapping[int, Seeds]],
+    lines: Mapping[str, tuple[int, Seeds]],
+    metric: str,
+    replicates: int = REPLICATES,
+    pairs: Sequence[tuple[str, str]] = (),
 ) -> BreakEven:
     """`curves`: name -> number of labels -> runs; `lines`: name -> number of few-shot examples, runs. On rows that all share.
+    `pairs`: names of two curves to contrast.
 
     Raises `UserError` for a metric that the runs do not have, and where they have no rows in common.
     """
@@ -113,7 +138,47 @@ def break_even(
             for name in curves
             for line in lines
         ),
+        tuple(_contrast(name, other, by_curve, drawn, rng, metric) for name, other in pairs),
     )
+
+
+def _contrast(
+    curve: str,
+    other: str,
+    by_curve: Mapping[str, Mapping[int, Mapping[int, FloatArray]]],
+    drawn: Mapping[str, Mapping[int, FloatArray]],
+    rng: np.random.Generator,
+    metric: str,
+) -> Contrast:
+    """`by_curve`: curve -> number of labels -> seed -> values; `drawn`: curve -> number of labels -> their means over seeds."""
+    ours, theirs = by_curve[curve], by_curve[other]
+    shared = {size: sorted(ours[size].keys() & theirs[size].keys()) for size in sorted(ours.keys() & theirs.keys())}
+    by_seed = {size: {seed: theirs[size][seed] - ours[size][seed] for seed in seeds} for size, seeds in shared.items() if seeds}
+    if not by_seed:
+        raise UserError(f"{curve} and {other} have no size and seed in common.", "Repeat the command: it runs what is missing.")
+    lower = metric in LOWER_IS_BETTER
+    differences = _over_seeds(by_seed, rng)
+    most = max(theirs)
+    level = drawn[other][most]
+    return Contrast(
+        curve,
+        other,
+        {size: _estimate(differences[size], by_seed[size]) for size in by_seed},
+        _equal_up_to({size: values[1:] * (-1 if lower else 1) for size, values in differences.items()}),
+        crossing(curve, other, {size: -values for size, values in differences.items()}, 0 * level, lower_is_better=lower),
+        crossing(curve, f"{other}, {most:,} labels", drawn[curve], level, lower_is_better=lower),
+        most,
+    )
+
+
+def _equal_up_to(better: Mapping[int, FloatArray]) -> int:
+    """`better`: number of labels -> how much better the other curve is, in each replicate."""
+    reached = 0
+    for size in sorted(better):
+        if not np.nanquantile(better[size], 0.975) >= 0:  # also where there is no value
+            break
+        reached = size
+    return reached
 
 
 def resampled(runs: Sequence[Predictions], metric: str, replicates: int) -> FloatArray:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.core.record import RunRecord
+from harness.core.record import BackendIdentity, LabelledBy, Machine, RunRecord, Tokens
+from harness.core.record import Cost as Charged
 from harness.records.entries import Entry
 from harness.specs.costs import Price
 from harness.specs.prices import FILE, HardwarePrice, Prices
@@ -42,24 +43,31 @@ def cost_of(entry: Entry, prices: Prices, predictions: float, labelling: float, 
 
     Inference is an API's tokens at its price, else seconds per row times the price of the machine: all cores that the run
     could use, or its GPUs, fully loaded. Training is its seconds on the same machine. Labels are those of training and
-    validation rows, and the few-shot examples of a prompt. Not counted: a search for settings (`bench study tune`), training
-    of a model that this one continued from, loading, storage, idle time.
+    validation rows, and the few-shot examples of a prompt; labels that a model gave cost what it took to make them. Not
+    counted: a search for settings (`bench study tune`), training of a model that this one continued from, loading, storage,
+    idle time.
 
     Raises `UnknownName` for `hardware`.
     """
     record = entry.record
     if record.imported is not None:
         return None
-    inference = _inference(record, entry.tested_on or record.n, prices, hardware)
+    inference = _inference(_work_of(record), entry.tested_on or record.n, prices, hardware)
     training = _training(record, prices, hardware)
     if inference is None or training is None:
         return None
+    labelled = 0.0
+    if record.labelled is not None:
+        each = labelling_usd(record.labelled, prices, hardware)
+        if each is None:
+            return None
+        labelled = each / record.labelled.rows * record.labelled.asked
     labels = labels_of(record)
     load, cores = record.timing.load_average, record.machine.cores
     return Cost(
         inference=inference[0],
         training=training[0] / predictions * 1000,
-        labelling=labels * labelling / predictions * 1000,
+        labelling=(labels * labelling + labelled) / predictions * 1000,
         predictions=predictions,
         labels=labels,
         basis="; ".join(part for part in (inference[1], training[1]) if part),
@@ -72,62 +80,95 @@ def missing_price(record: RunRecord, prices: Prices) -> str:
     if record.imported is not None:
         return "no cost of imported runs: neither their time nor their tokens are known"
     if is_served(record):
-        if _token_price(record, prices) is None:
+        if _token_price(_work_of(record), prices) is None:
             model = record.identity.backend.model
             return f"no price for the tokens of {model}: add it to `models:` in {FILE} in your folder"
         return "no price for the machine of its server, which no record names: name one with --hardware"
+    if record.labelled is not None and labelling_usd(record.labelled, prices) is None:
+        return f"no price for the labels of {record.labelled.backend.name}: add its model or machine to {FILE} in your folder"
     if record.timing.seconds is None or record.machine.cores is None:
         return "no cost: the record does not hold the time or the machine"
     return f"no price for {record.machine.gpu or record.machine.cpu}: add it to `hardware:` in {FILE} in your folder"
 
 
 def labels_of(record: RunRecord) -> int:
-    """Labels that people had to give: training rows (the last training only), validation rows, few-shot examples."""
+    """Labels that people had to give: training rows (the last training only), validation rows, few-shot examples. Of a model
+    that learned from a labelling: the few-shot examples of that."""
     training, prompt = record.training, record.identity.prompt
+    if record.labelled is not None:
+        return record.labelled.shots
     rows = 0 if training is None else (training.train_rows or 0) + (training.validation_rows or 0)
     return rows + (0 if prompt is None else prompt.labels_used)
 
 
 def is_served(record: RunRecord) -> bool:
     """Whether a server did the work: every language model that runs locally records its device."""
-    return record.training is None and record.identity.backend.device is None
+    return _work_of(record).is_served
 
 
-def _token_price(record: RunRecord, prices: Prices) -> Price | None:
-    cost = record.cost
+@dataclass(frozen=True)
+class _Work:
+    """What a model computed. `trained`: whether it was a trained one; `seconds`: of its predictions."""
+
+    backend: BackendIdentity
+    trained: bool
+    tokens: Tokens
+    seconds: float | None
+    machine: Machine
+    cost: Charged | None
+
+    @property
+    def is_served(self) -> bool:
+        return not self.trained and self.backend.device is None
+
+
+def _work_of(record: RunRecord) -> _Work:
+    trained = record.training is not None
+    return _Work(record.identity.backend, trained, record.tokens, record.timing.seconds, record.machine, record.cost)
+
+
+def labelling_usd(labelled: LabelledBy, prices: Prices, hardware: str | None = None) -> float | None:
+    """US dollars for a whole labelling, as the predictions of a run are priced; None where there is no price."""
+    work = _Work(labelled.backend, labelled.trained, labelled.tokens, labelled.seconds, labelled.machine, labelled.cost)
+    per_thousand = _inference(work, labelled.rows, prices, hardware)
+    return None if per_thousand is None else per_thousand[0] * labelled.rows / 1000
+
+
+def _token_price(work: _Work, prices: Prices) -> Price | None:
+    cost = work.cost
     stated = None
     if cost is not None and cost.prompt is not None and cost.completion is not None:
         given = cost.model_dump(include={"prompt", "completion", "cached", "cache_write", "batch"})
         stated = Price(**given, source=cost.source or "the record")
-    return prices.of_model(record.identity.backend.model, stated)
+    return prices.of_model(work.backend.model, stated)
 
 
-def _inference(record: RunRecord, rows: int, prices: Prices, hardware: str | None) -> tuple[float, str] | None:
+def _inference(work: _Work, rows: int, prices: Prices, hardware: str | None) -> tuple[float, str] | None:
     """US dollars per 1,000 rows, and how they come about."""
-    prompt, new = record.tokens.prompt or 0, record.tokens.new or 0
-    if is_served(record):
-        price = _token_price(record, prices)
+    prompt, new = work.tokens.prompt or 0, work.tokens.new or 0
+    if work.is_served:
+        price = _token_price(work, prices)
         if price is None:
             return None
         if price.prompt or price.completion:
             each = f"{prompt / rows:.0f} prompt and {new / rows:.1f} new tokens per row"
             of_price = f"${price.prompt:g} and ${price.completion:g} per million ({price.source})"
-            return price.charged(record.tokens.charged) / rows * 1000, f"{each} at {of_price}{_discounts(record, price)}"
+            return price.charged(work.tokens.charged) / rows * 1000, f"{each} at {of_price}{_discounts(work.tokens, price)}"
         if hardware is None:
             return None  # tokens are free as the server is the user's own: its machine is what costs
-    options = record.identity.backend.options
+    options = work.backend.options
     on_cpu = (options.get("predict") or {}).get("runtime") == "onnx-int8"  # whatever the model was trained on
     gpus = options.get("tensor_parallel_size", 1) * options.get("pipeline_parallel_size", 1)
-    rate = _rate(record, prices, hardware, gpus, on_cpu=on_cpu)
-    if rate is None or record.timing.seconds is None:
+    rate = _rate(work, prices, hardware, gpus, on_cpu=on_cpu)
+    if rate is None or work.seconds is None:
         return None
-    seconds = record.timing.seconds / rows
+    seconds = work.seconds / rows
     return rate[0] / 3600 * seconds * 1000, f"{1000 * seconds:.3g} ms per row at {rate[1]}"
 
 
-def _discounts(record: RunRecord, price: Price) -> str:
+def _discounts(counted: Tokens, price: Price) -> str:
     """What of the tokens had another price."""
-    tokens = record.tokens.charged
+    tokens = counted.charged
     parts = []
     if tokens.total.cached and price.cached is not None:
         parts.append(
@@ -145,15 +186,15 @@ def _training(record: RunRecord, prices: Prices, hardware: str | None) -> tuple[
         return 0.0, ""
     train = record.identity.train
     processes = 1 if train is None else train.processes  # each has a GPU; on a CPU they share the cores
-    rate = _rate(record, prices, hardware, processes, on_cpu=False)
+    rate = _rate(_work_of(record), prices, hardware, processes, on_cpu=False)
     if rate is None or record.training.seconds is None:
         return None
     return rate[0] / 3600 * record.training.seconds, f"trained for {record.training.seconds:.3g} s"
 
 
-def _rate(record: RunRecord, prices: Prices, hardware: str | None, gpus: int, *, on_cpu: bool) -> tuple[float, str] | None:
+def _rate(work: _Work, prices: Prices, hardware: str | None, gpus: int, *, on_cpu: bool) -> tuple[float, str] | None:
     """US dollars per hour of the machine that a run used, and what that is."""
-    machine, device = record.machine, record.identity.backend.device or "cpu"
+    machine, device = work.machine, work.backend.device or "cpu"
     if machine.cores is None:
         return None
     if hardware is not None:

@@ -26,6 +26,7 @@ from harness.cli import (
     export,
     import_,
     init,
+    label,
     latency,
     leaderboard,
     listing,
@@ -56,6 +57,7 @@ Commands = dict[str, tuple[Callable[..., None], str]]
 DAILY: Commands = {
     "init": (init.init_command, "Make a task from your data"),
     "run": (run.run_command, "Train or prompt backends"),
+    "label": (label.label_command, "Label rows with a model"),
     "leaderboard": (leaderboard.leaderboard_command, "Rank the runs; write Markdown and a page"),
     "show": (show.show_command, "Show one run: metrics, classes, errors"),
     "compare": (compare.compare_command, "Test whether runs differ significantly"),

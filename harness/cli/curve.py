@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import isfinite
 from pathlib import Path
@@ -14,6 +14,7 @@ from harness.cli.options import (
     Json,
     Many,
     catalog,
+    finite_number,
     names,
     open_store,
     print_json,
@@ -28,6 +29,7 @@ from harness.core.plain import plain
 from harness.specs.asked import Asked, check_data, check_fit, is_prompted, read_option
 
 if TYPE_CHECKING:
+    from harness.analysis.break_even import BreakEven, Estimate
     from harness.core.types import Calibration
     from harness.specs.catalog import Catalog
     from harness.studies.curve import CurveOptions, Measured
@@ -37,6 +39,8 @@ HELP = {
     "lang": "Draw a curve for each language; default: all of the task's.",
     "prompt": "Prompt, a line each; fewshot+batch adds batch calibration. Default: the zero-shot prompt and fewshot.",
     "seed": "Seeds; each draws its own labels and few-shot examples.",
+    "labels_from": "Also train on the labels of this labelling of the train split (see `bench label`), on the same rows.",
+    "soft_labels": "With --labels-from: also train on the probabilities of the labels.",
 }
 Encoder = Annotated[
     Many, typer.Option(metavar="NAME", help="Backend that trains: one curve each.", autocompletion=completion("backend"))
@@ -47,11 +51,12 @@ Llm = Annotated[
 Sizes = Annotated[Many, typer.Option(metavar="N", help="Numbers of labels; `...` continues the ratio. Default: 8,16,...,all.")]
 LlmSeed = Annotated[Many, typer.Option(metavar="N", help="Seeds of the few-shot examples; default: those of --seed.")]
 Metric = Annotated[str | None, typer.Option(metavar="NAME", help="Metric; default: the task's first headline metric.")]
+LabelUsd = Annotated[float | None, typer.Option(metavar="USD", help="With --labels-from: the price of a label from a person.")]
 MinSteps = Annotated[int, typer.Option(min=1, metavar="N", help="Train at least N steps, with more epochs if needed.")]
 
 
 @takes_run_options(
-    *("task", "lang", "prompt", "decoding", "settings", "seed", "limit", "data"),
+    *("task", "lang", "prompt", "decoding", "settings", "seed", "limit", "data", "labels_from", "soft_labels"),
     *ExecutionOptions.model_fields,
     help=HELP,
     defaults={"seed": (0, 1, 2, 3, 4)},
@@ -65,6 +70,7 @@ def curve_command(
     llm_seed: LlmSeed = None,
     metric: Metric = None,
     min_steps: MinSteps = 100,
+    label_usd: LabelUsd = None,
     as_json: Json = False,
 ) -> None:
     """Plot quality against training-set size.
@@ -73,22 +79,29 @@ def curve_command(
     makes it. A recorded run is not repeated, and a stopped one continues: repeat the command. Writes a page, a plot and the
     figures to curves/ in the folder of results.
 
+    With --labels-from each trained backend has a second curve, trained on the labels of a model, and the model has a line: its
+    own run on the test rows. Rows that the model left without a label are left out of the second curve.
+
     --json prints a list with an object per language: sentence, task, lang, metric, n, curves (name, points: labels, value, low,
     high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from the
-    smallest number on, null: not up to the largest; never: share of the resamples), runs, page, picture.
+    smallest number on, null: not up to the largest; never: share of the resamples), contrasts (curve, other, differences,
+    equal_up_to, crossing, worth, most), runs, page, picture; with --labels-from log_loss (the same by log loss, or null) and
+    teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label).
     """
     from harness.cli.execute_runs import run_all, tracking_with
-    from harness.studies.curve import CurveOptions, measured
+    from harness.specs.prices import load_prices
+    from harness.studies.curve import CurveOptions, measured, teaching_of
 
     known = catalog(execution.trust_metric_code)
     trained, prompted = names(encoder, "--encoder"), names(llm, "--llm")
     _check_backends(known, trained, prompted, asked)
     store = open_store(execution.results)
-    asked = completed(asked.changed(backend=[*trained, *prompted]), known, store)
+    _check_labels_options(asked, label_usd)
+    asked = _as_labelled(completed(asked.changed(backend=[*trained, *prompted]), known, store), asked)
     check_data(asked.one("data"))
     chosen = _chosen(known, asked.one("task"), metric)
     first = CurveOptions(
-        base=asked.base(task=asked.one("task"), limit=asked.one("limit")),
+        base=asked.base(task=asked.one("task"), limit=asked.one("limit")).changed(labels_from=None, soft_labels=False),
         encoders=trained,
         llms=prompted,
         sizes=[],
@@ -97,16 +110,20 @@ def curve_command(
         prompts=_lines(asked.many("prompt")),
         decodings=asked.many("decoding") or [None],
         min_steps=min_steps,
+        teacher=None if asked.one("labels_from") is None else Path(asked.one("labels_from")),
+        soft_labels=asked.one("soft_labels"),
     )
     plans = _plans(known, first, asked.many("lang"), names(sizes, "--sizes") or DEFAULT_SIZES)
     runs = [run for _, runs in plans for run in runs]
     check_fit(known, runs)
-    budget = budget_of(execution, known, [*trained, *prompted], None)
+    budget = budget_of(execution, known, dict.fromkeys(run.backend for run in runs), None)
     with tracking_with(execution) as series:
         outcomes, stopped = run_all(known, runs, store, execution, budget)
     if not stopped:
         done = [(outcome.options, outcome.run_id) for outcome in outcomes if outcome.run_id]
-        found = [made for curve, _ in plans if (made := measured(curve, done, store, chosen))]
+        prices = load_prices(Path.cwd())
+        taught = {curve.base.lang: teaching_of(curve, known.task(curve.base.task), prices, label_usd) for curve, _ in plans}
+        found = [made for curve, _ in plans if (made := measured(curve, done, store, chosen, taught[curve.base.lang]))]
         _show(found, execution.results, as_json, lost=len(outcomes) - len(done), of=len(outcomes))
     series.finish(outcomes, stopped)
 
@@ -123,8 +140,45 @@ def _plans(
         available = available_labels(task, language, first.base.data)
         curve = replace(first, base=first.base.changed(lang=language), sizes=sizes_of(sizes, available))
         check_settings(curve, known)
+        if curve.teacher is not None:
+            _check_teacher(curve, curve.teacher, known)
         plans.append((curve, runs_of(curve, known, available)))
     return plans
+
+
+def _check_labels_options(asked: Asked, label_usd: float | None) -> None:
+    from harness.core.errors import UserError
+
+    teacher = asked.one("labels_from")
+    if teacher is None and (asked.one("soft_labels") or label_usd is not None):
+        option = "--soft-labels" if asked.one("soft_labels") else "--label-usd"
+        raise UserError(f"{option} needs --labels-from.", "Name a labelling of the train split: `bench label` makes it.")
+    if label_usd is not None and finite_number(label_usd, "--label-usd") < 0:
+        raise UserError(f"--label-usd {label_usd:g}: it must be at least 0.", "For example: 0.1")
+
+
+def _as_labelled(asked: Asked, given: Asked) -> Asked:
+    """With the task and the language of the labelling, where they were not given."""
+    from harness.records.labellings import read_labelling
+
+    if asked.one("labels_from") is None:
+        return asked
+    identity = read_labelling(Path(asked.one("labels_from")))[0].identity
+    return asked.changed(task=given.many("task") or [identity.task], lang=given.many("lang") or [identity.lang])
+
+
+def _check_teacher(curve: CurveOptions, teacher: Path, known: Catalog) -> None:
+    """Raise `UserError` for labels that the curve can't use."""
+    from harness.data.rows import with_names
+    from harness.running.plan import check_soft_labels
+    from harness.specs.backend_specs import with_settings
+    from harness.studies.curve import check_teacher, settings_of
+
+    base = curve.base
+    check_teacher(teacher, with_names(known.task(base.task), base.data), base.lang, base.data, soft=curve.soft_labels)
+    if curve.soft_labels:
+        for encoder in curve.encoders:
+            check_soft_labels(with_settings(known.backend(encoder), settings_of(curve, known, encoder)))
 
 
 def _show(found: Sequence[Measured], results: Path, as_json: bool, lost: int, of: int) -> None:
@@ -179,17 +233,40 @@ def _write(made: Measured, results: Path) -> dict[str, Any]:
     """Write the page, the plot and the figures; the figures."""
     from harness.core.json_files import pretty_json, sealed, write_atomically
     from harness.reports.curve_page import markdown, svg
+    from harness.reports.label_curve import sentences
+    from harness.reports.label_curve import tables as compared
 
     base, result = made.options.base, made.result
+    stem = _stem(made.options, result.metric)
+    second = (
+        None if made.log_loss is None else _second_picture(made.log_loss, base, results / "curves" / f"{stem}-log_loss.svg")
+    )
+    notes, tables = ([], []) if made.teaching is None else (sentences(made), compared(made))
     page, picture = write_page(
         results / "curves",
-        _stem(made.options, result.metric),
-        lambda picture: markdown(result, base.task, base.lang, picture),
+        stem,
+        lambda picture: markdown(result, base.task, base.lang, picture, notes, tables, second),
         lambda: svg(result, base.task, base.lang),
     )
     figures = _figures(made, page, picture)
     write_atomically(page.with_suffix(".json"), pretty_json(sealed(figures)))
     return figures
+
+
+def _second_picture(result: BreakEven, base: RunOptions, path: Path) -> tuple[str, str] | None:
+    """The plot by log loss: its title and file name; None where nothing draws plots."""
+    from harness.core.errors import MissingExtra
+    from harness.core.json_files import write_atomically
+    from harness.records.entries import TITLES
+    from harness.reports.curve_page import svg
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        write_atomically(path, svg(result, base.task, base.lang))
+    except MissingExtra:  # the first plot says so
+        path.unlink(missing_ok=True)
+        return None
+    return TITLES[result.metric], path.name
 
 
 def _stem(curve: CurveOptions, metric: str) -> str:
@@ -199,7 +276,8 @@ def _stem(curve: CurveOptions, metric: str) -> str:
 
     backends = [*curve.encoders, "vs", *curve.llms] if curve.llms else curve.encoders
     base, prompts = curve.base, [list(pair) for pair in curve.prompts]
-    settings = digest([prompts, list(curve.decodings), curve.min_steps, dict(base.settings), base.limit])
+    taught = [] if curve.teacher is None else [curve.teacher.name, curve.soft_labels]
+    settings = digest([prompts, list(curve.decodings), curve.min_steps, dict(base.settings), base.limit, *taught])
     return f"{own_stem([base.task, base.lang, *backends, metric])}-{settings[:8]}"
 
 
@@ -207,23 +285,30 @@ def _figures(made: Measured, page: Path, picture: Path | None) -> dict[str, Any]
     from harness.reports.curve_page import sentence
 
     result, base = made.result, made.options.base
-    curves = [
-        {"name": curve.name, "points": [{"labels": size, **asdict(point)} for size, point in curve.points.items()]}
-        for curve in result.curves
-    ]
-    lines = [{"name": line.name, "labels": line.labels, **asdict(line.estimate)} for line in result.lines]
     figures = {
         "sentence": sentence(result, base.lang),
         "task": base.task,
         "lang": base.lang,
-        **asdict(result),
-        "curves": curves,
-        "lines": lines,
+        **_result_figures(result),
         "runs": made.run_ids,
         "page": page.name,
         "picture": picture and picture.name,
     }
+    if made.teaching is not None:
+        second = None if made.log_loss is None else _result_figures(made.log_loss)
+        figures |= {"teaching": asdict(made.teaching), "log_loss": second}
     return dict(_finite(figures))
+
+
+def _result_figures(result: BreakEven) -> dict[str, Any]:
+    curves = [{"name": curve.name, "points": _points(curve.points)} for curve in result.curves]
+    lines = [{"name": line.name, "labels": line.labels, **asdict(line.estimate)} for line in result.lines]
+    contrasts = [{**asdict(one), "differences": _points(one.differences)} for one in result.contrasts]
+    return {**asdict(result), "curves": curves, "lines": lines, "contrasts": contrasts}
+
+
+def _points(points: Mapping[int, Estimate]) -> list[dict[str, Any]]:
+    return [{"labels": size, **asdict(point)} for size, point in points.items()]
 
 
 def _finite(value: Any) -> Any:
@@ -248,3 +333,12 @@ def _print(made: Measured) -> None:
         typer.echo("")
         print_table(CROSSING_COLUMNS, crossing_rows(result), text=CROSSING_COLUMNS[:3], optional=[CROSSING_COLUMNS[3]])
     typer.echo(plain(f"\n{sentence(result, base.lang)}"))
+    if made.teaching is not None:
+        from harness.reports.label_curve import sentences, tables
+
+        for heading, (columns, rows) in tables(made):
+            typer.echo(plain(f"\nHuman labels and those of {made.teaching.teacher}, by {heading}"))
+            print_table(columns, rows, text=["trained"], optional=["human $", "LLM $"])
+        typer.echo("")
+        for line in sentences(made):
+            typer.echo(plain(line))

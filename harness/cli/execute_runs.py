@@ -88,7 +88,7 @@ def run_all(
     told: set[str] = set()
     unavailable: dict[str, ModelUnavailable] = {}  # to ask the hub again for every language would take minutes
     slot = EngineSlot()
-    with Progress(len(runs)) as progress, _log_lines(progress):
+    with Progress(len(runs)) as progress, log_lines(progress):
         try:
             for options in runs:
                 progress.next(f"{options.backend} {options.lang}")
@@ -178,7 +178,7 @@ def _outcome(
 
 
 @contextmanager
-def _log_lines(progress: Progress) -> Iterator[None]:
+def log_lines(progress: Progress) -> Iterator[None]:
     """Print what the library logs, such as a long download, as lines that stay."""
     import logging
 

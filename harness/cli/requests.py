@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from harness.cli import verbosity
@@ -28,8 +29,19 @@ def completed(asked: Asked, known: Catalog, store: Store) -> Asked:
     for name in asked.many("backend"):
         known.backend(name)
     asked = asked.changed(task=asked.many("task") or [task_or_default(known, None)])
-    start = asked.one("continue_from")
+    start, labelling = asked.one("continue_from"), asked.one("labels_from")
+    if labelling is not None:
+        asked = asked.changed(labels_from=labelling_folder(store, labelling))
     return asked if start is None else asked.changed(continue_from=trained_key_of(store, start))
+
+
+def labelling_folder(store: Store, id_or_folder: str) -> str:
+    """The folder of a labelling, by its id (the last digits are enough) or by the folder itself. Raises `UserError`."""
+    from harness.records.labellings import Labellings, finished_labelling
+
+    if finished_labelling(Path(id_or_folder)):
+        return Path(id_or_folder).as_posix()
+    return Labellings(store.root.parent / "labels").find(id_or_folder).as_posix()
 
 
 def trained_key_of(store: Store, run_or_key: str) -> str:

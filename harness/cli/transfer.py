@@ -29,7 +29,9 @@ HELP = {
 }
 
 
-@takes_run_options(but=("split", "prompt", "decoding", "calibration", "continue_from", "no_gate"), help=HELP)
+@takes_run_options(
+    but=("split", "prompt", "decoding", "calibration", "continue_from", "labels_from", "soft_labels", "no_gate"), help=HELP
+)
 def transfer_command(
     asked: Asked,
     execution: ExecutionOptions,

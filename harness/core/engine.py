@@ -119,8 +119,12 @@ class BatchApi:
 
 @dataclass(frozen=True, slots=True)
 class LabelledTexts:
+    """`probabilities`: targets of a training in place of the labels, shape (texts, labels), rows sum to 1; None: the labels are
+    the targets."""
+
     texts: Sequence[str]
     labels: Sequence[Label]
+    probabilities: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +158,27 @@ class TrainingJob:
     seed: int
     scratch: Path
     on_progress: OnProgress
+
+
+@dataclass(frozen=True, slots=True)
+class AnsweredChats:
+    """`answers[i]` is what a model should write after `chats[i]`."""
+
+    chats: Sequence[Messages]
+    answers: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTrainingJob:
+    """What `TrainedLanguageModel.fit` trains on, and with. `validation` may have no rows. `on_evaluation` gets the `loss` on
+    its answers; what it raises ends the training. `scratch`: a folder that survives a kill."""
+
+    train: AnsweredChats
+    validation: AnsweredChats
+    seed: int
+    scratch: Path
+    on_progress: OnProgress
+    on_evaluation: Callable[[dict[str, float]], None] = lambda metrics: None
 
 
 class Engine(ABC):
@@ -228,6 +253,11 @@ class Classifier(Engine):
         already, or where an engine has no steps."""
         return {}
 
+    @classmethod
+    def soft_labels_problem(cls, options: BaseModel) -> str:
+        """Why it can't train on `LabelledTexts.probabilities`, as words that follow its name; empty where it can."""
+        return "trains on labels only"
+
     @abstractmethod
     def fit(self, job: TrainingJob) -> Mapping[str, object]:
         """Train; returns what the record keeps of it as JSON: keys of `harness.core.record`, and others. An engine that takes
@@ -240,6 +270,11 @@ class Classifier(Engine):
     @abstractmethod
     def load(self, folder: Path, labels: LabelSpace) -> None:
         """Read what `save` wrote."""
+
+    def export(self, folder: Path) -> None:
+        """After `load`: write a model that needs nothing else, also where `save` writes less. Raises `UserError` where there is
+        none."""
+        self.save(folder)
 
     def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object] | None:
         """After `fit` or `load`: replace the model by a faster form, cached in `folder`, if the options ask for one.
@@ -319,3 +354,20 @@ class LanguageModel(Engine):
     @abstractmethod
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
         """How likely each of `choices` (those of `encode`) is as the whole answer. Raises `OutOfMemory`."""
+
+
+class TrainedLanguageModel(LanguageModel):
+    """A language model that is trained to give the answers of a run's prompt. `fit` or `load_trained` takes the place of
+    `load`."""
+
+    @abstractmethod
+    def fit(self, job: ChatTrainingJob) -> Mapping[str, object]:
+        """Train; returns what the record keeps of it as JSON, as `Classifier.fit` does."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write all that `load_trained` needs."""
+
+    @abstractmethod
+    def load_trained(self, folder: Path) -> None:
+        """Read what `save` wrote."""

@@ -18,6 +18,8 @@ from pydantic.fields import FieldInfo
 from harness.core.types import Calibration, Decision, Decoding, ShotsBy
 
 Split = Literal["test", "validation"]
+UNLABELLED: Literal["unlabelled"] = "unlabelled"
+"""In place of a split: rows without true labels, which `bench label` labels."""
 MAX_SEED = 2**32 - 1
 SCIENTIFIC = r"[-+]?\d+(\.\d*)?[eE][-+]?\d+"
 """`3e-5`: a number for `--set`, though YAML 1.1 wants a point before the e."""
@@ -66,6 +68,10 @@ class RunOptions(BaseModel):
         "Train on from the model of this run (the last digits of its id are enough), or from the trained model of this key.",
         "RUN",
     )
+    labels_from: str | None = flag(
+        "Train on the labels of this labelling (see `bench label`), not on those of the task; with --validation-limit 0.", "RUN"
+    )
+    soft_labels: bool = flag("With --labels-from: train on the probabilities of the labels.", default=False)
     settings: Mapping[str, Any] = flag("Option of the backend: train.lr=3e-5. Can be repeated.", "KEY=VALUE", default={})
     seed: int = flag("Seed of training and of the few-shot examples.", "N", default=0, many=True, ge=0, le=MAX_SEED)
     limit: int | None = flag("At most N test rows per language, always the same ones.", "N", many=True, ge=1)
@@ -87,7 +93,11 @@ class RunOptions(BaseModel):
 
     def public(self, settings: Mapping[str, Any]) -> RunOptions:
         """As a record holds them: with these settings, and without places outside the project's folder."""
-        places = {"data": _public_place(self.data, FOLDER), "model": _public_place(self.model, CHECKPOINT)}
+        places = {
+            "data": _public_place(self.data, FOLDER),
+            "model": _public_place(self.model, CHECKPOINT),
+            "labels_from": _public_place(self.labels_from, FOLDER),
+        }
         return self.changed(settings=settings, **{name: place for name, place in places.items() if place is not None})
 
     def arguments(self) -> list[str]:

@@ -30,6 +30,8 @@ MODEL_FORMATS = {"baseline": 2}
 """Engines whose trained models are kept in another form than before: older ones are not found. 2: arrays, not a pickle."""
 CACHED_SECONDS = "cached_seconds"
 """What an engine's report of a training calls the time of work that it took from a cache; see `Training`."""
+HOW_ANSWERS_ARE_READ = ("decoding", "calibration", "decision")
+"""What of a prompt a language model that is trained with it does not depend on."""
 LEARN_FROM_PREDICTION = ("embedding",)
 """Engines that learn from what their prediction pass computes."""
 
@@ -94,6 +96,18 @@ class ContinuedFrom(Part):
     langs: list[str]
 
 
+class LabelsFrom(Part):
+    """The labelling (`bench label`) whose labels a training used in place of those of the task."""
+
+    labelling: str = Field(description="its id")
+    sha256: str = Field(description="of its labels and probabilities")
+    backend: str
+    model: str | None = None
+    prompt: str | None = None
+    decoding: Decoding | None = None
+    soft: bool = Field(default=False, description="the probabilities were the targets of the training (--soft-labels)")
+
+
 class TrainIdentity(Part):
     """What determines a trained model, beside backend, labels and seed. Rows are digests."""
 
@@ -107,6 +121,9 @@ class TrainIdentity(Part):
     drawn: bool = Field(default=False, description="the seed drew the training rows (--resample-train)")
     thresholds: str | None = Field(default=None, description="rule by which the thresholds of a multilabel task were tuned")
     continued_from: ContinuedFrom | None = None
+    labels_from: LabelsFrom | None = Field(
+        default=None, description="where the training labels came from, if not from the task"
+    )
 
     @property
     def validated_langs(self) -> list[str]:
@@ -164,7 +181,7 @@ class Identity(Part):
     version: int
     task: str
     lang: str
-    split: Split
+    split: Split | Literal["unlabelled"]
     rows: str = Field(description="digest of ids, texts and labels of the tested rows")
     labels: list[str]
     label_kind: LabelKind
@@ -196,6 +213,8 @@ class Identity(Part):
             parts += [getattr(self.prompt, name) for name in ("calibration", "decision") if name in given]
         elif self.train is not None:
             parts.append(f"from-{'-'.join(self.train.langs)}")
+            if self.train.labels_from is not None:
+                parts.append(f"labelled-by-{self.train.labels_from.backend}")
         return f"{file_stem([*parts, f's{self.seed}'], '.')}.{self.digest[:10]}"
 
     @cached_property
@@ -217,7 +236,10 @@ class Identity(Part):
             backend["attention"] = attention
         if self.backend.engine in MODEL_FORMATS:
             backend["kept"] = MODEL_FORMATS[self.backend.engine]
-        return digest([backend, *(identity[name] for name in ("version", "train", "labels", "label_kind", "seed"))])[:20]
+        parts = [backend, *(identity[name] for name in ("version", "train", "labels", "label_kind", "seed"))]
+        if self.train is not None and self.prompt is not None:  # a language model learned the answers to this prompt
+            parts.append({name: value for name, value in identity["prompt"].items() if name not in HOW_ANSWERS_ARE_READ})
+        return digest(parts)[:20]
 
     @cached_property
     def configuration(self) -> str:
@@ -432,6 +454,22 @@ class Machine(Part):
     system: str | None = None
 
 
+class LabelledBy(Part):
+    """What the labels of a training cost, where a labelling made them. `rows`, `tokens`, `seconds`: of the whole labelling."""
+
+    labelling: str = Field(description="its id")
+    backend: BackendIdentity
+    trained: bool = Field(default=False, description="whether a trained model made the labels, not a prompted one")
+    shots: int = Field(default=0, description="few-shot examples of its prompt, which people labelled")
+    rows: int
+    asked: int = Field(description="training rows that needed a label")
+    left_out: int = Field(description="of these, rows that the labelling left without a label; no training row")
+    tokens: Tokens = Tokens()
+    seconds: float | None = None
+    machine: Machine = Machine()
+    cost: Cost | None = None
+
+
 class GateOutcome(StrEnum):
     PASSED = "passed"
     WARNED = "warned"
@@ -536,6 +574,7 @@ class RunRecord(Part):
     imported: ImportedFrom | None = None
     checkpoint: CheckpointFacts | None = Field(default=None, description="what the model is; null for one that is none")
     training: Training | None = None
+    labelled: LabelledBy | None = Field(default=None, description="who made the training labels, if not people")
     runtime: Runtime | None = None
     metric_code: list[MetricCode] | None = Field(default=None, description="programs of `evaluate` that the task names")
     overlap: Overlap | None = None

@@ -13,6 +13,8 @@ from pydantic import BeforeValidator
 
 Label = int | tuple[int, ...]
 """Index into `LabelSpace.names`; for a multilabel task a sorted tuple of indices (maybe empty)."""
+NO_LABEL = -1
+"""The label of a row that has none, as `bench label` reads it. It is an index into no label space."""
 
 
 class LabelKind(StrEnum):

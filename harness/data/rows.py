@@ -219,7 +219,7 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     if task.drop_empty_label:
         rows = [row for row in rows if not without_label(labels[row])]
     named = [str(row + 1) for row in range(len(labels))] if ids is None else [repr(row_id) for row_id in ids]
-    texts = _texts(raw, columns, named, rows)
+    texts = row_texts(raw, columns, named, rows)
     empty = [row for row in rows if is_blank(texts[row])]
     if empty and not task.drop_empty_text:
         raise DataError(
@@ -235,13 +235,13 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     answers = [_label(labels[row], mapped, task, raw, column_names, named[row]) for row in kept]
     if ids is None:
         prefix = f"{lang}-{source}" if raw.one_language else source
-        made = _made_ids([texts[row] for row in kept], answers, prefix)
+        made = made_ids([texts[row] for row in kept], answers, prefix)
     else:
         made = [ids[row] for row in kept]
     return [Example(row_id, texts[row], label, lang) for row_id, row, label in zip(made, kept, answers, strict=True)]
 
 
-def _made_ids(texts: Sequence[str], labels: Sequence[Label], prefix: str) -> list[str]:
+def made_ids(texts: Sequence[str], labels: Sequence[Label], prefix: str) -> list[str]:
     """Of the text alone, so that rows that are added, taken away or moved change no other row's id. A text that stands there
     several times is counted, in the order of its labels, so that the order of the file changes nothing."""
     alike: dict[str, list[int]] = defaultdict(list)
@@ -298,7 +298,7 @@ def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | N
     return rows
 
 
-def _texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:
+def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:
     """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out. `named`: the rows
     as errors name them."""
     names = [columns.text] if isinstance(columns.text, str) else columns.text

@@ -13,7 +13,17 @@ from typing import Any, TypeVar
 from harness.core.errors import DamagedRecord
 from harness.core.json_files import digest
 from harness.core.options import setting_text
-from harness.core.record import CheckpointFacts, Gate, GateOutcome, Identity, Metrics, PromptIdentity, RunRecord, TrainIdentity
+from harness.core.record import (
+    CheckpointFacts,
+    Gate,
+    GateOutcome,
+    Identity,
+    LabelsFrom,
+    Metrics,
+    PromptIdentity,
+    RunRecord,
+    TrainIdentity,
+)
 from harness.core.types import Calibration, Decision, ShotsBy
 from harness.records.store import METRICS, PREDICTIONS, Store, damage_named
 from harness.records.weights import facts_of
@@ -137,7 +147,8 @@ def config_label(record: RunRecord, identity: Identity, settings: Mapping[str, A
     """How a run was trained or prompted. `identity` and `settings`: the record's own, or the part of them to show."""
     prompt, runtime, decision = identity.prompt, record.runtime, identity.decision
     parts = [
-        *(_prompted(prompt) if prompt else _trained(identity.train) if identity.train else _untrained(record)),
+        *([config_of_prompt(prompt)] if prompt else []),
+        *(_trained(identity.train) if identity.train else [] if prompt else _untrained(record)),
         *([DECISIONS.get(decision, decision)] if decision is not Decision.ARGMAX else []),
         *(_shots(prompt) if prompt else []),
         *(_setting(name, value) for name, value in settings.items() if runtime is None or name != "predict.runtime"),
@@ -152,10 +163,11 @@ def _setting(name: str, value: Any) -> str:
     return name if value == {} else f"{name}={setting_text(value)}"
 
 
-def _prompted(prompt: PromptIdentity) -> list[str]:
+def config_of_prompt(prompt: PromptIdentity) -> str:
+    """`strict · score, batch calibration`."""
     variant = f".{prompt.variant}" if prompt.variant else ""
     calibration = [f"{prompt.calibration} calibration"] if prompt.calibration is not Calibration.NONE else []
-    return [f"{prompt.name}{variant} · {prompt.decoding}", *calibration]
+    return ", ".join([f"{prompt.name}{variant} · {prompt.decoding}", *calibration])
 
 
 def _shots(prompt: PromptIdentity) -> list[str]:
@@ -175,7 +187,14 @@ def _trained(train: TrainIdentity) -> list[str]:
     validated = [f"validated on {'+'.join(train.validation_langs)}"] if train.validation_langs is not None else []
     before = [f"continued from {'+'.join(train.continued_from.langs)}"] if train.continued_from else []
     several = [f"{train.processes} processes"] if train.processes > 1 else []
-    return [f"trained on {train.train_count} {'+'.join(train.langs)}", *validated, *before, *several]
+    labels = [] if train.labels_from is None else [labels_told(train.labels_from)]
+    return [f"trained on {train.train_count} {'+'.join(train.langs)}", *labels, *validated, *before, *several]
+
+
+def labels_told(source: LabelsFrom) -> str:
+    """`labels of qwen (strict · score)`: a run that did not learn from people's labels is marked wherever it is shown."""
+    prompt = f" ({source.prompt} · {source.decoding})" if source.prompt else ""
+    return f"{'probabilities' if source.soft else 'labels'} of {source.backend}{prompt}"
 
 
 def read_records(store: Store) -> tuple[list[Entry], list[DamagedRecord]]:

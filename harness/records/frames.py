@@ -39,6 +39,7 @@ _RUN_FIELDS: dict[str, tuple[str, str]] = {
     "few_shot_examples": ("Int64", "record.identity.prompt.examples"),
     "train_langs": ("string", "record.identity.train.langs"),
     "train_count": ("Int64", "record.identity.train.train_count"),
+    "labels_from": ("string", "record.identity.train.labels_from.labelling"),
     "seed": ("int64", "seed"),
     "limit": ("Int64", "record.options.limit"),
     "finished": ("datetime64[s, UTC]", "record.finished"),

@@ -24,6 +24,8 @@ JOURNAL = "journal.jsonl"
 SCRATCH = "scratch"
 """Folder beside the journal, for what an engine must remember while the run is unfinished."""
 SELDOM_COUNTED = ("cached_tokens", "cache_written_tokens")
+OPTIONAL = ("ask_again", "sent_instead", "cut", "content_free", "row_tokens")
+"""Fields of an entry that are written only where they hold something."""
 CutCounts = Mapping[str, int]
 """Of a batch: number of `rows`, truncated rows (`cut`), `tokens` that were read, truncated tokens (`lost`)."""
 
@@ -32,7 +34,8 @@ CutCounts = Mapping[str, int]
 class JournalEntry:
     """One batch. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts computed together.
     `content_free`: log p of the answers to the inputs of contextual calibration. `cached_tokens`, `cache_written_tokens`: of
-    `prompt_tokens`; `batched`: of all tokens, those of a batch API."""
+    `prompt_tokens`; `batched`: of all tokens, those of a batch API. `row_tokens`: row id -> tokens of its prompt and answer,
+    for a labelling; a text that several rows have counts for the first of them."""
 
     seconds: float
     prompt_tokens: int
@@ -43,6 +46,7 @@ class JournalEntry:
     sent_instead: Mapping[str, str | None] = field(default_factory=dict)
     cut: CutCounts | None = None
     content_free: Sequence[Sequence[float] | None] | None = None
+    row_tokens: Mapping[str, Sequence[int]] = field(default_factory=dict)
     cached_tokens: int = 0
     cache_written_tokens: int = 0
     batched: TokenUse = NO_TOKENS
@@ -59,11 +63,7 @@ class JournalEntry:
         return ChargedTokens(direct, batched)
 
     def as_json(self) -> dict[str, Any]:
-        optional = {
-            name: value
-            for name in ("ask_again", "sent_instead", "cut", "content_free", *SELDOM_COUNTED)
-            if (value := getattr(self, name))
-        }
+        optional = {name: value for name in (*OPTIONAL, *SELDOM_COUNTED) if (value := getattr(self, name))}
         if self.batched != NO_TOKENS:
             optional["batched"] = asdict(self.batched)
         figures = {name: getattr(self, name) for name in ("prompt_tokens", "new_tokens", "batch")}
@@ -73,6 +73,22 @@ class JournalEntry:
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
     """A line of predictions.jsonl: the prediction, the true label and a digest of the text."""
     return {**_fields(prediction), "text": text_digest(example.text), "truth": example.label}
+
+
+def labelled_record(example: Example, prediction: Prediction, tokens: Sequence[int] | None) -> dict[str, Any]:
+    """A line of a labelling: the prediction, a digest of the text, and the tokens of prompt and answer."""
+    found = {**_fields(prediction), "text": text_digest(example.text)}
+    return found if tokens is None else {**found, "tokens": list(tokens)}
+
+
+def row_tokens(entries: Iterable[JournalEntry]) -> dict[str, tuple[int, int]]:
+    """Row id -> tokens of its prompts and answers, those of repeated requests included."""
+    found: dict[str, tuple[int, int]] = {}
+    for entry in entries:
+        for row_id, (prompt, new) in entry.row_tokens.items():
+            before = found.get(row_id, (0, 0))
+            found[row_id] = before[0] + prompt, before[1] + new
+    return found
 
 
 def _fields(prediction: Prediction) -> dict[str, Any]:
@@ -154,7 +170,7 @@ def _whole_lines(path: Path) -> list[tuple[bytes, JournalEntry]]:
 def _entry(line: bytes) -> JournalEntry:
     value, _ = unsealed(line)
     fields = {name: value[name] + 0 for name in ("seconds", "prompt_tokens", "new_tokens", "batch")}
-    fields |= {name: value[name] for name in ("ask_again", "sent_instead", "cut", "content_free") if name in value}
+    fields |= {name: value[name] for name in OPTIONAL if name in value}
     fields |= {name: value[name] + 0 for name in SELDOM_COUNTED if name in value}
     if "batched" in value:
         fields["batched"] = TokenUse(**value["batched"])

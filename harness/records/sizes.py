@@ -27,7 +27,8 @@ def prompted_sizes(entries: Iterable[Entry]) -> str:
     sizes: dict[str, int | None] = {}
     names: dict[str, str] = {}
     for entry in entries:
-        if entry.record.identity.prompt is not None:
+        identity = entry.record.identity
+        if identity.prompt is not None and identity.train is None:
             model = entry.record.identity.backend.model or entry.backend
             sizes[model] = sizes.get(model) or entry.checkpoint.parameters
             names.setdefault(model, entry.display_name)

@@ -20,20 +20,20 @@ def crossing_words(found: Crossing, sizes: Sequence[int]) -> str:
     if math.isinf(found.low):
         return f"no crossing up to {last:,} labels"
     if math.isinf(found.labels):
-        start = f"{first} or fewer" if found.low == 0 else f"{_labels(found.low)}"
+        start = f"{first} or fewer" if found.low == 0 else f"{two_digits(found.low)}"
         return f"no crossing up to {last:,} labels, though {start} can't be ruled out (95%)"
-    about = f"{first} labels or fewer" if found.labels == 0 else f"about {_labels(found.labels)} labels"
+    about = f"{first} labels or fewer" if found.labels == 0 else f"about {two_digits(found.labels)} labels"
     if found.low == 0 and math.isinf(found.high):
         return f"{about}, but anything is possible (95%: from {first} or fewer to more than {last:,})"
     if found.low == 0:
-        return f"{about} (95%: at most {_labels(found.high)})"
+        return f"{about} (95%: at most {two_digits(found.high)})"
     if math.isinf(found.high):
-        return f"{about} (95%: at least {_labels(found.low)}, perhaps more than {last:,})"
-    return f"{about} (95%: between {_labels(found.low)} and {_labels(found.high)})"
+        return f"{about} (95%: at least {two_digits(found.low)}, perhaps more than {last:,})"
+    return f"{about} (95%: between {two_digits(found.low)} and {two_digits(found.high)})"
 
 
-def _labels(number: float) -> str:
-    """Two digits."""
+def two_digits(number: float) -> str:
+    """A number of labels, to its first two digits."""
     size = max(0, math.floor(math.log10(number)) - 1)
     return f"{round(number, -size):,.0f}"
 
@@ -107,8 +107,17 @@ CROSSING_COLUMNS = ["trained", "prompted", "at least as good with", "no crossing
 NOTE = "Bands: 95% interval of test rows and seeds; small dots: single seeds; dashed: prompted; circled: crossings."
 
 
-def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> str:
-    """The page; `picture` is the file name of the plot beside it."""
+def markdown(
+    result: BreakEven,
+    task: str,
+    lang: str,
+    picture: str | None,
+    notes: Sequence[str] = (),
+    tables: Sequence[tuple[str, tuple[list[str], list[list[str]]]]] = (),
+    second: tuple[str, str] | None = None,
+) -> str:
+    """The page; `picture` is the file name of the plot beside it. `notes` and `tables` (title, columns, rows): of a curve with
+    a teacher; `second`: the title and file name of its plot by log loss."""
     return render(
         "curve_page.md.j2",
         task=task,
@@ -116,6 +125,9 @@ def markdown(result: BreakEven, task: str, lang: str, picture: str | None) -> st
         title=title(result.metric),
         sentence=sentence(result, lang),
         picture=picture,
+        notes=notes,
+        tables=tables,
+        second=second,
         crossings=(CROSSING_COLUMNS, crossing_rows(result)),
         points=([name or title(result.metric) for name in POINT_COLUMNS], point_rows(result)),
     )

@@ -243,7 +243,7 @@ def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
 
 def unseen(plan: Plan) -> list[Gate]:
     """Whether rows have a label that no training row has, which no answer can be right for. Empty if none has."""
-    if plan.training is None or plan.identity.backend.is_majority:
+    if plan.training is None or plan.identity.backend.is_majority or not plan.has_truth:
         return []
     labels = unseen_labels(plan.rows, plan.training.train, plan.task.label_space.names)
     if not labels:

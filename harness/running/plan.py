@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from harness.core.distributed import processes
-from harness.core.engine import Classifier, Engine, LanguageModel, Messages, ZeroShot
+from harness.core.engine import Classifier, Engine, LanguageModel, Messages, TrainedLanguageModel, ZeroShot
 from harness.core.errors import UserError
 from harness.core.json_files import digest
-from harness.core.options import RunOptions
+from harness.core.options import UNLABELLED, RunOptions
 from harness.core.record import (
     RESULT_VERSION,
     TRAINING_VERSION,
@@ -31,9 +32,10 @@ from harness.models.checkpoints import Checkpoint
 from harness.parsing.parsers import Parser, make_parser
 from harness.parsing.rendering import Renderer, pick_shots
 from harness.running.nearest_shots import NearestShots
+from harness.running.relabelling import Labelled, check_no_validation, relabelled
 from harness.running.thresholds import RULE
 from harness.running.trained_models import Start, trained_start
-from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, with_settings
+from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, validated_options, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.prompts import DEFAULT_PROMPTS, Prompt
 from harness.specs.tasks import Split, TaskSpec
@@ -42,10 +44,13 @@ from harness.statistics.extra_metrics import require_trust
 
 @dataclass(frozen=True, slots=True)
 class TrainingRows:
+    """`labelled`: where the labels of `train` came from, if not from the task."""
+
     langs: tuple[str, ...]
     train: list[Example]
     validation_langs: tuple[str, ...]
     validation: list[Example]
+    labelled: Labelled | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,11 @@ class Plan:
     def run_id(self) -> str:
         return self.identity.run_id
 
+    @property
+    def has_truth(self) -> bool:
+        """Whether the rows have true labels. Those of a labelling have none."""
+        return self.identity.split != UNLABELLED
+
 
 def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = None) -> list[Example]:
     """`limit` rows, the same for every backend: those with the lowest hashed ids, so that 100 are a subset of 500, and a file
@@ -102,8 +112,11 @@ def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = No
     return [row for row in rows if row.id in chosen]
 
 
-def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
-    """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`."""
+def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Example] | None = None) -> Plan:
+    """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`.
+
+    `unlabelled`: rows to label, in place of those of the task's split; see `harness.running.labelling`.
+    """
     task = with_names(catalog.task(request.task), request.data)
     require_trust(task.name, task.metrics, catalog.trust_metric_code)
     backend = with_settings(catalog.backend(request.backend), request.settings)
@@ -114,13 +127,20 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
         backend = backend.model_copy(
             update={"model": request.model, "revision": None, "training_cutoff": None, "shut_down": None}
         )
-    split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data)
+    if unlabelled is None:
+        split_rows = load_examples(task, lang=request.lang, split=request.split, data_dir=request.data)
+        origin = rows_from(task, request.split, request.data, len(split_rows))
+    else:
+        split_rows, origin = list(unlabelled), RowSource(source="files", split_rows=len(unlabelled))
     rows = first_rows(split_rows, request.limit)
-    origin = rows_from(task, request.split, request.data, len(split_rows))
     kind = engine_class(backend.engine)
-    training = _training_rows(request, task) if issubclass(kind, Classifier) else None
+    training = _training_rows(request, task) if issubclass(kind, Classifier | TrainedLanguageModel) else None
     prompt = prompt_plan(request, task, catalog) if issubclass(kind, LanguageModel) else None
+    if training is not None and prompt is not None:
+        _check_trained_prompt(request, prompt)
     decision = _decision(request, task, prompt)
+    if request.soft_labels and training is not None:
+        check_soft_labels(backend)
     checkpoint = checkpoint_of(backend)  # last: other errors are found before a download
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
@@ -129,7 +149,7 @@ def make_plan(request: RunOptions, catalog: Catalog) -> Plan:
         version=RESULT_VERSION,
         task=task.name,
         lang=request.lang,
-        split=request.split,
+        split=request.split if unlabelled is None else UNLABELLED,
         rows=fingerprint(rows),
         labels=list(task.label_space.names),
         label_kind=task.label_space.kind,
@@ -156,7 +176,22 @@ def _training_rows(request: RunOptions, task: TaskSpec) -> TrainingRows:
     langs = request.train_lang or (request.lang,)
     validation_langs = request.validation_lang or langs
     train = rows("train", langs, request.train_limit, request.seed if request.resample_train else None)
-    return TrainingRows(langs, train, validation_langs, rows("validation", validation_langs, request.validation_limit))
+    if request.labels_from is None:
+        return TrainingRows(langs, train, validation_langs, rows("validation", validation_langs, request.validation_limit))
+    check_no_validation(request)
+    train, labelled = relabelled(train, Path(request.labels_from), task.label_space, soft=request.soft_labels)
+    return TrainingRows(langs, train, validation_langs, [], labelled)
+
+
+def check_soft_labels(backend: BackendSpec) -> None:
+    """Raises `UserError` for an engine that can't train on probabilities."""
+    engine = engine_class(backend.engine)
+    if issubclass(engine, Classifier):
+        problem = engine.soft_labels_problem(validated_options(backend))
+    else:
+        problem = "learns to write an answer, and not the probabilities of labels"
+    if problem:
+        raise UserError(f"--soft-labels: {backend.name} {problem}.", "Leave out --soft-labels: it then trains on the labels.")
 
 
 def _decision(request: RunOptions, task: TaskSpec, prompt: PromptPlan | None) -> Decision:
@@ -194,6 +229,17 @@ def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Prompt
     # Any examples do to check the template: each text gets its own.
     renderer = Renderer(prompt, labels, request.lang, train[: nearest.examples])
     return PromptPlan(prompt, parser, renderer, [], nearest, _backend_identity(encoder, checkpoint, engine))
+
+
+def _check_trained_prompt(request: RunOptions, plan: PromptPlan) -> None:
+    """Raises `UserError` for what a language model that is trained can't be asked."""
+    if plan.candidates:
+        raise UserError(
+            f"The prompt {plan.prompt.name!r} shows few-shot examples: training rows, which the model learns anyway.",
+            "Use --shots 0, or a prompt without examples.",
+        )
+    if request.continue_from:
+        raise UserError("A language model can't go on from an earlier training.", "Leave --continue-from out.")
 
 
 def _told(labels: LabelSpace) -> str | None:
@@ -239,6 +285,7 @@ def _training_identity(training: TrainingRows | None, start: Start | None, drawn
             drawn=(drawn, False),
             thresholds=(RULE if tuned and training.validation else None, None),
             continued_from=(start and ContinuedFrom(key=start.key, langs=start.langs), None),
+            labels_from=(training.labelled and training.labelled.identity, None),
         ),
     )
 

@@ -23,13 +23,15 @@ from harness.running.thresholds import labels_above
 @dataclass(frozen=True, slots=True)
 class Batch:
     """What came of one batch. `answers` hold generated text: they never go into a run record. `ask_again`: ids of the rows
-    whose failure is retryable. `sent_instead`: the engine's `replaced_fields`."""
+    whose failure is retryable. `sent_instead`: the engine's `replaced_fields`. `row_tokens`: row id -> tokens of its prompt and
+    answer."""
 
     predictions: list[Prediction]
     answers: list[dict[str, Any]]
     charged: ChargedTokens = NOTHING_CHARGED
     ask_again: tuple[str, ...] = ()
     sent_instead: Mapping[str, str | None] = field(default_factory=dict)
+    row_tokens: Mapping[str, tuple[int, int]] = field(default_factory=dict)
 
 
 def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
@@ -64,6 +66,7 @@ def _scores_of(
         _charged(scores),
         tuple(row.id for item, score in zip(items, scores, strict=True) for row in item.rows if score.retryable),
         engine.replaced_fields(),
+        _row_tokens(items, scores),
     )
 
 
@@ -124,11 +127,17 @@ def _generate(plan: Plan, engine: LanguageModel, prompt: PromptPlan, items: Sequ
         _charged(generations),
         tuple(row.id for row, g in pairs if g.retryable),
         engine.replaced_fields(),
+        _row_tokens(items, generations),
     )
 
 
 def _charged(answers: Sequence[Generation] | Sequence[Scores]) -> ChargedTokens:
     return sum((answer.charged for answer in answers), NOTHING_CHARGED)
+
+
+def _row_tokens(items: Sequence[Item], answers: Sequence[Generation | Scores]) -> dict[str, tuple[int, int]]:
+    """A text is computed once: its tokens count for the first of its rows."""
+    return {item.rows[0].id: (a.prompt_tokens, a.new_tokens) for item, a in zip(items, answers, strict=True)}
 
 
 def _prompts(items: Sequence[Item]) -> list[Encoded]:

@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from harness.core.engine import Classifier, Engine, LanguageModel, ZeroShot
+from harness.core.engine import Classifier, Engine, LanguageModel, TrainedLanguageModel, ZeroShot
 from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, OutOfMemory, RunError, RunIncomplete, UserError
 from harness.core.json_files import digest
 from harness.core.machine import describe_machine, library_versions, load_average, peak_memory
 from harness.core.progress_events import OnProgress
-from harness.core.record import CheckpointFacts, Cost, Metrics, RunRecord, Timing, Tokens
+from harness.core.record import CheckpointFacts, Cost, Cut, Metrics, RunRecord, Timing, Tokens
 from harness.core.token_use import NO_TOKENS, NOTHING_CHARGED
 from harness.core.types import Calibration, LabelKind, Prediction, Status
 from harness.data.dates import dates_of
@@ -88,7 +88,7 @@ class EngineSlot:
         started = time.perf_counter()
         self._engine = plan.engine
         try:
-            if isinstance(plan.engine, Classifier):
+            if isinstance(plan.engine, Classifier | TrainedLanguageModel):
                 self._trained = ensure_trained(plan, on_progress, on_evaluation)
             elif isinstance(plan.engine, ZeroShot):
                 plan.engine.load(plan.task.label_space)
@@ -113,7 +113,7 @@ class EngineSlot:
 
 def _loaded_key(plan: Plan) -> str:
     """Two plans with the same key can use the same loaded engine."""
-    if isinstance(plan.engine, Classifier):
+    if isinstance(plan.engine, Classifier | TrainedLanguageModel):
         loaded_for: Any = plan.identity.trained_key
     elif isinstance(plan.engine, ZeroShot):
         labels = plan.task.label_space
@@ -155,22 +155,52 @@ def run(
             if (found := finished_entry(store, name)) is not None:  # another process finished it meanwhile
                 return Result(store.root / name, found.record, computed=False)
             store.set_aside(name)
-        if (words := shut_down_words(plan.backend)) is not None:
-            log.warning(f"{words}. `bench list backends` has others, or name another model: --model NAME.")
-        plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
-        if force:
-            journal.clear()
-        plan.engine.use_scratch(journal.scratch)
-        gates = Gates(plan, journal.answers, stops=gate)
-        gates.before()
-        entries = _predict_all(plan, journal, budget, on_progress, gates)
-        predictions = _predictions(plan, entries, trained)
-        check_measured(name, predictions)
-        rows = [prediction_record(row, prediction) for row, prediction in zip(plan.rows, predictions, strict=True)]
-        record = _record(plan, entries, trained, load_seconds, predictions, gates)
+        done = predict_rows(
+            plan, journal, slot, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate
+        )
+        rows = [prediction_record(row, p) for row, p in zip(done.plan.rows, done.predictions, strict=True)]
+        record = _record(done)
         folder = store.finish(record, rows)
         finished(record)
     return Result(folder, record, computed=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """All rows of a plan, with their predictions in the task's order, and what is told of how they were made."""
+
+    plan: Plan
+    entries: list[JournalEntry]
+    trained: Trained | None
+    load_seconds: float
+    predictions: list[Prediction]
+    gates: Gates
+
+
+def predict_rows(
+    plan: Plan,
+    journal: Journal,
+    slot: EngineSlot,
+    on_progress: OnProgress,
+    *,
+    force: bool,
+    budget: Budget | None,
+    gate: bool,
+    on_evaluation: OnEvaluation | None = None,
+) -> Predicted:
+    """Predict the rows that the journal lacks. No true label is read. Raises as `run` does."""
+    if (words := shut_down_words(plan.backend)) is not None:
+        log.warning(f"{words}. `bench list backends` has others, or name another model: --model NAME.")
+    plan, trained, load_seconds = slot.ready(plan, on_progress, on_evaluation)
+    if force:
+        journal.clear()
+    plan.engine.use_scratch(journal.scratch)
+    gates = Gates(plan, journal.answers, stops=gate)
+    gates.before()
+    entries = _predict_all(plan, journal, budget, on_progress, gates)
+    predictions = _predictions(plan, entries, trained)
+    check_measured(plan.run_id, predictions)
+    return Predicted(plan, entries, trained, load_seconds, predictions, gates)
 
 
 def _predictions(plan: Plan, entries: list[JournalEntry], trained: Trained | None) -> list[Prediction]:
@@ -216,6 +246,8 @@ def _predict_all(
             return entries
         for items, outcome, seconds in _within_budget(plan, batch, budget):
             entry = _entry(outcome, seconds + waited, batch=len(items), cut=cut_counts(items))
+            if plan.has_truth:  # the tokens of a row are told by a labelling alone
+                entry = replace(entry, row_tokens={})
             journal.append(entry, outcome.answers)
             waited = 0.0
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
@@ -332,54 +364,63 @@ def _entry(outcome: Batch, seconds: float, *, batch: int, cut: CutCounts | None 
         ask_again=outcome.ask_again,
         sent_instead=outcome.sent_instead,
         cut=cut,
+        row_tokens=outcome.row_tokens,
     )
 
 
-def _record(
-    plan: Plan,
-    entries: Sequence[JournalEntry],
-    trained: Trained | None,
-    load_seconds: float,
-    predictions: Sequence[Prediction],
-    gates: Gates,
-) -> RunRecord:
-    price = plan.backend.price
-    charged = sum((entry.charged for entry in entries), NOTHING_CHARGED)
-    replaced: dict[str, str | None] = {}
-    for entry in entries:
-        replaced |= entry.sent_instead
-    # Prompts are never cut.
-    cut = None if plan.prompt is not None else cut_of(entry.cut for entry in entries if entry.cut is not None)
+def _record(done: Predicted) -> RunRecord:
+    plan, trained = done.plan, done.trained
+    labelled = None if plan.training is None else plan.training.labelled
+    optional: dict[str, Any] = {} if labelled is None else {"labelled": labelled.facts}
+    cut = cut_texts(done)
     return RunRecord(
-        run_id=plan.run_id,
-        identity=plan.identity,
-        options=plan.options.public(_public_settings(plan)),
         n=len(plan.rows),
         metrics=evaluate_predictions(
             plan.rows,
-            predictions,
+            done.predictions,
             plan.task.label_space,
             threshold=plan.task.threshold,
             extra_metrics=plan.task.metrics,
         ),
         rows_from=plan.rows_from,
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        checkpoint=_checkpoint(plan),
         training=None if trained is None else trained.record,
         runtime=None if trained is None else trained.runtime,
         metric_code=code_of(plan.task.metrics),
         overlap=overlap_of(plan),
         dates=dates_of(plan.task.published, plan.backend.training_cutoff),
-        timing=_timing(plan, entries, load_seconds),
-        sent_instead=replaced or None,
-        tokens=Tokens.of(charged),
-        cost=None if price is None else Cost(usd=round(price.charged(charged), 6), **price.model_dump(exclude_none=True)),
         peak_memory_mib=peak_memory(),
-        machine=describe_machine(),
-        versions=library_versions(),
-        gates=gates.finished(predictions, cut, None if trained is None else trained.record.cut),
         cut=cut,
+        **told(done, cut),
+        **optional,
     )
+
+
+def cut_texts(done: Predicted) -> Cut | None:
+    """Prompts are never cut."""
+    return None if done.plan.prompt is not None else cut_of(entry.cut for entry in done.entries if entry.cut is not None)
+
+
+def told(done: Predicted, cut: Cut | None) -> dict[str, Any]:
+    """The fields that the records of runs and of labellings share."""
+    plan, entries, price = done.plan, done.entries, done.plan.backend.price
+    charged = sum((entry.charged for entry in entries), NOTHING_CHARGED)
+    replaced: dict[str, str | None] = {}
+    for entry in entries:
+        replaced |= entry.sent_instead
+    return {
+        "run_id": plan.run_id,
+        "identity": plan.identity,
+        "options": plan.options.public(_public_settings(plan)),
+        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        "checkpoint": _checkpoint(plan),
+        "timing": _timing(plan, entries, done.load_seconds),
+        "sent_instead": replaced or None,
+        "tokens": Tokens.of(charged),
+        "cost": None if price is None else Cost(usd=round(price.charged(charged), 6), **price.model_dump(exclude_none=True)),
+        "machine": describe_machine(),
+        "versions": library_versions(),
+        "gates": done.gates.finished(done.predictions, cut, None if done.trained is None else done.trained.record.cut),
+    }
 
 
 def _checkpoint(plan: Plan) -> CheckpointFacts | None:

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from harness.core.engine import Classifier
 from harness.core.errors import OutOfMemory, RunError, UserError
 from harness.core.machine import (
     describe_machine,
@@ -193,7 +192,7 @@ def measure(
 
 def _identity(plan: Plan) -> LatencyIdentity:
     shared = {name: getattr(plan.identity, name) for name in ("task", "lang", "split", "rows", "backend", "prompt")}
-    return LatencyIdentity(**shared, trained=plan.identity.trained_key if isinstance(plan.engine, Classifier) else None)
+    return LatencyIdentity(**shared, trained=None if plan.training is None else plan.identity.trained_key)
 
 
 def _in_random_order(plan: Plan) -> list[Item]:

@@ -17,7 +17,15 @@ from harness.core import library_logging
 from harness.core.arrays import FloatArray
 from harness.core.distributed import Stopped, broadcast, in_step, together
 from harness.core.durable import commit, seal
-from harness.core.engine import Classifier, LabelledTexts, TrainingJob, ValidationScorer
+from harness.core.engine import (
+    AnsweredChats,
+    ChatTrainingJob,
+    Classifier,
+    LabelledTexts,
+    TrainedLanguageModel,
+    TrainingJob,
+    ValidationScorer,
+)
 from harness.core.errors import BenchError, RunError
 from harness.core.json_files import write_atomically
 from harness.core.locks import held
@@ -36,6 +44,7 @@ from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_pred
 
 OnEvaluation = Callable[[dict[str, float]], None]
 """Called with the validation metrics at each evaluation; what it raises ends the training."""
+Trainable = Classifier | TrainedLanguageModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,19 +66,25 @@ def trained_folder(plan: Plan) -> Path:
 
 def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None) -> Trained:
     """Make `plan.engine` ready to predict; train it unless an earlier run did. Raises what `on_evaluation` raises."""
-    assert isinstance(plan.engine, Classifier)
+    engine = plan.engine
+    assert isinstance(engine, Classifier | TrainedLanguageModel)
     assert plan.training is not None
     folder = trained_folder(plan)
     make_cache_folder(folder)
-    scorer = validation_scorer(plan) if on_evaluation is None else validation_scorer(plan, on_evaluation)
+    told = on_evaluation or _untold
     with held(folder / LOCK, wait=True):
         if not has_model(folder):
             write_atomically(folder / ABOUT, about(plan.identity).model_dump_json())
-            _train(plan.engine, plan, plan.training, scorer, folder, on_progress)
-        else:
-            plan.engine.load(folder / "model", plan.task.label_space)
+            _train(engine, plan, plan.training, told, folder, on_progress)
+        elif isinstance(engine, Classifier):
+            engine.load(folder / "model", plan.task.label_space)
             mark_used(folder)
-        runtime = plan.engine.optimize(folder, _texts(plan.training.validation), scorer)
+        else:
+            engine.load_trained(folder / "model")
+            mark_used(folder)
+        runtime = None
+        if isinstance(engine, Classifier):
+            runtime = engine.optimize(folder, _texts(plan.training.validation), validation_scorer(plan, told))
     record = Training.model_validate_json((folder / "model" / TRAINING).read_bytes())
     return Trained(record, None if runtime is None else Runtime.model_validate(runtime))
 
@@ -85,7 +100,11 @@ def make_cache_folder(folder: Path) -> None:
         raise RunError(f"The cache can't be written: {error.filename}: {error.strerror}.", hint) from error
 
 
-def validation_scorer(plan: Plan, on_evaluation: OnEvaluation = lambda metrics: None) -> ValidationScorer:
+def _untold(metrics: dict[str, float]) -> None:
+    """Nobody follows the evaluations."""
+
+
+def validation_scorer(plan: Plan, on_evaluation: OnEvaluation = _untold) -> ValidationScorer:
     """Scores validation rows as a run on them would be, of a multilabel task with thresholds tuned on them each time: an
     early checkpoint may have no probability above a half, and still know which rows are likelier."""
     assert plan.training is not None
@@ -111,19 +130,20 @@ def _judged(row: Example, p: Sequence[float], thresholds: list[float] | None) ->
 
 
 def _train(
-    engine: Classifier, plan: Plan, rows: TrainingRows, scorer: ValidationScorer, folder: Path, on_progress: OnProgress
+    engine: Trainable, plan: Plan, rows: TrainingRows, on_evaluation: OnEvaluation, folder: Path, on_progress: OnProgress
 ) -> None:
     started = time.perf_counter()
     broadcast(plan.options)  # to the processes that wait in `train_along`
     if plan.options.continue_from:
         mark_used(folder_of(plan.options.continue_from))
-    report = _fit(engine, plan, rows, scorer, folder, on_progress)
+    report = _fit(engine, plan, rows, on_evaluation, folder, on_progress)
     spared = report.get(CACHED_SECONDS, 0.0)  # a training must not look cheaper because of the one before it
     assert isinstance(spared, float)
     seconds = round(time.perf_counter() - started + spared, 3)
-    thresholds = _thresholds(engine, plan.task.label_space, rows.validation)
-    cut = cut_while_training(engine, [row.text for row in rows.train])
-    about_it = {"seconds": seconds, "thresholds": thresholds, "cut": cut.as_json(), "origin": origin(plan.identity).as_json()}
+    about_it: dict[str, object] = {"seconds": seconds, "origin": origin(plan.identity).as_json()}
+    if isinstance(engine, Classifier):
+        about_it["thresholds"] = _thresholds(engine, plan.task.label_space, rows.validation)
+        about_it["cut"] = cut_while_training(engine, [row.text for row in rows.train]).as_json()
     try:
         record = json.dumps({**report, **about_it}, allow_nan=False)
     except ValueError as error:
@@ -140,20 +160,30 @@ def _train(
 
 
 def _fit(
-    engine: Classifier, plan: Plan, rows: TrainingRows, scorer: ValidationScorer, folder: Path, on_progress: OnProgress
+    engine: Trainable, plan: Plan, rows: TrainingRows, on_evaluation: OnEvaluation, folder: Path, on_progress: OnProgress
 ) -> Mapping[str, object]:
+    seed, scratch = plan.options.seed, folder / "scratch"
+
+    def told(done: int, total: int, note: str) -> None:
+        on_progress("train", done, total, note)
+
     with in_step():
-        return engine.fit(
-            TrainingJob(
-                _texts(rows.train),
-                _texts(rows.validation),
-                plan.task.label_space,
-                scorer,
-                plan.options.seed,
-                folder / "scratch",
-                lambda done, total, note: on_progress("train", done, total, note),
+        if not isinstance(engine, Classifier):
+            train, validation = (_answered(plan, part) for part in (rows.train, rows.validation))
+            return engine.fit(
+                ChatTrainingJob(train, validation, seed, scratch, told, lambda found: together(lambda: on_evaluation(found)))
             )
-        )
+        probabilities = None if rows.labelled is None else rows.labelled.probabilities
+        train_texts, validation_texts = replace(_texts(rows.train), probabilities=probabilities), _texts(rows.validation)
+        scorer = validation_scorer(plan, on_evaluation)
+        return engine.fit(TrainingJob(train_texts, validation_texts, plan.task.label_space, scorer, seed, scratch, told))
+
+
+def _answered(plan: Plan, rows: Sequence[Example]) -> AnsweredChats:
+    """The run's prompt for each row, and the answer that its parser reads as the row's label."""
+    assert plan.prompt is not None
+    answers = [plan.prompt.parser.answer(row.label) for row in rows]
+    return AnsweredChats(plan.prompt.chats([row.text for row in rows]), answers)
 
 
 def train_along(catalog: Catalog) -> None:
@@ -161,14 +191,14 @@ def train_along(catalog: Catalog) -> None:
     library_logging.hush()  # the options of the command are read by the first process only
     while (request := broadcast(None)) is not None:
         plan = make_plan(request, replace(catalog, trust_metric_code=True))  # else the first process had refused
-        assert isinstance(plan.engine, Classifier)
+        assert isinstance(plan.engine, Classifier | TrainedLanguageModel)
         assert plan.training is not None
         try:
             _fit(
                 plan.engine,
                 plan,
                 plan.training,
-                validation_scorer(plan),
+                _untold,
                 trained_folder(plan),
                 lambda phase, done, total, note: None,
             )

@@ -40,7 +40,10 @@ ORDER = ("task", "backend", "seed", "prompt", "decoding", "calibration", "shots"
 """Of the combinations. Languages change fastest, so that a model is loaded once for all of them."""
 FOR_PROMPTED = ("prompt", "decoding", "calibration", "shots", "shots_by")
 FOR_EXAMPLES = {"train_limit", "resample_train"}
-FOR_TRAINED = ("train_lang", "validation_lang", "continue_from", "train_limit", "resample_train", "validation_limit")
+FOR_TRAINED = (
+    *("train_lang", "validation_lang", "continue_from", "train_limit", "resample_train", "validation_limit"),
+    *("labels_from", "soft_labels"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class Asked:
         check_model(catalog, backends, self.values.get("model"))
         if self.values.get("resample_train") and self.values.get("train_limit") is None:
             raise UserError("--resample-train needs --train-limit.", "Say how many rows each seed draws: --train-limit N.")
+        if self.values.get("soft_labels") and self.values.get("labels_from") is None:
+            raise UserError("--soft-labels needs --labels-from.", "Name the labelling whose probabilities are the targets.")
         found = []
         for task, backend in product(self.many("task"), backends):
             values = {name: value for name, value in self.values.items() if name not in unused_by(catalog, backend)}
@@ -119,9 +124,9 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
 
 def unused_by(catalog: Catalog, backend: str) -> set[str]:
     """Options that change nothing in a run of this backend."""
-    from harness.core.engine import Classifier
+    from harness.core.engine import Classifier, TrainedLanguageModel
 
-    trains = issubclass(engine_of(catalog, backend), Classifier)
+    trains = issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
     unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trains else FOR_TRAINED)}
     if is_prompted(catalog, backend):
         unused -= FOR_EXAMPLES

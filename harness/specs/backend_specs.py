@@ -28,8 +28,8 @@ class BackendSpec(Spec):
 
     name: str = Field(description="the file's name, without `.yaml`")
     engine: str = Field(
-        description="baseline, encoder, embedding, setfit, zero_shot, causal_lm, vllm, openai, decisions, or an engine that a"
-        " plugin adds"
+        description="baseline, encoder, embedding, setfit, zero_shot, causal_lm, causal_lm_lora, vllm, openai, decisions, or "
+        "an engine that a plugin adds"
     )
     description: str = Field("", description="what it is, in a sentence, for `bench list backends`")
     model: str | None = Field(

@@ -24,7 +24,9 @@ class CellBase(Spec):
         return asked if defaults is None else asked.over(defaults.asked())
 
 
-_OPTIONS = {name: field for name, field in RunOptions.model_fields.items() if name != "continue_from"}
+NOT_IN_RECIPES = ("continue_from", "labels_from", "soft_labels")
+"""Options that name a place on one machine, and what goes with them."""
+_OPTIONS = {name: field for name, field in RunOptions.model_fields.items() if name not in NOT_IN_RECIPES}
 if TYPE_CHECKING:
     Cell = CellBase
 else:

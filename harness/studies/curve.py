@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.analysis.break_even import BreakEven, break_even
+from harness.analysis.pricing import labelling_usd
 from harness.core.engine import Classifier
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
@@ -15,21 +16,28 @@ from harness.core.predictions import Predictions
 from harness.core.record import PromptIdentity
 from harness.core.types import Calibration, Decoding
 from harness.data.rows import load_examples
+from harness.records.labellings import read_labelling
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
+from harness.running.relabelling import relabelled
 from harness.specs.backend_specs import engine_class, validated_options, with_settings
 from harness.specs.catalog import Catalog
+from harness.specs.prices import Prices
 from harness.specs.prompts import DEFAULT_PROMPTS, PromptSpec
 from harness.specs.tasks import TaskSpec
+from harness.statistics.row_means import known_metrics
 
 ALL = "all"
 FEW_SHOT = "fewshot"
+HUMAN, TEACHER, SOFT = "human labels", "LLM labels", "LLM probabilities"
+"""What a trained backend learned from, where a curve has a teacher."""
 
 
 @dataclass(frozen=True)
 class CurveOptions:
     """What to plot, in one language. `base`: options of all runs. `sizes`: numbers of labels, None for all. `prompts`: each a
-    line, with the calibration that replaces its own. `llm_seeds`: for the few-shot examples of the lines."""
+    line, with the calibration that replaces its own. `llm_seeds`: for the few-shot examples of the lines. `teacher`: the folder
+    of a labelling: each trained backend also learns from its labels, and with `soft_labels` from its probabilities."""
 
     base: RunOptions
     encoders: Sequence[str]
@@ -40,6 +48,24 @@ class CurveOptions:
     prompts: Sequence[tuple[str, Calibration | None]] = ()
     decodings: Sequence[Decoding | None] = (None,)
     min_steps: int = 100
+    teacher: Path | None = None
+    soft_labels: bool = False
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """The labels of a model against those of people. `line`: the name of the model's line in the curve. `rows`: training rows
+    in the language; `unlabelled`: those without a readable label. `agreement`: share of the others whose label is the task's.
+    `usd_per_label`: of the model; None where it has no price."""
+
+    labelling: str
+    teacher: str
+    line: str
+    rows: int
+    unlabelled: int
+    agreement: float
+    usd_per_label: float | None
+    human_usd_per_label: float | None
 
 
 def sizes_of(texts: Sequence[str], available: int) -> list[int | None]:
@@ -99,7 +125,7 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
             decoding=decoding,
             calibration=calibration,
             seed=seed,
-            settings=_settings_of(curve, catalog, llm),
+            settings=settings_of(curve, catalog, llm),
         )
         for llm in curve.llms
         for prompt, calibration in curve.prompts or default_prompts(catalog, base.task)
@@ -114,12 +140,67 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
             validation_limit=0,
             seed=seed,
             settings=_trained_settings(curve, catalog, encoder, size or available),
+            **labels,
         )
         for seed in curve.seeds
         for size in curve.sizes
         for encoder in curve.encoders
+        for labels in _kinds_of_labels(curve)
     ]
-    return prompted + trained
+    taught = [] if curve.teacher is None else [_teacher_run(curve, curve.teacher)]
+    return [*taught, *(run for run in prompted if run not in taught), *trained]
+
+
+def _kinds_of_labels(curve: CurveOptions) -> list[dict[str, Any]]:
+    """The labels of the task, and those of the teacher."""
+    if curve.teacher is None:
+        return [{}]
+    theirs = {"labels_from": curve.teacher.as_posix()}
+    return [{}, theirs, *([{**theirs, "soft_labels": True}] if curve.soft_labels else [])]
+
+
+def _teacher_run(curve: CurveOptions, folder: Path) -> RunOptions:
+    """The run of the model that labelled on the test rows: as it labelled, in the curve's language."""
+    options = read_labelling(folder)[0].options
+    return options.changed(split="test", limit=curve.base.limit, lang=curve.base.lang, data=curve.base.data)
+
+
+def check_teacher(folder: Path, task: TaskSpec, lang: str, data_dir: Path | None, *, soft: bool) -> None:
+    """Raise `UserError` for a labelling that is of another task or language, or lacks training rows, before the first run."""
+    record, _ = read_labelling(folder)
+    if (record.identity.task, record.identity.lang) != (task.name, lang):
+        there = f"{record.identity.task} in {record.identity.lang}"
+        raise UserError(
+            f"The labelling {record.run_id} is of {there}, the curve of {task.name} in {lang}.",
+            "Name the task and the language of the labelling: --task NAME --lang CODE",
+        )
+    if record.identity.prompt is None:
+        problem = f"The labelling {record.run_id} is of a trained model, whose labels cost those that it learned from."
+        raise UserError(problem, "Name one of a prompted model.")
+    rows = load_examples(task, lang=lang, split="train", data_dir=data_dir)
+    relabelled(rows, folder, task.label_space, soft=soft)
+
+
+def teaching_of(curve: CurveOptions, task: TaskSpec, prices: Prices, human_usd: float | None) -> Teaching | None:
+    """What the teacher's labels are worth; None for a curve without a teacher. The labels of the task are read for the
+    agreement alone."""
+    if curve.teacher is None:
+        return None
+    record, _ = read_labelling(curve.teacher)
+    rows = load_examples(task, lang=curve.base.lang, split="train", data_dir=curve.base.data)
+    labelled, _ = relabelled(rows, curve.teacher, task.label_space, soft=False)
+    truth = {row.id: row.label for row in rows}
+    usd = labelling_usd(record.facts(record.n, record.unlabelled), prices)
+    return Teaching(
+        labelling=record.run_id,
+        teacher=record.identity.backend.name,
+        line=_teacher_name(record.options.backend, record.identity.prompt),
+        rows=len(rows),
+        unlabelled=len(rows) - len(labelled),
+        agreement=sum(row.label == truth[row.id] for row in labelled) / len(labelled),
+        usd_per_label=None if usd is None else usd / record.n,
+        human_usd_per_label=human_usd,
+    )
 
 
 def _draws_shots(prompt: PromptSpec) -> bool:
@@ -135,7 +216,7 @@ def default_prompts(catalog: Catalog, task: str) -> list[tuple[str, Calibration 
     return [(name, None) for name in (spec.prompt or DEFAULT_PROMPTS[kind], *few_shot)]
 
 
-def _settings_of(curve: CurveOptions, catalog: Catalog, backend: str) -> dict[str, Any]:
+def settings_of(curve: CurveOptions, catalog: Catalog, backend: str) -> dict[str, Any]:
     """Those of the settings that the backend has."""
     known = _options_of(catalog, backend)
     return {path: value for path, value in curve.base.settings.items() if path.split(".")[0] in known}
@@ -143,7 +224,7 @@ def _settings_of(curve: CurveOptions, catalog: Catalog, backend: str) -> dict[st
 
 def _trained_settings(curve: CurveOptions, catalog: Catalog, backend: str, rows: int) -> dict[str, Any]:
     """Likewise, and as many epochs as few rows need."""
-    spec, settings = catalog.backend(backend), _settings_of(curve, catalog, backend)
+    spec, settings = catalog.backend(backend), settings_of(curve, catalog, backend)
     engine = engine_class(spec.engine)
     assert issubclass(engine, Classifier)
     options = validated_options(with_settings(spec, settings))
@@ -165,30 +246,86 @@ def check_settings(curve: CurveOptions, catalog: Catalog) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """A curve and the runs that it is made of."""
+    """A curve and the runs that it is made of. `log_loss`: the same by log loss, where there is a teacher and one label a row;
+    lines without probabilities are not in it."""
 
     options: CurveOptions
     result: BreakEven
     run_ids: list[str]
+    log_loss: BreakEven | None = None
+    teaching: Teaching | None = None
 
 
-def measured(curve: CurveOptions, runs: Iterable[tuple[RunOptions, str]], store: Store, metric: str) -> Measured | None:
+Curves = dict[str, dict[int, dict[int, Predictions]]]
+Lines = dict[str, tuple[int, dict[int, Predictions]]]
+
+
+def measured(
+    curve: CurveOptions, runs: Iterable[tuple[RunOptions, str]], store: Store, metric: str, teaching: Teaching | None = None
+) -> Measured | None:
     """From the completed runs in this language, in any order; None without a point of a curve. Raises what `break_even`
     raises."""
-    curves: dict[str, dict[int, dict[int, Predictions]]] = {}
-    lines: dict[str, tuple[int, dict[int, Predictions]]] = {}
+    curves: Curves = {}
+    lines: Lines = {}
     run_ids = []
+    taught = None if curve.teacher is None else _teacher_run(curve, curve.teacher)
     for options, run_id in runs:
         if options.lang != curve.base.lang:
             continue
-        identity, predictions = store.record(run_id).identity, read_predictions(store, run_id)
+        record, predictions = store.record(run_id), read_predictions(store, run_id)
         run_ids.append(run_id)
-        if identity.train is not None:
-            curves.setdefault(options.backend, {}).setdefault(identity.train.train_count, {})[options.seed] = predictions
+        identity, train = record.identity, record.identity.train
+        if options == taught and identity.prompt is not None:
+            name, shots = _teacher_name(options.backend, identity.prompt), identity.prompt.examples
+            lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
+        elif train is not None:
+            asked = train.train_count if record.labelled is None else record.labelled.asked
+            name = curve_name(curve, options)
+            curves.setdefault(name, {}).setdefault(asked, {})[options.seed] = predictions
         elif identity.prompt is not None:
             name, shots = line_name(options.backend, identity.prompt), identity.prompt.examples
             lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
-    return Measured(curve, break_even(curves, lines, metric), run_ids) if curves else None
+    if not curves:
+        return None
+    pairs = _pairs(curves, curve)
+    log_loss = None
+    if pairs and metric != "log_loss":
+        log_loss = _by_log_loss(curves, lines, pairs)
+    return Measured(curve, break_even(curves, lines, metric, pairs=pairs), run_ids, log_loss, teaching)
+
+
+def _by_log_loss(curves: Curves, lines: Lines, pairs: Sequence[tuple[str, str]]) -> BreakEven | None:
+    """None for a multilabel task, or if a trained backend has no probabilities."""
+    runs = [run for sizes in curves.values() for seeds in sizes.values() for run in seeds.values()]
+    if any("log_loss" not in known_metrics(run.labels.kind, probable=run.probabilities is not None) for run in runs):
+        return None
+    probable = {
+        name: (shots, seeds)
+        for name, (shots, seeds) in lines.items()
+        if all(run.probabilities is not None for run in seeds.values())
+    }
+    return break_even(curves, probable, "log_loss", pairs=pairs)
+
+
+def curve_name(curve: CurveOptions, options: RunOptions) -> str:
+    """`tfidf`, and where there is a teacher `tfidf · human labels`, `tfidf · LLM labels`, `tfidf · LLM probabilities`."""
+    if curve.teacher is None:
+        return options.backend
+    kind = HUMAN if options.labels_from is None else SOFT if options.soft_labels else TEACHER
+    return f"{options.backend} · {kind}"
+
+
+def _pairs(curves: Curves, curve: CurveOptions) -> list[tuple[str, str]]:
+    if curve.teacher is None:
+        return []
+    pairs = [(f"{encoder} · {HUMAN}", f"{encoder} · {kind}") for encoder in curve.encoders for kind in (TEACHER, SOFT)]
+    return [pair for pair in pairs if pair[0] in curves and pair[1] in curves]
+
+
+def _teacher_name(backend: str, prompt: PromptIdentity | None) -> str:
+    """`qwen (strict · score), teacher`."""
+    assert prompt is not None
+    return f"{line_name(backend, prompt)}, teacher"
 
 
 def line_name(backend: str, prompt: PromptIdentity) -> str:

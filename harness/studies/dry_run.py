@@ -73,12 +73,12 @@ def planned_steps(steps: Sequence[Step], catalog: Catalog, store: Store) -> list
 
 
 def _planned(step: Step, catalog: Catalog, store: Store, rows: Rows) -> PlannedStep:
-    from harness.core.engine import Classifier
+    from harness.core.engine import Classifier, TrainedLanguageModel
 
     request, tune = step.request, step.tune
     spec = with_settings(catalog.backend(request.backend), request.settings)
     langs = request.train_lang or (request.lang,)
-    trains = issubclass(engine_class(spec.engine), Classifier)
+    trains = issubclass(engine_class(spec.engine), Classifier | TrainedLanguageModel)
 
     def count(split: str, langs: tuple[str, ...], limit: int | None) -> Count:
         found = [rows(request.task, lang, split) for lang in langs]

@@ -115,3 +115,31 @@ def test_a_label_that_every_row_has_is_certain(tmp_path: Path) -> None:
 def test_an_unknown_option_is_refused() -> None:
     with pytest.raises(ValidationError, match="alpha"):
         BaselineOptions.model_validate({"classifier": "tfidf", "alpha": 1})
+
+
+# Probabilities as targets
+
+
+def soft(train: LabelledTexts, probabilities: list[list[float]]) -> LabelledTexts:
+    return LabelledTexts(train.texts, train.labels, np.array(probabilities))
+
+
+def test_majority_gives_the_mean_of_soft_labels(tmp_path: Path) -> None:
+    train = LabelledTexts(["a", "b"], [0, 2], np.array([[0.7, 0.0, 0.3, 0.0], [0.1, 0.2, 0.6, 0.1]]))
+    np.testing.assert_allclose(predict(fitted("majority", tmp_path, train), ["c"]), [[0.4, 0.1, 0.45, 0.05]])
+
+
+def test_tfidf_on_certain_soft_labels_is_tfidf_on_labels(tmp_path: Path) -> None:
+    certain = soft(TRAIN, np.eye(4)[np.array(TRAIN.labels, dtype=int)].tolist())
+    texts = ["awful lid", "lovely kettle", "nothing"]
+    np.testing.assert_allclose(
+        predict(fitted("tfidf", tmp_path, certain), texts), predict(fitted("tfidf", tmp_path, TRAIN), texts), atol=1e-4
+    )
+
+
+def test_tfidf_fits_the_probabilities(tmp_path: Path) -> None:
+    """Among equal texts a weakly penalised regression gives back the mean of their targets; labels of one class suffice."""
+    train = LabelledTexts(["kettle"] * 40 + ["lid"] * 40, [0] * 80, np.array([[0.6, 0.4, 0, 0]] * 40 + [[0.9, 0.1, 0, 0]] * 40))
+    engine = Baseline(BaselineOptions.model_validate({"classifier": "tfidf", "c": 1e4}), None)
+    engine.fit(TrainingJob(train, NOTHING, LABELS, SCORER, 0, tmp_path, lambda done, total, note: None))
+    np.testing.assert_allclose(predict(engine, ["kettle", "lid"]), [[0.6, 0.4, 0, 0], [0.9, 0.1, 0, 0]], atol=0.01)

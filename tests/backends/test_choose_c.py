@@ -52,3 +52,13 @@ def test_a_multilabel_task_gets_one_value_for_all_labels() -> None:
     found = choose_c(embeddings, [(label,) if label else (1, 2) for label in truth], TOPICS, 0)
     assert (found.c in GRID, found.c_from, found.folds) == (True, "cross-validation", 5)
     assert choose_c(embeddings[:3], [(0,), (1,), ()], TOPICS, 0).c_from == "default"
+
+
+@pytest.mark.slow
+def test_soft_labels_are_the_targets_of_the_choice_too() -> None:
+    """Certain ones choose as labels do; of ones that the texts say nothing about a strong penalty learns least."""
+    embeddings, truth = noisy(8)
+    certain = np.eye(3)[truth]
+    assert choose_c(embeddings, truth, STARS, 0, certain).c == choose_c(embeddings, truth, STARS, 0).c
+    noise = certain[np.random.default_rng(1).permutation(len(truth))]
+    assert choose_c(embeddings, truth, STARS, 0, noise).c < choose_c(embeddings, truth, STARS, 0).c

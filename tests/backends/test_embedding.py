@@ -263,3 +263,22 @@ def test_a_text_without_an_embedding_has_no_probabilities(
     after = predict(engine, UNSEEN)
     assert np.isnan(after[1]).all()
     np.testing.assert_array_equal(np.delete(after, 1, axis=0), np.delete(before, 1, axis=0))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"c": 100.0}, {}])
+def test_soft_labels_are_weighted_copies_of_the_rows(options: dict[str, Any], bert: Path, tmp_path: Path) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    soft = np.random.default_rng(0).dirichlet(np.ones(2), size=len(TRAIN.texts))
+    engine = new_engine(bert, **options)
+    report = fit(engine, tmp_path, LabelledTexts(TRAIN.texts, TRAIN.labels, soft))
+    twice = np.repeat(reference(bert, TRAIN), 2, axis=0)
+    oracle = LogisticRegression(C=report["c"], max_iter=10_000, tol=1e-8)
+    oracle.fit(twice, np.tile([0, 1], len(soft)), sample_weight=soft.ravel())
+    np.testing.assert_allclose(predict(engine, UNSEEN), oracle.predict_proba(reference(bert, UNSEEN)), atol=1e-4)
+
+
+def test_neighbours_take_no_soft_labels() -> None:
+    assert "vote" in Embedding.soft_labels_problem(EmbeddingOptions(head="knn"))
+    assert Embedding.soft_labels_problem(EmbeddingOptions()) == ""

@@ -259,19 +259,52 @@ def test_fewer_rows_than_processes(bert: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_lora_trains_few_weights_and_ends_as_a_plain_model(bert: Path, tmp_path: Path) -> None:
+def test_lora_trains_few_weights_and_keeps_them_alone(bert: Path, tmp_path: Path) -> None:
     engine = new_engine(bert, epochs=12, patience=12, lr=3e-2, lora={"rank": 4, "alpha": 16, "dropout": 0.0})
     report = fit(engine, tmp_path / "scratch")
     square, oblong, head = 4 * (32 + 32), 4 * (32 + 48), 32 * 2 + 2
     # query, key, value, attention output, pooler; two of the feed-forward
     assert report["trainable_parameters"] == 5 * square + 2 * oblong + head
     assert report["best"]["accuracy"] > 0.7
-    engine.save(tmp_path / "model")
-    assert sorted(path.name for path in (tmp_path / "model").glob("*.safetensors")) == ["model.safetensors"]
-    plain = new_engine(bert)
-    plain.load(tmp_path / "model", LABELS)
-    np.testing.assert_array_equal(predict(plain, VALIDATION), predict(engine, VALIDATION))
-    assert type(engine._model).__name__ == "BertForSequenceClassification"
+    assert type(engine._model).__name__ == "BertForSequenceClassification"  # merged
+    for folder in (tmp_path / "kept", tmp_path / "again"):
+        folder.mkdir()
+        engine.save(folder)
+        assert sorted(file.name for file in folder.glob("*.safetensors")) == ["adapter_model.safetensors"]
+        assert (folder / "adapter_model.safetensors").stat().st_size < 4 * report["trainable_parameters"] + 10_000
+        loaded = new_engine(bert, lora={"rank": 4})
+        loaded.load(folder, LABELS)
+        np.testing.assert_array_equal(predict(loaded, VALIDATION), predict(engine, VALIDATION))
+        assert loaded.parameters == engine.parameters
+        engine = loaded  # what was loaded can be kept too
+
+
+@pytest.mark.slow
+def test_a_merged_model_of_an_earlier_version_is_read(bert: Path, tmp_path: Path) -> None:
+    engine = new_engine(bert, epochs=1, lora={"rank": 4})
+    fit(engine, tmp_path / "scratch")
+    engine._model.save_pretrained(tmp_path / "model")
+    engine._tokenizer.save_pretrained(tmp_path / "model")
+    other = new_engine(bert, epochs=1, lora={"rank": 4})
+    other.load(tmp_path / "model", LABELS)
+    np.testing.assert_array_equal(predict(other, VALIDATION), predict(engine, VALIDATION))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])
+def test_it_goes_on_from_adapters(bert: Path, tmp_path: Path, lora: dict[str, int] | None) -> None:
+    first = new_engine(bert, epochs=8, patience=8, lr=3e-2, lora={"rank": 4})
+    fit(first, tmp_path / "first")
+    (tmp_path / "model").mkdir()
+    first.save(tmp_path / "model")
+    second = new_engine(tmp_path / "model", epochs=0.1, lr=1e-9, lora=lora)
+    fit(second, tmp_path / "second")
+    np.testing.assert_allclose(predict(second, VALIDATION), predict(first, VALIDATION), atol=1e-4)
+    (tmp_path / "kept").mkdir()
+    second.save(tmp_path / "kept")
+    third = new_engine(tmp_path / "model", lora=lora)
+    third.load(tmp_path / "kept", LABELS)
+    np.testing.assert_array_equal(predict(third, VALIDATION), predict(second, VALIDATION))
 
 
 @pytest.mark.slow
@@ -353,12 +386,15 @@ def test_it_goes_on_from_a_tuned_model(bert: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_is_no_encoder(bert: Path, mistrals: dict[str, Path], tmp_path: Path) -> None:
+def test_a_checkpoint_that_is_no_encoder(bert: Path, tmp_path: Path) -> None:
     import json
     import shutil
 
-    with pytest.raises(UserError, match=r"plain.*no pad_token"):
-        fit(new_engine(mistrals["plain"]), tmp_path)
+    shutil.copytree(bert, tmp_path / "unpadded")
+    settings = tmp_path / "unpadded" / "tokenizer_config.json"
+    settings.write_text(json.dumps({**json.loads(settings.read_text()), "pad_token": None}))
+    with pytest.raises(UserError, match=r"unpadded.*no pad_token"):
+        fit(new_engine(tmp_path / "unpadded"), tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty.*config\.json"):
         fit(new_engine(tmp_path / "empty"), tmp_path / "scratch")
@@ -427,7 +463,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
     monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", "http://localhost:9")
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    args = _trainer.encoder_arguments(EncoderOptions().train, tmp_path, 0, "cpu", "fp32", None)
+    args = _trainer.course_arguments(EncoderOptions().train, tmp_path, 0, "cpu", "fp32", None, lower=False)
     assert args.report_to == []
     seen: list[Any] = []
     monkeypatch.setattr(_trainer.EncoderTrainer, "run", lambda self: seen.append(self) or 1 / 0)
@@ -464,3 +500,36 @@ def test_the_course_of_a_training_is_told_and_its_progress_names_loss_and_metric
     assert any(note.startswith("validating, batch 0 of ") for _, _, note in notes)
     assert notes[-1][2].startswith("loss ")
     assert notes[-1][2].endswith(f" at step {2 * EPOCH_STEPS}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["softmax", "one_hot"])
+def test_a_step_on_certain_soft_labels_is_one_on_labels(bert: Path, tmp_path: Path, head: str) -> None:
+    bare = without_dropout(bert, tmp_path / "bare")
+    labels = np.array(TRAIN.labels[:16], dtype=int)
+    train = LabelledTexts(TRAIN.texts[:16], TRAIN.labels[:16])
+    certain = LabelledTexts(train.texts, train.labels, np.eye(2)[labels])
+    opposite = LabelledTexts(train.texts, train.labels, np.eye(2)[1 - labels])
+    moments = []
+    for name, rows in (("hard", train), ("soft", certain), ("opposite", opposite)):
+        engine = new_engine(bare, {"head": head}, batch_size=16, epochs=1, warmup=0)
+        fit(engine, tmp_path / name, rows, NOTHING)
+        moments.append(first_moments(tmp_path / name))
+    for one, two in zip(*moments[:2], strict=True):
+        torch.testing.assert_close(one, two, atol=1e-7, rtol=1e-4)
+    assert max(float((one - other).abs().max()) for one, other in zip(moments[0], moments[2], strict=True)) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({}, ""),
+        ({"head": "one_hot"}, ""),
+        ({"head": "coral"}, "head coral"),
+        ({"train": {"class_weights": "balanced"}}, "class_weights"),
+    ],
+)
+def test_which_encoders_take_soft_labels(options: dict[str, Any], problem: str) -> None:
+    found = Encoder.soft_labels_problem(EncoderOptions.model_validate(options))
+    assert problem in found
+    assert bool(found) == bool(problem)

@@ -192,3 +192,17 @@ def test_a_coral_layer_is_one_vector_and_stays_one() -> None:
     again.load_state_dict(layer.state_dict())
     tie_coral(again)
     torch.testing.assert_close(again.bias, layer.bias)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_softmax_on_probabilities_is_their_cross_entropy(smoothing: float) -> None:
+    head = Head("softmax", 4, smoothing)
+    logits, wanted = logits_for(head), RNG.dirichlet(np.ones(4), size=5)
+    log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+    expected = -((wanted * (1 - smoothing) + smoothing / 4) * log_p).sum(axis=1).mean()
+    targets = torch.tensor(wanted, dtype=torch.float32)
+    found = float(head.loss(torch.tensor(logits), targets)) / int((targets != IGNORED).sum())
+    assert found == pytest.approx(expected, rel=1e-5)
+    certain = torch.tensor(np.eye(4)[SINGLE], dtype=torch.float32)
+    same = float(head.loss(torch.tensor(logits), certain)) / int((certain != IGNORED).sum())
+    assert same == pytest.approx(mean_loss(head, logits, SINGLE), rel=1e-5)

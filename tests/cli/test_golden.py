@@ -34,6 +34,7 @@ FEW = "--lang en --limit 20"
 CALLS: dict[str, list[str]] = {
     "init": ["init reviews.csv", "init nothing.csv"],
     "run": [f"run --backend majority,tfidf {FEW}", f"run --backend majority {FEW}", "run --backend mistrial"],
+    "label": ["label --backend tfidf --lang en --rows nothing.csv --output out.csv", "label --backend tfidf --output out.csv"],
     "leaderboard": ["leaderboard", "leaderboard --check"],
     "show": [f"show {E5}", f"show {STRICT}", "show nothing"],
     "compare": [f"compare {TFIDF} {E5}", f"compare {MINILM} {E5}", f"compare {TFIDF}"],

@@ -45,6 +45,7 @@ HEADS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "coral": ("ordinal", "encoder", {**QUICK, "head": "coral", "train": {**QUICK["train"], "epochs": 40, "lr": 2e-2}}),
     "corn": ("ordinal", "encoder", {**QUICK, "head": "corn"}),
     "multilabel": ("multilabel", "encoder", QUICK),
+    "lora": ("ordinal", "encoder", {**QUICK, "train": {**QUICK["train"], "lr": 3e-2, "lora": {"dropout": 0}}}),  # kept in part
     "setfit": ("ordinal", "setfit", {"device": "cpu", "max_length": 12, "train": {"lr": 2e-2, "iterations": 2}}),
     "setfit-tags": ("multilabel", "setfit", {"device": "cpu", "max_length": 12, "train": {"lr": 2e-2, "iterations": 2}}),
 }

@@ -44,6 +44,10 @@ bench study curve --task amazon_reviews_multi --data DIR --lang en --encoder tfi
 bench study curve --task nsmc_5 --data DIR --lang ko --encoder e5-small --sizes 500 --limit 500 --seed 0,1,2 --set train.precision=bf16
 bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 1000 --limit 500
 bench study recipe mbert-amazon --backend e5-small --data DIR --train-limit 500 --validation-limit 150 --limit 400 --set max_length=64
+bench label --backend qwen-coder-0.5b --task reviews_demo --lang en --rows new.csv --text review --decoding score --output labelled.csv
+bench label --backend qwen-coder-0.5b --task reviews_demo --lang en --split train --decoding score --calibration batch --output train.jsonl
+bench run --backend minilm --task reviews_demo --lang en --labels-from DIGITS --validation-limit 0
+bench study curve --encoder tfidf,minilm --task reviews_demo --lang en --labels-from DIGITS --soft-labels --sizes 8,16,...,all --label-usd 0.05
 bench study recipe mbert-amazon --smoke
 bench study recipe bert-douban --backend e5-small --data DIR2 --train-limit 800 --validation-limit 300 --limit 500 --set max_length=64 --set train.lr=1e-4
 bench study tune --backend e5-small --lang en --trials 20
@@ -60,7 +64,11 @@ def reason_holds(reason: str, command: Command) -> bool:
     if reason == "lm-eval":  # its results, and runs that were made of them
         return command.argv[2] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
     if reason == "minutes":
-        return command.argv[1] == "study" or command.argv[1:3] == ("prompts", "optimize")
+        return (
+            command.argv[1] in ("study", "label")
+            or command.argv[1:3] == ("prompts", "optimize")
+            or "--labels-from" in command.argv
+        )
     wanted = "openai" if reason == "server" else reason
     return wanted in {Catalog(Path.cwd()).backend(name).engine for name in _backends(command)}
 

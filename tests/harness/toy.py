@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.core.arrays import FloatArray
 from harness.core.engine import (
+    ChatTrainingJob,
     Classifier,
     Embedder,
     Encoded,
@@ -29,6 +30,7 @@ from harness.core.engine import (
     Messages,
     OnProgress,
     Scores,
+    TrainedLanguageModel,
     TrainingJob,
     ValidationScorer,
     ZeroShot,
@@ -192,6 +194,29 @@ class ToyServer(ToyModel):
         self.loads += 1
 
 
+class ToyTuned(ToyModel, TrainedLanguageModel):
+    """`job`: what it was trained on. It answers as the checkpoint does, and is loaded by its training."""
+
+    job: ChatTrainingJob
+
+    def load(self) -> None:
+        raise AssertionError("it is trained first")
+
+    def fit(self, job: ChatTrainingJob) -> dict[str, Any]:
+        self.fits, self.job = self.fits + 1, job
+        super().load()
+        for number in range(self.options.evaluations):
+            job.on_evaluation({"loss": 1 / (number + 1)})
+        return {"train_rows": len(job.train.chats), "steps": 1}
+
+    def save(self, folder: Path) -> None:
+        (folder / "adapters").write_text("learned")
+
+    def load_trained(self, folder: Path) -> None:
+        assert (folder / "adapters").read_text() == "learned"
+        super().load()
+
+
 class ToyClassifier(Counting, Classifier):
     Options = ToyOptions
     model_is = "nothing"
@@ -280,6 +305,7 @@ def toy_entry_points(*, group: str) -> list[EntryPoint]:
         "toy_server": "ToyServer",
         "toy_embedder": "ToyEmbedder",
         "toy_zero_shot": "ToyZeroShot",
+        "toy_tuned": "ToyTuned",
     }
     toys = [EntryPoint(name, f"toy:{kind}", group) for name, kind in kinds.items()]
     return [*entry_points(group=group), *(toys if group == "bench.engines" else [])]

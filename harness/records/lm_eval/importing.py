@@ -235,7 +235,7 @@ def _record(
         run_id=identity.run_id,
         identity=identity,
         options=RunOptions(
-            task=wanted.task, backend=identity.backend.name, lang=wanted.lang, split=identity.split, data=wanted.data_dir
+            task=wanted.task, backend=identity.backend.name, lang=wanted.lang, split=wanted.split, data=wanted.data_dir
         ).public({}),
         n=len(found.pairs),
         metrics=metrics,

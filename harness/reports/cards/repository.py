@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from harness.core.engine import ROBERTAS
+from harness.core.durable import commit, damage_of, seal
+from harness.core.engine import ROBERTAS, Classifier
 from harness.core.errors import BenchError, RunError, UserError
+from harness.core.json_files import read_json
 from harness.models.checkpoints import FILES
 from harness.reports.cards.facts import ModelFacts
+from harness.specs.backend_specs import engine_class
 
 OWN = ("training.json",)
 """What bench keeps beside the weights for itself."""
+
+ADAPTERS, BASE = "adapter_config.json", "base.json"
+"""In the folder of a model of which the adapters alone are kept; the second names the checkpoint that they change."""
 
 _OF_THIS_MACHINE = ("_name_or_path", "name_or_path", "_commit_hash", "tokenizer_file", "is_local", "local_files_only")
 
@@ -57,6 +65,8 @@ def model_files(facts: ModelFacts) -> dict[str, Path | bytes]:
     folder = facts.folder
     if not folder.is_dir():
         raise UserError(f"The trained model of {facts.run.run_id} is not on this machine.", _again(facts))
+    if (folder / ADAPTERS).is_file():
+        folder = _whole_model(facts)
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
@@ -65,6 +75,31 @@ def model_files(facts: ModelFacts) -> dict[str, Path | bytes]:
     if "config.json" not in found or not any(name.endswith(".safetensors") for name in found):
         raise RunError(f"{folder} is incomplete: it lacks weights or config.json.", f"Delete it. {_again(facts)}")
     return found
+
+
+def _whole_model(facts: ModelFacts) -> Path:
+    """A folder beside the adapters that were kept, with these merged into the checkpoint that they change. Made once.
+
+    Raises `UserError` where that is impossible, `ModelUnavailable` where the checkpoint is gone.
+    """
+    whole, identity = facts.folder.parent / "whole", facts.run.identity
+    if whole.is_dir() and not damage_of(whole):
+        return whole
+    kind = engine_class(identity.backend.engine)
+    assert issubclass(kind, Classifier)
+    options = identity.backend.options
+    exact = {"device": "cpu", "predict": {"dtype": "float32"}, "train": {**options["train"], "precision": "auto"}}
+    engine = kind(kind.Options.model_validate({**options, **exact}), Path(read_json(facts.folder / BASE)["folder"]))
+    unfinished = whole.with_name("whole.unfinished")
+    for folder in (whole, unfinished):
+        shutil.rmtree(folder, ignore_errors=True)
+    unfinished.mkdir()
+    with closing(engine):
+        engine.load(facts.folder, identity.label_space)
+        engine.export(unfinished)
+    seal(unfinished)
+    commit(unfinished, whole)
+    return whole
 
 
 def _again(facts: ModelFacts) -> str:

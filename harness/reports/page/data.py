@@ -13,7 +13,7 @@ from harness.analysis.findings import SHORT
 from harness.analysis.pricing import cost_of, labels_of, missing_price
 from harness.analysis.ranks import RankedEntry
 from harness.core.record import Cut, Machine
-from harness.records.entries import Entry, Group
+from harness.records.entries import Entry, Group, labels_told
 from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
@@ -117,7 +117,7 @@ def _place(place: RankedEntry, how: str, prices: Prices, latencies: Sequence[Lat
         how=how,
         size=size_of(entry),
         weights=weights_told(record) or None,
-        made="trained" if prompt is None else "prompted",
+        made="prompted" if prompt is not None and train is None else "trained",
         engine=record.identity.backend.engine,
         run=entry.key,
         runs=[run.key for run in runs],
@@ -200,6 +200,7 @@ def _facts(place: model.Place, entry: Entry, cost: str, latency: str) -> Iterato
         "training languages": train and ", ".join(train.langs),
         "validation languages": train and ", ".join(train.validated_langs),
         "training rows": train and f"{train.train_count:,}",
+        "training labels": train and train.labels_from and labels_told(train.labels_from),
         "labels used": None if place.labelled is None else f"{place.labelled:,}",
         "machine": place.machine,
         "load when it ended": place.load,

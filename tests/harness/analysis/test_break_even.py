@@ -225,3 +225,80 @@ def test_rows_that_are_all_wrong_give_no_interval() -> None:
     point = result.curves[0].points[8]
     assert (point.value, math.isnan(point.low), math.isnan(point.high)) == (0.0, True, True)
     assert "| c | 8 | 0.000 | – | 1 |" in markdown(result, "toy", "en", None)
+
+
+# Two curves of one backend
+
+
+PAIR = ("c · human labels", "c · LLM labels")
+
+
+def contrasted(human: dict[int, float], model: dict[int, float], n: int = 400, seeds: int = 3, **noise: Any) -> Any:
+    """Curves with these accuracies; the runs of a seed share no errors."""
+    rng = np.random.default_rng(7)
+    curves = {
+        name: {size: {seed: with_accuracy(p, n, rng) for seed in range(seeds)} for size, p in points.items()}
+        for name, points in zip(PAIR, (human, model), strict=True)
+    }
+    return break_even(curves, {}, "accuracy", replicates=400, pairs=[PAIR]), curves
+
+
+def test_labels_of_a_model_are_equal_up_to_where_they_fall_behind() -> None:
+    result, curves = contrasted({8: 0.4, 32: 0.6, 128: 0.8, 512: 0.9}, {8: 0.4, 32: 0.6, 128: 0.65, 512: 0.65})
+    (found,) = result.contrasts
+    assert (found.curve, found.other, found.most) == (*PAIR, 512)
+    assert found.equal_up_to == 32
+    for size, difference in found.differences.items():
+        runs = [curves[name][size] for name in PAIR]
+        wanted = [
+            theirs.correct.mean() - ours.correct.mean() for ours, theirs in zip(*(one.values() for one in runs), strict=True)
+        ]
+        assert difference.by_seed == pytest.approx(tuple(wanted))
+        assert difference.low <= difference.value <= difference.high
+    assert 32 < found.worth.labels < 128  # human labels for 0.65
+    assert found.worth.low <= found.worth.labels <= found.worth.high
+
+
+def test_a_model_whose_labels_are_worse_from_the_start() -> None:
+    result, _ = contrasted({8: 0.6, 32: 0.8}, {8: 0.3, 32: 0.4})
+    (found,) = result.contrasts
+    assert found.equal_up_to == 0
+    assert (found.crossing.labels, found.worth.labels) == (0, 0)
+
+
+def test_a_model_whose_labels_are_better_than_all_that_people_gave() -> None:
+    result, _ = contrasted({8: 0.3, 32: 0.4}, {8: 0.6, 32: 0.8})
+    (found,) = result.contrasts
+    assert found.equal_up_to == 32
+    assert math.isinf(found.crossing.labels)
+    assert math.isinf(found.worth.labels)
+
+
+def test_a_contrast_is_paired_by_seed() -> None:
+    """Where a seed has one kind of labels only, it says nothing of their difference."""
+    rng = np.random.default_rng(2)
+    curves = {
+        PAIR[0]: {8: {seed: with_accuracy(0.5, 100, rng) for seed in (0, 1)}},
+        PAIR[1]: {8: {seed: with_accuracy(0.5, 100, rng) for seed in (1, 2)}},
+    }
+    (found,) = break_even(curves, {}, "accuracy", replicates=50, pairs=[PAIR]).contrasts
+    wanted = curves[PAIR[1]][8][1].correct.mean() - curves[PAIR[0]][8][1].correct.mean()
+    assert found.differences[8].by_seed == pytest.approx((wanted,))
+    del curves[PAIR[1]][8][1]
+    with pytest.raises(UserError, match="no size and seed in common"):
+        break_even(curves, {}, "accuracy", replicates=50, pairs=[PAIR])
+
+
+@pytest.mark.parametrize(
+    ("labels", "low", "high", "words"),
+    [
+        (29.4, 15.0, 31.0, "about 29 human labels (95%: from 15 to 31)"),
+        (0.0, 0.0, 0.0, "at most 8 human labels"),
+        (math.inf, 20.0, math.inf, "more than 60 human labels (95%: from 20 to more than 60)"),
+        (0.0, 0.0, math.inf, "at most 8 human labels (95%: from at most 8 to more than 60)"),
+    ],
+)
+def test_what_labels_are_worth_in_words(labels: float, low: float, high: float, words: str) -> None:
+    from harness.reports.label_curve import _human_labels
+
+    assert _human_labels(Crossing("c", "l", labels, low, high, 0.0), [8, 60]) == words
