@@ -62,11 +62,13 @@ Found = Mapping[str, BatchLine | BenchError]
 
 
 class Submitted(BaseModel):
-    """A file of requests; `batch` is None until the server has named the batch."""
+    """A file of requests; `batch` is None until the server has named the batch. `replaced`: fields that the requests lack, or
+    have under another name, since the server refused them."""
 
     file: str
     batch: str | None = None
     requests: list[str]
+    replaced: dict[str, str | None] = {}
 
 
 class State(BaseModel):
@@ -110,8 +112,9 @@ class Batches:
         self._connection, self._server, self._retries = connection, server, retries
         self._scratch = scratch
 
-    async def earlier(self, ids: Collection[str]) -> Found:
-        """The answers to these requests in batches that an earlier start of the run sent, once the batches have ended."""
+    async def earlier(self, ids: Collection[str]) -> tuple[Found, dict[str, str | None]]:
+        """The answers to these requests in batches that an earlier start of the run sent, once the batches have ended; and the
+        fields that were replaced in them."""
         wanted = set(ids)
         known = [one for one in _read(self._scratch).submitted if wanted.intersection(one.requests)]
         for one in known:
@@ -119,33 +122,34 @@ class Batches:
                 one.batch = batch
                 self._note(one)
         found: dict[str, BatchLine | BenchError] = {}
-        for _, lines in await self._all([one for one in known if one.batch is not None]):
+        there = [one for one in known if one.batch is not None]
+        for _, lines in await self._all(there, earlier=True):
             # A later batch asked again what an earlier one did not answer.
             answered = {name for name, line in found.items() if isinstance(line, BatchLine) and line.status == 200}
             found |= {name: line for name, line in lines.items() if name in wanted - answered}
-        return found
+        return found, {name: other for one in there for name, other in one.replaced.items()}
 
-    async def ask(self, requests: Mapping[str, Mapping[str, Any]]) -> Found:
+    async def ask(self, requests: Mapping[str, Mapping[str, Any]], replaced: Mapping[str, str | None]) -> Found:
         """Send the requests (custom id -> body) in as few batches as the API allows, and wait for them. Every request has an
-        entry in the result."""
+        entry in the result. `replaced`: as in `Submitted`."""
         sent: list[Submitted] = []
         found: dict[str, BatchLine | BenchError] = {}
         error: BenchError | None = None
         for part in files_of(requests):
             if error is None:
                 try:
-                    sent.append(await self._submit(part))
+                    sent.append(await self._submit(part, replaced))
                     continue
                 except BenchError as problem:
                     error = problem
             found |= dict.fromkeys(part, error)
-        for one, lines in await self._all(sent):
+        for one, lines in await self._all(sent, earlier=False):
             found |= {name: lines.get(name, BatchLine(detail="no line in the batch's files")) for name in one.requests}
         return found
 
-    async def _all(self, submitted: Sequence[Submitted]) -> list[tuple[Submitted, Found]]:
+    async def _all(self, submitted: Sequence[Submitted], earlier: bool) -> list[tuple[Submitted, Found]]:
         """The lines of each batch; of one that can't be read, the error for each of its requests."""
-        pairs = zip(submitted, await all_of([self._lines(one) for one in submitted], keep=BenchError), strict=True)
+        pairs = zip(submitted, await all_of([self._lines(one, earlier) for one in submitted], keep=BenchError), strict=True)
         results: list[tuple[Submitted, Found]] = []
         for one, lines in pairs:
             if isinstance(lines, BenchError):
@@ -156,7 +160,7 @@ class Batches:
                 results.append((one, lines or {}))
         return results
 
-    async def _submit(self, part: Mapping[str, bytes]) -> Submitted:
+    async def _submit(self, part: Mapping[str, bytes], replaced: Mapping[str, str | None]) -> Submitted:
         from openai import OpenAIError
 
         try:
@@ -166,7 +170,7 @@ class Batches:
         else:
             if file is None:
                 raise self._no_batch_api("its answer to a file is none of OpenAI's")
-            submitted = Submitted(file=file.id, requests=list(part))
+            submitted = Submitted(file=file.id, requests=list(part), replaced=dict(replaced))
             self._note(submitted)
             submitted.batch = await self._create(file.id)
             self._note(submitted)
@@ -209,10 +213,11 @@ class Batches:
             return None
         return next((batch.id for batch in listed.data if batch.input_file_id == file), None) if listed else None
 
-    async def _lines(self, submitted: Submitted) -> dict[str, BatchLine | BenchError]:
-        """By custom id, once the batch has ended."""
+    async def _lines(self, submitted: Submitted, earlier: bool) -> dict[str, BatchLine | BenchError]:
+        """By custom id, once the batch has ended. `earlier`: an earlier start of the run sent it."""
         assert submitted.batch is not None
-        batch, late = await self._ended(submitted.batch)
+        batch, looks = await self._ended(submitted.batch)
+        late = earlier and looks == 1
         found: dict[str, BatchLine | BenchError] = {}
         for file in filter(None, (batch.output_file_id, batch.error_file_id)):
             found |= lines_in(await self._content(file, batch.id), late)
@@ -224,8 +229,8 @@ class Batches:
         word = f"batch_{batch.status}" if batch.status in ("expired", "cancelled") else "bad_response"
         return found | dict.fromkeys(missing, BatchLine(word=word, detail=f"{batch.id} is {batch.status}"))
 
-    async def _ended(self, name: str) -> tuple[BatchState, bool]:
-        """The batch at its end, and whether it had ended at the first look."""
+    async def _ended(self, name: str) -> tuple[BatchState, int]:
+        """The batch at its end, and how many looks that took."""
         from openai import OpenAIError
 
         wait, misses, looks, seen = FIRST_WAIT, 0, 0, ""
@@ -241,7 +246,7 @@ class Batches:
             if batch is not None:
                 misses, looks = 0, looks + 1
                 if batch.status in ENDED:
-                    return batch, looks == 1
+                    return batch, looks
                 if batch.status != seen:
                     seen = batch.status
                     log.info("%s: %s is %s", self._server.host, name, self._server.plain(seen, 40))

@@ -40,10 +40,14 @@ class Failure:
     batched: bool = False
 
     def generation(self) -> Generation:
-        return Generation("", False, self.use.prompt, self.use.new, self.word, self.retryable, batched=self.batched)
+        use = self.use
+        return Generation(
+            "", False, use.prompt, use.new, self.word, self.retryable, use.cached, use.cache_written, self.batched
+        )
 
     def scores(self) -> Scores:
-        return Scores(None, self.use.prompt, self.use.new, self.word, self.retryable, batched=self.batched)
+        use = self.use
+        return Scores(None, use.prompt, use.new, self.word, self.retryable, use.cached, use.cache_written, self.batched)
 
 
 @dataclass(frozen=True, slots=True)

@@ -146,9 +146,15 @@ class ServedEngine(Engine):
         self._notes.clear()
         return rows
 
-    async def _directly(self, connection: Connection, prompts: Sequence[Encoded], ask: Ask[R]) -> list[R | Failure]:
-        """One request per prompt, `concurrency` at a time; rows in order."""
-        rows: dict[int, R | Failure] = await self._first(connection, prompts, ask, {})
+    async def _directly(
+        self,
+        connection: Connection,
+        prompts: Sequence[Encoded],
+        ask: Ask[R],
+        known: Mapping[int, R | Failure] | None = None,
+    ) -> list[R | Failure]:
+        """One request for each prompt without a `known` row, `concurrency` at a time; rows in order."""
+        rows = {**(known or {}), **await self._first(connection, prompts, ask, known or {})}
         rest = [n for n in range(len(prompts)) if n not in rows]
         found = await all_of([self._row(connection, ask, prompts[n]) for n in rest])
         return self._together(rows, dict(zip(rest, found, strict=True)))

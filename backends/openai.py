@@ -165,20 +165,24 @@ class OpenAI(ServedEngine, LanguageModel):
         self, connection: Connection, batches: Batches, prompts: Sequence[Encoded], form: RequestForm[T]
     ) -> list[T | Failure]:
         """Answers of batches that an earlier start of the run sent come first. Of the others a few are sent directly, until one
-        is answered: what the server refuses shows at once and not after a day."""
+        is answered: what the server refuses shows at once and not after a day. So are the last few, for which a day is long."""
         ids = self._ids(prompts, form)
-        earlier = self._rows_of(await batches.earlier(ids), ids, prompts, form)
+        lines, replaced = await batches.earlier(ids)
+        self._replaced |= replaced
+        earlier = self._rows_of(lines, ids, prompts, form)
         rows: dict[int, T | Failure] = {n: row for n, row in earlier.items() if not isinstance(row, BenchError)}
-        broken = {n: row for n, row in earlier.items() if isinstance(row, BenchError)}
-        found: dict[int, T | Failure | BenchError] = {**broken}
-        if not broken:
-            rows |= await self._first(connection, prompts, partial(self._asked, connection, form), rows)
-            rest = {name: prompts[n] for n, name in enumerate(ids) if n not in rows}
-            sent = self._sent(form)
-            bodies = {name: {"model": self._model, "messages": prompt.content, **sent} for name, prompt in rest.items()}
-            found |= self._rows_of(await batches.ask(bodies), ids, prompts, form)
-        rest_of: dict[int, T | Failure | BaseException | None] = {n: found.get(n) for n in range(len(prompts)) if n not in rows}
-        return self._together(rows, rest_of)
+        if len(rows) < len(earlier):  # a batch that can't be read now: nothing is asked again
+            return self._together(rows, {n: earlier.get(n) for n in range(len(prompts)) if n not in rows})
+        ask = partial(self._asked, connection, form)
+        if len(prompts) - len(rows) <= FIRST:
+            return await self._directly(connection, prompts, ask, rows)
+        rows |= await self._first(connection, prompts, ask, rows)
+        sent = self._sent(form)
+        bodies = {
+            name: {"model": self._model, "messages": prompts[n].content, **sent} for n, name in enumerate(ids) if n not in rows
+        }
+        found = self._rows_of(await batches.ask(bodies, self._replaced), ids, prompts, form)
+        return self._together(rows, {n: found.get(n) for n in range(len(prompts)) if n not in rows})
 
     def _ids(self, prompts: Sequence[Encoded], form: RequestForm[T]) -> list[str]:
         """A name for each request that a later start of the run gives it, too: by its content, before any field is replaced."""

@@ -46,7 +46,7 @@ HINTS = {
     "text_in_prompt": "Use a checkpoint whose chat template shows the user's turn. --no-gate continues anyway.",
     "answers_unparsed": "Change the prompt, its parser or `max_new_tokens`. The answers are kept: --no-gate continues.",
     "rows_unanswered": "Change the model, the prompt, or `max_new_tokens` in its front matter (cut: they were used up before "
-    "the answer). --no-gate continues.",
+    "the answer; behind a server that reasons, --set reasoning_tokens=2000 adds room). --no-gate continues.",
 }
 """Hints of the gates that can stop a run."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -117,6 +119,22 @@ def test_what_the_server_refuses_is_learned_before_the_batch(server: FakeServer,
         assert {answer.error for answer in ask(engine)} == {None}
         assert engine.replaced_fields() == {"temperature": None}
     assert all("temperature" not in request["body"] for request in api.requests("batch_1"))
+    # A later start reads the same answers, and knows how they were asked for.
+    direct = server.bodies[-1]["messages"][-1]["content"]
+    with Started(server, tmp_path) as engine:
+        assert {answer.error for answer in ask(engine, [text for text in ROWS if text != direct])} == {None}
+        assert engine.replaced_fields() == {"temperature": None}
+    assert len(api.batches) == 1
+
+
+def test_a_batch_that_ends_before_the_first_look(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
+    api.steps, api.errors = ("failed",), [{"code": "empty_file"}]
+    with Started(server, tmp_path) as engine:
+        ask(engine)
+        assert isinstance(engine.unavailable(), RunError)
+    api.steps = ("expired",)
+    with Started(server, tmp_path / "other") as engine:
+        assert [answer.error for answer in ask(engine)].count("batch_expired") == len(ROWS) - 1
 
 
 def test_a_wrong_option_costs_no_batch(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
@@ -147,13 +165,13 @@ def test_errors_in_some_rows(server: FakeServer, api: FakeBatches, tmp_path: Pat
         "row 5": ("bad_response", False),
         "row 6": ("bad_response", True),
     }
-    # The same command asks only what may have another answer.
+    # The same command asks only what may have another answer; so few without a batch.
     api.line = None
     with Started(server, tmp_path) as engine:
         again = ask(engine, ["row 4", "row 6"])
     assert [answer.error for answer in again] == [None, None]
-    assert len(api.batches) == 2
-    assert len(server.bodies) + len(api.requests("batch_2")) == 1 + 2
+    assert [body["messages"][-1]["content"] for body in server.bodies[1:]] == ["row 4", "row 6"]
+    assert len(api.batches) == 1
 
 
 def test_an_error_of_all_rows_is_the_error_of_the_run(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
@@ -238,7 +256,7 @@ def test_an_answer_that_is_lost_makes_no_second_batch(server: FakeServer, api: F
 def test_a_batch_that_ends_early_keeps_its_rows(
     server: FakeServer, api: FakeBatches, tmp_path: Path, end: str, listed: bool
 ) -> None:
-    late = {"row 7", "row 8"}
+    late = {"row 5", "row 6", "row 7", "row 8"}
     api.end = end
     unanswered = (lambda request: not_executed(request, f"batch_{end}")) if listed else (lambda request: None)
     api.line = lambda request: unanswered(request) if text_of(request) in late else answer_line(server, request)
@@ -341,8 +359,9 @@ def test_a_server_without_a_batch_api(server: FakeServer, tmp_path: Path) -> Non
 
 def test_two_rows_of_one_prompt_are_two_requests(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
     with Started(server, tmp_path) as engine:
-        found = ask(engine, ["first", "same", "same"])
-    assert [answer.text for answer in found] == ["echo: first", "echo: same", "echo: same"]
+        found = ask(engine, ["1", "same", "same", "other"])
+    assert [answer.text for answer in found] == ["echo: 1", "echo: same", "echo: same", "echo: other"]
+    assert len(in_batches(api)) == 3
     assert len({request["custom_id"] for name in api.batches for request in api.requests(name)}) == len(in_batches(api))
 
 
@@ -505,3 +524,37 @@ def test_a_budget_is_kept_at_the_price_of_batches(server: FakeServer, api: FakeB
     assert len(totals) >= 1
     assert all(0 < spent <= most * 3 for spent in totals)
     assert len(Store(tmp_path / "little").ids()) == 1
+
+
+@pytest.mark.usefixtures("labels")
+def test_a_command_that_is_killed_pays_once(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, server, mode="batch")
+    command = [sys.executable, "-m", "harness.cli", *plan.options.arguments()]
+    command.insert(3, "run")
+    api.held.set()
+    first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    waiter = threading.Event()
+    for _ in range(1200):
+        if "GET /batches/ID" in api.asked or first.poll() is not None:
+            break
+        waiter.wait(0.05)
+    first.kill()
+    _, said = first.communicate(timeout=30)
+    assert "batch_1 with 29 requests is on its way" in said
+    api.held.clear()
+    second = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False)
+    assert second.returncode == 0, second.stderr
+    assert len(api.batches) == 1
+    assert len(server.bodies) == 2  # the direct answer was lost with the process
+    record = Store(tmp_path / "results" / "runs").record(plan.run_id)
+    assert record.metrics.ok == COUNT
+    assert record.tokens.batched is not None
+    shown = subprocess.run(
+        [sys.executable, "-m", "harness.cli", "show", plan.run_id],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert "through the Batch API" in shown.stdout

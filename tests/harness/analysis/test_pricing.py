@@ -355,4 +355,4 @@ def test_the_example_of_the_docs_loads(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text(page.partition("```yaml\n")[2].partition("```")[0])
     prices = load_prices(tmp_path)
     assert set(prices.own.hardware) == {"our-server", "h100"}
-    assert prices.of_model("gpt-4.1-mini") == Price(prompt=0.3, completion=1.2, source="our contract, 2026-11-01")
+    assert prices.of_model("gpt-6-luna") == Price(prompt=0.08, completion=0.4, source="our contract, 2026-11-01")
