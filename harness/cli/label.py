@@ -80,7 +80,6 @@ def label_command(
     """
     from harness.records.labellings import Labellings
     from harness.reports.label_file import check_names, labelled_columns, names_of
-    from harness.running.labelling import check_trained
 
     known = catalog(execution.trust_metric_code)
     store = open_store(execution.results)
@@ -94,7 +93,6 @@ def label_command(
     note_unused(asked, known, [backend])
     budget = budget_of(execution, known, [backend], asked.one("model"))
     plan = _plan(options, known, found)
-    check_trained(plan)
     labels, prompted = plan.task.label_space, plan.prompt is not None
     check_names(list(found.columns), names_of(labels, probabilities=True, tokens=True, price=True, prefix=prefix), prefix)
     made = _labelled(plan, Labellings(execution.results / "labels"), rows_of, execution, budget)
