@@ -16,7 +16,7 @@ from harness.core.record import Tokens
 from harness.core.types import NO_LABEL, Example, text_digest
 from harness.data.rows import load_examples
 from harness.data.unlabelled import rows_of_split
-from harness.records.entries import read_entry
+from harness.records.entries import labels_told, read_entry
 from harness.records.labellings import LABELS, Labellings, read_labelling
 from harness.records.store import Store
 from harness.running.labelling import Labelling, label_rows
@@ -248,6 +248,10 @@ def test_soft_labels_are_the_probabilities_of_the_kept_rows(misled: Path, labell
     np.testing.assert_allclose(soft.sum(axis=1), 1)
     assert soft.argmax(axis=1).tolist() == [row.label for row in plan.training.train]
     assert plan.run_id != student(misled, made, backend="tfidf").run_id
+    calibrated = student(misled, labelled(misled, labellings, decoding="score", calibration="batch"), backend="tfidf")
+    assert calibrated.identity.train is not None
+    assert calibrated.identity.train.labels_from is not None
+    assert labels_told(calibrated.identity.train.labels_from) == "labels of toy-model (echo · score, batch calibration)"
 
 
 def test_soft_labels_need_probabilities_and_an_engine_that_can(project: Path, labellings: Labellings) -> None:
