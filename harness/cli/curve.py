@@ -86,7 +86,7 @@ def curve_command(
     high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from the
     smallest number on, null: not up to the largest; never: share of the resamples), contrasts (curve, other, differences,
     equal_up_to, crossing, worth, most), runs, page, picture; with --labels-from log_loss (the same by log loss, or null) and
-    teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label).
+    teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label, shots).
     """
     from harness.cli.execute_runs import run_all, tracking_with
     from harness.specs.prices import load_prices

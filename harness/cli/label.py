@@ -45,6 +45,8 @@ HELP = {
     "force": "Label again even if the labels are there, and replace the output.",
     "data": "With --split: read the rows of the task from this folder.",
 }
+MANY = 20
+"""Rows from which on a single label for all of them is told."""
 Rows = Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to label: csv, tsv, jsonl or parquet.")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Label this split of the task: train, validation or test.")
@@ -78,11 +80,12 @@ def label_command(
     """
     from harness.records.labellings import Labellings
     from harness.reports.label_file import check_names, labelled_columns, names_of
-    from harness.running.labelling import check_trained
 
     known = catalog(execution.trust_metric_code)
     store = open_store(execution.results)
     asked = completed(asked, known, store)
+    for name in ("task", "seed", "limit", "prompt", "decoding", "calibration", "decision"):
+        asked.one(name)  # one model labels
     backend = asked.one("backend")
     _check_output(output, execution.force)
     task, found, rows_of = _rows(asked, known, rows, split, names(text, "--text"))
@@ -90,7 +93,6 @@ def label_command(
     note_unused(asked, known, [backend])
     budget = budget_of(execution, known, [backend], asked.one("model"))
     plan = _plan(options, known, found)
-    check_trained(plan)
     labels, prompted = plan.task.label_space, plan.prompt is not None
     check_names(list(found.columns), names_of(labels, probabilities=True, tokens=True, price=True, prefix=prefix), prefix)
     made = _labelled(plan, Labellings(execution.results / "labels"), rows_of, execution, budget)
@@ -213,6 +215,10 @@ def _show(made: Labelling, output: Path, no_text: int, other_languages: int, res
             typer.echo(plain(told))
     for line in gate_lines(record.gates):
         typer.echo(plain(line), err=True)
+    if record.ok >= MANY and max(record.labels.values()) == record.ok and len(record.identity.labels) > 1:
+        typer.echo(
+            plain(f"note: all {record.ok:,} labelled rows have the same label. Look at the prompt, or calibrate."), err=True
+        )
     if other_languages:
         typer.echo(plain(f"note: {other_languages:,} rows of other languages are left out."), err=True)
     if not made.computed:

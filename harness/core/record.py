@@ -105,6 +105,7 @@ class LabelsFrom(Part):
     model: str | None = None
     prompt: str | None = None
     decoding: Decoding | None = None
+    calibration: Calibration = Calibration.NONE
     soft: bool = Field(default=False, description="the probabilities were the targets of the training (--soft-labels)")
 
 

@@ -57,15 +57,21 @@ def rows_of_file(path: Path, task: TaskSpec, lang: str, text: Sequence[str]) -> 
 
 
 def _read(path: Path, task: TaskSpec, names: Sequence[str]) -> ColumnLists:
-    """In the task's dialect of csv, unless the file has another one."""
-    columns = read_file(path, USUAL if task.source.files is None else task.source.files.csv)
-    if all(name in columns for name in names):
-        return columns
-    try:
-        usual = read_file(path)
-    except DataError:
-        return columns
-    return usual if all(name in usual for name in names) else columns
+    """In the task's dialect of csv, unless only the usual one finds the columns. Raises `DataError`."""
+    found: list[ColumnLists] = []
+    problems: list[DataError] = []
+    for dialect in ([] if task.source.files is None else [task.source.files.csv]) + [USUAL]:
+        try:
+            columns = read_file(path, dialect)
+        except DataError as error:
+            problems.append(error)
+            continue
+        if all(name in columns for name in names):
+            return columns
+        found.append(columns)
+    if not found:
+        raise problems[0]
+    return found[0]
 
 
 def _in_language(columns: ColumnLists, path: Path, task: TaskSpec, lang: str) -> tuple[ColumnLists, int]:

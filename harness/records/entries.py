@@ -193,7 +193,8 @@ def _trained(train: TrainIdentity) -> list[str]:
 
 def labels_told(source: LabelsFrom) -> str:
     """`labels of qwen (strict · score)`: a run that did not learn from people's labels is marked wherever it is shown."""
-    prompt = f" ({source.prompt} · {source.decoding})" if source.prompt else ""
+    calibration = f", {source.calibration} calibration" if source.calibration is not Calibration.NONE else ""
+    prompt = f" ({source.prompt} · {source.decoding}{calibration})" if source.prompt else ""
     return f"{'probabilities' if source.soft else 'labels'} of {source.backend}{prompt}"
 
 

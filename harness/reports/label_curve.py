@@ -44,8 +44,8 @@ def _rows(result: BreakEven, teaching: Teaching) -> Iterator[list[str]]:
                 contrast.other.rpartition(" · ")[2],
                 _shown(points[contrast.other][size]),
                 _signed(difference),
-                _dollars(size, teaching.human_usd_per_label),
-                _dollars(size, teaching.usd_per_label),
+                _dollars(teaching.human_usd(size)),
+                _dollars(teaching.usd(size)),
             ]
 
 
@@ -57,8 +57,8 @@ def _signed(found: Estimate) -> str:
     return f"{found.value:+.3f}" + ("" if math.isnan(found.low) else f" [{found.low:+.3f}, {found.high:+.3f}]")
 
 
-def _dollars(labels: float, each: float | None) -> str:
-    return "–" if each is None else usd(labels * each)
+def _dollars(amount: float | None) -> str:
+    return "–" if amount is None else usd(amount)
 
 
 def sentences(made: Measured) -> list[str]:
@@ -100,8 +100,8 @@ def _count(labels: float, sizes: Sequence[int]) -> str:
 
 def _priced(contrast: Contrast, teaching: Teaching) -> str:
     """What both cost, where both have a price and the number of human labels is known."""
-    human, model = teaching.human_usd_per_label, teaching.usd_per_label
     labels = contrast.worth.labels
-    if human is None or model is None or not 0 < labels < math.inf:
+    if not 0 < labels < math.inf:
         return ""
-    return f"; they cost {usd(contrast.most * model)} and {usd(labels * human)}"
+    human, model = teaching.human_usd(labels), teaching.usd(contrast.most)
+    return "" if human is None or model is None else f"; they cost {usd(model)} and {usd(human)}"

@@ -35,7 +35,7 @@ class Labelling:
         return [prediction_from(line) for line in self.lines]
 
 
-def check_trained(plan: Plan) -> None:
+def _check_trained(plan: Plan) -> None:
     """Raise `UserError` for a backend that trains, if its model is not in the cache: a labelling trains nothing."""
     if isinstance(plan.engine, Classifier) and not (trained_folder(plan) / "model").is_dir():
         command = plan.options.changed(split="test", limit=None).command()
@@ -54,12 +54,14 @@ def label_rows(
 ) -> Labelling:
     """Label the rows of a plan, unless that was done before. A killed labelling continues where it stopped.
 
-    `plan`: made with `unlabelled` rows. Raises as `harness.running.runner.run` does, and `DamagedRecord`.
+    `plan`: made with `unlabelled` rows. Raises as `harness.running.runner.run` does, `UserError` for a backend that trains and
+    has no model yet, and `DamagedRecord`.
     """
     assert not plan.has_truth
     name, folder = plan.run_id, labellings.folder(plan.run_id)
     if not force and finished_labelling(folder):
         return Labelling(folder, *read_labelling(folder), computed=False)
+    _check_trained(plan)
     with labellings.journal(name) as journal, closing(EngineSlot()) as slot:
         if not force and finished_labelling(folder):  # another process finished it meanwhile
             return Labelling(folder, *read_labelling(folder), computed=False)

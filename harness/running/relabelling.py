@@ -14,7 +14,7 @@ from harness.core.errors import UserError
 from harness.core.labelling import LabellingRecord
 from harness.core.options import RunOptions
 from harness.core.record import LabelledBy, LabelsFrom
-from harness.core.types import Example, LabelKind, LabelSpace, Status, text_digest
+from harness.core.types import Calibration, Example, LabelKind, LabelSpace, Status, text_digest
 from harness.records.journal import prediction_from
 from harness.records.labellings import read_labelling
 
@@ -60,6 +60,8 @@ def relabelled(train: Sequence[Example], folder: Path, labels: LabelSpace, *, so
     rows = [replace(row, label=prediction.label) for row, prediction in given if prediction.label is not None]
     identity, prompt = record.identity, record.identity.prompt
     optional: dict[str, Any] = {} if prompt is None else {"prompt": prompt.name, "decoding": prompt.decoding}
+    if prompt is not None and prompt.calibration is not Calibration.NONE:
+        optional["calibration"] = prompt.calibration
     source = LabelsFrom(
         labelling=record.run_id,
         sha256=record.labels_sha256,

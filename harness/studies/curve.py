@@ -56,7 +56,8 @@ class CurveOptions:
 class Teaching:
     """The labels of a model against those of people. `line`: the name of the model's line in the curve. `rows`: training rows
     in the language; `unlabelled`: those without a readable label. `agreement`: share of the others whose label is the task's.
-    `usd_per_label`: of the model; None where it has no price."""
+    `usd_per_label`: of the model; None where it has no price. `shots`: few-shot examples of its prompt, which people
+    labelled."""
 
     labelling: str
     teacher: str
@@ -66,6 +67,17 @@ class Teaching:
     agreement: float
     usd_per_label: float | None
     human_usd_per_label: float | None
+    shots: int
+
+    def usd(self, labels: float) -> float | None:
+        """What so many labels of the model cost, with its few-shot examples; None without a price."""
+        if self.usd_per_label is None:
+            return None
+        return labels * self.usd_per_label + self.shots * (self.human_usd_per_label or 0.0)
+
+    def human_usd(self, labels: float) -> float | None:
+        """What so many labels of people cost; None without a price."""
+        return None if self.human_usd_per_label is None else labels * self.human_usd_per_label
 
 
 def sizes_of(texts: Sequence[str], available: int) -> list[int | None]:
@@ -200,6 +212,7 @@ def teaching_of(curve: CurveOptions, task: TaskSpec, prices: Prices, human_usd: 
         agreement=sum(row.label == truth[row.id] for row in labelled) / len(labelled),
         usd_per_label=None if usd is None else usd / record.n,
         human_usd_per_label=human_usd,
+        shots=record.facts(record.n, record.unlabelled).shots,
     )
 
 

@@ -192,6 +192,7 @@ def test_a_budget_stops_a_labelling_and_keeps_what_was_paid(bench: Any, reader: 
         (["--rows", "other.csv", "-o", "out.csv"], "has no column 'text'; its columns: review"),
         (["--rows", "labelled.csv", "-o", "out.csv"], "--prefix llm_"),
         (["--rows", "new.csv", "--backend", "tfidf", "-o", "out.csv"], "one value"),
+        (["--rows", "new.csv", "--prompt", "strict", "-o", "out.csv"], "one value"),
         (["--split", "trian", "-o", "out.csv"], "trian"),
         (["--split", "train", "--text", "text", "-o", "out.csv"], "--text is for --rows"),
         (["--rows", "new.csv", "--lang", "xx", "-o", "out.csv"], "'xx'"),

@@ -16,10 +16,10 @@ from harness.core.record import Tokens
 from harness.core.types import NO_LABEL, Example, text_digest
 from harness.data.rows import load_examples
 from harness.data.unlabelled import rows_of_split
-from harness.records.entries import read_entry
+from harness.records.entries import labels_told, read_entry
 from harness.records.labellings import LABELS, Labellings, read_labelling
 from harness.records.store import Store
-from harness.running.labelling import Labelling, check_trained, label_rows
+from harness.running.labelling import Labelling, label_rows
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
@@ -137,10 +137,10 @@ def test_a_damaged_labelling_is_named(project: Path, labellings: Labellings) -> 
 def test_a_trained_backend_labels_with_its_model_or_not_at_all(project: Path, store: Store, labellings: Labellings) -> None:
     plan = unlabelled_plan(project, "toy-classifier", prompt=None)
     with pytest.raises(UserError, match="no model of it yet") as raised:
-        check_trained(plan)
+        label_rows(plan, labellings, "train")
+    assert not labellings.begun(plan.run_id)
     assert "bench run --backend toy-classifier" in raised.value.hint
     run(toy.plan(project, "toy-classifier", prompt=None), store)
-    check_trained(plan)
     made = label_rows(plan, labellings, "train")
     assert (made.record.ok, made.record.probabilities, made.record.train_rows) == (9, True, 9)
     assert "tokens" not in made.lines[0]
@@ -248,6 +248,10 @@ def test_soft_labels_are_the_probabilities_of_the_kept_rows(misled: Path, labell
     np.testing.assert_allclose(soft.sum(axis=1), 1)
     assert soft.argmax(axis=1).tolist() == [row.label for row in plan.training.train]
     assert plan.run_id != student(misled, made, backend="tfidf").run_id
+    calibrated = student(misled, labelled(misled, labellings, decoding="score", calibration="batch"), backend="tfidf")
+    assert calibrated.identity.train is not None
+    assert calibrated.identity.train.labels_from is not None
+    assert labels_told(calibrated.identity.train.labels_from) == "labels of toy-model (echo · score, batch calibration)"
 
 
 def test_soft_labels_need_probabilities_and_an_engine_that_can(project: Path, labellings: Labellings) -> None:

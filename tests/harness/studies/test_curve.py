@@ -14,12 +14,25 @@ from backends._encoder_options import EncoderOptions
 from backends.encoder import Encoder
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
-from harness.core.types import Example
+from harness.core.types import Decoding, Example
+from harness.data.unlabelled import rows_of_split
+from harness.records.labellings import Labellings
 from harness.records.store import Store
+from harness.running.labelling import Labelling, label_rows
 from harness.running.plan import first_rows, make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
-from harness.studies.curve import CurveOptions, available_labels, check_settings, measured, runs_of, sizes_of
+from harness.specs.prices import load_prices
+from harness.studies.curve import (
+    CurveOptions,
+    available_labels,
+    check_settings,
+    check_teacher,
+    measured,
+    runs_of,
+    sizes_of,
+    teaching_of,
+)
 
 
 @pytest.mark.parametrize(
@@ -134,3 +147,80 @@ def test_runs_become_curves_and_lines(project: Path, store: Store) -> None:
     assert made.result.lines[0].estimate.value == pytest.approx(echo)
     assert made.run_ids == [name for _, name in done]
     assert measured(replace(asked, base=asked.base.changed(lang="de")), done, store, "accuracy") is None
+
+
+# With a teacher
+
+
+def taught(project: Path, store: Store, backend: str = "toy-model", lang: str = "en", **options: Any) -> Labelling:
+    """A labelling of the train split, in which the first row can't be read."""
+    rows = toy.read_rows(project, "train")
+    if rows[0]["text"].endswith("0"):
+        rows[0]["text"] = rows[0]["text"].rpartition(" ")[0] + " mumble"
+        toy.write_rows(project, "train", rows)
+    catalog = Catalog(project)
+    asked = RunOptions(**{"task": "toy", "backend": backend, "lang": lang, "prompt": "echo", **options})
+    plan = make_plan(asked, catalog, rows_of_split(catalog.task("toy"), lang, "train", None).with_text())
+    return label_rows(plan, Labellings(store.root.parent / "labels"), "train")
+
+
+def test_a_teacher_adds_its_own_run_and_each_training_on_its_labels(project: Path, store: Store) -> None:
+    folder = taught(project, store, decoding="score").folder
+    asked = curve(llms=[], encoders=["tfidf"], sizes=[4, None], teacher=folder, soft_labels=True)
+    teacher, *trained = runs_of(asked, Catalog(project), 9)
+    assert (teacher.backend, teacher.prompt, teacher.decoding, teacher.split) == ("toy-model", "echo", "score", "test")
+    kinds = [(None, False), (folder.as_posix(), False), (folder.as_posix(), True)]
+    assert [(r.seed, r.train_limit, r.labels_from, r.soft_labels) for r in trained] == [
+        (seed, size, *kind) for seed in (0, 1) for size in (4, None) for kind in kinds
+    ]
+    assert all(r.validation_limit == 0 for r in trained)
+    both = replace(asked, llms=["toy-model"], prompts=[("echo", None)], decodings=[Decoding.SCORE])
+    prompted = [r for r in runs_of(both, Catalog(project), 9) if r.backend == "toy-model"]
+    assert len(prompted) == 1  # the same run as a line, and as the teacher
+
+
+@pytest.mark.slow
+def test_rows_that_the_teacher_did_not_label_are_left_out_and_counted(project: Path, store: Store) -> None:
+    made = taught(project, store, "toy-server")
+    asked = curve(llms=[], sizes=[4, None], teacher=made.folder)
+    catalog = Catalog(project)
+    done = [(request, run(make_plan(request, catalog), store).run_id) for request in runs_of(asked, catalog, 9)]
+    teaching = teaching_of(asked, catalog.task("toy"), load_prices(project), 0.5)
+    assert teaching is not None
+    assert (teaching.rows, teaching.unlabelled, teaching.agreement) == (9, 1, 1.0)
+    assert made.record.cost is not None
+    assert teaching.usd_per_label == pytest.approx(made.record.cost.usd / 9)
+    assert teaching.human_usd(10) == 5
+    found = measured(asked, done, store, "accuracy", teaching)
+    assert found is not None
+    names = ["toy-classifier · human labels", "toy-classifier · LLM labels"]
+    assert [(one.name, list(one.points)) for one in found.result.curves] == [(name, [4, 9]) for name in names]
+    rows = {
+        (record.labelled is not None, record.identity.train.train_count)
+        for _, name in done
+        if (record := store.record(name)).identity.train is not None
+    }
+    assert {(False, 9), (True, 8)} <= rows
+    assert [line.name for line in found.result.lines] == ["toy-server (echo · free), teacher"]
+    assert found.log_loss is not None
+    assert found.log_loss.lines == ()  # its answers have no probabilities
+    assert [one.other for one in found.log_loss.contrasts] == names[1:]
+
+
+def test_a_teacher_must_fit_the_curve(project: Path, store: Store) -> None:
+    task = Catalog(project).task("toy")
+    made = taught(project, store)
+    check_teacher(made.folder, task, "en", None, soft=False)
+    with pytest.raises(UserError, match="is of toy in en, the curve of toy in de"):
+        check_teacher(made.folder, task, "de", None, soft=False)
+    with pytest.raises(UserError, match="no probabilities"):
+        check_teacher(made.folder, task, "en", None, soft=True)
+
+
+@pytest.mark.slow
+def test_a_trained_teacher_is_refused(project: Path, store: Store) -> None:
+    taught(project, store)
+    run(toy.plan(project, "toy-classifier", prompt=None), store)
+    made = taught(project, store, "toy-classifier", prompt=None)
+    with pytest.raises(UserError, match="is of a trained model"):
+        check_teacher(made.folder, Catalog(project).task("toy"), "en", None, soft=False)
