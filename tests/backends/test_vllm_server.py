@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -19,12 +20,15 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 from faulty_proxy import faulty_proxy, seeded_faults
+from tiny_models import CHATML, byte_level_tokenizer, write_family
 
 from backends._openai_options import OpenAIOptions
 from backends.causal_lm import CausalLM, CausalLMOptions
+from backends.decisions import Decisions, DecisionsOptions
 from backends.openai import OpenAI
 from backends.vllm import vllm_surroundings
 from harness.core.engine import Messages
+from harness.core.types import LabelKind, LabelSpace
 from harness.models.checkpoints import resolve_checkpoint
 
 pytestmark = [
@@ -50,13 +54,18 @@ def folder() -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of vLLM's server, which calls the model by its folder."""
+    with serving(folder, tmp_path_factory.mktemp("server") / "log") as url:
+        yield url
+
+
+@contextmanager
+def serving(folder: Path, log: Path) -> Iterator[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(folder), "--port", str(port)]
     command += ["--host", "127.0.0.1", "--dtype", "float32", "--enforce-eager", "--block-size", "32", "--max-model-len", "512"]
     command += ["--max-logprobs", "2000", "--kv-cache-memory-bytes", str(2**30)]
-    log = tmp_path_factory.mktemp("server") / "log"
     with vllm_surroundings("cpu"), log.open("w") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
     try:
@@ -83,6 +92,30 @@ def connected(url: str, **options: object) -> OpenAI:
     engine = OpenAI(OpenAIOptions.model_validate({"base_url": url, "api_key_env": None, **options}), None)
     engine.load()
     return engine
+
+
+NAMES = ("broken", "late", "fine")
+
+
+@pytest.mark.parametrize("kind", [LabelKind.NOMINAL, LabelKind.ORDINAL, LabelKind.MULTILABEL])
+def test_decisions_of_its_own_endpoint(kind: LabelKind, tmp_path: Path) -> None:
+    """/v1/systemone, which vLLM 0.32 has for Qwen3: here a random model of that architecture."""
+    labels = LabelSpace(kind, NAMES, ("", "It came too late.", ""))
+    texts = [chat[-1]["content"] for chat in CHATS[:6]]
+    folder = write_family(tmp_path / "tiny", "qwen3", byte_level_tokenizer(CHATML))
+    with serving(folder, tmp_path / "log") as url:
+        options = {"base_url": url, "api_key_env": None, "format": "systemone"}
+        engine = Decisions(DecisionsOptions.model_validate(options), None)
+        assert engine.facts() == {"model": folder.name}
+        engine.load(labels)
+        rows = engine.score(engine.encode(texts))
+        engine.close()
+    assert [row.error for row in rows] == [None] * len(rows)
+    p = np.exp([row.log_p for row in rows])
+    assert p.shape == (len(texts), len(NAMES))
+    assert kind is LabelKind.MULTILABEL or np.allclose(p.sum(axis=1), 1)
+    assert len(np.unique(p.round(6), axis=0)) > 1
+    assert all(row.prompt_tokens > 20 for row in rows)
 
 
 def test_the_model_is_named_without_its_folder(server: str, folder: Path) -> None:
