@@ -130,7 +130,7 @@ class Decisions(ServedEngine, ZeroShot):
             return read_answer(body, self._format, self._questions)
         # Outside of `except`: an error raised in there would carry the library's, whose request holds the key.
         turns = [{"role": "user", "content": json.dumps(text.content, ensure_ascii=False)}]
-        if getattr(failed, "status_code", None) == 404:
+        if getattr(failed, "status_code", None) in (404, 405, 501):
             raise UserError(
                 f"The server at {self._host} answers no {self._format.path} for this model: {self._known.plain(str(failed))}",
                 "Check --model NAME and `base_url`, or try the other --set format=decisions or systemone.",

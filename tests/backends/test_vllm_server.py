@@ -97,19 +97,28 @@ def connected(url: str, **options: object) -> OpenAI:
 NAMES = ("broken", "late", "fine")
 
 
+@pytest.fixture(scope="module")
+def decider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a server with /v1/systemone, which vLLM 0.32 has for Qwen3: here a random model of that architecture."""
+    root = tmp_path_factory.mktemp("decider")
+    tokenizer = byte_level_tokenizer(CHATML)
+    tokenizer.add_tokens(["yes", "no"])  # vLLM wants each of its answers to be one token
+    shape = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 32, "max_position_embeddings": 2048}
+    folder = write_family(root / "tiny", "qwen3", tokenizer, **shape)
+    with serving(folder, root / "log") as url:
+        yield url
+
+
 @pytest.mark.parametrize("kind", [LabelKind.NOMINAL, LabelKind.ORDINAL, LabelKind.MULTILABEL])
-def test_decisions_of_its_own_endpoint(kind: LabelKind, tmp_path: Path) -> None:
-    """/v1/systemone, which vLLM 0.32 has for Qwen3: here a random model of that architecture."""
+def test_decisions_of_its_own_endpoint(kind: LabelKind, decider: str) -> None:
     labels = LabelSpace(kind, NAMES, ("", "It came too late.", ""))
     texts = [chat[-1]["content"] for chat in CHATS[:6]]
-    folder = write_family(tmp_path / "tiny", "qwen3", byte_level_tokenizer(CHATML))
-    with serving(folder, tmp_path / "log") as url:
-        options = {"base_url": url, "api_key_env": None, "format": "systemone"}
-        engine = Decisions(DecisionsOptions.model_validate(options), None)
-        assert engine.facts() == {"model": folder.name}
-        engine.load(labels)
-        rows = engine.score(engine.encode(texts))
-        engine.close()
+    options = {"base_url": decider, "api_key_env": None, "format": "systemone"}
+    engine = Decisions(DecisionsOptions.model_validate(options), None)
+    assert engine.facts() == {"model": "tiny"}
+    engine.load(labels)
+    rows = engine.score(engine.encode(texts))
+    engine.close()
     assert [row.error for row in rows] == [None] * len(rows)
     p = np.exp([row.log_p for row in rows])
     assert p.shape == (len(texts), len(NAMES))

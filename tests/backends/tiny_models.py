@@ -185,13 +185,14 @@ FAMILIES: dict[str, tuple[str, dict[str, Any]]] = {
 """Architecture and shape of causal language models that differ in what their layers see of a row."""
 
 
-def write_family(folder: Path, name: str, tokenizer: Any = None) -> Path:
-    """A random model of one of `FAMILIES`; without `tokenizer`, with that of the chat kind `chatml`."""
+def write_family(folder: Path, name: str, tokenizer: Any = None, **changes: Any) -> Path:
+    """A random model of one of `FAMILIES`; without `tokenizer`, with that of `chatml`. `changes`: of its shape."""
     import torch
     import transformers
 
     tokenizer = tokenizer or tokenizer_of("chatml")
     architecture, shape = FAMILIES[name]
+    shape = {**shape, **changes}
     own = {"vocab_size": len(tokenizer), "bos_token_id": 0, "eos_token_id": tokenizer.eos_token_id, "initializer_range": 0.15}
     own |= {"pad_token_id": None}
     images = "text_config" in shape
