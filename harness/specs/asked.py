@@ -122,12 +122,16 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
     return issubclass(engine_of(catalog, backend), LanguageModel)
 
 
-def unused_by(catalog: Catalog, backend: str) -> set[str]:
-    """Options that change nothing in a run of this backend."""
+def trains(catalog: Catalog, backend: str) -> bool:
     from harness.core.engine import Classifier, TrainedLanguageModel
 
-    trains = issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
-    unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trains else FOR_TRAINED)}
+    return issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
+
+
+def unused_by(catalog: Catalog, backend: str) -> set[str]:
+    """Options that change nothing in a run of this backend."""
+    trained = trains(catalog, backend)
+    unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trained else FOR_TRAINED)}
     if is_prompted(catalog, backend):
         unused -= FOR_EXAMPLES
     return unused | ({"model"} if engine_of(catalog, backend).model_is == "nothing" else set())
@@ -135,7 +139,7 @@ def unused_by(catalog: Catalog, backend: str) -> set[str]:
 
 def _without_pool(catalog: Catalog, run: RunOptions) -> RunOptions:
     """Without the options that say which rows few-shot examples come from, where there are no examples."""
-    if not is_prompted(catalog, run.backend) or not FOR_EXAMPLES & run.model_fields_set:
+    if not is_prompted(catalog, run.backend) or trains(catalog, run.backend) or not FOR_EXAMPLES & run.model_fields_set:
         return run
     task = catalog.task(run.task)
     name = run.prompt or task.prompt or DEFAULT_PROMPTS[task.labels.kind]

@@ -32,8 +32,7 @@ def run(name: str, lang: str, accuracy: float | None = 0.5, n: int = 200, **chan
     on, count, settings = changes.pop("on", lang), changes.pop("count", 9), changes.pop("settings", {})
     train = {"langs": on.split("+"), "train_count": count, "train_rows": on, "validation_rows": "v"}
     metrics = {"n": n, "ok": n, "unparsed": 0, **changes.pop("metrics", {})}
-    if not changes.get("prompt"):
-        changes["train"] = train
+    changes["train"] = None if changes.get("prompt") else train
     made = entry(name, accuracy, lang=lang, rows=f"{n:08d}{lang}", metrics=metrics, **changes)
     return boards.renamed(boards.with_changes(made, settings=settings), f"{name}.{lang}.{made.seed}.{on}.{count}.{n}")
 

@@ -16,7 +16,7 @@ from harness.records.store import Store
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, run
 from harness.running.training import ensure_trained, trained_folder, trained_key
-from harness.specs.asked import unused_by
+from harness.specs.asked import Asked, unused_by
 from harness.specs.catalog import Catalog
 
 
@@ -98,3 +98,6 @@ def test_options_of_prompts_and_of_trainings_both_count(project: Path) -> None:
     assert not {"prompt", "decoding", "train_lang", "train_limit", "validation_limit"} & unused_by(catalog, "tuned")
     assert {"train_lang", "validation_limit"} <= unused_by(catalog, "toy-model")
     assert RunOptions.model_fields.keys() >= unused_by(catalog, "tuned")
+    given: dict[str, Any] = {"backend": ["tuned"], "task": ["toy"], "lang": ["en"], "train_limit": 5, "prompt": ["echo"]}
+    (asked,) = Asked(given).runs(catalog)
+    assert asked.train_limit == 5  # though its prompt shows no training rows
