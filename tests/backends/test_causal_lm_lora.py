@@ -113,6 +113,7 @@ def test_the_loss_is_that_of_the_answers_tokens_alone(name: str, models: dict[st
     assert report["evaluations"][-1]["loss"] == pytest.approx(total / count, rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["chatml", "mistral", "plain"])
 def test_what_is_learned_is_what_is_scored(name: str, models: dict[str, Path]) -> None:
     engine = CausalLM(CausalLMOptions.model_validate({"device": "cpu"}), models[name])

@@ -90,6 +90,7 @@ def test_adapters_are_on_all_linear_layers_but_the_head(name: str, decoders: dic
     assert report["trainable_parameters"] == layers_count * each + width * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("pad", [None, "</s>", "<s>"], ids=["none", "end", "begin"])
 def test_the_last_token_of_a_text_is_read(pad: str | None, side: str, tmp_path: Path) -> None:
@@ -280,6 +281,7 @@ def test_a_base_that_is_gone(decoders: dict[str, Path], tmp_path: Path) -> None:
         fit(adapted(folder), tmp_path / "on", FEW, NOTHING)
 
 
+@pytest.mark.slow
 def test_four_bits_need_bitsandbytes(decoders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

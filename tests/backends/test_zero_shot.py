@@ -102,6 +102,7 @@ def test_natural_language_inference_is_that_of_the_pipeline_of_transformers(nli:
     assert several or np.allclose(found.sum(axis=1), 1)
 
 
+@pytest.mark.slow
 def test_a_model_with_two_classes_of_inference(tmp_path: Path) -> None:
     folder = write_nli(tmp_path / "two", ("entailment", "not_entailment"))
     for kind in (LabelKind.NOMINAL, LabelKind.MULTILABEL):
@@ -109,6 +110,7 @@ def test_a_model_with_two_classes_of_inference(tmp_path: Path) -> None:
         np.testing.assert_allclose(found, of_transformers(folder, kind is LabelKind.MULTILABEL), atol=2e-6)
 
 
+@pytest.mark.slow
 def test_descriptions_and_the_hypothesis_are_what_the_model_reads(nli: Path) -> None:
     described = labels(descriptions=("it is lovely", "", "poor lid"))
     shown = ("it is lovely", "bad kettle", "poor lid")
@@ -169,6 +171,7 @@ def test_a_text_that_spells_out_control_tokens_is_read_as_characters(nli: Path, 
         assert np.isfinite(probabilities(made, [text])).all()
 
 
+@pytest.mark.slow
 def test_batches_change_nothing(nli: Path, gliclass: Path) -> None:
     for folder in (nli, gliclass):
         together = probabilities(engine(folder, labels(), max_length=48))

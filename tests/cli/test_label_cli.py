@@ -141,6 +141,7 @@ def test_probabilities_in_every_format(bench: Any, reader: Path, suffix: str) ->
     assert [float(p) for p in found["p_bad"]] == pytest.approx([0.2, 0.8])
 
 
+@pytest.mark.slow
 def test_a_stopped_labelling_continues_and_a_finished_one_is_found(
     bench: Any, reader: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -292,6 +293,7 @@ def test_a_curve_on_both_kinds_of_labels(bench: Any, reader: Path) -> None:
     assert json.loads(Path("results/curves", found["page"]).with_suffix(".json").read_text())["teaching"] == teaching
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
