@@ -122,11 +122,15 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
     return issubclass(engine_of(catalog, backend), LanguageModel)
 
 
-def unused_by(catalog: Catalog, backend: str) -> set[str]:
-    """Options that change nothing in a run of this backend."""
+def is_trained(catalog: Catalog, backend: str) -> bool:
     from harness.core.engine import Classifier, TrainedLanguageModel
 
-    trains = issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
+    return issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
+
+
+def unused_by(catalog: Catalog, backend: str) -> set[str]:
+    """Options that change nothing in a run of this backend."""
+    trains = is_trained(catalog, backend)
     unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trains else FOR_TRAINED)}
     if is_prompted(catalog, backend):
         unused -= FOR_EXAMPLES
@@ -134,8 +138,12 @@ def unused_by(catalog: Catalog, backend: str) -> set[str]:
 
 
 def _without_pool(catalog: Catalog, run: RunOptions) -> RunOptions:
-    """Without the options that say which rows few-shot examples come from, where there are no examples."""
-    if not is_prompted(catalog, run.backend) or not FOR_EXAMPLES & run.model_fields_set:
+    """Without the options that say which rows few-shot examples come from, where there are no examples.
+
+    A language model that is trained draws its training rows by them.
+    """
+    prompted_only = is_prompted(catalog, run.backend) and not is_trained(catalog, run.backend)
+    if not prompted_only or not FOR_EXAMPLES & run.model_fields_set:
         return run
     task = catalog.task(run.task)
     name = run.prompt or task.prompt or DEFAULT_PROMPTS[task.labels.kind]
