@@ -108,7 +108,7 @@ def test_a_limit_of_training_rows_is_kept_without_few_shot_examples(project: Pat
 
 
 def test_a_task_without_validation_rows_can_be_trained(project: Path) -> None:
-    (project / "data" / "validation.jsonl").unlink()
+    (project / "tasks" / "rows" / "validation.jsonl").unlink()
     with pytest.raises(UserError):
         plan_of(project)
     training = plan_of(project, validation_limit=0).training
