@@ -217,7 +217,7 @@ def inference_classes(config: Any, folder: Path) -> tuple[int, int]:
     opposite = [index for index, name in names.items() if name.startswith(("contra", "not_entail", "not entail", "non-entail"))]
     if len(entailed) != 1 or len(opposite) != 1:
         raise UserError(
-            f"{folder}: is no model of natural language inference: its classes are {', '.join(names.values()) or 'not named'}.",
+            f"{folder} is no model of natural language inference: its classes are {', '.join(names.values()) or 'not named'}.",
             "Choose one with the classes entailment and contradiction (or not_entailment), or a GLiClass model.",
         )
     return entailed[0], opposite[0]

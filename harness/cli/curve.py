@@ -39,7 +39,8 @@ HELP = {
     "lang": "Draw a curve for each language; default: all of the task's.",
     "prompt": "Prompt, a line each; fewshot+batch adds batch calibration. Default: the zero-shot prompt and fewshot.",
     "seed": "Seeds; each draws its own labels and few-shot examples.",
-    "labels_from": "Also train on the labels of this labelling of the train split (see `bench label`), on the same rows.",
+    "labels_from": "Also train on the labels of this labelling of the train split (see `bench label`), on the same rows. "
+    "Its model must be prompted, and not trained.",
     "soft_labels": "With --labels-from: also train on the probabilities of the labels.",
 }
 Encoder = Annotated[

@@ -46,7 +46,7 @@ HELP = {
     "data": "With --split: read the rows of the task from this folder.",
 }
 MANY = 20
-"""Rows from which on a single label for all of them is told."""
+"""Rows from which on a note says that all of them have the same label."""
 Rows = Annotated[Path | None, typer.Option(metavar="FILE", help="Rows to label: csv, tsv, jsonl or parquet.")]
 SplitOption = Annotated[
     str | None, typer.Option("--split", metavar="NAME", help="Label this split of the task: train, validation or test.")
@@ -154,7 +154,7 @@ def _check_output(output: Path, force: bool) -> None:
     if output.is_dir() or not output.absolute().parent.is_dir():
         raise UserError(f"--output {output}: no file can be written there.", "Name a file in a folder that exists.")
     if output.exists() and not force:
-        hint = "Name another file, or delete it: finished labels are kept, and written again. --force labels again."
+        hint = "Name another file, or delete this one: the labels are then written from their record. --force labels again."
         raise UserError(f"--output {output} exists.", hint)
 
 
@@ -215,7 +215,8 @@ def _show(made: Labelling, output: Path, no_text: int, other_languages: int, res
             typer.echo(plain(told))
     for line in gate_lines(record.gates):
         typer.echo(plain(line), err=True)
-    if record.ok >= MANY and max(record.labels.values()) == record.ok and len(record.identity.labels) > 1:
+    prompted, labels = record.identity.prompt is not None, record.identity.labels
+    if prompted and len(labels) > 1 and record.ok >= MANY and max(record.labels.values()) == record.ok:
         typer.echo(
             plain(f"note: all {record.ok:,} labelled rows have the same label. Look at the prompt, or calibrate."), err=True
         )
@@ -226,8 +227,18 @@ def _show(made: Labelling, output: Path, no_text: int, other_languages: int, res
     typer.echo(plain(f"Written: {output}; record: {made.folder}"), err=True)
     if record.rows_of == "train":
         where = "" if results == RESULTS else f" --results {shlex.quote(str(results))}"
-        digits = record.run_id.rpartition(".")[2]
-        verbosity.note(f"Next: bench study curve --encoder NAME --labels-from {digits}{where}")
+        verbosity.note(f"Next: {_next_command(record)}{where}")
+
+
+def _next_command(record: LabellingRecord) -> str:
+    """How to train on the labels. A curve needs labels of a prompted model, and of all training rows."""
+    labels = f"--labels-from {record.run_id.rpartition('.')[2]}"
+    limit = record.options.limit
+    if record.identity.prompt is not None and record.identity.train is None and limit is None:
+        return f"bench study curve --encoder NAME {labels}"
+    task = f"--task {record.identity.task} --lang {record.identity.lang}"
+    rows = "" if limit is None else f" --train-limit {limit}"
+    return f"bench run --backend NAME {task} {labels}{rows} --validation-limit 0"
 
 
 def _as_json(made: Labelling, output: Path, no_text: int, usd: float | None, told: str) -> dict[str, Any]:

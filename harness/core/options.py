@@ -58,7 +58,9 @@ class RunOptions(BaseModel):
         "Few-shot examples in a prompt: per class, or in all for nearest; default: the prompt's own.", "N", many=True, ge=0
     )
     shots_by: ShotsBy | None = flag(
-        "How they are chosen: random, nearest or nearest_per_class; default: the prompt's own.", "NAME", many=True
+        "How the few-shot examples are chosen: random, nearest or nearest_per_class; default: the prompt's own.",
+        "NAME",
+        many=True,
     )
     train_lang: tuple[str, ...] = flag("Languages to train on, together; default: the tested one.", "CODE", default=())
     validation_lang: tuple[str, ...] = flag(
@@ -69,13 +71,15 @@ class RunOptions(BaseModel):
         "RUN",
     )
     labels_from: str | None = flag(
-        "Train on the labels of this labelling (see `bench label`), not on those of the task; with --validation-limit 0.", "RUN"
+        "Train on the labels of this labelling (the last digits of its id, or its folder; see `bench label`), not on those of "
+        "the task; with --validation-limit 0.",
+        "RUN",
     )
     soft_labels: bool = flag("With --labels-from: train on the probabilities of the labels.", default=False)
     settings: Mapping[str, Any] = flag("Option of the backend: train.lr=3e-5. Can be repeated.", "KEY=VALUE", default={})
     seed: int = flag("Seed of training and of the few-shot examples.", "N", default=0, many=True, ge=0, le=MAX_SEED)
     limit: int | None = flag("At most N test rows per language, always the same ones.", "N", many=True, ge=1)
-    train_limit: int | None = flag("At most N training rows per language, also to choose examples from.", "N", ge=1)
+    train_limit: int | None = flag("At most N training rows per language; few-shot examples are chosen from them.", "N", ge=1)
     resample_train: bool = flag("Each seed draws its own --train-limit rows; a larger limit adds to them.", default=False)
     validation_limit: int | None = flag("At most N validation rows per language; 0: train to the end.", "N", ge=0)
     model: str | None = flag("Checkpoint in place of the backend's: a local folder or a hub id.", "PATH")

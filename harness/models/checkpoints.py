@@ -155,7 +155,7 @@ PACKAGED_PREFIX = "packaged:"
 OFFLINE_HINT = (
     "`--model PATH` runs this backend on a local checkpoint; "
     "backends that work offline: minilm, e5-small, embed-minilm, embed-e5, setfit-minilm, setfit-e5, "
-    "qwen-coder-0.5b, smollm2, tfidf, majority."
+    "qwen-coder-0.5b, qwen-lora, qwen-instruct-lora, smollm2, tfidf, majority."
 )
 SHAPE_HINT = "A checkpoint is a folder with config.json, *.safetensors and a tokenizer."
 

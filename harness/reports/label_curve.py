@@ -68,7 +68,7 @@ def sentences(made: Measured) -> list[str]:
     left = f"; {plural(teaching.unlabelled, 'row')} without a label are left out" if teaching.unlabelled else ""
     price = "" if teaching.usd_per_label is None else f" They cost {usd(1000 * teaching.usd_per_label)} per 1,000."
     same = f"{teaching.agreement:.0%} of the labels of {teaching.teacher} on {teaching.rows:,} training rows"
-    found = [f"{same} are those of people{left}.{price}"]
+    found = [f"{same} agree with those of people{left}.{price}"]
     for result in results_of(made):
         sizes = {curve.name: list(curve.points) for curve in result.curves}
         found += [_compared(one, title(result.metric), sizes[one.curve], teaching) for one in result.contrasts]

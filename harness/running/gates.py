@@ -212,8 +212,9 @@ def rows_unanswered(rows: Sequence[Prediction]) -> Gate:
 def texts_cut(cut: Cut, train: Cut | None, options: BaseModel) -> Gate:
     """Never fails: the beginning of a text may be enough. `options`: those of the engine, some of which are a way out."""
     before = 0.0 if train is None else train.share
-    found = f"{cut.share:.1%} of the texts ({cut.texts:,}) are truncated: {cut.tokens_lost_share:.1%} of all tokens are lost. "
-    found += f"Of the training texts {before:.1%} are truncated."
+    found = f"{cut.share:.1%} of the texts ({cut.texts:,}) are truncated: {cut.tokens_lost_share:.1%} of all tokens are lost."
+    if train is not None:
+        found += f" Of the training texts {before:.1%} are truncated."
     if max(cut.share, before) <= MANY_CUT:
         return _gate("texts_cut", GateOutcome.PASSED, found if cut.texts else "No text is truncated.", cut.share)
     return _gate("texts_cut", GateOutcome.WARNED, f"{found} {_read_more(options)}", cut.share)

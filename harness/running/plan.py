@@ -167,6 +167,8 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
 
 def _training_rows(request: RunOptions, task: TaskSpec) -> TrainingRows:
     def rows(split: Split, langs: Sequence[str], limit: int | None, draw: int | None = None) -> list[Example]:
+        if limit == 0:  # a task without validation rows can be trained without them
+            return []
         parts = [load_examples(task, lang=lang, split=split, data_dir=request.data) for lang in langs]
         found = [row for part in parts for row in first_rows(part, limit, draw)]
         if len({row.id for row in found}) < len(found):  # a file for each language, each with ids of its own

@@ -122,7 +122,7 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
     return issubclass(engine_of(catalog, backend), LanguageModel)
 
 
-def trains(catalog: Catalog, backend: str) -> bool:
+def is_trained(catalog: Catalog, backend: str) -> bool:
     from harness.core.engine import Classifier, TrainedLanguageModel
 
     return issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
@@ -130,7 +130,7 @@ def trains(catalog: Catalog, backend: str) -> bool:
 
 def unused_by(catalog: Catalog, backend: str) -> set[str]:
     """Options that change nothing in a run of this backend."""
-    trained = trains(catalog, backend)
+    trained = is_trained(catalog, backend)
     unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trained else FOR_TRAINED)}
     if is_prompted(catalog, backend):
         unused -= FOR_EXAMPLES
@@ -138,8 +138,12 @@ def unused_by(catalog: Catalog, backend: str) -> set[str]:
 
 
 def _without_pool(catalog: Catalog, run: RunOptions) -> RunOptions:
-    """Without the options that say which rows few-shot examples come from, where there are no examples."""
-    if not is_prompted(catalog, run.backend) or trains(catalog, run.backend) or not FOR_EXAMPLES & run.model_fields_set:
+    """Without the options that say which rows few-shot examples come from, where there are no examples.
+
+    A language model that is trained draws its training rows by them.
+    """
+    prompted_only = is_prompted(catalog, run.backend) and not is_trained(catalog, run.backend)
+    if not prompted_only or not FOR_EXAMPLES & run.model_fields_set:
         return run
     task = catalog.task(run.task)
     name = run.prompt or task.prompt or DEFAULT_PROMPTS[task.labels.kind]

@@ -11,7 +11,7 @@ from harness.analysis.break_even import BreakEven, break_even
 from harness.analysis.pricing import labelling_usd
 from harness.core.engine import Classifier
 from harness.core.errors import UserError
-from harness.core.options import RunOptions
+from harness.core.options import CHECKPOINT, RunOptions
 from harness.core.predictions import Predictions
 from harness.core.record import PromptIdentity
 from harness.core.types import Calibration, Decoding
@@ -186,9 +186,16 @@ def check_teacher(folder: Path, task: TaskSpec, lang: str, data_dir: Path | None
             f"The labelling {record.run_id} is of {there}, the curve of {task.name} in {lang}.",
             "Name the task and the language of the labelling: --task NAME --lang CODE",
         )
-    if record.identity.prompt is None:
-        problem = f"The labelling {record.run_id} is of a trained model, whose labels cost those that it learned from."
-        raise UserError(problem, "Name one of a prompted model.")
+    if record.identity.prompt is None or record.identity.train is not None:
+        trained = "a trained model, whose labels cost those that it learned from"
+        kind = "a model without a prompt" if record.identity.train is None else trained
+        raise UserError(f"The labelling {record.run_id} is of {kind}.", "Name one of a prompted model.")
+    if record.options.model == CHECKPOINT:
+        raise UserError(
+            f"The labelling {record.run_id} is of a checkpoint outside the project's folder, which its record does not name: "
+            "the curve can't run it on the test rows.",
+            "Write a backend whose `model` is that folder (backends/NAME.yaml), and label with --backend NAME.",
+        )
     rows = load_examples(task, lang=lang, split="train", data_dir=data_dir)
     relabelled(rows, folder, task.label_space, soft=soft)
 

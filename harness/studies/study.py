@@ -220,7 +220,7 @@ def _check_same(study: optuna.Study, identity: dict[str, Any], folder: Path) -> 
     elif known != wanted:
         differ = sorted(name for name in {*known, *wanted} if known.get(name) != wanted.get(name))
         raise UserError(
-            f"The study {folder.name!r} in {folder.parent} is of another search: {', '.join(differ)} differ.",
+            f"The study {folder.name!r} in {folder.parent} is of another search (different: {', '.join(differ)}).",
             "Name another one: --study NAME.",
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import write_bert
+from tiny_models import write_bert, write_nli
 
 from backends.zero_shot import ZeroShotClassifier, ZeroShotOptions
 from harness.core.arrays import FloatArray
@@ -17,23 +17,10 @@ from harness.core.types import LabelKind, LabelSpace
 
 NAMES = ("good", "bad kettle", "very awful lid")
 TEXTS = ["the kettle is very good", "awful lid and bad kettle", "it is", "lovely lovely lid and it is the great kettle"]
-THREE = ("contradiction", "neutral", "entailment")
 
 
 def labels(kind: LabelKind = LabelKind.NOMINAL, descriptions: tuple[str, ...] = ()) -> LabelSpace:
     return LabelSpace(kind, NAMES, descriptions)
-
-
-def write_nli(folder: Path, classes: Sequence[str] = THREE) -> Path:
-    import torch
-    from transformers import BertConfig, BertForSequenceClassification
-
-    write_bert(folder)
-    config = BertConfig.from_pretrained(folder)
-    config.id2label, config.label2id = dict(enumerate(classes)), {name: index for index, name in enumerate(classes)}
-    torch.manual_seed(1)
-    BertForSequenceClassification(config).save_pretrained(folder)
-    return folder
 
 
 def write_gliclass(folder: Path, kind: str = "uni-encoder", prompt_first: bool = False) -> Path:

@@ -6,6 +6,7 @@ Their weights are random (seeded), so the tests compare an engine with a plain f
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -234,4 +235,20 @@ def write_bert(folder: Path) -> Path:
             initializer_range=0.1,
         )
     ).save_pretrained(folder)
+    return folder
+
+
+THREE = ("contradiction", "neutral", "entailment")
+
+
+def write_nli(folder: Path, classes: Sequence[str] = THREE) -> Path:
+    """A random BERT that says whether a text entails a sentence."""
+    import torch
+    from transformers import BertConfig, BertForSequenceClassification
+
+    write_bert(folder)
+    config = BertConfig.from_pretrained(folder)
+    config.id2label, config.label2id = dict(enumerate(classes)), {name: index for index, name in enumerate(classes)}
+    torch.manual_seed(1)
+    BertForSequenceClassification(config).save_pretrained(folder)
     return folder

@@ -221,6 +221,13 @@ def test_a_backend_that_is_not_trained_is_refused(bench: Any, reader: Path) -> N
     assert "Train it: bench run --backend tfidf" in said.err
 
 
+def test_the_next_command_trains_on_the_labels(bench: Any, reader: Path) -> None:
+    whole = bench(*LABEL, "--split", "train", "-o", "train.csv")
+    assert "Next: bench study curve --encoder NAME --labels-from" in whole.err
+    some = bench(*LABEL, "--split", "train", "--limit", 5, "-o", "some.csv")
+    assert "--train-limit 5 --validation-limit 0" in some.err  # a curve needs the labels of all training rows
+
+
 def test_a_prefix_keeps_the_label_that_is_there(bench: Any, reader: Path) -> None:
     write_csv(reader / "new.csv", ("text", "label"), [("good", "mine")])
     assert bench(*LABEL, "--rows", "new.csv", "--prefix", "llm_", "-o", "out.csv").code == 0
@@ -287,7 +294,7 @@ def test_a_curve_on_both_kinds_of_labels(bench: Any, reader: Path) -> None:
     ours, theirs = ({point["labels"]: point["value"] for point in one["points"]} for one in found["curves"][:2])
     assert kept == pytest.approx({size: theirs[size] - ours[size] for size in (16, 40)})
     shown = bench(*curve, "--soft-labels", "--label-usd", 0.1)
-    assert "80% of the labels of reader on 40 training rows are those of people" in shown.out
+    assert "80% of the labels of reader on 40 training rows agree with those of people" in shown.out
     page = Path("results/curves", found["page"]).read_text(encoding="utf-8")
     assert "LLM probabilities" in page
     assert json.loads(Path("results/curves", found["page"]).with_suffix(".json").read_text())["teaching"] == teaching

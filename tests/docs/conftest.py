@@ -22,16 +22,18 @@ from shell import ROOT, blocks, file_name, write_examples
 
 DEMO = ROOT / "tasks" / "reviews_demo"
 CAUSAL = ("smollm2", "mistral", "qwen", "llama")
+ZERO_SHOT = ("zeroshot", "xnli", "mnli", "gliclass")
 
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiny checkpoints, and a cache in which a model that several pages train is found."""
     pytest.importorskip("transformers")
-    from tiny_models import tokenizer_of, write_bert, write_mistral
+    from tiny_models import tokenizer_of, write_bert, write_mistral, write_nli
 
     folder = tmp_path_factory.mktemp("shared")
     write_bert(folder / "encoder")
+    write_nli(folder / "zero-shot")
     # Exemplars make prompts of a few thousand of its tokens, which are hardly longer than bytes.
     write_mistral(folder / "causal", tokenizer_of("chatml"), max_position_embeddings=32768)
     return folder
@@ -57,7 +59,8 @@ def bench(shared: Path, monkeypatch: pytest.MonkeyPatch, real_bench: Bench) -> B
     def tiny(model: str, revision: str | None = None) -> Checkpoint:
         if Path(model).is_dir():
             return resolve_checkpoint(model, revision)
-        kind = "causal" if any(name in model.lower() for name in CAUSAL) else "encoder"
+        kinds = {"causal": CAUSAL, "zero-shot": ZERO_SHOT}
+        kind = next((kind for kind, names in kinds.items() if any(name in model.lower() for name in names)), "encoder")
         return Checkpoint(shared / kind, "path", model, "tiny")
 
     monkeypatch.setattr("harness.specs.backend_specs.resolve_checkpoint", tiny)

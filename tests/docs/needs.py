@@ -19,6 +19,10 @@ bench run --backend local-server --lang ja
 bench run --backend local-server --model qwen2.5:7b --lang ja
 bench analyze latency --backend gpt-6-luna --limit 50 --max-cost 0.20
 """,
+    "decisions": """
+bench run --backend gpt-6-luna-decisions --lang en --limit 200 --max-cost 0.20
+bench run --backend local-decisions --lang en
+""",
     "vllm": """
 bench run --backend mistral-vllm --lang ja --decoding score --calibration batch
 bench run --backend smollm2-vllm --lang en --decoding score

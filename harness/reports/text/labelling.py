@@ -12,6 +12,8 @@ def teacher(record: LabellingRecord) -> str:
     identity = record.identity
     if identity.prompt is not None:
         return f"{identity.backend.name} ({config_of_prompt(identity.prompt)})"
+    if identity.train is None:
+        return identity.backend.name
     return f"{identity.backend.name} (trained on {record.train_rows or 0:,})"
 
 

@@ -98,6 +98,19 @@ def test_options_of_prompts_and_of_trainings_both_count(project: Path) -> None:
     assert not {"prompt", "decoding", "train_lang", "train_limit", "validation_limit"} & unused_by(catalog, "tuned")
     assert {"train_lang", "validation_limit"} <= unused_by(catalog, "toy-model")
     assert RunOptions.model_fields.keys() >= unused_by(catalog, "tuned")
-    given: dict[str, Any] = {"backend": ["tuned"], "task": ["toy"], "lang": ["en"], "train_limit": 5, "prompt": ["echo"]}
-    (asked,) = Asked(given).runs(catalog)
-    assert asked.train_limit == 5  # though its prompt shows no training rows
+
+
+def test_a_limit_of_training_rows_is_kept_without_few_shot_examples(project: Path) -> None:
+    asked = {"task": ["toy"], "lang": ["en"], "prompt": ["echo"], "seed": [1], "train_limit": 4, "resample_train": True}
+    (trained, prompted) = Asked({**asked, "backend": ["tuned", "toy-model"]}).runs(Catalog(project))
+    assert (trained.backend, trained.train_limit, trained.resample_train) == ("tuned", 4, True)
+    assert (prompted.backend, prompted.train_limit, prompted.resample_train) == ("toy-model", None, False)
+
+
+def test_a_task_without_validation_rows_can_be_trained(project: Path) -> None:
+    (project / "tasks" / "rows" / "validation.jsonl").unlink()
+    with pytest.raises(UserError):
+        plan_of(project)
+    training = plan_of(project, validation_limit=0).training
+    assert training is not None
+    assert (len(training.train), training.validation) == (9, [])

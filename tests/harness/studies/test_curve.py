@@ -215,6 +215,9 @@ def test_a_teacher_must_fit_the_curve(project: Path, store: Store) -> None:
         check_teacher(made.folder, task, "de", None, soft=False)
     with pytest.raises(UserError, match="no probabilities"):
         check_teacher(made.folder, task, "en", None, soft=True)
+    elsewhere = taught(project, store, model=str(toy.write_checkpoint(project.parent / "elsewhere")))
+    with pytest.raises(UserError, match="outside the project's folder"):
+        check_teacher(elsewhere.folder, task, "en", None, soft=False)
 
 
 @pytest.mark.slow
