@@ -122,11 +122,27 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
     return issubclass(engine_of(catalog, backend), LanguageModel)
 
 
-def unused_by(catalog: Catalog, backend: str) -> set[str]:
-    """Options that change nothing in a run of this backend."""
+def is_trained(catalog: Catalog, backend: str) -> bool:
+    """Whether its runs train. Neither trained nor prompted are zero-shot classifiers, both are trained language models."""
     from harness.core.engine import Classifier, TrainedLanguageModel
 
-    trains = issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
+    return issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
+
+
+def check_trained_classifier(catalog: Catalog, backend: str, where: str) -> None:
+    """Raise `UserError` for a backend that can't be trained on this and that for a study. `where`: `--encoder NAME`."""
+    if not is_trained(catalog, backend):
+        raise UserError(f"{where}: this backend is not trained.", "Choose one that trains.")
+    if is_prompted(catalog, backend):
+        raise UserError(
+            f"{where}: this is a language model that is trained, and studies train classifiers.",
+            "Choose a classifier, or train it with `bench run`.",
+        )
+
+
+def unused_by(catalog: Catalog, backend: str) -> set[str]:
+    """Options that change nothing in a run of this backend."""
+    trains = is_trained(catalog, backend)
     unused = {*(() if is_prompted(catalog, backend) else FOR_PROMPTED), *(() if trains else FOR_TRAINED)}
     if is_prompted(catalog, backend):
         unused -= FOR_EXAMPLES
