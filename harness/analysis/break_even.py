@@ -50,7 +50,8 @@ class Curve:
 
 @dataclass(frozen=True)
 class Line:
-    """A prompted backend; `labels`: how many few-shot examples it was shown."""
+    """A prompted or a zero-shot backend; `labels`: how many labelled rows its few-shot examples took. Of nearest examples these
+    are all candidates."""
 
     name: str
     labels: int
@@ -110,7 +111,7 @@ def break_even(
     replicates: int = REPLICATES,
     pairs: Sequence[tuple[str, str]] = (),
 ) -> BreakEven:
-    """`curves`: name -> number of labels -> runs; `lines`: name -> number of few-shot examples, runs. On rows that all share.
+    """`curves`: name -> number of labels -> runs; `lines`: name -> number of labels, runs. On rows that all share.
     `pairs`: names of two curves to contrast.
 
     Raises `UserError` for a metric that the runs do not have, and where they have no rows in common.

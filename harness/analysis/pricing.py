@@ -93,10 +93,10 @@ def missing_price(record: RunRecord, prices: Prices) -> str:
 
 def labels_of(record: RunRecord) -> int:
     """Labels that people had to give: training rows (the last training only), validation rows, few-shot examples. Of a model
-    that learned from a labelling: the few-shot examples of that."""
+    that learned from a labelling: the few-shot examples or the training rows of the model that labelled."""
     training, prompt = record.training, record.identity.prompt
     if record.labelled is not None:
-        return record.labelled.shots
+        return record.labelled.shots + record.labelled.train_rows
     rows = 0 if training is None else (training.train_rows or 0) + (training.validation_rows or 0)
     return rows + (0 if prompt is None else prompt.labels_used)
 

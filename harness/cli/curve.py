@@ -26,7 +26,7 @@ from harness.cli.requests import budget_of, completed, member
 from harness.cli.run_options import completion, takes_run_options
 from harness.core.options import ExecutionOptions, RunOptions
 from harness.core.plain import plain
-from harness.specs.asked import Asked, check_data, check_fit, is_prompted, read_option
+from harness.specs.asked import Asked, check_data, check_fit, check_trained_classifier, is_prompted, is_trained, read_option
 
 if TYPE_CHECKING:
     from harness.analysis.break_even import BreakEven, Estimate
@@ -47,7 +47,10 @@ Encoder = Annotated[
     Many, typer.Option(metavar="NAME", help="Backend that trains: one curve each.", autocompletion=completion("backend"))
 ]
 Llm = Annotated[
-    Many, typer.Option(metavar="NAME", help="Backend that is prompted: one line each.", autocompletion=completion("backend"))
+    Many,
+    typer.Option(
+        metavar="NAME", help="Backend that is prompted, or zero-shot: one line each.", autocompletion=completion("backend")
+    ),
 ]
 Sizes = Annotated[Many, typer.Option(metavar="N", help="Numbers of labels; `...` continues the ratio. Default: 8,16,...,all.")]
 LlmSeed = Annotated[Many, typer.Option(metavar="N", help="Seeds of the few-shot examples; default: those of --seed.")]
@@ -200,13 +203,15 @@ def _check_backends(known: Catalog, trained: Sequence[str], prompted: Sequence[s
     if not trained:
         raise UserError("A curve needs a backend that trains.", "Name one or more with --encoder.")
     for name in trained:
-        if is_prompted(known, name):
-            raise UserError(f"--encoder {name}: this backend is prompted, not trained.", f"For a line: --llm {name}")
+        if not is_trained(known, name):
+            raise UserError(f"--encoder {name}: this backend is not trained.", f"For a line: --llm {name}")
+        check_trained_classifier(known, name, f"--encoder {name}")
     for name in prompted:
-        if not is_prompted(known, name):
-            raise UserError(f"--llm {name}: this backend is trained, not prompted.", f"For a curve: --encoder {name}")
-    if not prompted and (asked.many("prompt") or asked.many("decoding")):
-        raise UserError("--prompt and --decoding need --llm.", "Name a backend that is prompted.")
+        if is_trained(known, name):
+            check_trained_classifier(known, name, f"--llm {name}")
+            raise UserError(f"--llm {name}: this backend is trained.", f"For a curve: --encoder {name}")
+    if not any(is_prompted(known, name) for name in prompted) and (asked.many("prompt") or asked.many("decoding")):
+        raise UserError("--prompt and --decoding need a prompted backend.", "Name one with --llm.")
 
 
 def _lines(prompts: Sequence[str]) -> list[tuple[str, Calibration | None]]:

@@ -1,4 +1,4 @@
-"""`bench label`: label rows that have no label, with a prompted or a trained model."""
+"""`bench label`: label rows that have no label, with a prompted, a zero-shot or a trained model."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ def label_command(
     prefix: Prefix = "",
     as_json: Json = False,
 ) -> None:
-    """Label rows with a prompted or a trained model.
+    """Label rows with a prompted, a zero-shot or a trained model.
 
     The labels are those of the task. The output has the columns of the rows, and: label, the probability of each label (p_NAME,
-    with --decoding score or a trained model), status (ok, unparsed, failed), reason, and of a prompted model prompt_tokens,
-    new_tokens and, if its tokens have a price, usd. With --split the labels of the task's rows are not read: `bench study curve
-    --labels-from` trains on the new ones. A stopped labelling continues: repeat the command. Its record is in labels/ in the
-    folder of results.
+    with --decoding score, or of a trained or zero-shot model), status (ok, unparsed, failed), reason, and of a prompted model
+    or a server prompt_tokens, new_tokens and, if its tokens have a price, usd. With --split the labels of the task's rows are
+    not read: `bench study curve --labels-from` trains on the new ones. A stopped labelling continues: repeat the command. Its
+    record is in labels/ in the folder of results.
 
     --json prints an object: labelling, state (new, found), output, rows, no_text, unlabelled, reasons, labels (label: rows),
     prompt_tokens, new_tokens, usd, seconds, rows_per_second, gates, sentence.
     """
     from harness.records.labellings import Labellings
-    from harness.reports.label_file import check_names, labelled_columns, names_of
+    from harness.reports.label_file import check_names, labelled_columns, names_of, usd_per_token
 
     known = catalog(execution.trust_metric_code)
     store = open_store(execution.results)
@@ -93,16 +93,16 @@ def label_command(
     note_unused(asked, known, [backend])
     budget = budget_of(execution, known, [backend], asked.one("model"))
     plan = _plan(options, known, found)
-    labels, prompted = plan.task.label_space, plan.prompt is not None
+    labels, counted = plan.task.label_space, plan.identity.counts_tokens
     check_names(list(found.columns), names_of(labels, probabilities=True, tokens=True, price=True, prefix=prefix), prefix)
     made = _labelled(plan, Labellings(execution.results / "labels"), rows_of, execution, budget)
     record = made.record
     added = names_of(
-        labels, probabilities=record.probabilities, tokens=prompted, price=prompted and record.cost is not None, prefix=prefix
+        labels, probabilities=record.probabilities, tokens=counted, price=counted and record.cost is not None, prefix=prefix
     )
     lines = {line["id"]: line for line in made.lines}
     whole = options.limit is None
-    columns = labelled_columns(found.columns, found.examples, lines, labels, added, record.cost, whole=whole)
+    columns = labelled_columns(found.columns, found.examples, lines, labels, added, usd_per_token(record), whole=whole)
     _write(columns, output)
     no_text = found.examples.count(None) if whole else 0
     _show(made, output, no_text, found.other_languages, execution.results, as_json)
@@ -215,8 +215,8 @@ def _show(made: Labelling, output: Path, no_text: int, other_languages: int, res
             typer.echo(plain(told))
     for line in gate_lines(record.gates):
         typer.echo(plain(line), err=True)
-    prompted, labels = record.identity.prompt is not None, record.identity.labels
-    if prompted and len(labels) > 1 and record.ok >= MANY and max(record.labels.values()) == record.ok:
+    prompted = record.identity.prompt is not None  # other models have a gate for it
+    if prompted and record.ok >= MANY and max(record.labels.values()) == record.ok and len(record.identity.labels) > 1:
         typer.echo(
             plain(f"note: all {record.ok:,} labelled rows have the same label. Look at the prompt, or calibrate."), err=True
         )
@@ -225,16 +225,16 @@ def _show(made: Labelling, output: Path, no_text: int, other_languages: int, res
     if not made.computed:
         verbosity.note("The labels were found; nothing was computed (--force labels again).")
     typer.echo(plain(f"Written: {output}; record: {made.folder}"), err=True)
-    if record.rows_of == "train":
+    if record.rows_of == "train" and record.ok:
         where = "" if results == RESULTS else f" --results {shlex.quote(str(results))}"
         verbosity.note(f"Next: {_next_command(record)}{where}")
 
 
 def _next_command(record: LabellingRecord) -> str:
-    """How to train on the labels. A curve needs labels of a prompted model, and of all training rows."""
+    """How to train on the labels. A curve needs labels of a model that was not trained, and of all training rows."""
     labels = f"--labels-from {record.run_id.rpartition('.')[2]}"
     limit = record.options.limit
-    if record.identity.prompt is not None and record.identity.train is None and limit is None:
+    if record.identity.train is None and limit is None:
         return f"bench study curve --encoder NAME {labels}"
     task = f"--task {record.identity.task} --lang {record.identity.lang}"
     rows = "" if limit is None else f" --train-limit {limit}"

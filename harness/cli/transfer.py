@@ -13,7 +13,7 @@ from harness.cli.options import Json, catalog, open_store, plain, print_json, pr
 from harness.cli.requests import budget_of, completed
 from harness.cli.run_options import takes_run_options
 from harness.core.options import ExecutionOptions
-from harness.specs.asked import Asked, is_prompted
+from harness.specs.asked import Asked, check_trained_classifier
 
 if TYPE_CHECKING:
     from harness.studies.transfer import Grid, Row
@@ -50,7 +50,6 @@ def transfer_command(
     value, low, high, runs, best (of its column), trained (tested in a training language).
     """
     from harness.cli.execute_runs import run_all, tracking_with
-    from harness.core.errors import UserError
     from harness.running.plan import make_plan
     from harness.statistics.metrics import HEADLINES
     from harness.studies.search import metric_of
@@ -60,8 +59,7 @@ def transfer_command(
     store = open_store(execution.results)
     asked = completed(asked, known, store)
     backend, task, _, _ = (asked.one(name) for name in ("backend", "task", "limit", "decision"))
-    if is_prompted(known, backend):
-        raise UserError(f"The backend {backend!r} is not trained.", "Choose one that trains.")
+    check_trained_classifier(known, backend, f"--backend {backend}")
     rows = _rows(asked, known.task(task).languages)
     runs = [run for row in rows for run in asked.changed(train_lang=row.train, validation_lang=row.validation).runs(known)]
     # A wrong name is found before the first model trains.

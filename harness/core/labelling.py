@@ -68,6 +68,8 @@ class LabellingRecord(Part):
         """What the record of a run keeps that was trained on `asked` of these labels, of which `left_out` could not be read."""
         identity = self.identity
         optional: dict[str, Any] = {} if self.cost is None else {"cost": self.cost}
+        if identity.train is not None and identity.train.labels_from is None:
+            optional["train_rows"] = self.train_rows
         return LabelledBy(
             labelling=self.run_id,
             backend=identity.backend,

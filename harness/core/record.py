@@ -265,6 +265,11 @@ class Identity(Part):
         return LabelSpace(self.label_kind, tuple(self.labels))
 
     @property
+    def counts_tokens(self) -> bool:
+        """Whether the tokens of its rows say what it did: of a prompted model, and of any model behind a server."""
+        return self.prompt is not None or (self.train is None and self.backend.device is None)
+
+    @property
     def decision(self) -> Decision:
         """How probabilities became a label, whatever the kind of backend."""
         return self.own_decision if self.prompt is None else self.prompt.decision
@@ -462,6 +467,7 @@ class LabelledBy(Part):
     backend: BackendIdentity
     trained: bool = Field(default=False, description="whether a trained model made the labels, not a prompted one")
     shots: int = Field(default=0, description="few-shot examples of its prompt, which people labelled")
+    train_rows: int = Field(default=0, description="of the model that made the labels: training rows that people labelled")
     rows: int
     asked: int = Field(description="training rows that needed a label")
     left_out: int = Field(description="of these, rows that the labelling left without a label; no training row")

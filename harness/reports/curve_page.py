@@ -150,7 +150,7 @@ def chart_rows(result: BreakEven) -> list[dict[str, Any]]:
             if len(point.by_seed) > 1:
                 found += [{"name": curve.name, "kind": "seed", "labels": size, "value": value} for value in point.by_seed]
     for line in result.lines:
-        shown = f" · {line.labels} labels shown" if line.labels else ""
+        shown = f" · {line.labels} labels used" if line.labels else ""
         found.append(_chart_row(line.name + shown, "prompted", line.labels, line.estimate))
     height = {line.name: line.estimate.value for line in result.lines}
     for crossing in result.crossings:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.core.errors import UserError
+from harness.core.labelling import LabellingRecord
 from harness.core.plain import encodable
-from harness.core.record import Cost
 from harness.core.types import Example, LabelSpace, Status
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
@@ -42,16 +42,17 @@ def labelled_columns(
     lines: Mapping[str, Mapping[str, Any]],
     labels: LabelSpace,
     added: Sequence[str],
-    cost: Cost | None,
+    usd: tuple[float, float] | None,
     *,
     whole: bool,
 ) -> Columns:
-    """`examples`: of each row of `own`. `lines`: of the labelling, by id. `added`: of `names_of`. `whole`: keep rows without
+    """`examples`: of each row of `own`. `lines`: of the labelling, by id. `added`: of `names_of`. `usd`: of
+    `usd_per_token`. `whole`: keep rows without
     text, which have no line."""
     places = [place for place, row in enumerate(examples) if (whole if row is None else row.id in lines)]
     found: Columns = {name: [values[place] for place in places] for name, values in own.items()}
     rows = [examples[place] for place in places]
-    cells = [_cells(_NO_TEXT if row is None else lines[row.id], labels, cost) for row in rows]
+    cells = [_cells(_NO_TEXT if row is None else lines[row.id], labels, usd) for row in rows]
     prefix = added[0].removesuffix("label")
     return found | {name: [cell.get(name.removeprefix(prefix)) for cell in cells] for name in added}
 
@@ -59,7 +60,18 @@ def labelled_columns(
 _NO_TEXT: dict[str, Any] = {"label": None, "status": Status.FAILED, "reason": NO_TEXT}
 
 
-def _cells(line: Mapping[str, Any], labels: LabelSpace, cost: Cost | None) -> dict[str, Any]:
+def usd_per_token(record: LabellingRecord) -> tuple[float, float] | None:
+    """US dollars for a token of a prompt and for one of an answer, such that all of them make the labelling's cost: discounts
+    for cached tokens and of the Batch API are shared among the rows. None without a price."""
+    cost, tokens = record.cost, record.tokens
+    if cost is None or cost.prompt is None or cost.completion is None:
+        return None
+    full = (cost.prompt * (tokens.prompt or 0) + cost.completion * (tokens.new or 0)) / 1e6
+    share = cost.usd / full if full else 1.0
+    return cost.prompt / 1e6 * share, cost.completion / 1e6 * share
+
+
+def _cells(line: Mapping[str, Any], labels: LabelSpace, usd: tuple[float, float] | None) -> dict[str, Any]:
     label, given, tokens = line["label"], line.get("probabilities"), line.get("tokens")
     named = None if label is None else [labels.names[k] for k in label] if isinstance(label, list) else labels.names[label]
     cells: dict[str, Any] = {"label": named, "status": str(line["status"]), "reason": line.get("reason")}
@@ -67,8 +79,8 @@ def _cells(line: Mapping[str, Any], labels: LabelSpace, cost: Cost | None) -> di
         cells |= {f"p_{name}": p for name, p in zip(labels.names, given, strict=True)}
     if tokens is not None:
         cells |= {"prompt_tokens": tokens[0], "new_tokens": tokens[1]}
-        if cost is not None and cost.prompt is not None and cost.completion is not None:
-            cells["usd"] = round((cost.prompt * tokens[0] + cost.completion * tokens[1]) / 1e6, 9)
+        if usd is not None:
+            cells["usd"] = round(usd[0] * tokens[0] + usd[1] * tokens[1], 9)
     return cells
 
 

@@ -238,7 +238,9 @@ def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
         return [_gate("one_label", GateOutcome.PASSED, f"{len(set(labels))} different answers were given.")]
     names, label = plan.task.label_space.names, labels[0]
     named = ", ".join(repr(names[index]) for index in (label if isinstance(label, tuple) else (label,))) or "none of the labels"
-    message = f"All {len(labels):,} rows get the same answer: {named}. The model may have learned nothing."
+    trained = plan.training is not None
+    advice = "The model may have learned nothing." if trained else "Descriptions of the labels in the task may help."
+    message = f"All {len(labels):,} rows get the same answer: {named}. {advice}"
     return [_gate("one_label", GateOutcome.WARNED, message)]
 
 

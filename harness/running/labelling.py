@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core.engine import Classifier
 from harness.core.errors import UserError
 from harness.core.labelling import LabellingRecord, RowsOf
 from harness.core.progress_events import OnProgress
@@ -37,7 +36,7 @@ class Labelling:
 
 def _check_trained(plan: Plan) -> None:
     """Raise `UserError` for a backend that trains, if its model is not in the cache: a labelling trains nothing."""
-    if isinstance(plan.engine, Classifier) and not (trained_folder(plan) / "model").is_dir():
+    if plan.training is not None and not (trained_folder(plan) / "model").is_dir():
         command = plan.options.changed(split="test", limit=None).command()
         raise UserError(f"{plan.backend.name} is trained, and there is no model of it yet.", f"Train it: {command}")
 
@@ -67,9 +66,9 @@ def label_rows(
             return Labelling(folder, *read_labelling(folder), computed=False)
         done = predict_rows(plan, journal, slot, on_progress, force=force, budget=budget, gate=gate)
         tokens = row_tokens(done.entries)
-        prompted = done.plan.prompt is not None
+        counted = plan.identity.counts_tokens
         lines = [
-            labelled_record(row, prediction, tokens.get(row.id, (0, 0)) if prompted else None)
+            labelled_record(row, prediction, tokens.get(row.id, (0, 0)) if counted else None)
             for row, prediction in zip(done.plan.rows, done.predictions, strict=True)
         ]
         folder = labellings.finish(_record(done, rows_of), lines)

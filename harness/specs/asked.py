@@ -123,9 +123,21 @@ def is_prompted(catalog: Catalog, backend: str) -> bool:
 
 
 def is_trained(catalog: Catalog, backend: str) -> bool:
+    """Whether its runs train. Neither trained nor prompted are zero-shot classifiers, both are trained language models."""
     from harness.core.engine import Classifier, TrainedLanguageModel
 
     return issubclass(engine_of(catalog, backend), Classifier | TrainedLanguageModel)
+
+
+def check_trained_classifier(catalog: Catalog, backend: str, where: str) -> None:
+    """Raise `UserError` for a backend that can't be trained on this and that for a study. `where`: `--encoder NAME`."""
+    if not is_trained(catalog, backend):
+        raise UserError(f"{where}: this backend is not trained.", "Choose one that trains.")
+    if is_prompted(catalog, backend):
+        raise UserError(
+            f"{where}: this is a language model that is trained, and studies train classifiers.",
+            "Choose a classifier, or train it with `bench run`.",
+        )
 
 
 def unused_by(catalog: Catalog, backend: str) -> set[str]:

@@ -1,4 +1,5 @@
-"""The runs of a learning curve: trained backends on growing numbers of labels, and prompted backends to compare with."""
+"""The runs of a learning curve: trained backends on growing numbers of labels, and prompted and zero-shot ones to compare
+with."""
 
 from __future__ import annotations
 
@@ -14,12 +15,13 @@ from harness.core.errors import UserError
 from harness.core.options import CHECKPOINT, RunOptions
 from harness.core.predictions import Predictions
 from harness.core.record import PromptIdentity
-from harness.core.types import Calibration, Decoding
+from harness.core.types import Calibration, Decoding, ShotsBy
 from harness.data.rows import load_examples
 from harness.records.labellings import read_labelling
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.running.relabelling import relabelled
+from harness.specs.asked import is_prompted
 from harness.specs.backend_specs import engine_class, validated_options, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.prices import Prices
@@ -130,20 +132,7 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
     Trained backends see no validation rows: their labels would be spent without being counted.
     """
     base = curve.base.changed(settings={})
-    prompted = [
-        base.changed(
-            backend=llm,
-            prompt=prompt,
-            decoding=decoding,
-            calibration=calibration,
-            seed=seed,
-            settings=settings_of(curve, catalog, llm),
-        )
-        for llm in curve.llms
-        for prompt, calibration in curve.prompts or default_prompts(catalog, base.task)
-        for decoding in curve.decodings
-        for seed in (curve.llm_seeds if _draws_shots(catalog.prompt(prompt, base.lang).spec) else curve.llm_seeds[:1])
-    ]
+    lines = [run for llm in curve.llms for run in _line_runs(curve, catalog, llm)]
     trained = [
         base.changed(
             backend=encoder,
@@ -160,7 +149,20 @@ def runs_of(curve: CurveOptions, catalog: Catalog, available: int) -> list[RunOp
         for labels in _kinds_of_labels(curve)
     ]
     taught = [] if curve.teacher is None else [_teacher_run(curve, curve.teacher)]
-    return [*taught, *(run for run in prompted if run not in taught), *trained]
+    return [*taught, *(run for run in lines if run not in taught), *trained]
+
+
+def _line_runs(curve: CurveOptions, catalog: Catalog, llm: str) -> list[RunOptions]:
+    """Of a prompted backend for each prompt, decoding and, where they draw examples, seed; of a zero-shot one a single run."""
+    base = curve.base.changed(backend=llm, seed=curve.llm_seeds[0], settings=settings_of(curve, catalog, llm))
+    if not is_prompted(catalog, llm):
+        return [base]
+    return [
+        base.changed(prompt=prompt, decoding=decoding, calibration=calibration, seed=seed)
+        for prompt, calibration in curve.prompts or default_prompts(catalog, base.task)
+        for decoding in curve.decodings
+        for seed in (curve.llm_seeds if _draws_shots(catalog.prompt(prompt, base.lang).spec) else curve.llm_seeds[:1])
+    ]
 
 
 def _kinds_of_labels(curve: CurveOptions) -> list[dict[str, Any]]:
@@ -186,10 +188,9 @@ def check_teacher(folder: Path, task: TaskSpec, lang: str, data_dir: Path | None
             f"The labelling {record.run_id} is of {there}, the curve of {task.name} in {lang}.",
             "Name the task and the language of the labelling: --task NAME --lang CODE",
         )
-    if record.identity.prompt is None or record.identity.train is not None:
-        trained = "a trained model, whose labels cost those that it learned from"
-        kind = "a model without a prompt" if record.identity.train is None else trained
-        raise UserError(f"The labelling {record.run_id} is of {kind}.", "Name one of a prompted model.")
+    if record.identity.train is not None:
+        problem = f"The labelling {record.run_id} is of a trained model, whose labels cost those that it learned from."
+        raise UserError(problem, "Name one of a prompted or a zero-shot model.")
     if record.options.model == CHECKPOINT:
         raise UserError(
             f"The labelling {record.run_id} is of a checkpoint outside the project's folder, which its record does not name: "
@@ -225,7 +226,7 @@ def teaching_of(curve: CurveOptions, task: TaskSpec, prices: Prices, human_usd: 
 
 def _draws_shots(prompt: PromptSpec) -> bool:
     """Whether the few-shot examples depend on the run's seed."""
-    return prompt.shots > 0 and prompt.shots_seed is None
+    return prompt.shots > 0 and prompt.shots_seed is None and prompt.shots_by is ShotsBy.RANDOM
 
 
 def default_prompts(catalog: Catalog, task: str) -> list[tuple[str, Calibration | None]]:
@@ -294,17 +295,15 @@ def measured(
             continue
         record, predictions = store.record(run_id), read_predictions(store, run_id)
         run_ids.append(run_id)
-        identity, train = record.identity, record.identity.train
-        if options == taught and identity.prompt is not None:
-            name, shots = _teacher_name(options.backend, identity.prompt), identity.prompt.examples
-            lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
-        elif train is not None:
+        prompt, train = record.identity.prompt, record.identity.train
+        if train is not None:
             asked = train.train_count if record.labelled is None else record.labelled.asked
             name = curve_name(curve, options)
             curves.setdefault(name, {}).setdefault(asked, {})[options.seed] = predictions
-        elif identity.prompt is not None:
-            name, shots = line_name(options.backend, identity.prompt), identity.prompt.examples
-            lines.setdefault(name, (shots, {}))[1][options.seed] = predictions
+        else:
+            name = (_teacher_name if options == taught else line_name)(options.backend, prompt)
+            used = 0 if prompt is None else prompt.labels_used
+            lines.setdefault(name, (used, {}))[1][options.seed] = predictions
     if not curves:
         return None
     pairs = _pairs(curves, curve)
@@ -344,11 +343,12 @@ def _pairs(curves: Curves, curve: CurveOptions) -> list[tuple[str, str]]:
 
 def _teacher_name(backend: str, prompt: PromptIdentity | None) -> str:
     """`qwen (strict · score), teacher`."""
-    assert prompt is not None
     return f"{line_name(backend, prompt)}, teacher"
 
 
-def line_name(backend: str, prompt: PromptIdentity) -> str:
-    """`smollm2 (fewshot · score, batch calibration)`."""
+def line_name(backend: str, prompt: PromptIdentity | None) -> str:
+    """`smollm2 (fewshot · score, batch calibration)`; without a prompt `gliclass (zero-shot)`."""
+    if prompt is None:
+        return f"{backend} (zero-shot)"
     calibration = f", {prompt.calibration} calibration" if prompt.calibration is not Calibration.NONE else ""
     return f"{backend} ({prompt.name} · {prompt.decoding}{calibration})"

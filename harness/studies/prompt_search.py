@@ -169,7 +169,7 @@ def new_prompt_search(
     require_search_libraries()
     for name in filter(None, (request.backend, proposer)):
         if not is_prompted(catalog, name):
-            raise UserError(f"{name} is trained: it reads no prompt.", "Name a language model, such as qwen-coder-0.5b.")
+            raise UserError(f"{name} reads no prompt.", "Name a language model, such as qwen-coder-0.5b.")
     task = with_names(catalog.task(request.task), request.data)
     asked = request.decoding
     names = list(prompts) or [task.prompt or DEFAULT_PROMPTS[task.labels.kind]]

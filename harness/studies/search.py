@@ -11,12 +11,12 @@ from typing import Any
 
 import yaml
 
-from harness.core.engine import Classifier
 from harness.core.errors import MissingExtra, UserError
 from harness.core.json_files import digest
 from harness.core.options import RunOptions
 from harness.core.types import LabelKind, Prediction
 from harness.running.plan import Plan, make_plan
+from harness.specs.asked import check_trained_classifier
 from harness.specs.backend_specs import BackendSpec, engine_class, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.search_space import Space
@@ -80,8 +80,7 @@ def searched_backend(request: RunOptions, catalog: Catalog) -> BackendSpec:
     """The backend with the request's settings and model. Raises `UserError` if its search space does not fit."""
     spec = catalog.backend(request.backend)
     engine = engine_class(spec.engine)
-    if not issubclass(engine, Classifier):
-        raise UserError(f"The backend {spec.name!r} is not trained, so it can't be tuned.", "Choose one that trains.")
+    check_trained_classifier(catalog, spec.name, f"--backend {spec.name}")
     if not spec.search:
         raise UserError(
             f"The backend {spec.name!r} has no search space.",

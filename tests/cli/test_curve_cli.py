@@ -68,7 +68,7 @@ def test_the_points_are_runs_as_bench_run_makes_them(bench: Any) -> None:
         (["--encoder", "tfidf", "--lang", "en", "--sizes", "many"], "--sizes"),
         (["--encoder", "tfidf", "--lang", "en", "--metric", "roc_auc"], "--metric roc_auc"),
         (["--encoder", "tfidf", "--lang", "en", "--set", "train.lr=1"], "--set train.lr"),
-        (["--encoder", "tfidf", "--lang", "en", "--prompt", "strict"], "need --llm"),
+        (["--encoder", "tfidf", "--lang", "en", "--prompt", "strict"], "need a prompted backend"),
     ],
 )
 def test_mistakes_are_named_before_anything_runs(bench: Any, arguments: list[str], message: str) -> None:

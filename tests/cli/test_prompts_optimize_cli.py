@@ -177,7 +177,7 @@ def test_a_search_whose_trials_all_fail_exits_1(bench: Any, project: Path, monke
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--backend", "toy-classifier"], "toy-classifier is trained: it reads no prompt"),
+        (["--backend", "toy-classifier"], "toy-classifier reads no prompt"),
         (["--backend", "reader", "--prompt", "plian"], "Did you mean plain"),
         (["--backend", "reader", "--prompt", "topic"], "is for nominal"),
         (["--backend", "reader", "--lang", "xx"], "named 'xx'"),

@@ -145,6 +145,8 @@ def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeyp
     ("options", "words"),
     [
         (["--backend", "smollm2"], "is not trained"),
+        (["--backend", "mdeberta-xnli"], "is not trained"),
+        (["--backend", "qwen-instruct-lora"], "a language model that is trained"),
         (["--backend", "tfidf", "--lang", "xx"], "named 'xx'"),
         (["--backend", "tfidf", "--train-lang", "en+xx"], "named 'xx'"),
         (["--backend", "tfidf", "--validation-lang", "xx"], "named 'xx'"),

@@ -13,7 +13,7 @@ def teacher(record: LabellingRecord) -> str:
     if identity.prompt is not None:
         return f"{identity.backend.name} ({config_of_prompt(identity.prompt)})"
     if identity.train is None:
-        return identity.backend.name
+        return f"{identity.backend.name} (zero-shot)"
     return f"{identity.backend.name} (trained on {record.train_rows or 0:,})"
 
 
@@ -31,7 +31,7 @@ def sentence(record: LabellingRecord, dollars: float | None, no_text: int) -> st
     left = record.unlabelled + no_text
     parts = [f"{teacher(record)} labelled {record.ok:,} of {plural(total, 'row')}"]
     parts.append(f"{plural(left, 'row')} without a label" if left else "none is without a label")
-    if record.identity.prompt is not None and tokens.prompt is not None:
+    if record.identity.counts_tokens and tokens.prompt is not None:
         parts.append(f"{tokens.prompt:,} prompt and {tokens.new or 0:,} new tokens")
     if record.timing.seconds is not None:
         parts.append(f"{record.timing.seconds:,.1f} seconds")

@@ -199,13 +199,13 @@ def test_the_picture_shows_curves_lines_and_crossings() -> None:
     made = result_of(*crossings)
     rows = chart_rows(made)
     assert [(row["name"], row["labels"], row["value"]) for row in rows if row["kind"] == "crossing"] == [("tfidf", 90, 0.45)]
-    assert [row["name"] for row in rows if row["kind"] == "prompted"] == ["zero", "few · 5 labels shown"]
+    assert [row["name"] for row in rows if row["kind"] == "prompted"] == ["zero", "few · 5 labels used"]
     assert not [row for row in rows if row["kind"] == "seed"]  # of one seed the dot would be the point itself
     assert rows[0] == {"name": "tfidf", "kind": "trained", "labels": 8, "value": 0.2, "low": 0.1, "high": pytest.approx(0.3)}
     picture = svg(made, "a|b<i>", "en")
     assert svg(made, "a|b<i>", "en") == picture
     text = picture.decode()
-    for said in ("few · 5 labels shown", "2,000", "accuracy (higher is better)", "a|b&lt;i&gt; · en · 500 test rows"):
+    for said in ("few · 5 labels used", "2,000", "accuracy (higher is better)", "a|b&lt;i&gt; · en · 500 test rows"):
         assert f">{said}<" in text
     assert ">MAE (lower is better)<" in svg(result_of(metric="mae"), "toy", "en").decode()
 

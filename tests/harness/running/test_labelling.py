@@ -19,6 +19,8 @@ from harness.data.unlabelled import rows_of_split
 from harness.records.entries import labels_told, read_entry
 from harness.records.labellings import LABELS, Labellings, read_labelling
 from harness.records.store import Store
+from harness.reports.label_file import usd_per_token
+from harness.reports.text.labelling import sentence
 from harness.running.labelling import Labelling, label_rows
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import run
@@ -145,6 +147,41 @@ def test_a_trained_backend_labels_with_its_model_or_not_at_all(project: Path, st
     assert (made.record.ok, made.record.probabilities, made.record.train_rows) == (9, True, 9)
     assert "tokens" not in made.lines[0]
     assert [gate.name for gate in made.record.gates] == ["texts_cut"]  # nothing that needs true labels
+
+
+def test_a_trained_language_model_labels_with_its_model_or_not_at_all(project: Path, labellings: Labellings) -> None:
+    (project / "backends" / "tuned.yaml").write_text(f"engine: toy_tuned\nmodel: {project / 'weights' / 'tiny'}\n")
+    plan = unlabelled_plan(project, "tuned")
+    with pytest.raises(UserError, match="no model of it yet"):
+        label_rows(plan, labellings, "train")
+    assert toy.engine_of(plan).fits == 0
+
+
+@pytest.mark.slow
+def test_the_labels_of_a_trained_model_took_the_labels_that_it_learned_from(
+    project: Path, store: Store, labellings: Labellings
+) -> None:
+    run(toy.plan(project, "toy-classifier", prompt=None), store)
+    made = labelled(project, labellings, "toy-classifier", prompt=None)
+    result = run(student(project, made, train_limit=3), store)
+    assert labels_of(read_entry(store, result.run_id).record) == 9
+
+
+def test_the_dollars_of_the_rows_are_those_of_the_labelling(project: Path, labellings: Labellings) -> None:
+    record = labelled(project, labellings, "toy-server").record
+    assert record.cost is not None
+    for usd in (record.cost.usd, record.cost.usd / 2):  # the Batch API asks for half the price
+        each = usd_per_token(record.model_copy(update={"cost": record.cost.model_copy(update={"usd": usd})}))
+        assert each is not None
+        tokens = record.tokens
+        assert each[0] * (tokens.prompt or 0) + each[1] * (tokens.new or 0) == pytest.approx(usd)
+        assert each[1] == pytest.approx(2 * each[0])
+
+
+def test_a_zero_shot_model_labels_and_says_what_it_is(project: Path, labellings: Labellings) -> None:
+    (project / "backends" / "zero.yaml").write_text("engine: toy_zero_shot\n")
+    record = labelled(project, labellings, "zero", prompt=None).record
+    assert sentence(record, None, 0).startswith("zero (zero-shot) labelled 9 of 9 rows")
 
 
 def test_a_labelling_is_found_by_a_part_of_its_id(project: Path, labellings: Labellings) -> None:

@@ -82,6 +82,38 @@ def test_a_prompt_without_few_shot_examples_needs_one_seed(project: Path) -> Non
     assert trained == [(s, n, n is not None, 0) for s in (0, 1) for n in (2, 4, None)]
 
 
+def test_nearest_examples_are_not_drawn_and_need_one_seed(project: Path) -> None:
+    (project / "prompts" / "near.j2").write_text(
+        "---\ndescription: d\nparser: integer\nshots: 2\nshots_by: nearest\n---\n{{ text }}\n"
+    )
+    requests = runs_of(curve(prompts=[("near", None)]), Catalog(project), 9)
+    assert [(r.prompt, r.seed) for r in requests if r.backend == "toy-model"] == [("near", 0)]
+
+
+def test_a_zero_shot_backend_is_one_line_whatever_the_prompts(project: Path, store: Store) -> None:
+    (project / "backends" / "zero.yaml").write_text("engine: toy_zero_shot\n")
+    catalog, asked = Catalog(project), curve(encoders=["tfidf"], llms=["zero"], seeds=[0], sizes=[None])
+    requests = runs_of(asked, catalog, 9)
+    assert [(r.prompt, r.decoding, r.seed) for r in requests if r.backend == "zero"] == [(None, None, 0)]
+    done = [(request, run(make_plan(request, catalog), store).run_id) for request in requests]
+    made = measured(asked, done, store, "accuracy")
+    assert made is not None
+    assert [(line.name, line.labels) for line in made.result.lines] == [("zero (zero-shot)", 0)]
+
+
+def test_a_zero_shot_teacher_has_a_line_of_its_own(project: Path, store: Store) -> None:
+    (project / "backends" / "zero.yaml").write_text("engine: toy_zero_shot\n")
+    catalog, made = Catalog(project), taught(project, store, "zero", prompt=None)
+    check_teacher(made.folder, catalog.task("toy"), "en", None, soft=True)
+    asked = curve(encoders=["tfidf"], llms=[], seeds=[0], sizes=[None], teacher=made.folder)
+    done = [(request, run(make_plan(request, catalog), store).run_id) for request in runs_of(asked, catalog, 9)]
+    teaching = teaching_of(asked, catalog.task("toy"), load_prices(project), None)
+    found = measured(asked, done, store, "accuracy", teaching)
+    assert found is not None
+    assert teaching is not None
+    assert [line.name for line in found.result.lines] == [teaching.line] == ["zero (zero-shot), teacher"]
+
+
 def test_seeds_draw_other_rows_and_larger_draws_hold_the_smaller() -> None:
     rows = [Example(f"r{number}", "t", 0, "en") for number in range(200)]
     chosen = {(seed, n): {row.id for row in first_rows(rows, n, seed)} for seed in (0, 1, 2) for n in (8, 32)}

@@ -184,7 +184,7 @@ def test_what_cannot_be_searched(project: Path) -> None:
     with pytest.raises(UserError, match="has no search space") as caught:
         searched(project, backend="toy-classifier")
     assert yaml.safe_load(caught.value.hint.partition(": ")[2])["search"]["train.lr"]["low"] == 1e-5
-    with pytest.raises(UserError, match="'toy-model' is not trained"):
+    with pytest.raises(UserError, match="--backend toy-model: this backend is not trained"):
         searched(project, backend="toy-model")
     with pytest.raises(UserError, match="no metric 'acuracy'") as caught:
         searched(project, metric="acuracy")
