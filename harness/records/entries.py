@@ -173,10 +173,11 @@ def config_of_prompt(prompt: PromptIdentity) -> str:
 def _shots(prompt: PromptIdentity) -> list[str]:
     if not prompt.examples:
         return []
+    shown = f"{prompt.examples} shot{'s' if prompt.examples > 1 else ''}"
     if prompt.nearest is None:
-        return [f"{prompt.examples} shots"]
+        return [shown]
     way = {ShotsBy.NEAREST: "nearest", ShotsBy.NEAREST_PER_CLASS: "nearest per class"}[prompt.nearest.by]
-    return [f"{prompt.examples} shots ({way} of {prompt.nearest.pool:,})"]
+    return [f"{shown} ({way} of {prompt.nearest.pool:,})"]
 
 
 def _untrained(record: RunRecord) -> list[str]:

@@ -202,7 +202,7 @@ def _decision(request: RunOptions, task: TaskSpec, prompt: PromptPlan | None) ->
     decision = request.decision or Decision.ARGMAX
     if decision.needs_order and task.labels.kind is not LabelKind.ORDINAL:
         raise UserError(
-            f"The decision {decision!r} is for ordinal labels, and {task.name!r} is {task.labels.kind}.", "Leave it out."
+            f"The decision {str(decision)!r} is for ordinal labels, and {task.name!r} is {task.labels.kind}.", "Leave it out."
         )
     return decision
 

@@ -20,7 +20,7 @@ from harness.core.types import Calibration, Decoding, Example, ShotsBy
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.parsing.rendering import some_shots
 from harness.running.plan import Plan, make_plan
-from harness.specs.asked import is_prompted
+from harness.specs.asked import is_prompted, is_trained
 from harness.specs.catalog import Catalog
 from harness.specs.prompts import DEFAULT_PROMPTS, PromptSpec
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -163,13 +163,18 @@ def new_prompt_search(
     try with `score` besides those of the prompts; without any: none and batch. `metric`: None for the task's first headline
     metric.
 
-    Raises `UserError` for a backend that is not prompted, a prompt that does not fit, an unknown metric, classes with too few
-    training rows for the examples, and what a plan raises.
+    Raises `UserError` for a backend that is not prompted or is trained, a prompt that does not fit, an unknown metric, classes
+    with too few training rows for the examples, and what a plan raises.
     """
     require_search_libraries()
     for name in filter(None, (request.backend, proposer)):
         if not is_prompted(catalog, name):
             raise UserError(f"{name} reads no prompt.", "Name a language model, such as qwen-coder-0.5b.")
+        if is_trained(catalog, name):
+            raise UserError(
+                f"{name} learns the answers to its prompt, so that each trial would train it.",
+                "Name a language model that is not trained, such as qwen-coder-0.5b.",
+            )
     task = with_names(catalog.task(request.task), request.data)
     asked = request.decoding
     names = list(prompts) or [task.prompt or DEFAULT_PROMPTS[task.labels.kind]]

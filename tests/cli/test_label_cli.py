@@ -236,6 +236,13 @@ def test_a_prefix_keeps_the_label_that_is_there(bench: Any, reader: Path) -> Non
 
 
 @pytest.mark.slow
+def test_a_part_of_the_training_rows_suggests_no_curve(bench: Any, reader: Path) -> None:
+    whole = bench(*LABEL, "--split", "train", "-o", "whole.csv")
+    part = bench(*LABEL, "--split", "train", "--limit", 5, "-o", "part.csv")
+    assert ("bench study curve" in whole.err, "bench study curve" in part.err) == (True, False)
+
+
+@pytest.mark.slow
 def test_a_trained_model_labels(bench: Any, reader: Path) -> None:
     write_csv(reader / "new.csv", ("text",), [("the lid is good number 3",), ("the cup is bad number 4",)])
     assert bench("run", "--backend", "tfidf").code == 0

@@ -178,6 +178,8 @@ def test_a_search_whose_trials_all_fail_exits_1(bench: Any, project: Path, monke
     ("options", "words"),
     [
         (["--backend", "toy-classifier"], "toy-classifier reads no prompt"),
+        (["--backend", "qwen-instruct-lora"], "each trial would train it"),
+        (["--backend", "reader", "--prompt", "plain", "--proposer", "qwen-instruct-lora"], "each trial would train it"),
         (["--backend", "reader", "--prompt", "plian"], "Did you mean plain"),
         (["--backend", "reader", "--prompt", "topic"], "is for nominal"),
         (["--backend", "reader", "--lang", "xx"], "named 'xx'"),

@@ -41,7 +41,7 @@ def test_what_was_changed_and_where_it_came_from_stands_with_how() -> None:
     assert changed.how == f"{changed.config_label}, seed 1"
     assert with_changes(made, settings={}, runtime=None).how == made.how
     prompted = entry("a", prompt=prompt(shots=["x"], decision="median"), train=None)
-    assert with_changes(prompted, settings={"max_length": 64}).how == "strict · score, median, 1 shots, max_length=64"
+    assert with_changes(prompted, settings={"max_length": 64}).how == "strict · score, median, 1 shot, max_length=64"
 
 
 DRAWN = {**TRAIN, "drawn": True}

@@ -263,9 +263,9 @@ def test_variants_have_the_same_examples(project: Path) -> None:
 
 
 def test_mistakes_are_found_before_the_first_trial(project: Path) -> None:
-    with pytest.raises(UserError, match="toy-classifier is trained"):
+    with pytest.raises(UserError, match="toy-classifier reads no prompt"):
         new_prompt_search(RunOptions(task="toy", backend="toy-classifier", lang="en"), ("en",), ["plain"], Catalog(project))
-    with pytest.raises(UserError, match="toy-classifier is trained"):
+    with pytest.raises(UserError, match="toy-classifier reads no prompt"):
         searched(project, proposer="toy-classifier", proposals=1)
     with pytest.raises(UserError, match="no metric 'acuracy'"):
         searched(project, metric="acuracy")
