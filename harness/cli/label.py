@@ -225,8 +225,7 @@ def _show(made: Labelling, output: Path, no_text: int, other_languages: int, res
     if not made.computed:
         verbosity.note("The labels were found; nothing was computed (--force labels again).")
     typer.echo(plain(f"Written: {output}; record: {made.folder}"), err=True)
-    trained = record.identity.train is not None  # its labels cost those that it learned from
-    if record.rows_of == "train" and record.ok and record.options.limit is None and not trained:
+    if record.rows_of == "train" and record.ok:
         where = "" if results == RESULTS else f" --results {shlex.quote(str(results))}"
         verbosity.note(f"Next: {_next_command(record)}{where}")
 
