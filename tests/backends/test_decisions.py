@@ -245,6 +245,7 @@ def test_what_can_not_be_asked_is_refused_before_a_request(options: dict[str, An
     assert served.bodies == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [404, 405, 501])  # 501: vLLM, for a model that can't
 def test_a_server_without_the_endpoint_and_one_that_is_not_there(status: int) -> None:
     with serving(lambda path, body: (status, {"error": {"message": "Not Found"}})) as served:

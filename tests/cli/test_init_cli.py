@@ -107,6 +107,7 @@ def test_what_is_not_told_is_asked_and_nothing_written(bench: Bench, project: Pa
     assert (said.code, "--label" in said.err, (project / "tasks").exists()) == (2, True, False)
 
 
+@pytest.mark.slow
 def test_the_command_of_the_questions_answers_them(bench: Bench, project: Path) -> None:
     """With a language column whose cells hold commas and equals signs, and an option that was given already."""
     langs = ["A, first", "B=second"]

@@ -255,6 +255,7 @@ MOST_REFUSED = {"integer": 45, "label": 40, "multilabel": 5}
 """Of the readable answers of each table: 215, 209 and 170."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", MOST_REFUSED)
 def test_answers_that_were_written_without_a_look_at_the_parsers(table: str) -> None:
     lines = (Path(__file__).parent / "answers_by_others" / f"{table}.jsonl").read_text(encoding="utf-8").splitlines()
