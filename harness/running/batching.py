@@ -62,7 +62,8 @@ def _batches(
     windows = [window for window in windows if not all(_is_done(item, done) for item in window)]
     if not windows:
         return
-    with ThreadPoolExecutor(1, thread_name_prefix="encode") as pool:
+    pool = ThreadPoolExecutor(1, thread_name_prefix="encode")
+    try:
         ready = pool.submit(encoder, windows[0])
         for following in [*windows[1:], []]:
             current, ready = ready.result(), pool.submit(encoder, following)
@@ -70,6 +71,10 @@ def _batches(
                 pending = [item for item in batch if not _is_done(item, done)]
                 if pending:
                     yield pending
+    finally:
+        # Not waited for: a generator that was left may be closed by the garbage collector, in a thread that is just starting
+        # or ending, and joining another one there can wait for ever.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _is_done(item: Item, done: Collection[str]) -> bool:

@@ -70,7 +70,7 @@ def test_another_search_needs_another_name(bench: Any, backend: Path) -> None:
     assert "words-tuned.yaml" in refused.err
     refused = bench(*other, "--output", "mild")
     assert refused.code == 2
-    assert "metric differ" in refused.err
+    assert "different: metric" in refused.err
     assert not backend.with_name("mild.yaml").exists()
     assert bench(*other, "--output", "mild", "--study", "by-mae").code == 0
     assert "mae" in backend.with_name("mild.yaml").read_text()

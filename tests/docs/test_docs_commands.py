@@ -186,7 +186,7 @@ def problem_of(command: Command) -> str | None:
         return problem_of_pip(rest)
     if program.endswith(("python", "python3")):
         return problem_of_python(rest)
-    return None if program in ("lm_eval", "source") else "say here what this command is held against"
+    return None if program in ("lm_eval", "litellm", "source", "vllm") else "say here what this command is held against"
 
 
 def problem_of_pip(arguments: Sequence[str]) -> str | None:

@@ -208,7 +208,7 @@ def test_no_combination_is_tried_twice_and_the_search_ends_when_all_were(project
 @pytest.mark.slow
 def test_another_search_under_the_same_name_is_refused(project: Path) -> None:
     go_on(project, searched(project, validation_limit=9), 1)
-    with pytest.raises(UserError, match="rows differ"):
+    with pytest.raises(UserError, match="different: rows"):
         go_on(project, searched(project, validation_limit=10), 1)
 
 

@@ -398,7 +398,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(project: Path, change: An
         path = project / "backends" / "tunable.yaml"
         path.write_text(path.read_text().replace("[8, 16]", "[8, 32]"))
         change = {}
-    with pytest.raises(UserError, match=f"another search: {differs} differ") as caught:
+    with pytest.raises(UserError, match=rf"another search \(different: {differs}\)") as caught:
         go_on(project, searched(project, **change), 2)
     assert "--study" in caught.value.hint
 
