@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from harness.core.engine import Messages
@@ -98,44 +98,45 @@ class Renderer:
         system = SafeTemplate(spec.system or "", where, prompt.system_line, [name for name in VARIABLES if name != "text"])
         self._system_template = system
         self._used = self._body.used | system.used
-        self._fixed = self._beginning(self._shots)
+        self._shared = self._with(self._shots)
+        self._fixed = self._beginning(self._shots, self._shared)
         self.render(PROBE)  # a template that alters texts is found now, not at row 4,000
 
     def render(self, text: str, shots: Sequence[Example] | None = None) -> Messages:
         """The chat for one text: system turn and few-shot examples where the prompt has them, then the user's turn.
 
         `shots`: this text's own examples, in place of those that all texts share."""
-        before = self._fixed if shots is None else self._beginning(shots)
-        return [*before, {"role": "user", "content": self._user(text, self._shots if shots is None else shots)}]
+        if shots is None:
+            return [*self._fixed, {"role": "user", "content": self._user(text, self._shots, self._shared)}]
+        variables = self._with(shots)
+        return [*self._beginning(shots, variables), {"role": "user", "content": self._user(text, shots, variables)}]
 
     def shows_descriptions(self) -> bool:
         """Whether the descriptions of the labels change what the model reads."""
-        shown = self.render("x")
-        described = self._variables["scale"]
-        self._variables["scale"] = [{**step, "description": ""} for step in described]
-        bare = [*self._beginning(self._shots), {"role": "user", "content": self._user("x", self._shots)}]
-        self._variables["scale"] = described
-        return shown != bare
+        bare = {**self._shared, "scale": [{**step, "description": ""} for step in self._shared["scale"]]}
+        chat = [*self._beginning(self._shots, bare), {"role": "user", "content": self._user("x", self._shots, bare)}]
+        return self.render("x") != chat
 
-    def _beginning(self, shots: Sequence[Example]) -> Messages:
+    def _beginning(self, shots: Sequence[Example], variables: Mapping[str, Any]) -> Messages:
         """What comes before the user's turn: of the few-shot examples those that the template does not show become earlier
         turns of the chat, as chat models expect."""
-        system = self._system_template.render(self._with(shots), sum(len(shot.text) for shot in shots)).strip()
+        system = self._system_template.render(variables, sum(len(shot.text) for shot in shots)).strip()
         turns: Messages = [{"role": "system", "content": system}] if system else []
         for shot in [] if "shots" in self._body.used else shots:
             turns += [
-                {"role": "user", "content": self._user(shot.text, shots)},
+                {"role": "user", "content": self._user(shot.text, shots, variables)},
                 {"role": "assistant", "content": self._parser.answer(shot.label)},
             ]
         return turns
 
     def _with(self, shots: Sequence[Example]) -> dict[str, Any]:
+        """The variables of the templates for a text with these examples, but for the text."""
         shown = [{"text": shot.text, "answer": self._parser.answer(shot.label)} for shot in shots]
         return {**self._variables, "shots": shown}
 
-    def _user(self, text: str, shots: Sequence[Example]) -> str:
+    def _user(self, text: str, shots: Sequence[Example], variables: Mapping[str, Any]) -> str:
         given = sum(len(shot.text) for shot in shots) + len(text)
-        content = self._body.render({**self._with(shots), "text": text}, given)
+        content = self._body.render({**variables, "text": text}, given)
         if text not in content:
             raise PromptError(
                 f"{self._where}: the text is missing from the rendered prompt, or altered.",

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from harness.core.arrays import FloatArray
 from harness.core.engine import Embedder, Engine
 from harness.core.errors import DataError, UserError
+from harness.core.record import BackendIdentity
 from harness.core.types import Example, LabelSpace, ShotsBy
 from harness.parsing.rendering import has_label
 
@@ -23,13 +25,16 @@ ROWS_AT_ONCE = 64
 
 @dataclass
 class NearestShots:
-    """Chooses `count` examples for each text: in all, or of each class. The most similar one stands last, next to the text."""
+    """Chooses `count` examples for each text: in all, or of each class. The most similar one stands last, next to the text.
+
+    `encoder`: what `engine` is, for the run's identity."""
 
     by: ShotsBy
     count: int
     pool: list[Example]
     labels: LabelSpace
     engine: Engine
+    encoder: BackendIdentity
     _vectors: FloatArray | None = None
 
     def __post_init__(self) -> None:
@@ -38,7 +43,7 @@ class NearestShots:
                 "The prompt's `shots_encoder` is no encoder of texts.",
                 "Name a backend of the engine `embedding`, such as embed-e5.",
             )
-        few = min(map(len, self._classes())) if self.by is ShotsBy.NEAREST_PER_CLASS else len(self.pool)
+        few = min(map(len, self._classes)) if self.by is ShotsBy.NEAREST_PER_CLASS else len(self.pool)
         if few < self.count:
             where = "a class of the training rows has" if self.by is ShotsBy.NEAREST_PER_CLASS else "there are"
             raise DataError(
@@ -71,11 +76,12 @@ class NearestShots:
             return [self.pool[index] for index in reversed(order[: self.count])]
         place = {index: rank for rank, index in enumerate(order)}
         taken: set[int] = set()
-        for members in self._classes():
+        for members in self._classes:
             left = sorted((index for index in members if index in place and index not in taken), key=place.__getitem__)
             taken.update(left[: self.count])
         return [self.pool[index] for index in sorted(taken, key=place.__getitem__, reverse=True)]
 
+    @cached_property
     def _classes(self) -> list[list[int]]:
         """The rows of each class, by their index in the pool."""
         return [[n for n, row in enumerate(self.pool) if has_label(row, label)] for label in range(len(self.labels))]

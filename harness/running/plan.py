@@ -62,8 +62,6 @@ class PromptPlan:
     renderer: Renderer
     shots: list[Example]
     nearest: NearestShots | None = None
-    encoder: BackendIdentity | None = None
-    """Of what embeds the texts for `nearest`."""
 
     def chats(self, texts: Sequence[str]) -> list[Messages]:
         if self.nearest is None:
@@ -227,10 +225,10 @@ def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Prompt
     encoder = catalog.backend(spec.shots_encoder)
     checkpoint = checkpoint_of(encoder)
     engine = open_engine(encoder, checkpoint)
-    nearest = NearestShots(spec.shots_by, spec.shots, train, labels, engine)
+    nearest = NearestShots(spec.shots_by, spec.shots, train, labels, engine, _backend_identity(encoder, checkpoint, engine))
     # Any examples do to check the template: each text gets its own.
     renderer = Renderer(prompt, labels, request.lang, train[: nearest.examples])
-    return PromptPlan(prompt, parser, renderer, [], nearest, _backend_identity(encoder, checkpoint, engine))
+    return PromptPlan(prompt, parser, renderer, [], nearest)
 
 
 def _check_trained_prompt(request: RunOptions, plan: PromptPlan) -> None:
@@ -306,12 +304,11 @@ def _prompt_identity(plan: PromptPlan | None, labels: LabelSpace) -> PromptIdent
         **_unless_default(
             calibration=(spec.calibration, Calibration.NONE),
             decision=(spec.decision, Decision.ARGMAX),
-            nearest=(nearest and _nearest_identity(nearest, plan.encoder), None),
+            nearest=(nearest and _nearest_identity(nearest), None),
             descriptions=(_told(labels) if plan.renderer.shows_descriptions() else None, None),
         ),
     )
 
 
-def _nearest_identity(nearest: NearestShots, encoder: BackendIdentity | None) -> NearestIdentity:
-    assert encoder is not None
-    return NearestIdentity(by=nearest.by, examples=nearest.examples, pool=len(nearest.pool), encoder=encoder)
+def _nearest_identity(nearest: NearestShots) -> NearestIdentity:
+    return NearestIdentity(by=nearest.by, examples=nearest.examples, pool=len(nearest.pool), encoder=nearest.encoder)

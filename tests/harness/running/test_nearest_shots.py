@@ -14,6 +14,7 @@ from harness.core.arrays import FloatArray
 from harness.core.engine import Embedder, OnProgress
 from harness.core.errors import DataError, UserError
 from harness.core.options import RunOptions
+from harness.core.record import BackendIdentity
 from harness.core.types import Example, Label, LabelKind, LabelSpace, ShotsBy
 from harness.records.store import Store
 from harness.running.nearest_shots import NearestShots
@@ -22,6 +23,7 @@ from harness.running.runner import run
 from harness.specs.catalog import Catalog
 
 TWO = LabelSpace(LabelKind.NOMINAL, ("cold", "hot"))
+ENCODER = BackendIdentity(name="line", engine="line")
 TAGS = LabelSpace(LabelKind.MULTILABEL, ("a", "b"))
 
 
@@ -43,7 +45,7 @@ def pool(labels: Sequence[Label]) -> list[Example]:
 
 def nearest(by: ShotsBy, count: int, rows: list[Example], labels: LabelSpace = TWO) -> tuple[NearestShots, OnALine]:
     engine: Any = OnALine()
-    return NearestShots(by, count, rows, labels, engine), engine
+    return NearestShots(by, count, rows, labels, engine, ENCODER), engine
 
 
 def test_the_most_similar_rows_are_chosen_and_the_most_similar_stands_last() -> None:
@@ -81,7 +83,7 @@ def test_too_few_rows_are_an_error(by: ShotsBy) -> None:
 def test_only_an_encoder_of_texts_can_choose() -> None:
     engine: Any = object()
     with pytest.raises(UserError, match="shots_encoder"):
-        NearestShots(ShotsBy.NEAREST, 1, pool([0, 1]), TWO, engine)
+        NearestShots(ShotsBy.NEAREST, 1, pool([0, 1]), TWO, engine, ENCODER)
 
 
 @pytest.fixture
