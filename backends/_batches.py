@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from harness.core.arrays import FloatArray
 
 Row = Mapping[str, Sequence[int]]
 """`input_ids`, and `token_type_ids` where the tokenizer gives them."""
@@ -75,6 +77,15 @@ def padded(rows: Sequence[Row], tokenizer: Any) -> dict[str, NDArray[np.int64]]:
         for name, values in row.items():
             batch[name][index, place] = values
     return {**batch, "attention_mask": mask}
+
+
+def outputs_of(
+    rows: Sequence[Row], size: int, tokens: int, tokenizer: Any, compute: Callable[[dict[str, NDArray[np.int64]]], NDArray[Any]]
+) -> FloatArray:
+    """What `compute` makes of padded batches of similar length; in the order of `rows`, shape (len(rows), outputs)."""
+    parts = by_length(rows, size, tokens)
+    found = np.concatenate([compute(padded([rows[index] for index in part], tokenizer)) for part in parts])
+    return np.asarray(found[np.argsort(np.concatenate(parts))], dtype=np.float64)
 
 
 def whole_texts(tokenizer: Any, texts: Sequence[str], rows: Sequence[Row], most: int) -> Iterator[tuple[int, Row]]:

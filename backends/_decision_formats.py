@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from backends._openai_answers import count_of
 from backends._openai_failures import Failure
-from harness.core.arrays import FloatArray
+from harness.core.arrays import FloatArray, finite_log
 from harness.core.token_use import NO_TOKENS, TokenUse
 from harness.core.types import LabelKind, LabelSpace
 
 Asked = Literal["choice", "score", "each"]
 """One question with the labels as options; one with them as the levels of a scale; or a statement for each label."""
 
-TINY = 1e-38
-"""A probability of 0 would be a log p of -inf, which no JSON holds."""
 ROUNDING = 0.05
 """How far from 1 the sum of probabilities may be: servers round them."""
 
@@ -159,7 +158,7 @@ def read_answer(body: bytes, format_: Format, questions: Questions) -> Decided |
         return Failure("bad_response", use, detail=problem)
     if questions.labels.kind is not LabelKind.MULTILABEL:
         p = p / p.sum()
-    return Decided(np.log(np.maximum(p, TINY)), use)
+    return Decided(finite_log(p), use)
 
 
 def _problem(p: FloatArray, questions: Questions) -> str | None:
@@ -178,15 +177,7 @@ def _use(answer: Mapping[str, Any]) -> TokenUse:
     if not isinstance(usage, Mapping):
         return NO_TOKENS
     details = usage.get("input_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, Mapping) else 0
-    written = details.get("cache_write_tokens") if isinstance(details, Mapping) else 0
-    return TokenUse(*(_count(value) for value in (usage.get("input_tokens"), usage.get("output_tokens"), cached, written)))
-
-
-def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else 0
-
-
-def texts_as_sent(texts: Sequence[str]) -> list[str]:
-    """A lone surrogate, which JSON files can hold, can't be sent."""
-    return [text.encode("utf-8", "replace").decode() for text in texts]
+    details = details if isinstance(details, Mapping) else {}
+    prompt, new = count_of(usage.get("input_tokens")), count_of(usage.get("output_tokens"))
+    cached = count_of(details.get("cached_tokens"), prompt)
+    return TokenUse(prompt, new, cached, count_of(details.get("cache_write_tokens"), prompt - cached))

@@ -122,9 +122,9 @@ class Completion(BaseModel):
         """0 where the server does not say."""
         usage = self.usage or Usage()
         details = usage.prompt_tokens_details or PromptDetails()
-        prompt, new = _count(usage.prompt_tokens), _count(usage.completion_tokens)
-        cached = _count(details.cached_tokens, prompt)
-        return TokenUse(prompt, new, cached, _count(details.cache_write_tokens, prompt - cached))
+        prompt, new = count_of(usage.prompt_tokens), count_of(usage.completion_tokens)
+        cached = count_of(details.cached_tokens, prompt)
+        return TokenUse(prompt, new, cached, count_of(details.cache_write_tokens, prompt - cached))
 
     @property
     def has_reasoned(self) -> bool:
@@ -132,11 +132,12 @@ class Completion(BaseModel):
         details = (self.usage or Usage()).completion_tokens_details or CompletionDetails()
         message = self.first.message
         shown = message.reasoning_content or message.reasoning or _THINKING.match(message.content or "")
-        return bool(shown) or _count(details.reasoning_tokens) > 0
+        return bool(shown) or count_of(details.reasoning_tokens) > 0
 
 
-def _count(tokens: int | None, most: int = MOST_TOKENS) -> int:
-    return max(0, min(tokens or 0, most))
+def count_of(tokens: object, most: int = MOST_TOKENS) -> int:
+    """A server's count of tokens, as far as it can be trusted; 0 for what is none."""
+    return max(0, min(tokens, most)) if isinstance(tokens, int) and not isinstance(tokens, bool) else 0
 
 
 def read_completion(body: bytes) -> Completion | Failure:

@@ -50,6 +50,11 @@ class ServerOptions(BaseModel):
         return {**fields, "base_url": public_url(fields["base_url"])}
 
 
+def sendable(text: str) -> str:
+    """Without lone surrogates, which JSON files can hold and UTF-8 can't."""
+    return text.encode("utf-8", "replace").decode()
+
+
 def check_key_name(options: ServerOptions) -> None:
     """Raise `UserError` for a key in place of the name of its variable, which pydantic's message would show."""
     if options.api_key_env is not None and not re.fullmatch(r"[A-Za-z_]\w*", options.api_key_env, re.ASCII):

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backends._batches import Row, by_length, padded, tokens_left_out
+from backends._batches import Row, outputs_of, padded, tokens_left_out
 from backends._encoder_options import TextEncoderOptions
 from backends._heads import Head
 from backends._linear_head import LinearHead
@@ -101,9 +101,7 @@ class TextEncoder(Classifier):
 
     def _outputs_of_rows(self, rows: Sequence[Row], compute: Compute) -> FloatArray:
         """In batches of similar length; in the order of `rows`, shape (len(rows), outputs)."""
-        parts = by_length(rows, self.batch_size(), self.batch_tokens())
-        found = np.concatenate([compute(padded([rows[index] for index in part], self._tokenizer)) for part in parts])
-        return np.asarray(found[np.argsort(np.concatenate(parts))], dtype=np.float64)
+        return outputs_of(rows, self.batch_size(), self.batch_tokens(), self._tokenizer, compute)
 
     def _on_device(self, batch: Batch) -> dict[str, Any]:
         return {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}

@@ -16,12 +16,11 @@ from backends._decision_formats import (
     Decided,
     Questions,
     read_answer,
-    texts_as_sent,
     way_of_asking,
 )
 from backends._openai_connection import Connection
 from backends._openai_failures import AskedFor, Failure, failure_of
-from backends._served import ServedEngine, ServerOptions
+from backends._served import ServedEngine, ServerOptions, sendable
 from harness.core.engine import Encoded, Scores, ZeroShot
 from harness.core.errors import UserError
 from harness.core.token_use import TokenUse
@@ -104,7 +103,7 @@ class Decisions(ServedEngine, ZeroShot):
         assert self._questions is not None, "load() comes first"
         times = len(self._questions.labels) if self._questions.asked == "each" else 1
         encoded = []
-        for text in texts_as_sent(texts):
+        for text in map(sendable, texts):
             body = self._format.body(text, self._questions)
             size = len(json.dumps(body, ensure_ascii=False).encode())
             encoded.append(Encoded(size + (times - 1) * len(text.encode()), body))

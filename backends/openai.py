@@ -28,7 +28,7 @@ from backends._openai_failures import (
     rejected_field,
 )
 from backends._openai_options import OpenAIOptions, check_options
-from backends._served import FIRST, ServedEngine
+from backends._served import FIRST, ServedEngine, sendable
 from harness.core.arrays import FloatArray
 from harness.core.engine import Allowed, BatchApi, Encoded, Generation, LanguageModel, ListOf, Messages, Scores
 from harness.core.errors import BenchError, UserError
@@ -316,10 +316,8 @@ def _status_error(line: BatchLine, base_url: str) -> APIStatusError:
 
 
 def _encoded(chat: Messages) -> Encoded:
-    # A lone surrogate, which JSON files can hold, can't be sent.
-    bodies = [turn["content"].encode("utf-8", "replace") for turn in chat]
-    content = [{**turn, "content": body.decode()} for turn, body in zip(chat, bodies, strict=True)]
-    return Encoded(sum(map(len, bodies)) + 16 * len(chat) + 16, content)
+    content = [{**turn, "content": sendable(turn["content"])} for turn in chat]
+    return Encoded(sum(len(turn["content"].encode()) for turn in content) + 16 * len(chat) + 16, content)
 
 
 def _not_one_token(choices: Sequence[str]) -> UserError:

@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
-from backends._batches import Row, by_length, padded
+from backends._batches import Row, outputs_of
 from backends._control_tokens import any_of, broken, control_tokens, read_as_text
 from backends._encoder_options import PredictOptions, Strict
 from backends._loading import check_vocabulary, first_line, load_model, positions, read_config, read_tokenizer
-from backends._text_encoder import BATCH_TOKENS
+from backends._text_encoder import BATCH_TOKENS, Batch
 from backends._torch import Device, free, import_torch, out_of_memory_named, resolve_device, resolve_dtype
-from harness.core.arrays import FloatArray
+from harness.core.arrays import FloatArray, finite_log
 from harness.core.engine import Encoded, Scores, ZeroShot
 from harness.core.errors import MissingExtra, UserError
 from harness.core.json_files import read_json
@@ -29,8 +30,6 @@ GLICLASS = "GLiClass"
 """The model_type of its checkpoints."""
 LEAST_ROOM = 8
 """Tokens of a text that must fit beside the labels."""
-TINY = 1e-38
-"""A probability of 0 would be a log p of -inf, which no JSON holds."""
 
 
 class ZeroShotOptions(Strict):
@@ -101,7 +100,7 @@ class ZeroShotClassifier(ZeroShot):
         with out_of_memory_named(self._torch), self._torch.inference_mode():
             probabilities = self._reader.probabilities(texts)
         return [
-            Scores(np.log(np.maximum(row, TINY)) if np.isfinite(row).all() else None, text.tokens, error=_error(row))
+            Scores(finite_log(row) if np.isfinite(row).all() else None, text.tokens, error=_error(row))
             for text, row in zip(texts, probabilities, strict=True)
         ]
 
@@ -200,14 +199,13 @@ class InferenceReader(Reader):
 
     def _logits(self, rows: Sequence[Row]) -> FloatArray:
         """In the order of `rows`, shape (len(rows), classes)."""
-        tokens = self._options.predict.batch_tokens or BATCH_TOKENS[self._device]
-        parts = by_length(rows, self._options.predict.batch_size, tokens)
-        found = []
-        for part in parts:
-            batch = padded([rows[index] for index in part], self._tokenizer)
-            inputs = {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}
-            found.append(np.asarray(self._model(**inputs).logits.double().cpu().numpy()))
-        return np.asarray(np.concatenate(found)[np.argsort(np.concatenate(parts))], dtype=np.float64)
+        predict = self._options.predict
+        tokens = predict.batch_tokens or BATCH_TOKENS[self._device]
+        return outputs_of(rows, predict.batch_size, tokens, self._tokenizer, self._computed)
+
+    def _computed(self, batch: Batch) -> NDArray[Any]:
+        inputs = {name: self._torch.from_numpy(values).to(self._device) for name, values in batch.items()}
+        return np.asarray(self._model(**inputs).logits.double().cpu().numpy())
 
 
 def inference_classes(config: Any, folder: Path) -> tuple[int, int]:

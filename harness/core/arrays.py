@@ -8,3 +8,10 @@ from numpy.typing import NDArray
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 FloatArray = NDArray[np.float64]
+
+TINY = 1e-38
+
+
+def finite_log(probabilities: FloatArray) -> FloatArray:
+    """log p, of a probability of 0 that of `TINY`: no JSON holds -inf."""
+    return np.asarray(np.log(np.maximum(probabilities, TINY)), dtype=np.float64)

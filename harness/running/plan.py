@@ -37,7 +37,7 @@ from harness.running.thresholds import RULE
 from harness.running.trained_models import Start, trained_start
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, open_engine, validated_options, with_settings
 from harness.specs.catalog import Catalog
-from harness.specs.prompts import DEFAULT_PROMPTS, Prompt
+from harness.specs.prompts import Prompt
 from harness.specs.tasks import Split, TaskSpec
 from harness.statistics.extra_metrics import require_trust
 
@@ -208,7 +208,7 @@ def _decision(request: RunOptions, task: TaskSpec, prompt: PromptPlan | None) ->
 def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> PromptPlan:
     """The prompt as the options ask for it, and its few-shot examples. Raises `UserError`, `PromptError` and `DataError`."""
     labels = task.label_space
-    prompt = catalog.prompt(request.prompt or task.prompt or DEFAULT_PROMPTS[labels.kind], request.lang)
+    prompt = catalog.prompt(request.prompt or task.default_prompt, request.lang)
     asked = {field: getattr(request, field) for field in ("decoding", "calibration", "decision", "shots", "shots_by")}
     chosen = {field: value for field, value in asked.items() if value is not None}
     prompt = replace(prompt, spec=prompt.spec.model_copy(update=chosen))

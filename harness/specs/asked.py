@@ -29,7 +29,6 @@ from harness.core.options import (
     setting_text,
     takes_several,
 )
-from harness.specs.prompts import DEFAULT_PROMPTS
 from harness.specs.yamlspec import Spec
 
 if TYPE_CHECKING:
@@ -157,8 +156,7 @@ def _without_pool(catalog: Catalog, run: RunOptions) -> RunOptions:
     prompted_only = is_prompted(catalog, run.backend) and not is_trained(catalog, run.backend)
     if not prompted_only or not FOR_EXAMPLES & run.model_fields_set:
         return run
-    task = catalog.task(run.task)
-    name = run.prompt or task.prompt or DEFAULT_PROMPTS[task.labels.kind]
+    name = run.prompt or catalog.task(run.task).default_prompt
     shots = catalog.prompt(name, run.lang).spec.shots if run.shots is None else run.shots
     defaults = {option: RunOptions.model_fields[option].default for option in FOR_EXAMPLES}
     return run if shots else RunOptions(**{k: getattr(run, k) for k in run.model_fields_set if k not in defaults})

@@ -17,7 +17,6 @@ from harness.core.types import Calibration, Decision, Decoding, LabelKind, Shots
 from harness.specs.parser_spec import ParserSpec
 from harness.specs.yamlspec import Spec, parse_yaml_spec, read_text
 
-DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
 VARIABLES = ("text", "lang", "language", "labels", "scale", "first", "last", "shots")
 """The variables of a template; `system` can use all but `text`."""
 

@@ -126,6 +126,7 @@ class Source(Spec):
         return self.files is not None and self.files.per_language
 
 
+DEFAULT_PROMPTS = {LabelKind.ORDINAL: "strict", LabelKind.NOMINAL: "topic", LabelKind.MULTILABEL: "tags"}
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -393,6 +394,11 @@ class TaskSpec(Spec):
             if names is not None and self.threshold >= len(names) - 1:
                 raise ValueError(f"`threshold` must be below {len(names) - 1}, the index of the highest label")
         return self
+
+    @property
+    def default_prompt(self) -> str:
+        """Its own, or that of its kind of labels."""
+        return self.prompt or DEFAULT_PROMPTS[self.labels.kind]
 
     @property
     def label_space(self) -> LabelSpace:

@@ -25,7 +25,7 @@ from harness.specs.asked import is_prompted
 from harness.specs.backend_specs import engine_class, validated_options, with_settings
 from harness.specs.catalog import Catalog
 from harness.specs.prices import Prices
-from harness.specs.prompts import DEFAULT_PROMPTS, PromptSpec
+from harness.specs.prompts import PromptSpec
 from harness.specs.tasks import TaskSpec
 from harness.statistics.row_means import known_metrics
 
@@ -234,7 +234,7 @@ def default_prompts(catalog: Catalog, task: str) -> list[tuple[str, Calibration 
     spec = catalog.task(task)
     kind = spec.labels.kind
     few_shot = [FEW_SHOT] if kind in catalog.prompt(FEW_SHOT).spec.kinds else []
-    return [(name, None) for name in (spec.prompt or DEFAULT_PROMPTS[kind], *few_shot)]
+    return [(name, None) for name in (spec.default_prompt, *few_shot)]
 
 
 def settings_of(curve: CurveOptions, catalog: Catalog, backend: str) -> dict[str, Any]:

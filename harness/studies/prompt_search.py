@@ -22,7 +22,7 @@ from harness.parsing.rendering import some_shots
 from harness.running.plan import Plan, make_plan
 from harness.specs.asked import is_prompted, is_trained
 from harness.specs.catalog import Catalog
-from harness.specs.prompts import DEFAULT_PROMPTS, PromptSpec
+from harness.specs.prompts import PromptSpec
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.studies.prompt_files import Candidate, Template, template_of
 from harness.studies.search import metric_of, require_search_libraries
@@ -177,7 +177,7 @@ def new_prompt_search(
             )
     task = with_names(catalog.task(request.task), request.data)
     asked = request.decoding
-    names = list(prompts) or [task.prompt or DEFAULT_PROMPTS[task.labels.kind]]
+    names = list(prompts) or [task.default_prompt]
     templates = tuple(template_of(catalog, name, asked) for name in names)
     request = request.changed(lang=langs[0], split="validation", decoding=None, calibration=None, prompt=None, limit=None)
     space = _space(templates, max_shots, draws, calibrations, proposals if proposer else 0)

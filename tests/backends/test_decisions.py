@@ -119,9 +119,21 @@ def serving(answer: Callable[[str, dict[str, Any]], tuple[int, dict[str, Any]]] 
         server.server_close()
 
 
+MADE: list[Decisions] = []
+
+
+@pytest.fixture(autouse=True)
+def closed() -> Iterator[None]:
+    """Each engine has a thread, which would be left to other tests."""
+    yield
+    while MADE:
+        MADE.pop().close()
+
+
 def engine(url: str, labels: LabelSpace, model: str | None = "decider", **options: Any) -> Decisions:
     given = {"base_url": url, "api_key_env": None, "retries": 0, **options}
     made = Decisions(DecisionsOptions.model_validate(given), model)
+    MADE.append(made)
     made.load(labels)
     return made
 
