@@ -49,7 +49,13 @@ def scored(store: Store, run_id: str, rows: Collection[str] | None = None) -> Me
         identity = store.record(run_id).identity
         lines = [line for line in store.predictions(run_id) if rows is None or line["id"] in rows]
         examples = [
-            Example(line["id"], "", tuple(truth) if isinstance(truth := line["truth"], list) else truth, identity.lang)
+            Example(
+                line["id"],
+                "",
+                tuple(truth) if isinstance(truth := line["truth"], list) else truth,
+                identity.lang,
+                line.get("group"),
+            )
             for line in lines
         ]
         predictions = [prediction_from(line) for line in lines]

@@ -42,12 +42,16 @@ class LabelSpace:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row of a task. `id` is unique within the task; `lang` is an ISO 639-1 code."""
+    """One row of a task. `id` is unique within the task; `lang` is an ISO 639-1 code.
+
+    `group`: what the row was sampled with (its film, author, document), None for a task without groups.
+    """
 
     id: str
     text: str
     label: Label
     lang: str
+    group: str | None = None
 
 
 def text_digest(text: str) -> str:

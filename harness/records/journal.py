@@ -71,8 +71,9 @@ class JournalEntry:
 
 
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
-    """A line of predictions.jsonl: the prediction, the true label and a digest of the text."""
-    return {**_fields(prediction), "text": text_digest(example.text), "truth": example.label}
+    """A line of predictions.jsonl: the prediction, the true label and digests of the text and of the group."""
+    group = {} if example.group is None else {"group": text_digest(example.group)}
+    return {**_fields(prediction), "text": text_digest(example.text), **group, "truth": example.label}
 
 
 def labelled_record(example: Example, prediction: Prediction, tokens: Sequence[int] | None) -> dict[str, Any]:

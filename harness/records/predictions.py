@@ -46,7 +46,7 @@ def schema_of(kind: LabelKind) -> Any:
     import pyarrow as pa
 
     label = pa.list_(pa.int64()) if kind is LabelKind.MULTILABEL else pa.int64()
-    fields = {**dict.fromkeys(("id", "text", "status", "reason"), pa.string()), "truth": label, "label": label}
+    fields = {**dict.fromkeys(("id", "text", "group", "status", "reason"), pa.string()), "truth": label, "label": label}
     return pa.schema({**fields, "probabilities": pa.list_(pa.float64())})
 
 
@@ -143,7 +143,8 @@ def _columns(identity: Identity, table: Any, run_id: str) -> Predictions:
     probabilities = _probabilities(table["probabilities"], answered, labels)
     ids = table["id"].to_numpy(zero_copy_only=False)
     texts = None if table["text"].null_count else table["text"].to_numpy(zero_copy_only=False)
-    return Predictions(run_id, identity, labels, ids, truth, answers, answered, probabilities, texts)
+    groups = None if table["group"].null_count else table["group"].to_numpy(zero_copy_only=False)
+    return Predictions(run_id, identity, labels, ids, truth, answers, answered, probabilities, texts, groups)
 
 
 def indicators(lists: Any, k: int) -> IntArray:
