@@ -63,6 +63,7 @@ class Encoder(TextEncoder):
     Options = EncoderOptions
     libraries = ("torch", "transformers", "accelerate", "safetensors")
     extra = "train"
+    chooses_checkpoint = True
     options: EncoderOptions
     _head: Head | None = None
 

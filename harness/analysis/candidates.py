@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.analysis.findings import Finding, finding_of_entry
 from harness.analysis.pricing import cost_of, missing_price
+from harness.analysis.ranking_metric import with_one_metric
 from harness.analysis.ranks import Configuration, fold_seeds
 from harness.analysis.row_sets import RowSet, most_informative, of_today, row_sets
 from harness.core.errors import UnknownName, UserError
@@ -17,6 +19,7 @@ from harness.records.entries import Entry, Group, read_entries
 from harness.records.latency import LatencyRecord, latency_of
 from harness.records.names import names_of
 from harness.records.store import Store
+from harness.statistics.metrics import LOWER_IS_BETTER
 
 if TYPE_CHECKING:
     from harness.specs.catalog import Catalog
@@ -28,13 +31,16 @@ class Candidate:
     """A configuration; its figures are those of its median run, where there are several seeds.
 
     `inference`: US dollars per 1,000 rows; `training`: US dollars once; both None where a price is missing, and then `unpriced`
-    says why. `labels`: how many people had to give. `p50_ms`, `p95_ms`: latency of single rows, None where `bench analyze
+    says why. `quality`: the value of `metric`, which ranks on the leaderboard too. `labels`: how many people had to give.
+    `p50_ms`, `p95_ms`: latency of single rows, None where `bench analyze
     latency` did not measure it, or on too few texts: `timed` is their number and its limit, None without a record.
     `finding`: why it is not recommended, on all rows that it was tested on.
     """
 
     name: str
     row: Configuration
+    metric: str
+    quality: Estimate
     f1: Estimate
     accuracy: Estimate
     inference: float | None
@@ -52,6 +58,17 @@ class Candidate:
         return self.row.entry
 
     @property
+    def goodness(self) -> float | None:
+        """The quality, negative where a lower value of the metric is better; None where it is undefined."""
+        value = self.quality.value
+        return -value if value is not None and self.metric in LOWER_IS_BETTER else value
+
+    @property
+    def worst_first(self) -> float:
+        """A key to sort by: the larger the better, and lowest where the quality is undefined."""
+        return -math.inf if self.goodness is None else self.goodness
+
+    @property
     def is_prompted(self) -> bool:
         return self.entry.record.identity.prompt is not None
 
@@ -64,7 +81,8 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CandidatePool:
-    """The candidates on one set of rows. `f1`, `accuracy`: the metrics' names. `hardware`: what all time is priced at, None for
+    """The candidates on one set of rows. `metric`: the name of the one that ranks, here as on the leaderboard. `f1`,
+    `accuracy`: the names of those that have limits of their own. `hardware`: what all time is priced at, None for
     the machine of each record.
 
     `left_out`: the runs of the same task and language on other rows. `when`: the time of the last run on these rows, where
@@ -73,6 +91,7 @@ class CandidatePool:
 
     group: Group
     n: int
+    metric: str
     f1: str
     accuracy: str
     candidates: list[Candidate]
@@ -104,7 +123,7 @@ class CandidatePool:
         able = {candidate.entry.display_name for candidate in self.offered}
         named = (c for c in self.candidates if c.finding is not None and not c.entry.is_blind)
         found = [c for c in named if c.entry.display_name not in able]
-        return sorted(found, key=lambda c: -(c.f1.value or 0.0))
+        return sorted(found, key=lambda c: -c.worst_first)
 
 
 def pool_of(
@@ -125,7 +144,8 @@ def pool_of(
     chosen, others = _chosen(store, _sets_of(store, task, lang, split), catalog)
     multilabel = chosen.labels.kind is LabelKind.MULTILABEL
     f1, accuracy = ("micro_f1", "subset_accuracy") if multilabel else ("macro_f1", "accuracy")
-    rows = fold_seeds(chosen.entries)
+    entries = with_one_metric(store, chosen.entries)
+    metric, rows = entries[0].record.metrics.headline[0], fold_seeds(entries)
     candidates = []
     for name, row in zip(names_of([row.runs for row in rows], [row.entry.config_label for row in rows]), rows, strict=True):
         record = row.entry.record
@@ -134,6 +154,8 @@ def pool_of(
             Candidate(
                 name=name,
                 row=row,
+                metric=metric,
+                quality=record.metrics.values[metric],
                 f1=record.metrics.values[f1],
                 accuracy=record.metrics.values[accuracy],
                 inference=None if cost is None else cost.inference,
@@ -147,7 +169,9 @@ def pool_of(
                 finding=finding_of_entry(store, row.entry),
             )
         )
-    return CandidatePool(chosen.group, chosen.n, f1, accuracy, candidates, others, hardware, chosen.when, chosen.outdated)
+    return CandidatePool(
+        chosen.group, chosen.n, metric, f1, accuracy, candidates, others, hardware, chosen.when, chosen.outdated
+    )
 
 
 def _sets_of(store: Store, task: str, lang: str, split: str) -> list[RowSet]:

@@ -10,6 +10,7 @@ from itertools import combinations
 
 import numpy as np
 
+from harness.analysis.ranking_metric import ranking_metric
 from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
@@ -22,7 +23,7 @@ from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
 from harness.statistics import intervals, paired
 from harness.statistics.contrast import comparable, difference_of, value_of
-from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER
+from harness.statistics.metrics import LOWER_IS_BETTER, headline_of
 from harness.statistics.paired import LEVEL, Difference
 
 
@@ -111,7 +112,7 @@ def compare(store: Store, run_ids: Sequence[str], metrics: Sequence[str] = ()) -
     entries = with_models([read_entry(store, name) for name in run_ids])
     whole = [read_predictions(store, name) for name in run_ids]
     shared = shared_rows(whole)
-    chosen = _chosen(shared, list(dict.fromkeys(metrics)))
+    chosen = _chosen(shared, list(dict.fromkeys(metrics)), ranking_metric(entries))
     names = names_of([[entry] for entry in entries], [entry.how for entry in entries])
     runs = [
         Contestant(_letter(place), name, entry, len(own), _values(chosen, entry, len(own), part))
@@ -123,7 +124,8 @@ def compare(store: Store, run_ids: Sequence[str], metrics: Sequence[str] = ()) -
     return Comparison(chosen, runs, pairs, verdicts, _notes(runs, shared, whole), shared, _differing(shared))
 
 
-def _chosen(shared: Sequence[Predictions], asked: list[str]) -> list[str]:
+def _chosen(shared: Sequence[Predictions], asked: list[str], ranks: str) -> list[str]:
+    """`ranks`: the metric that ranks these runs on a leaderboard, which comes first."""
     for metric in asked:
         for run in shared:
             if metric not in comparable(run):
@@ -131,7 +133,7 @@ def _chosen(shared: Sequence[Predictions], asked: list[str]) -> list[str]:
                 raise UserError(
                     f"There is no {metric} to compare: {run.run_id} {reason}.", f"Known: {', '.join(comparable(run))}."
                 )
-    usual = [*HEADLINES[shared[0].labels.kind], "log_loss"]
+    usual = [*headline_of(shared[0].labels.kind, ranks), "log_loss"]
     return asked or [metric for metric in usual if all(metric in comparable(run) for run in shared)]
 
 

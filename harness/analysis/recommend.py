@@ -13,6 +13,7 @@ from harness.analysis.candidates import Candidate, CandidatePool
 from harness.records.predictions import predictions_of, shared_rows
 from harness.records.store import Store
 from harness.statistics.contrast import difference_of
+from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.paired import LEVEL, Difference, holm
 from harness.statistics.pareto import pareto_front
 
@@ -26,7 +27,7 @@ CONSTRAINTS: tuple[Constraint, ...] = ("max_cost_per_1k", "max_p95_ms", "min_f1"
 
 
 class Utility(StrEnum):
-    """`quality`: the highest F1; of equal ones the cheapest, then the fastest.
+    """`quality`: the best value of the metric that ranks on the leaderboard; of equal ones the cheapest, then the fastest.
 
     `f1-cost-latency`: F1 / cost * exp(-p50 / tau), with the cost in US dollars per 1,000 rows and p50 and tau in milliseconds
     (Valdes Gonzalez 2026, arXiv 2602.06370). To it half the price is worth as much as twice the F1.
@@ -104,12 +105,12 @@ Worth = tuple[float, ...]
 
 def worth(candidate: Candidate, question: Question) -> Worth | None:
     """Larger is better; None where a figure that the utility needs is unknown."""
-    f1, cost = candidate.f1.value, question.cost(candidate)
-    if f1 is None:
-        return None
+    cost = question.cost(candidate)
     if question.utility is Utility.QUALITY:
-        return f1, -_or_worst(cost), -_or_worst(candidate.p95_ms)
-    if cost is None or candidate.p50_ms is None:
+        quality = candidate.goodness
+        return None if quality is None else (quality, -_or_worst(cost), -_or_worst(candidate.p95_ms))
+    f1 = candidate.f1.value
+    if f1 is None or cost is None or candidate.p50_ms is None:
         return None
     return (f1 / max(cost, LEAST_COST) * math.exp(-candidate.p50_ms / question.tau),)
 
@@ -126,20 +127,26 @@ def best_of(candidates: Sequence[Candidate], question: Question) -> Candidate | 
 
 
 def pareto(candidates: Sequence[Candidate], question: Question) -> list[Candidate]:
-    """The Pareto front of F1, cost and p95; what is unknown counts as worst."""
-    f1s = [-math.inf if c.f1.value is None else c.f1.value for c in candidates]
-    points = [(f1, -_or_worst(question.cost(c)), -_or_worst(c.p95_ms)) for f1, c in zip(f1s, candidates, strict=True)]
+    """The Pareto front of quality, cost and p95; what is unknown counts as worst."""
+    points = [(c.worst_first, -_or_worst(question.cost(c)), -_or_worst(c.p95_ms)) for c in candidates]
     return [c for c, on_front in zip(candidates, pareto_front(points) if points else [], strict=True) if on_front]
 
 
 @dataclass(frozen=True, slots=True)
 class RunnerUp:
-    """Another candidate that meets all constraints: its F1 less that of the recommended one. `significant`: at 5% (Holm)."""
+    """Another candidate that meets all constraints. `difference`: its quality less that of the recommended one; `significant`:
+    at 5% (Holm)."""
 
     candidate: Candidate
     difference: Difference
     p_holm: float
     significant: bool
+
+    @property
+    def gain(self) -> float:
+        """The difference, positive where this one is better."""
+        value = self.difference.value
+        return -value if self.candidate.metric in LOWER_IS_BETTER else value
 
 
 @dataclass(frozen=True)
@@ -173,31 +180,31 @@ def recommend(store: Store, pool: CandidatePool, question: Question) -> Recommen
 
 
 def nearest_of(candidates: Sequence[Candidate], question: Question) -> Candidate | None:
-    """Of those that miss a constraint: fewest unknown figures first, then the smallest worst miss, then the best F1."""
+    """Of those that miss a constraint: fewest unknown figures first, then the smallest worst miss, then the best quality."""
     ranked = []
     for candidate in candidates:
         found = misses(candidate, question)
         unknown = sum(miss.value is None for miss in found)
         worst = max((miss.relative for miss in found if miss.value is not None), default=0.0)
         if found:
-            ranked.append(((unknown, worst, -(candidate.f1.value or 0.0)), candidate))
+            ranked.append(((unknown, worst, -candidate.worst_first), candidate))
     return min(ranked, key=lambda pair: pair[0])[1] if ranked else None
 
 
 def _runners_up(store: Store, pool: CandidatePool, question: Question, best: Candidate) -> list[RunnerUp]:
-    """Compared in F1 on the same rows, by the median runs; best first."""
-    others = [c for c in pool.candidates if c is not best and not misses(c, question) and c.f1.value is not None]
+    """Compared in the metric that ranks, on the same rows, by the median runs; best first."""
+    others = [c for c in pool.candidates if c is not best and not misses(c, question) and c.goodness is not None]
     found = []
     for other in others:
         ours, theirs = shared_rows([predictions_of(store, c.entry) for c in (best, other)])
-        found.append(difference_of(pool.f1, ours, theirs))
+        found.append(difference_of(pool.metric, ours, theirs))
     defined = [i for i, difference in enumerate(found) if not math.isnan(difference.p)]
     adjusted = dict(zip(defined, holm([found[i].p for i in defined]), strict=True))
     runners = [
         RunnerUp(other, difference, adjusted.get(i, math.nan), adjusted.get(i, 1.0) <= LEVEL)
         for i, (other, difference) in enumerate(zip(others, found, strict=True))
     ]
-    return sorted(runners, key=lambda runner: -(runner.candidate.f1.value or 0.0))
+    return sorted(runners, key=lambda runner: -runner.candidate.worst_first)
 
 
 # What would change the answer
@@ -282,7 +289,7 @@ def _unknown(candidates: Sequence[Candidate], question: Question, best: Candidat
         if any(miss.value is not None for miss in missing):
             continue
         value = worth(candidate, question)
-        if value is None and candidate.f1.value is not None:
+        if value is None and question.utility is Utility.F1_COST_LATENCY and candidate.f1.value is not None:
             found.append((candidate, [*needed, "utility"]))
         elif value is not None and missing and (own is None or value > own):
             found.append((candidate, needed))

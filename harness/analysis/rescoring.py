@@ -9,7 +9,7 @@ from harness.core.record import Metrics
 from harness.core.types import Example
 from harness.records.journal import prediction_from
 from harness.records.store import Store
-from harness.statistics.metrics import evaluate_predictions
+from harness.statistics.metrics import evaluate_predictions, rankable
 
 ROUNDING = 1e-3
 """A record holds probabilities to six digits: a metric of them may differ so much from that of the run itself."""
@@ -46,7 +46,8 @@ def rescore(store: Store, run_id: str) -> list[str]:
 def scored(store: Store, run_id: str, rows: Collection[str] | None = None) -> Metrics:
     """The metrics of a run from its predictions; `rows`: ids of some of its rows. Raises `RunError` for a damaged record."""
     try:
-        identity = store.record(run_id).identity
+        record = store.record(run_id)
+        identity, first = record.identity, record.metrics.headline[0]
         lines = [line for line in store.predictions(run_id) if rows is None or line["id"] in rows]
         examples = [
             Example(
@@ -59,7 +60,8 @@ def scored(store: Store, run_id: str, rows: Collection[str] | None = None) -> Me
             for line in lines
         ]
         predictions = [prediction_from(line) for line in lines]
-        return evaluate_predictions(examples, predictions, identity.label_space)
+        ranks = first if first in rankable(identity.label_kind) else None
+        return evaluate_predictions(examples, predictions, identity.label_space, rank_by=ranks)
     except (DataError, LookupError, TypeError, ValueError) as error:
         path = store.root / run_id / "predictions.jsonl"
         raise RunError(f"{path} can't be scored: {error}", "Delete that run's folder, or restore it.") from error

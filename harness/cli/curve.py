@@ -225,14 +225,15 @@ def _lines(prompts: Sequence[str]) -> list[tuple[str, Calibration | None]]:
 def _chosen(known: Catalog, task: str, metric: str | None) -> str:
     """The metric; a wrong name is found before the first model trains."""
     from harness.core.errors import UserError
-    from harness.statistics.metrics import HEADLINES
+    from harness.statistics.metrics import headline_of
     from harness.statistics.row_means import known_metrics
 
-    kind = known.task(task).labels.kind
+    spec = known.task(task)
+    kind = spec.labels.kind
     offered = known_metrics(kind, probable=True)
     if metric is not None and metric not in offered:
         raise UserError(f"--metric {metric}: not available as a curve for {kind} labels.", f"Known: {', '.join(offered)}.")
-    return metric or HEADLINES[kind][0]
+    return metric or headline_of(kind, spec.rank_by)[0]
 
 
 def _write(made: Measured, results: Path) -> dict[str, Any]:

@@ -54,6 +54,9 @@ def recommend_command(
 ) -> None:
     """Recommend a recorded model within limits of cost, latency and quality.
 
+    Quality is the metric that ranks on the leaderboard: the task's `rank_by`, which is by default accuracy, of multilabel tasks
+    micro-F1. --min-f1 and --min-accuracy are limits on these metrics, whatever ranks.
+
     Also shows which models are not significantly different from it, and what would change the answer. Quality comes from the
     recorded runs, cost is as in `bench analyze cost`, latency comes from `bench analyze latency`. An unknown figure does not
     meet a limit. Several seeds of one configuration are one candidate, with the figures of the median run.
@@ -62,9 +65,9 @@ def recommend_command(
     model was run on. A model that is not better than chance is shown but not recommended. Then, and where no capable language
     model was tested, the commands to run next are named.
 
-    --json prints an object with task, lang, split, n, rows (last_run, outdated, left_out: n, runs, last_run, outdated), asked,
-    candidates (name, run, runs, configuration, finding: kind, message; tested_on, f1, accuracy, cost, p50_ms, p95_ms,
-    pareto_front, misses, worth), recommended, runners_up (name, difference: value, low, high, p, detectable, method; p_holm,
+    --json prints an object with task, lang, split, n, metric, rows (last_run, outdated, left_out: n, runs, last_run, outdated),
+    asked, candidates (name, run, runs, configuration, finding: kind, message; tested_on, quality, f1, accuracy, cost, p50_ms,
+    p95_ms, pareto_front, misses, worth), recommended, runners_up (name, difference: value, low, high, p, detectable, method; p_holm,
     significant), refused, next (why, command), nearest, changes (loosened, tightened, predictions, label_usd, unknown), notes,
     sentence. recommended, refused and nearest are names of candidates; recommended is null where nothing is.
     """
@@ -176,9 +179,9 @@ def _print(found: Recommendation) -> None:
     candidates = f"{len(pool.candidates)} candidates on the same {pool.n:,} rows"
     typer.echo(plain(f"{pool.task} ({pool.split}), {pool.lang}: {candidates}\n"))
     runners = {id(runner.candidate): runner for runner in found.runners_up}
-    columns = ["", "candidate", title(pool.f1), "seeds", "$ per 1,000", "p50 ms", "p95 ms", "limits", "significant"]
+    columns = ["", "candidate", title(pool.metric), "seeds", "$ per 1,000", "p50 ms", "p95 ms", "limits", "significant"]
     rows = []
-    for candidate in sorted(pool.candidates, key=lambda c: -(c.f1.value or 0.0)):
+    for candidate in sorted(pool.candidates, key=lambda c: -c.worst_first):
         on_front = any(c is candidate for c in found.pareto_front)
         mark = "recommended" if candidate is found.recommended else "Pareto front" if on_front else ""
         runner = runners.get(id(candidate))
@@ -193,7 +196,7 @@ def _cells(candidate: Candidate, question: Question) -> list[str]:
     cost = question.cost(candidate)
     return [
         candidate.name,
-        shown(candidate.f1),
+        shown(candidate.quality),
         str(len(candidate.row.runs)),
         "unknown" if cost is None else usd(cost)[1:],
         *("unknown" if ms is None else f"{ms:.3g}" for ms in (candidate.p50_ms, candidate.p95_ms)),
@@ -211,6 +214,7 @@ def _as_json(found: Recommendation, changes: Changes, steps: Sequence[Step]) -> 
         "lang": pool.lang,
         "split": pool.split,
         "n": pool.n,
+        "metric": pool.metric,
         "rows": {
             "last_run": pool.when or None,
             "outdated": pool.outdated,
@@ -263,6 +267,7 @@ def _candidate(found: Recommendation, candidate: Candidate) -> dict[str, Any]:
         "configuration": candidate.entry.config_label,
         "finding": candidate.finding,
         "tested_on": candidate.entry.tested_on or found.pool.n,
+        "quality": candidate.quality,
         "f1": candidate.f1,
         "accuracy": candidate.accuracy,
         "cost": found.question.cost(candidate),

@@ -51,7 +51,7 @@ def transfer_command(
     """
     from harness.cli.execute_runs import run_all, tracking_with
     from harness.running.plan import make_plan
-    from harness.statistics.metrics import HEADLINES
+    from harness.statistics.metrics import headline_of
     from harness.studies.search import metric_of
     from harness.studies.transfer import make_grid
 
@@ -60,10 +60,11 @@ def transfer_command(
     asked = completed(asked, known, store)
     backend, task, _, _ = (asked.one(name) for name in ("backend", "task", "limit", "decision"))
     check_trained_classifier(known, backend, f"--backend {backend}")
-    rows = _rows(asked, known.task(task).languages)
+    spec = known.task(task)
+    rows = _rows(asked, spec.languages)
     runs = [run for row in rows for run in asked.changed(train_lang=row.train, validation_lang=row.validation).runs(known)]
     # A wrong name is found before the first model trains.
-    chosen = metric_of(make_plan(runs[0], known), metric) if metric else HEADLINES[known.task(task).labels.kind][0]
+    chosen = metric_of(make_plan(runs[0], known), metric) if metric else headline_of(spec.labels.kind, spec.rank_by)[0]
     budget = budget_of(execution, known, [backend], asked.one("model"))
     with tracking_with(execution) as series:
         outcomes, stopped = run_all(known, runs, store, execution, budget)

@@ -243,6 +243,8 @@ class Engine(ABC):
 class Classifier(Engine):
     """A trainable classifier."""
 
+    chooses_checkpoint = False  # whether it keeps the best of several checkpoints by `ValidationScorer`
+
     def threshold(self) -> float | None:
         """Multilabel tasks: the probability from which a label is given. None: one per label, tuned on validation rows."""
         return None

@@ -120,6 +120,9 @@ class TrainIdentity(Part):
     validation_langs: list[str] | None = Field(default=None, description="where they differ from `langs`")
     processes: int = 1
     drawn: bool = Field(default=False, description="the seed drew the training rows (--resample-train)")
+    chosen_by: str | None = Field(
+        default=None, description="metric that chose the checkpoint, where the task ranks by another than the usual one"
+    )
     thresholds: str | None = Field(default=None, description="rule by which the thresholds of a multilabel task were tuned")
     continued_from: ContinuedFrom | None = None
     labels_from: LabelsFrom | None = Field(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 
 from harness.analysis.findings import SHORT, finding_of_entry
+from harness.analysis.ranking_metric import with_one_metric
 from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metric_test, ranked, read_correct, share_test
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
@@ -91,7 +92,7 @@ def grouped(entries: Iterable[Entry]) -> list[RowSet]:
 
 def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
     """Rank the runs of each group; reads the predictions of groups with several entries. Raises `RunError`."""
-    sets, main = _with_main(store, grouped(entries))
+    sets, main = _with_main(store, [_by_one_metric(store, found) for found in grouped(entries)])
     groups = [(found, found.entries, fold_seeds(found.entries)) for found in sets]
     compared = [members for _, members, rows in groups if len(rows) > 1 and _is_by_accuracy(members)]
     correct = read_correct(store, [entry for members in compared for entry in members])
@@ -108,12 +109,18 @@ def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
     return tables
 
 
+def _by_one_metric(store: Store, found: RowSet) -> RowSet:
+    """Best first, by the metric that ranks all of them."""
+    entries = with_one_metric(store, found.entries)
+    return replace(found, entries=tuple(sorted(entries, key=lambda entry: entry.order)))
+
+
 def _with_main(store: Store, sets: Sequence[RowSet]) -> tuple[list[RowSet], set[Group]]:
     """The sets, where the main one of each task, split and language includes the runs on more rows; and the main groups."""
     main = {}
     for _, same in groupby((one for one in sets if not one.outdated), key=lambda one: one.group[:3]):
-        found = most_informative(store, list(same))
-        main[found.group] = replace(found, entries=tuple(sorted(found.entries, key=lambda entry: entry.order)))
+        found = _by_one_metric(store, most_informative(store, list(same)))
+        main[found.group] = found
     return [main.get(one.group, one) for one in sets], set(main)
 
 

@@ -40,6 +40,7 @@ from harness.specs.catalog import Catalog
 from harness.specs.prompts import Prompt
 from harness.specs.tasks import Split, TaskSpec
 from harness.statistics.extra_metrics import require_trust
+from harness.statistics.metrics import unusual
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,13 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
         labels=list(task.label_space.names),
         label_kind=task.label_space.kind,
         backend=_backend_identity(backend, checkpoint, engine),
-        train=_training_identity(training, start, request.resample_train and request.train_limit is not None, tuned),
+        train=_training_identity(
+            training,
+            start,
+            request.resample_train and request.train_limit is not None,
+            tuned,
+            unusual(task.labels.kind, task.rank_by) if isinstance(engine, Classifier) and engine.chooses_checkpoint else None,
+        ),
         prompt=_prompt_identity(prompt, task.label_space),
         seed=request.seed,
         **_unless_default(
@@ -268,8 +275,11 @@ def _served_name(model: str | None) -> str | None:
     return None if model is None else re.split(r"[/\\]", model)[-1] if re.match(r"[/~]|[A-Za-z]:", model) else model
 
 
-def _training_identity(training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool) -> TrainIdentity | None:
-    """`tuned`: validation rows, if there are any, tune the thresholds of a multilabel task."""
+def _training_identity(
+    training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool, chosen_by: str | None
+) -> TrainIdentity | None:
+    """`tuned`: validation rows, if there are any, tune the thresholds of a multilabel task. `chosen_by`: the metric by which
+    they choose a checkpoint; None for the usual one."""
     if training is None:
         return None
     langs, validated = list(training.langs), list(training.validation_langs)
@@ -283,6 +293,7 @@ def _training_identity(training: TrainingRows | None, start: Start | None, drawn
             validation_langs=(validated, langs),
             processes=(processes(), 1),  # a step has one batch per process
             drawn=(drawn, False),
+            chosen_by=(chosen_by if training.validation else None, None),
             thresholds=(RULE if tuned and training.validation else None, None),
             continued_from=(start and ContinuedFrom(key=start.key, langs=start.langs), None),
             labels_from=(training.labelled and training.labelled.identity, None),

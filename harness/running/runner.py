@@ -381,6 +381,7 @@ def _record(done: Predicted) -> RunRecord:
             plan.task.label_space,
             threshold=plan.task.threshold,
             extra_metrics=plan.task.metrics,
+            rank_by=plan.task.rank_by,
         ),
         rows_from=plan.rows_from,
         training=None if trained is None else trained.record,

@@ -348,6 +348,11 @@ class TaskSpec(Spec):
         ge=0,
         description="Ordinal only: also report binary accuracy, label index <= threshold against the ones above.",
     )
+    rank_by: str | None = Field(
+        default=None,
+        description="The metric that ranks the runs, and by which `recommend`, `tune` and the choice of a checkpoint go, such"
+        " as `qwk`; default: `accuracy`, of multilabel tasks `micro_f1`.",
+    )
     prompt: str | None = Field(
         default=None, description="Default prompt for language models; without it: by the kind of the labels."
     )
@@ -393,6 +398,16 @@ class TaskSpec(Spec):
                 raise ValueError("`threshold` is for ordinal labels only")
             if names is not None and self.threshold >= len(names) - 1:
                 raise ValueError(f"`threshold` must be below {len(names) - 1}, the index of the highest label")
+        return self
+
+    @model_validator(mode="after")
+    def _can_rank(self) -> Self:
+        if self.rank_by is not None:
+            from harness.statistics.metrics import rankable
+
+            known = rankable(self.labels.kind)
+            if self.rank_by not in known:
+                raise ValueError(f"`rank_by` of a task with {self.labels.kind} labels is one of {', '.join(known)}")
         return self
 
     @property

@@ -34,6 +34,7 @@ from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction
 from harness.statistics import intervals
 from harness.statistics.extra_metrics import extra_metric
 from harness.statistics.intervals import MANY, booted, booted_f1, finite, multilabel_intervals, plain, share
+from harness.statistics.row_means import known_metrics
 from harness.statistics.row_means import one_hot as one_hot_labels
 
 Pairs = list[tuple[Example, Prediction]]
@@ -50,6 +51,19 @@ HEADLINES = {
     LabelKind.NOMINAL: ["accuracy", "macro_f1"],
     LabelKind.MULTILABEL: ["micro_f1", "macro_f1", "subset_accuracy"],
 }
+"""The first one ranks, unless the task says otherwise (`rank_by`)."""
+
+
+def rankable(kind: LabelKind) -> list[str]:
+    """The metrics that a task may rank by: those that every run has, whether or not it has probabilities, and that can be
+    tested."""
+    return known_metrics(kind, probable=False)
+
+
+def headline_of(kind: LabelKind, rank_by: str | None = None) -> list[str]:
+    """The headline metrics, the one that ranks first. `rank_by`: None for the default of this kind of labels."""
+    usual = HEADLINES[kind]
+    return usual if rank_by is None else [rank_by, *(name for name in usual if name != rank_by)]
 
 
 class _Scores(TypedDict):
@@ -61,6 +75,11 @@ class _Scores(TypedDict):
     calibration_bins: NotRequired[list[CalibrationBin]]
 
 
+def unusual(kind: LabelKind, rank_by: str | None) -> str | None:
+    """The metric that ranks, where it is not the usual one."""
+    return None if rank_by == HEADLINES[kind][0] else rank_by
+
+
 def evaluate_predictions(
     examples: Sequence[Example],
     predictions: Sequence[Prediction],
@@ -68,11 +87,13 @@ def evaluate_predictions(
     *,
     threshold: int | None = None,
     extra_metrics: Sequence[str] = (),
+    rank_by: str | None = None,
 ) -> Metrics:
     """Score predictions against examples, paired by id; the order of the rows does not matter.
 
     `threshold` t adds binary_accuracy to an ordinal task: label index <= t against > t, 0 <= t < k - 1.
-    `extra_metrics` are names or local folders of Hugging Face `evaluate` metrics: this runs their code.
+    `extra_metrics` are names or local folders of Hugging Face `evaluate` metrics: this runs their code. `rank_by`: the first
+    headline metric, one of `rankable`.
     Probability metrics need probabilities in all answered rows. Raises `DataError` for ids that repeat or differ as
     sets, unknown labels, malformed probabilities; `UserError` for the threshold; `MissingExtra`, `RunError` for the extras.
     """
@@ -91,7 +112,7 @@ def evaluate_predictions(
     reasons = Counter(p.reason or str(p.status) for _, p in pairs if p.status is not Status.OK)
     counts = {"n": len(pairs), **{str(status): statuses[status] for status in Status}}
     return Metrics.model_validate(
-        {**counts, "reasons": dict(sorted(reasons.items())), "headline": list(HEADLINES[labels.kind]), **scores}
+        {**counts, "reasons": dict(sorted(reasons.items())), "headline": headline_of(labels.kind, rank_by), **scores}
     )
 
 

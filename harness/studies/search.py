@@ -114,7 +114,14 @@ def metric_of(plan: Plan, metric: str | None) -> str:
         return tuple(float(index in label if many else index == label) for index in range(len(labels)))
 
     answers = [Prediction(row.id, row.label, probabilities=correct(row.label)) for row in plan.rows]
-    found = evaluate_predictions(plan.rows, answers, labels, threshold=plan.task.threshold, extra_metrics=plan.task.metrics)
+    found = evaluate_predictions(
+        plan.rows,
+        answers,
+        labels,
+        threshold=plan.task.threshold,
+        extra_metrics=plan.task.metrics,
+        rank_by=plan.task.rank_by,
+    )
     if metric is not None and metric not in found.values:
         raise UserError(f"The task {plan.task.name!r} has no metric {metric!r}.", f"Known: {', '.join(found.values)}.")
     return metric or found.headline[0]

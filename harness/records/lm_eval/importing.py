@@ -101,6 +101,7 @@ def import_lm_eval(wanted: ImportRequest, catalog: Catalog, store: Store, *, for
         task.label_space,
         threshold=task.threshold,
         extra_metrics=task.metrics,
+        rank_by=task.rank_by,
     )
     record = _record(identity, metrics, task, wanted, evaluation, found, len(rows))
     with store.journal(name):

@@ -35,7 +35,7 @@ def sentence(found: Recommendation, changes: Changes) -> str:
     """What to use, its quality and cost, the cheaper alternative, the nearest change, and the sizes of prompted models."""
     question, pool, best = found.question, found.pool, found.recommended
     own = None if best is None else question.cost(best)
-    better = [runner for runner in found.rivals if runner.significant and runner.difference.value > 0]
+    better = [runner for runner in found.rivals if runner.significant and runner.gain > 0]
     cheaper = [runner for runner in found.rivals if _is_cheaper(question.cost(runner.candidate), own)]
     nearest = found.nearest
     return render(
@@ -45,16 +45,16 @@ def sentence(found: Recommendation, changes: Changes) -> str:
         best=best,
         rivals=found.rivals,
         tied=_tied(found, own),
-        passed_over=sorted(better, key=lambda runner: -runner.difference.value),
-        cheaper=max(cheaper, key=lambda r: (r.difference.value, -_or_zero(question.cost(r.candidate))), default=None),
+        passed_over=sorted(better, key=lambda runner: -runner.gain),
+        cheaper=max(cheaper, key=lambda r: (r.gain, -_or_zero(question.cost(r.candidate))), default=None),
         if_cheaper=_if_cheaper(own, [question.cost(runner.candidate) for runner in found.rivals]),
         chance="" if len(pool.offered) == len(pool.candidates) else " that is better than chance",
         looser=_move(changes.loosened[0]).replace(": ", " it would be ", 1) if changes.loosened else "",
-        refused=max(pool.candidates, key=lambda c: (not c.entry.is_blind, c.f1.value or 0.0)),
+        refused=max(pool.candidates, key=lambda c: (not c.entry.is_blind, c.worst_first)),
         nearest=nearest,
         missed="" if nearest is None else " and ".join(missed_text(miss, nearest) for miss in misses(nearest, question)),
         sizes=prompted_sizes(candidate.entry for candidate in pool.candidates),
-        figures=lambda candidate: figures(candidate, question, title(pool.f1)),
+        figures=lambda candidate: figures(candidate, question, title(pool.metric)),
         label=_label,
         gap=_gap,
         times=lambda candidate: _times(own, question.cost(candidate)),
@@ -65,7 +65,7 @@ def figures(candidate: Candidate, question: Question, metric: str) -> str:
     """`macro-F1 0.457 [0.418, 0.500], $0.03 per 1,000 rows, p95 12 ms`; unknown figures are named too."""
     cost = question.cost(candidate)
     parts = [
-        f"{metric} {'undefined' if candidate.f1.value is None else shown(candidate.f1)}",
+        f"{metric} {'undefined' if candidate.quality.value is None else shown(candidate.quality)}",
         "cost unknown" if cost is None else f"{usd(cost)} per 1,000 rows",
         "latency not measured" if candidate.p95_ms is None else f"p95 {candidate.p95_ms:.3g} ms",
     ]
@@ -92,8 +92,9 @@ def _if_cheaper(own: float | None, costs: list[float | None]) -> str:
 
 
 def _gap(runner: RunnerUp) -> str:
-    gap = 100 * runner.difference.value
-    return f"is {abs(gap):.1f} points {'worse' if gap < 0 else 'better'}"
+    """In points of a share; of a metric in steps between labels as it is."""
+    size, word = abs(runner.gain), "worse" if runner.gain < 0 else "better"
+    return f"is {size:.2f} {word}" if runner.candidate.metric == "mae" else f"is {100 * size:.1f} points {word}"
 
 
 def _is_cheaper(cost: float | None, own: float | None) -> bool:

@@ -73,7 +73,7 @@ def candidate(
     identity = {"task": "toy", "backend": {"name": name, "engine": "toy"}, "train": trained_on(labels)}
     row = Configuration((entry_of({"identity": identity}, f"run.{name}"),))
     once = None if inference is None else training
-    return Candidate(name, row, value(f1), value(accuracy), inference, once, labels, "", False, p50, p95)
+    return Candidate(name, row, "macro_f1", value(f1), value(f1), value(accuracy), inference, once, labels, "", False, p50, p95)
 
 
 few = st.one_of(st.none(), st.integers(1, 4).map(float))
@@ -155,7 +155,7 @@ def beside(pick: Candidate, *others: tuple[Candidate, float, bool], **asked_for:
     runners = [
         RunnerUp(other, replace(share_difference(truth, truth), value=gap), 0.5, differs) for other, gap, differs in others
     ]
-    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [pick, *(o[0] for o in others)])
+    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "macro_f1", "accuracy", [pick, *(o[0] for o in others)])
     question = Question(**asked_for)
     found = Recommendation(pool, question, [], pick, runners, None)
     return sentence(found, changes_of([], question)).partition("rows); ")[2]
@@ -308,7 +308,7 @@ def test_a_figure_that_is_missing_may_change_the_answer() -> None:
 
 
 def told(field_candidates: list[Candidate], store: Store, question: Question) -> Recommendation:
-    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", field_candidates)
+    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "macro_f1", "accuracy", field_candidates)
     return recommend(store, pool, question)
 
 
@@ -388,7 +388,7 @@ def test_ties_with_the_pick_are_tested(store: Store) -> None:
     assert [(r.candidate.name, r.significant) for r in found.runners_up] == [("tied", False), ("worse", True)]
     assert found.runners_up[1].p_holm <= 2 * found.runners_up[1].difference.p + 1e-12
     said = sentence(found, changes_of(pool.candidates, question))
-    assert said.startswith("For 1,000,000 en rows of toy, use best (strict · score): macro-F1 0.")
+    assert said.startswith("For 1,000,000 en rows of toy, use best (strict · score): accuracy 0.")
     assert "tied is not significantly different at this n and is 10 times cheaper" in said
     cheap = Question(max_cost_per_1k=0.05)
     said = sentence(recommend(store, pool, cheap), changes_of(pool.candidates, cheap))
@@ -481,7 +481,7 @@ def test_what_does_no_better_than_chance_is_not_offered(store: Store) -> None:
     assert beside(pick, (blind(), -0.4, True), (worse, -0.3, True)) == (
         "the only other one that is better than chance is significantly worse, and is not cheaper."
     )
-    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "accuracy", [blind()])
+    pool = CandidatePool(("toy", "test", "en", "r"), 9, "macro_f1", "macro_f1", "accuracy", [blind()])
     assert pool.offered == []
     nothing = recommend(store, pool, Question())
     assert (nothing.recommended, nothing.nearest, nothing.runners_up) == (None, None, [])
