@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import math
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -15,6 +16,9 @@ BasePrecision = Literal["float32", "bfloat16", "nf4"]
 LongTexts = Literal["cut", "head_tail", "windows"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
+AUTO_EPOCHS, AUTO_STEPS = 3, 200
+"""Of `epochs: auto`: 200 steps are 20 passes over 160 rows. With few passes over few rows an encoder stays at a constant
+answer; Mosbach et al. 2021 (arXiv:2006.04884) train small sets for 20 epochs."""
 RHO = {"sam": 0.05, "asam": 0.5}
 """The most common radius of Foret et al. 2020 and Kwon et al. 2021."""
 
@@ -54,7 +58,10 @@ class LoraOptions(Strict):
 class CourseOptions(Strict):
     """The course of a training by gradient descent."""
 
-    epochs: float = Field(3, gt=0, description="passes over train; early stopping may end sooner")
+    epochs: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
+        3,
+        description="passes over train; early stopping may end sooner; `auto`: 3, or as many as few rows need for 200 steps",
+    )
     batch_size: int = Field(16, ge=1, description="rows per device and batch")
     accumulation: int = Field(1, ge=1, description="batches whose gradients make one step")
     lr: float = Field(2e-5, gt=0, description="peak learning rate, reached after the warm-up")
@@ -64,7 +71,17 @@ class CourseOptions(Strict):
     precision: Precision = Field("auto", description="`auto`: bf16 where a GPU has it, else fp16 on a GPU; fp32 on CPU")
     gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
     evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
-    patience: int = Field(2, ge=1, description="evaluations without improvement before training stops")
+    patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")
+
+    def epochs_of(self, rows: int, processes: int = 1) -> float:
+        """Passes over so many rows. `auto`: at least 3, and at least `AUTO_STEPS` steps."""
+        if self.epochs != "auto":
+            return self.epochs
+        return max(AUTO_EPOCHS, self.epochs_with(AUTO_STEPS, rows, processes))
+
+    def epochs_with(self, steps: int, rows: int, processes: int = 1) -> int:
+        """Passes over so many rows that take at least `steps` steps."""
+        return math.ceil(steps / math.ceil(rows / (self.batch_size * self.accumulation * processes)))
 
 
 class TrainOptions(CourseOptions):

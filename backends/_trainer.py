@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
 
 from backends._batches import Row, TrainBatches, padded
 from backends._encoder_options import CourseOptions, TrainOptions
@@ -27,7 +28,7 @@ from backends._long_texts import mean_by_text
 from harness.core.arrays import FloatArray
 from harness.core.distributed import alike
 from harness.core.durable import DIGESTS, damage_of, seal, set_aside
-from harness.core.engine import OnProgress
+from harness.core.engine import Evaluated, OnProgress, Standing
 from harness.core.errors import RunError
 from harness.core.progress_events import log_training
 from harness.core.types import Label
@@ -53,6 +54,25 @@ class Validation:
     metrics: Callable[[FloatArray], dict[str, float]]
     chosen_by: str
     lower_is_better: bool
+    choose: Callable[[Standing, Evaluated], tuple[bool, Standing]]
+
+
+class Patience(TrainerCallback, ExportableState):  # type: ignore[misc]
+    """Remembers the choice of a checkpoint, and ends the training where no evaluation changed it for a while. Checkpoints hold
+    both, so that a resumed training goes on as if it had not been interrupted."""
+
+    def __init__(self, patience: int) -> None:
+        self.patience, self.waited = patience, 0
+        self.standing: Standing = {}
+
+    def see(self, standing: Standing, *, replaced: bool) -> None:
+        self.standing, self.waited = standing, 0 if replaced else self.waited + 1
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_training_stop = control.should_training_stop or self.waited >= self.patience
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {"patience": self.patience}, "attributes": {"waited": self.waited, "standing": self.standing}}
 
 
 class ResumableTrainer(Trainer):  # type: ignore[misc]
@@ -95,6 +115,8 @@ class ResumableTrainer(Trainer):  # type: ignore[misc]
 
 
 class EncoderTrainer(ResumableTrainer):
+    _replaced = False  # whether the last evaluation's checkpoint is to be kept in place of the one before
+
     def __init__(
         self,
         model: Any,
@@ -117,7 +139,7 @@ class EncoderTrainer(ResumableTrainer):
             eval_dataset=[] if validation is None else list(validation.encoded),
             processing_class=tokenizer,
             compute_loss_func=self._loss,
-            callbacks=[self._progress, *([EarlyStoppingCallback(options.patience)] if validation is not None else [])],
+            callbacks=[self._progress, *([Patience(options.patience)] if validation is not None else [])],
         )
         self.remove_callback(PrinterCallback)
 
@@ -163,10 +185,22 @@ class EncoderTrainer(ResumableTrainer):
             raise alike(
                 RunError(f"{self._validation.chosen_by} is undefined on the validation rows.", "Choose another `best_metric`.")
             )
+        found = Evaluated(self._validation.chosen_by, metrics, probabilities, self._validation.lower_is_better)
+        patience = next(one for one in self.callback_handler.callbacks if isinstance(one, Patience))
+        self._replaced, standing = self._validation.choose(patience.standing, found)
+        patience.see(standing, replaced=self._replaced)
         metrics = {f"eval_{name}": value for name, value in metrics.items()}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
+
+    def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
+        """Called by the Trainer after an evaluation: whether its checkpoint is to be kept."""
+        assert self._validation is not None
+        if self._replaced:
+            self.state.best_metric = metrics[f"eval_{self._validation.chosen_by}"]
+            self.state.best_global_step = self.state.global_step
+        return self._replaced
 
     def _validation_logits(self, validation: Validation) -> FloatArray:
         """Shape (rows, outputs), in the rows' order; each process computes a part and gets the whole."""
@@ -270,7 +304,15 @@ def training_arguments(kind: Any, scratch: Path, seed: int, device: str, precisi
 
 
 def course_arguments(
-    options: CourseOptions, scratch: Path, seed: int, device: str, precision: str, chosen_by: str | None, *, lower: bool
+    options: CourseOptions,
+    epochs: float,
+    scratch: Path,
+    seed: int,
+    device: str,
+    precision: str,
+    chosen_by: str | None,
+    *,
+    lower: bool,
 ) -> TrainingArguments:
     """`chosen_by`: the metric that selects the checkpoint, None without validation rows; `lower` is better."""
     evaluated = chosen_by is not None
@@ -281,7 +323,7 @@ def course_arguments(
         seed,
         device,
         precision,
-        num_train_epochs=options.epochs,
+        num_train_epochs=epochs,
         learning_rate=options.lr,
         weight_decay=options.weight_decay,
         warmup_steps=options.warmup,

@@ -79,7 +79,10 @@ class CausalLMLora(CausalLM, TrainedLanguageModel):
         model = with_lora(loaded.model, options.lora, set(), task="CAUSAL_LM")
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         chosen_by = "loss" if validation else None
-        args = course_arguments(options, job.scratch, job.seed, self._device, self._precision, chosen_by, lower=True)
+        distributed = self._torch.distributed
+        processes = distributed.get_world_size() if distributed.is_initialized() else 1
+        epochs = options.epochs_of(len(train), processes)
+        args = course_arguments(options, epochs, job.scratch, job.seed, self._device, self._precision, chosen_by, lower=True)
         trainer = ChatTrainer(
             model,
             self._tokenizer,

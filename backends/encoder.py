@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
@@ -123,9 +122,8 @@ class Encoder(TextEncoder):
     @classmethod
     def with_min_steps(cls, options: BaseModel, rows: int, steps: int) -> dict[str, Any]:
         assert isinstance(options, EncoderOptions)
-        train = options.train
-        epochs = math.ceil(steps / math.ceil(rows / (train.batch_size * train.accumulation)))
-        return {"train.epochs": epochs} if epochs > train.epochs else {}
+        epochs = options.train.epochs_with(steps, rows)
+        return {"train.epochs": epochs} if epochs > options.train.epochs_of(rows) else {}
 
     @classmethod
     def soft_labels_problem(cls, options: BaseModel) -> str:
@@ -160,7 +158,8 @@ class Encoder(TextEncoder):
         targets = [target for target, pieces in zip(self._targets(job), train, strict=True) for _ in pieces.rows]
         checked = self._validation(job, rows[len(targets) :], [len(pieces.rows) for pieces in validation], chosen_by)
         by, lower = (None, False) if checked is None else (checked.chosen_by, checked.lower_is_better)
-        args = course_arguments(options, job.scratch, job.seed, self._device, self._precision, by, lower=lower)
+        epochs = options.epochs_of(len(targets), processes)
+        args = course_arguments(options, epochs, job.scratch, job.seed, self._device, self._precision, by, lower=lower)
         read = list(zip(rows[: len(targets)], targets, strict=True))
         trainer = EncoderTrainer(model, self._tokenizer, self._head, read, checked, options, args, job.on_progress)
         set_seed(job.seed + args.process_index)  # each process its own dropout masks
@@ -248,7 +247,9 @@ class Encoder(TextEncoder):
             return None
         batches = by_length(encoded, self.batch_size(), self.batch_tokens())
         lower = chosen_by == "loss" or chosen_by in job.scorer.lower_is_better
-        return Validation(encoded, windows, job.validation.labels, batches, job.scorer.evaluate, chosen_by, lower)
+        return Validation(
+            encoded, windows, job.validation.labels, batches, job.scorer.evaluate, chosen_by, lower, job.scorer.choose
+        )
 
     def _pieces(self, texts: Sequence[str]) -> list[Pieces]:
         rows = [row if row["input_ids"] else self._nothing(row) for row in self._fields(texts)]

@@ -67,9 +67,9 @@ def recommend_command(
 
     --json prints an object with task, lang, split, n, metric, rows (last_run, outdated, left_out: n, runs, last_run, outdated),
     asked, candidates (name, run, runs, configuration, finding: kind, message; tested_on, quality, f1, accuracy, cost, p50_ms,
-    p95_ms, pareto_front, misses, worth), recommended, runners_up (name, difference: value, low, high, p, detectable, method; p_holm,
-    significant), refused, next (why, command), nearest, changes (loosened, tightened, predictions, label_usd, unknown), notes,
-    sentence. recommended, refused and nearest are names of candidates; recommended is null where nothing is.
+    p95_ms, pareto_front, misses, worth), recommended, runners_up (name, difference: value, low, high, p, detectable, method;
+    p_holm, significant), refused, next (why, command), nearest, changes (loosened, tightened, predictions, label_usd, unknown),
+    notes, sentence. recommended, refused and nearest are names of candidates; recommended is null where nothing is.
     """
     from harness.analysis.candidates import pool_of
     from harness.analysis.next_steps import next_steps

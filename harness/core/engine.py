@@ -127,18 +127,48 @@ class LabelledTexts:
     probabilities: FloatArray | None = None
 
 
+Standing = dict[str, Any]
+"""What a choice of checkpoints knows of the evaluations so far, as JSON: a training keeps it in its checkpoints."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """One evaluation in a training. `metric` is to choose, one of `metrics`: those of `ValidationScorer` and the engine's
+    `loss`. `probabilities`: as `ValidationScorer.metrics` takes them."""
+
+    metric: str
+    metrics: Mapping[str, float]
+    probabilities: FloatArray
+    lower_is_better: bool
+
+    @property
+    def signed(self) -> float:
+        """The value of the metric, negative where a lower one is better."""
+        value = self.metrics[self.metric]
+        return -value if self.lower_is_better else value
+
+
+def best_value(before: Standing, found: Evaluated) -> tuple[bool, Standing]:
+    """The best value, and of equal ones the first; see `ValidationScorer.choose`."""
+    is_better = not before or found.signed > before["value"]
+    return is_better, {"value": found.signed} if is_better else before
+
+
 @dataclass(frozen=True, slots=True)
 class ValidationScorer:
     """Scores predictions on the validation rows; an engine selects its checkpoint by it.
 
     `metrics` takes the rows' probabilities in their order, shape (validation rows, labels). `main` is the metric that counts
-    where the options name none. `on_evaluation` may raise to end the training (a search that prunes the trial).
+    where the options name none. `on_evaluation` may raise to end the training (a search that prunes the trial). `choose` tells
+    of each evaluation whether its checkpoint is to be kept in place of the one before; it gets what it returned last, {} at
+    first.
     """
 
     metrics: Callable[[FloatArray], dict[str, float]]
     main: str
     lower_is_better: frozenset[str]
     on_evaluation: Callable[[dict[str, float]], None] = lambda metrics: None
+    choose: Callable[[Standing, Evaluated], tuple[bool, Standing]] = best_value
 
     def evaluate(self, probabilities: FloatArray) -> dict[str, float]:
         """`metrics` during a training: reported to `on_evaluation`."""

@@ -6,7 +6,7 @@
 `rows_unanswered`    servers: some of the first rows have an answer; recorded only if none has
 `prompts_cut`        servers: not fewer tokens were read than words were sent
 `texts_cut`          classifiers: few texts are truncated
-`one_label`          classifiers: not every text gets the same label
+`one_label`          classifiers: not every text gets the same label, or nearly every one
 `unseen_labels`      classifiers: each label of the rows is that of a training row; recorded only if one is not
 
 A gate uses texts and predictions and does not change the predictions or the identity of a run. Of true labels `unseen_labels`
@@ -24,8 +24,8 @@ from pydantic import BaseModel
 
 from harness.core.engine import Classifier, Encoded, LanguageModel
 from harness.core.errors import GateFailed
-from harness.core.record import MANY_CUT, Cut, Gate, GateOutcome
-from harness.core.types import Decoding, Prediction, Status
+from harness.core.record import MANY_CUT, Cut, Gate, GateOutcome, Training
+from harness.core.types import Decoding, Label, Prediction, Status
 from harness.data.label_table import unseen_labels, unseen_sentence
 from harness.records.journal import CutCounts, JournalEntry
 from harness.running.batching import WINDOW, Item, distinct
@@ -39,6 +39,11 @@ ALTERED = 0.1
 """Share of checked prompts that may lack their text; the run stops above it."""
 LEAST_MASS = 0.01
 """Least probability of the labels together; below it the model would answer something else."""
+CONSTANT = 0.05
+"""Share of the other labels that a trained model would give if it gave them as often as its training rows have them. Up to it
+the model counts as one that gives a single label."""
+ENOUGH_STEPS = 200
+"""Of a training that is advised where an earlier one led to a single label."""
 DISTINCT = 20
 """Least number of texts for the gate `one_label`."""
 
@@ -78,12 +83,14 @@ class Gates:
             if self._is_judged():
                 self._evaluate()
 
-    def finished(self, predictions: Sequence[Prediction], cut: Cut | None, train: Cut | None) -> list[Gate]:
-        """All gates. `train`: the `Cut` of the training texts."""
+    def finished(self, predictions: Sequence[Prediction], cut: Cut | None, training: Training | None) -> list[Gate]:
+        """All gates. `training`: what the record says of it."""
         if not isinstance(self._plan.engine, Classifier) and not self._is_judged():
             self._evaluate()
         if cut is not None:
-            self._found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions)]
+            train = None if training is None else training.cut
+            steps = None if training is None else training.steps
+            self._found += [texts_cut(cut, train, self._plan.engine.options), *one_label(self._plan, predictions, steps)]
         self._found += unseen(self._plan)
         return self._found
 
@@ -229,19 +236,40 @@ def _read_more(options: BaseModel) -> str:
     return f"{', '.join(known)}." if known else "Use a model for longer texts."
 
 
-def one_label(plan: Plan, predictions: Sequence[Prediction]) -> list[Gate]:
-    """Empty for `majority`, which always gives one label, and for few texts."""
+def one_label(plan: Plan, predictions: Sequence[Prediction], steps: int | None = None) -> list[Gate]:
+    """Empty for `majority`, which always gives one label, and for few texts. `steps`: of the training.
+
+    A trained model is also warned of where it gives other labels far more seldom than its training rows have them."""
     if plan.identity.backend.is_majority or len(distinct(plan.rows)) < DISTINCT:
         return []
     labels = [prediction.label for prediction in predictions if prediction.label is not None]
-    if len(set(labels)) != 1:
+    if not labels:
+        return [_gate("one_label", GateOutcome.PASSED, "0 different answers were given.")]
+    names, (label, often) = plan.task.label_space.names, Counter(labels).most_common(1)[0]
+    if len(labels) - often > CONSTANT * len(labels) * _others(plan, label) or (often < len(labels) and plan.training is None):
         return [_gate("one_label", GateOutcome.PASSED, f"{len(set(labels))} different answers were given.")]
-    names, label = plan.task.label_space.names, labels[0]
     named = ", ".join(repr(names[index]) for index in (label if isinstance(label, tuple) else (label,))) or "none of the labels"
     trained = plan.training is not None
-    advice = "The model may have learned nothing." if trained else "Descriptions of the labels in the task may help."
-    message = f"All {len(labels):,} rows get the same answer: {named}. {advice}"
-    return [_gate("one_label", GateOutcome.WARNED, message)]
+    advice = _train_longer(plan, steps) if trained else "Descriptions of the labels in the task may help."
+    rows = f"All {len(labels):,} rows" if often == len(labels) else f"{often:,} of {len(labels):,} rows"
+    return [_gate("one_label", GateOutcome.WARNED, f"{rows} get the same answer: {named}. {advice}")]
+
+
+def _others(plan: Plan, label: Label) -> float:
+    """The share of training rows with another label; 0 without any."""
+    rows = [] if plan.training is None else plan.training.train
+    return sum(row.label != label for row in rows) / len(rows) if rows else 0.0
+
+
+def _train_longer(plan: Plan, steps: int | None) -> str:
+    """What to do about a training that has not left the constant, where its engine has steps."""
+    assert plan.training is not None
+    engine, nothing = plan.engine, "The model may have learned nothing."
+    if steps is None or not isinstance(engine, Classifier):
+        return nothing
+    longer = engine.with_min_steps(engine.options, len(plan.training.train), max(ENOUGH_STEPS, 3 * steps))
+    ways = " ".join(f"--set {name}={value}" for name, value in longer.items())
+    return f"{nothing} Its training took {steps:,} steps" + (f": {ways} trains longer." if ways else ".")
 
 
 def unseen(plan: Plan) -> list[Gate]:

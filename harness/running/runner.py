@@ -420,7 +420,7 @@ def told(done: Predicted, cut: Cut | None) -> dict[str, Any]:
         "cost": None if price is None else Cost(usd=round(price.charged(charged), 6), **price.model_dump(exclude_none=True)),
         "machine": describe_machine(),
         "versions": library_versions(),
-        "gates": done.gates.finished(done.predictions, cut, None if done.trained is None else done.trained.record.cut),
+        "gates": done.gates.finished(done.predictions, cut, None if done.trained is None else done.trained.record),
     }
 
 

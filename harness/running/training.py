@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from harness.core import library_logging
-from harness.core.arrays import FloatArray
+from harness.core.arrays import FloatArray, IntArray
 from harness.core.distributed import Stopped, broadcast, in_step, together
 from harness.core.durable import commit, seal
 from harness.core.engine import (
@@ -40,7 +40,8 @@ from harness.running.plan import Plan, TrainingRows, make_plan
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
 from harness.running.trained_models import TRAINING, about, folder_of, has_model, mark_used, origin
 from harness.specs.catalog import Catalog
-from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, evaluate_predictions
+from harness.statistics.checkpoint_choice import COMPANIONS, CheckpointChoice, ranked_probability_score
+from harness.statistics.metrics import LOWER_IS_BETTER, evaluate_predictions, headline_of, label_array
 
 OnEvaluation = Callable[[dict[str, float]], None]
 """Called with the validation metrics at each evaluation; what it raises ends the training."""
@@ -117,10 +118,22 @@ def validation_scorer(plan: Plan, on_evaluation: OnEvaluation = _untold) -> Vali
         thresholds = _label_thresholds(given, labels, rows, probabilities)
         predictions = [_judged(row, p, thresholds) for row, p in zip(rows, probabilities, strict=True)]
         scored = evaluate_predictions(rows, predictions, labels, threshold=task.threshold, extra_metrics=task.metrics)
-        return {name: one.value for name, one in scored.values.items() if one.value is not None}
+        found = {name: one.value for name, one in scored.values.items() if one.value is not None}
+        ordinal = labels.kind is LabelKind.ORDINAL
+        return found | ({"rps": ranked_probability_score(probabilities, truth)} if ordinal else {})
 
+    def answers(probabilities: FloatArray) -> IntArray:
+        thresholds = _label_thresholds(given, labels, rows, probabilities)
+        return label_array([_judged(row, p, thresholds).label for row, p in zip(rows, probabilities, strict=True)], labels)
+
+    truth = label_array([row.label for row in rows], labels)
+    groups = [row.group for row in rows if row.group is not None]
     return ValidationScorer(
-        metrics, HEADLINES[labels.kind][0], LOWER_IS_BETTER, lambda found: together(lambda: on_evaluation(found))
+        metrics,
+        headline_of(labels.kind, task.rank_by)[0],
+        LOWER_IS_BETTER | COMPANIONS,
+        lambda found: together(lambda: on_evaluation(found)),
+        CheckpointChoice(labels, truth, answers, groups if len(groups) == len(rows) else None),
     )
 
 

@@ -273,6 +273,14 @@ def _score_multilabel(scores: _Scores, pairs: Pairs, labels: LabelSpace) -> tupl
     return truth, answers
 
 
+def label_array(found: Sequence[Label | None], labels: LabelSpace) -> IntArray:
+    """Labels as numbers, shape (n,), None as the label k; of a multilabel task 0 or 1 for each label, shape (n, k)."""
+    k = len(labels)
+    if labels.kind is LabelKind.MULTILABEL:
+        return np.array([_indicators(label, k) for label in found], dtype=np.int64).reshape(-1, k)
+    return np.array([k if label is None else label for label in found], dtype=np.int64)
+
+
 def _indicators(label: Label | None, k: int) -> list[int]:
     chosen = label if isinstance(label, tuple) else ()
     return [int(i in chosen) for i in range(k)]

@@ -463,7 +463,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
     monkeypatch.setenv("KUBEFLOW_TRAINER_SERVER_URL", "http://localhost:9")
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
-    args = _trainer.course_arguments(EncoderOptions().train, tmp_path, 0, "cpu", "fp32", None, lower=False)
+    args = _trainer.course_arguments(EncoderOptions().train, 3, tmp_path, 0, "cpu", "fp32", None, lower=False)
     assert args.report_to == []
     seen: list[Any] = []
     monkeypatch.setattr(_trainer.EncoderTrainer, "run", lambda self: seen.append(self) or 1 / 0)
