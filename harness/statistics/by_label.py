@@ -8,8 +8,8 @@ taken where `PRIOR` rows more have the labels' mean J.
 
 Errors of different labels are not independent (a false alarm of one is a miss of another): the variance is that of the sum of
 the rows' influences (by group where rows come in groups). The interval is symmetric on the logit scale. Half a right and half a
-wrong row are added, spread over the labels, so that the variance is not 0 where all rows are right. Labels without rows count as
-if they were drawn from the same labels as the others.
+wrong row are added, spread over the labels, so that the variance is not 0 where all rows are right. Labels without rows count
+as if they were drawn from the same labels as the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy as np
 
 from harness.core.arrays import FloatArray, IntArray
 from harness.core.record import Estimate
-from harness.statistics.clusters import design_effect, quantile, variance_of_sum
+from harness.statistics.clusters import design_effect, method_of, quantile, variance_of_sum
 
 ROWS_PER_LABEL = 10.0
 """A mean over more than `FEW_LABELS` labels has no interval below this many rows per label; see docs/statistics.md."""
@@ -62,9 +62,9 @@ def few_rows_per_label(support: Sequence[int]) -> str | None:
 
 @dataclass(frozen=True)
 class _Part:
-    """A metric's estimate without its bias, and how much a row adds to its error: `hit`, `missed` for its true label, `named` for
-    its answer where that is wrong; each of shape (k,). `pseudo`: the variance of the pseudo-rows; `between`: of labels without
-    rows."""
+    """A metric's estimate without its bias, and how much a row adds to its error: `hit` where it is right; where it is wrong,
+    `missed` for its true label and `named` for its answer; each of shape (k,). `pseudo`: the variance of the pseudo-rows;
+    `between`: of labels without rows."""
 
     center: float
     hit: FloatArray
@@ -77,8 +77,8 @@ class _Part:
 def f1_intervals(
     values: Mapping[str, float], truth: IntArray, answers: IntArray, k: int, clusters: IntArray | None = None
 ) -> dict[str, Estimate]:
-    """The intervals of `values`, macro_f1 and weighted_f1 of a single-label task. `truth`, `answers`: shape (n,); the answer k is
-    none. `clusters`: numbers of the rows' groups."""
+    """The intervals of `values`, macro_f1 and weighted_f1 of a single-label task. `truth`, `answers`: shape (n,); the answer k
+    is none. `clusters`: numbers of the rows' groups."""
     right = truth == answers
     true = np.bincount(truth, minlength=k)[:k].astype(np.float64)
     named = np.bincount(answers, minlength=k + 1)[:k].astype(np.float64)
@@ -108,6 +108,15 @@ def multilabel_f1_intervals(
         part = _macro_f1(hits, hits + columns[1].sum(axis=0))
         found[name] = _estimate(value, part, columns[0] @ part.hit + columns[1] @ part.missed, clusters)
     return found
+
+
+def hamming_interval(value: float, truth: IntArray, answers: IntArray, clusters: IntArray | None = None) -> Estimate:
+    """The interval of the Hamming loss of 0/1 arrays of shape (n, k); the wrong pseudo-row is wrong in one label."""
+    n, k = truth.shape
+    wrong = (truth != answers).mean(axis=1)
+    center = (n * value + PSEUDO / k) / (n + 2 * PSEUDO)
+    variance = (variance_of_sum(wrong - wrong.mean(), clusters) + PSEUDO / k**2) / n**2
+    return _bounded(value, center, variance, 1.0, n, clusters)
 
 
 def label_mean(
@@ -177,8 +186,8 @@ def _f1(jaccard: FloatArray) -> FloatArray:
 
 
 def _weighted_f1(hits: FloatArray, true: FloatArray, named: FloatArray) -> _Part:
-    """Of the hits of each label, its rows, and how often it is named. The bias is half of the sum of the second derivatives times
-    the variances of the counts (each about the count itself), of 2 H (H + M) / (2 H + M + A)."""
+    """Of the hits of each label, its rows, and how often it is named. The bias is half of the sum of the second derivatives
+    of 2 H (H + M) / (2 H + M + A) times the variances of the counts, each about the count itself."""
     seen = true + named > 0
     labels = int(seen.sum())
     each = PSEUDO / labels * seen
@@ -233,8 +242,9 @@ def _bounded(value: float, center: float, variance: float, top: float, n: int, c
     share = min(max(center / top, 1e-6), 1 - 1e-6)
     reach /= share * (1 - share)
     low, high = (float(expit(logit(share) + side * reach)) * top for side in (-1, 1))
-    method = METHOD if clusters is None else f"cluster_{METHOD}"
-    return Estimate(value=float(value), low=min(low, float(value)), high=max(high, float(value)), method=method)
+    return Estimate(
+        value=float(value), low=min(low, float(value)), high=max(high, float(value)), method=method_of(METHOD, clusters)
+    )
 
 
 def _without(value: float) -> Estimate:
