@@ -61,8 +61,8 @@ class CalibrationError:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Means over all rows. `classwise_ece`: of each label's own probability, not of the answer's alone. `log_loss` in nats, with
-    `temperature.SMALLEST` for probabilities of 0; `brier` from 0 to 2, with its decomposition."""
+    """Means over all rows. `classwise_ece`: of each label's own probability, not of the answer's alone. `log_loss` in nats,
+    with `temperature.SMALLEST` for probabilities of 0; `brier` from 0 to 2, with its decomposition."""
 
     ece: CalibrationError
     classwise_ece: float

@@ -20,7 +20,8 @@ def rescore_command(
     For records of an earlier version of bench. Reads the predictions and writes metrics.json: new intervals, and metrics
     that the record lacks. Values do not change, and nothing is predicted. Then run `bench leaderboard` to show them.
 
-    --json prints an object with runs, a list of run and changed (the metrics that are new or whose interval has changed), and sentence.
+    --json prints an object with runs, a list of run and changed (the metrics that are new or whose interval has changed), and
+    sentence.
     """
     from harness.analysis.rescoring import rescore
     from harness.core.errors import UserError

@@ -39,8 +39,8 @@ def brier_parts(probabilities: FloatArray, truth: IntArray, bins: int) -> BrierP
 
 
 def classwise_error(probabilities: FloatArray, truth: IntArray, bins: int) -> float:
-    """The mean over labels of the distance between the probability of a label and its frequency, in bins of equal width (Kull et
-    al. 2019, "Beyond temperature scaling", NeurIPS; Nixon et al. 2019, "Measuring Calibration in Deep Learning")."""
+    """The mean over labels of the distance between the probability of a label and its frequency, in bins of equal width (Kull
+    et al. 2019, "Beyond temperature scaling", NeurIPS; Nixon et al. 2019, "Measuring Calibration in Deep Learning")."""
     _, stated, hits = _by_bin(probabilities, truth, bins)
     return float(np.abs(stated - hits).sum() / probabilities.size)
 

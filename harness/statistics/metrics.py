@@ -110,7 +110,7 @@ def evaluate_predictions(
 
 
 def with_reason(name: str, estimate: Estimate, support: Sequence[int], clusters: IntArray | None) -> Estimate:
-    """Without an interval that rows of too few groups, or too few rows of each label (`support`), can't give; with the reason."""
+    """Without an interval that rows of too few groups, or too few rows per label (`support`), can't give; with the reason."""
     reason = too_few(clusters) or (few_rows_per_label(support) if name in OVER_LABELS else None)
     if reason is None or estimate.low is None:
         return estimate
