@@ -1,4 +1,5 @@
-"""The populations whose intervals are tried: confusion matrices as shares, and models that give probabilities."""
+"""The populations whose intervals are tried: confusion matrices as shares, models that give probabilities, rows in groups, and
+sets of labels."""
 
 from __future__ import annotations
 
@@ -39,6 +40,52 @@ class Scorer:
         return truth, np.asarray(softmax(self.sharpness * scores, axis=1))
 
 
+@dataclass(frozen=True)
+class Grouped:
+    """Five labels, rows in `groups` of about `size` rows. A group has its own skill (standard deviation `effect`) and its own
+    frequencies of the labels, so that its rows are alike; `effect` 0: independent rows."""
+
+    groups: int
+    size: int
+    effect: float
+    labels: int = 5
+
+    @property
+    def name(self) -> str:
+        return f"{self.groups} groups of {self.size}, effect {self.effect:g}"
+
+    def draw(self, rng: np.random.Generator, groups: int) -> tuple[IntArray, FloatArray, IntArray]:
+        """Truth, shape (n,), probabilities, shape (n, k), and the number of each row's group."""
+        from scipy.special import softmax
+
+        k = self.labels
+        clusters = np.repeat(np.arange(groups), np.maximum(1, rng.poisson(self.size, size=groups)))
+        n = len(clusters)
+        balance = rng.dirichlet(np.full(k, 2 / self.effect if self.effect else 1e6), size=groups)
+        truth = (balance[clusters].cumsum(axis=1) > rng.random((n, 1))).argmax(axis=1)
+        scores = rng.normal(size=(n, k))
+        scores[np.arange(n), truth] += 1.2 + self.effect * rng.normal(size=groups)[clusters]
+        return truth, np.asarray(softmax(scores, axis=1)), clusters
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Each label is true in its `frequency` of the rows. A true label is found in a share `found`, a false one named in a share
+    `named`, both more rarely in rows that are hard."""
+
+    name: str
+    frequency: Sequence[float]
+    found: float
+    named: float
+
+    def draw(self, rng: np.random.Generator, n: int) -> tuple[IntArray, IntArray]:
+        """Truth and answers, 0 or 1, both of shape (n, k)."""
+        hard = 2 / (1 + np.exp(rng.normal(size=(n, 1))))
+        truth = (rng.random((n, len(self.frequency))) < np.array(self.frequency)).astype(np.int64)
+        chance = np.where(truth == 1, self.found * np.clip(1 / hard, 0.3, 1 / self.found), 1 - (1 - self.named) ** hard)
+        return truth, (rng.random(truth.shape) < chance).astype(np.int64)
+
+
 def _design(
     name: str, balance: Sequence[float], right: float | Sequence[float], unread: float = 0.0, near: bool = True
 ) -> Design:
@@ -61,6 +108,32 @@ def _constant(k: int) -> Design:
     shares = np.zeros((k, k + 1))
     shares[:, 0] = 1 / k
     return Design(f"{k} labels, always the same answer", shares)
+
+
+def _many(name: str, balance: FloatArray, right: FloatArray) -> Design:
+    """Wrong answers go to three other labels."""
+    k = len(balance)
+    rng = np.random.default_rng(k)
+    shares = np.zeros((k, k + 1))
+    for label, hits in enumerate(right):
+        shares[label, rng.choice(np.delete(np.arange(k), label), 3, replace=False)] = (1 - hits) / 3
+        shares[label, label] = hits
+    return Design(name, shares * (balance / balance.sum())[:, None])
+
+
+def _of_many(k: int) -> tuple[Design, ...]:
+    """`right` differs between the labels."""
+    rng, places = np.random.default_rng(k), np.arange(k)
+    alike, tail, zipf = np.ones(k), np.exp(-np.log(20) * places / k), 1 / (1 + places)
+    usual, worse = rng.beta(6, 2, size=k), np.linspace(0.9, 0.4, k)
+    return (
+        _many(f"{k} labels, 75% right", alike, usual),
+        _many(f"{k} labels, 40% right", alike, rng.beta(4, 6, size=k)),
+        _many(f"{k} labels, 93% right", alike, rng.beta(28, 2, size=k)),
+        _many(f"{k} labels 20:1, 75% right", tail, usual),
+        _many(f"{k} labels 20:1, rare ones worse", tail, worse),
+        _many(f"{k} labels 1:1/2:...:1/{k}, rare ones worse", zipf, worse),
+    )
 
 
 FIVE, TWENTY = [1] * 5, [1] * 20
@@ -89,4 +162,19 @@ SCORERS = (
     Scorer("5 labels, nearly perfect", FIVE, 4, 3),
     Scorer("5 labels 50:20:15:10:5", [50, 20, 15, 10, 5], 1.2, 1),
     Scorer("5 labels, knows nothing", FIVE, 0, 1),
+)
+MANY_LABELS = tuple(design for k in (5, 20, 77, 151) for design in _of_many(k))
+GROUPED = (
+    Grouped(10, 20, 0.6),
+    Grouped(20, 25, 0.6),
+    Grouped(50, 10, 0.0),
+    Grouped(50, 10, 0.8),
+    Grouped(100, 20, 0.6),
+    Grouped(100, 20, 1.0),
+)
+SETS = (
+    Sets("28 labels, 30% to 1% of rows", np.geomspace(0.3, 0.01, 28).tolist(), 0.6, 0.01),
+    Sets("10 labels, 50% to 3% of rows", np.geomspace(0.5, 0.03, 10).tolist(), 0.7, 0.03),
+    Sets("6 labels, 30% of rows", [0.3] * 6, 0.8, 0.05),
+    Sets("6 labels, nearly perfect", [0.3] * 6, 0.97, 0.01),
 )

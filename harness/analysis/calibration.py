@@ -21,6 +21,8 @@ from harness.records.entries import Entry, read_entry
 from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.running.calibration import decide
+from harness.statistics.brier import BrierParts, brier_parts, classwise_error
+from harness.statistics.clusters import degrees, numbered, quantile, variance_of_sum
 from harness.statistics.intervals import farthest_labels, share
 from harness.statistics.metrics import ECE_BINS
 from harness.statistics.temperature import Temperature, fit_temperature, negative_log_likelihood, scaled
@@ -59,11 +61,14 @@ class CalibrationError:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Means over all rows. `log_loss` in nats, with probabilities clipped at `temperature.SMALLEST`; `brier` from 0 to 2."""
+    """Means over all rows. `classwise_ece`: of each label's own probability, not of the answer's alone. `log_loss` in nats,
+    with `temperature.SMALLEST` for probabilities of 0; `brier` from 0 to 2, with its decomposition."""
 
     ece: CalibrationError
+    classwise_ece: float
     log_loss: float
     brier: float
+    brier_parts: BrierParts
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def reliability_of(store: Store, run_id: str, bins: int = ECE_BINS) -> Reliabili
         n=len(run),
         answered=int(answered.sum()),
         confidence=float(stated[answered].mean()),
-        gap=mean_interval(stated[answered] - correct[answered]),
+        gap=mean_interval(stated[answered] - correct[answered], _clusters(run, answered)),
         bins=bins_of(stated[answered], correct[answered], bins),
         scores=scores_of(run, bins),
         coverage=[at_coverage(stated, correct, wanted) for wanted in COVERAGES],
@@ -163,14 +168,16 @@ def confidence(run: Predictions) -> FloatArray:
     return np.where(run.answered, stated, 0.0)
 
 
-def mean_interval(values: FloatArray) -> Estimate:
-    """Mean and its 95% interval by Student's t; the interval has no width for a single value."""
-    from scipy.stats import t
+def _clusters(run: Predictions, chosen: BoolArray) -> IntArray | None:
+    return None if run.groups is None else numbered(run.groups[chosen])
 
+
+def mean_interval(values: FloatArray, clusters: IntArray | None = None) -> Estimate:
+    """Mean and its 95% interval by Student's t (of rows in groups by their sums); no width for a single value or group."""
     mean, n = float(values.mean()), len(values)
-    if n < 2:
+    if degrees(n, clusters) < 1:
         return Estimate(value=mean, low=mean, high=mean)
-    half = float(t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n))
+    half = quantile(n, clusters) * math.sqrt(variance_of_sum(values - mean, clusters)) / n
     return Estimate(value=mean, low=mean - half, high=mean + half)
 
 
@@ -243,7 +250,13 @@ def scores_of(run: Predictions, bins: int = ECE_BINS) -> Scores:
     worst = np.where(answered[:, None], run.probabilities, one_hot[farthest_labels(k)[run.truth]])
     ece = calibration_error(stated[answered], run.correct[answered], int((~answered).sum()), bins)
     brier = float(((worst - one_hot[run.truth]) ** 2).sum(axis=1).mean())
-    return Scores(ece, float(negative_log_likelihood(worst, run.truth).mean()), brier)
+    return Scores(
+        ece,
+        classwise_error(worst, run.truth, bins),
+        float(negative_log_likelihood(worst, run.truth).mean()),
+        brier,
+        brier_parts(worst, run.truth, bins),
+    )
 
 
 def at_coverage(stated: FloatArray, correct: BoolArray, wanted: float) -> Coverage:

@@ -24,18 +24,19 @@ from harness.records.pairing import pairing_notes
 from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
 from harness.statistics import intervals
+from harness.statistics.by_label import f1_intervals
+from harness.statistics.clusters import numbered
 from harness.statistics.contrast import difference_of, value_of
-from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER
+from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, with_reason
 from harness.statistics.paired import LEVEL, Difference
-from harness.statistics.row_means import SHARES
 
 if TYPE_CHECKING:
     from harness.specs.prices import Prices
 
 SHARES_OF_FIRST = tuple(tenth / 10 for tenth in range(9, 0, -1))
 _CANDIDATES = 100
-_BOOTED = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
-METRICS = ("accuracy", *_BOOTED)
+_BOOTED = {"mae": intervals.mae, "qwk": intervals.qwk}
+METRICS = ("accuracy", "macro_f1", *_BOOTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,16 +201,25 @@ def _point(first: Predictions, second: Predictions, threshold: float, metrics: S
     both = combined(first, second, threshold)
     share = float((confidence(first) >= threshold).mean())
     values = {name: value_of(name, both) for name in metrics}
-    pseudo = intervals.pseudo_cells(both.confusion_matrix)
-    numbers = {name: values[name].value for name in metrics if name not in SHARES}
-    whole = {name: (math.nan if value is None else value, _BOOTED[name]) for name, value in numbers.items()}
+    whole = {name: (_number(values[name]), _BOOTED[name]) for name in metrics if name in _BOOTED}
+    clusters = numbered(both.groups)
+    by_group = intervals.cells_by_group(both.truth, both.answers, len(both.labels), clusters)
+    counts = both.confusion_matrix
+    values |= intervals.booted(whole, counts, intervals.pseudo_cells(counts), by_group=by_group)
+    if "macro_f1" in metrics:
+        own = {"macro_f1": _number(values["macro_f1"])}
+        values |= f1_intervals(own, both.truth, both.answers, len(both.labels), clusters)
     return Point(
         threshold,
         share,
-        {**values, **intervals.booted(whole, both.confusion_matrix, pseudo)},
+        {name: with_reason(name, found, counts.sum(axis=1), clusters) for name, found in values.items()},
         rates.cost(threshold, share),
         rates.time(threshold, share),
     )
+
+
+def _number(value: Estimate) -> float:
+    return math.nan if value.value is None else value.value
 
 
 def _choice(first: Predictions, second: Predictions, point: Point, metric: str, tuning: tuple[int, float] | None) -> Choice:

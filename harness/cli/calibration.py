@@ -32,8 +32,9 @@ def calibration_command(
 
     --json prints an object with sentence and runs: a list of run, n, answered, confidence, gap (mean confidence less accuracy:
     value, low, high), bins (low, high, count, confidence, accuracy), ece (value, calibrated, calibrated_high, p, debiased),
-    log_loss, brier, coverage (wanted, threshold, rows, accuracy), aurc, best_aurc, error, scaling (null, or temperature, run,
-    rows, ece, log_loss, brier, saved, decision, changed (answers that differ), accuracy, seen), command, sentence.
+    classwise_ece, log_loss, brier, brier_parts (reliability, resolution, uncertainty, within), coverage (wanted, threshold,
+    rows, accuracy), aurc, best_aurc, error, scaling (null, or temperature, run, rows, ece, classwise_ece, log_loss, brier,
+    brier_parts, saved, decision, changed (answers that differ), accuracy, seen), command, sentence.
     """
     from harness.analysis.calibration import reliability_of
     from harness.reports.text.calibration import of_one, of_several
@@ -80,13 +81,18 @@ def _print(one: Reliability, bins: int) -> None:
 
 
 def _measures(scores: Scores) -> dict[str, str]:
-    ece = scores.ece
+    ece, parts = scores.ece, scores.brier_parts
     return {
         "ECE": f"{ece.value:.3f}",
         "ECE if calibrated (and at most in 95% of samples)": f"{ece.calibrated:.3f} ({ece.calibrated_high:.3f})",
         "ECE, debiased": f"{ece.debiased:.3f}",
+        "ECE by label": f"{scores.classwise_ece:.3f}",
         "log loss": f"{scores.log_loss:.3f}",
         "Brier score": f"{scores.brier:.3f}",
+        "  reliability": f"{parts.reliability:.3f}",
+        "  - resolution": f"{parts.resolution:.3f}",
+        "  + uncertainty": f"{parts.uncertainty:.3f}",
+        "  + within bins": f"{parts.within:.3f}",
     }
 
 

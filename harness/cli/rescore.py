@@ -17,10 +17,11 @@ def rescore_command(
 ) -> None:
     """Compute the intervals of recorded runs again.
 
-    For records of an earlier version of bench. Reads the predictions and writes metrics.json; values do not change, and nothing
-    is predicted. Then run `bench leaderboard` to show the new intervals.
+    For records of an earlier version of bench. Reads the predictions and writes metrics.json: new intervals, and metrics
+    that the record lacks. Values do not change, and nothing is predicted. Then run `bench leaderboard` to show them.
 
-    --json prints an object with runs, a list of run and changed (the metrics whose interval has changed), and sentence.
+    --json prints an object with runs, a list of run and changed (the metrics that are new or whose interval has changed), and
+    sentence.
     """
     from harness.analysis.rescoring import rescore
     from harness.core.errors import UserError
@@ -33,10 +34,14 @@ def rescore_command(
         raise UserError(f"There are no runs in {store.root}.", "Start with `bench run`, or name the folder: --results DIR.")
     changed = {name: rescore(store, name) for name in chosen}
     count = sum(map(bool, changed.values()))
-    sentence = f"{count} of {len(chosen)} run{'s' if len(chosen) > 1 else ''} got new intervals; no value has changed."
+    sentence = (
+        f"{count} of {len(chosen)} run{'s' if len(chosen) > 1 else ''} got new intervals or metrics; no value has changed."
+    )
     if as_json:
         listed = [{"run": name, "changed": metrics} for name, metrics in changed.items()]
         print_json({"runs": listed, "sentence": sentence})
         return
-    print_table(["run", "new intervals"], [[name, ", ".join(metrics) or "none"] for name, metrics in changed.items()])
+    print_table(
+        ["run", "new intervals or metrics"], [[name, ", ".join(metrics) or "none"] for name, metrics in changed.items()]
+    )
     typer.echo(plain(sentence))

@@ -91,7 +91,7 @@ def _run_name(run: str) -> str:
 
 def _print_head(entry: Entry, *, has_finding: bool) -> None:
     from harness.records.entries import gate_lines
-    from harness.reports.text.formats import shown
+    from harness.reports.text.formats import listed, missing_intervals, shown
 
     record, metrics = entry.record, entry.record.metrics
     reasons = ", ".join(f"{name} {count}" for name, count in sorted(metrics.reasons.items()))
@@ -99,6 +99,7 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
         entry.run_id,
         f"{metrics.n} rows: {metrics.ok} parsed, {metrics.unparsed} unparsed, {metrics.failed} failed",
         *([f"reasons: {reasons}"] if metrics.reasons else []),
+        *([f"groups: {metrics.groups:,}; intervals are by group"] if metrics.groups is not None else []),
         *gate_lines(record.gates, has_finding=has_finding),
         *_truncated_lines(record),
         *_model_lines(entry),
@@ -111,6 +112,8 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
     typer.echo("")
     ordered = [*metrics.headline, *(name for name in sorted(metrics.values) if name not in metrics.headline)]
     print_table(["metric", "value [95% interval]"], [[name, shown(metrics.values[name])] for name in ordered])
+    for reason, names in missing_intervals(metrics.values):
+        typer.echo(plain(f"no interval of {listed(names)}: {reason}"))
 
 
 def _truncated_lines(record: RunRecord) -> list[str]:

@@ -521,6 +521,7 @@ class Estimate(Part):
     low: float | None
     high: float | None
     method: str | None = None
+    reason: str | None = Field(default=None, description="why there is no interval, where the rows are too few for one")
 
 
 class ClassScores(Part):
@@ -551,6 +552,7 @@ class Metrics(Part):
     unparsed: int = Field(ge=0)
     failed: int = Field(ge=0)
     reasons: dict[str, int] = Field(default_factory=dict)
+    groups: int | None = Field(default=None, description="groups that the rows were sampled in; null: independent rows")
     headline: list[str] = Field(min_length=1)
     values: dict[str, Estimate]
     per_class: list[ClassScores] = Field(default_factory=list)

@@ -26,6 +26,8 @@ SCRATCH = "scratch"
 SELDOM_COUNTED = ("cached_tokens", "cache_written_tokens")
 OPTIONAL = ("ask_again", "sent_instead", "cut", "content_free", "row_tokens")
 """Fields of an entry that are written only where they hold something."""
+DIGITS = 6
+"""Significant digits of a probability. Six decimals would make 0 of a small one, whose logarithm counts."""
 CutCounts = Mapping[str, int]
 """Of a batch: number of `rows`, truncated rows (`cut`), `tokens` that were read, truncated tokens (`lost`)."""
 
@@ -97,7 +99,7 @@ def _fields(prediction: Prediction) -> dict[str, Any]:
     if prediction.reason is not None:
         record["reason"] = prediction.reason
     if prediction.probabilities is not None:
-        record["probabilities"] = [round(p, 6) for p in prediction.probabilities]
+        record["probabilities"] = [float(f"{p:.{DIGITS}g}") for p in prediction.probabilities]
     if prediction.log_p is not None:
         record["log_p"] = prediction.log_p  # not rounded: a resumed run must decide on the same labels
     return record

@@ -1,5 +1,5 @@
 """95% intervals: Wilson's for shares, the bootstrap for functions of counts, others for means over rows and ROC AUC.
-docs/statistics.md has their coverage.
+docs/statistics.md has their coverage; `by_label` has those of F1s. All know rows in groups (`clusters`).
 
 A confusion matrix has shape (k, k + 1): row = true label, column = answer, last column = rows without a parsed answer.
 Resampling n rows and counting them again is drawing its cells from one multinomial distribution, so a million rows cost as much
@@ -10,22 +10,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.record import Estimate
-
-if TYPE_CHECKING:
-    from scipy import sparse
+from harness.statistics import clusters as clustering
+from harness.statistics.by_label import few_rows_per_label
 
 Counts = NDArray[Any]
 """Whole numbers, or fractions where there are pseudo-rows."""
 Statistic = Callable[[Counts], FloatArray]
 """From r count arrays, shape (r, *counts.shape), to r values; NaN where a value is undefined."""
-Method = Literal["wilson", "bc_bootstrap", "skewed_t", "delong"]
 
 REPLICATES = 2000
 PSEUDO_ROWS = 2.0
@@ -39,23 +37,61 @@ _COUNTS_AT_ONCE = 4_000_000  # bounds the memory (32 MB) whatever the number of 
 _TAILS = (0.025, 0.975)
 
 
-def share(hits: BoolArray) -> Estimate:
-    """The share of true entries of `hits`, shape (n,), with Wilson's interval."""
-    low, high = wilson(int(hits.sum()), len(hits))
-    return Estimate(value=float(hits.mean()), low=low, high=high, method="wilson")
+def share(hits: BoolArray, clusters: IntArray | None = None) -> Estimate:
+    """The share of true entries of `hits`, shape (n,), with Wilson's interval.
+
+    Of rows in groups (`clusters`: their numbers) Wilson's interval of the effective number of rows: n divided by the design
+    effect and multiplied by the squared ratio of the quantiles of t with n - 1 and with G - 1 degrees of freedom (Korn and
+    Graubard 1998; Dean and Pagano 2015 compare such intervals). No interval for a single group.
+    """
+    value, n = float(hits.mean()), len(hits)
+    if clusters is None:
+        low, high = wilson(int(hits.sum()), n)
+        return Estimate(value=value, low=low, high=high, method="wilson")
+    if clustering.degrees(n, clusters) < 1:
+        return plain(value)
+    effect = clustering.design_effect(hits.astype(np.float64) - value, clusters)
+    effective = n / effect * (clustering.quantile(n, None) / clustering.quantile(n, clusters)) ** 2
+    return bounded(value, _wilson(value, effective), clustering.method_of("wilson", clusters))
+
+
+def _wilson(value: float, n: float) -> tuple[float, float]:
+    """Wilson's interval where n is no whole number."""
+    z = 1.959963984540054
+    middle = (value + z**2 / (2 * n)) / (1 + z**2 / n)
+    reach = z / (1 + z**2 / n) * math.sqrt(value * (1 - value) / n + z**2 / (4 * n**2))
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def booted(
-    values: Mapping[str, tuple[float, Statistic]], counts: Counts, pseudo: FloatArray, replicates: int = REPLICATES
+    values: Mapping[str, tuple[float, Statistic]],
+    counts: Counts,
+    pseudo: FloatArray,
+    replicates: int = REPLICATES,
+    by_group: Counts | None = None,
 ) -> dict[str, Estimate]:
-    """Each value (its statistic of `counts`) with its bootstrap interval, from the same replicates; none where undefined."""
+    """Each value (its statistic of `counts`) with its bootstrap interval, from the same replicates; none where undefined.
+
+    `by_group`: the counts of each group of rows, shape (G, counts.size). Then whole groups are resampled (Field and Welsh
+    2007), and the interval is as much wider as Student's t with G - 1 degrees of freedom is than the normal distribution.
+    """
     names = [name for name, (value, _) in values.items() if math.isfinite(value)]
-    found = _bootstrap(counts, [values[name][1] for name in names], pseudo, replicates, 0) if names else []
+    found = _bootstrap(counts, [values[name][1] for name in names], pseudo, replicates, 0, by_group) if names else []
     bounds = dict(zip(names, found, strict=True))
-    return {name: bounded(value, bounds.get(name), "bc_bootstrap") for name, (value, _) in values.items()}
+    method = "bc_bootstrap" if by_group is None else "cluster_bc_bootstrap"
+    return {name: bounded(value, bounds.get(name), method) for name, (value, _) in values.items()}
 
 
-def bounded(value: float, interval: tuple[float, float] | None, method: Method) -> Estimate:
+def cells_by_group(truth: IntArray, answers: IntArray, k: int, clusters: IntArray | None) -> Counts | None:
+    """The confusion matrix of each group of rows, shape (G, k * (k + 1)); None without groups."""
+    if clusters is None:
+        return None
+    found = np.zeros((clustering.group_count(clusters), k * (k + 1)))
+    np.add.at(found, (clusters, truth * (k + 1) + answers), 1)
+    return found
+
+
+def bounded(value: float, interval: tuple[float, float] | None, method: str) -> Estimate:
     """`value` with its interval, which is made to include the value; None where either is undefined, or it has no width."""
     if interval is None or not math.isfinite(value) or not all(map(math.isfinite, interval)):
         return plain(value)
@@ -87,6 +123,8 @@ def small(n: int, support: Sequence[int] = ()) -> str | None:
     """Why `n` rows are few, in words, or None. `support`: rows of each label; labels without rows don't count."""
     if n < SMALL_N:
         return f"only {n} row{'s' if n > 1 else ''}"
+    if support and (reason := few_rows_per_label(support)):
+        return f"too few rows for an interval of macro-F1 ({reason})"
     least = min((rows for rows in support if rows > 0), default=SMALL_CLASS)
     return f"only {least} row{'s' if least > 1 else ''} of one label" if least < SMALL_CLASS else None
 
@@ -121,14 +159,51 @@ def pseudo_cells(cells: Counts) -> FloatArray:
 
 
 def _bootstrap(
-    counts: Counts, statistics: Sequence[Statistic], pseudo: FloatArray, replicates: int, seed: int
+    counts: Counts,
+    statistics: Sequence[Statistic],
+    pseudo: FloatArray,
+    replicates: int,
+    seed: int,
+    by_group: Counts | None = None,
 ) -> list[tuple[float, float]]:
-    values = [[statistic(drawn) for statistic in statistics] for drawn in _draws(counts, pseudo, replicates, seed)]
-    own = (counts + pseudo)[None]
+    draws = _draws(counts, pseudo, replicates, seed)
+    if by_group is not None:
+        draws = _draws_of_groups(by_group, pseudo, replicates, seed)
+    values = [[statistic(drawn) for statistic in statistics] for drawn in draws]
+    own = [float(statistic((counts + pseudo)[None])[0]) for statistic in statistics]
+    found = [bias_corrected(np.concatenate([part[i] for part in values]), own[i]) for i in range(len(statistics))]
+    if by_group is None:
+        return found
+    wider = _wider(len(by_group))
     return [
-        bias_corrected(np.concatenate([part[i] for part in values]), float(statistic(own)[0]))
-        for i, statistic in enumerate(statistics)
+        (middle - (middle - low) * wider, middle + (high - middle) * wider)
+        for (low, high), middle in zip(found, own, strict=True)
     ]
+
+
+def _wider(groups: int) -> float:
+    """How many times: a resample of G groups varies by (G - 1) / G of what it should, and t has longer tails."""
+    from scipy.stats import norm, t
+
+    if groups < 2:
+        return math.nan
+    return float(t.ppf(0.975, groups - 1) / norm.ppf(0.975)) * math.sqrt(groups / (groups - 1))
+
+
+def _draws_of_groups(by_group: Counts, pseudo: FloatArray, replicates: int, seed: int) -> Iterator[FloatArray]:
+    """As `_draws`, of whole groups; as many pseudo-rows are added as would be drawn among independent rows."""
+    rng = np.random.default_rng(seed)
+    groups, cells = by_group.shape
+    added, shares = float(pseudo.sum()), pseudo.reshape(-1) / max(float(pseudo.sum()), 1e-300)
+    step = max(1, _COUNTS_AT_ONCE // max(cells, groups))
+    for start in range(0, replicates, step):
+        size = min(step, replicates - start)
+        drawn = rng.multinomial(groups, np.full(groups, 1 / groups), size=size).astype(np.float64) @ by_group
+        scattered = rng.poisson(added, size=size)
+        if scattered.sum():
+            at = rng.choice(cells, size=int(scattered.sum()), p=shares)
+            np.add.at(drawn, (np.repeat(np.arange(size), scattered), at), 1)
+        yield drawn.reshape(-1, *pseudo.shape)
 
 
 def _draws(counts: Counts, pseudo: FloatArray, replicates: int, seed: int) -> Iterator[FloatArray]:
@@ -251,25 +326,7 @@ def ratio(above: NDArray[np.generic], below: NDArray[np.generic]) -> FloatArray:
 
 
 MANY = 100
-"""With more labels than this, a bootstrap of the whole confusion matrix takes minutes (2,000 labels: 81 s)."""
-
-Margins = tuple[FloatArray, FloatArray, FloatArray]
-"""Rows that are right, rows by true label, rows by answer: each of shape (r, labels)."""
-
-
-def booted_f1(
-    truth: IntArray, answers: IntArray, k: int, values: Mapping[str, float], replicates: int = REPLICATES
-) -> dict[str, Estimate]:
-    """The bootstrap intervals of `values`, macro_f1 and weighted_f1 of the labels 0 to k - 1; the answer k is none. k >= 2."""
-    truth, answers, labels = occurring(truth, answers, k)
-    drawn = [_f1s(margins) for margins in _drawn_margins(truth, answers, labels, replicates)]
-    own = _f1s(_expected_margins(truth, answers, labels))
-    return {
-        name: bounded(
-            value, bias_corrected(np.concatenate([part[name] for part in drawn]), float(own[name][0])), "bc_bootstrap"
-        )
-        for name, value in values.items()
-    }
+"""With more labels than this, the whole confusion matrix is too large to keep, and a bootstrap of it takes minutes."""
 
 
 def occurring(truth: IntArray, answers: IntArray, k: int) -> tuple[IntArray, IntArray, int]:
@@ -282,122 +339,26 @@ def occurring(truth: IntArray, answers: IntArray, k: int) -> tuple[IntArray, Int
     return number[truth], number[answers], len(seen)
 
 
-def _drawn_margins(truth: IntArray, answers: IntArray, k: int, replicates: int) -> Iterator[Margins]:
-    """As many rows as there are, drawn from the rows and from one right and one wrong pseudo-row (`pseudo_cells`)."""
-    rng = np.random.default_rng(0)
-    n = len(truth)
-    cells, counts = np.unique(np.stack([truth, answers]), axis=1, return_counts=True)
-    of_cells = _margin_matrices(cells[0], cells[1], k)
-    step = max(1, _COUNTS_AT_ONCE // max(cells.shape[1], 3 * k))
-    for start in range(0, replicates, step):
-        size = min(step, replicates - start)
-        pseudo = rng.binomial(n, PSEUDO_ROWS / (n + PSEUDO_ROWS), size=size)
-        drawn = rng.multinomial(n - pseudo, counts / n).astype(np.float64)
-        hits, true, named = (np.asarray((matrix.T @ drawn.T).T) for matrix in of_cells)
-        at = np.repeat(np.arange(size), pseudo)
-        label = rng.integers(k, size=len(at))
-        right = rng.random(len(at)) < 0.5
-        other = (label + rng.integers(1, k, size=len(at))) % k
-        np.add.at(hits, (at[right], label[right]), 1)
-        np.add.at(true, (at, label), 1)
-        np.add.at(named, (at, np.where(right, label, other)), 1)
-        yield hits, true, named
-
-
-def _margin_matrices(truth: IntArray, answers: IntArray, k: int) -> list[sparse.csr_array]:
-    """What turns counts of cells into counts of hits, of true labels and of answers; each of shape (cells, k)."""
-    from scipy import sparse
-
-    here = np.arange(len(truth))
-    right, answered = truth == answers, answers < k
-    return [
-        sparse.csr_array((np.ones(int(chosen.sum())), (here[chosen], label[chosen])), shape=(len(truth), k))
-        for chosen, label in ((right, truth), (np.ones(len(truth), dtype=bool), truth), (answered, answers))
-    ]
-
-
-def _expected_margins(truth: IntArray, answers: IntArray, k: int) -> Margins:
-    """What the draws have on average, but for a factor."""
-    share = PSEUDO_ROWS / 2 / k
-    hits, true, named = (
-        np.bincount(part, minlength=k + 1)[None, :k].astype(np.float64) for part in (truth[truth == answers], truth, answers)
-    )
-    return hits + share, true + 2 * share, named + 2 * share
-
-
-def _f1s(margins: Margins) -> dict[str, FloatArray]:
-    hits, true, named = margins
-    f1 = ratio(2 * hits, true + named)
-    weighted = (np.nan_to_num(f1) * true).sum(axis=1) / true.sum(axis=1)
-    return {"macro_f1": mean_of_defined(f1), "weighted_f1": np.asarray(weighted)}
-
-
-def multilabel_intervals(values: Mapping[str, float], truth: IntArray, answers: IntArray) -> dict[str, Estimate]:
-    """`values` of micro_f1, macro_f1 and hamming_loss with their intervals; 0/1 arrays of shape (n, k)."""
-    k = truth.shape[1]
-    patterns, counts = np.unique(np.hstack([truth, answers]), axis=0, return_counts=True)
-    added, weights = _pseudo_patterns((truth + answers).sum(axis=0) > 0)
-    every = np.concatenate([patterns, added])
-    truth_of, answer_of = every[:, :k], every[:, k:]
-    statistics = {
-        "micro_f1": pattern_f1(truth_of, answer_of, micro=True),
-        "macro_f1": pattern_f1(truth_of, answer_of, micro=False),
-        "hamming_loss": pattern_hamming(truth_of, answer_of),
-    }
-    counts = np.concatenate([counts, np.zeros(len(added), dtype=np.int64)])
-    pseudo = np.concatenate([np.zeros(len(patterns)), weights])
-    return booted({name: (value, statistics[name]) for name, value in values.items()}, counts, pseudo)
-
-
-def pattern_f1(truth: IntArray, answers: IntArray, *, micro: bool) -> Statistic:
-    """Micro or macro F1 as a function of how often each of m patterns occurs: 0/1 arrays (m, k), counts (r, m)."""
-    # as floats: whole numbers are multiplied many times slower
-    hits_of, sizes_of = (truth & answers).astype(np.float64), (truth + answers).astype(np.float64)
-
-    def statistic(counts: Counts) -> FloatArray:
-        hits, sizes = counts @ hits_of, counts @ sizes_of
-        if micro:
-            return ratio(2 * hits.sum(axis=1), sizes.sum(axis=1))
-        return mean_of_defined(ratio(2 * hits, sizes))
-
-    return statistic
-
-
-def pattern_hamming(truth: IntArray, answers: IntArray) -> Statistic:
-    """Share of the labels that are wrong; arguments as for `pattern_f1`."""
-    wrong = (truth != answers).mean(axis=1)
-    return lambda counts: np.asarray(counts @ wrong / counts.sum(axis=1))
-
-
-def _pseudo_patterns(occurs: BoolArray) -> tuple[IntArray, FloatArray]:
-    """The counterpart of `pseudo_cells`: rows of one label each, half of them right, a quarter missing it, and a quarter
-    naming it for nothing. Shapes (m, 2k) and (m,)."""
-    k = len(occurs)
-    labels = np.flatnonzero(occurs) if occurs.any() else np.arange(k)
-    one, none = np.eye(k, dtype=np.int64)[labels], np.zeros((len(labels), k), dtype=np.int64)
-    patterns = np.concatenate([np.hstack([one, one]), np.hstack([one, none]), np.hstack([none, one])])
-    return patterns, np.repeat([PSEUDO_ROWS / 2, PSEUDO_ROWS / 4, PSEUDO_ROWS / 4], len(labels)) / len(labels)
-
-
 TIED_ROWS = 0.5
 """Added to the rows of the rarer side of each label; see `roc_auc`."""
 
 
-def mean_of(values: FloatArray) -> Estimate:
+def mean_of(values: FloatArray, clusters: IntArray | None = None) -> Estimate:
     """The mean of one value per row, shape (n,), with Student's interval corrected for skewness (Hall 1992, "On the removal
     of skewness by transformation", J. R. Stat. Soc. B 54, his second transformation), as losses are skewed. No interval for one
-    row, or where all rows are the same.
+    row, or where all rows are the same. Of rows in groups the same for the sums of the groups' deviations from the mean.
     """
-    from scipy.stats import t
-
     n, mean = len(values), float(values.mean())
-    spread = float(values.std(ddof=1)) if n > 1 else 0.0
-    if spread <= 1e-12 * abs(mean):
+    parts = values - mean if clusters is None else clustering.sums(values - mean, clusters)
+    units = len(parts)
+    spread = math.sqrt(float((parts**2).sum()) / max(units - 1, 1))
+    if units < 2 or spread <= 1e-12 * abs(mean):
         return plain(mean)
-    skewness = float(((values - mean) ** 3).mean()) / spread**3
-    quantile, error = float(t.ppf(0.975, n - 1)), spread / math.sqrt(n)
-    low, high = (mean - error * _unskewed(y, skewness, n) for y in (quantile, -quantile))
-    return bounded(mean, (low, high), "skewed_t")
+    skewness = float((parts**3).mean()) / spread**3
+    error = math.sqrt(clustering.variance_of_sum(values - mean, clusters)) / n
+    quantile = clustering.quantile(n, clusters)
+    low, high = (mean - error * _unskewed(y, skewness, units) for y in (quantile, -quantile))
+    return bounded(mean, (low, high), clustering.method_of("skewed_t", clusters))
 
 
 def _unskewed(y: float, skewness: float, n: int) -> float:
@@ -408,30 +369,36 @@ def _unskewed(y: float, skewness: float, n: int) -> float:
     return float((np.cbrt(1 + 3 * slope * (y - slope / 2)) - 1) / slope)
 
 
-def roc_auc(truth: FloatArray, scores: FloatArray) -> Estimate:
+def roc_auc(truth: FloatArray, scores: FloatArray, clusters: IntArray | None = None) -> Estimate:
     """Macro mean of the areas under the curves, one label against the rest, of (n, k) arrays; `truth` of 0s and 1s. Undefined
     where a label occurs never or always.
 
     Variance: DeLong et al. (1988), of all labels together. The interval is symmetric on the logit scale, so it stays within 0
     and 1. As that variance is far too small where few rows are nearly all in order, the interval with `TIED_ROWS` added counts,
-    too.
+    too. Of rows in groups the variance is that of the influences' sums by group (Obuchowski 1997).
     """
+    from scipy.special import ndtri
+
     area, influence = _areas(truth, scores)
     if not math.isfinite(area):
         return plain(area)
     counts = truth.sum(axis=0)
     fewest = float(np.minimum(counts, len(truth) - counts).sum()) / (2 if truth.shape[1] == 2 else 1)
-    error = _area_error(influence)
+    error, freedom = math.sqrt(clustering.variance_of_sum(influence, clusters)), clustering.degrees(len(truth), clusters)
+    if freedom < 1:
+        return plain(area)
+    reach = float(ndtri(0.975)) if clusters is None else clustering.quantile(len(truth), clusters)
+    fewest /= 1 if clusters is None else clustering.design_effect(influence, clusters)
     kept = fewest / (fewest + TIED_ROWS)  # a tied row has an area of a half
-    cautious = _logit_interval(kept * area + (1 - kept) / 2, math.hypot(kept * error, (1 - kept) / 2))
-    low, high = _logit_interval(area, error)
-    return bounded(area, (min(low, cautious[0]), max(high, cautious[1])), "delong")
+    cautious = _logit_interval(kept * area + (1 - kept) / 2, math.hypot(kept * error, (1 - kept) / 2), reach)
+    low, high = _logit_interval(area, error, reach)
+    return bounded(area, (min(low, cautious[0]), max(high, cautious[1])), clustering.method_of("delong", clusters))
 
 
 def roc_auc_error(truth: FloatArray, scores: FloatArray) -> float:
     """DeLong's standard error of `roc_auc`; NaN where that is undefined."""
     area, influence = _areas(truth, scores)
-    return _area_error(influence) if math.isfinite(area) else math.nan
+    return math.sqrt(clustering.variance_of_sum(influence, None)) if math.isfinite(area) else math.nan
 
 
 def _areas(truth: FloatArray, scores: FloatArray) -> tuple[float, FloatArray]:
@@ -461,15 +428,10 @@ def _ahead_of(positive: BoolArray, scores: FloatArray) -> FloatArray:
     return np.asarray(np.where(positive, below[level] / others.sum(), above[level] / ours.sum()))
 
 
-def _area_error(influence: FloatArray) -> float:
-    n = len(influence)
-    return float(np.sqrt((influence**2).sum() * n / max(n - 1, 1)))
-
-
-def _logit_interval(area: float, error: float) -> tuple[float, float]:
-    from scipy.special import expit, logit, ndtri
+def _logit_interval(area: float, error: float, quantile: float) -> tuple[float, float]:
+    from scipy.special import expit, logit
 
     if not 0 < area < 1:
         return area, area
-    reach = float(ndtri(0.975)) * error / (area * (1 - area))
+    reach = quantile * error / (area * (1 - area))
     return float(expit(logit(area) - reach)), float(expit(logit(area) + reach))

@@ -6,8 +6,10 @@ A row without a parsed answer (status unparsed or failed) is wrong in every metr
 |---|---|
 | accuracy, off_by_one, binary_accuracy, subset_accuracy | wrong |
 | F1s of a single-label task | a miss of its true label, and an answer of no label |
-| mae | the most the row can err: max(y, k - 1 - y) |
+| balanced_accuracy | wrong, for its true label |
+| mae, macro_mae | the most the row can err: max(y, k - 1 - y) |
 | qwk, spearman, metrics of `evaluate` | the label farthest from the truth; a tie goes to the low end |
+| qwk_parsed | left out; it is there only where some row has no answer |
 | log_loss, brier | all probability on a wrong label (log_loss clips at the machine's epsilon: 36.04 a row) |
 | roc_auc | ranked last for its true labels and first for all others |
 | ece | a bin of its own with confidence 1 and accuracy 0 |
@@ -32,10 +34,13 @@ from harness.core.errors import DataError, UserError
 from harness.core.record import Estimate, Metrics
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics import intervals
+from harness.statistics.by_label import f1_intervals, few_rows_per_label, hamming_interval, label_mean, multilabel_f1_intervals
+from harness.statistics.clusters import group_count, numbered, too_few
 from harness.statistics.extra_metrics import extra_metric
-from harness.statistics.intervals import MANY, booted, booted_f1, finite, multilabel_intervals, plain, share
-from harness.statistics.row_means import known_metrics
+from harness.statistics.intervals import MANY, booted, finite, plain, share
+from harness.statistics.row_means import distances, known_metrics
 from harness.statistics.row_means import one_hot as one_hot_labels
+from harness.statistics.temperature import unrounded
 
 Pairs = list[tuple[Example, Prediction]]
 Values = dict[str, Estimate]
@@ -45,7 +50,7 @@ CalibrationBin = dict[str, float]
 ECE_BINS = 15
 SURE = float(np.finfo(np.float64).eps)
 """Where log_loss clips, as scikit-learn's does."""
-LOWER_IS_BETTER = frozenset({"mae", "log_loss", "brier", "ece", "hamming_loss"})
+LOWER_IS_BETTER = frozenset({"mae", "macro_mae", "log_loss", "brier", "ece", "hamming_loss"})
 HEADLINES = {
     LabelKind.ORDINAL: ["accuracy", "macro_f1", "mae", "qwk"],
     LabelKind.NOMINAL: ["accuracy", "macro_f1"],
@@ -64,6 +69,8 @@ def headline_of(kind: LabelKind, rank_by: str | None = None) -> list[str]:
     """The headline metrics, the one that ranks first. `rank_by`: None for the default of this kind of labels."""
     usual = HEADLINES[kind]
     return usual if rank_by is None else [rank_by, *(name for name in usual if name != rank_by)]
+OVER_LABELS = ("macro_f1", "balanced_accuracy", "macro_mae")
+"""Means over labels: they have no interval where a label has too few rows (`few_rows_per_label`)."""
 
 
 class _Scores(TypedDict):
@@ -101,19 +108,33 @@ def evaluate_predictions(
         hint = f"Only an ordinal task has one; with {len(labels)} labels, from 0 to {len(labels) - 2}."
         raise UserError(f"The threshold {threshold} does not fit this {labels.kind} task.", hint)
     pairs = _pair(examples, predictions, labels)
+    clusters = numbered([example.group for example, _ in pairs])
     statuses = Counter(p.status for _, p in pairs)
-    scores: _Scores = {"values": {"parse_rate": share(np.array([p.status is Status.OK for _, p in pairs]))}, "per_class": []}
+    parsed = np.array([p.status is Status.OK for _, p in pairs])
+    scores: _Scores = {"values": {"parse_rate": share(parsed, clusters)}, "per_class": []}
     if labels.kind is LabelKind.MULTILABEL:
-        references, answers = _score_multilabel(scores, pairs, labels)
+        references, answers = _score_multilabel(scores, pairs, labels, clusters)
     else:
-        references, answers = _score_single(scores, pairs, labels, threshold)
+        references, answers = _score_single(scores, pairs, labels, threshold, clusters)
     for name in extra_metrics:
         scores["values"].update(extra_metric(name, answers, references))
+    support = [label["support"] for label in scores["per_class"]]
+    scores["values"] = {name: with_reason(name, found, support, clusters) for name, found in scores["values"].items()}
     reasons = Counter(p.reason or str(p.status) for _, p in pairs if p.status is not Status.OK)
     counts = {"n": len(pairs), **{str(status): statuses[status] for status in Status}}
+    if clusters is not None:
+        counts["groups"] = group_count(clusters)
     return Metrics.model_validate(
         {**counts, "reasons": dict(sorted(reasons.items())), "headline": headline_of(labels.kind, rank_by), **scores}
     )
+
+
+def with_reason(name: str, estimate: Estimate, support: Sequence[int], clusters: IntArray | None) -> Estimate:
+    """Without an interval that rows of too few groups, or too few rows per label (`support`), can't give; with the reason."""
+    reason = too_few(clusters) or (few_rows_per_label(support) if name in OVER_LABELS else None)
+    if reason is None or estimate.low is None:
+        return estimate
+    return Estimate(value=estimate.value, low=None, high=None, method=None, reason=reason)
 
 
 def _pair(examples: Sequence[Example], predictions: Sequence[Prediction], labels: LabelSpace) -> Pairs:
@@ -146,7 +167,9 @@ def _check_label(label: Label | None, labels: LabelSpace, where: str) -> None:
         raise DataError(f"{where} has the label {label!r}.", f"Expected {wanted} from 0 to {len(labels) - 1}.")
 
 
-def _score_single(scores: _Scores, pairs: Pairs, labels: LabelSpace, threshold: int | None) -> tuple[IntArray, IntArray]:
+def _score_single(
+    scores: _Scores, pairs: Pairs, labels: LabelSpace, threshold: int | None, clusters: IntArray | None
+) -> tuple[IntArray, IntArray]:
     """Fill in the scores; returns true labels and answers (with the farthest label for none), both of shape (n,)."""
     from sklearn.metrics import f1_score, precision_recall_fscore_support
 
@@ -157,50 +180,75 @@ def _score_single(scores: _Scores, pairs: Pairs, labels: LabelSpace, threshold: 
     f1_options: dict[str, Any] = {"labels": range(k), "zero_division": np.nan}  # "no answer" is no label to average
     scores["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **f1_options))
     values = scores["values"]
-    values["accuracy"] = share(truth == answers)
+    values["accuracy"] = share(truth == answers, clusters)
     f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **f1_options) for average in ("macro", "weighted")}
+    values.update(f1_intervals(f1s, truth, answers, k, clusters))
+    recalls = [label["recall"] for label in scores["per_class"] if label["recall"] is not None]
+    right = (truth == answers).astype(np.float64)
+    values["balanced_accuracy"] = label_mean(float(np.mean(recalls)), truth, right, k, 1.0, clusters)
     filled = np.where(answers == k, intervals.farthest_labels(k)[truth], answers)
-    if labels.kind is LabelKind.NOMINAL and k > MANY:
-        values.update(booted_f1(truth, answers, k, f1s))
-    else:
+    ordinal = labels.kind is LabelKind.ORDINAL
+    if ordinal or k <= MANY:
         cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
         scores["confusion"] = cells.tolist()
-        of_cells: OfCounts = {
-            "macro_f1": (f1s["macro_f1"], intervals.macro_f1),
-            "weighted_f1": (f1s["weighted_f1"], intervals.weighted_f1),
-        }
-        if labels.kind is LabelKind.ORDINAL:
-            values.update(_ordinal_shares(truth, answers, k, threshold))
-            of_cells.update(_ordinal(truth, filled, k))
-        values.update(booted(of_cells, cells, intervals.pseudo_cells(cells)))
+    if ordinal:
+        values.update(_ordinal_shares(truth, answers, k, threshold, clusters))
+        values.update(_ordinal(truth, answers, k, clusters))
     probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
         probabilities /= probabilities.sum(axis=1, keepdims=True)  # what a rounded file lost
-        values.update(_probability_metrics(truth, answers, probabilities))
+        values.update(_probability_metrics(truth, answers, probabilities, clusters))
         scores["calibration_bins"], values["ece"] = _calibration(truth, answers, probabilities)
     return truth, filled
 
 
-def _ordinal_shares(truth: IntArray, answers: IntArray, k: int, threshold: int | None) -> Values:
+def _ordinal_shares(truth: IntArray, answers: IntArray, k: int, threshold: int | None, clusters: IntArray | None) -> Values:
     answered = answers < k
-    values = {"off_by_one": share(answered & (np.abs(truth - answers) <= 1))}
+    values = {"off_by_one": share(answered & (np.abs(truth - answers) <= 1), clusters)}
     if threshold is not None:
-        values["binary_accuracy"] = share(answered & ((truth <= threshold) == (answers <= threshold)))
+        values["binary_accuracy"] = share(answered & ((truth <= threshold) == (answers <= threshold)), clusters)
     return values
 
 
-def _ordinal(truth: IntArray, filled: IntArray, k: int) -> OfCounts:
+def _ordinal(truth: IntArray, answers: IntArray, k: int, clusters: IntArray | None) -> Values:
+    """MAE, QWK, Spearman; macro-averaged MAE (Baccianella, Esuli and Sebastiani 2009); and QWK of the parsed rows, where some
+    are not."""
     from scipy.stats import spearmanr
-    from sklearn.metrics import cohen_kappa_score, mean_absolute_error
+    from sklearn.metrics import mean_absolute_error
 
-    one_label = len(np.union1d(truth, filled)) == 1
-    kappa = math.nan if one_label else cohen_kappa_score(truth, filled, labels=range(k), weights="quadratic")
+    filled = np.where(answers == k, intervals.farthest_labels(k)[truth], answers)
     rho = spearmanr(truth, filled).statistic if np.ptp(truth) and np.ptp(filled) else math.nan
-    return {
-        "mae": (mean_absolute_error(truth, filled), intervals.mae),
-        "qwk": (kappa, intervals.qwk),
-        "spearman": (rho, intervals.spearman),
-    }
+    values = _booted(
+        {
+            "mae": (mean_absolute_error(truth, filled), intervals.mae),
+            "qwk": (_kappa(truth, filled, k), intervals.qwk),
+            "spearman": (rho, intervals.spearman),
+        },
+        *(truth, answers, k, clusters),
+    )
+    steps = distances(truth, answers, k)
+    by_label = float(np.mean([steps[truth == label].mean() for label in np.unique(truth)]))
+    values["macro_mae"] = label_mean(by_label, truth, steps, k, k - 1.0, clusters)
+    parsed = np.flatnonzero(answers < k)
+    if 0 < len(parsed) < len(truth):
+        kept = None if clusters is None else np.unique(clusters[parsed], return_inverse=True)[1]
+        kappa = _kappa(truth[parsed], answers[parsed], k)
+        values |= _booted({"qwk_parsed": (kappa, intervals.qwk)}, truth[parsed], answers[parsed], k, kept)
+    return values
+
+
+def _booted(values: OfCounts, truth: IntArray, answers: IntArray, k: int, clusters: IntArray | None) -> Values:
+    """With their bootstrap intervals."""
+    cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
+    by_group = intervals.cells_by_group(truth, answers, k, clusters)
+    return booted(values, cells, intervals.pseudo_cells(cells), by_group=by_group)
+
+
+def _kappa(truth: IntArray, answers: IntArray, k: int) -> float:
+    from sklearn.metrics import cohen_kappa_score
+
+    one_label = len(np.union1d(truth, answers)) == 1
+    return math.nan if one_label else float(cohen_kappa_score(truth, answers, labels=range(k), weights="quadratic"))
 
 
 def _probabilities(pairs: Pairs, labels: LabelSpace) -> FloatArray | None:
@@ -218,17 +266,17 @@ def _probabilities(pairs: Pairs, labels: LabelSpace) -> FloatArray | None:
     return np.array([p.probabilities if p.status is Status.OK else (1 / k,) * k for _, p in pairs], dtype=np.float64)
 
 
-def _probability_metrics(truth: IntArray, answers: IntArray, probabilities: FloatArray) -> Values:
+def _probability_metrics(truth: IntArray, answers: IntArray, probabilities: FloatArray, clusters: IntArray | None) -> Values:
     """roc_auc (one-vs-rest, macro), log_loss, brier: squared distances summed over labels, 0 to 2 (Brier 1950)."""
     k = probabilities.shape[1]
     lost = answers == k
     one_hot = one_hot_labels(truth, k).astype(np.float64)
     worst = np.where(lost[:, None], one_hot_labels(intervals.farthest_labels(k)[truth], k), probabilities)
-    given = worst[np.arange(len(truth)), truth]
+    given = np.where(lost, 0.0, unrounded(probabilities)[np.arange(len(truth)), truth])
     return {
-        "roc_auc": intervals.roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities)),
-        "log_loss": intervals.mean_of(-np.log(np.clip(given, SURE, 1 - SURE))),
-        "brier": intervals.mean_of(((worst - one_hot) ** 2).sum(axis=1)),
+        "roc_auc": intervals.roc_auc(one_hot, np.where(lost[:, None], 1 - one_hot, probabilities), clusters),
+        "log_loss": intervals.mean_of(-np.log(np.clip(given, SURE, 1 - SURE)), clusters),
+        "brier": intervals.mean_of(((worst - one_hot) ** 2).sum(axis=1), clusters),
     }
 
 
@@ -250,7 +298,9 @@ def _calibration(truth: IntArray, answers: IntArray, probabilities: FloatArray) 
     return bins, plain((gaps + len(truth) - len(answered)) / len(truth))
 
 
-def _score_multilabel(scores: _Scores, pairs: Pairs, labels: LabelSpace) -> tuple[IntArray, IntArray]:
+def _score_multilabel(
+    scores: _Scores, pairs: Pairs, labels: LabelSpace, clusters: IntArray | None
+) -> tuple[IntArray, IntArray]:
     """Fill in the scores; returns true labels and answers as 0/1 arrays of shape (n, k)."""
     from sklearn.metrics import f1_score, hamming_loss, precision_recall_fscore_support
 
@@ -265,11 +315,14 @@ def _score_multilabel(scores: _Scores, pairs: Pairs, labels: LabelSpace) -> tupl
     scores["per_class"] = _per_class(labels, precision_recall_fscore_support(truth, answers, average=None, **options))
     f1s = {f"{average}_f1": f1_score(truth, answers, average=average, **options) for average in ("micro", "macro")}
     values = scores["values"]
-    values.update(multilabel_intervals({**f1s, "hamming_loss": hamming_loss(truth, answers)}, truth, answers))
-    values["subset_accuracy"] = share(answered & (truth == answers).all(axis=1))
+    values.update(multilabel_f1_intervals(f1s, truth, answers, clusters))
+    values["hamming_loss"] = hamming_interval(float(hamming_loss(truth, answers)), truth, answers, clusters)
+    values["subset_accuracy"] = share(answered & (truth == answers).all(axis=1), clusters)
     probabilities = _probabilities(pairs, labels)
     if probabilities is not None:
-        values["roc_auc"] = intervals.roc_auc(truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth))
+        values["roc_auc"] = intervals.roc_auc(
+            truth.astype(float), np.where(answered[:, None], probabilities, 1.0 - truth), clusters
+        )
     return truth, answers
 
 

@@ -22,7 +22,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from harness.core.arrays import BoolArray, FloatArray, IntArray
-from harness.statistics.row_means import Smooth, mean, qwk
+from harness.statistics.row_means import Smooth, label_mean, mean, qwk
 
 LEVEL = 0.05
 POWER = 0.8
@@ -214,7 +214,9 @@ def counted_difference(
     centre, error = (float(part[0]) for part in _estimated(metric, both, shares[None], n))
     if error <= 1e-12:  # every row differs alike, or none does: a handful of rows, or no pseudo-rows
         return Difference(value, math.nan, math.nan, 1.0, math.nan, "bootstrap")
-    span = float(np.abs(both.b - both.a).max()) if metric is mean else 2.0 if metric is qwk else 1.0  # no difference is larger
+    span = (
+        float(np.abs(both.b - both.a).max()) if metric in (mean, label_mean) else 2.0 if metric is qwk else 1.0
+    )  # no difference is larger
     times = _replicates(replicates, len(shares) * max(both.a.shape[1], _DRAWING), level)
     if not times:
         return _normal(value, centre, error, level, span)

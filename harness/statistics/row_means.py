@@ -14,6 +14,7 @@ from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.predictions import Predictions
 from harness.core.types import LabelKind, LabelSpace
 from harness.statistics.intervals import farthest_labels
+from harness.statistics.temperature import unrounded
 
 Smooth = Callable[[FloatArray], tuple[FloatArray, FloatArray]]
 """From means of m features, shape (r, m), to r values and their gradients, shape (r, m). NaN where undefined."""
@@ -60,6 +61,22 @@ def micro_f1(means: FloatArray) -> tuple[FloatArray, FloatArray]:
     return value[:, 0], np.hstack([2 * ones / below, -value / below * ones, np.zeros_like(true)])
 
 
+def label_mean(means: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Of `label_features`: the mean over labels of the mean score of their rows, over the labels that have rows."""
+    sums, rows = np.split(means, 2, axis=1)
+    there = rows > 0
+    safe = np.where(there, rows, 1.0)
+    labels = there.sum(axis=1, keepdims=True)
+    share = there / np.where(labels, labels, np.nan)
+    return np.asarray((sums / safe * share).sum(axis=1)), np.hstack([share / safe, -sums / safe**2 * share])
+
+
+def label_features(truth: IntArray, scores: FloatArray, k: int) -> FloatArray:
+    """Shape (n, 2 k): the row's score at its true label; true."""
+    true = one_hot(truth, k)
+    return np.hstack([true * scores[:, None], true]).astype(np.float64)
+
+
 def mean(means: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Of one feature: itself."""
     return means[:, 0], np.ones_like(means)
@@ -98,6 +115,8 @@ SMOOTH = {
     "macro_f1": macro_f1,
     "weighted_f1": weighted_f1,
     "micro_f1": micro_f1,
+    "balanced_accuracy": label_mean,
+    "macro_mae": label_mean,
     "qwk": qwk,
     "mae": mean,
     "hamming_loss": mean,
@@ -109,8 +128,8 @@ def known_metrics(kind: LabelKind, *, probable: bool) -> list[str]:
     function, and not the binary accuracy, whose threshold no record holds."""
     if kind is LabelKind.MULTILABEL:
         return ["micro_f1", "macro_f1", "subset_accuracy", "hamming_loss"]
-    ordinal = ["mae", "qwk", "off_by_one"] if kind is LabelKind.ORDINAL else []
-    return ["accuracy", "macro_f1", "weighted_f1", *ordinal, *(["log_loss", "brier"] if probable else [])]
+    ordinal = ["mae", "macro_mae", "qwk", "off_by_one"] if kind is LabelKind.ORDINAL else []
+    return ["accuracy", "macro_f1", "balanced_accuracy", "weighted_f1", *ordinal, *(["log_loss", "brier"] if probable else [])]
 
 
 def features_of(run: Predictions, metric: str) -> tuple[FloatArray, Smooth] | None:
@@ -134,11 +153,11 @@ def losses(metric: str, run: Predictions) -> FloatArray:
     k = len(run.labels)
     probabilities = np.asarray(run.probabilities)
     worst = one_hot(farthest_labels(k)[run.truth], k)
-    given = np.where(run.answered[:, None], probabilities, worst)
     if metric == "log_loss":
+        given = np.where(run.answered[:, None], unrounded(probabilities), worst)
         tiny = np.finfo(np.float64).eps
         return np.asarray(-np.log(np.clip(given[np.arange(len(given)), run.truth], tiny, 1 - tiny)))
-    return np.asarray(((given - one_hot(run.truth, k)) ** 2).sum(axis=1))
+    return np.asarray(((np.where(run.answered[:, None], probabilities, worst) - one_hot(run.truth, k)) ** 2).sum(axis=1))
 
 
 def features(metric: str, labels: LabelSpace, truth: IntArray, answers: IntArray) -> FloatArray:
@@ -146,6 +165,10 @@ def features(metric: str, labels: LabelSpace, truth: IntArray, answers: IntArray
     k = len(labels)
     if metric == "qwk":
         return qwk_features(truth, answers, k)
+    if metric == "balanced_accuracy":
+        return label_features(truth, (truth == answers).astype(np.float64), k)
+    if metric == "macro_mae":
+        return label_features(truth, distances(truth, answers, k), k)
     if metric == "mae":
         return distances(truth, answers, k)[:, None]
     if metric == "hamming_loss":

@@ -15,7 +15,8 @@ import numpy as np
 from harness.core.arrays import FloatArray, IntArray
 
 SMALLEST = 5e-7
-"""Records round probabilities to 6 decimals: a 0 there is anything below this."""
+"""What a probability of 0 counts as. Records of earlier versions hold six decimals, where a 0 is anything below this; later
+ones hold six significant digits."""
 
 RANGE = (0.02, 50.0)
 
@@ -33,15 +34,20 @@ class Temperature:
     at_bound: bool
 
 
+def unrounded(probabilities: FloatArray) -> FloatArray:
+    """The same probabilities with `SMALLEST` in place of 0: what all logarithms are taken of."""
+    return np.where(probabilities == 0, SMALLEST, probabilities)
+
+
 def scaled(probabilities: FloatArray, temperature: float) -> FloatArray:
-    """Probabilities of shape (n, k), at another temperature; at 1 as they were, but clipped at SMALLEST."""
+    """Probabilities of shape (n, k), at another temperature; at 1 as they were, but with SMALLEST for 0."""
     from scipy.special import softmax
 
     return np.asarray(softmax(_log(probabilities) / temperature, axis=1))
 
 
 def negative_log_likelihood(probabilities: FloatArray, truth: IntArray) -> FloatArray:
-    """-log p of each row's true label, shape (n,), nats; a probability that was rounded to 0 counts as SMALLEST."""
+    """-log p of each row's true label, shape (n,), nats; a probability of 0 counts as SMALLEST."""
     return np.asarray(-_log(probabilities)[np.arange(len(truth)), truth])
 
 
@@ -85,4 +91,4 @@ def _standard_error(log_p: FloatArray, truth: IntArray, sharpness: float) -> flo
 
 
 def _log(probabilities: FloatArray) -> FloatArray:
-    return np.asarray(np.log(np.clip(probabilities, SMALLEST, None)))
+    return np.asarray(np.log(unrounded(probabilities)))

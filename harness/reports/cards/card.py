@@ -43,7 +43,7 @@ def make_card(facts: ModelFacts, repository: str | None = None, licence: str | N
         results=_results(facts),
         training_log=_training_log(facts),
         chosen_by=next((_metric(name) for name in facts.run.training.best or {} if name != "step"), "score"),
-        methods={run.values[name].method for run in facts.runs for name in facts.run.headline},
+        methods={(run.values[name].method or "").removeprefix("cluster_") for run in facts.runs for name in facts.run.headline},
     )
     readme = f"---\n{front_matter(facts, name, licence)}\n---\n\n{body}"
     return {"README.md": plain(readme), **eval_results(facts)}

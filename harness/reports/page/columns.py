@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -76,7 +76,12 @@ def _unparsed(term: MetricTerm, kinds: set[LabelKind]) -> str:
     return f"A row without a parsed answer counts as {', '.join(words)}."
 
 
+def _method(known: Mapping[str, str], method: str) -> str:
+    base = method.removeprefix("cluster_")
+    return known.get(base, base) + ("" if base == method else ", by group of rows")
+
+
 def _interval(methods: Sequence[str]) -> str:
     known = declared().intervals
-    named = "; ".join(known.get(method, method) for method in methods)
+    named = "; ".join(_method(known, method) for method in methods)
     return f"95% interval of the sampling of rows: {named}." if methods else "No interval."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.core.record import Estimate
 from harness.records.entries import TITLES
@@ -19,6 +19,15 @@ def shown(value: Estimate) -> str:
     if value.value is None:
         return "n/a"
     return f"{value.value:.3f}{'' if value.low is None else f' [{value.low:.3f}, {value.high:.3f}]'}"
+
+
+def missing_intervals(values: Mapping[str, Estimate]) -> list[tuple[str, list[str]]]:
+    """Why metrics have no interval: each reason with the names of its metrics."""
+    found: dict[str, list[str]] = {}
+    for name in sorted(values):
+        if (reason := values[name].reason) is not None:
+            found.setdefault(reason, []).append(name)
+    return list(found.items())
 
 
 def number(value: Estimate) -> str:
