@@ -1,0 +1,225 @@
+"""All pairs of a family of configurations by one joint test: p values, and simultaneous intervals that agree with them.
+
+A configuration is one model under one or more seeds; its value is the mean over the seeds. The difference D of two
+configurations has a standard error with two independent parts.
+
+- *Rows.* The variance comes from the delete-one jackknife over the rows (over the groups, where rows were sampled in groups).
+  Unlike that of a gradient it is not too small where labels have few rows (Efron and Stein 1981). Under the null hypothesis A
+  and B change places at random in each row: a sign flip of the pseudo-values of D (Tukey 1958). For means over rows this is the
+  exact permutation test, and for shares McNemar's.
+- *Seeds.* The variance of the mean over S seeds is that of the S values, divided by S. A draw has a normal error of this
+  variance, and a variance of its own: chi-squared with S - 1 degrees of freedom, as in the parametric bootstrap for the problem
+  of Behrens and Fisher (Krishnamoorthy, Lu, Mathew 2007).
+
+t = D / standard error is brought to the scale of a normal variable by its degrees of freedom (Satterthwaite 1946; Wallace
+1959), so that a pair with few seeds does not set the bound of all others (Beran 1988, "Balanced simultaneous confidence sets").
+The largest |z| of all pairs in a draw gives the adjusted p values and the bound of all intervals (Westfall and Young 1993;
+Romano and Wolf 2005): one product of signs with the pseudo-values of all configurations serves all pairs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from harness.core.arrays import FloatArray, IntArray
+
+LEVEL = 0.05
+POWER = 0.8
+REPLICATES = 4_999
+_SIGNS = 200_000_000
+"""Signs that are drawn: some seconds. Of more (above 40,000 different rows) their sum is normal."""
+_AT_ONCE = 500_000
+"""Entries of an array: bounds the memory."""
+_NONE = 1e-12
+_TIES = 1 - 1e-9
+"""Sums of the same numbers in another order count as equal."""
+
+Method = Literal["mcnemar", "sign_flip", "normal"]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """The value of one configuration in one metric.
+
+    `parts`: what each row (or group) adds to its error, shape (units,), NaN where undefined. `pseudo`: the variance that one
+    more row, right or wrong, would add, in the unit of `parts` squared. `seeds`: the variance of the mean over the seeds, 0 for
+    one run; `freedom`: its degrees of freedom.
+    """
+
+    value: float
+    parts: FloatArray
+    pseudo: float = 0.0
+    seeds: float = 0.0
+    freedom: int = 0
+
+    @property
+    def is_defined(self) -> bool:
+        return math.isfinite(self.value) and bool(np.isfinite(self.parts).all())
+
+
+@dataclass(frozen=True)
+class Family:
+    """B - A of all pairs: arrays of shape (pairs,). `a`, `b`: the places of the configurations, a < b.
+
+    `low`, `high`: simultaneous 95% intervals of all pairs; one excludes 0 exactly where `p_adjusted` <= 0.05. `p`: of the pair
+    alone. `detectable`: the smallest difference that is found in 80% of samples like this one. NaN: undefined.
+    """
+
+    a: IntArray
+    b: IntArray
+    value: FloatArray
+    low: FloatArray
+    high: FloatArray
+    p: FloatArray
+    p_adjusted: FloatArray
+    detectable: FloatArray
+    method: Method
+
+    def __len__(self) -> int:
+        return len(self.a)
+
+
+def all_pairs(scores: Sequence[Score], *, span: float = math.inf, replicates: int = REPLICATES, seed: int = 0) -> Family:
+    """Compare all pairs; `scores`: of the same rows (or groups) in the same order. `span`: the largest difference that there
+    can be."""
+    every_a, every_b = np.triu_indices(len(scores), 1)
+    known = np.array([score.is_defined for score in scores], dtype=bool)
+    tested = known[every_a] & known[every_b]
+    values = np.array([score.value for score in scores])
+    difference = values[every_b] - values[every_a]
+    difference[np.abs(difference) < _NONE] = 0.0  # what adding in another order leaves
+    columns = {name: np.full(len(every_a), np.nan) for name in ("low", "high", "p", "p_adjusted", "detectable")}
+    method: Method = "sign_flip"
+    if tested.any():
+        number = np.cumsum(known) - 1
+        pairs = number[every_a[tested]], number[every_b[tested]]
+        joint = _Joint([score for score, is_known in zip(scores, known, strict=True) if is_known], pairs, difference[tested])
+        found = joint.tested(replicates, np.random.default_rng(seed), span)
+        method = joint.method(replicates)
+        for name, column in zip(columns, found, strict=True):
+            columns[name][tested] = column
+    return Family(every_a, every_b, difference, **columns, method=method)
+
+
+class _Joint:
+    """The pairs (a, b) of scores that are all defined, and their differences, shape (pairs,)."""
+
+    def __init__(self, scores: Sequence[Score], pairs: tuple[IntArray, IntArray], difference: FloatArray) -> None:
+        self.a, self.b = pairs
+        self.difference = difference
+        self.units = len(scores[0].parts)
+        rows = np.stack([score.parts - score.parts.mean() + score.value for score in scores], axis=1)
+        rows = rows - rows.mean(axis=1, keepdims=True) + 0.0  # only differences matter
+        self.rows, self.counts = _kinds(rows)
+        self.pseudo = np.array([score.pseudo for score in scores])
+        self.seeds = np.array([score.seeds for score in scores])
+        self.freedom = np.array([score.freedom for score in scores])
+        gram = (self.rows.T * self.counts) @ self.rows
+        squares = np.maximum(gram[self.a, self.a] + gram[self.b, self.b] - 2 * gram[self.a, self.b], 0.0)
+        squares[squares < _NONE * max(1.0, float(gram.max(initial=0.0)))] = 0.0
+        added = self.pseudo[self.a] + self.pseudo[self.b]
+        self.null = (squares + added) / self.units**2  # the variance if the true difference is 0
+        self.centred = np.maximum(squares - self.units * difference**2, 0.0) / self.units**2 + added / self.units**2
+
+    def method(self, replicates: int) -> Method:
+        return "normal" if len(self.rows) * replicates > _SIGNS else "sign_flip"
+
+    def tested(self, replicates: int, rng: np.random.Generator, span: float) -> tuple[FloatArray, ...]:
+        """Low, high, p, adjusted p and detectable difference."""
+        from scipy.stats import norm
+
+        own, freedom = self._z(self.difference, self.seeds[None, :])
+        own, freedom = own[0], freedom[0]
+        reached, largest = np.zeros(len(own), dtype=np.int64), []
+        for sums, errors, variances in self._draws(replicates, rng):
+            z, _ = self._z(sums[:, self.b] - sums[:, self.a] + errors[:, self.b] - errors[:, self.a], variances)
+            reached += (z >= own * _TIES).sum(axis=0)
+            largest.append(z.max(axis=1))
+        most = np.sort(np.concatenate(largest))
+        p = (1 + reached) / (1 + replicates)
+        above = len(most) - np.searchsorted(most, own * _TIES, side="left")
+        adjusted = (1 + above) / (1 + replicates)
+        place = max(1, int(LEVEL * (replicates + 1) + 1e-9))
+        t = _from_z(np.full(len(own), most[-place]), freedom)
+        error = np.sqrt(self.centred + self.seeds[self.a] + self.seeds[self.b])
+        left = 1 - t**2 / self.units
+        reach = np.where(left > _NONE, t * error / np.sqrt(np.maximum(left, _NONE)), span)
+        reach = np.where(np.isfinite(reach), reach, np.nan)
+        detectable = np.where((left > _NONE) & (error > 0), reach + float(norm.ppf(POWER)) * error, np.nan)
+        low, high = np.maximum(self.difference - reach, -span), np.minimum(self.difference + reach, span)
+        return low, high, p, adjusted, np.where(detectable <= span, detectable, np.nan)
+
+    def _z(self, differences: FloatArray, seeds: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """|z| and degrees of freedom, shape (r, pairs), where the means over seeds have the variances `seeds`, (r, scores)."""
+        if not self.seeds.any():
+            errors = np.sqrt(self.null)
+            z = np.abs(np.divide(differences, errors, out=np.zeros(np.shape(differences)), where=errors > 0))
+            return np.atleast_2d(z), np.full((1, len(errors)), np.inf)
+        squares = np.divide(seeds**2, self.freedom, out=np.zeros_like(seeds), where=self.freedom > 0)
+        variance = self.null + seeds[:, self.a] + seeds[:, self.b]
+        below = squares[:, self.a] + squares[:, self.b]
+        freedom = np.divide(variance**2, below, out=np.full_like(variance, np.inf), where=below > 0)
+        t = np.divide(np.abs(differences), np.sqrt(variance), out=np.zeros_like(variance), where=variance > 0)
+        return _to_z(t, freedom), freedom
+
+    def _draws(self, replicates: int, rng: np.random.Generator) -> Iterator[tuple[FloatArray, FloatArray, FloatArray]]:
+        """In portions of r draws: errors of the rows and of the seeds, and variances of the seeds; each (r, scores)."""
+        k = len(self.seeds)
+        step = max(1, _AT_ONCE // max(len(self.a), 1))
+        sums = self._sums(replicates, rng)
+        for start in range(0, replicates, step):
+            shape = min(step, replicates - start), k
+            flips = 2.0 * rng.integers(0, 2, shape) - 1
+            rows = (sums[start : start + shape[0]] + flips * np.sqrt(self.pseudo)) / self.units
+            if not self.seeds.any():
+                yield rows, np.zeros((1, k)), self.seeds[None, :]
+                continue
+            errors = rng.standard_normal(shape) * np.sqrt(self.seeds)
+            drawn = rng.chisquare(np.maximum(self.freedom, 1), shape) / np.maximum(self.freedom, 1)
+            yield rows, errors, self.seeds * drawn
+
+    def _sums(self, replicates: int, rng: np.random.Generator) -> FloatArray:
+        """Sums of the rows under random signs, shape (replicates, scores). Rows of one kind are drawn together."""
+        if self.method(replicates) == "normal":
+            values, vectors = np.linalg.eigh((self.rows.T * self.counts) @ self.rows)
+            normal = rng.standard_normal((replicates, len(values)))
+            return np.asarray((normal * np.sqrt(np.maximum(values, 0.0))) @ vectors.T)
+        found, step = [], max(1, 4 * _AT_ONCE // len(self.rows))
+        once = bool(self.counts.max() == 1)  # a bit is drawn much faster than a binomial number
+        for start in range(0, replicates, step):
+            shape = min(step, replicates - start), len(self.rows)
+            drawn = rng.integers(0, 2, shape, dtype=np.int8) if once else rng.binomial(self.counts, 0.5, shape)
+            found.append((2.0 * drawn - self.counts) @ self.rows)
+        return np.concatenate(found)
+
+
+def _kinds(rows: FloatArray) -> tuple[FloatArray, IntArray]:
+    """The different rows of (units, scores) and how often each occurs; the rows as they are where most occur once."""
+    code = np.zeros(len(rows), dtype=np.int64)
+    for column in rows.T:
+        _, number = np.unique(column, return_inverse=True)
+        _, first, code, counts = np.unique(
+            code * len(rows) + number, return_index=True, return_inverse=True, return_counts=True
+        )
+        if 4 * len(first) > len(rows):
+            return rows, np.ones(len(rows), dtype=np.int64)
+    return rows[first], counts
+
+
+def _to_z(t: FloatArray, freedom: FloatArray) -> FloatArray:
+    """The normal variable that is as far out as t >= 0 (Wallace 1959, Annals of Mathematical Statistics 30)."""
+    nu = np.minimum(freedom, 1e9)
+    return np.asarray((8 * nu + 1) / (8 * nu + 3) * np.sqrt(nu * np.log1p(t**2 / nu)))
+
+
+def _from_z(z: FloatArray, freedom: FloatArray) -> FloatArray:
+    """The inverse of `_to_z`."""
+    if np.isinf(freedom).all():
+        return z
+    nu = np.minimum(freedom, 1e9)
+    return np.asarray(np.sqrt(nu * np.expm1(np.minimum((z * (8 * nu + 3) / (8 * nu + 1)) ** 2 / nu, 600.0))))
