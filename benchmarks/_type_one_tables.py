@@ -78,9 +78,7 @@ def many_labels(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
 # Seeds
 
 
-def seeded(
-    rng: np.random.Generator, n: int, design: Design, counts: Sequence[int], spread: float
-) -> list[list[Predictions]]:
+def seeded(rng: np.random.Generator, n: int, design: Design, counts: Sequence[int], spread: float) -> list[list[Predictions]]:
     """Configurations of equal expected quality; the error rates of their seeds are normal with this standard deviation."""
     from type_one import confusion, sample
 

@@ -42,13 +42,16 @@ def groups_of(runs: Sequence[Predictions]) -> IntArray | None:
 def score_of(metric: str, seeds: Sequence[Predictions], units: IntArray | None = None) -> Score:
     """Of one configuration; `seeds`: its runs on the same rows in the same order, `units`: the groups of the rows."""
     found = [parts_of(metric, run, units) for run in seeds]
-    values = np.array([one.value for one in found])
+    values, parts = np.array([one.value for one in found]), np.stack([one.parts for one in found])
+    if len(found) == 1:
+        return Score(found[0].value, found[0].parts, found[0].pseudo)
     return Score(
         value=float(values.mean()),
-        parts=np.mean([one.parts for one in found], axis=0),
+        parts=parts.mean(axis=0),
         pseudo=float(np.mean([one.pseudo for one in found])),
-        seeds=float(values.var(ddof=1)) / len(values) if len(values) > 1 else 0.0,
+        seeds=float(values.var(ddof=1)) / len(values),
         freedom=len(values) - 1,
+        within=float(parts.var(axis=0, ddof=1).sum()) / len(values),
     )
 
 
@@ -71,7 +74,8 @@ def differences_of(
         (a,), (b,) = configurations
         return _of_two(paired.share_difference(hits(metric, a), hits(metric, b)))
     scores = [score_of(metric, seeds, units) for seeds in configurations]
-    return all_pairs(scores, span=span_of(metric, configurations[0][0]), replicates=replicates, seed=seed)
+    sizes = None if units is None else np.bincount(units).astype(np.float64)
+    return all_pairs(scores, sizes, span=span_of(metric, configurations[0][0]), replicates=replicates, seed=seed)
 
 
 def difference_of(metric: str, a: Predictions, b: Predictions, *, replicates: int = REPLICATES, seed: int = 0) -> Difference:

@@ -7,9 +7,10 @@ configurations has a standard error with two independent parts.
   Unlike that of a gradient it is not too small where labels have few rows (Efron and Stein 1981). Under the null hypothesis A
   and B change places at random in each row: a sign flip of the pseudo-values of D (Tukey 1958). For means over rows this is the
   exact permutation test, and for shares McNemar's.
-- *Seeds.* The variance of the mean over S seeds is that of the S values, divided by S. A draw has a normal error of this
-  variance, and a variance of its own: chi-squared with S - 1 degrees of freedom, as in the parametric bootstrap for the problem
-  of Behrens and Fisher (Krishnamoorthy, Lu, Mathew 2007).
+- *Seeds.* The variance of the mean over S seeds is that of the S values, divided by S. It contains what the seeds change in
+  single rows by chance, which is taken out of the variance of the rows. A draw has a normal error of this variance, and a
+  variance of its own: chi-squared with S - 1 degrees of freedom, as in the parametric bootstrap for the problem of Behrens and
+  Fisher (Krishnamoorthy, Lu, Mathew 2007).
 
 t = D / standard error is brought to the scale of a normal variable by its degrees of freedom (Satterthwaite 1946; Wallace
 1959), so that a pair with few seeds does not set the bound of all others (Beran 1988, "Balanced simultaneous confidence sets").
@@ -48,7 +49,8 @@ class Score:
 
     `parts`: what each row (or group) adds to its error, shape (units,), NaN where undefined. `pseudo`: the variance that one
     more row, right or wrong, would add, in the unit of `parts` squared. `seeds`: the variance of the mean over the seeds, 0 for
-    one run; `freedom`: its degrees of freedom.
+    one run; `freedom`: its degrees of freedom. `within`: what of the sum of the squared `parts` the seeds add, each differing
+    from the others in each row by chance; it is a part of `seeds` too.
     """
 
     value: float
@@ -56,6 +58,7 @@ class Score:
     pseudo: float = 0.0
     seeds: float = 0.0
     freedom: int = 0
+    within: float = 0.0
 
     @property
     def is_defined(self) -> bool:
@@ -84,9 +87,16 @@ class Family:
         return len(self.a)
 
 
-def all_pairs(scores: Sequence[Score], *, span: float = math.inf, replicates: int = REPLICATES, seed: int = 0) -> Family:
-    """Compare all pairs; `scores`: of the same rows (or groups) in the same order. `span`: the largest difference that there
-    can be."""
+def all_pairs(
+    scores: Sequence[Score],
+    sizes: FloatArray | None = None,
+    *,
+    span: float = math.inf,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Family:
+    """Compare all pairs; `scores`: of the same rows in the same order, or of the same groups, which have `sizes` rows each,
+    shape (units,). `span`: the largest difference that there can be."""
     every_a, every_b = np.triu_indices(len(scores), 1)
     known = np.array([score.is_defined for score in scores], dtype=bool)
     tested = known[every_a] & known[every_b]
@@ -98,7 +108,8 @@ def all_pairs(scores: Sequence[Score], *, span: float = math.inf, replicates: in
     if tested.any():
         number = np.cumsum(known) - 1
         pairs = number[every_a[tested]], number[every_b[tested]]
-        joint = _Joint([score for score, is_known in zip(scores, known, strict=True) if is_known], pairs, difference[tested])
+        defined = [score for score, is_known in zip(scores, known, strict=True) if is_known]
+        joint = _Joint(defined, sizes, pairs, difference[tested])
         found = joint.tested(replicates, np.random.default_rng(seed), span)
         method = joint.method(replicates)
         for name, column in zip(columns, found, strict=True):
@@ -109,22 +120,37 @@ def all_pairs(scores: Sequence[Score], *, span: float = math.inf, replicates: in
 class _Joint:
     """The pairs (a, b) of scores that are all defined, and their differences, shape (pairs,)."""
 
-    def __init__(self, scores: Sequence[Score], pairs: tuple[IntArray, IntArray], difference: FloatArray) -> None:
+    def __init__(
+        self, scores: Sequence[Score], sizes: FloatArray | None, pairs: tuple[IntArray, IntArray], difference: FloatArray
+    ) -> None:
         self.a, self.b = pairs
         self.difference = difference
         self.units = len(scores[0].parts)
-        rows = np.stack([score.parts - score.parts.mean() + score.value for score in scores], axis=1)
+        weights = np.ones(self.units) if sizes is None else sizes / sizes.mean()
+        parts = np.stack([score.parts for score in scores], axis=1)
+        parts = parts - parts.mean(axis=0)
+        rows = parts + weights[:, None] * np.array([score.value for score in scores])
         rows = rows - rows.mean(axis=1, keepdims=True) + 0.0  # only differences matter
-        self.rows, self.counts = _kinds(rows)
         self.pseudo = np.array([score.pseudo for score in scores])
         self.seeds = np.array([score.seeds for score in scores])
         self.freedom = np.array([score.freedom for score in scores])
-        gram = (self.rows.T * self.counts) @ self.rows
-        squares = np.maximum(gram[self.a, self.a] + gram[self.b, self.b] - 2 * gram[self.a, self.b], 0.0)
-        squares[squares < _NONE * max(1.0, float(gram.max(initial=0.0)))] = 0.0
         added = self.pseudo[self.a] + self.pseudo[self.b]
-        self.null = (squares + added) / self.units**2  # the variance if the true difference is 0
-        self.centred = np.maximum(squares - self.units * difference**2, 0.0) / self.units**2 + added / self.units**2
+        within = np.array([score.within for score in scores])
+        of_rows, centred = self._squares(rows), self._squares(parts)
+        twice = np.minimum(within[self.a] + within[self.b], centred)  # counted among the seeds
+        self.null = np.maximum(of_rows - twice + added, 0.0) / self.units**2  # the variance if the true difference is 0
+        self.centred = (centred - twice + added) / self.units**2  # if it is the one that was found
+        full = of_rows + added
+        self.scale = np.sqrt(np.divide(np.maximum(full - twice, 0.0), full, out=np.ones_like(full), where=full > 0))
+        between = weights @ parts / self.units**2
+        self.slope, self.curve = between[self.b] - between[self.a], float(weights @ weights) / self.units**2
+        self.rows, self.counts = _kinds(rows)
+
+    def _squares(self, rows: FloatArray) -> FloatArray:
+        """Sums of the squared differences of each pair, shape (pairs,)."""
+        gram = rows.T @ rows
+        found = gram[self.a, self.a] + gram[self.b, self.b] - 2 * gram[self.a, self.b]
+        return np.where(found < _NONE * max(1.0, float(gram.max(initial=0.0))), 0.0, found)
 
     def method(self, replicates: int) -> Method:
         return "normal" if len(self.rows) * replicates > _SIGNS else "sign_flip"
@@ -137,7 +163,8 @@ class _Joint:
         own, freedom = own[0], freedom[0]
         reached, largest = np.zeros(len(own), dtype=np.int64), []
         for sums, errors, variances in self._draws(replicates, rng):
-            z, _ = self._z(sums[:, self.b] - sums[:, self.a] + errors[:, self.b] - errors[:, self.a], variances)
+            drawn = self.scale * (sums[:, self.b] - sums[:, self.a])
+            z, _ = self._z(drawn + errors[:, self.b] - errors[:, self.a] if self.seeds.any() else drawn, variances)
             reached += (z >= own * _TIES).sum(axis=0)
             largest.append(z.max(axis=1))
         most = np.sort(np.concatenate(largest))
@@ -145,14 +172,21 @@ class _Joint:
         above = len(most) - np.searchsorted(most, own * _TIES, side="left")
         adjusted = (1 + above) / (1 + replicates)
         place = max(1, int(LEVEL * (replicates + 1) + 1e-9))
-        t = _from_z(np.full(len(own), most[-place]), freedom)
+        below, above_it = self._reach(_from_z(np.full(len(own), most[-place]), freedom), span)
         error = np.sqrt(self.centred + self.seeds[self.a] + self.seeds[self.b])
-        left = 1 - t**2 / self.units
-        reach = np.where(left > _NONE, t * error / np.sqrt(np.maximum(left, _NONE)), span)
-        reach = np.where(np.isfinite(reach), reach, np.nan)
-        detectable = np.where((left > _NONE) & (error > 0), reach + float(norm.ppf(POWER)) * error, np.nan)
-        low, high = np.maximum(self.difference - reach, -span), np.minimum(self.difference + reach, span)
+        detectable = np.where(error > 0, (below + above_it) / 2 + float(norm.ppf(POWER)) * error, np.nan)
+        low, high = np.maximum(self.difference - below, -span), np.minimum(self.difference + above_it, span)
         return low, high, p, adjusted, np.where(detectable <= span, detectable, np.nan)
+
+    def _reach(self, t: FloatArray, span: float) -> tuple[FloatArray, FloatArray]:
+        """How far the interval reaches below and above the difference D: to the true differences D - x that the test with the
+        bound t does not reject, where the variance is `centred` + 2 slope x + curve x^2 + that of the seeds."""
+        left = 1 - t**2 * self.curve
+        linear, fixed = t**2 * self.slope, t**2 * (self.centred + self.seeds[self.a] + self.seeds[self.b])
+        safe = np.maximum(left, _NONE)
+        root = np.sqrt(linear**2 + safe * fixed)
+        most = 2 * span if math.isfinite(span) else math.nan
+        return np.where(left > _NONE, (root + linear) / safe, most), np.where(left > _NONE, (root - linear) / safe, most)
 
     def _z(self, differences: FloatArray, seeds: FloatArray) -> tuple[FloatArray, FloatArray]:
         """|z| and degrees of freedom, shape (r, pairs), where the means over seeds have the variances `seeds`, (r, scores)."""

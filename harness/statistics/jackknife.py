@@ -61,7 +61,9 @@ def parts_of(metric: str, run: Predictions, units: IntArray | None = None) -> Pa
             np.add.at(sums, units[place], part)
         left = np.maximum(len(run) - sizes, 1)[:, None]
         parts = (len(sizes) - 1) * (own - SMOOTH[metric]((total - sums) / left)[0])
-    return Parts(own, parts if len(parts) > 1 else np.full(len(parts), np.nan), _pseudo(metric, run, total, own))
+    if len(parts) < 2:
+        parts = np.full(len(parts), np.nan)
+    return Parts(own, parts, len(parts) ** 2 * _pseudo(metric, run, total, own))
 
 
 def _of_mean(values: FloatArray, units: IntArray | None) -> FloatArray:
@@ -71,7 +73,7 @@ def _of_mean(values: FloatArray, units: IntArray | None) -> FloatArray:
     sizes, sums = np.bincount(units), np.bincount(units, weights=values)
     if len(sizes) < 2:
         return np.full(len(sizes), np.nan)
-    return np.asarray((len(sizes) - 1) * (values.mean() - (values.sum() - sums) / (n - sizes)))
+    return np.asarray((sums - sizes * values.mean()) * len(sizes) / n)
 
 
 def _occurring(run: Predictions) -> Predictions:
@@ -115,9 +117,9 @@ class _Rows(NamedTuple):
 
 
 def _pseudo(metric: str, run: Predictions, total: FloatArray, own: float) -> float:
-    """The variance that a row of a random true label adds which is right by chance: (n + 1)^2 times the mean of the squared
-    differences that this makes. In samples of some ten rows large errors are often missing; without this the test takes equal
-    models for different ones too often (benchmarks/type_one.py)."""
+    """The mean square of the change that one more row of a random true label makes, right in place of wrong. In samples of some
+    ten rows large errors are often missing; without this the test takes equal models for different ones too often
+    (benchmarks/type_one.py)."""
     if not np.isfinite(own):
         return 0.0
     k, n, smooth = len(run.labels), len(run), SMOOTH[metric]
@@ -130,7 +132,7 @@ def _pseudo(metric: str, run: Predictions, total: FloatArray, own: float) -> flo
         truth, wrong, weights = _wrong_answers(often)
     changes = _changes(metric, run, total, (truth, wrong), smooth, n)
     known = np.isfinite(changes)
-    return float((n + 1) ** 2 * (changes[known] ** 2) @ weights[known] / weights.sum()) if known.any() else 0.0
+    return float((changes[known] ** 2) @ weights[known] / weights.sum()) if known.any() else 0.0
 
 
 def _wrong_answers(often: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
