@@ -25,8 +25,9 @@ from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
 from harness.statistics import intervals
 from harness.statistics.contrast import difference_of, value_of
+from harness.statistics.families import LEVEL
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER
-from harness.statistics.paired import LEVEL, Difference
+from harness.statistics.paired import Difference
 from harness.statistics.row_means import SHARES
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from harness.core.arrays import IntArray
+from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.statistics import intervals, paired
 from harness.statistics.families import REPLICATES, Family, Score, all_pairs
-from harness.statistics.jackknife import parts_of, units_of
+from harness.statistics.jackknife import Parts, parts_of, parts_of_mean, units_of
 from harness.statistics.paired import Difference
 from harness.statistics.row_means import SHARES, SMOOTH, features, hits, known_metrics, losses
 
@@ -39,16 +39,15 @@ def groups_of(runs: Sequence[Predictions]) -> IntArray | None:
     return next((units for run in runs if (units := units_of(run)) is not None), None)
 
 
-def score_of(metric: str, seeds: Sequence[Predictions], units: IntArray | None = None) -> Score:
-    """Of one configuration; `seeds`: its runs on the same rows in the same order, `units`: the groups of the rows."""
-    found = [parts_of(metric, run, units) for run in seeds]
-    values, parts = np.array([one.value for one in found]), np.stack([one.parts for one in found])
-    if len(found) == 1:
-        return Score(found[0].value, found[0].parts, found[0].pseudo)
+def score_of(seeds: Sequence[Parts]) -> Score:
+    """Of one configuration, from what its seeds have on the same rows (or groups)."""
+    if len(seeds) == 1:
+        return Score(seeds[0].value, seeds[0].parts, seeds[0].pseudo)
+    values, parts = np.array([one.value for one in seeds]), np.stack([one.parts for one in seeds])
     return Score(
         value=float(values.mean()),
         parts=parts.mean(axis=0),
-        pseudo=float(np.mean([one.pseudo for one in found])),
+        pseudo=float(np.mean([one.pseudo for one in seeds])),
         seeds=float(values.var(ddof=1)) / len(values),
         freedom=len(values) - 1,
         within=float(parts.var(axis=0, ddof=1).sum()) / len(values),
@@ -65,17 +64,31 @@ def span_of(metric: str, run: Predictions) -> float:
 def differences_of(
     metric: str, configurations: Sequence[Sequence[Predictions]], *, replicates: int = REPLICATES, seed: int = 0
 ) -> Family:
-    """All pairs of configurations, each with the runs of its seeds; all runs are of the same rows in the same order.
-
-    Two runs are compared in a share by the exact test of McNemar and its interval, unless the rows are in groups.
-    """
+    """All pairs of configurations, each with the runs of its seeds; all runs are of the same rows in the same order."""
     units = groups_of([run for seeds in configurations for run in seeds])
-    if metric in SHARES and len(configurations) == 2 and units is None and all(len(seeds) == 1 for seeds in configurations):
-        (a,), (b,) = configurations
-        return _of_two(paired.share_difference(hits(metric, a), hits(metric, b)))
-    scores = [score_of(metric, seeds, units) for seeds in configurations]
-    sizes = None if units is None else np.bincount(units).astype(np.float64)
-    return all_pairs(scores, sizes, span=span_of(metric, configurations[0][0]), replicates=replicates, seed=seed)
+    if metric in SHARES:
+        right = [[hits(metric, run) for run in seeds] for seeds in configurations]
+        return share_differences(right, units, replicates=replicates, seed=seed)
+    scores = [score_of([parts_of(metric, run, units) for run in seeds]) for seeds in configurations]
+    span = span_of(metric, configurations[0][0])
+    return all_pairs(scores, _sizes(units), span=span, replicates=replicates, seed=seed)
+
+
+def share_differences(
+    right: Sequence[Sequence[BoolArray]], units: IntArray | None = None, *, replicates: int = REPLICATES, seed: int = 0
+) -> Family:
+    """All pairs of configurations in a share of the rows: which rows each seed has right, shape (n,).
+
+    Two runs are compared by the exact test of McNemar and its interval, unless the rows are in groups.
+    """
+    if len(right) == 2 and units is None and all(len(seeds) == 1 for seeds in right):
+        return _of_two(paired.share_difference(right[0][0], right[1][0]))
+    scores = [score_of([parts_of_mean(one.astype(np.float64), units) for one in seeds]) for seeds in right]
+    return all_pairs(scores, _sizes(units), span=1.0, replicates=replicates, seed=seed)
+
+
+def _sizes(units: IntArray | None) -> FloatArray | None:
+    return None if units is None else np.bincount(units).astype(np.float64)
 
 
 def difference_of(metric: str, a: Predictions, b: Predictions, *, replicates: int = REPLICATES, seed: int = 0) -> Difference:

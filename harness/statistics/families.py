@@ -100,16 +100,17 @@ def all_pairs(
     every_a, every_b = np.triu_indices(len(scores), 1)
     known = np.array([score.is_defined for score in scores], dtype=bool)
     tested = known[every_a] & known[every_b]
-    values = np.array([score.value for score in scores])
+    values = np.array([score.value for score in scores], dtype=np.float64)
     difference = values[every_b] - values[every_a]
     difference[np.abs(difference) < _NONE] = 0.0  # what adding in another order leaves
     columns = {name: np.full(len(every_a), np.nan) for name in ("low", "high", "p", "p_adjusted", "detectable")}
     method: Method = "sign_flip"
     if tested.any():
-        number = np.cumsum(known) - 1
+        order = [place for place in np.argsort(values, kind="stable") if known[place]]  # the same draws in whatever order
+        number = np.zeros(len(scores), dtype=np.int64)
+        number[order] = np.arange(len(order))
         pairs = number[every_a[tested]], number[every_b[tested]]
-        defined = [score for score, is_known in zip(scores, known, strict=True) if is_known]
-        joint = _Joint(defined, sizes, pairs, difference[tested])
+        joint = _Joint([scores[place] for place in order], sizes, pairs, difference[tested])
         found = joint.tested(replicates, np.random.default_rng(seed), span)
         method = joint.method(replicates)
         for name, column in zip(columns, found, strict=True):
@@ -233,16 +234,13 @@ class _Joint:
 
 
 def _kinds(rows: FloatArray) -> tuple[FloatArray, IntArray]:
-    """The different rows of (units, scores) and how often each occurs; the rows as they are where most occur once."""
-    code = np.zeros(len(rows), dtype=np.int64)
-    for column in rows.T:
-        _, number = np.unique(column, return_inverse=True)
-        _, first, code, counts = np.unique(
-            code * len(rows) + number, return_index=True, return_inverse=True, return_counts=True
-        )
-        if 4 * len(first) > len(rows):
-            return rows, np.ones(len(rows), dtype=np.int64)
-    return rows[first], counts
+    """The different rows of (units, scores), sorted, and how often each occurs; all of them where most occur once."""
+    rows = rows[np.lexsort(rows.T)]
+    first = np.concatenate([[True], (rows[1:] != rows[:-1]).any(axis=1)])
+    if 4 * int(first.sum()) > len(rows):
+        return rows, np.ones(len(rows), dtype=np.int64)
+    places = np.flatnonzero(first)
+    return rows[places], np.diff(np.append(places, len(rows)))
 
 
 def _to_z(t: FloatArray, freedom: FloatArray) -> FloatArray:

@@ -43,8 +43,8 @@ def units_of(run: Predictions) -> IntArray | None:
 def parts_of(metric: str, run: Predictions, units: IntArray | None = None) -> Parts:
     """Of one run; `units`: the groups of the rows, numbered from 0 without gaps (see `units_of`)."""
     if metric not in SMOOTH:
-        values = np.asarray(hits(metric, run) if metric in SHARES else losses(metric, run), dtype=np.float64)
-        return Parts(float(values.mean()), _of_mean(values, units), 0.0)
+        values = hits(metric, run) if metric in SHARES else losses(metric, run)
+        return parts_of_mean(values.astype(np.float64), units)
     if run.labels.kind is LabelKind.NOMINAL:
         run = _occurring(run)
     truth, answers, inverse, counts = _patterns(run, units)
@@ -66,14 +66,15 @@ def parts_of(metric: str, run: Predictions, units: IntArray | None = None) -> Pa
     return Parts(own, parts, len(parts) ** 2 * _pseudo(metric, run, total, own))
 
 
-def _of_mean(values: FloatArray, units: IntArray | None) -> FloatArray:
-    n = len(values)
+def parts_of_mean(values: FloatArray, units: IntArray | None = None) -> Parts:
+    """Of a mean over rows, shape (n,)."""
+    n, mean_value = len(values), float(values.mean())
     if units is None:
-        return values - values.mean() if n > 1 else np.full(n, np.nan)
-    sizes, sums = np.bincount(units), np.bincount(units, weights=values)
-    if len(sizes) < 2:
-        return np.full(len(sizes), np.nan)
-    return np.asarray((sums - sizes * values.mean()) * len(sizes) / n)
+        parts = values - mean_value
+    else:
+        sizes, sums = np.bincount(units), np.bincount(units, weights=values)
+        parts = (sums - sizes * mean_value) * len(sizes) / n
+    return Parts(mean_value, parts if len(parts) > 1 else np.full(len(parts), np.nan), 0.0)
 
 
 def _occurring(run: Predictions) -> Predictions:
