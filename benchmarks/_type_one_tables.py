@@ -1,15 +1,13 @@
-"""Tables of `type_one.py` on many labels, seeds, groups of rows, and ranks: the method of bench, and in brackets the one before."""
+"""Tables of `type_one.py` on many labels, seeds, groups of rows, and ranks; in brackets what bench did before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm
 
-from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.predictions import Predictions
 from harness.core.types import LabelKind, LabelSpace
 from harness.statistics.contrast import difference_of, differences_of
@@ -48,7 +46,7 @@ def gradient_p(metric: str, a: Predictions, b: Predictions) -> float:
 
 def many_labels(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
     """Equal macro-F1."""
-    from type_one import Design, pair_of, sample
+    from type_one import Design
 
     yield ["equally good models, macro-F1", *(f"n = {n:,}" for n in sizes)]
     for k in (5, 20, 77, 151):
@@ -60,19 +58,24 @@ def many_labels(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
             ("the same, some labels rare", falling / falling.sum(), "low", "high", 0.2),
         ):
             design = Design(name, tuple(prior), a, b, errors, 0.5)
-            pair = pair_of(design, "macro_f1")
-            assert pair is not None
             cells = []
             for n in sizes:
-                rng = np.random.default_rng(n)
-
-                def found(seed: int, n: int = n, rng: np.random.Generator = rng) -> tuple[bool, ...]:
-                    runs = sample(rng, n, design, *pair)
-                    p = difference_of("macro_f1", *runs, replicates=replicates, seed=seed).p
-                    return p <= LEVEL, gradient_p("macro_f1", *runs) <= LEVEL
-
-                cells.append(rates(samples, found))
+                cells.append(rates(samples, _many(design, n, replicates)))
             yield [f"{k} labels: {name}", *cells]
+
+
+def _many(design: Design, n: int, replicates: int) -> Count:
+    from type_one import pair_of, sample
+
+    pair, rng = pair_of(design, "macro_f1"), np.random.default_rng(n)
+    assert pair is not None
+
+    def found(seed: int) -> tuple[bool, ...]:
+        runs = sample(rng, n, design, *pair)
+        p = difference_of("macro_f1", *runs, replicates=replicates, seed=seed).p
+        return p <= LEVEL, gradient_p("macro_f1", *runs) <= LEVEL
+
+    return found
 
 
 # Seeds
@@ -86,7 +89,7 @@ def seeded(rng: np.random.Generator, n: int, design: Design, counts: Sequence[in
     matrices = [confusion(design.a, len(design.prior), rate) for rate in np.clip(rates_of, 0.01, 0.95)]
     runs = sample(rng, n, design, matrices, [1 - design.errors] * len(matrices))
     ends = np.cumsum([0, *counts])
-    return [runs[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+    return [runs[start:end] for start, end in pairwise(ends)]
 
 
 def middle_run(runs: Sequence[Predictions]) -> Predictions:
@@ -105,17 +108,21 @@ def seeds(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
             cells = []
             for metric in metrics:
                 for n in sizes:
-                    rng = np.random.default_rng(n)
-
-                    def found(seed: int, metric: str = metric, n: int = n, rng: np.random.Generator = rng) -> tuple[bool, ...]:
-                        a, b = seeded(rng, n, design, counts, spread) if counts[1] > 1 else _fixed(rng, n, design, spread)
-                        p = differences_of(metric, [a, b], replicates=replicates, seed=seed).p[0]
-                        one = difference_of(metric, a[0], b[0], replicates=replicates, seed=seed).p
-                        middle = difference_of(metric, middle_run(a), middle_run(b), replicates=replicates, seed=seed).p
-                        return p <= LEVEL, one <= LEVEL, middle <= LEVEL
-
-                    cells.append(rates(samples, found))
+                    cells.append(rates(samples, _of_seeds(metric, n, design, counts, spread, replicates)))
             yield [f"{counts[0]} and {counts[1]}", f"{100 * spread:g}", *cells]
+
+
+def _of_seeds(metric: str, n: int, design: Design, counts: tuple[int, int], spread: float, replicates: int) -> Count:
+    rng = np.random.default_rng(n)
+
+    def found(seed: int) -> tuple[bool, ...]:
+        a, b = seeded(rng, n, design, counts, spread) if counts[1] > 1 else _fixed(rng, n, design, spread)
+        middle = difference_of(metric, middle_run(a), middle_run(b), replicates=replicates, seed=seed).p
+        one = difference_of(metric, a[0], b[0], replicates=replicates, seed=seed).p
+        p = float(differences_of(metric, [a, b], replicates=replicates, seed=seed).p[0])
+        return p <= LEVEL, one <= LEVEL, middle <= LEVEL
+
+    return found
 
 
 def _fixed(rng: np.random.Generator, n: int, design: Design, spread: float) -> list[list[Predictions]]:
@@ -154,7 +161,7 @@ def by_rows(run: Predictions) -> Predictions:
     return replace(run, groups=None)
 
 
-def clusters(samples: int, replicates: int) -> Cells:
+def groups_of_rows(samples: int, replicates: int) -> Cells:
     """True over assumed standard error, and the rates."""
     metrics = ("accuracy", "macro_f1", "mae")
     yield ["groups, rows in each, correlation", "ratio of standard errors", *metrics]
@@ -165,16 +172,19 @@ def clusters(samples: int, replicates: int) -> Cells:
             a, b = grouped(rng, groups, size, together)
             values.append(b.correct.mean() - a.correct.mean())
             errors.append(np.std(b.correct.astype(int) - a.correct) / np.sqrt(len(a)))
-        cells = []
-        for metric in metrics:
-
-            def found(seed: int, metric: str = metric) -> tuple[bool, ...]:
-                runs = grouped(rng, groups, size, together)  # noqa: B023
-                p = [difference_of(metric, *pair, replicates=replicates, seed=seed).p for pair in (runs, map(by_rows, runs))]
-                return p[0] <= LEVEL, p[1] <= LEVEL
-
-            cells.append(rates(samples, found))
+        cells = [rates(samples, _of_groups(metric, (groups, size, together), replicates)) for metric in metrics]
         yield [f"{groups}, {size}, {together}", f"{np.std(values) / np.mean(errors):.2f}", *cells]
+
+
+def _of_groups(metric: str, design: tuple[int, int, float], replicates: int) -> Count:
+    rng = np.random.default_rng(design[0])
+
+    def found(seed: int) -> tuple[bool, ...]:
+        runs = grouped(rng, *design)
+        p = [difference_of(metric, *pair, replicates=replicates, seed=seed).p for pair in (runs, map(by_rows, runs))]
+        return p[0] <= LEVEL, p[1] <= LEVEL
+
+    return found
 
 
 # Ranks
@@ -193,14 +203,16 @@ def ranks(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
     design = Design("alike", EVEN, "even", "even", 0.3, 0.5)
     yield ["equal models", "seeds", "SD in points", *(f"accuracy, n = {n:,}" for n in sizes)]
     for models, count, spread in ((10, 1, 0.0), (29, 1, 0.0), (10, 3, 0.01), (29, 3, 0.01), (10, 3, 0.025), (29, 3, 0.025)):
-        cells = []
-        for n in sizes:
-            rng = np.random.default_rng(n)
-
-            def found(seed: int, n: int = n, rng: np.random.Generator = rng) -> tuple[bool, ...]:
-                made = seeded(rng, n, design, [count] * models, spread)  # noqa: B023
-                p = differences_of("accuracy", made, replicates=max(replicates, 499), seed=seed).p_adjusted
-                return bool(p.min() <= LEVEL), below_the_best([middle_run(runs) for runs in made])
-
-            cells.append(rates(samples, found))
+        cells = [rates(samples, _of_models(n, design, [count] * models, spread, max(replicates, 499))) for n in sizes]
         yield [f"{models}", f"{count}", f"{100 * spread:g}", *cells]
+
+
+def _of_models(n: int, design: Design, counts: Sequence[int], spread: float, replicates: int) -> Count:
+    rng = np.random.default_rng(n)
+
+    def found(seed: int) -> tuple[bool, ...]:
+        made = seeded(rng, n, design, counts, spread)
+        p = differences_of("accuracy", made, replicates=replicates, seed=seed).p_adjusted
+        return bool(p.min() <= LEVEL), below_the_best([middle_run(runs) for runs in made])
+
+    return found

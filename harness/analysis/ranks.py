@@ -49,7 +49,7 @@ class Configuration:
     def is_single(self) -> bool:
         """Whether it was trained, or its few-shot examples or answers were drawn, under one seed alone: then nothing is known
         of other seeds."""
-        return len(self.runs) == 1 and not self.same and _has_seeds(self.entry)
+        return len(self.runs) == 1 and not self.same and has_seeds(self.entry)
 
     def estimate(self, metric: str) -> Estimate:
         """The mean over the seeds with the interval for rows and seeds; of one run that of its record. Without a value where a
@@ -86,7 +86,7 @@ class Configuration:
         return float(sum(getattr(one, status) for one in metrics) / sum(one.n for one in metrics))
 
 
-def _has_seeds(entry: Entry) -> bool:
+def has_seeds(entry: Entry) -> bool:
     """Whether another seed could give other predictions. A prompted model that was not trained answers alike under all seeds,
     unless the seed drew its examples or its answers; so does a baseline on the same training rows."""
     identity = entry.record.identity

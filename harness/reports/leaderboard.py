@@ -16,7 +16,7 @@ from harness.reports.pictures import FOLDER, file_name
 from harness.reports.tables import WEIGHTS, Table, columns, lines_of, spread_cells, spread_columns
 from harness.reports.templates import render
 from harness.reports.text.formats import shown, title
-from harness.reports.words import NOBODY, hows, is_alone, rank, sizes_told, standing, with_size
+from harness.reports.words import NOBODY, ONE_SEED, hows, is_alone, rank, sizes_told, standing, with_size
 
 if TYPE_CHECKING:
     from harness.specs.reported import Figure, Reported
@@ -60,7 +60,8 @@ def _first_of_column(section: Section, column: int) -> str:
 def _first_is(table: Table, how: str) -> str:
     first, metric = table.first, table.metric
     value = f"{title(metric)} {shown(table.places[0].row.estimate(metric))}"
-    return f"{first.display_name} ({with_size(first, how)}) is first with {value}{standing(table.places)}."
+    run = "this run of " if table.places[0].row.is_single else ""
+    return f"{run}{first.display_name} ({with_size(first, how)}) is first with {value}{standing(table.places)}."
 
 
 def _section_titles(section: Section) -> list[str]:
@@ -114,7 +115,7 @@ def _cell(place: RankedEntry | None, metric: str) -> str:
     linked = f"[{value}]({record_path(entry.run_id)})"
     return Markup(
         f"{rank(place)}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
-        + (f"&nbsp;×{seeds}" if seeds > 1 else "")
+        + (f"&nbsp;×{seeds}" if seeds > 1 else f"&nbsp;{ONE_SEED}" if place.row.is_single else "")
         + ("" if found.low is None else f"<br><sub>[{found.low:.3f},&nbsp;{found.high:.3f}]</sub>")
     )
 

@@ -29,7 +29,7 @@ from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.records.weights import weights_told
 from harness.reports.text.formats import shown
-from harness.reports.words import between, hows, part, rank
+from harness.reports.words import ONE_SEED, between, hows, part, rank
 from harness.statistics.intervals import small
 
 OVER_SEEDS = " over seeds"
@@ -174,7 +174,7 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
         row.entry.display_name,
         words,
         *([weights_told(row.entry.record) or "–"] if WEIGHTS in titles else []),
-        *(shown(row.estimate(name)) for name in row.entry.record.metrics.headline),
+        *(_value(row, name) for name in row.entry.record.metrics.headline),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
         *(part(row.share(status)) for status in STATUSES if status in titles),
         *([_truncated(row.entry.record.cut)] if TRUNCATED in titles else []),
@@ -182,6 +182,11 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
         *([SHORT[place.finding.kind] if place.finding else "–"] if FINDING in titles else []),
         "n/a" if rate is None else f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}",
     ]
+
+
+def _value(row: Configuration, metric: str) -> str:
+    """With a sign where it is the value of one run alone."""
+    return f"{shown(row.estimate(metric))}{f' {ONE_SEED}' if row.is_single else ''}"
 
 
 def _truncated(cut: Cut | None) -> str:

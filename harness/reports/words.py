@@ -35,6 +35,10 @@ def rank(place: RankedEntry) -> str:
     return f"{place.rank}{'=' if place.tied else ''}"
 
 
+ONE_SEED = "◇"
+"""Beside the value of a configuration that was trained under one seed: it is the value of this run."""
+
+
 NOBODY = "no model is significantly better than always guessing one label"
 
 

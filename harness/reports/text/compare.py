@@ -73,7 +73,7 @@ def _of_several(comparison: Comparison) -> str:
 
 
 def pair_sentences(comparison: Comparison) -> list[str]:
-    """With --rope: for each pair, in the first metric, whether one is better, they are practically equal, or it is undecided."""
+    """With --rope: for each pair, in the first metric, which is better, that they are practically equal, or undecided."""
     metric = comparison.metrics[0]
     return [] if comparison.rope is None else [_pair_sentence(comparison, verdict) for verdict in comparison.of(metric)]
 
