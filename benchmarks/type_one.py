@@ -1,12 +1,15 @@
-"""How often `bench compare` finds a difference where there is none, and how long it takes for a million rows.
+"""How often `bench compare` and the leaderboard find a difference where there is none, and how long it takes for a million rows.
 
-    python benchmarks/type_one.py --samples 2000            # the tables of docs/compare.md, about an hour on one core
+    python benchmarks/type_one.py --samples 600             # the tables of docs/statistics.md, an hour on one core
+    python benchmarks/type_one.py --table many --samples 600
     python benchmarks/type_one.py --speed                   # two runs of 1,000,000 rows, and pandas + statsmodels
 
-Two models answer n rows; in the population they are equally good by the metric, though not in the same way. Their answers to a
-row come from one random number in some rows (so they agree more often than chance) and from two in the others. Each cell of
-the first table is the share of samples in which p is at most 0.05; of the second, the share in which Holm finds any difference
-among four such models; of the third, the share of 95% intervals that hold the true difference of two unequal models.
+The models of a table are equally good by the metric in the population, though not in the same way. Their answers to a row come
+from one random number in some rows (so they agree more often than chance) and from two in the others. A cell is the share of
+samples in which p is at most 0.05, in percent; in brackets the method that bench had before. `few`: two models of few labels;
+of four alike models, any difference; intervals of the difference of two unequal models. `many`: 5 to 151 labels. `seeds`:
+configurations of several seeds; in brackets one run each, and the run in the middle. `groups`: rows in groups; in brackets the
+test that ignores them. `ranks`: tables of equal models; in brackets the best one against the others.
 """
 
 from __future__ import annotations
@@ -16,7 +19,6 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 
@@ -24,8 +26,8 @@ from harness.core.arrays import FloatArray
 from harness.core.predictions import Predictions
 from harness.core.types import LabelKind, LabelSpace
 from harness.statistics import intervals
-from harness.statistics.contrast import difference_of
-from harness.statistics.paired import holm, mcnemar, share_interval
+from harness.statistics.contrast import difference_of, differences_of
+from harness.statistics.paired import mcnemar, share_interval
 
 METRICS = ("accuracy", "macro_f1", "mae", "qwk", "log_loss")
 EVEN, SKEWED = (0.2,) * 5, (0.5, 0.25, 0.15, 0.07, 0.03)
@@ -157,14 +159,14 @@ def type_one(design: Design, metric: str, n: int, samples: int, replicates: int)
 
 
 def family_wise(design: Design, metric: str, n: int, samples: int, replicates: int, models: int = 4) -> float:
-    """The share of samples in which Holm finds any difference among models that are all alike."""
+    """The share of samples in which any difference is found among models that are all alike."""
     matrix = confusion(design.a, len(design.prior), design.errors)
     rng = np.random.default_rng(n)
     hits = 0
     for seed in range(samples):
         runs = sample(rng, n, design, [matrix] * models, [1 - design.errors] * models)
-        p = [p_value(metric, a, b, max(replicates, 999), seed) for a, b in combinations(runs, 2)]  # Holm asks for small ones
-        hits += min(holm(p)) <= 0.05
+        p = differences_of(metric, [[run] for run in runs], replicates=replicates, seed=seed).p_adjusted
+        hits += bool(p.min() <= 0.05)
     return hits / samples
 
 
@@ -201,7 +203,7 @@ def tables(sizes: Sequence[int], samples: int, replicates: int) -> list[str]:
         for n in sizes:
             cells = [type_one(design, metric, n, samples, replicates) for metric in METRICS]
             lines.append(_line([design.name, f"{n:,}", *(_percent(cell) for cell in cells)]))
-    lines += ["", "| four alike models, any difference after Holm | n | " + " | ".join(METRICS) + " |"]
+    lines += ["", "| four alike models, any difference | n | " + " | ".join(METRICS) + " |"]
     lines += ["|---|" + "---|" * (len(METRICS) + 1)]
     for n in sizes[:2]:
         cells = [family_wise(DESIGNS[1], metric, n, samples, replicates) for metric in METRICS]
@@ -213,6 +215,23 @@ def tables(sizes: Sequence[int], samples: int, replicates: int) -> list[str]:
         for n in sizes:
             cells = [coverage(design, metric, n, samples, replicates) for metric in unequal]
             lines.append(_line([design.name, f"{n:,}", *(_percent(cell) for cell in cells)]))
+    return lines
+
+
+def other_tables(chosen: Sequence[str], samples: int, replicates: int) -> list[str]:
+    """Markdown."""
+    import _type_one_tables as made
+
+    known = {
+        "many": lambda: made.many_labels((200, 500, 2000), samples, replicates),
+        "seeds": lambda: made.seeds((500, 2000), samples, replicates),
+        "groups": lambda: made.groups_of_rows(samples, replicates),
+        "ranks": lambda: made.ranks((500, 2000), samples, replicates),
+    }
+    lines = []
+    for name in chosen:
+        for place, cells in enumerate(known[name]()):
+            lines += [_line(cells)] if place else ["", _line(cells), "|" + "---|" * len(cells)]
     return lines
 
 
@@ -231,12 +250,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=2000, metavar="N", help="of each design; default: 2000")
     parser.add_argument("--replicates", type=int, default=499, metavar="N", help="of each test; default: 499")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 200, 1000], metavar="N", help="default: 50 200 1000")
+    names = ("few", "many", "seeds", "groups", "ranks")
+    parser.add_argument("--table", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--speed", action="store_true", help="only how long a million rows take")
     parser.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="for --speed; default: 1000000")
     options = parser.parse_args(arguments)
     from _type_one_speed import speed
 
-    print("\n".join(speed(options.rows) if options.speed else tables(options.sizes, options.samples, options.replicates)))
+    if options.speed:
+        print("\n".join(speed(options.rows)))
+        return 0
+    lines = tables(options.sizes, options.samples, options.replicates) if "few" in options.table else []
+    others = [name for name in options.table if name != "few"]
+    print("\n".join([*lines, *other_tables(others, options.samples, options.replicates)]))
     return 0
 
 

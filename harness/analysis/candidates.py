@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration; its figures are those of its median run, where there are several seeds.
+    """A configuration. F1 and accuracy are means over its seeds; costs and latencies are those of the run in the middle.
 
     `inference`: US dollars per 1,000 rows; `training`: US dollars once; both None where a price is missing, and then `unpriced`
     says why. `quality`: the value of `metric`, which ranks on the leaderboard too. `labels`: how many people had to give.
@@ -155,9 +155,9 @@ def pool_of(
                 name=name,
                 row=row,
                 metric=metric,
-                quality=record.metrics.values[metric],
-                f1=record.metrics.values[f1],
-                accuracy=record.metrics.values[accuracy],
+                quality=row.estimate(metric),
+                f1=row.estimate(f1),
+                accuracy=row.estimate(accuracy),
                 inference=None if cost is None else cost.inference,
                 training=None if cost is None else cost.training,  # of 1,000 predictions: all of it
                 labels=0 if cost is None else cost.labels,

@@ -27,8 +27,9 @@ from harness.statistics import intervals
 from harness.statistics.by_label import f1_intervals
 from harness.statistics.clusters import numbered
 from harness.statistics.contrast import difference_of, value_of
+from harness.statistics.families import LEVEL
 from harness.statistics.metrics import HEADLINES, LOWER_IS_BETTER, with_reason
-from harness.statistics.paired import LEVEL, Difference
+from harness.statistics.paired import Difference
 
 if TYPE_CHECKING:
     from harness.specs.prices import Prices

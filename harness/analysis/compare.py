@@ -1,46 +1,63 @@
-"""Runs compared on the rows that all of them have: which is better, and is the difference significant?"""
+"""Configurations compared on the rows that all of them have: which is better, and is the difference significant?
+
+A named run stands for its configuration: all recorded runs that differ from it in their seeds only. Their mean is compared.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
 from itertools import combinations
 
 import numpy as np
 
 from harness.analysis.ranking_metric import ranking_metric
+from harness.analysis.ranks import Configuration, folded
 from harness.core.arrays import BoolArray, IntArray
-from harness.core.errors import UserError
+from harness.core.errors import DamagedRecord, UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.core.types import LabelKind
-from harness.records.entries import Entry, read_entry, with_models
+from harness.records.entries import Entry, read_entry, warn_of, with_models
 from harness.records.names import names_of
 from harness.records.pairing import pairing_notes
 from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
-from harness.statistics import intervals, paired
-from harness.statistics.contrast import comparable, difference_of, value_of
+from harness.statistics import intervals
+from harness.statistics.contrast import comparable, difference_at, differences_of, groups_of, value_of
+from harness.statistics.families import LEVEL
 from harness.statistics.metrics import LOWER_IS_BETTER, headline_of
-from harness.statistics.paired import LEVEL, Difference
+from harness.statistics.paired import Difference
+from harness.statistics.seeds import over_seeds
+
+
+class Outcome(StrEnum):
+    """Of a pair: the interval excludes 0, it lies within the region of practical equivalence, or neither is known."""
+
+    DIFFERENT = "different"
+    EQUIVALENT = "practically equal"
+    UNDECIDED = "undecided"
 
 
 @dataclass(frozen=True)
 class Contestant:
-    """A run as the comparison names it: a letter for tables, a name for sentences. `own_rows`: all that it was tested on."""
+    """A configuration as the comparison names it: a letter for tables, a name for sentences. `entry`: the run that was named;
+    `own_rows`: all that it was tested on."""
 
     letter: str
     name: str
     entry: Entry
+    row: Configuration
     own_rows: int
     values: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two contestants by their places in `Comparison.runs`, and on how many rows which of them is right."""
+    """Two contestants by their places in `Comparison.runs`, and on how many rows which of the two named runs is right."""
 
     a: int
     b: int
@@ -52,27 +69,37 @@ class Pair:
 
 @dataclass(frozen=True)
 class Verdict:
-    """B - A of one pair in one metric; `p_holm` is adjusted over all pairs (of this metric), NaN where there is no p."""
+    """B - A of one pair in one metric. The interval of `difference` is simultaneous for all pairs of this metric, and agrees
+    with `p_adjusted`; `difference.p` is of the pair alone. NaN where undefined. `rope`: half the width of the region of
+    practical equivalence, None where none was asked for."""
 
     metric: str
     a: int
     b: int
     difference: Difference
-    p_holm: float
+    p_adjusted: float
+    rope: float | None = None
 
     @property
     def better(self) -> int | None:
-        """The place of the better run; None where the difference is not significant at 5%."""
-        inside = self.difference.low <= 0 <= self.difference.high
-        if inside or not self.p_holm <= LEVEL:
+        """The place of the better configuration; None where the difference is not significant at 5%."""
+        if not self.p_adjusted <= LEVEL:
             return None
         return self.b if (self.difference.value > 0) != (self.metric in LOWER_IS_BETTER) else self.a
+
+    @property
+    def outcome(self) -> Outcome:
+        """A difference that is significant and within the region counts as practically equal."""
+        if self.rope is not None and -self.rope <= self.difference.low and self.difference.high <= self.rope:
+            return Outcome.EQUIVALENT
+        return Outcome.UNDECIDED if self.better is None else Outcome.DIFFERENT
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """`predictions`: of each run on the shared rows, in the same order; `differing`: the places of the rows on which the
-    answers differ, first those that some have right, in the order of the ids."""
+    """`predictions`: of each named run on the shared rows, in the same order; `differing`: the places of the rows on which
+    their answers differ, first those that some have right, in the order of the ids. `groups`: of rows, None for rows without
+    groups."""
 
     metrics: list[str]
     runs: list[Contestant]
@@ -81,6 +108,8 @@ class Comparison:
     notes: list[str]
     predictions: list[Predictions]
     differing: IntArray
+    groups: int | None = None
+    rope: float | None = None
 
     @property
     def n(self) -> int:
@@ -98,30 +127,92 @@ class Comparison:
         return _label(self.predictions[0], self.predictions[0].truth[row])
 
 
-def compare(store: Store, run_ids: Sequence[str], metrics: Sequence[str] = ()) -> Comparison:
-    """All pairs of at least two runs, in `metrics` (default: the headline ones, and log loss where all have probabilities).
+def compare(
+    store: Store, run_ids: Sequence[str], metrics: Sequence[str] = (), *, runs_only: bool = False, rope: float | None = None
+) -> Comparison:
+    """All pairs of at least two configurations, in `metrics` (default: the headline ones, and log loss where all have
+    probabilities). `runs_only`: the named runs alone. `rope`: differences up to this count as practically equal.
 
-    Raises `UserError` for a run that is named twice, a metric that can't be compared, runs of different tasks, languages,
-    splits or data; `RunError` for a damaged record.
+    Raises `UserError` for a run that is named twice, two seeds of one configuration, a metric that can't be compared, runs of
+    different tasks, languages, splits or data; `RunError` for a damaged record.
     """
+    _check(run_ids, rope)
+    entries = with_models([read_entry(store, name) for name in run_ids])
+    rows = [Configuration((entry,)) if runs_only else configuration_of(store, entry) for entry in entries]
+    _check_seeds(entries, rows)
+    every = [
+        [entry, *(run for run in row.runs if run.run_id != entry.run_id)] for entry, row in zip(entries, rows, strict=True)
+    ]
+    whole = [[read_predictions(store, run.run_id) for run in runs] for runs in every]
+    found = iter(shared_rows([run for runs in whole for run in runs]))
+    seeds = [[next(found) for _ in runs] for runs in whole]
+    shared, named = [runs[0] for runs in seeds], [runs[0] for runs in whole]
+    chosen = _chosen([run for runs in seeds for run in runs], list(dict.fromkeys(metrics)), ranking_metric(entries))
+    told = [entry.how if len(row.runs) == 1 else entry.config_label for entry, row in zip(entries, rows, strict=True)]
+    runs = [
+        Contestant(_letter(place), name, entry, row, len(own), _values(chosen, row, every[place], seeds[place], len(own)))
+        for place, (name, entry, row, own) in enumerate(
+            zip(names_of([row.runs for row in rows], told), entries, rows, named, strict=True)
+        )
+    ]
+    verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, seeds, rope)]
+    pairs = [Pair(a, b, *_agreement(shared[a].correct, shared[b].correct)) for a, b in combinations(range(len(runs)), 2)]
+    units = groups_of([run for group in seeds for run in group])
+    groups = None if units is None else int(units.max()) + 1
+    notes = _notes(runs, shared, named)
+    return Comparison(chosen, runs, pairs, verdicts, notes, shared, _differing(shared), groups, rope)
+
+
+def _check(run_ids: Sequence[str], rope: float | None) -> None:
     if len(run_ids) < 2:
         raise UserError("A comparison needs two runs.", "Name two or more: `bench list runs` shows them.")
     for name, count in Counter(run_ids).items():
         if count > 1:
             raise UserError(f"The run {name} is named {count} times.", "Name different runs.")
-    entries = with_models([read_entry(store, name) for name in run_ids])
-    whole = [read_predictions(store, name) for name in run_ids]
-    shared = shared_rows(whole)
-    chosen = _chosen(shared, list(dict.fromkeys(metrics)), ranking_metric(entries))
-    names = names_of([[entry] for entry in entries], [entry.how for entry in entries])
-    runs = [
-        Contestant(_letter(place), name, entry, len(own), _values(chosen, entry, len(own), part))
-        for place, (name, entry, own, part) in enumerate(zip(names, entries, whole, shared, strict=True))
-    ]
-    places = list(combinations(range(len(runs)), 2))
-    verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, shared, places)]
-    pairs = [Pair(a, b, *_agreement(shared[a].correct, shared[b].correct)) for a, b in places]
-    return Comparison(chosen, runs, pairs, verdicts, _notes(runs, shared, whole), shared, _differing(shared))
+    if rope is not None and not (math.isfinite(rope) and rope > 0):
+        raise UserError(f"--rope {rope:g} is not above 0.", "Name the largest difference that does not matter: --rope 0.01.")
+
+
+def _check_seeds(entries: Sequence[Entry], rows: Sequence[Configuration]) -> None:
+    """Two named runs of one configuration can only be compared as runs."""
+    owner: dict[str, Entry] = {}
+    for entry, row in zip(entries, rows, strict=True):
+        for run in (*row.runs, *row.same):
+            first = owner.setdefault(run.run_id, entry)
+            if first is not entry:
+                raise UserError(
+                    f"{first.run_id} and {entry.run_id} are one configuration under two seeds.",
+                    "Name one of them, or compare single runs: --runs-only.",
+                )
+
+
+def _named_first(named: Entry, row: Configuration) -> list[Entry]:
+    """The runs that are compared; of runs with the same predictions the named one."""
+    return [named] if row.same else [named, *(run for run in row.runs if run.run_id != named.run_id)]
+
+
+def configuration_of(store: Store, entry: Entry) -> Configuration:
+    """The configuration of a run: all intact runs in the store that differ from it in their seeds only."""
+    stem = _stem(entry.run_id)
+    names = [name for name in store.ids() if name != entry.run_id and _stem(name) == stem]  # so few records have to be read
+    others = [found for name in names if (found := _intact(store, name)) and found.configuration == entry.configuration]
+    runs = with_models([entry, *others])
+    alone = len({run.seed for run in runs}) < len(runs)  # one seed twice: they differ in something else
+    members = [replace(run, by_model=entry.by_model) for run in ([entry] if alone else sorted(runs, key=lambda run: run.order))]
+    return folded(members)
+
+
+def _intact(store: Store, name: str) -> Entry | None:
+    try:
+        return read_entry(store, name)
+    except DamagedRecord as error:
+        warn_of(error)
+        return None
+
+
+def _stem(run_id: str) -> str:
+    """The id without its seed and digits: the same for the seeds of a configuration."""
+    return run_id.rpartition(".")[0].rpartition(".s")[0]
 
 
 def _chosen(shared: Sequence[Predictions], asked: list[str], ranks: str) -> list[str]:
@@ -137,21 +228,25 @@ def _chosen(shared: Sequence[Predictions], asked: list[str], ranks: str) -> list
     return asked or [metric for metric in usual if all(metric in comparable(run) for run in shared)]
 
 
-def _values(metrics: Sequence[str], entry: Entry, own_rows: int, run: Predictions) -> dict[str, Estimate]:
-    """Of the shared rows: those of the record where they are all of its rows, else Wilson's interval or none."""
-    if len(run) == own_rows:
-        recorded = entry.record.metrics.values  # that of an earlier version may lack a metric
-        return {metric: recorded.get(metric) or value_of(metric, run) for metric in metrics}
-    return {metric: value_of(metric, run) for metric in metrics}
+def _values(
+    metrics: Sequence[str], row: Configuration, runs: Sequence[Entry], shared: Sequence[Predictions], own_rows: int
+) -> dict[str, Estimate]:
+    """Of the shared rows: those of the records where they are all of their rows, else Wilson's interval or none."""
+    found = {}
+    for metric in metrics:
+        ours = []
+        for run, part in zip(runs, shared, strict=True):
+            recorded = run.record.metrics.values.get(metric) if len(part) == own_rows else None  # an old record may lack it
+            ours.append(recorded or value_of(metric, part))
+        found[metric] = ours[0] if len(row.runs) == 1 else over_seeds(ours)
+    return found
 
 
-def _verdicts(metric: str, shared: Sequence[Predictions], places: Sequence[tuple[int, int]]) -> Iterator[Verdict]:
-    level = LEVEL / len(places)  # what the smallest p must be below, by Holm
-    found = [difference_of(metric, shared[a], shared[b], level) for a, b in places]
-    defined = [place for place, difference in enumerate(found) if not math.isnan(difference.p)]
-    adjusted = dict(zip(defined, paired.holm([found[place].p for place in defined]), strict=True))
-    for place, (a, b) in enumerate(places):
-        yield Verdict(metric, a, b, found[place], adjusted.get(place, math.nan))
+def _verdicts(metric: str, seeds: Sequence[Sequence[Predictions]], rope: float | None) -> Iterator[Verdict]:
+    family = differences_of(metric, seeds)
+    for place in range(len(family)):
+        a, b = int(family.a[place]), int(family.b[place])
+        yield Verdict(metric, a, b, difference_at(family, place), float(family.p_adjusted[place]), rope)
 
 
 def _agreement(a: BoolArray, b: BoolArray) -> tuple[int, int, int, int]:
@@ -201,6 +296,15 @@ def _notes(runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Seq
         for run, lost in silent
         if lost
     ]
+    names = [f"{run.letter} ({len(run.row.runs)})" for run in runs if len(run.row.runs) > 1]
+    if names:
+        notes.append(f"Values are means over seeds: {', '.join(names)}. Counts and rows are those of the named runs.")
+    single = [run.letter for run in runs if run.row.is_single]
+    if single:
+        notes.append(
+            f"{', '.join(single)}: one seed, so what is said holds for {'this run' if len(single) == 1 else 'these runs'}, "
+            "and another seed may differ."
+        )
     alike = Counter(run.entry.configuration for run in runs)
     for configuration, count in alike.items():
         if count > 1:

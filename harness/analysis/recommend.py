@@ -12,9 +12,10 @@ from typing import Literal
 from harness.analysis.candidates import Candidate, CandidatePool
 from harness.records.predictions import predictions_of, shared_rows
 from harness.records.store import Store
-from harness.statistics.contrast import difference_of
+from harness.statistics.contrast import difference_at, differences_of
+from harness.statistics.families import LEVEL
 from harness.statistics.metrics import LOWER_IS_BETTER
-from harness.statistics.paired import LEVEL, Difference, holm
+from harness.statistics.paired import Difference, holm
 from harness.statistics.pareto import pareto_front
 
 LEAST_COST = 1e-6
@@ -192,12 +193,10 @@ def nearest_of(candidates: Sequence[Candidate], question: Question) -> Candidate
 
 
 def _runners_up(store: Store, pool: CandidatePool, question: Question, best: Candidate) -> list[RunnerUp]:
-    """Compared in the metric that ranks, on the same rows, by the median runs; best first."""
+    """Compared in the metric that ranks, on the same rows, the means over the seeds; best first. p is adjusted over these
+    comparisons (Holm)."""
     others = [c for c in pool.candidates if c is not best and not misses(c, question) and c.goodness is not None]
-    found = []
-    for other in others:
-        ours, theirs = shared_rows([predictions_of(store, c.entry) for c in (best, other)])
-        found.append(difference_of(pool.metric, ours, theirs))
+    found = [_difference(store, pool.metric, best, other) for other in others]
     defined = [i for i, difference in enumerate(found) if not math.isnan(difference.p)]
     adjusted = dict(zip(defined, holm([found[i].p for i in defined]), strict=True))
     runners = [
@@ -205,6 +204,13 @@ def _runners_up(store: Store, pool: CandidatePool, question: Question, best: Can
         for i, (other, difference) in enumerate(zip(others, found, strict=True))
     ]
     return sorted(runners, key=lambda runner: -runner.candidate.worst_first)
+
+
+def _difference(store: Store, metric: str, best: Candidate, other: Candidate) -> Difference:
+    """The other one less the best one."""
+    runs = iter(shared_rows([predictions_of(store, run) for candidate in (best, other) for run in candidate.row.runs]))
+    seeds = [[next(runs) for _ in candidate.row.runs] for candidate in (best, other)]
+    return difference_at(differences_of(metric, seeds), 0)
 
 
 # What would change the answer

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from harness.reports.tables import Table
 
 MARKDOWN, PAGE = "LEADERBOARD.md", "leaderboard.html"
-LEGEND = "`bench show` takes the run of an entry. `1=`: shared rank; `‡`: no rank, not shown to be better than chance."
+LEGEND = (
+    "`bench show` takes the run of an entry. `1=`: shared rank; `‡`: no rank, not shown to be better than chance; "
+    "`◇`: one seed, the value of this run."
+)
 
 
 def leaderboard_command(
@@ -27,17 +30,18 @@ def leaderboard_command(
 ) -> None:
     """Rank all runs.
 
-    Writes LEADERBOARD.md and leaderboard.html, a page that opens from disk (it needs the extra `charts`). Entries that are not
-    significantly different from the best share its rank; entries no better than chance have no rank; the runs of several seeds
-    are one entry. Published figures (in `reported`, beside `runs`) come last and are not ranked.
+    Writes LEADERBOARD.md and leaderboard.html, a page that opens from disk (it needs the extra `charts`). A rank is 1 + the
+    number of entries that are significantly better; entries no better than chance have no rank. The runs of several seeds are
+    one entry, with their mean. Published figures (in `reported`, beside `runs`) come last and are not ranked.
 
     --json prints a list with one object per entry, in the order of the tables: rank (null: no better than chance), tied,
     finding (kind, message, or null), tested_on (number of rows that the run was tested on, of which these may be a part), run,
-    task, split, lang, rows, few_rows (a warning if they are few, or null), backend, how, seeds, runs, spread (by headline
-    metric: low, median, high over the seeds), identity, checkpoint (parameters, stored: precision of the weights in its files,
-    base: hub id; null where unknown), timing, metrics; the last four are of the median run. With --check: an object with path
-    (of the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts if it exists, the pictures if
-    LEADERBOARD.md shows them."""
+    task, split, lang, rows, few_rows (a warning if they are few, or null), backend, how, seeds, one_seed (whether nothing is
+    known of other seeds), runs, values (by metric: value, low, high of the mean over the seeds, for rows and seeds), spread (by
+    headline metric: low, median, high over the seeds), identity, checkpoint (parameters, stored: precision of the weights in
+    its files, base: hub id; null where unknown), timing, metrics; the last four are of the run in the middle. With --check: an
+    object with path (of the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts if it exists, the
+    pictures if LEADERBOARD.md shows them."""
     from harness.core.errors import UserError
     from harness.records.entries import read_records, warn_of
     from harness.reports.leaderboard import left_out, markdown, sentence
@@ -72,7 +76,7 @@ def leaderboard_command(
     for table in tables:
         _print_table(table)
     where = f"{results / MARKDOWN}" + ("" if missing else f" and {results / PAGE}")
-    runs = len({run.run_id for table in tables for place in table.places for run in place.row.runs})
+    runs = len({run.run_id for table in tables for place in table.places for run in (*place.row.runs, *place.row.same)})
     written = f"{runs:,} run{'s' if runs > 1 else ''}; written to {where}. {LEGEND}" if runs else f"Written to {where}."
     typer.echo(plain(f"\n{written}"), err=True)
     typer.echo(plain(f"\n{sentence(tables)}"))
@@ -194,7 +198,9 @@ def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
         "backend": entry.backend,
         "how": how(row),
         "seeds": row.seeds,
-        "runs": [run.run_id for run in sorted(row.runs, key=lambda run: run.seed)],
+        "one_seed": row.is_single,
+        "runs": [run.run_id for run in sorted((*row.runs, *row.same), key=lambda run: run.seed)],
+        "values": {name: row.estimate(name).as_json() for name in record.metrics.values},
         "spread": {name: found and dict(zip(("low", "median", "high"), found, strict=True)) for name, found in spread.items()},
         "identity": identity.as_json(),
         "checkpoint": entry.checkpoint.model_dump(),

@@ -59,7 +59,7 @@ def recommend_command(
 
     Also shows which models are not significantly different from it, and what would change the answer. Quality comes from the
     recorded runs, cost is as in `bench analyze cost`, latency comes from `bench analyze latency`. An unknown figure does not
-    meet a limit. Several seeds of one configuration are one candidate, with the figures of the median run.
+    meet a limit. Several seeds of one configuration are one candidate: the mean of their F1, the costs of the run in the middle.
 
     The rows are those that the most informative set of models shares: runs on more rows are scored on the fewer that a slow
     model was run on. A model that is not better than chance is shown but not recommended. Then, and where no capable language
@@ -128,6 +128,8 @@ def notes(found: Recommendation) -> list[str]:
     told += (
         [f"The machine was under load while {some(loaded, LISTED)} predicted: the real cost may be lower."] if loaded else []
     )
+    if found.recommended is not None and found.recommended.row.is_single:
+        told.append(f"{found.recommended.name} has one seed: its figures are those of this run, and another seed may differ.")
     low = None if found.recommended is None else found.recommended.f1.low
     if question.min_f1 is not None and low is not None and low < question.min_f1:
         told.append(f"The interval of the recommended model's F1 begins below --min-f1 {question.min_f1:g}.")

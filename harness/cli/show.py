@@ -90,6 +90,7 @@ def _run_name(run: str) -> str:
 
 
 def _print_head(entry: Entry, *, has_finding: bool) -> None:
+    from harness.analysis.ranks import has_seeds
     from harness.records.entries import gate_lines
     from harness.reports.text.formats import listed, missing_intervals, shown
 
@@ -106,6 +107,7 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
         *(_training_lines(record.training) if record.training else []),
         *(_runtime_lines(record.runtime) if record.runtime else []),
         *_origin_lines(record),
+        *([f"values: of this run alone (seed {entry.seed}); another seed may differ"] if has_seeds(entry) else []),
     ]
     for line in lines:
         typer.echo(plain(line))

@@ -34,7 +34,7 @@ class Line:
 
     def value(self, column: int, metric: str) -> float | None:
         place = self.places.get(column)
-        return None if place is None else place.row.entry.record.metrics.values[metric].value
+        return None if place is None else place.row.estimate(metric).value
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from harness.reports.pictures import FOLDER, file_name
 from harness.reports.tables import WEIGHTS, Table, columns, lines_of, spread_cells, spread_columns
 from harness.reports.templates import render
 from harness.reports.text.formats import shown, title
-from harness.reports.words import NOBODY, hows, rank, sizes_told, standing, with_size
+from harness.reports.words import NOBODY, ONE_SEED, hows, is_alone, rank, sizes_told, standing, with_size
 
 if TYPE_CHECKING:
     from harness.specs.reported import Figure, Reported
@@ -59,8 +59,9 @@ def _first_of_column(section: Section, column: int) -> str:
 
 def _first_is(table: Table, how: str) -> str:
     first, metric = table.first, table.metric
-    value = f"{title(metric)} {shown(first.record.metrics.values[metric])}"
-    return f"{first.display_name} ({with_size(first, how)}) is first with {value}{standing(table.places)}."
+    value = f"{title(metric)} {shown(table.places[0].row.estimate(metric))}"
+    run = "this run of " if table.places[0].row.is_single else ""
+    return f"{run}{first.display_name} ({with_size(first, how)}) is first with {value}{standing(table.places)}."
 
 
 def _section_titles(section: Section) -> list[str]:
@@ -109,12 +110,12 @@ def _cell(place: RankedEntry | None, metric: str) -> str:
     if place is None:
         return "–"
     entry, seeds = place.row.entry, len(place.row.runs)
-    found = entry.record.metrics.values[metric]
+    found = place.row.estimate(metric)
     value = "n/a" if found.value is None else f"{found.value:.3f}"
     linked = f"[{value}]({record_path(entry.run_id)})"
     return Markup(
         f"{rank(place)}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
-        + (f"&nbsp;×{seeds}" if seeds > 1 else "")
+        + (f"&nbsp;×{seeds}" if seeds > 1 else f"&nbsp;{ONE_SEED}" if place.row.is_single else "")
         + ("" if found.low is None else f"<br><sub>[{found.low:.3f},&nbsp;{found.high:.3f}]</sub>")
     )
 
@@ -165,7 +166,7 @@ def sentence(tables: Sequence[Table]) -> str:
         return f"No table has two entries to compare.{beside}" if chance < len(tables) else f"In all tables {NOBODY}."
     if len(several) <= FEW_TABLES:
         return "\n".join([*map(_first, several), *([beside.strip()] if beside else [])])
-    alone, many = sum(not table.places[0].tied for table in several), len(several)
+    alone, many = sum(is_alone(table.places) for table in several), len(several)
     found = "each" if alone == many else "none" if not alone else str(alone)
     rest = "" if alone in (0, many) else f"; in the other{f' {many - alone}' if many - alone > 1 else ''} it is tied"
     where = f"{found} of the {many} tables with more than one entry{rest}"

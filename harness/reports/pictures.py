@@ -112,9 +112,10 @@ def _quality(table: Table, entries: Sequence[Entry], x: Mapping[str, float | Non
     runs = [place.row.runs for place in table.places]
     made = [place.row.entry.config_label for place in table.places]
     hows = {place.row.entry.key: how for place, how in zip(table.places, told_apart(runs, made), strict=True)}
+    values = {place.row.entry.key: place.row.estimate(table.metric) for place in table.places}
     rows: Figures = []
     for entry in entries:
-        estimate, at = entry.record.metrics.values[table.metric], x[entry.key]
+        estimate, at = values[entry.key], x[entry.key]
         if estimate.value is not None and at is not None and 0 <= at < math.inf:
             engine = entry.record.identity.backend.engine
             bounds = {name: getattr(estimate, name) for name in ("value", "low", "high")}
@@ -148,7 +149,7 @@ def _languages(section: Section) -> Picture:
     rows: Figures = []
     for number, line in enumerate(shown):
         for column, place in sorted(line.places.items()):
-            estimate = place.row.entry.record.metrics.values[metric]
+            estimate = place.row.estimate(metric)
             if estimate.value is not None:
                 share = (estimate.value - low) / (high - low) if high > low else 0.5
                 shade = 1 - share if metric in LOWER_IS_BETTER else share

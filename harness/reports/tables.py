@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from harness.analysis.findings import SHORT, finding_of_entry
+import numpy as np
+
+from harness.analysis.findings import SHORT, Finding, finding_of_entry
 from harness.analysis.ranking_metric import with_one_metric
-from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metric_test, ranked, read_correct, share_test
+from harness.analysis.ranks import (
+    Configuration,
+    Hits,
+    RankedEntry,
+    better_of,
+    fold_seeds,
+    metric_family,
+    ranked,
+    read_correct,
+    share_family,
+)
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
+from harness.core.arrays import BoolArray
 from harness.core.record import MANY_CUT, Cut
 from harness.records.entries import TITLES, Entry, Group, gate_lines
 from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.records.weights import weights_told
 from harness.reports.text.formats import shown
-from harness.reports.words import between, hows, part, rank
+from harness.reports.words import ONE_SEED, between, hows, part, rank
 from harness.statistics.intervals import small
 
 OVER_SEEDS = " over seeds"
@@ -98,13 +111,11 @@ def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
     correct = read_correct(store, [entry for members in compared for entry in members])
     tables = []
     for found, members, rows in groups:
-        if _is_by_accuracy(members):
-            test, influences = share_test(correct), lambda entry: correct[entry.key] - correct[entry.key].mean()
-        else:
-            test, influences = metric_test(store, members[0].record.metrics.headline[0]), influences_of(store)
-        prompts = tuple(spreads(members, influences))
+        by_accuracy = _is_by_accuracy(members)
+        influences = (lambda entry: correct.correct[entry.key] - correct.correct[entry.key].mean()) if by_accuracy else None
+        prompts = tuple(spreads(members, influences or influences_of(store)))
         findings = {row.entry.key: finding_of_entry(store, row.entry) for row in rows}
-        places = tuple(ranked(rows, test, findings))
+        places = tuple(ranked(rows, _better(store, rows, findings, correct if by_accuracy else None), findings))
         tables.append(Table(found.group, places, prompts, found.when, found.outdated, found.group in main))
     return tables
 
@@ -113,6 +124,20 @@ def _by_one_metric(store: Store, found: RowSet) -> RowSet:
     """Best first, by the metric that ranks all of them."""
     entries = with_one_metric(store, found.entries)
     return replace(found, entries=tuple(sorted(entries, key=lambda entry: entry.order)))
+
+
+def _better(
+    store: Store, rows: Sequence[Configuration], findings: Mapping[str, Finding | None], correct: Hits | None
+) -> BoolArray:
+    """Which configuration is significantly better than which, by places in `rows`, among those without a finding. `correct`:
+    for tables by accuracy."""
+    places = [place for place, row in enumerate(rows) if findings[row.entry.key] is None]
+    better = np.zeros((len(rows), len(rows)), dtype=bool)
+    able, metric = [rows[place] for place in places], rows[0].entry.record.metrics.headline[0]
+    if len(able) > 1:
+        family = metric_family(store, able, metric) if correct is None else share_family(able, correct)
+        better[np.ix_(places, places)] = better_of(family, len(able), metric)
+    return better
 
 
 def _with_main(store: Store, sets: Sequence[RowSet]) -> tuple[list[RowSet], set[Group]]:
@@ -156,7 +181,7 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
         row.entry.display_name,
         words,
         *([weights_told(row.entry.record) or "–"] if WEIGHTS in titles else []),
-        *(shown(row.entry.record.metrics.values[name]) for name in row.entry.record.metrics.headline),
+        *(_value(row, name) for name in row.entry.record.metrics.headline),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
         *(part(row.share(status)) for status in STATUSES if status in titles),
         *([_truncated(row.entry.record.cut)] if TRUNCATED in titles else []),
@@ -164,6 +189,11 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
         *([SHORT[place.finding.kind] if place.finding else "–"] if FINDING in titles else []),
         "n/a" if rate is None else f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}",
     ]
+
+
+def _value(row: Configuration, metric: str) -> str:
+    """With a sign where it is the value of one run alone."""
+    return f"{shown(row.estimate(metric))}{f' {ONE_SEED}' if row.is_single else ''}"
 
 
 def _truncated(cut: Cut | None) -> str:

@@ -35,6 +35,10 @@ def rank(place: RankedEntry) -> str:
     return f"{place.rank}{'=' if place.tied else ''}"
 
 
+ONE_SEED = "◇"
+"""Beside the value of a configuration that was trained under one seed: it is the value of this run."""
+
+
 NOBODY = "no model is significantly better than always guessing one label"
 
 
@@ -49,8 +53,13 @@ def standing(places: Sequence[RankedEntry]) -> str:
     return f"{_beside(first, others)} at the 5% level{more}"
 
 
+def is_alone(places: Sequence[RankedEntry]) -> bool:
+    """Whether the first entry is significantly better than all others that have a rank."""
+    return all(place.behind for place in places[1:] if place.rank is not None)
+
+
 def _beside(first: RankedEntry, others: Sequence[RankedEntry]) -> str:
-    tied = [place for place in others if place.rank == first.rank]
+    tied = [place for place in others if not place.behind]
     if not tied:
         return f", significantly better than {'the other one' if len(others) == 1 else f'all {len(others)} others'}"
     names = _counted(tied, first.row.entry.display_name)

@@ -69,6 +69,8 @@ def headline_of(kind: LabelKind, rank_by: str | None = None) -> list[str]:
     """The headline metrics, the one that ranks first. `rank_by`: None for the default of this kind of labels."""
     usual = HEADLINES[kind]
     return usual if rank_by is None else [rank_by, *(name for name in usual if name != rank_by)]
+
+
 OVER_LABELS = ("macro_f1", "balanced_accuracy", "macro_mae")
 """Means over labels: they have no interval where a label has too few rows (`few_rows_per_label`)."""
 

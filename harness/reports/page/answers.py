@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.analysis.ranks import exact_p, not_its_rows, numbers
+from harness.analysis.ranks import not_its_rows, numbers
 from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import RunError
 from harness.core.types import LabelKind
@@ -29,7 +29,8 @@ from harness.records.predictions import read_tables
 from harness.records.store import Store
 from harness.reports.page.model import PairTests, RowSet
 from harness.reports.tables import Table
-from harness.statistics.paired import LEVEL
+from harness.statistics.families import LEVEL
+from harness.statistics.paired import sign_tests
 
 ALPHABET = string.digits + string.ascii_uppercase + string.ascii_lowercase
 NONE = "-"
@@ -181,7 +182,7 @@ def pair_tests(runs: Sequence[str], correct: Sequence[BoolArray]) -> PairTests:
     right = np.array(correct, dtype=bool)
     alone = [((own & ~right[i + 1 :]).sum(axis=1), (right[i + 1 :] & ~own).sum(axis=1)) for i, own in enumerate(right)]
     a, b = np.hstack([np.zeros((2, 0), dtype=np.int64), *alone])
-    p = exact_p(a, b)
+    p = sign_tests(a, b)
     better = np.where(p > LEVEL, "=", np.where(a > b, "A", "B"))
     thousandths = np.where(p < 0.001, 0, np.round(1000 * p)).astype(int)
     return PairTests(runs=list(runs), p=thousandths.tolist(), better="".join(better.tolist()))

@@ -40,7 +40,8 @@ class Column(Term):
 
 
 class Place(Part):
-    """An entry of a ranking: a configuration, with the figures of its run in the middle (`run`) of several seeds (`runs`).
+    """An entry of a ranking: a configuration. `values` are means over the seeds (`runs`), costs and speeds those of the run in
+    the middle (`run`). `one_seed`: nothing is known of other seeds, so the figures are those of this run.
 
     `texts` and `notes`, by column: what stands in the cell in place of the value, and what its tooltip says. `facts`: what the
     details of a run list. `over_seeds`: lowest, middle and highest value of the table's first metric.
@@ -57,6 +58,7 @@ class Place(Part):
     run: str
     runs: list[str]
     seeds: list[int]
+    one_seed: bool = False
     values: dict[str, Bounds]
     over_seeds: tuple[float, float, float] | None = None
     by_seed: dict[str, list[float | None]] | None = None

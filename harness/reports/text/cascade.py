@@ -9,8 +9,8 @@ from harness.records.names import names_of
 from harness.reports.text.calibration import caveats
 from harness.reports.text.formats import listed, p_equals, usd
 from harness.reports.text.templates import render
+from harness.statistics.families import LEVEL
 from harness.statistics.metrics import LOWER_IS_BETTER
-from harness.statistics.paired import LEVEL
 
 
 def sentence(found: Cascade) -> str:

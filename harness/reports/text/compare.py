@@ -5,15 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from harness.analysis.compare import Comparison, Verdict
-from harness.reports.text.formats import amount, interval_text
+from harness.analysis.compare import Comparison, Outcome, Verdict
+from harness.reports.text.formats import amount, interval_text, title
 from harness.reports.text.templates import render
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 TESTS = {
     "mcnemar": "exact McNemar",
-    "permutation": "permutation test",
-    "bootstrap": "paired bootstrap",
+    "sign_flip": "sign-flip test",
     "normal": "normal approximation",
 }
 
@@ -48,6 +47,9 @@ def _of_two(comparison: Comparison) -> str:
         test=TESTS[difference.method],
         others=sorted(others.items(), key=lambda group: group[0] != better),
         detectable=_detectable(metric, [verdict]),
+        equivalent=is_defined and verdict.outcome is Outcome.EQUIVALENT,
+        margin="" if comparison.rope is None else amount(metric, comparison.rope),
+        scope=_scope(comparison, verdict),
     )
 
 
@@ -68,6 +70,35 @@ def _of_several(comparison: Comparison) -> str:
         tied=[comparison.runs[v.a + v.b - top].name for v in against if v.better != top],
         detectable=_detectable(metric, against),
     )
+
+
+def pair_sentences(comparison: Comparison) -> list[str]:
+    """With --rope: for each pair, in the first metric, which is better, that they are practically equal, or undecided."""
+    metric = comparison.metrics[0]
+    return [] if comparison.rope is None else [_pair_sentence(comparison, verdict) for verdict in comparison.of(metric)]
+
+
+def _pair_sentence(comparison: Comparison, verdict: Verdict) -> str:
+    a, b = (comparison.runs[place].name for place in (verdict.a, verdict.b))
+    metric, rope, found = verdict.metric, comparison.rope or 0.0, verdict.difference
+    interval = interval_text(metric, found.low, found.high)
+    within = f"within {amount(metric, rope)}"
+    if verdict.outcome is Outcome.EQUIVALENT:
+        said = f"{a} and {b} are practically equal {within}"
+    elif verdict.better is not None:
+        ahead, behind = (b, a) if verdict.better == verdict.b else (a, b)
+        said = f"{ahead} is better than {behind}"
+    else:
+        said = f"Undecided: {a} and {b} may differ by more than {amount(metric, rope)}, or not"
+    return f"{said} ({title(metric)}, {interval or 'no interval'})."
+
+
+def _scope(comparison: Comparison, verdict: Verdict) -> str:
+    """What a single seed limits the sentence to; empty where neither has one."""
+    single = [comparison.runs[place] for place in (verdict.a, verdict.b) if comparison.runs[place].row.is_single]
+    if not single:
+        return ""
+    return "this run" if len(single) == 1 else "these two runs"
 
 
 def _detectable(metric: str, verdicts: Sequence[Verdict]) -> str:

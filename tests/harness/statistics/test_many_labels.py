@@ -68,17 +68,6 @@ def pair(k: int, n: int) -> tuple[Predictions, Predictions]:
 
 
 @pytest.mark.slow
-def test_the_paired_test_with_merged_pseudo_rows_is_close_to_the_exact_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    a, b = pair(40, 300)
-    exact = contrast.difference_of("macro_f1", a, b)
-    monkeypatch.setattr(contrast, "MANY", 10)
-    merged = contrast.difference_of("macro_f1", a, b)
-    assert merged.value == pytest.approx(exact.value)
-    assert merged.low == pytest.approx(exact.low, abs=0.02)
-    assert merged.high == pytest.approx(exact.high, abs=0.02)
-
-
-@pytest.mark.slow
 def test_two_runs_of_two_thousand_labels_are_compared() -> None:
     a, b = pair(20 * MANY, 2000)
     found = contrast.difference_of("macro_f1", a, b)

@@ -101,7 +101,8 @@ function figuresOf(entry) {
   const {finding} = entry.notes;
   return [
     table("Figures", heads, lines),
-    isSeeded ? note(`Value and interval are of seed ${seeds[runs.indexOf(entry.run)]}, the run in the middle.`) : "",
+    isSeeded ? note("Values are means over the seeds; the intervals are for rows and seeds together.") : "",
+    entry.one_seed ? note("One seed: the figures are those of this run. Another seed of the model may differ.") : "",
     finding ? el("p.warn", el("bdi", backend), ` ${finding}.`) : "",
     entry.tested_on ? note(`Tested on ${plural(entry.tested_on, "row")}; these figures are of ${whole(board.n)} of them.`) : "",
   ];

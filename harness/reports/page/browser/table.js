@@ -70,7 +70,7 @@ function cellOf(entry, column, scale) {
   const {key, kind} = column;
   if (kind === "rank") return rankCell(entry);
   if (kind === "model") return modelCell(entry);
-  if (kind === "metric") return barCell(entry.values[key], scale);
+  if (kind === "metric") return barCell(entry.values[key], scale, entry.one_seed);
   if (kind === "seeds") return seedsCell(entry, scale);
   const value = entry[key];
   const style = isText(column) ? "td" : "td.number";
@@ -88,9 +88,12 @@ function modelCell({run, backend, how}) {
   return el("th.model", {scope: "row"}, button(backend, null, {class: "link", "data-run": run, "data-open": run}), el("span.how", {text: how}));
 }
 
-function barCell([value, low, high] = [], scale) {
+const ONE_SEED = "one seed: the value of this run, not of the model";
+
+function barCell([value, low, high] = [], scale, isSingle) {
   if (!isNumber(value)) return el("td.number.none", {text: "–"});
-  const figures = [el("span.value", {text: decimal(value)}), el("span.range", {text: interval(low, high)})];
+  const single = isSingle ? el("span.tie", {title: ONE_SEED}, "◇") : "";
+  const figures = [el("span.value", {text: decimal(value)}), single, el("span.range", {text: interval(low, high)})];
   return el("td.metric", el("div.measure", el("span.number", figures), bar(scale, value, low, high)));
 }
 
