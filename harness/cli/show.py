@@ -90,7 +90,7 @@ def _run_name(run: str) -> str:
 
 
 def _print_head(entry: Entry, *, has_finding: bool) -> None:
-    from harness.records.entries import gate_lines
+    from harness.records.entries import gate_lines, leak_line
     from harness.reports.text.formats import shown
 
     record, metrics = entry.record, entry.record.metrics
@@ -99,6 +99,7 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
         entry.run_id,
         f"{metrics.n} rows: {metrics.ok} parsed, {metrics.unparsed} unparsed, {metrics.failed} failed",
         *([f"reasons: {reasons}"] if metrics.reasons else []),
+        *filter(None, [leak_line([record])]),
         *gate_lines(record.gates, has_finding=has_finding),
         *_truncated_lines(record),
         *_model_lines(entry),

@@ -11,7 +11,7 @@ from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds, metri
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
 from harness.core.record import MANY_CUT, Cut
-from harness.records.entries import TITLES, Entry, Group, gate_lines
+from harness.records.entries import LEAK, TITLES, Entry, Group, gate_lines, leak_line
 from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.records.weights import weights_told
@@ -70,14 +70,15 @@ class Table:
 
     @property
     def warnings(self) -> list[str]:
-        """Warned and failed sanity gates of its runs, in the order of the ranks."""
+        """How many rows leak, then warned and failed sanity gates of its runs, in the order of the ranks."""
         runs = [
             (run, place.finding is not None)
             for place in self.places
             for run in sorted(place.row.runs, key=lambda run: run.seed)
         ]
         names = told_apart([[run] for run, _ in runs], [run.how for run, _ in runs])
-        return [
+        leak = leak_line(run.record for run, _ in runs)
+        return ([] if leak is None else [leak]) + [
             f"{run.display_name} ({how}): {line}"
             for (run, has_finding), how in zip(runs, names, strict=True)
             for line in gate_lines(run.record.gates, has_finding=has_finding)
@@ -147,7 +148,7 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
     return [
         rank(place),
         row.entry.display_name,
-        words,
+        words + leak_mark(row),
         *([weights_told(row.entry.record) or "–"] if WEIGHTS in titles else []),
         *(shown(row.entry.record.metrics.values[name]) for name in row.entry.record.metrics.headline),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
@@ -157,6 +158,11 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
         *([SHORT[place.finding.kind] if place.finding else "–"] if FINDING in titles else []),
         "n/a" if rate is None else f"{rate:,.1f}" if rate < 100 else f"{rate:,.0f}",
     ]
+
+
+def leak_mark(row: Configuration) -> str:
+    """` §`, if rows leak in some run of the configuration."""
+    return "" if leak_line(run.record for run in row.runs) is None else f" {LEAK}"
 
 
 def _truncated(cut: Cut | None) -> str:

@@ -12,9 +12,8 @@ import pytest
 
 from harness.core.errors import DataError
 from harness.core.types import text_digest
-from harness.data.drawing import frozen_text
+from harness.data.drawing import first_rows, frozen_text
 from harness.data.rows import load_examples
-from harness.running.plan import first_rows
 from harness.specs.tasks import SPLITS, Split, TaskSpec, load_task
 
 Rows = list[dict[str, Any]]
