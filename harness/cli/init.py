@@ -91,9 +91,9 @@ def init_command(
 
     Nothing leaves this machine, and no text of a row is written. If a column is ambiguous, the error names the option to set.
 
-    --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, group, unused), kind,
-    labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, duplicates,
-    leaked (test rows whose text is a train row's), doubts (kind, text),
+    --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, group, unused),
+    kind, labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text,
+    duplicates, leaked (test rows whose text is a train row's), doubts (kind, text),
     next, estimated (seconds of each backend of the advised run).
     """
     from harness.data.guess.columns import ColumnOverrides
@@ -101,10 +101,8 @@ def init_command(
     from harness.data.guess.files import ReadOptions
     from harness.data.guess.inspect_file import InitRequest, inspect_file
 
-    named_columns = {
-        option: _columns(f"--{option}", said) for option, said in (("text", text), ("label", label), ("group", group))
-    }
-    chosen = ColumnOverrides(**named_columns, id=row_id, split=split)
+    texts, labels, groups = _columns("--text", text), _columns("--label", label), _columns("--group", group)
+    chosen = ColumnOverrides(texts, labels, None, row_id, split, groups)
     read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header, sheet)
     cells, mapping = tuple(missing or ()), _lang_map(lang_map or [])
     question = InitRequest(

@@ -2,7 +2,7 @@
 
 There is one way to draw. Rows that must not be parted form a unit. Units are ranked by a hash of their content, label by label,
 and the first ones are drawn. So the order of the file, row numbers and ids change nothing, and an added row moves only the rows
-at the border. In a split, rows of one text or one group are one unit. In a sample or a limit each row is a unit.
+at the border. In a split, rows of one group, or else of one text, are a unit. In a sample or a limit each row is a unit.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from harness.core.errors import DataError
 from harness.core.types import Example, Label, text_digest
 from harness.data.duplicates import normalized
@@ -23,6 +21,12 @@ from harness.specs.tasks import Sample, Split, Stratified
 
 Stratum = tuple[str, Label]
 """A language and a label."""
+ALONE = "\0"
+"""The group of a row without one begins with it: such a row is a group of its own."""
+NEAR = 0.02
+"""How far the shares of rows and labels in a draw may be from those asked for, beside one row: large groups fit no share."""
+DRAWS = 100
+"""Draws, at most, of which the nearest is taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,31 +67,24 @@ def single_rows(examples: Sequence[Example]) -> list[Unit]:
 
 
 def tied_rows(examples: Sequence[Example]) -> list[Unit]:
-    """Rows with the same normalized text or the same group are one unit: the connected components of both relations.
+    """Rows of one group are a unit; so are, of rows without a group, those with the same normalized text.
 
-    Without groups, equal texts in two languages are not tied, since each language is divided by itself.
+    A text does not tie groups to each other: stock phrases ("nice app") would tie nearly all of them. Rows with such a text are
+    left out of the train rows by `divide`. Each language has its own texts, as it is divided by itself.
     """
-    from scipy.sparse import csr_array
-    from scipy.sparse.csgraph import connected_components
-
-    count, nodes = len(examples), dict[tuple[str, str, str], int]()
-    links: list[tuple[int, int]] = []
+    members: dict[tuple[str, str], list[int]] = defaultdict(list)
     for row, example in enumerate(examples):
-        same = [("text", example.lang, normalized(example.text) or example.text)]
-        same += [] if example.group is None else [("group", "", example.group)]
-        links += [(row, count + nodes.setdefault(name, len(nodes))) for name in same]
-    starts, ends = np.array(links, dtype=np.int64).reshape(-1, 2).T
-    graph = csr_array((np.ones(len(links), dtype=np.int8), (starts, ends)), shape=(count + len(nodes),) * 2)
-    members: dict[int, list[int]] = defaultdict(list)
-    for row, component in enumerate(connected_components(graph, directed=False)[1][:count].tolist()):
-        members[component].append(row)
-    return [Unit(rows, _key([examples[row] for row in rows])) for rows in members.values()]
+        alone = example.group is None or example.group.startswith(ALONE)
+        members[("text " + example.lang, _text(example)) if alone else ("group", str(example.group))].append(row)
+    # Of a text as it stands, so that a change of the normalization changes no rank.
+    return [
+        Unit(rows, text_digest(name) if kind == "group" else min(text_digest(examples[row].text) for row in rows))
+        for (kind, name), rows in members.items()
+    ]
 
 
-def _key(examples: Sequence[Example]) -> str:
-    """The least digest of the groups, so that a new row of a group changes no rank; without groups, of the texts."""
-    groups = {example.group for example in examples if example.group is not None}
-    return min(map(text_digest, groups or {example.text for example in examples}))
+def _text(example: Example) -> str:
+    return normalized(example.text) or example.text
 
 
 def draw(examples: Sequence[Example], count: int, salt: str) -> tuple[list[Example], list[Example]]:
@@ -100,9 +97,49 @@ def _draw(
     examples: Sequence[Example], units: Sequence[Unit], count: int, salt: str, leave: int = 1
 ) -> tuple[list[Unit], list[Unit]]:
     """Units of about `count` rows and the rest, in the order of the draw, with the same shares of labels as far as the sizes of
-    the units allow. Exactly `count` rows, where small units can fill up. `leave`: units that are left, at least; there are
-    more."""
-    ordered = _ordered(examples, units, salt)
+    the units allow: the first draw within `NEAR`, as of single rows each is, or else the nearest of many.
+
+    `leave`: units that are left, at least; there are more.
+    """
+    strata = [(example.lang, example.label) for example in examples]
+    counts = Counter(strata[row] for unit in units for row in unit.rows)
+    shares = {stratum: rows / counts.total() for stratum, rows in counts.items()}
+    found: list[tuple[float, tuple[list[Unit], list[Unit]]]] = []
+    for number in range(DRAWS if any(len(unit.rows) > 1 for unit in units) else 1):
+        parts = _first(_ordered(strata, shares, units, f"{salt} {number}" if number else salt), count, leave)
+        drawn = Counter(strata[row] for unit in parts[0] for row in unit.rows)
+        gaps = [abs(drawn[stratum] / drawn.total() - share) for stratum, share in shares.items()]
+        found.append((max(*gaps, abs(drawn.total() - count) / counts.total()), parts))
+        if found[-1][0] <= NEAR + 1 / count:
+            return parts
+    return min(found, key=lambda one: one[0])[1]
+
+
+def _ordered(strata: Sequence[Stratum], shares: Mapping[Stratum, float], units: Sequence[Unit], salt: str) -> list[Unit]:
+    """Units by their place in their stratum, from 0 to 1: the first fifth of all units holds a fifth of each stratum."""
+    alike: dict[Stratum, list[Unit]] = defaultdict(list)
+    for unit in sorted(units, key=lambda unit: hash_rank(unit.key, f"{salt}\n")):
+        alike[_stratum([strata[row] for row in unit.rows], shares)].append(unit)
+    places: list[tuple[float, str, Unit]] = []
+    for (_, label), members in alike.items():
+        start = hash_rank(str(label), f"label {salt}\n")[0][0] / 256  # in [0, 1): else rare labels are all drawn, or none
+        before, total = 0, sum(len(unit.rows) for unit in members)
+        for unit in members:
+            places.append(((before + start * len(unit.rows)) / total, unit.key, unit))
+            before += len(unit.rows)
+    return [unit for _, _, unit in sorted(places, key=lambda place: place[:2])]
+
+
+def _stratum(strata: Sequence[Stratum], shares: Mapping[Stratum, float]) -> Stratum:
+    """The one of which a unit has the most rows above its share."""
+    if len(strata) == 1:
+        return strata[0]
+    counts = Counter(strata)
+    return max(counts, key=lambda one: (counts[one] - len(strata) * shares[one], one[0], _sortable(one[1])))
+
+
+def _first(ordered: Sequence[Unit], count: int, leave: int) -> tuple[list[Unit], list[Unit]]:
+    """The first units of about `count` rows, exactly `count` where small units can fill up; and the rest."""
     taken: list[Unit] = []
     left: list[Unit] = []
     room = count
@@ -124,53 +161,42 @@ def _rows(examples: Sequence[Example], units: Sequence[Unit]) -> list[Example]:
     return [examples[row] for unit in units for row in unit.rows]
 
 
-def _ordered(examples: Sequence[Example], units: Sequence[Unit], salt: str) -> list[Unit]:
-    """Units by their place in their stratum, from 0 to 1: the first fifth of all units holds a fifth of each stratum."""
-    strata = [(example.lang, example.label) for example in examples]
-    counts = Counter(strata[row] for unit in units for row in unit.rows)
-    shares = {stratum: rows / counts.total() for stratum, rows in counts.items()}
-    alike: dict[Stratum, list[Unit]] = defaultdict(list)
-    for unit in sorted(units, key=lambda unit: hash_rank(unit.key, f"{salt}\n")):
-        alike[_stratum([strata[row] for row in unit.rows], shares)].append(unit)
-    places: list[tuple[float, str, Unit]] = []
-    for (_, label), members in alike.items():
-        start = hash_rank(str(label), f"label {salt}\n")[0][0] / 256  # in [0, 1): else rare labels are all drawn, or none
-        before, total = 0, sum(len(unit.rows) for unit in members)
-        for unit in members:
-            places.append(((before + start * len(unit.rows)) / total, unit.key, unit))
-            before += len(unit.rows)
-    return [unit for _, _, unit in sorted(places, key=lambda place: place[:2])]
-
-
-def _stratum(strata: Sequence[Stratum], shares: Mapping[Stratum, float]) -> Stratum:
-    """The one of which a unit has the most rows above its share."""
-    counts = Counter(strata)
-    return max(counts, key=lambda one: (counts[one] - len(strata) * shares[one], one[0], _sortable(one[1])))
-
-
 def divide(
     examples: list[Example], how: Stratified, origin: str, frozen: Mapping[str, Sequence[str]] | None = None
 ) -> dict[Split, list[Example]]:
-    """Three splits that share no text and no group. `frozen`: the ids of the test rows by language; other rows that have a text
-    or a group of theirs are in no split. Raises `DataError`."""
+    """Three splits that share no text and no group. `frozen`: the ids of the test rows by language.
+
+    Where test rows are frozen, or a text stands in several groups, a row that is no test row may have the text or the group of
+    one; it is in no split, and so is a train row with the text of a validation row. Raises `DataError`.
+    """
     total = len(examples)
     test = round(total * how.shares.test) if frozen is None else sum(map(len, frozen.values()))
     validation = round(total * how.shares.validation)
     if min(test, validation, total - test - validation) < 1:
         raise DataError(f"{origin}: {total} rows are too few for three splits.")
     salt = f"split {how.seed}"
-    units = tied_rows(examples)
     if frozen is None:
+        units = tied_rows(examples)
         _check(units, 3, origin)
-        drawn, units = _draw(examples, units, test, salt, leave=2)
-        tested = _rows(examples, drawn)
+        tested, others = (_rows(examples, part) for part in _draw(examples, units, test, salt, leave=2))
     else:
-        rows = _frozen_rows(examples, frozen, origin)
-        tested, kept = [examples[row] for row in rows], set(rows)
-        units = [unit for unit in units if kept.isdisjoint(unit.rows)]
-        _check(units, 2, origin)
-    validated, trained = _draw(examples, units, validation, salt)
-    return {"train": _rows(examples, trained), "validation": _rows(examples, validated), "test": tested}
+        tested, others = _parted(examples, frozen, origin)
+    validated, trained = _set_aside(_unlike(others, tested), validation, salt, origin)
+    return {"train": trained, "validation": validated, "test": tested}
+
+
+def _set_aside(examples: Sequence[Example], count: int, salt: str, origin: str) -> tuple[list[Example], list[Example]]:
+    """Validation and train rows."""
+    units = tied_rows(examples)
+    _check(units, 2, origin)
+    validated, trained = (_rows(examples, part) for part in _draw(examples, units, count, salt))
+    return validated, _unlike(trained, validated)
+
+
+def _unlike(examples: Sequence[Example], others: Sequence[Example]) -> list[Example]:
+    """Those that share neither a text nor a group with `others`."""
+    texts, groups = {(row.lang, _text(row)) for row in others}, {row.group for row in others if row.group is not None}
+    return [row for row in examples if (row.lang, _text(row)) not in texts and row.group not in groups]
 
 
 def _check(units: Sequence[Unit], least: int, origin: str) -> None:
@@ -182,17 +208,20 @@ def _check(units: Sequence[Unit], least: int, origin: str) -> None:
         )
 
 
-def _frozen_rows(examples: Sequence[Example], frozen: Mapping[str, Sequence[str]], origin: str) -> list[int]:
-    """Positions. A test row whose text was changed must not become a train row in silence."""
+def _parted(
+    examples: Sequence[Example], frozen: Mapping[str, Sequence[str]], origin: str
+) -> tuple[list[Example], list[Example]]:
+    """Those with the ids `frozen`, and the rest. A test row whose text was changed must not become a train row in silence."""
     wanted = [(lang, row_id) for lang, ids in frozen.items() for row_id in ids]
-    places = {(example.lang, example.id): place for place, example in enumerate(examples)}
-    gone = [row_id for lang, row_id in wanted if (lang, row_id) not in places]
+    by_id = {(example.lang, example.id): example for example in examples}
+    gone = [row_id for lang, row_id in wanted if (lang, row_id) not in by_id]
     if gone:
         raise DataError(
             f"{origin}: {len(gone)} of the {len(wanted)} rows of `test_ids` are gone or have other texts, first {gone[0]!r}.",
             "Take their ids out of the file of `test_ids`; or draw anew: `bench init FILE --freeze-test --force`.",
         )
-    return [places[name] for name in wanted]
+    kept = set(wanted)
+    return [by_id[name] for name in wanted], [example for name, example in by_id.items() if name not in kept]
 
 
 def frozen_text(ids: Mapping[str, Sequence[str]]) -> str:
@@ -222,10 +251,8 @@ def set_aside(examples: list[Example], share: float, origin: str) -> dict[Split,
         rows = f"{len(examples)} train row{'s are' if len(examples) > 1 else ' is'} too few"
         hint = "Add rows, or a file with validation rows."
         raise DataError(f"{origin}: {rows} to set {share:.0%} aside for validation.", hint)
-    units = tied_rows(examples)
-    _check(units, 2, origin)
-    validated, trained = _draw(examples, units, count, f"split {Stratified().seed}")
-    return {"train": _rows(examples, trained), "validation": _rows(examples, validated)}
+    validated, trained = _set_aside(examples, count, f"split {Stratified().seed}", origin)
+    return {"train": trained, "validation": validated}
 
 
 def sampled(examples: list[Example], how: Sample) -> list[Example]:

@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.core.errors import DataError
 from harness.core.types import Example, Label, LabelKind
-from harness.data.drawing import content_keys, divide, frozen_ids, sampled, set_aside
+from harness.data.drawing import ALONE, content_keys, divide, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw, validation_share
 from harness.parsing.signs import is_blank
 from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
@@ -305,7 +305,7 @@ def _matched(pattern: str, cell: str, raw: RawTable, name: str, named: str) -> s
 
 def _group_of(group: str | None, key: str) -> str:
     """A row without a group is a group of its own, named by its content."""
-    return f"\0{key}" if group is None else group
+    return f"{ALONE}{key}" if group is None else group
 
 
 def made_ids(texts: Sequence[str], labels: Sequence[Label], prefix: str) -> list[str]:

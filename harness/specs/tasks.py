@@ -154,7 +154,8 @@ class Columns(Spec):
     group: str | list[str] | None = Field(
         default=None,
         description="Column of what the row was sampled with, such as its film, app, author or document; or several, whose"
-        " values together name the group. Splits that bench draws keep a group on one side, and intervals and tests count groups.",
+        " values together name the group. Splits that bench draws keep a group on one side, and intervals and tests count"
+        " groups.",
     )
     group_pattern: str | None = Field(
         default=None,

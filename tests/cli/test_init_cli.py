@@ -133,7 +133,8 @@ def test_json(bench: Bench, topics: Path) -> None:
     found = bench("init", topics, "--lang", "en", "--json").json
     written = {"task": "tasks/letters.yaml", "prompt": "prompts/letters.j2", "schema": "schemas/task.json"}
     assert found["files"] == written
-    assert found["columns"] == {"text": ["text"], "label": ["topic"], "lang": None, "id": None, "split": None, "unused": []}
+    columns = {"text": ["text"], "label": ["topic"], "lang": None, "id": None, "split": None, "group": [], "unused": []}
+    assert found["columns"] == columns
     assert found["labels"] == [{"name": "art", "rows": 50}, {"name": "food", "rows": 50}, {"name": "work", "rows": 50}]
     assert found["splits"] == {"how": "stratified", "rows": {"train": {"en": 96}, "validation": {"en": 24}, "test": {"en": 30}}}
     assert found["next"][0] == "bench analyze data --task letters"
