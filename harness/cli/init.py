@@ -433,7 +433,7 @@ def found_as_json(
         "files": {kind: path.as_posix() for kind, path in files.items()},
         "path": str(found.path),
         "rows": found.total,
-        "used": sum(sum(counts.values()) for counts in found.counted.rows.values()),
+        "used": sum(sum(counts.values()) for counts in found.division.rows.values()),
         "columns": {
             "text": list(roles.text),
             "label": list(roles.label),

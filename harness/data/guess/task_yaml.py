@@ -13,7 +13,8 @@ import yaml
 
 from harness.core.errors import PromptError
 from harness.core.types import Example, LabelKind
-from harness.data.guess.inspect_file import Found, duplicate_doubts
+from harness.data.guess.doubts import Doubt
+from harness.data.guess.inspect_file import Counted, Found, duplicate_doubts
 from harness.data.guess.labels import step_number
 from harness.data.guess.scale_ends import ends_of
 from harness.data.guess.words import LABEL, YES_NO
@@ -279,7 +280,20 @@ def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
     affordable = found.total <= MANY and len(SPLITS) * len(spec.languages) * found.total <= MOST_READ
     if found.division.stratified and (counted.duplicates or found.roles.group) and affordable:
         counted = replace(counted, rows=_row_counts(spec, rows))
-    return replace(found, counted=counted, doubts=[*found.doubts, *duplicate_doubts(counted)])
+    doubts = [*duplicate_doubts(counted), *_left_out(found, counted)]
+    return replace(found, counted=counted, doubts=[*found.doubts, *doubts])
+
+
+def _left_out(found: Found, counted: Counted) -> list[Doubt]:
+    """A sentence on rows that the drawn splits leave out."""
+    before, after = (sum(sum(rows.values()) for rows in one.rows.values()) for one in (found.counted, counted))
+    if before == after:
+        return []
+    text = (
+        f"{before - after:,} rows are in no split: their text stands in another group too, in a row that tests or validates. If"
+        " such texts tell nothing: delete `group` in the task's YAML."
+    )
+    return [Doubt("left-out-of-train", text)]
 
 
 def _row_counts(spec: TaskSpec, first: Mapping[Split, Sequence[Example]]) -> dict[Split, dict[str, int]]:
