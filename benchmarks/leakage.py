@@ -136,7 +136,10 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=4500, help="rows that are made up, or the first rows of the file")
     given = parser.parse_args()
     rows = made_up(given.rows) if given.file is None else read_rows(given.file, given.text, given.label, given.group)
-    print(table(rows[: given.rows]))
+    rows = rows[: given.rows]
+    print(f"Without groups:\n\n{table([replace(row, group=None) for row in rows])}")
+    if rows[0].group is not None:
+        print(f"\nWith groups:\n\n{table(rows)}")
 
 
 if __name__ == "__main__":

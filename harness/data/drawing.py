@@ -66,31 +66,32 @@ def single_rows(examples: Sequence[Example]) -> list[Unit]:
     return [Unit([row], key) for row, key in zip(ordered, keys, strict=True)]
 
 
-def tied_rows(examples: Sequence[Example]) -> list[Unit]:
-    """Rows of one group are a unit; so are, of rows without a group, those with the same normalized text.
+def tied_rows(examples: Sequence[Example], texts: Sequence[str], rows: Sequence[int]) -> list[Unit]:
+    """Those of `rows` that have one group are a unit; so are, without a group, those with the same of `texts` (normalized).
 
     A text does not tie groups to each other: stock phrases ("nice app") would tie nearly all of them. Rows with such a text are
     left out of the train rows by `divide`. Each language has its own texts, as it is divided by itself.
     """
     members: dict[tuple[str, str], list[int]] = defaultdict(list)
-    for row, example in enumerate(examples):
-        alone = example.group is None or example.group.startswith(ALONE)
-        members[("text " + example.lang, _text(example)) if alone else ("group", str(example.group))].append(row)
+    for row in rows:
+        group = examples[row].group
+        alone = group is None or group.startswith(ALONE)
+        members[("text " + examples[row].lang, texts[row]) if alone else ("group", str(group))].append(row)
     # Of a text as it stands, so that a change of the normalization changes no rank.
     return [
-        Unit(rows, text_digest(name) if kind == "group" else min(text_digest(examples[row].text) for row in rows))
-        for (kind, name), rows in members.items()
+        Unit(tied, text_digest(name) if kind == "group" else min(text_digest(examples[row].text) for row in tied))
+        for (kind, name), tied in members.items()
     ]
 
 
-def _text(example: Example) -> str:
-    return normalized(example.text) or example.text
+def _normalized(examples: Sequence[Example]) -> list[str]:
+    return [normalized(example.text) or example.text for example in examples]
 
 
 def draw(examples: Sequence[Example], count: int, salt: str) -> tuple[list[Example], list[Example]]:
     """`count` single rows and the rest, with the same shares of labels. 100 rows are among 500."""
     taken, left = _draw(examples, single_rows(examples), count, salt)
-    return _rows(examples, taken), _rows(examples, left)
+    return [examples[row] for row in _positions(taken)], [examples[row] for row in _positions(left)]
 
 
 def _draw(
@@ -157,8 +158,8 @@ def _first(ordered: Sequence[Unit], count: int, leave: int) -> tuple[list[Unit],
     return taken, left
 
 
-def _rows(examples: Sequence[Example], units: Sequence[Unit]) -> list[Example]:
-    return [examples[row] for unit in units for row in unit.rows]
+def _positions(units: Sequence[Unit]) -> list[int]:
+    return [row for unit in units for row in unit.rows]
 
 
 def divide(
@@ -174,29 +175,34 @@ def divide(
     validation = round(total * how.shares.validation)
     if min(test, validation, total - test - validation) < 1:
         raise DataError(f"{origin}: {total} rows are too few for three splits.")
-    salt = f"split {how.seed}"
+    salt, texts = f"split {how.seed}", _normalized(examples)
     if frozen is None:
-        units = tied_rows(examples)
+        units = tied_rows(examples, texts, range(total))
         _check(units, 3, origin)
-        tested, others = (_rows(examples, part) for part in _draw(examples, units, test, salt, leave=2))
+        tested, others = map(_positions, _draw(examples, units, test, salt, leave=2))
     else:
         tested, others = _parted(examples, frozen, origin)
-    validated, trained = _set_aside(_unlike(others, tested), validation, salt, origin)
-    return {"train": trained, "validation": validated, "test": tested}
+    left = _unlike(examples, texts, others, tested)
+    validated, trained = _validated(examples, texts, left, validation, salt, origin)
+    found: dict[Split, list[int]] = {"train": trained, "validation": validated, "test": tested}
+    return {split: [examples[row] for row in rows] for split, rows in found.items()}
 
 
-def _set_aside(examples: Sequence[Example], count: int, salt: str, origin: str) -> tuple[list[Example], list[Example]]:
-    """Validation and train rows."""
-    units = tied_rows(examples)
+def _validated(
+    examples: Sequence[Example], texts: Sequence[str], rows: Sequence[int], count: int, salt: str, origin: str
+) -> tuple[list[int], list[int]]:
+    """Of `rows` those that validate, about `count`, and those that train."""
+    units = tied_rows(examples, texts, rows)
     _check(units, 2, origin)
-    validated, trained = (_rows(examples, part) for part in _draw(examples, units, count, salt))
-    return validated, _unlike(trained, validated)
+    validated, trained = map(_positions, _draw(examples, units, count, salt))
+    return validated, _unlike(examples, texts, trained, validated)
 
 
-def _unlike(examples: Sequence[Example], others: Sequence[Example]) -> list[Example]:
-    """Those that share neither a text nor a group with `others`."""
-    texts, groups = {(row.lang, _text(row)) for row in others}, {row.group for row in others if row.group is not None}
-    return [row for row in examples if (row.lang, _text(row)) not in texts and row.group not in groups]
+def _unlike(examples: Sequence[Example], texts: Sequence[str], rows: Sequence[int], others: Sequence[int]) -> list[int]:
+    """Those of `rows` that share neither a text nor a group with `others`."""
+    known = {(examples[row].lang, texts[row]) for row in others}
+    groups = {examples[row].group for row in others if examples[row].group is not None}
+    return [row for row in rows if (examples[row].lang, texts[row]) not in known and examples[row].group not in groups]
 
 
 def _check(units: Sequence[Unit], least: int, origin: str) -> None:
@@ -208,20 +214,18 @@ def _check(units: Sequence[Unit], least: int, origin: str) -> None:
         )
 
 
-def _parted(
-    examples: Sequence[Example], frozen: Mapping[str, Sequence[str]], origin: str
-) -> tuple[list[Example], list[Example]]:
+def _parted(examples: Sequence[Example], frozen: Mapping[str, Sequence[str]], origin: str) -> tuple[list[int], list[int]]:
     """Those with the ids `frozen`, and the rest. A test row whose text was changed must not become a train row in silence."""
     wanted = [(lang, row_id) for lang, ids in frozen.items() for row_id in ids]
-    by_id = {(example.lang, example.id): example for example in examples}
-    gone = [row_id for lang, row_id in wanted if (lang, row_id) not in by_id]
+    places = {(example.lang, example.id): row for row, example in enumerate(examples)}
+    gone = [row_id for lang, row_id in wanted if (lang, row_id) not in places]
     if gone:
         raise DataError(
             f"{origin}: {len(gone)} of the {len(wanted)} rows of `test_ids` are gone or have other texts, first {gone[0]!r}.",
             "Take their ids out of the file of `test_ids`; or draw anew: `bench init FILE --freeze-test --force`.",
         )
     kept = set(wanted)
-    return [by_id[name] for name in wanted], [example for name, example in by_id.items() if name not in kept]
+    return [places[name] for name in wanted], [row for name, row in places.items() if name not in kept]
 
 
 def frozen_text(ids: Mapping[str, Sequence[str]]) -> str:
@@ -251,8 +255,9 @@ def set_aside(examples: list[Example], share: float, origin: str) -> dict[Split,
         rows = f"{len(examples)} train row{'s are' if len(examples) > 1 else ' is'} too few"
         hint = "Add rows, or a file with validation rows."
         raise DataError(f"{origin}: {rows} to set {share:.0%} aside for validation.", hint)
-    validated, trained = _set_aside(examples, count, f"split {Stratified().seed}", origin)
-    return {"train": trained, "validation": validated}
+    salt = f"split {Stratified().seed}"
+    validated, trained = _validated(examples, _normalized(examples), range(len(examples)), count, salt, origin)
+    return {"train": [examples[row] for row in trained], "validation": [examples[row] for row in validated]}
 
 
 def sampled(examples: list[Example], how: Sample) -> list[Example]:
