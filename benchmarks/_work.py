@@ -89,10 +89,10 @@ def read_work(settings: Settings, *, loop: bool = False) -> Work:
 
     Raises `UserError` where the task has too few rows: an engine may compute a repeated prompt once, so none is repeated.
     """
+    from harness.data.drawing import first_rows
     from harness.data.rows import load_examples, with_names
     from harness.parsing.parsers import make_parser
     from harness.parsing.rendering import Renderer
-    from harness.running.plan import first_rows
     from harness.specs.catalog import Catalog
 
     catalog = Catalog(Path.cwd())

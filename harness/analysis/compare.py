@@ -21,7 +21,7 @@ from harness.core.errors import DamagedRecord, UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.core.types import LabelKind
-from harness.records.entries import Entry, read_entry, warn_of, with_models
+from harness.records.entries import Entry, leak_line, read_entry, warn_of, with_models
 from harness.records.names import names_of
 from harness.records.pairing import pairing_notes
 from harness.records.predictions import read_predictions, shared_rows
@@ -290,6 +290,7 @@ def _notes(runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Seq
     if few:
         notes.append(f"There are {few}: only large differences can be found.")
     notes += pairing_notes(whole, n)
+    notes += [f"{run.name}: {line}." for run in runs if (line := leak_line([run.entry.record])) is not None]
     silent = [(run, int((~part.answered).sum())) for run, part in zip(runs, shared, strict=True)]
     notes += [
         f"{run.name} has no parsed answer in {lost:,} row{'s' if lost > 1 else ''}; these count as wrong."

@@ -16,10 +16,10 @@ from harness.analysis.findings import finding_of_entry
 from harness.analysis.rescoring import scored
 from harness.core.errors import BenchError, UserError
 from harness.core.types import Example, LabelSpace
+from harness.data.drawing import first_rows
 from harness.records.entries import Entry, Group
 from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
-from harness.running.plan import first_rows
 from harness.statistics.intervals import SMALL_N
 
 if TYPE_CHECKING:
@@ -210,5 +210,8 @@ def on_these_rows(entries: Sequence[Entry], rows: Sequence[Example]) -> list[Ent
     from harness.data.rows import fingerprint
 
     limits = {entry.record.options.limit for entry in entries}
-    known = {limit: fingerprint(first_rows(rows, limit)) for limit in limits}
-    return [entry for entry in entries if entry.record.identity.rows == known[entry.record.options.limit]]
+    known = {
+        limit: {fingerprint(first_rows(rows, limit, stratify=by_label)) for by_label in ((False, True) if limit else (False,))}
+        for limit in limits
+    }
+    return [entry for entry in entries if entry.record.identity.rows in known[entry.record.options.limit]]

@@ -7,7 +7,7 @@ kind differ by up to a factor of two.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 
 from harness.core.types import LabelKind
@@ -17,6 +17,9 @@ from harness.specs.prices import tokens_of
 
 BUDGET = 15 * 60.0
 """Seconds that all advised runs together may take, if limits can make them so short."""
+
+ROWS_PER_LABEL = 25
+"""Test rows per label, at least: with fewer, macro-F1 has no reliable interval (docs/statistics.md)."""
 
 ENGLISH = ("tfidf", "embed-minilm", "minilm", "qwen-coder-0.5b")
 MULTILINGUAL = ("tfidf", "embed-e5", "e5-small", "qwen-coder-0.5b")
@@ -106,12 +109,14 @@ class Advice:
 
 
 def first_runs(rows: Rows, catalog: Catalog) -> Advice:
-    """The first limits of `STEPS` with which all runs fit into `BUDGET`; of many languages, those with the most rows. Rather
-    fewer languages than the shortest step, with which little is learned."""
+    """The first limits of `STEPS` with which all runs fit into `BUDGET`, but at least `ROWS_PER_LABEL` test rows per label; of
+    many languages, those with the most rows. Rather fewer languages than the shortest step, with which little is learned."""
     languages = sorted(rows.test, key=lambda lang: -rows.train[lang])
+    least = ROWS_PER_LABEL * len(rows.names)
+    steps = [replace(step, test=step.test and max(step.test, least)) for step in STEPS]
     backends = [name for name in (ENGLISH if languages == ["en"] else MULTILINGUAL) if name in catalog.names("backend")]
     parts = [languages[:count] for count in range(len(languages), 0, -1)]
-    tried = [(part, limits) for part in parts for limits in STEPS[:-1]] + [(languages[:1], STEPS[-1])]
+    tried = [(part, limits) for part in parts for limits in steps[:-1]] + [(languages[:1], steps[-1])]
     needed = _needed(catalog, backends)
     found = [Advice(tuple(part), limits, _seconds(rows, backends, part, limits), *needed) for part, limits in tried]
     return next((advice for advice in found if advice.total <= BUDGET), found[-1])

@@ -169,10 +169,11 @@ def _outcome(
 ) -> Outcome:
     """Prints what the run's sanity gates found, also with --quiet: a reader must know it."""
     from harness.analysis.findings import finding_of_entry
-    from harness.records.entries import gate_lines
+    from harness.records.entries import gate_lines, leak_line
 
     finding = None if entry.is_blind else finding_of_entry(store, entry)  # `majority` is meant to give one answer
-    for line in gate_lines(entry.record.gates, has_finding=finding is not None):
+    leak = leak_line([entry.record])
+    for line in [*([] if leak is None else [leak]), *gate_lines(entry.record.gates, has_finding=finding is not None)]:
         progress.print(plain(f"{entry.display_name} {entry.record.identity.lang}: {line}"))
     return Outcome(options, state, entry, model_from_cache=model_from_cache, finding=finding)
 

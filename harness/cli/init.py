@@ -53,6 +53,10 @@ def init_command(
     ] = None,
     split: Annotated[str | None, typer.Option(metavar="COL", help="Column that names the split of each row.")] = None,
     row_id: Annotated[str | None, typer.Option("--id", metavar="COL", help="Column of row ids.")] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="COL", help="Column of what rows belong to (film, author, ...); several, separated by commas."),
+    ] = None,
     kind: Annotated[LabelKind | None, typer.Option(help="Kind of labels.")] = None,
     separator: Annotated[
         str | None, typer.Option(metavar="CHAR", help=r"What separates several labels in one cell, such as / or '|'; \n, \t.")
@@ -87,9 +91,9 @@ def init_command(
 
     Nothing leaves this machine, and no text of a row is written. If a column is ambiguous, the error names the option to set.
 
-    --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, unused), kind,
-    labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text, duplicates,
-    leaked (test rows whose text is a train row's; null where the file is too large to count them), doubts (kind, text),
+    --json prints an object: task, files (written), path, rows, used, columns (text, label, lang, id, split, group, unused),
+    kind, labels (name, rows), languages (rows of each), splits (how; rows by split and language), lengths, without_text,
+    duplicates, leaked (test rows whose text is a train row's), doubts (kind, text),
     next, estimated (seconds of each backend of the advised run).
     """
     from harness.data.guess.columns import ColumnOverrides
@@ -97,7 +101,8 @@ def init_command(
     from harness.data.guess.files import ReadOptions
     from harness.data.guess.inspect_file import InitRequest, inspect_file
 
-    chosen = ColumnOverrides(_columns("--text", text), _columns("--label", label), None, row_id, split)
+    texts, labels, groups = _columns("--text", text), _columns("--label", label), _columns("--group", group)
+    chosen = ColumnOverrides(texts, labels, None, row_id, split, groups)
     read_options = ReadOptions(_delimiter(delimiter), None if encoding is None else encoding_named(encoding), header, sheet)
     cells, mapping = tuple(missing or ()), _lang_map(lang_map or [])
     question = InitRequest(
@@ -377,6 +382,8 @@ def _facts(found: Found) -> list[list[str]]:
         ["splits", _splits(found)],
         ["id", roles.id or "digest of the text"],
     ]
+    if roles.group:
+        facts.append(["group", " + ".join(roles.group)])
     unused = [name for name in roles.unused if not re.fullmatch(INDEX, name)]
     if unused:
         facts.append(["not used", some(unused, MOST_SHOWN)])
@@ -407,7 +414,8 @@ def _splits(found: Found) -> str:
 
     division = found.division
     if division.stratified:
-        return "none given: bench splits the rows 64/16/20, stratified by label, always the same way"
+        whole = "texts and groups" if found.roles.group else "texts"
+        return f"none given: bench splits the {whole} 64/16/20, stratified by label, always the same way"
     where = f"column {division.column}" if division.column else "files"
     cells = {split: division.source[split] for split in SPLITS if split in division.source}
     given = ", ".join(f"{split} ({cell})" if cell != split else split for split, cell in cells.items())
@@ -425,13 +433,14 @@ def found_as_json(
         "files": {kind: path.as_posix() for kind, path in files.items()},
         "path": str(found.path),
         "rows": found.total,
-        "used": sum(sum(counts.values()) for counts in found.counted.rows.values()),
+        "used": sum(sum(counts.values()) for counts in found.division.rows.values()),
         "columns": {
             "text": list(roles.text),
             "label": list(roles.label),
             "lang": found.languages.column,
             "id": roles.id,
             "split": division.column,
+            "group": list(roles.group),
             "unused": list(roles.unused),
         },
         "kind": found.labels.kind.value,

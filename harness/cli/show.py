@@ -91,7 +91,7 @@ def _run_name(run: str) -> str:
 
 def _print_head(entry: Entry, *, has_finding: bool) -> None:
     from harness.analysis.ranks import has_seeds
-    from harness.records.entries import gate_lines
+    from harness.records.entries import gate_lines, leak_line
     from harness.reports.text.formats import listed, missing_intervals, shown
 
     record, metrics = entry.record, entry.record.metrics
@@ -101,6 +101,7 @@ def _print_head(entry: Entry, *, has_finding: bool) -> None:
         f"{metrics.n} rows: {metrics.ok} parsed, {metrics.unparsed} unparsed, {metrics.failed} failed",
         *([f"reasons: {reasons}"] if metrics.reasons else []),
         *([f"groups: {metrics.groups:,}; intervals are by group"] if metrics.groups is not None else []),
+        *filter(None, [leak_line([record])]),
         *gate_lines(record.gates, has_finding=has_finding),
         *_truncated_lines(record),
         *_model_lines(entry),

@@ -371,6 +371,7 @@ class OverlapCount(Part):
     rows: int
     exact: int
     near: int | None = None
+    groups: int | None = Field(default=None, description="tested rows whose group has some of these rows; null without groups")
 
 
 class Overlap(Part):
@@ -379,7 +380,8 @@ class Overlap(Part):
     threshold: float = Field(description="similarity from which on two texts are near duplicates")
     exact: int
     near: int | None = None
-    ids: list[str] = Field(default_factory=list, description="of the first 20 such rows")
+    groups: int | None = Field(default=None, description="tested rows whose group has training rows; null without groups")
+    ids: list[str] = Field(default_factory=list, description="of the first 20 rows with a duplicate")
     by: dict[str, OverlapCount] = Field(default_factory=dict)
 
 

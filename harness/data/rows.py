@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.core.errors import DataError
-from harness.core.types import Example, Label, LabelKind, text_digest
-from harness.data.drawing import divide, draw_by_rank, draw_by_shuffle, frozen_ids, sampled, set_aside
+from harness.core.types import Example, Label, LabelKind
+from harness.data.drawing import ALONE, content_keys, divide, frozen_ids, sampled, set_aside
 from harness.data.sources import RawTable, folder_of_language, read_raw, validation_share
 from harness.parsing.signs import is_blank
 from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
@@ -128,27 +129,49 @@ def load_examples(task: TaskSpec, *, lang: str, split: str, data_dir: Path | Non
         raise DataError(f"The task {task.name!r} has no language {lang!r}.", f"Its languages: {', '.join(task.languages)}.")
     task = with_names(task, data_dir)
     raw = read_raw(task, lang, wanted, data_dir)
-    draw = draw_by_rank if _columns_of(task, raw).id is None else draw_by_shuffle
     share = None if wanted == "test" else validation_share(task, lang, data_dir)
     stratified = task.splits.stratified if raw.whole else None
-    frozen = None if data_dir is not None or stratified is None else stratified.test_ids
+    if stratified is None and share is None:
+        examples = _examples(task, raw, lang, wanted, wanted)
+    else:
+        examples = [row for row in _drawn(task, raw, lang, wanted, share, data_dir) if row.lang == lang]
+        if not examples:
+            raise DataError(f"{raw.origin}: no {wanted} row is in {lang!r}.", "Add rows, or leave `columns.group` out.")
+    return sampled(examples, task.sample[wanted]) if wanted in task.sample else examples
+
+
+def _drawn(task: TaskSpec, raw: RawTable, lang: str, split: Split, share: float | None, data_dir: Path | None) -> list[Example]:
+    """The rows of a split that bench draws. Where rows have groups, all languages are divided together, so that a group that
+    has rows in several languages is on one side in all of them."""
+    stratified = task.splits.stratified if raw.whole else None
     # validation and train rows must have the same ids while they are still to be told apart
-    source = "all" if stratified is not None else wanted if share is None else "train"
-    examples = _examples(task, raw, lang, wanted, source)
-    if stratified is not None:
-        examples = divide(
-            examples, stratified, raw.origin, draw, None if frozen is None else frozen_ids(task.folder / frozen, lang)
-        )[wanted]
-    elif share is not None:
-        examples = set_aside(examples, share, raw.origin, draw)[wanted]
-    if wanted in task.sample:
-        examples = sampled(examples, task.sample[wanted], draw)
-    return examples
+    source = "all" if stratified is not None else "train"
+    tables = {lang: raw}
+    if _columns_of(task, raw).group is not None:
+        others = [code for code in _languages_there(task, raw, data_dir) if code != lang]
+        tables |= {code: read_raw(task, code, split, data_dir) if raw.one_language else raw for code in others}
+    examples = [row for code in sorted(tables) for row in _examples(task, tables[code], code, split, source)]
+    if stratified is None:
+        return set_aside(examples, share or 0.0, raw.origin)[split]
+    frozen = None if data_dir is not None else stratified.test_ids
+    ids = None if frozen is None else {code: frozen_ids(task.folder / frozen, code) for code in tables}
+    return divide(examples, stratified, raw.origin, ids)[split]
+
+
+def _languages_there(task: TaskSpec, raw: RawTable, data_dir: Path | None) -> list[str]:
+    """The languages of the task that have rows."""
+    if raw.one_language:
+        return _languages_with_rows(task, data_dir)
+    columns = _columns_of(task, raw)
+    langs = _langs(task, raw, columns, None if columns.id is None else _ids(raw, columns.id), task.languages[0])
+    return [code for code in task.languages if code in set(langs)]
 
 
 def fingerprint(examples: Sequence[Example]) -> str:
-    """SHA-256 (hex) over ids, texts, labels and languages; the same for any order of the rows."""
-    rows = sorted(json.dumps([example.id, example.lang, example.label, example.text]) for example in examples)
+    """SHA-256 (hex) over ids, texts, labels, languages and groups (if there are any); the same for any order of the rows."""
+    rows = sorted(
+        json.dumps([row.id, row.lang, row.label, row.text, *([] if row.group is None else [row.group])]) for row in examples
+    )
     return hashlib.sha256("\n".join(rows).encode("ascii")).hexdigest()
 
 
@@ -207,7 +230,13 @@ def _languages_with_rows(task: TaskSpec, data_dir: Path | None) -> list[str]:
 
 
 def _columns_of(task: TaskSpec, raw: RawTable) -> Columns:
-    return CANONICAL_COLUMNS if raw.canonical else task.columns
+    """Canonical columns may have the task's own columns of groups beside them, or one named `group`."""
+    if not raw.canonical:
+        return task.columns
+    own = group_columns(task.columns)
+    if own and all(name in raw.columns for name in own):
+        return CANONICAL_COLUMNS.model_copy(update={name: getattr(task.columns, name) for name in ("group", "group_pattern")})
+    return CANONICAL_COLUMNS.model_copy(update={"group": "group"}) if own and "group" in raw.columns else CANONICAL_COLUMNS
 
 
 def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: str) -> list[Example]:
@@ -233,29 +262,55 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     column_names = label_columns(columns)
     kept = [row for row in rows if row not in skipped]
     answers = [_label(labels[row], mapped, task, raw, column_names, named[row]) for row in kept]
+    made = [ids[row] for row in kept] if ids is not None else []
     if ids is None:
-        prefix = f"{lang}-{source}" if raw.one_language else source
-        made = made_ids([texts[row] for row in kept], answers, prefix)
-    else:
-        made = [ids[row] for row in kept]
-    return [Example(row_id, texts[row], label, lang) for row_id, row, label in zip(made, kept, answers, strict=True)]
+        made = made_ids([texts[row] for row in kept], answers, f"{lang}-{source}" if raw.one_language else source)
+    groups = _groups(raw, columns, kept, named)
+    alone = iter(content_keys([texts[row] for row in kept], answers)) if None in groups else iter(())
+    return [
+        Example(row_id, texts[row], label, lang, None if columns.group is None else _group_of(group, next(alone, "")))
+        for row_id, row, label, group in zip(made, kept, answers, groups, strict=True)
+    ]
+
+
+def group_columns(columns: Columns) -> list[str]:
+    """The columns that name a row's group."""
+    return [columns.group] if isinstance(columns.group, str) else columns.group or []
+
+
+def _groups(raw: RawTable, columns: Columns, rows: Sequence[int], named: Sequence[str]) -> list[str | None]:
+    """The group of each of `rows`; None for one with an empty cell."""
+    names = group_columns(columns)
+    cells = [column(raw, name) for name in names]
+    found: list[str | None] = []
+    for row in rows:
+        parts = ["" if (cell := values[row]) is None or cell != cell else label_key(cell).strip() for values in cells]
+        if columns.group_pattern is not None and all(parts):
+            parts = [
+                _matched(columns.group_pattern, part, raw, name, named[row]) for part, name in zip(parts, names, strict=True)
+            ]
+        found.append("\n".join(parts) if all(parts) and parts else None)
+    return found
+
+
+def _matched(pattern: str, cell: str, raw: RawTable, name: str, named: str) -> str:
+    match = re.search(pattern, cell)
+    if match is None:
+        raise DataError(
+            f"{raw.origin}: `group_pattern` matches no part of {_short(cell)}, row {named} (column {name!r}).",
+            "Correct `columns.group_pattern` in the task's YAML, or leave it out.",
+        )
+    return match[1] if match.re.groups else match[0]
+
+
+def _group_of(group: str | None, key: str) -> str:
+    """A row without a group is a group of its own, named by its content."""
+    return f"{ALONE}{key}" if group is None else group
 
 
 def made_ids(texts: Sequence[str], labels: Sequence[Label], prefix: str) -> list[str]:
-    """Of the text alone, so that rows that are added, taken away or moved change no other row's id. A text that stands there
-    several times is counted, in the order of its labels, so that the order of the file changes nothing."""
-    alike: dict[str, list[int]] = defaultdict(list)
-    for place, text in enumerate(texts):
-        alike[text_digest(text)].append(place)
-    ids = [""] * len(texts)
-    for digest, places in alike.items():
-        for number, place in enumerate(sorted(places, key=lambda place: _sortable(labels[place])), start=1):
-            ids[place] = f"{prefix}-{digest}" + (f"-{number}" if number > 1 else "")
-    return ids
-
-
-def _sortable(label: Label) -> tuple[int, ...]:
-    return label if isinstance(label, tuple) else (label,)
+    """Of the text alone, so that rows that are added, taken away or moved change no other row's id; see `content_keys`."""
+    return [f"{prefix}-{key}" for key in content_keys(texts, labels)]
 
 
 def _ids(raw: RawTable, name: str) -> list[str]:
@@ -277,17 +332,7 @@ def _ids(raw: RawTable, name: str) -> list[str]:
 def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | None, lang: str, split: Split) -> list[int]:
     """Indices of the rows in `lang` that belong to `split`, at least one."""
     wanted = in_split(raw, task, columns, split)
-    if columns.lang is not None:
-        langs = languages(raw, columns)
-    elif columns.lang_from_id and ids is not None:
-        langs = [name.split("_", 1)[0] for name in ids]
-    elif raw.one_language or len(task.languages) == 1:
-        langs = [lang] * len(wanted)
-    else:
-        raise DataError(
-            f"{raw.origin}: nothing tells the rows' languages; its columns: {', '.join(raw.columns)}.",
-            "Add a column `lang` beside id, text and label, or put the files into one folder per language.",
-        )
+    langs = _langs(task, raw, columns, ids, lang)
     rows = [row for row, value in enumerate(langs) if value == lang and wanted[row]]
     if not rows:
         found = sorted({str(value) for row, value in enumerate(langs) if wanted[row]})
@@ -296,6 +341,20 @@ def _rows_of(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | N
             "Ask for a language that is there, or give a folder that holds this one: --data DIR.",
         )
     return rows
+
+
+def _langs(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | None, lang: str) -> list[Any]:
+    """The language of each row; `lang`, where all have the same."""
+    if columns.lang is not None:
+        return languages(raw, columns)
+    if columns.lang_from_id and ids is not None:
+        return [name.split("_", 1)[0] for name in ids]
+    if raw.one_language or len(task.languages) == 1:
+        return [lang] * len(next(iter(raw.columns.values()), []))
+    raise DataError(
+        f"{raw.origin}: nothing tells the rows' languages; its columns: {', '.join(raw.columns)}.",
+        "Add a column `lang` beside id, text and label, or put the files into one folder per language.",
+    )
 
 
 def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:

@@ -62,6 +62,22 @@ TITLES = {
 }
 
 
+LEAK = "§"
+"""Marks a run whose model learned from rows with the text or the group of tested rows."""
+
+
+def leak_line(records: Iterable[RunRecord]) -> str | None:
+    """A sentence on the tested rows with the text or the group of a row that a model learned from; None where there are
+    none. Of several runs the largest numbers."""
+    told = [record.overlap for record in records if record.overlap is not None and not record.identity.backend.is_majority]
+    texts, groups = max((one.exact for one in told), default=0), max((one.groups or 0 for one in told), default=0)
+    parts = [f"{rows:,} the same {what}" for rows, what in ((texts, "text"), (groups, "group")) if rows]
+    if not parts:
+        return None
+    most = "at most " if len(told) > 1 else ""
+    return f"{LEAK} leak: {most}{' and '.join(parts)} (tested rows, as a row that the model learned from)"
+
+
 @dataclass(frozen=True)
 class Entry:
     """A finished run as tables show it.

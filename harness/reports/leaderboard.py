@@ -13,7 +13,7 @@ from harness.records.weights import weights_told
 from harness.reports.by_language import Line, Section, sections
 from harness.reports.markdown import Markup, escape
 from harness.reports.pictures import FOLDER, file_name
-from harness.reports.tables import WEIGHTS, Table, columns, lines_of, spread_cells, spread_columns
+from harness.reports.tables import WEIGHTS, Table, columns, leak_mark, lines_of, spread_cells, spread_columns
 from harness.reports.templates import render
 from harness.reports.text.formats import shown, title
 from harness.reports.words import NOBODY, ONE_SEED, hows, is_alone, rank, sizes_told, standing, with_size
@@ -116,6 +116,7 @@ def _cell(place: RankedEntry | None, metric: str) -> str:
     return Markup(
         f"{rank(place)}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
         + (f"&nbsp;×{seeds}" if seeds > 1 else f"&nbsp;{ONE_SEED}" if place.row.is_single else "")
+        + leak_mark(place.row).replace(" ", "&nbsp;")
         + ("" if found.low is None else f"<br><sub>[{found.low:.3f},&nbsp;{found.high:.3f}]</sub>")
     )
 

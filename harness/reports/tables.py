@@ -25,7 +25,7 @@ from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.analysis.spread import Spread, influences_of, spreads
 from harness.core.arrays import BoolArray
 from harness.core.record import MANY_CUT, Cut
-from harness.records.entries import TITLES, Entry, Group, gate_lines
+from harness.records.entries import LEAK, TITLES, Entry, Group, gate_lines, leak_line
 from harness.records.names import told_apart
 from harness.records.store import Store
 from harness.records.weights import weights_told
@@ -84,14 +84,15 @@ class Table:
 
     @property
     def warnings(self) -> list[str]:
-        """Warned and failed sanity gates of its runs, in the order of the ranks."""
+        """How many rows leak, then warned and failed sanity gates of its runs, in the order of the ranks."""
         runs = [
             (run, place.finding is not None)
             for place in self.places
             for run in sorted(place.row.runs, key=lambda run: run.seed)
         ]
         names = told_apart([[run] for run, _ in runs], [run.how for run, _ in runs])
-        return [
+        leak = leak_line(run.record for run, _ in runs)
+        return ([] if leak is None else [leak]) + [
             f"{run.display_name} ({how}): {line}"
             for (run, has_finding), how in zip(runs, names, strict=True)
             for line in gate_lines(run.record.gates, has_finding=has_finding)
@@ -179,7 +180,7 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
     return [
         rank(place),
         row.entry.display_name,
-        words,
+        words + leak_mark(row),
         *([weights_told(row.entry.record) or "–"] if WEIGHTS in titles else []),
         *(_value(row, name) for name in row.entry.record.metrics.headline),
         *([_over_seeds(row)] if any(title.endswith(OVER_SEEDS) for title in titles) else []),
@@ -194,6 +195,11 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
 def _value(row: Configuration, metric: str) -> str:
     """With a sign where it is the value of one run alone."""
     return f"{shown(row.estimate(metric))}{f' {ONE_SEED}' if row.is_single else ''}"
+
+
+def leak_mark(row: Configuration) -> str:
+    """` §`, if rows leak in some run of the configuration."""
+    return "" if leak_line(run.record for run in row.runs) is None else f" {LEAK}"
 
 
 def _truncated(cut: Cut | None) -> str:

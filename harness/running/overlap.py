@@ -25,9 +25,9 @@ MOST_PAIRS = 2_000_000_000
 def overlap_of(plan: Plan) -> Overlap:
     """Duplicates (see `harness.data.duplicates`) of a run's rows; cached for runs on the same rows.
 
-    `exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples. `by` has the same
-    counts for `train` and `validation` or `shots`, and for `itself`, the run's other rows. `near` is None if there are more
-    than `MOST_PAIRS` pairs to compare.
+    `exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples, `groups` those
+    whose group has such rows (only of a task with groups). `by` has the same counts for `train` and `validation` or `shots`,
+    and for `itself`, the run's other rows. `near` is None if there are more than `MOST_PAIRS` pairs to compare.
     """
     train, prompt = plan.identity.train, plan.identity.prompt
     shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
@@ -50,12 +50,15 @@ def _overlap(plan: Plan) -> Overlap:
         parts = {"shots": plan.prompt.candidates}
     texts = [row.text for row in plan.rows]
     found = {name: _duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
-    learned = next((found[name] for name in ("train", "shots") if name in found), ([], True))
-    by = {name: OverlapCount(rows=len(parts[name]), **_counts(*pair)) for name, pair in found.items()}
+    groups = {name: _shared_groups(plan.rows, rows) for name, rows in parts.items()}
+    by = {name: OverlapCount(rows=len(parts[name]), **_counts(*found[name]), **groups[name]) for name in parts}
+    learned = next((name for name in ("train", "shots") if name in parts), "")
+    twins = found.get(learned, ([], True))
     return Overlap(
         threshold=THRESHOLD,
-        **_counts(*learned),
-        ids=sorted(plan.rows[twin.row].id for twin in learned[0])[:MOST_IDS],
+        **_counts(*twins),
+        **groups.get(learned, {}),
+        ids=sorted(plan.rows[twin.row].id for twin in twins[0])[:MOST_IDS],
         by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_duplicates(texts)))},
     )
 
@@ -64,6 +67,12 @@ def _duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> tu
     """The duplicates, and whether near ones were searched for."""
     near = len(texts) * len(texts if others is None else others) <= MOST_PAIRS
     return find_duplicates(texts, others, near=near), near
+
+
+def _shared_groups(rows: Sequence[Example], others: Sequence[Example]) -> dict[str, int]:
+    """How many of `rows` have a group that some of `others` have; empty without groups."""
+    groups = {row.group for row in others}
+    return {} if any(row.group is None for row in rows) else {"groups": sum(row.group in groups for row in rows)}
 
 
 def _counts(found: Sequence[Duplicate], near: bool) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from harness.core.record import (
     TrainIdentity,
 )
 from harness.core.types import Calibration, Decision, Example, LabelKind, LabelSpace, ShotsBy
-from harness.data.drawing import hash_rank
+from harness.data.drawing import first_rows
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.data.sources import rows_from
 from harness.models.checkpoints import Checkpoint
@@ -101,16 +101,6 @@ class Plan:
         return self.identity.split != UNLABELLED
 
 
-def first_rows(rows: Sequence[Example], limit: int | None, draw: int | None = None) -> list[Example]:
-    """`limit` rows, the same for every backend: those with the lowest hashed ids, so that 100 are a subset of 500, and a file
-    sorted by label gives no sample of one class. Each `draw` is another sample."""
-    if limit is None or limit >= len(rows):
-        return list(rows)
-    salt = "" if draw is None else f"{draw}\n"
-    chosen = set(sorted((row.id for row in rows), key=lambda row_id: hash_rank(row_id, salt))[:limit])
-    return [row for row in rows if row.id in chosen]
-
-
 def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Example] | None = None) -> Plan:
     """Resolve every name, read the rows, find the checkpoint. Raises `UserError` and `ModelUnavailable`.
 
@@ -131,7 +121,7 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
         origin = rows_from(task, request.split, request.data, len(split_rows))
     else:
         split_rows, origin = list(unlabelled), RowSource(source="files", split_rows=len(unlabelled))
-    rows = first_rows(split_rows, request.limit)
+    rows = first_rows(split_rows, request.limit, stratify=task.stratify_limits and unlabelled is None)
     kind = engine_class(backend.engine)
     training = _training_rows(request, task) if issubclass(kind, Classifier | TrainedLanguageModel) else None
     prompt = prompt_plan(request, task, catalog) if issubclass(kind, LanguageModel) else None
@@ -175,7 +165,7 @@ def _training_rows(request: RunOptions, task: TaskSpec) -> TrainingRows:
         if limit == 0:  # a task without validation rows can be trained without them
             return []
         parts = [load_examples(task, lang=lang, split=split, data_dir=request.data) for lang in langs]
-        found = [row for part in parts for row in first_rows(part, limit, draw)]
+        found = [row for part in parts for row in first_rows(part, limit, draw, task.stratify_limits)]
         if len({row.id for row in found}) < len(found):  # a file for each language, each with ids of its own
             found = [replace(row, id=f"{row.lang}/{row.id}") for row in found]
         return sorted(found, key=lambda row: row.id)
@@ -225,7 +215,8 @@ def prompt_plan(request: RunOptions, task: TaskSpec, catalog: Catalog) -> Prompt
             raise UserError(f"The prompt {prompt.name!r} has no few-shot examples that could be nearest.", "Add --shots N.")
         return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang), [])
     train = load_examples(task, lang=request.lang, split="train", data_dir=request.data)
-    train = first_rows(train, request.train_limit, request.seed if request.resample_train else None)
+    drawn = request.seed if request.resample_train else None
+    train = first_rows(train, request.train_limit, drawn, task.stratify_limits)
     if spec.shots_by is ShotsBy.RANDOM:
         shots = pick_shots(train, spec.shots, labels, spec.seed_of_shots(request.seed))
         return PromptPlan(prompt, parser, Renderer(prompt, labels, request.lang, shots), shots)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal, Self
 
@@ -150,6 +151,18 @@ class Columns(Spec):
     split: str | None = Field(
         default=None, description="Column of the row's split in `source.files.all`; `splits` holds its values."
     )
+    group: str | list[str] | None = Field(
+        default=None,
+        description="Column of what the row was sampled with, such as its film, app, author or document; or several, whose"
+        " values together name the group. Splits that bench draws keep a group on one side, and intervals and tests count"
+        " groups.",
+    )
+    group_pattern: str | None = Field(
+        default=None,
+        min_length=1,
+        description=r"Regular expression for the part of the cell that names the group, as in `\d+$`; of a pattern with"
+        " parentheses the part in the first pair.",
+    )
     lang_from_id: bool = Field(
         default=False, description="The language is the part of the id before the first `_`, as in `de_0203609`."
     )
@@ -162,6 +175,15 @@ class Columns(Spec):
             raise ValueError("`lang_from_id` needs an `id` column and no `lang` column")
         if self.lang_map is not None and self.lang is None:
             raise ValueError("`lang_map` needs a column `lang`")
+        if self.group is not None and not self.group:
+            raise ValueError("`group` must name at least one column")
+        if self.group_pattern is not None:
+            if self.group is None:
+                raise ValueError("`group_pattern` needs a column `group`")
+            try:
+                re.compile(self.group_pattern)
+            except re.error as error:
+                raise ValueError(f"`group_pattern` is no regular expression: {error}") from error
         return self
 
 
@@ -305,7 +327,9 @@ class Splits(Spec):
         default=None, gt=0, lt=1, description="If there is no validation split: the share of the train rows that becomes one."
     )
     stratified: Stratified | None = Field(
-        default=None, description="Divide all rows, language by language, into three splits with the same shares of each label."
+        default=None,
+        description="Divide all rows of each language into three splits with the same shares of each label. Rows of one text or"
+        " one group (`columns.group`) stay together.",
     )
 
     @model_validator(mode="after")
@@ -339,6 +363,11 @@ class TaskSpec(Spec):
     languages: list[str] = Field(min_length=1, description="ISO 639-1 codes of the languages.")
     splits: Splits = Field(default_factory=Splits, description="How rows are divided into train, validation and test.")
     sample: dict[Split, Sample] = Field(default_factory=dict, description="Use only a part of a split, stratified by label.")
+    stratify_limits: bool = Field(
+        default=False,
+        description="`--limit`, `--train-limit` and `--validation-limit` choose rows with the same share of each label as all"
+        " rows. By default a hash of the id alone chooses them.",
+    )
     drop_empty_text: bool = Field(default=False, description="Leave out rows without text. By default they are an error.")
     drop_empty_label: bool = Field(
         default=False, description="Leave out rows whose label is missing or empty. By default they are an error."

@@ -133,7 +133,8 @@ def test_json(bench: Bench, topics: Path) -> None:
     found = bench("init", topics, "--lang", "en", "--json").json
     written = {"task": "tasks/letters.yaml", "prompt": "prompts/letters.j2", "schema": "schemas/task.json"}
     assert found["files"] == written
-    assert found["columns"] == {"text": ["text"], "label": ["topic"], "lang": None, "id": None, "split": None, "unused": []}
+    columns = {"text": ["text"], "label": ["topic"], "lang": None, "id": None, "split": None, "group": [], "unused": []}
+    assert found["columns"] == columns
     assert found["labels"] == [{"name": "art", "rows": 50}, {"name": "food", "rows": 50}, {"name": "work", "rows": 50}]
     assert found["splits"] == {"how": "stratified", "rows": {"train": {"en": 96}, "validation": {"en": 24}, "test": {"en": 30}}}
     assert found["next"][0] == "bench analyze data --task letters"
@@ -225,17 +226,55 @@ def test_the_prompt_of_a_scale_does_not_contradict_itself(bench: Bench, project:
 
 
 @pytest.mark.parametrize("langs", [["en"], ["en", "de"]])
-def test_duplicates_that_bench_puts_into_train_and_test_are_counted(bench: Bench, project: Path, langs: list[str]) -> None:
+def test_duplicates_are_put_into_one_split(bench: Bench, project: Path, langs: list[str]) -> None:
     rows = [[text_of(row % 42), TOPICS[row % 3], langs[row % len(langs)]] for row in range(600)]
     path = write_csv(project / "again.csv", ["text", "topic", "language"], rows)
     found = bench("init", path, "--text", "text", "--json").json
     task = load_task(project / "tasks" / "again.yaml")
-    leaked = 0
     for lang in langs:
         known = {row.text for row in load_examples(task, lang=lang, split="train")}
-        leaked += sum(row.text in known for row in load_examples(task, lang=lang, split="test"))
-    assert found["leaked"] == leaked > 100
-    assert [doubt for doubt in found["doubts"] if doubt["kind"] == "leaked-rows" and f"{leaked} " in doubt["text"]]
+        tested = load_examples(task, lang=lang, split="test")
+        assert not any(row.text in known for row in tested)
+        assert found["splits"]["rows"]["test"][lang] == len(tested)
+    assert found["leaked"] == 0
+    assert "duplicates" in [doubt["kind"] for doubt in found["doubts"]]
+
+
+def grouped(project: Path, column: str = "movie_title", count: int = 40) -> Path:
+    rows = [[text_of(row), TOPICS[row % 3], f"The film no. {row % count}"] for row in range(600)]
+    return write_csv(project / "films.csv", ["text", "topic", column], rows)
+
+
+def test_a_column_of_groups_is_proposed(bench: Bench, project: Path) -> None:
+    found = bench("init", grouped(project), "--lang", "en", "--json").json
+    assert found["columns"]["group"] == ["movie_title"]
+    assert "group" in [doubt["kind"] for doubt in found["doubts"]]
+    task = load_task(project / "tasks" / "films.yaml")
+    groups = {split: {row.group for row in load_examples(task, lang="en", split=split)} for split in ("train", "test")}
+    assert groups["train"]
+    assert groups["test"]
+    assert not groups["train"] & groups["test"]
+
+
+@pytest.mark.parametrize(("column", "count"), [("movie_year", 40), ("movie_title", 9), ("movie_title", 400), ("city", 40)])
+def test_columns_that_are_no_groups(bench: Bench, project: Path, column: str, count: int) -> None:
+    found = bench("init", grouped(project, column, count), "--text", "text", "--label", "topic", "--lang", "en", "--json").json
+    assert found["columns"]["group"] == []
+
+
+def test_a_named_column_of_groups(bench: Bench, project: Path) -> None:
+    found = bench("init", grouped(project, "city"), "--lang", "en", "--group", "city", "--json").json
+    assert found["columns"]["group"] == ["city"]
+    assert load_task(project / "tasks" / "films.yaml").columns.group == "city"
+    assert bench("init", grouped(project, "city"), "--group", "town").code == 2
+
+
+def test_rows_that_no_split_has_are_counted(bench: Bench, project: Path) -> None:
+    rows = [["nice film" if row % 10 == 0 else text_of(row), TOPICS[row % 3], f"m{row % 37}"] for row in range(600)]
+    path = write_csv(project / "phrases.csv", ["text", "topic", "movie"], rows)
+    found = bench("init", path, "--lang", "en", "--json").json
+    left = found["used"] - sum(sum(counts.values()) for counts in found["splits"]["rows"].values())
+    assert [doubt for doubt in found["doubts"] if doubt["kind"] == "left-out-of-train" and f"{left} rows" in doubt["text"]]
 
 
 def test_texts_that_stand_once_are_in_one_split(bench: Bench, topics: Path) -> None:

@@ -16,12 +16,14 @@ from harness.data.guess.language import code_of, known_code
 from harness.data.guess.text_columns import TextGuess, left_doubts, text_of
 from harness.data.guess.words import (
     COUNTS,
+    GROUPED,
     ID,
     INDEX,
     LABEL,
     LANG,
     LANG_WORDS,
     NO_LABEL,
+    OF_GROUPS,
     OF_SPLITS,
     RATED,
     SPLIT,
@@ -45,6 +47,7 @@ class ColumnOverrides:
     lang: str | None = None
     id: str | None = None
     split: str | None = None
+    group: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,7 @@ class Roles:
     lang: str | None = None
     id: str | None = None
     split: str | None = None
+    group: tuple[str, ...] = ()
     names: str | None = None
     others: tuple[str, ...] = ()
     unused: tuple[str, ...] = ()
@@ -68,7 +72,8 @@ def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int,
     """`languages`: whether a column may tell the language. Raises `UserError` for a column that is not there, and where none
     may be the text or the label."""
     _check_there(columns, chosen)
-    taken = {name for name in (*chosen.text, *chosen.label, chosen.lang, chosen.id, chosen.split) if name is not None}
+    single = (chosen.lang, chosen.id, chosen.split)
+    taken = {name for name in (*chosen.text, *chosen.label, *chosen.group, *single) if name is not None}
     free = [column for name, column in columns.items() if name not in taken]
     split = chosen.split or _first(column.name for column in free if _is_split(column))
     free = [column for column in free if column.name != split]
@@ -83,7 +88,13 @@ def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int,
     free = [column for column in free if column.name not in label]
     names = _names_of(columns[label[0]], free) if len(label) == 1 else None
     row_id, id_doubts = (chosen.id, _doubts_of_id(columns[chosen.id])) if chosen.id else _row_id(free, total)
-    used = {*text.names, *label, lang, row_id, split, names}
+    group, group_doubts = _group(
+        [column for column in free if column.name not in (row_id, names)],
+        chosen.group,
+        None if lang is None else columns[lang],
+        [columns[name] for name in label],
+    )
+    used = {*text.names, *label, *group, lang, row_id, split, names}
     unused = tuple(name for name in columns if name not in used)
     others = tuple(name for name in others if name != names)
     rest = [columns[name] for name in unused if name not in others]
@@ -91,10 +102,11 @@ def roles_of(columns: Mapping[str, Column], chosen: ColumnOverrides, total: int,
         *text.notes,
         *([] if chosen.text else left_doubts(text.names, rest, text.notes)),
         *id_doubts,
+        *group_doubts,
         *(_unused_splits([columns[name] for name in unused]) if split is None else []),
     ]
     questions = tuple(question for question in (text.question, asked) if question is not None)
-    return Roles(text.names, label, lang, row_id, split, names, others, unused, tuple(doubts), questions)
+    return Roles(text.names, label, lang, row_id, split, group, names, others, unused, tuple(doubts), questions)
 
 
 def _text(free: Sequence[Column], chosen: ColumnOverrides, total: int) -> TextGuess:
@@ -106,7 +118,8 @@ def _text(free: Sequence[Column], chosen: ColumnOverrides, total: int) -> TextGu
 
 def _check_there(columns: Mapping[str, Column], chosen: ColumnOverrides) -> None:
     single = {"--lang": chosen.lang, "--id": chosen.id, "--split": chosen.split}
-    named = {"--text": chosen.text, "--label": chosen.label, **{option: (name,) for option, name in single.items() if name}}
+    several = {"--text": chosen.text, "--label": chosen.label, "--group": chosen.group}
+    named = {**several, **{option: (name,) for option, name in single.items() if name}}
     taken: dict[str, str] = {}
     for option, asked in named.items():
         for name in asked:
@@ -199,6 +212,67 @@ def _counts_rows(column: Column) -> bool:
     first = min(numbers, default=0)
     counted = range(first, first + len(numbers))
     return numbers == list(counted) or (first in (0, 1) and set(numbers) == set(counted))
+
+
+LEAST_GROUPS = 10
+"""Groups in a column, at least: a dozen categories are no sample of them."""
+ROWS_A_GROUP = 2.0
+"""Rows of a group, on the mean, at least."""
+LARGEST_GROUP = 0.5
+"""Share of the rows in one group, at most: with more, no split can be made."""
+ALIKE = 0.98
+"""Share of the groups whose rows have one label, at least, where translations are recognized."""
+
+
+def _group(
+    free: Sequence[Column], chosen: tuple[str, ...], lang: Column | None, labels: Sequence[Column]
+) -> tuple[tuple[str, ...], list[Doubt]]:
+    """The column of what rows were sampled with, and a sentence on it. Of several the one with the fewest, largest groups."""
+    if chosen:
+        return chosen, []
+    named = [column for column in free if _names_groups(column)]
+    found = sorted(named, key=lambda column: len(column.counts))
+    if not found and lang is not None:
+        found = [column for column in free if _is_translated(column, lang, labels)][:1]
+    if not found:
+        return (), []
+    column, others = found[0], found[1:]
+    groups = len(column.counts)
+    what = "puts rows together" if column in named else "puts translations of one text together"
+    text = (
+        f"{column.name!r} {what}: {groups:,} groups of {column.counts.total() / groups:.1f} rows on the mean. They stay on one"
+        " side of a split, and intervals count groups. If rows of one group are no more alike than others: delete the line"
+        " `group` in the task's YAML."
+    )
+    if others:
+        text += f" {', '.join(repr(one.name) for one in others)} would be possible too: --group {shlex.quote(others[0].name)}."
+    return (column.name,), [Doubt("group", text)]
+
+
+def _names_groups(column: Column) -> bool:
+    """Whether the name says what the rows are about, or by, and the cells come again and again, in many groups."""
+    told = column.words & GROUPED if column.key not in GROUPED else {column.key}
+    if not told or column.words - GROUPED - OF_GROUPS or column.lists or column.dates or not column.name.strip():
+        return False
+    rows, groups = column.counts.total(), len(column.counts)
+    return (
+        groups >= LEAST_GROUPS
+        and rows >= len(column.cells) / 2
+        and rows >= ROWS_A_GROUP * groups
+        and max(column.counts.values()) <= LARGEST_GROUP * len(column.cells)
+    )
+
+
+def _is_translated(column: Column, lang: Column, labels: Sequence[Column]) -> bool:
+    """Whether each cell stands once in each of several languages, with one label: the number of a sentence that was translated.
+    Numbers that only count the rows of a language have other labels in each."""
+    groups = len(column.counts)
+    if groups < LEAST_GROUPS or column.counts.total() < ROWS_A_GROUP * groups or column.lists:
+        return False
+    if len(set(zip(column.cells, lang.cells, strict=True))) < len(column.cells):
+        return False
+    truths = zip(*(label.cells for label in labels), strict=True)
+    return len(set(zip(column.cells, truths, strict=True))) <= groups + (1 - ALIKE) * groups
 
 
 def _unlikely(column: Column) -> bool:

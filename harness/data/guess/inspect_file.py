@@ -62,7 +62,7 @@ class InitRequest:
 class Counted:
     """Of the usable rows. `duplicates`: rows with the text of an earlier row; `conflicting`: those of them with another label.
 
-    `leaked`: test rows with the text of a train row; None where bench splits the rows itself, until `tried` has done so.
+    `leaked`: test rows with the text of a train row, of given splits; bench draws none with one.
     `lengths`: characters of a text: median, 95th percentile, maximum.
     """
 
@@ -70,7 +70,7 @@ class Counted:
     without_text: int
     duplicates: int
     conflicting: int
-    leaked: int | None
+    leaked: int
     lengths: tuple[int, int, int]
 
 
@@ -414,7 +414,7 @@ def _counted(texts: Sequence[str], truths: Sequence[str], usable: Sequence[bool]
             trained.add(text)
         elif split_of is not None and split_of[row] == "test":
             tested[text] += 1
-    leaked = None if division.stratified and duplicates else sum(count for text, count in tested.items() if text in trained)
+    leaked = sum(count for text, count in tested.items() if text in trained)
     lengths = np.array([len(text) for text, good in zip(texts, usable, strict=True) if good])
     middle, long = np.percentile(lengths, [50, 95])
     without_text = sum(map(is_blank, texts))
@@ -442,23 +442,14 @@ def _of_rows(counted: Counted) -> list[Doubt]:
     return doubts
 
 
-def duplicate_doubts(counted: Counted, stratified: bool) -> list[Doubt]:
+def duplicate_doubts(counted: Counted) -> list[Doubt]:
     """Sentences on duplicate texts."""
     if counted.leaked:
-        out = (
-            "keep one row of each text, or divide the rows yourself (a column for --split)"
-            if stratified
-            else "bench analyze data"
-        )
-        text = f"{_rows(counted.leaked, 'test row')} the text of a train row, which inflates the results: {out}."
+        text = f"{_rows(counted.leaked, 'test row')} the text of a train row, which inflates the results: bench analyze data."
         return [Doubt("leaked-rows", text)]
     if not counted.duplicates:
         return []
-    known = (
-        "none is in both train and test"
-        if counted.leaked == 0
-        else "`bench analyze data` shows whether train and test share any"
-    )
+    known = "none is in both train and test"
     return [Doubt("duplicates", f"{_rows(counted.duplicates)} the text of an earlier row; {known}.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ import yaml
 
 from harness.core.errors import PromptError
 from harness.core.types import Example, LabelKind
-from harness.data.duplicates import normalized
-from harness.data.guess.inspect_file import Found, duplicate_doubts
+from harness.data.guess.doubts import Doubt
+from harness.data.guess.inspect_file import Counted, Found, duplicate_doubts
 from harness.data.guess.labels import step_number
 from harness.data.guess.scale_ends import ends_of
 from harness.data.guess.words import LABEL, YES_NO
@@ -22,7 +22,7 @@ from harness.data.rows import load_examples
 from harness.parsing.folding import fold
 from harness.parsing.prompt_check import Severity, check_prompt
 from harness.specs.prompts import load_prompt
-from harness.specs.tasks import SPLITS, Shares, Stratified, TaskSpec
+from harness.specs.tasks import SPLITS, Shares, Split, Stratified, TaskSpec
 from harness.specs.yamlspec import parse_yaml_spec
 
 SCHEMA = "../schemas/task.json"
@@ -51,6 +51,8 @@ def task_yaml(found: Found, name: str, folder: Path, test_ids: str | None = None
         f"  text: {_flow(_one_or_all(found.roles.text))}",
         f"  label: {_flow(_one_or_all(found.roles.label))}",
     ]
+    if found.roles.group:
+        lines.append(f"  group: {_flow(_one_or_all(found.roles.group))}  # rows of one are alike; delete it if they are not")
     if found.roles.id is not None:
         lines.append(f"  id: {_flow(found.roles.id)}")
     if languages.column is not None:
@@ -76,6 +78,7 @@ def task_yaml(found: Found, name: str, folder: Path, test_ids: str | None = None
     if labels.absent:
         lines.append(f"  missing: {_flow(list(labels.absent))}  # what stands in the data for no label")
     lines += [f"languages: {_flow(languages.codes)}", *_splits(found, test_ids)]
+    lines.append("stratify_limits: true  # --limit takes rows with the same share of each label")
     if found.counted.without_text:
         lines.append(f"drop_empty_text: true  # {found.counted.without_text} rows")
     if labels.missing:
@@ -257,14 +260,14 @@ CHECKED_ROWS = 50
 MANY = 100_000
 """Rows of a file; of a larger one only the validation rows of a language are read, as each split reads the whole file again."""
 MOST_READ = 2_000_000
-"""Rows that are read to count duplicates, over all languages and splits."""
+"""Rows that are read to count those of the drawn splits, over all languages and splits."""
 
 
 def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
-    """`found` with what only the divided rows tell: how many test rows have the text of a train row.
+    """`found` with what only the divided rows tell: how many rows the splits have that bench draws.
 
     Reads the splits of the first language with the task `text`, which will lie at `path`, and renders the prompt; those of the
-    other languages only where a text stands twice. Raises what a run would.
+    other languages only where rows must stay together. Raises what a run would.
     """
     spec = parse_yaml_spec(text, path, TaskSpec, name=path.stem, folder=path.parent)
     lang = spec.languages[0]
@@ -274,23 +277,35 @@ def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
         if problem.severity is Severity.ERROR:
             raise PromptError(problem.message, "Rename the labels in the data, or name another column: --label NAME.")
     counted = found.counted
-    affordable = found.total <= MANY and 2 * len(spec.languages) * found.total <= MOST_READ
-    if counted.leaked is None and affordable:
-        leaked = _leaked(rows["train"], rows["test"])
-        for code in spec.languages[1:]:
-            train, test = (load_examples(spec, lang=code, split=split) for split in ("train", "test"))
-            leaked += _leaked(train, test)
-        counted = replace(counted, leaked=leaked)
-    return replace(found, counted=counted, doubts=[*found.doubts, *duplicate_doubts(counted, found.division.stratified)])
+    affordable = found.total <= MANY and len(SPLITS) * len(spec.languages) * found.total <= MOST_READ
+    if found.division.stratified and (counted.duplicates or found.roles.group) and affordable:
+        counted = replace(counted, rows=_row_counts(spec, rows))
+    doubts = [*duplicate_doubts(counted), *_left_out(found, counted)]
+    return replace(found, counted=counted, doubts=[*found.doubts, *doubts])
+
+
+def _left_out(found: Found, counted: Counted) -> list[Doubt]:
+    """A sentence on rows that the drawn splits leave out."""
+    before, after = (sum(sum(rows.values()) for rows in one.rows.values()) for one in (found.counted, counted))
+    if before == after:
+        return []
+    text = (
+        f"{before - after:,} rows are in no split: their text stands in another group too, in a row that tests or validates. If"
+        " such texts tell nothing: delete `group` in the task's YAML."
+    )
+    return [Doubt("left-out-of-train", text)]
+
+
+def _row_counts(spec: TaskSpec, first: Mapping[Split, Sequence[Example]]) -> dict[Split, dict[str, int]]:
+    """Rows by split and language. `first`: those of the first language."""
+    lang, *others = spec.languages
+    return {
+        split: {lang: len(rows)} | {code: len(load_examples(spec, lang=code, split=split)) for code in others}
+        for split, rows in first.items()
+    }
 
 
 def test_ids(text: str, path: Path) -> dict[str, list[str]]:
     """By language, which rows the task `text` draws for the test."""
     spec = parse_yaml_spec(text, path, TaskSpec, name=path.stem, folder=path.parent)
     return {lang: sorted(row.id for row in load_examples(spec, lang=lang, split="test")) for lang in spec.languages}
-
-
-def _leaked(train: Sequence[Example], test: Sequence[Example]) -> int:
-    """Test rows whose text is a train row's."""
-    known = {normalized(row.text) for row in train}
-    return sum(normalized(row.text) in known for row in test)

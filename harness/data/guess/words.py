@@ -313,6 +313,25 @@ SPLIT_WORDS = _names("split subset partition")
 OF_SPLITS = _set("train training test validation dev holdout")
 """Words in the names of columns that say of one split which rows are in it (`is_test`)."""
 
+GROUPED = _names(
+    """
+    film films movie movies app apps author authors user users username reviewer reviewers customer customers patient patients
+    speaker speakers writer writers document documents doc docs article articles book books novel thread threads conversation
+    conversations conv dialog dialogs dialogue dialogues chat session sessions interview transcript meeting episode episodes
+    product products item items asin sku isbn restaurant restaurants hotel hotels business company company seller shop store
+    course courses game games song songs artist album video videos channel package tweeter poster commenter debate case
+    Produkt Produkte Artikel Autor Autorin Nutzer Kunde Kundin Patient Dokument Gespräch Buch Firma Spiel
+    auteur utilisateur produit livre discussion entreprise jeu película autor usuario producto libro conversación empresa
+    filme usuário produto livro conversa autore utente prodotto libro conversazione elokuva käyttäjä tuote
+    автор пользователь товар фильм книга документ
+    映画 商品 作者 著者 ユーザー 製品 电影 影片 用户 作者 产品 商品 영화 상품 작성자 사용자
+    """
+)
+"""Words for what several texts are about, or by, or from: rows of one are alike."""
+
+OF_GROUPS = _names("id ids uid uuid guid key code name title no nr slug handle screen parent root of the index hash")
+"""Words that may stand beside them in a name (`movie_title`); others make it something else (`app_version`)."""
+
 ID = _set("id ids uid uuid guid key index idx nr no")
 
 INDEX = r"\s*|__index_level_\d+__|Unnamed: \d+(_level_\d+)?|index|level_\d+"

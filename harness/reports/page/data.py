@@ -28,7 +28,7 @@ from harness.reports.page.columns import columns_of, declared
 from harness.reports.page.curves import read_curves
 from harness.reports.page.details import EVALUATIONS, LEAST, details, evaluations_of
 from harness.reports.page.transfers import matrices
-from harness.reports.tables import Table, spread_cells, spread_columns
+from harness.reports.tables import Table, leak_mark, spread_cells, spread_columns
 from harness.reports.text.formats import title, usd
 from harness.reports.words import hows, part
 from harness.statistics.metrics import LOWER_IS_BETTER
@@ -78,7 +78,8 @@ def _source(found: Reported) -> model.Source:
 def _board(key: str, table: Table, packed: Packed, prices: Prices, latencies: Sequence[LatencyRecord]) -> model.Board:
     task, split, lang, _ = table.group
     record = table.first.record
-    words = hows([place.row for place in table.places])
+    rows = [place.row for place in table.places]
+    words = [how + leak_mark(row) for how, row in zip(hows(rows), rows, strict=True)]
     places = [_place(place, how, prices, latencies) for place, how in zip(table.places, words, strict=True)]
     if table.truncates:
         for found, place in zip(places, table.places, strict=True):

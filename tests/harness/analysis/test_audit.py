@@ -15,9 +15,9 @@ from harness.analysis.audit import cleaned, conflicts, label_counts, overlaps, r
 from harness.analysis.row_sets import on_these_rows
 from harness.core.errors import DataError
 from harness.core.types import Example
+from harness.data.drawing import first_rows
 from harness.data.rows import fingerprint
 from harness.records.entries import Entry
-from harness.running.plan import first_rows
 from harness.specs.catalog import Catalog
 from harness.specs.tasks import TaskSpec
 

@@ -120,3 +120,16 @@ def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(overlap, "VERSION", 99)
     overlap_of(toy.plan(project, "toy-classifier", prompt=None))
     assert len(list((cache_dir() / "overlap").glob("*.json"))) == 3
+
+
+def test_groups_that_were_trained_on_are_counted(project: Path) -> None:
+    path = project / "tasks" / "toy.yaml"
+    path.write_text(path.read_text().replace("columns: {", "columns: {group: film, "))
+    films = {"train": ["a", "b", ""], "validation": ["c", "d", "d"], "test": ["a", "c", "", "a"]}
+    for split, names in films.items():
+        toy.write_rows(
+            project, split, [{**row(split, n, f"{split} {n} of {name}"), "film": name} for n, name in enumerate(names)]
+        )
+    found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
+    assert (found.groups, found.exact) == (2, 0)
+    assert (found.by["train"].groups, found.by["validation"].groups, found.by["itself"].groups) == (2, 1, None)

@@ -16,7 +16,8 @@ from harness.core.errors import UserError
 from harness.core.options import RunOptions
 from harness.core.record import Identity
 from harness.core.types import Decoding, Example
-from harness.running.plan import first_rows, make_plan
+from harness.data.drawing import first_rows
+from harness.running.plan import make_plan
 from harness.specs.catalog import Catalog
 
 Change = Callable[[Path], dict[str, Any]]

@@ -15,11 +15,12 @@ from backends.encoder import Encoder
 from harness.core.errors import UserError
 from harness.core.options import RunOptions
 from harness.core.types import Decoding, Example
+from harness.data.drawing import first_rows
 from harness.data.unlabelled import rows_of_split
 from harness.records.labellings import Labellings
 from harness.records.store import Store
 from harness.running.labelling import Labelling, label_rows
-from harness.running.plan import first_rows, make_plan
+from harness.running.plan import make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
 from harness.specs.prices import load_prices
