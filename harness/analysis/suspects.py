@@ -1,10 +1,10 @@
 """Likely label errors: all rows of the runs, those first whose label the models find least probable.
 
-Rows are ranked by self-confidence, the probability of the given label (Kuan and Mueller, "Model-agnostic label quality scoring
-to detect real-world label errors", ICML workshop 2022). Of several models it is a weighted mean: a model counts the more, the more
-probable it finds the given labels. How many labels may be wrong is counted as in confident learning (Northcutt, Jiang, Chuang,
-JAIR 2021): a model is confident in a label where it gives it a higher probability than on average to the rows that have this
-label. That needs no calibrated model.
+Rows are ranked by self-confidence, the probability of the given label (Kuan and Mueller, "Model-agnostic label quality
+scoring to detect real-world label errors", ICML workshop 2022). Of several models it is a weighted mean: a model counts the
+more, the more probable it finds the given labels. How many labels may be wrong is counted as in confident learning
+(Northcutt, Jiang, Chuang, JAIR 2021): a model is confident in a label where it gives it a higher probability than on average
+to the rows that have this label. That needs no calibrated model.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _together(voters: Sequence[_Voter], truth: IntArray) -> _Voter:
     has = np.stack([voter.has for voter in voters])
     total = np.maximum(weights @ has, np.finfo(float).tiny)
     mean = np.tensordot(weights, np.stack([voter.probabilities for voter in voters]), axes=1) / total[:, None]
-    return _Voter("together", mean, has.any(axis=0))
+    return _Voter("together", mean, np.asarray(has.any(axis=0)))
 
 
 def _confident_in(voter: _Voter, truth: IntArray) -> IntArray:
