@@ -33,7 +33,7 @@ def calibration_command(
     --json prints an object with sentence and runs: a list of run, n, answered, confidence, gap (mean confidence less accuracy:
     value, low, high), bins (low, high, count, confidence, accuracy), ece (value, calibrated, calibrated_high, p, debiased),
     log_loss, brier, coverage (wanted, threshold, rows, accuracy), aurc, best_aurc, error, scaling (null, or temperature, run,
-    rows, ece, log_loss, brier, saved, decision, changed (answers that differ), accuracy, seen), command, sentence.
+    rows, ece, log_loss, brier, saved, decision, changed (answers that differ), accuracy, seen, labels), command, sentence.
     """
     from harness.analysis.calibration import reliability_of
     from harness.reports.text.calibration import of_one, of_several

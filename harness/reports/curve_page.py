@@ -58,13 +58,13 @@ def _paid(found: Crossing, first: int) -> str:
 
 
 def _stretches_in_words(found: Crossing) -> str:
-    """Such as `several crossings: better from 12 (95%: 9 to 20) to 60 labels (95%: 40 to 90), worse from there on`."""
+    """Such as `several crossings: better up to 60 labels (95%: 40 to 90), then worse`."""
     parts = []
-    for stretch, before, after in zip(found.stretches, (None, *found.passes), (*found.passes, None), strict=True):
-        side = ("better" if stretch.better else "worse") + ("" if stretch.sure else ", perhaps by chance,")
-        start = "" if before is None else f" from {_place(before)}"
-        parts.append(f"{side}{start}" + (" on" if after is None else f" up to {_place(after)}"))
-    return f"several crossings: {'; '.join(parts)}"
+    for stretch, after in zip(found.stretches, (*found.passes, None), strict=True):
+        side = ("better" if stretch.better else "worse") + ("" if stretch.sure else " (perhaps by chance)")
+        parts.append(side if after is None else f"{side} up to {_place(after)}")
+    used = f"; the prompt used {found.line_labels:,} labels" if found.line_labels else ""
+    return f"several crossings: {', then '.join(parts)}{used}"
 
 
 def _place(one: Pass) -> str:

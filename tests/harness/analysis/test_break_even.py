@@ -275,8 +275,8 @@ def test_several_crossings_in_words_and_in_the_picture() -> None:
     found = Crossing("tfidf", "few", 11, 9, 15, 0, 5, passes, stretches)
     words = crossing_words(found, [8, 2000])
     assert words == (
-        "several crossings: worse, perhaps by chance, up to 11 labels (95%: 9 to 15); better from 11 labels (95%: 9 to 15) "
-        "up to 81 labels (95%: fewer to more); worse from 81 labels (95%: fewer to more) on"
+        "several crossings: worse (perhaps by chance) up to 11 labels (95%: 9 to 15), then better up to 81 labels "
+        "(95%: fewer to more), then worse; the prompt used 5 labels"
     )
     made = result_of(found)
     assert f"tfidf has {words}" in sentence(made, "en")
@@ -299,7 +299,8 @@ def test_the_sentence_is_about_the_best_line() -> None:
     assert best_line(made).name == "few"
     assert best_line(result_of(metric="mae")).name == "zero"
     assert sentence(made, "en") == (
-        "On 500 en rows, few has accuracy 0.450 with 5 labels; tfidf is at least as good with about 90 labels (95%: between 70 and 120); "
+        "On 500 en rows, few has accuracy 0.450 with 5 labels; "
+        "tfidf is at least as good with about 90 labels (95%: between 70 and 120); "
         "e5 is at least as good from 8 labels on, or fewer (the smallest number tried)."
     )
 
