@@ -9,6 +9,10 @@ and Tibshirani 1993, section 5.3).
 Crossings assume that quality does not fall with more labels (isotonic regression), and is linear between sizes on a logarithmic
 scale. Where a curve is above the line from its first size on, or below it up to its last one, the crossing is outside the sizes
 that were run, and the interval says so.
+
+That assumption can be wrong. So all places where the means meet the line are found, too (`Pass`), and for the stretches between
+them whether the curve is better or worse beyond chance (`Stretch`). A curve that is so first better and later worse than the
+line has no single break-even point.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,9 +64,33 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """A place where the mean curve meets the line, with its 95% interval; 0 and infinite as in `Crossing`. `upward`: from there
+    on the curve is at least as good."""
+
+    labels: float
+    low: float
+    high: float
+    upward: bool
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Between two passes, or from the smallest size (`start` 0) or up to the largest one (`end` infinite). `sure`: at one of
+    its sizes the 95% interval of the difference to the line excludes 0."""
+
+    start: float
+    end: float
+    better: bool
+    sure: bool
+
+
+@dataclass(frozen=True)
 class Crossing:
     """From how many labels on `curve` is at least as good as `line`: 0: from the smallest size on, or below it; infinite: not
-    up to the largest one. `low` to `high` is the 95% interval. `never`: the share of the replicates without a crossing."""
+    up to the largest one. `low` to `high` is the 95% interval. `never`: the share of the replicates without a crossing.
+    `line_labels`: how many labels the line itself needs, for its few-shot examples. `passes` and `stretches`: of the means as
+    they are, without the assumption that they rise."""
 
     curve: str
     line: str
@@ -69,6 +98,15 @@ class Crossing:
     low: float
     high: float
     never: float
+    line_labels: int = 0
+    passes: tuple[Pass, ...] = ()
+    stretches: tuple[Stretch, ...] = ()
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the curve is worse than the line, beyond chance, with more labels than where it was better."""
+        sure = [stretch.better for stretch in self.stretches if stretch.sure]
+        return any(better and False in sure[place:] for place, better in enumerate(sure))
 
 
 @dataclass(frozen=True)
@@ -135,9 +173,9 @@ def break_even(
         ),
         tuple(Line(name, shots, _estimate(flat[name], by_line[name])) for name, (shots, _) in lines.items()),
         tuple(
-            crossing(name, line, drawn[name], flat[line], lower_is_better=metric in LOWER_IS_BETTER)
+            crossing(name, line, drawn[name], flat[line], lower_is_better=metric in LOWER_IS_BETTER, line_labels=used)
             for name in curves
-            for line in lines
+            for line, (used, _) in lines.items()
         ),
         tuple(_contrast(name, other, by_curve, drawn, rng, metric) for name, other in pairs),
     )
@@ -235,15 +273,74 @@ def _estimate(drawn: FloatArray, by_seed: Mapping[int, FloatArray]) -> Estimate:
 
 
 def crossing(
-    curve: str, line: str, drawn: Mapping[int, FloatArray], flat: FloatArray, *, lower_is_better: bool = False
+    curve: str,
+    line: str,
+    drawn: Mapping[int, FloatArray],
+    flat: FloatArray,
+    *,
+    lower_is_better: bool = False,
+    line_labels: int = 0,
 ) -> Crossing:
     """`drawn`: number of labels -> values, shape (1 + replicates,), like `flat`; the first entry is of the rows themselves."""
     sizes = sorted(drawn)
+    logs = np.log2(sizes)
     ahead = np.stack([drawn[size] - flat for size in sizes], axis=1) * (-1 if lower_is_better else 1)
-    places = np.array([_crossed(np.log2(sizes), row) for row in ahead])
-    # An order statistic: between a number of labels and "never" there is nothing to interpolate.
-    low, high = np.quantile(places[1:], (0.025, 0.975), method="inverted_cdf")
-    return Crossing(curve, line, float(places[0]), float(low), float(high), float(np.isinf(places[1:]).mean()))
+    places = np.array([_crossed(logs, row) for row in ahead])
+    low, high = _middle(places[1:])
+    never = float(np.isinf(places[1:]).mean())
+    passes = _passes(logs, ahead)
+    return Crossing(
+        curve, line, float(places[0]), low, high, never, line_labels, passes, _stretches(np.array(sizes), ahead, passes)
+    )
+
+
+def _middle(places: FloatArray) -> tuple[float, float]:
+    """The middle 95%. An order statistic: between a number of labels and "never" there is nothing to interpolate."""
+    low, high = np.quantile(places, (0.025, 0.975), method="inverted_cdf")
+    return float(low), float(high)
+
+
+def _passes(logs: FloatArray, ahead: FloatArray) -> tuple[Pass, ...]:
+    """`ahead`: how much better the curve is at each size, shape (1 + replicates, sizes). Of a replicate the pass in the same
+    direction that is nearest counts; if it has none, the pass is outside the sizes, on the side that its curve shows."""
+    own, *others = (_met(logs, row) for row in ahead)
+    found = []
+    for place, upward in own:
+        drawn = []
+        for row, met in zip(ahead[1:], others, strict=True):
+            same = [other for other, direction in met if direction == upward]
+            if same:
+                drawn.append(min(same, key=lambda other: abs(other - place)))
+            else:
+                drawn.append(-math.inf if (np.interp(place, logs, row) >= 0) == upward else math.inf)
+        low, high = _middle(2 ** np.array(drawn))
+        found.append(Pass(float(2**place), low, high, upward))
+    return tuple(found)
+
+
+def _met(logs: FloatArray, ahead: FloatArray) -> list[tuple[float, bool]]:
+    """Where a curve of straight lines meets 0, and whether it is at least 0 from there on."""
+    if np.isnan(ahead).any():
+        return []
+    found = []
+    for after in np.flatnonzero((ahead[1:] >= 0) != (ahead[:-1] >= 0)) + 1:
+        share = -ahead[after - 1] / (ahead[after] - ahead[after - 1])
+        found.append((float(logs[after - 1] + share * (logs[after] - logs[after - 1])), bool(ahead[after] >= 0)))
+    return found
+
+
+def _stretches(sizes: FloatArray, ahead: FloatArray, passes: Sequence[Pass]) -> tuple[Stretch, ...]:
+    if np.isnan(ahead).any():
+        return ()
+    low, high = np.quantile(ahead[1:], (0.025, 0.975), axis=0)
+    ends = [0.0, *(one.labels for one in passes), math.inf]
+    first = bool(ahead[0, 0] >= 0)
+    found = []
+    for place, (start, end) in enumerate(pairwise(ends)):
+        better = first if not place else passes[place - 1].upward
+        inside = (sizes >= start) & (sizes <= end)
+        found.append(Stretch(start, end, better, bool(((low > 0) if better else (high < 0))[inside].any())))
+    return tuple(found)
 
 
 def _crossed(logs: FloatArray, ahead: FloatArray) -> float:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.analysis.pricing import tuning_labels
 from harness.analysis.related_runs import chose_checkpoint, matching_validation_run, validation_command
 from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import UserError
@@ -86,8 +87,9 @@ class Scaling:
     """A temperature fitted on the `rows` of the validation run `run`, and its effect on the test rows.
 
     `saved`: how much log loss falls, with its 95% interval (paired rows, normal approximation). `decision`: how labels are
-    taken from the scaled probabilities, too: `changed` differ, `accuracy` is that of all rows. `seen`: the validation rows also
-    chose the model's checkpoint, so it may be more confident on them.
+    taken from the scaled probabilities, too: `changed` differ, `accuracy` is that of all rows. `labels`: of `rows`, those
+    whose labels no training used. `seen`: the validation rows also chose the model's checkpoint, so it may be more confident
+    on them.
     """
 
     temperature: Temperature
@@ -99,6 +101,7 @@ class Scaling:
     changed: int
     accuracy: float
     seen: bool
+    labels: int
 
 
 @dataclass(frozen=True)
@@ -299,6 +302,7 @@ def _scaling(store: Store, run: Predictions, record: RunRecord, bins: int) -> Sc
         changed=int((after.answers != run.answers).sum()),
         accuracy=float(after.correct.mean()),
         seen=chose_checkpoint(record),
+        labels=tuning_labels([record], len(held_out)),
     )
 
 

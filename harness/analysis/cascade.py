@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from harness.analysis.calibration import at_coverage, confidence
-from harness.analysis.pricing import Cost, cost_of
+from harness.analysis.pricing import Cost, cost_of, tuning_labels
 from harness.analysis.related_runs import matching_validation_run, validation_command
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
@@ -56,11 +56,13 @@ class Point:
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A threshold chosen without the test rows. `tuned_on`: validation rows that it was chosen on, None where the user chose
-    it; `tuned_value`: the metric there. The differences are cascade - first and cascade - second, on test rows."""
+    it; `tuned_value`: the metric there. `labels`: of these rows, those whose labels no training used; the cost of the point
+    includes them. The differences are cascade - first and cascade - second, on test rows."""
 
     point: Point
     tuned_on: int | None
     tuned_value: float | None
+    labels: int
     to_first: Difference
     to_second: Difference
     better: bool
@@ -90,21 +92,24 @@ class Cascade:
 
 @dataclass(frozen=True)
 class _Rates:
-    """What a row costs in both models; `costs` is None without prices."""
+    """What a row costs in both models; `costs` is None without prices. `label`: a label, in US dollars per 1,000 rows."""
 
     costs: tuple[Cost, Cost] | None
     seconds: tuple[float, float] | None
     same_labels: bool
+    label: float
 
-    def cost(self, threshold: float, share: float) -> float | None:
-        """A cascade needs both trainings, but labels that both were trained on are paid once."""
+    def cost(self, threshold: float, share: float, tuned: int = 0) -> float | None:
+        """A cascade needs both trainings, but labels that both were trained on are paid once. `tuned`: labels that chose the
+        threshold, whichever it is."""
         if self.costs is None:
             return None
         first, second = self.costs
+        spent = tuned * self.label
         if threshold in (0.0, math.inf):
-            return first.total if threshold == 0 else second.total
+            return spent + (first.total if threshold == 0 else second.total)
         labels = max(first.labelling, second.labelling) if self.same_labels else first.labelling + second.labelling
-        return first.inference + (1 - share) * second.inference + first.training + second.training + labels
+        return first.inference + (1 - share) * second.inference + first.training + second.training + labels + spent
 
     def time(self, threshold: float, share: float) -> float | None:
         if self.seconds is None:
@@ -141,7 +146,7 @@ def cascade_of(
     if metric not in known:
         raise UserError(f"--metric {metric}: not available for a cascade of this task.", f"Choose from {', '.join(known)}.")
     costs = [cost_of(entry, prices, predictions, labelling, hardware) for entry in entries]
-    rates = _rates(entries, costs)
+    rates = _rates(entries, costs, labelling / predictions * 1000)
     tenths = [at_coverage(stated, a.correct, share).threshold for share in SHARES_OF_FIRST]
     grid = sorted({0.0, *tenths, math.inf, *([] if threshold is None else [threshold])})
     points = [_point(a, b, limit, known, rates) for limit in grid]
@@ -153,7 +158,8 @@ def cascade_of(
     elif None not in held_out and a.identity.split != "validation":
         tuning = shared_rows([read_predictions(store, name) for name in held_out if name is not None])
         limit, value = tuned(tuning[0], tuning[1], metric)
-        choice = _choice(a, b, _point(a, b, limit, known, rates), metric, (len(tuning[0]), value))
+        used = _Tuning(len(tuning[0]), value, tuning_labels([entry.record for entry in entries], len(tuning[0])))
+        choice = _choice(a, b, _point(a, b, limit, known, rates, used.labels), metric, used)
     else:
         missing = [entry for entry, name in zip(entries, held_out, strict=True) if name is None]
     return Cascade(entries[0], entries[1], len(a), metric, known, points, choice, missing, pairing_notes(whole, len(a)))
@@ -187,7 +193,16 @@ def tuned(first: Predictions, second: Predictions, metric: str) -> tuple[float, 
     return limits[best], math.nan if value is None else value
 
 
-def _rates(entries: Sequence[Entry], costs: Sequence[Cost | None]) -> _Rates:
+@dataclass(frozen=True)
+class _Tuning:
+    """The validation rows, the metric on them, and how many labels they cost."""
+
+    rows: int
+    value: float
+    labels: int
+
+
+def _rates(entries: Sequence[Entry], costs: Sequence[Cost | None], label: float) -> _Rates:
     first, second = costs
     speed = [entry.record.timing.rows_per_second for entry in entries]
     trains = [entry.record.identity.train for entry in entries]
@@ -195,10 +210,13 @@ def _rates(entries: Sequence[Entry], costs: Sequence[Cost | None]) -> _Rates:
         None if first is None or second is None else (first, second),
         None if not speed[0] or not speed[1] else (1 / speed[0], 1 / speed[1]),
         trains[0] is not None and trains[1] is not None and trains[0].train_rows == trains[1].train_rows,
+        label,
     )
 
 
-def _point(first: Predictions, second: Predictions, threshold: float, metrics: Sequence[str], rates: _Rates) -> Point:
+def _point(
+    first: Predictions, second: Predictions, threshold: float, metrics: Sequence[str], rates: _Rates, tuned: int = 0
+) -> Point:
     both = combined(first, second, threshold)
     share = float((confidence(first) >= threshold).mean())
     values = {name: value_of(name, both) for name in metrics}
@@ -214,7 +232,7 @@ def _point(first: Predictions, second: Predictions, threshold: float, metrics: S
         threshold,
         share,
         {name: with_reason(name, found, counts.sum(axis=1), clusters) for name, found in values.items()},
-        rates.cost(threshold, share),
+        rates.cost(threshold, share, tuned),
         rates.time(threshold, share),
     )
 
@@ -223,12 +241,12 @@ def _number(value: Estimate) -> float:
     return math.nan if value.value is None else value.value
 
 
-def _choice(first: Predictions, second: Predictions, point: Point, metric: str, tuning: tuple[int, float] | None) -> Choice:
+def _choice(first: Predictions, second: Predictions, point: Point, metric: str, tuning: _Tuning | None) -> Choice:
     """Better than both is better than each at 5%; as both must hold, no correction is needed (Berger 1982)."""
     both = combined(first, second, point.threshold)
     differences = [difference_of(metric, alone, both) for alone in (first, second)]
     sign = -1 if metric in LOWER_IS_BETTER else 1
     p = max(found.p for found in differences)
     better = all(sign * found.value > 0 and found.p <= LEVEL for found in differences)
-    rows, value = (None, None) if tuning is None else tuning
-    return Choice(point, rows, value, differences[0], differences[1], better, p)
+    rows, value, labels = (None, None, 0) if tuning is None else (tuning.rows, tuning.value, tuning.labels)
+    return Choice(point, rows, value, labels, differences[0], differences[1], better, p)

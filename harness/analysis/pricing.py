@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.core.record import BackendIdentity, LabelledBy, Machine, RunRecord, Tokens
@@ -99,6 +100,20 @@ def labels_of(record: RunRecord) -> int:
         return record.labelled.shots + record.labelled.train_rows
     rows = 0 if training is None else (training.train_rows or 0) + (training.validation_rows or 0)
     return rows + (0 if prompt is None else prompt.labels_used)
+
+
+def tuning_labels(records: Sequence[RunRecord], rows: int) -> int:
+    """Labels of `rows` validation rows that tuned a threshold or a temperature for these runs, beyond those that `labels_of`
+    counts: the validation rows that one of their trainings used, which are the first ones of the same split."""
+    return max(0, rows - max((_validation_labels(record) for record in records), default=0))
+
+
+def _validation_labels(record: RunRecord) -> int:
+    """Validation rows in the run's language whose labels `labels_of` counts."""
+    training, train = record.training, record.identity.train
+    if record.labelled is not None or training is None or train is None or record.identity.lang not in train.validated_langs:
+        return 0
+    return (training.validation_rows or 0) // len(train.validated_langs)
 
 
 def is_served(record: RunRecord) -> bool:

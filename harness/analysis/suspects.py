@@ -1,7 +1,10 @@
-"""Likely label errors: several models are confident, and agree, that the label is another one.
+"""Likely label errors: all rows of the runs, those first whose label the models find least probable.
 
-A model is confident in a label where it gives it a higher probability than on average to the rows that have this label: the
-thresholds of confident learning (Northcutt, Jiang, Chuang, JAIR 2021). They need no calibrated model.
+Rows are ranked by self-confidence, the probability of the given label (Kuan and Mueller, "Model-agnostic label quality
+scoring to detect real-world label errors", ICML workshop 2022). Of several models it is a weighted mean: a model counts the
+more, the more probable it finds the given labels. How many labels may be wrong is counted as in confident learning
+(Northcutt, Jiang, Chuang, JAIR 2021): a model is confident in a label where it gives it a higher probability than on average
+to the rows that have this label. That needs no calibrated model.
 """
 
 from __future__ import annotations
@@ -17,38 +20,40 @@ from harness.core.predictions import Predictions
 from harness.core.record import Identity
 from harness.core.types import LabelKind
 
-AGREE = 2
-"""Models that must agree: a single one may be wrong."""
+NEIGHBOUR = 0.25
+"""In an ordinal task with three labels or more, what the probability of a label next to the given one counts for the given one:
+raters may rightly differ between four stars and five."""
+
+_POWER = 3  # of a model's mean probability of the given labels, in its weight: a better model counts much more
+_SMALLEST = 1e-6  # of the six decimals of a record
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A row, its label, and another one that `votes` of the `models` that have the row prefer (`against`: its own).
+    """A row, its label, and the most probable other one.
 
-    `strength`, from 0 to 1: by how much the suggested label is more probable than the given one, on average over these models.
+    `score`, from 0 to 1: the probability of the given label by all `models` that have the row, a quarter of that of labels next
+    to it included in an ordinal task (`NEIGHBOUR`). The lower, the more suspect. `votes` of the models are confident in the
+    suggested label, `against` in the given one.
     """
 
     id: str
     given: int
     suggested: int
+    score: float
     votes: int
     against: int
     models: int
-    strength: float
 
 
 @dataclass(frozen=True, slots=True)
 class Shortlist:
-    """`suspects`, strongest first, among `rows` rows that at least two of `models` have.
+    """`suspects`: all rows that one of `models` has, the most suspect first. `estimated`: in how many rows the models are
+    confident in another label; in an ordinal task with three labels or more, in one two steps or more from the given one."""
 
-    `neighbours` counts those left out because an ordinal task has three labels or more and the suggested one is next to the
-    given one: raters may rightly differ between four stars and five.
-    """
-
-    rows: int
     models: tuple[str, ...]
     suspects: list[Suspect]
-    neighbours: int
+    estimated: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,8 @@ def model_of(identity: Identity) -> str:
 
 
 def shortlist(runs: Sequence[Predictions]) -> Shortlist:
-    """Of runs on rows of one task, language and split. Left out are those without probabilities, and a model that is not better
-    than always the same answer.
+    """Of runs on rows of one task, language and split, that their models have not learned from. Left out are runs without
+    probabilities, and a model that is not better than always the same answer.
 
     Raises `UserError` for a multilabel task and for runs that differ in a label of the same row.
     """
@@ -75,17 +80,15 @@ def shortlist(runs: Sequence[Predictions]) -> Shortlist:
         raise UserError("Likely label errors are looked for where a row has one label.", "This task is multilabel.")
     runs = [run for run in runs if run.probabilities is not None]
     if not runs:
-        return Shortlist(0, (), [], 0)
+        return Shortlist((), [], 0)
     ids, truth = _rows(runs)
     voters = [voter for voter in _voters(runs, ids) if _knows(voter, truth)]
-    names = tuple(voter.name for voter in voters)
-    if len(voters) < AGREE:
-        return Shortlist(0, names, [], 0)
-    found = _suspects(voters, ids, truth)
-    ordered = runs[0].labels.kind is LabelKind.ORDINAL and len(runs[0].labels) > 2
-    far = [suspect for suspect in found if not ordered or abs(suspect.given - suspect.suggested) > 1]
-    rows = int((np.sum([voter.has for voter in voters], axis=0) >= AGREE).sum())
-    return Shortlist(rows, names, far, len(found) - len(far))
+    if not voters:
+        return Shortlist((), [], 0)
+    graded = runs[0].labels.kind is LabelKind.ORDINAL and len(runs[0].labels) > 2
+    together = _together(voters, truth)
+    suspects = _ranked(voters, together, ids, truth, graded=graded)
+    return Shortlist(tuple(voter.name for voter in voters), suspects, _estimated(together, truth, graded=graded))
 
 
 def _rows(runs: Sequence[Predictions]) -> tuple[list[str], IntArray]:
@@ -121,6 +124,17 @@ def _knows(voter: _Voter, truth: IntArray) -> bool:
     return bool(right > np.bincount(own).max())
 
 
+def _together(voters: Sequence[_Voter], truth: IntArray) -> _Voter:
+    """The weighted mean of the models that have a row."""
+    every = np.arange(len(truth))
+    own = [np.log(np.maximum(voter.probabilities[every, truth], _SMALLEST))[voter.has].mean() for voter in voters]
+    weights = np.exp(_POWER * (np.array(own) - max(own)))
+    has = np.stack([voter.has for voter in voters])
+    total = np.maximum(weights @ has, np.finfo(float).tiny)
+    mean = np.tensordot(weights, np.stack([voter.probabilities for voter in voters]), axes=1) / total[:, None]
+    return _Voter("together", mean, np.asarray(has.any(axis=0)))
+
+
 def _confident_in(voter: _Voter, truth: IntArray) -> IntArray:
     """The label that the model is confident in, for each row; -1 where there is none."""
     k = voter.probabilities.shape[1]
@@ -133,23 +147,31 @@ def _confident_in(voter: _Voter, truth: IntArray) -> IntArray:
     return np.where(sure.any(axis=1), np.where(sure, voter.probabilities, -1.0).argmax(axis=1), -1)
 
 
-def _suspects(voters: Sequence[_Voter], ids: list[str], truth: IntArray) -> list[Suspect]:
-    n, k = len(ids), voters[0].probabilities.shape[1]
-    votes = np.zeros((n, k), dtype=np.int64)
-    for voter in voters:
-        sure = _confident_in(voter, truth)
-        rows = np.flatnonzero(sure >= 0)
-        votes[rows, sure[rows]] += 1
-    models = np.sum([voter.has for voter in voters], axis=0)
-    mean = np.sum([voter.probabilities for voter in voters], axis=0) / np.maximum(models, 1)[:, None]
-    every = np.arange(n)
-    own = votes[every, truth]
-    others = votes + mean / 2  # of labels with as many votes the more probable one
-    others[every, truth] = -1.0
+def _ranked(voters: Sequence[_Voter], together: _Voter, ids: list[str], truth: IntArray, *, graded: bool) -> list[Suspect]:
+    steps = abs(np.arange(together.probabilities.shape[1]) - truth[:, None])
+    others = np.where(steps == 0, -1.0, together.probabilities)
     suggested = others.argmax(axis=1)
-    given = votes[every, suggested]
-    strength = mean[every, suggested] - mean[every, truth]
-    chosen = np.flatnonzero((given >= AGREE) & (given > own) & (strength > 0))
-    figures = zip(*(part[chosen].tolist() for part in (truth, suggested, given, own, models, strength)), strict=True)
-    found = [Suspect(ids[row], *values) for row, values in zip(chosen, figures, strict=True)]
-    return sorted(found, key=lambda suspect: (-suspect.strength, suspect.id))
+    credit = (steps == 0) + (NEIGHBOUR * (steps == 1) if graded else 0.0)
+    score = (credit * together.probabilities).sum(axis=1)
+    sure = np.stack([_confident_in(voter, truth) for voter in voters])
+    columns = (
+        *(truth, suggested, score),
+        *((sure == suggested).sum(axis=0), (sure == truth).sum(axis=0), np.sum([voter.has for voter in voters], axis=0)),
+    )
+    figures = zip(*(column.tolist() for column in columns), strict=True)
+    found = [Suspect(name, *values) for name, values, has in zip(ids, figures, together.has, strict=True) if has]
+    return sorted(found, key=lambda suspect: (suspect.score, suspect.id))
+
+
+def _estimated(together: _Voter, truth: IntArray, *, graded: bool) -> int:
+    """The confident joint off its diagonal, calibrated: of each given label, its rows times the share of confident rows that
+    are confident in another one."""
+    sure = _confident_in(together, truth)
+    disputed = abs(sure - truth) > (1 if graded else 0)
+    total = 0.0
+    for label in np.unique(truth):
+        rows = (truth == label) & together.has
+        confident = rows & (sure >= 0)
+        if confident.any():
+            total += rows.sum() * disputed[confident].mean()
+    return round(total)

@@ -34,7 +34,8 @@ def calibration_command(
     value, low, high), bins (low, high, count, confidence, accuracy), ece (value, calibrated, calibrated_high, p, debiased),
     classwise_ece, log_loss, brier, brier_parts (reliability, resolution, uncertainty, within), coverage (wanted, threshold,
     rows, accuracy), aurc, best_aurc, error, scaling (null, or temperature, run, rows, ece, classwise_ece, log_loss, brier,
-    brier_parts, saved, decision, changed (answers that differ), accuracy, seen), command, sentence.
+    brier_parts, saved, decision, changed (answers that differ), accuracy, seen, labels), command,
+    sentence.
     """
     from harness.analysis.calibration import reliability_of
     from harness.reports.text.calibration import of_one, of_several

@@ -34,11 +34,12 @@ def cascade_command(
 
     The first model answers where its confidence reaches a threshold, the second the rest. Stored predictions are used: nothing
     is run. The threshold is chosen on the validation runs of both models, if the results have them; else the whole trade-off is
-    shown. Costs are as in `bench analyze cost`.
+    shown. Costs are as in `bench analyze cost`; labels of validation rows that chose the threshold count, too.
 
     --json prints an object with first, second, n, metric, points (threshold, null for never; share of the rows that the first
     answers; values; cost per 1,000 rows in US dollars; seconds per row), choice (null, or point, tuned_on, tuned_value,
-    to_first and to_second: value, low, high, p, detectable, method; better, p), commands, notes, sentence.
+    labels (of validation rows that no training used), to_first and to_second: value, low, high, p, detectable, method;
+    better, p), commands, notes, sentence.
     """
     from harness.analysis.cascade import cascade_of
     from harness.reports.text.cascade import sentence
@@ -73,8 +74,9 @@ def _print(found: Cascade) -> None:
     points, chosen = found.points, None if found.choice is None else found.choice.point
     tuned_on = None if found.choice is None else found.choice.tuned_on
     settled = None if chosen is None else chosen.threshold
-    if chosen is not None and all(point.threshold != settled for point in points):
-        points = sorted([*points, chosen], key=lambda point: point.threshold)
+    if chosen is not None:  # in place of the point with its threshold: its cost includes the labels that chose it
+        others = [point for point in points if point.threshold != settled]
+        points = sorted([*others, chosen], key=lambda point: point.threshold)
     priced = points[0].cost is not None
     typer.echo(plain(f"first: {found.first.run_id}\nsecond: {found.second.run_id}\n{found.n:,} rows that both have\n"))
     titles = [title(name) for name in found.metrics]

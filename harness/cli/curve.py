@@ -86,11 +86,12 @@ def curve_command(
     With --labels-from each trained backend has a second curve, trained on the labels of a model, and the model has a line: its
     own run on the test rows. Rows that the model left without a label are left out of the second curve.
 
-    --json prints a list with an object per language: sentence, task, lang, metric, n, curves (name, points: labels, value, low,
-    high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from the
-    smallest number on, null: not up to the largest; never: share of the resamples), contrasts (curve, other, differences,
-    equal_up_to, crossing, worth, most), runs, page, picture; with --labels-from log_loss (the same by log loss, or null) and
-    teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label, shots).
+    --json prints a list with an object per language: sentence, task, lang, metric, n, curves (name, points: labels, value,
+    low, high, by_seed), lines (name, labels, value, low, high, by_seed), crossings (curve, line, labels, low, high; 0: from
+    the smallest number on, null: not up to the largest; never: share of the resamples; line_labels: that the line used;
+    passes and stretches: of the means as they are: labels, low, high, upward; start, end, better, sure), contrasts (curve,
+    other, differences, equal_up_to, crossing, worth, most), runs, page, picture; with --labels-from log_loss (the same by log
+    loss, or null) and teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label, shots).
     """
     from harness.cli.execute_runs import run_all, tracking_with
     from harness.specs.prices import load_prices

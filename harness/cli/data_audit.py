@@ -47,23 +47,33 @@ def data_command(
     ] = None,
     backend: Annotated[Many, typer.Option(metavar="NAME", help="Only runs of these backends.")] = None,
     show_texts: Annotated[
-        bool, typer.Option("--show-texts", help="Show the texts of the listed rows; they are not stored.")
+        bool, typer.Option("--show-texts", help="Show the texts of the listed rows; they are stored in --suspects alone.")
     ] = False,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="Rows to list as likely label errors, per language. [default: 20; in files: all]"
+        ),
+    ] = None,
+    suspects: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the rows, most suspect label first: .csv, .tsv, .jsonl or .parquet."),
+    ] = None,
     data: Data = None,
     results: Results = RESULTS,
     as_json: Json = False,
 ) -> None:
     """Check a task's rows for duplicates, conflicting labels and label errors.
 
-    Reports rows without text; duplicate texts, exact or near (4 in 5 of their character trigrams are the same), in one split or
-    in two; texts with conflicting labels; likely label errors, where several models agree on another label; and models that may
-    have seen the rows in training. The recorded runs on these rows are used.
+    Reports rows without text; duplicate texts, exact or near (one word is changed, for example), in one split or in
+    two; texts with conflicting labels; likely label errors: all rows, ranked by how improbable the models of recorded runs
+    find their labels; and models that may have seen the rows in training. The recorded runs on these rows are used.
 
     --json prints a list with an object per language: task, lang, split, published, rows (by split), missing, empty, labels
     (name -> split -> rows), unseen_labels (of tested rows, that no training row has), untested_labels (the reverse),
     duplicates (of, among, rows, exact, near, other_label, ids), conflicts (texts, rows, by_split,
-    ceiling, ids), runs, other_rows, without_duplicates (run, backend, n, value, without), suspects (rows, models, neighbours,
-    list: id, given, suggested, votes, against, models, strength; null for a multilabel task), dates (backend, published,
+    ceiling, ids), runs, other_rows, without_duplicates (run, backend, n, value, without), suspects (models, estimated,
+    list: id, given, suggested, score, votes, against, models; null for a multilabel task), dates (backend, published,
     training_cutoff, may_have_read), texts (with --show-texts), sentence.
     """
     from harness.analysis.audit import make_report, named_runs
@@ -75,6 +85,8 @@ def data_command(
     tested = next((name for name in SPLITS if name == split and name != "train"), None)
     if tested is None:
         raise typer.BadParameter("test or validation", param_hint="--split")
+    if suspects is not None:
+        _check_output(suspects)
     check_data(data)
     known, store = catalog(), open_store(results)
     spec = with_names(known.task(task_or_default(known, task)), data)
@@ -86,13 +98,15 @@ def data_command(
         for code in codes:
             progress.next(code)
             reports.append(make_report(spec, code, tested, data, known, store, asked, backends))
+    if suspects is not None:
+        _write_suspects(reports, suspects, top, show_texts)
     if as_json:
-        print_json([_as_json(report, show_texts) for report in reports])
+        print_json([_as_json(report, top, show_texts) for report in reports])
         return
     for number, report in enumerate(reports):
         if number:
             typer.echo()
-        _print(report, show_texts)
+        _print(report, top or LISTED, show_texts)
     if len(reports) > 1:
         typer.echo(plain(f"\n{overall(reports)}"))
 
@@ -117,14 +131,37 @@ def _languages(task: TaskSpec, asked: list[str], data: Path | None) -> list[str]
     return found
 
 
-def _texts(report: Report) -> dict[str, str]:
+def _check_output(path: Path) -> None:
+    from harness.core.errors import UserError
+    from harness.reports.label_file import SUFFIXES
+
+    if path.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--suspects {path}: the suffix {path.suffix!r} is not known.", f"Use one of {', '.join(SUFFIXES)}.")
+
+
+def _write_suspects(reports: Sequence[Report], path: Path, top: int | None, show_texts: bool) -> None:
+    from harness.core.errors import UserError
+    from harness.core.json_files import write_atomically
+    from harness.reports.label_file import as_bytes, suspect_columns
+
+    if not any(report.suspects and report.suspects.suspects for report in reports):
+        raise UserError(
+            "--suspects: no run on these rows has probabilities and is better than always the same answer.",
+            "Train or prompt a better model on this task first: bench run --backend NAME",
+        )
+    columns = suspect_columns(reports, top, texts=show_texts)
+    write_atomically(path, as_bytes(columns, path))
+    typer.echo(plain(f"{len(columns['id']):,} rows, most suspect first: {path}"), err=True)
+
+
+def _texts(report: Report, top: int | None) -> dict[str, str]:
     """Id -> text, of the rows that are listed."""
-    listed = {suspect.id for suspect in (report.suspects.suspects[:LISTED] if report.suspects else [])}
+    listed = {suspect.id for suspect in (report.suspects.suspects[:top] if report.suspects else [])}
     listed |= set(report.conflicts.ids[:LISTED]) | {row for pair in report.overlaps for row in pair.ids[:LISTED]}
     return {row.id: row.text for rows in report.splits.values() for row in rows if row.id in listed}
 
 
-def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
+def _as_json(report: Report, top: int | None, show_texts: bool) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
 
     from harness.reports.text.audit import sentence
@@ -148,24 +185,24 @@ def _as_json(report: Report, show_texts: bool) -> dict[str, Any]:
         "without_duplicates": report.cleaned,
         "suspects": voting
         and {
-            **{name: getattr(voting, name) for name in ("rows", "models", "neighbours")},
+            **{name: getattr(voting, name) for name in ("models", "estimated")},
             "list": [
                 {**asdict(suspect), "given": label[suspect.given], "suggested": label[suspect.suggested]}
-                for suspect in voting.suspects
+                for suspect in voting.suspects[:top]
             ],
         },
         "dates": report.dates,
-        **({"texts": _texts(report)} if show_texts else {}),
+        **({"texts": _texts(report, top)} if show_texts else {}),
         "sentence": sentence(report),
     }
     return dict(to_jsonable_python(found))
 
 
-def _print(report: Report, show_texts: bool) -> None:
+def _print(report: Report, top: int, show_texts: bool) -> None:
     from harness.reports.text.audit import sentence
     from harness.reports.text.formats import plural
 
-    texts = _texts(report) if show_texts else {}
+    texts = _texts(report, top) if show_texts else {}
     for split, why in report.missing.items():
         typer.echo(plain(f"note: no {split} rows: {why}"), err=True)
     if report.empty:
@@ -183,7 +220,7 @@ def _print(report: Report, show_texts: bool) -> None:
         ]
         print_table(["backend", "right", "without duplicates", "run"], right)
     if report.suspects is not None and report.suspects.suspects:
-        _print_suspects(report, texts)
+        _print_suspects(report, top, texts)
     if report.dates and report.task.published is not None:  # else there is nothing to hold a model's date against
         typer.echo()
         cells = [[line.backend, line.published or "unknown", line.training_cutoff or "unknown"] for line in report.dates]
@@ -225,28 +262,25 @@ def _print_duplicates(report: Report, texts: dict[str, str]) -> None:
         print_table(["id", "text"], [[row, one_line(texts[row])] for row in sorted(shown)], text=["text"])
 
 
-def _print_suspects(report: Report, texts: dict[str, str]) -> None:
+def _print_suspects(report: Report, top: int, texts: dict[str, str]) -> None:
     assert report.suspects is not None
-    label = report.task.label_space.names
-    listed = report.suspects.suspects[:LISTED]
+    label, ranked = report.task.label_space.names, report.suspects.suspects
     typer.echo()
     cells = [
         [
             suspect.id,
             label[suspect.given],
             label[suspect.suggested],
+            f"{suspect.score:.3f}",
             f"{suspect.votes} of {suspect.models}",
-            f"{suspect.strength:.2f}",
             *([one_line(texts[suspect.id])] if texts else []),
         ]
-        for suspect in listed
+        for suspect in ranked[:top]
     ]
-    print_table(["id", "label", "suggested", "models", "strength", *(["text"] if texts else [])], cells, text=["text"])
-    more = len(report.suspects.suspects) - len(listed)
-    if more:
-        typer.echo(plain(f"(and {more} weaker ones: --json lists all)"), err=True)
-    if report.suspects.neighbours:
-        typer.echo(plain(f"(in {report.suspects.neighbours} more rows they agree on a label next to the given one)"), err=True)
+    print_table(["id", "label", "suggested", "score", "models", *(["text"] if texts else [])], cells, text=["text"])
+    if len(ranked) > top:
+        more = f"(the {top} most suspect of {len(ranked):,} rows; --top N lists more, --suspects FILE writes all)"
+        typer.echo(plain(more), err=True)
 
 
 def _some(ids: Sequence[str], most: int = 3) -> str:

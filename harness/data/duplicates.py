@@ -1,6 +1,7 @@
-"""Texts that stand twice: the same after normalization, or nearly (Jaccard similarity of their character trigrams >= 0.8).
+"""Texts that stand twice: the same after normalization, or nearly.
 
-The search for near duplicates is exact, by a set-similarity join with an adaptive prefix filter
+Near duplicates are the same but for punctuation, or differ in one place (`one_place`), or have a Jaccard similarity of their
+character trigrams of at least 0.8. The last ones are found by a set-similarity join with an adaptive prefix filter
 (Chaudhuri et al., ICDE 2006; Wang, Li, Feng, SIGMOD 2012). Order all trigrams, rare ones first. If two sets share so many that
 they are similar, then the first few of one and the first few of the other share some: `ENOUGH`, or all that they share. So only
 beginnings are compared, in one product of sparse matrices, and what is left over is verified.
@@ -8,16 +9,20 @@ beginnings are compared, in one product of sparse matrices, and what is left ove
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.progress_events import tell
+from harness.data import one_place
+from harness.data.one_place import differ_in_one_place
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -28,15 +33,27 @@ SHINGLE = 3
 """Characters in a row: enough for words in Latin letters, not too many for a word in Chinese or Japanese."""
 
 SIMILAR, OF = 4, 5
-"""Near duplicates: at least 4 in 5 of the trigrams that either has are in both. Whole numbers, so that no rounding decides."""
+"""At least 4 in 5 of the trigrams that either has are in both. Whole numbers, so that no rounding decides."""
 
-THRESHOLD = SIMILAR / OF
+THRESHOLD = min(SIMILAR / OF, one_place.KEPT / one_place.OF)
+"""The least similarity of near duplicates: share of common trigrams, or of the text outside the place where two differ."""
 
 ENOUGH = 16
 """Trigrams that the beginnings must share. A larger number compares longer beginnings, and leaves fewer pairs to verify."""
 
 CELLS = 4_000_000
 """Pairs of texts that are compared at once, at most: a bound on the memory."""
+
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0"
+    "\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Default_Ignorable_Code_Point of Unicode 15 (DerivedCoreProperties.txt)."""
+
+_UNSPACED = "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u312f\u31a0-\u31ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]"
+"""Thai, Lao, Myanmar, Khmer, Han, Kana, Bopomofo."""
+
+_SPACE_BESIDE_UNSPACED = re.compile(f"(?<={_UNSPACED}) | (?={_UNSPACED})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +67,33 @@ class Duplicate:
 
 
 def normalized(text: str) -> str:
-    """Without what makes no difference to a reader: case, forms of width and composition (NFKC), kinds of white space.
+    """Without what makes no difference to a reader: case, forms of width and composition (NFKC), kinds of white space,
+    invisible characters (zero-width ones, soft hyphens, variation selectors, marks of direction).
 
-    Unicode's NFKC_Casefold (standard, 3.13, D147) but for the invisible characters that it drops.
+    Unicode's NFKC_Casefold (standard, 3.13, D147), and white space made one space.
     """
     if text.isascii():
         return " ".join(text.lower().split())
-    folded = unicodedata.normalize("NFD", text).casefold()
+    folded = unicodedata.normalize("NFD", _INVISIBLE.sub("", text)).casefold()
     folded = unicodedata.normalize("NFKC", folded).casefold()  # NFKC can bring forth capitals, as in ℡
-    return " ".join(unicodedata.normalize("NFKC", folded).split())
+    return " ".join(_INVISIBLE.sub("", unicodedata.normalize("NFKC", folded)).split())
+
+
+def unpunctuated(text: str) -> str:
+    """`normalized`, without punctuation, and without spaces beside letters of scripts that have none between words.
+
+    A text of punctuation alone keeps it: `:)` is not `:(`.
+    """
+    kept = normalized(text)
+    bare = " ".join(kept.translate(_punctuation()).split())
+    return (bare if bare.isascii() else _SPACE_BESIDE_UNSPACED.sub("", bare)) or kept
+
+
+@cache
+def _punctuation() -> dict[int, str]:
+    """Punctuation becomes a space, as it may be all that stands between two words; an apostrophe is inside a word."""
+    signs = {point: " " for point in range(0x110000) if unicodedata.category(chr(point)).startswith("P")}
+    return {**signs, **dict.fromkeys(map(ord, "'\u2018\u2019\u02bc"), "")}
 
 
 def find_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bool = True) -> list[Duplicate]:
@@ -68,23 +103,43 @@ def find_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, *
     """
     rows = [normalized(text) for text in texts]
     pool = rows if others is None else [normalized(text) for text in others]
+    exact = _same(rows, pool, itself=others is None)
+    found = {row: Duplicate(row, other, True, 1.0) for row, other in exact.items()}
+    if near:
+        bare = [unpunctuated(text) for text in texts]
+        bare_pool = bare if others is None else [unpunctuated(text) for text in others]
+        for row, other in _same(bare, bare_pool, itself=others is None).items():
+            found.setdefault(row, Duplicate(row, other, False, 1.0))
+        asked = [row for row in range(len(rows)) if row not in found]
+        places = {text: place for place, text in reversed(list(enumerate(bare_pool)))}
+        similar = _similar(list(dict.fromkeys(bare[row] for row in asked)), list(places))
+        for row in asked:
+            if bare[row] in similar:
+                other_text, similarity = similar[bare[row]]
+                found[row] = Duplicate(row, places[other_text], False, similarity)
+    return [found[row] for row in sorted(found)]
+
+
+def _same(rows: Sequence[str], pool: Sequence[str], *, itself: bool) -> dict[int, int]:
+    """Row -> the first of `pool` with its text; where they are the same rows (`itself`) another one."""
     first: dict[str, int] = {}
     second: dict[str, int] = {}
     for position, text in enumerate(pool):
         (second if text in first else first).setdefault(text, position)
-    # Among themselves a text has an exact duplicate where it stands twice; that of the first is the second.
-    exact = first if others is not None else {text: first[text] for text in second}
-    asked = list(dict.fromkeys(text for text in rows if text not in exact))
-    similar = _near(asked, list(first)) if near and asked and first else {}
-    found = []
-    for row, text in enumerate(rows):
-        if text in exact:
-            other = second[text] if others is None and exact[text] == row else exact[text]
-            found.append(Duplicate(row, other, True, 1.0))
-        elif text in similar:
-            other_text, similarity = similar[text]
-            found.append(Duplicate(row, first[other_text], False, similarity))
-    return found
+    if not itself:
+        return {row: first[text] for row, text in enumerate(rows) if text in first}
+    return {row: second[text] if first[text] == row else first[text] for row, text in enumerate(rows) if text in second}
+
+
+def _similar(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
+    """Query -> a near duplicate in `index` other than itself, and their similarity. Both hold distinct texts."""
+    if not queries or not index:
+        return {}
+    found = {
+        queries[query]: (index[other], similarity) for query, (other, similarity) in differ_in_one_place(queries, index).items()
+    }
+    left = [query for query in queries if query not in found]
+    return {**found, **(_near(left, index) if left else {})}
 
 
 def counted(found: Sequence[Duplicate]) -> dict[str, int]:

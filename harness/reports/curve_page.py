@@ -6,14 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line
+from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line, Pass
 from harness.reports.templates import better, render
 from harness.reports.text.formats import title
 from harness.statistics.metrics import LOWER_IS_BETTER
 
 
 def crossing_words(found: Crossing, sizes: Sequence[int]) -> str:
-    """Such as `about 130 labels (95%: between 90 and 210)`. `sizes`: those of the curve."""
+    """Such as `about 130 labels (95%: between 90 and 210), 125 more than the prompt's 5`. `sizes`: those of the curve."""
+    if found.falls_back:
+        return _stretches_in_words(found)
+    words = _one_crossing(found, sizes) + _paid(found, min(sizes))
+    if len(found.passes) > 1:
+        words += f"; the means cross it {len(found.passes)} times, which may be chance"
+    return words
+
+
+def _one_crossing(found: Crossing, sizes: Sequence[int]) -> str:
     first, last = min(sizes), max(sizes)
     if found.low == found.high == 0:
         return f"from {first} labels on, or fewer (the smallest number tried)"
@@ -23,13 +32,45 @@ def crossing_words(found: Crossing, sizes: Sequence[int]) -> str:
         start = f"{first} or fewer" if found.low == 0 else f"{two_digits(found.low)}"
         return f"no crossing up to {last:,} labels, though {start} can't be ruled out (95%)"
     about = f"{first} labels or fewer" if found.labels == 0 else f"about {two_digits(found.labels)} labels"
-    if found.low == 0 and math.isinf(found.high):
-        return f"{about}, but anything is possible (95%: from {first} or fewer to more than {last:,})"
-    if found.low == 0:
-        return f"{about} (95%: at most {two_digits(found.high)})"
-    if math.isinf(found.high):
-        return f"{about} (95%: at least {two_digits(found.low)}, perhaps more than {last:,})"
-    return f"{about} (95%: between {two_digits(found.low)} and {two_digits(found.high)})"
+    return (
+        f"{about} {_interval(found.low, found.high, first, last)}"
+        if found.low or math.isfinite(found.high)
+        else (f"{about}, but anything is possible (95%: from {first} or fewer to more than {last:,})")
+    )
+
+
+def _interval(low: float, high: float, first: int, last: int) -> str:
+    if low == 0:
+        return f"(95%: at most {two_digits(high)})"
+    if math.isinf(high):
+        return f"(95%: at least {two_digits(low)}, perhaps more than {last:,})"
+    return f"(95%: between {two_digits(low)} and {two_digits(high)})"
+
+
+def _paid(found: Crossing, first: int) -> str:
+    """The labels of the line's few-shot examples, which it pays for, too."""
+    used = found.line_labels
+    if not used or math.isinf(found.labels):
+        return ""
+    if (found.labels or first) <= used:
+        return f", no more than the {used:,} that the prompt used"
+    return f", {two_digits((found.labels or first) - used)} more than the {used:,} that the prompt used"
+
+
+def _stretches_in_words(found: Crossing) -> str:
+    """Such as `several crossings: better up to 60 labels (95%: 40 to 90), then worse`."""
+    parts = []
+    for stretch, after in zip(found.stretches, (*found.passes, None), strict=True):
+        side = ("better" if stretch.better else "worse") + ("" if stretch.sure else " (perhaps by chance)")
+        parts.append(side if after is None else f"{side} up to {_place(after)}")
+    used = f"; the prompt used {found.line_labels:,} labels" if found.line_labels else ""
+    return f"several crossings: {', then '.join(parts)}{used}"
+
+
+def _place(one: Pass) -> str:
+    low = "fewer" if one.low == 0 else two_digits(one.low)
+    high = "more" if math.isinf(one.high) else two_digits(one.high)
+    return f"{two_digits(one.labels)} labels (95%: {low} to {high})"
 
 
 def two_digits(number: float) -> str:
@@ -50,12 +91,13 @@ def sentence(result: BreakEven, lang: str) -> str:
         for found in result.crossings
         if found.line == best.name
     ]
-    return f"{rows}, {best.name} has {metric_title} {best.estimate.value:.3f}; {'; '.join(parts)}."
+    paid = f" with {best.labels:,} labels" if best.labels else ""
+    return f"{rows}, {best.name} has {metric_title} {best.estimate.value:.3f}{paid}; {'; '.join(parts)}."
 
 
 def _passes(found: Crossing, sizes: Sequence[int]) -> str:
     words = crossing_words(found, sizes)
-    if words.startswith("no"):
+    if found.falls_back or words.startswith("no"):
         return f"has {words}"
     return f"is at least as good {words if words.startswith('from') else f'with {words}'}"
 
@@ -154,9 +196,11 @@ def chart_rows(result: BreakEven) -> list[dict[str, Any]]:
         found.append(_chart_row(line.name + shown, "prompted", line.labels, line.estimate))
     height = {line.name: line.estimate.value for line in result.lines}
     for crossing in result.crossings:
-        if 0 < crossing.labels < math.inf:
-            labels, value = crossing.labels, height[crossing.line]
-            found.append({"name": crossing.curve, "kind": "crossing", "labels": labels, "value": value})
+        places = [one.labels for one in crossing.passes] if crossing.falls_back else [crossing.labels]
+        for labels in places:
+            if 0 < labels < math.inf:
+                value = height[crossing.line]
+                found.append({"name": crossing.curve, "kind": "crossing", "labels": labels, "value": value})
     return found
 
 

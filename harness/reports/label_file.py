@@ -1,4 +1,5 @@
-"""The file that `bench label` writes: the rows' own columns, and what the labelling found."""
+"""Files of rows with labels: that of `bench label` (the rows' own columns, and what the labelling found), and that of
+`bench analyze data --suspects` (the rows whose labels a person should look at first)."""
 
 from __future__ import annotations
 
@@ -7,12 +8,15 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.core.errors import UserError
 from harness.core.labelling import LabellingRecord
 from harness.core.plain import encodable
 from harness.core.types import Example, LabelSpace, Status
+
+if TYPE_CHECKING:
+    from harness.analysis.audit import Report
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
 NO_TEXT = "no_text"
@@ -57,6 +61,22 @@ def labelled_columns(
     return found | {name: [cell.get(name.removeprefix(prefix)) for cell in cells] for name in added}
 
 
+def suspect_columns(reports: Sequence[Report], top: int | None, *, texts: bool) -> Columns:
+    """Of each report (a language) the `top` most suspect rows (None: all), most suspect first. `texts`: with their texts."""
+    found: Columns = {name: [] for name in ("lang", "rank", "id", *(["text"] if texts else []), *_SUSPECT)}
+    for report in reports:
+        label = report.task.label_space.names
+        known = {row.id: row.text for row in report.splits[report.split]} if texts else {}
+        for rank, suspect in enumerate(report.suspects.suspects[:top] if report.suspects else [], start=1):
+            line = {"lang": report.lang, "rank": rank, "id": suspect.id, "text": known.get(suspect.id)}
+            line |= {"label": label[suspect.given], "suggested": label[suspect.suggested], "score": round(suspect.score, 6)}
+            line |= {"votes": suspect.votes, "models": suspect.models}
+            for name, values in found.items():
+                values.append(line[name])
+    return found
+
+
+_SUSPECT = ("label", "suggested", "score", "votes", "models")
 _NO_TEXT: dict[str, Any] = {"label": None, "status": Status.FAILED, "reason": NO_TEXT}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -147,6 +148,10 @@ def test_runs_on_other_rows_are_left_out(bench: Any, torn: Path) -> None:
     assert "not a run on these rows" in said.err
 
 
+def rows_of(torn: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (torn / "test.jsonl").read_text().splitlines()]
+
+
 def planted(results: Path, like: str, model: str, labels: list[int]) -> None:
     """A copy of the record `like`, as if of a model that is sure of `labels`."""
     source, folder = results / "runs" / like, results / "runs" / f"torn.en.{model}.from-en.s0.{model}"
@@ -174,22 +179,53 @@ def test_a_shortlist_of_likely_label_errors(bench: Any, torn: Path, project: Pat
         planted(project / "results", run["run"], model, said)
     (found,) = bench("analyze", "data", "--task", "torn", "--json").json
     listed = found["suspects"]["list"]
-    assert listed[0] | {"strength": None} == {
+    assert len(listed) == 16
+    assert {name: listed[0][name] for name in ("id", "given", "suggested", "votes", "against", "models")} == {
         "id": "test-00",
         "given": "bad",
         "suggested": "good",
         "votes": 2,
         "against": 0,
         "models": 2,
-        "strength": None,
     }
-    assert listed[0]["strength"] == pytest.approx(0.8 - 0.2 / 3)
-    assert len(listed) == (1 if kind == "ordinal" else 2)
-    assert found["suspects"]["neighbours"] == (1 if kind == "ordinal" else 0)
-    assert ("1 row is a likely label error" if kind == "ordinal" else "2 rows are likely label errors") in found["sentence"]
+    assert listed[0]["score"] == pytest.approx(0.2 / 3 * (1.25 if kind == "ordinal" else 1))
+    assert listed[1]["id"] == "test-01"
+    assert listed[1]["score"] == pytest.approx(0.2 / 3 + (0.25 * (0.8 + 0.2 / 3) if kind == "ordinal" else 0))
+    assert found["suspects"]["estimated"] == (1 if kind == "ordinal" else 2)
+    assert f"In about {1 if kind == 'ordinal' else 2} of 16 rows" in found["sentence"]
     assert ("hard rows, not errors" in found["sentence"]) == (kind == "ordinal")
-    out = bench("analyze", "data", "--task", "torn", "--show-texts").out
-    assert "test-00\tbad\tgood\t2 of 2\t0.73\tit was bad in 0 ways" in out.splitlines()
+    said = bench("analyze", "data", "--task", "torn", "--show-texts", "--top", 1)
+    score = f"{listed[0]['score']:.3f}"
+    assert f"test-00\tbad\tgood\t{score}\t2 of 2\tit was bad in 0 ways" in said.out.splitlines()
+    assert "test-01\t" not in said.out.split("suggested")[1]
+    assert "the 1 most suspect of 16 rows" in said.err
+    (cut,) = bench("analyze", "data", "--task", "torn", "--json", "--top", 3).json
+    assert cut["suspects"]["list"] == listed[:3]
+
+
+@pytest.mark.slow
+def test_a_file_of_suspects_in_rank_order(bench: Any, torn: Path, project: Path) -> None:
+    (torn / "train.jsonl").write_text((torn / "train.jsonl").read_text().replace('"text": ""', '"text": "says nothing"'))
+    (run,) = bench("run", "--task", "torn", "--backend", "majority", "--json").json
+    audit = ("analyze", "data", "--task", "torn", "--suspects")
+    said = bench(*audit, "look.csv")
+    assert said.code == 2
+    assert "has probabilities and is better" in said.err
+    planted(project / "results", run["run"], "minilm", [2, *(row["label"] for row in rows_of(torn)[1:])])
+    (found,) = bench(*audit, "look.csv", "--json").json
+    with (project / "look.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["lang", "rank", "id", "label", "suggested", "score", "votes", "models"]
+    listed = found["suspects"]["list"]
+    assert [(row["id"], row["label"], row["suggested"]) for row in rows] == [
+        (one["id"], one["given"], one["suggested"]) for one in listed
+    ]
+    assert [float(row["score"]) for row in rows] == pytest.approx([one["score"] for one in listed], abs=1e-6)
+    assert [int(row["rank"]) for row in rows] == list(range(1, 17))
+    assert bench(*audit, "look.jsonl", "--top", 4, "--show-texts").code == 0
+    few = [json.loads(line) for line in (project / "look.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in few] == [row["id"] for row in rows[:4]]
+    assert all(row["text"] for row in few)
 
 
 @pytest.mark.slow
@@ -240,6 +276,7 @@ def test_the_bundled_rows_have_no_twins(bench: Any) -> None:
         (["--task", "nothing"], "There is no task named 'nothing'"),
         (["--split", "train"], "test or validation"),
         (["--data", "nowhere"], "no such folder"),
+        (["--suspects", "look.doc"], "the suffix '.doc' is not known"),
         (["--backend", "tfdif"], "Did you mean tfidf"),
         (["--run", "0123456789"], "There are no runs"),
         (["--lang", "xx"], "no language 'xx'"),

@@ -24,7 +24,9 @@ def overall(reports: Sequence[Report]) -> str:
         },
         "texts with conflicting labels": {r.lang: r.conflicts.texts for r in reports},
         "labels that no training row has": {r.lang: len(r.unseen) for r in reports if r.unseen},
-        "likely label errors": {r.lang: len(r.suspects.suspects) for r in reports if r.suspects and r.suspects.rows},
+        "labels that models confidently dispute": {
+            r.lang: r.suspects.estimated for r in reports if r.suspects and r.suspects.models
+        },
     }
     return render(
         "audit_overall",

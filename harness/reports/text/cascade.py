@@ -31,6 +31,7 @@ def sentence(found: Cascade) -> str:
         best=max(inner, key=lambda pair: sign * pair[0])[1] if inner else None,
         infinite=math.inf,
         price=lambda point: _price(found, point),
+        paid="" if found.choice is None else _paid(found.choice),
         caveats=caveats([entry.record for entry in found.missing]),
         verdicts=[] if found.choice is None else _verdicts(found, found.choice, first, second),
         enough_alone=None if found.choice is None else _enough_alone(found, found.choice, first, second),
@@ -57,6 +58,13 @@ def _enough_alone(found: Cascade, choice: Choice, first: str, second: str) -> st
         if not to.p <= LEVEL and ours is not None and alone is not None and alone < ours:
             able.append((alone, name))
     return min(able)[1] if able else None
+
+
+def _paid(choice: Choice) -> str:
+    if not choice.labels:
+        return ""
+    included = " (their price is included)" if choice.point.cost is not None else ""
+    return f"; the threshold took {choice.labels:,} labels of validation rows that no training used{included}"
 
 
 def _price(found: Cascade, point: Point) -> str:

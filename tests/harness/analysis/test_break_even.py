@@ -9,7 +9,18 @@ import numpy as np
 import pytest
 from chances import identity_of
 
-from harness.analysis.break_even import BreakEven, Crossing, Curve, Estimate, Line, break_even, crossing, resampled
+from harness.analysis.break_even import (
+    BreakEven,
+    Crossing,
+    Curve,
+    Estimate,
+    Line,
+    Pass,
+    Stretch,
+    break_even,
+    crossing,
+    resampled,
+)
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.core.types import LabelKind, LabelSpace
@@ -158,6 +169,120 @@ def test_a_crossing_in_words(labels: float, low: float, high: float, words: str)
     assert crossing_words(Crossing("c", "l", labels, low, high, 0.0), [8, 2000]) == words
 
 
+SIZES = (8, 16, 32, 64, 128)
+
+
+def drawn_curve(means: list[float], noise: float, seed: int = 0, replicates: int = 400) -> dict[int, Any]:
+    """Values of SIZES, the means first, with independent noise in each replicate."""
+    rng = np.random.default_rng(seed)
+    return {
+        size: np.concatenate([[mean], mean + noise * rng.normal(size=replicates)])
+        for size, mean in zip(SIZES, means, strict=True)
+    }
+
+
+def test_a_curve_that_rises_and_falls_has_all_its_crossings() -> None:
+    found = crossing("c", "l", drawn_curve([0.3, 0.5, 0.6, 0.5, 0.2], 0.02), np.full(401, 0.4))
+    assert [one.upward for one in found.passes] == [True, False]
+    assert [one.labels for one in found.passes] == pytest.approx([8 * 2**0.5, 64 * 2 ** (1 / 3)])
+    for one in found.passes:
+        assert one.low < one.labels < one.high
+        assert one.high / one.low < 2
+    assert [(one.better, one.sure) for one in found.stretches] == [(False, True), (True, True), (False, True)]
+    assert [one.start for one in found.stretches[1:]] == [one.labels for one in found.passes]
+    assert (found.stretches[0].start, found.stretches[-1].end) == (0, math.inf)
+    assert found.falls_back
+
+
+def test_a_curve_that_rises_crosses_once_and_where_it_says() -> None:
+    found = crossing("c", "l", drawn_curve([0.2, 0.3, 0.45, 0.5, 0.6], 0.01), np.full(401, 0.4))
+    (only,) = found.passes
+    assert (only.upward, only.labels) == (True, pytest.approx(found.labels))
+    assert (only.low, only.high) == pytest.approx((found.low, found.high), rel=0.05)
+    assert not found.falls_back
+
+
+def test_crossings_within_chance_are_no_evidence() -> None:
+    found = crossing("c", "l", drawn_curve([0.39, 0.41, 0.39, 0.41, 0.39], 0.05), np.full(401, 0.4))
+    assert len(found.passes) == 4
+    assert not any(one.sure for one in found.stretches)
+    assert not found.falls_back
+    assert "cross it 4 times, which may be chance" in crossing_words(found, SIZES)
+
+
+def test_of_errors_the_sides_are_turned_round() -> None:
+    drawn = drawn_curve([0.9, 0.5, 0.4, 0.5, 0.9], 0.02)
+    found = crossing("c", "l", drawn, np.full(401, 0.6), lower_is_better=True)
+    assert [one.better for one in found.stretches] == [False, True, False]
+    assert found.falls_back
+
+
+def test_a_value_that_is_missing_shows_no_side() -> None:
+    drawn = drawn_curve([0.3, 0.5, 0.6, 0.5, 0.2], 0.02)
+    drawn[32][5] = math.nan
+    found = crossing("c", "l", drawn, np.full(401, 0.4))
+    assert found.stretches == ()
+    assert not found.falls_back
+
+
+@pytest.mark.slow
+def test_the_intervals_of_both_crossings_hold_them() -> None:
+    """Accuracies of 0.3, 0.5, 0.6, 0.5, 0.3 at five sizes, and a line of 0.4: at 11.3 and 90.5 labels."""
+    truth, hits, seen, trials = (8 * 2**0.5, 64 * 2**0.5), [0, 0], 0, 40
+    for trial in range(trials):
+        rng = np.random.default_rng(trial)
+        curve = {
+            size: {seed: with_accuracy(p, 400, rng) for seed in range(4)}
+            for size, p in zip(SIZES, (0.3, 0.5, 0.6, 0.5, 0.3), strict=True)
+        }
+        line = {"l": (0, {0: with_accuracy(0.4, 400, rng)})}
+        (found,) = break_even({"c": curve}, line, "accuracy", replicates=300).crossings
+        seen += found.falls_back
+        assert len(found.passes) == 2
+        for place, one in enumerate(found.passes):
+            hits[place] += one.low <= truth[place] <= one.high
+    assert seen >= 25  # the last size is one of five, and noise moves the line, too
+    assert min(hits) >= 35  # 95% of 40 would be 38
+
+
+def test_a_line_pays_for_its_examples() -> None:
+    rng = np.random.default_rng(0)
+    curve = {size: {0: with_accuracy(p, 2000, rng)} for size, p in ((8, 0.3), (64, 0.7))}
+    lines = {"zero": (0, {0: with_accuracy(0.5, 2000, rng)}), "few": (12, {0: with_accuracy(0.5, 2000, rng)})}
+    zero, few = break_even({"c": curve}, lines, "accuracy", replicates=100).crossings
+    assert (zero.line_labels, few.line_labels) == (0, 12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "used", "words"),
+    [
+        (90, 0, ""),
+        (90, 5, ", 85 more than the 5 that the prompt used"),
+        (90, 2000, ", no more than the 2,000 that the prompt used"),
+        (0, 8, ", no more than the 8 that the prompt used"),
+        (0, 5, ", 3 more than the 5 that the prompt used"),
+        (math.inf, 5, ""),
+    ],
+)
+def test_labels_of_the_prompt_in_words(labels: float, used: int, words: str) -> None:
+    plain, paid = (crossing_words(Crossing("c", "l", labels, 0, 100, 0, n), [8, 2000]) for n in (0, used))
+    assert paid == plain + words
+
+
+def test_several_crossings_in_words_and_in_the_picture() -> None:
+    passes = (Pass(11.3, 9.2, 14.7, True), Pass(81, 0, math.inf, False))
+    stretches = (Stretch(0, 11.3, False, False), Stretch(11.3, 81, True, True), Stretch(81, math.inf, False, True))
+    found = Crossing("tfidf", "few", 11, 9, 15, 0, 5, passes, stretches)
+    words = crossing_words(found, [8, 2000])
+    assert words == (
+        "several crossings: worse (perhaps by chance) up to 11 labels (95%: 9 to 15), then better up to 81 labels "
+        "(95%: fewer to more), then worse; the prompt used 5 labels"
+    )
+    made = result_of(found)
+    assert f"tfidf has {words}" in sentence(made, "en")
+    assert [row["labels"] for row in chart_rows(made) if row["kind"] == "crossing"] == [11.3, 81]
+
+
 def result_of(*crossings: Crossing, metric: str = "accuracy") -> BreakEven:
     def estimate(value: float) -> Estimate:
         return Estimate(value, value - 0.1, value + 0.1, (value,))
@@ -174,7 +299,8 @@ def test_the_sentence_is_about_the_best_line() -> None:
     assert best_line(made).name == "few"
     assert best_line(result_of(metric="mae")).name == "zero"
     assert sentence(made, "en") == (
-        "On 500 en rows, few has accuracy 0.450; tfidf is at least as good with about 90 labels (95%: between 70 and 120); "
+        "On 500 en rows, few has accuracy 0.450 with 5 labels; "
+        "tfidf is at least as good with about 90 labels (95%: between 70 and 120); "
         "e5 is at least as good from 8 labels on, or fewer (the smallest number tried)."
     )
 

@@ -237,6 +237,7 @@ def test_a_temperature_comes_from_validation_rows_and_mends_the_test_rows(store:
     found = reliability_of(store, test)
     assert found.scaling is not None
     assert found.scaling.run == validation
+    assert found.scaling.labels == len(read_predictions(store, validation))  # none of them was in the training
     assert found.scaling.temperature.value == pytest.approx(3.0, rel=0.25)
     assert found.scaling.scores.log_loss < found.scores.log_loss
     assert found.scaling.scores.ece.value < found.scores.ece.value / 2
@@ -245,7 +246,7 @@ def test_a_temperature_comes_from_validation_rows_and_mends_the_test_rows(store:
     assert found.gap.low > 0
     said = of_one(found)
     assert "overconfident by" in said
-    assert "fitted on 600 validation rows, lowers log loss by" in said
+    assert "fitted on 600 validation rows (600 labels that no training used), lowers log loss by" in said
     assert "bench run" not in said
     assert "another answer" not in said
     assert found.scaling.changed == 0

@@ -143,6 +143,23 @@ def test_labels_that_both_learnt_from_are_paid_once(store: Store) -> None:
 
 
 @pytest.mark.slow
+def test_labels_that_chose_the_threshold_are_paid(store: Store) -> None:
+    """400 validation rows at $0.50, shared among 10,000 predictions: $20 per 1,000 rows."""
+    names = records(store, 2000, 0.65)
+    free, paid = (cascade(store, names, predictions=10_000, labelling=usd).choice for usd in (0.0, 0.5))
+    assert free is not None
+    assert paid is not None
+    assert (free.labels, paid.labels) == (free.tuned_on, paid.tuned_on)
+    trained = cascade(store, names, predictions=10_000, labelling=0.5, threshold=free.point.threshold)
+    assert trained.choice is not None
+    assert trained.choice.labels == 0
+    assert None not in (paid.point.cost, trained.choice.point.cost)
+    assert paid.point.cost == pytest.approx(trained.choice.point.cost + paid.labels * 0.5 / 10)  # type: ignore[operator]
+    words = f"the threshold took {paid.labels:,} labels of validation rows that no training used (their price is included)"
+    assert words in sentence(cascade(store, names, labelling=0.5))
+
+
+@pytest.mark.slow
 def test_without_prices_there_is_time(store: Store) -> None:
     found = cascade(store, records(store), UNPRICED)
     assert {point.cost for point in found.points} == {None}

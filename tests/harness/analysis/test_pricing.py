@@ -12,7 +12,7 @@ from chances import entry_of, trained_on
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.analysis.pricing import cost_of, labels_of, missing_price
+from harness.analysis.pricing import cost_of, labels_of, missing_price, tuning_labels
 from harness.core.errors import SpecError, UnknownName
 from harness.specs.backend_specs import BackendSpec
 from harness.specs.costs import Price
@@ -356,3 +356,16 @@ def test_the_example_of_the_docs_loads(tmp_path: Path) -> None:
     prices = load_prices(tmp_path)
     assert set(prices.own.hardware) == {"our-server", "h100"}
     assert prices.of_model("gpt-6-luna") == Price(prompt=0.08, completion=0.4, source="our contract, 2026-11-01")
+
+
+def test_labels_that_tuned_a_threshold_count_once() -> None:
+    """Of 50 validation rows those are new that no training used: here one used 20, and another 5."""
+    one, other = (entry_of(manifest(training__validation_rows=rows)).record for rows in (20, 5))
+    prompted = entry_of(manifest(training=None, identity__train=None)).record
+    assert tuning_labels([prompted], 50) == 50
+    assert tuning_labels([one, prompted], 50) == tuning_labels([one, other], 50) == 30
+    assert tuning_labels([one], 15) == 0
+    elsewhere = entry_of(manifest(identity__train={**trained_on(80), "validation_langs": ["de"]})).record
+    assert tuning_labels([elsewhere], 50) == 50
+    both = entry_of(manifest(identity__train={**trained_on(80), "validation_langs": ["de", "en"]})).record
+    assert tuning_labels([both], 50) == 40

@@ -1,4 +1,4 @@
-"""Twins: exact ones whatever the case, width and white space; near ones as counting all trigrams finds them."""
+"""Twins: exact ones whatever the case, width and white space; near ones as comparing every pair finds them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.progress_events import progress_listener
-from harness.data import duplicates
-from harness.data.duplicates import OF, SHINGLE, SIMILAR, Duplicate, counted, find_duplicates, normalized
+from harness.data import duplicates, one_place
+from harness.data.duplicates import OF, SHINGLE, SIMILAR, Duplicate, counted, find_duplicates, normalized, unpunctuated
+from harness.data.one_place import differ_in_one_place, one_place_similarity
 
 SCRIPTS = {
     "latin": "abcdefghijklmnopqrstuvwxyz    éüñß",
@@ -24,7 +25,7 @@ ONE_LETTER = "ab"  # few trigrams, and so many pairs that are similar
 
 
 def shingles(text: str) -> set[str]:
-    text = normalized(text).ljust(SHINGLE, "\0")
+    text = unpunctuated(text).ljust(SHINGLE, "\0")
     return {text[start : start + SHINGLE] for start in range(len(text) - SHINGLE + 1)}
 
 
@@ -35,7 +36,27 @@ def jaccard(left: str, right: str) -> float:
 
 def is_near(left: str, right: str) -> bool:
     a, b = shingles(left), shingles(right)
-    return normalized(left) != normalized(right) and OF * len(a & b) >= SIMILAR * len(a | b)
+    if normalized(left) == normalized(right):
+        return False
+    return OF * len(a & b) >= SIMILAR * len(a | b) or outside(unpunctuated(left), unpunctuated(right)) is not None
+
+
+def outside(left: str, right: str) -> float | None:
+    """The share of the longer text outside the one place where they differ, by counting; None if they are not near."""
+    longer, begin, end = max(len(left), len(right)), 0, 0
+    shorter = min(len(left), len(right))
+    while begin < shorter and left[begin] == right[begin]:
+        begin += 1
+    while end < shorter - begin and left[-1 - end] == right[-1 - end]:
+        end += 1
+    kept = left[:begin] + left[len(left) - end :]
+    columns = sum(3 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in kept)
+    return len(kept) / longer if 4 * len(kept) >= 3 * longer and columns >= 20 else None
+
+
+def similarity_of(left: str, right: str) -> set[float]:
+    left, right = unpunctuated(left), unpunctuated(right)
+    return {jaccard(left, right), outside(left, right) or 0.0, float(left == right)}
 
 
 def expected(texts: list[str], others: list[str] | None = None) -> dict[int, bool]:
@@ -59,7 +80,7 @@ def check(texts: list[str], others: list[str] | None = None) -> list[Duplicate]:
     for twin in found:
         assert others is not None or twin.other != twin.row
         assert (normalized(texts[twin.row]) == normalized(pool[twin.other])) == twin.exact
-        assert twin.similarity == pytest.approx(1.0 if twin.exact else jaccard(texts[twin.row], pool[twin.other]))
+        assert twin.exact or twin.similarity in similarity_of(texts[twin.row], pool[twin.other])
     return found
 
 
@@ -94,6 +115,86 @@ def some_texts(letters: str, count: int, longest: int, seed: int) -> list[str]:
 def test_what_a_reader_would_call_the_same_text(left: str, right: str) -> None:
     assert normalized(left) == normalized(right)
     assert find_duplicates([left], [right]) == [Duplicate(0, 0, True, 1.0)]
+
+
+@pytest.mark.parametrize(
+    "sign", ["\u200b", "\ufeff", "\u00ad", "\ufe0f", "\u200d", "\u200e", "\u202e", "\u2066", "\u034f", "\u3164"]
+)
+def test_what_nobody_sees_makes_no_other_text(sign: str) -> None:
+    assert find_duplicates([f"gut{sign}e {sign}Ware"], ["gute Ware"]) == [Duplicate(0, 0, True, 1.0)]
+    assert normalized(sign) == ""
+
+
+def test_every_invisible_character_of_the_standard() -> None:
+    regex = pytest.importorskip("regex")
+    for point in range(0x110000):
+        if regex.fullmatch(r"\p{Default_Ignorable_Code_Point}", chr(point)):
+            assert duplicates._INVISIBLE.fullmatch(chr(point)), hex(point)
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("Good, and cheap!", "good and cheap"),
+        ("don't", "don\u2019t"),
+        ("好看，但是太长了。", "好看但是太长了"),
+        ("良い商品です！「また買います」", "良い商品です また買います"),
+        ("जल्दी आया।", "जल्दी आया"),
+        ("سريع، جيد؟", "سريع جيد"),
+    ],
+)
+def test_texts_that_differ_in_punctuation_are_near(left: str, right: str) -> None:
+    assert unpunctuated(left) == unpunctuated(right)
+    assert find_duplicates([left], [right]) == [Duplicate(0, 0, False, 1.0)]
+    assert find_duplicates([left, right]) == [Duplicate(0, 1, False, 1.0), Duplicate(1, 0, False, 1.0)]
+
+
+def test_of_punctuation_alone_every_sign_counts() -> None:
+    assert unpunctuated(":)") == ":)"
+    assert find_duplicates([":)", "!!!", "..."], [":(", "!", "?"]) == []
+    assert find_duplicates(["..."], ["…"]) == [Duplicate(0, 0, True, 1.0)]
+
+
+ONE_WORD = {
+    "English": ("the battery died after two weeks", "the battery failed after two weeks"),
+    "Russian": ("батарея умерла через две недели", "батарея сдохла через две недели"),
+    "Arabic": ("وصل المنتج مكسورا بعد اسبوعين", "وصل الهاتف مكسورا بعد اسبوعين"),
+    "Hindi": ("सामान दो हफ्ते बाद टूटा हुआ मिला", "सामान तीन हफ्ते बाद टूटा हुआ मिला"),
+    "Thai": ("สินค้ามาถึงช้ามากและกล่องก็เสียหาย", "พัสดุมาถึงช้ามากและกล่องก็เสียหาย"),
+    "Chinese": ("这部电影的故事很无聊", "这部电影的音乐很无聊"),
+    "Japanese": ("箱が壊れて届きました", "皿が壊れて届きました"),
+    "Korean": ("배송이 너무 늦게 왔어요", "택배가 너무 늦게 왔어요"),
+    "emoji": ("😀😀👍 so happy today 😃", "😀😀👍 so hungry today 😃"),
+}
+
+
+@pytest.mark.parametrize(("left", "right"), ONE_WORD.values(), ids=ONE_WORD)
+def test_one_changed_word_in_every_script(left: str, right: str) -> None:
+    """Also without punctuation and with an invisible character. By trigrams none of these is near."""
+    assert OF * len(shingles(left) & shingles(right)) < SIMILAR * len(shingles(left) | shingles(right))
+    for other in (right, f"{right[:3]}\u200b{right[3:]}", f"{right}?!", f"\u300c{right}\u300d"):
+        (found,) = find_duplicates([f"{left}."], [other])
+        assert (found.exact, found.similarity) == (False, outside(unpunctuated(left), unpunctuated(right)))
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("love this app", "like this app"),  # too little is the same
+        ("第一次看", "第二次看"),
+        ("a fine product that came quickly", "no fine product that came slowly"),  # in two places
+        ("it came quickly and works very well", "it came quickly"),
+    ],
+)
+def test_little_in_common_or_two_places_are_not_near(left: str, right: str) -> None:
+    assert one_place_similarity(left, right) == 0
+    assert find_duplicates([left], [right]) == []
+
+
+def test_a_template_with_thousands_of_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(one_place, "MOST_TRIED", 3)
+    texts = [f"the parcel number {n} was delivered" for n in range(50)]
+    assert set(differ_in_one_place(texts, texts)) == set(range(50))
 
 
 @pytest.mark.parametrize(("left", "right"), [("good", "goood"), ("5 stars", "4 stars"), ("はは", "ばば"), ("良い", "良くない")])
@@ -199,16 +300,16 @@ def test_four_in_five_are_near() -> None:
 
 
 def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten thousand comments `good!` cost no more than one."""
+    """Ten thousand copies of a comment cost no more than one."""
     asked: list[tuple[int, int]] = []
-    near = duplicates._near
+    similar = duplicates._similar
 
-    def progress_listener(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
+    def listener(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
         asked.append((len(queries), len(index)))
-        return near(queries, index)
+        return similar(queries, index)
 
-    monkeypatch.setattr(duplicates, "_near", progress_listener)
-    found = find_duplicates(["the very same text"] * 500, ["the very same text."] * 500)
+    monkeypatch.setattr(duplicates, "_similar", listener)
+    found = find_duplicates(["the very same text again"] * 500, ["the very same texts again."] * 500)
     assert counted(found) == {"exact": 0, "near": 500}
     assert asked == [(1, 1)]
 
@@ -217,5 +318,5 @@ def test_the_search_for_near_twins_tells_how_far_it_is(monkeypatch: pytest.Monke
     monkeypatch.setattr(duplicates, "CELLS", 20)
     heard: list[tuple[str, int, int, str]] = []
     with progress_listener(lambda *words: heard.append(words)):
-        find_duplicates([f"row number {n} is unlike" for n in range(10)], [f"{n} other text" for n in range(8)])
+        find_duplicates([f"row {n} is unlike" for n in range(10)], [f"{n} other text" for n in range(8)])
     assert heard == [("find duplicates", done, 8, "") for done in (0, 2, 4, 6)]

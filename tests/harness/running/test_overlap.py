@@ -41,7 +41,7 @@ def test_of_a_trained_model(project: Path) -> None:
     )
     found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
     assert found.as_json() == {
-        "threshold": 0.8,
+        "threshold": 0.75,
         "exact": 1,
         "near": 1,
         "ids": ["test-01", "test-02"],
@@ -67,7 +67,7 @@ def test_only_rows_that_were_trained_on_count(project: Path) -> None:
 def test_of_few_shot_examples(project: Path) -> None:
     write(project, train=PLAIN, test=["The first of them", "new"])
     assert overlap_of(toy.plan(project, prompt="shown")).as_json() == {
-        "threshold": 0.8,
+        "threshold": 0.75,
         "exact": 1,
         "near": 0,
         "ids": ["test-00"],
