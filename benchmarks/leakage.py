@@ -113,7 +113,7 @@ def read_rows(path: Path, text: str, label: str, group: str | None) -> list[Exam
     groups: Sequence[object] = [None] * len(columns[text]) if group is None else columns[group]
     lines = zip(columns[text], columns[label], groups, strict=True)
     return [
-        Example(f"r{number:08}", str(words), names[str(value)], "en", None if of is None else str(of))
+        Example(f"r{number:08}", str(words), names[str(value)], "en", str(of) if of else None)
         for number, (words, value, of) in enumerate(lines)
         if words and str(words).strip()
     ]

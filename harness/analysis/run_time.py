@@ -113,7 +113,8 @@ def first_runs(rows: Rows, catalog: Catalog) -> Advice:
     many languages, those with the most rows. Rather fewer languages than the shortest step, with which little is learned."""
     languages = sorted(rows.test, key=lambda lang: -rows.train[lang])
     least = ROWS_PER_LABEL * len(rows.names)
-    steps = [replace(step, test=step.test and max(step.test, least)) for step in STEPS]
+    whole = least >= max(rows.test.values())
+    steps = [replace(step, test=None if whole else step.test and max(step.test, least)) for step in STEPS]
     backends = [name for name in (ENGLISH if languages == ["en"] else MULTILINGUAL) if name in catalog.names("backend")]
     parts = [languages[:count] for count in range(len(languages), 0, -1)]
     tried = [(part, limits) for part in parts for limits in steps[:-1]] + [(languages[:1], steps[-1])]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.analysis import run_time
-from harness.analysis.run_time import BUDGET, RATES, STEPS, Rows, first_runs
+from harness.analysis.run_time import BUDGET, RATES, ROWS_PER_LABEL, STEPS, Rows, first_runs
 from harness.core.types import LabelKind
 from harness.specs.catalog import Catalog
 
@@ -59,6 +59,16 @@ def test_longer_texts_more_labels_and_more_rows_take_longer(catalog: Catalog) ->
     assert seconds(replace(several, most_labels=5), llm) > seconds(several, llm)
     assert seconds(replace(SMALL, test={"en": 160}), llm) > seconds(SMALL, llm)
     assert seconds(replace(several, names=[*"abcdefgh"]), "embed-minilm") > seconds(several, "embed-minilm")
+
+
+@pytest.mark.parametrize(("labels", "least"), [(3, 100), (77, 77 * ROWS_PER_LABEL), (151, 151 * ROWS_PER_LABEL)])
+def test_the_limit_grows_with_the_labels(catalog: Catalog, labels: int, least: int) -> None:
+    rows = replace(grown(SMALL, 1000), names=[f"label {n}" for n in range(labels)])
+    limit = first_runs(rows, catalog).limits.test
+    assert limit is not None
+    assert limit >= least
+    few = replace(grown(rows, 1), test={"en": least})
+    assert first_runs(few, catalog).limits.test is None or labels == 3
 
 
 def test_a_model_of_two_backends_is_downloaded_once(catalog: Catalog) -> None:
