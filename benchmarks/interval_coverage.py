@@ -247,7 +247,7 @@ class Tally:
             low, high = ours[name].low, ours[name].high
             bounds = (np.nan, np.nan) if low is None or high is None else (low, high)
             width = bounds[1] - bounds[0]
-            rival = float(_holds(plain[name], value)) if plain else np.nan
+            rival = float(_holds(plain[name], value)) if name in plain else np.nan
             held = np.nan if ours[name].reason is not None else float(_holds(bounds, value))
             self.held[name].append((held, rival, width))
 

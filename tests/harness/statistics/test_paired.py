@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, bootstrap, norm, permutation_test
-from sklearn.metrics import cohen_kappa_score, f1_score
+from sklearn.metrics import cohen_kappa_score, f1_score, recall_score
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_oracle
 from statsmodels.stats.multitest import multipletests
 
@@ -49,6 +49,8 @@ def rows(seed: int, n: int, right_a: float = 0.6, right_b: float = 0.6, k: int =
 def features(metric: str, truth: IntArray, answers: IntArray, k: int = K) -> FloatArray:
     if metric == "qwk":
         return row_means.qwk_features(truth, answers, k)
+    if metric == "balanced_accuracy":
+        return row_means.label_features(truth, (truth == answers).astype(np.float64), k)
     return row_means.f1_features(row_means.one_hot(truth, k), row_means.one_hot(answers, k))
 
 
@@ -66,6 +68,7 @@ SMOOTH: dict[str, Smooth] = {
     "weighted_f1": row_means.weighted_f1,
     "micro_f1": row_means.micro_f1,
     "qwk": row_means.qwk,
+    "balanced_accuracy": row_means.label_mean,
 }
 
 
@@ -73,6 +76,8 @@ def sklearn_value(metric: str, truth: IntArray, answers: IntArray) -> float:
     if metric == "qwk":
         given = row_means.filled(truth, answers, K)
         return float(cohen_kappa_score(truth, given, labels=range(K), weights="quadratic"))
+    if metric == "balanced_accuracy":
+        return float(recall_score(truth, answers, average="macro", labels=range(K), zero_division=np.nan))
     average = metric.removesuffix("_f1")
     return float(f1_score(truth, answers, average=average, labels=range(K), zero_division=np.nan))
 
