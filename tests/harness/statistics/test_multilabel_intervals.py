@@ -37,11 +37,11 @@ def test_intervals_agree_with_resampled_rows() -> None:
 
 
 def test_rows_that_are_all_right_do_not_prove_that_all_are() -> None:
-    truth = np.eye(3, dtype=np.int64)[[0, 1, 2, 0, 1, 2]]
+    truth = np.eye(3, dtype=np.int64)[np.arange(30) % 3]
     found = intervals_of(truth, truth)
     for name in ("micro_f1", "macro_f1"):
         assert found[name].high == 1
-        assert 0.3 < found[name].low < 0.95  # type: ignore[operator]
+        assert 0.5 < found[name].low < 0.98  # type: ignore[operator]
     assert found["hamming_loss"].low == 0
     assert 0 < found["hamming_loss"].high < 0.4  # type: ignore[operator]
 
