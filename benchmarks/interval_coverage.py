@@ -29,6 +29,7 @@ from _coverage_kinds import (
     GROUPED_METRICS,
     MANY_METRICS,
     MANY_ROWS,
+    RIVAL_SELDOM,
     SETS_METRICS,
     SETS_ROWS,
     grouped_sample,
@@ -135,7 +136,7 @@ def _rates(chosen: Population, n: int, simulations: int, replicates: int, seed: 
     if chosen in MANY_LABELS:
         tally = Tally(many_truth(chosen))
         for number in range(few):
-            tally.add(*many_sample(chosen, n, rng, rival=number % RIVAL_EVERY == 0))
+            tally.add(*many_sample(chosen, n, rng, rival=number % RIVAL_SELDOM == 0))
         return "many", tally.rates()
     return "design", counted(chosen, n, simulations, replicates, seed)
 
