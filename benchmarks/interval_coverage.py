@@ -29,6 +29,7 @@ from _coverage_kinds import (
     GROUPED_METRICS,
     MANY_METRICS,
     MANY_ROWS,
+    RIVAL_SELDOM,
     SETS_METRICS,
     SETS_ROWS,
     grouped_sample,
@@ -135,7 +136,7 @@ def _rates(chosen: Population, n: int, simulations: int, replicates: int, seed: 
     if chosen in MANY_LABELS:
         tally = Tally(many_truth(chosen))
         for number in range(few):
-            tally.add(*many_sample(chosen, n, rng, rival=number % RIVAL_EVERY == 0))
+            tally.add(*many_sample(chosen, n, rng, rival=number % RIVAL_SELDOM == 0))
         return "many", tally.rates()
     return "design", counted(chosen, n, simulations, replicates, seed)
 
@@ -247,7 +248,7 @@ class Tally:
             low, high = ours[name].low, ours[name].high
             bounds = (np.nan, np.nan) if low is None or high is None else (low, high)
             width = bounds[1] - bounds[0]
-            rival = float(_holds(plain[name], value)) if plain else np.nan
+            rival = float(_holds(plain[name], value)) if name in plain else np.nan
             held = np.nan if ours[name].reason is not None else float(_holds(bounds, value))
             self.held[name].append((held, rival, width))
 

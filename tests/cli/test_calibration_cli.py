@@ -51,8 +51,8 @@ def test_json(bench: Any, test_run: str) -> None:
     assert set(said.json) == {"runs", "sentence"}
     (run,) = said.json["runs"]
     assert set(run) == {
-        "run", "n", "answered", "confidence", "gap", "bins", "ece", "log_loss", "brier", "coverage", "aurc", "best_aurc",
-        "error", "scaling", "command", "sentence",
+        "run", "n", "answered", "confidence", "gap", "bins", "ece", "classwise_ece", "log_loss", "brier", "brier_parts",
+        "coverage", "aurc", "best_aurc", "error", "scaling", "command", "sentence",
     }  # fmt: skip
     assert all(b["high"] - b["low"] == pytest.approx(0.25) for b in run["bins"])
     assert sum(b["count"] for b in run["bins"]) == 30

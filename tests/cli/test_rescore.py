@@ -25,11 +25,21 @@ def test_all_runs_and_then_none(bench: Callable[..., Any], project: Path, two_ru
     said = bench("results", "rescore")
     assert said.code == 0, said.err
     assert [line.split("\t") for line in said.out.splitlines()] == [
-        ["run", "new intervals"],
+        ["run", "new intervals or metrics"],
         *[[run, "mae"] for run in sorted(two_runs)],
         [said.out.splitlines()[-1]],
     ]
     assert bench("results", "rescore").out.splitlines()[-1].startswith("0 of 2 runs")
+
+
+def test_metrics_that_a_record_lacks_are_added(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:
+    path = project / "results" / "runs" / two_runs[0] / "metrics.json"
+    whole = json.loads(path.read_text())
+    older = {**whole, "values": {name: found for name, found in whole["values"].items() if name != "balanced_accuracy"}}
+    path.write_text(json.dumps(older))
+    unseal(path.parent)
+    assert bench("results", "rescore", two_runs[0], "--json").json["runs"][0]["changed"] == ["balanced_accuracy"]
+    assert json.loads(path.read_text())["values"] == whole["values"]
 
 
 def test_one_run_by_the_end_of_its_id(bench: Callable[..., Any], project: Path, two_runs: list[str]) -> None:

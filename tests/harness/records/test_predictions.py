@@ -257,3 +257,8 @@ def test_what_no_run_writes_is_refused(tmp_path: Path, change: dict[str, Any], m
     path.write_text("\n".join([json.dumps({**json.loads(first), **change}), *rest]) + "\n")
     with pytest.raises(RunError, match=message):
         read_predictions(Store(tmp_path), name)
+
+
+def test_a_small_probability_keeps_its_digits() -> None:
+    line = prediction_record(Example("a", "text", 0, "en"), Prediction("a", 0, probabilities=(0.9999999, 1.23456789e-8)))
+    assert line["probabilities"] == [1.0, 1.23457e-08]

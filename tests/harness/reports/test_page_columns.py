@@ -37,7 +37,7 @@ def test_every_metric_that_a_run_can_have_is_explained(store: Store) -> None:
     entries = read_entries(store)
     names = {name for found in entries for name in found.record.metrics.values}
     metrics = declared().metrics
-    assert names | {"binary_accuracy"} == set(metrics) >= LOWER_IS_BETTER
+    assert names | {"binary_accuracy", "qwk_parsed"} == set(metrics) >= LOWER_IS_BETTER
     for name in names:
         found = column(name, *entries)
         assert found.better == ("lower" if name in LOWER_IS_BETTER else "higher")
@@ -51,6 +51,8 @@ def test_the_interval_is_the_one_of_the_records() -> None:
     assert column("mae", with_metric("mae", "bc_bootstrap")).explain.endswith(f": {intervals['bc_bootstrap']}.")
     both = column("mae", with_metric("mae", "bc_bootstrap"), with_metric("mae", "bootstrap")).explain
     assert both.endswith(f"{intervals['bc_bootstrap']}; {intervals['bootstrap']}.")
+    grouped = column("mae", with_metric("mae", "cluster_bc_bootstrap")).explain
+    assert grouped.endswith(f": {intervals['bc_bootstrap']}, by group of rows.")
     assert column("mae", with_metric("mae", None)).explain.endswith("No interval.")
     assert column("mae", with_metric("mae", "one of tomorrow")).explain.endswith(": one of tomorrow.")
 

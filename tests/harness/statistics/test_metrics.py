@@ -24,7 +24,7 @@ from harness.core.record import ClassScores, Estimate, Metrics
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics.metrics import evaluate_predictions
 
-LOWER_IS_BETTER = {"mae", "log_loss", "brier", "ece", "hamming_loss"}
+LOWER_IS_BETTER = {"mae", "macro_mae", "log_loss", "brier", "ece", "hamming_loss"}
 F1S = {"macro_f1", "weighted_f1", "micro_f1"}
 ASSOCIATION = {"qwk", "spearman"}
 
@@ -81,6 +81,8 @@ def test_single_label_metrics_are_those_of_the_libraries(seed: int, k: int) -> N
         "accuracy": sk.accuracy_score(y, p),
         "macro_f1": sk.f1_score(y, p, average="macro"),
         "weighted_f1": sk.f1_score(y, p, average="weighted"),
+        "balanced_accuracy": sk.balanced_accuracy_score(y, p),
+        "macro_mae": np.mean([sk.mean_absolute_error(y[y == i], p[y == i]) for i in range(k)]),
         "mae": sk.mean_absolute_error(y, p),
         "off_by_one": np.mean(abs(y - p) <= 1),
         "binary_accuracy": sk.accuracy_score(y > 0, p > 0),
@@ -137,7 +139,9 @@ def test_what_each_kind_shows() -> None:
     assert score("ordinal", 3, [0, 1], [0, 1]).headline == ["accuracy", "macro_f1", "mae", "qwk"]
     assert score("nominal", 3, [0, 1], [0, 1]).headline == ["accuracy", "macro_f1"]
     assert score("multilabel", 3, [(0,)], [(0,)]).headline == ["micro_f1", "macro_f1", "subset_accuracy"]
-    assert set(score("nominal", 3, [0, 1], [0, 1]).values) == {"parse_rate", "accuracy", "macro_f1", "weighted_f1"}
+    assert set(score("nominal", 3, [0, 1], [0, 1]).values) == {
+        *("parse_rate", "accuracy", "macro_f1", "weighted_f1", "balanced_accuracy")
+    }
     ordinal = score("ordinal", 3, [0, 1], [0, 1]).values
     assert "binary_accuracy" not in ordinal
     assert ordinal["accuracy"].method == ordinal["off_by_one"].method == "wilson"
@@ -149,10 +153,12 @@ def test_every_metric_but_ece_has_an_interval() -> None:
     values = score("ordinal", 4, truth, answers, probabilities=probabilities, threshold=1).values
     methods = {name: number.method for name, number in values.items()}
     shares = ("parse_rate", "accuracy", "off_by_one", "binary_accuracy")
-    counted = ("macro_f1", "weighted_f1", "mae", "qwk", "spearman")
+    counted = ("mae", "qwk", "spearman")
+    by_label = ("macro_f1", "weighted_f1", "balanced_accuracy", "macro_mae")
     assert methods == {
         **dict.fromkeys(shares, "wilson"),
         **dict.fromkeys(counted, "bc_bootstrap"),
+        **dict.fromkeys(by_label, "label_delta"),
         "log_loss": "skewed_t",
         "brier": "skewed_t",
         "roc_auc": "delong",
@@ -163,13 +169,14 @@ def test_every_metric_but_ece_has_an_interval() -> None:
     assert {name: number.method for name, number in several.items()} == {
         "parse_rate": "wilson",
         "subset_accuracy": "wilson",
-        **dict.fromkeys(("micro_f1", "macro_f1", "hamming_loss"), "bc_bootstrap"),
+        **dict.fromkeys(("micro_f1", "hamming_loss"), "label_delta"),
+        "macro_f1": None,  # of 5 rows and 3 labels
         "roc_auc": "delong",
     }
 
 
 def test_what_is_all_right_still_has_an_interval() -> None:
-    values = score("ordinal", 3, [0, 1, 2, 2], [0, 1, 2, 2]).values
+    values = score("ordinal", 3, [0, 1, 2, 2] * 3, [0, 1, 2, 2] * 3).values
     for name, number in values.items():
         assert number.low < number.high, name  # type: ignore[operator]
     assert values["mae"].low == 0
@@ -314,6 +321,29 @@ def test_where_no_answer_can_be_better_as_the_docstring_says() -> None:
     assert qwk[1] > 0.4  # type: ignore[operator]
     hamming = [value(score("multilabel", 3, [(0,)], [answer]), "hamming_loss") for answer in ((1, 2), None)]
     assert hamming[1] < hamming[0]  # type: ignore[operator]
+
+
+def test_qwk_of_parsed_rows_does_not_punish_the_others() -> None:
+    truth = [0, 1, 2, 3, 4] * 20
+    answers: list[int | None] = [None if i % 5 == 0 else label for i, label in enumerate(truth[::-1])][::-1]
+    metrics = score("ordinal", 5, truth, answers)
+    assert value(metrics, "qwk_parsed") == 1
+    assert value(metrics, "qwk") < 0.6  # type: ignore[operator]
+    kept = [i for i, answer in enumerate(answers) if answer is not None]
+    noisy = [answer if answer is None else min(4, answer + i % 2) for i, answer in enumerate(answers)]
+    expected = sk.cohen_kappa_score([truth[i] for i in kept], [noisy[i] for i in kept], weights="quadratic", labels=range(5))
+    found = score("ordinal", 5, truth, noisy).values["qwk_parsed"]
+    assert found.value == pytest.approx(expected)
+    assert found.low < found.value < found.high  # type: ignore[operator]
+    assert "qwk_parsed" not in score("ordinal", 5, truth, truth).values
+    assert "qwk_parsed" not in score("ordinal", 5, truth, [None] * 100).values
+
+
+def test_a_probability_that_was_rounded_to_zero_costs_what_it_may_have_been() -> None:
+    metrics = score("nominal", 2, [0, 0], [0, 1], probabilities=[[1, 0], [0, 1]])
+    assert value(metrics, "log_loss") == pytest.approx(-math.log(5e-7) / 2)
+    small = score("nominal", 2, [0, 0], [0, 1], probabilities=[[1, 0], [1e-9, 1]])
+    assert value(small, "log_loss") == pytest.approx(-math.log(1e-9) / 2)
 
 
 # the edges

@@ -45,6 +45,8 @@ def rows(seed: int, n: int, right_a: float = 0.6, right_b: float = 0.6, k: int =
 def features(metric: str, truth: IntArray, answers: IntArray, k: int = K) -> FloatArray:
     if metric == "qwk":
         return row_means.qwk_features(truth, answers, k)
+    if metric == "balanced_accuracy":
+        return row_means.label_features(truth, (truth == answers).astype(np.float64), k)
     return row_means.f1_features(row_means.one_hot(truth, k), row_means.one_hot(answers, k))
 
 
@@ -53,6 +55,7 @@ SMOOTH: dict[str, Smooth] = {
     "weighted_f1": row_means.weighted_f1,
     "micro_f1": row_means.micro_f1,
     "qwk": row_means.qwk,
+    "balanced_accuracy": row_means.label_mean,
 }
 
 
