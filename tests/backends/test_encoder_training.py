@@ -488,7 +488,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kubeflow's variable adds its callback even to `report_to="none"`; the others wait for a library and a login."""
-    from transformers.trainer_callback import DefaultFlowCallback, EarlyStoppingCallback
+    from transformers.trainer_callback import DefaultFlowCallback
 
     from backends import _trainer
 
@@ -503,7 +503,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
         fit(new_engine(bert), tmp_path / "scratch", TRAIN, VALIDATION)
     assert {type(callback) for callback in seen[0].callback_handler.callbacks} == {
         DefaultFlowCallback,
-        EarlyStoppingCallback,
+        _trainer.Patience,
         _trainer.EncoderProgress,
     }
 
