@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -16,9 +16,6 @@ BasePrecision = Literal["float32", "bfloat16", "nf4"]
 LongTexts = Literal["cut", "head_tail", "windows"]
 Attention = Literal["auto", "eager", "sdpa", "flash_attention_2"]
 
-AUTO_EPOCHS, AUTO_STEPS = 3, 200
-"""Of `epochs: auto`: 200 steps are 20 passes over 160 rows. With few passes over few rows an encoder stays at a constant
-answer; Mosbach et al. 2021 (arXiv:2006.04884) train small sets for 20 epochs."""
 RHO = {"sam": 0.05, "asam": 0.5}
 """The most common radius of Foret et al. 2020 and Kwon et al. 2021."""
 
@@ -58,9 +55,9 @@ class LoraOptions(Strict):
 class CourseOptions(Strict):
     """The course of a training by gradient descent."""
 
-    epochs: Annotated[float, Field(gt=0)] | Literal["auto"] = Field(
-        3,
-        description="passes over train; early stopping may end sooner; `auto`: 3, or as many as few rows need for 200 steps",
+    epochs: float = Field(3, gt=0, description="passes over train; early stopping may end sooner")
+    min_steps: int | None = later_option(
+        None, ge=1, description="at least so many steps, with more epochs if few rows need them; 200 suit most tasks"
     )
     batch_size: int = Field(16, ge=1, description="rows per device and batch")
     accumulation: int = Field(1, ge=1, description="batches whose gradients make one step")
@@ -74,10 +71,8 @@ class CourseOptions(Strict):
     patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")
 
     def epochs_of(self, rows: int, processes: int = 1) -> float:
-        """Passes over so many rows. `auto`: at least 3, and at least `AUTO_STEPS` steps."""
-        if self.epochs != "auto":
-            return self.epochs
-        return max(AUTO_EPOCHS, self.epochs_with(AUTO_STEPS, rows, processes))
+        """Passes over so many rows, with those that `min_steps` adds."""
+        return self.epochs if self.min_steps is None else max(self.epochs, self.epochs_with(self.min_steps, rows, processes))
 
     def epochs_with(self, steps: int, rows: int, processes: int = 1) -> int:
         """Passes over so many rows that take at least `steps` steps."""

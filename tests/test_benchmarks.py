@@ -173,3 +173,10 @@ except SystemExit:
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=False)
     assert "--lm-eval" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def test_the_earlier_rule_for_checkpoints_keeps_the_first_of_equal_ones_and_stops() -> None:
+    from checkpoints import first_best
+
+    assert first_best([0.2, 0.2, 0.2, 0.9], patience=2) == 0
+    assert first_best([0.2, 0.2, 0.3, 0.1], patience=2) == 2

@@ -81,7 +81,7 @@ def _instead_of_trained(candidate: Candidate, pool: CandidatePool, catalog: Cata
             plain = plain.changed(limit=options.limit)
         yield Step(f"{name}: use the default settings", plain.command())
     epochs = (record.identity.backend.options.get("train") or {}).get("epochs")
-    if isinstance(epochs, int | float):
+    if epochs:
         yield _again(record, f"{name}: train it longer", settings={**options.settings, "train.epochs": 3 * epochs})
     if backend in catalog.names("backend") and catalog.backend(backend).search:
         tuned = _on_these_rows(pool, backend=backend, model=options.model, split="test")

@@ -57,6 +57,7 @@ TITLES = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "ece": "ECE",
+    "rps": "ranked probability score",
     "binary_accuracy": "binary accuracy",
     "off_by_one": "off by one at most",
 }

@@ -89,7 +89,7 @@ class CheckpointChoice:
         return gap > NEAR * error + ROUNDING
 
     def standard_error(self, metric: str, one: IntArray, other: IntArray) -> float:
-        """Of the difference of two checkpoints in a metric if they were equally good, from their answers; 0 where it is unknown.
+        """Of the difference of two checkpoints in a metric if they were equally good, from their answers; 0 if it is unknown.
 
         The delta method; of the accuracy it is the root of the number of rows where only one is right, over n, as in McNemar's
         test: a checkpoint that is right in one row more is within one standard error."""

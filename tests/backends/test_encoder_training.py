@@ -38,6 +38,7 @@ from backends.encoder import Encoder
 from harness.core.arrays import FloatArray
 from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import DataError, RunError, UnknownName, UserError
+from harness.statistics.checkpoint_choice import CheckpointChoice, ranked_probability_score
 
 
 def ignore(done: int, total: int, note: str) -> None:
@@ -204,6 +205,37 @@ def test_a_kill_in_the_midst_of_an_epoch(bert: Path, tmp_path: Path, validation:
     # Killed once more: after the end, before the model was kept.
     assert fit(again, tmp_path / "cut", validation=validation, on_progress=interrupt_at(steps[-1])) == expected
     assert difference(again, whole) == 0
+
+
+@pytest.mark.slow
+def test_of_checkpoints_that_tie_the_one_with_the_lower_companion_is_kept(bert: Path, tmp_path: Path) -> None:
+    """The accuracy of a constant ties; a kill in between changes nothing of what is known of the evaluations."""
+
+    def fitted(name: str, on_progress: Callable[[int, int, str], None] = ignore) -> dict[str, Any]:
+        truth = np.array(VALIDATION.labels)
+        choice = CheckpointChoice(LABELS, truth, lambda p: np.zeros(len(p), dtype=np.int64))
+
+        def metrics(p: FloatArray) -> dict[str, float]:
+            return {"accuracy": 0.5, "rps": ranked_probability_score(p, truth)}
+
+        scorer = ValidationScorer(metrics, "accuracy", frozenset({"rps"}), choose=choice)
+        engine = new_engine(bert, epochs=6, patience=2)
+        return engine.fit(TrainingJob(TRAIN, VALIDATION, LABELS, scorer, 1, tmp_path / name, on_progress))
+
+    report = fitted("whole")
+    evaluations = report["evaluations"]
+    lowest = [entry["rps"] for entry in evaluations]
+    assert report["best"] == {"accuracy": 0.5, "step": evaluations[int(np.argmin(lowest))]["step"]}
+    assert report["best"]["step"] > EPOCH_STEPS
+    with pytest.raises(Interrupted):
+        fitted("cut", interrupt_at(3 * EPOCH_STEPS + 2))
+    assert fitted("cut") == report
+
+
+@pytest.mark.slow
+def test_few_rows_get_as_many_epochs_as_steps_are_asked_for(bert: Path, tmp_path: Path) -> None:
+    report = fit(new_engine(bert, epochs=1, min_steps=EPOCH_STEPS + 1, patience=9), tmp_path)
+    assert report["planned_steps"] == 2 * EPOCH_STEPS
 
 
 def job(metrics: Callable[[FloatArray], dict[str, float]], scratch: Path) -> TrainingJob:
@@ -456,7 +488,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
     bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kubeflow's variable adds its callback even to `report_to="none"`; the others wait for a library and a login."""
-    from transformers.trainer_callback import DefaultFlowCallback, EarlyStoppingCallback
+    from transformers.trainer_callback import DefaultFlowCallback
 
     from backends import _trainer
 
@@ -471,7 +503,7 @@ def test_a_training_reports_nowhere_whatever_the_environment_asks_for(
         fit(new_engine(bert), tmp_path / "scratch", TRAIN, VALIDATION)
     assert {type(callback) for callback in seen[0].callback_handler.callbacks} == {
         DefaultFlowCallback,
-        EarlyStoppingCallback,
+        _trainer.Patience,
         _trainer.EncoderProgress,
     }
 

@@ -407,7 +407,7 @@ def test_the_sentence_says_how_large_the_models_are(store: Store) -> None:
         pool = pool_of(store, "toy", "en", "test", PRICED, [])
         return sentence(recommend(store, pool, question), changes_of(pool.candidates, question))
 
-    assert "use encoder (trained on 50 en), with 118M parameters: macro-F1 1.000" in said(Question())
+    assert "use encoder (trained on 50 en), with 118M parameters: accuracy 1.000" in said(Question())
     assert said(Question()).endswith(". The only prompted model has 135M parameters.")
     assert said(Question(min_accuracy=1.0, max_cost_per_1k=0.0)).endswith(". The only prompted model has 135M parameters.")
 

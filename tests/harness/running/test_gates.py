@@ -17,11 +17,11 @@ from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, Messages, Scores
 from harness.core.errors import GateFailed
 from harness.core.record import Cut, Gate, GateOutcome, RunRecord
-from harness.core.types import Decoding
+from harness.core.types import Decoding, Prediction
 from harness.records.entries import gate_lines
 from harness.records.inspection import answers as said_by
 from harness.records.store import Store
-from harness.running.gates import ENOUGH, cut_of, texts_cut
+from harness.running.gates import ENOUGH, cut_of, one_label, texts_cut
 from harness.running.plan import Plan
 from harness.running.runner import run
 from harness.specs.backend_specs import engine_class
@@ -330,6 +330,31 @@ def test_a_classifier_that_gives_one_label_to_all_says_so(project: Path, store: 
     found = gates_of(constant(toy.plan(project, "toy-classifier"), 1), store)["one_label"]
     assert found.outcome is WARNED
     assert "All 30 rows get the same answer: 'fair'." in found.message
+
+
+def test_a_training_that_has_not_left_the_constant_says_how_to_train_longer(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    longer: list[int] = []
+
+    def with_min_steps(options: Any, rows: int, steps: int) -> dict[str, Any]:
+        longer.append(steps)
+        return {"train.epochs": steps // rows}
+
+    monkeypatch.setattr(toy.ToyClassifier, "with_min_steps", staticmethod(with_min_steps))
+    rows_saying(project, *["1"] * 40)
+    plan = toy.plan(project, "toy-classifier")
+    assert plan.training is not None
+    assert {row.label for row in plan.training.train} == {0, 1, 2}
+    for others, outcome in ((0, WARNED), (1, WARNED), (2, PASSED)):  # of 40 rows; by the training rows 27 would be others
+        answers = [0] * others + [1] * (40 - others)
+        given = [Prediction(row.id, label) for row, label in zip(plan.rows, answers, strict=True)]
+        (found,) = one_label(plan, given, steps=30)
+        assert found.outcome is outcome
+    (found,) = one_label(plan, [Prediction(row.id, 1) for row in plan.rows], steps=100)
+    assert "100 steps" in found.message
+    assert "--set train.epochs=33 " in found.message
+    assert longer == [200, 200, 300]
 
 
 def test_one_that_learned_something_passes(project: Path, store: Store) -> None:

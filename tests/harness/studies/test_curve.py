@@ -145,6 +145,7 @@ def test_few_labels_get_more_epochs() -> None:
     assert longer(100) == {"train.epochs": 15}  # 7 steps an epoch
     assert longer(100, batch_size=8, accumulation=2) == {"train.epochs": 15}
     assert longer(100, epochs=20) == {}
+    assert longer(100, min_steps=100) == {}
     assert longer(5000) == {}
 
 
