@@ -107,11 +107,24 @@ def worth(candidate: Candidate, question: Question) -> Worth | None:
     f1, cost = candidate.f1.value, question.cost(candidate)
     if f1 is None:
         return None
+    weight = quality_weight(candidate, question)
+    if weight is None:
+        return None
     if question.utility is Utility.QUALITY:
         return f1, -_or_worst(cost), -_or_worst(candidate.p95_ms)
+    return (f1 * weight,)
+
+
+def quality_weight(candidate: Candidate, question: Question) -> float | None:
+    """What the utility multiplies F1 with; None where F1, or a figure that the utility needs, is unknown."""
+    cost = question.cost(candidate)
+    if candidate.f1.value is None:
+        return None
+    if question.utility is Utility.QUALITY:
+        return 1.0
     if cost is None or candidate.p50_ms is None:
         return None
-    return (f1 / max(cost, LEAST_COST) * math.exp(-candidate.p50_ms / question.tau),)
+    return math.exp(-candidate.p50_ms / question.tau) / max(cost, LEAST_COST)
 
 
 def _or_worst(value: float | None) -> float:
