@@ -13,6 +13,7 @@ from harness.analysis.recommend import Recommendation, misses, quality_weight
 from harness.analysis.related_runs import chose_checkpoint, command_on, matching_runs
 from harness.analysis.row_sets import row_sets
 from harness.core.arrays import FloatArray
+from harness.core.predictions import ObjectArray
 from harness.core.record import Estimate
 from harness.records.entries import Entry
 from harness.records.predictions import predictions_of, shared_rows
@@ -26,11 +27,18 @@ from harness.statistics.row_means import SHARES
 @dataclass(frozen=True)
 class Measured:
     """Configurations on the same rows in one metric: `values`, means over their seeds, shape (k,); `rows`: the influence of
-    each row, the mean over the seeds, (n, k); `covariance` of the values, of rows and seeds together, (k, k)."""
+    each row, the mean over the seeds, (n, k); `of_seeds`: the variance of the values that seeds add, (k,), 0 with one seed;
+    `groups` of the rows, (n,)."""
 
     values: FloatArray
     rows: FloatArray
-    covariance: FloatArray
+    of_seeds: FloatArray
+    groups: ObjectArray | None
+
+    @property
+    def covariance(self) -> FloatArray:
+        """Of the values, of rows and seeds together, (k, k)."""
+        return covariance([self.rows], units_of([self.groups], [len(self.rows)])) + np.diag(self.of_seeds)
 
 
 @dataclass(frozen=True)
@@ -80,9 +88,7 @@ def measured(store: Store, rows: Sequence[Configuration], metric: str) -> Measur
         values.append(float(seeds.mean()))
         parts.append(np.mean([part for _, part in own], axis=0))
         variances.append(float(seeds.var(ddof=1)) / len(seeds) if len(seeds) > 1 else 0.0)
-    stacked = np.stack(parts, axis=1)
-    of_rows = covariance([stacked], units_of([flat[0].groups], [len(flat[0])]))
-    return Measured(np.array(values), stacked, of_rows + np.diag(variances))
+    return Measured(np.array(values), np.stack(parts, axis=1), np.array(variances), flat[0].groups)
 
 
 def optimism_of(store: Store, found: Recommendation) -> Optimism | None:

@@ -16,7 +16,7 @@ from harness.records.entries import Entry, config_label
 from harness.records.names import told_apart
 
 NEARLY = 1.25
-"""The largest ratio of the sizes of two languages' training sets in one line; usually both are all rows."""
+"""The largest ratio of the sizes of two training sets in one line, where they are not known to be all rows of their task."""
 
 ONLY_SPEED = ("batch_size", "batch_tokens")
 """Options of a backend that do not give a separate line."""
@@ -27,7 +27,7 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Line:
-    """One configuration over languages; `backend`: as `Entry.display_name`. `places`: by column number."""
+    """One configuration over columns (languages, datasets); `backend`: as `Entry.display_name`. `places`: by column number."""
 
     backend: str
     how: str
@@ -131,7 +131,7 @@ def _is_own(entry: Entry) -> bool:
 
 
 def _nearly_the_same(lines: Sequence[Line], common: Mapping[str, Any]) -> list[Line]:
-    """Join lines of several languages with similar numbers of training rows (see `NEARLY`)."""
+    """Join lines of one column each that were trained on all rows, or on similar numbers of rows (see `NEARLY`)."""
     kept, groups = [], dict[Key, list[tuple[int, Line]]]()
     for line in lines:
         entry = next(iter(line.places.values())).row.entry
@@ -146,12 +146,18 @@ def _nearly_the_same(lines: Sequence[Line], common: Mapping[str, Any]) -> list[L
         while left:
             by_column: dict[int, tuple[int, Line]] = {}
             for count, line in left:
-                if count * NEARLY >= left[0][0]:
+                if count * NEARLY >= left[0][0] or (_on_all_rows(line) and _on_all_rows(left[0][1])):
                     by_column.setdefault(next(iter(line.places)), (count, line))
             kept.append(_joined(list(by_column.values()), common))
             used = {id(line) for _, line in by_column.values()}
             left = [member for member in left if id(member[1]) not in used]
     return kept
+
+
+def _on_all_rows(line: Line) -> bool:
+    """Records of version 1 do not hold whether there was a limit."""
+    record = next(iter(line.places.values())).row.entry.record
+    return record.version > 1 and record.options.train_limit is None
 
 
 def _joined(members: Sequence[tuple[int, Line]], common: Mapping[str, Any]) -> Line:
