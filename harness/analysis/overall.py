@@ -169,9 +169,9 @@ def _langs(sets: Sequence[RowSet]) -> set[str]:
 
 
 def _largest_table(columns_of: Sequence[set[int]]) -> tuple[list[int], list[int]]:
-    """The lines and columns of a table without gaps. Preferred is one that tests over datasets can be made of (3 lines and `FEW`
-    columns), then the one of most differences, (lines - 1) x (columns - 1), then of most columns. Tried are the columns that
-    two lines have in common: a table of the columns that more lines share is among these, or smaller."""
+    """The lines and columns of a table without gaps. Preferred is one that tests over datasets can be made of (3 lines and
+    `FEW` columns), then the one of most differences, (lines - 1) x (columns - 1), then of most columns. Tried are the columns
+    that two lines have in common: a table of the columns that more lines share is among these, or smaller."""
     best: tuple[tuple[bool, int, int], list[int], list[int]] = ((False, 0, 0), [], [])
     tried = {frozenset(a & b) for a, b in combinations(columns_of, 2)}
     for columns in sorted(tried, key=sorted):
@@ -215,7 +215,7 @@ class _Table:
     def errors(self) -> FloatArray:
         """Covariance of the values of rows and seeds, in the order of `values`."""
         of_rows = covariance([sign * one.rows for sign, one in zip(self.signs, self.figures, strict=True)], self.units)
-        return of_rows + np.diag(np.concatenate([found.of_seeds for found in self.figures]))
+        return np.asarray(of_rows + np.diag(np.concatenate([found.of_seeds for found in self.figures])))
 
     @property
     def shares_groups(self) -> bool:

@@ -113,6 +113,13 @@ def notes(found: Overall) -> list[str]:
             f"{len(found.datasets)} datasets are few: the intervals are for the sampling of their rows, and say nothing of "
             "other tasks or languages. From 5 datasets on there are tests over datasets."
         )
+    compared = len(found.standings) - 1
+    pairs = compared if found.reference is not None else compared * (compared + 1) // 2
+    if not found.few and pairs * 2 * 0.5 ** len(found.datasets) > 0.05:
+        told.append(
+            f"With {len(found.datasets)} datasets and {pairs} pairs no p can be below 0.05 after Holm's correction: name a "
+            "--reference, or test on more."
+        )
     metrics = sorted({dataset.metric for dataset in found.datasets})
     if len(metrics) > 1:
         told.append(f"The datasets have different metrics: {', '.join(metrics)}.")

@@ -27,9 +27,9 @@ from harness.analysis.calibration import (
 )
 from harness.analysis.related_runs import (
     chose_checkpoint,
+    command_on,
     is_outdated,
     latency_command,
-    command_on,
     matching_validation_run,
 )
 from harness.core.arrays import FloatArray, IntArray
