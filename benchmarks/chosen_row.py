@@ -4,8 +4,9 @@
 
 K models answer the same n rows; the best one is chosen, and its true value is known. Three ways to report it: its own value
 with Wilson's interval; as `bench recommend` corrects it; and the bootstrap bias correction as published, by resampled rows,
-with the interval of its percentiles. `together`: the share of rows in which all models draw one random number, so that they are right
-together; their errors then correlate as those of real models do. Bias in points, coverage of 95% intervals in percent.
+with the interval of its percentiles. `together`: the share of rows in which all models draw one random number, so that they
+are right together; their errors then correlate as those of real models do. Bias is in points, coverage of 95% intervals in
+percent.
 """
 
 from __future__ import annotations

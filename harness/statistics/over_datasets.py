@@ -110,7 +110,7 @@ def _statistics(values: FloatArray, shares: FloatArray, reference: int | None) -
 
     other = values.max(axis=2) if reference is None else values[:, :, reference]
     parts = rankdata(-np.round(values, 12), axis=2), values - other[:, :, None]
-    return np.stack([np.einsum("rdk,rd->rk", part, shares) for part in parts])
+    return np.round(np.stack([np.einsum("rdk,rd->rk", part, shares) for part in parts]), 12)
 
 
 def friedman(values: FloatArray) -> float:
