@@ -28,6 +28,7 @@ def write(store: Store, lang: str, backend: str, share: float, seed: int = 0, n:
     return write_run(store, truth, labels=labels, backend=backend, lang=lang, seed=seed, **options)
 
 
+@pytest.mark.slow
 def test_six_languages(store: Store) -> None:
     for lang in LANGS:
         for backend, share in (("good", 0.9), ("fair", 0.7), ("poor", 0.45)):
@@ -62,16 +63,15 @@ def test_a_model_for_each_language_is_one_configuration(store: Store) -> None:
         write(store, lang, "encoder", 0.8, train=own)
         write(store, lang, "llm", 0.7)
     found = overall(store)
-    assert sorted(one.name for one in found.standings) == [
-        "encoder (trained on 50 of its own language)",
-        "llm (strict · score)",
-    ]
+    names = sorted(one.name for one in found.standings)
+    assert names == ["encoder (trained on 50 of its own language)", "llm (strict · score)"]
     assert found.few
     assert (found.friedman, found.compared_with) == (None, None)
     assert all(one.gap.high <= 0 for one in found.standings)
     assert all(one.versus is None for one in found.standings)
 
 
+@pytest.mark.slow
 def test_seeds_are_averaged(store: Store) -> None:
     for lang in ("en", "de"):
         write(store, lang, "a", 0.5)
