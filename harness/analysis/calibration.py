@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from harness.analysis.pricing import tuning_labels
-from harness.analysis.related_runs import chose_checkpoint, matching_validation_run, validation_command
+from harness.analysis.related_runs import chose_checkpoint, command_on, matching_validation_run
 from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
@@ -144,7 +144,7 @@ def reliability_of(store: Store, run_id: str, bins: int = ECE_BINS) -> Reliabili
         best_aurc=aurc(correct.astype(float), correct),
         error=1 - int(correct.sum()) / len(run),
         scaling=_scaling(store, run, entry.record, bins),
-        command=validation_command(entry.record),
+        command=command_on(entry.record, "validation"),
     )
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from harness.analysis.calibration import at_coverage, confidence
 from harness.analysis.pricing import Cost, cost_of, tuning_labels
-from harness.analysis.related_runs import matching_validation_run, validation_command
+from harness.analysis.related_runs import command_on, matching_validation_run
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
@@ -87,7 +87,7 @@ class Cascade:
     @property
     def commands(self) -> list[str]:
         """They make the missing validation runs."""
-        return [validation_command(entry.record) for entry in self.missing]
+        return [command_on(entry.record, "validation") for entry in self.missing]
 
 
 @dataclass(frozen=True)

@@ -106,14 +106,22 @@ Worth = tuple[float, ...]
 
 def worth(candidate: Candidate, question: Question) -> Worth | None:
     """Larger is better; None where a figure that the utility needs is unknown."""
-    cost = question.cost(candidate)
-    if question.utility is Utility.QUALITY:
-        quality = candidate.goodness
-        return None if quality is None else (quality, -_or_worst(cost), -_or_worst(candidate.p95_ms))
-    f1 = candidate.f1.value
-    if f1 is None or cost is None or candidate.p50_ms is None:
+    weight = quality_weight(candidate, question)
+    if weight is None:
         return None
-    return (f1 / max(cost, LEAST_COST) * math.exp(-candidate.p50_ms / question.tau),)
+    if question.utility is Utility.QUALITY:
+        return candidate.worst_first, -_or_worst(question.cost(candidate)), -_or_worst(candidate.p95_ms)
+    return ((candidate.f1.value or 0.0) * weight,)
+
+
+def quality_weight(candidate: Candidate, question: Question) -> float | None:
+    """What the utility multiplies the quality (of `f1-cost-latency`: F1) with; None where a figure that it needs is unknown."""
+    if question.utility is Utility.QUALITY:
+        return None if candidate.goodness is None else 1.0
+    cost = question.cost(candidate)
+    if candidate.f1.value is None or cost is None or candidate.p50_ms is None:
+        return None
+    return math.exp(-candidate.p50_ms / question.tau) / max(cost, LEAST_COST)
 
 
 def _or_worst(value: float | None) -> float:

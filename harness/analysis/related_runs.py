@@ -1,10 +1,12 @@
-"""The run of the same model on validation rows, where temperatures and thresholds are tuned; commands for missing runs."""
+"""The runs of the same model on the rows of another split: on validation rows temperatures, thresholds and configurations are
+chosen; commands for missing runs."""
 
 from __future__ import annotations
 
 import shlex
 
 from harness.core.errors import UserError
+from harness.core.options import Split
 from harness.core.record import RESULT_VERSION, TRAINING_VERSION, Identity, RunRecord
 from harness.records.entries import read_entry, read_intact
 from harness.records.store import Store
@@ -14,12 +16,17 @@ from harness.specs.backend_specs import engine_class
 
 def matching_validation_run(store: Store, run_id: str) -> str | None:
     """The finished run of the same model, seed and prompt on validation rows; of several the one with the most rows."""
+    found = [(one.n, one.run_id) for one in matching_runs(store, run_id, "validation")]
+    return max(found, default=(0, None))[1]
+
+
+def matching_runs(store: Store, run_id: str, split: Split) -> list[RunRecord]:
+    """The finished runs of the same model, seed and prompt on other rows, those of `split`."""
     wanted = _without_rows(store.record(run_id))
     slug = run_id.rpartition(".")[0]  # such ids differ in their digits only, so few records have to be read
     paths = [store.root / name for name in store.ids() if name.rpartition(".")[0] == slug and name != run_id]
     records = read_intact(paths, lambda path: read_entry(store, path.name).record)
-    found = [(one.n, one.run_id) for one in records if one.identity.split == "validation" and _without_rows(one) == wanted]
-    return max(found, default=(0, None))[1]
+    return [one for one in records if one.identity.split == split and _without_rows(one) == wanted]
 
 
 def _without_rows(record: RunRecord) -> Identity:
@@ -59,17 +66,17 @@ def chose_checkpoint(record: RunRecord) -> bool:
     return record.identity.lang in train.validated_langs
 
 
-def validation_command(record: RunRecord) -> str:
-    """The command that makes the matching validation run; for an outdated record it first repeats the run itself."""
+def command_on(record: RunRecord, split: Split) -> str:
+    """The command that makes the matching run on all rows of `split`; for an outdated record it first repeats the run."""
     if record.imported is not None:
         asked = ["--task", record.identity.task, "--lang", record.identity.lang, "--backend", record.identity.backend.name]
-        words = [*asked, "--filter", record.imported.filter, "--split", "validation"]
+        words = [*asked, "--filter", record.imported.filter, "--split", split]
         return shlex.join(["bench", "results", "import", "lm-eval", "FILE", *words])
-    return _repeated(record) + record.options.changed(split="validation", limit=None).command()
+    return _repeated(record) + record.options.changed(split=split, limit=None).command()
 
 
 def latency_command(record: RunRecord, limit: int | None = None) -> str:
-    """The command that measures the latency of what the run did, on at most `limit` texts; like `validation_command`.
+    """The command that measures the latency of what the run did, on at most `limit` texts; like `command_on`.
 
     How scores become a label takes no time, so there are no options for it.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +17,7 @@ from harness.core.plain import plain
 
 if TYPE_CHECKING:
     from harness.analysis.candidates import Candidate, CandidatePool
+    from harness.analysis.choice import Confirmed, Optimism
     from harness.analysis.next_steps import Step
     from harness.analysis.recommend import Changes, Question, Recommendation
     from harness.analysis.row_sets import RowSet
@@ -28,7 +29,10 @@ LISTED = 3
 def recommend_command(
     task: Annotated[str, typer.Option(metavar="NAME", help="Task, as in `bench list runs`.")],
     lang: Annotated[str, typer.Option(metavar="CODE", help="Language of the rows.")],
-    split: Annotated[str, typer.Option(help="Rows that the runs were tested on: test or validation.")] = "test",
+    choose_on: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Rows to choose on: test; or validation, then the test run is reported."),
+    ] = "test",
     max_cost_per_1k: Annotated[
         float | None,
         typer.Option(min=0, metavar="USD", help="At most so many US dollars per 1,000 rows, with training and labels."),
@@ -59,26 +63,36 @@ def recommend_command(
 
     Also shows which models are not significantly different from it, and what would change the answer. Quality comes from the
     recorded runs, cost is as in `bench analyze cost`, latency comes from `bench analyze latency`. An unknown figure does not
-    meet a limit. Several seeds of one configuration are one candidate: the mean of their F1, the costs of the run in the middle.
+    meet a limit. Several seeds of one configuration are one candidate: the mean of their values, the cost of the run in the
+    middle.
+
+    The best of many on the same rows looks better than it is. With --choose-on validation the choice is made on runs on
+    validation rows, and the test run of the chosen model is reported, or the command that makes it. Else its value is also
+    shown corrected for the choice.
 
     The rows are those that the most informative set of models shares: runs on more rows are scored on the fewer that a slow
     model was run on. A model that is not better than chance is shown but not recommended. Then, and where no capable language
     model was tested, the commands to run next are named.
 
-    --json prints an object with task, lang, split, n, metric, rows (last_run, outdated, left_out: n, runs, last_run, outdated),
-    asked, candidates (name, run, runs, configuration, finding: kind, message; tested_on, quality, f1, accuracy, cost, p50_ms,
-    p95_ms, pareto_front, misses, worth), recommended, runners_up (name, difference: value, low, high, p, detectable, method;
-    p_holm, significant), refused, next (why, command), nearest, changes (loosened, tightened, predictions, label_usd, unknown),
-    notes, sentence. recommended, refused and nearest are names of candidates; recommended is null where nothing is.
+    --json prints an object with task, lang, split (that of the choice), n, metric, rows (last_run, outdated, left_out: n,
+    runs, last_run, outdated), asked, candidates (name, run, runs, configuration, finding: kind, message; tested_on,
+    quality, f1, accuracy, cost, p50_ms, p95_ms, pareto_front, misses, worth), recommended, runners_up (name, difference:
+    value, low, high, p, detectable, method; p_holm, significant), optimism (metric, configurations, n, observed, corrected,
+    again; null where nothing is corrected), confirmed (configurations, n, runs, test_n, value, commands, chose_checkpoints;
+    null but with --choose-on validation), refused, next (why, command), nearest, changes (loosened, tightened, predictions,
+    label_usd, unknown), notes, sentence. recommended, refused and nearest are names of candidates; recommended is null
+    where nothing is.
     """
     from harness.analysis.candidates import pool_of
-    from harness.analysis.next_steps import next_steps
+    from harness.analysis.choice import confirmed_on_test, optimism_of
+    from harness.analysis.next_steps import Step, next_steps
     from harness.analysis.recommend import Question, Utility, changes_of, recommend
-    from harness.cli.requests import member
+    from harness.cli.requests import check_split, member
     from harness.records.latency import load_latencies
-    from harness.reports.text.recommend import change_lines, sentence
+    from harness.reports.text.recommend import change_lines
     from harness.specs.catalog import Catalog
 
+    check_split(choose_on)
     for option, value in {"--max-cost-per-1k": max_cost_per_1k, "--max-p95-ms": max_p95_ms, "--tau": tau}.items():
         if value is not None:
             finite_number(value, option)
@@ -87,11 +101,16 @@ def recommend_command(
     question = Question(
         max_cost_per_1k, max_p95_ms, min_f1, min_accuracy, predictions, label_usd, member(Utility, utility), tau
     )
-    pool = pool_of(store, task, lang, split, prices, load_latencies(results), hardware, known)
+    pool = pool_of(store, task, lang, choose_on, prices, load_latencies(results), hardware, known)
     found = recommend(store, pool, question)
     changes, steps = changes_of(pool.offered, question), [_into(results, step) for step in next_steps(pool, known)]
+    on_test = choose_on == "test"
+    choice = _Choice(optimism_of(store, found) if on_test else None, None if on_test else confirmed_on_test(store, found))
+    if choice.confirmed is not None:
+        missing = [Step("test what was chosen", command) for command in choice.confirmed.commands]
+        steps = [*(_into(results, step) for step in missing), *steps]
     if as_json:
-        print_json(_as_json(found, changes, steps))
+        print_json(_as_json(found, changes, steps, choice))
         return
     _print(found)
     if pool.offered:
@@ -102,9 +121,23 @@ def recommend_command(
         typer.echo("\nWhat to run next")
         for step in steps:
             typer.echo(plain(f"- {step.why}: `{step.command}`"))
-    for note in notes(found):
+    for note in notes(found, choice.confirmed):
         typer.echo(plain(f"note: {note}"), err=True)
-    typer.echo(plain(f"\n{sentence(found, changes)}"))
+    typer.echo(plain(f"\n{_told(found, changes, choice)}"))
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the choice makes of the recommended one's value; at most one of the two."""
+
+    optimism: Optimism | None
+    confirmed: Confirmed | None
+
+
+def _told(found: Recommendation, changes: Changes, choice: _Choice) -> str:
+    from harness.reports.text.recommend import choice_told, sentence
+
+    return " ".join(filter(None, (sentence(found, changes), choice_told(found, choice.optimism, choice.confirmed))))
 
 
 def _into(results: Path, step: Step) -> Step:
@@ -112,7 +145,7 @@ def _into(results: Path, step: Step) -> Step:
     return step if results == RESULTS else replace(step, command=f"{step.command} --results {shlex.quote(str(results))}")
 
 
-def notes(found: Recommendation) -> list[str]:
+def notes(found: Recommendation, confirmed: Confirmed | None = None) -> list[str]:
     """What limits the figures."""
     from harness.reports.text.recommend import lacks_latency, measured_elsewhere
     from harness.statistics.intervals import small
@@ -135,6 +168,9 @@ def notes(found: Recommendation) -> list[str]:
         told.append(f"The interval of the recommended model's F1 begins below --min-f1 {question.min_f1:g}.")
     told += [f"All {measured_elsewhere(pool.hardware)}."] if pool.hardware is not None else []
     told += _about_commands([c for c in pool.candidates if lacks_latency(c, question)])
+    if confirmed is not None and confirmed.chose_checkpoints:
+        several = some(confirmed.chose_checkpoints, LISTED)
+        told.append(f"Validation rows also chose the checkpoints of {several}: their values here are too good.")
     unpriced = sorted({c.unpriced for c in pool.candidates if c.unpriced})
     return told + [f"{text}." for text in unpriced]
 
@@ -205,10 +241,8 @@ def _cells(candidate: Candidate, question: Question) -> list[str]:
     ]
 
 
-def _as_json(found: Recommendation, changes: Changes, steps: Sequence[Step]) -> dict[str, Any]:
+def _as_json(found: Recommendation, changes: Changes, steps: Sequence[Step], choice: _Choice) -> dict[str, Any]:
     from pydantic_core import to_jsonable_python
-
-    from harness.reports.text.recommend import sentence
 
     pool = found.pool
     dumped = {
@@ -229,6 +263,7 @@ def _as_json(found: Recommendation, changes: Changes, steps: Sequence[Step]) -> 
         "candidates": [_candidate(found, candidate) for candidate in pool.candidates],
         "recommended": _name(found.recommended),
         "runners_up": [{"name": runner.candidate.name, **_fields(runner, "candidate")} for runner in found.runners_up],
+        **_fields(choice),
         "refused": [candidate.name for candidate in pool.candidates if candidate.finding is not None],
         "next": steps,
         "nearest": _name(found.nearest),
@@ -241,8 +276,8 @@ def _as_json(found: Recommendation, changes: Changes, steps: Sequence[Step]) -> 
             },
             "unknown": [{"name": candidate.name, "unknown": needed} for candidate, needed in changes.unknown],
         },
-        "notes": notes(found),
-        "sentence": sentence(found, changes),
+        "notes": notes(found, choice.confirmed),
+        "sentence": _told(found, changes, choice),
     }
     return dict(to_jsonable_python(dumped, inf_nan_mode="null"))
 

@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.analysis.ranks import RankedEntry
+from harness.analysis.lines import Key, Line, common_settings, key_of, lines_of
 from harness.core.json_files import canonical_json
-from harness.records.entries import Entry, config_label
-from harness.records.names import told_apart
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
-
-NEARLY = 1.25
-"""The largest ratio of the sizes of two languages' training sets in one line; usually both are all rows."""
-
-ONLY_SPEED = ("batch_size", "batch_tokens")
-"""Options of a backend that do not give a separate line."""
-
-Key = tuple[str, str, str]
-"""Display name, configuration label and backend: the same for one line."""
-
-
-@dataclass(frozen=True)
-class Line:
-    """One configuration over languages; `backend`: as `Entry.display_name`. `places`: by column number."""
-
-    backend: str
-    how: str
-    places: Mapping[int, RankedEntry]
-
-    def value(self, column: int, metric: str) -> float | None:
-        place = self.places.get(column)
-        return None if place is None else place.row.estimate(metric).value
 
 
 @dataclass(frozen=True)
@@ -70,7 +46,7 @@ def sections(tables: Sequence[Table]) -> list[Section]:
     groups: list[list[Table]] = []
     keys: list[set[Key]] = []
     for table in tables:
-        own = {_key(place.row.entry, per_language=True) for place in table.places}
+        own = {key_of(place.row.entry, per_language=True) for place in table.places}
         fits = [
             (len(own & keys[number]), members[0].first.record.metrics.n == table.first.record.metrics.n, -number)
             for number, members in enumerate(groups)
@@ -96,55 +72,12 @@ def _are_comparable(one: Table, other: Table) -> bool:
 
 
 def _section(tables: Sequence[Table]) -> Section:
-    common = _common(place.row.entry for table in tables for place in table.places)
-    own, other = _lines(tables, common, True), _lines(tables, common, False)
-    if len(tables) > 1:
-        # A model for all languages: its value in its training language is included.
-        across = [line for line in other if not all(_is_own(place.row.entry) for place in line.places.values())]
-        there = set[str]().union(*map(_runs, across))
-        per_language = [line for line in _nearly_the_same(own, common) if len(line.places) > 1 or not _runs(line) <= there]
-        found = [*per_language, *across]
-    else:
-        found = other
-    found = _named(found)
+    columns = [table.places for table in tables]
+    common = common_settings(place.row.entry for places in columns for place in places)
+    found = lines_of(columns, common)
     section = Section(tuple(tables), ", ".join(_setting(*item) for item in common.items()), tuple(found))
     best = section.best()
     return replace(section, lines=tuple(sorted(found, key=lambda line: _order(line, section.metric, best))))
-
-
-def _named(lines: Sequence[Line]) -> list[Line]:
-    """Extend equal names by what differs in the languages that these lines share."""
-    alike: dict[tuple[str, str], list[Line]] = {}
-    for line in lines:
-        alike.setdefault((line.backend, line.how), []).append(line)
-    named = []
-    for members in alike.values():
-        shared = set.intersection(*(set(line.places) for line in members))
-        runs = [
-            [run for column, place in line.places.items() if column in shared or not shared for run in place.row.runs]
-            for line in members
-        ]
-        hows = told_apart(runs, [line.how for line in members])
-        named += [replace(line, how=how) for line, how in zip(members, hows, strict=True)]
-    return named
-
-
-def _lines(tables: Sequence[Table], common: Mapping[str, Any], per_language: bool) -> list[Line]:
-    """`per_language`: models that were trained on their own test language; one line for all languages. Else: all models, by
-    what they were trained on."""
-    lines: dict[tuple[Key, int], dict[int, RankedEntry]] = {}
-    for column, table in enumerate(tables):
-        seen: dict[Key, int] = {}
-        for place in table.places:
-            if _is_own(place.row.entry) or not per_language:
-                key = _key(place.row.entry, common, per_language)
-                seen[key] = seen.get(key, 0) + 1  # equal names have separate lines
-                lines.setdefault((key, seen[key]), {})[column] = place
-    return [Line(key[0], key[1], places) for (key, _), places in lines.items()]
-
-
-def _runs(line: Line) -> set[str]:
-    return {place.row.entry.key for place in line.places.values()}
 
 
 def _order(line: Line, metric: str, best: Sequence[float | None]) -> tuple[float, int, str, str]:
@@ -155,81 +88,5 @@ def _order(line: Line, metric: str, best: Sequence[float | None]) -> tuple[float
     return mean, -len(gaps), line.backend, line.how
 
 
-def _common(entries: Iterable[Entry]) -> dict[str, Any]:
-    """Settings that all of several configurations share; they are not repeated in each line."""
-    several = list(entries)
-    first = dict(several[0].record.options.settings)
-    if len({entry.configuration for entry in several}) < 2:
-        return {}
-    for entry in several[1:]:
-        settings = entry.record.options.settings
-        first = {name: value for name, value in first.items() if name in settings and settings[name] == value}
-    return {name: value for name, value in first.items() if name != "predict.runtime"}  # part of `how`
-
-
 def _setting(name: str, value: Any) -> str:
     return name if value == {} else f"{name}={value if isinstance(value, str) else canonical_json(value)}"
-
-
-def _key(entry: Entry, common: Mapping[str, Any] | None = None, per_language: bool = False) -> Key:
-    backend = entry.record.identity.backend
-    options = {name: value for name, value in backend.options.items() if name not in ONLY_SPEED}
-    return (
-        entry.display_name,
-        _how(entry, common or {}, per_language),
-        canonical_json({**backend.as_json(), "options": options}),
-    )
-
-
-def _how(entry: Entry, common: Mapping[str, Any], per_language: bool, count: str | None = None) -> str:
-    """`Entry.config_label` without the common settings, the language of a prompt's variant, and, if `per_language`, the
-    training language."""
-    record, identity = entry.record, entry.record.identity
-    prompt, train = identity.prompt, identity.train
-    if prompt is not None and prompt.variant == identity.lang:
-        identity = identity.model_copy(update={"prompt": prompt.model_copy(update={"variant": None})})
-    if train is not None and per_language and _is_own(entry):
-        shown: dict[str, Any] = {"langs": ["of its own language"], "train_count": count or train.train_count}
-        identity = identity.model_copy(update={"train": train.model_copy(update=shown)})
-    settings = {name: value for name, value in record.options.settings.items() if name not in common}
-    return config_label(record, identity, settings)
-
-
-def _is_own(entry: Entry) -> bool:
-    """Whether it was trained on its test language alone."""
-    identity = entry.record.identity
-    return identity.train is not None and identity.train.langs == [identity.lang]
-
-
-def _nearly_the_same(lines: Sequence[Line], common: Mapping[str, Any]) -> list[Line]:
-    """Join lines of several languages with similar numbers of training rows (see `NEARLY`)."""
-    kept, groups = [], dict[Key, list[tuple[int, Line]]]()
-    for line in lines:
-        entry = next(iter(line.places.values())).row.entry
-        if len(line.places) > 1:
-            kept.append(line)
-        else:
-            key = line.backend, _how(entry, common, True, "…"), _key(entry)[2]
-            train = entry.record.identity.train
-            groups.setdefault(key, []).append((train.train_count if train else 0, line))
-    for members in groups.values():
-        left = sorted(members, key=lambda member: -member[0])
-        while left:
-            by_column: dict[int, tuple[int, Line]] = {}
-            for count, line in left:
-                if count * NEARLY >= left[0][0]:
-                    by_column.setdefault(next(iter(line.places)), (count, line))
-            kept.append(_joined(list(by_column.values()), common))
-            used = {id(line) for _, line in by_column.values()}
-            left = [member for member in left if id(member[1]) not in used]
-    return kept
-
-
-def _joined(members: Sequence[tuple[int, Line]], common: Mapping[str, Any]) -> Line:
-    (most, line), (least, _) = members[0], members[-1]
-    if len(members) == 1:
-        return line
-    entry = next(iter(line.places.values())).row.entry
-    places = {column: place for _, member in members for column, place in member.places.items()}
-    count = f"{least} to {most}" if least < most else str(most)
-    return Line(line.backend, _how(entry, common, True, count), dict(sorted(places.items())))

@@ -8,9 +8,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from harness.analysis.lines import Line
 from harness.analysis.ranks import Configuration, RankedEntry
 from harness.records.weights import weights_told
-from harness.reports.by_language import Line, Section, sections
+from harness.reports.by_language import Section, sections
 from harness.reports.markdown import Markup, escape
 from harness.reports.pictures import FOLDER, file_name
 from harness.reports.tables import WEIGHTS, Table, columns, leak_mark, lines_of, spread_cells, spread_columns

@@ -31,8 +31,8 @@ from harness.running.runner import EngineSlot, run
 from harness.specs.catalog import Catalog
 from harness.specs.costs import Budget
 from harness.specs.prompts import load_prompt
-from harness.statistics.contrast import comparable, difference_of
-from harness.statistics.paired import mean_of_differences
+from harness.statistics.contrast import comparable
+from harness.statistics.over_languages import mean_difference_over
 from harness.studies.prompt_files import Candidate, Output, PromptFolder, Template, read_template, write_files
 from harness.studies.prompt_proposals import (
     Brief,
@@ -312,13 +312,13 @@ class PromptStudy:
 
     def _paired(self, before: Sequence[str], after: Sequence[str]) -> Change | None:
         """Of two lists of runs, one per language; None for a metric that pairs can't be tested in."""
-        parts = []
+        pairs = []
         for one, other in zip(before, after, strict=True):
-            a, b = shared_rows([read_predictions(self.store, one), read_predictions(self.store, other)])
-            if not all(self.search.metric in comparable(found) for found in (a, b)):
+            pair = shared_rows([read_predictions(self.store, one), read_predictions(self.store, other)])
+            if not all(self.search.metric in comparable(found) for found in pair):
                 return None
-            parts.append(difference_of(self.search.metric, a, b))
-        return Change(*mean_of_differences(parts))
+            pairs.append(pair)
+        return Change(*mean_difference_over(pairs, self.search.metric))
 
     # Proposals
 

@@ -50,6 +50,7 @@ CALLS: dict[str, list[str]] = {
     "analyze latency": ["analyze latency --backend nothing"],
     "analyze calibration": [f"analyze calibration {E5}", f"analyze calibration {E5} {TFIDF}"],
     "analyze cascade": [f"analyze cascade {TFIDF} {E5}", f"analyze cascade {TFIDF} {TFIDF}"],
+    "analyze overall": ["analyze overall", "analyze overall --lang ja"],
     "analyze data": ["analyze data --task reviews_demo --lang en"],
     "prompts show": ["prompts show strict --lang en"],
     "prompts check": ["prompts check strict --lang en"],

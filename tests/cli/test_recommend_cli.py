@@ -53,7 +53,7 @@ def test_json_and_limits(bench: Any, two_runs: list[str]) -> None:
     assert found.code == 0, found.err  # that nothing fits is an answer
     assert set(found.json) == {
         "task", "lang", "split", "n", "rows", "asked", "candidates", "recommended", "runners_up", "refused", "next", "nearest",
-        "changes", "notes", "sentence",
+        "changes", "notes", "sentence", "optimism", "confirmed",
     }  # fmt: skip
     assert found.json["recommended"] is None
     assert found.json["nearest"] == "tfidf"
@@ -177,3 +177,22 @@ def test_one_answer_for_all_rows_is_named_everywhere_and_refused(bench: Any, min
     found = bench(*ASK, "--json").json
     assert (found["recommended"], sorted(found["refused"])) == (None, ["majority", "tfidf"])
     assert {c["finding"]["kind"] for c in found["candidates"]} == {"constant"}
+
+
+@pytest.mark.slow
+def test_a_choice_on_validation_rows_and_then_its_test_run(bench: Any, mine: Path) -> None:
+    assert bench("run", "--task", "mine", "--backend", "majority,tfidf", "--split", "validation").code == 0
+    ask = (*ASK, "--choose-on", "validation", "--json")
+    before = bench(*ask).json
+    assert (before["split"], before["optimism"]) == ("validation", None)
+    assert (before["confirmed"]["runs"], before["confirmed"]["value"]) == ([], None)
+    (command,) = before["confirmed"]["commands"]
+    assert command in [step["command"] for step in before["next"]]
+    assert "no run on test rows" in before["sentence"]
+    made = bench(*command.split()[1:], "--json")
+    assert made.code == 0, made.err
+    after = bench(*ask).json
+    assert after["confirmed"]["runs"] == [made.json[0]["run"]]
+    assert (after["confirmed"]["n"], after["confirmed"]["test_n"], after["confirmed"]["commands"]) == (40, 40, [])
+    assert after["confirmed"]["value"]["low"] is not None
+    assert bench(*ASK, "--choose-on", "train").code == 2

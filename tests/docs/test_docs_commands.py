@@ -22,7 +22,7 @@ from harness.specs.catalog import Catalog
 pytestmark = pytest.mark.slow
 
 READERS = ("compare", "recommend", "prompts spread", "results rescore", "show", "leaderboard")
-READERS += ("analyze cost", "analyze calibration", "analyze cascade")
+READERS += ("analyze cost", "analyze calibration", "analyze cascade", "analyze overall")
 """Commands that read records: where they name recorded runs, or the task of these, they get the recorded results."""
 TUTORIAL = "docs/tutorial.md"  # it has a test of its own
 BACKENDS = ("backend", "encoder", "llm")

@@ -43,6 +43,7 @@ def write_run(
     prompt: dict[str, Any] | None = None,
     train: dict[str, Any] | None = None,
     seconds: float = 1.0,
+    groups: Sequence[str] | None = None,
     **manifest: Any,
 ) -> str:
     """The id of a finished run; a row whose label is None has no parsed answer. Labels default to the likeliest ones.
@@ -51,7 +52,11 @@ def write_run(
     """
     space = LabelSpace(kind, NAMES)
     said = list(labels if labels is not None else np.argmax(np.asarray(probabilities), axis=1))
-    examples = [Example(f"{split}-{i:05}", "", int(label), lang) for i, label in enumerate(truth)]
+    grouped = groups or [None] * len(truth)
+    examples = [
+        Example(f"{split}-{i:05}", "", int(label), lang, group)
+        for i, (label, group) in enumerate(zip(truth, grouped, strict=True))
+    ]
     predictions = []
     for i, (example, label) in enumerate(zip(examples, said, strict=True)):
         if label is None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.analysis.findings import SHORT
+from harness.analysis.lines import Line
 from harness.analysis.pricing import cost_of, labels_of, missing_price
 from harness.analysis.ranks import RankedEntry
 from harness.core.record import Cut, Machine
@@ -18,7 +19,7 @@ from harness.records.latency import LatencyRecord, latency_of, load_latencies
 from harness.records.sizes import prompted_sizes, size_of
 from harness.records.store import Store
 from harness.records.weights import used_precision, weights_told
-from harness.reports.by_language import Line, sections
+from harness.reports.by_language import sections
 from harness.reports.charts.boards import front_labels
 from harness.reports.leaderboard import reported_cells
 from harness.reports.page import model

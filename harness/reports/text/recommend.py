@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.analysis.candidates import Candidate
+from harness.analysis.choice import Confirmed, Optimism
 from harness.analysis.findings import SHORT
 from harness.analysis.recommend import Changes, Miss, Move, Question, Recommendation, RunnerUp, Stretch, Utility, misses
 from harness.analysis.related_runs import latency_command
@@ -59,6 +60,12 @@ def sentence(found: Recommendation, changes: Changes) -> str:
         gap=_gap,
         times=lambda candidate: _times(own, question.cost(candidate)),
     )
+
+
+def choice_told(found: Recommendation, optimism: Optimism | None, confirmed: Confirmed | None) -> str:
+    """What the choice makes of the value: its correction, or the value on test rows; empty where there was no choice."""
+    metric = found.pool.metric if optimism is None else optimism.metric
+    return render("choice", found=found, metric=title(metric), optimism=optimism, confirmed=confirmed)
 
 
 def figures(candidate: Candidate, question: Question, metric: str) -> str:

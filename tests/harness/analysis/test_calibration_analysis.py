@@ -27,10 +27,10 @@ from harness.analysis.calibration import (
 )
 from harness.analysis.related_runs import (
     chose_checkpoint,
+    command_on,
     is_outdated,
     latency_command,
     matching_validation_run,
-    validation_command,
 )
 from harness.core.arrays import FloatArray, IntArray
 from harness.core.errors import UserError
@@ -296,7 +296,7 @@ def test_the_commands_say_all_that_the_record_holds() -> None:
     settings = {"train.lr": 3e-5, "train.lora": {"rank": 8}, "train.schedule": "cosine"}
     record = record_of(identity, training={"validation_rows": 50}, settings=settings, limit=50)
     command = record.options.changed(split="validation", limit=None).command()
-    assert validation_command(record) == command
+    assert command_on(record, "validation") == command
     for part in ("--split validation", "--train-limit 200", "--validation-limit 50", "--decision median", "--resample-train"):
         assert part in command
     assert "--set 'train.lora={" in command
@@ -305,7 +305,7 @@ def test_the_commands_say_all_that_the_record_holds() -> None:
     assert "--decision" not in latency_command(record)
     assert latency_command(record, 200).endswith(" --validation-limit 50") or "--limit 200" in latency_command(record, 200)
     outdated = record_of({**identity, "train": {**train, "version": 1}}, training={"validation_rows": 50}, limit=50)
-    assert validation_command(outdated).startswith(f"{outdated.options.command()} && bench run ")
+    assert command_on(outdated, "validation").startswith(f"{outdated.options.command()} && bench run ")
     assert latency_command(outdated).startswith(f"{outdated.options.command()} && bench analyze latency ")
 
 
