@@ -56,7 +56,7 @@ def recommend_command(
 
     Also shows which models are not significantly different from it, and what would change the answer. Quality comes from the
     recorded runs, cost is as in `bench analyze cost`, latency comes from `bench analyze latency`. An unknown figure does not
-    meet a limit. Several seeds of one configuration are one candidate: the mean of their F1, the costs of the run in the middle.
+    meet a limit. Several seeds of one configuration are one candidate: the mean F1, and the costs of the run in the middle.
 
     The rows are those that the most informative set of models shares: runs on more rows are scored on the fewer that a slow
     model was run on. A model that is not better than chance is shown but not recommended. Then, and where no capable language
