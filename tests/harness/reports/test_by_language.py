@@ -23,7 +23,7 @@ from harness.reports.tables import Table, grouped
 def tables(*entries: Entry, p: float = 0.0) -> list[Table]:
     """Of entries without predictions; `p` is what every test says."""
     folded = [(found, fold_seeds(found.entries)) for found in grouped(entries)]
-    placed = [(found, tuple(ranked(rows, lambda best, others: [p] * len(others)))) for found, rows in folded]
+    placed = [(found, tuple(ranked(rows, boards.apart(rows, p)))) for found, rows in folded]
     return [Table(found.group, places, (), found.when, found.outdated) for found, places in placed]
 
 

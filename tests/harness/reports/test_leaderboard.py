@@ -31,7 +31,7 @@ from harness.statistics.intervals import small
 def board(entries: Sequence[Entry], p: float = 0.0) -> list[Table]:
     """Tables of entries without predictions; `p` is what every test says."""
     folded = [(found, fold_seeds(found.entries)) for found in grouped(entries)]
-    placed = [(found, tuple(ranked(rows, lambda best, others: [p] * len(others)))) for found, rows in folded]
+    placed = [(found, tuple(ranked(rows, boards.apart(rows, p)))) for found, rows in folded]
     return [Table(found.group, places, (), found.when, found.outdated) for found, places in placed]
 
 
