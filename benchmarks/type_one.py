@@ -1,4 +1,4 @@
-"""How often `bench compare` and the leaderboard find a difference where there is none, and how long it takes for a million rows.
+"""How often `bench compare` and the leaderboard find a difference where there is none; what a million rows cost.
 
     python benchmarks/type_one.py --samples 600             # the tables of docs/statistics.md, an hour on one core
     python benchmarks/type_one.py --table many --samples 600

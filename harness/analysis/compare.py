@@ -140,9 +140,7 @@ def compare(
     entries = with_models([read_entry(store, name) for name in run_ids])
     rows = [Configuration((entry,)) if runs_only else configuration_of(store, entry) for entry in entries]
     _check_seeds(entries, rows)
-    every = [
-        [entry, *(run for run in row.runs if run.run_id != entry.run_id)] for entry, row in zip(entries, rows, strict=True)
-    ]
+    every = [_named_first(entry, row) for entry, row in zip(entries, rows, strict=True)]
     whole = [[read_predictions(store, run.run_id) for run in runs] for runs in every]
     found = iter(shared_rows([run for runs in whole for run in runs]))
     seeds = [[next(found) for _ in runs] for runs in whole]

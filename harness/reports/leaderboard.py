@@ -116,7 +116,7 @@ def _cell(place: RankedEntry | None, metric: str) -> str:
     linked = f"[{value}]({record_path(entry.run_id)})"
     return Markup(
         f"{rank(place)}&nbsp;·&nbsp;{f'**{linked}**' if place.rank == 1 else linked}"
-        + (f"&nbsp;×{seeds}" if seeds > 1 else f"&nbsp;{ONE_SEED}" if place.row.is_single else "")
+        + (f"&nbsp;×{seeds}" if seeds > 1 else f"&nbsp;{ONE_SEED}" if place.row.is_single and found.value is not None else "")
         + leak_mark(place.row).replace(" ", "&nbsp;")
         + ("" if found.low is None else f"<br><sub>[{found.low:.3f},&nbsp;{found.high:.3f}]</sub>")
     )
@@ -129,9 +129,9 @@ def _full_lines(table: Table) -> list[list[str]]:
 
 def _records(row: Configuration) -> Markup:
     """A link for each seed."""
-    if len(row.runs) == 1:
+    runs = sorted((*row.runs, *row.same), key=lambda run: run.seed)
+    if len(runs) == 1:
         return Markup(f"[record]({record_path(row.entry.run_id)})")
-    runs = sorted(row.runs, key=lambda run: run.seed)
     return Markup(f"seeds {', '.join(f'[{run.seed}]({record_path(run.run_id)})' for run in runs)}")
 
 

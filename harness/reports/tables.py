@@ -194,7 +194,8 @@ def _cells(titles: Sequence[str], place: RankedEntry, words: str) -> list[str]:
 
 def _value(row: Configuration, metric: str) -> str:
     """With a sign where it is the value of one run alone."""
-    return f"{shown(row.estimate(metric))}{f' {ONE_SEED}' if row.is_single else ''}"
+    found = row.estimate(metric)
+    return f"{shown(found)}{f' {ONE_SEED}' if row.is_single and found.value is not None else ''}"
 
 
 def leak_mark(row: Configuration) -> str:

@@ -24,12 +24,13 @@ def test_tables_rows_and_the_sentence(bench: Any, two_runs: list[str]) -> None:
 
 def test_json_is_documented_and_holds_all_rows(bench: Any, two_runs: list[str]) -> None:
     said = bench("compare", *two_runs, "--json").json
-    assert set(said) == {"task", "lang", "split", "n", "metrics", "runs", "pairs", "differing", "rows", "notes", "sentence"}
+    keys = {"task", "lang", "split", "n", "groups", "metrics", "runs", "pairs", "differing", "rows", "notes", "sentence"}
+    assert set(said) == {*keys, "pair_sentences"}
     assert [run["run"] for run in said["runs"]] == two_runs
     (pair,) = said["pairs"]
     assert set(pair) == {"a", "b", "both_right", "only_a", "only_b", "neither_right", "differences"}
     assert sum(pair[key] for key in ("both_right", "only_a", "only_b", "neither_right")) == said["n"] == 20
-    keys = {"value", "low", "high", "p", "p_holm", "method", "detectable", "better"}
+    keys = {"value", "low", "high", "p", "p_adjusted", "method", "detectable", "better", "outcome"}
     assert all(set(found) == keys for found in pair["differences"].values())
     assert list(pair["differences"]) == said["metrics"]
     assert len(said["rows"]) == said["differing"] > 0

@@ -7,6 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from harness.analysis.ranks import Configuration
+from harness.core.arrays import BoolArray
 from harness.core.json_files import canonical_json
 from harness.core.record import Identity, RunRecord
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
@@ -82,6 +86,11 @@ def renamed(made: Entry, run_id: str) -> Entry:
 
 def prompt(name: str = "strict", shots: Sequence[str] = (), **changes: Any) -> dict[str, Any]:
     return {**SCORE, "name": name, "sha256": name.ljust(64, "0"), "shots": list(shots), **changes}
+
+
+def apart(rows: Sequence[Configuration], p: float) -> BoolArray:
+    """Which of these, best first, is significantly better than which, where every pair has this p."""
+    return np.triu(np.full((len(rows), len(rows)), p <= 0.05), 1)
 
 
 def record(

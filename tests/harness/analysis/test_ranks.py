@@ -3,85 +3,108 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import boards
 import numpy as np
 import pytest
 from boards import entry, prompt, record, value
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from scipy.stats import t
 
 from harness.analysis.ranks import (
     Configuration,
+    Hits,
     RankedEntry,
-    exact_p,
+    better_of,
     fold_seeds,
-    metric_test,
+    metric_family,
     ranked,
     read_correct,
-    share_test,
+    share_family,
 )
+from harness.core.arrays import BoolArray
 from harness.core.errors import RunError
 from harness.core.types import LabelKind
-from harness.records.entries import Entry, read_entries
+from harness.records.entries import read_entries
 from harness.records.store import Store
-from harness.statistics.paired import holm, mcnemar
+from harness.statistics.contrast import share_differences
 
 
 def ranks(places: Sequence[RankedEntry]) -> list[tuple[str, int, bool]]:
     return [(place.row.entry.backend, place.rank, place.tied) for place in places]
 
 
-def always(p: float) -> Any:
-    return lambda best, others: [p] * len(others)
-
-
 def rows(**values: float | None) -> list[Configuration]:
     return fold_seeds([entry(name, value) for name, value in values.items()])
 
 
-def test_ranks_are_counted_as_in_sports() -> None:
-    def test(best: Entry, others: Sequence[Entry]) -> list[float]:
-        first, *rest = (e.record.metrics.values["accuracy"].value or 0 for e in (best, *others))
-        return [1.0 if first - value < 0.15 else 0.0 for value in rest]
+def better(rows: Sequence[Configuration], *pairs: str) -> BoolArray:
+    """`ab`: a is significantly better than b."""
+    names = [row.entry.backend for row in rows]
+    found = np.zeros((len(rows), len(rows)), dtype=bool)
+    for one, other in pairs:
+        found[names.index(one), names.index(other)] = True
+    return found
 
-    found = ranked(rows(a=0.8, b=0.75, c=0.7, d=0.6, e=0.5, f=0.3), test)
-    assert ranks(found) == [("a", 1, True), ("b", 1, True), ("c", 1, True), ("d", 4, True), ("e", 4, True), ("f", 6, False)]
+
+def test_a_rank_is_one_more_than_the_number_that_is_better() -> None:
+    made = rows(a=0.8, b=0.75, c=0.7, d=0.6)
+    found = ranked(made, better(made, "ac", "ad", "bd"))
+    assert ranks(found) == [("a", 1, True), ("b", 1, True), ("c", 2, False), ("d", 3, False)]
+    assert [place.behind for place in found] == [False, False, True, True]
 
 
 def test_nothing_apart_is_one_rank_and_all_apart_is_a_list() -> None:
     made = rows(a=0.8, b=0.7, c=0.6)
-    assert ranks(ranked(made, always(1.0))) == [("a", 1, True), ("b", 1, True), ("c", 1, True)]
-    assert ranks(ranked(made, always(0.0))) == [("a", 1, False), ("b", 2, False), ("c", 3, False)]
-    assert ranked([], always(1.0)) == []
+    assert ranks(ranked(made, better(made))) == [("a", 1, True), ("b", 1, True), ("c", 1, True)]
+    assert ranks(ranked(made, better(made, "ab", "ac", "bc"))) == [("a", 1, False), ("b", 2, False), ("c", 3, False)]
+    assert ranked([], np.zeros((0, 0), dtype=bool)) == []
 
 
-def test_the_level_is_five_percent_after_holm() -> None:
-    made = rows(a=0.8, b=0.7, c=0.6)
-    at = {"b": 0.026, "c": 0.0}
-    p = lambda best, others: [at[e.backend] for e in others]  # noqa: E731
-    assert [rank for _, rank, _ in ranks(ranked(made, p))] == [1, 2, 3]
-    at["c"] = 0.03  # each alone is below 5%, the two together are not
-    assert [rank for _, rank, _ in ranks(ranked(made, p))] == [1, 1, 1]
-    assert holm([0.026, 0.03]) == [0.052, 0.052]
-
-
-def test_a_better_row_that_errs_on_the_same_rows_may_rank_lower() -> None:
+def test_a_higher_value_may_have_a_lower_rank() -> None:
     n = 400
     best = np.arange(n) < 240
-    nested = np.arange(n) < 225  # wrong wherever the best is, and on 15 rows more
+    nested = np.arange(n) < 222  # wrong wherever the best is, and on 18 rows more
     other = np.roll(best, 60)
     other[np.flatnonzero(other)[:20]] = False
     correct = {"run.best": best, "run.nested": nested, "run.other": other}
     made = fold_seeds([entry(name[4:], float(hits.mean())) for name, hits in correct.items()])
     assert [row.entry.backend for row in made] == ["best", "nested", "other"]
-    assert ranks(ranked(made, share_test(correct))) == [("best", 1, True), ("other", 1, True), ("nested", 3, False)]
+    family = share_family(made, Hits(correct, {made[0].entry.group[3]: None}))
+    found = ranked(made, better_of(family, 3, "accuracy"))
+    assert ranks(found) == [("best", 1, True), ("other", 1, True), ("nested", 2, False)]
+
+
+def test_of_errors_the_smaller_one_is_better() -> None:
+    family = share_differences([[np.arange(100) < 90], [np.arange(100) < 20]])
+    assert better_of(family, 2, "accuracy").tolist() == [[False, True], [False, False]]
+    assert better_of(family, 2, "mae").tolist() == [[False, False], [True, False]]
 
 
 def test_rows_without_a_value_share_the_last_rank() -> None:
-    found = ranked(rows(a=0.5, b=None, c=None), always(1.0))
-    assert ranks(found) == [("a", 1, False), ("b", 2, True), ("c", 2, True)]
+    made = rows(a=0.5, b=None, c=None)
+    assert ranks(ranked(made, better(made))) == [("a", 1, False), ("b", 2, True), ("c", 2, True)]
+
+
+def test_the_value_of_seeds_is_their_mean_with_an_interval_for_both() -> None:
+    runs = [
+        boards.renamed(entry("a", seed=s, metrics={"values": {"accuracy": value(v, v - 0.04, v + 0.04)}}), f"run.{s}")
+        for s, v in enumerate((0.5, 0.6, 0.7))
+    ]
+    (row,) = fold_seeds(runs)
+    found = row.estimate("accuracy")
+    assert found.value == pytest.approx(0.6)
+    error = np.hypot(0.04 / 1.96, 0.1 / np.sqrt(3))
+    freedom = error**4 / ((0.01 / 3) ** 2 / 2)
+    assert found.high == pytest.approx(0.6 + t.isf(0.025, freedom) * error, abs=1e-4)
+    assert fold_seeds(runs[:1])[0].estimate("accuracy").high == pytest.approx(0.54)
+    assert row.estimate("nothing").value is None
+    assert (row.is_single, fold_seeds(runs[:1])[0].is_single) == (False, True)
+
+
+def test_a_model_that_no_seed_changes_is_not_marked() -> None:
+    prompted = fold_seeds([entry("llm", train=None, prompt=prompt(), backend={"name": "llm"})])
+    shown = fold_seeds([entry("llm", train=None, prompt=prompt(shots=["a"]), backend={"name": "llm"})])
+    assert (prompted[0].is_single, shown[0].is_single) == (False, True)
 
 
 def test_seeds_share_a_row_and_the_middle_one_stands_for_them() -> None:
@@ -129,14 +152,6 @@ def test_one_seed_twice_is_no_configuration_of_seeds() -> None:
     assert len(fold_seeds(shown)) == 2
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
-def test_exact_p_is_mcnemars(pairs: list[tuple[bool, bool]]) -> None:
-    a, b = (np.array(side) for side in zip(*pairs, strict=True))
-    found = exact_p(np.array([(a & ~b).sum()]), np.array([(b & ~a).sum()]))
-    assert found[0] == pytest.approx(mcnemar(a, b), rel=1e-12)
-
-
 def test_correct_rows_are_read_in_one_order(store: Store) -> None:
     truth, answers = [0, 1, 2, 0], [0, 2, 2, None]  # null is stored like 0, and is no answer
     first = record(store, "a", answers, truth)
@@ -144,7 +159,7 @@ def test_correct_rows_are_read_in_one_order(store: Store) -> None:
     turned = record(store, "b", answers, truth)
     lines = path.read_text().splitlines(keepends=True)
     (store.root / turned / "predictions.jsonl").write_text("".join(lines[::-1]))
-    found = read_correct(store, read_entries(store))
+    found = read_correct(store, read_entries(store)).correct
     for name in (first, turned):
         assert found[name].tolist() == [True, False, True, False]
 
@@ -162,7 +177,7 @@ def test_a_record_with_other_rows_is_named(store: Store) -> None:
             read_correct(store, [first, entries[name]])
 
 
-def test_other_metrics_have_the_permutation_test(store: Store) -> None:
+def test_other_metrics_are_compared_too(store: Store) -> None:
     rng = np.random.default_rng(0)
     truth = [(int(i),) for i in rng.integers(0, 3, 120)]
     wrong = [(int((t[0] + 1) % 3),) for t in truth]
@@ -171,5 +186,6 @@ def test_other_metrics_have_the_permutation_test(store: Store) -> None:
     bad = [t if rng.random() < 0.4 else w for t, w in zip(truth, wrong, strict=True)]
     for name, answers in (("good", good), ("same", same), ("bad", bad)):
         record(store, name, answers, truth, kind=LabelKind.MULTILABEL)
-    found = ranked(fold_seeds(read_entries(store)), metric_test(store, "micro_f1"))
+    made = fold_seeds(read_entries(store))
+    found = ranked(made, better_of(metric_family(store, made, "micro_f1"), 3, "micro_f1"))
     assert {(name, rank) for name, rank, _ in ranks(found)} == {("good", 1), ("same", 1), ("bad", 3)}

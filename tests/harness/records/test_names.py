@@ -110,7 +110,8 @@ CASES = [
 
 def table_of(entries: Sequence[Entry]) -> Table:
     (found,) = grouped(entries)
-    places = tuple(ranked(fold_seeds(found.entries), lambda best, others: [1.0] * len(others)))
+    rows = fold_seeds(found.entries)
+    places = tuple(ranked(rows, boards.apart(rows, 1.0)))
     return Table(found.group, places, (), found.when, found.outdated)
 
 

@@ -23,7 +23,7 @@ from harness.reports.tables import Table, grouped
 def tables(*entries: Entry, p: float = 0.0) -> list[Table]:
     """Of entries without predictions; `p` is what every test says."""
     folded = [(found, fold_seeds(found.entries)) for found in grouped(entries)]
-    placed = [(found, tuple(ranked(rows, lambda best, others: [p] * len(others)))) for found, rows in folded]
+    placed = [(found, tuple(ranked(rows, boards.apart(rows, p)))) for found, rows in folded]
     return [Table(found.group, places, (), found.when, found.outdated) for found, places in placed]
 
 
@@ -147,10 +147,10 @@ def test_a_cell_is_rank_value_interval_and_a_link_and_a_gap_is_a_dash() -> None:
     found = lines_of(text)
     assert found["backend"] == ["en<br>n = 200", "fr<br>n = 200"]
     assert found["a"] == [
-        "1 · **[0.900](runs/a.en.0.en.9.200/run.json)**<br><sub>[0.250, 0.750]</sub>",
-        "1= · **[0.800](runs/a.fr.0.fr.9.200/run.json)**<br><sub>[0.250, 0.750]</sub>",
+        "1 · **[0.900](runs/a.en.0.en.9.200/run.json)** ◇<br><sub>[0.250, 0.750]</sub>",
+        "1= · **[0.800](runs/a.fr.0.fr.9.200/run.json)** ◇<br><sub>[0.250, 0.750]</sub>",
     ]
-    assert found["b"] == ["–", "1= · **[0.600](runs/b.fr.0.fr.9.200/run.json)**<br><sub>[0.250, 0.750]</sub>"]
+    assert found["b"] == ["–", "1= · **[0.600](runs/b.fr.0.fr.9.200/run.json)** ◇<br><sub>[0.250, 0.750]</sub>"]
     assert "| c | trained on 9 fr | 1 · **[0.700](runs/c.fr.0.fr.9.40/run.json)**" in text.replace("&nbsp;", " ")
     apart = lines_of(markdown(tables(*entries)))
     assert apart["b"][1].startswith("2 · [0.600](runs/")
@@ -186,7 +186,7 @@ def test_of_several_sets_of_rows_those_of_today_come_first_and_say_when() -> Non
         "### en: 200 rows (outdated; last run 2026-01-02)",
         "### en: 200 rows (outdated; last run 2026-01-01)",
     ]
-    assert "    - **en**, 200 rows (last run 2026-01-03): c3 " in text
+    assert "    - **en**, 200 rows (last run 2026-01-03): this run of c3 " in text
     assert "en<br>n = 200<br>2026-01-02" in text
     assert "(last run" not in markdown(tables(at(1, "b")))
 

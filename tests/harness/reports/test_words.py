@@ -12,7 +12,7 @@ from harness.reports.words import hows, standing
 
 
 def place(name: str, rank: int = 1) -> RankedEntry:
-    return RankedEntry(rank, Configuration((entry(name),)), True)
+    return RankedEntry(rank, Configuration((entry(name),)), True, behind=rank > 1)
 
 
 def with_options(seed: int = 0, **options: object) -> Configuration:
