@@ -43,8 +43,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Optimism:
-    """The chosen one of several configurations on the same rows. `observed`: its value in `metric` there, the mean over its seeds;
-    `corrected`: what it has on other rows. `again`: how often the same one would be chosen on other rows."""
+    """The chosen one of several configurations on the same rows. `observed`: its value in `metric` there, the mean over its
+    seeds; `corrected`: what it has on other rows. `again`: how often the same one would be chosen on other rows."""
 
     metric: str
     configurations: int
