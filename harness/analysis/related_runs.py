@@ -41,7 +41,7 @@ def _without_rows(record: RunRecord) -> Identity:
 
 def is_outdated(record: RunRecord) -> bool:
     """Whether no new run can have this record's identity: an earlier version of bench made it, its engine had other options, or
-    its thresholds were tuned by another rule."""
+    its thresholds or its checkpoint were chosen by another rule."""
     identity, train = record.identity, record.identity.train
     if identity.version != RESULT_VERSION or (train is not None and train.version != TRAINING_VERSION):
         return True
@@ -49,9 +49,14 @@ def is_outdated(record: RunRecord) -> bool:
     was_tuned = set(thresholds) != {DEFAULT} and identity.backend.options.get("threshold") is None
     if train is not None and was_tuned and train.thresholds != RULE:
         return True
+    validated = record.training is not None and record.training.validation_rows
     recorded = identity.backend.options
-    try:  # an engine leaves some options out of its records
-        return set(engine_class(identity.backend.engine).Options(**recorded).model_dump(mode="json")) != set(recorded)
+    try:
+        engine = engine_class(identity.backend.engine)
+        if train is not None and train.chosen_by is None and validated and getattr(engine, "chooses_checkpoint", False):
+            return True
+        # an engine leaves some options out of its records
+        return set(engine.Options(**recorded).model_dump(mode="json")) != set(recorded)
     except UserError:  # the engine is not installed
         return False
     except ValueError:  # it has no such option any more

@@ -18,8 +18,9 @@ from harness.specs.prices import tokens_of
 BUDGET = 15 * 60.0
 """Seconds that all advised runs together may take, if limits can make them so short."""
 
-ROWS_PER_LABEL = 25
-"""Test rows per label, at least: with fewer, macro-F1 has no reliable interval (docs/statistics.md)."""
+ADVISED_PER_LABEL = 25
+"""Test rows per label, at least: more than an interval of macro-F1 needs (`by_label.rows_needed_per_label`), as some labels are
+rarer than others."""
 
 ENGLISH = ("tfidf", "embed-minilm", "minilm", "qwen-coder-0.5b")
 MULTILINGUAL = ("tfidf", "embed-e5", "e5-small", "qwen-coder-0.5b")
@@ -109,10 +110,10 @@ class Advice:
 
 
 def first_runs(rows: Rows, catalog: Catalog) -> Advice:
-    """The first limits of `STEPS` with which all runs fit into `BUDGET`, but at least `ROWS_PER_LABEL` test rows per label; of
+    """The first limits of `STEPS` with which all runs fit into `BUDGET`, but at least `ADVISED_PER_LABEL` test rows per label; of
     many languages, those with the most rows. Rather fewer languages than the shortest step, with which little is learned."""
     languages = sorted(rows.test, key=lambda lang: -rows.train[lang])
-    least = ROWS_PER_LABEL * len(rows.names)
+    least = ADVISED_PER_LABEL * len(rows.names)
     whole = least >= max(rows.test.values())
     steps = [replace(step, test=None if whole else step.test and max(step.test, least)) for step in STEPS]
     backends = [name for name in (ENGLISH if languages == ["en"] else MULTILINGUAL) if name in catalog.names("backend")]

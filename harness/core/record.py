@@ -121,7 +121,9 @@ class TrainIdentity(Part):
     processes: int = 1
     drawn: bool = Field(default=False, description="the seed drew the training rows (--resample-train)")
     chosen_by: str | None = Field(
-        default=None, description="metric that chose the checkpoint, where the task ranks by another than the usual one"
+        default=None,
+        description="metric that chose the checkpoint, with its companion among near-ties; null where none was chosen, and in"
+        " records of versions that kept the first of equal ones",
     )
     thresholds: str | None = Field(default=None, description="rule by which the thresholds of a multilabel task were tuned")
     continued_from: ContinuedFrom | None = None

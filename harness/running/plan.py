@@ -40,7 +40,7 @@ from harness.specs.catalog import Catalog
 from harness.specs.prompts import Prompt
 from harness.specs.tasks import Split, TaskSpec
 from harness.statistics.extra_metrics import require_trust
-from harness.statistics.metrics import unusual
+from harness.statistics.metrics import headline_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +134,7 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
     start = trained_start(request.continue_from, backend, checkpoint, task) if request.continue_from else None
     engine = open_engine(backend, checkpoint if start is None else start.checkpoint)
     tuned = task.labels.kind is LabelKind.MULTILABEL and isinstance(engine, Classifier) and engine.threshold() is None
+    chooses = isinstance(engine, Classifier) and engine.chooses_checkpoint
     identity = Identity(
         version=RESULT_VERSION,
         task=task.name,
@@ -148,7 +149,7 @@ def make_plan(request: RunOptions, catalog: Catalog, unlabelled: Sequence[Exampl
             start,
             request.resample_train and request.train_limit is not None,
             tuned,
-            unusual(task.labels.kind, task.rank_by) if isinstance(engine, Classifier) and engine.chooses_checkpoint else None,
+            headline_of(task.labels.kind, task.rank_by)[0] if chooses else None,
         ),
         prompt=_prompt_identity(prompt, task.label_space),
         seed=request.seed,
@@ -270,7 +271,7 @@ def _training_identity(
     training: TrainingRows | None, start: Start | None, drawn: bool, tuned: bool, chosen_by: str | None
 ) -> TrainIdentity | None:
     """`tuned`: validation rows, if there are any, tune the thresholds of a multilabel task. `chosen_by`: the metric by which
-    they choose a checkpoint; None for the usual one."""
+    they choose a checkpoint; None for an engine that chooses none."""
     if training is None:
         return None
     langs, validated = list(training.langs), list(training.validation_langs)

@@ -84,11 +84,6 @@ class _Scores(TypedDict):
     calibration_bins: NotRequired[list[CalibrationBin]]
 
 
-def unusual(kind: LabelKind, rank_by: str | None) -> str | None:
-    """The metric that ranks, where it is not the usual one."""
-    return None if rank_by == HEADLINES[kind][0] else rank_by
-
-
 def evaluate_predictions(
     examples: Sequence[Example],
     predictions: Sequence[Prediction],

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.analysis import run_time
-from harness.analysis.run_time import BUDGET, RATES, ROWS_PER_LABEL, STEPS, Rows, first_runs
+from harness.analysis.run_time import ADVISED_PER_LABEL, BUDGET, RATES, STEPS, Rows, first_runs
 from harness.core.types import LabelKind
 from harness.specs.catalog import Catalog
 
@@ -61,7 +61,7 @@ def test_longer_texts_more_labels_and_more_rows_take_longer(catalog: Catalog) ->
     assert seconds(replace(several, names=[*"abcdefgh"]), "embed-minilm") > seconds(several, "embed-minilm")
 
 
-@pytest.mark.parametrize(("labels", "least"), [(3, 100), (77, 77 * ROWS_PER_LABEL), (151, 151 * ROWS_PER_LABEL)])
+@pytest.mark.parametrize(("labels", "least"), [(3, 100), (77, 77 * ADVISED_PER_LABEL), (151, 151 * ADVISED_PER_LABEL)])
 def test_the_limit_grows_with_the_labels(catalog: Catalog, labels: int, least: int) -> None:
     rows = replace(grown(SMALL, 1000), names=[f"label {n}" for n in range(labels)])
     limit = first_runs(rows, catalog).limits.test
