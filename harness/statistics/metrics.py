@@ -15,7 +15,7 @@ A row without a parsed answer (status unparsed or failed) is wrong in every metr
 | ece | a bin of its own with confidence 1 and accuracy 0 |
 | F1s and hamming_loss of a multilabel task | the empty set; all labels where the truth is the empty set |
 
-No answer is thereby never better than a *correct* answer, except in qwk and spearman (they measure association, and
+No answer is thereby never better than a *correct* answer, except in qwk, qwk_parsed and spearman (they measure association, and
 moving one answer to the far end can raise them), and perhaps in a metric of `evaluate`. Than a
 *wrong* answer it can be better in the F1s and hamming_loss, where that also costs the label it names. See parse_rate.
 """

@@ -26,7 +26,7 @@ from harness.statistics.metrics import evaluate_predictions
 
 LOWER_IS_BETTER = {"mae", "macro_mae", "log_loss", "brier", "ece", "hamming_loss"}
 F1S = {"macro_f1", "weighted_f1", "micro_f1"}
-ASSOCIATION = {"qwk", "spearman"}
+ASSOCIATION = {"qwk", "qwk_parsed", "spearman"}
 
 
 def space(kind: str, k: int) -> LabelSpace:
