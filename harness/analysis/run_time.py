@@ -110,8 +110,8 @@ class Advice:
 
 
 def first_runs(rows: Rows, catalog: Catalog) -> Advice:
-    """The first limits of `STEPS` with which all runs fit into `BUDGET`, but at least `ADVISED_PER_LABEL` test rows per label; of
-    many languages, those with the most rows. Rather fewer languages than the shortest step, with which little is learned."""
+    """The first limits of `STEPS` with which all runs fit into `BUDGET`, with `ADVISED_PER_LABEL` test rows per label or more;
+    of many languages, those with the most rows. Rather fewer languages than the shortest step, with which little is learned."""
     languages = sorted(rows.test, key=lambda lang: -rows.train[lang])
     least = ADVISED_PER_LABEL * len(rows.names)
     whole = least >= max(rows.test.values())
