@@ -175,7 +175,7 @@ def _check_seeds(entries: Sequence[Entry], rows: Sequence[Configuration]) -> Non
     """Two named runs of one configuration can only be compared as runs."""
     owner: dict[str, Entry] = {}
     for entry, row in zip(entries, rows, strict=True):
-        for run in (*row.runs, *row.same):
+        for run in row.every:
             first = owner.setdefault(run.run_id, entry)
             if first is not entry:
                 raise UserError(

@@ -42,6 +42,10 @@ class Configuration:
         return self.runs[len(self.runs) // 2]
 
     @property
+    def every(self) -> tuple[Entry, ...]:
+        return (*self.runs, *self.same)
+
+    @property
     def seeds(self) -> list[int]:
         return sorted(run.seed for run in self.runs)
 

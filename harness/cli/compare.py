@@ -188,7 +188,7 @@ def _as_json(comparison: Comparison, rows: int | None) -> dict[str, Any]:
         "runs": [
             {
                 **{"letter": run.letter, "name": run.name, "run": run.entry.run_id, "rows": run.own_rows},
-                **{"runs": [one.run_id for one in (*run.row.runs, *run.row.same)], "seeds": run.row.seeds},
+                **{"runs": [one.run_id for one in run.row.every], "seeds": run.row.seeds},
                 "one_seed": run.row.is_single,
                 **{"checkpoint": run.entry.checkpoint.model_dump(), "values": run.values},
             }

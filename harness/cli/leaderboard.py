@@ -76,7 +76,7 @@ def leaderboard_command(
     for table in tables:
         _print_table(table)
     where = f"{results / MARKDOWN}" + ("" if missing else f" and {results / PAGE}")
-    runs = len({run.run_id for table in tables for place in table.places for run in (*place.row.runs, *place.row.same)})
+    runs = len({run.run_id for table in tables for place in table.places for run in place.row.every})
     written = f"{runs:,} run{'s' if runs > 1 else ''}; written to {where}. {LEGEND}" if runs else f"Written to {where}."
     typer.echo(plain(f"\n{written}"), err=True)
     typer.echo(plain(f"\n{sentence(tables)}"))
@@ -199,7 +199,7 @@ def _as_json(table: Table, place: RankedEntry) -> dict[str, Any]:
         "how": how(row),
         "seeds": row.seeds,
         "one_seed": row.is_single,
-        "runs": [run.run_id for run in sorted((*row.runs, *row.same), key=lambda run: run.seed)],
+        "runs": [run.run_id for run in sorted(row.every, key=lambda run: run.seed)],
         "values": {name: row.estimate(name).as_json() for name in record.metrics.values},
         "spread": {name: found and dict(zip(("low", "median", "high"), found, strict=True)) for name, found in spread.items()},
         "identity": identity.as_json(),

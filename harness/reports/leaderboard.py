@@ -129,7 +129,7 @@ def _full_lines(table: Table) -> list[list[str]]:
 
 def _records(row: Configuration) -> Markup:
     """A link for each seed."""
-    runs = sorted((*row.runs, *row.same), key=lambda run: run.seed)
+    runs = sorted(row.every, key=lambda run: run.seed)
     if len(runs) == 1:
         return Markup(f"[record]({record_path(row.entry.run_id)})")
     return Markup(f"seeds {', '.join(f'[{run.seed}]({record_path(run.run_id)})' for run in runs)}")

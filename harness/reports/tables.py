@@ -88,7 +88,7 @@ class Table:
         runs = [
             (run, place.finding is not None)
             for place in self.places
-            for run in sorted(place.row.runs, key=lambda run: run.seed)
+            for run in sorted(place.row.every, key=lambda run: run.seed)
         ]
         names = told_apart([[run] for run, _ in runs], [run.how for run, _ in runs])
         leak = leak_line(run.record for run, _ in runs)
@@ -200,7 +200,7 @@ def _value(row: Configuration, metric: str) -> str:
 
 def leak_mark(row: Configuration) -> str:
     """` §`, if rows leak in some run of the configuration."""
-    return "" if leak_line(run.record for run in row.runs) is None else f" {LEAK}"
+    return "" if leak_line(run.record for run in row.every) is None else f" {LEAK}"
 
 
 def _truncated(cut: Cut | None) -> str:

@@ -188,7 +188,7 @@ def test_spread_as_json(bench: Any, prompted: list[str]) -> None:
         (["--lang", "de"], "'de'"),
         (["--task", "tox"], "Did you mean toy?"),
         (["--backend", "alone"], "two prompts"),
-        (["--metric", "accurac"], "Did you mean accuracy?"),
+        (["--metric", "weighted_f"], "Did you mean weighted_f1?"),
         (["--metric", "x"], "Known:"),
         (["--metric", "spearman"], "spearman"),
     ],

@@ -41,7 +41,7 @@ def test_a_pick_among_recorded_runs(bench: Any, two_runs: list[str]) -> None:
     lines = said.out.splitlines()
     assert lines[0] == "mine (test), en: 2 candidates on the same 40 rows"
     rows = [line.split("\t") for line in lines if "\t" in line]
-    assert rows[0][:3] == ["", "candidate", "macro-F1"]
+    assert rows[0][:3] == ["", "candidate", "accuracy"]
     assert [row[0] for row in rows[1:]].count("recommended") == 1
     assert "What would change the answer" in lines
     assert lines[-1].startswith("For 1,000,000 en rows of mine, use tfidf")
@@ -52,8 +52,8 @@ def test_json_and_limits(bench: Any, two_runs: list[str]) -> None:
     found = bench(*ASK, "--min-f1", 0.99, "--max-p95-ms", 50, "--label-usd", 0.1, "--json")
     assert found.code == 0, found.err  # that nothing fits is an answer
     assert set(found.json) == {
-        "task", "lang", "split", "n", "rows", "asked", "candidates", "recommended", "runners_up", "refused", "next", "nearest",
-        "changes", "notes", "sentence", "optimism", "confirmed",
+        "task", "lang", "split", "n", "metric", "rows", "asked", "candidates", "recommended", "runners_up", "refused", "next",
+        "nearest", "changes", "notes", "sentence", "optimism", "confirmed",
     }  # fmt: skip
     assert found.json["recommended"] is None
     assert found.json["nearest"] == "tfidf"

@@ -47,7 +47,7 @@ def test_the_test_run_of_what_was_chosen_on_validation_rows(store: Store) -> Non
     assert confirmed is not None
     assert (confirmed.configurations, confirmed.n, confirmed.test_n) == (2, 150, 200)
     assert confirmed.runs == (tested,)
-    assert confirmed.value == store.record(tested).metrics.values["macro_f1"]
+    assert confirmed.value == store.record(tested).metrics.values["accuracy"]
     assert confirmed.commands == ()
     told = choice_told(found, None, confirmed)
     assert f"{confirmed.value.value:.3f} [" in told
@@ -74,7 +74,7 @@ def test_several_seeds_are_reported_as_their_mean(store: Store) -> None:
     assert confirmed is not None
     assert confirmed.value is not None
     assert confirmed.value.low is not None
-    values = [store.record(run).metrics.values["macro_f1"].value or 0.0 for run in confirmed.runs]
+    values = [store.record(run).metrics.values["accuracy"].value or 0.0 for run in confirmed.runs]
     assert len(values) == 3
     assert confirmed.value.value == pytest.approx(np.mean(values))
     rows_and_seeds = np.std(values, ddof=1) / np.sqrt(3)  # what the seeds alone add
@@ -90,7 +90,7 @@ def test_the_best_of_equal_ones_is_corrected(store: Store) -> None:
     optimism = optimism_of(store, found)
     assert optimism is not None
     assert (optimism.configurations, optimism.n) == (12, 300)
-    assert optimism.observed == pytest.approx(found.recommended.f1.value if found.recommended else 0)
+    assert optimism.observed == pytest.approx(found.recommended.quality.value if found.recommended else 0)
     assert optimism.bias > 0.02
     assert abs((optimism.corrected.value or 0) - 0.7) < 0.03
     assert optimism.corrected.low is not None

@@ -145,15 +145,20 @@ def test_a_run_has_the_metric_first_and_its_id_only_changes_where_it_chooses(
     path.write_text(toy.TASK + "rank_by: qwk\n")
     assert {name: toy.plan(project, name).run_id for name in usual} == usual  # no checkpoint is chosen
     monkeypatch.setattr(toy.ToyClassifier, "chooses_checkpoint", True)
+    path.write_text(toy.TASK)
+    chosen = toy.plan(project, "toy-classifier")
+    assert chosen.identity.train is not None
+    assert chosen.identity.train.chosen_by == "accuracy"
+    path.write_text(toy.TASK + "rank_by: qwk\n")
     plan = toy.plan(project, "toy-classifier")
-    assert plan.run_id != usual["toy-classifier"]
+    assert len({plan.run_id, chosen.run_id, usual["toy-classifier"]}) == 3
     assert plan.identity.as_json()["train"]["chosen_by"] == "qwk"
     assert metric_of(plan, None) == "qwk"
     result = run(plan, store, on_progress=toy.quiet)
     assert store.record(result.run_id).metrics.headline == ["qwk", "accuracy", "macro_f1", "mae"]
     assert json.loads((result.folder / "metrics.json").read_text())["headline"][0] == "qwk"
     path.write_text(toy.TASK + "rank_by: accuracy\n")
-    assert toy.plan(project, "toy-classifier").run_id == usual["toy-classifier"]
+    assert toy.plan(project, "toy-classifier").run_id == chosen.run_id
 
 
 def test_the_checkpoint_is_chosen_by_it(project: Path) -> None:

@@ -25,9 +25,14 @@ def the_run(root: Path) -> str:
 
 
 def write_run(
-    root: Path, labels: LabelSpace, truth: list[Label], predictions: list[Prediction], threshold: int | None = None
+    root: Path,
+    labels: LabelSpace,
+    truth: list[Label],
+    predictions: list[Prediction],
+    threshold: int | None = None,
+    decimals: int | None = None,
 ) -> dict[str, Any]:
-    """A finished record with the intervals of an earlier version; returns its metrics."""
+    """A finished record with the intervals of an earlier version; returns its metrics. `decimals` of the probabilities."""
     examples = [Example(f"row-{i}", "a text", label, "ja") for i, label in enumerate(truth)]
     metrics = evaluate_predictions(examples, predictions, labels, threshold=threshold).as_json()
     for value in metrics["values"].values():
@@ -39,6 +44,8 @@ def write_run(
     given = {"labels": list(labels.names), "label_kind": str(labels.kind), "lang": "ja"}
     identity = {**identity_of().as_json(), **given}
     records = [prediction_record(example, p) for example, p in zip(examples, predictions, strict=True)]
+    if decimals is not None:
+        records = [{**line, "probabilities": [round(p, decimals) for p in line["probabilities"]]} for line in records]
     name = Identity.model_validate(identity).run_id
     with store.journal(name):
         store.finish(RunRecord.read({"identity": identity, "n": len(truth)}, metrics, name), records)
@@ -68,11 +75,14 @@ def stars(root: Path) -> dict[str, Any]:
 def test_intervals_are_those_of_a_run_made_today(root: Path) -> None:
     before = stars(root)
     assert rescore(Store(root), the_run(root)) == [
+        "balanced_accuracy",
         "brier",
         "log_loss",
         "macro_f1",
+        "macro_mae",
         "mae",
         "qwk",
+        "qwk_parsed",
         "roc_auc",
         "spearman",
         "weighted_f1",
@@ -102,15 +112,25 @@ def test_multilabel(root: Path) -> None:
     predictions = [Prediction(f"row-{i}", label) for i, label in enumerate([(0,), (1,), (), None])]
     predictions[3] = Prediction("row-3", None, Status.FAILED, "prompt_too_long")
     write_run(root, labels, truth, predictions)
-    assert rescore(Store(root), the_run(root)) == ["hamming_loss", "macro_f1", "micro_f1"]
+    assert rescore(Store(root), the_run(root)) == ["hamming_loss", "micro_f1"]  # too few rows per label for macro-F1
 
 
-def test_a_probability_that_was_rounded_away_leaves_log_loss_as_it_is(root: Path) -> None:
+def test_a_small_probability_is_in_the_record(root: Path) -> None:
     labels = LabelSpace(LabelKind.NOMINAL, ("a", "b"))
     predictions = [Prediction(f"row-{i}", 0, probabilities=(1 - p, p)) for i, p in enumerate([0.1, 0.2, 1e-9])]
-    before = write_run(root, labels, [0, 1, 1], predictions)
+    before = write_run(root, labels, [0, 1, 1], predictions)["values"]["log_loss"]["value"]
+    assert before == pytest.approx(-np.mean(np.log([0.9, 0.2, 1e-9])), rel=1e-6)
+    assert "log_loss" in rescore(Store(root), the_run(root))
+    after = Store(root).record(the_run(root)).metrics.values["log_loss"]
+    assert (after.value, after.low is None) == (before, False)
+
+
+def test_a_probability_that_an_earlier_version_rounded_away_leaves_log_loss_as_it_is(root: Path) -> None:
+    labels = LabelSpace(LabelKind.NOMINAL, ("a", "b"))
+    predictions = [Prediction(f"row-{i}", 0, probabilities=(1 - p, p)) for i, p in enumerate([0.1, 0.2, 1e-9])]
+    before = write_run(root, labels, [0, 1, 1], predictions, decimals=6)["values"]["log_loss"]
     assert "log_loss" not in rescore(Store(root), the_run(root))
-    assert Store(root).record(the_run(root)).metrics.values["log_loss"].as_json() == before["values"]["log_loss"]
+    assert Store(root).record(the_run(root)).metrics.values["log_loss"].as_json() == before
 
 
 def test_files_of_two_runs_are_found_out(root: Path) -> None:

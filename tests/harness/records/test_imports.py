@@ -48,7 +48,7 @@ def test_choices_become_labels_and_probabilities(project: Path) -> None:
     records = lines_of(found)
     assert [record["label"] for record in records] == [0, 1, 2, 2, 1, 2]
     total = sum(math.exp(x) for x in (-2, -3, -1))
-    assert records[5]["probabilities"] == [round(math.exp(x) / total, 6) for x in (-2, -3, -1)]
+    assert records[5]["probabilities"] == [float(f"{math.exp(x) / total:.6g}") for x in (-2, -3, -1)]
     assert found.record.metrics.values["accuracy"].value == pytest.approx(5 / 6)
     assert found.record.imported.reported == {"acc": pytest.approx(5 / 6), "acc_norm": 0.5}
     ((ours, value, theirs, other),) = found.compared
