@@ -1,10 +1,12 @@
 """Texts that stand twice: the same after normalization, or nearly.
 
 Near duplicates are the same but for punctuation, or differ in one place (`one_place`), or have a Jaccard similarity of their
-character trigrams of at least 0.8. The last ones are found by a set-similarity join with an adaptive prefix filter
-(Chaudhuri et al., ICDE 2006; Wang, Li, Feng, SIGMOD 2012). Order all trigrams, rare ones first. If two sets share so many that
-they are similar, then the first few of one and the first few of the other share some: `ENOUGH`, or all that they share. So only
-beginnings are compared, in one product of sparse matrices, and what is left over is verified.
+character trigrams of at least 0.8. Where there are at most `EXACT_PAIRS` pairs, the last ones are found by a set-similarity
+join with an adaptive prefix filter (Chaudhuri et al., ICDE 2006; Wang, Li, Feng, SIGMOD 2012). Order all trigrams, rare ones
+first. If two sets share so many that they are similar, then the first few of one and the first few of the other share some:
+`ENOUGH`, or all that they share. So only beginnings are compared, in one product of sparse matrices, and what is left over is
+verified. The time of this join grows with the number of pairs. Of more rows the candidates are found by banded MinHash
+(`minhash`) and verified: the time grows with the number of rows, and a few in a hundred of these near duplicates are missed.
 """
 
 from __future__ import annotations
@@ -14,20 +16,21 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.progress_events import tell
-from harness.data import one_place
+from harness.data import minhash, one_place
+from harness.data.joins import Places as Indices
+from harness.data.joins import chunks, code_points
+from harness.data.minhash import Signatures, signatures
 from harness.data.one_place import differ_in_one_place
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
-
-Indices = NDArray[np.int64]
 
 SHINGLE = 3
 """Characters in a row: enough for words in Latin letters, not too many for a word in Chinese or Japanese."""
@@ -38,8 +41,14 @@ SIMILAR, OF = 4, 5
 THRESHOLD = min(SIMILAR / OF, one_place.KEPT / one_place.OF)
 """The least similarity of near duplicates: share of common trigrams, or of the text outside the place where two differ."""
 
+EXACT_PAIRS = 200_000_000
+"""Pairs of texts that the exact join compares, at most: about two seconds of 14,000 rows among themselves."""
+
 ENOUGH = 16
 """Trigrams that the beginnings must share. A larger number compares longer beginnings, and leaves fewer pairs to verify."""
+
+CHARACTERS = 1 << 20
+"""Characters of which the trigrams are found at once, about."""
 
 CELLS = 4_000_000
 """Pairs of texts that are compared at once, at most: a bound on the memory."""
@@ -84,39 +93,78 @@ def unpunctuated(text: str) -> str:
 
     A text of punctuation alone keeps it: `:)` is not `:(`.
     """
-    kept = normalized(text)
-    bare = " ".join(kept.translate(_punctuation()).split())
+    return _bare(normalized(text))
+
+
+def _bare(kept: str) -> str:
+    """`unpunctuated` of a normalized text."""
+    bare = " ".join(kept.translate(_PUNCTUATION).split())
     return (bare if bare.isascii() else _SPACE_BESIDE_UNSPACED.sub("", bare)) or kept
 
 
-@cache
-def _punctuation() -> dict[int, str]:
+class _Punctuation(dict[int, int | str]):
     """Punctuation becomes a space, as it may be all that stands between two words; an apostrophe is inside a word."""
-    signs = {point: " " for point in range(0x110000) if unicodedata.category(chr(point)).startswith("P")}
-    return {**signs, **dict.fromkeys(map(ord, "'\u2018\u2019\u02bc"), "")}
+
+    def __missing__(self, point: int) -> int | str:
+        kept = " " if unicodedata.category(chr(point)).startswith("P") else point
+        self[point] = kept
+        return kept
 
 
-def find_duplicates(texts: Sequence[str], others: Sequence[str] | None = None, *, near: bool = True) -> list[Duplicate]:
+_PUNCTUATION = _Punctuation(dict.fromkeys(map(ord, "'\u2018\u2019\u02bc"), ""))
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Texts as they are compared, for several searches: `normal` holds what `normalized` makes, `bare` what `unpunctuated` does."""
+
+    normal: list[str]
+    bare: list[str]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Prepared:
+        normal = list(map(normalized, texts))
+        return cls(normal, list(map(_bare, normal)))
+
+    def __len__(self) -> int:
+        return len(self.normal)
+
+    @cached_property
+    def first(self) -> dict[str, int]:
+        """Each of `bare` once, with the first position of it."""
+        found: dict[str, int] = {}
+        for place, text in enumerate(self.bare):
+            found.setdefault(text, place)
+        return found
+
+    @cached_property
+    def distinct(self) -> list[str]:
+        return list(self.first)
+
+    @cached_property
+    def signatures(self) -> Signatures:
+        """Of `distinct`."""
+        return signatures(self.distinct, SHINGLE)
+
+
+def find_duplicates(texts: Sequence[str] | Prepared, others: Sequence[str] | Prepared | None = None) -> list[Duplicate]:
     """One duplicate of each of `texts` that has any among `others`, by default the remaining texts, in order.
 
-    The first exact one; if there is none a near one, unless `near` is False.
+    The first exact one; if there is none a near one.
     """
-    rows = [normalized(text) for text in texts]
-    pool = rows if others is None else [normalized(text) for text in others]
-    exact = _same(rows, pool, itself=others is None)
+    asked = texts if isinstance(texts, Prepared) else Prepared.of(texts)
+    itself = others is None
+    pool = asked if others is None else others if isinstance(others, Prepared) else Prepared.of(others)
+    exact = _same(asked.normal, pool.normal, itself=itself)
     found = {row: Duplicate(row, other, True, 1.0) for row, other in exact.items()}
-    if near:
-        bare = [unpunctuated(text) for text in texts]
-        bare_pool = bare if others is None else [unpunctuated(text) for text in others]
-        for row, other in _same(bare, bare_pool, itself=others is None).items():
-            found.setdefault(row, Duplicate(row, other, False, 1.0))
-        asked = [row for row in range(len(rows)) if row not in found]
-        places = {text: place for place, text in reversed(list(enumerate(bare_pool)))}
-        similar = _similar(list(dict.fromkeys(bare[row] for row in asked)), list(places))
-        for row in asked:
-            if bare[row] in similar:
-                other_text, similarity = similar[bare[row]]
-                found[row] = Duplicate(row, places[other_text], False, similarity)
+    for row, other in _same(asked.bare, pool.bare, itself=itself).items():
+        found.setdefault(row, Duplicate(row, other, False, 1.0))
+    left = {asked.bare[row] for row in range(len(asked)) if row not in found}
+    similar = _similar(asked, pool, left)
+    for row in range(len(asked)):
+        if row not in found and asked.bare[row] in similar:
+            other_text, similarity = similar[asked.bare[row]]
+            found[row] = Duplicate(row, pool.first[other_text], False, similarity)
     return [found[row] for row in sorted(found)]
 
 
@@ -131,15 +179,53 @@ def _same(rows: Sequence[str], pool: Sequence[str], *, itself: bool) -> dict[int
     return {row: second[text] if first[text] == row else first[text] for row, text in enumerate(rows) if text in second}
 
 
-def _similar(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
-    """Query -> a near duplicate in `index` other than itself, and their similarity. Both hold distinct texts."""
-    if not queries or not index:
+def _similar(asked: Prepared, pool: Prepared, wanted: set[str]) -> dict[str, tuple[str, float]]:
+    """Text -> a near duplicate in `pool` other than itself, and their similarity. `wanted`: some of `asked.bare`."""
+    if not wanted or not len(pool):
         return {}
-    found = {
-        queries[query]: (index[other], similarity) for query, (other, similarity) in differ_in_one_place(queries, index).items()
-    }
-    left = [query for query in queries if query not in found]
-    return {**found, **(_near(left, index) if left else {})}
+    queries, index = asked.distinct, pool.distinct
+    # A wanted text is in the pool only where it is that very row: else it would have been found before.
+    itself = np.arange(len(queries)) if asked is pool else np.full(len(queries), -1)
+    done = np.fromiter((text not in wanted for text in queries), dtype=bool, count=len(queries))
+    found = differ_in_one_place(queries, index, itself, done)
+    done[list(found)] = True
+    left = np.flatnonzero(~done).tolist()
+    if len(left) * len(index) > EXACT_PAIRS:
+        found |= _by_minhash(asked, pool, itself, done)
+    named = {queries[query]: (index[other], similarity) for query, (other, similarity) in found.items()}
+    if len(left) * len(index) > EXACT_PAIRS or not left:
+        return named
+    return named | _near([queries[query] for query in left], index)
+
+
+def _by_minhash(asked: Prepared, pool: Prepared, itself: Indices, done: NDArray[np.bool_]) -> dict[int, tuple[int, float]]:
+    """Query -> a near duplicate by trigrams, and their similarity. Positions in both of `distinct`."""
+    found: dict[int, tuple[int, float]] = {}
+    rows = len(asked.distinct)
+
+    def heard(band: int, bands: int) -> None:
+        tell("find duplicates", rows * band // bands, rows)
+
+    for left, right in minhash.candidates(asked.signatures, pool.signatures, itself, done, heard):
+        for query, other in zip(left.tolist(), right.tolist(), strict=True):
+            similarity = _trigram_similarity(asked.distinct[query], pool.distinct[other])
+            if similarity:
+                found[query] = other, similarity
+                done[query] = True
+    return found
+
+
+def _trigram_similarity(left: str, right: str) -> float:
+    """0 if the two are not near."""
+    a, b = _trigrams(left), _trigrams(right)
+    both = len(a & b)
+    total = len(a) + len(b) - both
+    return both / total if OF * both >= SIMILAR * total else 0.0
+
+
+def _trigrams(text: str) -> set[str]:
+    text = text.ljust(SHINGLE, "\0")
+    return {text[start : start + SHINGLE] for start in range(len(text) - SHINGLE + 1)}
 
 
 def counted(found: Sequence[Duplicate]) -> dict[str, int]:
@@ -176,34 +262,23 @@ def _alphabet(*parts: list[str]) -> NDArray[np.int64]:
     """Code point -> a small number, from 0 on: trigrams of few letters make small numbers, which are sorted fast."""
     seen = np.zeros(0x110000, dtype=bool)
     for part in parts:
-        for texts in _chunks(part, most=len(part)):
-            seen[_code_points(texts)] = True
+        for _, texts in chunks(part, CHARACTERS):
+            seen[code_points(_filled(texts))] = True
     return np.cumsum(seen) - 1
 
 
-def _chunks(texts: list[str], most: int, characters: int = 1 << 20) -> Iterator[list[str]]:
-    """Neighbours together, about a million characters at a time, at most `most` texts."""
-    start, total = 0, 0
-    for stop, text in enumerate(texts, start=1):
-        total += len(text)
-        if total >= characters or stop == len(texts) or stop - start == most:
-            yield texts[start:stop]
-            start, total = stop, 0
-
-
-def _code_points(texts: list[str]) -> NDArray[np.uint32]:
-    """Of all texts one after the other; one too short for a trigram is filled up."""
-    joined = "".join(text.ljust(SHINGLE, "\0") for text in texts)
-    return np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+def _filled(texts: Sequence[str]) -> list[str]:
+    """One too short for a trigram is filled up."""
+    return [text.ljust(SHINGLE, "\0") for text in texts]
 
 
 def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Indices | None) -> tuple[Indices, Indices, Indices]:
     """Number of different trigrams of each text; row and code of each of them (only those in `vocabulary`), by row and code."""
     base = int(letters[-1]) + 1
-    sizes, rows, codes, start = [], [], [], 0
-    for chunk in _chunks(texts, most=2**62 // base**SHINGLE):
+    sizes, rows, codes = [], [], []
+    for start, chunk in chunks(texts, CHARACTERS, most=2**62 // base**SHINGLE):
         length = np.array([max(len(text), SHINGLE) for text in chunk])
-        points = letters[_code_points(chunk)]
+        points = letters[code_points(_filled(chunk))]
         begins = np.ones(len(points), dtype=bool)
         ends = np.cumsum(length)
         for last in range(1, SHINGLE):
@@ -221,7 +296,6 @@ def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Indices 
             row, code = row[known], code[known]
         rows.append(row + start)
         codes.append(code)
-        start += len(chunk)
     return np.concatenate(sizes), np.concatenate(rows), np.concatenate(codes)
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import random
 import unicodedata
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.progress_events import progress_listener
-from harness.data import duplicates, one_place
+from harness.data import duplicates, joins
 from harness.data.duplicates import OF, SHINGLE, SIMILAR, Duplicate, counted, find_duplicates, normalized, unpunctuated
 from harness.data.one_place import differ_in_one_place, one_place_similarity
 
@@ -192,9 +193,9 @@ def test_little_in_common_or_two_places_are_not_near(left: str, right: str) -> N
 
 
 def test_a_template_with_thousands_of_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(one_place, "MOST_TRIED", 3)
+    monkeypatch.setattr(joins, "MOST_TRIED", 3)
     texts = [f"the parcel number {n} was delivered" for n in range(50)]
-    assert set(differ_in_one_place(texts, texts)) == set(range(50))
+    assert set(differ_in_one_place(texts, texts, np.arange(50), np.zeros(50, dtype=bool))) == set(range(50))
 
 
 @pytest.mark.parametrize(("left", "right"), [("good", "goood"), ("5 stars", "4 stars"), ("はは", "ばば"), ("良い", "良くない")])
@@ -304,9 +305,9 @@ def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -
     asked: list[tuple[int, int]] = []
     similar = duplicates._similar
 
-    def listener(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
-        asked.append((len(queries), len(index)))
-        return similar(queries, index)
+    def listener(texts: duplicates.Prepared, pool: duplicates.Prepared, wanted: set[str]) -> dict[str, tuple[str, float]]:
+        asked.append((len(wanted), len(pool.distinct)))
+        return similar(texts, pool, wanted)
 
     monkeypatch.setattr(duplicates, "_similar", listener)
     found = find_duplicates(["the very same text again"] * 500, ["the very same texts again."] * 500)
