@@ -45,10 +45,12 @@ def hash_rank(row_id: str, salt: str) -> tuple[bytes, str]:
 def content_keys(texts: Sequence[str], labels: Sequence[Label]) -> list[str]:
     """A different key for each row, made of its text. The rows of one text are counted in the order of their labels, so that
     the order of the file changes nothing."""
-    alike: dict[str, list[int]] = defaultdict(list)
-    for place, text in enumerate(texts):
-        alike[text_digest(text)].append(place)
-    keys = [""] * len(texts)
+    keys = list(map(text_digest, texts))
+    first: dict[str, int] = {}
+    alike: dict[str, list[int]] = {}  # of the few texts that several rows have
+    for place, digest in enumerate(keys):
+        if (earlier := first.setdefault(digest, place)) != place:
+            alike.setdefault(digest, [earlier]).append(place)
     for digest, places in alike.items():
         for number, place in enumerate(sorted(places, key=lambda place: _sortable(labels[place])), start=1):
             keys[place] = digest + (f"-{number}" if number > 1 else "")

@@ -116,7 +116,7 @@ _PUNCTUATION = _Punctuation(dict.fromkeys(map(ord, "'\u2018\u2019\u02bc"), ""))
 
 @dataclass(frozen=True)
 class Prepared:
-    """Texts as they are compared, for several searches: `normal` holds what `normalized` makes, `bare` what `unpunctuated` does."""
+    """Texts as they are compared, for several searches: `normal` by `normalized`, `bare` by `unpunctuated`."""
 
     normal: list[str]
     bare: list[str]

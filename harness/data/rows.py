@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from harness.data.drawing import ALONE, content_keys, divide, frozen_ids, sample
 from harness.data.sources import RawTable, folder_of_language, read_raw, validation_share
 from harness.parsing.signs import is_blank
 from harness.specs.tasks import SPLITS, Columns, Labels, Split, TaskSpec
+
+_AT_ONCE = 10_000
+"""Rows of the fingerprint that are hashed together."""
 
 YES, NO = frozenset({"1", "1.0", "true"}), frozenset({"0", "0.0", "false", "", "none"})
 
@@ -172,7 +175,10 @@ def fingerprint(examples: Sequence[Example]) -> str:
     rows = sorted(
         json.dumps([row.id, row.lang, row.label, row.text, *([] if row.group is None else [row.group])]) for row in examples
     )
-    return hashlib.sha256("\n".join(rows).encode("ascii")).hexdigest()
+    found = hashlib.sha256()
+    for start in range(0, len(rows), _AT_ONCE):  # a join of all would take as much memory again
+        found.update(("\n" * (start > 0) + "\n".join(rows[start : start + _AT_ONCE])).encode("ascii"))
+    return found.hexdigest()
 
 
 def with_names(task: TaskSpec, data_dir: Path | None = None) -> TaskSpec:
@@ -261,7 +267,7 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     skipped = set(empty)
     column_names = label_columns(columns)
     kept = [row for row in rows if row not in skipped]
-    answers = [_label(labels[row], mapped, task, raw, column_names, named[row]) for row in kept]
+    answers = _answers(labels, kept, lambda row: _label(labels[row], mapped, task, raw, column_names, named[row]))
     made = [ids[row] for row in kept] if ids is not None else []
     if ids is None:
         made = made_ids([texts[row] for row in kept], answers, f"{lang}-{source}" if raw.one_language else source)
@@ -271,6 +277,21 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
         Example(row_id, texts[row], label, lang, None if columns.group is None else _group_of(group, next(alone, "")))
         for row_id, row, label, group in zip(made, kept, answers, groups, strict=True)
     ]
+
+
+def _answers(cells: Sequence[Any], rows: Sequence[int], read: Callable[[int], Label]) -> list[Label]:
+    """What `read` makes of the cell of each row; of equal texts once."""
+    known: dict[str, Label] = {}
+    found = []
+    for row in rows:
+        cell = cells[row]
+        if type(cell) is not str:
+            found.append(read(row))
+            continue
+        if cell not in known:
+            known[cell] = read(row)
+        found.append(known[cell])
+    return found
 
 
 def group_columns(columns: Columns) -> list[str]:
@@ -361,7 +382,7 @@ def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]
     """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out. `named`: the rows
     as errors name them."""
     names = [columns.text] if isinstance(columns.text, str) else columns.text
-    parts: dict[int, list[str]] = {row: [] for row in rows}
+    found = dict.fromkeys(rows, "")
     for name in names:
         values = column(raw, name)
         for row in rows:
@@ -375,8 +396,8 @@ def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]
                     "Name another column under `columns: text`, or write that one as strings.",
                 )
             if value:
-                parts[row].append(value)
-    return {row: "\n".join(texts) for row, texts in parts.items()}
+                found[row] = f"{found[row]}\n{value}" if found[row] else value
+    return found
 
 
 def label_index(labels: Labels) -> dict[str, int]:
