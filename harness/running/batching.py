@@ -40,6 +40,12 @@ def distinct(rows: Sequence[Example]) -> list[Item]:
     return [Item(by_text[text]) for text in sorted(by_text, key=lambda text: (-len(text), text))]
 
 
+def shortest(rows: Sequence[Example]) -> Item:
+    """The last one of `distinct`, without the others."""
+    text = max((row.text for row in rows), key=lambda text: (-len(text), text))
+    return Item([row for row in rows if row.text == text])
+
+
 def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
     """The unfinished batches. They depend on all rows of the run, so that a resumed run computes the same batches; finished
     rows of a halved batch are left out."""
