@@ -14,16 +14,22 @@ from typing import Any
 
 from harness.core.durable import sync_folder
 
+_encoder = json.JSONEncoder(sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
 
 def canonical_json(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return canonical_bytes(value).decode()
+
+
+def canonical_bytes(value: Any) -> bytes:
+    """`canonical_json` in UTF-8."""
     # Half a surrogate pair is valid in JSON files but not in UTF-8; escaped it is the same JSON.
-    return text.encode(errors="backslashreplace").decode()
+    return _encoder.encode(value).encode(errors="backslashreplace")
 
 
 def digest(value: Any) -> str:
     """sha256 of a JSON-able value, whatever the order of its keys."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+    return hashlib.sha256(canonical_bytes(value)).hexdigest()
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
@@ -93,8 +99,8 @@ def sealed(value: Mapping[str, Any]) -> dict[str, Any]:
 
 def sealed_line(value: Mapping[str, Any]) -> str:
     """What `unsealed` reads as `sealed(value)`, in less time. For a value that has lists and no tuples, and texts as keys."""
-    text = canonical_json(value)
-    return f'{text[:-1]},"sha256":"{hashlib.sha256(text.encode()).hexdigest()}"}}'
+    content = canonical_bytes(value)
+    return f'{content.decode()[:-1]},"sha256":"{hashlib.sha256(content).hexdigest()}"}}'
 
 
 def unsealed(content: bytes) -> tuple[dict[str, Any], bool]:

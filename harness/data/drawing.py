@@ -46,11 +46,12 @@ def content_keys(texts: Sequence[str], labels: Sequence[Label]) -> list[str]:
     """A different key for each row, made of its text. The rows of one text are counted in the order of their labels, so that
     the order of the file changes nothing."""
     keys = list(map(text_digest, texts))
-    first: dict[str, int] = {}
-    alike: dict[str, list[int]] = {}  # of the few texts that several rows have
-    for place, digest in enumerate(keys):
-        if (earlier := first.setdefault(digest, place)) != place:
-            alike.setdefault(digest, [earlier]).append(place)
+    seen: set[str] = set()
+    repeated = {digest for digest in keys if digest in seen or seen.add(digest)}  # type: ignore[func-returns-value]
+    alike: dict[str, list[int]] = defaultdict(list)  # of the few texts that several rows have
+    for place, digest in enumerate(keys) if repeated else ():
+        if digest in repeated:
+            alike[digest].append(place)
     for digest, places in alike.items():
         for number, place in enumerate(sorted(places, key=lambda place: _sortable(labels[place])), start=1):
             keys[place] = digest + (f"-{number}" if number > 1 else "")

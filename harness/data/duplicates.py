@@ -116,30 +116,49 @@ _PUNCTUATION = _Punctuation(dict.fromkeys(map(ord, "'\u2018\u2019\u02bc"), ""))
 
 @dataclass(frozen=True)
 class Prepared:
-    """Texts as they are compared, for several searches: `normal` by `normalized`, `bare` by `unpunctuated`."""
+    """Texts as they are compared, for several searches. `bare`: without punctuation (see `unpunctuated`). `hashes` and
+    `bare_hashes`, shape (texts,): of the normalized and of the bare texts; a million of them take 8 MB."""
 
-    normal: list[str]
+    texts: Sequence[str]
     bare: list[str]
+    hashes: Indices
+    bare_hashes: Indices
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Prepared:
-        normal = list(map(normalized, texts))
-        return cls(normal, list(map(_bare, normal)))
+        hashes, bare = np.empty(len(texts), dtype=np.int64), []
+        for place, text in enumerate(texts):
+            kept = normalized(text)
+            hashes[place] = hash(kept)
+            made = _bare(kept)
+            bare.append(text if made == text else made)  # one object takes the memory of one
+        return cls(texts, bare, hashes, np.fromiter(map(hash, bare), dtype=np.int64, count=len(bare)))
 
     def __len__(self) -> int:
-        return len(self.normal)
+        return len(self.bare)
 
     @cached_property
-    def first(self) -> dict[str, int]:
-        """Each of `bare` once, with the first position of it."""
-        found: dict[str, int] = {}
-        for place, text in enumerate(self.bare):
-            found.setdefault(text, place)
-        return found
+    def _numbered(self) -> tuple[Indices, Indices]:
+        _, first, number = np.unique(self.bare_hashes, return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        place = np.empty_like(order)
+        place[order] = np.arange(len(order))
+        return first[order], place[number]
+
+    @property
+    def first(self) -> Indices:
+        """The first position of each different bare text."""
+        return self._numbered[0]
+
+    @property
+    def number(self) -> Indices:
+        """Of each text the place of its bare text among the different ones."""
+        return self._numbered[1]
 
     @cached_property
     def distinct(self) -> list[str]:
-        return list(self.first)
+        """The different bare texts, in the order of their first positions."""
+        return [self.bare[place] for place in self.first.tolist()]
 
     @cached_property
     def signatures(self) -> Signatures:
@@ -153,49 +172,55 @@ def find_duplicates(texts: Sequence[str] | Prepared, others: Sequence[str] | Pre
     The first exact one; if there is none a near one.
     """
     asked = texts if isinstance(texts, Prepared) else Prepared.of(texts)
-    itself = others is None
     pool = asked if others is None else others if isinstance(others, Prepared) else Prepared.of(others)
-    exact = _same(asked.normal, pool.normal, itself=itself)
-    found = {row: Duplicate(row, other, True, 1.0) for row, other in exact.items()}
-    for row, other in _same(asked.bare, pool.bare, itself=itself).items():
-        found.setdefault(row, Duplicate(row, other, False, 1.0))
-    left = {asked.bare[row] for row in range(len(asked)) if row not in found}
-    similar = _similar(asked, pool, left)
-    for row in range(len(asked)):
-        if row not in found and asked.bare[row] in similar:
-            other_text, similarity = similar[asked.bare[row]]
-            found[row] = Duplicate(row, pool.first[other_text], False, similarity)
+    found: dict[int, Duplicate] = {}
+    for row, other in _same(asked.hashes, pool.hashes, itself=asked is pool):
+        if normalized(asked.texts[row]) == normalized(pool.texts[other]):
+            found[row] = Duplicate(row, other, True, 1.0)
+    for row, other in _same(asked.bare_hashes, pool.bare_hashes, itself=asked is pool):
+        if row not in found and asked.bare[row] == pool.bare[other]:
+            found[row] = Duplicate(row, other, False, 1.0)
+    wanted = np.ones(len(asked), dtype=bool)
+    wanted[list(found)] = False
+    rows = np.flatnonzero(wanted)
+    similar = _similar(asked, pool, np.unique(asked.number[rows]))
+    for row, query in zip(rows.tolist(), asked.number[rows].tolist(), strict=True):
+        if query in similar:
+            other, similarity = similar[query]
+            found[row] = Duplicate(row, int(pool.first[other]), False, similarity)
     return [found[row] for row in sorted(found)]
 
 
-def _same(rows: Sequence[str], pool: Sequence[str], *, itself: bool) -> dict[int, int]:
-    """Row -> the first of `pool` with its text; where they are the same rows (`itself`) another one."""
-    first: dict[str, int] = {}
-    second: dict[str, int] = {}
-    for position, text in enumerate(pool):
-        (second if text in first else first).setdefault(text, position)
-    if not itself:
-        return {row: first[text] for row, text in enumerate(rows) if text in first}
-    return {row: second[text] if first[text] == row else first[text] for row, text in enumerate(rows) if text in second}
+def _same(rows: Indices, pool: Indices, *, itself: bool) -> Iterator[tuple[int, int]]:
+    """Row and the first of `pool` with its hash; where they are the same rows (`itself`) another one."""
+    if not len(pool):
+        return
+    order = np.argsort(pool, kind="stable")
+    low = np.searchsorted(pool, rows, sorter=order)
+    count = np.searchsorted(pool, rows, side="right", sorter=order) - low
+    found = np.flatnonzero(count > itself)
+    first = order[low[found]]
+    second = order[np.minimum(low[found] + 1, len(pool) - 1)]
+    other = np.where(first == found, second, first) if itself else first
+    yield from zip(found.tolist(), other.tolist(), strict=True)
 
 
-def _similar(asked: Prepared, pool: Prepared, wanted: set[str]) -> dict[str, tuple[str, float]]:
-    """Text -> a near duplicate in `pool` other than itself, and their similarity. `wanted`: some of `asked.bare`."""
-    if not wanted or not len(pool):
+def _similar(asked: Prepared, pool: Prepared, wanted: Indices) -> dict[int, tuple[int, float]]:
+    """Text -> a near duplicate in `pool` other than itself, and their similarity, as positions in `distinct`. `wanted`: some
+    of these."""
+    if not len(wanted) or not len(pool):
         return {}
     queries, index = asked.distinct, pool.distinct
     # A wanted text is in the pool only where it is that very row: else it would have been found before.
     itself = np.arange(len(queries)) if asked is pool else np.full(len(queries), -1)
-    done = np.fromiter((text not in wanted for text in queries), dtype=bool, count=len(queries))
+    done = np.ones(len(queries), dtype=bool)
+    done[wanted] = False
     found = differ_in_one_place(queries, index, itself, done)
     done[list(found)] = True
-    left = np.flatnonzero(~done).tolist()
+    left = np.flatnonzero(~done)
     if len(left) * len(index) > EXACT_PAIRS:
-        found |= _by_minhash(asked, pool, itself, done)
-    named = {queries[query]: (index[other], similarity) for query, (other, similarity) in found.items()}
-    if len(left) * len(index) > EXACT_PAIRS or not left:
-        return named
-    return named | _near([queries[query] for query in left], index)
+        return found | _by_minhash(asked, pool, itself, done)
+    return found | (_near(left, queries, index, itself) if len(left) else {})
 
 
 def _by_minhash(asked: Prepared, pool: Prepared, itself: Indices, done: NDArray[np.bool_]) -> dict[int, tuple[int, float]]:
@@ -243,19 +268,19 @@ class _Sets:
     begin: csr_array
 
 
-def _near(queries: list[str], index: list[str]) -> dict[str, tuple[str, float]]:
-    """Query -> a near duplicate in `index` other than itself, and their similarity. Both hold distinct normalized texts."""
-    letters = _alphabet(queries, index)
-    query_size, query_rows, query_codes = _shingles(queries, letters, None)
+def _near(rows: Indices, queries: list[str], index: list[str], itself: Indices) -> dict[int, tuple[int, float]]:
+    """Those of `rows`, positions in `queries` -> a near duplicate in `index` other than itself, and their similarity. Both hold
+    distinct texts."""
+    asked_texts = [queries[row] for row in rows.tolist()]
+    letters = _alphabet(asked_texts, index)
+    query_size, query_rows, query_codes = _shingles(asked_texts, letters, None)
     vocabulary, occurrences = np.unique(query_codes, return_counts=True)
     rank = np.empty(len(vocabulary), dtype=np.int64)
     rank[np.argsort(occurrences, kind="stable")] = np.arange(len(vocabulary))
     asked = _sets(query_size, query_rows, rank[np.searchsorted(vocabulary, query_codes)], len(vocabulary))
-    size, rows, codes = _shingles(index, letters, vocabulary)
-    known = _sets(size, rows, rank[np.searchsorted(vocabulary, codes)], len(vocabulary))
-    places = {text: place for place, text in enumerate(index)}
-    itself = np.array([places.get(query, -1) for query in queries])
-    return {queries[query]: (index[other], similarity) for query, other, similarity in _pairs(asked, known, itself)}
+    size, known_rows, codes = _shingles(index, letters, vocabulary)
+    known = _sets(size, known_rows, rank[np.searchsorted(vocabulary, codes)], len(vocabulary))
+    return {int(rows[query]): (other, similarity) for query, other, similarity in _pairs(asked, known, itself[rows])}
 
 
 def _alphabet(*parts: list[str]) -> NDArray[np.int64]:

@@ -253,12 +253,12 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     rows = _rows_of(task, raw, columns, ids, lang, split)
     if task.drop_empty_label:
         rows = [row for row in rows if not without_label(labels[row])]
-    named = [str(row + 1) for row in range(len(labels))] if ids is None else [repr(row_id) for row_id in ids]
+    named = _namer(ids)
     texts = row_texts(raw, columns, named, rows)
     empty = [row for row in rows if is_blank(texts[row])]
     if empty and not task.drop_empty_text:
         raise DataError(
-            f"{raw.origin}: {len(empty)} of {len(rows)} rows in {lang!r} have no text: {_some([named[row] for row in empty])}.",
+            f"{raw.origin}: {len(empty)} of {len(rows)} rows in {lang!r} have no text: {_some([named(row) for row in empty])}.",
             "Mend them, or set `drop_empty_text: true` in the task's YAML.",
         )
     if len(empty) == len(rows):
@@ -267,7 +267,7 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
     skipped = set(empty)
     column_names = label_columns(columns)
     kept = [row for row in rows if row not in skipped]
-    answers = _answers(labels, kept, lambda row: _label(labels[row], mapped, task, raw, column_names, named[row]))
+    answers = _answers(labels, kept, lambda row: _label(labels[row], mapped, task, raw, column_names, named(row)))
     made = [ids[row] for row in kept] if ids is not None else []
     if ids is None:
         made = made_ids([texts[row] for row in kept], answers, f"{lang}-{source}" if raw.one_language else source)
@@ -277,6 +277,11 @@ def _examples(task: TaskSpec, raw: RawTable, lang: str, split: Split, source: st
         Example(row_id, texts[row], label, lang, None if columns.group is None else _group_of(group, next(alone, "")))
         for row_id, row, label, group in zip(made, kept, answers, groups, strict=True)
     ]
+
+
+def _namer(ids: list[str] | None) -> Callable[[int], str]:
+    """How errors name a row: by its id, or by its number from 1 on."""
+    return lambda row: str(row + 1) if ids is None else repr(ids[row])
 
 
 def _answers(cells: Sequence[Any], rows: Sequence[int], read: Callable[[int], Label]) -> list[Label]:
@@ -299,7 +304,7 @@ def group_columns(columns: Columns) -> list[str]:
     return [columns.group] if isinstance(columns.group, str) else columns.group or []
 
 
-def _groups(raw: RawTable, columns: Columns, rows: Sequence[int], named: Sequence[str]) -> list[str | None]:
+def _groups(raw: RawTable, columns: Columns, rows: Sequence[int], named: Callable[[int], str]) -> list[str | None]:
     """The group of each of `rows`; None for one with an empty cell."""
     names = group_columns(columns)
     cells = [column(raw, name) for name in names]
@@ -308,7 +313,7 @@ def _groups(raw: RawTable, columns: Columns, rows: Sequence[int], named: Sequenc
         parts = ["" if (cell := values[row]) is None or cell != cell else label_key(cell).strip() for values in cells]
         if columns.group_pattern is not None and all(parts):
             parts = [
-                _matched(columns.group_pattern, part, raw, name, named[row]) for part, name in zip(parts, names, strict=True)
+                _matched(columns.group_pattern, part, raw, name, named(row)) for part, name in zip(parts, names, strict=True)
             ]
         found.append("\n".join(parts) if all(parts) and parts else None)
     return found
@@ -378,11 +383,11 @@ def _langs(task: TaskSpec, raw: RawTable, columns: Columns, ids: list[str] | Non
     )
 
 
-def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]) -> dict[int, str]:
-    """Row -> text; empty where it is missing. Several columns are joined by newlines, missing ones left out. `named`: the rows
-    as errors name them."""
+def row_texts(raw: RawTable, columns: Columns, named: Callable[[int], str], rows: Sequence[int]) -> list[str]:
+    """The text of each row of the table; empty where it is missing, and in others than `rows`. Several columns are joined by
+    newlines, missing ones left out. `named`: how errors name a row."""
     names = [columns.text] if isinstance(columns.text, str) else columns.text
-    found = dict.fromkeys(rows, "")
+    found = [""] * len(next(iter(raw.columns.values()), []))
     for name in names:
         values = column(raw, name)
         for row in rows:
@@ -392,7 +397,7 @@ def row_texts(raw: RawTable, columns: Columns, named: list[str], rows: list[int]
             if value is not None and not isinstance(value, str):
                 kind = type(value).__name__  # and not the value, which is a text of somebody
                 raise DataError(
-                    f"{raw.origin}: the text of row {named[row]} (column {name!r}) is no string, but {kind}.",
+                    f"{raw.origin}: the text of row {named(row)} (column {name!r}) is no string, but {kind}.",
                     "Name another column under `columns: text`, or write that one as strings.",
                 )
             if value:

@@ -56,6 +56,10 @@ class Outcomes(Sequence[Prediction]):
         kept = self._scores[name]
         kept[places] = [(np.nan,) * kept.shape[1] if scores is None else scores for scores in given]
 
+    def complete(self) -> None:
+        """Free what only `take` needs."""
+        self._place = {}
+
     @property
     def has_log_p(self) -> bool:
         """Whether some prediction is still to become a label."""

@@ -33,6 +33,7 @@ from harness.core.durable import commit, file_sha256, set_aside
 from harness.core.errors import DamagedRecord, RunBusy, UserError
 from harness.core.file_names import cut
 from harness.core.json_files import (
+    canonical_bytes,
     canonical_json,
     digest,
     parse_object,
@@ -189,7 +190,7 @@ class Store:
         name = record.run_id
         partial, final = self.root / f"{name}.partial", self.root / name
         values = pretty_json(record.metrics.as_json())
-        predictions = write_parts_atomically(partial / PREDICTIONS, (f"{canonical_json(row)}\n".encode() for row in rows))
+        predictions = write_parts_atomically(partial / PREDICTIONS, (canonical_bytes(row) + b"\n" for row in rows))
         write_atomically(partial / METRICS, values)
         digests = {PREDICTIONS: predictions, METRICS: _sha256(values.encode())}
         write_atomically(partial / MANIFEST, pretty_json(_with_digests(record.manifest(), digests)))

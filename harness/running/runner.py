@@ -201,6 +201,7 @@ def predict_rows(
     outcomes = Outcomes([row.id for row in plan.rows])
     entries = _predict_all(plan, journal, outcomes, budget, on_progress, gates)
     journal.flush()
+    outcomes.complete()
     predictions = _predictions(plan, entries, outcomes, trained)
     check_measured(plan.run_id, predictions)
     return Predicted(plan, entries, trained, load_seconds, predictions, gates)

@@ -154,38 +154,41 @@ def _paired(examples: Sequence[Example], predictions: Sequence[Prediction], labe
     if k < 2 and not several:
         raise DataError(f"A {labels.kind} task with {k} labels can't be scored.", "It needs at least two labels.")
     examples = sorted(examples, key=lambda example: example.id)
-    places = _places(examples, predictions)
     for example in examples:
         _check_label(example.label, labels, "The example", example.id)
-    truth = label_array([example.label for example in examples], labels)
-    answers: list[Label | None] = [None] * len(examples)
-    answered = np.zeros(len(examples), dtype=bool)
-    probabilities: FloatArray | None = np.full((len(examples), k), 1 / k)
+    ids: list[str] = []  # of the predictions, in their order, as are the lists below
+    answers: list[Label | None] = []
+    given: list[tuple[float, ...] | None] = []
     statuses: Counter[Status] = Counter()
     reasons: Counter[str] = Counter()
-    for place, prediction in zip(places.tolist(), predictions, strict=True):
+    for prediction in predictions:
+        ids.append(prediction.id)
         statuses[prediction.status] += 1
-        if prediction.status is not Status.OK:
+        if prediction.status is Status.OK:
+            _check_label(prediction.label, labels, "The prediction", prediction.id)
+            answers.append(prediction.label)
+            given.append(prediction.probabilities)
+        else:
             reasons[prediction.reason or str(prediction.status)] += 1
-            continue
-        _check_label(prediction.label, labels, "The prediction", prediction.id)
-        answered[place] = True
-        answers[place] = prediction.label
-        if prediction.probabilities is None:
-            probabilities = None
-        elif probabilities is not None:
-            _check_probabilities(prediction, labels)
-            probabilities[place] = prediction.probabilities
-    kept = probabilities if answered.any() else None
-    clusters = numbered([example.group for example in examples])
-    return _Rows(truth, label_array(answers, labels), answered, kept, clusters, statuses, reasons)
+            answers.append(None)
+    order = np.argsort(_places(examples, ids))
+    answered = np.array([answer is not None for answer in answers])
+    probabilities = _probabilities(given, answered, ids, labels)
+    return _Rows(
+        truth=label_array([example.label for example in examples], labels),
+        given=label_array(answers, labels)[order],
+        answered=answered[order],
+        probabilities=None if probabilities is None else probabilities[order],
+        clusters=numbered([example.group for example in examples]),
+        statuses=statuses,
+        reasons=reasons,
+    )
 
 
-def _places(examples: Sequence[Example], predictions: Sequence[Prediction]) -> IntArray:
+def _places(examples: Sequence[Example], ids: Sequence[str]) -> IntArray:
     """The position of each prediction's row in `examples`, which are sorted by id."""
     place = {example.id: number for number, example in enumerate(examples)}
     _check_ids("examples", [example.id for example in examples])
-    ids = [prediction.id for prediction in predictions]
     _check_ids("predictions", ids)
     if len(ids) != len(place) or any(row_id not in place for row_id in ids):
         row = min(set(ids) ^ place.keys())
@@ -200,12 +203,29 @@ def _check_ids(what: str, ids: Sequence[str]) -> None:
         raise DataError(f"The {what} hold the id {row!r} {count} times.", "Each row needs an id of its own.")
 
 
-def _check_probabilities(prediction: Prediction, labels: LabelSpace) -> None:
-    given, k, one_sum = prediction.probabilities or (), len(labels), labels.kind is not LabelKind.MULTILABEL
-    fit = len(given) == k and min(given) >= 0 and max(given) <= 1 and not math.isnan(sum(given))
-    if not fit or (one_sum and abs(sum(given) - 1) > 1e-3):
+def _probabilities(
+    given: Sequence[tuple[float, ...] | None], answered: BoolArray, ids: Sequence[str], labels: LabelSpace
+) -> FloatArray | None:
+    """Shape (n, k), with 1/k in the rows without an answer; None unless all answered rows have probabilities. `given`: of these
+    rows alone."""
+    if not given or any(probabilities is None for probabilities in given):
+        return None
+    k, one_sum = len(labels), labels.kind is not LabelKind.MULTILABEL
+    found = np.full((len(ids), k), 1 / k)
+    lengths = np.fromiter((len(probabilities or ()) for probabilities in given), dtype=np.int64, count=len(given))
+    wrong = lengths != k
+    if not wrong.any():
+        found[answered] = np.array(given, dtype=np.float64).reshape(-1, k)
+        rows = found[answered]
+        wrong = ~((rows >= 0) & (rows <= 1)).all(axis=1)  # NaN is neither
+        if one_sum:
+            wrong |= np.abs(rows.sum(axis=1) - 1) > 1e-3
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        row = ids[np.flatnonzero(answered)[first]]
         wanted = f"{k} numbers from 0 to 1" + (" that sum to 1" if one_sum else "")
-        raise DataError(f"The prediction {prediction.id!r} has the probabilities {given}.", f"Expected {wanted}.")
+        raise DataError(f"The prediction {row!r} has the probabilities {given[first]}.", f"Expected {wanted}.")
+    return found
 
 
 def _check_label(label: Label | None, labels: LabelSpace, side: str, row: str) -> None:
