@@ -25,14 +25,16 @@ def same_keys(asked: Words, known: Words, itself: Places, done: NDArray[np.bool_
     """
     order = np.argsort(known, kind="stable")  # stable, so that every machine finds the same pairs
     ordered = known[order]
-    twice = np.zeros(len(ordered), dtype=bool)
-    twice[1:] = ordered[1:] == ordered[:-1]
-    twice[:-1] |= twice[1:]
-    open_ = np.flatnonzero(~done)
-    # Of a text that is in `known` itself, a key that stands there once is its own.
-    open_ = open_[(itself[open_] < 0) | _in_order(order, twice)[itself[open_]]]
-    left = open_[np.argsort(asked[open_], kind="stable")]  # in the order of the keys, which is that of the memory
-    low = np.searchsorted(ordered, asked[left], side="left")
+    left = np.flatnonzero(~done)
+    if len(known) > 1 and (itself >= 0).all():
+        # Of a text that is in `known` itself, a key that stands there once is its own.
+        twice = np.zeros(len(known), dtype=bool)
+        twice[order[1:]] = ordered[1:] == ordered[:-1]
+        twice[order[:-1]] |= ordered[1:] == ordered[:-1]
+        left = left[twice[itself[left]]]
+    low = np.searchsorted(ordered, asked[left])
+    met = ordered[np.minimum(low, len(ordered) - 1)] == asked[left]
+    left, low = left[met], low[met]
     count = np.searchsorted(ordered, asked[left], side="right") - low
     for step in range(MOST_TRIED):
         some = (count > step) & ~done[left]
@@ -42,12 +44,6 @@ def same_keys(asked: Words, known: Words, itself: Places, done: NDArray[np.bool_
         other = order[low + step]
         pairs = other != itself[left]
         yield left[pairs], other[pairs]
-
-
-def _in_order(order: Places, values: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    found = np.empty(len(values) + 1, dtype=bool)  # the last one is what -1 finds
-    found[order] = values
-    return found
 
 
 def mixed(numbers: Words) -> Words:

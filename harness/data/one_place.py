@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,9 @@ KEPT, OF = 3, 4
 LEAST, WIDE = 20, 3
 """Outside the place are at least 20 characters; a wide one (Chinese, Japanese, Korean, emoji) counts as 3."""
 
+_INVERSE = pow(SPREAD, -1, 1 << 64)
 _PARTS = 8  # keys of a text at each level: how finely the place is known
-_CHARACTERS = 1 << 20  # that are hashed at once
+_CHARACTERS = 1 << 16  # that are hashed at once: they stay in the processor's cache
 _WIDE = re.compile(
     "[\u1100-\u115f\u2e80-\ua4cf\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U0001f300-\U0001faff\U00020000-\U0003ffff]"
 )
@@ -114,8 +116,8 @@ def _keys(texts: Sequence[str], rows: Places, level: int) -> Words:
 def _keys_of(texts: Sequence[str], level: int, parts: Sequence[tuple[int, int]]) -> Iterator[Words]:
     """A key for each of `parts`: of how many characters at the beginning, and how many at the end."""
     points = code_points(texts).astype(np.uint64)
-    power, inverse = _powers(SPREAD, len(points) + 1), _powers(pow(SPREAD, -1, 1 << 64), len(points) + 1)
-    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixed(points) * power[:-1], dtype=np.uint64)])
+    power, inverse = _powers(SPREAD, len(points) + 1), _powers(_INVERSE, len(points) + 1)
+    sums = np.concatenate([np.zeros(1, dtype=np.uint64), np.cumsum(mixed(points) * power[: len(points)], dtype=np.uint64)])
     size = lengths(texts)
     ends = np.cumsum(size)
     begins = ends - size
@@ -127,6 +129,12 @@ def _keys_of(texts: Sequence[str], level: int, parts: Sequence[tuple[int, int]])
 
 
 def _powers(base: int, count: int) -> Words:
+    """At least `count`, from 1 on."""
+    return _so_many_powers(base, max(2 * _CHARACTERS, 1 << count.bit_length()))
+
+
+@lru_cache(4)
+def _so_many_powers(base: int, count: int) -> Words:
     factors = np.full(count, base, dtype=np.uint64)
     factors[0] = 1
     return np.cumprod(factors, dtype=np.uint64)

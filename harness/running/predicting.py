@@ -54,8 +54,8 @@ def _decided(plan: Plan, rows: Sequence[Example], probabilities: FloatArray) -> 
     """`probabilities`: shape (rows, labels). The labels of a multilabel task are set in `finalize_predictions`, by the
     thresholds of the training."""
     several = plan.task.labels.kind is LabelKind.MULTILABEL
-    labels = [None] * len(rows) if several else decide_all(probabilities, plan.decision)
-    finite = np.isfinite(probabilities).all(axis=1).tolist()
+    labels: Sequence[int | None] = [None] * len(rows) if several else decide_all(probabilities, plan.decision)
+    finite = np.asarray(np.isfinite(probabilities).all(axis=1)).tolist()
     return [
         Prediction(row.id, label, probabilities=tuple(given))
         if fine

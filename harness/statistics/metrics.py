@@ -23,6 +23,7 @@ moving one answer to the far end can raise them), and perhaps in a metric of `ev
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -158,7 +159,7 @@ def _paired(examples: Sequence[Example], predictions: Sequence[Prediction], labe
         _check_label(example.label, labels, "The example", example.id)
     ids: list[str] = []  # of the predictions, in their order, as are the lists below
     answers: list[Label | None] = []
-    given: list[tuple[float, ...] | None] = []
+    given = _Given(labels)
     statuses: Counter[Status] = Counter()
     reasons: Counter[str] = Counter()
     for prediction in predictions:
@@ -167,13 +168,13 @@ def _paired(examples: Sequence[Example], predictions: Sequence[Prediction], labe
         if prediction.status is Status.OK:
             _check_label(prediction.label, labels, "The prediction", prediction.id)
             answers.append(prediction.label)
-            given.append(prediction.probabilities)
+            given.add(prediction)
         else:
             reasons[prediction.reason or str(prediction.status)] += 1
             answers.append(None)
     order = np.argsort(_places(examples, ids))
     answered = np.array([answer is not None for answer in answers])
-    probabilities = _probabilities(given, answered, ids, labels)
+    probabilities = given.of_all(answered, ids)
     return _Rows(
         truth=label_array([example.label for example in examples], labels),
         given=label_array(answers, labels)[order],
@@ -203,29 +204,42 @@ def _check_ids(what: str, ids: Sequence[str]) -> None:
         raise DataError(f"The {what} hold the id {row!r} {count} times.", "Each row needs an id of its own.")
 
 
-def _probabilities(
-    given: Sequence[tuple[float, ...] | None], answered: BoolArray, ids: Sequence[str], labels: LabelSpace
-) -> FloatArray | None:
-    """Shape (n, k), with 1/k in the rows without an answer; None unless all answered rows have probabilities. `given`: of these
-    rows alone."""
-    if not given or any(probabilities is None for probabilities in given):
-        return None
-    k, one_sum = len(labels), labels.kind is not LabelKind.MULTILABEL
-    found = np.full((len(ids), k), 1 / k)
-    lengths = np.fromiter((len(probabilities or ()) for probabilities in given), dtype=np.int64, count=len(given))
-    wrong = lengths != k
-    if not wrong.any():
-        found[answered] = np.array(given, dtype=np.float64).reshape(-1, k)
-        rows = found[answered]
+class _Given:
+    """The probabilities of the answered rows, put together as they come."""
+
+    def __init__(self, labels: LabelSpace) -> None:
+        self._k, self._one_sum = len(labels), labels.kind is not LabelKind.MULTILABEL
+        self._flat, self._whole = array("d"), True
+
+    def add(self, prediction: Prediction) -> None:
+        """Raises `DataError` for another number of probabilities than of labels."""
+        if prediction.probabilities is None:
+            self._whole = False
+        elif len(prediction.probabilities) != self._k:
+            raise self._error(prediction.id, prediction.probabilities)
+        else:
+            self._flat.extend(prediction.probabilities)
+
+    def of_all(self, answered: BoolArray, ids: Sequence[str]) -> FloatArray | None:
+        """Shape (n, k), with 1/k in the rows without an answer; None unless all answered rows have probabilities. Raises
+        `DataError`."""
+        rows = np.frombuffer(self._flat, dtype=np.float64).reshape(-1, self._k)
         wrong = ~((rows >= 0) & (rows <= 1)).all(axis=1)  # NaN is neither
-        if one_sum:
+        if self._one_sum:
             wrong |= np.abs(rows.sum(axis=1) - 1) > 1e-3
-    if wrong.any():
-        first = int(np.flatnonzero(wrong)[0])
-        row = ids[np.flatnonzero(answered)[first]]
-        wanted = f"{k} numbers from 0 to 1" + (" that sum to 1" if one_sum else "")
-        raise DataError(f"The prediction {row!r} has the probabilities {given[first]}.", f"Expected {wanted}.")
-    return found
+        with_some = np.flatnonzero(answered)
+        if self._whole and wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            raise self._error(ids[with_some[first]], tuple(rows[first].tolist()))
+        if not self._whole or not len(with_some):
+            return None
+        found = np.full((len(ids), self._k), 1 / self._k)
+        found[with_some] = rows
+        return found
+
+    def _error(self, row: str, given: tuple[float, ...]) -> DataError:
+        wanted = f"{self._k} numbers from 0 to 1" + (" that sum to 1" if self._one_sum else "")
+        return DataError(f"The prediction {row!r} has the probabilities {given}.", f"Expected {wanted}.")
 
 
 def _check_label(label: Label | None, labels: LabelSpace, side: str, row: str) -> None:
