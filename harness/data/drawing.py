@@ -12,6 +12,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from harness.core.errors import DataError
@@ -46,8 +47,7 @@ def content_keys(texts: Sequence[str], labels: Sequence[Label]) -> list[str]:
     """A different key for each row, made of its text. The rows of one text are counted in the order of their labels, so that
     the order of the file changes nothing."""
     keys = list(map(text_digest, texts))
-    seen: set[str] = set()
-    repeated = {digest for digest in keys if digest in seen or seen.add(digest)}  # type: ignore[func-returns-value]
+    repeated = {digest for digest, following in pairwise(sorted(keys)) if digest == following}
     alike: dict[str, list[int]] = defaultdict(list)  # of the few texts that several rows have
     for place, digest in enumerate(keys) if repeated else ():
         if digest in repeated:
