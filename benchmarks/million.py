@@ -2,7 +2,7 @@
 
     python benchmarks/million.py --rows 1000000 --json million.json
     python benchmarks/million.py --rows 100000 --parts majority,compare
-    python benchmarks/million.py --rows 20000 --parts recall,reads
+    python benchmarks/million.py --rows 40000 --parts recall,reads
 
 The rows are made up in a temporary folder: short texts of 5 to 15 words, one in fifty a changed copy of another, three labels.
 Each command of bench is a whole process, interpreter, reading of the file and training included; the memory is its peak.
@@ -34,6 +34,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 TRAIN = 20_000
+MOST_EXACT = 40_000
+"""Rows of the part `recall`, at most: the exact join compares all pairs."""
 OURS = "from harness.cli import main; main()"
 TASK = """\
 description: made-up short texts
@@ -170,6 +172,54 @@ def search(count: int, seed: int) -> Figures:
     )
 
 
+def recall(count: int, seed: int) -> Figures:
+    """Near duplicates by trigrams alone; the search for one place is the same for few rows and for many."""
+    import numpy as np
+
+    from harness.data import duplicates
+
+    texts = duplicates.Prepared.of([text for text, _ in made_up(count, seed)])
+    rows = np.arange(len(texts.distinct))
+    started, worked = time.perf_counter(), time.process_time()
+    banded = set(duplicates._by_minhash(texts, texts, rows, np.zeros(len(rows), dtype=bool)))
+    seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    exact = set(duplicates._near(rows, texts.distinct, texts.distinct, rows))
+    share = len(banded & exact) / max(1, len(exact))
+    others = len(banded - exact)
+    note = f"MinHash finds {share:.1%} of the {len(exact):,} rows that the exact join of trigrams finds, and {others} others"
+    return Figures("recall", round(seconds, 2), round(worked, 2), note=note)
+
+
+def reads(languages: Sequence[str] = ("de", "en", "es", "fr", "ja", "zh")) -> Figures:
+    """How often the files of a task with six languages in one file a split are read, for a plan of each language."""
+    from harness.core.options import RunOptions
+    from harness.data import read_once
+    from harness.running.plan import make_plan
+    from harness.specs.catalog import Catalog
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "tasks").mkdir()
+        task = TASK.replace("languages: [en]", f"columns: {{lang: lang}}\nlanguages: [{', '.join(languages)}]")
+        (folder / "tasks" / "million.yaml").write_text(task, encoding="utf-8")
+        for split in ("train", "validation", "test"):
+            rows = [(text, label, languages[row % 6]) for row, (text, label) in enumerate(made_up(600, len(split)))]
+            with (folder / "tasks" / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([("text", "label", "lang"), *rows])
+        asked, read, once, one = [], [], read_once.read_once, read_once.read_file
+        read_once.read_file = lambda *given: read.append(given) or one(*given)
+        from harness.data import sources
+
+        sources.read_once = lambda *given: asked.append(given) or once(*given)
+        started, worked = time.perf_counter(), time.process_time()
+        for lang in languages:
+            make_plan(RunOptions(task="million", backend="majority", lang=lang), Catalog(folder))
+        seconds, worked = time.perf_counter() - started, time.process_time() - worked
+    return Figures(
+        "reads", round(seconds, 2), round(worked, 2), note=f"3 files, asked for {len(asked)} times, read {len(read)} times"
+    )
+
+
 def table(found: Sequence[Figures]) -> str:
     lines = ["| part | seconds | on the processor | MiB | rows/s | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
     for part in found:
@@ -192,6 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "tfidf": lambda: [by_hand(folder), run("tfidf", folder)],
             "compare": lambda: [compare(folder)],
             "search": lambda: [search(options.rows, options.seed)],
+            "recall": lambda: [recall(min(options.rows, MOST_EXACT), options.seed)],
+            "reads": lambda: [reads()],
         }
         found = [figures for part in options.parts for figures in ways[part]()]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
@@ -201,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-PARTS = ("majority", "tfidf", "compare", "search")
+PARTS = ("majority", "tfidf", "compare", "search", "recall", "reads")
 
 
 def _parser() -> argparse.ArgumentParser:

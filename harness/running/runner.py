@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,7 +152,7 @@ def run(
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
     # The journal is opened first, so that only one process loads the model.
-    with store.journal(name) as journal, tracked(plan) as finished:
+    with store.journal(name) as journal, tracked(plan) as finished, _uncollected():
         if not force:
             if (found := finished_entry(store, name)) is not None:  # another process finished it meanwhile
                 return Result(store.root / name, found.record, computed=False)
@@ -164,6 +165,16 @@ def run(
         folder = store.finish(record, (prediction_record(row, prediction) for row, prediction in rows))
         finished(record)
     return Result(folder, record, computed=True)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Meanwhile the garbage collector leaves out what is there already: visits of a million rows take seconds."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True, slots=True)
