@@ -32,6 +32,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from unittest.mock import patch
 
 TRAIN = 20_000
 MOST_EXACT = 40_000
@@ -192,7 +193,7 @@ def recall(count: int, seed: int) -> Figures:
 def reads(languages: Sequence[str] = ("de", "en", "es", "fr", "ja", "zh")) -> Figures:
     """How often the files of a task with six languages in one file a split are read, for a plan of each language."""
     from harness.core.options import RunOptions
-    from harness.data import read_once
+    from harness.data import read_once, sources
     from harness.running.plan import make_plan
     from harness.specs.catalog import Catalog
 
@@ -205,15 +206,17 @@ def reads(languages: Sequence[str] = ("de", "en", "es", "fr", "ja", "zh")) -> Fi
             rows = [(text, label, languages[row % 6]) for row, (text, label) in enumerate(made_up(600, len(split)))]
             with (folder / "tasks" / f"{split}.csv").open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file).writerows([("text", "label", "lang"), *rows])
-        asked, read, once, one = [], [], read_once.read_once, read_once.read_file
-        read_once.read_file = lambda *given: read.append(given) or one(*given)
-        from harness.data import sources
-
-        sources.read_once = lambda *given: asked.append(given) or once(*given)
-        started, worked = time.perf_counter(), time.process_time()
-        for lang in languages:
-            make_plan(RunOptions(task="million", backend="majority", lang=lang), Catalog(folder))
-        seconds, worked = time.perf_counter() - started, time.process_time() - worked
+        asked: list[object] = []
+        read: list[object] = []
+        once, one = read_once.read_once, read_once.read_file
+        with (
+            patch.object(read_once, "read_file", lambda *given: read.append(given) or one(*given)),
+            patch.object(sources, "read_once", lambda *given: asked.append(given) or once(*given)),
+        ):
+            started, worked = time.perf_counter(), time.process_time()
+            for lang in languages:
+                make_plan(RunOptions(task="million", backend="majority", lang=lang), Catalog(folder))
+            seconds, worked = time.perf_counter() - started, time.process_time() - worked
     return Figures(
         "reads", round(seconds, 2), round(worked, 2), note=f"3 files, asked for {len(asked)} times, read {len(read)} times"
     )
