@@ -143,7 +143,7 @@ def _rates(chosen: Population, n: int, simulations: int, replicates: int, seed: 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Coverage of the intervals, by simulation.")
-    parser.add_argument("--rows", type=_counts, metavar="N,N", help="default: those of the tables in docs/statistics.md")
+    parser.add_argument("--rows", type=_counts, metavar="N,N", help="default: those of the tables in docs/statistics-checks.md")
     parser.add_argument(
         "--simulations",
         type=int,

@@ -1,6 +1,6 @@
 """How often `bench compare` and the leaderboard find a difference where there is none; what a million rows cost.
 
-    python benchmarks/type_one.py --samples 600             # the tables of docs/statistics.md, an hour on one core
+    python benchmarks/type_one.py --samples 600             # the tables of docs/statistics-checks.md, an hour on one core
     python benchmarks/type_one.py --table many --samples 600
     python benchmarks/type_one.py --speed                   # two runs of 1,000,000 rows, and pandas + statsmodels
 
