@@ -157,7 +157,7 @@ def compare(
     pairs = [Pair(a, b, *_agreement(shared[a].correct, shared[b].correct)) for a, b in combinations(range(len(runs)), 2)]
     units = groups_of([run for group in seeds for run in group])
     groups = None if units is None else int(units.max()) + 1
-    notes = _notes(runs, shared, named)
+    notes = _notes(runs, shared, named, groups)
     return Comparison(chosen, runs, pairs, verdicts, notes, shared, _differing(shared), groups, rope)
 
 
@@ -280,11 +280,13 @@ def _support(run: Predictions) -> list[int]:
     return [int(count) for count in run.confusion_matrix.sum(axis=1)]
 
 
-def _notes(runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Sequence[Predictions]) -> list[str]:
+def _notes(
+    runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Sequence[Predictions], groups: int | None
+) -> list[str]:
     """What limits the comparison; `shared` are the shared rows of `whole`."""
     n = len(shared[0])
     notes = [f"{run.name} was tested on {run.own_rows:,} rows; {n:,} of them are compared." for run in runs if run.own_rows > n]
-    few = intervals.small(n, _support(shared[0]))
+    few = intervals.small(n, _support(shared[0]), groups)
     if few:
         notes.append(f"There are {few}: only large differences can be found.")
     notes += pairing_notes(whole, n)

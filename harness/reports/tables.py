@@ -75,7 +75,8 @@ class Table:
     @property
     def few(self) -> str | None:
         """A warning if these rows are few."""
-        return small(self.first.record.metrics.n, [label.support for label in self.first.record.metrics.per_class])
+        metrics = self.first.record.metrics
+        return small(metrics.n, [label.support for label in metrics.per_class], metrics.groups)
 
     @property
     def truncates(self) -> bool:

@@ -39,13 +39,8 @@ METHOD = "label_delta"
 
 
 def rows_needed_per_label(labels: int) -> float:
-    """The fewest rows per label, on average, for an interval or a test of a mean over so many labels."""
+    """The fewest rows per label, on average, for an interval of a mean over so many labels."""
     return ROWS_PER_LABEL if labels > FEW_LABELS else ROWS_OF_FEW_LABELS
-
-
-def enough_rows_per_label(support: Sequence[int]) -> bool:
-    """Whether the rows of each label (0 where it has none) are enough for an interval, or a test, of a mean over labels."""
-    return few_rows_per_label(support) is None
 
 
 def few_rows_per_label(support: Sequence[int]) -> str | None:

@@ -119,10 +119,13 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def small(n: int, support: Sequence[int] = ()) -> str | None:
-    """Why `n` rows are few, in words, or None. `support`: rows of each label; labels without rows don't count."""
+def small(n: int, support: Sequence[int] = (), groups: int | None = None) -> str | None:
+    """Why `n` rows are few, in words, or None. `support`: rows of each label; labels without rows don't count. `groups`: of
+    rows, None without groups."""
     if n < SMALL_N:
         return f"only {n} row{'s' if n > 1 else ''}"
+    if groups is not None and groups < clustering.FEWEST_GROUPS:
+        return f"only {groups} group{'s' if groups > 1 else ''} of rows"
     if support and (reason := few_rows_per_label(support)):
         return f"too few rows for an interval of macro-F1 ({reason})"
     least = min((rows for rows in support if rows > 0), default=SMALL_CLASS)
