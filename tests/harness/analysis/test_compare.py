@@ -230,6 +230,9 @@ def test_numbers_in_words() -> None:
     assert (amount("qwk", 0.0524), amount("qwk", -0.00123), amount("qwk", 0.0)) == ("0.052", "-0.0012", "0.000")
     assert interval_text("accuracy", -0.012, 0.045) == "-1.2 to 4.5"
     assert interval_text("mae", math.nan, 1.0) == ""
+    assert interval_text("accuracy", -1.0, 1.0) == ""
+    assert interval_text("accuracy", -1.0, 0.5) == "-100.0 to 50.0"
+    assert interval_text("mae", -1.0, 1.0) == "-1.000 to 1.000"
     assert [p_text(p) for p in (0.00001, 0.0123, 0.456, math.nan)] == ["< 0.0001", "0.012", "0.46", "n/a"]
 
 

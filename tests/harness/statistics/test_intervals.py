@@ -229,3 +229,10 @@ def test_booted_gives_each_statistic_what_it_has_alone() -> None:
 )
 def test_small(n: int, support: list[int], said: str | None) -> None:
     assert intervals.small(n, support) == said
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"), [(None, None), (10, None), (9, "only 9 groups of rows"), (1, "only 1 group of rows")]
+)
+def test_few_groups(groups: int | None, said: str | None) -> None:
+    assert intervals.small(500, [100] * 5, groups) == said
