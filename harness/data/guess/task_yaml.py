@@ -291,8 +291,8 @@ def _few_groups(tested: Sequence[Example], lang: str) -> list[Doubt]:
     if not 0 < groups < FEWEST_GROUPS:
         return []
     text = (
-        f"The test rows ({lang}) are of {groups} group{'s' if groups > 1 else ''}: below {FEWEST_GROUPS}, metrics have no interval,"
-        " and only large differences can be found. Add groups."
+        f"The test rows ({lang}) are of {groups} group{'s' if groups > 1 else ''}: below {FEWEST_GROUPS}, metrics have no"
+        " interval, and only large differences can be found. Add groups."
     )
     return [Doubt("few-test-groups", text)]
 
