@@ -207,6 +207,7 @@ def test_seeds_from_before_and_after_a_change_of_the_metric(store: Store) -> Non
     confirmed = confirmed_on_test(store, recommend(store, pool, Question()))
     assert confirmed is not None
     assert confirmed.value is not None
-    each = [balanced_accuracy_score(TRUTH, read_predictions(store, name).answers) for name in confirmed.runs]
+    runs = [read_predictions(store, name) for name in confirmed.runs]
+    each = [balanced_accuracy_score(one.truth, one.answers) for one in runs]
     assert len(each) == 2
     assert confirmed.value.value == pytest.approx(sum(each) / 2)
