@@ -137,6 +137,9 @@ def test_another_name_is_a_mistake_that_names_the_known_ones(tmp_path: Path, kin
         spec(tmp_path, kind, metric)
     assert all(name in str(caught.value) for name in rankable(LabelKind(kind)))
     assert caught.value.exit_code == 2
+    line = int(str(caught.value).partition(".yaml:")[2].partition(":")[0])
+    (path,) = tmp_path.rglob("*.yaml")
+    assert path.read_text().splitlines()[line - 1].startswith("rank_by")
 
 
 def test_a_run_has_the_metric_first_and_its_id_only_changes_where_it_chooses(
