@@ -46,13 +46,15 @@ def score_of(seeds: Sequence[Parts]) -> Score:
     if len(seeds) == 1:
         return Score(seeds[0].value, seeds[0].parts, seeds[0].pseudo)
     values, parts = np.array([one.value for one in seeds]), np.stack([one.parts for one in seeds])
+    seeds_variance, units = float(values.var(ddof=1)) / len(values), parts.shape[1]
+    within = float(parts.var(axis=0, ddof=1).sum()) / len(values)
     return Score(
         value=float(values.mean()),
         parts=parts.mean(axis=0),
         pseudo=float(np.mean([one.pseudo for one in seeds])),
-        seeds=float(values.var(ddof=1)) / len(values),
+        seeds=seeds_variance,
         freedom=len(values) - 1,
-        within=float(parts.var(axis=0, ddof=1).sum()) / len(values),
+        within=min(within, seeds_variance * units**2),  # seeds that are close by chance hold less of it
     )
 
 

@@ -99,3 +99,14 @@ def test_an_interval_that_ends_at_0_does_not_exclude_it_by_rounding() -> None:
         found = all_pairs([a, b], span=1.0, replicates=199)
         excludes = (found.low > 0) | (found.high < 0)
         assert not (excludes & (found.p_adjusted > LEVEL)).any()
+
+
+def test_seeds_that_are_close_by_chance_do_not_make_an_interval_narrower_than_the_rows_do() -> None:
+    """Three seeds each, which differ in many rows and have the same accuracy: the variance is that of the mean over seeds."""
+    rng = np.random.default_rng(0)
+    base = np.arange(300) < 120
+    a, b = [rng.permutation(base) for _ in range(3)], [rng.permutation(~base) for _ in range(3)]
+    found = share_differences([a, b], replicates=999)
+    difference = np.mean(b, axis=0) - np.mean(a, axis=0)
+    error = float(difference.std(ddof=1)) / math.sqrt(300)
+    assert found.high[0] - found.low[0] >= 2 * 1.9 * error
