@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from harness.analysis.ranking_metric import with_one_metric
 from harness.analysis.ranks import Configuration, fold_seeds
 from harness.analysis.recommend import Recommendation, Utility, misses, quality_weight
 from harness.analysis.related_runs import chose_checkpoint, command_on, matching_runs
@@ -20,7 +21,7 @@ from harness.records.predictions import predictions_of, shared_rows
 from harness.records.store import Store
 from harness.statistics.choice import corrected, weighted
 from harness.statistics.influence import covariance, influences, units_of
-from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.metrics import LOWER_IS_BETTER, range_of
 from harness.statistics.row_means import SHARES
 
 
@@ -108,10 +109,12 @@ def optimism_of(store: Store, found: Recommendation) -> Optimism | None:
     pick = weighted(weights, lower_is_better=metric in LOWER_IS_BETTER)
     result = corrected(figures.values, figures.covariance, chosen, pick, is_share=metric in SHARES)
     bounded = value.low is not None  # where a run has no interval, its correction has none
+    least, most = range_of(metric, len(best.entry.record.identity.labels))
+    inside = [min(max(number, least), most) for number in (result.value, result.low, result.high)]
     estimate = Estimate(
-        value=result.value,
-        low=result.low if bounded else None,
-        high=result.high if bounded else None,
+        value=inside[0],
+        low=inside[1] if bounded else None,
+        high=inside[2] if bounded else None,
         method="bootstrap_bias_correction",
     )
     return Optimism(metric, len(able), len(figures.rows), float(figures.values[chosen]), estimate, result.again)
@@ -124,7 +127,7 @@ def confirmed_on_test(store: Store, found: Recommendation) -> Confirmed | None:
         return None
     runs = [(run, _test_runs(store, run)) for run in best.row.runs]
     ordered = row_sets([entry for _, matches in runs for entry in matches])  # today's rows first, then the most rows
-    tested = list(ordered[0].entries) if ordered else []
+    tested = with_one_metric(store, ordered[0].entries) if ordered else []
     able = [candidate for candidate in pool.offered if not misses(candidate, found.question)]
     return Confirmed(
         configurations=len(able),

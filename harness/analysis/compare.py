@@ -14,7 +14,7 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.analysis.ranking_metric import ranking_metric
+from harness.analysis.ranking_metric import ranking_metric, with_one_metric
 from harness.analysis.ranks import Configuration, folded
 from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import DamagedRecord, UserError
@@ -29,7 +29,7 @@ from harness.records.store import Store
 from harness.statistics import intervals
 from harness.statistics.contrast import comparable, difference_at, differences_of, groups_of, value_of
 from harness.statistics.families import LEVEL
-from harness.statistics.metrics import LOWER_IS_BETTER, headline_of
+from harness.statistics.metrics import LOWER_IS_BETTER, headline_of, range_of
 from harness.statistics.paired import Difference
 from harness.statistics.seeds import over_seeds
 
@@ -144,8 +144,9 @@ def compare(
     whole = [[read_predictions(store, run.run_id) for run in runs] for runs in every]
     found = iter(shared_rows([run for runs in whole for run in runs]))
     seeds = [[next(found) for _ in runs] for runs in whole]
+    ranks = ranking_metric([run for row in rows for run in row.every])
     shared, named = [runs[0] for runs in seeds], [runs[0] for runs in whole]
-    chosen = _chosen([run for runs in seeds for run in runs], list(dict.fromkeys(metrics)), ranking_metric(entries))
+    chosen = _chosen([run for runs in seeds for run in runs], list(dict.fromkeys(metrics)), ranks)
     told = [entry.how if len(row.runs) == 1 else entry.config_label for entry, row in zip(entries, rows, strict=True)]
     runs = [
         Contestant(_letter(place), name, entry, row, len(own), _values(chosen, row, every[place], seeds[place], len(own)))
@@ -194,7 +195,7 @@ def configuration_of(store: Store, entry: Entry) -> Configuration:
     stem = _stem(entry.run_id)
     names = [name for name in store.ids() if name != entry.run_id and _stem(name) == stem]  # so few records have to be read
     others = [found for name in names if (found := _intact(store, name)) and found.configuration == entry.configuration]
-    runs = with_models([entry, *others])
+    runs = with_one_metric(store, with_models([entry, *others]))
     alone = len({run.seed for run in runs}) < len(runs)  # one seed twice: they differ in something else
     members = [replace(run, by_model=entry.by_model) for run in ([entry] if alone else sorted(runs, key=lambda run: run.order))]
     return folded(members)
@@ -236,7 +237,7 @@ def _values(
         for run, part in zip(runs, shared, strict=True):
             recorded = run.record.metrics.values.get(metric) if len(part) == own_rows else None  # an old record may lack it
             ours.append(recorded or value_of(metric, part))
-        found[metric] = ours[0] if len(row.runs) == 1 else over_seeds(ours)
+        found[metric] = ours[0] if len(row.runs) == 1 else over_seeds(ours, range_of(metric, len(shared[0].labels)))
     return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, groupby
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from harness.analysis.choice import Measured, measured
 from harness.analysis.lines import Line, lines_of
+from harness.analysis.ranking_metric import with_one_metric
 from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.core.arrays import FloatArray, IntArray
@@ -161,7 +162,8 @@ def _sets(store: Store, tasks: Collection[str], langs: Collection[str], split: s
         and (not langs or one.group[2] in langs)
         and not one.outdated
     ]
-    return [most_informative(store, list(same)) for _, same in groupby(fitting, key=lambda one: one.group[:3])]
+    chosen = [most_informative(store, list(same)) for _, same in groupby(fitting, key=lambda one: one.group[:3])]
+    return [replace(one, entries=tuple(with_one_metric(store, one.entries))) for one in chosen]
 
 
 def _langs(sets: Sequence[RowSet]) -> set[str]:

@@ -24,7 +24,7 @@ from harness.records.predictions import predictions_of, read_tables
 from harness.records.store import PREDICTIONS, Store
 from harness.statistics.contrast import differences_of, share_differences
 from harness.statistics.families import LEVEL, Family
-from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.metrics import LOWER_IS_BETTER, range_of
 from harness.statistics.seeds import over_seeds
 
 
@@ -62,7 +62,9 @@ class Configuration:
         known = [one for one in found if one is not None]
         if len(known) < len(found):
             return Estimate(value=None, low=None, high=None)
-        return known[0] if len(known) == 1 else over_seeds(known)
+        if len(known) == 1:
+            return known[0]
+        return over_seeds(known, range_of(metric, len(self.entry.record.identity.labels)))
 
     @property
     def order(self) -> tuple[float, str]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.statistics import intervals, paired
-from harness.statistics.families import REPLICATES, Family, Score, all_pairs
+from harness.statistics.families import LEVEL, REPLICATES, Family, Score, all_pairs
 from harness.statistics.jackknife import Parts, parts_of, parts_of_mean, units_of
+from harness.statistics.metrics import range_of, with_reason
 from harness.statistics.paired import Difference
 from harness.statistics.row_means import SHARES, SMOOTH, features, hits, known_metrics, losses
 
@@ -25,7 +26,8 @@ def comparable(run: Predictions) -> list[str]:
 def value_of(metric: str, run: Predictions) -> Estimate:
     """What `metrics` makes of these rows; only a share has its interval here."""
     if metric in SHARES:
-        return intervals.share(hits(metric, run))
+        clusters = units_of(run)
+        return with_reason(metric, intervals.share(hits(metric, run), clusters), [], clusters)
     if metric in SMOOTH:
         return intervals.plain(
             float(SMOOTH[metric](features(metric, run.labels, run.truth, run.answers).mean(axis=0, keepdims=True))[0][0])
@@ -44,21 +46,22 @@ def score_of(seeds: Sequence[Parts]) -> Score:
     if len(seeds) == 1:
         return Score(seeds[0].value, seeds[0].parts, seeds[0].pseudo)
     values, parts = np.array([one.value for one in seeds]), np.stack([one.parts for one in seeds])
+    seeds_variance, units = float(values.var(ddof=1)) / len(values), parts.shape[1]
+    within = float(parts.var(axis=0, ddof=1).sum()) / len(values)
     return Score(
         value=float(values.mean()),
         parts=parts.mean(axis=0),
         pseudo=float(np.mean([one.pseudo for one in seeds])),
-        seeds=float(values.var(ddof=1)) / len(values),
+        seeds=seeds_variance,
         freedom=len(values) - 1,
-        within=float(parts.var(axis=0, ddof=1).sum()) / len(values),
+        within=min(within, seeds_variance * units**2),  # seeds that are close by chance hold less of it
     )
 
 
 def span_of(metric: str, run: Predictions) -> float:
     """The largest difference that there can be in this metric."""
-    if metric in ("mae", "macro_mae"):
-        return float(len(run.labels) - 1)
-    return {"qwk": 2.0, "brier": 2.0, "log_loss": math.inf}.get(metric, 1.0)
+    low, high = range_of(metric, len(run.labels))
+    return high - low
 
 
 def differences_of(
@@ -84,7 +87,15 @@ def share_differences(
     if len(right) == 2 and units is None and all(len(seeds) == 1 for seeds in right):
         return _of_two(paired.share_difference(right[0][0], right[1][0]))
     scores = [score_of([parts_of_mean(one.astype(np.float64), units) for one in seeds]) for seeds in right]
-    return all_pairs(scores, _sizes(units), span=1.0, replicates=replicates, seed=seed)
+    return _not_certain(all_pairs(scores, _sizes(units), span=1.0, replicates=replicates, seed=seed), len(scores[0].parts))
+
+
+def _not_certain(family: Family, units: int) -> Family:
+    """With an interval for pairs that are right in the same rows: that no row of a sample differs does not say that none ever
+    will. It is that of 0 differing rows (groups) in so many, at a level that is shared by all pairs (Bonferroni)."""
+    same = (family.low == 0) & (family.high == 0)
+    reach = 1 - (LEVEL / 2 / len(family)) ** (1 / units)
+    return replace(family, low=np.where(same, -reach, family.low), high=np.where(same, reach, family.high))
 
 
 def _sizes(units: IntArray | None) -> FloatArray | None:

@@ -57,6 +57,27 @@ HEADLINES = {
     LabelKind.MULTILABEL: ["micro_f1", "macro_f1", "subset_accuracy"],
 }
 """The first one ranks, unless the task says otherwise (`rank_by`)."""
+_SIGNED = frozenset({"qwk", "qwk_parsed", "spearman"})
+_SHARES = frozenset(
+    {
+        *("accuracy", "balanced_accuracy", "binary_accuracy", "off_by_one", "parse_rate", "subset_accuracy", "hamming_loss"),
+        *("macro_f1", "micro_f1", "weighted_f1", "roc_auc", "ece"),
+    }
+)
+
+
+def range_of(metric: str, labels: int) -> tuple[float, float]:
+    """The smallest and the largest value that a metric of a task with so many labels can have; infinite where neither is known
+    (log loss, metrics of `evaluate`)."""
+    if metric in _SHARES:
+        return 0.0, 1.0
+    if metric in _SIGNED:
+        return -1.0, 1.0
+    if metric in ("mae", "macro_mae"):
+        return 0.0, labels - 1.0
+    if metric in ("brier", "log_loss"):
+        return 0.0, 2.0 if metric == "brier" else math.inf
+    return -math.inf, math.inf
 
 
 def rankable(kind: LabelKind) -> list[str]:
@@ -129,7 +150,8 @@ def evaluate_predictions(
 def with_reason(name: str, estimate: Estimate, support: Sequence[int], clusters: IntArray | None) -> Estimate:
     """Without an interval that rows of too few groups, or too few rows per label (`support`), can't give; with the reason."""
     reason = too_few(clusters) or (few_rows_per_label(support) if name in OVER_LABELS else None)
-    if reason is None or estimate.low is None:
+    has_none = name == "ece" or range_of(name, 2)[0] == -math.inf  # nor would it have one of other rows
+    if reason is None or estimate.value is None or (estimate.low is None and has_none):
         return estimate
     return Estimate(value=estimate.value, low=None, high=None, method=None, reason=reason)
 
