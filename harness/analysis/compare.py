@@ -155,8 +155,8 @@ def compare(
     ]
     verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, seeds, rope)]
     pairs = [Pair(a, b, *_agreement(shared[a].correct, shared[b].correct)) for a, b in combinations(range(len(runs)), 2)]
-    units = groups_of([run for group in seeds for run in group])
-    groups = None if units is None else int(units.max()) + 1
+    group_names = groups_of([run for group in seeds for run in group])
+    groups = None if group_names is None else len(set(group_names.tolist()))
     notes = _notes(runs, shared, named)
     return Comparison(chosen, runs, pairs, verdicts, notes, shared, _differing(shared), groups, rope)
 

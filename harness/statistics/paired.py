@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -28,6 +28,11 @@ class Difference:
     p: float
     detectable: float
     method: Method
+
+    @property
+    def reversed(self) -> Difference:
+        """A - B."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
 def mcnemar(correct_a: BoolArray, correct_b: BoolArray) -> float:
