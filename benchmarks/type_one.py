@@ -20,6 +20,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import _cells
 import numpy as np
 
 from harness.core.arrays import FloatArray
@@ -78,8 +79,8 @@ def population(metric: str, prior: Sequence[float], answers: FloatArray) -> floa
     """The metric of infinitely many rows."""
     cells = np.zeros((1, len(prior), len(prior) + 1))
     cells[0, :, :-1] = np.asarray(prior)[:, None] * answers
-    statistics = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
-    return float(statistics.get(metric, intervals.accuracy)(cells)[0])
+    statistics = {"macro_f1": _cells.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
+    return float(statistics.get(metric, _cells.accuracy)(cells)[0])
 
 
 STEPS = (np.arange(1000) + 0.5) / 1000

@@ -43,11 +43,6 @@ def rows_needed_per_label(labels: int) -> float:
     return ROWS_PER_LABEL if labels > FEW_LABELS else ROWS_OF_FEW_LABELS
 
 
-def enough_rows_per_label(support: Sequence[int]) -> bool:
-    """Whether the rows of each label (0 where it has none) are enough for an interval, or a test, of a mean over labels."""
-    return few_rows_per_label(support) is None
-
-
 def few_rows_per_label(support: Sequence[int]) -> str | None:
     """Why `support`, the rows of each label, is not enough for an interval of a mean over labels; None where it is."""
     labels, mean = len(support), sum(support) / max(len(support), 1)

@@ -80,7 +80,7 @@ def share_difference(hits_a: BoolArray, hits_b: BoolArray, level: float = LEVEL)
     """Of two shares of the same rows; arrays of shape (n,), n > 0."""
     n, only_a, only_b = len(hits_a), int((hits_a & ~hits_b).sum()), int((hits_b & ~hits_a).sum())
     low, high = share_interval(only_a, only_b, n)
-    p = sign_test(only_a, only_b)
+    p = mcnemar(hits_a, hits_b)
     return Difference((only_b - only_a) / n, low, high, p, detectable_share(n, only_a + only_b, level), "mcnemar")
 
 
