@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 
@@ -25,13 +26,14 @@ ALIKE = Design("alike", EVEN, "even", "even", 0.3, 0.5)
 SPREADS = (0.0, 0.01, 0.025)
 """Standard deviations between seeds."""
 Cells = Iterator[list[str]]
-Count = Callable[[int], tuple[bool, ...]]
+Count = Callable[[int], tuple[float, ...]]
 
 
 def rates(samples: int, count: Count) -> str:
-    """The share of samples in which each of several methods finds a difference, the first and in brackets the others."""
-    hits = np.array([count(seed) for seed in range(samples)]).mean(axis=0)
-    first, *others = (f"{100 * share:.1f}" for share in hits)
+    """The share of samples in which each of several methods finds a difference, the first and in brackets the others. A
+    count is NaN for a sample without a test; `none` where no sample has one."""
+    hits = np.array([count(seed) for seed in range(samples)], dtype=np.float64)
+    first, *others = ("none" if np.isnan(one).all() else f"{100 * np.nanmean(one):.1f}" for one in hits.T)
     return f"{first} ({', '.join(others)})" if others else first
 
 
@@ -72,10 +74,10 @@ def _many(design: Design, n: int, replicates: int) -> Count:
     pair, rng = pair_of(design, "macro_f1"), np.random.default_rng(n)
     assert pair is not None
 
-    def found(seed: int) -> tuple[bool, ...]:
+    def found(seed: int) -> tuple[float, ...]:
         runs = sample(rng, n, design, *pair)
         p = difference_of("macro_f1", *runs, replicates=replicates, seed=seed).p
-        return p <= LEVEL, gradient_p("macro_f1", *runs) <= LEVEL
+        return math.nan if math.isnan(p) else p <= LEVEL, gradient_p("macro_f1", *runs) <= LEVEL
 
     return found
 

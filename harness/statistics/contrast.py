@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.predictions import ObjectArray, Predictions
 from harness.core.record import Estimate
 from harness.statistics import intervals, paired
+from harness.statistics.by_label import OVER_LABELS, few_rows_per_label
 from harness.statistics.clusters import numbered, numbered_together
 from harness.statistics.covariances import covariance
 from harness.statistics.families import REPLICATES, Family, Score, all_pairs
@@ -105,6 +106,12 @@ def measured(metric: str, configurations: Sequence[Sequence[Predictions]]) -> Me
     return Measured(n, scores, np.unique(groups.astype(str)).astype(object), _sizes(units))
 
 
+def not_tested(metric: str, run: Predictions) -> str | None:
+    """Why these rows can't show a difference in this metric: a mean over labels of which each has few rows; None where they
+    can."""
+    return few_rows_per_label(run.support) if metric in OVER_LABELS else None
+
+
 def span_of(metric: str, run: Predictions) -> float:
     """The largest difference that there can be in this metric."""
     if metric in ("mae", "macro_mae"):
@@ -115,13 +122,17 @@ def span_of(metric: str, run: Predictions) -> float:
 def differences_of(
     metric: str, configurations: Sequence[Sequence[Predictions]], *, replicates: int = REPLICATES, seed: int = 0
 ) -> Family:
-    """All pairs of configurations; see `measured`."""
+    """All pairs of configurations; see `measured`. Neither p nor interval where `not_tested`."""
     if metric in SHARES:
         right = [[hits(metric, run) for run in seeds] for seeds in configurations]
         units = numbered(groups_of([run for seeds in configurations for run in seeds]))
         return share_differences(right, units, replicates=replicates, seed=seed)
+    first = configurations[0][0]
     found = measured(metric, configurations)
-    span = span_of(metric, configurations[0][0])
+    if not_tested(metric, first) is not None:
+        unknown = np.full(len(found.scores[0].parts), np.nan)
+        found = replace(found, scores=[replace(score, parts=unknown) for score in found.scores])
+    span = span_of(metric, first)
     return all_pairs(found.scores, found.sizes, span=span, replicates=replicates, seed=seed)
 
 
