@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.core.arrays import FloatArray
 from harness.statistics.choice import corrected
-from harness.statistics.influence import covariance
+from harness.statistics.covariances import covariance
 from harness.statistics.intervals import share
 
 

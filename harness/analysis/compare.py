@@ -21,13 +21,13 @@ from harness.core.errors import DamagedRecord, UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.core.types import LabelKind
-from harness.records.entries import Entry, leak_line, read_entry, warn_of, with_models
+from harness.records.entries import TITLES, Entry, leak_line, read_entry, warn_of, with_models
 from harness.records.names import names_of
 from harness.records.pairing import pairing_notes
 from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
 from harness.statistics import intervals
-from harness.statistics.contrast import comparable, difference_at, differences_of, groups_of, value_of
+from harness.statistics.contrast import comparable, difference_at, differences_of, groups_of, not_tested, value_of
 from harness.statistics.families import LEVEL
 from harness.statistics.metrics import LOWER_IS_BETTER, headline_of, range_of
 from harness.statistics.paired import Difference
@@ -71,7 +71,7 @@ class Pair:
 class Verdict:
     """B - A of one pair in one metric. The interval of `difference` is simultaneous for all pairs of this metric, and agrees
     with `p_adjusted`; `difference.p` is of the pair alone. NaN where undefined. `rope`: half the width of the region of
-    practical equivalence, None where none was asked for."""
+    practical equivalence, None where none was asked for. `not_tested`: why there is neither p nor interval."""
 
     metric: str
     a: int
@@ -79,6 +79,7 @@ class Verdict:
     difference: Difference
     p_adjusted: float
     rope: float | None = None
+    not_tested: str | None = None
 
     @property
     def better(self) -> int | None:
@@ -156,9 +157,11 @@ def compare(
     ]
     verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, seeds, rope)]
     pairs = [Pair(a, b, *_agreement(shared[a].correct, shared[b].correct)) for a, b in combinations(range(len(runs)), 2)]
-    units = groups_of([run for group in seeds for run in group])
-    groups = None if units is None else int(units.max()) + 1
+    group_names = groups_of([run for group in seeds for run in group])
+    groups = None if group_names is None else len(set(group_names.tolist()))
     notes = _notes(runs, shared, named, groups)
+    reasons = {metric: reason for metric in chosen if (reason := not_tested(metric, shared[0])) is not None}
+    notes += [f"{TITLES.get(metric, metric)} is not tested: {reason}." for metric, reason in reasons.items()]
     return Comparison(chosen, runs, pairs, verdicts, notes, shared, _differing(shared), groups, rope)
 
 
@@ -242,10 +245,10 @@ def _values(
 
 
 def _verdicts(metric: str, seeds: Sequence[Sequence[Predictions]], rope: float | None) -> Iterator[Verdict]:
-    family = differences_of(metric, seeds)
+    family, reason = differences_of(metric, seeds), not_tested(metric, seeds[0][0])
     for place in range(len(family)):
         a, b = int(family.a[place]), int(family.b[place])
-        yield Verdict(metric, a, b, difference_at(family, place), float(family.p_adjusted[place]), rope)
+        yield Verdict(metric, a, b, difference_at(family, place), float(family.p_adjusted[place]), rope, reason)
 
 
 def _agreement(a: BoolArray, b: BoolArray) -> tuple[int, int, int, int]:
@@ -274,20 +277,13 @@ def _letter(place: int) -> str:
     return (_letter(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)
 
 
-def _support(run: Predictions) -> list[int]:
-    """Rows of each label."""
-    if run.labels.kind is LabelKind.MULTILABEL:
-        return [int(count) for count in run.truth.sum(axis=0)]
-    return [int(count) for count in run.confusion_matrix.sum(axis=1)]
-
-
 def _notes(
     runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Sequence[Predictions], groups: int | None
 ) -> list[str]:
     """What limits the comparison; `shared` are the shared rows of `whole`."""
     n = len(shared[0])
     notes = [f"{run.name} was tested on {run.own_rows:,} rows; {n:,} of them are compared." for run in runs if run.own_rows > n]
-    few = intervals.small(n, _support(shared[0]), groups)
+    few = intervals.small(n, shared[0].support, groups)
     if few:
         notes.append(f"There are {few}: only large differences can be found.")
     notes += pairing_notes(whole, n)

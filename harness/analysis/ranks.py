@@ -18,10 +18,12 @@ import numpy as np
 from harness.analysis.findings import Finding
 from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import RunError
+from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.records.entries import Entry
-from harness.records.predictions import predictions_of, read_tables
+from harness.records.predictions import predictions_of, read_tables, shared_rows
 from harness.records.store import PREDICTIONS, Store
+from harness.statistics.clusters import numbered
 from harness.statistics.contrast import differences_of, share_differences
 from harness.statistics.families import LEVEL, Family
 from harness.statistics.metrics import LOWER_IS_BETTER, range_of
@@ -189,10 +191,13 @@ def share_family(rows: Sequence[Configuration], hits: Hits) -> Family:
 
 def metric_family(store: Store, rows: Sequence[Configuration], metric: str) -> Family:
     """All pairs of these configurations in any metric."""
-    from harness.records.predictions import shared_rows
+    return differences_of(metric, seeds_of(store, rows))
 
+
+def seeds_of(store: Store, rows: Sequence[Configuration]) -> list[list[Predictions]]:
+    """The runs of each configuration on the rows that all have. Raises as `predictions_of` and `shared_rows` do."""
     runs = iter(shared_rows([predictions_of(store, run) for row in rows for run in row.runs]))
-    return differences_of(metric, [[next(runs) for _ in row.runs] for row in rows])
+    return [[next(runs) for _ in row.runs] for row in rows]
 
 
 def read_correct(store: Store, entries: Sequence[Entry]) -> Hits:
@@ -217,8 +222,8 @@ def read_correct(store: Store, entries: Sequence[Entry]) -> Hits:
         order = None if ids.equals(expected) else _order(ids.to_pylist(), expected.to_pylist(), path)
         found[entry.key] = correct if order is None else correct[order]
         if units.setdefault(group, None) is None and not table["group"].null_count:
-            own = np.unique(np.array(table["group"].to_pylist()), return_inverse=True)[1]
-            units[group] = own if order is None else own[order]
+            own = numbered(table["group"].to_pylist())
+            units[group] = own if own is None or order is None else own[order]
     for entry in entries:
         if entry.among is not None:
             run, path = predictions_of(store, entry), store.root / entry.run_id / PREDICTIONS

@@ -120,11 +120,13 @@ class BatchApi:
 @dataclass(frozen=True, slots=True)
 class LabelledTexts:
     """`probabilities`: targets of a training in place of the labels, shape (texts, labels), rows sum to 1; None: the labels are
-    the targets."""
+    the targets. `groups`: what each was sampled with (a film, an author), which a validation inside the training must not
+    part; None unless all have one."""
 
     texts: Sequence[str]
     labels: Sequence[Label]
     probabilities: FloatArray | None = None
+    groups: Sequence[str] | None = None
 
 
 Standing = dict[str, Any]

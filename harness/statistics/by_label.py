@@ -24,6 +24,8 @@ from harness.core.arrays import FloatArray, IntArray
 from harness.core.record import Estimate
 from harness.statistics.clusters import design_effect, method_of, quantile, variance_of_sum
 
+OVER_LABELS = ("macro_f1", "balanced_accuracy", "macro_mae")
+"""Means over labels: they have neither interval nor test where labels have too few rows (`few_rows_per_label`)."""
 ROWS_PER_LABEL = 10.0
 """A mean over more than `FEW_LABELS` labels has no interval below this many rows per label; see docs/statistics.md."""
 ROWS_OF_FEW_LABELS = 4.0

@@ -34,7 +34,14 @@ from harness.core.errors import DataError, UserError
 from harness.core.record import Estimate, Metrics
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics import intervals
-from harness.statistics.by_label import f1_intervals, few_rows_per_label, hamming_interval, label_mean, multilabel_f1_intervals
+from harness.statistics.by_label import (
+    OVER_LABELS,
+    f1_intervals,
+    few_rows_per_label,
+    hamming_interval,
+    label_mean,
+    multilabel_f1_intervals,
+)
 from harness.statistics.clusters import group_count, numbered, too_few
 from harness.statistics.extra_metrics import extra_metric
 from harness.statistics.intervals import MANY, booted, finite, plain, share
@@ -90,10 +97,6 @@ def headline_of(kind: LabelKind, rank_by: str | None = None) -> list[str]:
     """The headline metrics, the one that ranks first. `rank_by`: None for the default of this kind of labels."""
     usual = HEADLINES[kind]
     return usual if rank_by is None else [rank_by, *(name for name in usual if name != rank_by)]
-
-
-OVER_LABELS = ("macro_f1", "balanced_accuracy", "macro_mae")
-"""Means over labels: they have no interval where a label has too few rows (`few_rows_per_label`)."""
 
 
 class _Scores(TypedDict):

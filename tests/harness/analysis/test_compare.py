@@ -325,3 +325,22 @@ def test_a_region_of_practical_equivalence(tmp_path: Path, rope: float, outcome:
     assert compare(Store(tmp_path), names, ["accuracy"], rope=0.01).verdicts[1].outcome is Outcome.DIFFERENT
     with pytest.raises(UserError, match="not above 0"):
         compare(Store(tmp_path), names, rope=0.0)
+
+
+def test_few_rows_per_label_are_not_tested(tmp_path: Path) -> None:
+    """At least four rows per label: twelve rows of three labels are enough, eleven are not."""
+    for n, tested in ((12, True), (11, False)):
+        truth = [i % 3 for i in range(n)]
+        names = [record(tmp_path / str(n), f"{name}.toy", truth, drawn(i, truth, 0.5)) for i, name in enumerate("ab")]
+        found = compare(Store(tmp_path / str(n)), names, ["accuracy", "macro_f1"])
+        accuracy, f1 = found.verdicts
+        assert not math.isnan(accuracy.p_adjusted)
+        assert accuracy.not_tested is None
+        assert (f1.not_tested is None) == tested
+        assert math.isnan(f1.p_adjusted) != tested
+        assert math.isnan(f1.difference.low) != tested
+        assert not math.isnan(f1.difference.value)
+        assert ("is not tested" in " ".join(found.notes)) != tested
+        assert ("macro-F1" in sentence(found)) == tested
+        ranked_by_it = compare(Store(tmp_path / str(n)), names, ["macro_f1"])
+        assert ("which is not tested: 3.7 rows per label, at least 4 are needed" in sentence(ranked_by_it)) != tested
