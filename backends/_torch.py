@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from harness.core import library_logging
+from harness.core import library_logging, machine
 from harness.core.errors import MissingExtra, OutOfMemory, UserError
-from harness.core.machine import bf16_instructions
 
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -51,7 +50,7 @@ def computes_in_bf16(torch: Any, device: str) -> bool:
     """Whether the device has instructions for matrix products in bfloat16; without them they are slower than in float32."""
     if device != "cpu":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(bf16_instructions())
+    return bool(machine.bf16_instructions())
 
 
 @contextmanager
