@@ -35,7 +35,7 @@ machine.version = functools.cache(machine.version)
 typer.main.get_command = functools.cache(typer.main.get_command)
 # Every processor is one without instructions for bfloat16, so that the precision `auto` is the same on each machine. A test of
 # that precision replaces this.
-machine.bf16_instructions = lambda: ""
+machine.bf16_instructions = functools.wraps(machine.bf16_instructions)(lambda: "")
 # scikit-learn need not check each array: the tests compare what it computes.
 os.environ["SKLEARN_ASSUME_FINITE"] = "1"
 # No test cuts the power, and what a killed process wrote is there without waiting for the disk.
