@@ -36,7 +36,7 @@ class LocalModelOptions(TokenModelOptions):
     batch_tokens: int | None = Field(
         None,
         ge=1,
-        description="maximum rows × (longest prompt + new tokens), without the beginning that all prompts share; default: 2048 "
+        description="maximum rows × (longest prompt + new tokens), without the beginning that all prompts share; default: 1024 "
         "on CPU, 8192 on a GPU",
     )
     _memory = memory_settings("batch_tokens")
@@ -90,7 +90,7 @@ class CausalLM(TokenModel):
 
     def batch_tokens(self) -> int:
         # A CPU gains nothing from more: what a batch needs should stay in its caches.
-        return self.options.batch_tokens or (2048 if self._device == "cpu" else 8192)
+        return self.options.batch_tokens or (1024 if self._device == "cpu" else 8192)
 
     def cache_tokens(self) -> int | None:
         return self._cache_tokens

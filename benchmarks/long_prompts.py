@@ -31,6 +31,8 @@ from harness.specs.catalog import Catalog
 
 CHOICES = ["1", "2", "3", "4", "5"]
 ASKED = "Rate the review from 1 (worst) to 5 (best). Answer with the number only."
+BEFORE_TOKENS = 2048
+"""The default on a CPU of earlier versions."""
 RULE = "Rule {number}: judge what the customer writes about the product itself, and ignore delivery, price and the seller. "
 
 
@@ -79,8 +81,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _of_model(model: str, dtype: str, rows: Sequence[Example], lengths: Sequence[int]) -> list[dict[str, Any]]:
     folder = resolve_checkpoint(model).folder
-    options = CausalLMOptions.model_validate({"dtype": dtype})
-    engines: dict[str, CausalLM] = {"before": Before(options, folder), "after": CausalLM(options, folder)}
+    engines: dict[str, CausalLM] = {
+        "before": Before(CausalLMOptions.model_validate({"dtype": dtype, "batch_tokens": BEFORE_TOKENS}), folder),
+        "after": CausalLM(CausalLMOptions.model_validate({"dtype": dtype}), folder),
+    }
     for engine in engines.values():
         engine.load()
     found = []

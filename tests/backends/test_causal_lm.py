@@ -281,7 +281,7 @@ def test_facts_and_close(mistrals: dict[str, Path]) -> None:
     engine = CausalLM(CausalLMOptions.model_validate({"device": "cpu", "batch_tokens": 300}), mistrals["chatml"])
     assert engine.facts()["device"] == "cpu"
     assert (engine.batch_size(), engine.batch_tokens()) == (256, 300)
-    assert loaded(mistrals["chatml"]).batch_tokens() == 2048
+    assert loaded(mistrals["chatml"]).batch_tokens() == 1024
     engine.load()
     score(engine, CHATS, DIGITS)
     model, cache = weakref.ref(engine._model), weakref.ref(engine._prefix)
