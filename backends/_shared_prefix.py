@@ -152,9 +152,11 @@ def _added(mask: Any, query: Any, tokens: int, keys: int) -> Any:
         return None
     if mask is None:  # transformers leaves out a causal mask without padding
         mask = torch.ones((1, 1, tokens, keys), dtype=torch.bool, device=query.device).tril(keys - tokens)
+    least = torch.finfo(query.dtype).min
     if mask.dtype == torch.bool:
-        least = torch.finfo(query.dtype).min
         mask = torch.zeros(mask.shape, dtype=query.dtype, device=query.device).masked_fill(~mask, least)
+    elif mask.dtype != query.dtype:  # 4-bit weights compute in another precision than the rest of a model may have
+        mask = mask.clamp(min=least).to(query.dtype)
     return mask.expand(query.shape[0], 1, tokens, keys)
 
 
