@@ -30,6 +30,7 @@ from harness.statistics.paired import share_difference
 LEARNED = {"train.lr": 1e-4}
 """At the default rate a small model learns little from few rows, and one that gives one answer tells nothing of precision."""
 EXACT = {**LEARNED, "train.precision": "fp32", "predict.dtype": "float32"}
+HALF = {**LEARNED, "train.precision": "bf16", "predict.dtype": "bfloat16"}
 HEAD = {"predict.dtype": "float32"}
 
 PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
