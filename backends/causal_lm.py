@@ -223,7 +223,7 @@ class CausalLM(TokenModel):
                 root = positions[:, -len(nodes)]
                 positions[:, -len(after) :] = root[:, None] + torch.tensor([len(n) for n in nodes[1:]], device=root.device)
                 mask = self._tree_mask(mask, tree)[:, :, start:, 0 if batch.prefix is None else start :]
-            with batch.attending():
+            with batch.attending(), self._watching_head() as seen:
                 logits = self._model(
                     input_ids=batch.ids[:, start:],
                     attention_mask=mask,
@@ -232,8 +232,36 @@ class CausalLM(TokenModel):
                     **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
                 ).logits
             at, token = zip(*tree.edges, strict=True)
-            log_p = logits[:, at, token].double() - torch.logsumexp(logits.float(), dim=-1).double()[:, at]
+            exact = self._exact_logits(logits, at, token, seen)
+            log_p = exact[:, at, token].double() - torch.logsumexp(exact, dim=-1).double()[:, at]
         return np.asarray(log_p.cpu().numpy())
+
+    @contextmanager
+    def _watching_head(self) -> Iterator[list[tuple[Any, Any]]]:
+        """Within it, what the last layer reads and writes is added to the list."""
+        seen: list[tuple[Any, Any]] = []
+        head = self._model.get_output_embeddings()
+        hook = None if head is None else head.register_forward_hook(lambda head, given, output: seen.append((given[0], output)))
+        try:
+            yield seen
+        finally:
+            if hook is not None:
+                hook.remove()
+
+    def _exact_logits(self, logits: Any, at: Sequence[int], token: Sequence[int], seen: list[tuple[Any, Any]]) -> Any:
+        """The logits in fp32, shape (rows, nodes, vocabulary), those of the edges computed in fp32 too.
+
+        In half precision they are rounded: in bfloat16 a logit of 20 to steps of 0.125, which would decide between answers.
+        Models that change the logits behind their last layer, and packed layers, keep what they computed.
+        """
+        torch = self._torch
+        head, found = self._model.get_output_embeddings(), logits.float()
+        hidden, output = seen[-1] if seen else (None, None)
+        if logits.dtype == torch.float32 or type(head) is not torch.nn.Linear or output.data_ptr() != logits.data_ptr():
+            return found
+        picked = (hidden[:, at].float() * head.weight[list(token)].float()).sum(-1)
+        found[:, at, token] = picked if head.bias is None else picked + head.bias[list(token)].float()
+        return found
 
     def _tree_mask(self, mask: Any, tree: ChoiceTree) -> Any:
         """The attention mask, shape (rows, 1, width, width): a node's token attends to the prompt and the tokens before it."""

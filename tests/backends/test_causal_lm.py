@@ -239,6 +239,25 @@ def test_four_bits(mistrals: dict[str, Path]) -> None:
     engine.close()
 
 
+def test_in_half_precision_answers_are_told_apart_by_logits_that_are_not_rounded(mistrals: dict[str, Path]) -> None:
+    """By the last hidden state and the rows of the last layer, in float64."""
+    import torch
+
+    engine = loaded(mistrals["chatml"], dtype="bfloat16")
+    head = engine._model.get_output_embeddings()
+    head.weight.data *= 100
+    prompt, tails = finished(engine, CHATS[0], DIGITS)
+    tokens = [tail[0] for tail in tails]
+    with torch.no_grad():
+        told = engine._model(torch.tensor([prompt]), output_hidden_states=True)
+        exact = told.hidden_states[-1][0, -1].double() @ head.weight[tokens].double().T
+    (found,) = score(engine, CHATS[:1], DIGITS)
+    np.testing.assert_allclose(found - found[0], (exact - exact[0]).numpy(), atol=1e-3)
+    rounded = told.logits[0, -1, tokens].double()
+    assert float((rounded - exact).abs().max()) > 1e-2
+    engine.close()
+
+
 def failing(error: Exception) -> Callable[..., Any]:
     def forward(*args: object, **kwargs: object) -> Any:
         raise error
