@@ -256,8 +256,10 @@ class CausalLM(TokenModel):
         """
         torch = self._torch
         head, found = self._model.get_output_embeddings(), logits.float()
-        hidden, output = seen[-1] if seen else (None, None)
-        if logits.dtype == torch.float32 or type(head) is not torch.nn.Linear or output.data_ptr() != logits.data_ptr():
+        if not seen or logits.dtype == torch.float32 or type(head) is not torch.nn.Linear:
+            return found
+        hidden, output = seen[-1]
+        if output.data_ptr() != logits.data_ptr():
             return found
         picked = (hidden[:, at].float() * head.weight[list(token)].float()).sum(-1)
         found[:, at, token] = picked if head.bias is None else picked + head.bias[list(token)].float()
