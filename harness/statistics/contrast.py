@@ -88,7 +88,7 @@ class Measured:
     @property
     def of_seeds(self) -> FloatArray:
         """The variance of the values that seeds add to that of the rows, shape (k,), 0 with one seed. What is in both is taken
-        out, so it may be below 0."""
+        out."""
         both = [min(score.within, float(score.parts @ score.parts)) / len(score.parts) ** 2 for score in self.scores]
         return np.array([score.seeds for score in self.scores]) - both
 

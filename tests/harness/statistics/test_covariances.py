@@ -45,4 +45,5 @@ def test_configurations_have_the_error_of_their_rows_and_seeds() -> None:
         one = measured("accuracy", [runs])
         means.append(one.values[0])
         found.append(one.covariance[0, 0])
-    assert np.mean(found) == pytest.approx(np.var(means), rel=0.2)
+    # More than the truth where seeds are close by chance (`score_of`), but far from counting it twice (1.5 times the truth).
+    assert 0.95 * np.var(means) < np.mean(found) < 1.3 * np.var(means)
