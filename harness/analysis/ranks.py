@@ -7,6 +7,7 @@ whole table. What is not better than chance (see `findings`) takes no part, come
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -157,9 +158,9 @@ def ranked(
     valued = [place for place, row in able if row.order[0] < float("inf")]
     ranks = {place: 1 + int(better[valued, place].sum()) if place in valued else 1 + len(valued) for place, _ in able}
     first = able[0][0] if able else 0
-    tied = {place for place in ranks if list(ranks.values()).count(ranks[place]) > 1}
+    shared = Counter(ranks.values())
     found = [
-        RankedEntry(ranks[place], row, place in tied, behind=bool(better[first, place]) or place not in valued)
+        RankedEntry(ranks[place], row, shared[ranks[place]] > 1, behind=bool(better[first, place]) or place not in valued)
         for place, row in sorted(able, key=lambda item: ranks[item[0]])
     ]
     return found + [RankedEntry(None, row, False, reason) for _, row, reason in named if reason is not None]

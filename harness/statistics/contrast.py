@@ -14,6 +14,7 @@ from harness.statistics import intervals, paired
 from harness.statistics.by_label import OVER_LABELS, few_rows_per_label
 from harness.statistics.clusters import numbered, numbered_together
 from harness.statistics.covariances import covariance
+from harness.statistics.estimates import plain
 from harness.statistics.families import LEVEL, REPLICATES, Family, Score, all_pairs
 from harness.statistics.jackknife import Parts, parts_of, parts_of_mean
 from harness.statistics.metrics import range_of, with_reason
@@ -32,10 +33,10 @@ def value_of(metric: str, run: Predictions) -> Estimate:
         clusters = numbered(run.groups)
         return with_reason(metric, intervals.share(hits(metric, run), clusters), [], clusters)
     if metric in SMOOTH:
-        return intervals.plain(
+        return plain(
             float(SMOOTH[metric](features(metric, run.labels, run.truth, run.answers).mean(axis=0, keepdims=True))[0][0])
         )
-    return intervals.plain(float(losses(metric, run).mean()))
+    return plain(float(losses(metric, run).mean()))
 
 
 def groups_of(runs: Sequence[Predictions]) -> ObjectArray | None:

@@ -19,6 +19,7 @@ from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.record import Estimate
 from harness.statistics import clusters as clustering
 from harness.statistics.by_label import few_rows_per_label
+from harness.statistics.estimates import bounded, logit_interval, plain
 
 Counts = NDArray[Any]
 """Whole numbers, or fractions where there are pseudo-rows."""
@@ -89,26 +90,6 @@ def cells_by_group(truth: IntArray, answers: IntArray, k: int, clusters: IntArra
     found = np.zeros((clustering.group_count(clusters), k * (k + 1)))
     np.add.at(found, (clusters, truth * (k + 1) + answers), 1)
     return found
-
-
-def bounded(value: float, interval: tuple[float, float] | None, method: str) -> Estimate:
-    """`value` with its interval, which is made to include the value; None where either is undefined, or it has no width."""
-    if interval is None or not math.isfinite(value) or not all(map(math.isfinite, interval)):
-        return plain(value)
-    low, high = min(interval[0], value), max(interval[1], value)
-    if low == high:
-        return plain(value)
-    return Estimate(value=float(value), low=float(low), high=float(high), method=method)
-
-
-def plain(value: float) -> Estimate:
-    """A number without an interval."""
-    return Estimate(value=finite(value), low=None, high=None, method=None)
-
-
-def finite(value: float) -> float | None:
-    """None for NaN and the infinities, which strict JSON lacks."""
-    return float(value) if math.isfinite(value) else None
 
 
 def wilson(successes: int, n: int) -> tuple[float, float]:
@@ -350,11 +331,11 @@ def roc_auc(truth: FloatArray, scores: FloatArray, clusters: IntArray | None = N
     error, freedom = math.sqrt(clustering.variance_of_sum(influence, clusters)), clustering.degrees(len(truth), clusters)
     if freedom < 1:
         return plain(area)
-    reach = float(ndtri(0.975)) if clusters is None else clustering.quantile(len(truth), clusters)
+    quantile = float(ndtri(0.975)) if clusters is None else clustering.quantile(len(truth), clusters)
     fewest /= 1 if clusters is None else clustering.design_effect(influence, clusters)
     kept = fewest / (fewest + TIED_ROWS)  # a tied row has an area of a half
-    cautious = _logit_interval(kept * area + (1 - kept) / 2, math.hypot(kept * error, (1 - kept) / 2), reach)
-    low, high = _logit_interval(area, error, reach)
+    cautious = logit_interval(kept * area + (1 - kept) / 2, quantile * math.hypot(kept * error, (1 - kept) / 2))
+    low, high = logit_interval(area, quantile * error)
     return bounded(area, (min(low, cautious[0]), max(high, cautious[1])), clustering.method_of("delong", clusters))
 
 
@@ -383,12 +364,3 @@ def _ahead_of(positive: BoolArray, scores: FloatArray) -> FloatArray:
     below = np.cumsum(others) - others / 2  # negatives with lower scores
     above = ours.sum() - (np.cumsum(ours) - ours / 2)  # positives with higher ones
     return np.asarray(np.where(positive, below[level] / others.sum(), above[level] / ours.sum()))
-
-
-def _logit_interval(area: float, error: float, quantile: float) -> tuple[float, float]:
-    from scipy.special import expit, logit
-
-    if not 0 < area < 1:
-        return area, area
-    reach = quantile * error / (area * (1 - area))
-    return float(expit(logit(area) - reach)), float(expit(logit(area) + reach))

@@ -43,8 +43,9 @@ from harness.statistics.by_label import (
     multilabel_f1_intervals,
 )
 from harness.statistics.clusters import group_count, numbered, too_few
+from harness.statistics.estimates import finite, plain
 from harness.statistics.extra_metrics import extra_metric
-from harness.statistics.intervals import MANY, booted, finite, plain, share
+from harness.statistics.intervals import MANY, booted, share
 from harness.statistics.row_means import distances, known_metrics
 from harness.statistics.row_means import one_hot as one_hot_labels
 from harness.statistics.temperature import unrounded
