@@ -43,15 +43,17 @@ def choose_c(
     space: LabelSpace,
     seed: int,
     probabilities: FloatArray | None = None,
+    groups: Sequence[str] | None = None,
 ) -> Choice:
     """The value of `GRID` with the least log loss on held-out folds. Log loss and not accuracy: it has no ties where rows are
     few, and judges the probabilities, which decisions, thresholds and cascades use.
 
     The folds are stratified by label; of a multilabel task they are random, and all labels get one value. The loss falls
     towards its one minimum from both sides, so that the search goes from `DEFAULT` to the neighbour with less loss, and on.
-    `probabilities`: targets in place of the labels, also of the loss; see `fit_head`.
+    `probabilities`: targets in place of the labels, also of the loss; see `fit_head`. `groups`: of the rows; no fold parts one,
+    as rows of one group are alike and would be held out from their own kind.
     """
-    folds, rows = _folds(labels, space, seed)
+    folds, rows = _folds(labels, space, seed, groups)
     if not folds:
         return Choice(DEFAULT, "default")
     embeddings, labels = embeddings[rows], [labels[row] for row in rows]
@@ -72,19 +74,27 @@ def choose_c(
     return Choice(GRID[best], "cross-validation", len(folds), loss(best))
 
 
-def _folds(labels: Sequence[Label], space: LabelSpace, seed: int) -> tuple[list[tuple[Any, Any]], list[int]]:
+def _folds(
+    labels: Sequence[Label], space: LabelSpace, seed: int, groups: Sequence[str] | None
+) -> tuple[list[tuple[Any, Any]], list[int]]:
     """Pairs of training and held-out indices into the second value: the rows that have a part. Empty where they are too few."""
-    from sklearn.model_selection import KFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
+    options: dict[str, Any] = {"shuffle": True, "random_state": seed}
     if space.kind is LabelKind.MULTILABEL:
-        count, rows = min(MOST_FOLDS, len(labels) // 2), list(range(len(labels)))
-        return (list(KFold(count, shuffle=True, random_state=seed).split(rows)) if count > 1 else []), rows
-    counts = Counter(labels)
+        rows, kinds = list(range(len(labels))), len(labels) // 2 if groups is None else len(set(groups))
+        count = min(MOST_FOLDS, kinds)
+        folds = KFold if groups is None else GroupKFold
+        return (list(folds(count, **options).split(rows, groups=groups)) if count > 1 else []), rows
+    counts = Counter(labels if groups is None else (label for label, _ in set(zip(labels, groups, strict=True))))
     for count in range(MOST_FOLDS, 1, -1):
         rows = [row for row, label in enumerate(labels) if counts[label] >= count]
         kept = [labels[row] for row in rows]
         if len(rows) >= COVERED * len(labels) and len(set(kept)) > 1:
-            return list(StratifiedKFold(count, shuffle=True, random_state=seed).split(rows, kept)), rows
+            if groups is None:
+                return list(StratifiedKFold(count, **options).split(rows, kept)), rows
+            own = [groups[row] for row in rows]
+            return list(StratifiedGroupKFold(count, **options).split(rows, kept, own)), rows
     return [], []
 
 

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from backends._torch import Device, DType
-from harness.core.engine import later_option
+from harness.core.engine import later_option, memory_settings
 
 HeadKind = Literal["softmax", "one_hot", "coral", "corn"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -25,9 +25,13 @@ class Strict(BaseModel):
 
 
 class PredictOptions(Strict):
+    _memory = memory_settings("batch_size", "batch_tokens")
     batch_size: int = Field(64, ge=1, description="rows per batch")
     batch_tokens: int | None = Field(None, ge=1, description="tokens per batch, padding included; default: by the device")
-    dtype: DType = Field("auto", description="of the weights; `auto`: bfloat16 on a GPU, float32 on CPU")
+    dtype: DType = Field(
+        "auto",
+        description="of the weights; `auto`: bfloat16 where the device computes in it, else float16 on a GPU, float32 on a CPU",
+    )
 
 
 class TextEncoderOptions(Strict):
@@ -65,7 +69,9 @@ class CourseOptions(Strict):
     weight_decay: float = Field(0.01, ge=0, description="of AdamW; not for biases and norms")
     warmup: float = Field(0.1, ge=0, description="share of the steps (below 1) or steps in which the learning rate rises")
     schedule: Literal["linear", "cosine", "constant"] = Field("linear", description="of the learning rate after the warm-up")
-    precision: Precision = Field("auto", description="`auto`: bf16 where a GPU has it, else fp16 on a GPU; fp32 on CPU")
+    precision: Precision = Field(
+        "auto", description="`auto`: bf16 where the device computes in it, else fp16 on a GPU, fp32 on a CPU"
+    )
     gradient_checkpointing: bool = Field(False, description="less memory for about a third more time")
     evaluate_every: int | None = Field(None, ge=1, description="steps between two checkpoints; default: an epoch")
     patience: int = Field(2, ge=1, description="evaluations without a better checkpoint before training stops")

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from harness.core import library_logging
+from harness.core import library_logging, machine
 from harness.core.errors import MissingExtra, OutOfMemory, UserError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -38,20 +38,19 @@ def resolve_device(torch: Any, device: Device) -> str:
 
 
 def resolve_dtype(torch: Any, device: str, dtype: DType) -> str:
-    """`auto`: bfloat16 where a GPU has it, else float16 on a GPU; float32 on CPU, where bf16 is emulated and slow."""
+    """`auto`: bfloat16 where the device computes in it, else float16 on a GPU and float32 on a CPU."""
     if dtype != "auto":
         return dtype
-    if device == "cpu":
-        return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    if computes_in_bf16(torch, device):
+        return "bfloat16"
+    return "float32" if device == "cpu" else "float16"
 
 
 def computes_in_bf16(torch: Any, device: str) -> bool:
     """Whether the device has instructions for matrix products in bfloat16; without them they are slower than in float32."""
     if device != "cpu":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    known = torch.cpu.get_capabilities()
-    return any(known.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return bool(machine.bf16_instructions())
 
 
 @contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, Field
@@ -17,14 +18,28 @@ from backends._lists import ListPrompt, ListWalk
 from backends._loading import META, check_vocabulary, load_language_model, nf4
 from backends._torch import Device, free, out_of_memory_named
 from harness.core.arrays import FloatArray
+from harness.core.engine import Allowed, Encoded, Messages, memory_settings
+
+if TYPE_CHECKING:
+    from backends._shared_prefix import SharedPrefix
 
 T = TypeVar("T")
+
+CACHE_BYTES = 2**30
+"""Memory for the keys and values of a batch whose rows each have a copy of those of their common beginning."""
+
+ROOM = 512
+"""Tokens that an answer may take. A prompt that may outgrow a sliding window with it is batched as one that shares nothing."""
 
 
 class LocalModelOptions(TokenModelOptions):
     batch_tokens: int | None = Field(
-        None, ge=1, description="maximum rows × (longest prompt + new tokens); default: 2048 on CPU, 8192 on a GPU"
+        None,
+        ge=1,
+        description="maximum rows × (longest prompt + new tokens), without the beginning that all prompts share; default: 1024 "
+        "on CPU, 8192 on a GPU",
     )
+    _memory = memory_settings("batch_tokens")
     device: Device = Field("auto", description="`auto`: a GPU where there is one")
 
 
@@ -32,25 +47,53 @@ class CausalLMOptions(LocalModelOptions):
     quantization: Literal["none", "nf4"] = Field("none", description="`nf4`: 4-bit NormalFloat, double quantization")
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """`ids` and `mask`, shape (rows, width); of the first `start` columns the keys and values are known: of `prefix`, to which
+    all rows attend in place, or, where that is None, in the `cache`."""
+
+    ids: Any
+    mask: Any
+    cache: Any
+    start: int
+    prefix: SharedPrefix | None
+
+    def attending(self) -> AbstractContextManager[None]:
+        if self.prefix is None:
+            return nullcontext()
+        from backends._shared_prefix import attending_to
+
+        return attending_to(self.prefix)
+
+
 class CausalLM(TokenModel):
-    """A decoder-only model. The instruction that a run's prompts share is computed once and kept."""
+    """A decoder-only model. The beginning that a run's prompts share is computed once and kept."""
 
     Options: type[LocalModelOptions] = CausalLMOptions
     libraries = ("torch", "transformers", "accelerate", "safetensors")
     extra = "llm"
+    shares_beginning = True
     options: LocalModelOptions
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
         self._model: Any = None
-        self._prefix: tuple[list[int], Any] = ([], None)
+        self._shared: list[int] = []
+        """What the prompts of the run begin with, as far as its sample tells."""
+        self._prefix: SharedPrefix | None = None
+        """The last one that was computed."""
+        self._in_place = False
+        self._cache_tokens: int | None = None
 
     def batch_size(self) -> int:
         return 256
 
     def batch_tokens(self) -> int:
         # A CPU gains nothing from more: what a batch needs should stay in its caches.
-        return self.options.batch_tokens or (2048 if self._device == "cpu" else 8192)
+        return self.options.batch_tokens or (1024 if self._device == "cpu" else 8192)
+
+    def cache_tokens(self) -> int | None:
+        return self._cache_tokens
 
     def load(self) -> None:
         self._read_tokenizer()
@@ -68,6 +111,7 @@ class CausalLM(TokenModel):
         check_vocabulary(self._tokenizer, self._model, self._source)
         _unpack_odd_layers(self._model)
         self._know(self._model)
+        self._try_sharing()
 
     def _know(self, model: Any) -> None:
         """What the model can do, and how it ends an answer."""
@@ -87,6 +131,33 @@ class CausalLM(TokenModel):
         # that the instruction names.
         model.generation_config = GenerationConfig(eos_token_id=self._ends, pad_token_id=self._pad)
 
+    def _try_sharing(self) -> None:
+        """Find out how the rows of a batch can share the keys and values of their common beginning."""
+        from backends._shared_prefix import PROBED, read_prefix, shares_in_place
+
+        self._in_place, self._cache_tokens = False, None
+        if not self._masks_freely(sum(PROBED)):
+            return
+        with out_of_memory_named(self._torch), self._torch.inference_mode():
+            prefix = read_prefix(self._model, range(PROBED[0]))
+            self._in_place = shares_in_place(self._model, prefix)
+        if not self._in_place:
+            self._cache_tokens = max(CACHE_BYTES // prefix.bytes_per_token(), 1)
+
+    def share(self, sample: Sequence[Encoded]) -> None:
+        self._shared = common_prefix([prompt.content.ids for prompt in sample])
+        self._prefix = None
+
+    def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:
+        encoded = super().encode(chats, choices)
+        if not self._shared:
+            return encoded
+        return [replace(prompt, shared=self._shared_by(prompt)) for prompt in encoded]
+
+    def _shared_by(self, prompt: Encoded) -> int:
+        ids = prompt.content.ids
+        return min(len(common_prefix([self._shared, ids])), len(ids) - 1) if self._masks_freely(prompt.tokens + ROOM) else 0
+
     def _quantization(self) -> Any:
         asked = getattr(self.options, "quantization", "none")
         return None if asked == "none" else nf4(self._torch, self._dtype)
@@ -104,18 +175,20 @@ class CausalLM(TokenModel):
 
     def _continued(self, prompts: list[list[int]], room: int, walks: Sequence[ListWalk] = ()) -> list[list[int]]:
         """The new tokens of each prompt, greedily; with `walks`, those that each of them allows, which takes them in."""
-        with out_of_memory_named(self._torch), self._torch.inference_mode():
-            ids, mask, cache, _ = self._batch(prompts, room)
-            found: list[list[int]] = self._model.generate(
-                input_ids=ids,
-                attention_mask=mask,
-                past_key_values=cache,
-                max_new_tokens=room,
-                do_sample=False,
-                pad_token_id=self._pad,
-                eos_token_id=self._ends,
-                logits_processor=[_Followed(walks, ids.shape[1], self._ends[0])] if walks else [],
-            )[:, ids.shape[1] :].tolist()
+        with self._computing():
+            batch = self._batch(prompts, room)
+            width = batch.ids.shape[1]
+            with batch.attending():
+                found: list[list[int]] = self._model.generate(
+                    input_ids=batch.ids,
+                    attention_mask=batch.mask,
+                    past_key_values=batch.cache,
+                    max_new_tokens=room,
+                    do_sample=False,
+                    pad_token_id=self._pad,
+                    eos_token_id=self._ends,
+                    logits_processor=[_Followed(walks, width, self._ends[0])] if walks else [],
+                )[:, width:].tolist()
         return found
 
     def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
@@ -142,23 +215,55 @@ class CausalLM(TokenModel):
             return self._node_by_node(prompts, tree)
         torch = self._torch
         nodes, after = tree.nodes, [node[-1] for node in tree.nodes[1:]]
-        with out_of_memory_named(torch), torch.inference_mode():
-            ids, mask, cache, start = self._batch([prompt + after for prompt in prompts], behind=len(after))
+        with self._computing():
+            batch = self._batch([prompt + after for prompt in prompts], behind=len(after))
+            mask, start = batch.mask, batch.start
             positions = (mask.cumsum(-1) - 1).clamp(min=0)
             if after:
                 root = positions[:, -len(nodes)]
                 positions[:, -len(after) :] = root[:, None] + torch.tensor([len(n) for n in nodes[1:]], device=root.device)
-                mask = self._tree_mask(mask, tree)[:, :, start:]
-            logits = self._model(
-                input_ids=ids[:, start:],
-                attention_mask=mask,
-                past_key_values=cache,
-                logits_to_keep=len(nodes),
-                **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
-            ).logits
+                mask = self._tree_mask(mask, tree)[:, :, start:, 0 if batch.prefix is None else start :]
+            with batch.attending(), self._watching_head() as seen:
+                logits = self._model(
+                    input_ids=batch.ids[:, start:],
+                    attention_mask=mask,
+                    past_key_values=batch.cache,
+                    logits_to_keep=len(nodes),
+                    **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
+                ).logits
             at, token = zip(*tree.edges, strict=True)
-            log_p = logits[:, at, token].double() - torch.logsumexp(logits.float(), dim=-1).double()[:, at]
+            exact = self._exact_logits(logits, at, token, seen)
+            log_p = exact[:, at, token].double() - torch.logsumexp(exact, dim=-1).double()[:, at]
         return np.asarray(log_p.cpu().numpy())
+
+    @contextmanager
+    def _watching_head(self) -> Iterator[list[tuple[Any, Any]]]:
+        """Within it, what the last layer reads and writes is added to the list."""
+        seen: list[tuple[Any, Any]] = []
+        head = self._model.get_output_embeddings()
+        hook = None if head is None else head.register_forward_hook(lambda head, given, output: seen.append((given[0], output)))
+        try:
+            yield seen
+        finally:
+            if hook is not None:
+                hook.remove()
+
+    def _exact_logits(self, logits: Any, at: Sequence[int], token: Sequence[int], seen: list[tuple[Any, Any]]) -> Any:
+        """The logits in fp32, shape (rows, nodes, vocabulary), those of the edges computed in fp32 too.
+
+        In half precision they are rounded: in bfloat16 a logit of 20 to steps of 0.125, which would decide between answers.
+        Models that change the logits behind their last layer, and packed layers, keep what they computed.
+        """
+        torch = self._torch
+        head, found = self._model.get_output_embeddings(), logits.float()
+        if not seen or logits.dtype == torch.float32 or type(head) is not torch.nn.Linear:
+            return found
+        hidden, output = seen[-1]
+        if output.data_ptr() != logits.data_ptr():
+            return found
+        picked = (hidden[:, at].float() * head.weight[list(token)].float()).sum(-1)
+        found[:, at, token] = picked if head.bias is None else picked + head.bias[list(token)].float()
+        return found
 
     def _tree_mask(self, mask: Any, tree: ChoiceTree) -> Any:
         """The attention mask, shape (rows, 1, width, width): a node's token attends to the prompt and the tokens before it."""
@@ -186,45 +291,50 @@ class CausalLM(TokenModel):
         """Whether each token's attention mask and position can be set, in a row of `width` tokens."""
         return width <= self._window and self._takes_positions and not self._stateful
 
-    def _batch(self, prompts: list[list[int]], new_tokens: int = 0, behind: int = 0) -> tuple[Any, Any, Any, int]:
-        """Ids and mask, shape (rows, width); the cache of the shared prefix, and its length.
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        with out_of_memory_named(self._torch), self._torch.inference_mode():
+            yield
 
-        `behind` tokens at the end of each are no part of the prompt. Rows are padded between the shared prefix and their
+    def _batch(self, prompts: list[list[int]], new_tokens: int = 0, behind: int = 0) -> _Batch:
+        """`behind` tokens at the end of each are no part of the prompt. Rows are padded between the shared prefix and their
         own tokens, so that the prefix is computed once and all rows end at the same place.
         """
         torch = self._torch
         width = max(map(len, prompts))
         # Every row needs at least one token of its prompt after the prefix.
-        prefix, shared = self._shared_prefix([prompt[: -1 - behind] for prompt in prompts], width + new_tokens)
-        start = len(prefix)
+        prefix = self._prefix_of([prompt[: -1 - behind] for prompt in prompts], width + new_tokens)
+        start = 0 if prefix is None else len(prefix)
         ids = torch.full((len(prompts), width), self._pad)
         mask = torch.zeros((len(prompts), width), dtype=torch.long)
+        if prefix is not None:
+            ids[:, :start], mask[:, :start] = torch.tensor(prefix.ids), 1
         for row, prompt in enumerate(prompts):
             own = len(prompt) - start
-            ids[row, :start], ids[row, width - own :] = torch.tensor(prompt[:start]), torch.tensor(prompt[start:])
-            mask[row, :start], mask[row, width - own :] = 1, 1
+            ids[row, width - own :], mask[row, width - own :] = torch.tensor(prompt[start:]), 1
         cache = None
-        if start:
-            cache = copy.deepcopy(shared)
-            cache.batch_repeat_interleave(len(prompts))
-        return ids.to(self._device), mask.to(self._device), cache, start
+        if prefix is not None:
+            cache = prefix.cache() if self._in_place else prefix.copied(self._model, len(prompts))
+        return _Batch(ids.to(self._device), mask.to(self._device), cache, start, prefix if self._in_place else None)
 
-    def _shared_prefix(self, beginnings: list[list[int]], width: int) -> tuple[list[int], Any]:
-        """What all beginnings share, and its key-value cache; kept for the next batch with the same beginning.
+    def _prefix_of(self, beginnings: list[list[int]], width: int) -> SharedPrefix | None:
+        """What all beginnings share of the run's common beginning, or, where none is known, with each other.
 
-        It depends on this batch alone, so that a resumed run computes the same bits as an uninterrupted one.
+        It depends on the run and on this batch alone, so that a resumed run computes the same bits as an uninterrupted one.
         """
-        shared = common_prefix(beginnings)
+        from backends._shared_prefix import read_prefix
+
+        whole = self._shared or (common_prefix(beginnings) if len(beginnings) > 1 else [])
+        shared = len(common_prefix([whole, *beginnings]))
         # A sliding window counts padding too: where it is narrower than the rows, padding must come first.
-        if not shared or len(beginnings) == 1 or not self._masks_freely(width):
-            return [], None
-        if shared != self._prefix[0]:
-            ids = self._torch.tensor([shared], device=self._device)
-            self._prefix = (shared, self._model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values)
-        return self._prefix
+        if not shared or not self._masks_freely(width):
+            return None
+        if self._prefix is None or self._prefix.ids != whole:
+            self._prefix = read_prefix(self._model, whole)
+        return self._prefix.first(shared)
 
     def reset(self) -> None:
-        self._prefix = ([], None)
+        self._shared, self._prefix = [], None
 
     def close(self) -> None:
         self._model = None

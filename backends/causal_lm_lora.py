@@ -150,6 +150,7 @@ class CausalLMLora(CausalLM, TrainedLanguageModel):
             model = merged(model, dtype)
         self._model = cast_weights(model, dtype)
         self._model.config.use_cache = True
+        self._try_sharing()
         self._adapters, self.parameters = adapters, parameters
 
     def save(self, folder: Path) -> None:

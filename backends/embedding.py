@@ -96,7 +96,7 @@ class Embedding(SentenceEncoder, Embedder):
         if self.options.c is not None:
             c, report = self.options.c, {"c": self.options.c, "c_from": "option"}
         else:
-            chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed, job.train.probabilities)
+            chosen = choose_c(embeddings, job.train.labels, job.labels, job.seed, job.train.probabilities, job.train.groups)
             c, report = chosen.c, chosen.as_json()
         soft = job.train.probabilities
         self._set_head(fit_head(embeddings, job.train.labels, job.labels, c, job.seed, EXACT, soft))

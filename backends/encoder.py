@@ -97,7 +97,7 @@ class Encoder(TextEncoder):
                 "4-bit weights can't be exported to ONNX.", "Use predict.runtime torch, or another train.lora.base."
             )
         if self._precision == "fp16" and self._device == "cpu":
-            raise UserError("Training in fp16 needs a GPU.", "Use fp32 on a CPU (bf16 works, and is slow).")
+            raise UserError("Training in fp16 needs a GPU.", "Use bf16 or fp32 on a CPU.")
         if self.options.predict.attention == "flash_attention_2":
             if self._device == "cpu":
                 raise UserError("flash_attention_2 needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")

@@ -66,6 +66,8 @@ class VLLM(TokenModel):
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
+        if self._device == "cpu" and self.options.dtype == "auto":
+            self._dtype = "float32"  # whatever the processor has: its CPU kernels were not measured in bfloat16
         self._llm: Any = None
 
     def batch_size(self) -> int:

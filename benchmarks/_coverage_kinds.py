@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _cells
 import numpy as np
 from _coverage_designs import Design, Grouped, Sets
 
@@ -25,7 +26,7 @@ POPULATION_GROUPS = 20_000
 def many_truth(design: Design) -> dict[str, float]:
     shares = design.shares[None]
     recall = np.diagonal(design.shares) / design.shares.sum(axis=1)
-    f1s = {"macro_f1": intervals.macro_f1(shares), "weighted_f1": intervals.weighted_f1(shares)}
+    f1s = {"macro_f1": _cells.macro_f1(shares), "weighted_f1": _cells.weighted_f1(shares)}
     return {name: float(value[0]) for name, value in f1s.items()} | {"balanced_accuracy": float(recall.mean())}
 
 
@@ -35,7 +36,7 @@ def many_sample(design: Design, n: int, rng: np.random.Generator, *, rival: bool
     cells = rng.multinomial(n, design.shares.ravel()).reshape(k, k + 1)
     places = np.nonzero(cells)
     truth, answers = (np.repeat(part, cells[places]) for part in places)
-    statistics = {"macro_f1": intervals.macro_f1, "weighted_f1": intervals.weighted_f1}
+    statistics = {"macro_f1": _cells.macro_f1, "weighted_f1": _cells.weighted_f1}
     values = {name: float(statistic(cells[None])[0]) for name, statistic in statistics.items()}
     rows = cells.sum(axis=1)
     recall = float((np.diagonal(cells)[rows > 0] / rows[rows > 0]).mean())
@@ -55,7 +56,7 @@ def _resampled_f1s(truth: IntArray, answers: IntArray, k: int, rng: np.random.Ge
     weights = rng.multinomial(n, np.full(n, 1 / n), size=RIVAL_REPLICATES).astype(float)
     rows = weights @ true
     f1 = intervals.ratio(2 * (weights @ (true * named)), rows + weights @ named)
-    return {"macro_f1": intervals.mean_of_defined(f1), "weighted_f1": (np.nan_to_num(f1) * rows).sum(axis=1) / n}
+    return {"macro_f1": _cells.mean_of_defined(f1), "weighted_f1": (np.nan_to_num(f1) * rows).sum(axis=1) / n}
 
 
 def _bounds(estimates: Estimates) -> Bounds:
@@ -77,7 +78,7 @@ def _values(truth: IntArray, probabilities: FloatArray) -> dict[str, float]:
     steps, one_hot = np.abs(truth - answers), np.eye(k)[truth]
     return {
         "accuracy": float((truth == answers).mean()),
-        "macro_f1": float(intervals.macro_f1(cells)[0]),
+        "macro_f1": float(_cells.macro_f1(cells)[0]),
         "balanced_accuracy": float(np.mean([(answers[truth == label] == label).mean() for label in range(k)])),
         "mae": float(steps.mean()),
         "macro_mae": float(np.mean([steps[truth == label].mean() for label in range(k)])),
@@ -132,7 +133,7 @@ def _of_sets(truth: IntArray, answers: IntArray, weights: FloatArray) -> dict[st
     wrong = weights @ (truth != answers).mean(axis=1)
     return {
         "micro_f1": intervals.ratio(2 * hits.sum(axis=1), sizes.sum(axis=1)),
-        "macro_f1": intervals.mean_of_defined(intervals.ratio(2 * hits, sizes)),
+        "macro_f1": _cells.mean_of_defined(intervals.ratio(2 * hits, sizes)),
         "hamming_loss": wrong / weights.sum(axis=1),
     }
 

@@ -2,13 +2,17 @@
 
     python _leaderboard_rival.py RESULTS
 
-Prints JSON: [run, rank] for every row, by run. Sorts by accuracy, as the made-up records want it.
+Prints JSON: [run, rank] for every row, by run; a rank is 1 + the number of rows that are significantly better by accuracy
+(McNemar, all pairs of a table, Holm). Of several seeds it takes the run in the middle, and bench the mean, so not all ranks are
+the same.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections import Counter
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +44,12 @@ def _ranked(results: Path, group: Any) -> list[list[Any]]:
     for run in group["run"]:
         rows = pd.read_json(results / "runs" / run / "predictions.jsonl", lines=True).set_index("id").sort_index()
         correct[run] = rows["label"] == rows["truth"]
-    rest, found = list(group["run"]), []
-    while rest:
-        best, others = rest[0], rest[1:]
-        p = [mcnemar(_counts(correct[best], correct[other])).pvalue for other in others]
-        apart = multipletests(p, method="holm")[0] if p else []
-        level = [best, *(other for other, is_apart in zip(others, apart, strict=True) if not is_apart)]
-        rank = len(found) + 1
-        found += [[run, rank] for run in level]
-        rest = [other for other in others if other not in level]
-    return found
+    pairs = list(combinations(group["run"], 2))  # the better one first
+    differ = (
+        multipletests([mcnemar(_counts(correct[a], correct[b])).pvalue for a, b in pairs], method="holm")[0] if pairs else []
+    )
+    worse = Counter(b for (_, b), is_different in zip(pairs, differ, strict=True) if is_different)
+    return [[run, 1 + worse[run]] for run in group["run"]]
 
 
 def _counts(a: Any, b: Any) -> list[list[int]]:

@@ -40,6 +40,7 @@ def _ours(job: Job, engine: str, decoding: str) -> Measured:
         limit=settings.rows,
         model=settings.model,
         data=settings.data_dir(),
+        settings={"dtype": "float32"},  # as the rivals
     )
     plan = make_plan(request, Catalog(Path.cwd()))
     store = Store(job.scratch / "runs")
@@ -71,7 +72,7 @@ def _our_process(job: Job, decoding: str) -> Measured:
         settings.model,
     ]
     words += ["--prompt", PROMPT, "--decoding", decoding, "--limit", str(settings.rows), "--results", str(job.scratch / "runs")]
-    words += ["--data", settings.data] if settings.data else []
+    words += ["--set", "dtype=float32", *(["--data", settings.data] if settings.data else [])]
     started = time.perf_counter()
     command = [sys.executable, "-c", "from harness.cli import main; main()", *words]
     subprocess.run(command, stdout=sys.stderr, check=True)

@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import norm
+from type_one import EVEN, Design, confusion, pair_of, sample
 
+from harness.core.arrays import FloatArray
 from harness.core.predictions import Predictions
 from harness.core.types import LabelKind, LabelSpace
+from harness.statistics.by_label import f1_intervals
 from harness.statistics.contrast import difference_of, differences_of
+from harness.statistics.intervals import share
+from harness.statistics.jackknife import parts_of
 from harness.statistics.paired import holm, mcnemar
 from harness.statistics.row_means import SMOOTH, features
-
-if TYPE_CHECKING:
-    from type_one import Design
+from harness.statistics.seeds import over_seeds
 
 LEVEL = 0.05
+ALIKE = Design("alike", EVEN, "even", "even", 0.3, 0.5)
+SPREADS = (0.0, 0.01, 0.025)
+"""Standard deviations between seeds."""
 Cells = Iterator[list[str]]
-Count = Callable[[int], tuple[bool, ...]]
+Count = Callable[[int], tuple[float, ...]]
 
 
 def rates(samples: int, count: Count) -> str:
-    """The share of samples in which each of several methods finds a difference, the first and in brackets the others."""
-    hits = np.array([count(seed) for seed in range(samples)]).mean(axis=0)
-    first, *others = (f"{100 * share:.1f}" for share in hits)
+    """The share of samples in which each of several methods finds a difference, the first and in brackets the others. A
+    count is NaN for a sample without a test; `none` where no sample has one."""
+    hits = np.array([count(seed) for seed in range(samples)], dtype=np.float64)
+    first, *others = ("none" if np.isnan(one).all() else f"{100 * np.nanmean(one):.1f}" for one in hits.T)
     return f"{first} ({', '.join(others)})" if others else first
 
 
@@ -47,8 +54,6 @@ def gradient_p(metric: str, a: Predictions, b: Predictions) -> float:
 
 def many_labels(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
     """Equal macro-F1."""
-    from type_one import Design
-
     yield ["equally good models, macro-F1", *(f"n = {n:,}" for n in sizes)]
     for k in (5, 20, 77, 151):
         even, falling = np.full(k, 1 / k), np.arange(1, k + 1) ** -0.7
@@ -66,15 +71,13 @@ def many_labels(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
 
 
 def _many(design: Design, n: int, replicates: int) -> Count:
-    from type_one import pair_of, sample
-
     pair, rng = pair_of(design, "macro_f1"), np.random.default_rng(n)
     assert pair is not None
 
-    def found(seed: int) -> tuple[bool, ...]:
+    def found(seed: int) -> tuple[float, ...]:
         runs = sample(rng, n, design, *pair)
         p = difference_of("macro_f1", *runs, replicates=replicates, seed=seed).p
-        return p <= LEVEL, gradient_p("macro_f1", *runs) <= LEVEL
+        return math.nan if math.isnan(p) else p <= LEVEL, gradient_p("macro_f1", *runs) <= LEVEL
 
     return found
 
@@ -84,8 +87,6 @@ def _many(design: Design, n: int, replicates: int) -> Count:
 
 def seeded(rng: np.random.Generator, n: int, design: Design, counts: Sequence[int], spread: float) -> list[list[Predictions]]:
     """Configurations of equal expected quality; the error rates of their seeds are normal with this standard deviation."""
-    from type_one import confusion, sample
-
     rates_of = design.errors + spread * rng.standard_normal(sum(counts))
     matrices = [confusion(design.a, len(design.prior), rate) for rate in np.clip(rates_of, 0.01, 0.95)]
     runs = sample(rng, n, design, matrices, [1 - design.errors] * len(matrices))
@@ -98,19 +99,45 @@ def middle_run(runs: Sequence[Predictions]) -> Predictions:
 
 
 def seeds(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
-    """Equal expected quality. B of `5 and 1` is deterministic."""
-    from type_one import EVEN, Design
-
-    design = Design("alike", EVEN, "even", "even", 0.3, 0.5)
-    metrics = ("accuracy", "macro_f1", "qwk")
-    yield ["seeds", "SD in points", *(f"{metric}, n = {n:,}" for metric in metrics for n in sizes)]
+    """Equal expected accuracy. B of `5 and 1` is deterministic."""
+    yield ["seeds of A and of B", "SD of seeds in points", *(f"accuracy, n = {n:,}" for n in sizes)]
     for counts in ((3, 3), (5, 5), (5, 1)):
-        for spread in (0.0, 0.01, 0.025):
-            cells = []
-            for metric in metrics:
-                for n in sizes:
-                    cells.append(rates(samples, _of_seeds(metric, n, design, counts, spread, replicates)))
+        for spread in SPREADS:
+            cells = [rates(samples, _of_seeds("accuracy", n, ALIKE, counts, spread, replicates)) for n in sizes]
             yield [f"{counts[0]} and {counts[1]}", f"{100 * spread:g}", *cells]
+
+
+def seeds_of_other_metrics(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
+    """The same with 3 seeds each and an SD of 1 point."""
+    yield ["metric, 3 and 3 seeds, SD 1 point", *(f"n = {n:,}" for n in sizes)]
+    for metric in ("macro_f1", "qwk"):
+        yield [metric, *(rates(samples, _of_seeds(metric, n, ALIKE, (3, 3), 0.01, replicates)) for n in sizes)]
+
+
+def means_over_seeds(sizes: Sequence[int], samples: int) -> Cells:
+    """How often the interval of a mean over seeds holds the value that is expected of a seed."""
+    metrics = ("accuracy", "macro_f1")
+    yield ["seeds", "SD of seeds in points", *(f"{metric}, n = {n:,}" for metric in metrics for n in sizes)]
+    for count in (3, 5):
+        for spread in SPREADS:
+            held = {n: _held(n, count, spread, samples) for n in sizes}
+            cells = [f"{100 * held[n][place]:.1f}" for place in range(len(metrics)) for n in sizes]
+            yield [f"{count}", f"{100 * spread:g}", *cells]
+
+
+def _held(n: int, count: int, spread: float, samples: int) -> FloatArray:
+    """Shares of the samples, of accuracy and macro-F1, shape (2,). Both are 1 - the error rate, as the labels are alike."""
+    rng, k, true = np.random.default_rng(n), len(ALIKE.prior), 1 - ALIKE.errors
+    held = []
+    for _ in range(samples):
+        runs = seeded(rng, n, ALIKE, [count], spread)[0]
+        of_runs = [[share(run.correct) for run in runs]]
+        of_runs.append(
+            [f1_intervals({"macro_f1": parts_of("macro_f1", run).value}, run.truth, run.answers, k)["macro_f1"] for run in runs]
+        )
+        means = [over_seeds(one) for one in of_runs]
+        held.append([(mean.low or 0.0) <= true <= (mean.high or 1.0) for mean in means])
+    return np.asarray(np.mean(held, axis=0))
 
 
 def _of_seeds(metric: str, n: int, design: Design, counts: tuple[int, int], spread: float, replicates: int) -> Count:
@@ -128,8 +155,6 @@ def _of_seeds(metric: str, n: int, design: Design, counts: tuple[int, int], spre
 
 def _fixed(rng: np.random.Generator, n: int, design: Design, spread: float) -> list[list[Predictions]]:
     """Five seeds, and one run of exactly the expected quality."""
-    from type_one import confusion, sample
-
     rates_of = [*(design.errors + spread * rng.standard_normal(5)), design.errors]
     matrices = [confusion(design.a, len(design.prior), rate) for rate in np.clip(rates_of, 0.01, 0.95)]
     runs = sample(rng, n, design, matrices, [1 - design.errors] * 6)
@@ -199,12 +224,9 @@ def below_the_best(runs: Sequence[Predictions]) -> bool:
 
 def ranks(sizes: Sequence[int], samples: int, replicates: int) -> Cells:
     """The share of tables of equal models in which some model falls below rank 1."""
-    from type_one import EVEN, Design
-
-    design = Design("alike", EVEN, "even", "even", 0.3, 0.5)
-    yield ["equal models", "seeds", "SD in points", *(f"accuracy, n = {n:,}" for n in sizes)]
+    yield ["equal models", "seeds", "SD of seeds in points", *(f"accuracy, n = {n:,}" for n in sizes)]
     for models, count, spread in ((10, 1, 0.0), (29, 1, 0.0), (10, 3, 0.01), (29, 3, 0.01), (10, 3, 0.025), (29, 3, 0.025)):
-        cells = [rates(samples, _of_models(n, design, [count] * models, spread, max(replicates, 499))) for n in sizes]
+        cells = [rates(samples, _of_models(n, ALIKE, [count] * models, spread, max(replicates, 499))) for n in sizes]
         yield [f"{models}", f"{count}", f"{100 * spread:g}", *cells]
 
 

@@ -1,6 +1,6 @@
 """How far off the value of the best of several models is, and how often its interval holds the true one.
 
-    python benchmarks/chosen_row.py                          # the table of docs/statistics.md, about three minutes on one core
+    python benchmarks/chosen_row.py                          # the table of docs/statistics-checks.md, some minutes on one core
 
 K models answer the same n rows; the best one is chosen, and its true value is known. Three ways to report it: its own value
 with Wilson's interval; as `bench recommend` corrects it; and the bootstrap bias correction as published, by resampled rows,
@@ -20,7 +20,7 @@ import numpy as np
 
 from harness.core.arrays import FloatArray
 from harness.statistics.choice import corrected
-from harness.statistics.influence import covariance
+from harness.statistics.covariances import covariance
 from harness.statistics.intervals import share
 
 

@@ -51,7 +51,7 @@ def draw(labels: Sequence[int], per_label: int, seed: int) -> list[int]:
 
 
 def opened(backend: str, c: float | None) -> Embedding:
-    spec = with_settings(Catalog(Path.cwd()).backend(backend), {"c": c})
+    spec = with_settings(Catalog(Path.cwd()).backend(backend), {"c": c, "predict.dtype": "float32"})
     engine = open_engine(spec, checkpoint_of(spec))
     if not isinstance(engine, Embedding):
         raise UserError(f"The backend {backend!r} is of the engine {spec.engine!r}.", "Name one of the engine embedding.")

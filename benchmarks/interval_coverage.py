@@ -17,12 +17,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import _cells
 import numpy as np
 from _coverage_designs import DESIGNS, GROUPED, MANY_LABELS, SCORERS, SETS, Design, Grouped, Scorer, Sets
 from _coverage_kinds import (
@@ -47,8 +49,9 @@ from harness.core.json_files import write_atomically
 from harness.core.record import Estimate
 from harness.statistics import intervals
 from harness.statistics.by_label import f1_intervals
+from harness.statistics.clusters import variance_of_sum
 
-STATISTICS = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
+STATISTICS = {"macro_f1": _cells.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
 METRICS = ("accuracy", *STATISTICS)
 ROW_METRICS = ("log_loss", "brier", "roc_auc")
 TITLES = {
@@ -143,7 +146,7 @@ def _rates(chosen: Population, n: int, simulations: int, replicates: int, seed: 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description="Coverage of the intervals, by simulation.")
-    parser.add_argument("--rows", type=_counts, metavar="N,N", help="default: those of the tables in docs/statistics.md")
+    parser.add_argument("--rows", type=_counts, metavar="N,N", help="default: those of the tables in docs/statistics-checks.md")
     parser.add_argument(
         "--simulations",
         type=int,
@@ -167,7 +170,7 @@ def _counts(text: str) -> tuple[int, ...]:
 def counted(design: Design, n: int, simulations: int, replicates: int, seed: int) -> Rate:
     """Coverage of what is a function of the confusion matrix."""
     rng = np.random.default_rng([seed, n])
-    truth = {name: float(f(design.shares[None])[0]) for name, f in {"accuracy": intervals.accuracy, **STATISTICS}.items()}
+    truth = {name: float(f(design.shares[None])[0]) for name, f in {"accuracy": _cells.accuracy, **STATISTICS}.items()}
     tally = Tally(truth)
     samples = rng.multinomial(n, design.shares.ravel(), size=simulations)
     for number, drawn in enumerate(samples):
@@ -176,7 +179,7 @@ def counted(design: Design, n: int, simulations: int, replicates: int, seed: int
         ours = intervals.booted(values, cells, intervals.pseudo_cells(cells), replicates)
         places = np.nonzero(cells)
         truths, answers = (np.repeat(part, cells[places]) for part in places)
-        ours |= f1_intervals({"macro_f1": float(intervals.macro_f1(cells[None])[0])}, truths, answers, len(cells))
+        ours |= f1_intervals({"macro_f1": float(_cells.macro_f1(cells[None])[0])}, truths, answers, len(cells))
         right = int(np.trace(cells))
         low, high = intervals.wilson(right, n)
         ours["accuracy"] = Estimate(value=right / n, low=low, high=high, method="wilson")
@@ -188,7 +191,7 @@ def _percentile(cells: IntArray, rng: np.random.Generator, replicates: int) -> d
     """The plain bootstrap: resample, take the quantiles."""
     shares = cells.ravel() / cells.sum()
     drawn = rng.multinomial(int(cells.sum()), shares, size=replicates).reshape(-1, *cells.shape)
-    values = {name: f(drawn) for name, f in {"accuracy": intervals.accuracy, **STATISTICS}.items()}
+    values = {name: f(drawn) for name, f in {"accuracy": _cells.accuracy, **STATISTICS}.items()}
     quantiles = {
         name: np.nanquantile(v, (0.025, 0.975)) if np.isfinite(v).any() else np.full(2, np.nan) for name, v in values.items()
     }
@@ -228,7 +231,7 @@ def _row_metrics(truth: IntArray, probabilities: FloatArray) -> tuple[dict[str, 
     ours = {name: intervals.mean_of(values) for name, values in rows.items()}
     errors = {name: float(v.std(ddof=1) / np.sqrt(n)) for name, v in rows.items()}
     ours["roc_auc"] = intervals.roc_auc(one_hot, probabilities)
-    errors["roc_auc"] = intervals.roc_auc_error(one_hot, probabilities)
+    errors["roc_auc"] = math.sqrt(variance_of_sum(intervals.roc_areas(one_hot, probabilities)[1], None))
     return ours, errors
 
 

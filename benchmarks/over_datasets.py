@@ -1,6 +1,6 @@
 """How often the intervals of `bench analyze overall` hold the true mean gap and mean rank of four configurations.
 
-    python benchmarks/over_datasets.py                       # the figures of docs/statistics.md, a few minutes on one core
+    python benchmarks/over_datasets.py                       # the table of docs/statistics-checks.md, some minutes on one core
 
 `between`: standard deviation of a configuration's true value between datasets; `within`: of its error by the sampling of rows.
 With fewer than five datasets the truth is that of these datasets, else that of the population which they were drawn from.

@@ -1,6 +1,6 @@
 """How often `bench compare` and the leaderboard find a difference where there is none; what a million rows cost.
 
-    python benchmarks/type_one.py --samples 600             # the tables of docs/statistics.md, an hour on one core
+    python benchmarks/type_one.py --samples 600             # the tables of docs/statistics-checks.md, an hour on one core
     python benchmarks/type_one.py --table many --samples 600
     python benchmarks/type_one.py --speed                   # two runs of 1,000,000 rows, and pandas + statsmodels
 
@@ -8,7 +8,8 @@ The models of a table are equally good by the metric in the population, though n
 from one random number in some rows (so they agree more often than chance) and from two in the others. A cell is the share of
 samples in which p is at most 0.05, in percent; in brackets the method that bench had before. `few`: two models of few labels;
 of four alike models, any difference; intervals of the difference of two unequal models. `many`: 5 to 151 labels. `seeds`:
-configurations of several seeds; in brackets one run each, and the run in the middle. `groups`: rows in groups; in brackets the
+configurations of several seeds; in brackets one run each, and the run in the middle. `means`: how often the interval of a mean
+over seeds holds the value that is expected of a seed. `groups`: rows in groups; in brackets the
 test that ignores them. `ranks`: tables of equal models; in brackets the best one against the others.
 """
 
@@ -20,6 +21,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import _cells
 import numpy as np
 
 from harness.core.arrays import FloatArray
@@ -78,8 +80,8 @@ def population(metric: str, prior: Sequence[float], answers: FloatArray) -> floa
     """The metric of infinitely many rows."""
     cells = np.zeros((1, len(prior), len(prior) + 1))
     cells[0, :, :-1] = np.asarray(prior)[:, None] * answers
-    statistics = {"macro_f1": intervals.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
-    return float(statistics.get(metric, intervals.accuracy)(cells)[0])
+    statistics = {"macro_f1": _cells.macro_f1, "mae": intervals.mae, "qwk": intervals.qwk}
+    return float(statistics.get(metric, _cells.accuracy)(cells)[0])
 
 
 STEPS = (np.arange(1000) + 0.5) / 1000
@@ -223,14 +225,18 @@ def other_tables(chosen: Sequence[str], samples: int, replicates: int) -> list[s
     import _type_one_tables as made
 
     known = {
-        "many": lambda: made.many_labels((200, 500, 2000), samples, replicates),
-        "seeds": lambda: made.seeds((500, 2000), samples, replicates),
-        "groups": lambda: made.groups_of_rows(samples, replicates),
-        "ranks": lambda: made.ranks((500, 2000), samples, replicates),
+        "many": lambda: [made.many_labels((200, 500, 2000), samples, replicates)],
+        "seeds": lambda: [
+            made.seeds((500, 2000), samples, replicates),
+            made.seeds_of_other_metrics((500, 2000), samples, replicates),
+        ],
+        "means": lambda: [made.means_over_seeds((500, 2000), samples)],
+        "groups": lambda: [made.groups_of_rows(samples, replicates)],
+        "ranks": lambda: [made.ranks((500, 2000), samples, replicates)],
     }
     lines = []
-    for name in chosen:
-        for place, cells in enumerate(known[name]()):
+    for table in (table for name in chosen for table in known[name]()):
+        for place, cells in enumerate(table):
             lines += [_line(cells)] if place else ["", _line(cells), "|" + "---|" * len(cells)]
     return lines
 
@@ -250,7 +256,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=2000, metavar="N", help="of each design; default: 2000")
     parser.add_argument("--replicates", type=int, default=499, metavar="N", help="of each test; default: 499")
     parser.add_argument("--sizes", type=int, nargs="+", default=[50, 200, 1000], metavar="N", help="default: 50 200 1000")
-    names = ("few", "many", "seeds", "groups", "ranks")
+    names = ("few", "many", "seeds", "means", "groups", "ranks")
     parser.add_argument("--table", nargs="+", choices=names, default=names, metavar="NAME", help=f"of {', '.join(names)}")
     parser.add_argument("--speed", action="store_true", help="only how long a million rows take")
     parser.add_argument("--rows", type=int, default=1_000_000, metavar="N", help="for --speed; default: 1000000")

@@ -22,9 +22,8 @@ def _importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_populations_are_what_their_names_say() -> None:
+    from _cells import accuracy
     from _coverage_designs import DESIGNS, SCORERS
-
-    from harness.statistics.intervals import accuracy
 
     by_name = {design.name: design.shares for design in DESIGNS}
     assert len(by_name) + len({scorer.name for scorer in SCORERS}) == len(DESIGNS) + len(SCORERS)

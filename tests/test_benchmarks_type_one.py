@@ -71,3 +71,17 @@ def test_a_synthetic_record_is_one_that_bench_reads(type_one: Any, tmp_path: Pat
     assert found.metrics[-1] == "log_loss"
     line = (tmp_path / "results" / "runs" / "one.0" / "predictions.jsonl").read_text().splitlines()[0]
     assert sum(json.loads(line)["probabilities"]) == pytest.approx(1)
+
+
+def test_metrics_of_many_confusion_matrices_are_those_of_scikit_learn(type_one: Any) -> None:
+    import _cells
+    from sklearn.metrics import f1_score
+
+    rng = np.random.default_rng(0)
+    for k in (2, 3, 6):
+        truth, answers = rng.integers(0, k, 40), rng.integers(0, k + 1, 40)
+        cells = np.bincount(truth * (k + 1) + answers, minlength=k * (k + 1)).reshape(k, k + 1)
+        stacked = np.stack([rng.permutation(cells), cells])  # a second matrix, so that mixed-up axes show
+        f1s = [f1_score(truth, answers, average=name, labels=range(k), zero_division=np.nan) for name in ("macro", "weighted")]
+        found = [f(stacked)[1] for f in (_cells.macro_f1, _cells.weighted_f1, _cells.accuracy)]
+        assert found == pytest.approx([*f1s, np.mean(truth == answers)])

@@ -28,6 +28,8 @@ from harness.core.arrays import FloatArray
 from harness.core.errors import UserError
 from harness.core.predictions import Predictions
 from harness.records.predictions import shared_rows
+from harness.statistics.clusters import numbered
+from harness.statistics.contrast import groups_of
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.row_means import features_of
 
@@ -222,6 +224,7 @@ def _equal_up_to(better: Mapping[int, FloatArray]) -> int:
 
 def resampled(runs: Sequence[Predictions], metric: str, replicates: int) -> FloatArray:
     """The metric of each run on the rows themselves and on resampled ones, shape (1 + replicates, runs); the runs share rows.
+    Rows in groups are resampled by group.
 
     Raises `UserError` for a metric that they do not have.
     """
@@ -232,12 +235,16 @@ def resampled(runs: Sequence[Predictions], metric: str, replicates: int) -> Floa
             raise UserError(f"{run.run_id} has no {metric}, so there is no curve of it.", "Choose another --metric.")
         features.append(found)
     n, rng = len(runs[0]), np.random.default_rng(0)
+    numbers = numbered(groups_of(runs))
+    units = np.arange(n) if numbers is None else numbers
+    many = int(units.max()) + 1
     step = max(1, _ENTRIES_AT_ONCE // n)
-    parts: list[FloatArray] = [np.ones((1, n))]
+    parts: list[FloatArray] = [np.ones((1, many))]
     values = []
     for start in range(0, replicates, step):
-        parts.append(rng.multinomial(n, np.full(n, 1 / n), size=min(step, replicates - start)).astype(np.float64))
-        weights = np.concatenate(parts) / n
+        parts.append(rng.multinomial(many, np.full(many, 1 / many), size=min(step, replicates - start)).astype(np.float64))
+        weights = np.concatenate(parts)[:, units]
+        weights /= weights.sum(axis=1, keepdims=True)
         values.append(np.stack([smooth(weights @ rows)[0] for rows, smooth in features], axis=1))
         parts = []
     return np.concatenate(values)

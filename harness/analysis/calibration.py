@@ -15,7 +15,7 @@ from harness.analysis.pricing import tuning_labels
 from harness.analysis.related_runs import chose_checkpoint, command_on, matching_validation_run
 from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.errors import UserError
-from harness.core.predictions import Predictions
+from harness.core.predictions import ObjectArray, Predictions
 from harness.core.record import Estimate, RunRecord
 from harness.core.types import Decision, LabelKind
 from harness.records.entries import Entry, read_entry
@@ -25,7 +25,7 @@ from harness.running.calibration import decide
 from harness.statistics.brier import BrierParts, brier_parts, classwise_error
 from harness.statistics.clusters import degrees, numbered, quantile, variance_of_sum
 from harness.statistics.intervals import farthest_labels, share
-from harness.statistics.metrics import ECE_BINS
+from harness.statistics.metrics import ECE_BINS, with_reason
 from harness.statistics.temperature import Temperature, fit_temperature, negative_log_likelihood, scaled
 
 COVERAGES = tuple(tenth / 10 for tenth in range(10, 0, -1))
@@ -137,9 +137,9 @@ def reliability_of(store: Store, run_id: str, bins: int = ECE_BINS) -> Reliabili
         answered=int(answered.sum()),
         confidence=float(stated[answered].mean()),
         gap=mean_interval(stated[answered] - correct[answered], _clusters(run, answered)),
-        bins=bins_of(stated[answered], correct[answered], bins),
+        bins=bins_of(stated[answered], correct[answered], bins, None if run.groups is None else run.groups[answered]),
         scores=scores_of(run, bins),
-        coverage=[at_coverage(stated, correct, wanted) for wanted in COVERAGES],
+        coverage=[at_coverage(stated, correct, wanted, run.groups) for wanted in COVERAGES],
         aurc=aurc(stated, correct),
         best_aurc=aurc(correct.astype(float), correct),
         error=1 - int(correct.sum()) / len(run),
@@ -171,6 +171,12 @@ def confidence(run: Predictions) -> FloatArray:
     return np.where(run.answered, stated, 0.0)
 
 
+def _share(correct: BoolArray, groups: ObjectArray | None, inside: BoolArray) -> Estimate:
+    """Of right answers among the rows that are inside; without an interval where these are of too few groups."""
+    clusters = None if groups is None else numbered(groups[inside])
+    return with_reason("accuracy", share(correct[inside], clusters), [], clusters)
+
+
 def _clusters(run: Predictions, chosen: BoolArray) -> IntArray | None:
     return None if run.groups is None else numbered(run.groups[chosen])
 
@@ -188,11 +194,11 @@ def _places(stated: FloatArray, bins: int) -> IntArray:
     return np.clip(np.ceil(stated * bins).astype(np.int64) - 1, 0, bins - 1)
 
 
-def bins_of(stated: FloatArray, correct: BoolArray, bins: int) -> list[Bin]:
+def bins_of(stated: FloatArray, correct: BoolArray, bins: int, groups: ObjectArray | None = None) -> list[Bin]:
     """The bins of equal width that hold a row."""
     places = _places(stated, bins)
     return [
-        Bin(i / bins, (i + 1) / bins, int(inside.sum()), float(stated[inside].mean()), share(correct[inside]))
+        Bin(i / bins, (i + 1) / bins, int(inside.sum()), float(stated[inside].mean()), _share(correct, groups, inside))
         for i in np.unique(places).tolist()
         for inside in [places == i]
     ]
@@ -262,12 +268,12 @@ def scores_of(run: Predictions, bins: int = ECE_BINS) -> Scores:
     )
 
 
-def at_coverage(stated: FloatArray, correct: BoolArray, wanted: float) -> Coverage:
+def at_coverage(stated: FloatArray, correct: BoolArray, wanted: float, groups: ObjectArray | None = None) -> Coverage:
     """Accuracy of the most confident rows. Rows of equal confidence are on the same side of a threshold."""
     order = np.sort(stated)[::-1]
     threshold = float(order[math.ceil(wanted * len(stated) - 1e-9) - 1])
     inside = stated >= threshold
-    return Coverage(wanted, threshold, int(inside.sum()), share(correct[inside]))
+    return Coverage(wanted, threshold, int(inside.sum()), _share(correct, groups, inside))
 
 
 def aurc(stated: FloatArray, correct: BoolArray) -> float:
@@ -297,7 +303,7 @@ def _scaling(store: Store, run: Predictions, record: RunRecord, bins: int) -> Sc
         run=name,
         rows=len(fitted),
         scores=scores_of(after, bins),
-        saved=mean_interval(loss[0] - loss[1]),
+        saved=mean_interval(loss[0] - loss[1], _clusters(run, rows)),
         decision=decision,
         changed=int((after.answers != run.answers).sum()),
         accuracy=float(after.correct.mean()),

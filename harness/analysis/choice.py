@@ -8,37 +8,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.analysis.ranks import Configuration, fold_seeds
+from harness.analysis.ranking_metric import with_one_metric
+from harness.analysis.ranks import Configuration, fold_seeds, seeds_of
 from harness.analysis.recommend import Recommendation, Utility, misses, quality_weight
 from harness.analysis.related_runs import chose_checkpoint, command_on, matching_runs
 from harness.analysis.row_sets import row_sets
-from harness.core.arrays import FloatArray
-from harness.core.predictions import ObjectArray
 from harness.core.record import Estimate
 from harness.records.entries import Entry
-from harness.records.predictions import predictions_of, shared_rows
 from harness.records.store import Store
 from harness.statistics.choice import corrected, weighted
-from harness.statistics.influence import covariance, influences, units_of
-from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.contrast import Measured, comparable, measured
+from harness.statistics.metrics import LOWER_IS_BETTER, range_of
 from harness.statistics.row_means import SHARES
-
-
-@dataclass(frozen=True)
-class Measured:
-    """Configurations on the same rows in one metric: `values`, means over their seeds, shape (k,); `rows`: the influence of
-    each row, the mean over the seeds, (n, k); `of_seeds`: the variance of the values that seeds add, (k,), 0 with one seed;
-    `groups` of the rows, (n,)."""
-
-    values: FloatArray
-    rows: FloatArray
-    of_seeds: FloatArray
-    groups: ObjectArray | None
-
-    @property
-    def covariance(self) -> FloatArray:
-        """Of the values, of rows and seeds together, (k, k)."""
-        return covariance([self.rows], units_of([self.groups], [len(self.rows)])) + np.diag(self.of_seeds)
 
 
 @dataclass(frozen=True)
@@ -74,22 +55,13 @@ class Confirmed:
     chose_checkpoints: tuple[str, ...]
 
 
-def measured(store: Store, rows: Sequence[Configuration], metric: str) -> Measured | None:
-    """None for a metric that is no function of means over rows, or is undefined for one of them. Raises as `predictions_of` and
-    `shared_rows` do."""
-    flat = shared_rows([predictions_of(store, run) for row in rows for run in row.runs])
-    found = [influences(run, metric) for run in flat]
-    if any(one is None for one in found):
+def measured_rows(store: Store, rows: Sequence[Configuration], metric: str) -> Measured | None:
+    """None for a metric that not all of them have, or that is undefined for one. Raises as `seeds_of` does."""
+    seeds = seeds_of(store, rows)
+    if any(metric not in comparable(run) for runs in seeds for run in runs):
         return None
-    known = iter([one for one in found if one is not None])
-    values, parts, variances = [], [], []
-    for row in rows:
-        own = [next(known) for _ in row.runs]
-        seeds = np.array([value for value, _ in own])
-        values.append(float(seeds.mean()))
-        parts.append(np.mean([part for _, part in own], axis=0))
-        variances.append(float(seeds.var(ddof=1)) / len(seeds) if len(seeds) > 1 else 0.0)
-    return Measured(np.array(values), np.stack(parts, axis=1), np.array(variances), flat[0].groups)
+    found = measured(metric, seeds)
+    return found if found.is_defined else None
 
 
 def optimism_of(store: Store, found: Recommendation) -> Optimism | None:
@@ -100,7 +72,7 @@ def optimism_of(store: Store, found: Recommendation) -> Optimism | None:
     if best is None or len(able) < 2:
         return None
     metric, value = (pool.metric, best.quality) if question.utility is Utility.QUALITY else (pool.f1, best.f1)
-    figures = measured(store, [candidate.row for candidate in able], metric)
+    figures = measured_rows(store, [candidate.row for candidate in able], metric)
     if figures is None:
         return None
     chosen = next(place for place, candidate in enumerate(able) if candidate is best)
@@ -108,13 +80,15 @@ def optimism_of(store: Store, found: Recommendation) -> Optimism | None:
     pick = weighted(weights, lower_is_better=metric in LOWER_IS_BETTER)
     result = corrected(figures.values, figures.covariance, chosen, pick, is_share=metric in SHARES)
     bounded = value.low is not None  # where a run has no interval, its correction has none
+    least, most = range_of(metric, len(best.entry.record.identity.labels))
+    inside = [min(max(number, least), most) for number in (result.value, result.low, result.high)]
     estimate = Estimate(
-        value=result.value,
-        low=result.low if bounded else None,
-        high=result.high if bounded else None,
+        value=inside[0],
+        low=inside[1] if bounded else None,
+        high=inside[2] if bounded else None,
         method="bootstrap_bias_correction",
     )
-    return Optimism(metric, len(able), len(figures.rows), float(figures.values[chosen]), estimate, result.again)
+    return Optimism(metric, len(able), figures.n, float(figures.values[chosen]), estimate, result.again)
 
 
 def confirmed_on_test(store: Store, found: Recommendation) -> Confirmed | None:
@@ -124,7 +98,7 @@ def confirmed_on_test(store: Store, found: Recommendation) -> Confirmed | None:
         return None
     runs = [(run, _test_runs(store, run)) for run in best.row.runs]
     ordered = row_sets([entry for _, matches in runs for entry in matches])  # today's rows first, then the most rows
-    tested = list(ordered[0].entries) if ordered else []
+    tested = with_one_metric(store, ordered[0].entries) if ordered else []
     able = [candidate for candidate in pool.offered if not misses(candidate, found.question)]
     return Confirmed(
         configurations=len(able),

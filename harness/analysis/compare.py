@@ -14,22 +14,22 @@ from itertools import combinations
 
 import numpy as np
 
-from harness.analysis.ranking_metric import ranking_metric
+from harness.analysis.ranking_metric import ranking_metric, with_one_metric
 from harness.analysis.ranks import Configuration, folded
 from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import DamagedRecord, UserError
 from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.core.types import LabelKind
-from harness.records.entries import Entry, leak_line, read_entry, warn_of, with_models
+from harness.records.entries import TITLES, Entry, leak_line, read_entry, warn_of, with_models
 from harness.records.names import names_of
 from harness.records.pairing import pairing_notes
 from harness.records.predictions import read_predictions, shared_rows
 from harness.records.store import Store
 from harness.statistics import intervals
-from harness.statistics.contrast import comparable, difference_at, differences_of, groups_of, value_of
+from harness.statistics.contrast import comparable, difference_at, differences_of, groups_of, not_tested, value_of
 from harness.statistics.families import LEVEL
-from harness.statistics.metrics import LOWER_IS_BETTER, headline_of
+from harness.statistics.metrics import LOWER_IS_BETTER, headline_of, range_of
 from harness.statistics.paired import Difference
 from harness.statistics.seeds import over_seeds
 
@@ -71,7 +71,7 @@ class Pair:
 class Verdict:
     """B - A of one pair in one metric. The interval of `difference` is simultaneous for all pairs of this metric, and agrees
     with `p_adjusted`; `difference.p` is of the pair alone. NaN where undefined. `rope`: half the width of the region of
-    practical equivalence, None where none was asked for."""
+    practical equivalence, None where none was asked for. `not_tested`: why there is neither p nor interval."""
 
     metric: str
     a: int
@@ -79,6 +79,7 @@ class Verdict:
     difference: Difference
     p_adjusted: float
     rope: float | None = None
+    not_tested: str | None = None
 
     @property
     def better(self) -> int | None:
@@ -144,8 +145,9 @@ def compare(
     whole = [[read_predictions(store, run.run_id) for run in runs] for runs in every]
     found = iter(shared_rows([run for runs in whole for run in runs]))
     seeds = [[next(found) for _ in runs] for runs in whole]
+    ranks = ranking_metric([run for row in rows for run in row.every])
     shared, named = [runs[0] for runs in seeds], [runs[0] for runs in whole]
-    chosen = _chosen([run for runs in seeds for run in runs], list(dict.fromkeys(metrics)), ranking_metric(entries))
+    chosen = _chosen([run for runs in seeds for run in runs], list(dict.fromkeys(metrics)), ranks)
     told = [entry.how if len(row.runs) == 1 else entry.config_label for entry, row in zip(entries, rows, strict=True)]
     runs = [
         Contestant(_letter(place), name, entry, row, len(own), _values(chosen, row, every[place], seeds[place], len(own)))
@@ -155,9 +157,11 @@ def compare(
     ]
     verdicts = [verdict for metric in chosen for verdict in _verdicts(metric, seeds, rope)]
     pairs = [Pair(a, b, *_agreement(shared[a].correct, shared[b].correct)) for a, b in combinations(range(len(runs)), 2)]
-    units = groups_of([run for group in seeds for run in group])
-    groups = None if units is None else int(units.max()) + 1
-    notes = _notes(runs, shared, named)
+    group_names = groups_of([run for group in seeds for run in group])
+    groups = None if group_names is None else len(set(group_names.tolist()))
+    notes = _notes(runs, shared, named, groups)
+    reasons = {metric: reason for metric in chosen if (reason := not_tested(metric, shared[0])) is not None}
+    notes += [f"{TITLES.get(metric, metric)} is not tested: {reason}." for metric, reason in reasons.items()]
     return Comparison(chosen, runs, pairs, verdicts, notes, shared, _differing(shared), groups, rope)
 
 
@@ -194,7 +198,7 @@ def configuration_of(store: Store, entry: Entry) -> Configuration:
     stem = _stem(entry.run_id)
     names = [name for name in store.ids() if name != entry.run_id and _stem(name) == stem]  # so few records have to be read
     others = [found for name in names if (found := _intact(store, name)) and found.configuration == entry.configuration]
-    runs = with_models([entry, *others])
+    runs = with_one_metric(store, with_models([entry, *others]))
     alone = len({run.seed for run in runs}) < len(runs)  # one seed twice: they differ in something else
     members = [replace(run, by_model=entry.by_model) for run in ([entry] if alone else sorted(runs, key=lambda run: run.order))]
     return folded(members)
@@ -236,15 +240,15 @@ def _values(
         for run, part in zip(runs, shared, strict=True):
             recorded = run.record.metrics.values.get(metric) if len(part) == own_rows else None  # an old record may lack it
             ours.append(recorded or value_of(metric, part))
-        found[metric] = ours[0] if len(row.runs) == 1 else over_seeds(ours)
+        found[metric] = ours[0] if len(row.runs) == 1 else over_seeds(ours, range_of(metric, len(shared[0].labels)))
     return found
 
 
 def _verdicts(metric: str, seeds: Sequence[Sequence[Predictions]], rope: float | None) -> Iterator[Verdict]:
-    family = differences_of(metric, seeds)
+    family, reason = differences_of(metric, seeds), not_tested(metric, seeds[0][0])
     for place in range(len(family)):
         a, b = int(family.a[place]), int(family.b[place])
-        yield Verdict(metric, a, b, difference_at(family, place), float(family.p_adjusted[place]), rope)
+        yield Verdict(metric, a, b, difference_at(family, place), float(family.p_adjusted[place]), rope, reason)
 
 
 def _agreement(a: BoolArray, b: BoolArray) -> tuple[int, int, int, int]:
@@ -273,18 +277,13 @@ def _letter(place: int) -> str:
     return (_letter(place // 26 - 1) if place >= 26 else "") + chr(ord("A") + place % 26)
 
 
-def _support(run: Predictions) -> list[int]:
-    """Rows of each label."""
-    if run.labels.kind is LabelKind.MULTILABEL:
-        return [int(count) for count in run.truth.sum(axis=0)]
-    return [int(count) for count in run.confusion_matrix.sum(axis=1)]
-
-
-def _notes(runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Sequence[Predictions]) -> list[str]:
+def _notes(
+    runs: Sequence[Contestant], shared: Sequence[Predictions], whole: Sequence[Predictions], groups: int | None
+) -> list[str]:
     """What limits the comparison; `shared` are the shared rows of `whole`."""
     n = len(shared[0])
     notes = [f"{run.name} was tested on {run.own_rows:,} rows; {n:,} of them are compared." for run in runs if run.own_rows > n]
-    few = intervals.small(n, _support(shared[0]))
+    few = intervals.small(n, shared[0].support, groups)
     if few:
         notes.append(f"There are {few}: only large differences can be found.")
     notes += pairing_notes(whole, n)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations, groupby
 
 import numpy as np
 
-from harness.analysis.choice import Measured, measured
+from harness.analysis.choice import measured_rows
 from harness.analysis.lines import Line, lines_of
+from harness.analysis.ranking_metric import with_one_metric
 from harness.analysis.ranks import Configuration, RankedEntry, fold_seeds
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
 from harness.core.arrays import FloatArray, IntArray
@@ -18,7 +19,9 @@ from harness.core.errors import UnknownName, UserError
 from harness.core.predictions import ObjectArray
 from harness.records.entries import Entry, read_entries
 from harness.records.store import Store
-from harness.statistics.influence import covariance, units_of
+from harness.statistics.clusters import numbered_together
+from harness.statistics.contrast import Measured
+from harness.statistics.covariances import covariance
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.over_datasets import (
     FEW,
@@ -161,7 +164,8 @@ def _sets(store: Store, tasks: Collection[str], langs: Collection[str], split: s
         and (not langs or one.group[2] in langs)
         and not one.outdated
     ]
-    return [most_informative(store, list(same)) for _, same in groupby(fitting, key=lambda one: one.group[:3])]
+    chosen = [most_informative(store, list(same)) for _, same in groupby(fitting, key=lambda one: one.group[:3])]
+    return [replace(one, entries=tuple(with_one_metric(store, one.entries))) for one in chosen]
 
 
 def _langs(sets: Sequence[RowSet]) -> set[str]:
@@ -196,7 +200,7 @@ def _place(names: Sequence[str], part: str) -> int:
 
 @dataclass(frozen=True)
 class _Table:
-    """`figures` of each dataset; `units`: the number of each row's group, which datasets of one task share."""
+    """`figures` of each dataset; `units`: the numbers of their units, which datasets of one task may share."""
 
     datasets: list[Dataset]
     figures: list[Measured]
@@ -214,7 +218,7 @@ class _Table:
     @cached_property
     def errors(self) -> FloatArray:
         """Covariance of the values of rows and seeds, in the order of `values`."""
-        of_rows = covariance([sign * one.rows for sign, one in zip(self.signs, self.figures, strict=True)], self.units)
+        of_rows = covariance([sign * one.parts for sign, one in zip(self.signs, self.figures, strict=True)], self.units)
         return np.asarray(of_rows + np.diag(np.concatenate([found.of_seeds for found in self.figures])))
 
     @property
@@ -230,18 +234,20 @@ class _Table:
 def _table(store: Store, sets: Sequence[RowSet], rows: Sequence[Sequence[Configuration]], metric: str | None) -> _Table:
     datasets: list[Dataset] = []
     figures: list[Measured] = []
-    groups: list[ObjectArray | None] = []
+    units: list[ObjectArray | int] = []
     for one, own in zip(sets, rows, strict=True):
         first: Entry = own[0].entry
         name = metric or first.record.metrics.headline[0]
-        found = measured(store, own, name)
+        found = measured_rows(store, own, name)
         dataset = f"{one.group[0]} ({one.group[2]})"
         if found is None:
             raise UserError(f"{dataset} has no {name} that can be compared.", "Name another one: --metric NAME.")
-        labels = None if found.groups is None else np.array([f"{one.group[0]} {group}" for group in found.groups], dtype=object)
-        groups.append(labels)
-        count = None if labels is None else len(set(labels.tolist()))
-        datasets.append(Dataset(one.group[0], one.group[2], one.group[1], len(found.rows), name, count))
+        own_units = found.units
+        if not isinstance(own_units, int):  # groups of another task are others, whatever their names
+            own_units = np.array([f"{one.group[0]} {group}" for group in own_units], dtype=object)
+        units.append(own_units)
+        count = None if found.sizes is None else len(found.sizes)
+        datasets.append(Dataset(one.group[0], one.group[2], one.group[1], found.n, name, count))
         figures.append(found)
     metrics = {dataset.metric for dataset in datasets}
     if len(metrics) > 1 and metrics & set(UNBOUNDED):
@@ -249,7 +255,7 @@ def _table(store: Store, sets: Sequence[RowSet], rows: Sequence[Sequence[Configu
             f"The datasets are ranked by metrics of different units: {', '.join(sorted(metrics))}.",
             "Name one that all of them have: --metric NAME.",
         )
-    return _Table(datasets, figures, units_of(groups, [len(found.rows) for found in figures]))
+    return _Table(datasets, figures, numbered_together(units))
 
 
 def _standings(

@@ -7,6 +7,7 @@ whole table. What is not better than chance (see `findings`) takes no part, come
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +19,15 @@ import numpy as np
 from harness.analysis.findings import Finding
 from harness.core.arrays import BoolArray, IntArray
 from harness.core.errors import RunError
+from harness.core.predictions import Predictions
 from harness.core.record import Estimate
 from harness.records.entries import Entry
-from harness.records.predictions import predictions_of, read_tables
+from harness.records.predictions import predictions_of, read_tables, shared_rows
 from harness.records.store import PREDICTIONS, Store
+from harness.statistics.clusters import numbered
 from harness.statistics.contrast import differences_of, share_differences
 from harness.statistics.families import LEVEL, Family
-from harness.statistics.metrics import LOWER_IS_BETTER
+from harness.statistics.metrics import LOWER_IS_BETTER, range_of
 from harness.statistics.seeds import over_seeds
 
 
@@ -62,7 +65,9 @@ class Configuration:
         known = [one for one in found if one is not None]
         if len(known) < len(found):
             return Estimate(value=None, low=None, high=None)
-        return known[0] if len(known) == 1 else over_seeds(known)
+        if len(known) == 1:
+            return known[0]
+        return over_seeds(known, range_of(metric, len(self.entry.record.identity.labels)))
 
     @property
     def order(self) -> tuple[float, str]:
@@ -153,9 +158,9 @@ def ranked(
     valued = [place for place, row in able if row.order[0] < float("inf")]
     ranks = {place: 1 + int(better[valued, place].sum()) if place in valued else 1 + len(valued) for place, _ in able}
     first = able[0][0] if able else 0
-    tied = {place for place in ranks if list(ranks.values()).count(ranks[place]) > 1}
+    shared = Counter(ranks.values())
     found = [
-        RankedEntry(ranks[place], row, place in tied, behind=bool(better[first, place]) or place not in valued)
+        RankedEntry(ranks[place], row, shared[ranks[place]] > 1, behind=bool(better[first, place]) or place not in valued)
         for place, row in sorted(able, key=lambda item: ranks[item[0]])
     ]
     return found + [RankedEntry(None, row, False, reason) for _, row, reason in named if reason is not None]
@@ -187,10 +192,13 @@ def share_family(rows: Sequence[Configuration], hits: Hits) -> Family:
 
 def metric_family(store: Store, rows: Sequence[Configuration], metric: str) -> Family:
     """All pairs of these configurations in any metric."""
-    from harness.records.predictions import shared_rows
+    return differences_of(metric, seeds_of(store, rows))
 
+
+def seeds_of(store: Store, rows: Sequence[Configuration]) -> list[list[Predictions]]:
+    """The runs of each configuration on the rows that all have. Raises as `predictions_of` and `shared_rows` do."""
     runs = iter(shared_rows([predictions_of(store, run) for row in rows for run in row.runs]))
-    return differences_of(metric, [[next(runs) for _ in row.runs] for row in rows])
+    return [[next(runs) for _ in row.runs] for row in rows]
 
 
 def read_correct(store: Store, entries: Sequence[Entry]) -> Hits:
@@ -215,8 +223,8 @@ def read_correct(store: Store, entries: Sequence[Entry]) -> Hits:
         order = None if ids.equals(expected) else _order(ids.to_pylist(), expected.to_pylist(), path)
         found[entry.key] = correct if order is None else correct[order]
         if units.setdefault(group, None) is None and not table["group"].null_count:
-            own = np.unique(np.array(table["group"].to_pylist()), return_inverse=True)[1]
-            units[group] = own if order is None else own[order]
+            own = numbered(table["group"].to_pylist())
+            units[group] = own if own is None or order is None else own[order]
     for entry in entries:
         if entry.among is not None:
             run, path = predictions_of(store, entry), store.root / entry.run_id / PREDICTIONS

@@ -10,12 +10,12 @@ from itertools import combinations, pairwise
 from typing import Literal
 
 from harness.analysis.candidates import Candidate, CandidatePool
-from harness.records.predictions import predictions_of, shared_rows
+from harness.analysis.ranks import metric_family
 from harness.records.store import Store
-from harness.statistics.contrast import difference_at, differences_of
+from harness.statistics.contrast import difference_at
 from harness.statistics.families import LEVEL
 from harness.statistics.metrics import LOWER_IS_BETTER
-from harness.statistics.paired import Difference, holm
+from harness.statistics.paired import Difference
 from harness.statistics.pareto import pareto_front
 
 LEAST_COST = 1e-6
@@ -143,12 +143,12 @@ def pareto(candidates: Sequence[Candidate], question: Question) -> list[Candidat
 
 @dataclass(frozen=True, slots=True)
 class RunnerUp:
-    """Another candidate that meets all constraints. `difference`: its quality less that of the recommended one; `significant`:
-    at 5% (Holm)."""
+    """Another candidate that may be recommended. `difference`: its quality less that of the recommended one; the interval and
+    `p_adjusted` are simultaneous for all pairs; `significant`: at 5%."""
 
     candidate: Candidate
     difference: Difference
-    p_holm: float
+    p_adjusted: float
     significant: bool
 
     @property
@@ -160,7 +160,8 @@ class RunnerUp:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """`runners_up`: all others that meet the constraints. `nearest`: what comes nearest to that where nothing does."""
+    """`runners_up`: all others that meet the constraints and are better than chance. `nearest`: what comes nearest to the
+    constraints where nothing meets them."""
 
     pool: CandidatePool
     question: Question
@@ -168,11 +169,6 @@ class Recommendation:
     recommended: Candidate | None
     runners_up: list[RunnerUp]
     nearest: Candidate | None
-
-    @property
-    def rivals(self) -> list[RunnerUp]:
-        """The runners-up that may be recommended."""
-        return [runner for runner in self.runners_up if runner.candidate.finding is None]
 
 
 def recommend(store: Store, pool: CandidatePool, question: Question) -> Recommendation:
@@ -201,24 +197,22 @@ def nearest_of(candidates: Sequence[Candidate], question: Question) -> Candidate
 
 
 def _runners_up(store: Store, pool: CandidatePool, question: Question, best: Candidate) -> list[RunnerUp]:
-    """Compared in the metric that ranks, on the same rows, the means over the seeds; best first. p is adjusted over these
-    comparisons (Holm)."""
-    others = [c for c in pool.candidates if c is not best and not misses(c, question) and c.goodness is not None]
-    found = [_difference(store, pool.metric, best, other) for other in others]
-    defined = [i for i, difference in enumerate(found) if not math.isnan(difference.p)]
-    adjusted = dict(zip(defined, holm([found[i].p for i in defined]), strict=True))
-    runners = [
-        RunnerUp(other, difference, adjusted.get(i, math.nan), adjusted.get(i, 1.0) <= LEVEL)
-        for i, (other, difference) in enumerate(zip(others, found, strict=True))
-    ]
+    """Best first. All pairs are tested together, as on the leaderboard: a test of the best one against each other one would
+    forget that it was chosen on the same rows."""
+    able = [c for c in pool.offered if not misses(c, question) and c.goodness is not None]
+    if len(able) < 2:
+        return []
+    family = metric_family(store, [c.row for c in able], pool.metric)
+    own = next(place for place, candidate in enumerate(able) if candidate is best)
+    runners = []
+    for place in range(len(family)):
+        a, b = int(family.a[place]), int(family.b[place])
+        if own in (a, b):
+            difference = difference_at(family, place)
+            adjusted = float(family.p_adjusted[place])
+            found = difference if own == a else difference.reversed
+            runners.append(RunnerUp(able[a + b - own], found, adjusted, adjusted <= LEVEL))
     return sorted(runners, key=lambda runner: -runner.candidate.worst_first)
-
-
-def _difference(store: Store, metric: str, best: Candidate, other: Candidate) -> Difference:
-    """The other one less the best one."""
-    runs = iter(shared_rows([predictions_of(store, run) for candidate in (best, other) for run in candidate.row.runs]))
-    seeds = [[next(runs) for _ in candidate.row.runs] for candidate in (best, other)]
-    return difference_at(differences_of(metric, seeds), 0)
 
 
 # What would change the answer

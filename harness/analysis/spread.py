@@ -1,8 +1,8 @@
 """How much a result depends on the prompt, beyond the sampling of rows and of few-shot examples.
 
 The prompts of one model are measured on the *same* rows, so a hard sample of rows moves none of them against another. With v
-the values of p prompts and C the covariance of their errors (of the means of influences: the delta method), the variance of v
-has the expectation
+the values of p prompts and C the covariance of their errors (the delete-one jackknife over rows, or groups of rows), the
+variance of v has the expectation
 
     between prompts + (mean of the diagonal of C - mean of the rest of C) + between seeds / seeds per prompt
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from harness.analysis.ranks import Configuration, not_its_rows
+from harness.analysis.ranks import Configuration, Hits, not_its_rows
 from harness.core.arrays import FloatArray
 from harness.core.errors import UserError
 from harness.core.json_files import digest
@@ -27,12 +27,14 @@ from harness.records.entries import DECISIONS, TITLES, Entry, Group
 from harness.records.names import digits_of, told_apart
 from harness.records.predictions import predictions_of
 from harness.records.store import Store
+from harness.statistics.contrast import comparable, measured
+from harness.statistics.covariances import covariance
+from harness.statistics.jackknife import parts_of_mean
 from harness.statistics.metrics import LOWER_IS_BETTER
-from harness.statistics.row_means import features_of, known_metrics
 
 DRAWS = 4_000
-Influences = Callable[[Entry], FloatArray]
-"""What each row adds to the error of a run's metric, shape (n,), mean 0; rows in the same order for all runs of a group."""
+PartsOf = Callable[[Sequence[Entry]], FloatArray]
+"""What each row (or group of rows) adds to the error of the metric of these runs, shape (runs, units); see `jackknife`."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Spread:
         )
 
 
-def spreads(entries: Sequence[Entry], influences: Influences, metric: str | None = None) -> list[Spread]:
+def spreads(entries: Sequence[Entry], parts_of: PartsOf, metric: str | None = None) -> list[Spread]:
     """A spread for every model, decoding, calibration and row set with two prompts or more.
 
     `metric` defaults to the first headline metric. Left out: runs that do not have it.
@@ -116,7 +118,7 @@ def spreads(entries: Sequence[Entry], influences: Influences, metric: str | None
         if prompt is not None and value is not None and value.value is not None:
             wording = digest([prompt.name, prompt.variant, prompt.sha256, prompt.examples])
             together.setdefault((entry.group, _model(entry)), {}).setdefault(wording, []).append(entry)
-    found = [_spread(list(prompts.values()), influences, metric) for prompts in together.values() if len(prompts) > 1]
+    found = [_spread(list(prompts.values()), parts_of, metric) for prompts in together.values() if len(prompts) > 1]
     named = _named(found)
     return sorted(named, key=lambda spread: (*spread.group[:3], -spread.n, spread.group[3], spread.backend, spread.how))
 
@@ -154,17 +156,16 @@ def _prompt_of(entry: Entry) -> PromptIdentity:
     return prompt
 
 
-def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: str | None) -> Spread:
+def _spread(prompts: Sequence[Sequence[Entry]], parts_of: PartsOf, metric: str | None) -> Spread:
     first = prompts[0][0]
     name = metric or first.record.metrics.headline[0]
     values = [np.array([entry.record.metrics.values[name].value for entry in runs]) for runs in prompts]
-    rows = np.stack([influences(entry) for runs in prompts for entry in runs])
-    n = rows.shape[1]
-    covariance = rows @ rows.T / (n * max(1, n - 1))
+    parts = np.nan_to_num(parts_of([entry for runs in prompts for entry in runs]))  # undefined without some row: QWK, rarely
+    errors = covariance([parts.T], [np.arange(parts.shape[1])])
     counts = [len(runs) for runs in prompts]
     of_means = np.repeat(np.eye(len(prompts)), counts, axis=1) / np.array(counts)[:, None]
-    sampling = of_means @ covariance @ of_means.T
-    seeds = _between_seeds(values, covariance)
+    sampling = of_means @ errors @ of_means.T
+    seeds = _between_seeds(values, errors)
     drawn = [(seeds or 0.0) / len(runs) if _prompt_of(runs[0]).examples or len(runs) > 1 else 0.0 for runs in prompts]
     means = np.array([found.mean() for found in values])
     left = means.var(ddof=1) - _apart(sampling) - sum(drawn) / len(drawn)
@@ -175,7 +176,7 @@ def _spread(prompts: Sequence[Sequence[Entry]], influences: Influences, metric: 
     ]
     return Spread(
         first.group,
-        n,
+        first.record.metrics.n,
         first.display_name,
         _decoding(first),
         name,
@@ -234,21 +235,29 @@ def _name(entry: Entry, prompts: Sequence[Sequence[Entry]]) -> str:
     return f"{prompt.name}{variant} ({prompt.sha256[: digits_of(same)]}, {prompt.examples} few-shot examples)"
 
 
-def influences_of(store: Store, metric: str | None = None) -> Influences:
+def parts_in(store: Store, metric: str | None = None) -> PartsOf:
     """Read from the records; `metric` defaults to the first headline metric of each run."""
 
-    def influences(entry: Entry) -> FloatArray:
-        run = predictions_of(store, entry)
-        if len(run) != entry.record.metrics.n:
-            raise not_its_rows(store.root / entry.run_id / "predictions.jsonl")
-        name = metric or entry.record.metrics.headline[0]
-        found = features_of(run, name)
-        if found is None:
-            known = ", ".join(known_metrics(run.labels.kind, probable=run.probabilities is not None))
-            raise UserError(f"{name!r} has no spread: it is not a function of means over rows.", f"Choose from {known}.")
-        rows, metric_of = found
-        means = rows.mean(axis=0)
-        _, gradients = metric_of(means[None, :])
-        return np.asarray((rows - means) @ gradients[0])
+    def parts(entries: Sequence[Entry]) -> FloatArray:
+        runs = [predictions_of(store, entry) for entry in entries]
+        for run, entry in zip(runs, entries, strict=True):
+            if len(run) != entry.record.metrics.n:
+                raise not_its_rows(store.root / entry.run_id / "predictions.jsonl")
+        name = metric or entries[0].record.metrics.headline[0]
+        for run in runs:
+            if name not in comparable(run):
+                known = ", ".join(comparable(run))
+                raise UserError(f"{name!r} has no spread: it is not a function of means over rows.", f"Choose from {known}.")
+        return measured(name, [[run] for run in runs]).parts.T
 
-    return influences
+    return parts
+
+
+def share_parts(hits: Hits) -> PartsOf:
+    """Of the accuracy, from what is read already."""
+
+    def parts(entries: Sequence[Entry]) -> FloatArray:
+        units = hits.units[entries[0].group[3]]
+        return np.stack([parts_of_mean(hits.correct[entry.key].astype(np.float64), units).parts for entry in entries])
+
+    return parts

@@ -98,12 +98,12 @@ def _measures(scores: Scores) -> dict[str, str]:
 
 
 def _shares(value: Estimate) -> tuple[str, str]:
-    return f"{value.value:.3f}", f"{value.low:.3f}-{value.high:.3f}"
+    return f"{value.value:.3f}", "n/a" if value.low is None else f"{value.low:.3f}-{value.high:.3f}"
 
 
 def _verdict(confidence: float, accuracy: Estimate) -> str:
-    assert accuracy.low is not None
-    assert accuracy.high is not None
+    if accuracy.low is None or accuracy.high is None:
+        return ""
     return "overconfident" if confidence > accuracy.high else "underconfident" if confidence < accuracy.low else ""
 
 

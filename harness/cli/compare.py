@@ -52,7 +52,8 @@ def compare_command(
     one_seed: whether nothing is known of other seeds; rows, checkpoint: parameters, stored, base, null where unknown; values),
     pairs (a, b: ids of runs; both_right, only_a, only_b, neither_right: of these runs; differences: for each metric value, low,
     high, p: of the pair alone, p_adjusted, method, detectable, better: an id or null, outcome: different, practically equal or
-    undecided), differing (how many rows), rows (id, truth, answers: by letter), notes, sentence, pair_sentences (with --rope).
+    undecided; not_tested: the reason, or null), differing (how many rows), rows (id, truth, answers: by letter), notes,
+    sentence, pair_sentences (with --rope).
     """
     from harness.analysis.compare import compare
     from harness.reports.text.compare import pair_sentences, sentence
@@ -130,6 +131,8 @@ def _print_differences(comparison: Comparison) -> None:
 def _better(verdict: Verdict, letters: list[str]) -> str:
     from harness.analysis.compare import Outcome
 
+    if verdict.not_tested is not None:
+        return "not tested"
     if verdict.outcome is Outcome.EQUIVALENT:
         return str(verdict.outcome)
     return "not significant" if verdict.better is None else letters[verdict.better]
@@ -177,6 +180,7 @@ def _as_json(comparison: Comparison, rows: int | None) -> dict[str, Any]:
     for verdict in comparison.verdicts:
         better = None if verdict.better is None else ids[verdict.better]
         found = {**asdict(verdict.difference), "p_adjusted": verdict.p_adjusted, "better": better, "outcome": verdict.outcome}
+        found["not_tested"] = verdict.not_tested
         differences.setdefault((verdict.a, verdict.b), {})[verdict.metric] = found
     found = {
         "task": identity.task,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import sys
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -23,7 +24,7 @@ AT_HAND, ONCE = "nothing: the model is on this machine", "from the hub, once"
 def doctor_command(as_json: Json = False) -> None:
     """Show what this machine can run, and what to install for the rest.
 
-    --json prints an object with machine (python, processor, gpu, libraries, cache, hub), backends (backend, engine, runs,
+    --json prints an object with machine (python, processor, bf16, gpu, libraries, cache, hub), backends (backend, engine, runs,
     needs, extra) and tasks (task, runs, needs, extra).
     """
     from harness.core.cache_folder import cache_dir
@@ -94,10 +95,23 @@ def _machine() -> dict[str, str]:
     return {
         "python": platform.python_version(),
         "processor": f"{described.cpu}, {described.cores} cores, {described.memory_gib} GiB",
+        "bf16": _bf16(),
         "gpu": described.gpu or f"none that torch can use{trouble}",
         "libraries": ", ".join(f"{name} {number}" for name, number in versions.items() if name != "python"),
         "cache": str(cache_dir()),
     }
+
+
+def _bf16() -> str:
+    """Whether the processor computes in bfloat16, and so what the precision `auto` is on it."""
+    from harness.core.machine import bf16_instructions
+
+    if "torch" not in sys.modules:
+        return "not known without torch"
+    found = bf16_instructions()
+    if found:
+        return f"the processor has {found}: `auto` is bfloat16 on it"
+    return "the processor has no instructions for it that torch uses: `auto` is float32 on it"
 
 
 def _row(kind: str, name: str, diagnose: Any) -> dict[str, Any]:

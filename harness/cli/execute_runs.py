@@ -143,14 +143,14 @@ def _one(
     execution: ExecutionOptions,
     budget: Budget | None,
 ) -> Outcome:
-    from harness.records.entries import finished_entry, read_entry
+    from harness.records.entries import read_entry
     from harness.running.plan import make_plan
-    from harness.running.runner import run
+    from harness.running.runner import found_run, run
     from harness.running.training import trained_folder
 
     plan, force = make_plan(options, known), execution.force
-    if not force and (entry := finished_entry(store, plan.run_id, warn=False)) is not None:
-        progress.say(f"{plan.run_id}: found, nothing to do (--force runs it again)")
+    if not force and (entry := found_run(store, plan, warn=False)) is not None:
+        progress.say(f"{entry.run_id}: found, nothing to do (--force runs it again)")
         return _outcome(options, "found", store, entry, progress)
     check_cache()
     in_cache = plan.training is not None and (trained_folder(plan) / "model").is_dir()

@@ -117,8 +117,8 @@ def notes(found: Overall) -> list[str]:
     pairs = compared if found.reference is not None else compared * (compared + 1) // 2
     if not found.few and pairs * 2 * 0.5 ** len(found.datasets) > 0.05:
         told.append(
-            f"With {len(found.datasets)} datasets and {pairs} pairs no p can be below 0.05 after Holm's correction: name a "
-            "--reference, or test on more."
+            f"With {len(found.datasets)} datasets and {pairs} pairs no p can be below 0.05 after Holm's correction: "
+            f"{'test' if found.reference is not None else 'name a --reference, or test'} on more datasets."
         )
     metrics = sorted({dataset.metric for dataset in found.datasets})
     if len(metrics) > 1:

@@ -208,13 +208,13 @@ def spread_command(
     few_shot_examples, value, unparsed, runs; best first), low, median, high, range, by_chance, beyond_chance, interval (of the
     sampling of rows, for the median prompt: low, high), sd_prompts, sd_seeds, sd_sampling.
     """
-    from harness.analysis.spread import influences_of, spreads
+    from harness.analysis.spread import parts_in, spreads
     from harness.records.entries import read_entries
 
     store = open_store(results)
     filters = {"task": names(task, "--task"), "lang": names(lang, "--lang"), "backend": names(backend, "--backend")}
     entries = _prompted_entries(read_entries(store), filters)
-    found = spreads(entries, influences_of(store, metric), metric)
+    found = spreads(entries, parts_in(store, metric), metric)
     if not found:
         _none_found(entries, metric)
     sentence = max(found, key=lambda spread: (spread.beyond, spread.range)).sentence

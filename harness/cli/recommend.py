@@ -77,7 +77,7 @@ def recommend_command(
     --json prints an object with task, lang, split (that of the choice), n, metric, rows (last_run, outdated, left_out: n,
     runs, last_run, outdated), asked, candidates (name, run, runs, configuration, finding: kind, message; tested_on,
     quality, f1, accuracy, cost, p50_ms, p95_ms, pareto_front, misses, worth), recommended, runners_up (name, difference:
-    value, low, high, p, detectable, method; p_holm, significant), optimism (metric, configurations, n, observed, corrected,
+    value, low, high, p, detectable, method; p_adjusted, significant), optimism (metric, configurations, n, observed, corrected,
     again; null where nothing is corrected), confirmed (configurations, n, runs, test_n, value, commands, chose_checkpoints;
     null but with --choose-on validation), refused, next (why, command), nearest, changes (loosened, tightened, predictions,
     label_usd, unknown), notes, sentence. recommended, refused and nearest are names of candidates; recommended is null

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, FieldSerializationInfo, field_serializer
 
 from harness.core.arrays import FloatArray
 from harness.core.errors import BenchError
@@ -36,6 +36,16 @@ def later_option(default: Any, **field: Any) -> Any:
     return Field(default, exclude_if=lambda value: value == default, **field)
 
 
+def memory_settings(*names: str) -> Any:
+    """In the body of an engine's `Options`: these fields say how much is computed at a time. A run's identity has them at their
+    defaults, whatever they are, so that earlier runs keep their ids."""
+
+    def default(self: BaseModel, value: Any, info: FieldSerializationInfo) -> Any:  # pydantic looks for the name `self`
+        return type(self).model_fields[info.field_name].default
+
+    return field_serializer(*names, when_used="json")(default)
+
+
 @dataclass(frozen=True, slots=True)
 class ListOf:
     """Constrained answers of a multilabel task: a JSON list of `most` of `names` at most, each once, or `[]`."""
@@ -54,11 +64,13 @@ Allowed = Sequence[str] | ListOf
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A text or prompt in the engine's own form. `tokens`: how many a pass over it reads, choices included; an upper bound
-    where only a server can count. `cut`: tokens beyond the model's maximum length, which are left out."""
+    where only a server can count. `cut`: tokens beyond the model's maximum length, which are left out. `shared`: of `tokens`,
+    those at the beginning that are computed once for all batches (see `LanguageModel.share`)."""
 
     tokens: int
     content: Any
     cut: int = 0
+    shared: int = 0
 
 
 class _Counted:
@@ -120,11 +132,13 @@ class BatchApi:
 @dataclass(frozen=True, slots=True)
 class LabelledTexts:
     """`probabilities`: targets of a training in place of the labels, shape (texts, labels), rows sum to 1; None: the labels are
-    the targets."""
+    the targets. `groups`: what each was sampled with (a film, an author), which a validation inside the training must not
+    part; None unless all have one."""
 
     texts: Sequence[str]
     labels: Sequence[Label]
     probabilities: FloatArray | None = None
+    groups: Sequence[str] | None = None
 
 
 Standing = dict[str, Any]
@@ -233,7 +247,13 @@ class Engine(ABC):
         return 64
 
     def batch_tokens(self) -> int | None:
-        """Maximum tokens per batch: rows × (longest row + its new tokens). None: only `batch_size` limits."""
+        """Maximum tokens per batch: rows × (longest row without what is `shared`, + its new tokens). None: only `batch_size`
+        limits."""
+        return None
+
+    def cache_tokens(self) -> int | None:
+        """After `load`: maximum tokens per batch of which something is kept for each row: rows × (longest row, what is `shared`
+        included, + its new tokens). None: no limit of its own."""
         return None
 
     def reset(self) -> None:  # noqa: B027 - most keep nothing
@@ -361,6 +381,8 @@ class Embedder(ABC):
 class LanguageModel(Engine):
     """A prompted language model."""
 
+    shares_beginning = False  # whether `share` is of use
+
     @abstractmethod
     def load(self) -> None:
         """Load the weights (or reach the server). Raises `ModelUnavailable`."""
@@ -372,6 +394,10 @@ class LanguageModel(Engine):
     def rendered(self, chat: Messages) -> str | None:
         """The prompt as the model reads it; None where only a server knows."""
         return None
+
+    def share(self, sample: Sequence[Encoded]) -> None:
+        """Before the batches of a run, if `shares_beginning`: some of its prompts, the same ones after a resume. What they all
+        begin with may be computed once and kept until `reset`; `encode` then counts it as `shared`."""
 
     @abstractmethod
     def encode(self, chats: Sequence[Messages], choices: Allowed | None) -> list[Encoded]:

@@ -51,6 +51,12 @@ class Predictions:
         k = len(self.labels)
         return np.bincount(self.truth * (k + 1) + self.answers, minlength=k * (k + 1)).reshape(k, k + 1)
 
+    @cached_property
+    def support(self) -> list[int]:
+        """Rows of each label."""
+        counts = self.truth.sum(axis=0) if self.truth.ndim == 2 else np.bincount(self.truth, minlength=len(self.labels))
+        return [int(count) for count in counts]
+
     def take(self, index: IntArray) -> Predictions:
         """Only the rows at these positions, in this order."""
         found = self.probabilities

@@ -22,7 +22,7 @@ from harness.analysis.ranks import (
     share_family,
 )
 from harness.analysis.row_sets import RowSet, most_informative, row_sets
-from harness.analysis.spread import Spread, influences_of, spreads
+from harness.analysis.spread import Spread, parts_in, share_parts, spreads
 from harness.core.arrays import BoolArray
 from harness.core.record import MANY_CUT, Cut
 from harness.records.entries import LEAK, TITLES, Entry, Group, gate_lines, leak_line
@@ -75,7 +75,8 @@ class Table:
     @property
     def few(self) -> str | None:
         """A warning if these rows are few."""
-        return small(self.first.record.metrics.n, [label.support for label in self.first.record.metrics.per_class])
+        metrics = self.first.record.metrics
+        return small(metrics.n, [label.support for label in metrics.per_class], metrics.groups)
 
     @property
     def truncates(self) -> bool:
@@ -113,8 +114,7 @@ def read_tables(store: Store, entries: Sequence[Entry]) -> list[Table]:
     tables = []
     for found, members, rows in groups:
         by_accuracy = _is_by_accuracy(members)
-        influences = (lambda entry: correct.correct[entry.key] - correct.correct[entry.key].mean()) if by_accuracy else None
-        prompts = tuple(spreads(members, influences or influences_of(store)))
+        prompts = tuple(spreads(members, share_parts(correct) if by_accuracy else parts_in(store)))
         findings = {row.entry.key: finding_of_entry(store, row.entry) for row in rows}
         places = tuple(ranked(rows, _better(store, rows, findings, correct if by_accuracy else None), findings))
         tables.append(Table(found.group, places, prompts, found.when, found.outdated, found.group in main))

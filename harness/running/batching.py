@@ -14,6 +14,9 @@ from harness.running.plan import Plan
 WINDOW = 256
 """Texts that are encoded together. Within a window they are sorted by tokens; windows are sorted by characters."""
 
+SAMPLE = 16
+"""Prompts of a run that show what all of them begin with."""
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -52,7 +55,18 @@ def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
     prompted = isinstance(plan.engine, LanguageModel)
     # the tokens of a prompt include its choices
     new_tokens = most_new_tokens(plan) if prompted and choices(plan) is None else 0
-    yield from _batches(plan.engine, distinct(plan.rows), lambda items: encode(plan, items), new_tokens, done)
+    items = distinct(plan.rows)
+    if all(_is_done(item, done) for item in items):
+        return
+    if isinstance(plan.engine, LanguageModel) and plan.engine.shares_beginning and len(items) > 1:
+        plan.engine.share([item.encoded for item in encode(plan, _sample(items))])
+    yield from _batches(plan.engine, items, lambda items: encode(plan, items), new_tokens, done)
+
+
+def _sample(items: Sequence[Item]) -> list[Item]:
+    """Of all lengths, from the longest to the shortest; whether or not they are done."""
+    count = min(SAMPLE, len(items))
+    return [items[round(step * (len(items) - 1) / (count - 1))] for step in range(count)]
 
 
 def batches_of(engine: Classifier, rows: Sequence[Example]) -> Iterator[list[Item]]:
@@ -73,7 +87,7 @@ def _batches(
         ready = pool.submit(encoder, windows[0])
         for following in [*windows[1:], []]:
             current, ready = ready.result(), pool.submit(encoder, following)
-            for batch in by_tokens(current, engine.batch_size(), engine.batch_tokens(), new_tokens):
+            for batch in by_tokens(current, engine.batch_size(), engine.batch_tokens(), new_tokens, engine.cache_tokens()):
                 pending = [item for item in batch if not _is_done(item, done)]
                 if pending:
                     yield pending
@@ -133,18 +147,28 @@ def most_charged_tokens(plan: Plan) -> int:
     return most_new_tokens(plan) + (0 if scored else plan.engine.reasoning_room())
 
 
-def by_tokens(items: Sequence[Item], rows: int, tokens: int | None, new_tokens: int) -> Iterator[list[Item]]:
-    """Batches of at most `rows` items and `tokens` tokens, padding and new ones included; at least one item each."""
+def by_tokens(
+    items: Sequence[Item], rows: int, tokens: int | None, new_tokens: int, cached: int | None = None
+) -> Iterator[list[Item]]:
+    """Batches of at least one item each: at most `rows` items, at most `tokens` tokens without what is shared, and at most
+    `cached` tokens with it; padding and new ones included."""
 
-    def width(item: Item) -> int:
+    def own(item: Item) -> int:
+        return whole(item) - item.encoded.shared
+
+    def whole(item: Item) -> int:
         return item.encoded.tokens + new_tokens
 
     batch: list[Item] = []
-    for item in sorted(items, key=lambda item: (-width(item), item.text)):
-        full = len(batch) == rows or (tokens is not None and (len(batch) + 1) * max(map(width, [*batch[:1], item])) > tokens)
-        if batch and full:
+    widest = longest = 0
+    for item in sorted(items, key=lambda item: (-own(item), item.text)):
+        count = len(batch) + 1
+        over = tokens is not None and count * max(widest, own(item)) > tokens
+        over = over or (cached is not None and count * max(longest, whole(item)) > cached)
+        if batch and (over or len(batch) == rows):
             yield batch
-            batch = []
+            batch, widest, longest = [], 0, 0
         batch.append(item)
+        widest, longest = max(widest, own(item)), max(longest, whole(item))
     if batch:
         yield batch

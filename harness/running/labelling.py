@@ -58,8 +58,10 @@ def label_rows(
     """
     assert not plan.has_truth
     name, folder = plan.run_id, labellings.folder(plan.run_id)
-    if not force and finished_labelling(folder):
-        return Labelling(folder, *read_labelling(folder), computed=False)
+    earlier = plan.earlier_run_id
+    for there in [folder, *([labellings.folder(earlier)] if earlier else [])]:
+        if not force and finished_labelling(there):
+            return Labelling(there, *read_labelling(there), computed=False)
     _check_trained(plan)
     with labellings.journal(name) as journal, closing(EngineSlot()) as slot:
         if not force and finished_labelling(folder):  # another process finished it meanwhile

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from harness.core.distributed import processes
 from harness.core.engine import Classifier, Engine, LanguageModel, Messages, TrainedLanguageModel, ZeroShot
 from harness.core.errors import UserError
@@ -94,6 +96,15 @@ class Plan:
     @property
     def run_id(self) -> str:
         return self.identity.run_id
+
+    @property
+    def earlier_run_id(self) -> str | None:
+        """The id that an earlier version gave to this run, if it was another one: `memory_settings` were part of it."""
+        options = to_jsonable_python(self.engine.options.model_dump())  # in Python mode, with these settings as they are
+        if options == self.identity.backend.options:
+            return None
+        backend = self.identity.backend.model_copy(update={"options": options})
+        return self.identity.model_copy(update={"backend": backend}).run_id
 
     @property
     def has_truth(self) -> bool:

@@ -24,7 +24,7 @@ from harness.core.record import CheckpointFacts, Cost, Cut, Metrics, RunRecord, 
 from harness.core.token_use import NO_TOKENS, NOTHING_CHARGED
 from harness.core.types import Calibration, LabelKind, Prediction, Status
 from harness.data.dates import dates_of
-from harness.records.entries import finished_entry
+from harness.records.entries import Entry, finished_entry
 from harness.records.journal import (
     CutCounts,
     Journal,
@@ -122,7 +122,14 @@ def _loaded_key(plan: Plan) -> str:
         loaded_for = [labels.kind, labels.described()]
     else:
         loaded_for = None
-    return digest([plan.identity.backend.as_json(), loaded_for])
+    # With its options as they are: the identity lacks those that change no answer.
+    return digest([plan.identity.backend.as_json(), repr(plan.engine.options), loaded_for])
+
+
+def found_run(store: Store, plan: Plan, *, warn: bool = True) -> Entry | None:
+    """The finished run of the plan, also by the id of an earlier version. `warn`: log a damaged record."""
+    names = [plan.run_id, plan.earlier_run_id]
+    return next((found for name in names if name and (found := finished_entry(store, name, warn=warn)) is not None), None)
 
 
 def run(
@@ -146,16 +153,16 @@ def run(
     mistakes that only the engine can find.
     """
     name = plan.run_id
-    if not force and (found := finished_entry(store, name, warn=False)) is not None:
-        return Result(store.root / name, found.record, computed=False)
+    if not force and (found := found_run(store, plan, warn=False)) is not None:
+        return Result(store.root / found.run_id, found.record, computed=False)
     if slot is None:
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
     # The journal is opened first, so that only one process loads the model.
     with store.journal(name) as journal, tracked(plan) as finished, _uncollected():
         if not force:
-            if (found := finished_entry(store, name)) is not None:  # another process finished it meanwhile
-                return Result(store.root / name, found.record, computed=False)
+            if (found := found_run(store, plan)) is not None:  # another process finished it meanwhile
+                return Result(store.root / found.run_id, found.record, computed=False)
             store.set_aside(name)
         done = predict_rows(
             plan, journal, slot, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate

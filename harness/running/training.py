@@ -127,13 +127,12 @@ def validation_scorer(plan: Plan, on_evaluation: OnEvaluation = _untold) -> Vali
         return label_array([_judged(row, p, thresholds).label for row, p in zip(rows, probabilities, strict=True)], labels)
 
     truth = label_array([row.label for row in rows], labels)
-    groups = [row.group for row in rows if row.group is not None]
     return ValidationScorer(
         metrics,
         headline_of(labels.kind, task.rank_by)[0],
         LOWER_IS_BETTER | COMPANIONS,
         lambda found: together(lambda: on_evaluation(found)),
-        CheckpointChoice(labels, truth, answers, groups if len(groups) == len(rows) else None),
+        CheckpointChoice(labels, truth, answers, _groups(rows)),
     )
 
 
@@ -252,4 +251,10 @@ def _label_set(row: Example) -> tuple[int, ...]:
 
 
 def _texts(rows: list[Example]) -> LabelledTexts:
-    return LabelledTexts([row.text for row in rows], [row.label for row in rows])
+    return LabelledTexts([row.text for row in rows], [row.label for row in rows], groups=_groups(rows))
+
+
+def _groups(rows: Sequence[Example]) -> list[str] | None:
+    """None unless all rows have one."""
+    groups = [row.group for row in rows if row.group is not None]
+    return groups if rows and len(groups) == len(rows) else None

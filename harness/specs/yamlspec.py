@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from itertools import islice
 from pathlib import Path
@@ -117,6 +118,8 @@ def parse_yaml_spec(text: str, path: Path, model: type[ModelT], first_line: int 
         return model.model_validate({**data, **extra})
     except ValidationError as error:
         problem, hint, locations = _describe(error, data, allowed)
+        if not any(locations) and (named := re.match(r"`(\w+)`", problem)):  # of the whole file: the line of the key it names
+            locations = [(named[1],)]
         line = next((line for line in (_line_of(node, location) for location in locations) if line is not None), None)
         raise SpecError(path, None if line is None else line + first_line, problem, hint) from error
 

@@ -23,7 +23,10 @@ import numpy as np
 from harness.core.arrays import FloatArray, IntArray
 from harness.core.record import Estimate
 from harness.statistics.clusters import design_effect, method_of, quantile, variance_of_sum
+from harness.statistics.estimates import bounded, logit_interval, plain
 
+OVER_LABELS = ("macro_f1", "balanced_accuracy", "macro_mae")
+"""Means over labels: they have neither interval nor test where labels have too few rows (`few_rows_per_label`)."""
 ROWS_PER_LABEL = 10.0
 """A mean over more than `FEW_LABELS` labels has no interval below this many rows per label; see docs/statistics.md."""
 ROWS_OF_FEW_LABELS = 4.0
@@ -39,13 +42,8 @@ METHOD = "label_delta"
 
 
 def rows_needed_per_label(labels: int) -> float:
-    """The fewest rows per label, on average, for an interval or a test of a mean over so many labels."""
+    """The fewest rows per label, on average, for an interval of a mean over so many labels."""
     return ROWS_PER_LABEL if labels > FEW_LABELS else ROWS_OF_FEW_LABELS
-
-
-def enough_rows_per_label(support: Sequence[int]) -> bool:
-    """Whether the rows of each label (0 where it has none) are enough for an interval, or a test, of a mean over labels."""
-    return few_rows_per_label(support) is None
 
 
 def few_rows_per_label(support: Sequence[int]) -> str | None:
@@ -103,7 +101,7 @@ def multilabel_f1_intervals(
         columns = (hit, wrong) if macro else (hit.sum(axis=1, keepdims=True), wrong.sum(axis=1, keepdims=True))
         hits = columns[0].sum(axis=0)
         if not math.isfinite(value) or not hits.sum() + columns[1].sum():
-            found[name] = _without(value)
+            found[name] = plain(value)
             continue
         part = _macro_f1(hits, hits + columns[1].sum(axis=0))
         found[name] = _estimate(value, part, columns[0] @ part.hit + columns[1] @ part.missed, clusters)
@@ -234,18 +232,5 @@ def _shrunk(share: float, n: int) -> float:
 
 def _bounded(value: float, center: float, variance: float, top: float, n: int, clusters: IntArray | None) -> Estimate:
     """The interval around `center` on the logit scale of 0 to `top`, made to include `value`."""
-    from scipy.special import expit, logit
-
-    reach = quantile(n, clusters) * math.sqrt(variance) / top
-    if not math.isfinite(value) or not math.isfinite(reach):
-        return _without(value)
-    share = min(max(center / top, 1e-6), 1 - 1e-6)
-    reach /= share * (1 - share)
-    low, high = (float(expit(logit(share) + side * reach)) * top for side in (-1, 1))
-    return Estimate(
-        value=float(value), low=min(low, float(value)), high=max(high, float(value)), method=method_of(METHOD, clusters)
-    )
-
-
-def _without(value: float) -> Estimate:
-    return Estimate(value=float(value) if math.isfinite(value) else None, low=None, high=None, method=None)
+    low, high = logit_interval(min(max(center / top, 1e-6), 1 - 1e-6), quantile(n, clusters) * math.sqrt(variance) / top)
+    return bounded(float(value), (low * top, high * top), method_of(METHOD, clusters))

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.core.arrays import FloatArray, IntArray
-from harness.statistics.influence import root
+from harness.statistics.covariances import root
 
 REPLICATES = 10_000
 Z = 1.959963984540054

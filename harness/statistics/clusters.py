@@ -8,11 +8,12 @@ below 1 is chance where there are few groups.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from harness.core.arrays import FloatArray, IntArray
+from harness.core.predictions import ObjectArray
 
 FEWEST_GROUPS = 10
 """With fewer groups the variance between them is not known well enough for an interval; see docs/statistics.md."""
@@ -24,6 +25,17 @@ def numbered(groups: Iterable[str | None] | None) -> IntArray | None:
     if not groups or any(group is None for group in groups):
         return None
     return np.unique(np.array(groups, dtype=str), return_inverse=True)[1].astype(np.int64)
+
+
+def numbered_together(units: Sequence[ObjectArray | int]) -> list[IntArray]:
+    """Numbers for the units of several sets of rows. `units`: of each set the names of its groups, shape (G,), which have the
+    same number in all sets; or how many rows it has, where each row is a unit of its own."""
+    numbers: dict[object, int] = {}
+    found = []
+    for place, own in enumerate(units):
+        keys = [(place, row) for row in range(own)] if isinstance(own, int) else own.tolist()
+        found.append(np.array([numbers.setdefault(key, len(numbers)) for key in keys], dtype=np.int64))
+    return found
 
 
 def group_count(clusters: IntArray) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 from harness.core.arrays import IntArray
 from harness.core.errors import MissingExtra, RunError, UserError
 from harness.core.record import Estimate, MetricCode
-from harness.statistics.intervals import plain
+from harness.statistics.estimates import plain
 
 
 def require_trust(task: str, names: Sequence[str], trusted: bool) -> None:

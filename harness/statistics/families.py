@@ -178,6 +178,7 @@ class _Joint:
         error = np.sqrt(self.centred + self.seeds[self.a] + self.seeds[self.b])
         detectable = np.where(error > 0, (below + above_it) / 2 + float(norm.ppf(POWER)) * error, np.nan)
         low, high = np.maximum(self.difference - below, -span), np.minimum(self.difference + above_it, span)
+        low, high = (np.where(np.abs(end) < _NONE, 0.0, end) for end in (low, high))  # what rounding leaves excludes no 0
         return low, high, p, adjusted, np.where(detectable <= span, detectable, np.nan)
 
     def _reach(self, t: FloatArray, span: float) -> tuple[FloatArray, FloatArray]:

@@ -19,6 +19,7 @@ from harness.core.arrays import BoolArray, FloatArray, IntArray
 from harness.core.record import Estimate
 from harness.statistics import clusters as clustering
 from harness.statistics.by_label import few_rows_per_label
+from harness.statistics.estimates import bounded, logit_interval, plain
 
 Counts = NDArray[Any]
 """Whole numbers, or fractions where there are pseudo-rows."""
@@ -76,7 +77,7 @@ def booted(
     2007), and the interval is as much wider as Student's t with G - 1 degrees of freedom is than the normal distribution.
     """
     names = [name for name, (value, _) in values.items() if math.isfinite(value)]
-    found = _bootstrap(counts, [values[name][1] for name in names], pseudo, replicates, 0, by_group) if names else []
+    found = _bootstrap(counts, [values[name][1] for name in names], pseudo, replicates, by_group) if names else []
     bounds = dict(zip(names, found, strict=True))
     method = "bc_bootstrap" if by_group is None else "cluster_bc_bootstrap"
     return {name: bounded(value, bounds.get(name), method) for name, (value, _) in values.items()}
@@ -91,26 +92,6 @@ def cells_by_group(truth: IntArray, answers: IntArray, k: int, clusters: IntArra
     return found
 
 
-def bounded(value: float, interval: tuple[float, float] | None, method: str) -> Estimate:
-    """`value` with its interval, which is made to include the value; None where either is undefined, or it has no width."""
-    if interval is None or not math.isfinite(value) or not all(map(math.isfinite, interval)):
-        return plain(value)
-    low, high = min(interval[0], value), max(interval[1], value)
-    if low == high:
-        return plain(value)
-    return Estimate(value=float(value), low=float(low), high=float(high), method=method)
-
-
-def plain(value: float) -> Estimate:
-    """A number without an interval."""
-    return Estimate(value=finite(value), low=None, high=None, method=None)
-
-
-def finite(value: float) -> float | None:
-    """None for NaN and the infinities, which strict JSON lacks."""
-    return float(value) if math.isfinite(value) else None
-
-
 def wilson(successes: int, n: int) -> tuple[float, float]:
     """Wilson's 95% score interval of a share (Wilson 1927). Raises `ValueError` unless 0 <= successes <= n and n > 0."""
     from scipy.stats import binomtest
@@ -119,24 +100,17 @@ def wilson(successes: int, n: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def small(n: int, support: Sequence[int] = ()) -> str | None:
-    """Why `n` rows are few, in words, or None. `support`: rows of each label; labels without rows don't count."""
+def small(n: int, support: Sequence[int] = (), groups: int | None = None) -> str | None:
+    """Why `n` rows are few, in words, or None. `support`: rows of each label; labels without rows don't count. `groups`: of
+    rows, None without groups."""
     if n < SMALL_N:
         return f"only {n} row{'s' if n > 1 else ''}"
+    if groups is not None and groups < clustering.FEWEST_GROUPS:
+        return f"only {groups} group{'s' if groups > 1 else ''} of rows"
     if support and (reason := few_rows_per_label(support)):
         return f"too few rows for an interval of macro-F1 ({reason})"
     least = min((rows for rows in support if rows > 0), default=SMALL_CLASS)
     return f"only {least} row{'s' if least > 1 else ''} of one label" if least < SMALL_CLASS else None
-
-
-def bootstrap_cells(
-    counts: Counts, statistic: Statistic, pseudo: FloatArray | None = None, replicates: int = REPLICATES, seed: int = 0
-) -> tuple[float, float]:
-    """95% bootstrap interval of `statistic`, by resampling the cells of `counts` (any shape); bias-corrected (Efron 1981).
-
-    `pseudo`: fractions of rows that are added to the cells first. Undefined replicates are left out; (NaN, NaN) without others.
-    """
-    return _bootstrap(counts, [statistic], np.zeros(counts.shape) if pseudo is None else pseudo, replicates, seed)[0]
 
 
 def pseudo_cells(cells: Counts) -> FloatArray:
@@ -163,12 +137,11 @@ def _bootstrap(
     statistics: Sequence[Statistic],
     pseudo: FloatArray,
     replicates: int,
-    seed: int,
-    by_group: Counts | None = None,
+    by_group: Counts | None,
 ) -> list[tuple[float, float]]:
-    draws = _draws(counts, pseudo, replicates, seed)
-    if by_group is not None:
-        draws = _draws_of_groups(by_group, pseudo, replicates, seed)
+    """95% intervals, by resampling the cells of `counts` (any shape) with `pseudo` added; bias-corrected (Efron 1981).
+    Undefined replicates are left out; (NaN, NaN) without others."""
+    draws = _draws(counts, pseudo, replicates) if by_group is None else _draws_of_groups(by_group, pseudo, replicates)
     values = [[statistic(drawn) for statistic in statistics] for drawn in draws]
     own = [float(statistic((counts + pseudo)[None])[0]) for statistic in statistics]
     found = [bias_corrected(np.concatenate([part[i] for part in values]), own[i]) for i in range(len(statistics))]
@@ -190,9 +163,9 @@ def _wider(groups: int) -> float:
     return float(t.ppf(0.975, groups - 1) / norm.ppf(0.975)) * math.sqrt(groups / (groups - 1))
 
 
-def _draws_of_groups(by_group: Counts, pseudo: FloatArray, replicates: int, seed: int) -> Iterator[FloatArray]:
+def _draws_of_groups(by_group: Counts, pseudo: FloatArray, replicates: int) -> Iterator[FloatArray]:
     """As `_draws`, of whole groups; as many pseudo-rows are added as would be drawn among independent rows."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     groups, cells = by_group.shape
     added, shares = float(pseudo.sum()), pseudo.reshape(-1) / max(float(pseudo.sum()), 1e-300)
     step = max(1, _COUNTS_AT_ONCE // max(cells, groups))
@@ -206,12 +179,12 @@ def _draws_of_groups(by_group: Counts, pseudo: FloatArray, replicates: int, seed
         yield drawn.reshape(-1, *pseudo.shape)
 
 
-def _draws(counts: Counts, pseudo: FloatArray, replicates: int, seed: int) -> Iterator[FloatArray]:
+def _draws(counts: Counts, pseudo: FloatArray, replicates: int) -> Iterator[FloatArray]:
     """Arrays of shape (r, *counts.shape), `replicates` in all: n rows each, drawn from counts + pseudo.
 
     The number of rows from `pseudo` is drawn first, and these few are scattered one by one, as most cells are empty.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     flat, extra = counts.reshape(-1), pseudo.reshape(-1)
     n, added = int(flat.sum()), float(extra.sum())
     filled = np.flatnonzero(flat)  # an empty cell stays empty: the multinomial never gets a chance to round into it
@@ -244,23 +217,6 @@ def farthest_labels(k: int) -> IntArray:
     """For each of k labels the one farthest from it, shape (k,); the middle one's is at the low end."""
     index = np.arange(k, dtype=np.int64)
     return np.where(index >= k - 1 - index, 0, k - 1).astype(np.int64)
-
-
-def accuracy(cells: Counts) -> FloatArray:
-    """Share of the rows on the diagonal, of matrices of shape (r, k, k + 1)."""
-    return np.asarray(np.trace(cells, axis1=1, axis2=2) / cells.sum(axis=(1, 2)))
-
-
-def macro_f1(cells: Counts) -> FloatArray:
-    """Mean F1 of the labels, of matrices of shape (r, k, k + 1); a label in neither truth nor answers is left out."""
-    return mean_of_defined(_f1_per_label(cells))
-
-
-def weighted_f1(cells: Counts) -> FloatArray:
-    """F1 of the labels weighted by their rows, of matrices of shape (r, k, k + 1)."""
-    support = cells.sum(axis=2)
-    f1 = np.nan_to_num(_f1_per_label(cells))  # undefined only where the weight is 0
-    return np.asarray((f1 * support).sum(axis=1) / support.sum(axis=1))
 
 
 def mae(cells: Counts) -> FloatArray:
@@ -304,18 +260,6 @@ def _margins(cells: Counts) -> tuple[Counts, Counts]:
     """Rows of each true label and of each answer, both of shape (r, k); no answer = the farthest label."""
     k = cells.shape[1]
     return cells.sum(axis=2), cells[:, :, :k].sum(axis=1) + cells[:, :, k] @ np.eye(k)[farthest_labels(k)]
-
-
-def _f1_per_label(cells: Counts) -> FloatArray:
-    """Shape (r, k). The column without answers adds to a label's misses and belongs to no label."""
-    k = cells.shape[1]
-    hits = np.diagonal(cells, axis1=1, axis2=2)  # the shorter side: k entries
-    return ratio(2 * hits, cells.sum(axis=2) + cells[:, :, :k].sum(axis=1))
-
-
-def mean_of_defined(values: FloatArray) -> FloatArray:
-    """Row means of (r, k) values without those that are NaN; NaN where all are."""
-    return ratio(np.nan_to_num(values).sum(axis=1), (~np.isnan(values)).sum(axis=1))
 
 
 def ratio(above: NDArray[np.generic], below: NDArray[np.generic]) -> FloatArray:
@@ -379,7 +323,7 @@ def roc_auc(truth: FloatArray, scores: FloatArray, clusters: IntArray | None = N
     """
     from scipy.special import ndtri
 
-    area, influence = _areas(truth, scores)
+    area, influence = roc_areas(truth, scores)
     if not math.isfinite(area):
         return plain(area)
     counts = truth.sum(axis=0)
@@ -387,21 +331,15 @@ def roc_auc(truth: FloatArray, scores: FloatArray, clusters: IntArray | None = N
     error, freedom = math.sqrt(clustering.variance_of_sum(influence, clusters)), clustering.degrees(len(truth), clusters)
     if freedom < 1:
         return plain(area)
-    reach = float(ndtri(0.975)) if clusters is None else clustering.quantile(len(truth), clusters)
+    quantile = float(ndtri(0.975)) if clusters is None else clustering.quantile(len(truth), clusters)
     fewest /= 1 if clusters is None else clustering.design_effect(influence, clusters)
     kept = fewest / (fewest + TIED_ROWS)  # a tied row has an area of a half
-    cautious = _logit_interval(kept * area + (1 - kept) / 2, math.hypot(kept * error, (1 - kept) / 2), reach)
-    low, high = _logit_interval(area, error, reach)
+    cautious = logit_interval(kept * area + (1 - kept) / 2, quantile * math.hypot(kept * error, (1 - kept) / 2))
+    low, high = logit_interval(area, quantile * error)
     return bounded(area, (min(low, cautious[0]), max(high, cautious[1])), clustering.method_of("delong", clusters))
 
 
-def roc_auc_error(truth: FloatArray, scores: FloatArray) -> float:
-    """DeLong's standard error of `roc_auc`; NaN where that is undefined."""
-    area, influence = _areas(truth, scores)
-    return math.sqrt(clustering.variance_of_sum(influence, None)) if math.isfinite(area) else math.nan
-
-
-def _areas(truth: FloatArray, scores: FloatArray) -> tuple[float, FloatArray]:
+def roc_areas(truth: FloatArray, scores: FloatArray) -> tuple[float, FloatArray]:
     """The macro mean, and how much each row contributes to its error, shape (n,)."""
     n, k = truth.shape
     influence = np.zeros(n)
@@ -426,12 +364,3 @@ def _ahead_of(positive: BoolArray, scores: FloatArray) -> FloatArray:
     below = np.cumsum(others) - others / 2  # negatives with lower scores
     above = ours.sum() - (np.cumsum(ours) - ours / 2)  # positives with higher ones
     return np.asarray(np.where(positive, below[level] / others.sum(), above[level] / ours.sum()))
-
-
-def _logit_interval(area: float, error: float, quantile: float) -> tuple[float, float]:
-    from scipy.special import expit, logit
-
-    if not 0 < area < 1:
-        return area, area
-    reach = quantile * error / (area * (1 - area))
-    return float(expit(logit(area) - reach)), float(expit(logit(area) + reach))

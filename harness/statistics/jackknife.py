@@ -33,15 +33,8 @@ class Parts(NamedTuple):
     pseudo: float
 
 
-def units_of(run: Predictions) -> IntArray | None:
-    """The number of each row's group, shape (n,); None for rows without groups."""
-    if run.groups is None:
-        return None
-    return np.asarray(np.unique(run.groups.astype(str), return_inverse=True)[1], dtype=np.int64)
-
-
 def parts_of(metric: str, run: Predictions, units: IntArray | None = None) -> Parts:
-    """Of one run; `units`: the groups of the rows, numbered from 0 without gaps (see `units_of`)."""
+    """Of one run; `units`: the groups of the rows, see `clusters.numbered`."""
     if metric not in SMOOTH:
         values = hits(metric, run) if metric in SHARES else losses(metric, run)
         return parts_of_mean(values.astype(np.float64), units)

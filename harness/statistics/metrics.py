@@ -36,10 +36,18 @@ from harness.core.errors import DataError, UserError
 from harness.core.record import Estimate, Metrics
 from harness.core.types import Example, Label, LabelKind, LabelSpace, Prediction, Status
 from harness.statistics import intervals
-from harness.statistics.by_label import f1_intervals, few_rows_per_label, hamming_interval, label_mean, multilabel_f1_intervals
+from harness.statistics.by_label import (
+    OVER_LABELS,
+    f1_intervals,
+    few_rows_per_label,
+    hamming_interval,
+    label_mean,
+    multilabel_f1_intervals,
+)
 from harness.statistics.clusters import group_count, numbered, too_few
+from harness.statistics.estimates import finite, plain
 from harness.statistics.extra_metrics import extra_metric
-from harness.statistics.intervals import MANY, booted, finite, plain, share
+from harness.statistics.intervals import MANY, booted, share
 from harness.statistics.row_means import distances, known_metrics
 from harness.statistics.row_means import one_hot as one_hot_labels
 from harness.statistics.temperature import unrounded
@@ -58,6 +66,27 @@ HEADLINES = {
     LabelKind.MULTILABEL: ["micro_f1", "macro_f1", "subset_accuracy"],
 }
 """The first one ranks, unless the task says otherwise (`rank_by`)."""
+_SIGNED = frozenset({"qwk", "qwk_parsed", "spearman"})
+_SHARES = frozenset(
+    {
+        *("accuracy", "balanced_accuracy", "binary_accuracy", "off_by_one", "parse_rate", "subset_accuracy", "hamming_loss"),
+        *("macro_f1", "micro_f1", "weighted_f1", "roc_auc", "ece"),
+    }
+)
+
+
+def range_of(metric: str, labels: int) -> tuple[float, float]:
+    """The smallest and the largest value that a metric of a task with so many labels can have; infinite where neither is known
+    (log loss, metrics of `evaluate`)."""
+    if metric in _SHARES:
+        return 0.0, 1.0
+    if metric in _SIGNED:
+        return -1.0, 1.0
+    if metric in ("mae", "macro_mae"):
+        return 0.0, labels - 1.0
+    if metric in ("brier", "log_loss"):
+        return 0.0, 2.0 if metric == "brier" else math.inf
+    return -math.inf, math.inf
 
 
 def rankable(kind: LabelKind) -> list[str]:
@@ -70,10 +99,6 @@ def headline_of(kind: LabelKind, rank_by: str | None = None) -> list[str]:
     """The headline metrics, the one that ranks first. `rank_by`: None for the default of this kind of labels."""
     usual = HEADLINES[kind]
     return usual if rank_by is None else [rank_by, *(name for name in usual if name != rank_by)]
-
-
-OVER_LABELS = ("macro_f1", "balanced_accuracy", "macro_mae")
-"""Means over labels: they have no interval where a label has too few rows (`few_rows_per_label`)."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +167,8 @@ def evaluate_predictions(
 def with_reason(name: str, estimate: Estimate, support: Sequence[int], clusters: IntArray | None) -> Estimate:
     """Without an interval that rows of too few groups, or too few rows per label (`support`), can't give; with the reason."""
     reason = too_few(clusters) or (few_rows_per_label(support) if name in OVER_LABELS else None)
-    if reason is None or estimate.low is None:
+    has_none = name == "ece" or range_of(name, 2)[0] == -math.inf  # nor would it have one of other rows
+    if reason is None or estimate.value is None or (estimate.low is None and has_none):
         return estimate
     return Estimate(value=estimate.value, low=None, high=None, method=None, reason=reason)
 

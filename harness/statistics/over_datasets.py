@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.core.arrays import FloatArray
+from harness.statistics.covariances import root
 from harness.statistics.families import LEVEL
-from harness.statistics.influence import root
 from harness.statistics.paired import holm
 
 FEW = 5

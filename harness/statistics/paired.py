@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -28,6 +28,11 @@ class Difference:
     p: float
     detectable: float
     method: Method
+
+    @property
+    def reversed(self) -> Difference:
+        """A - B."""
+        return replace(self, value=-self.value, low=-self.high, high=-self.low)
 
 
 def mcnemar(correct_a: BoolArray, correct_b: BoolArray) -> float:
@@ -75,7 +80,7 @@ def share_difference(hits_a: BoolArray, hits_b: BoolArray, level: float = LEVEL)
     """Of two shares of the same rows; arrays of shape (n,), n > 0."""
     n, only_a, only_b = len(hits_a), int((hits_a & ~hits_b).sum()), int((hits_b & ~hits_a).sum())
     low, high = share_interval(only_a, only_b, n)
-    p = sign_test(only_a, only_b)
+    p = mcnemar(hits_a, hits_b)
     return Difference((only_b - only_a) / n, low, high, p, detectable_share(n, only_a + only_b, level), "mcnemar")
 
 

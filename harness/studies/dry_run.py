@@ -14,8 +14,8 @@ from harness.core.types import Example
 from harness.data.rows import load_examples
 from harness.models.cache import MODEL
 from harness.models.checkpoints import local_only
-from harness.records.entries import finished_entry
 from harness.records.store import Store
+from harness.running.runner import found_run
 from harness.running.training import trained_folder
 from harness.specs.backend_specs import BackendSpec, checkpoint_of, engine_class, with_settings
 from harness.specs.catalog import Catalog
@@ -139,7 +139,7 @@ def _state(step: Step, catalog: Catalog, store: Store) -> tuple[State, str | Non
         plan = plan_of(step, catalog)
     except BenchError:
         return State.TO_DO, None  # the model to start from is still to be trained, say
-    if finished_entry(store, plan.run_id) is not None:
+    if found_run(store, plan) is not None:
         return State.FOUND, None
     state = State.CONTINUES if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").is_file() else State.TO_DO
     trained = plan.training is not None and (trained_folder(plan) / MODEL).is_dir()

@@ -29,7 +29,8 @@ def mistrals(built_once: Callable[..., Path]) -> dict[str, Path]:
 @pytest.fixture(scope="session")
 def engines(mistrals: dict[str, Path]) -> Iterator[dict[str, CausalLM]]:
     """A loaded engine for each of `CHAT_KINDS`."""
-    loaded = {kind: CausalLM(CausalLMOptions.model_validate({"device": "cpu"}), folder) for kind, folder in mistrals.items()}
+    options = CausalLMOptions.model_validate({"device": "cpu", "dtype": "float32"})
+    loaded = {kind: CausalLM(options, folder) for kind, folder in mistrals.items()}
     for engine in loaded.values():
         engine.load()
     yield loaded

@@ -37,7 +37,7 @@ CHATS = chats_of(TEXTS)
 
 
 def loaded(folder: Path, **options: Any) -> CausalLM:
-    engine = CausalLM(CausalLMOptions.model_validate({"device": "cpu", **options}), folder)
+    engine = CausalLM(CausalLMOptions.model_validate({"device": "cpu", "dtype": "float32", **options}), folder)
     engine.load()
     return engine
 

@@ -230,11 +230,31 @@ def test_four_bits(mistrals: dict[str, Path]) -> None:
     pytest.importorskip("bitsandbytes")
     engine = loaded(mistrals["mistral"], quantization="nf4")
     weight = engine._model.model.layers[0].mlp.up_proj.weight
-    assert (weight.quant_state.quant_type, weight.quant_state.nested, weight.element_size()) == ("nf4", True, 1)
+    assert (weight.quant_state.quant_type, weight.element_size()) == ("nf4", 1)
+    assert engine._model.config.quantization_config.bnb_4bit_use_double_quant
     np.testing.assert_allclose(score(engine, CHATS, MIXED), oracle_scores(engine, CHATS, MIXED), atol=1e-3)
     assert np.isfinite(score(engine, CHATS, MIXED)).all()
     assert {answer.text for answer in generate(engine, CHATS, 8, MIXED)} <= set(MIXED)
     assert all(answer.error is None for answer in generate(engine, CHATS, 4, None))
+    engine.close()
+
+
+def test_in_half_precision_answers_are_told_apart_by_logits_that_are_not_rounded(mistrals: dict[str, Path]) -> None:
+    """By the last hidden state and the rows of the last layer, in float64."""
+    import torch
+
+    engine = loaded(mistrals["chatml"], dtype="bfloat16")
+    head = engine._model.get_output_embeddings()
+    head.weight.data *= 100
+    prompt, tails = finished(engine, CHATS[0], DIGITS)
+    tokens = [tail[0] for tail in tails]
+    with torch.no_grad():
+        told = engine._model(torch.tensor([prompt]), output_hidden_states=True)
+        exact = told.hidden_states[-1][0, -1].double() @ head.weight[tokens].double().T
+    (found,) = score(engine, CHATS[:1], DIGITS)
+    np.testing.assert_allclose(found - found[0], (exact - exact[0]).numpy(), atol=1e-3)
+    rounded = told.logits[0, -1, tokens].double()
+    assert float((rounded - exact).abs().max()) > 1e-2
     engine.close()
 
 
@@ -266,9 +286,9 @@ def test_out_of_memory_has_one_name(engines: dict[str, CausalLM], monkeypatch: p
 def test_reset_forgets_the_shared_prefix(engines: dict[str, CausalLM]) -> None:
     engine = engines["chatml"]
     first = score(engine, CHATS, DIGITS)
-    assert engine._prefix[0]
+    assert engine._prefix is not None
     engine.reset()
-    assert engine._prefix == ([], None)
+    assert (engine._shared, engine._prefix) == ([], None)
     np.testing.assert_array_equal(score(engine, CHATS, DIGITS), first)
 
 
@@ -278,12 +298,12 @@ def test_facts_and_close(mistrals: dict[str, Path]) -> None:
     import weakref
 
     engine = CausalLM(CausalLMOptions.model_validate({"device": "cpu", "batch_tokens": 300}), mistrals["chatml"])
-    assert engine.facts() == {"device": "cpu", "dtype": "float32"}
+    assert engine.facts()["device"] == "cpu"
     assert (engine.batch_size(), engine.batch_tokens()) == (256, 300)
-    assert loaded(mistrals["chatml"]).batch_tokens() == 2048
+    assert loaded(mistrals["chatml"]).batch_tokens() == 1024
     engine.load()
     score(engine, CHATS, DIGITS)
-    model, cache = weakref.ref(engine._model), weakref.ref(engine._prefix[1])
+    model, cache = weakref.ref(engine._model), weakref.ref(engine._prefix)
     engine.close()
     gc.collect()
     assert (model(), cache()) == (None, None)

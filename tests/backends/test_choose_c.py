@@ -62,3 +62,15 @@ def test_soft_labels_are_the_targets_of_the_choice_too() -> None:
     assert choose_c(embeddings, truth, STARS, 0, certain).c == choose_c(embeddings, truth, STARS, 0).c
     noise = certain[np.random.default_rng(1).permutation(len(truth))]
     assert choose_c(embeddings, truth, STARS, 0, noise).c < choose_c(embeddings, truth, STARS, 0).c
+
+
+def test_folds_part_no_group() -> None:
+    """Groups of three equal rows whose labels are drawn by lot: a fold that parts them would ask for the weakest penalty."""
+    rng = np.random.default_rng(0)
+    once = rng.normal(size=(60, 30))
+    embeddings = np.repeat(once / np.linalg.norm(once, axis=1, keepdims=True), 3, axis=0)
+    truth = np.repeat(rng.integers(0, 3, 60), 3).tolist()
+    groups = [f"g{row // 3}" for row in range(180)]
+    assert choose_c(embeddings, truth, STARS, 0, groups=groups).c < choose_c(embeddings, truth, STARS, 0).c
+    topics = [(label,) for label in truth]
+    assert choose_c(embeddings, topics, TOPICS, 0, groups=groups).c < choose_c(embeddings, topics, TOPICS, 0).c

@@ -31,6 +31,7 @@ from encoder_toy import (
 from tiny_models import FAMILIES, SHAPE, tokenizer_of, write_family, write_mistral
 
 from backends.encoder import Encoder
+from harness.core import machine
 from harness.core.engine import LabelledTexts
 from harness.core.errors import MissingExtra, RunError, UserError
 
@@ -260,7 +261,7 @@ def test_what_does_not_go_together(options: dict[str, Any], message: str, bert: 
 
 def test_what_the_base_resolves_to_is_a_fact(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for fast, base in ((True, "bfloat16"), (False, "float32")):
-        monkeypatch.setattr("backends.encoder.computes_in_bf16", lambda torch, device, fast=fast: fast)
+        monkeypatch.setattr(machine, "bf16_instructions", lambda fast=fast: "avx512_bf16" if fast else "")
         facts = new_engine(bert, lora={"base": "auto"}).facts()
         assert (facts["base"], facts["precision"]) == (base, "bf16" if fast else "fp32")
         assert new_engine(bert, lora={"base": "bfloat16"}).facts()["precision"] == "bf16"  # slow, but what was asked for

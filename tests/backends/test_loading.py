@@ -14,9 +14,12 @@ from encoder_toy import LABELS, NOTHING, TRAIN, new_engine, validation_scorer
 from tiny_models import tokenizer_of, write_family, write_mistral
 
 from backends._chat import end_tokens
+from backends._encoder_options import EncoderOptions
 from backends.causal_lm import CausalLM, CausalLMOptions
+from backends.encoder import PRECISIONS, Encoder
 from backends.setfit import SetFit, SetFitOptions
 from backends.vllm import VLLM, VLLMOptions
+from harness.core import machine
 from harness.core.engine import Classifier, Engine, TrainingJob
 from harness.core.errors import BenchError, ModelUnavailable, UserError
 from harness.models.checkpoints import problem
@@ -390,3 +393,23 @@ def test_no_end_is_that_of_the_tokenizer(mistrals: dict[str, Path], tmp_path: Pa
     (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": []}))
     tokenizer = tokenizer_of("chatml")
     assert end_tokens(folder, tokenizer) == [tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize(("instructions", "dtype"), [("avx512_bf16", "bfloat16"), ("", "float32")])
+def test_the_precision_auto_asks_the_processor(
+    instructions: str, dtype: str, bert: Path, mistrals: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "bf16_instructions", lambda: instructions)
+    precision = PRECISIONS[dtype]
+    on_cpu: dict[str, Any] = {"device": "cpu"}
+    prompted = CausalLM(CausalLMOptions.model_validate(on_cpu), mistrals["chatml"])
+    assert prompted.facts()["dtype"] == dtype
+    encoder = Encoder(EncoderOptions.model_validate(on_cpu), bert)
+    assert (encoder.facts()["dtype"], encoder.facts()["precision"]) == (dtype, precision)
+    exported = Encoder(EncoderOptions.model_validate({**on_cpu, "predict": {"runtime": "onnx"}}), bert)
+    assert (exported.facts()["dtype"], exported.facts()["precision"]) == ("float32", precision)
+    exact = {**on_cpu, "predict": {"dtype": "float32"}, "train": {"precision": "fp32"}}
+    asked = Encoder(EncoderOptions.model_validate(exact), bert)
+    assert (asked.facts()["dtype"], asked.facts()["precision"]) == ("float32", "fp32")
+    served = VLLM(VLLMOptions.model_validate({}), mistrals["chatml"])
+    assert served.facts()["dtype"] == "float32"  # its CPU kernels were not measured in bfloat16

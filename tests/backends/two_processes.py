@@ -45,7 +45,8 @@ def main(bert: Path, folder: Path, options: dict[str, Any], stop_at: int) -> Non
             yield batch
 
     TrainBatches.__iter__ = progress_listener  # type: ignore[method-assign]
-    engine = new_engine(bert, {"predict": {"batch_size": 4}}, epochs=2, batch_size=4, **options)
+    exact = {"epochs": 2, "batch_size": 4, "precision": "fp32"}  # this process asks the real processor
+    engine = new_engine(bert, {"predict": {"batch_size": 4, "dtype": "float32"}}, **{**exact, **options})
     scorer = ValidationScorer(metrics, "accuracy", frozenset({"mae"}))
     report = engine.fit(TrainingJob(train, validation, LABELS, scorer, 0, folder / "scratch", on_progress))
     weights = b"".join(value.numpy().tobytes() for value in weights_of(engine).values())

@@ -160,6 +160,7 @@ def test_the_page_never_scrolls_sideways(visit: Visit, board: dict[str, Any], wi
     finalize_predictions(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     page.locator("#board tbody button").first.click()
+    page.locator("#run .plot").first.scroll_into_view_if_needed()  # a chart is drawn where it can be seen
     page.wait_for_selector("#run .plot svg")
     assert page.evaluate("document.querySelector('#run').scrollWidth <= document.querySelector('#run').clientWidth")
 

@@ -30,7 +30,7 @@ def test_json_is_documented_and_holds_all_rows(bench: Any, two_runs: list[str]) 
     (pair,) = said["pairs"]
     assert set(pair) == {"a", "b", "both_right", "only_a", "only_b", "neither_right", "differences"}
     assert sum(pair[key] for key in ("both_right", "only_a", "only_b", "neither_right")) == said["n"] == 20
-    keys = {"value", "low", "high", "p", "p_adjusted", "method", "detectable", "better", "outcome"}
+    keys = {"value", "low", "high", "p", "p_adjusted", "method", "detectable", "better", "outcome", "not_tested"}
     assert all(set(found) == keys for found in pair["differences"].values())
     assert list(pair["differences"]) == said["metrics"]
     assert len(said["rows"]) == said["differing"] > 0

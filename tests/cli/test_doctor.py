@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from harness.cli import doctor
+from harness.core import machine
 
 pytestmark = pytest.mark.slow
 
@@ -33,7 +34,7 @@ def test_json(bench: Any, cache: Path) -> None:
     said = bench("doctor", "--json")
     assert said.code == 0
     assert set(said.json) == {"machine", "backends", "tasks"}
-    assert set(said.json["machine"]) == {"python", "processor", "gpu", "libraries", "cache", "hub"}
+    assert set(said.json["machine"]) == {"python", "processor", "bf16", "gpu", "libraries", "cache", "hub"}
     assert said.json["machine"]["cache"] == str(cache)
     backends = rows(said, "backend")
     ready = {"runs": True, "needs": "nothing", "extra": None}
@@ -41,6 +42,17 @@ def test_json(bench: Any, cache: Path) -> None:
     assert rows(said, "task")["reviews_demo"] == {"task": "reviews_demo", **ready}
     assert rows(said, "task")["douban_short_comments"]["runs"] is False
     assert "DMSC.csv" in rows(said, "task")["douban_short_comments"]["needs"]
+
+
+@pytest.mark.parametrize(("found", "precision"), [("avx512_bf16", "bfloat16"), ("", "float32")])
+def test_it_says_whether_the_processor_computes_in_bf16(
+    bench: Any, monkeypatch: pytest.MonkeyPatch, found: str, precision: str
+) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.setattr(machine, "bf16_instructions", lambda: found)
+    said = bench("doctor", "--json").json["machine"]["bf16"]
+    assert precision in said
+    assert found in said
 
 
 def test_in_a_pipe(bench: Any) -> None:

@@ -256,6 +256,13 @@ def test_a_column_of_groups_is_proposed(bench: Bench, project: Path) -> None:
     assert not groups["train"] & groups["test"]
 
 
+@pytest.mark.parametrize(("count", "few"), [(40, True), (100, False)])
+def test_few_groups_of_test_rows(bench: Bench, project: Path, count: int, few: bool) -> None:
+    found = bench("init", grouped(project, count=count), "--lang", "en", "--json").json
+    assert found["columns"]["group"] == ["movie_title"]
+    assert ("few-test-groups" in [doubt["kind"] for doubt in found["doubts"]]) == few
+
+
 @pytest.mark.parametrize(("column", "count"), [("movie_year", 40), ("movie_title", 9), ("movie_title", 400), ("city", 40)])
 def test_columns_that_are_no_groups(bench: Bench, project: Path, column: str, count: int) -> None:
     found = bench("init", grouped(project, column, count), "--text", "text", "--label", "topic", "--lang", "en", "--json").json

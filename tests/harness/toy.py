@@ -34,6 +34,7 @@ from harness.core.engine import (
     TrainingJob,
     ValidationScorer,
     ZeroShot,
+    memory_settings,
 )
 from harness.core.options import RunOptions
 from harness.core.types import LabelSpace
@@ -105,6 +106,7 @@ class ToyOptions(BaseModel):
     evaluations: int = 0
     predict: dict[str, Any] = {}
     threads: int = Field(1, exclude=True)
+    _memory = memory_settings("tokens")
 
 
 class Counting:

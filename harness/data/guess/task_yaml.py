@@ -24,6 +24,7 @@ from harness.parsing.prompt_check import Severity, check_prompt
 from harness.specs.prompts import load_prompt
 from harness.specs.tasks import SPLITS, Shares, Split, Stratified, TaskSpec
 from harness.specs.yamlspec import parse_yaml_spec
+from harness.statistics.clusters import FEWEST_GROUPS
 
 SCHEMA = "../schemas/task.json"
 MOST_TOKENS = 512
@@ -280,8 +281,20 @@ def tried(found: Found, text: str, path: Path, prompt: Path) -> Found:
     affordable = found.total <= MANY and len(SPLITS) * len(spec.languages) * found.total <= MOST_READ
     if found.division.stratified and (counted.duplicates or found.roles.group) and affordable:
         counted = replace(counted, rows=_row_counts(spec, rows))
-    doubts = [*duplicate_doubts(counted), *_left_out(found, counted)]
+    doubts = [*duplicate_doubts(counted), *_left_out(found, counted), *_few_groups(rows.get("test", ()), lang)]
     return replace(found, counted=counted, doubts=[*found.doubts, *doubts])
+
+
+def _few_groups(tested: Sequence[Example], lang: str) -> list[Doubt]:
+    """A sentence on test rows of so few groups that metrics have no interval."""
+    groups = len({row.group for row in tested if row.group is not None})
+    if not 0 < groups < FEWEST_GROUPS:
+        return []
+    text = (
+        f"The test rows ({lang}) are of {groups} group{'s' if groups > 1 else ''}: below {FEWEST_GROUPS}, metrics have no"
+        " interval, and only large differences can be found. Add groups."
+    )
+    return [Doubt("few-test-groups", text)]
 
 
 def _left_out(found: Found, counted: Counted) -> list[Doubt]:

@@ -29,7 +29,8 @@ def _of_two(comparison: Comparison) -> str:
     is_defined, sign = not math.isnan(difference.value), -1 if difference.value < 0 else 1
     better = verdict.better if is_defined else None
     others: dict[int | None, list[str]] = {}
-    for other in comparison.metrics[1:]:
+    tested = [other for other in comparison.metrics[1:] if comparison.of(other)[0].not_tested is None]
+    for other in tested:
         others.setdefault(comparison.of(other)[0].better, []).append(other)
     behind, ahead = names if (difference.value > 0) != lower_is_better else reversed(names)
     return render(
@@ -39,6 +40,7 @@ def _of_two(comparison: Comparison) -> str:
         names=names,
         difference=difference,
         is_defined=is_defined,
+        not_tested=verdict.not_tested,
         better=better,
         ahead=ahead,
         behind=behind,
@@ -67,6 +69,7 @@ def _of_several(comparison: Comparison) -> str:
         best=best,
         superlative="lowest" if metric in LOWER_IS_BETTER else "highest",
         beaten=[comparison.runs[v.a + v.b - top].name for v in against if v.better == top],
+        not_tested=against[0].not_tested if against else None,
         tied=[comparison.runs[v.a + v.b - top].name for v in against if v.better != top],
         detectable=_detectable(metric, against),
     )

@@ -77,8 +77,8 @@ def _digits(size: float, least: int) -> int:
 
 
 def interval_text(metric: str, low: float, high: float) -> str:
-    """`-1.2 to 4.5`, in points for a share; empty where there is no interval."""
-    if math.isnan(low) or math.isnan(high):
+    """`-1.2 to 4.5`, in points for a share; empty where there is no interval, or where it holds every difference of shares."""
+    if math.isnan(low) or math.isnan(high) or (metric in SHARES and low <= -1 and high >= 1):
         return ""
     scale, least = (100, 1) if metric in SHARES else (1, 3)
     digits = _digits(scale * (high - low), least)

@@ -36,19 +36,19 @@ def sentence(found: Recommendation, changes: Changes) -> str:
     """What to use, its quality and cost, the cheaper alternative, the nearest change, and the sizes of prompted models."""
     question, pool, best = found.question, found.pool, found.recommended
     own = None if best is None else question.cost(best)
-    better = [runner for runner in found.rivals if runner.significant and runner.gain > 0]
-    cheaper = [runner for runner in found.rivals if _is_cheaper(question.cost(runner.candidate), own)]
+    better = [runner for runner in found.runners_up if runner.significant and runner.gain > 0]
+    cheaper = [runner for runner in found.runners_up if _is_cheaper(question.cost(runner.candidate), own)]
     nearest = found.nearest
     return render(
         "recommend",
         pool=pool,
         question=question,
         best=best,
-        rivals=found.rivals,
+        rivals=found.runners_up,
         tied=_tied(found, own),
         passed_over=sorted(better, key=lambda runner: -runner.gain),
         cheaper=max(cheaper, key=lambda r: (r.gain, -_or_zero(question.cost(r.candidate))), default=None),
-        if_cheaper=_if_cheaper(own, [question.cost(runner.candidate) for runner in found.rivals]),
+        if_cheaper=_if_cheaper(own, [question.cost(runner.candidate) for runner in found.runners_up]),
         chance="" if len(pool.offered) == len(pool.candidates) else " that is better than chance",
         looser=_move(changes.loosened[0]).replace(": ", " it would be ", 1) if changes.loosened else "",
         refused=max(pool.candidates, key=lambda c: (not c.entry.is_blind, c.worst_first)),
@@ -86,7 +86,7 @@ def _label(candidate: Candidate) -> str:
 
 
 def _tied(found: Recommendation, own: float | None) -> _Tied | None:
-    ties = [(found.question.cost(runner.candidate), runner.candidate) for runner in found.rivals if not runner.significant]
+    ties = [(found.question.cost(runner.candidate), runner.candidate) for runner in found.runners_up if not runner.significant]
     if not ties:
         return None
     cheaper = [(cost, candidate) for cost, candidate in ties if _is_cheaper(cost, own)]

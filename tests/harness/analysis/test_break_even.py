@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -114,6 +115,15 @@ def test_runs_are_resampled_together() -> None:
     assert values.shape == (21, 2)
     assert (values[:, 0] == values[:, 1]).all()
     assert values[1:, 0].std() > 0
+
+
+def test_rows_in_groups_are_resampled_by_group() -> None:
+    """Each row three times, in a group of its own, is the same as each row once."""
+    hits = np.random.default_rng(0).random(40) < 0.6
+    once = run_of(hits)
+    groups = np.repeat([f"film {n}" for n in range(10, 50)], 3).astype(object)
+    thrice = replace(run_of(np.repeat(hits, 3)), groups=groups)
+    assert resampled([thrice], "accuracy", 50) == pytest.approx(resampled([once], "accuracy", 50))
 
 
 @pytest.mark.slow

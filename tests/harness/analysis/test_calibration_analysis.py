@@ -413,3 +413,16 @@ def test_confidence_is_that_of_the_answer_given(store: Store) -> None:
     truth: IntArray = np.array([0, 1, 2])
     run = read_predictions(store, write_run(store, truth, probabilities, [1, 2, None], train=trained_on(5)))
     assert confidence(run) == pytest.approx([0.3, 0.6, 0.0])
+
+
+def test_shares_of_rows_in_groups_know_the_groups(store: Store) -> None:
+    """All rows together have the interval of the record; a bin with rows of too few groups has none."""
+    probabilities, truth = draw(120)
+    run = write_run(store, truth, probabilities, groups=[f"g{i // 6}" for i in range(120)])
+    found = reliability_of(store, run)
+    recorded = store.record(run).metrics.values["accuracy"]
+    assert found.coverage[0].accuracy == recorded
+    assert recorded.method == "cluster_wilson"
+    small = [one for one in found.bins if one.count < 10]
+    assert small
+    assert all(one.accuracy.low is None and one.accuracy.reason for one in small)

@@ -230,6 +230,9 @@ def test_numbers_in_words() -> None:
     assert (amount("qwk", 0.0524), amount("qwk", -0.00123), amount("qwk", 0.0)) == ("0.052", "-0.0012", "0.000")
     assert interval_text("accuracy", -0.012, 0.045) == "-1.2 to 4.5"
     assert interval_text("mae", math.nan, 1.0) == ""
+    assert interval_text("accuracy", -1.0, 1.0) == ""
+    assert interval_text("accuracy", -1.0, 0.5) == "-100.0 to 50.0"
+    assert interval_text("mae", -1.0, 1.0) == "-1.000 to 1.000"
     assert [p_text(p) for p in (0.00001, 0.0123, 0.456, math.nan)] == ["< 0.0001", "0.012", "0.46", "n/a"]
 
 
@@ -322,3 +325,22 @@ def test_a_region_of_practical_equivalence(tmp_path: Path, rope: float, outcome:
     assert compare(Store(tmp_path), names, ["accuracy"], rope=0.01).verdicts[1].outcome is Outcome.DIFFERENT
     with pytest.raises(UserError, match="not above 0"):
         compare(Store(tmp_path), names, rope=0.0)
+
+
+def test_few_rows_per_label_are_not_tested(tmp_path: Path) -> None:
+    """At least four rows per label: twelve rows of three labels are enough, eleven are not."""
+    for n, tested in ((12, True), (11, False)):
+        truth = [i % 3 for i in range(n)]
+        names = [record(tmp_path / str(n), f"{name}.toy", truth, drawn(i, truth, 0.5)) for i, name in enumerate("ab")]
+        found = compare(Store(tmp_path / str(n)), names, ["accuracy", "macro_f1"])
+        accuracy, f1 = found.verdicts
+        assert not math.isnan(accuracy.p_adjusted)
+        assert accuracy.not_tested is None
+        assert (f1.not_tested is None) == tested
+        assert math.isnan(f1.p_adjusted) != tested
+        assert math.isnan(f1.difference.low) != tested
+        assert not math.isnan(f1.difference.value)
+        assert ("is not tested" in " ".join(found.notes)) != tested
+        assert ("macro-F1" in sentence(found)) == tested
+        ranked_by_it = compare(Store(tmp_path / str(n)), names, ["macro_f1"])
+        assert ("which is not tested: 3.7 rows per label, at least 4 are needed" in sentence(ranked_by_it)) != tested

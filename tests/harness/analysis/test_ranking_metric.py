@@ -9,15 +9,19 @@ import numpy as np
 import pytest
 import toy
 from boards import record
-from sklearn.metrics import cohen_kappa_score
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
 
 from harness.analysis.candidates import pool_of
+from harness.analysis.choice import confirmed_on_test
 from harness.analysis.compare import compare
+from harness.analysis.overall import overall
 from harness.analysis.ranking_metric import ranking_metric, with_one_metric
 from harness.analysis.recommend import Question, best_of, recommend
 from harness.core.errors import SpecError
+from harness.core.record import Metrics
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries
+from harness.records.predictions import read_predictions
 from harness.records.store import Store
 from harness.reports.tables import read_tables
 from harness.running.runner import run
@@ -133,6 +137,9 @@ def test_another_name_is_a_mistake_that_names_the_known_ones(tmp_path: Path, kin
         spec(tmp_path, kind, metric)
     assert all(name in str(caught.value) for name in rankable(LabelKind(kind)))
     assert caught.value.exit_code == 2
+    line = int(str(caught.value).partition(".yaml:")[2].partition(":")[0])
+    (path,) = tmp_path.rglob("*.yaml")
+    assert path.read_text().splitlines()[line - 1].startswith("rank_by")
 
 
 def test_a_run_has_the_metric_first_and_its_id_only_changes_where_it_chooses(
@@ -172,3 +179,38 @@ def test_the_checkpoint_is_chosen_by_it(project: Path) -> None:
     found = scorer.metrics(np.full((len(plan.training.validation), 3), 1 / 3))
     assert {"mae", "rps"} <= found.keys()
     assert {"mae", "rps", "loss"} <= scorer.lower_is_better
+
+
+def old_and_new(store: Store, split: str, lang: str) -> dict[str, list[str]]:
+    """Two configurations of two seeds: the first seed from before the task named balanced accuracy, without a value of it."""
+    made: dict[str, list[str]] = {}
+    for name, answers in (("near", NEAR), ("far", FAR)):
+        for seed in (0, 1):
+            shifted = [*answers[: 90 - 4 * seed], *[0] * (4 * seed)]
+            run_id = record(store, name, shifted, TRUTH, split=split, lang=lang, seed=seed)
+            ranked_by(store, run_id, "balanced_accuracy" if seed else "accuracy", f"202{5 + seed}-12-01T00:00:00+00:00")
+            if not seed:
+                file = store.root / run_id / "metrics.json"
+                content = json.loads(file.read_text())
+                del content["values"]["balanced_accuracy"]
+                store.replace_metrics(run_id, Metrics.model_validate(content))
+            made.setdefault(name, []).append(run_id)
+    return made
+
+
+def test_seeds_from_before_and_after_a_change_of_the_metric(store: Store) -> None:
+    """Whatever reads them goes by the newest run, and computes what an old record lacks."""
+    made = {(split, lang): old_and_new(store, split, lang) for split in ("test", "validation") for lang in ("en", "de")}
+    found = overall(store)
+    assert {dataset.metric for dataset in found.datasets} == {"balanced_accuracy"}
+    assert all(len(runs) == 2 for standing in found.standings for runs in standing.runs)
+    compared = compare(store, [runs[0] for runs in made["test", "en"].values()])
+    assert compared.metrics[0] == "balanced_accuracy"
+    pool = pool_of(store, "toy", "en", "validation", FREE, [])
+    confirmed = confirmed_on_test(store, recommend(store, pool, Question()))
+    assert confirmed is not None
+    assert confirmed.value is not None
+    runs = [read_predictions(store, name) for name in confirmed.runs]
+    each = [balanced_accuracy_score(one.truth, one.answers) for one in runs]
+    assert len(each) == 2
+    assert confirmed.value.value == pytest.approx(sum(each) / 2)

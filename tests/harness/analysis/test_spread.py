@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from boards import prompt, record, write_json
+from unsealed import unseal
 
-from harness.analysis.spread import Spread, influences_of, spreads
+from harness.analysis.spread import Spread, parts_in, spreads
 from harness.core.arrays import FloatArray
 from harness.core.errors import UserError
 from harness.core.types import LabelKind
@@ -26,7 +28,7 @@ def answers(right: FloatArray | Sequence[bool]) -> list[int]:
 
 
 def spread_of(store: Store, metric: str | None = None) -> Spread:
-    (found,) = spreads(read_entries(store), influences_of(store, metric), metric)
+    (found,) = spreads(read_entries(store), parts_in(store, metric), metric)
     return found
 
 
@@ -110,7 +112,7 @@ def test_another_decoding_model_or_row_set_is_another_spread(store: Store) -> No
         record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt(name), rows="others")
     record(store, "alone", answers(np.arange(N) < 200), TRUTH, prompt=prompt())
     record(store, "trained", answers(np.arange(N) < 200), TRUTH)
-    found = spreads(read_entries(store), influences_of(store))
+    found = spreads(read_entries(store), parts_in(store))
     assert sorted((s.backend, s.how) for s in found) == [
         ("llm", "free"),
         ("llm", "score"),
@@ -150,7 +152,7 @@ def test_spreads_that_differ_in_something_else_say_so(store: Store) -> None:
             written = store.manifest(run)
             written["identity"]["backend"]["options"] = {"temperature": temperature}
             write_json(store.root / run / "run.json", written)
-    assert {s.how.split(", ", 1)[1] for s in spreads(read_entries(store), influences_of(store))} == {
+    assert {s.how.split(", ", 1)[1] for s in spreads(read_entries(store), parts_in(store))} == {
         "version=0, temperature=0",
         "version=1, temperature=1",
     }
@@ -164,19 +166,35 @@ def test_where_lower_is_better_the_lowest_is_first(store: Store) -> None:
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "mae", "qwk", "macro_f1", "log_loss"])
-def test_influences_give_the_error_of_the_metric(store: Store, metric: str) -> None:
+def test_parts_give_the_error_of_the_metric(store: Store, metric: str) -> None:
     rng = np.random.default_rng(2)
     given = [None if rng.random() < 0.1 else int(rng.integers(0, 3)) if rng.random() < 0.4 else label for label in TRUTH]
     sure = rng.dirichlet(np.ones(3), N)
     name = record(store, "llm", given, TRUTH, prompt=prompt(), probabilities=lambda i: tuple(sure[i]))
-    (entry,) = read_entries(store)
-    found = influences_of(store, metric)(entry)
-    assert found.mean() == pytest.approx(0, abs=1e-12)
+    (found,) = parts_in(store, metric)(read_entries(store))
+    assert found.mean() == pytest.approx(0, abs=1e-2)
     features = features_of(read_predictions(store, name), metric)
     assert features is not None
     rows, smooth = features
     again = [smooth(rows[rng.integers(0, N, N)].mean(axis=0)[None, :])[0][0] for _ in range(400)]
     assert np.std(again) == pytest.approx(np.sqrt((found**2).mean() / N), rel=0.2)
+
+
+def test_rows_of_a_group_count_together(store: Store) -> None:
+    """Each row three times, in one group: the sampling is that of the rows once."""
+    rng = np.random.default_rng(0)
+    once, thrice = Store(store.root / "once"), Store(store.root / "thrice")
+    few = np.array(TRUTH[:100])
+    for name in "ab":
+        given = np.where(rng.random(100) < 0.6, few, (few + 1) % 3)
+        record(once, "llm", given.tolist(), few.tolist(), prompt=prompt(name))
+        run = record(thrice, "llm", np.repeat(given, 3).tolist(), np.repeat(few, 3).tolist(), prompt=prompt(name))
+        path = thrice.root / run / "predictions.jsonl"
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps(line | {"group": f"g{i // 3}"}) + "\n" for i, line in enumerate(lines)))
+        unseal(thrice.root / run)
+    assert spread_of(thrice).n == 300
+    assert spread_of(thrice).sd_sampling == pytest.approx(spread_of(once).sd_sampling)
 
 
 def test_several_labels_have_a_spread(store: Store) -> None:
@@ -194,7 +212,7 @@ def test_a_metric_without_a_spread(store: Store) -> None:
         record(store, "llm", answers(np.arange(N) < 200), TRUTH, prompt=prompt(name))
     with pytest.raises(UserError, match="spearman"):
         spread_of(store, "spearman")
-    assert spreads(read_entries(store), influences_of(store, "log_loss"), "log_loss") == []
+    assert spreads(read_entries(store), parts_in(store, "log_loss"), "log_loss") == []
 
 
 def test_a_record_that_lost_rows_is_left_out(store: Store, caplog: pytest.LogCaptureFixture) -> None:

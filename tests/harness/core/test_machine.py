@@ -82,3 +82,28 @@ def test_the_processor_where_proc_does_not_name_it(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(platform, "processor", lambda: "")
     monkeypatch.setattr(platform, "machine", lambda: "arm64")
     assert machine.describe_machine().cpu == "arm64"
+
+
+def processor(monkeypatch: pytest.MonkeyPatch, one_dnn: bool = True, **capabilities: bool) -> None:
+    """torch, as it describes a processor."""
+    cpu = SimpleNamespace(get_capabilities=lambda: {"architecture": "x", **capabilities})
+    backends = SimpleNamespace(mkldnn=SimpleNamespace(is_available=lambda: one_dnn))
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cpu=cpu, backends=backends))
+
+
+def test_instructions_for_bfloat16(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = machine.bf16_instructions.__wrapped__  # type: ignore[attr-defined] # conftest.py replaces it
+    processor(monkeypatch, avx512_f=True, avx512_bf16=True, amx_bf16=False)
+    assert asked() == "avx512_bf16"
+    processor(monkeypatch, avx512_bf16=True, amx_bf16=True)
+    assert asked() == "amx_bf16"
+    processor(monkeypatch, neon=True, bf16=True)
+    assert asked() == "bf16"
+    processor(monkeypatch, avx512_f=True, avx512_bf16=False)  # which oneDNN's own test calls supported
+    assert asked() == ""
+    processor(monkeypatch, one_dnn=False, bf16=True)
+    assert asked() == ""
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cpu=SimpleNamespace()))  # an earlier version
+    assert asked() == ""
+    monkeypatch.delitem(sys.modules, "torch")
+    assert asked() == ""

@@ -205,6 +205,21 @@ def test_a_finished_run_is_found_and_its_model_never_loaded(project: Path, store
     assert not toy.engine_of(again).batches
 
 
+def test_memory_settings_are_no_part_of_the_id_and_a_run_that_has_them_is_found(project: Path, store: Store) -> None:
+    """Earlier versions had them in the identity."""
+    plain, set_ = toy.plan(project), toy.plan(project, settings={"tokens": 50})
+    assert (plain.run_id, plain.earlier_run_id) == (set_.run_id, None)
+    options = {**set_.identity.backend.options, "tokens": 50}
+    backend = set_.identity.backend.model_copy(update={"options": options})
+    earlier = replace(set_, identity=set_.identity.model_copy(update={"backend": backend}))
+    assert earlier.run_id == set_.earlier_run_id != set_.run_id
+    first = go(earlier, store)
+    found = go(set_, store)
+    assert (found.computed, found.run_id, found.folder) == (False, first.run_id, first.folder)
+    assert go(plain, store).computed
+    assert store.record(first.run_id).timing.batch_tokens == 50
+
+
 def test_force_predicts_again(project: Path, store: Store) -> None:
     first = go(toy.plan(project), store)
     before = outcome(first)

@@ -11,7 +11,7 @@ from harness.core.arrays import FloatArray, IntArray
 from harness.core.record import Estimate, Metrics
 from harness.core.types import Example, LabelKind, LabelSpace, Prediction
 from harness.statistics import by_label
-from harness.statistics.by_label import enough_rows_per_label, f1_intervals, few_rows_per_label, label_mean
+from harness.statistics.by_label import f1_intervals, few_rows_per_label, label_mean
 from harness.statistics.metrics import evaluate_predictions
 
 
@@ -109,7 +109,6 @@ def test_coverage_with_many_labels(k: int, n: int) -> None:
     ],
 )
 def test_the_rule(support: list[int], enough: bool) -> None:
-    assert enough_rows_per_label(support) == enough
     assert (few_rows_per_label(support) is None) == enough
 
 
