@@ -74,14 +74,14 @@ class JournalEntry:
 
 
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
-    """A line of predictions.jsonl: the prediction (`rounded`), the true label and digests of the text and of the group."""
+    """A line of predictions.jsonl: the prediction, the true label and digests of the text and of the group."""
     group = {} if example.group is None else {"group": text_digest(example.group)}
-    return {**_fields(prediction), "text": text_digest(example.text), **group, "truth": example.label}
+    return {**_fields(rounded(prediction)), "text": text_digest(example.text), **group, "truth": example.label}
 
 
 def labelled_record(example: Example, prediction: Prediction, tokens: Sequence[int] | None) -> dict[str, Any]:
     """A line of a labelling: the prediction, a digest of the text, and the tokens of prompt and answer."""
-    found = {**_fields(prediction), "text": text_digest(example.text)}
+    found = {**_fields(rounded(prediction)), "text": text_digest(example.text)}
     return found if tokens is None else {**found, "tokens": list(tokens)}
 
 
@@ -104,6 +104,7 @@ def rounded(prediction: Prediction) -> Prediction:
 
 
 def _fields(prediction: Prediction) -> dict[str, Any]:
+    """Of one that is `rounded`."""
     record: dict[str, Any] = {"id": prediction.id, "label": prediction.label, "status": prediction.status}
     if prediction.reason is not None:
         record["reason"] = prediction.reason

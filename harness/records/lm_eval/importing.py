@@ -23,7 +23,7 @@ from harness.data.dates import dates_of
 from harness.data.rows import fingerprint, load_examples, with_names
 from harness.data.sources import rows_from
 from harness.records.entries import finished_entry
-from harness.records.journal import prediction_from, prediction_record, rounded
+from harness.records.journal import prediction_from, prediction_record
 from harness.records.lm_eval.answers import Answers, read_choices, read_texts
 from harness.records.lm_eval.files import Evaluation, read_evaluation
 from harness.records.lm_eval.rows import Pairing, check_left_out, pair
@@ -94,7 +94,7 @@ def import_lm_eval(wanted: ImportRequest, catalog: Catalog, store: Store, *, for
     name = identity.run_id
     if not force and (entry := finished_entry(store, name)) is not None:
         return Imported(store.root / name, entry.record, len(rows), answers.words, computed=False)
-    records = [prediction_record(row, rounded(said)) for row, said in zip(matched, answers.predictions, strict=True)]
+    records = [prediction_record(row, said) for row, said in zip(matched, answers.predictions, strict=True)]
     metrics = evaluate_predictions(
         matched,
         [prediction_from(record) for record in records],  # as a record holds them, as for any run
