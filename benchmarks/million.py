@@ -5,7 +5,8 @@
     python benchmarks/million.py --rows 40000 --parts recall,reads
 
 The rows are made up in a temporary folder: short texts of 5 to 15 words, one in fifty a changed copy of another, three labels.
-Each command of bench is a whole process, interpreter, reading of the file and training included; the memory is its peak.
+Each command of bench is a whole process, interpreter, reading of the file and training included; the memory is its peak, looked
+at four times a second, and that of the process which searches for duplicates beside it is added.
 
 majority: `bench run --backend majority`
 tfidf:    `bench run --backend tfidf`, beside scikit-learn by hand in a process of its own: the same pipeline, fitted on the
@@ -30,11 +31,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
+import psutil
+
 TRAIN = 20_000
+EVERY = 0.25
+"""Seconds between two looks at the memory."""
 MOST_EXACT = 40_000
 """Rows of the part `recall`, at most: the exact join compares all pairs."""
 OURS = "from harness.cli import main; main()"
@@ -98,12 +104,27 @@ def measured(part: str, command: Sequence[str], folder: Path) -> Figures:
     started = time.perf_counter()
     with (folder / f"{part}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, env=environment)
-        _, status, usage = os.wait4(process.pid, 0)
+        family, peak, ended = psutil.Process(process.pid), 0.0, 0
+        while not ended:
+            peak = max(peak, held(family))
+            time.sleep(EVERY)
+            ended, status, usage = os.wait4(process.pid, os.WNOHANG)
     process.returncode = os.waitstatus_to_exitcode(status)
     seconds = time.perf_counter() - started
     if status:
         raise RuntimeError((folder / f"{part}.log").read_text(encoding="utf-8")[-2000:])
-    return Figures(part, round(seconds, 2), round(usage.ru_utime + usage.ru_stime, 2), round(_mebibytes(usage), 1))
+    return Figures(part, round(seconds, 2), round(usage.ru_utime + usage.ru_stime, 2), round(peak, 1))
+
+
+def held(family: psutil.Process) -> float:
+    """Memory of a process and its descendants in MiB; what they share counts once (PSS) where the system tells it."""
+    total = 0
+    with suppress(psutil.Error):
+        for process in (family, *family.children(recursive=True)):
+            with suppress(psutil.Error):  # it has ended
+                told = process.memory_full_info()
+                total += getattr(told, "pss", 0) or told.rss
+    return total / 2**20
 
 
 def _mebibytes(usage: resource.struct_rusage) -> float:
