@@ -229,7 +229,8 @@ class ChatTrainingJob:
     on_evaluation: Callable[[dict[str, float]], None] = lambda metrics: None
 
 
-def _done(results: T) -> Pending[T]:
+def at_once(results: T) -> Pending[T]:
+    """Of a batch that was computed when it was launched."""
     return lambda: results
 
 
@@ -364,7 +365,7 @@ class Classifier(Engine):
 
     def launch(self, texts: Sequence[Encoded]) -> Pending[FloatArray]:
         """`predict`, of an engine that works `ahead`: begun now."""
-        return _done(self.predict(texts))
+        return at_once(self.predict(texts))
 
 
 class ZeroShot(Engine):
@@ -450,11 +451,11 @@ class LanguageModel(Engine):
         self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None
     ) -> Pending[list[Generation]]:
         """`generate`, of an engine that works `ahead`: begun now."""
-        return _done(self.generate(prompts, max_new_tokens, choices))
+        return at_once(self.generate(prompts, max_new_tokens, choices))
 
     def launch_score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> Pending[list[Scores]]:
         """`score`, of an engine that works `ahead`: begun now."""
-        return _done(self.score(prompts, choices))
+        return at_once(self.score(prompts, choices))
 
 
 class TrainedLanguageModel(LanguageModel):

@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_models import CHAT_KINDS
 
+from backends._vllm_requests import Requests
 from backends.causal_lm import CausalLM
 from backends.vllm import VLLM, VLLMOptions
 from harness.core.engine import LanguageModel, ListOf, Messages
@@ -21,34 +22,50 @@ NAMES = ["very good", "good", "neither good nor bad", "very bad"]
 
 
 class Stub(VLLM):
-    """Greedy tokens and log-probabilities of the reference's model, request by request."""
+    """vLLM's requests, answered by the reference's model."""
 
-    reference: CausalLM
+    def _params(self, max_tokens: int, logprob_token_ids: tuple[int, ...] = ()) -> Any:
+        return SimpleNamespace(max_tokens=max_tokens, logprob_token_ids=logprob_token_ids)
 
-    def _params(self, **settings: Any) -> Any:
-        return SimpleNamespace(**{"logprob_token_ids": None, **settings})
 
-    def _run(self, prompts: list[list[int]], params: list[Any]) -> list[Any]:
-        return [self._answer(list(ids), request) for ids, request in zip(prompts, params, strict=True)]
+class Computer:
+    """Answers requests as vLLM's engine does: some at each step, the latest first."""
+
+    def __init__(self, model: Any, ends: list[int]) -> None:
+        self._model, self._ends = model, ends
+        self.open: list[tuple[str, list[int], Any]] = []
+        self.most = self.asked = 0
+
+    def add(self, name: str, ids: list[int], params: Any) -> None:
+        self.open.append((name, list(ids), params))
+        self.asked += 1
+        self.most = max(self.most, len(self.open))
+
+    def step(self) -> list[tuple[str, Any]]:
+        assert self.open, "nothing is computed, so that this would wait for ever"
+        return [(name, self._answer(ids, params)) for name, ids, params in (self.open.pop() for _ in self.open[:2])]
+
+    def abort(self, names: list[str]) -> None:
+        self.open = [request for request in self.open if request[0] not in names]
 
     @torch.inference_mode()
     def _answer(self, ids: list[int], request: Any) -> Any:
         new: list[int] = []
         found = []
         while len(new) < request.max_tokens and not set(new) & set(self._ends):
-            log_p = torch.log_softmax(self.reference._model(torch.tensor([ids + new])).logits[0, -1].double(), dim=-1)
-            found.append({token: SimpleNamespace(logprob=float(log_p[token])) for token in request.logprob_token_ids or ()})
+            log_p = torch.log_softmax(self._model(torch.tensor([ids + new])).logits[0, -1].double(), dim=-1)
+            found.append({token: SimpleNamespace(logprob=float(log_p[token])) for token in request.logprob_token_ids})
             new.append(int(log_p.argmax()))
         return SimpleNamespace(outputs=[SimpleNamespace(token_ids=new, logprobs=found)])
 
 
 @pytest.fixture(params=CHAT_KINDS)
 def pair(request: pytest.FixtureRequest, mistrals: dict[str, Path], engines: dict[str, CausalLM]) -> tuple[Stub, CausalLM]:
-    engine = Stub(VLLMOptions(), mistrals[request.param])
-    engine.reference = engines[request.param]
+    engine, reference = Stub(VLLMOptions(), mistrals[request.param]), engines[request.param]
     engine._read_tokenizer()
-    engine._context = engine.reference._context
-    return engine, engine.reference
+    engine._context = reference._context
+    engine._requests = Requests(Computer(reference._model, reference._ends))
+    return engine, reference
 
 
 def scores(engine: LanguageModel, choices: list[str]) -> Any:
