@@ -40,7 +40,13 @@ def distinct(rows: Sequence[Example]) -> list[Item]:
     by_text: dict[str, list[Example]] = {}
     for row in rows:
         by_text.setdefault(row.text, []).append(row)
-    return [Item(by_text[text]) for text in sorted(by_text, key=lambda text: (-len(text), text))]
+    return [Item(by_text[text]) for text in sorted(sorted(by_text), key=len, reverse=True)]
+
+
+def shortest(rows: Sequence[Example]) -> Item:
+    """The last one of `distinct`, without the others."""
+    text = max((row.text for row in rows), key=lambda text: (-len(text), text))
+    return Item([row for row in rows if row.text == text])
 
 
 def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Any
 
 from harness.core.cache_folder import cache_dir
 from harness.core.json_files import digest, sealed, unsealed, write_atomically
 from harness.core.locks import held
 from harness.core.record import Overlap, OverlapCount
 from harness.core.types import Example
-from harness.data.duplicates import THRESHOLD, Duplicate, counted, find_duplicates
+from harness.data.duplicates import THRESHOLD, Prepared, counted, find_duplicates
 from harness.running.plan import Plan
 
-VERSION = 2
-"""Raised when a change to `harness.data.duplicates` changes its results: cached ones are then computed again. 2: one place."""
+VERSION = 3
+"""Raised when a change to `harness.data.duplicates` changes its results: cached ones are then computed again. 2: one place;
+3: near ones of many rows, too."""
 
 MOST_IDS = 20
-MOST_PAIRS = 2_000_000_000
-"""Above this number of pairs the search for near duplicates may take more than two minutes; a record then has null for them."""
 
 
 def overlap_of(plan: Plan) -> Overlap:
@@ -27,7 +25,7 @@ def overlap_of(plan: Plan) -> Overlap:
 
     `exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples, `groups` those
     whose group has such rows (only of a task with groups). `by` has the same counts for `train` and `validation` or `shots`,
-    and for `itself`, the run's other rows. `near` is None if there are more than `MOST_PAIRS` pairs to compare.
+    and for `itself`, the run's other rows.
     """
     train, prompt = plan.identity.train, plan.identity.prompt
     shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
@@ -48,32 +46,22 @@ def _overlap(plan: Plan) -> Overlap:
         parts = {"train": plan.training.train, "validation": plan.training.validation}
     elif plan.prompt is not None:
         parts = {"shots": plan.prompt.candidates}
-    texts = [row.text for row in plan.rows]
-    found = {name: _duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
+    texts = Prepared.of([row.text for row in plan.rows])
+    found = {name: find_duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
     groups = {name: _shared_groups(plan.rows, rows) for name, rows in parts.items()}
-    by = {name: OverlapCount(rows=len(parts[name]), **_counts(*found[name]), **groups[name]) for name in parts}
+    by = {name: OverlapCount(rows=len(parts[name]), **counted(found[name]), **groups[name]) for name in parts}
     learned = next((name for name in ("train", "shots") if name in parts), "")
-    twins = found.get(learned, ([], True))
+    twins = found.get(learned, [])
     return Overlap(
         threshold=THRESHOLD,
-        **_counts(*twins),
+        **counted(twins),
         **groups.get(learned, {}),
-        ids=sorted(plan.rows[twin.row].id for twin in twins[0])[:MOST_IDS],
-        by={**by, "itself": OverlapCount(rows=len(texts), **_counts(*_duplicates(texts)))},
+        ids=sorted(plan.rows[twin.row].id for twin in twins)[:MOST_IDS],
+        by={**by, "itself": OverlapCount(rows=len(texts), **counted(find_duplicates(texts)))},
     )
-
-
-def _duplicates(texts: Sequence[str], others: Sequence[str] | None = None) -> tuple[list[Duplicate], bool]:
-    """The duplicates, and whether near ones were searched for."""
-    near = len(texts) * len(texts if others is None else others) <= MOST_PAIRS
-    return find_duplicates(texts, others, near=near), near
 
 
 def _shared_groups(rows: Sequence[Example], others: Sequence[Example]) -> dict[str, int]:
     """How many of `rows` have a group that some of `others` have; empty without groups."""
     groups = {row.group for row in others}
     return {} if any(row.group is None for row in rows) else {"groups": sum(row.group in groups for row in rows)}
-
-
-def _counts(found: Sequence[Duplicate], near: bool) -> dict[str, Any]:
-    return {**counted(found), **({} if near else {"near": None})}

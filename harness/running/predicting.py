@@ -15,7 +15,7 @@ from harness.core.token_use import NOTHING_CHARGED, ChargedTokens
 from harness.core.types import Decoding, Example, LabelKind, Prediction, Status
 from harness.parsing.parsers import Parser
 from harness.running.batching import Item, choices, encode, most_new_tokens
-from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide
+from harness.running.calibration import CONTENT_FREE, IMPOSSIBLE, calibrated, decide, decide_all
 from harness.running.plan import Plan, PromptPlan
 from harness.running.thresholds import labels_above
 
@@ -38,7 +38,8 @@ def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     """Raises `OutOfMemory` if the batch is too large for the device."""
     if isinstance(plan.engine, Classifier):
         probabilities = plan.engine.predict([item.encoded for item in items])
-        return Batch([_decided(plan, row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows], [])
+        pairs = [(row, p) for item, p in zip(items, probabilities, strict=True) for row in item.rows]
+        return Batch(_decided(plan, [row for row, _ in pairs], np.array([p for _, p in pairs])), [])
     if isinstance(plan.engine, ZeroShot):
         return _scores_of(plan.engine, items, plan.engine.score(_prompts(items)), partial(_of_labels, plan))
     assert isinstance(plan.engine, LanguageModel)
@@ -49,12 +50,18 @@ def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
     return _generate(plan, plan.engine, plan.prompt, items)
 
 
-def _decided(plan: Plan, row: Example, probabilities: Sequence[float]) -> Prediction:
-    """The labels of a multilabel task are set in `finalize_predictions`, by the thresholds of the training."""
-    if not np.isfinite(probabilities).all():
-        return Prediction(row.id, None, Status.FAILED, "not_a_number")  # diverged weights, or overflow in half precision
-    label = None if plan.task.labels.kind is LabelKind.MULTILABEL else decide(probabilities, plan.decision)
-    return Prediction(row.id, label, probabilities=tuple(float(p) for p in probabilities))
+def _decided(plan: Plan, rows: Sequence[Example], probabilities: FloatArray) -> list[Prediction]:
+    """`probabilities`: shape (rows, labels). The labels of a multilabel task are set in `finalize_predictions`, by the
+    thresholds of the training."""
+    several = plan.task.labels.kind is LabelKind.MULTILABEL
+    labels: Sequence[int | None] = [None] * len(rows) if several else decide_all(probabilities, plan.decision)
+    finite = np.asarray(np.isfinite(probabilities).all(axis=1)).tolist()
+    return [
+        Prediction(row.id, label, probabilities=tuple(given))
+        if fine
+        else Prediction(row.id, None, Status.FAILED, "not_a_number")  # diverged weights, or overflow in half precision
+        for row, label, given, fine in zip(rows, labels, probabilities.tolist(), finite, strict=True)
+    ]
 
 
 def _scores_of(
@@ -74,7 +81,7 @@ def _of_labels(plan: Plan, row: Example, score: Scores) -> Prediction:
     """Of a zero-shot classifier: final but for the labels of a multilabel task, which `finalize_predictions` sets."""
     if score.log_p is None:
         return Prediction(row.id, None, Status.FAILED, score.error)
-    return _decided(plan, row, [float(p) for p in np.exp(score.log_p)])
+    return _decided(plan, [row], np.exp(np.asarray(score.log_p))[None])[0]
 
 
 def _scored(row: Example, score: Scores) -> Prediction:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,11 +32,12 @@ from harness.records.journal import (
     done_rows,
     measured_seconds,
     open_rows,
-    prediction_from,
     prediction_record,
+    rounded,
 )
+from harness.records.outcomes import Outcomes
 from harness.records.store import Store
-from harness.running.batching import Item, batches, distinct, encode, most_charged_tokens
+from harness.running.batching import Item, batches, encode, most_charged_tokens, shortest
 from harness.running.gates import Gates, cut_counts, cut_of
 from harness.running.overlap import overlap_of
 from harness.running.plan import Plan
@@ -157,7 +159,7 @@ def run(
         with closing(EngineSlot()) as own:
             return run(plan, store, own, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
     # The journal is opened first, so that only one process loads the model.
-    with store.journal(name) as journal, tracked(plan) as finished:
+    with store.journal(name) as journal, tracked(plan) as finished, _uncollected():
         if not force:
             if (found := found_run(store, plan)) is not None:  # another process finished it meanwhile
                 return Result(store.root / found.run_id, found.record, computed=False)
@@ -165,11 +167,21 @@ def run(
         done = predict_rows(
             plan, journal, slot, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate
         )
-        rows = [prediction_record(row, p) for row, p in zip(done.plan.rows, done.predictions, strict=True)]
         record = _record(done)
-        folder = store.finish(record, rows)
+        rows = zip(done.plan.rows, done.predictions, strict=True)
+        folder = store.finish(record, (prediction_record(row, prediction) for row, prediction in rows))
         finished(record)
     return Result(folder, record, computed=True)
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Meanwhile the garbage collector leaves out what is there already: visits of a million rows take seconds."""
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +192,7 @@ class Predicted:
     entries: list[JournalEntry]
     trained: Trained | None
     load_seconds: float
-    predictions: list[Prediction]
+    predictions: Sequence[Prediction]
     gates: Gates
 
 
@@ -204,20 +216,23 @@ def predict_rows(
     plan.engine.use_scratch(journal.scratch)
     gates = Gates(plan, journal.answers, stops=gate)
     gates.before()
-    entries = _predict_all(plan, journal, budget, on_progress, gates)
-    predictions = _predictions(plan, entries, trained)
+    outcomes = Outcomes([row.id for row in plan.rows])
+    entries = _predict_all(plan, journal, outcomes, budget, on_progress, gates)
+    journal.flush()
+    outcomes.complete()
+    predictions = _predictions(plan, entries, outcomes, trained)
     check_measured(plan.run_id, predictions)
     return Predicted(plan, entries, trained, load_seconds, predictions, gates)
 
 
-def _predictions(plan: Plan, entries: list[JournalEntry], trained: Trained | None) -> list[Prediction]:
+def _predictions(plan: Plan, entries: list[JournalEntry], outcomes: Outcomes, trained: Trained | None) -> Sequence[Prediction]:
     """The prediction of each row with its final label, in the task's order."""
-    by_id = {row.id: row for entry in entries for row in entry.rows}
-    reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
     thresholds = _fixed_thresholds(plan) if trained is None else trained.record.thresholds
-    final = finalize_predictions(plan, [by_id[row.id] for row in plan.rows], reference, thresholds)
+    if thresholds is None and not outcomes.has_log_p:
+        return outcomes
+    reference = next((np.array(entry.content_free) for entry in entries if entry.content_free is not None), None)
     # Rounded as in the record, so that the metrics are exactly those of the record.
-    return [prediction_from(prediction_record(row, p)) for row, p in zip(plan.rows, final, strict=True)]
+    return list(map(rounded, finalize_predictions(plan, outcomes, reference, thresholds)))
 
 
 def _fixed_thresholds(plan: Plan) -> list[float] | None:
@@ -228,12 +243,12 @@ def _fixed_thresholds(plan: Plan) -> list[float] | None:
 
 
 def _predict_all(
-    plan: Plan, journal: Journal, budget: Budget | None, on_progress: OnProgress, gates: Gates
+    plan: Plan, journal: Journal, outcomes: Outcomes, budget: Budget | None, on_progress: OnProgress, gates: Gates
 ) -> list[JournalEntry]:
-    """The journal's entries, once all rows are done."""
+    """The journal's entries, once all rows are done; `outcomes` takes their predictions."""
     total = len(plan.rows)
     on_progress("replay", 0, total, "")
-    entries = journal.entries()
+    entries = [outcomes.take(entry) for entry in journal.entries()]
     for entry in entries:
         gates.see(entry)
     done = done_rows(entries)
@@ -242,26 +257,26 @@ def _predict_all(
         on_progress("warm up", 0, 0, "")
         _warm_up(plan)
     if _is_contextual(plan) and all(entry.content_free is None for entry in entries):
-        _content_free(plan, journal, budget)
+        entries.append(_content_free(plan, journal, budget))
     on_progress("predict", len(done), total, _so_far(unparsed, budget))
     pending = batches(plan, done)
     while True:
         batch, waited = _timed(lambda: next(pending, None))  # until its prompts are encoded
         if batch is None:
-            entries = journal.entries()
             check_finished(plan.run_id, entries, total, None)
             return entries
         for items, outcome, seconds in _within_budget(plan, batch, budget):
             entry = _entry(outcome, seconds + waited, batch=len(items), cut=cut_counts(items))
             if plan.has_truth:  # the tokens of a row are told by a labelling alone
                 entry = replace(entry, row_tokens={})
-            journal.append(entry, outcome.answers)
+            entry = journal.append(entry, outcome.answers)
+            entries.append(outcomes.take(entry))
             waited = 0.0
             done.update({prediction.id for prediction in outcome.predictions}.difference(outcome.ask_again))
             unparsed += sum(prediction.status is not Status.OK for prediction in outcome.predictions)
             on_progress("predict", len(done), total, _so_far(unparsed, budget))
             if (down := plan.engine.unavailable()) is not None:
-                check_finished(plan.run_id, journal.entries(), total, down)
+                check_finished(plan.run_id, entries, total, down)
             gates.see(entry)
 
 
@@ -272,15 +287,15 @@ def _so_far(unparsed: int, budget: Budget | None) -> str:
     )
 
 
-def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> None:
+def _content_free(plan: Plan, journal: Journal, budget: Budget | None) -> JournalEntry:
+    """The entry of the content-free inputs."""
     parts = [(outcome, seconds) for _, outcome, seconds in _within_budget(plan, content_free(plan), budget)]
     predictions = [prediction for outcome, _ in parts for prediction in outcome.predictions]
     charged = sum((outcome.charged for outcome, _ in parts), NOTHING_CHARGED)
     entry = _entry(Batch([], [], charged), sum(seconds for _, seconds in parts), batch=0)
     failed = next((prediction.reason for prediction in predictions if prediction.log_p is None), None)
     if failed is None:
-        journal.append(replace(entry, content_free=[prediction.log_p for prediction in predictions]))
-        return
+        return journal.append(replace(entry, content_free=[prediction.log_p for prediction in predictions]))
     journal.append(entry)  # its tokens cost money
     problem = f"A content-free input could not be scored: {failed}."
     if any(outcome.ask_again for outcome, _ in parts):
@@ -292,7 +307,7 @@ def _warm_up(plan: Plan) -> None:
     """The shortest text, not timed. A server needs no warm-up and would charge for it."""
     if plan.engine.model_is == "name":
         return
-    predict_batch(plan, encode(plan, distinct(plan.rows)[-1:]))
+    predict_batch(plan, encode(plan, [shortest(plan.rows)]))
 
 
 def _is_contextual(plan: Plan) -> bool:
@@ -459,7 +474,7 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) ->
         else "rendering, tokenization (while it is waited for), the model and parsing; not loading, training, warm-up and "
         "journal; a text of several rows is computed once",
         load_seconds=round(load_seconds, 3),
-        distinct_texts=len(distinct(plan.rows)),
+        distinct_texts=len({row.text for row in plan.rows}),
         batch_size=plan.engine.batch_size(),
         batch_tokens=plan.engine.batch_tokens(),
         smallest_batch=min((entry.batch for entry in entries if entry.rows), default=0),

@@ -9,7 +9,6 @@ import pytest
 import toy
 
 from harness.core.cache_folder import cache_dir
-from harness.core.record import OverlapCount
 from harness.running import overlap
 from harness.running.overlap import overlap_of
 
@@ -88,19 +87,6 @@ def test_at_most_twenty_ids(project: Path) -> None:
     found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
     assert found.exact == 30
     assert found.ids == [f"test-{number:02}" for number in range(20)]
-
-
-def test_of_too_many_rows_only_exact_duplicates_are_looked_for(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(overlap, "MOST_PAIRS", 8)
-    write(project, train=PLAIN, test=["the first of them!", "The first of them", "a second one follows"], validation=PLAIN[:2])
-    found = overlap_of(toy.plan(project, "toy-classifier", prompt=None))
-    assert (found.exact, found.near, found.ids) == (2, None, ["test-01", "test-02"])
-    assert found.by["train"] == OverlapCount(rows=3, exact=2, near=None)
-    assert found.by["validation"] == OverlapCount(rows=2, exact=2, near=1)
-
-
-def test_a_hundred_thousand_rows_are_too_many() -> None:
-    assert 5_000 * 200_000 <= overlap.MOST_PAIRS < 100_000**2, "the one takes half a minute, the other ten"
 
 
 def test_found_once_for_the_same_rows(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
