@@ -13,8 +13,8 @@ from harness.core.errors import UnknownName, UserError
 
 SPEED = frozenset(
     {
-        *("max_num_seqs", "max_num_batched_tokens", "max_num_partial_prefills", "max_long_partial_prefills"),
-        *("long_prefill_token_threshold", "enable_chunked_prefill", "scheduling_policy", "async_scheduling", "stream_interval"),
+        *("max_num_seqs", "max_num_batched_tokens", "long_prefill_token_threshold", "enable_chunked_prefill"),
+        *("scheduling_policy", "async_scheduling", "stream_interval"),
         *("cpu_offload_gb", "num_gpu_blocks_override", "max_parallel_loading_workers", "load_format", "download_dir"),
         *("safetensors_load_strategy", "safetensors_prefetch_num_threads", "safetensors_prefetch_block_size"),
         *("distributed_executor_backend", "disable_custom_all_reduce", "numa_bind", "numa_bind_nodes", "numa_bind_cpus"),

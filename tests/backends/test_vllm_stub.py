@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +14,13 @@ import pytest
 import torch
 from tiny_models import CHAT_KINDS
 
+from backends._vllm_arguments import OWN, SPEED, _known
 from backends._vllm_requests import Requests
 from backends.causal_lm import CausalLM
 from backends.vllm import VLLM, VLLMOptions
 from harness.core.engine import LanguageModel, ListOf, Messages
+from harness.core.errors import UserError
+from harness.specs.backend_specs import BackendSpec, validated_options
 
 CHATS: list[Messages] = [[{"role": "user", "content": f"Rate the kettle{' please' * n}"}] for n in range(5)]
 LONG: Messages = [{"role": "user", "content": "kettle " * 600}]
@@ -100,6 +106,40 @@ def test_a_prompt_that_is_too_long_fails_alone(pair: tuple[Stub, CausalLM], choi
         assert [score.error for score in found] == ["prompt_too_long", None]
 
 
+def test_a_row_goes_on_before_others_are_done(pair: tuple[Stub, CausalLM]) -> None:
+    """All batches are in flight together, and their answers are those of one batch after the other."""
+    engine, _ = pair
+    requests = engine._requests
+    assert requests is not None
+    computer: Any = requests._engine
+    lists = ListOf(tuple(NAMES), 3)
+    prompts = engine.encode(CHATS, lists)
+    expected = [engine.generate([prompt], 99, lists) for prompt in prompts]
+    asked, computer.most = computer.asked, 0
+    pending = [engine.launch_generate([prompt], 99, lists) for prompt in prompts]
+    assert computer.asked == asked + len(prompts)  # the first requests of all
+    assert [collect() for collect in pending[::-1]] == expected[::-1]
+    assert computer.most == len(prompts)
+    assert computer.asked > asked + len(prompts)  # and then further ones
+    assert not computer.open
+
+
+def test_what_nobody_waits_for_is_dropped(pair: tuple[Stub, CausalLM]) -> None:
+    engine, _ = pair
+    engine._llm = SimpleNamespace(reset_prefix_cache=lambda: None)
+    prompts = engine.encode(CHATS, NAMES)
+    expected = engine.score(prompts, NAMES)
+    engine.launch_score(prompts, NAMES)
+    assert engine._requests is not None
+    computer: Any = engine._requests._engine
+    late = computer.open[0]
+    engine.reset()
+    assert not computer.open
+    computer.open.append(late)  # an output that was under way already
+    found = engine.score(prompts, NAMES)
+    np.testing.assert_array_equal([row.log_p for row in found], [row.log_p for row in expected])
+
+
 def test_settings_of_a_cpu_and_those_that_were_chosen(mistrals: dict[str, Path]) -> None:
     def settings(**options: Any) -> dict[str, Any]:
         engine = VLLM(VLLMOptions.model_validate(options), mistrals["chatml"])
@@ -110,4 +150,61 @@ def test_settings_of_a_cpu_and_those_that_were_chosen(mistrals: dict[str, Path])
     on_cpu = {"enforce_eager": True, "block_size": 32, "kv_cache_memory_bytes": 4 * 2**30}
     assert settings() == {**sizes, **on_cpu, "dtype": "float32"}
     chosen = {"enforce_eager": False, "block_size": 16, "quantization": "awq", "max_model_len": 99}
+    passed = {"max_num_seqs": 7, "kv_cache_dtype": "fp8"}
+    assert settings(engine_args=passed) == {**sizes, **on_cpu, **passed, "dtype": "float32"}
     assert settings(kv_cache_gib=0.5, **chosen) == {**sizes, **chosen, "dtype": "float32", "kv_cache_memory_bytes": 2**29}
+
+
+def test_arguments_that_may_change_answers_are_part_of_the_identity() -> None:
+    def identity(**arguments: Any) -> Any:
+        return VLLMOptions.model_validate({"engine_args": arguments}).model_dump(mode="json").get("engine_args")
+
+    assert identity() is None  # as before there was this option
+    assert identity(max_num_seqs=7, max_num_batched_tokens=64) is None
+    assert identity(max_num_seqs=7, kv_cache_dtype="fp8") == {"kv_cache_dtype": "fp8"}
+    speed, other = (VLLMOptions.model_validate({"engine_args": {"max_num_seqs": number}}) for number in (7, 8))
+    assert repr(speed) != repr(other)  # by which a loaded engine is known
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vllm is not installed")
+def test_an_unknown_argument_is_told_with_the_nearest() -> None:
+    spec = BackendSpec(name="mine", description="d", engine="vllm", model="packaged:smollm2")
+    for arguments, hint in (({"max_num_seq": 7}, "max_num_seqs"), ({"dtype": "float16"}, "the option dtype")):
+        with pytest.raises(UserError) as caught:
+            validated_options(spec.model_copy(update={"options": {"engine_args": arguments}}))
+        assert hint in caught.value.hint
+
+
+def test_vllm_has_the_arguments_that_change_no_answers() -> None:
+    known = _known()
+    assert not known or known >= {*SPEED, *OWN}
+
+
+def test_the_length_that_vllm_is_loaded_for(mistrals: dict[str, Path], tmp_path: Path) -> None:
+    def sized(folder: Path, tokens: int, **options: Any) -> Any:
+        engine = VLLM(VLLMOptions.model_validate(options), folder)
+        if engine.is_sized():
+            assert engine.make_room(tokens)
+        return engine._settings().get("max_model_len")
+
+    def changed(name: str, **changes: Any) -> Path:
+        folder = tmp_path / name
+        shutil.copytree(mistrals["chatml"], folder)
+        config = json.loads((folder / "config.json").read_text()) | {"max_position_embeddings": 1024, **changes}
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    folder = changed("plain")
+    assert [sized(folder, tokens) for tokens in (200, 256, 257)] == [256, 256, 512]
+    assert [sized(folder, tokens) for tokens in (1024, 1025)] == [None, None]  # vLLM's own choice: the model's context
+    assert sized(folder, 200, max_model_len=99) == 99
+    # Answers of a model with such rotary positions depend on the length: it stays the model's own.
+    assert sized(changed("long", rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}), 200) is None
+
+
+def test_a_loaded_engine_tells_whether_prompts_fit(pair: tuple[Stub, CausalLM]) -> None:
+    engine, _ = pair
+    assert engine.make_room(10)
+    engine._llm = SimpleNamespace()
+    assert engine.make_room(engine._context)
+    assert not engine.make_room(engine._context + 1)
