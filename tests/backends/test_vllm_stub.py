@@ -15,7 +15,7 @@ import torch
 from tiny_models import CHAT_KINDS
 
 from backends._vllm_arguments import OWN, SPEED, _known
-from backends._vllm_requests import Requests
+from backends._vllm_requests import Asking, Requests
 from backends.causal_lm import CausalLM
 from backends.vllm import VLLM, VLLMOptions
 from harness.core.engine import LanguageModel, ListOf, Messages
@@ -40,12 +40,11 @@ class Computer:
     def __init__(self, model: Any, ends: list[int]) -> None:
         self._model, self._ends = model, ends
         self.open: list[tuple[str, list[int], Any]] = []
-        self.most = self.asked = 0
+        self.asked = 0
 
     def add(self, name: str, ids: list[int], params: Any) -> None:
         self.open.append((name, list(ids), params))
         self.asked += 1
-        self.most = max(self.most, len(self.open))
 
     def step(self) -> list[tuple[str, Any]]:
         assert self.open, "nothing is computed, so that this would wait for ever"
@@ -106,21 +105,54 @@ def test_a_prompt_that_is_too_long_fails_alone(pair: tuple[Stub, CausalLM], choi
         assert [score.error for score in found] == ["prompt_too_long", None]
 
 
-def test_a_row_goes_on_before_others_are_done(pair: tuple[Stub, CausalLM]) -> None:
-    """All batches are in flight together, and their answers are those of one batch after the other."""
+class Countdown:
+    """Finishes the request that needs the fewest further steps; the output is how many it took. `open`: those in flight."""
+
+    def __init__(self) -> None:
+        self.open: dict[str, int] = {}
+        self.log: list[int] = []
+
+    def add(self, name: str, ids: list[int], params: Any) -> None:
+        self.open[name] = len(ids)
+
+    def step(self) -> list[tuple[str, Any]]:
+        name = min(self.open, key=lambda name: self.open[name])
+        took = self.open.pop(name)
+        self.log.append(took)
+        return [(name, took)]
+
+    def abort(self, names: list[str]) -> None:
+        raise AssertionError
+
+
+def test_a_row_goes_on_before_others_are_done() -> None:
+    def asking(*rounds: list[int]) -> Asking[list[Any]]:
+        found = []
+        for lengths in rounds:
+            found.append((yield [([0] * length, None) for length in lengths]))
+        return found
+
+    computer = Countdown()
+    requests = Requests(computer)
+    long, short = requests.launch([asking([9]), asking([2, 1], [], [3])]), requests.launch([asking([4]), asking()])
+    assert sorted(computer.open.values()) == [1, 2, 4, 9]
+    assert short() == [[[4]], []]
+    assert computer.log == [1, 2, 3, 4]  # the row of the other batch has asked again meanwhile
+    assert long() == [[[9]], [[2, 1], [], [3]]]
+    assert not computer.open
+
+
+@pytest.mark.parametrize("choices", [None, NAMES, ListOf(tuple(NAMES), 3)], ids=["free", "names", "lists"])
+def test_batches_in_flight_together_have_the_answers_of_one_after_the_other(pair: tuple[Stub, CausalLM], choices: Any) -> None:
     engine, _ = pair
-    requests = engine._requests
-    assert requests is not None
-    computer: Any = requests._engine
-    lists = ListOf(tuple(NAMES), 3)
-    prompts = engine.encode(CHATS, lists)
-    expected = [engine.generate([prompt], 99, lists) for prompt in prompts]
-    asked, computer.most = computer.asked, 0
-    pending = [engine.launch_generate([prompt], 99, lists) for prompt in prompts]
-    assert computer.asked == asked + len(prompts)  # the first requests of all
+    assert engine._requests is not None
+    computer: Any = engine._requests._engine
+    prompts = engine.encode(CHATS, choices)
+    expected = [engine.generate([prompt], 6, choices) for prompt in prompts]
+    asked = computer.asked
+    pending = [engine.launch_generate([prompt], 6, choices) for prompt in prompts]
+    assert computer.asked == asked + len(prompts)
     assert [collect() for collect in pending[::-1]] == expected[::-1]
-    assert computer.most == len(prompts)
-    assert computer.asked > asked + len(prompts)  # and then further ones
     assert not computer.open
 
 
