@@ -181,13 +181,17 @@ def recall(count: int, seed: int) -> Figures:
     texts = duplicates.Prepared.of([text for text, _ in made_up(count, seed)])
     rows = np.arange(len(texts.distinct))
     started, worked = time.perf_counter(), time.process_time()
-    banded = set(duplicates._by_minhash(texts, texts, rows, np.zeros(len(rows), dtype=bool)))
+    banded = set(duplicates._by_minhash(texts, texts, rows, np.zeros(len(rows), dtype=bool), _unheard))
     seconds, worked = time.perf_counter() - started, time.process_time() - worked
-    exact = set(duplicates._near(rows, texts.distinct, texts.distinct, rows))
+    exact = set(duplicates._near(rows, texts.distinct, texts.distinct, rows, _unheard))
     share = len(banded & exact) / max(1, len(exact))
     others = len(banded - exact)
     note = f"MinHash finds {share:.1%} of the {len(exact):,} rows that the exact join of trigrams finds, and {others} others"
     return Figures("recall", round(seconds, 2), round(worked, 2), note=note)
+
+
+def _unheard(done: int, total: int) -> None:
+    """Of the progress of a search."""
 
 
 def reads(languages: Sequence[str] = ("de", "en", "es", "fr", "ja", "zh")) -> Figures:

@@ -14,9 +14,9 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from harness.core.progress_events import tell
 from harness.data import minhash, one_place
+from harness.data.joins import Heard, chunks, code_points
 from harness.data.joins import Places as Indices
-from harness.data.joins import chunks, code_points
 from harness.data.minhash import Signatures, signatures
-from harness.data.one_place import differ_in_one_place
+from harness.data.one_place import Search, differ_in_one_place
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -43,6 +43,9 @@ THRESHOLD = min(SIMILAR / OF, one_place.KEPT / one_place.OF)
 
 EXACT_PAIRS = 200_000_000
 """Pairs of texts that the exact join compares, at most: about two seconds of 14,000 rows among themselves."""
+
+MANY = 50_000
+"""Texts of which a search takes seconds, so that it runs beside the predictions."""
 
 ENOUGH = 16
 """Trigrams that the beginnings must share. A larger number compares longer beginnings, and leaves fewer pairs to verify."""
@@ -166,6 +169,15 @@ class Prepared:
         return signatures(self.distinct, SHINGLE)
 
 
+@dataclass(frozen=True, slots=True)
+class Twins:
+    """Of some texts: how many have an exact duplicate, how many only a near one, and the positions of both."""
+
+    exact: int
+    near: int
+    rows: list[int]
+
+
 def find_duplicates(texts: Sequence[str] | Prepared, others: Sequence[str] | Prepared | None = None) -> list[Duplicate]:
     """One duplicate of each of `texts` that has any among `others`, by default the remaining texts, in order.
 
@@ -173,6 +185,32 @@ def find_duplicates(texts: Sequence[str] | Prepared, others: Sequence[str] | Pre
     """
     asked = texts if isinstance(texts, Prepared) else Prepared.of(texts)
     pool = asked if others is None else others if isinstance(others, Prepared) else Prepared.of(others)
+    return _find(asked, [pool])[0]
+
+
+def twins_among(texts: Sequence[str], parts: Mapping[str, Sequence[str] | None]) -> dict[str, Twins]:
+    """The duplicates of `texts` in each of some other lists; None stands for the remaining texts. What is computed of `texts`
+    is computed once. Sends progress events where a search takes seconds."""
+    asked = Prepared.of(texts)
+    found = _find(asked, [asked if others is None else Prepared.of(others) for others in parts.values()])
+    return {name: Twins(**counted(twins), rows=[twin.row for twin in twins]) for name, twins in zip(parts, found, strict=True)}
+
+
+def _find(asked: Prepared, pools: Sequence[Prepared]) -> list[list[Duplicate]]:
+    """As `find_duplicates`, in each pool."""
+    found = [_equal(asked, pool) for pool in pools]
+    rows = [np.delete(np.arange(len(asked)), list(equal)) for equal in found]
+    similar = _similar(asked, pools, [np.unique(asked.number[left]) for left in rows])
+    for pool, equal, left, near in zip(pools, found, rows, similar, strict=True):
+        for row, query in zip(left.tolist(), asked.number[left].tolist(), strict=True):
+            if query in near:
+                other, similarity = near[query]
+                equal[row] = Duplicate(row, int(pool.first[other]), False, similarity)
+    return [[equal[row] for row in sorted(equal)] for equal in found]
+
+
+def _equal(asked: Prepared, pool: Prepared) -> dict[int, Duplicate]:
+    """Row -> an exact duplicate, or one that differs in punctuation."""
     found: dict[int, Duplicate] = {}
     for row, other in _same(asked.hashes, pool.hashes, itself=asked is pool):
         if normalized(asked.texts[row]) == normalized(pool.texts[other]):
@@ -180,15 +218,7 @@ def find_duplicates(texts: Sequence[str] | Prepared, others: Sequence[str] | Pre
     for row, other in _same(asked.bare_hashes, pool.bare_hashes, itself=asked is pool):
         if row not in found and asked.bare[row] == pool.bare[other]:
             found[row] = Duplicate(row, other, False, 1.0)
-    wanted = np.ones(len(asked), dtype=bool)
-    wanted[list(found)] = False
-    rows = np.flatnonzero(wanted)
-    similar = _similar(asked, pool, np.unique(asked.number[rows]))
-    for row, query in zip(rows.tolist(), asked.number[rows].tolist(), strict=True):
-        if query in similar:
-            other, similarity = similar[query]
-            found[row] = Duplicate(row, int(pool.first[other]), False, similarity)
-    return [found[row] for row in sorted(found)]
+    return found
 
 
 def _same(rows: Indices, pool: Indices, *, itself: bool) -> Iterator[tuple[int, int]]:
@@ -205,32 +235,49 @@ def _same(rows: Indices, pool: Indices, *, itself: bool) -> Iterator[tuple[int, 
     yield from zip(found.tolist(), other.tolist(), strict=True)
 
 
-def _similar(asked: Prepared, pool: Prepared, wanted: Indices) -> dict[int, tuple[int, float]]:
-    """Text -> a near duplicate in `pool` other than itself, and their similarity, as positions in `distinct`. `wanted`: some
-    of these."""
-    if not len(wanted) or not len(pool):
-        return {}
-    queries, index = asked.distinct, pool.distinct
-    # A wanted text is in the pool only where it is that very row: else it would have been found before.
-    itself = np.arange(len(queries)) if asked is pool else np.full(len(queries), -1)
-    done = np.ones(len(queries), dtype=bool)
-    done[wanted] = False
-    found = differ_in_one_place(queries, index, itself, done)
-    done[list(found)] = True
-    left = np.flatnonzero(~done)
-    if len(left) * len(index) > EXACT_PAIRS:
-        return found | _by_minhash(asked, pool, itself, done)
-    return found | (_near(left, queries, index, itself) if len(left) else {})
+def _similar(asked: Prepared, pools: Sequence[Prepared], wanted: Sequence[Indices]) -> list[dict[int, tuple[int, float]]]:
+    """Of each pool: text -> a near duplicate other than itself, and their similarity, as positions in `distinct`. `wanted`:
+    some of these."""
+    queries = asked.distinct
+    searches = []
+    for pool, some in zip(pools, wanted, strict=True):
+        # A wanted text is in the pool only where it is that very row: else it would have been found before.
+        itself = np.arange(len(queries)) if asked is pool else np.full(len(queries), -1)
+        done = np.ones(len(queries), dtype=bool)
+        done[some] = False
+        searches.append(Search(pool.distinct, itself, done))
+    steps = _Steps(len(queries), 1 + len(pools))
+    found = differ_in_one_place(queries, searches, partial(steps.tell, 0))
+    for part, (pool, search, twins) in enumerate(zip(pools, searches, found, strict=True), start=1):
+        search.done[list(twins)] = True
+        left = np.flatnonzero(~search.done)
+        if len(left) * len(search.index) > EXACT_PAIRS:
+            twins |= _by_minhash(asked, pool, search.itself, search.done, partial(steps.tell, part))
+        elif len(left) and len(search.index):
+            twins |= _near(left, queries, pool.distinct, search.itself, partial(steps.tell, part))
+    return found
 
 
-def _by_minhash(asked: Prepared, pool: Prepared, itself: Indices, done: NDArray[np.bool_]) -> dict[int, tuple[int, float]]:
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """Tells how far a search is, as if its parts took the same time."""
+
+    texts: int
+    parts: int
+
+    def tell(self, part: int, done: int, total: int) -> None:
+        tell("find duplicates", int(self.texts * (part + done / total) / self.parts), self.texts)
+
+
+def _by_minhash(
+    asked: Prepared,
+    pool: Prepared,
+    itself: Indices,
+    done: NDArray[np.bool_],
+    heard: Heard,
+) -> dict[int, tuple[int, float]]:
     """Query -> a near duplicate by trigrams, and their similarity. Positions in both of `distinct`."""
     found: dict[int, tuple[int, float]] = {}
-    rows = len(asked.distinct)
-
-    def heard(band: int, bands: int) -> None:
-        tell("find duplicates", rows * band // bands, rows)
-
     for left, right in minhash.candidates(asked.signatures, pool.signatures, itself, done, heard):
         for query, other in zip(left.tolist(), right.tolist(), strict=True):
             similarity = _trigram_similarity(asked.distinct[query], pool.distinct[other])
@@ -268,7 +315,7 @@ class _Sets:
     begin: csr_array
 
 
-def _near(rows: Indices, queries: list[str], index: list[str], itself: Indices) -> dict[int, tuple[int, float]]:
+def _near(rows: Indices, queries: list[str], index: list[str], itself: Indices, heard: Heard) -> dict[int, tuple[int, float]]:
     """Those of `rows`, positions in `queries` -> a near duplicate in `index` other than itself, and their similarity. Both hold
     distinct texts."""
     asked_texts = [queries[row] for row in rows.tolist()]
@@ -280,7 +327,7 @@ def _near(rows: Indices, queries: list[str], index: list[str], itself: Indices) 
     asked = _sets(query_size, query_rows, rank[np.searchsorted(vocabulary, query_codes)], len(vocabulary))
     size, known_rows, codes = _shingles(index, letters, vocabulary)
     known = _sets(size, known_rows, rank[np.searchsorted(vocabulary, codes)], len(vocabulary))
-    return {int(rows[query]): (other, similarity) for query, other, similarity in _pairs(asked, known, itself[rows])}
+    return {int(rows[query]): (other, similarity) for query, other, similarity in _pairs(asked, known, itself[rows], heard)}
 
 
 def _alphabet(*parts: list[str]) -> NDArray[np.int64]:
@@ -350,7 +397,7 @@ def _sets(size: Indices, rows: Indices, ranks: Indices, words: int) -> _Sets:
     return _Sets(size, matrix(np.ones(len(rows), dtype=bool)), matrix(place < begin[rows]))
 
 
-def _pairs(asked: _Sets, known: _Sets, itself: Indices) -> Iterator[tuple[int, int, float]]:
+def _pairs(asked: _Sets, known: _Sets, itself: Indices, heard: Heard) -> Iterator[tuple[int, int, float]]:
     """A query, something near it that is not `itself` (an index or -1), and their similarity; each query once.
 
     What has found its duplicate is not asked again, so that thousands of copies of one text cost no more than others.
@@ -358,7 +405,7 @@ def _pairs(asked: _Sets, known: _Sets, itself: Indices) -> Iterator[tuple[int, i
     by_size, open_queries = np.argsort(known.size, kind="stable"), np.argsort(asked.size, kind="stable")
     step = max(1, CELLS // len(open_queries))
     for start in range(0, len(by_size), step):
-        tell("find duplicates", start, len(by_size))
+        heard(start, len(by_size))
         block = by_size[start : start + step]
         size = asked.size[open_queries]
         fits = (OF * size >= SIMILAR * known.size[block[0]]) & (SIMILAR * size <= OF * known.size[block[-1]])

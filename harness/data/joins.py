@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 Words = NDArray[np.uint64]
 Places = NDArray[np.int64]
+Heard = Callable[[int, int], None]
+"""Hears how many steps of a search are done, and how many there are."""
 
 MOST_TRIED = 200
 """Texts with the same key that a text is compared with, at most: a bound for thousands of texts made from one template."""

@@ -8,13 +8,13 @@ The least of the hashed trigrams of two texts is the same with a probability equ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.joins import Places, Words, chunks, code_points, lengths, mixed, same_keys
+from harness.data.joins import Heard, Places, Words, chunks, code_points, lengths, mixed, same_keys
 
 BANDS, ROWS = 8, 5
 LEAST_EQUAL = 22
@@ -67,11 +67,11 @@ def _minima(texts: Sequence[str], shingle: int) -> NDArray[np.uint32]:
 
 
 def candidates(
-    asked: Signatures, known: Signatures, itself: Places, done: NDArray[np.bool_], tell: Callable[[int, int], None]
+    asked: Signatures, known: Signatures, itself: Places, done: NDArray[np.bool_], heard: Heard
 ) -> Iterator[tuple[Places, Places]]:
-    """Pairs of positions that are probably similar; see `same_keys` for the parameters. `tell` hears of the bands."""
+    """Pairs of positions that are probably similar; see `same_keys` for the parameters. `heard` hears of the bands."""
     for band in range(BANDS):
-        tell(band, BANDS)
+        heard(band, BANDS)
         for left, right in same_keys(asked.keys[band], known.keys[band], itself, done):
             likely = _equal(asked.minima, known.minima, left, right) >= LEAST_EQUAL
             yield left[likely], right[likely]

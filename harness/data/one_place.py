@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.joins import SPREAD, Places, Words, chunks, code_points, lengths, mixed, same_keys
+from harness.data.joins import SPREAD, Heard, Places, Words, chunks, code_points, lengths, mixed, same_keys
 
 KEPT, OF = 3, 4
 """At least 3 in 4 characters of the longer text are outside the place."""
@@ -31,37 +32,62 @@ _WIDE = re.compile(
 )
 
 
-def differ_in_one_place(
-    queries: Sequence[str], index: Sequence[str], itself: Places, done: NDArray[np.bool_]
-) -> dict[int, tuple[int, float]]:
-    """Query -> another text of `index` that differs from it in one place, and their similarity. Positions in both.
+@dataclass(frozen=True)
+class Search:
+    """Among which texts those like some queries are looked for. `itself`: the position of each query in `index`, or -1. `done`,
+    shape of the queries: what is not asked for."""
 
-    `itself`: the position of each query in `index`, or -1. `done`, shape of `queries`: what is not asked for. The keys of one
-    level (see `_of_level`) are joined by themselves, so that only these are in memory.
+    index: Sequence[str]
+    itself: Places
+    done: NDArray[np.bool_]
+
+
+def differ_in_one_place(queries: Sequence[str], searches: Sequence[Search], heard: Heard) -> list[dict[int, tuple[int, float]]]:
+    """Of each search: query -> another text of its index that differs from it in one place, and their similarity. Positions in
+    both.
+
+    The keys of one level (see `_of_level`) are joined by themselves, so that only these are in memory; those of the queries
+    are made once for all searches. `heard` hears of the levels.
     """
-    asked_size, known_size = lengths(queries), lengths(index)
-    done = done.copy()
-    found: dict[int, tuple[int, float]] = {}
-    for level in _levels(int(max(asked_size.max(initial=0), known_size.max(initial=0)))):
-        asked, known = (_of_level(level, size) for size in (asked_size, known_size))
-        asked = asked[~done[asked]]
-        if not len(asked) or not len(known):
+    asked_size, sizes = lengths(queries), [lengths(search.index) for search in searches]
+    done = [search.done.copy() for search in searches]
+    found: list[dict[int, tuple[int, float]]] = [{} for _ in searches]
+    levels = _levels(int(max([asked_size.max(initial=0), *(size.max(initial=0) for size in sizes)])))
+    for number, level in enumerate(levels):
+        heard(number, len(levels))
+        asked = _of_level(level, asked_size)
+        if not len(asked):
             continue
-        places = np.full(len(index) + 1, -1)  # the last one is what -1 finds
-        places[known] = np.arange(len(known))
-        known_keys = _keys(index, known, level)
-        same = queries is index and len(asked) == len(known)
-        asked_keys = known_keys if same else _keys(queries, asked, level)
-        closed = np.zeros(len(asked), dtype=bool)
-        for of_asked, of_known in zip(asked_keys, known_keys, strict=True):
-            for left, right in same_keys(of_asked, of_known, places[itself[asked]], closed):
-                for query, place, other in zip(asked[left].tolist(), left.tolist(), known[right].tolist(), strict=True):
-                    similarity = one_place_similarity(queries[query], index[other])
-                    if similarity:
-                        found[query] = other, similarity
-                        closed[place] = True
-        done[asked[closed]] = True
+        asked_keys = _keys(queries, asked, level)
+        for search, size, closed, twins in zip(searches, sizes, done, found, strict=True):
+            known = asked if search.index is queries else _of_level(level, size)
+            if len(known):
+                known_keys = asked_keys if search.index is queries else _keys(search.index, known, level)
+                _join(queries, search, (asked, asked_keys), (known, known_keys), closed, twins)
     return found
+
+
+def _join(
+    queries: Sequence[str],
+    search: Search,
+    asked: tuple[Places, Words],
+    known: tuple[Places, Words],
+    done: NDArray[np.bool_],
+    found: dict[int, tuple[int, float]],
+) -> None:
+    """Pairs of one level; `asked` and `known`: positions and their keys. Fills `found`, and `done` where a text is found."""
+    (rows, keys), (known_rows, known_keys) = asked, known
+    places = np.full(len(search.index) + 1, -1)  # the last one is what -1 finds
+    places[known_rows] = np.arange(len(known_rows))
+    itself, closed = places[search.itself[rows]], done[rows]
+    for of_asked, of_known in zip(keys, known_keys, strict=True):
+        for left, right in same_keys(of_asked, of_known, itself, closed):
+            for query, place, other in zip(rows[left].tolist(), left.tolist(), known_rows[right].tolist(), strict=True):
+                similarity = one_place_similarity(queries[query], search.index[other])
+                if similarity:
+                    found[query] = other, similarity
+                    closed[place] = True
+    done[rows[closed]] = True
 
 
 def _of_level(level: int, size: Places) -> Places:

@@ -34,7 +34,8 @@ CutCounts = Mapping[str, int]
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """One batch. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts computed together.
+    """One batch. `rows`: `rounded`. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts
+    computed together.
     `content_free`: log p of the answers to the inputs of contextual calibration. `cached_tokens`, `cache_written_tokens`: of
     `prompt_tokens`; `batched`: of all tokens, those of a batch API. `row_tokens`: row id -> tokens of its prompt and answer,
     for a labelling; a text that several rows have counts for the first of them."""
@@ -75,12 +76,12 @@ class JournalEntry:
 def prediction_record(example: Example, prediction: Prediction) -> dict[str, Any]:
     """A line of predictions.jsonl: the prediction, the true label and digests of the text and of the group."""
     group = {} if example.group is None else {"group": text_digest(example.group)}
-    return {**_fields(prediction), "text": text_digest(example.text), **group, "truth": example.label}
+    return {**_fields(rounded(prediction)), "text": text_digest(example.text), **group, "truth": example.label}
 
 
 def labelled_record(example: Example, prediction: Prediction, tokens: Sequence[int] | None) -> dict[str, Any]:
     """A line of a labelling: the prediction, a digest of the text, and the tokens of prompt and answer."""
-    found = {**_fields(prediction), "text": text_digest(example.text)}
+    found = {**_fields(rounded(prediction)), "text": text_digest(example.text)}
     return found if tokens is None else {**found, "tokens": list(tokens)}
 
 
@@ -98,19 +99,17 @@ def rounded(prediction: Prediction) -> Prediction:
     """As a record holds it."""
     if prediction.probabilities is None:
         return prediction
-    return replace(prediction, probabilities=_rounded(prediction.probabilities))
-
-
-def _rounded(probabilities: Sequence[float]) -> tuple[float, ...]:
-    return tuple([float(f"{p:.{DIGITS}g}") for p in probabilities])
+    few = tuple([float(f"{p:.{DIGITS}g}") for p in prediction.probabilities])
+    return prediction if few == prediction.probabilities else replace(prediction, probabilities=few)
 
 
 def _fields(prediction: Prediction) -> dict[str, Any]:
+    """Of one that is `rounded`."""
     record: dict[str, Any] = {"id": prediction.id, "label": prediction.label, "status": prediction.status}
     if prediction.reason is not None:
         record["reason"] = prediction.reason
     if prediction.probabilities is not None:
-        record["probabilities"] = list(_rounded(prediction.probabilities))
+        record["probabilities"] = list(prediction.probabilities)
     if prediction.log_p is not None:
         record["log_p"] = prediction.log_p  # not rounded: a resumed run must decide on the same labels
     return record

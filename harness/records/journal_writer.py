@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ from pathlib import Path
 from harness.core.durable import sync_folder
 
 MOST_WAITING = 1000
-"""Lines that wait to be written, at most: a bound on the memory. A process that is killed loses these alone."""
+"""Lines that wait to be written, at most: a bound on the memory."""
+
+MOST_SECONDS = 1.0
+"""For which a line may wait while others are put: a process that is killed loses the lines of this time at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Line:
     text: str
     answers: Sequence[str]
+    since: float
 
 
 class JournalWriter:
@@ -29,21 +34,27 @@ class JournalWriter:
         self._journal, self._answers = journal, answers
         self._waiting: deque[_Line] = deque()
         self._changed = threading.Condition()
-        self._writing = self._ended = False
+        self._writing: list[_Line] = []
+        self._ended = False
         self._error: Exception | None = None
         self._thread: threading.Thread | None = None
 
     def put(self, text: str, answers: Sequence[str]) -> None:
-        """Lines without their ends. Waits where many lines wait already."""
+        """Lines without their ends. Waits where many lines wait already, or one of them for long."""
         with self._changed:
-            self._changed.wait_for(lambda: len(self._waiting) < MOST_WAITING or self._error is not None)
+            self._changed.wait_for(lambda: not self._is_late() or self._error is not None)
             self._raise()
-            self._waiting.append(_Line(text, answers))
+            self._waiting.append(_Line(text, answers, time.monotonic()))
             self._changed.notify_all()
             if self._thread is None:
                 self._ended = False
                 self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
                 self._thread.start()
+
+    def _is_late(self) -> bool:
+        first = next(iter(self._writing or self._waiting), None)
+        waits = 0.0 if first is None else time.monotonic() - first.since
+        return waits > MOST_SECONDS or len(self._waiting) >= MOST_WAITING
 
     def flush(self) -> None:
         """Wait until all lines are on the disk."""
@@ -70,18 +81,17 @@ class JournalWriter:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: bool(self._waiting) or self._ended)
-                lines = list(self._waiting)
+                self._writing = list(self._waiting)
                 self._waiting.clear()
-                if not lines:
+                if not self._writing:
                     return
-                self._writing = True
                 self._changed.notify_all()
             try:
-                self._write(lines)
+                self._write(self._writing)
             except Exception as error:  # raised where the next line is put
                 self._error = error
             with self._changed:
-                self._writing = False
+                self._writing = []
                 self._changed.notify_all()
 
     def _write(self, lines: Sequence[_Line]) -> None:

@@ -39,9 +39,8 @@ class Outcomes(Sequence[Prediction]):
         again = bool((self._status[places] != _MISSING).any())
         self._status[places] = [_STATUSES.index(row.status) for row in rows]
         self._label[places] = [row.label if isinstance(row.label, int) else _NO_LABEL for row in rows]
-        for place, row in zip(places.tolist(), rows, strict=True):
-            _keep(self._several, place, row.label if isinstance(row.label, tuple) else None)
-            _keep(self._reasons, place, row.reason)
+        _keep_all(self._several, places, [row.label if isinstance(row.label, tuple) else None for row in rows])
+        _keep_all(self._reasons, places, [row.reason for row in rows])
         for name in ("probabilities", "log_p"):
             self._keep_scores(name, places, [getattr(row, name) for row in rows])
         # What is asked again has another prediction later, and the entry must still tell the first one.
@@ -102,11 +101,14 @@ def _tuple(scores: list[float] | None) -> tuple[float, ...] | None:
     return None if scores is None or scores[0] != scores[0] else tuple(scores)
 
 
-def _keep(kept: dict[int, Any], place: int, value: Any) -> None:
-    if value is not None:
-        kept[place] = value
-    elif place in kept:
-        del kept[place]
+def _keep_all(kept: dict[int, Any], places: NDArray[np.int64], values: Sequence[Any]) -> None:
+    if not kept and values.count(None) == len(values):
+        return
+    for place, value in zip(places.tolist(), values, strict=True):
+        if value is not None:
+            kept[place] = value
+        elif place in kept:
+            del kept[place]
 
 
 class _Rows(Sequence[Prediction]):

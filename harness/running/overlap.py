@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from harness.core.cache_folder import cache_dir
 from harness.core.json_files import digest, sealed, unsealed, write_atomically
 from harness.core.locks import held
+from harness.core.progress_events import OnProgress
 from harness.core.record import Overlap, OverlapCount
 from harness.core.types import Example
-from harness.data.duplicates import THRESHOLD, Prepared, counted, find_duplicates
+from harness.data.duplicates import MANY, THRESHOLD, Twins, twins_among
+from harness.data.search_process import DuplicateSearch
 from harness.running.plan import Plan
 
 VERSION = 3
@@ -18,47 +20,87 @@ VERSION = 3
 3: near ones of many rows, too."""
 
 MOST_IDS = 20
+_ITSELF = "itself"
 
 
-def overlap_of(plan: Plan) -> Overlap:
-    """Duplicates (see `harness.data.duplicates`) of a run's rows; cached for runs on the same rows.
+class DuplicatesOf:
+    """Duplicates (see `harness.data.duplicates`) of a run's rows; cached for runs on the same rows. The search of many rows
+    begins at once, in another process: the result is needed for the record alone. `close` ends it."""
 
-    `exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples, `groups` those
-    whose group has such rows (only of a task with groups). `by` has the same counts for `train` and `validation` or `shots`,
-    and for `itself`, the run's other rows.
-    """
-    train, prompt = plan.identity.train, plan.identity.prompt
-    shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
-    path = cache_dir() / "overlap" / f"{digest([VERSION, plan.identity.rows, *shown])}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with held(path.with_suffix(".lock"), wait=True):
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        train, prompt = plan.identity.train, plan.identity.prompt
+        shown = [train and train.train_rows, train and train.validation_rows, prompt and prompt.shots_sha256]
+        self._path = cache_dir() / "overlap" / f"{digest([VERSION, plan.identity.rows, *shown])}.json"
+        texts = sum(map(len, _parts(plan).values())) + len(plan.rows)
+        self._search = None if texts < MANY or self._cached() is not None else DuplicateSearch(*_texts(plan))
+
+    def overlap(self) -> Overlap:
+        """`exact` and `near` count the run's rows with a duplicate among the training rows or the few-shot examples, `groups`
+        those whose group has such rows (only of a task with groups). `by` has the same counts for `train` and `validation` or
+        `shots`, and for `itself`, the run's other rows. Raises `RunError`."""
+        if self._search is not None:
+            return self._kept(self._search.result())
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        with held(self._path.with_suffix(".lock"), wait=True):
+            return self._cached() or self._kept(twins_among(*_texts(self._plan)))
+
+    def noted(self, on_progress: OnProgress) -> OnProgress:
+        """Tells how far the search is, too, beside the progress of the predictions."""
+
+        def told(phase: str, done: int, total: int, note: str) -> None:
+            share = "" if self._search is None or phase != "predict" else f"duplicates {self._search.share:.0%}"
+            on_progress(phase, done, total, ", ".join(filter(None, [note, share])))
+
+        return told
+
+    def close(self) -> None:
+        if self._search is not None:
+            self._search.close()
+
+    def _cached(self) -> Overlap | None:
         try:
-            return Overlap.model_validate(unsealed(path.read_bytes())[0])
+            return Overlap.model_validate(unsealed(self._path.read_bytes())[0])
         except (OSError, ValueError):  # not there, or damaged
-            found = _overlap(plan)
-            write_atomically(path, json.dumps(sealed(found.as_json())))
-    return found
+            return None
+
+    def _kept(self, twins: Mapping[str, Twins]) -> Overlap:
+        found = _overlap(self._plan, twins)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path, json.dumps(sealed(found.as_json())))
+        return found
 
 
-def _overlap(plan: Plan) -> Overlap:
-    parts: dict[str, Sequence[Example]] = {}
+def _parts(plan: Plan) -> dict[str, Sequence[Example]]:
+    """The rows that the model learned from or was shown."""
     if plan.training is not None:
-        parts = {"train": plan.training.train, "validation": plan.training.validation}
-    elif plan.prompt is not None:
-        parts = {"shots": plan.prompt.candidates}
-    texts = Prepared.of([row.text for row in plan.rows])
-    found = {name: find_duplicates(texts, [row.text for row in rows]) for name, rows in parts.items()}
+        return {"train": plan.training.train, "validation": plan.training.validation}
+    return {} if plan.prompt is None else {"shots": plan.prompt.candidates}
+
+
+def _texts(plan: Plan) -> tuple[list[str], dict[str, list[str] | None]]:
+    """What is searched: the run's texts, and those that they are compared with."""
+    parts: dict[str, list[str] | None] = {name: [row.text for row in rows] for name, rows in _parts(plan).items()}
+    return [row.text for row in plan.rows], {**parts, _ITSELF: None}
+
+
+def _overlap(plan: Plan, twins: Mapping[str, Twins]) -> Overlap:
+    parts = _parts(plan)
     groups = {name: _shared_groups(plan.rows, rows) for name, rows in parts.items()}
-    by = {name: OverlapCount(rows=len(parts[name]), **counted(found[name]), **groups[name]) for name in parts}
+    by = {name: OverlapCount(rows=len(rows), **_counts(twins[name]), **groups[name]) for name, rows in parts.items()}
     learned = next((name for name in ("train", "shots") if name in parts), "")
-    twins = found.get(learned, [])
+    found = twins.get(learned, Twins(0, 0, []))
     return Overlap(
         threshold=THRESHOLD,
-        **counted(twins),
+        **_counts(found),
         **groups.get(learned, {}),
-        ids=sorted(plan.rows[twin.row].id for twin in twins)[:MOST_IDS],
-        by={**by, "itself": OverlapCount(rows=len(texts), **counted(find_duplicates(texts)))},
+        ids=sorted(plan.rows[row].id for row in found.rows)[:MOST_IDS],
+        by={**by, _ITSELF: OverlapCount(rows=len(plan.rows), **_counts(twins[_ITSELF]))},
     )
+
+
+def _counts(twins: Twins) -> dict[str, int]:
+    return {"exact": twins.exact, "near": twins.near}
 
 
 def _shared_groups(rows: Sequence[Example], others: Sequence[Example]) -> dict[str, int]:

@@ -39,7 +39,7 @@ from harness.records.outcomes import Outcomes
 from harness.records.store import Store
 from harness.running.batching import Item, batches, encode, longest_prompt, most_charged_tokens, shortest
 from harness.running.gates import Gates, cut_counts, cut_of
-from harness.running.overlap import overlap_of
+from harness.running.overlap import DuplicatesOf
 from harness.running.plan import Plan
 from harness.running.predicting import Batch, content_free, finalize_predictions, launch_batch, launched, predict_batch
 from harness.running.tracking import tracked
@@ -176,10 +176,10 @@ def run(
             if (found := found_run(store, plan)) is not None:  # another process finished it meanwhile
                 return Result(store.root / found.run_id, found.record, computed=False)
             store.set_aside(name)
-        done = predict_rows(
-            plan, journal, slot, on_progress, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate
-        )
-        record = _record(done)
+        with closing(DuplicatesOf(plan)) as twins:
+            told = twins.noted(on_progress)
+            done = predict_rows(plan, journal, slot, told, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
+            record = _record(done, twins)
         rows = zip(done.plan.rows, done.predictions, strict=True)
         folder = store.finish(record, (prediction_record(row, prediction) for row, prediction in rows))
         finished(record)
@@ -421,7 +421,7 @@ def _entry(outcome: Batch, seconds: float, *, batch: int, cut: CutCounts | None 
     )
 
 
-def _record(done: Predicted) -> RunRecord:
+def _record(done: Predicted, twins: DuplicatesOf) -> RunRecord:
     plan, trained = done.plan, done.trained
     labelled = None if plan.training is None else plan.training.labelled
     optional: dict[str, Any] = {} if labelled is None else {"labelled": labelled.facts}
@@ -440,7 +440,7 @@ def _record(done: Predicted) -> RunRecord:
         training=None if trained is None else trained.record,
         runtime=None if trained is None else trained.runtime,
         metric_code=code_of(plan.task.metrics),
-        overlap=overlap_of(plan),
+        overlap=twins.overlap(),
         dates=dates_of(plan.task.published, plan.backend.training_cutoff),
         peak_memory_mib=peak_memory(),
         cut=cut,

@@ -214,20 +214,22 @@ def _paired(examples: Sequence[Example], predictions: Sequence[Prediction], labe
 
 def _places(examples: Sequence[Example], ids: Sequence[str]) -> IntArray:
     """The position of each prediction's row in `examples`, which are sorted by id."""
-    place = {example.id: number for number, example in enumerate(examples)}
-    _check_ids("examples", [example.id for example in examples])
-    _check_ids("predictions", ids)
+    known = [example.id for example in examples]
+    place = dict(zip(known, range(len(known)), strict=True))
+    if len(place) < len(known):
+        raise _twice("examples", known)
+    if len(set(ids)) < len(ids):
+        raise _twice("predictions", ids)
     if len(ids) != len(place) or any(row_id not in place for row_id in ids):
         row = min(set(ids) ^ place.keys())
         side = "examples" if row not in place else "predictions"
         raise DataError(f"The {side} have no row {row!r}.", "Score predictions against the rows that they were made for.")
-    return np.fromiter((place[row_id] for row_id in ids), dtype=np.int64, count=len(ids))
+    return np.fromiter(map(place.__getitem__, ids), dtype=np.int64, count=len(ids))
 
 
-def _check_ids(what: str, ids: Sequence[str]) -> None:
-    if len(set(ids)) < len(ids):
-        row, count = Counter(ids).most_common(1)[0]
-        raise DataError(f"The {what} hold the id {row!r} {count} times.", "Each row needs an id of its own.")
+def _twice(what: str, ids: Sequence[str]) -> DataError:
+    row, count = Counter(ids).most_common(1)[0]
+    return DataError(f"The {what} hold the id {row!r} {count} times.", "Each row needs an id of its own.")
 
 
 class _Given:

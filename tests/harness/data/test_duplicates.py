@@ -12,8 +12,20 @@ from hypothesis import strategies as st
 
 from harness.core.progress_events import progress_listener
 from harness.data import duplicates, joins, minhash
-from harness.data.duplicates import OF, SHINGLE, SIMILAR, Duplicate, counted, find_duplicates, normalized, unpunctuated
-from harness.data.one_place import differ_in_one_place, one_place_similarity
+from harness.data.duplicates import (
+    OF,
+    SHINGLE,
+    SIMILAR,
+    Duplicate,
+    Prepared,
+    counted,
+    find_duplicates,
+    normalized,
+    twins_among,
+    unpunctuated,
+)
+from harness.data.joins import Places
+from harness.data.one_place import Search, differ_in_one_place, one_place_similarity
 
 SCRIPTS = {
     "latin": "abcdefghijklmnopqrstuvwxyz    éüñß",
@@ -195,7 +207,8 @@ def test_little_in_common_or_two_places_are_not_near(left: str, right: str) -> N
 def test_a_template_with_thousands_of_texts_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joins, "MOST_TRIED", 3)
     texts = [f"the parcel number {n} was delivered" for n in range(50)]
-    assert set(differ_in_one_place(texts, texts, np.arange(50), np.zeros(50, dtype=bool))) == set(range(50))
+    search = Search(texts, np.arange(50), np.zeros(50, dtype=bool))
+    assert set(differ_in_one_place(texts, [search], lambda done, total: None)[0]) == set(range(50))
 
 
 @pytest.mark.parametrize(("left", "right"), [("good", "goood"), ("5 stars", "4 stars"), ("はは", "ばば"), ("良い", "良くない")])
@@ -305,9 +318,9 @@ def test_copies_of_one_text_are_compared_once(monkeypatch: pytest.MonkeyPatch) -
     asked: list[tuple[int, int]] = []
     similar = duplicates._similar
 
-    def listener(texts: duplicates.Prepared, pool: duplicates.Prepared, wanted: set[str]) -> dict[str, tuple[str, float]]:
-        asked.append((len(wanted), len(pool.distinct)))
-        return similar(texts, pool, wanted)
+    def listener(texts: Prepared, pools: list[Prepared], wanted: list[Places]) -> list[dict[int, tuple[int, float]]]:
+        asked.extend((len(some), len(pool.distinct)) for pool, some in zip(pools, wanted, strict=True))
+        return similar(texts, pools, wanted)
 
     monkeypatch.setattr(duplicates, "_similar", listener)
     found = find_duplicates(["the very same text again"] * 500, ["the very same texts again."] * 500)
@@ -320,7 +333,11 @@ def test_the_search_for_near_twins_tells_how_far_it_is(monkeypatch: pytest.Monke
     heard: list[tuple[str, int, int, str]] = []
     with progress_listener(lambda *words: heard.append(words)):
         find_duplicates([f"row {n} is unlike" for n in range(10)], [f"{n} other text" for n in range(8)])
-    assert heard == [("find duplicates", done, 8, "") for done in (0, 2, 4, 6)]
+    assert {(phase, total) for phase, _, total, _ in heard} == {("find duplicates", 10)}
+    told = [done for _, done, _, _ in heard]
+    assert told == sorted(told)
+    assert told[0] == 0
+    assert told[-4:] == [5, 6, 7, 8]  # the second of two parts, in quarters
 
 
 def changed(text: str, chance: random.Random) -> str:
@@ -372,3 +389,16 @@ def test_minima_are_equal_as_often_as_texts_are_similar(similarity: float) -> No
         found = minhash.signatures([left, right], SHINGLE).minima
         shares.append(np.mean(found[0] == found[1]))
     assert np.mean(shares) == pytest.approx(similarity, abs=0.02)
+
+
+@pytest.mark.slow
+def test_several_searches_at_once_find_what_each_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = some_texts(SCRIPTS["latin"], 200, 60, seed=5)
+    parts = {"some": [*texts[:60], "another text"], "none": [], "itself": None, "others": texts[150:][::-1]}
+    for pairs in (duplicates.EXACT_PAIRS, 0):
+        monkeypatch.setattr(duplicates, "EXACT_PAIRS", pairs)
+        found = twins_among(texts, parts)
+        for name, others in parts.items():
+            alone = find_duplicates(texts, others)
+            assert (found[name].exact, found[name].near) == (counted(alone)["exact"], counted(alone)["near"])
+            assert found[name].rows == [twin.row for twin in alone]

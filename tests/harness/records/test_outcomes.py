@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from harness.core.json_files import sealed_line, unsealed
 from harness.core.types import Prediction, Status
+from harness.records import journal_writer
 from harness.records.journal import JournalEntry
 from harness.records.journal_writer import JournalWriter
 from harness.records.outcomes import Outcomes
@@ -87,3 +90,23 @@ def test_a_sealed_line_is_read_as_sealed() -> None:
     assert unsealed(sealed_line(value).encode()) == (json.loads(json.dumps(value)), True)
     with pytest.raises(ValueError, match="not what was written"):
         unsealed(sealed_line(value).replace("1.5", "1.6").encode())
+
+
+def test_a_line_that_waits_for_long_stops_what_puts_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_writer, "MOST_SECONDS", 0.02)
+    disk, begun = threading.Event(), threading.Event()
+    monkeypatch.setattr(journal_writer.os, "fsync", lambda file: (begun.set(), disk.wait()))
+    writer = JournalWriter(tmp_path / "journal", tmp_path / "answers")
+    writer.put("a", [])
+    assert begun.wait(5)
+    writer.put("b", [])  # soon enough
+    time.sleep(0.03)
+    later = threading.Thread(target=writer.put, args=("c", []))
+    later.start()
+    later.join(0.05)
+    assert later.is_alive()
+    disk.set()
+    later.join(5)
+    assert not later.is_alive()
+    writer.close()
+    assert (tmp_path / "journal").read_text() == "a\nb\nc\n"
