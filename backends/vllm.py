@@ -110,7 +110,7 @@ class VLLM(TokenModel):
         return -(-IN_FLIGHT // self.options.batch_size)
 
     def is_sized(self) -> bool:
-        return self.options.max_model_len is None and not _depends_on_length(text_config(read_config(self._source)))
+        return self.options.max_model_len is None and _longest_context(self._source) is not None
 
     def make_room(self, tokens: int) -> bool:
         if self._llm is None:
@@ -187,11 +187,9 @@ class VLLM(TokenModel):
         return settings if gib is None else {**settings, "kv_cache_memory_bytes": int(gib * GIB)}
 
     def _sizes(self) -> dict[str, int]:
-        """`max_model_len` as the rows need it, where that is less than vLLM would choose."""
-        longest = getattr(text_config(read_config(self._source)), "max_position_embeddings", None)
-        if self._room is None or (longest is not None and self._room >= longest):
-            return {}
-        return {"max_model_len": self._room}
+        """`max_model_len` as the rows need it, where that is less than the model's context."""
+        longest = _longest_context(self._source)
+        return {} if self._room is None or longest is None or self._room >= longest else {"max_model_len": self._room}
 
     def _launch(self, rows: Sequence[Asking[T]]) -> Pending[list[T]]:
         assert self._requests is not None
@@ -315,14 +313,17 @@ def _told_if_dead() -> Iterator[None]:
         raise RunError("vLLM's process died.", "Most often for want of memory: lower max_model_len or kv_cache_gib.") from error
 
 
-def _depends_on_length(config: Any) -> bool:
-    """Whether a model's answers depend on `max_model_len`: by their rotary positions."""
-    scaling = getattr(config, "rope_scaling", None) or getattr(config, "rope_parameters", None) or {}
-    kinds = [
-        scaling,
-        *(part for part in scaling.values() if isinstance(part, dict)),
-    ]  # some models have one for each kind of layer
-    return any(str(kind.get(name)) in BY_LENGTH for kind in kinds for name in ("rope_type", "type"))
+def _longest_context(folder: Path) -> int | None:
+    """The context that a checkpoint's settings name; None where they name none, and where answers depend on `max_model_len`, by
+    rotary positions. Read as they are: vLLM knows models that transformers does not."""
+    settings = read_json(folder / "config.json")
+    settings = {**settings, **settings.get("text_config", {})}
+    rotary = settings.get("rope_scaling") or settings.get("rope_parameters") or {}
+    kinds = [rotary, *(part for part in rotary.values() if isinstance(part, dict))]  # one for each kind of layer, in some
+    if any(str(kind.get(name)) in BY_LENGTH for kind in kinds for name in ("rope_type", "type")):
+        return None
+    longest = settings.get("max_position_embeddings")
+    return longest if isinstance(longest, int) else None
 
 
 @lru_cache(maxsize=4096)

@@ -232,6 +232,8 @@ def test_the_length_that_vllm_is_loaded_for(mistrals: dict[str, Path], tmp_path:
     assert sized(folder, 200, max_model_len=99) == 99
     # Answers of a model with such rotary positions depend on the length: it stays the model's own.
     assert sized(changed("long", rope_parameters={"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0}), 200) is None
+    assert sized(changed("unknown", model_type="known_to_vllm_alone"), 200) == 256
+    assert sized(changed("unnamed", max_position_embeddings=None), 200) is None
 
 
 def test_a_loaded_engine_tells_whether_prompts_fit(pair: tuple[Stub, CausalLM]) -> None:
