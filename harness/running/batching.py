@@ -129,6 +129,16 @@ def _with_forms(items: Sequence[Item], forms: Sequence[Encoded]) -> list[Item]:
     return [Item(item.rows, form) for item, form in zip(items, forms, strict=True)]
 
 
+def longest_prompt(plan: Plan, extra: Sequence[Item], on_progress: Callable[[int, int], None]) -> int:
+    """Tokens of the longest prompt of the run, or of `extra` inputs, with room for its answer. Reads all texts."""
+    items = [*extra, *distinct(plan.rows)]
+    most = 0
+    for start in range(0, len(items), WINDOW):
+        on_progress(start, len(items))
+        most = max(most, *(item.encoded.tokens for item in encode(plan, items[start : start + WINDOW])))
+    return most + most_new_tokens(plan)
+
+
 def choices(plan: Plan) -> Allowed | None:
     """The answers that are scored or allowed; None for free decoding."""
     assert plan.prompt is not None
