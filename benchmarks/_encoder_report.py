@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import mean, median
+from statistics import mean, median, stdev
 from typing import Any
 
 WHAT = {
@@ -22,7 +22,8 @@ def page(record: Mapping[str, Any]) -> str:
     if "inference" in record:
         sections += [inference_table(record["inference"]), _explain(record["inference"])]
     if "training" in record:
-        sections += [training_table(record["training"], record["train_rows"] * record["options"]["train"]["epochs"])]
+        rows = record["train_rows"] * record["options"]["train"]["epochs"]
+        sections += [training_table(record["training"], rows), differences_table(record["training"])]
     return "\n\n".join(sections) + "\n"
 
 
@@ -61,27 +62,60 @@ def _same(labels: Sequence[Any], others: Sequence[Any]) -> float:
     return mean(float(label == other) for label, other in zip(labels, others, strict=True))
 
 
+QUALITIES = ("accuracy, last epoch", "accuracy, best epoch", "loss, last epoch", "loss, best epoch")
+"""On the validation rows. The best epoch is that of the quality itself, for both trainers."""
+
+
+def _qualities(entry: Mapping[str, Any]) -> dict[str, float]:
+    accuracy, loss = ([one[name] for one in entry["evaluations"]] for name in ("accuracy", "loss"))
+    return dict(zip(QUALITIES, (accuracy[-1], max(accuracy), loss[-1], min(loss)), strict=True))
+
+
 def training_table(measured: Sequence[Mapping[str, Any]], rows: float) -> str:
-    """`rows`: of all epochs. Accuracy is that of the best epoch for both, though the stock Trainer keeps the last one."""
+    """Means over the seeds, and ranges of the seconds. `rows`: of all epochs."""
     cells = []
     for name in ("stock", "ours"):
         mine = [entry for entry in measured if entry["trainer"] == name]
-        for entry in mine:
-            cells.append(_trained(name, str(entry["seed"]), [entry], rows))
-        cells.append(_trained(name, "mean", mine, rows))
-    ratio = _mean_seconds(measured, "stock") / _mean_seconds(measured, "ours")
-    head = ["trainer", "seed", "seconds", "rows/s", "best epoch's validation accuracy", "last epoch's"]
-    return _table(head, cells, 1) + f"\n\nOurs takes the stock Trainer's seconds over {ratio:.2f} (means of the seeds)."
+        seconds = [entry["seconds"] for entry in mine]
+        qualities = [_qualities(entry) for entry in mine]
+        cells.append(
+            [
+                name,
+                str(len(mine)),
+                f"{mean(seconds):.1f} ({min(seconds):.1f}-{max(seconds):.1f})",
+                f"{mean(entry['cpu_seconds'] for entry in mine):.1f}",
+                f"{rows / mean(seconds):.1f}",
+                *(f"{mean(each[quality] for each in qualities):.4f}" for quality in QUALITIES),
+            ]
+        )
+    return _table(["trainer", "seeds", "seconds", "CPU seconds", "rows/s", *QUALITIES], cells, 1)
 
 
-def _trained(name: str, seed: str, entries: Sequence[Mapping[str, Any]], rows: float) -> list[str]:
-    seconds = mean(entry["seconds"] for entry in entries)
-    best, last = mean(max(entry["accuracy"]) for entry in entries), mean(entry["accuracy"][-1] for entry in entries)
-    return [name, seed, f"{seconds:.1f}", f"{rows / seconds:.1f}", f"{best:.4f}", f"{last:.4f}"]
+def differences_table(measured: Sequence[Mapping[str, Any]]) -> str:
+    """Ours minus stock in each seed that both have: the mean, and its 95% t interval over the seeds."""
+    by_seed: dict[str, dict[int, Mapping[str, Any]]] = {"ours": {}, "stock": {}}
+    for entry in measured:
+        by_seed[entry["trainer"]][entry["seed"]] = entry
+    pairs = [(ours, by_seed["stock"][seed]) for seed, ours in by_seed["ours"].items() if seed in by_seed["stock"]]
+    cells = []
+    for quality in QUALITIES:
+        found = [_qualities(ours)[quality] - _qualities(stock)[quality] for ours, stock in pairs]
+        cells.append([quality, str(len(found)), f"{mean(found):+.4f}", _interval(found)])
+    ratios = [{name: stock[name] / ours[name] for name in ("seconds", "cpu_seconds")} for ours, stock in pairs]
+    for name, what in (("seconds", "seconds, stock / ours"), ("cpu_seconds", "CPU seconds, stock / ours")):
+        found = [ratio[name] for ratio in ratios]
+        cells.append([what, str(len(found)), f"{mean(found):.2f}", f"{min(found):.2f}-{max(found):.2f} (range)"])
+    return _table(["ours - stock", "seeds", "mean", "95% interval"], cells, 1)
 
 
-def _mean_seconds(measured: Sequence[Mapping[str, Any]], name: str) -> float:
-    return mean(entry["seconds"] for entry in measured if entry["trainer"] == name)
+def _interval(differences: Sequence[float]) -> str:
+    from scipy.stats import t
+
+    count = len(differences)
+    if count < 2:
+        return "-"
+    half = float(t.ppf(0.975, count - 1)) * stdev(differences) / count**0.5
+    return f"[{mean(differences) - half:+.4f}, {mean(differences) + half:+.4f}]"
 
 
 def _preface(record: Mapping[str, Any]) -> str:
@@ -89,7 +123,8 @@ def _preface(record: Mapping[str, Any]) -> str:
     device = f"{machine['gpu']}, " if machine["gpu"] else ""
     return (
         f"{record['rows']} test rows of {record['task']} ({record['lang']}), {record['train_rows']} for training, "
-        f"{record['validation_rows']} for validation; checkpoint {record['model']}, float32.\n\n"
+        f"{record['validation_rows']} for validation; checkpoint {record['model']}, "
+        f"trained in {record['options']['train']['precision']}.\n\n"
         f"{device}{machine['cpu']}, {machine['cores']} cores, {record['threads']} threads, {machine['memory_gib']} GiB; "
         + ", ".join(f"{name} {version}" for name, version in versions.items())
         + f". Load average at the start: {record['load_start']}."

@@ -20,6 +20,7 @@ BACKEND = "minilm"
 SHARED = (
     "device",
     "max_length",
+    "train.precision",
     "train.lr",
     "train.batch_size",
     "train.weight_decay",
