@@ -35,6 +35,7 @@ def test_every_table_stands_in_the_page_once(performance: ModuleType) -> None:
     assert page.count("<!-- end -->") == len(performance.TABLES)
 
 
+@pytest.mark.slow
 def test_a_file_that_changes_changes_the_page(performance: ModuleType, tmp_path: Path) -> None:
     row = {"task": "t", "what": "w", "backend": "b", "rows": 10, "accuracy": [0.5, 0.25], "p": 1.0, "same_label": 0.75}
     page = "before\n<!-- table: precision -->\nold\n<!-- end -->\nafter\n"
