@@ -82,7 +82,7 @@ def _check_clock(whole: float, timing: Timing) -> None:
 def _our_process(job: Job, decoding: str) -> Measured:
     from harness.records.store import Store
 
-    settings = job.settings
+    settings, results = job.settings, job.scratch / "results"
     _own_cache(job)
     words = [
         "run",
@@ -95,13 +95,13 @@ def _our_process(job: Job, decoding: str) -> Measured:
         "--model",
         settings.model,
     ]
-    words += ["--prompt", PROMPT, "--decoding", decoding, "--limit", str(settings.rows), "--results", str(job.scratch / "runs")]
+    words += ["--prompt", PROMPT, "--decoding", decoding, "--limit", str(settings.rows), "--results", str(results)]
     words += ["--set", f"dtype={job.dtype}", *(["--data", settings.data] if settings.data else [])]
     started = time.perf_counter()
     command = [sys.executable, "-c", "from harness.cli import main; main()", *words]
     subprocess.run(command, stdout=sys.stderr, check=True)
     process_seconds = time.perf_counter() - started
-    store = Store(job.scratch / "runs")
+    store = Store(results / "runs")
     (run_id,) = store.ids()
     timing = store.record(run_id).timing
     _check_clock(process_seconds, timing)

@@ -11,6 +11,8 @@ from _results import NONE, described, markdown, spread
 REFERENCE = "d.causal_lm.score"
 LOOP, LM_EVAL = "a.loop", "b"
 SHORT = {"float32": "fp32", "bfloat16": "bf16"}
+VLLM_SETTINGS = ("enforce_eager", "block_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_gib")
+"""Those that are shown."""
 DECODINGS = ("score", "constrained", "free")
 
 
@@ -51,7 +53,7 @@ def preface(record: Record) -> str:
         *([f"Matrix products of a layer, GFLOP/s: {'; '.join(rates)}."] if rates else []),
         *_rivals_settings(record),
     ]
-    return "\n".join(lines)
+    return "\n".join(f"- {line}" for line in lines)
 
 
 def _range(numbers: Sequence[int]) -> str:
@@ -70,12 +72,13 @@ def _rivals_settings(record: Record) -> list[str]:
                     f" (rows/s in a trial: {', '.join(f'{size}: {rate:.2f}' for size, rate in tried.items())})" if tried else ""
                 )
                 size = distinct_settings(found)["batch_size"]
-                lines.append(f"lm-eval, {what}, {SHORT.get(dtype, dtype)}: batch size {size}{rates}.")
+                version = distinct_settings(found)["version"]
+                lines.append(f"lm-eval {version}, {what}, {SHORT.get(dtype, dtype)}: batch size {size}{rates}.")
     for part, what in (("c.label", "its defaults"), ("c2.label", "our settings")):
         found = [m for dtype in record.dtypes() for m in record.find(part, dtype)]
-        shown = {name: value for name, value in distinct_settings(found).items() if name != "dtype"}
-        if shown:
-            lines.append(f"vLLM with {what}: {', '.join(f'{name} {value}' for name, value in shown.items())}.")
+        settings = distinct_settings(found)
+        if shown := [f"{name} {settings[name]}" for name in VLLM_SETTINGS if name in settings]:
+            lines.append(f"vLLM with {what}: {', '.join(shown)}.")
     return lines
 
 

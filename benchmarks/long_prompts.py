@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _results import NONE, Setup, Timed, markdown, setup_here, spread
+from _results import Setup, Timed, markdown, setup_here, spread
 from pydantic import BaseModel, Field, ValidationError
 
 from backends import _shared_prefix
@@ -34,6 +34,9 @@ from harness.specs.catalog import Catalog
 
 CHOICES = ["1", "2", "3", "4", "5"]
 ASKED = "Rate the review from 1 (worst) to 5 (best). Answer with the number only."
+BEFORE, NOW, ALL = METHODS = ("before", "now", "now, all rows")
+"""The earlier method is slow: it gets `before_rows`. Today's gets the same ones, and in another pass all rows, on which the
+instruction, which is computed once, weighs less."""
 BEFORE_TOKENS = 2048
 """The default on a CPU of earlier versions."""
 RULE = "Rule {number}: judge what the customer writes about the product itself, and ignore delivery, price and the seller. "
@@ -57,7 +60,7 @@ class CpuSeconds(BaseModel):
 
 
 class Pass(BaseModel):
-    """One pass over the rows: of `before_rows` with the earlier method, of `rows` with today's."""
+    """One pass over rows."""
 
     model: str
     dtype: str
@@ -92,7 +95,9 @@ def main() -> None:
     examples = load_examples(task, lang=options.lang, split="test", data_dir=options.data)
     rows = list({row.text: row for row in examples}.values())[: options.rows]
     sizes = {"rows": len(rows), "before_rows": min(options.before_rows, len(rows))}
-    record = _open(options.json, Record(setup=setup_here(), task=options.task, lang=options.lang, **sizes))
+    record = _open(
+        options.json, Record(setup=setup_here(("torch", "transformers")), task=options.task, lang=options.lang, **sizes)
+    )
     for model in options.models.split(","):
         for dtype in options.dtypes.split(","):
             _measure(record, model, dtype, rows, options)
@@ -123,7 +128,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--lang", default="en", metavar="CODE", help="default: en")
     parser.add_argument("--data", type=Path, metavar="DIR", help="folder with the task's files, in place of its source")
     parser.add_argument("--rows", type=int, default=48, metavar="N", help="test rows; default: 48")
-    parser.add_argument("--before-rows", type=int, default=8, metavar="N", help="of the earlier method; default: 8")
+    parser.add_argument(
+        "--before-rows", type=int, default=8, metavar="N", help="of the comparison with the earlier method; default: 8"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here")
     return parser
 
@@ -136,22 +143,22 @@ def _measure(record: Record, model: str, dtype: str, rows: Sequence[Example], op
         (repeat, length, method)
         for repeat in range(options.repeats)
         for length in lengths
-        for method in ("before", "now")
+        for method in METHODS
         if (model, dtype, length, method, repeat) not in known
     ]
     if not missing:
         return
     folder = resolve_checkpoint(model).folder
     engines: dict[str, CausalLM] = {
-        "before": Before(CausalLMOptions.model_validate({"dtype": dtype, "batch_tokens": BEFORE_TOKENS}), folder),
-        "now": CausalLM(CausalLMOptions.model_validate({"dtype": dtype}), folder),
+        BEFORE: Before(CausalLMOptions.model_validate({"dtype": dtype, "batch_tokens": BEFORE_TOKENS}), folder),
+        NOW: CausalLM(CausalLMOptions.model_validate({"dtype": dtype}), folder),
     }
     for engine in engines.values():
         engine.load()
     for repeat, length, method in missing:
-        some = rows[: record.before_rows if method == "before" else record.rows]
-        chats = _chats(engines[method], some, length)
-        measured = _measured(engines[method], some, chats)
+        some = rows[: record.rows if method == ALL else record.before_rows]
+        engine = engines[BEFORE if method == BEFORE else NOW]
+        measured = _measured(engine, some, _chats(engine, some, length))
         named = {"model": model, "dtype": dtype, "instruction": length, "method": method, "repeat": repeat}
         record.passes.append(Pass.model_validate({**named, **measured}))
         print(record.passes[-1], flush=True)
@@ -246,39 +253,33 @@ def _timed(call: Callable[[], Any]) -> tuple[Any, float]:
     return call(), time.process_time() - started
 
 
-HEAD = ("model", "dtype", "shared tokens", "rows/s before", "rows/s now", "now / before", "same label")
+HEAD = ("model", "dtype", "shared tokens", "rows/s before", "rows/s now", "now / before", "same label", "rows/s now, all rows")
 CPU = ("CPU s: shared beginning, once", "CPU s a row: attention to it", "CPU s a row: the rest")
+SHORT = {"float32": "fp32", "bfloat16": "bf16"}
 
 
 def table(record: Record) -> str:
-    """Medians and ranges over the repeats; the CPU seconds are those of today's method."""
-    kinds = dict.fromkeys((done.model, done.dtype, done.instruction) for done in record.passes)
+    """Medians and ranges over the repeats. The CPU seconds are those of today's method, on all rows."""
     rows = []
-    for model, dtype, length in kinds:
-        before, now = (_of(record, model, dtype, length, method) for method in ("before", "now"))
-        if not now:
+    for model, dtype, length in dict.fromkeys((done.model, done.dtype, done.instruction) for done in record.passes):
+        before, now, every = ([p for p in record.passes if p.key[:4] == (model, dtype, length, method)] for method in METHODS)
+        if not (before and now and every):
             continue
-        timed = {
-            name: Timed(rows=found[0].rows, seconds={p.repeat: p.seconds for p in found})
-            for name, found in (("before", before), ("now", now))
-            if found
-        }
-        same = [a == b for a, b in zip(before[0].labels, now[0].labels, strict=False)] if before else []
-        cells = [
-            model.rpartition(":")[2],
-            {"float32": "fp32", "bfloat16": "bf16"}.get(dtype, dtype),
-            f"{now[0].shared_tokens:,}",
+        then, today, most = (
+            Timed(rows=some[0].rows, seconds={p.repeat: p.seconds for p in some}) for some in (before, now, every)
+        )
+        same = np.mean([a == b for a, b in zip(before[0].labels, now[0].labels, strict=True)])
+        cells = [model.rpartition(":")[2], SHORT.get(dtype, dtype), f"{now[0].shared_tokens:,}"]
+        cells += [
+            spread(list(then.rates.values())),
+            spread(list(today.rates.values())),
+            spread(today.over(then)),
+            f"{same:.0%}",
         ]
-        cells += [spread(list(timed[name].rates.values())) if name in timed else NONE for name in ("before", "now")]
-        cells += [spread(timed["now"].over(timed["before"])) if before else NONE, f"{np.mean(same):.0%}" if same else NONE]
-        cells.append(spread([p.cpu.shared_beginning for p in now]))
-        cells += [spread([getattr(p.cpu, name) / p.rows for p in now], ".3f") for name in ("attention_to_it", "rest")]
+        cells += [spread(list(most.rates.values())), spread([p.cpu.shared_beginning for p in every])]
+        cells += [spread([getattr(p.cpu, name) / p.rows for p in every], ".3f") for name in ("attention_to_it", "rest")]
         rows.append(cells)
     return markdown([*HEAD, *CPU], rows, 2)
-
-
-def _of(record: Record, model: str, dtype: str, length: int, method: str) -> list[Pass]:
-    return [done for done in record.passes if done.key[:4] == (model, dtype, length, method)]
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@ EXACT = {**LEARNED, "train.precision": "fp32", "predict.dtype": "float32"}
 HALF = {**LEARNED, "train.precision": "bf16", "predict.dtype": "bfloat16"}
 HEAD = {"predict.dtype": "float32"}
 
+LIBRARIES = ("torch", "transformers", "scikit-learn")
+
 PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "predictions of an encoder": ("minilm", EXACT, {**EXACT, "predict.dtype": "bfloat16"}),
     "training and predictions of an encoder": (
@@ -64,7 +66,7 @@ def _benchmark(options: argparse.Namespace) -> int:
     if not chosen:
         raise UserError(f"Nothing that is compared has {options.only!r} in its name.", f"There are: {', '.join(PAIRS)}.")
     limits = {name: getattr(options, name) for name in ("limit", "train_limit", "prompted")}
-    record: dict[str, Any] = {**setup_here().model_dump(mode="json"), "lang": options.lang, **limits, "results": []}
+    record: dict[str, Any] = {**setup_here(LIBRARIES).model_dump(mode="json"), "lang": options.lang, **limits, "results": []}
     for task in options.tasks.split(","):
         for pair in chosen:
             record["results"].append(_compared(pair, _asked(task, folders.get(task), options), catalog, store))
