@@ -53,7 +53,7 @@ class Timed(BaseModel):
 
 
 def setup_here(libraries: Sequence[str]) -> Setup:
-    """`libraries`: those whose versions matter, where they are installed. Loads torch, which knows the processor's instructions."""
+    """`libraries`: those whose versions matter, where installed. Loads torch, which knows the instructions of the processor."""
     from importlib.metadata import PackageNotFoundError, version
 
     import torch  # noqa: F401

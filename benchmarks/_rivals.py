@@ -108,7 +108,7 @@ def raw_vllm(job: Job, kind: str, ours: bool) -> Measured:
 def _our_arguments(job: Job) -> dict[str, Any]:
     from backends.vllm import VLLM, VLLMOptions
 
-    return VLLM(VLLMOptions.model_validate({"device": "cpu", "dtype": job.dtype}), job.folder)._settings()
+    return VLLM(VLLMOptions.model_validate({"dtype": job.dtype}), job.folder)._settings()
 
 
 def lm_eval(job: Job, kind: str) -> Measured:
