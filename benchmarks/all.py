@@ -12,16 +12,19 @@ measured again: delete its file to measure anew. `python docs/_performance.py` w
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shlex
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+LIBRARIES = ("torch", "transformers", "onnxruntime", "scikit-learn", "numpy", "pyarrow")
 MARC = "amazon_reviews_multi"
 
 
@@ -127,12 +130,25 @@ def _measured(step: Step, data: Mapping[str, str], lm_eval: str, results: Path) 
         return True
     command = step.command(data, lm_eval, results)
     print(f"{step.name}: {shlex.join(command)}", file=sys.stderr, flush=True)
+    started = datetime.now(UTC)
     every_core = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     if subprocess.run(command, env=every_core, check=False).returncode:
         return False
     if target != final:
-        target.replace(final)
+        _finish(target, final, started)
     return True
+
+
+def _finish(target: Path, final: Path, started: datetime) -> None:
+    """The finished file under its final name, with the day, the machine and the versions, where the script did not say them."""
+    from _results import setup_here
+
+    from harness.core.json_files import write_atomically
+
+    content = json.loads(target.read_text(encoding="utf-8"))
+    setup = setup_here(LIBRARIES).model_dump(mode="json", exclude_unset=True)
+    write_atomically(final, json.dumps({**setup, "date": f"{started:%Y-%m-%d}", **content}, indent=1) + "\n")
+    target.unlink()
 
 
 def _pair(text: str) -> tuple[str, str]:
