@@ -53,6 +53,12 @@ def _precision(content: Any) -> str:
     return table(content["results"])
 
 
+def _precision_setup(content: Any) -> str:
+    trained, prompted = content["train_limit"], content["prompted"]
+    rows = "all training rows" if trained is None else f"{trained:,} training rows"
+    return f"{_setup(content)}\nThe encoders were trained on {rows}; the language model got at most {prompted:,} of the validation rows."
+
+
 def _encoder(content: Any) -> str:
     from _encoder_report import inference_table
 
@@ -82,7 +88,7 @@ TABLES = {
     "vllm-aims": Table("vllm.json", _llm("direct_table")),
     "long-prompts-setup": Table("long_prompts.json", _setup),
     "long-prompts": Table("long_prompts.json", _long_prompts),
-    "precision-setup": Table("precision.json", _setup),
+    "precision-setup": Table("precision.json", _precision_setup),
     "precision": Table("precision.json", _precision),
     "encoder-setup": Table("encoder.json", _setup),
     "encoder": Table("encoder.json", _encoder),
@@ -101,7 +107,7 @@ def made(name: str, results: Path = RESULTS) -> str:
     table = TABLES[name]
     path = results / table.file
     if not path.exists():
-        return f"Not measured yet: benchmarks/results/{table.file} is not there."
+        return "" if name.endswith("-setup") else f"Not measured yet: benchmarks/results/{table.file} is not there."
     return table.made(json.loads(path.read_text(encoding="utf-8"))) or "Not measured yet."
 
 
