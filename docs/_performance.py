@@ -56,7 +56,8 @@ def _precision(content: Any) -> str:
 def _precision_setup(content: Any) -> str:
     trained, prompted = content["train_limit"], content["prompted"]
     rows = "all training rows" if trained is None else f"{trained:,} training rows"
-    return f"{_setup(content)}\nThe encoders were trained on {rows}; the language model got at most {prompted:,} of the validation rows."
+    limits = f"The encoders were trained on {rows}; the language model got at most {prompted:,} of the validation rows."
+    return f"{_setup(content)}\n{limits}"
 
 
 def _encoder(content: Any) -> str:
@@ -116,7 +117,6 @@ def main() -> None:
     sys.stdout.write(f"written: {PAGE.relative_to(ROOT)}\n")
 
 
-sys.path.append(str(ROOT / "benchmarks"))  # the benchmarks find their neighbours by it
-
 if __name__ == "__main__":
+    sys.path.append(str(ROOT / "benchmarks"))
     main()

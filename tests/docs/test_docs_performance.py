@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -14,13 +15,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 @pytest.fixture(scope="module")
-def performance() -> ModuleType:
+def performance() -> Iterator[ModuleType]:
     if not (ROOT / "benchmarks").is_dir():
         pytest.skip("the benchmarks are not part of the source distribution")
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "docs")
         patch.syspath_prepend(ROOT / "benchmarks")
-        return import_module("_performance")
+        yield import_module("_performance")  # which imports the benchmarks when it makes a table
 
 
 @pytest.mark.slow
