@@ -54,6 +54,7 @@ class Step:
 
 
 LLM = f"llm.py --task {MARC} --data {{{MARC}}} --lm-eval {{lm_eval}} --rows 150 --loop-rows 8 --lm-eval-rows 64"
+TRAINING = "encoder.py --parts training --task {0} --data {{{0}}} --train-rows 1000 --seeds 0,1,2,3,4,5,6,7,8,9 --set train.precision=bf16"
 STEPS = (
     Step(
         "llm",
@@ -85,6 +86,22 @@ STEPS = (
         f"llm.py --task {MARC} --data {{{MARC}}} --rows 1000 --repeats 2 --only f,c2.label,d.vllm.constrained,d.vllm.score",
         25,
         (MARC,),
+        default=False,
+    ),
+    Step(
+        "training_sst5",
+        "training_sst5.json",
+        f"{TRAINING.format('sst5')} --epochs 2 --set train.lr=1e-4",
+        40,
+        ("sst5",),
+        default=False,
+    ),
+    Step(
+        "training_banking77",
+        "training_banking77.json",
+        f"{TRAINING.format('banking77')} --epochs 3 --set train.lr=3e-4",
+        60,
+        ("banking77",),
         default=False,
     ),
     Step(

@@ -66,10 +66,17 @@ def _encoder(content: Any) -> str:
     return inference_table(content["inference"])
 
 
-def _training(content: Any) -> str:
-    from _encoder_report import training_table
+def _encoder_sizes(content: Any) -> str:
+    from _encoder_report import sizes_table
 
-    return training_table(content["training"], content["train_rows"] * content["options"]["train"]["epochs"])
+    return sizes_table(content["inference"])
+
+
+def _training(content: Any) -> str:
+    from _encoder_report import differences_table, training_table
+
+    measured, epochs = content["training"], content["options"]["train"]["epochs"]
+    return f"{training_table(measured, content['train_rows'] * epochs)}\n\n{differences_table(measured)}"
 
 
 def _setup(content: Any) -> str:
@@ -93,8 +100,9 @@ TABLES = {
     "precision": Table("precision.json", _precision),
     "encoder-setup": Table("encoder.json", _setup),
     "encoder": Table("encoder.json", _encoder),
-    "training-setup": Table("training.json", _setup),
-    "training": Table("training.json", _training),
+    "encoder-sizes": Table("encoder.json", _encoder_sizes),
+    "training-sst5": Table("training_sst5.json", _training),
+    "training-banking77": Table("training_banking77.json", _training),
 }
 
 
