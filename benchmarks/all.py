@@ -54,7 +54,8 @@ class Step:
 
 
 LLM = f"llm.py --task {MARC} --data {{{MARC}}} --lm-eval {{lm_eval}} --rows 150 --loop-rows 8 --lm-eval-rows 64"
-TRAINING = "encoder.py --parts training --task {0} --data {{{0}}} --train-rows 1000 --seeds 0,1,2,3,4,5,6,7,8,9 --set train.precision=bf16"
+SEEDS = "0,1,2,3,4,5,6,7,8,9"
+TRAINING = "encoder.py --parts training --task {0} --data {{{0}}} --train-rows 1000 --set train.precision=bf16 --seeds " + SEEDS
 STEPS = (
     Step(
         "llm",
