@@ -3,9 +3,10 @@
     python benchmarks/encoder.py --task amazon_reviews_multi --data DIR --rows 1000 --train-rows 2000 --json speed.json
 
 Run it in the root of a checkout, on a machine with nothing else to do. Training: the encoder engine against the stock Trainer,
-seed by seed. Inference, on the checkpoint that comes of it: (a) the text-classification pipeline with its defaults, (b) in
-batches of 64, (c) a plain DataLoader loop, (d) ours on torch, (e) ours on ONNX Runtime, (f) the same in int8, and the
-machine's own matrix product. All in float32 (but (f)), in one process, alternating.
+seed by seed. Inference, on the checkpoint that comes of it: the text-classification pipeline in fp32 and (where the
+device computes in it) bf16, in batches of 1 to 64, with the rows as they come and sorted by length; ours in torch in both
+dtypes, on ONNX Runtime in fp32 and int8, and what `auto` takes; and the machine's own matrix product. In one process,
+alternating.
 """
 
 from __future__ import annotations
