@@ -26,7 +26,7 @@ class Strict(BaseModel):
 
 class PredictOptions(Strict):
     _memory = memory_settings("batch_size", "batch_tokens")
-    batch_size: int = Field(64, ge=1, description="rows per batch")
+    batch_size: int = Field(64, ge=1, description="rows per batch; where it is not set, 1024 on a GPU")
     batch_tokens: int | None = Field(None, ge=1, description="tokens per batch, padding included; default: by the device")
     dtype: DType = Field(
         "auto",

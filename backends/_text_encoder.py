@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from backends._batches import Batch, Launch, Row, outputs_of, padded, tokens_left_out
-from backends._encoder_options import TextEncoderOptions
+from backends._encoder_options import PredictOptions, TextEncoderOptions
 from backends._heads import Head
 from backends._linear_head import LinearHead
 from backends._neighbours import Neighbours
@@ -28,10 +28,16 @@ BATCH_TOKENS = {"cpu": 512, "cuda": 65536}
 CHUNK = 2000
 """Texts that are tokenized between two progress events: more than the runner ever asks for at once."""
 
+BATCH_SIZE = {"cpu": 64, "cuda": 1024}
+"""Rows, where the options do not say: on a GPU tokens are the limit."""
 AHEAD = {"cpu": 0, "cuda": 2}
 """Batches that are launched before the oldest is read."""
 Compute = Callable[[Batch], NDArray[Any]]
 """A batch to outputs, shape (n, outputs)."""
+
+
+def batch_size_of(predict: PredictOptions, device: str) -> int:
+    return predict.batch_size if "batch_size" in predict.model_fields_set else BATCH_SIZE[device]
 
 
 def at_once(compute: Compute) -> Launch:
@@ -63,7 +69,7 @@ class TextEncoder(Classifier):
         return {"device": self._device, "dtype": self._dtype}
 
     def batch_size(self) -> int:
-        return self.options.predict.batch_size
+        return batch_size_of(self.options.predict, self._device)
 
     def batch_tokens(self) -> int:
         return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]

@@ -129,13 +129,13 @@ def _preface(record: Mapping[str, Any]) -> str:
 def _explain(found: Mapping[str, Any]) -> str:
     rates = [f"{dtype} {median(each):.0f} ({min(each):.0f}-{max(each):.0f})" for dtype, each in found["gflops"].items()]
     text = [
-        f"Medians (and ranges) of {len(found['seconds']['ours.fp32'])} rounds in one process. All ways of the pipeline are in the",
-        "first round; the later ones have the fastest batch size of each dtype and order.",
+        f"Medians (and ranges) of {len(found['seconds']['ours.fp32'])} rounds in one process. All ways of the pipeline are in",
+        "the first round; the later ones have the fastest batch size of each dtype and order.",
         "Seconds exclude loading, export and a warm-up of one text; they include tokenization and making the batches.",
         "Same label: as the pipeline in fp32 with single rows. Share of the GEMM rate: the operations of the matrix",
         "products that the texts' tokens need, padding not counted (per layer 2 (4 h h + 2 h i) n + 4 h n n for a text of n",
-        "tokens) by the seconds, over the rate of torch's linear layers of the same shapes and dtype, measured in each round, in",
-        f"GFLOP/s: {', '.join(rates)}.",
+        "tokens) by the seconds, over the rate of torch's linear layers of the same shapes and dtype, measured in each round,",
+        f"in GFLOP/s: {', '.join(rates)}.",
     ]
     facts = [
         f"- {name}: " + ", ".join(f"{key} {value}" for key, value in said.items())
