@@ -47,10 +47,12 @@ def infer(work: Work, checkpoint: Path, rounds: int, scratch: Path, tell: Callab
     settings |= {"ours.onnx-int8": {"predict.runtime": "onnx-int8", "predict.max_drop": 1.0}}
     settings |= {"ours.auto": {"predict.dtype": "auto"}}
     runtimes: dict[str, Any] = {}
-    (scratch / "model").symlink_to(checkpoint.resolve())
+    trained = scratch / "trained"  # as the cache keeps a model, and its graphs beside it
+    trained.mkdir()
+    (trained / "model").symlink_to(checkpoint.resolve())
     for name, given in settings.items():
         tell(f"inference: loading {name}")
-        ways[name], runtimes[name] = _ours(work, checkpoint, given, scratch, auto=name == "ours.auto")
+        ways[name], runtimes[name] = _ours(work, checkpoint, given, trained, auto=name == "ours.auto")
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     cpu: dict[str, list[float]] = {name: [] for name in ways}
     labels: dict[str, list[int]] = {}
@@ -137,7 +139,7 @@ def _rivals(checkpoint: Path, texts: list[str], length: int, device: str, dtype:
 
 
 def _ours(
-    work: Work, checkpoint: Path, settings: dict[str, Any], scratch: Path, *, auto: bool
+    work: Work, checkpoint: Path, settings: dict[str, Any], folder: Path, *, auto: bool
 ) -> tuple[Way, dict[str, Any] | None]:
     """The path of a run without its journal: batches that are encoded in a thread, predictions, labels."""
     from backends.encoder import with_runtime
@@ -154,7 +156,7 @@ def _ours(
         plan.engine.expect(AUTO_ROWS, len(validation))
     plan.engine.load(checkpoint, plan.task.label_space)
     rows = LabelledTexts([row.text for row in validation], [row.label for row in validation])
-    facts = plan.engine.optimize(scratch, rows, validation_scorer(plan))
+    facts = plan.engine.optimize(folder, rows, validation_scorer(plan))
     predict_batch(plan, encode(plan, distinct(plan.rows)[-1:]))
     return lambda: _predicted(plan), None if facts is None else dict(facts)
 
