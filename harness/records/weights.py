@@ -35,8 +35,10 @@ def facts_of(record: RunRecord) -> CheckpointFacts:
 def used_precision(record: RunRecord) -> str | None:
     """Of the weights in the prediction pass: `float32`, `nf4`, `int8`. Of weights that stay quantized, of the computation."""
     backend = record.identity.backend
-    if record.runtime is not None and record.runtime.runtime in RUNTIMES:
-        return RUNTIMES[record.runtime.runtime]
+    asked = backend.predict_options.get("runtime")
+    runtime = asked if record.runtime is None else record.runtime.runtime  # `auto` is asked for, and one of them used
+    if runtime in RUNTIMES:
+        return RUNTIMES[runtime]
     quantization = str(backend.options.get("quantization") or "none")
     method = (facts_of(record).stored or "").partition("(")[2].rstrip(")")
     reads_as_stored = method and quantization.startswith(method)  # vLLM's awq_marlin reads weights of awq
