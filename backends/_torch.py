@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from harness.core import library_logging, machine
+from harness.core.engine import Pending
 from harness.core.errors import MissingExtra, OutOfMemory, UserError
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -51,6 +55,31 @@ def computes_in_bf16(torch: Any, device: str) -> bool:
     if device != "cpu":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(machine.bf16_instructions())
+
+
+def sent(torch: Any, arrays: Mapping[str, NDArray[Any]], device: str) -> dict[str, Any]:
+    """The arrays as tensors on the device. To a GPU they are copied from pinned memory, and not waited for."""
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    if device == "cpu":
+        return tensors
+    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+
+def read_later(torch: Any, values: Any) -> Pending[NDArray[Any]]:
+    """The tensor as an array, once it is computed. From a GPU the copy is queued at once: it waits for no later batch."""
+    if values.device.type == "cpu":
+        found: NDArray[Any] = values.numpy()
+        return lambda: found
+    host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
+    host.copy_(values, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def read() -> NDArray[Any]:
+        copied.synchronize()
+        return np.asarray(host.numpy())
+
+    return read
 
 
 @contextmanager

@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median, stdev
 from typing import Any
 
-WHAT = {
-    "a.pipeline": "transformers pipeline, its defaults (batch 1)",
-    "b.pipeline-64": "transformers pipeline, batch 64",
-    "c.dataloader-64": "DataLoader loop, batch 64, padded to the longest",
-    "d.torch": "bench, torch",
-    "e.onnx": "bench, ONNX Runtime",
-    "f.onnx-int8": "bench, ONNX Runtime, int8",
+OURS = {
+    "ours.fp32": "bench, torch, fp32",
+    "ours.bf16": "bench, torch, bf16",
+    "ours.onnx": "bench, ONNX Runtime, fp32",
+    "ours.onnx-int8": "bench, ONNX Runtime, int8",
+    "ours.auto": "bench, runtime auto for a million rows",
 }
 
 
@@ -20,7 +19,7 @@ def page(record: Mapping[str, Any]) -> str:
     """Markdown of what was measured."""
     sections = [_preface(record)]
     if "inference" in record:
-        sections += [inference_table(record["inference"]), _explain(record["inference"])]
+        sections += [inference_table(record["inference"]), _explain(record["inference"]), sizes_table(record["inference"])]
     if "training" in record:
         rows = record["train_rows"] * record["options"]["train"]["epochs"]
         sections += [training_table(record["training"], rows), differences_table(record["training"])]
@@ -33,33 +32,64 @@ def _table(head: Sequence[str], cells: Sequence[Sequence[str]], words: int) -> s
 
 
 def inference_table(found: Mapping[str, Any]) -> str:
-    """Ratios are of rows a second, by medians; the share of the GEMM rate is of the median of all its measurements."""
-    rows, gflops = len(found["truth"]), median(found["gflops"])
-    seconds = {name: median(times) for name, times in found["seconds"].items()}
-    reference = found["labels"]["a.pipeline"]
+    """Of the pipeline the fastest batch size of each dtype and order. Ratios of rows a second are medians (and ranges) of the
+    rounds' own; the share of the GEMM rate is that of the way's dtype, by medians."""
+    from _encoder_inference import best_of_each_kind
+
+    best = best_of_each_kind(found["seconds"])
+    names = [*best, *(name for name in found["seconds"] if name in OURS)]
+    rivals = {dtype: fastest(found, best, dtype) for dtype in found["gflops"]}
     cells = []
-    for name, times in found["seconds"].items():
-        labels = found["labels"][name]
+    for name in names:
+        times = found["seconds"][name]
+        share = _share(found, name)
         cells.append(
             [
-                name,
-                WHAT[name],
-                f"{seconds[name]:.2f} ({min(times):.2f}-{max(times):.2f})",
-                f"{rows / seconds[name]:.1f}",
-                f"{found['tokens'] / seconds[name]:.0f}",
-                f"{seconds['a.pipeline'] / seconds[name]:.2f}",
-                f"{seconds['b.pipeline-64'] / seconds[name]:.2f}",
-                f"{found['flops'] / seconds[name] / gflops / 1e9:.0%}",
-                f"{_same(labels, reference):.1%}",
-                f"{_same(labels, found['truth']):.4f}",
+                OURS.get(name) or _rival(name),
+                f"{median(times):.2f} ({min(times):.2f}-{max(times):.2f})",
+                f"{median(found['cpu_seconds'][name]):.2f}",
+                f"{found['rows'] / median(times):.1f}",
+                *(_ratios(found["seconds"][rival], times) for rival in rivals.values()),
+                "" if share is None else f"{share:.0%}",
+                f"{found['same_label'][name]:.1%}",
+                f"{found['accuracy'][name]:.4f}",
             ]
         )
-    head = ["part", "what", "seconds", "rows/s", "tokens/s", "x over (a)", "x over (b)", "of GEMM rate", "same label as (a)"]
-    return _table([*head, "accuracy"], cells, 2)
+    over = [f"x over {_rival(rival)}" for rival in rivals.values()]
+    return _table(["what", "seconds", "CPU s", "rows/s", *over, "of GEMM rate", "same label", "accuracy"], cells, 1)
 
 
-def _same(labels: Sequence[Any], others: Sequence[Any]) -> float:
-    return mean(float(label == other) for label, other in zip(labels, others, strict=True))
+def fastest(found: Mapping[str, Any], best: Sequence[str], dtype: str) -> str:
+    """The fastest way of the pipeline in a dtype, by the median."""
+    return min((name for name in best if f".{dtype}." in name), key=lambda name: median(found["seconds"][name]))
+
+
+def _rival(name: str) -> str:
+    _, dtype, order, size = name.split(".")
+    return f"pipeline, {dtype}, batch {size}{', sorted by length' if order == 'sorted' else ''}"
+
+
+def _ratios(slower: Sequence[float], times: Sequence[float]) -> str:
+    ratios = [one / other for one, other in zip(slower, times, strict=True)]
+    return f"{median(ratios):.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+
+
+def _share(found: Mapping[str, Any], name: str) -> float | None:
+    """None for int8, and for `auto`, which may be that."""
+    dtype = {"ours.onnx": "fp32", "ours.onnx-int8": None, "ours.auto": None}.get(name, name.split(".")[1])
+    if dtype is None:
+        return None
+    return float(found["flops"] / median(found["seconds"][name]) / median(found["gflops"][dtype]) / 1e9)
+
+
+def sizes_table(found: Mapping[str, Any]) -> str:
+    """Rows a second of the pipeline in the first round, by batch size."""
+    rates = {name: found["rows"] / times[0] for name, times in found["seconds"].items() if name.startswith("pipeline.")}
+    kinds = list(dict.fromkeys(name.rpartition(".")[0] for name in rates))
+    sizes = list(dict.fromkeys(name.rpartition(".")[2] for name in rates))
+    cells = [[size, *(f"{rates[name]:.1f}" if (name := f"{kind}.{size}") in rates else "" for kind in kinds)] for size in sizes]
+    titles = [f"{kind.split('.')[1]}{', sorted' if kind.endswith('sorted') else ''}" for kind in kinds]
+    return _table(["pipeline, batch size", *titles], cells, 1)
 
 
 QUALITIES = ("accuracy, last epoch", "accuracy, best epoch", "loss, last epoch", "loss, best epoch")
@@ -132,14 +162,15 @@ def _preface(record: Mapping[str, Any]) -> str:
 
 
 def _explain(found: Mapping[str, Any]) -> str:
-    rates = found["gflops"]
+    rates = [f"{dtype} {median(each):.0f} ({min(each):.0f}-{max(each):.0f})" for dtype, each in found["gflops"].items()]
     text = [
-        f"Medians (and ranges) of {len(found['seconds']['a.pipeline'])} rounds, all parts in each round, in one process.",
-        "Seconds exclude loading, export and a warm-up of one text; they include tokenization and, for ours, cutting the",
-        "batches. Tokens are those of the texts, padding not counted. Share of the GEMM rate: the operations of the matrix",
-        "products that these tokens need (per layer 2 (4 h h + 2 h i) n + 4 h n n for a text of n tokens) by the seconds,",
-        "over the rate of torch's linear layers of the same shapes, measured before each part:",
-        f"{median(rates):.0f} GFLOP/s ({min(rates):.0f}-{max(rates):.0f}).",
+        f"Medians (and ranges) of {len(found['seconds']['ours.fp32'])} rounds in one process. All ways of the pipeline are in",
+        "the first round; the later ones have the fastest batch size of each dtype and order.",
+        "Seconds exclude loading, export and a warm-up of one text; they include tokenization and making the batches.",
+        "Same label: as the pipeline in fp32 with single rows. Share of the GEMM rate: the operations of the matrix",
+        "products that the texts' tokens need, padding not counted (per layer 2 (4 h h + 2 h i) n + 4 h n n for a text of n",
+        "tokens) by the seconds, over the rate of torch's linear layers of the same shapes and dtype, measured in each round,",
+        f"in GFLOP/s: {', '.join(rates)}.",
     ]
     facts = [
         f"- {name}: " + ", ".join(f"{key} {value}" for key, value in said.items())

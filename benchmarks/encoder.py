@@ -4,9 +4,9 @@
 
 Run it in the root of a checkout, on a machine with nothing else to do. Training: the encoder engine against the stock Trainer,
 seed by seed; with `--json` a second start goes on with the trainings that the file lacks. Inference, on a checkpoint of ours:
-(a) the text-classification pipeline with its defaults, (b) in batches of 64, (c) a plain DataLoader loop, (d) ours on torch,
-(e) ours on ONNX Runtime, (f) the same in int8, and the machine's own matrix product. Training is in float32, or in what
-`--set train.precision` says; inference in float32 (but (f)). All parts alternate in one process.
+the text-classification pipeline in fp32 and (where the device computes in it) bf16, in batches of 1 to 64, with the rows as
+they come and sorted by length; ours in torch in both dtypes, on ONNX Runtime in fp32 and int8, and what `auto` takes; and the
+machine's own matrix product. All parts alternate in one process.
 """
 
 from __future__ import annotations

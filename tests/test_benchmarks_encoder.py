@@ -34,22 +34,42 @@ def _rows(table: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.split("\n") if line.startswith("|")]
 
 
-def test_inference_table() -> None:
-    from _encoder_report import inference_table
+FOUND: dict[str, Any] = {
+    "rows": 4,
+    "tokens": 40,
+    "flops": 2e9,
+    "gflops": {"fp32": [4.0, 1.0, 9.0], "bf16": [8.0]},
+    "seconds": {
+        "pipeline.fp32.rows.1": [3.0],
+        "pipeline.fp32.rows.8": [2.0, 2.0, 3.0],
+        "pipeline.fp32.sorted.8": [4.0, 1.0, 3.0],
+        "pipeline.bf16.rows.1": [1.0, 1.0, 1.0],
+        "ours.fp32": [1.0, 1.0, 0.5],
+        "ours.auto": [0.5, 0.5, 0.5],
+    },
+}
+FOUND["cpu_seconds"] = {name: [2 * one for one in times] for name, times in FOUND["seconds"].items()}
+FOUND["same_label"] = FOUND["accuracy"] = dict.fromkeys(FOUND["seconds"], 0.75)
 
-    found = {
-        "tokens": 40,
-        "flops": 2e9,
-        "gflops": [4.0, 1.0, 9.0],
-        "truth": [0, 1, 2, 3],
-        "seconds": {"a.pipeline": [3.0, 4.0, 9.0], "b.pipeline-64": [2.0, 2.0, 2.0], "d.torch": [1.0, 1.0, 0.5]},
-        "labels": {"a.pipeline": [0, 1, 2, 4], "b.pipeline-64": [0, 1, 2, 4], "d.torch": [0, 1, 3, 3]},
-    }
-    assert [row[2:] for row in _rows(inference_table(found))[2:]] == [
-        ["4.00 (3.00-9.00)", "1.0", "10", "1.00", "0.50", "12%", "100.0%", "0.7500"],
-        ["2.00 (2.00-2.00)", "2.0", "20", "2.00", "1.00", "25%", "100.0%", "0.7500"],
-        ["1.00 (0.50-1.00)", "4.0", "40", "4.00", "2.00", "50%", "50.0%", "0.7500"],
+
+def test_inference_table() -> None:
+    from _encoder_report import inference_table, sizes_table
+
+    assert [row[:3] + row[4:7] for row in _rows(inference_table(FOUND))[2:]] == [
+        ["pipeline, fp32, batch 8", "2.00 (2.00-3.00)", "4.00", "1.00 (1.00-1.00)", "0.50 (0.33-0.50)", "25%"],
+        [
+            "pipeline, fp32, batch 8, sorted by length",
+            "3.00 (1.00-4.00)",
+            "6.00",
+            "1.00 (0.50-2.00)",
+            "0.33 (0.25-1.00)",
+            "17%",
+        ],
+        ["pipeline, bf16, batch 1", "1.00 (1.00-1.00)", "2.00", "2.00 (2.00-3.00)", "1.00 (1.00-1.00)", "25%"],
+        ["bench, torch, fp32", "1.00 (0.50-1.00)", "2.00", "2.00 (2.00-6.00)", "1.00 (1.00-2.00)", "50%"],
+        ["bench, runtime auto for a million rows", "0.50 (0.50-0.50)", "1.00", "4.00 (4.00-6.00)", "2.00 (2.00-2.00)", ""],
     ]
+    assert _rows(sizes_table(FOUND))[2:] == [["1", "1.3", "", "4.0"], ["8", "2.0", "1.0", ""]]
 
 
 def _measured(trainer: str, seed: int, seconds: float, *evaluations: tuple[float, float]) -> dict[str, Any]:
@@ -112,15 +132,16 @@ def test_a_whole_run_with_a_tiny_model(
     arguments += ["--train-rows", "32", "--epochs", "1", "--seeds", "3", "--rounds", "1", "--set", "device=cpu"]
     assert main(arguments) == 0
     record: dict[str, Any] = json.loads((tmp_path / "speed.json").read_text(encoding="utf-8"))
-    labels = record["inference"]["labels"]
-    assert set(labels) == set(record["inference"]["seconds"])
-    exact = [labels[name] for name in labels if name != "f.onnx-int8"]
-    assert len(exact) == 5
-    assert all(found == exact[0] for found in exact)  # so a row's label is its own in all of them
-    assert record["inference"]["runtimes"]["f.onnx-int8"]["runtime"] == "onnx-int8"
+    found = record["inference"]
+    assert all(len(found["seconds"][name]) == 1 for name in found["same_label"])
+    exact = [share for name, share in found["same_label"].items() if ".fp32" in name or name == "ours.onnx"]
+    assert len(exact) == 11
+    assert set(exact) == {1.0}  # so a row's label is its own in all of them
+    assert found["runtimes"]["ours.onnx-int8"]["runtime"] == "onnx-int8"
+    assert set(found["runtimes"]["ours.auto"]["chosen"]["milliseconds"]) >= {"torch"}
     assert {(entry["trainer"], len(entry["evaluations"])) for entry in record["training"]} == {("ours", 1), ("stock", 1)}
     printed = capsys.readouterr().out
-    assert "| f.onnx-int8 |" in printed
+    assert "| bench, ONNX Runtime, int8 |" in printed
     assert "| stock | 1 |" in printed
     # A second start has the trainings of the first, and makes those of the seeds that are new; other settings are refused.
     more = [*arguments, "--parts", "training"]

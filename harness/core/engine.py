@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, FieldSerializationInfo, field_serializer
+from pydantic_core import to_jsonable_python
 
 from harness.core.arrays import FloatArray
 from harness.core.errors import BenchError
@@ -247,6 +248,11 @@ class Engine(ABC):
         """`model`: a checkpoint's folder, or a server's name for a model (may be None). Loads nothing yet."""
         self.options: BaseModel = options
 
+    def earlier_options(self) -> dict[str, Any]:
+        """The options as earlier versions recorded them: those of `memory_settings` as they are."""
+        found: dict[str, Any] = to_jsonable_python(self.options.model_dump())  # in Python mode
+        return found
+
     def facts(self) -> Mapping[str, str]:
         """What else determines the results and is known before loading: `device`, resolved `dtype`, ..."""
         return {}
@@ -315,6 +321,14 @@ class Classifier(Engine):
 
     chooses_checkpoint = False  # whether it keeps the best of several checkpoints by `ValidationScorer`
 
+    def expect(self, rows: int, validation_rows: int) -> None:
+        """Before the identity of a run is made: how many rows it predicts, and by how many an engine can judge itself. An
+        option that leaves something to the engine may be settled by it."""
+
+    def expected_rows(self) -> int | None:
+        """What it was told by `expect`, if `optimize` depends on it."""
+        return None
+
     def threshold(self) -> float | None:
         """Multilabel tasks: the probability from which a label is given. None: one per label, tuned on validation rows."""
         return None
@@ -349,7 +363,8 @@ class Classifier(Engine):
         self.save(folder)
 
     def optimize(self, folder: Path, validation: LabelledTexts, scorer: ValidationScorer) -> Mapping[str, object] | None:
-        """After `fit` or `load`: replace the model by a faster form, cached in `folder`, if the options ask for one.
+        """After `fit` or `load`: replace the model by a faster form, cached in `folder`, if the options ask for one. `folder`
+        is that of the trained model: its `model` holds what `save` wrote.
 
         Returns what the record keeps of it as JSON. Raises `RunError` where the faster form is not good enough.
         """

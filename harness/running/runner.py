@@ -127,8 +127,10 @@ def _has_room(plan: Plan, on_progress: OnProgress) -> bool:
 
 def _loaded_key(plan: Plan) -> str:
     """Two plans with the same key can use the same loaded engine."""
-    if isinstance(plan.engine, Classifier | TrainedLanguageModel):
-        loaded_for: Any = plan.identity.trained_key
+    if isinstance(plan.engine, Classifier):
+        loaded_for: Any = [plan.identity.trained_key, plan.engine.expected_rows()]
+    elif isinstance(plan.engine, TrainedLanguageModel):
+        loaded_for = plan.identity.trained_key
     elif isinstance(plan.engine, ZeroShot):
         labels = plan.task.label_space
         loaded_for = [labels.kind, labels.described()]

@@ -48,7 +48,7 @@ def predict(engine: SetFit, texts: LabelledTexts | list[str]) -> FloatArray:
 
 
 def embeddings(engine: SetFit, texts: list[str]) -> FloatArray:
-    return engine._all_outputs(engine.encode(texts), engine._outputs)
+    return engine._outputs_of([text.content for text in engine.encode(texts)], engine._launch)
 
 
 @pytest.fixture(scope="module")
