@@ -214,27 +214,45 @@ class CausalLM(TokenModel):
         if len(tree) and not self._masks_freely(max(map(len, prompts)) + len(tree)):
             return self._node_by_node(prompts, tree)
         torch = self._torch
-        nodes, after = tree.nodes, [node[-1] for node in tree.nodes[1:]]
         with self._computing():
-            batch = self._batch([prompt + after for prompt in prompts], behind=len(after))
-            mask, start = batch.mask, batch.start
-            positions = (mask.cumsum(-1) - 1).clamp(min=0)
-            if after:
-                root = positions[:, -len(nodes)]
-                positions[:, -len(after) :] = root[:, None] + torch.tensor([len(n) for n in nodes[1:]], device=root.device)
-                mask = self._tree_mask(mask, tree)[:, :, start:, 0 if batch.prefix is None else start :]
-            with batch.attending(), self._watching_head() as seen:
-                logits = self._model(
-                    input_ids=batch.ids[:, start:],
-                    attention_mask=mask,
-                    past_key_values=batch.cache,
-                    logits_to_keep=len(nodes),
-                    **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
-                ).logits
+            with self._watching_head() as seen:
+                logits = (self._packed if self._in_place else self._padded)(prompts, tree)
             at, token = zip(*tree.edges, strict=True)
             exact = self._exact_logits(logits, at, token, seen)
             log_p = exact[:, at, token].double() - torch.logsumexp(exact, dim=-1).double()[:, at]
         return np.asarray(log_p.cpu().numpy())
+
+    def _packed(self, prompts: list[list[int]], tree: ChoiceTree) -> Any:
+        """The logits at each node, shape (rows, nodes, vocabulary), from a pass without padding."""
+        from backends._shared_prefix import packed_pass
+
+        prefix = self._prefix_of([prompt[:-1] for prompt in prompts], max(map(len, prompts)) + len(tree))
+        start, after = 0 if prefix is None else len(prefix), [node[-1] for node in tree.nodes[1:]]
+        positions = [
+            [*range(start, len(prompt)), *(len(prompt) - 1 + len(node) for node in tree.nodes[1:])] for prompt in prompts
+        ]
+        rows = [prompt[start:] + after for prompt in prompts]
+        sees = self._seen(max(map(len, rows)), tree)
+        return packed_pass(self._model, rows, positions, len(tree.nodes), sees, prefix)
+
+    def _padded(self, prompts: list[list[int]], tree: ChoiceTree) -> Any:
+        """As `_packed`, for models that can't compute packed rows."""
+        nodes, after = tree.nodes, [node[-1] for node in tree.nodes[1:]]
+        batch = self._batch([prompt + after for prompt in prompts], behind=len(after))
+        mask, start = batch.mask, batch.start
+        positions = (mask.cumsum(-1) - 1).clamp(min=0)
+        if after:
+            root = positions[:, -len(nodes)]
+            behind = self._torch.tensor([len(node) for node in nodes[1:]], device=root.device)
+            positions[:, -len(after) :] = root[:, None] + behind
+            mask = self._tree_mask(mask, tree)[:, :, start:]
+        return self._model(
+            input_ids=batch.ids[:, start:],
+            attention_mask=mask,
+            past_key_values=batch.cache,
+            logits_to_keep=len(nodes),
+            **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
+        ).logits
 
     @contextmanager
     def _watching_head(self) -> Iterator[list[tuple[Any, Any]]]:
@@ -261,19 +279,22 @@ class CausalLM(TokenModel):
         hidden, output = seen[-1]
         if output.data_ptr() != logits.data_ptr():
             return found
+        hidden = hidden.reshape(*logits.shape[:2], -1)
         picked = (hidden[:, at].float() * head.weight[list(token)].float()).sum(-1)
         found[:, at, token] = picked if head.bias is None else picked + head.bias[list(token)].float()
         return found
 
+    def _seen(self, width: int, tree: ChoiceTree) -> Any:
+        """What each token of a row attends to, shape (width, width): a node's token to the prompt and the nodes before it."""
+        torch, prompt = self._torch, width - len(tree)
+        sees = torch.ones((width, width), dtype=torch.bool).tril()
+        sees[prompt:, prompt:] = torch.tensor([[a == b[: len(a)] for a in tree.nodes[1:]] for b in tree.nodes[1:]])
+        return sees.to(self._device)
+
     def _tree_mask(self, mask: Any, tree: ChoiceTree) -> Any:
-        """The attention mask, shape (rows, 1, width, width): a node's token attends to the prompt and the tokens before it."""
+        """The attention mask, shape (rows, 1, width, width)."""
         torch = self._torch
-        width, prompt = mask.shape[1], mask.shape[1] - len(tree)
-        sees = torch.ones((width, width), dtype=torch.bool, device=mask.device).tril()
-        sees[prompt:, prompt:] = torch.tensor(
-            [[a == b[: len(a)] for a in tree.nodes[1:]] for b in tree.nodes[1:]], device=mask.device
-        )
-        sees = sees[None, None] & mask.bool()[:, None, None]
+        sees = self._seen(mask.shape[1], tree)[None, None] & mask.bool()[:, None, None]
         # Added to the attention scores: some implementations take booleans for numbers.
         dtype = self._model.dtype
         return torch.zeros(sees.shape, dtype=dtype, device=mask.device).masked_fill(~sees, torch.finfo(dtype).min)
