@@ -211,12 +211,13 @@ class CausalLM(TokenModel):
 
     def _tree(self, prompts: list[list[int]], tree: ChoiceTree) -> FloatArray:
         """log p of each edge, shape (rows, edges): one pass over every prompt with the tree's tokens behind it."""
-        if len(tree) and not self._masks_freely(max(map(len, prompts)) + len(tree)):
+        free = self._masks_freely(max(map(len, prompts)) + len(tree))
+        if len(tree) and not free:
             return self._node_by_node(prompts, tree)
         torch = self._torch
         with self._computing():
             with self._watching_head() as seen:
-                logits = (self._packed if self._in_place else self._padded)(prompts, tree)
+                logits = (self._packed if free and self._in_place else self._padded)(prompts, tree)
             at, token = zip(*tree.edges, strict=True)
             exact = self._exact_logits(logits, at, token, seen)
             log_p = exact[:, at, token].double() - torch.logsumexp(exact, dim=-1).double()[:, at]
