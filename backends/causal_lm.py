@@ -18,7 +18,7 @@ from backends._lists import ListPrompt, ListWalk
 from backends._loading import META, check_vocabulary, load_language_model, nf4
 from backends._torch import Device, free, out_of_memory_named
 from harness.core.arrays import FloatArray
-from harness.core.engine import Allowed, Encoded, Messages, memory_settings
+from harness.core.engine import Allowed, Encoded, Messages, Pending, at_once, memory_settings
 
 if TYPE_CHECKING:
     from backends._shared_prefix import SharedPrefix
@@ -162,16 +162,17 @@ class CausalLM(TokenModel):
         asked = getattr(self.options, "quantization", "none")
         return None if asked == "none" else nf4(self._torch, self._dtype)
 
-    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> list[list[int]]:
+    def _write(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
         found: list[list[int]] = []
         for part in self._computable_together(prompts):
             found += self._continued(part, max_new_tokens)
-        return found
+        return at_once(found)
 
-    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> None:
+    def _walk(self, prompts: Sequence[ListPrompt], walks: Sequence[ListWalk]) -> Pending[None]:
         for part in self._computable_together(list(zip(prompts, walks, strict=True))):
             room = max(prompt.room for prompt, _ in part)
             self._continued([prompt.ids for prompt, _ in part], room, [walk for _, walk in part])
+        return at_once(None)
 
     def _continued(self, prompts: list[list[int]], room: int, walks: Sequence[ListWalk] = ()) -> list[list[int]]:
         """The new tokens of each prompt, greedily; with `walks`, those that each of them allows, which takes them in."""
@@ -191,7 +192,7 @@ class CausalLM(TokenModel):
                 )[:, width:].tolist()
         return found
 
-    def _edges(self, prompts: Sequence[TokenPrompt]) -> list[FloatArray]:
+    def _edges(self, prompts: Sequence[TokenPrompt]) -> Pending[list[FloatArray]]:
         found: list[FloatArray] = [np.empty(0)] * len(prompts)
         trees: dict[ChoiceTree, list[int]] = {}  # nearly always one
         for i, prompt in enumerate(prompts):
@@ -201,7 +202,7 @@ class CausalLM(TokenModel):
             for part in self._computable_together(rows):
                 for i, edges in zip(part, self._tree([prompts[i].ids for i in part], tree), strict=True):
                     found[i] = edges
-        return found
+        return at_once(found)
 
     def _computable_together(self, rows: list[T]) -> list[list[T]]:
         """Layers with a running state (Mamba, short convolutions) would take padding into it: there each row by itself."""

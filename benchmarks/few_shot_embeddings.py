@@ -21,7 +21,7 @@ from backends.embedding import Embedding
 from harness.core.engine import LabelledTexts, TrainingJob, ValidationScorer
 from harness.core.errors import BenchError, UserError
 from harness.core.types import LabelKind, LabelSpace
-from harness.data.sources import read_file
+from harness.data.formats import read_file
 from harness.specs.backend_specs import checkpoint_of, open_engine, with_settings
 from harness.specs.catalog import Catalog
 

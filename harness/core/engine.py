@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field, FieldSerializationInfo, field_serializer
 
@@ -26,6 +26,10 @@ Messages = list[dict[str, str]]
 
 ROBERTAS = frozenset({"roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer", "mpnet"})
 """Model types whose positions begin after that of the padding."""
+T = TypeVar("T")
+Pending = Callable[[], T]
+"""The results of a batch that was launched: called once, it waits for them, and returns or raises what the batch's own method
+does."""
 OnProgress = Callable[[int, int, str], None]
 """`on_progress(done, total, note)`; units are the engine's own (training steps, say)."""
 
@@ -225,6 +229,11 @@ class ChatTrainingJob:
     on_evaluation: Callable[[dict[str, float]], None] = lambda metrics: None
 
 
+def at_once(results: T) -> Pending[T]:
+    """Of a batch that was computed when it was launched."""
+    return lambda: results
+
+
 class Engine(ABC):
     """Base of both kinds. `Options` validates the `options` of a backend's YAML."""
 
@@ -256,8 +265,19 @@ class Engine(ABC):
         included, + its new tokens). None: no limit of its own."""
         return None
 
+    def ahead(self) -> int:
+        """How many further batches the runner launches before it waits for the oldest one. 0: one batch after the other. More
+        keeps a device busy that computes by itself; it is no part of what is answered."""
+        return 0
+
+    def speed_settings(self) -> Mapping[str, Any]:
+        """After `load`: settings that change speed and memory alone, as they are in use; the record has them, as JSON, beside
+        the time."""
+        return {}
+
     def reset(self) -> None:  # noqa: B027 - most keep nothing
-        """Drop caches of earlier texts: a run must not be faster because of the one before it."""
+        """Drop batches that were launched and not waited for, and caches of earlier texts: a run must not be faster because of
+        the one before it."""
 
     def close(self) -> None:  # noqa: B027 - nothing to free is a valid implementation
         """Free what was loaded."""
@@ -343,6 +363,10 @@ class Classifier(Engine):
     def predict(self, texts: Sequence[Encoded]) -> FloatArray:
         """Probabilities, shape (len(texts), len(labels)); in a multilabel task each label's own. Raises `OutOfMemory`."""
 
+    def launch(self, texts: Sequence[Encoded]) -> Pending[FloatArray]:
+        """`predict`, of an engine that works `ahead`: begun now."""
+        return at_once(self.predict(texts))
+
 
 class ZeroShot(Engine):
     """Classifies by the names and descriptions of the labels alone: it is not trained, and there is no prompt."""
@@ -391,6 +415,16 @@ class LanguageModel(Engine):
         """After `load`: tokens of prompt and answer that the model can read; None where that is unknown, or without a limit."""
         return None
 
+    def is_sized(self) -> bool:
+        """Whether the engine is loaded for prompts up to some length: then `encode` works before `load`, and `make_room` is
+        called."""
+        return False
+
+    def make_room(self, tokens: int) -> bool:
+        """If `is_sized`: before `load`, and before each further run of a loaded engine. `tokens`: of the longest prompt and its
+        answer. False: the loaded engine has no room for them, and must be loaded again."""
+        return True
+
     def rendered(self, chat: Messages) -> str | None:
         """The prompt as the model reads it; None where only a server knows."""
         return None
@@ -412,6 +446,16 @@ class LanguageModel(Engine):
     @abstractmethod
     def score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> list[Scores]:
         """How likely each of `choices` (those of `encode`) is as the whole answer. Raises `OutOfMemory`."""
+
+    def launch_generate(
+        self, prompts: Sequence[Encoded], max_new_tokens: int, choices: Allowed | None
+    ) -> Pending[list[Generation]]:
+        """`generate`, of an engine that works `ahead`: begun now."""
+        return at_once(self.generate(prompts, max_new_tokens, choices))
+
+    def launch_score(self, prompts: Sequence[Encoded], choices: Sequence[str]) -> Pending[list[Scores]]:
+        """`score`, of an engine that works `ahead`: begun now."""
+        return at_once(self.score(prompts, choices))
 
 
 class TrainedLanguageModel(LanguageModel):

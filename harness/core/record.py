@@ -406,6 +406,9 @@ class Timing(Part):
     smallest_batch: int | None = None
     sorted_by_length: bool = True
     load_average: float | None = None
+    settings: dict[str, Any] | None = Field(
+        default=None, description="settings of the engine in use that change speed and memory alone"
+    )
 
 
 class Tokens(Part):

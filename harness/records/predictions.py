@@ -129,9 +129,11 @@ def _check(table: Any, labels: LabelSpace) -> None:
 
 
 def _columns(identity: Identity, table: Any, run_id: str) -> Predictions:
+    import pyarrow.compute as pc
+
     labels = identity.label_space
     _check(table, labels)
-    answered = np.asarray(table["status"].to_numpy(zero_copy_only=False) == str(Status.OK))
+    answered = np.asarray(pc.equal(table["status"], str(Status.OK)).to_numpy())
     if labels.kind is LabelKind.MULTILABEL:
         truth, given = (indicators(table[name].combine_chunks(), len(labels)) for name in ("truth", "label"))
         wrong = (truth.sum(axis=1, keepdims=True) == 0).astype(np.int64)  # all labels if none is right, else none
