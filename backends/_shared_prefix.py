@@ -20,6 +20,8 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from backends._torch import on_device
+
 ATTENTION = "bench_shared_prefix"
 
 CHANGE_SCORES = ("softcap", "s_aux", "position_bias")
@@ -92,7 +94,7 @@ class Packed:
     def of(cls, lengths: list[int], sees: Any, dtype: Any) -> Packed:
         """`sees`, shape (width, width) for the width of the longest row: which of a row's tokens each of them attends to."""
         width = sees.shape[0]
-        first = torch.tensor([width - length for length in lengths], device=sees.device)
+        first = on_device(torch.tensor([width - length for length in lengths]), sees.device)
         real = torch.arange(width, device=sees.device) >= first[:, None]
         mask = torch.zeros((len(lengths), 1, width, width), dtype=dtype, device=sees.device)
         return cls(lengths, mask.masked_fill_(~(sees & real[:, None])[:, None], torch.finfo(dtype).min))
@@ -118,7 +120,7 @@ class Packed:
         queries = token[:, None, None] * (kinds * groups) + head[None, :, :, None]
         keys = token[:, None] * kinds + kind[None, :, None]
         results = ((row * kinds + kind[:, None])[:, None] * groups + group[:, None]) * width + column
-        return tuple(part.flatten().to(self.mask.device) for part in (queries, keys, results))  # type: ignore[return-value]
+        return tuple(on_device(part.flatten(), self.mask.device) for part in (queries, keys, results))  # type: ignore[return-value]
 
 
 _current: ContextVar[tuple[SharedPrefix | None, Packed | None]] = ContextVar("attended", default=(None, None))
@@ -160,13 +162,6 @@ def packed_pass(
             use_cache=False,
         ).logits
     return logits.view(len(rows), kept, -1)
-
-
-def on_device(tensor: Any, device: Any) -> Any:
-    """A copy that the host does not wait for, where the device is a GPU."""
-    if torch.device(device).type == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def read_prefix(model: Any, ids: Sequence[int]) -> SharedPrefix:
