@@ -207,7 +207,7 @@ def int8() -> Any:
     try:
         from torchao.quantization import Int8DynamicActivationInt8WeightConfig
     except ImportError as error:
-        raise MissingExtra("torchao", "llm", "8-bit quantization") from error
+        raise MissingExtra("torchao", "int8", "8-bit quantization") from error
     return TorchAoConfig(Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
 
 
