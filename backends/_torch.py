@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Literal
@@ -65,12 +65,16 @@ def computes_in_bf16(torch: Any, device: str) -> bool:
     return bool(machine.bf16_instructions())
 
 
+def on_device(tensor: Any, device: Any) -> Any:
+    """`tensor`, which is on the host, on `device`. The host does not wait for a copy to a GPU."""
+    if str(device) == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
 def sent(torch: Any, arrays: Mapping[str, NDArray[Any]], device: str) -> dict[str, Any]:
     """The arrays as tensors on the device. To a GPU they are copied from pinned memory, and not waited for."""
-    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
-    if device == "cpu":
-        return tensors
-    return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in tensors.items()}
+    return {name: on_device(torch.from_numpy(values), device) for name, values in arrays.items()}
 
 
 def read_later(torch: Any, values: Any) -> Pending[NDArray[Any]]:
@@ -102,29 +106,6 @@ def out_of_memory_named(torch: Any) -> Iterator[None]:
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             raise OutOfMemory("The machine ran out of memory.") from error
         raise
-
-
-def on_device(tensor: Any, device: Any) -> Any:
-    """`tensor`, which is on the host, on `device`. The host does not wait for a copy to a GPU."""
-    if str(device) == "cpu":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def read_back(torch: Any, tensor: Any) -> Callable[[], Any]:
-    """Begins the copy of `tensor` to the host. What it returns waits for it, and returns it as a numpy array."""
-    if tensor.device.type != "cuda":
-        return lambda: tensor.cpu().numpy()
-    host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
-    host.copy_(tensor, non_blocking=True)
-    copied = torch.cuda.Event()
-    copied.record()
-
-    def waited() -> Any:
-        copied.synchronize()
-        return host.numpy()
-
-    return waited
 
 
 def require_attention(attention: str, device: str, dtype: str) -> None:

@@ -16,7 +16,7 @@ from pydantic import BaseModel, Field
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
 from backends._lists import ListPrompt, ListWalk
 from backends._loading import META, check_vocabulary, int8, load_language_model, nf4
-from backends._torch import Device, free, on_device, out_of_memory_named, read_back, require_attention
+from backends._torch import Device, free, on_device, out_of_memory_named, read_later, require_attention
 from harness.core.arrays import FloatArray
 from harness.core.engine import Allowed, Encoded, Messages, Pending, at_once, later_option, memory_settings
 from harness.core.errors import UserError
@@ -151,13 +151,13 @@ class CausalLM(TokenModel):
 
     def _try_sharing(self) -> None:
         """Find out how the rows of a batch can share the keys and values of their common beginning."""
-        from backends._shared_prefix import PROBED, read_prefix, shares_in_place
+        from backends._shared_prefix import PROBED, probe, read_prefix, shares_in_place
 
         self._in_place, self._cache_tokens = False, None
         if not self._masks_freely(sum(PROBED)):
             return
         with out_of_memory_named(self._torch), self._torch.inference_mode():
-            prefix = read_prefix(self._model, range(PROBED[0]))
+            prefix = read_prefix(self._model, probe(self._model)[: PROBED[0]])
             self._in_place = shares_in_place(self._model, prefix)
         if not self._in_place:
             self._cache_tokens = max(CACHE_BYTES // prefix.bytes_per_token(), 1)
@@ -247,7 +247,7 @@ class CausalLM(TokenModel):
             at, token = on_device(torch.tensor(tree.edges).T.contiguous(), self._device)
             exact = self._exact_logits(logits, at, token, seen)
             log_p = exact[:, at, token].double() - torch.logsumexp(exact, dim=-1).double()[:, at]
-            return read_back(torch, log_p)
+            return read_later(torch, log_p)
 
     def _packed(self, prompts: list[list[int]], tree: ChoiceTree) -> Any:
         """The logits at each node, shape (rows, nodes, vocabulary), from a pass without padding."""
