@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from backends._quick_imports import empty_weights_unfilled
 from backends._quick_tokenizer import read_once
 from backends._torch import import_libraries, out_of_memory_named
 from harness.core.engine import ROBERTAS
@@ -132,7 +133,7 @@ def load_model(auto: Any, folder: Path, *, new_head: bool = False, **kwargs: Any
         )
 
     try:
-        with out_of_memory_named(torch):
+        with out_of_memory_named(torch), empty_weights_unfilled():
             model, found = read()
             if renamed := _embedding_of_last_layer(model, found["missing_keys"], found["unexpected_keys"]):
                 model, found = read(key_mapping=renamed)

@@ -1,8 +1,8 @@
 """Imports transformers without what only other uses of it need, which is half of the time that importing it takes.
 
 At the beginning of its modules transformers imports torch's compiler (to mark functions for it), scikit-learn (for assisted
-generation) and sharded tensors (for models spread over processes), and reads the file lists of all distributions that are
-installed. bench uses none of these. The functions and classes that stand in for them import the real ones when called.
+generation), scipy.optimize (to find objects in images) and sharded tensors (for models spread over processes), and reads the
+file lists of all distributions that are installed. bench uses none of these. The functions and classes that stand in for them import the real ones when called.
 
 The marks for the compiler are lost: a model of transformers that is to be compiled must be imported before this module is used.
 """
@@ -23,6 +23,8 @@ from harness.core.distributed import processes
 
 MARKS = ("disable", "allow_in_graph", "assume_constant_result")
 """Of torch's compiler: decorators that change nothing of an uncompiled model."""
+SELDOM = {"sklearn.metrics": "roc_curve", "scipy.optimize": "linear_sum_assignment"}
+"""Modules, and the one function that transformers imports of each."""
 TRANSFORM = "TransformGetItemToIndex"
 
 
@@ -71,8 +73,24 @@ def _standing_in() -> Iterator[None]:
             stack.enter_context(_module(compiler, dict.fromkeys(MARKS, _unmarked)))
             inner = f"{compiler}._trace_wrapped_higher_order_op"
             stack.enter_context(_module(inner, {TRANSFORM: _later(inner, TRANSFORM)}))
-        if "sklearn" not in sys.modules:
-            stack.enter_context(_module("sklearn.metrics", {"roc_curve": _later("sklearn.metrics", "roc_curve")}))
+        for name, function in SELDOM.items():
+            if name not in sys.modules:
+                stack.enter_context(_module(name, {function: _later(name, function)}))
+        yield
+
+
+@contextmanager
+def empty_weights_unfilled() -> Iterator[None]:
+    """Within it, weights without memory (on the device meta), into which a checkpoint is read, are not drawn at random first:
+    that changes nothing in them, and imports torch's compiler."""
+    import torch
+
+    drawn = torch.nn.init.normal_
+
+    def normal_(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+        return tensor if tensor.is_meta else drawn(tensor, *args, **kwargs)
+
+    with patch.object(torch.nn.init, "normal_", normal_):
         yield
 
 
