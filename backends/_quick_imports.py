@@ -2,7 +2,8 @@
 
 At the beginning of its modules transformers imports torch's compiler (to mark functions for it), scikit-learn (for assisted
 generation), scipy.optimize (to find objects in images) and sharded tensors (for models spread over processes), and reads the
-file lists of all distributions that are installed. bench uses none of these. The functions and classes that stand in for them import the real ones when called.
+file lists of all distributions that are installed. bench uses none of these. The functions and classes that stand in for them
+import the real ones when called.
 
 The marks for the compiler are lost: a model of transformers that is to be compiled must be imported before this module is used.
 """

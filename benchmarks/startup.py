@@ -1,5 +1,5 @@
-"""What a command costs before it computes: CPU and wall seconds of whole processes, of runs of a few rows whose model is trained
-already, of runs that are found, and of commands that compute nothing.
+"""What a command costs before it computes: CPU and wall seconds of whole processes, of runs of a few rows whose model is
+trained already, of runs that are found, and of commands that compute nothing.
 
     python benchmarks/startup.py [--repeats 5] [--backends majority,tfidf,minilm,e5-small] [--json startup.json]
 
