@@ -627,8 +627,8 @@ class TokenModel(LanguageModel):
         self._source = model
         self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
         device: Device = getattr(self.options, "device", "auto")
-        self._device = resolve_device(self._torch, device)
-        self._dtype = resolve_dtype(self._torch, self._device, self.options.dtype)
+        self._device = resolve_device(device)
+        self._dtype = resolve_dtype(self._device, self.options.dtype)
 
     def facts(self) -> dict[str, str]:
         template = template_facts(self._source, self.options.chat_template, self.options.template_arguments)

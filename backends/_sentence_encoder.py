@@ -30,9 +30,9 @@ class SentenceEncoder(TextEncoder):
 
     def _read(self, folder: Path) -> Any:
         """In fp32; a plain encoder gets mean pooling. Raises `UserError` for a checkpoint of another kind."""
+        read_config(folder)
         from sentence_transformers import SentenceTransformer
 
-        read_config(folder)
         try:
             body = SentenceTransformer(
                 str(folder),

@@ -59,8 +59,8 @@ class TextEncoder(Classifier):
         super().__init__(options, model)
         self._source = model
         self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
-        self._device = resolve_device(self._torch, self.options.device)
-        self._dtype: str = resolve_dtype(self._torch, self._device, self.options.predict.dtype)
+        self._device = resolve_device(self.options.device)
+        self._dtype: str = resolve_dtype(self._device, self.options.predict.dtype)
         self._tokenizer: Any = None
         self._model: Any = None  # predicts, in `dtype`
         self._trained: Any = None  # in fp32, until it is saved; None where `_model` is in fp32

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -14,6 +16,7 @@ from numpy.typing import NDArray
 from harness.core import library_logging, machine
 from harness.core.engine import Pending
 from harness.core.errors import MissingExtra, OutOfMemory, UserError
+from harness.core.torch_facts import check_facts, torch_facts
 
 Device = Literal["auto", "cpu", "cuda"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
@@ -26,43 +29,63 @@ NEEDS_GPU: dict[str, str | None] = {
 """Attention that is computed on a GPU alone, and the module that it needs beside torch."""
 
 
+class LazyTorch:
+    """torch, imported when something of it is first used: an engine is made for each run that is found, and computes nothing
+    then."""
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(import_libraries(), name)
+        setattr(self, name, found)
+        return found
+
+
 def import_torch(extra: str, purpose: str) -> Any:
-    """torch, or `MissingExtra`. Also silences the libraries, unless the user asked for their logs."""
-    if not library_logging.loud():
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    """torch, imported when it is first used. `MissingExtra` at once where it or transformers is not installed."""
     try:
-        import torch
-        import transformers
+        torch_facts()
     except ImportError as error:
         raise MissingExtra(error.name or "torch", extra, purpose) from error
+    if sys.modules.get("transformers") is None and find_spec("transformers") is None:
+        raise MissingExtra("transformers", extra, purpose)
+    return LazyTorch()
+
+
+@cache
+def import_libraries() -> Any:
+    """torch, with transformers imported too. Also silences the libraries, unless the user asked for their logs."""
+    if not library_logging.loud():
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
+    import torch
+    import transformers
+
     if not library_logging.loud():
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
+    check_facts(torch)
     return torch
 
 
-def resolve_device(torch: Any, device: Device) -> str:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no GPU that torch can use.", "Set `device` to auto or cpu.")
-    if device != "auto":
+def resolve_device(device: Device) -> str:
+    if device == "cpu":
         return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    has_gpu = torch_facts().gpu
+    if device == "cuda" and not has_gpu:
+        raise UserError("There is no GPU that torch can use.", "Set `device` to auto or cpu.")
+    return "cuda" if has_gpu else "cpu"
 
 
-def resolve_dtype(torch: Any, device: str, dtype: DType) -> str:
+def resolve_dtype(device: str, dtype: DType) -> str:
     """`auto`: bfloat16 where the device computes in it, else float16 on a GPU and float32 on a CPU."""
     if dtype != "auto":
         return dtype
-    if computes_in_bf16(torch, device):
+    if computes_in_bf16(device):
         return "bfloat16"
     return "float32" if device == "cpu" else "float16"
 
 
-def computes_in_bf16(torch: Any, device: str) -> bool:
+def computes_in_bf16(device: str) -> bool:
     """Whether the device has instructions for matrix products in bfloat16; without them they are slower than in float32."""
-    if device != "cpu":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(machine.bf16_instructions())
+    return bool(machine.bf16_instructions()) if device == "cpu" else torch_facts().gpu_bf16
 
 
 def on_device(tensor: Any, device: Any) -> Any:
@@ -126,6 +149,8 @@ def require_attention(attention: str, device: str, dtype: str) -> None:
 
 
 def free(torch: Any) -> None:
+    if "torch" not in sys.modules:  # nothing was loaded
+        return
     import gc
 
     gc.collect()

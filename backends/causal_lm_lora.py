@@ -40,13 +40,13 @@ class CausalLMLora(CausalLM, TrainedLanguageModel):
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
         train = self.options.train
-        fast = computes_in_bf16(self._torch, self._device)
+        fast = computes_in_bf16(self._device)
         asked = train.lora.base
         self._base: BasePrecision = ("bfloat16" if fast else "float32") if asked == "auto" else asked
         self._precision: str = train.precision
         if self._precision == "auto":
             on_cpu = self._base == "bfloat16" and self._device == "cpu"
-            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._torch, self._device, "auto")]
+            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._device, "auto")]
         if self._base == "bfloat16" and self._precision == "fp32":
             raise UserError(
                 "A base in bfloat16 is not trained in fp32.", "Set train.precision=bf16, or train.lora.base=float32."

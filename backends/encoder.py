@@ -46,7 +46,7 @@ from backends._lora import (
 )
 from backends._runtime_choice import Measured
 from backends._text_encoder import BATCH_TOKENS, Compute, TextEncoder, at_once, cast_weights
-from backends._torch import computes_in_bf16, out_of_memory_named, resolve_dtype
+from backends._torch import computes_in_bf16, import_libraries, out_of_memory_named, resolve_dtype
 from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, LabelledTexts, Pending, TrainingJob, ValidationScorer
 from harness.core.errors import DataError, RunError, UnknownName, UserError
@@ -77,7 +77,7 @@ class Encoder(TextEncoder):
         self._precision: str = self.options.train.precision
         if self._precision == "auto":
             on_cpu = self._base == "bfloat16" and self._device == "cpu"
-            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._torch, self._device, "auto")]
+            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._device, "auto")]
         if self.options.predict.runtime in ("onnx", "onnx-int8"):
             self._dtype = "float32"
         self._check_device()
@@ -91,7 +91,7 @@ class Encoder(TextEncoder):
         asked = "float32" if lora is None else lora.base
         if asked != "auto":
             return asked
-        return "bfloat16" if computes_in_bf16(self._torch, self._device) else "float32"
+        return "bfloat16" if computes_in_bf16(self._device) else "float32"
 
     def _check_device(self) -> None:
         if self._base == "bfloat16" and self._precision == "fp32":
@@ -159,6 +159,7 @@ class Encoder(TextEncoder):
 
     def fit(self, job: TrainingJob) -> dict[str, Any]:
         """Where torch.distributed is up, each of its processes takes part, and ends with the same model."""
+        import_libraries()
         from transformers import set_seed
 
         from backends._trainer import EncoderTrainer, compact_vocabulary, course_arguments, training_log

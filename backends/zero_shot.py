@@ -68,8 +68,8 @@ class ZeroShotClassifier(ZeroShot):
         super().__init__(options, model)
         self._source = model
         self._torch = import_torch(self.extra, "The engine zero_shot")
-        self._device = resolve_device(self._torch, self.options.device)
-        self._dtype = resolve_dtype(self._torch, self._device, self.options.predict.dtype)
+        self._device = resolve_device(self.options.device)
+        self._dtype = resolve_dtype(self._device, self.options.predict.dtype)
         self._reader: Reader | None = None
 
     def facts(self) -> dict[str, str]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -63,7 +64,7 @@ def commit(folder: Path, final: Path) -> None:
     sync_folder(final.parent)
 
 
-def damage_of(folder: Path) -> str:
+def damage_of(folder: Path, sha256_of: Callable[[Path], str] = file_sha256) -> str:
     """What is wrong with a sealed folder, as words that follow its name; empty if intact. A folder without a seal was made by
     an earlier version and is not checked; nor are files that were added later."""
     if not (folder / DIGESTS).exists():
@@ -74,7 +75,7 @@ def damage_of(folder: Path) -> str:
             return f"is damaged: {DIGESTS} is empty"
         for line in lines:
             sha256, _, name = line.partition("  ")
-            if file_sha256(folder / name) != sha256:
+            if sha256_of(folder / name) != sha256:
                 return f"is damaged: {name} is not the file that was written"
     except FileNotFoundError as error:
         return f"is damaged: {Path(error.filename).name} is missing"
