@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import chain
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harness.core.arrays import FloatArray
-from harness.core.engine import Pending
+from harness.core.engine import Pending, at_once, in_turn
 
 Row = Mapping[str, Sequence[int]]
 """`input_ids`, and `token_type_ids` where the tokenizer gives them."""
@@ -20,6 +19,11 @@ Batch = dict[str, NDArray[np.int64]]
 """`input_ids`, `attention_mask`, maybe `token_type_ids`; each of shape (rows, longest row)."""
 Launch = Callable[[Batch], Pending[NDArray[Any]]]
 """Begins to compute the outputs of a batch, shape (rows, outputs)."""
+Compute = Callable[[Batch], NDArray[Any]]
+"""Computes them, and waits for them."""
+
+AHEAD = {"cpu": 0, "cuda": 2}
+"""Batches that are launched on a device before the oldest one is read."""
 
 BLOCK = 50
 """Batches whose rows are sorted by length together: enough to save padding, few enough to stay random."""
@@ -90,13 +94,13 @@ def outputs_of(rows: Sequence[Row], size: int, tokens: int, tokenizer: Any, laun
     further batches are launched before one is waited for."""
     parts = by_length(rows, size, tokens)
     launched = (launch(padded([rows[index] for index in part], tokenizer)) for part in parts)
-    waiting = deque(islice(launched, ahead))
-    found = []
-    for following in launched:
-        waiting.append(following)
-        found.append(waiting.popleft()())
-    found += [pending() for pending in waiting]
+    found = [pending() for pending in in_turn(launched, ahead)]
     return np.asarray(np.concatenate(found)[np.argsort(np.concatenate(parts))], dtype=np.float64)
+
+
+def launching(compute: Compute) -> Launch:
+    """Of a library that waits for each batch."""
+    return lambda batch: at_once(compute(batch))
 
 
 def whole_texts(tokenizer: Any, texts: Sequence[str], rows: Sequence[Row], most: int) -> Iterator[tuple[int, Row]]:

@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backends._batches import Batch
-from backends._text_encoder import Compute
+from backends._batches import Batch, Compute
 from harness.core.durable import commit, damage_of, seal, set_aside
 from harness.core.errors import MissingExtra, OutOfMemory, RunError, UserError
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from backends._batches import Batch, Launch, Row, outputs_of, padded, tokens_left_out
-from backends._encoder_options import PredictOptions, TextEncoderOptions
+from backends._batches import AHEAD, Batch, Launch, Row, outputs_of, padded, tokens_left_out
+from backends._encoder_options import TextEncoderOptions
 from backends._heads import Head
 from backends._linear_head import LinearHead
 from backends._neighbours import Neighbours
@@ -22,32 +22,8 @@ from harness.core.arrays import FloatArray
 from harness.core.engine import Classifier, Encoded, Pending
 from harness.core.progress_events import tell
 
-# Few on a CPU: what the layers pass on stays in its caches, and there is less padding.
-BATCH_TOKENS = {"cpu": 512, "cuda": 65536}
-
 CHUNK = 2000
 """Texts that are tokenized between two progress events: more than the runner ever asks for at once."""
-
-BATCH_SIZE = {"cpu": 64, "cuda": 1024}
-"""Rows, where the options do not say: on a GPU tokens are the limit."""
-AHEAD = {"cpu": 0, "cuda": 2}
-"""Batches that are launched before the oldest is read."""
-Compute = Callable[[Batch], NDArray[Any]]
-"""A batch to outputs, shape (n, outputs)."""
-
-
-def batch_size_of(predict: PredictOptions, device: str) -> int:
-    return predict.batch_size if "batch_size" in predict.model_fields_set else BATCH_SIZE[device]
-
-
-def at_once(compute: Compute) -> Launch:
-    """Of a library that waits for each batch."""
-
-    def launch(batch: Batch) -> Pending[NDArray[Any]]:
-        found = compute(batch)
-        return lambda: found
-
-    return launch
 
 
 class TextEncoder(Classifier):
@@ -69,10 +45,10 @@ class TextEncoder(Classifier):
         return {"device": self._device, "dtype": self._dtype}
 
     def batch_size(self) -> int:
-        return batch_size_of(self.options.predict, self._device)
+        return self.options.predict.rows_on(self._device)
 
     def batch_tokens(self) -> int:
-        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
+        return self.options.predict.tokens_on(self._device)
 
     def ahead(self) -> int:
         return AHEAD[self._device]

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.core import library_logging, machine
-from harness.core.engine import Pending
+from harness.core.engine import Pending, at_once
 from harness.core.errors import MissingExtra, OutOfMemory, UserError
 from harness.core.torch_facts import check_facts, torch_facts
 
@@ -103,8 +103,7 @@ def sent(torch: Any, arrays: Mapping[str, NDArray[Any]], device: str) -> dict[st
 def read_later(torch: Any, values: Any) -> Pending[NDArray[Any]]:
     """The tensor as an array, once it is computed. From a GPU the copy is queued at once: it waits for no later batch."""
     if values.device.type == "cpu":
-        found: NDArray[Any] = values.numpy()
-        return lambda: found
+        return at_once(np.asarray(values.numpy()))
     host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
     host.copy_(values, non_blocking=True)
     copied = torch.cuda.Event()
@@ -145,7 +144,10 @@ def require_attention(attention: str, device: str, dtype: str) -> None:
             f"attention={attention} needs the package {package.replace('_', '-')}.", "Install it, or use attention auto."
         )
     if dtype == "float32":
-        raise UserError(f"attention={attention} computes only in half precision.", "Use bfloat16 or float16 for `dtype`.")
+        raise UserError(
+            f"attention={attention} computes only in half precision.",
+            "Use bfloat16 or float16, in a training too.",
+        )
 
 
 def free(torch: Any) -> None:

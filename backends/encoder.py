@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from backends import _runtime_choice
-from backends._batches import Batch, Launch, Row, by_length
+from backends._batches import Batch, Compute, Launch, Row, by_length, launching
 from backends._control_tokens import read_as_text
 from backends._encoder_options import Attention, BasePrecision, EncoderOptions, LoraOptions
 from backends._heads import Head, make_head, tie_coral
@@ -45,10 +44,10 @@ from backends._lora import (
     with_lora,
 )
 from backends._runtime_choice import Measured
-from backends._text_encoder import BATCH_TOKENS, Compute, TextEncoder, at_once, cast_weights
-from backends._torch import computes_in_bf16, import_libraries, out_of_memory_named, resolve_dtype
+from backends._text_encoder import TextEncoder, cast_weights
+from backends._torch import computes_in_bf16, import_libraries, out_of_memory_named, require_attention, resolve_dtype
 from harness.core.arrays import FloatArray
-from harness.core.engine import Encoded, LabelledTexts, Pending, TrainingJob, ValidationScorer
+from harness.core.engine import Encoded, LabelledTexts, Pending, TrainingJob, ValidationScorer, at_once
 from harness.core.errors import DataError, RunError, UnknownName, UserError
 from harness.core.types import LabelSpace
 
@@ -78,7 +77,7 @@ class Encoder(TextEncoder):
         if self._precision == "auto":
             on_cpu = self._base == "bfloat16" and self._device == "cpu"
             self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._device, "auto")]
-        if self.options.predict.runtime in ("onnx", "onnx-int8"):
+        if self.options.predict.is_exported:
             self._dtype = "float32"
         self._check_device()
         self._session: Compute | None = None
@@ -98,22 +97,14 @@ class Encoder(TextEncoder):
             raise UserError(
                 "A base in bfloat16 is not trained in fp32.", "Set train.precision=bf16, or train.lora.base=float32."
             )
-        if self._base == "nf4" and self.options.predict.runtime in ("onnx", "onnx-int8"):
+        if self._base == "nf4" and self.options.predict.is_exported:
             raise UserError(
                 "4-bit weights can't be exported to ONNX.", "Use predict.runtime torch, or another train.lora.base."
             )
         if self._precision == "fp16" and self._device == "cpu":
             raise UserError("Training in fp16 needs a GPU.", "Use bf16 or fp32 on a CPU.")
-        if self.options.predict.attention == "flash_attention_2":
-            if self._device == "cpu":
-                raise UserError("flash_attention_2 needs a GPU.", "Use attention auto, sdpa or eager on a CPU.")
-            if find_spec("flash_attn") is None:  # transformers would run code of a hub repository in its place
-                raise UserError("flash_attention_2 needs the package flash-attn.", "Install it, or use attention auto.")
-            if self._dtype == "float32" or self._precision == "fp32":
-                raise UserError(
-                    "flash_attention_2 computes only in half precision.",
-                    "Use bf16 or fp16 for `train.precision` and `predict`.",
-                )
+        for dtype in (self._dtype, DTYPES[self._precision]):
+            require_attention(self.options.predict.attention, self._device, dtype)
 
     def expect(self, rows: int, validation_rows: int) -> None:
         """Settles the runtime `auto` where it is torch whatever a measurement would show."""
@@ -141,7 +132,7 @@ class Encoder(TextEncoder):
 
     def batch_tokens(self) -> int:
         if self.options.predict.runtime == "onnx-int8":  # on the CPU, wherever the model was trained
-            return self.options.predict.batch_tokens or BATCH_TOKENS["cpu"]
+            return self.options.predict.tokens_on("cpu")
         return super().batch_tokens()
 
     @classmethod
@@ -298,8 +289,7 @@ class Encoder(TextEncoder):
         if all(len(text.content) == 1 for text in texts):  # the batch that the runner made
             return super().launch([replace(text, content=text.content[0]) for text in texts])
         with out_of_memory_named(self._torch):
-            found = self._mean_probabilities(texts, self._launch)
-        return lambda: found
+            return at_once(self._mean_probabilities(texts, self._launch))
 
     def _mean_probabilities(self, texts: Sequence[Encoded], launch: Launch) -> FloatArray:
         """Of any number of texts, in their order, shape (len(texts), labels): the mean over the rows of each."""
@@ -377,7 +367,7 @@ class Encoder(TextEncoder):
         predict = self.options.predict
         if predict.runtime == "auto" and self._expected and validation.texts:
             return self._fastest(folder, validation, scorer)
-        if predict.runtime in ("auto", "torch"):
+        if not predict.is_exported:
             return None
         from backends import _onnx
 
@@ -396,7 +386,7 @@ class Encoder(TextEncoder):
         rows = self.encode(validation.texts)
 
         def accuracy(session: Compute) -> float:
-            value = scorer.metrics(self._mean_probabilities(rows, at_once(session)))[scorer.main]
+            value = scorer.metrics(self._mean_probabilities(rows, launching(session)))[scorer.main]
             return -value if scorer.main in scorer.lower_is_better else value
 
         return accuracy
@@ -441,7 +431,7 @@ class Encoder(TextEncoder):
             except (RunError, UserError) as error:  # a kind of model that can't be exported
                 measured = measured.model_copy(update={"failed": str(error).partition("\n")[0]})
             else:
-                others = {"onnx": way(at_once(sessions.exact)), "onnx-int8": way(at_once(sessions.int8))}
+                others = {"onnx": way(launching(sessions.exact)), "onnx-int8": way(launching(sessions.int8))}
                 seconds = _runtime_choice.timed({"torch": way(self._launch), **others}, len(rows))
                 measured = measured.model_copy(update={"seconds": seconds, "scores": sessions.scores})
             _runtime_choice.write(file, measured)
@@ -458,10 +448,10 @@ class Encoder(TextEncoder):
         return self._model(**inputs).logits
 
     def _launch(self, batch: Batch) -> Pending[NDArray[Any]]:
-        return super()._launch(batch) if self._session is None else at_once(self._session)(batch)
+        return super()._launch(batch) if self._session is None else at_once(self._session(batch))
 
     def _computes_in_torch(self) -> bool:
-        return self.options.predict.runtime in ("auto", "torch")
+        return not self.options.predict.is_exported
 
     def close(self) -> None:
         self._session = self._adapters = None

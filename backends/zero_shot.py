@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, Field, field_validator
 
-from backends._batches import Batch, Row, outputs_of
+from backends._batches import AHEAD, Batch, Row, outputs_of
 from backends._control_tokens import any_of, broken, control_tokens, read_as_text
 from backends._encoder_options import PredictOptions, Strict
 from backends._loading import check_vocabulary, first_line, load_model, positions, read_config, read_tokenizer
-from backends._text_encoder import AHEAD, BATCH_TOKENS, batch_size_of
 from backends._torch import Device, free, import_torch, out_of_memory_named, read_later, resolve_device, resolve_dtype, sent
 from harness.core.arrays import FloatArray, finite_log
 from harness.core.engine import Encoded, Pending, Scores, ZeroShot
@@ -79,10 +78,10 @@ class ZeroShotClassifier(ZeroShot):
         return self.options.threshold
 
     def batch_size(self) -> int:
-        return batch_size_of(self.options.predict, self._device)
+        return self.options.predict.rows_on(self._device)
 
     def batch_tokens(self) -> int:
-        return self.options.predict.batch_tokens or BATCH_TOKENS[self._device]
+        return self.options.predict.tokens_on(self._device)
 
     def load(self, labels: LabelSpace) -> None:
         kind = read_kind(self._source)
@@ -200,8 +199,7 @@ class InferenceReader(Reader):
     def _logits(self, rows: Sequence[Row]) -> FloatArray:
         """In the order of `rows`, shape (len(rows), classes)."""
         predict = self._options.predict
-        tokens = predict.batch_tokens or BATCH_TOKENS[self._device]
-        size = batch_size_of(predict, self._device)
+        size, tokens = predict.rows_on(self._device), predict.tokens_on(self._device)
         return outputs_of(rows, size, tokens, self._tokenizer, self._launch, AHEAD[self._device])
 
     def _launch(self, batch: Batch) -> Pending[NDArray[Any]]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -233,6 +234,17 @@ class ChatTrainingJob:
 def at_once(results: T) -> Pending[T]:
     """Of a batch that was computed when it was launched."""
     return lambda: results
+
+
+def in_turn(launched: Iterable[T], ahead: int) -> Iterator[T]:
+    """What an iterator launches, in its order, each once `ahead` further ones are launched too. With 0 the next one is not even
+    asked for before."""
+    in_flight: deque[T] = deque()
+    for latest in launched:
+        in_flight.append(latest)
+        if len(in_flight) > ahead:
+            yield in_flight.popleft()
+    yield from in_flight
 
 
 class Engine(ABC):

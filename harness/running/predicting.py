@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -11,7 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from harness.core.arrays import FloatArray
-from harness.core.engine import Classifier, Engine, Generation, LanguageModel, Pending, Scores, ZeroShot, at_once
+from harness.core.engine import Classifier, Engine, Generation, LanguageModel, Pending, Scores, ZeroShot, at_once, in_turn
 from harness.core.errors import OutOfMemory
 from harness.core.token_use import NOTHING_CHARGED, ChargedTokens
 from harness.core.types import Decoding, Example, LabelKind, Prediction, Status
@@ -42,14 +41,8 @@ def predict_batch(plan: Plan, items: Sequence[Item]) -> Batch:
 
 
 def launched(plan: Plan, batches: Iterable[list[Item]], ahead: int) -> Iterator[tuple[list[Item], Pending[Batch]]]:
-    """Each batch, once `ahead` further ones are launched too; with 0 the next one is not even asked for before."""
-    in_flight: deque[tuple[list[Item], Pending[Batch]]] = deque()
-    for items in batches:
-        in_flight.append((items, launch_batch(plan, items)))
-        if len(in_flight) > ahead:
-            yield in_flight.popleft()
-    while in_flight:
-        yield in_flight.popleft()
+    """Each batch with what it was launched as; see `in_turn`."""
+    return in_turn(((items, launch_batch(plan, items)) for items in batches), ahead)
 
 
 def launch_batch(plan: Plan, items: Sequence[Item]) -> Pending[Batch]:
