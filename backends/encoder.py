@@ -43,9 +43,10 @@ from backends._lora import (
     whole_checkpoint,
     with_lora,
 )
+from backends._precision import DTYPES, base_precision, training_precision
 from backends._runtime_choice import Measured
 from backends._text_encoder import TextEncoder, cast_weights
-from backends._torch import computes_in_bf16, import_libraries, out_of_memory_named, require_attention, resolve_dtype
+from backends._torch import import_libraries, out_of_memory_named, require_attention
 from harness.core.arrays import FloatArray
 from harness.core.engine import Encoded, LabelledTexts, Pending, TrainingJob, ValidationScorer, at_once
 from harness.core.errors import DataError, RunError, UnknownName, UserError
@@ -54,9 +55,6 @@ from harness.core.types import LabelSpace
 if TYPE_CHECKING:
     from backends._onnx import Sessions
     from backends._trainer import Validation
-
-PRECISIONS = {"float32": "fp32", "bfloat16": "bf16", "float16": "fp16"}
-DTYPES = {short: long for long, short in PRECISIONS.items()}
 
 
 class Encoder(TextEncoder):
@@ -72,11 +70,9 @@ class Encoder(TextEncoder):
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
-        self._base = self._base_precision()
-        self._precision: str = self.options.train.precision
-        if self._precision == "auto":
-            on_cpu = self._base == "bfloat16" and self._device == "cpu"
-            self._precision = PRECISIONS["bfloat16" if on_cpu else resolve_dtype(self._device, "auto")]
+        train = self.options.train
+        self._base = base_precision("float32" if train.lora is None else train.lora.base, self._device)
+        self._precision = training_precision(train.precision, self._base, self._device)
         if self.options.predict.is_exported:
             self._dtype = "float32"
         self._check_device()
@@ -85,24 +81,11 @@ class Encoder(TextEncoder):
         self._positions: int | None = None
         self._adapters: Adapters | None = None
 
-    def _base_precision(self) -> BasePrecision:
-        lora = self.options.train.lora
-        asked = "float32" if lora is None else lora.base
-        if asked != "auto":
-            return asked
-        return "bfloat16" if computes_in_bf16(self._device) else "float32"
-
     def _check_device(self) -> None:
-        if self._base == "bfloat16" and self._precision == "fp32":
-            raise UserError(
-                "A base in bfloat16 is not trained in fp32.", "Set train.precision=bf16, or train.lora.base=float32."
-            )
         if self._base == "nf4" and self.options.predict.is_exported:
             raise UserError(
                 "4-bit weights can't be exported to ONNX.", "Use predict.runtime torch, or another train.lora.base."
             )
-        if self._precision == "fp16" and self._device == "cpu":
-            raise UserError("Training in fp16 needs a GPU.", "Use bf16 or fp32 on a CPU.")
         for dtype in (self._dtype, DTYPES[self._precision]):
             require_attention(self.options.predict.attention, self._device, dtype)
 
