@@ -22,7 +22,7 @@ from backends._control_tokens import DisarmedTokenizer, Quotes, any_of, control_
 from backends._lists import ListPrompt, ListWalk, Paths
 from backends._loading import DAMAGED, read_config, read_tokenizer
 from backends._thinking import MOST_THOUGHT, THINKING, Thinking, closing_of, left_open
-from backends._torch import Device, DType, import_torch, resolve_device, resolve_dtype
+from backends._torch import Device, DType, lazy_torch, resolve_device, resolve_dtype
 from harness.core.arrays import FloatArray
 from harness.core.engine import (
     Allowed,
@@ -625,7 +625,7 @@ class TokenModel(LanguageModel):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
+        self._torch = lazy_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
         device: Device = getattr(self.options, "device", "auto")
         self._device = resolve_device(device)
         self._dtype = resolve_dtype(self._device, self.options.dtype)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import re
 import shutil
@@ -20,6 +19,7 @@ from numpy.typing import NDArray
 from backends._batches import Batch, Compute
 from harness.core.durable import commit, damage_of, seal, set_aside
 from harness.core.errors import MissingExtra, OutOfMemory, RunError, UserError
+from harness.core.json_files import read_sealed, write_sealed
 
 log = logging.getLogger("bench")
 
@@ -252,13 +252,10 @@ def _open(folder: Path, device: str) -> Compute:
 
 def _compared(file: Path, accuracy: Callable[[Compute], float], session: Compute, exported: Path) -> dict[str, float]:
     """The metric of both graphs, measured once."""
-    from harness.core.json_files import sealed, unsealed, write_atomically
-
-    try:
-        numbers, _ = unsealed(file.read_bytes())
-    except (OSError, ValueError):  # not there, or damaged
+    numbers = read_sealed(file)
+    if numbers is None:
         numbers = {"fp32": float(accuracy(_open(exported, "cpu"))), "int8": float(accuracy(session))}
-        write_atomically(file, json.dumps(sealed(numbers)))
+        write_sealed(file, numbers)
     return numbers
 
 

@@ -7,9 +7,9 @@ alone: so a run that is repeated on the machine makes the same choice, whatever 
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from harness.core.json_files import digest, sealed, unsealed, write_atomically
+from harness.core.json_files import digest, read_sealed, write_sealed
 from harness.core.machine import describe_machine, threads
 from harness.core.record import RuntimeChoice
 
@@ -83,15 +83,14 @@ def file_of(folder: Path, depends_on: Mapping[str, Any]) -> Path:
 
 
 def read(file: Path) -> Measured | None:
-    """None where nothing was measured, or the file is damaged."""
-    try:
-        return Measured.model_validate(unsealed(file.read_bytes())[0])
-    except (OSError, ValueError):
-        return None
+    """None where nothing was measured, or the file is damaged or of another version."""
+    with suppress(ValueError):
+        return Measured.model_validate(read_sealed(file))
+    return None
 
 
 def write(file: Path, measured: Measured) -> None:
-    write_atomically(file, json.dumps(sealed(measured.model_dump())))
+    write_sealed(file, measured.model_dump())
 
 
 def timed(ways: Mapping[str, Callable[[], object]], rows: int) -> dict[str, float]:

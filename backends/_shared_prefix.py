@@ -166,7 +166,7 @@ def packed_pass(
 
 def read_prefix(model: Any, ids: Sequence[int]) -> SharedPrefix:
     """One pass over the tokens."""
-    given = torch.tensor([list(ids)], device=model.device)
+    given = on_device(torch.tensor([list(ids)]), model.device)
     cache = model(input_ids=given, use_cache=True, logits_to_keep=1).past_key_values
     return SharedPrefix(list(ids), [(layer.keys, layer.values) for layer in cache.layers])
 

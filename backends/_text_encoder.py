@@ -17,7 +17,7 @@ from backends._heads import Head
 from backends._linear_head import LinearHead
 from backends._neighbours import Neighbours
 from backends._packed_weights import pack
-from backends._torch import free, import_torch, out_of_memory_named, read_later, resolve_device, resolve_dtype, sent
+from backends._torch import free, lazy_torch, out_of_memory_named, read_later, resolve_device, resolve_dtype, sent
 from harness.core.arrays import FloatArray
 from harness.core.engine import Classifier, Encoded, Pending
 from harness.core.progress_events import tell
@@ -34,7 +34,7 @@ class TextEncoder(Classifier):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
+        self._torch = lazy_torch(self.extra, f"The engine {type(self).__module__.rpartition('.')[2]}")
         self._device = resolve_device(self.options.device)
         self._dtype: str = resolve_dtype(self._device, self.options.predict.dtype)
         self._tokenizer: Any = None

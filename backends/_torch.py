@@ -39,7 +39,7 @@ class LazyTorch:
         return found
 
 
-def import_torch(extra: str, purpose: str) -> Any:
+def lazy_torch(extra: str, purpose: str) -> Any:
     """torch, imported when it is first used. `MissingExtra` at once where it or transformers is not installed."""
     try:
         torch_facts()

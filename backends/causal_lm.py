@@ -87,9 +87,11 @@ class CausalLM(TokenModel):
 
     def __init__(self, options: BaseModel, model: Path | str | None) -> None:
         super().__init__(options, model)
-        self._attention: Attention = getattr(self.options, "attention", "auto")
+        # A model that is trained here has no such options.
+        own = self.options if isinstance(self.options, CausalLMOptions) else CausalLMOptions.model_validate({})
+        self._attention, self._quantized = own.attention, own.quantization
         require_attention(self._attention, self._device, self._dtype)
-        if getattr(self.options, "quantization", "none") == "int8" and self._device != "cpu":
+        if self._quantized == "int8" and self._device != "cpu":
             raise UserError("quantization=int8 is for a CPU.", "Use nf4 or no quantization on a GPU, or set `device` to cpu.")
         self._model: Any = None
         self._shared: list[int] = []
@@ -177,10 +179,9 @@ class CausalLM(TokenModel):
         return min(len(common_prefix([self._shared, ids])), len(ids) - 1) if self._masks_freely(prompt.tokens + ROOM) else 0
 
     def _quantization(self) -> Any:
-        asked = getattr(self.options, "quantization", "none")
-        if asked == "int8":
+        if self._quantized == "int8":
             return int8()
-        return None if asked == "none" else nf4(self._torch, self._dtype)
+        return None if self._quantized == "none" else nf4(self._torch, self._dtype)
 
     def _write(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:
         found: list[list[int]] = []
@@ -270,7 +271,7 @@ class CausalLM(TokenModel):
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         if after:
             root = positions[:, -len(nodes)]
-            behind = self._torch.tensor([len(node) for node in nodes[1:]], device=root.device)
+            behind = on_device(self._torch.tensor([len(node) for node in nodes[1:]]), root.device)
             positions[:, -len(after) :] = root[:, None] + behind
             mask = self._tree_mask(mask, tree)[:, :, start:]
         return self._model(

@@ -18,7 +18,7 @@ from backends._batches import AHEAD, Batch, Row, outputs_of
 from backends._control_tokens import any_of, broken, control_tokens, read_as_text
 from backends._encoder_options import PredictOptions, Strict
 from backends._loading import check_vocabulary, first_line, load_model, positions, read_config, read_tokenizer
-from backends._torch import Device, free, import_torch, out_of_memory_named, read_later, resolve_device, resolve_dtype, sent
+from backends._torch import Device, free, lazy_torch, out_of_memory_named, read_later, resolve_device, resolve_dtype, sent
 from harness.core.arrays import FloatArray, finite_log
 from harness.core.engine import Encoded, Pending, Scores, ZeroShot
 from harness.core.errors import MissingExtra, UserError
@@ -66,7 +66,7 @@ class ZeroShotClassifier(ZeroShot):
         assert isinstance(model, Path)
         super().__init__(options, model)
         self._source = model
-        self._torch = import_torch(self.extra, "The engine zero_shot")
+        self._torch = lazy_torch(self.extra, "The engine zero_shot")
         self._device = resolve_device(self.options.device)
         self._dtype = resolve_dtype(self._device, self.options.predict.dtype)
         self._reader: Reader | None = None

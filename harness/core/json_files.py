@@ -103,6 +103,19 @@ def sealed_line(value: Mapping[str, Any]) -> str:
     return f'{content.decode()[:-1]},"sha256":"{hashlib.sha256(content).hexdigest()}"}}'
 
 
+def write_sealed(path: Path, value: Mapping[str, Any]) -> None:
+    """`write_atomically`, for `read_sealed`."""
+    write_atomically(path, json.dumps(sealed(value)))
+
+
+def read_sealed(path: Path) -> dict[str, Any] | None:
+    """What `write_sealed` wrote; None where the file is not there, or damaged."""
+    try:
+        return unsealed(path.read_bytes())[0]
+    except (OSError, ValueError):
+        return None
+
+
 def unsealed(content: bytes) -> tuple[dict[str, Any], bool]:
     """The content, and whether it was sealed (earlier versions did not). Raises `ValueError` for damaged content."""
     value = parse_object(content)

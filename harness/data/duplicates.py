@@ -24,8 +24,7 @@ from numpy.typing import NDArray
 
 from harness.core.progress_events import tell
 from harness.data import minhash, one_place
-from harness.data.joins import Heard, chunks, code_points
-from harness.data.joins import Places as Indices
+from harness.data.joins import Heard, Places, chunks, code_points
 from harness.data.minhash import Signatures, signatures
 from harness.data.one_place import Search, differ_in_one_place
 
@@ -124,8 +123,8 @@ class Prepared:
 
     texts: Sequence[str]
     bare: list[str]
-    hashes: Indices
-    bare_hashes: Indices
+    hashes: Places
+    bare_hashes: Places
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Prepared:
@@ -141,7 +140,7 @@ class Prepared:
         return len(self.bare)
 
     @cached_property
-    def _numbered(self) -> tuple[Indices, Indices]:
+    def _numbered(self) -> tuple[Places, Places]:
         _, first, number = np.unique(self.bare_hashes, return_index=True, return_inverse=True)
         order = np.argsort(first)
         place = np.empty_like(order)
@@ -149,12 +148,12 @@ class Prepared:
         return first[order], place[number]
 
     @property
-    def first(self) -> Indices:
+    def first(self) -> Places:
         """The first position of each different bare text."""
         return self._numbered[0]
 
     @property
-    def number(self) -> Indices:
+    def number(self) -> Places:
         """Of each text the place of its bare text among the different ones."""
         return self._numbered[1]
 
@@ -221,7 +220,7 @@ def _equal(asked: Prepared, pool: Prepared) -> dict[int, Duplicate]:
     return found
 
 
-def _same(rows: Indices, pool: Indices, *, itself: bool) -> Iterator[tuple[int, int]]:
+def _same(rows: Places, pool: Places, *, itself: bool) -> Iterator[tuple[int, int]]:
     """Row and the first of `pool` with its hash; where they are the same rows (`itself`) another one."""
     if not len(pool):
         return
@@ -235,7 +234,7 @@ def _same(rows: Indices, pool: Indices, *, itself: bool) -> Iterator[tuple[int, 
     yield from zip(found.tolist(), other.tolist(), strict=True)
 
 
-def _similar(asked: Prepared, pools: Sequence[Prepared], wanted: Sequence[Indices]) -> list[dict[int, tuple[int, float]]]:
+def _similar(asked: Prepared, pools: Sequence[Prepared], wanted: Sequence[Places]) -> list[dict[int, tuple[int, float]]]:
     """Of each pool: text -> a near duplicate other than itself, and their similarity, as positions in `distinct`. `wanted`:
     some of these."""
     queries = asked.distinct
@@ -272,7 +271,7 @@ class _Steps:
 def _by_minhash(
     asked: Prepared,
     pool: Prepared,
-    itself: Indices,
+    itself: Places,
     done: NDArray[np.bool_],
     heard: Heard,
 ) -> dict[int, tuple[int, float]]:
@@ -310,12 +309,12 @@ def counted(found: Sequence[Duplicate]) -> dict[str, int]:
 class _Sets:
     """Trigrams of texts: `size` counts them, `all` (texts x vocabulary) holds the known ones, `begin` those in the prefix."""
 
-    size: Indices
+    size: Places
     all: csr_array
     begin: csr_array
 
 
-def _near(rows: Indices, queries: list[str], index: list[str], itself: Indices, heard: Heard) -> dict[int, tuple[int, float]]:
+def _near(rows: Places, queries: list[str], index: list[str], itself: Places, heard: Heard) -> dict[int, tuple[int, float]]:
     """Those of `rows`, positions in `queries` -> a near duplicate in `index` other than itself, and their similarity. Both hold
     distinct texts."""
     asked_texts = [queries[row] for row in rows.tolist()]
@@ -344,7 +343,7 @@ def _filled(texts: Sequence[str]) -> list[str]:
     return [text.ljust(SHINGLE, "\0") for text in texts]
 
 
-def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Indices | None) -> tuple[Indices, Indices, Indices]:
+def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Places | None) -> tuple[Places, Places, Places]:
     """Number of different trigrams of each text; row and code of each of them (only those in `vocabulary`), by row and code."""
     base = int(letters[-1]) + 1
     sizes, rows, codes = [], [], []
@@ -371,16 +370,16 @@ def _shingles(texts: list[str], letters: NDArray[np.int64], vocabulary: Indices 
     return np.concatenate(sizes), np.concatenate(rows), np.concatenate(codes)
 
 
-def _distinct(keys: Indices) -> Indices:
+def _distinct(keys: Places) -> Places:
     """Sorted, each once. `np.unique` hashes, which is slower here."""
-    ordered: Indices = np.sort(keys)
+    ordered: Places = np.sort(keys)
     first = np.ones(len(ordered), dtype=bool)
     first[1:] = ordered[1:] != ordered[:-1]
-    once: Indices = ordered[first]
+    once: Places = ordered[first]
     return once
 
 
-def _sets(size: Indices, rows: Indices, ranks: Indices, words: int) -> _Sets:
+def _sets(size: Places, rows: Places, ranks: Places, words: int) -> _Sets:
     from scipy.sparse import csr_array
 
     rows, ranks = np.divmod(np.sort(rows * words + ranks), words)
@@ -397,7 +396,7 @@ def _sets(size: Indices, rows: Indices, ranks: Indices, words: int) -> _Sets:
     return _Sets(size, matrix(np.ones(len(rows), dtype=bool)), matrix(place < begin[rows]))
 
 
-def _pairs(asked: _Sets, known: _Sets, itself: Indices, heard: Heard) -> Iterator[tuple[int, int, float]]:
+def _pairs(asked: _Sets, known: _Sets, itself: Places, heard: Heard) -> Iterator[tuple[int, int, float]]:
     """A query, something near it that is not `itself` (an index or -1), and their similarity; each query once.
 
     What has found its duplicate is not asked again, so that thousands of copies of one text cost no more than others.
@@ -428,7 +427,7 @@ def _pairs(asked: _Sets, known: _Sets, itself: Indices, heard: Heard) -> Iterato
         open_queries = open_queries[~np.isin(open_queries, query)]
 
 
-def _in_both(left: csr_array, right: csr_array, rows: Indices, others: Indices, pairs: int = 20_000) -> Indices:
+def _in_both(left: csr_array, right: csr_array, rows: Places, others: Places, pairs: int = 20_000) -> Places:
     """How many trigrams the sets `left[row]` and `right[other]` share."""
     parts = [
         left[rows[start : start + pairs]].multiply(right[others[start : start + pairs]]).sum(axis=1)

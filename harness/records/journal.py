@@ -35,10 +35,9 @@ CutCounts = Mapping[str, int]
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """One batch. `rows`: `rounded`. `ask_again`: ids of rows that failed for a temporary reason. `batch`: number of prompts
-    computed together.
-    `content_free`: log p of the answers to the inputs of contextual calibration. `cached_tokens`, `cache_written_tokens`: of
-    `prompt_tokens`; `batched`: of all tokens, those of a batch API. `row_tokens`: row id -> tokens of its prompt and answer,
-    for a labelling; a text that several rows have counts for the first of them."""
+    computed together. `content_free`: log p of the answers to the inputs of contextual calibration. `cached_tokens`,
+    `cache_written_tokens`: of `prompt_tokens`; `batched`: of all tokens, those of a batch API. `row_tokens`: row id -> tokens
+    of its prompt and answer, for a labelling; a text that several rows have counts for the first of them."""
 
     seconds: float
     prompt_tokens: int

@@ -63,9 +63,13 @@ def batches(plan: Plan, done: Collection[str]) -> Iterator[list[Item]]:
     new_tokens = most_new_tokens(plan) if prompted and choices(plan) is None else 0
     if all(row.id in done for row in plan.rows):
         return
-    if isinstance(plan.engine, LanguageModel) and plan.engine.shares_beginning and len(items := distinct(plan.rows)) > 1:
-        plan.engine.share([item.encoded for item in encode(plan, _sample(items))])
-    yield from _batches(plan.engine, _items(plan.rows), lambda items: encode(plan, items), new_tokens, done)
+    items = _items(plan.rows)
+    if isinstance(plan.engine, LanguageModel) and plan.engine.shares_beginning:
+        known = list(items)
+        if len(known) > 1:
+            plan.engine.share([item.encoded for item in encode(plan, _sample(known))])
+        items = iter(known)
+    yield from _batches(plan.engine, items, lambda some: encode(plan, some), new_tokens, done)
 
 
 def _sample(items: Sequence[Item]) -> list[Item]:

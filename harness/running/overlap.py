@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from harness.core.cache_folder import cache_dir
-from harness.core.json_files import digest, sealed, unsealed, write_atomically
+from harness.core.json_files import digest, read_sealed, write_sealed
 from harness.core.locks import held
 from harness.core.progress_events import OnProgress
 from harness.core.record import Overlap, OverlapCount
@@ -59,15 +59,14 @@ class DuplicatesOf:
             self._search.close()
 
     def _cached(self) -> Overlap | None:
-        try:
-            return Overlap.model_validate(unsealed(self._path.read_bytes())[0])
-        except (OSError, ValueError):  # not there, or damaged
-            return None
+        with suppress(ValueError):  # not there, or of another version
+            return Overlap.model_validate(read_sealed(self._path))
+        return None
 
     def _kept(self, twins: Mapping[str, Twins]) -> Overlap:
         found = _overlap(self._plan, twins)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(self._path, json.dumps(sealed(found.as_json())))
+        write_sealed(self._path, found.as_json())
         return found
 
 
