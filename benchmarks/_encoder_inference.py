@@ -163,9 +163,9 @@ def _ours(
 
 def _predicted(plan: Plan) -> list[int]:
     from harness.running.batching import batches
-    from harness.running.predicting import predict_batch
+    from harness.running.predicting import launched
 
     found: dict[str, Any] = {}
-    for batch in batches(plan, ()):
-        found.update((prediction.id, prediction.label) for prediction in predict_batch(plan, batch).predictions)
+    for _, outcome in launched(plan, batches(plan, ()), plan.engine.ahead()):
+        found.update((prediction.id, prediction.label) for prediction in outcome().predictions)
     return [found[row.id] for row in plan.rows]

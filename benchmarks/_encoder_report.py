@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from statistics import mean, median, stdev
 from typing import Any
 
+from _results import markdown
+
 OURS = {
     "ours.fp32": "bench, torch, fp32",
     "ours.bf16": "bench, torch, bf16",
@@ -24,11 +26,6 @@ def page(record: Mapping[str, Any]) -> str:
         rows = record["train_rows"] * record["options"]["train"]["epochs"]
         sections += [training_table(record["training"], rows), differences_table(record["training"])]
     return "\n\n".join(sections) + "\n"
-
-
-def _table(head: Sequence[str], cells: Sequence[Sequence[str]], words: int) -> str:
-    align = [*["---"] * words, *["---:"] * (len(head) - words)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [head, align, *cells])
 
 
 def inference_table(found: Mapping[str, Any]) -> str:
@@ -56,7 +53,7 @@ def inference_table(found: Mapping[str, Any]) -> str:
             ]
         )
     over = [f"x over {_rival(rival)}" for rival in rivals.values()]
-    return _table(["what", "seconds", "CPU s", "rows/s", *over, "of GEMM rate", "same label", "accuracy"], cells, 1)
+    return markdown(["what", "seconds", "CPU s", "rows/s", *over, "of GEMM rate", "same label", "accuracy"], cells, 1)
 
 
 def fastest(found: Mapping[str, Any], best: Sequence[str], dtype: str) -> str:
@@ -89,7 +86,7 @@ def sizes_table(found: Mapping[str, Any]) -> str:
     sizes = list(dict.fromkeys(name.rpartition(".")[2] for name in rates))
     cells = [[size, *(f"{rates[name]:.1f}" if (name := f"{kind}.{size}") in rates else "" for kind in kinds)] for size in sizes]
     titles = [f"{kind.split('.')[1]}{', sorted' if kind.endswith('sorted') else ''}" for kind in kinds]
-    return _table(["pipeline, batch size", *titles], cells, 1)
+    return markdown(["pipeline, batch size", *titles], cells, 1)
 
 
 QUALITIES = ("accuracy, last epoch", "accuracy, best epoch", "loss, last epoch", "loss, best epoch")
@@ -118,7 +115,7 @@ def training_table(measured: Sequence[Mapping[str, Any]], rows: float) -> str:
                 *(f"{mean(each[quality] for each in qualities):.4f}" for quality in QUALITIES),
             ]
         )
-    return _table(["trainer", "seeds", "seconds", "CPU seconds", "rows/s", *QUALITIES], cells, 1)
+    return markdown(["trainer", "seeds", "seconds", "CPU seconds", "rows/s", *QUALITIES], cells, 1)
 
 
 def differences_table(measured: Sequence[Mapping[str, Any]]) -> str:
@@ -135,7 +132,7 @@ def differences_table(measured: Sequence[Mapping[str, Any]]) -> str:
     for name, what in (("seconds", "seconds, stock / ours"), ("cpu_seconds", "CPU seconds, stock / ours")):
         found = [ratio[name] for ratio in ratios]
         cells.append([what, str(len(found)), f"{mean(found):.2f}", f"{min(found):.2f}-{max(found):.2f} (range)"])
-    return _table(["ours - stock", "seeds", "mean", "95% interval"], cells, 1)
+    return markdown(["ours - stock", "seeds", "mean", "95% interval"], cells, 1)
 
 
 def _interval(differences: Sequence[float]) -> str:

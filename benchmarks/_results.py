@@ -9,13 +9,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from harness.core.errors import UserError
 from harness.core.record import Machine
 
+R = TypeVar("R", bound=BaseModel)
 NONE = "-"
 
 
@@ -50,6 +53,16 @@ class Timed(BaseModel):
     def over(self, other: Timed) -> list[float]:
         """Ratio of the rates, in each repeat that both have."""
         return [rate / other.rates[repeat] for repeat, rate in self.rates.items() if repeat in other.seconds]
+
+
+def earlier(file: Path | None, kind: type[R]) -> R | None:
+    """The record that the file has, if there is one. Raises `UserError` where it is no such record."""
+    if file is None or not file.exists():
+        return None
+    try:
+        return kind.model_validate_json(file.read_text(encoding="utf-8"))
+    except ValidationError as error:
+        raise UserError(f"{file} is no record of this benchmark.", "Name another file.") from error
 
 
 def setup_here(libraries: Sequence[str]) -> Setup:

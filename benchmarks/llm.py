@@ -28,9 +28,8 @@ from typing import Any
 from _llm_record import Measurement, Record, Settings
 from _parts import PARTS, measure
 from _report import page
-from _results import setup_here
+from _results import earlier, setup_here
 from _work import PROMPT, Job, read_work
-from pydantic import ValidationError
 
 from harness.core.errors import BenchError, UnknownName, UserError
 
@@ -173,12 +172,9 @@ def _code() -> str:
 
 def open_record(file: Path | None, fresh: Record) -> Record:
     """The record in `file`, or `fresh`. Raises `UserError` where the file's numbers would not be of the same run."""
-    if file is None or not file.exists():
+    found = earlier(file, Record)
+    if found is None:
         return fresh
-    try:
-        found = Record.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise UserError(f"{file} is no record of this benchmark.", "Name another file.") from error
     then, now = (_comparable(record) for record in (found, fresh))
     if differing := [key for key in now if then[key] != now[key]]:
         raise UserError(

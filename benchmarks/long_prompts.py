@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _results import Setup, Timed, markdown, setup_here, spread
-from pydantic import BaseModel, Field, ValidationError
+from _results import Setup, Timed, earlier, markdown, setup_here, spread
+from pydantic import BaseModel, Field
 
 from backends import _shared_prefix
 from backends.causal_lm import CausalLM, CausalLMOptions
@@ -106,12 +106,9 @@ def main() -> None:
 
 def _open(file: Path | None, fresh: Record) -> Record:
     """The record in `file`, or `fresh`. Raises `UserError` where the file is of other rows."""
-    if file is None or not file.exists():
+    found = earlier(file, Record)
+    if found is None:
         return fresh
-    try:
-        found = Record.model_validate_json(file.read_text(encoding="utf-8"))
-    except ValidationError as error:
-        raise UserError(f"{file} is no record of this benchmark.", "Name another file.") from error
     same = ("task", "lang", "rows", "before_rows")
     if any(getattr(found, name) != getattr(fresh, name) for name in same):
         raise UserError(f"{file} was measured on other rows.", "Name another file.")
