@@ -202,17 +202,6 @@ def nf4(torch: Any, dtype: str, **more: Any) -> Any:
     )
 
 
-def int8() -> Any:
-    """The settings of weights in 8 bits, one scale for each output, and of inputs in 8 bits, one scale for each token."""
-    from transformers import TorchAoConfig
-
-    try:
-        from torchao.quantization import Int8DynamicActivationInt8WeightConfig
-    except ImportError as error:
-        raise MissingExtra("torchao", "int8", "8-bit quantization") from error
-    return TorchAoConfig(Int8DynamicActivationInt8WeightConfig(set_inductor_config=False))
-
-
 def _embedding_of_last_layer(model: Any, missing: Collection[str], unexpected: Collection[str]) -> dict[str, str]:
     """Pattern -> name of the embedding that the file has only as the last layer of a masked language model: the two are one
     weight, and a converter to safetensors keeps one of its names. Empty for all other checkpoints."""

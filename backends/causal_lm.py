@@ -1,4 +1,4 @@
-"""Prompt a causal language model through transformers; 4 bits by bitsandbytes on CUDA and on CPU, 8 bits by torchao on CPU."""
+"""Prompt a causal language model through transformers; 4-bit NF4 by bitsandbytes on CUDA and on CPU."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from pydantic import BaseModel, Field
 
 from backends._chat import ChoiceTree, TokenModel, TokenModelOptions, TokenPrompt, common_prefix
 from backends._lists import ListPrompt, ListWalk
-from backends._loading import META, check_vocabulary, int8, load_language_model, nf4
+from backends._loading import META, check_vocabulary, load_language_model, nf4
 from backends._torch import Device, free, on_device, out_of_memory_named, read_later, require_attention
 from harness.core.arrays import FloatArray
 from harness.core.engine import Allowed, Encoded, Messages, Pending, at_once, later_option, memory_settings
-from harness.core.errors import UserError
 
 if TYPE_CHECKING:
     from backends._shared_prefix import SharedPrefix
@@ -46,10 +45,7 @@ class LocalModelOptions(TokenModelOptions):
 
 
 class CausalLMOptions(LocalModelOptions):
-    quantization: Literal["none", "nf4", "int8"] = Field(
-        "none",
-        description="`nf4`: 4-bit NormalFloat, double quantization; `int8`: 8 bits, also of the inputs of layers, on a CPU",
-    )
+    quantization: Literal["none", "nf4"] = Field("none", description="`nf4`: 4-bit NormalFloat, double quantization")
     attention: Attention = later_option(
         "auto",
         description="`auto`: sdpa, or eager for a model that has nothing else; flash_attention_2 and 3 need a GPU, their "
@@ -91,8 +87,6 @@ class CausalLM(TokenModel):
         own = self.options if isinstance(self.options, CausalLMOptions) else CausalLMOptions.model_validate({})
         self._attention, self._quantized = own.attention, own.quantization
         require_attention(self._attention, self._device, self._dtype)
-        if self._quantized == "int8" and self._device != "cpu":
-            raise UserError("quantization=int8 is for a CPU.", "Use nf4 or no quantization on a GPU, or set `device` to cpu.")
         self._model: Any = None
         self._shared: list[int] = []
         """What the prompts of the run begin with, as far as its sample tells."""
@@ -179,8 +173,6 @@ class CausalLM(TokenModel):
         return min(len(common_prefix([self._shared, ids])), len(ids) - 1) if self._masks_freely(prompt.tokens + ROOM) else 0
 
     def _quantization(self) -> Any:
-        if self._quantized == "int8":
-            return int8()
         return None if self._quantized == "none" else nf4(self._torch, self._dtype)
 
     def _write(self, prompts: list[list[int]], max_new_tokens: int) -> Pending[list[list[int]]]:

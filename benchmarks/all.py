@@ -80,6 +80,16 @@ STEPS = (
         (MARC,),
         resumes=False,
     ),
+    Step("startup", "startup.json", "startup.py --repeats 3", 4, resumes=False),
+    Step(
+        "million",
+        "million.json",
+        "million.py --parts majority,compare,recall,reads --repeats 2",
+        15,
+        resumes=False,
+        default=False,
+    ),
+    Step("million_tfidf", "million_tfidf.json", "million.py --rows 200000 --parts tfidf", 4, resumes=False, default=False),
     Step("llm_rest", "llm.json", f"{LLM} --repeats 1", 15, (MARC,), lm_eval=True, default=False),
     Step(
         "vllm",

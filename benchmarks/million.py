@@ -1,7 +1,7 @@
 """Many rows: how long bench takes for them, and how much memory.
 
     python benchmarks/million.py --rows 1000000 --json million.json
-    python benchmarks/million.py --rows 100000 --parts majority,compare
+    python benchmarks/million.py --rows 200000 --parts tfidf --json tfidf.json
     python benchmarks/million.py --rows 40000 --parts recall,reads
 
 The rows are made up in a temporary folder: short texts of 5 to 15 words, one in fifty a changed copy of another, three labels.
@@ -12,7 +12,7 @@ majority: `bench run --backend majority`
 tfidf:    `bench run --backend tfidf`, beside scikit-learn by hand in a process of its own: the same pipeline, fitted on the
           same rows, predicts the same texts. The rates leave out the training: of bench, all other time of the process (start,
           reading, journal, duplicates, metrics and record included); of scikit-learn, vectorizers and `predict_proba` alone
-compare:  `bench compare` of the two runs (it needs both parts above)
+compare:  `bench compare` of two runs of `majority`, the second of which is trained on fewer rows
 search:   the search for duplicates among the rows alone
 recall:   near duplicates among --rows texts that the search finds, of those that the exact join finds
 reads:    how often the file of a task with six languages is read for a plan of all languages
@@ -30,14 +30,19 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import psutil
+from _results import described, markdown, setup_here, spread
 
+from harness.core.json_files import write_atomically
+
+LIBRARIES = ("scikit-learn", "numpy", "pyarrow")
 TRAIN = 20_000
 EVERY = 0.25
 """Seconds between two looks at the memory."""
@@ -63,6 +68,7 @@ class Figures:
     memory: float | None = None
     rate: float | None = None
     note: str = ""
+    repeat: int = 0
 
 
 def made_up(count: int, seed: int) -> list[tuple[str, str]]:
@@ -131,11 +137,12 @@ def _mebibytes(usage: resource.struct_rusage) -> float:
     return usage.ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
-def run(backend: str, folder: Path) -> Figures:
-    """`rate`: rows per second of the whole process but the training."""
-    command = [sys.executable, "-c", OURS, "run", "--task", "million", "--lang", "en", "--backend", backend]
+def run(backend: str, folder: Path, *more: str) -> Figures:
+    """`rate`: rows per second of the whole process but the training. `more`: further arguments of `bench run`."""
+    command = [sys.executable, "-c", OURS, "run", "--force", "--task", "million", "--lang", "en", "--backend", backend, *more]
     found = measured(backend, command, folder)
-    record = json.loads(next((folder / "results" / "runs").glob(f"*.{backend}.*/run.json")).read_text(encoding="utf-8"))
+    records = (folder / "results" / "runs").glob(f"*.{backend}.*/run.json")
+    record = json.loads(max(records, key=lambda path: path.stat().st_mtime).read_text(encoding="utf-8"))
     after = found.seconds - record["timing"]["load_seconds"]
     timing, twins = record["timing"]["rows_per_second"], record["overlap"]["by"]["itself"]
     note = f"{timing:,.0f} rows/s by its record; duplicates: {twins['exact']} exact, {twins['near']} near"
@@ -175,7 +182,9 @@ def _read(path: Path) -> list[list[str]]:
 
 
 def compare(folder: Path) -> Figures:
-    runs = sorted(path.name for path in (folder / "results" / "runs").iterdir())
+    for limit in (TRAIN, TRAIN // 2):
+        run("majority", folder, "--train-limit", str(limit))
+    runs = sorted(path.name for path in (folder / "results" / "runs").glob("*.majority.*"))[:2]
     return measured("compare", [sys.executable, "-c", OURS, "compare", *runs], folder)
 
 
@@ -247,12 +256,18 @@ def reads(languages: Sequence[str] = ("de", "en", "es", "fr", "ja", "zh")) -> Fi
     )
 
 
-def table(found: Sequence[Figures]) -> str:
-    lines = ["| part | seconds | on the processor | MiB | rows/s | |", "| --- | ---: | ---: | ---: | ---: | --- |"]
-    for part in found:
-        memory, rate = (f"{value:,.0f}" if value is not None else "" for value in (part.memory, part.rate))
-        lines.append(f"| {part.part} | {part.seconds:.1f} | {part.processor:.1f} | {memory} | {rate} | {part.note} |")
-    return "\n".join(lines)
+def table(record: Mapping[str, Any]) -> str:
+    """Markdown of what `--json` writes: the median and the range of the repeats."""
+    rows = []
+    found = [Figures(**figures) for figures in record["parts"]]
+    for part in dict.fromkeys(figures.part for figures in found):
+        mine = [figures for figures in found if figures.part == part]
+        columns: list[list[float | None]] = [
+            [getattr(figures, name) for figures in mine] for name in ("seconds", "processor", "memory", "rate")
+        ]
+        cells = [spread([value for value in values if value is not None]) for values in columns]
+        rows.append([part, f"{record['rows']:,}", *cells, mine[-1].note])
+    return markdown(["part", "rows", "seconds", "on the processor", "MiB", "rows/s", "note"], rows, 1)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -260,6 +275,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.by_hand is not None:
         predict_by_hand(options.by_hand)
         return 0
+    record: dict[str, Any] = {**setup_here(LIBRARIES).model_dump(mode="json"), "rows": options.rows, "parts": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if {"majority", "tfidf", "compare"} & set(options.parts):
@@ -272,11 +288,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "recall": lambda: [recall(min(options.rows, MOST_EXACT), options.seed)],
             "reads": lambda: [reads()],
         }
-        found = [figures for part in options.parts for figures in ways[part]()]
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-    print(f"{options.rows:,} rows, {os.cpu_count()} cores, load average at the end {load}\n\n{table(found)}")
+        for repeat in range(options.repeats):
+            for part in options.parts:
+                record["parts"] += [asdict(replace(figures, repeat=repeat)) for figures in ways[part]()]
+    print(f"{described(record)}\n\n{table(record)}")
     if options.json is not None:
-        options.json.write_text(json.dumps({"rows": options.rows, "load": load, "parts": list(map(asdict, found))}, indent=1))
+        write_atomically(options.json, json.dumps(record, indent=1) + "\n")
     return 0
 
 
@@ -287,6 +304,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, default=1_000_000, metavar="N")
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS), metavar="PART,...")
+    parser.add_argument("--repeats", type=int, default=1, metavar="N", help="of all parts, one after the other; default: 1")
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--by-hand", type=Path, metavar="FOLDER", help=argparse.SUPPRESS)

@@ -47,13 +47,8 @@ PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     ),
     "frozen embeddings": ("embed-minilm", HEAD, {"predict.dtype": "bfloat16"}),
     "scores of a language model": ("qwen-coder-0.5b", {"dtype": "float32"}, {"dtype": "bfloat16"}),
-    "scores of a language model, 8 bits": (
-        "qwen-coder-0.5b",
-        {"dtype": "float32"},
-        {"dtype": "float32", "quantization": "int8"},
-    ),
 }
-"""What is compared: backend, and its settings in float32 and in bfloat16 (or 8 bits, as the name says)."""
+"""What is compared: backend, and its settings in float32 and in bfloat16."""
 
 
 def main() -> int:

@@ -4,7 +4,7 @@ trained already, of runs that are found, and of commands that compute nothing.
     python benchmarks/startup.py [--repeats 5] [--backends majority,tfidf,minilm,e5-small] [--json startup.json]
 
 Works in a temporary folder with a cache of its own, except for the packaged models. CPU seconds are the measure on a machine
-with other work. To compare with an earlier version, run this file in a checkout of it.
+with other work. `--checkout` measures an earlier version.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from _results import NONE, markdown, setup_here, spread
 
 from harness.core.cache_folder import cache_dir
 
 ROOT = Path(__file__).parents[1]
 BENCH = (sys.executable, "-m", "harness.cli")
+LIBRARIES = ("torch", "transformers", "scikit-learn")
 TRAINED = ("minilm", "e5-small")
 PROMPTED = ("smollm2",)
 
@@ -49,9 +52,9 @@ def run_of(backend: str, rows: int) -> list[str]:
     return [*BENCH, "run", "-q", "--task", "reviews_demo", "--lang", "en", "--backend", backend, *limits]
 
 
-def measured(backends: list[str], rows: int, repeats: int, folder: Path) -> list[dict[str, Any]]:
-    """One line for each command: median and range of its CPU and wall seconds."""
-    environment = {**os.environ, "BENCH_CACHE": str(folder / "cache"), "PYTHONPATH": str(ROOT)}
+def measured(checkout: Path, backends: list[str], rows: int, repeats: int, folder: Path) -> list[dict[str, Any]]:
+    """Of each command the CPU and wall seconds of all repeats."""
+    environment = {**os.environ, "BENCH_CACHE": str(folder / "cache"), "PYTHONPATH": str(checkout.resolve())}
     cases: list[tuple[str, list[str], bool]] = [
         ("bench --help", [*BENCH, "--help"], False),
         ("bench list backends", [*BENCH, "list", "backends"], False),
@@ -68,16 +71,19 @@ def measured(backends: list[str], rows: int, repeats: int, folder: Path) -> list
                 shutil.rmtree(folder / "results", ignore_errors=True)
             samples.append(seconds(command, folder, environment))
         columns = {"cpu": [cpu for cpu, _ in samples], "wall": [wall for _, wall in samples]}
-        line: dict[str, Any] = {"command": name, "repeats": repeats}
-        for kind, values in columns.items():
-            line |= {kind: statistics.median(values), f"{kind}_least": min(values), f"{kind}_most": max(values)}
-        found.append(line)
-        print(
-            f"{name:40} CPU {line['cpu']:6.2f} s ({line['cpu_least']:.2f}-{line['cpu_most']:.2f})   "
-            f"wall {line['wall']:6.2f} s ({line['wall_least']:.2f}-{line['wall_most']:.2f})",
-            flush=True,
-        )
+        found.append({"command": name, **columns})
+        print(name, *(f"{kind} {spread(values)}" for kind, values in columns.items()), flush=True)
     return found
+
+
+def table(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
+    """Markdown of what `--json` writes, beside an earlier version's if there is one."""
+    earlier = {line["command"]: line for line in (before or {"commands": []})["commands"]}
+    rows = []
+    for line in now["commands"]:
+        old = [spread(earlier[line["command"]]["wall"]) if line["command"] in earlier else NONE] if before else []
+        rows.append([f"`{line['command']}`", *old, spread(line["wall"]), spread(line["cpu"])])
+    return markdown(["command", *(["seconds, before"] if before else []), "seconds", "CPU seconds"], rows, 1)
 
 
 def main() -> None:
@@ -85,16 +91,19 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, default=50)
     parser.add_argument("--backends", default="majority,tfidf,embed-minilm,minilm,e5-small,smollm2")
+    parser.add_argument(
+        "--checkout", type=Path, default=ROOT, metavar="DIR", help="of the version to measure; default: this one"
+    )
     parser.add_argument("--json", type=Path)
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "cache").mkdir()
         (folder / "cache" / "models").symlink_to(cache_dir() / "models", target_is_directory=True)
-        found = measured(asked.backends.split(","), asked.rows, asked.repeats, folder)
+        found = measured(asked.checkout, asked.backends.split(","), asked.rows, asked.repeats, folder)
     if asked.json is not None:
-        load = list(os.getloadavg())
-        asked.json.write_text(json.dumps({"rows": asked.rows, "load_average": load, "commands": found}, indent=1) + "\n")
+        record = {**setup_here(LIBRARIES).model_dump(mode="json"), "rows": asked.rows, "commands": found}
+        asked.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

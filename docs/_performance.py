@@ -79,6 +79,19 @@ def _training(content: Any) -> str:
     return f"{training_table(measured, content['train_rows'] * epochs)}\n\n{differences_table(measured)}"
 
 
+def _startup(content: Any) -> str:
+    from startup import table
+
+    before = RESULTS / "startup_before.json"
+    return table(json.loads(before.read_text(encoding="utf-8")) if before.exists() else None, content)
+
+
+def _million(content: Any) -> str:
+    from million import table
+
+    return table(content)
+
+
 def _setup(content: Any) -> str:
     from _results import described
 
@@ -101,6 +114,11 @@ TABLES = {
     "encoder-setup": Table("encoder.json", _setup),
     "encoder": Table("encoder.json", _encoder),
     "encoder-sizes": Table("encoder.json", _encoder_sizes),
+    "startup-setup": Table("startup.json", _setup),
+    "startup": Table("startup.json", _startup),
+    "million-setup": Table("million.json", _setup),
+    "million": Table("million.json", _million),
+    "million-tfidf": Table("million_tfidf.json", _million),
     "training-sst5": Table("training_sst5.json", _training),
     "training-banking77": Table("training_banking77.json", _training),
 }

