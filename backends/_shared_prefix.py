@@ -99,15 +99,15 @@ class Packed:
         mask = torch.zeros((len(lengths), 1, width, width), dtype=dtype, device=sees.device)
         return cls(lengths, mask.masked_fill_(~(sees & real[:, None])[:, None], torch.finfo(dtype).min))
 
-    def indices(self, kinds: int, groups: int) -> tuple[Any, Any, Any]:
-        """For `kinds` key-value heads of `groups` heads each: where the padded queries, shape (rows, kinds, groups, width), and
-        the padded keys, shape (rows, kinds, width), are among (tokens, heads); and where the results, shape (kinds, groups,
-        tokens), are among the padded ones."""
-        if (kinds, groups) not in self._indices:
-            self._indices[kinds, groups] = self._places(kinds, groups)
-        return self._indices[kinds, groups]
+    def indices(self, kv_heads: int, groups: int) -> tuple[Any, Any, Any]:
+        """For `kv_heads` key-value heads of `groups` heads each: where the padded queries, shape (rows, kv_heads, groups,
+        width), and the padded keys, shape (rows, kv_heads, width), are among (tokens, heads); and where the results, shape
+        (kv_heads, groups, tokens), are among the padded ones."""
+        if (kv_heads, groups) not in self._indices:
+            self._indices[kv_heads, groups] = self._places(kv_heads, groups)
+        return self._indices[kv_heads, groups]
 
-    def _places(self, kinds: int, groups: int) -> tuple[Any, Any, Any]:
+    def _places(self, kv_heads: int, groups: int) -> tuple[Any, Any, Any]:
         rows, width = len(self.lengths), self.mask.shape[-1]
         lengths = torch.tensor(self.lengths)
         ends = lengths.cumsum(0)
@@ -115,11 +115,11 @@ class Packed:
         column = torch.arange(int(ends[-1])) - ends[row] + width
         token = torch.zeros((rows, width), dtype=torch.long)  # padding: any token, for it is masked
         token[row, column] = torch.arange(int(ends[-1]))
-        kind, group = torch.arange(kinds), torch.arange(groups)
-        head = kind[:, None] * groups + group
-        queries = token[:, None, None] * (kinds * groups) + head[None, :, :, None]
-        keys = token[:, None] * kinds + kind[None, :, None]
-        results = ((row * kinds + kind[:, None])[:, None] * groups + group[:, None]) * width + column
+        kv_head, group = torch.arange(kv_heads), torch.arange(groups)
+        head = kv_head[:, None] * groups + group
+        queries = token[:, None, None] * (kv_heads * groups) + head[None, :, :, None]
+        keys = token[:, None] * kv_heads + kv_head[None, :, None]
+        results = ((row * kv_heads + kv_head[:, None])[:, None] * groups + group[:, None]) * width + column
         return tuple(on_device(part.flatten(), self.mask.device) for part in (queries, keys, results))
 
 
@@ -215,56 +215,56 @@ def _attend(
     """As `sdpa_attention_forward`: output of shape (rows, tokens, heads, size) from a query (rows, heads, tokens, size)."""
     prefix, packed = _current.get()
     heads, tokens, size = query.shape[1:]
-    kinds = key.shape[1]
+    kv_heads = key.shape[1]
     changed = any(more.get(name) is not None for name in CHANGE_SCORES)
-    if prefix is None and packed is None and (changed or not _repeats_less(attention_mask, heads, kinds, tokens, size)):
+    if prefix is None and packed is None and (changed or not _repeats_less(attention_mask, heads, kv_heads, tokens, size)):
         return sdpa_attention_forward(  # type: ignore[no-any-return]
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **more
         )
     if changed:
         raise NotImplementedError
-    rows, groups = query.shape[0], heads // kinds
+    rows, groups = query.shape[0], heads // kv_heads
     if packed is None:
         # Heads with the same keys are further queries, so that no key is repeated: (rows, key-value heads, queries, size).
-        grouped = query.reshape(rows, kinds, groups * tokens, size)
+        grouped = query.reshape(rows, kv_heads, groups * tokens, size)
         mask = _added(attention_mask, query, tokens, key.shape[2])
         own, own_lse = _part(grouped, key, value, None if mask is None else mask.repeat(1, 1, groups, 1), scaling)
-        together = grouped.transpose(0, 1).reshape(1, kinds, -1, size)
+        together = grouped.transpose(0, 1).reshape(1, kv_heads, -1, size)
     else:
         own, own_lse = _of_packed(packed, query, key, value, scaling)
-        together = query.reshape(1, kinds, groups * tokens, size)
+        together = query.reshape(1, kv_heads, groups * tokens, size)
     if prefix is not None:
         keys, values = prefix.layers[module.layer_idx]
         shared, shared_lse = _part(together, keys, values, None, scaling)
-        shared = shared.reshape(kinds, rows, -1, size).transpose(0, 1)
-        weight = torch.sigmoid(shared_lse.reshape(kinds, rows, -1).transpose(0, 1) - own_lse).unsqueeze(-1)
+        shared = shared.reshape(kv_heads, rows, -1, size).transpose(0, 1)
+        weight = torch.sigmoid(shared_lse.reshape(kv_heads, rows, -1).transpose(0, 1) - own_lse).unsqueeze(-1)
         own = torch.lerp(own.float(), shared.float(), weight).to(query.dtype)
     return own.reshape(rows, heads, tokens, size).transpose(1, 2).contiguous(), None
 
 
-def _repeats_less(mask: Any, heads: int, kinds: int, tokens: int, size: int) -> bool:
+def _repeats_less(mask: Any, heads: int, kv_heads: int, tokens: int, size: int) -> bool:
     """Whether a mask repeated for each group of heads takes less memory than keys and values repeated for each head.
 
     torch shares keys between heads by itself only where there is no mask; transformers repeats them where there is one.
     """
-    return mask is not None and heads > kinds and heads % kinds == 0 and tokens < 2 * kinds * size
+    return mask is not None and heads > kv_heads and heads % kv_heads == 0 and tokens < 2 * kv_heads * size
 
 
 def _of_packed(packed: Packed, query: Any, key: Any, value: Any, scaling: Any) -> tuple[Any, Any]:
     """The attention of each row's tokens to those of its own: as the results of `_part`, shape (1, key-value heads, queries,
     size), from a query (1, heads, tokens, size)."""
     _, heads, _, size = query.shape
-    kinds = key.shape[1]
-    groups, (rows, width) = heads // kinds, (len(packed.lengths), packed.mask.shape[-1])
-    queries, keys, results = packed.indices(kinds, groups)
+    kv_heads = key.shape[1]
+    groups, (rows, width) = heads // kv_heads, (len(packed.lengths), packed.mask.shape[-1])
+    queries, keys, results = packed.indices(kv_heads, groups)
 
     def taken(part: Any, index: Any) -> Any:
-        return part.transpose(1, 2).reshape(-1, size).index_select(0, index).view(rows, kinds, -1, size)
+        return part.transpose(1, 2).reshape(-1, size).index_select(0, index).view(rows, kv_heads, -1, size)
 
     mask = _added(packed.mask, query, width, width).repeat(1, 1, groups, 1)
     found, lse = _part(taken(query, queries), taken(key, keys), taken(value, keys), mask, scaling)
-    own = found.reshape(-1, size).index_select(0, results).view(1, kinds, -1, size)
-    return own, lse.reshape(-1).index_select(0, results).view(1, kinds, -1)
+    own = found.reshape(-1, size).index_select(0, results).view(1, kv_heads, -1, size)
+    return own, lse.reshape(-1).index_select(0, results).view(1, kv_heads, -1)
 
 
 def _added(mask: Any, query: Any, tokens: int, keys: int) -> Any:
