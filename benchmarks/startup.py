@@ -86,7 +86,7 @@ def table(before: Mapping[str, Any] | None, now: Mapping[str, Any]) -> str:
     return markdown(["command", *(["seconds, before"] if before else []), "seconds", "CPU seconds"], rows, 1)
 
 
-def main() -> None:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--rows", type=int, default=50)
@@ -95,7 +95,11 @@ def main() -> None:
         "--checkout", type=Path, default=ROOT, metavar="DIR", help="of the version to measure; default: this one"
     )
     parser.add_argument("--json", type=Path)
-    asked = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    asked = _parser().parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "cache").mkdir()

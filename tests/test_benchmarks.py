@@ -282,7 +282,10 @@ def test_all_asks_for_the_folders_of_its_steps(capsys: Any) -> None:
     assert all(f"benchmarks/results/{step.file}" in listed and step.name in listed for step in everything.STEPS)
 
 
-STEPS = ("llm", "long_prompts", "encoder", "llm_rest", "vllm", "training_sst5", "training_banking77", "precision")
+STEPS = (
+    *("llm", "long_prompts", "encoder", "startup", "million", "million_tfidf", "llm_rest", "vllm"),
+    *("training_sst5", "training_banking77", "precision"),
+)
 
 
 def test_all_steps_are_tested() -> None:
