@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 import re
@@ -26,6 +27,7 @@ log = logging.getLogger("bench")
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 TOLERANCE = 1e-3  # of a logit; fp32 operations in another order differ by less than 1e-4
 DIGITS = 4  # in the record
+DISK_IS_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 SCHEME = "int8 weights (scale per column) and activations (scale per token, zero point after GELU); the rest fp32"
 SCHEME_VERSION = 1
@@ -170,6 +172,8 @@ def _export(model: Any, folder: Path) -> None:
     except (RunError, UserError):
         raise
     except Exception as error:  # the exporter's parts raise errors of many classes
+        if isinstance(error, OSError) and error.errno in DISK_IS_FULL:  # which says nothing of the model
+            raise
         reason = (str(error).strip().splitlines() or [""])[0]
         raise RunError(
             f"The model ({model.config.model_type}) can't be exported to ONNX: {type(error).__name__}: {reason}",

@@ -76,8 +76,10 @@ def can_export() -> bool:
 
 def file_of(folder: Path, depends_on: Mapping[str, Any]) -> Path:
     """Of what was measured on this machine, with these versions, of the model in `folder`."""
+    import onnxruntime  # not asked of its metadata: onnxruntime-gpu and others bring the same module
+
     machine = describe_machine()
-    libraries = {name: version(name) for name in ("torch", "transformers", "onnxruntime")}
+    libraries = {**{name: version(name) for name in ("torch", "transformers")}, "onnxruntime": onnxruntime.__version__}
     known = [machine.cpu, machine.cores, threads(), libraries, dict(depends_on)]
     return folder / f"runtime-{digest(known)[:12]}.json"
 

@@ -32,13 +32,14 @@ def _sync_file(file: Path) -> None:
 
 
 def file_sha256(file: Path) -> str:
-    """Cached within a process while size and time of the file stay the same. Raises `OSError`."""
+    """Cached within a process while the file's size, inode and times stay the same. Raises `OSError`."""
     about = file.stat()
-    return _sha256(file, about.st_size, about.st_mtime_ns)
+    # The time of the last change of the inode, too: a program can give a file that it writes its old time.
+    return _sha256(file, about.st_size, about.st_ino, about.st_mtime_ns, about.st_ctime_ns)
 
 
 @cache
-def _sha256(file: Path, size: int, modified: int) -> str:
+def _sha256(file: Path, *state: int) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

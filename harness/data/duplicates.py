@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from harness.core.progress_events import tell
 from harness.data import minhash, one_place
-from harness.data.joins import Heard, Places, chunks, code_points
+from harness.data.joins import MOST_TRIED, Heard, Places, chunks, code_points
 from harness.data.minhash import Signatures, signatures
 from harness.data.one_place import Search, differ_in_one_place
 
@@ -277,12 +277,15 @@ def _by_minhash(
 ) -> dict[int, tuple[int, float]]:
     """Query -> a near duplicate by trigrams, and their similarity. Positions in both of `distinct`."""
     found: dict[int, tuple[int, float]] = {}
+    tried = np.zeros(len(done), dtype=np.int32)
     for left, right in minhash.candidates(asked.signatures, pool.signatures, itself, done, heard):
         for query, other in zip(left.tolist(), right.tolist(), strict=True):
             similarity = _trigram_similarity(asked.distinct[query], pool.distinct[other])
             if similarity:
                 found[query] = other, similarity
                 done[query] = True
+        tried[left] += 1
+        done[left[tried[left] >= MOST_TRIED]] = True
     return found
 
 

@@ -13,7 +13,7 @@ Heard = Callable[[int, int], None]
 """Hears how many steps of a search are done, and how many there are."""
 
 MOST_TRIED = 200
-"""Texts with the same key that a text is compared with, at most: a bound for thousands of texts made from one template."""
+"""Texts that a text is compared with in a search, at most: a bound for thousands of texts made from one template."""
 
 SPREAD = 0x9E3779B97F4A7C15
 """Odd, so that it has an inverse modulo 2^64."""

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.joins import SPREAD, Heard, Places, Words, chunks, code_points, lengths, mixed, same_keys
+from harness.data.joins import MOST_TRIED, SPREAD, Heard, Places, Words, chunks, code_points, lengths, mixed, same_keys
 
 KEPT, OF = 3, 4
 """At least 3 in 4 characters of the longer text are outside the place."""
@@ -51,6 +51,7 @@ def differ_in_one_place(queries: Sequence[str], searches: Sequence[Search], hear
     """
     asked_size, sizes = lengths(queries), [lengths(search.index) for search in searches]
     done = [search.done.copy() for search in searches]
+    tried = [np.zeros(len(queries), dtype=np.int32) for _ in searches]
     found: list[dict[int, tuple[int, float]]] = [{} for _ in searches]
     levels = _levels(int(max([asked_size.max(initial=0), *(size.max(initial=0) for size in sizes)])))
     for number, level in enumerate(levels):
@@ -59,11 +60,11 @@ def differ_in_one_place(queries: Sequence[str], searches: Sequence[Search], hear
         if not len(asked):
             continue
         asked_keys = _keys(queries, asked, level)
-        for search, size, closed, twins in zip(searches, sizes, done, found, strict=True):
+        for search, size, closed, count, twins in zip(searches, sizes, done, tried, found, strict=True):
             known = asked if search.index is queries else _of_level(level, size)
             if len(known):
                 known_keys = asked_keys if search.index is queries else _keys(search.index, known, level)
-                _join(queries, search, (asked, asked_keys), (known, known_keys), closed, twins)
+                _join(queries, search, (asked, asked_keys), (known, known_keys), closed, count, twins)
     return found
 
 
@@ -73,9 +74,11 @@ def _join(
     asked: tuple[Places, Words],
     known: tuple[Places, Words],
     done: NDArray[np.bool_],
+    tried: NDArray[np.int32],
     found: dict[int, tuple[int, float]],
 ) -> None:
-    """Pairs of one level; `asked` and `known`: positions and their keys. Fills `found`, and `done` where a text is found."""
+    """Pairs of one level; `asked` and `known`: positions and their keys. Fills `found`, and `done` where a text is found, or
+    was compared with `MOST_TRIED` others, which `tried` counts: texts of one template share most of their keys."""
     (rows, keys), (known_rows, known_keys) = asked, known
     places = np.full(len(search.index) + 1, -1)  # the last one is what -1 finds
     places[known_rows] = np.arange(len(known_rows))
@@ -87,6 +90,8 @@ def _join(
                 if similarity:
                     found[query] = other, similarity
                     closed[place] = True
+            tried[rows[left]] += 1
+            closed[left[tried[rows[left]] >= MOST_TRIED]] = True
     done[rows[closed]] = True
 
 

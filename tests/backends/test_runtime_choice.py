@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,21 @@ def test_what_a_run_of_few_rows_is_told_does_not_depend_on_later_measurements() 
     few = int(PATIENCE)
     assert measured(1.5, 0.8, 0.5).told(few) == alone.told(few)
     assert set(measured(1.5, 0.8, 0.5).told(LEAST_ROWS).milliseconds) == {"torch", "onnx", "onnx-int8"}
+
+
+def test_onnxruntime_may_be_of_another_distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """onnxruntime-gpu and others bring the module, and there is no distribution onnxruntime."""
+
+    def version(name: str) -> str:
+        if name == "onnxruntime":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(_runtime_choice, "version", version)
+    file = _runtime_choice.file_of(tmp_path, {})
+    onnxruntime = pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(onnxruntime, "__version__", "0")
+    assert _runtime_choice.file_of(tmp_path, {}) != file
 
 
 def test_damaged_measurements_are_made_again(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import unicodedata
+from collections import Counter
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.progress_events import progress_listener
-from harness.data import duplicates, joins, minhash
+from harness.data import duplicates, joins, minhash, one_place
 from harness.data.duplicates import (
     OF,
     SHINGLE,
@@ -209,6 +211,34 @@ def test_a_template_with_thousands_of_texts_is_bounded(monkeypatch: pytest.Monke
     texts = [f"the parcel number {n} was delivered" for n in range(50)]
     search = Search(texts, np.arange(50), np.zeros(50, dtype=bool))
     assert set(differ_in_one_place(texts, [search], lambda done, total: None)[0]) == set(range(50))
+
+
+def compared(monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str) -> Counter[str]:
+    """Counts how often each text is compared by a function of two texts that finds none similar."""
+    counts: Counter[str] = Counter()
+
+    def different(left: str, right: str) -> float:
+        counts[left] += 1
+        return 0.0
+
+    monkeypatch.setattr(module, name, different)
+    return counts
+
+
+def test_texts_of_a_template_that_are_not_near_are_compared_with_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They share most of their keys: the bound holds for all keys together."""
+    monkeypatch.setattr(one_place, "MOST_TRIED", 5)
+    counts = compared(monkeypatch, one_place, "one_place_similarity")
+    texts = [f"the parcel number {n} was delivered" for n in range(50)]
+    differ_in_one_place(texts, [Search(texts, np.arange(50), np.zeros(50, dtype=bool))], lambda done, total: None)
+    assert set(counts) == set(texts)
+    assert max(counts.values()) == 5
+
+    monkeypatch.setattr(duplicates, "EXACT_PAIRS", 0)
+    monkeypatch.setattr(duplicates, "MOST_TRIED", 5)
+    counts = compared(monkeypatch, duplicates, "_trigram_similarity")
+    find_duplicates(texts)
+    assert max(counts.values()) == 5
 
 
 @pytest.mark.parametrize(("left", "right"), [("good", "goood"), ("5 stars", "4 stars"), ("はは", "ばば"), ("良い", "良くない")])
