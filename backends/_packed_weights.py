@@ -1,8 +1,7 @@
 """Weights of linear layers in the order in which the kernels of a CPU read them, for a model that predicts.
 
-oneDNN otherwise brings a weight into that order in each call. Measured on MiniLM, one thread, batches of 512 tokens: 10% less
-time in fp32 and in bf16 (`benchmarks/encoder.py`). The packed weight takes as much memory again: the plain one
-stays for `save`.
+oneDNN otherwise brings a weight into that order in each call. The packed weight takes as much memory again: the plain one stays
+for `save`.
 """
 
 from __future__ import annotations

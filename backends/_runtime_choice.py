@@ -24,7 +24,7 @@ from harness.core.record import RuntimeChoice
 LEAST_ROWS = 2000
 """Fewer rows are predicted in torch without a measurement: an export seldom pays, and the run's id says torch."""
 PATIENCE = 120.0
-"""Seconds that torch may need for all rows. The export and its checks take 20 to 60 s, and save about half of torch's time."""
+"""Seconds that torch may need for all rows: an export and its checks take a good part of them, too."""
 GAIN = 1.1
 """How much faster than torch a runtime must be to take its place: less may be noise."""
 SAMPLE = 128

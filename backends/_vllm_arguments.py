@@ -23,9 +23,13 @@ SPEED = frozenset(
 )
 """Those that change speed and memory alone. All others count as part of a run's identity."""
 OWN = {
-    **{name: f"Use the option {name} of the backend." for name in ("quantization", "dtype", "max_model_len", "block_size")},
-    **{name: f"Use the option {name} of the backend." for name in ("tensor_parallel_size", "pipeline_parallel_size")},
-    **{name: f"Use the option {name} of the backend." for name in ("enforce_eager", "gpu_memory_utilization")},
+    **{
+        name: f"Use the option {name} of the backend."
+        for name in (
+            *("quantization", "dtype", "max_model_len", "block_size", "tensor_parallel_size", "pipeline_parallel_size"),
+            *("enforce_eager", "gpu_memory_utilization"),
+        )
+    },
     "kv_cache_memory_bytes": "Use the option kv_cache_gib of the backend.",
     "model": "Name another checkpoint with --model.",
     "data_parallel_size": "One process of bench uses one copy of the model: raise tensor_parallel_size, or start a server "

@@ -266,13 +266,14 @@ class CausalLM(TokenModel):
             behind = on_device(self._torch.tensor([len(node) for node in nodes[1:]]), root.device)
             positions[:, -len(after) :] = root[:, None] + behind
             mask = self._tree_mask(mask, tree)[:, :, start:]
-        return self._model(
-            input_ids=batch.ids[:, start:],
-            attention_mask=mask,
-            past_key_values=batch.cache,
-            logits_to_keep=len(nodes),
-            **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
-        ).logits
+        with batch.attending():
+            return self._model(
+                input_ids=batch.ids[:, start:],
+                attention_mask=mask,
+                past_key_values=batch.cache,
+                logits_to_keep=len(nodes),
+                **({"position_ids": positions[:, start:]} if self._takes_positions else {}),
+            ).logits
 
     @contextmanager
     def _watching_head(self) -> Iterator[list[tuple[Any, Any]]]:
