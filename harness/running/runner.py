@@ -502,13 +502,13 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float) ->
     settings = dict(plan.engine.speed_settings())
     left_out = "training and warm-up" if plan.engine.ahead() else "training, warm-up and journal"
     return Timing(
-        seconds=None if batched else round(seconds, 3),
+        seconds=None if batched else round(seconds, 6),
         rows_per_second=round(len(plan.rows) / seconds, 3) if seconds and not batched else None,
         counts="not measured: a Batch API answers when it has room"
         if batched
         else "rendering, tokenization (while it is waited for), the model and parsing; not loading, "
         f"{left_out}; a text of several rows is computed once",
-        load_seconds=round(load_seconds, 3),
+        load_seconds=round(load_seconds, 6),
         distinct_texts=len({row.text for row in plan.rows}),
         batch_size=plan.engine.batch_size(),
         batch_tokens=plan.engine.batch_tokens(),
