@@ -103,6 +103,12 @@ class VLLM(TokenModel):
         self._room: int | None = None
         """Tokens that the longest prompt of the run takes with its answer, rounded up; None: not known."""
 
+    @classmethod
+    def gpus(cls, options: BaseModel) -> int | None:
+        assert isinstance(options, VLLMOptions)
+        several = options.tensor_parallel_size * options.pipeline_parallel_size
+        return None if several == 1 else several
+
     def batch_size(self) -> int:
         return self.options.batch_size
 

@@ -46,7 +46,7 @@ from harness.cli import (
 )
 from harness.cli.options import report, warnings_shown
 from harness.cli.project_file import project_defaults
-from harness.core.errors import BenchError, RunError
+from harness.core.errors import as_bench_error
 from harness.core.plain import plain
 
 # Each process that vLLM starts imports this module, and logs before it has set that up: without any handler Python prints it.
@@ -232,14 +232,3 @@ def _run_app() -> None:
         train_along(catalog())
         leave()
         end()
-
-
-def as_bench_error(error: Exception) -> BenchError:
-    """The message for an unexpected error, or for one that the machine causes."""
-    if isinstance(error, BenchError):
-        return error
-    if isinstance(error, OSError) and error.errno is not None:
-        where = f"{error.filename}: " if error.filename else ""
-        return RunError(f"{where}{error.strerror}.", "Fix this and repeat the command.")
-    message = (str(error).strip().splitlines() or [""])[0]
-    return RunError(f"Unexpected {type(error).__name__}: {message}", "Set BENCH_DEBUG=1 to see where it comes from.")

@@ -94,6 +94,7 @@ def curve_command(
     loss, or null) and teaching (labelling, teacher, rows, unlabelled, agreement, usd_per_label, human_usd_per_label, shots).
     """
     from harness.cli.execute_runs import run_all, tracking_with
+    from harness.execution.jobs import requests_of
     from harness.specs.prices import load_prices
     from harness.studies.curve import CurveOptions, measured, teaching_of
 
@@ -123,7 +124,7 @@ def curve_command(
     check_fit(known, runs)
     budget = budget_of(execution, known, dict.fromkeys(run.backend for run in runs), None)
     with tracking_with(execution) as series:
-        outcomes, stopped = run_all(known, runs, store, execution, budget)
+        outcomes, stopped = run_all(known, requests_of(runs), store, execution, budget)
     if not stopped:
         done = [(outcome.options, outcome.run_id) for outcome in outcomes if outcome.run_id]
         prices = load_prices(Path.cwd())

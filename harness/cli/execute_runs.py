@@ -1,8 +1,7 @@
-"""The runs of a command, one after the other: a run that fails is reported, and the next one starts."""
+"""The runs of a command: a run that fails is reported, and the others go on."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
 from collections import Counter
@@ -15,34 +14,42 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from harness.cli import verbosity
-from harness.cli.options import RESULTS, check_cache, print_table, worded
+from harness.cli.options import RESULTS, print_table, worded
 from harness.core.plain import plain
 
 if TYPE_CHECKING:
     from harness.analysis.findings import Finding
-    from harness.cli.progress import Progress
+    from harness.cli.progress import Line, Progress
     from harness.core.errors import BenchError
     from harness.core.options import ExecutionOptions, RunOptions
     from harness.core.record import RunRecord
+    from harness.execution.events import Event
+    from harness.execution.jobs import Job, Request
+    from harness.execution.outcome import Outcome
     from harness.records.entries import Entry
     from harness.records.store import Store
-    from harness.running.runner import EngineSlot
     from harness.running.tracking import Track, Tracker
     from harness.specs.catalog import Catalog
     from harness.specs.costs import Budget
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What became of one run. `state`: new, found (it was recorded before), incomplete or failed. `model_from_cache`: no
-    training was needed."""
+class FinishedRun:
+    """What became of one run, with its record. `position`: among the runs of the command."""
 
     options: RunOptions
-    state: str
+    outcome: Outcome
+    position: int = 0
     entry: Entry | None = None
-    error: BenchError | None = None
-    model_from_cache: bool = False
     finding: Finding | None = None
+
+    @property
+    def state(self) -> str:
+        return self.outcome.state
+
+    @property
+    def error(self) -> BenchError | None:
+        return self.outcome.error
 
     @property
     def record(self) -> RunRecord | None:
@@ -63,7 +70,7 @@ class Outcome:
             "state": self.state,
             "run": self.run_id,
             **self.options.model_dump(mode="json"),
-            "model_from_cache": self.model_from_cache,
+            "model_from_cache": self.outcome.model_from_cache,
             "metrics": record and record.metrics.as_json(),
             "gates": [gate.as_json() for gate in record.gates] if record else [],
             "finding": self.finding and self.finding.as_json(),
@@ -76,47 +83,70 @@ def error_as_json(error: BenchError) -> dict[str, Any]:
 
 
 def run_all(
-    known: Catalog, runs: Sequence[RunOptions], store: Store, execution: ExecutionOptions, budget: Budget | None
-) -> tuple[list[Outcome], bool]:
-    """The outcomes so far, and whether Ctrl-C ended the series. An error that several runs share is printed once."""
-    from harness.cli import as_bench_error
+    known: Catalog, runs: Sequence[Request], store: Store, execution: ExecutionOptions, budget: Budget | None
+) -> tuple[list[FinishedRun], bool]:
+    """The runs that have ended, in the order of the command, and whether Ctrl-C ended the series. An error that several runs
+    share is printed once."""
     from harness.cli.progress import Progress
-    from harness.core.errors import BudgetReached, ModelUnavailable, RunIncomplete
-    from harness.running.runner import EngineSlot
+    from harness.cli.project_file import executor_tables
+    from harness.execution.executors import executor_of
+    from harness.execution.jobs import run_jobs
+    from harness.execution.worker import Setup
 
-    outcomes: list[Outcome] = []
+    tables = executor_tables()
+    setup = Setup(known, store, execution.force, not execution.no_gate, budget)
+    executor = executor_of(execution, tables, setup)
+    jobs = run_jobs(runs, known, tables.needs)
+    done: dict[int, FinishedRun] = {}
     told: set[str] = set()
-    unavailable: dict[str, ModelUnavailable] = {}  # to ask the hub again for every language would take minutes
-    slot = EngineSlot()
-    with Progress(len(runs)) as progress, log_lines(progress):
+    with Progress(len(jobs)) as progress:
+        lines = _Lines(progress, jobs)
         try:
-            for options in runs:
-                progress.next(f"{options.backend} {options.lang}")
-                try:
-                    if options.backend in unavailable:
-                        raise unavailable[options.backend]
-                    outcomes.append(_one(known, options, store, slot, progress, execution, budget))
-                except Exception as error:
-                    if os.environ.get("BENCH_DEBUG"):
-                        raise
-                    failure = as_bench_error(error)
-                    unfinished = isinstance(failure, RunIncomplete)
-                    outcomes.append(Outcome(options, "incomplete" if unfinished else "failed", error=failure))
-                    gone = failure.server if isinstance(failure, RunIncomplete) else failure
-                    if isinstance(gone, ModelUnavailable):
-                        unavailable[options.backend] = gone
-                    if str(failure) not in told:
-                        told.add(str(failure))
-                        progress.print(worded(failure))
-                    if isinstance(failure, BudgetReached):
-                        break
-                    if isinstance(error, OSError) and error.errno is not None:
-                        break  # no space, no permission: the next run would train for hours and end the same way
+            for position, outcome in executor.carry_out(jobs, lines.tell):
+                if outcome.error is not None and str(outcome.error) not in told:
+                    told.add(str(outcome.error))
+                    progress.print(worded(outcome.error))
+                done[position] = _finished(runs[position].options, position, outcome, store, progress)
+                lines.end(position)
         except KeyboardInterrupt:
-            return outcomes, True
-        finally:
-            slot.close()
-    return outcomes, False
+            return [done[position] for position in sorted(done)], True
+    return [done[position] for position in sorted(done)], False
+
+
+class _Lines:
+    """A line of progress for each job that is under way."""
+
+    def __init__(self, progress: Progress, jobs: Sequence[Job]) -> None:
+        self._progress, self._jobs = progress, jobs
+        self._lines: dict[int, Line] = {}
+
+    def tell(self, event: Event) -> None:
+        """From any thread."""
+        with self._progress.lock:
+            if event.kind == "start":
+                self.end(event.job)  # begun before, by a worker that died
+                self._lines[event.job] = self._progress.line(event.job + 1, self._jobs[event.job].name)
+            elif (line := self._lines.get(event.job)) is not None:
+                event.tell(line)
+
+    def end(self, job: int) -> None:
+        if (line := self._lines.pop(job, None)) is not None:
+            self._progress.end(line)
+
+
+def _finished(options: RunOptions, position: int, outcome: Outcome, store: Store, progress: Progress) -> FinishedRun:
+    """Prints what the run's sanity gates found, also with --quiet: a reader must know it."""
+    from harness.analysis.findings import finding_of_entry
+    from harness.records.entries import gate_lines, leak_line, read_entry
+
+    if outcome.run_id is None:
+        return FinishedRun(options, outcome, position)
+    entry = outcome.entry or read_entry(store, outcome.run_id)
+    finding = None if entry.is_blind else finding_of_entry(store, entry)  # `majority` is meant to give one answer
+    leak = leak_line([entry.record])
+    for line in [*([] if leak is None else [leak]), *gate_lines(entry.record.gates, has_finding=finding is not None)]:
+        progress.print(plain(f"{entry.display_name} {entry.record.identity.lang}: {line}"))
+    return FinishedRun(options, outcome, position, entry, finding)
 
 
 def exit_if_interrupted(stopped: bool) -> None:
@@ -132,78 +162,6 @@ def exit_with(errors: Iterable[BenchError | None]) -> None:
     code = max((error.exit_code for error in errors if error is not None), default=0)
     if code:
         raise typer.Exit(code)
-
-
-def _one(
-    known: Catalog,
-    options: RunOptions,
-    store: Store,
-    slot: EngineSlot,
-    progress: Progress,
-    execution: ExecutionOptions,
-    budget: Budget | None,
-) -> Outcome:
-    from harness.records.entries import read_entry
-    from harness.running.plan import make_plan
-    from harness.running.runner import found_run, run
-    from harness.running.training import trained_folder
-
-    plan, force = make_plan(options, known), execution.force
-    if not force and (entry := found_run(store, plan, warn=False)) is not None:
-        progress.say(f"{entry.run_id}: found, nothing to do (--force runs it again)")
-        return _outcome(options, "found", store, entry, progress)
-    check_cache()
-    in_cache = plan.training is not None and (trained_folder(plan) / "model").is_dir()
-    notes = ["trained model found in the cache"] if in_cache else []
-    if plan.training is not None and not in_cache and any((trained_folder(plan) / "scratch").glob("*")):
-        notes.append("training continues from its last checkpoint")
-    if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
-        notes.append("starts again" if force else "continues where it stopped")
-    progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
-    done = run(plan, store, slot, progress.update, force=force, budget=budget, gate=not execution.no_gate)
-    return _outcome(options, "new", store, read_entry(store, done.run_id), progress, model_from_cache=in_cache)
-
-
-def _outcome(
-    options: RunOptions, state: str, store: Store, entry: Entry, progress: Progress, *, model_from_cache: bool = False
-) -> Outcome:
-    """Prints what the run's sanity gates found, also with --quiet: a reader must know it."""
-    from harness.analysis.findings import finding_of_entry
-    from harness.records.entries import gate_lines, leak_line
-
-    finding = None if entry.is_blind else finding_of_entry(store, entry)  # `majority` is meant to give one answer
-    leak = leak_line([entry.record])
-    for line in [*([] if leak is None else [leak]), *gate_lines(entry.record.gates, has_finding=finding is not None)]:
-        progress.print(plain(f"{entry.display_name} {entry.record.identity.lang}: {line}"))
-    return Outcome(options, state, entry, model_from_cache=model_from_cache, finding=finding)
-
-
-@contextmanager
-def log_lines(progress: Progress) -> Iterator[None]:
-    """Print what the library logs, such as a long download, as lines that stay."""
-    import logging
-
-    warned: set[str] = set()
-
-    class Lines(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            message = record.getMessage()
-            if record.levelno < logging.WARNING:
-                progress.say(message)
-            elif message not in warned:  # a record is read before and after its lock is taken
-                warned.add(message)
-                progress.print(plain(f"warning: {message}"))
-
-    log, lines = logging.getLogger("bench"), Lines()
-    before = log.level, log.propagate, log.handlers
-    log.handlers = [lines]  # the command's own would write into the bar
-    log.setLevel(logging.INFO)
-    log.propagate = False  # or --verbose would show them twice
-    try:
-        yield
-    finally:
-        log.setLevel(before[0])
-        log.propagate, log.handlers = before[1], before[2]
 
 
 @dataclass
@@ -287,7 +245,7 @@ def _close(tracker: Tracker, track: Track) -> str | None:
         return "interrupted"
 
 
-def print_runs(outcomes: Sequence[Outcome]) -> None:
+def print_runs(outcomes: Sequence[FinishedRun]) -> None:
     """One line per run. A narrow terminal keeps the first metric."""
     from harness.analysis.findings import SHORT
     from harness.reports.text.formats import shown
@@ -316,7 +274,7 @@ def print_runs(outcomes: Sequence[Outcome]) -> None:
             verbosity.note(f"note: {_label(done, several_tasks)} {done.finding.message}.")  # the table has one word for it
 
 
-def _prompting(done: Outcome) -> str:
+def _prompting(done: FinishedRun) -> str:
     """How the model was prompted, as the record says it; of a failed run as far as it was asked."""
     if done.entry is not None:
         return done.entry.config_label if done.entry.record.identity.prompt else "-"
@@ -324,7 +282,7 @@ def _prompting(done: Outcome) -> str:
     return " ".join(str(word) for word in asked if word) or "-"
 
 
-def _label(done: Outcome, several_tasks: bool) -> str:
+def _label(done: FinishedRun, several_tasks: bool) -> str:
     """`mock:large (en, plain · score, seed 2)`: what tells a run from the others of its command, except settings."""
     options, prompting = done.options, _prompting(done)
     parts = [

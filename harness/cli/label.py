@@ -25,7 +25,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import budget_of, completed, note_unused
 from harness.cli.run_options import takes_run_options
-from harness.core.options import ExecutionOptions
+from harness.core.options import ELSEWHERE, ExecutionOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked
 
@@ -56,7 +56,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Fi
 Prefix = Annotated[str, typer.Option(metavar="TEXT", help="Put this before the names of the new columns.")]
 
 
-@takes_run_options(but=("split", "track"), help=HELP)
+@takes_run_options(but=("split", "track", *ELSEWHERE), help=HELP)
 def label_command(
     asked: Asked,
     execution: ExecutionOptions,
@@ -167,17 +167,18 @@ def _plan(options: Any, known: Any, found: UnlabelledRows) -> Plan:
 def _labelled(
     plan: Plan, labellings: Labellings, rows_of: RowsOf, execution: ExecutionOptions, budget: Budget | None
 ) -> Labelling:
-    from harness.cli.execute_runs import exit_if_interrupted, log_lines
+    from harness.cli.execute_runs import exit_if_interrupted
     from harness.cli.progress import Progress
+    from harness.execution.events import log_lines
     from harness.running.labelling import label_rows
 
     check_cache()
     made = None
-    with Progress(1) as progress, log_lines(progress):
-        progress.next(f"{plan.backend.name} {plan.options.lang}")
+    with Progress(1) as progress:
+        line = progress.next(f"{plan.backend.name} {plan.options.lang}")
         notes = ["starts again" if execution.force else "continues where it stopped"] if labellings.begun(plan.run_id) else []
         progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
-        with suppress(KeyboardInterrupt):
+        with suppress(KeyboardInterrupt), log_lines(lambda: line):
             made = label_rows(
                 plan, labellings, rows_of, progress.update, force=execution.force, budget=budget, gate=not execution.no_gate
             )

@@ -22,7 +22,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import budget_of, completed, note_unused
 from harness.cli.run_options import takes_run_options
-from harness.core.options import ExecutionOptions
+from harness.core.options import ELSEWHERE, ExecutionOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked
 
@@ -45,7 +45,9 @@ LagMs = Annotated[float, typer.Option(min=0, metavar="MS", help="Add a simulated
 Rate = Annotated[float | None, typer.Option(metavar="ROWS", help="Simulate rows that arrive at random, ROWS per second.")]
 
 
-@takes_run_options(but=("split", "calibration", "decision", "force", "no_gate", "track"), help=HELP, defaults={"limit": 200})
+@takes_run_options(
+    but=("split", "calibration", "decision", "force", "no_gate", "track", *ELSEWHERE), help=HELP, defaults={"limit": 200}
+)
 def latency_command(
     asked: Asked,
     execution: ExecutionOptions,

@@ -91,18 +91,69 @@ def clock_time(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+class Line:
+    """Where one run is. It is a `Listener` of `harness.execution`."""
+
+    def __init__(self, progress: Progress, number: int, name: str) -> None:
+        self._progress, self._number, self._name = progress, number, one_line(name, 24)
+        self._phase: Phase | None = None
+        self._task: rich.progress.TaskID | None = None
+
+    def update(self, phase: str, done: int, total: int, note: str) -> None:
+        progress = self._progress
+        with progress.lock:
+            now = progress.clock()
+            # Another unit and speed, or the same work again on other rows or another file.
+            if self._phase is None or phase != self._phase.name or done < self._phase.done:
+                self.end()
+                self._phase = Phase(phase, done, now)
+            self._phase.done, self._phase.total, self._phase.note = done, total, one_line(note, 80)
+            if progress.bar is not None:
+                self._show(progress.bar, self._phase, now)
+            elif now - progress.told >= EVERY:
+                self.say(f"{self._name} {phase}: {self._phase.figures(now) or 'under way'}")
+
+    def say(self, text: str) -> None:
+        """A line of this run that stays."""
+        if not verbosity.is_quiet():
+            self.warn(f"[{self._number}/{self._progress.runs}] {text}")
+
+    def warn(self, text: str) -> None:
+        """The same with --quiet."""
+        self._progress.print(text)
+
+    def end(self) -> None:
+        """End a phase; a long one leaves a line."""
+        progress = self._progress
+        with progress.lock:
+            phase, self._phase = self._phase, None
+            if phase is None:
+                return
+            if progress.bar is not None and self._task is not None:
+                progress.bar.remove_task(self._task)
+                self._task = None
+            now = progress.clock()
+            if now - phase.began >= EVERY:
+                self.say(f"{self._name} {phase.name}: {phase.summary(now)}")
+
+    def _show(self, bar: rich.progress.Progress, phase: Phase, now: float) -> None:
+        if self._task is None:
+            words = f"[{self._number}/{self._progress.runs}] {self._name} {phase.name}"
+            self._task = bar.add_task(plain(words), total=None, figures="")
+        bar.update(self._task, completed=phase.done, total=phase.total or None, figures=phase.figures(now))
+
+
 class Progress:
-    """`update` is the callback for the runner; it also receives `progress_events`, from any thread."""
+    """`update` is the callback for the runner; it also receives `progress_events`, from any thread. A command whose runs go on
+    at the same time has a `line` for each."""
 
     def __init__(self, runs: int, clock: Callable[[], float] = time.monotonic) -> None:
-        self._runs, self._clock = runs, clock
-        self._run = 0
-        self._name = ""
-        self._phase: Phase | None = None
-        self._told = clock()  # when the last line was printed
-        self._lock = threading.RLock()
-        self._bar: rich.progress.Progress | None = None
-        self._task: rich.progress.TaskID | None = None
+        self.runs, self.clock = runs, clock
+        self.told = clock()  # when the last line was printed
+        self.lock = threading.RLock()
+        self.bar: rich.progress.Progress | None = None
+        self._lines: list[Line] = []
+        self._number = 0
 
     def __enter__(self) -> Self:
         from harness.core import library_logging
@@ -111,67 +162,59 @@ class Progress:
         self._watching = progress_listener(self.update)
         self._watching.__enter__()
         if sys.stderr.isatty() and not verbosity.is_quiet() and not library_logging.loud():  # log lines would break a bar
-            self._bar = _bar(self._clock)
-            self._bar.start()
+            self.bar = _bar(self.clock)
+            self.bar.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._watching.__exit__(kind, error, trace)
-        with self._lock:
-            self._end()
-            if self._bar is not None:
-                self._bar.stop()
+        with self.lock:
+            for line in self._lines:
+                line.end()
+            if self.bar is not None:
+                self.bar.stop()
 
-    def next(self, name: str) -> None:
-        """The next run begins."""
-        with self._lock:
-            self._end()
-            self._run += 1
-            self._name = one_line(name, 24)
-        self.update("prepare", 0, 0, "")
+    def line(self, number: int, name: str) -> Line:
+        """Of a run that begins while others go on; `number` counts from 1."""
+        line = Line(self, number, name)
+        self._lines.append(line)
+        line.update("prepare", 0, 0, "")
+        return line
+
+    def end(self, line: Line) -> None:
+        """Its run has ended."""
+        with self.lock:
+            line.end()
+            self._lines.remove(line)
+
+    def next(self, name: str) -> Line:
+        """The next run begins, and the one before it has ended."""
+        with self.lock:
+            if self._lines:
+                self.end(self._lines[-1])
+            self._number += 1
+        return self.line(self._number, name)
 
     def say(self, text: str) -> None:
-        """A line of this run that stays."""
-        if not verbosity.is_quiet():
-            self.print(f"[{self._run}/{self._runs}] {text}")
+        """A line of the current run that stays."""
+        self._current().say(text)
 
     def print(self, text: str) -> None:
-        with self._lock:
-            self._told = self._clock()
-            if self._bar is None:
+        with self.lock:
+            self.told = self.clock()
+            if self.bar is None:
                 typer.echo(plain(text), err=True)
             else:  # through the bar, or the text would begin where the bar ends
-                self._bar.console.print(plain(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
+                self.bar.console.print(plain(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def update(self, phase: str, done: int, total: int, note: str) -> None:
-        with self._lock:
-            now = self._clock()
-            # Another unit and speed, or the same work again on other rows or another file.
-            if self._phase is None or phase != self._phase.name or done < self._phase.done:
-                self._end()
-                self._phase = Phase(phase, done, now)
-            self._phase.done, self._phase.total, self._phase.note = done, total, one_line(note, 80)
-            if self._bar is not None:
-                self._show(self._bar, self._phase, now)
-            elif now - self._told >= EVERY:
-                self.say(f"{self._name} {phase}: {self._phase.figures(now) or 'under way'}")
+        self._current().update(phase, done, total, note)
 
-    def _show(self, bar: rich.progress.Progress, phase: Phase, now: float) -> None:
-        if self._task is None:
-            self._task = bar.add_task(plain(f"[{self._run}/{self._runs}] {self._name} {phase.name}"), total=None, figures="")
-        bar.update(self._task, completed=phase.done, total=phase.total or None, figures=phase.figures(now))
-
-    def _end(self) -> None:
-        """End a phase; a long one leaves a line."""
-        phase, self._phase = self._phase, None
-        if phase is None:
-            return
-        if self._bar is not None and self._task is not None:
-            self._bar.remove_task(self._task)
-            self._task = None
-        now = self._clock()
-        if now - phase.began >= EVERY:
-            self.say(f"{self._name} {phase.name}: {phase.summary(now)}")
+    def _current(self) -> Line:
+        """The run that began last; of a command that counts none, a line without a name."""
+        if not self._lines:
+            self._lines.append(Line(self, self._number, ""))
+        return self._lines[-1]
 
 
 def _bar(clock: Callable[[], float]) -> rich.progress.Progress:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.core.options import variable_name
+
+if TYPE_CHECKING:
+    from harness.specs.asked import ProjectFile
+    from harness.specs.executors import ExecutorTables
 
 FILE = Path("bench.toml")
 
@@ -16,20 +20,33 @@ def project_defaults(group: Any) -> dict[str, Any]:
     from yaml import YAMLError
 
     from harness.core.errors import SpecError
-    from harness.specs.asked import ProjectFile
-    from harness.specs.yamlspec import read_text, validate_options
 
     if not FILE.is_file():
         return {}
     try:
-        content = tomllib.loads(read_text(FILE))
-    except tomllib.TOMLDecodeError as error:
-        raise SpecError(FILE, None, f"is not valid TOML: {error}") from error
-    try:
-        values = validate_options(content, ProjectFile, str(FILE)).texts()
+        values = _content().texts()
     except YAMLError as error:  # a time, say
         raise SpecError(FILE, None, "has a value under `set` that is no number, text, list or table") from error
     return _defaults(group, values)
+
+
+def executor_tables() -> ExecutorTables:
+    """The settings of executors, and what the runs of backends need. Raises `UserError` for a wrong file."""
+    from harness.specs.executors import ExecutorTables
+
+    return _content() if FILE.is_file() else ExecutorTables()
+
+
+def _content() -> ProjectFile:
+    from harness.core.errors import SpecError
+    from harness.specs.asked import ProjectFile
+    from harness.specs.yamlspec import read_text, validate_options
+
+    try:
+        content = tomllib.loads(read_text(FILE))
+    except tomllib.TOMLDecodeError as error:
+        raise SpecError(FILE, None, f"is not valid TOML: {error}") from error
+    return validate_options(content, ProjectFile, str(FILE))
 
 
 def _defaults(command: Any, values: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from harness.cli import verbosity
-from harness.cli.execute_runs import Outcome, error_as_json, run_all, tracking_with
+from harness.cli.execute_runs import FinishedRun, error_as_json, run_all, tracking_with
 from harness.cli.options import (
     Json,
     Many,
@@ -31,6 +31,7 @@ from harness.specs.asked import Asked
 
 if TYPE_CHECKING:
     from harness.core.errors import BenchError
+    from harness.execution.jobs import Request
     from harness.records.store import Store
     from harness.specs.catalog import Catalog
     from harness.specs.costs import Budget
@@ -127,28 +128,24 @@ class Searched:
         return {**asdict(replace(self, error=None)), "backend": backend, "error": self.error and error_as_json(self.error)}
 
 
-Done = tuple["Step", Outcome | Searched]
+Done = tuple["Step", FinishedRun | Searched]
 
 
 def carry_out(
     recipe: str, steps: Sequence[Step], known: Catalog, store: Store, execution: ExecutionOptions, budget: Budget | None
 ) -> tuple[list[Done], bool]:
     """What became of each step so far, and whether Ctrl-C ended it. Searches go the way of `bench study tune`."""
-    from harness.core.errors import BenchError
-
     done: list[Done] = []
     for group in _groups(steps):
         if group[0].tune is not None:
             searched, stopped = _search(recipe, group[0], known, store.root.parent)
             done.append((group[0], searched))
         else:
-            asked = [(step, _request(step, known, done)) for step in group]
-            done += [(step, _failed(step, request)) for step, request in asked if isinstance(request, BenchError)]
-            runs = [(step, request) for step, request in asked if not isinstance(request, BenchError)]
-            requests = [request for _, request in runs]
-            outcomes, stopped = run_all(known, requests, store, execution, budget) if runs else ([], False)
-            done += [(step, outcome) for (step, _), outcome in zip(runs, outcomes, strict=False)]
-            if len(outcomes) < len(runs) and not stopped:
+            impossible, runs = _startable(group, done)
+            done += impossible
+            finished, stopped = run_all(known, _requests(runs), store, execution, budget) if runs else ([], False)
+            done += [(runs[one.position], one) for one in finished]
+            if len(finished) < len(runs) and not stopped:
                 break  # no space or no budget left: every other run would end the same way
         if stopped:
             return done, True
@@ -156,43 +153,52 @@ def carry_out(
 
 
 def _groups(steps: Sequence[Step]) -> list[list[Step]]:
-    """Neighbours that can be one series of runs: no searches, and none that continues from a model of the same group."""
+    """Neighbours that are one series of runs: a search is a group of its own."""
     groups: list[list[Step]] = []
     for step in steps:
-        last = groups[-1] if groups else []
-        alone = not last or step.tune is not None or last[0].tune is not None
-        if alone or step.base in last:
+        if not groups or step.tune is not None or groups[-1][0].tune is not None:
             groups.append([step])
         else:
-            last.append(step)
+            groups[-1].append(step)
     return groups
 
 
-def _request(step: Step, known: Catalog, done: Sequence[Done]) -> RunOptions | BenchError:
-    """What to run, now that the model it continues from is trained; or why that is not possible."""
-    from harness.core.errors import BenchError, RunError
-    from harness.studies.steps import request_of
+def _startable(group: Sequence[Step], done: Sequence[Done]) -> tuple[list[Done], list[Step]]:
+    """The steps that a failure in an earlier group makes impossible; and the others, with the model from which they continue
+    where an earlier group has trained it."""
+    from harness.execution.schedule import impossible
+    from harness.execution.worker import failed
 
-    if step.base is None:
-        return step.request
-    before = next((outcome for other, outcome in done if other is step.base), None)
-    if before is None or before.error is not None:
-        message = f"{step.name} is not possible: it continues from {step.base.name}, which failed."
-        return RunError(message, "See the error above; repeat the command to try both again.")
-    try:
-        return request_of(step, known)
-    except BenchError as error:
-        return error
+    ended: list[Done] = []
+    runs: list[Step] = []
+    for step in group:
+        before = next((outcome for other, outcome in [*done, *ended] if other is step.base), None)
+        if before is None:
+            runs.append(step)
+        elif before.error is not None:
+            assert step.base is not None
+            error = impossible(step.name, step.base.name)
+            typer.echo(worded(error), err=True)
+            ended.append((step, FinishedRun(step.request, failed(error))))
+        else:
+            key = before.outcome.trained_key if isinstance(before, FinishedRun) else None
+            runs.append(replace(step, request=step.request.changed(continue_from=key)))
+    return ended, runs
 
 
-def _failed(step: Step, error: BenchError) -> Outcome:
-    typer.echo(worded(error), err=True)
-    return Outcome(step.request, "failed", error=error)
+def _requests(steps: Sequence[Step]) -> list[Request]:
+    from harness.execution.jobs import Request
+
+    places = {id(step): place for place, step in enumerate(steps)}
+    return [
+        Request(f"{step.name} {step.request.lang}", step.request, None if step.base is None else places.get(id(step.base)))
+        for step in steps
+    ]
 
 
 def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Searched, bool]:
     """The search, and whether Ctrl-C ended it."""
-    from harness.cli import as_bench_error
+    from harness.core.errors import as_bench_error
     from harness.studies.search import new_search
     from harness.studies.steps import SearchCatalog
 
@@ -262,7 +268,7 @@ def _figures(step: Step, figures: Sequence[Figure]) -> list[Figure]:
 
 
 def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure]) -> None:
-    records = [outcome.record for _, outcome in done if isinstance(outcome, Outcome) and outcome.record]
+    records = [outcome.record for _, outcome in done if isinstance(outcome, FinishedRun) and outcome.record]
     headline = [name for record in records for name in record.metrics.headline]
     searched = [outcome.metric for _, outcome in done if isinstance(outcome, Searched) and outcome.metric]
     published = [figure.metric for figure in figures if any(figure.metric in record.metrics.values for record in records)]
@@ -280,7 +286,7 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure]) -> None:
     verbosity.note("Reported figures are published ones, not measured here.")
 
 
-def _measured(outcome: Outcome | Searched, metrics: Sequence[str]) -> list[str]:
+def _measured(outcome: FinishedRun | Searched, metrics: Sequence[str]) -> list[str]:
     """Number of rows, metrics, rows per second."""
     from harness.reports.text.formats import shown
 
@@ -294,7 +300,7 @@ def _measured(outcome: Outcome | Searched, metrics: Sequence[str]) -> list[str]:
     return [str(outcome.record.n), *cells, "-" if rate is None else f"{rate:,.1f}"]
 
 
-def _record(outcome: Outcome | Searched) -> list[str]:
+def _record(outcome: FinishedRun | Searched) -> list[str]:
     which = outcome.study if isinstance(outcome, Searched) else (outcome.run_id or "").rpartition(".")[2]
     return [outcome.state, which or "-"]
 
@@ -313,7 +319,7 @@ def _of(figure: Figure) -> str:
     return f" ({said})" if said else ""
 
 
-def _as_json(step: Step, outcome: Outcome | Searched, figures: Sequence[Figure]) -> dict[str, Any]:
+def _as_json(step: Step, outcome: FinishedRun | Searched, figures: Sequence[Figure]) -> dict[str, Any]:
     reported = [
         {
             **figure.model_dump(include={"metric", "value", "n", "lang", "split", "note"}),

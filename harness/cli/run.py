@@ -21,6 +21,7 @@ def run_command(asked: Asked, execution: ExecutionOptions, as_json: Json = False
     chance, else null), error.
     """
     from harness.cli.execute_runs import print_runs, run_all, tracking_with
+    from harness.execution.jobs import requests_of
 
     known = catalog(execution.trust_metric_code)
     store = open_store(execution.results)
@@ -29,7 +30,7 @@ def run_command(asked: Asked, execution: ExecutionOptions, as_json: Json = False
     note_unused(asked, known, backends)
     budget = budget_of(execution, known, backends, asked.one("model"))
     with tracking_with(execution) as series:
-        outcomes, stopped = run_all(known, runs, store, execution, budget)
+        outcomes, stopped = run_all(known, requests_of(runs), store, execution, budget)
     if not stopped:
         with tolerate_broken_pipe():
             print_json([done.as_json() for done in outcomes]) if as_json else print_runs(outcomes)

@@ -50,6 +50,7 @@ def transfer_command(
     value, low, high, runs, best (of its column), trained (tested in a training language).
     """
     from harness.cli.execute_runs import run_all, tracking_with
+    from harness.execution.jobs import requests_of
     from harness.running.plan import make_plan
     from harness.statistics.metrics import headline_of
     from harness.studies.search import metric_of
@@ -67,7 +68,7 @@ def transfer_command(
     chosen = metric_of(make_plan(runs[0], known), metric) if metric else headline_of(spec.labels.kind, spec.rank_by)[0]
     budget = budget_of(execution, known, [backend], asked.one("model"))
     with tracking_with(execution) as series:
-        outcomes, stopped = run_all(known, runs, store, execution, budget)
+        outcomes, stopped = run_all(known, requests_of(runs), store, execution, budget)
     done = [outcome.run_id for outcome in outcomes if outcome.run_id is not None]
     if done and not stopped:
         grid = make_grid([store.record(name) for name in done], chosen, rows)

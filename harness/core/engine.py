@@ -260,6 +260,12 @@ class Engine(ABC):
         """`model`: a checkpoint's folder, or a server's name for a model (may be None). Loads nothing yet."""
         self.options: BaseModel = options
 
+    @classmethod
+    def gpus(cls, options: BaseModel) -> int | None:
+        """GPUs that a model with these options uses; None: one where the machine has one."""
+        device = getattr(options, "device", "auto" if "torch" in cls.libraries else "cpu")
+        return None if device == "auto" else int(device == "cuda")
+
     def earlier_options(self) -> dict[str, Any]:
         """The options as earlier versions recorded them: those of `memory_settings` as they are."""
         found: dict[str, Any] = to_jsonable_python(self.options.model_dump())  # in Python mode

@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 
 class BenchError(Exception):
@@ -21,6 +22,17 @@ class BenchError(Exception):
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A worker sends its errors to another process: without this, pickle would call `__init__` with the message alone."""
+        return _error_from, (type(self), self.args, self.__dict__)
+
+
+def _error_from(kind: type[BenchError], args: tuple[Any, ...], fields: Mapping[str, Any]) -> BenchError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(fields)
+    return error
 
 
 class UserError(BenchError):
@@ -114,3 +126,14 @@ class RunBusy(RunError):
 
 class GateFailed(RunError):
     """The first rows show that the run would measure nothing; `--no-gate` continues."""
+
+
+def as_bench_error(error: Exception) -> BenchError:
+    """The message for an unexpected error, or for one that the machine causes."""
+    if isinstance(error, BenchError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return RunError(f"{where}{error.strerror}.", "Fix this and repeat the command.")
+    message = (str(error).strip().splitlines() or [""])[0]
+    return RunError(f"Unexpected {type(error).__name__}: {message}", "Set BENCH_DEBUG=1 to see where it comes from.")

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from harness.core.types import Calibration, Decision, Decoding, ShotsBy
 
 Split = Literal["test", "validation"]
+Executor = Literal["local", "ray", "slurm"]
 UNLABELLED: Literal["unlabelled"] = "unlabelled"
 """In place of a split: rows without true labels, which `bench label` labels."""
 MAX_SEED = 2**32 - 1
@@ -137,9 +138,20 @@ class ExecutionOptions(BaseModel):
     no_gate: bool = flag("Continue where a sanity gate would stop a prompted run; its record says so.", default=False)
     trust_metric_code: bool = flag("Run the programs that a task names under `metrics`. Read them first.", default=False)
     results: Path = flag("Folder of run records and leaderboard.", "DIR", default=Path("results"))
+    executor: Executor = flag(
+        "Where the runs are carried out: local (this process), ray or slurm; settings in bench.toml (docs/scale.md).",
+        "NAME",
+        default="local",
+    )
+    workers: int | None = flag("Processes that ray or slurm start, at most; default: as many as there is room for.", "N", ge=1)
+    address: str | None = flag("Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT; default: a local one.", "ADDRESS")
     track: str | None = flag("Also log the runs to wandb, trackio, mlflow or tensorboard.", "NAME")
     quiet: bool = flag("Print errors, the result and its location only.", default=False)
     verbose: bool = flag("Also show what the libraries log.", default=False)
+
+
+ELSEWHERE = ("executor", "workers", "address")
+"""Options of commands whose runs other processes may carry out."""
 
 
 def all_fields() -> dict[str, FieldInfo]:

@@ -75,6 +75,7 @@ class EngineSlot:
         self._engine: Engine | None = None
         self._trained: Trained | None = None
         self._load_seconds = 0.0
+        self.loads = 0  # how many models it has loaded or trained
 
     def ready(
         self, plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluation | None = None
@@ -89,6 +90,7 @@ class EngineSlot:
             self._engine.reset()
             return loaded, self._trained, self._load_seconds
         self.close()
+        self.loads += 1
         on_progress("load", 0, 0, plan.backend.name)
         started = time.perf_counter()
         self._engine = plan.engine

@@ -29,7 +29,7 @@ from harness.core.options import (
     setting_text,
     takes_several,
 )
-from harness.specs.yamlspec import Spec
+from harness.specs.executors import ExecutorTables
 
 if TYPE_CHECKING:
     from harness.core.engine import Engine
@@ -318,7 +318,7 @@ def model_of_file(name: str, doc: str, base: type[BaseModel], fields: Mapping[st
     return create_model(name, __doc__=doc, __base__=base, __module__=__name__, **keys)
 
 
-class ProjectFileBase(Spec):
+class ProjectFileBase(ExecutorTables):
     def texts(self) -> dict[str, bool | str | list[str]]:
         """What was set, by field, as a command line would say it."""
         found: dict[str, bool | str | list[str]] = {}

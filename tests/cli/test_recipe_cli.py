@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from harness.cli import recipe as recipe_cli
-from harness.cli.execute_runs import Outcome
 from harness.core.errors import RunError
 from harness.core.options import ExecutionOptions
+from harness.execution.outcome import Outcome
+from harness.execution.worker import Worker
 from harness.records.store import Store
 from harness.specs.catalog import Catalog
 from harness.specs.recipes import load_recipe
@@ -206,19 +207,20 @@ def test_a_search_is_a_step_that_goes_on(bench: Any, recipe: Path) -> None:
 
 def carried_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, runs: str, fails: str = "", stops_after: int | None = None
-) -> tuple[list[list[str]], list[tuple[str, str]], bool]:
-    """Which requests were given together, by seed and start; what became of each step; whether it was stopped."""
-    groups: list[list[str]] = []
+) -> tuple[list[str], list[tuple[str, str]], bool]:
+    """The requests, by seed and start, where the n-th training makes the model key-of-n; what became of each step; whether it
+    was stopped."""
+    given: list[str] = []
 
-    def run_all(known: Any, requests: Any, *rest: Any) -> tuple[list[Outcome], bool]:
-        groups.append([f"{request.seed} {request.continue_from or '-'}" for request in requests])
-        error = RunError("it failed")
-        outcomes = [Outcome(r, "failed", error=error) if str(r.seed) == fails else Outcome(r, "new") for r in requests]
-        return (outcomes, False) if stops_after is None else (outcomes[:stops_after], True)
+    def run(worker: Worker, options: RunOptions) -> Outcome:
+        given.append(f"{options.seed} {options.continue_from or '-'}")
+        if stops_after is not None and len(given) > stops_after:
+            raise KeyboardInterrupt
+        if str(options.seed) == fails:
+            raise RunError("it failed")
+        return Outcome("new", trained_key=f"key-of-{len(given)}")
 
-    monkeypatch.setattr(recipe_cli, "run_all", run_all)
-    monkeypatch.setattr("harness.studies.steps.plan_of", lambda step, catalog: step)
-    monkeypatch.setattr("harness.studies.steps.trained_key", lambda step: f"key-of-{step.name}")
+    monkeypatch.setattr(Worker, "_run", run)
     path = tmp_path / "mine.yaml"
     path.write_text(
         f"description: d\ndefaults: {{task: reviews_demo, backend: tfidf, lang: en}}\nruns:\n{runs}", encoding="utf-8"
@@ -226,7 +228,7 @@ def carried_out(
     catalog = Catalog(tmp_path)
     steps = steps_of(load_recipe(path), catalog, Changes())
     done, stopped = recipe_cli.carry_out("mine", steps, catalog, Store(tmp_path / "runs"), ExecutionOptions(), None)
-    return groups, [(step.name, outcome.state) for step, outcome in done], stopped
+    return given, [(step.name, outcome.state) for step, outcome in done], stopped
 
 
 CHAIN = (
@@ -236,8 +238,8 @@ CHAIN = (
 
 
 def test_a_start_is_planned_when_its_model_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups, states, _ = carried_out(tmp_path, monkeypatch, CHAIN)
-    assert groups == [["0 -", "0 -"], ["0 key-of-a"], ["0 key-of-c", "0 key-of-a"]]
+    given, states, _ = carried_out(tmp_path, monkeypatch, CHAIN)
+    assert given == ["0 -", "0 -", "0 key-of-1", "0 key-of-3", "0 key-of-1"]
     assert [name for name, _ in states] == ["a", "b", "c", "d", "e"]
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from harness.cli import execute_runs
 from harness.core import library_logging
 from harness.running.tracking import TensorBoard
 
@@ -162,14 +161,14 @@ def test_half_a_series_is_counted_and_not_shown(
     command: Any, bench: Any, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
 
-    one, calls = execute_runs._one, iter(range(9))
+    one, calls = Worker._run, iter(range(9))
 
     def stopping(*words: Any) -> Any:
         if next(calls) == 1:
             raise KeyboardInterrupt
         return one(*words)
 
-    monkeypatch.setattr(execute_runs, "_one", stopping)
+    monkeypatch.setattr(Worker, "_run", stopping)
     said = bench(*command, "--limit", 5)
     assert said.code == 130
     assert said.out == ""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness.cli import execute_runs
+from harness.execution.worker import Worker
 
 pytestmark = pytest.mark.slow
 
@@ -127,14 +127,14 @@ def test_without_vl_convert_the_table_still_comes(bench: Any, monkeypatch: pytes
 def test_a_run_that_fails_is_shown_and_the_exit_code_says_so(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.core.errors import RunError
 
-    one = execute_runs._one
+    one = Worker._run
 
-    def failing(known: Any, request: Any, *more: Any) -> Any:
+    def failing(worker: Worker, request: Any) -> Any:
         if (request.train_lang, request.lang) == (("fr",), "en"):
             raise RunError("no memory left")
-        return one(known, request, *more)
+        return one(worker, request)
 
-    monkeypatch.setattr(execute_runs, "_one", failing)
+    monkeypatch.setattr(Worker, "_run", failing)
     said = bench(*MATRIX)
     assert said.code == 1
     assert said.out.splitlines()[2].split("\t")[2] == "failed"

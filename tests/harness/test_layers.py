@@ -10,6 +10,7 @@ LAYERS = [
     "cli",
     "reports",
     "studies",
+    "execution",
     "analysis",
     "running",
     "records",

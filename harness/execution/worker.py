@@ -1,0 +1,117 @@
+"""A worker: does one job after the other and keeps the model that the next one may need. One for each process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from harness.core.cache_folder import cache_dir
+from harness.core.errors import BenchError, BudgetReached, ModelUnavailable, RunIncomplete, as_bench_error
+from harness.core.options import RunOptions
+from harness.execution.events import Listener
+from harness.execution.outcome import Outcome, State
+from harness.records.entries import read_entry
+from harness.records.store import Store
+from harness.running.plan import Plan, make_plan
+from harness.running.runner import EngineSlot, found_run, run
+from harness.running.training import make_cache_folder, trained_folder, trained_key
+from harness.specs.catalog import Catalog
+from harness.specs.costs import Budget
+
+if TYPE_CHECKING:
+    from harness.execution.jobs import Job
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs beside its jobs. It can be pickled. `budget`: what all workers of the command may spend."""
+
+    catalog: Catalog
+    store: Store
+    force: bool = False
+    gate: bool = True
+    budget: Budget | None = None
+
+
+class Worker:
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.listener: Listener | None = None
+        self._slot = EngineSlot()
+        self._unavailable: dict[str, ModelUnavailable] = {}  # to ask the hub again for every language would take minutes
+
+    def do(self, job: Job, listener: Listener) -> Outcome:
+        """Raises nothing but `KeyboardInterrupt` and what ends a process."""
+        self.listener, before = listener, self._slot.loads
+        try:
+            outcome = job.carried_out_by(self)
+        except Exception as error:
+            if os.environ.get("BENCH_DEBUG"):
+                raise
+            outcome = failed(as_bench_error(error), ends_all=isinstance(error, OSError) and error.errno is not None)
+        finally:
+            self.listener = None
+        return replace(outcome, loads=self._slot.loads - before)
+
+    def run(self, options: RunOptions) -> Outcome:
+        """Find or make a run. Raises what `runner.run` raises."""
+        if options.backend in self._unavailable:
+            raise self._unavailable[options.backend]
+        try:
+            return self._run(options)
+        except ModelUnavailable as error:
+            self._unavailable[options.backend] = error
+            raise
+        except RunIncomplete as error:
+            if error.server is not None:
+                self._unavailable[options.backend] = error.server
+            raise
+
+    def _run(self, options: RunOptions) -> Outcome:
+        setup, listener = self.setup, self.listener
+        assert listener is not None
+        plan = make_plan(options, setup.catalog)
+        key = None if plan.training is None else trained_key(plan)
+        if not setup.force and (entry := found_run(setup.store, plan, warn=False)) is not None:
+            listener.say(f"{entry.run_id}: found, nothing to do (--force runs it again)")
+            return Outcome("found", entry.run_id, trained_key=key, entry=entry)
+        make_cache_folder(cache_dir())  # before a run begins
+        in_cache = plan.training is not None and (trained_folder(plan) / "model").is_dir()
+        notes = _notes(plan, setup, in_cache=in_cache)
+        listener.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
+        done = run(plan, setup.store, self._slot, listener.update, force=setup.force, budget=setup.budget, gate=setup.gate)
+        return Outcome(
+            "new", done.run_id, model_from_cache=in_cache, trained_key=key, entry=read_entry(setup.store, done.run_id)
+        )
+
+    def close(self) -> None:
+        self._slot.close()
+
+
+@contextmanager
+def working(setup: Setup) -> Iterator[Worker]:
+    worker = Worker(setup)
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+def failed(error: BenchError, *, ends_all: bool = False) -> Outcome:
+    """`ends_all`: no space, no permission: the next run would train for hours and end the same way."""
+    state: State = "incomplete" if isinstance(error, RunIncomplete) else "failed"
+    return Outcome(state, error=error, ends_all=ends_all or isinstance(error, BudgetReached))
+
+
+def _notes(plan: Plan, setup: Setup, *, in_cache: bool) -> list[str]:
+    """What is there already."""
+    notes = ["trained model found in the cache"] if in_cache else []
+    if plan.training is not None and not in_cache and any((trained_folder(plan) / "scratch").glob("*")):
+        notes.append("training continues from its last checkpoint")
+    if (Path(setup.store.root) / f"{plan.run_id}.partial" / "journal.jsonl").exists():
+        notes.append("starts again" if setup.force else "continues where it stopped")
+    return notes
