@@ -151,8 +151,8 @@ def test_the_bar(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         progress.update("train", 0, 400, "")
         clock.now += 60
         progress.update("train", 120, 400, "loss 0.34, macro_f1 0.512 at step 100")
-        assert progress._bar is not None
-        progress._bar.refresh()
+        assert progress.bar is not None
+        progress.bar.refresh()
         progress.say("[red]a line of the run[/] :fire:")
 
     shown = shown_on_terminal(clock, monkeypatch, work, width=140)
@@ -169,8 +169,8 @@ def test_the_bar_takes_one_line_of_a_narrow_terminal(clock: Clock, monkeypatch: 
         progress.update("predict", 0, 400, "")
         clock.now += 60
         progress.update("predict", 120, 400, "3 without an answer " * 9)
-        assert progress._bar is not None
-        progress._bar.refresh()
+        assert progress.bar is not None
+        progress.bar.refresh()
 
     shown = shown_on_terminal(clock, monkeypatch, work, width=80)
     bars = [line for line in shown.splitlines() if "━" in line]

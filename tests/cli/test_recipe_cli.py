@@ -11,7 +11,7 @@ import pytest
 
 from harness.cli import recipe as recipe_cli
 from harness.core.errors import RunError
-from harness.core.options import ExecutionOptions
+from harness.core.options import ExecutionOptions, RunOptions
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Worker
 from harness.records.store import Store
@@ -259,8 +259,8 @@ def test_what_goes_on_from_a_failed_run_is_not_possible(
 
 
 def test_ctrl_c_ends_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    groups, states, stopped = carried_out(tmp_path, monkeypatch, CHAIN, stops_after=1)
-    assert (len(groups), states, stopped) == (1, [("a", "new")], True)
+    given, states, stopped = carried_out(tmp_path, monkeypatch, CHAIN, stops_after=1)
+    assert (len(given), states, stopped) == (2, [("a", "new")], True)
 
 
 # Lists

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from harness.core import library_logging
+from harness.execution.worker import Worker
 from harness.running.tracking import TensorBoard
 
 pytestmark = pytest.mark.slow
