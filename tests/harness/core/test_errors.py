@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 
 from harness.core import errors
-from harness.core.errors import BenchError, MissingExtra, RunError, SpecError, UnknownName, UserError
+from harness.core.errors import (
+    BenchError,
+    MissingExtra,
+    ModelUnavailable,
+    RunError,
+    RunIncomplete,
+    SpecError,
+    Unanswered,
+    UnknownName,
+    UserError,
+)
 
 ALL = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BenchError)]
 
@@ -53,3 +64,23 @@ def test_a_missing_extra_says_how_to_install_it() -> None:
     assert said.count("pip install 'bench-harness[train]'") == 1
     assert "-c constraints.txt -e '.[train]'" in said
     assert "-c constraints-vllm.txt -e '.[vllm]'" in str(MissingExtra("vllm", "vllm", "The engine 'vllm'"))
+
+
+def test_an_error_of_each_kind_survives_the_way_to_another_process() -> None:
+    """Their constructors take other arguments than the message."""
+    given = [
+        SpecError("a.yaml", 3, "is wrong", "Mend it."),
+        UnknownName("backend", "mistrl", ["mistral"]),
+        MissingExtra("ray", "ray", "The executor"),
+        Unanswered("Which?", "Say it.", {"--text": "body"}),
+        RunIncomplete("3 rows have no answer", "Again.", ModelUnavailable("The server is down.")),
+        *(kind("It failed.", "Mend it.") for kind in ALL if kind not in (SpecError, UnknownName, MissingExtra, Unanswered)),
+    ]
+    assert {type(error) for error in given} == set(ALL)
+    for error in given:
+        sent = pickle.loads(pickle.dumps(error))
+        assert type(sent) is type(error)
+        assert (str(sent), sent.args, sent.exit_code) == (str(error), error.args, error.exit_code)
+    sent = pickle.loads(pickle.dumps(given[4]))
+    assert isinstance(sent.server, ModelUnavailable)
+    assert sent.server.message == "The server is down."
