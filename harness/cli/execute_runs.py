@@ -96,6 +96,9 @@ def run_all(
     tables = executor_tables()
     setup = Setup(known, store, execution.force, not execution.no_gate, budget)
     executor = executor_of(execution, tables, setup)
+    if execution.executor == "local" and (execution.workers or execution.address):
+        option = "--workers" if execution.workers else "--address"
+        verbosity.note(f"note: {option} has no effect with --executor local.")
     jobs = run_jobs(runs, known, tables.needs)
     done: dict[int, FinishedRun] = {}
     told: set[str] = set()

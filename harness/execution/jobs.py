@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from harness.core.errors import UnknownName
 from harness.core.json_files import digest
 from harness.core.options import RunOptions
 from harness.core.types import ShotsBy
@@ -86,6 +87,11 @@ class RunJob:
 
 
 def run_jobs(runs: Sequence[Request], catalog: Catalog, needs: Needs) -> list[RunJob]:
+    """Raises `UnknownName` for a backend of `needs` that does not exist."""
+    known = catalog.names("backend")
+    for name in needs:
+        if name not in known:
+            raise UnknownName("backend", name, known)
     return [
         RunJob(run.name, run.options, need_of(run.options, catalog, needs), group_of(run.options, catalog), run.after)
         for run in runs

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.core.errors import BudgetReached, ModelUnavailable, RunError, RunIncomplete
+from harness.core.errors import BudgetReached, ModelUnavailable, RunError, RunIncomplete, UnknownName
 from harness.core.options import RunOptions
 from harness.execution import worker as worker_module
 from harness.execution.events import Event, Sender
@@ -183,6 +183,8 @@ def test_what_a_folder_says_of_a_backend_comes_before_its_engine(project: Path) 
     said = {"toy-model": NeedSpec(gpus=0.25, memory_gib=4.0, cpus=None)}
     need = need_of(options(), known, said)
     assert (need.gpus, need.cpus, need.memory_gib, need.engine) == (0.25, None, 4.0, "toy_model")
+    with pytest.raises(UnknownName, match="toy-mode"):
+        run_jobs(requests_of([options()]), known, {"toy-mode": NeedSpec(gpus=1)})
 
 
 @pytest.mark.parametrize(
