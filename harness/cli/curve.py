@@ -61,7 +61,7 @@ MinSteps = Annotated[int, typer.Option(min=1, metavar="N", help="Train at least 
 
 @takes_run_options(
     *("task", "lang", "prompt", "decoding", "settings", "seed", "limit", "data", "labels_from", "soft_labels"),
-    *ExecutionOptions.model_fields,
+    *(name for name in ExecutionOptions.model_fields if name != "shard"),
     help=HELP,
     defaults={"seed": (0, 1, 2, 3, 4)},
 )

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from harness.core.record import RunRecord
     from harness.records.entries import Entry
     from harness.records.store import Store
+    from harness.running.plan import Plan
     from harness.running.runner import EngineSlot
+    from harness.running.sharding import ShardResult
     from harness.running.tracking import Track, Tracker
     from harness.specs.catalog import Catalog
     from harness.specs.costs import Budget
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of one run. `state`: new, found (it was recorded before), incomplete or failed. `model_from_cache`: no
-    training was needed."""
+    training was needed. `part`: of a shard, which has no record and no metrics."""
 
     options: RunOptions
     state: str
@@ -43,6 +45,7 @@ class Outcome:
     error: BenchError | None = None
     model_from_cache: bool = False
     finding: Finding | None = None
+    part: ShardResult | None = None
 
     @property
     def record(self) -> RunRecord | None:
@@ -50,6 +53,8 @@ class Outcome:
 
     @property
     def run_id(self) -> str | None:
+        if self.part is not None:
+            return self.part.run_id
         return None if self.entry is None else self.entry.run_id
 
     @property
@@ -64,6 +69,7 @@ class Outcome:
             "run": self.run_id,
             **self.options.model_dump(mode="json"),
             "model_from_cache": self.model_from_cache,
+            **({} if self.part is None else {"shard": str(self.part.shard), "rows": self.part.rows}),
             "metrics": record and record.metrics.as_json(),
             "gates": [gate.as_json() for gate in record.gates] if record else [],
             "finding": self.finding and self.finding.as_json(),
@@ -144,6 +150,7 @@ def _one(
     budget: Budget | None,
 ) -> Outcome:
     from harness.records.entries import read_entry
+    from harness.records.shards import shard_name
     from harness.running.plan import make_plan
     from harness.running.runner import found_run, run
     from harness.running.training import trained_folder
@@ -157,11 +164,48 @@ def _one(
     notes = ["trained model found in the cache"] if in_cache else []
     if plan.training is not None and not in_cache and any((trained_folder(plan) / "scratch").glob("*")):
         notes.append("training continues from its last checkpoint")
-    if (store.root / f"{plan.run_id}.partial" / "journal.jsonl").exists():
+    name = plan.run_id if execution.shard is None else shard_name(plan.run_id, execution.shard)
+    if (store.root / f"{name}.partial" / "journal.jsonl").exists():
         notes.append("starts again" if force else "continues where it stopped")
+    if execution.shard is not None:
+        return _shard(plan, options, store, slot, progress, execution, budget, notes, model_from_cache=in_cache)
     progress.say(plan.run_id + (f": {', '.join(notes)}" if notes else ""))
     done = run(plan, store, slot, progress.update, force=force, budget=budget, gate=not execution.no_gate)
     return _outcome(options, "new", store, read_entry(store, done.run_id), progress, model_from_cache=in_cache)
+
+
+def _shard(
+    plan: Plan,
+    options: RunOptions,
+    store: Store,
+    slot: EngineSlot,
+    progress: Progress,
+    execution: ExecutionOptions,
+    budget: Budget | None,
+    notes: Sequence[str],
+    *,
+    model_from_cache: bool,
+) -> Outcome:
+    """One shard of a run."""
+    from harness.running.sharding import run_shard
+
+    assert execution.shard is not None
+    progress.say(", ".join([f"{plan.run_id}: shard {execution.shard}", *notes]))
+    done = run_shard(
+        plan,
+        execution.shard,
+        store,
+        slot,
+        progress.update,
+        force=execution.force,
+        budget=budget,
+        gate=not execution.no_gate,
+    )
+    if done.computed and not done.rows:
+        progress.say(f"{plan.run_id}: the run has fewer windows than shards, so shard {execution.shard} has no rows")
+    if not done.computed:
+        progress.say(f"{plan.run_id}: shard {execution.shard} found, nothing to do (--force predicts it again)")
+    return Outcome(options, "new" if done.computed else "found", part=done, model_from_cache=model_from_cache)
 
 
 def _outcome(
@@ -227,7 +271,9 @@ class Series:
         digits = next((done.run_id.rpartition(".")[2] for done in outcomes if getattr(done, "run_id", None)), None)
         where = "" if self.results == RESULTS else f" --results {shlex.quote(str(self.results))}"
         if digits is not None:
-            verbosity.note(f"Next: bench leaderboard{where}, or bench show {digits}{where}")
+            sharded = any(getattr(done, "part", None) for done in outcomes)
+            show = f"bench leaderboard{where}, or bench show {digits}{where}"
+            verbosity.note(f"Next: {f'when all shards are finished, bench results merge{where}' if sharded else show}")
         self._print_tracker()
         exit_if_interrupted(stopped)
         exit_with(done.error for done in outcomes)

@@ -56,7 +56,7 @@ Output = Annotated[Path, typer.Option("--output", "-o", metavar="FILE", help="Fi
 Prefix = Annotated[str, typer.Option(metavar="TEXT", help="Put this before the names of the new columns.")]
 
 
-@takes_run_options(but=("split", "track"), help=HELP)
+@takes_run_options(but=("split", "track", "shard"), help=HELP)
 def label_command(
     asked: Asked,
     execution: ExecutionOptions,

@@ -45,7 +45,9 @@ LagMs = Annotated[float, typer.Option(min=0, metavar="MS", help="Add a simulated
 Rate = Annotated[float | None, typer.Option(metavar="ROWS", help="Simulate rows that arrive at random, ROWS per second.")]
 
 
-@takes_run_options(but=("split", "calibration", "decision", "force", "no_gate", "track"), help=HELP, defaults={"limit": 200})
+@takes_run_options(
+    but=("split", "calibration", "decision", "force", "no_gate", "track", "shard"), help=HELP, defaults={"limit": 200}
+)
 def latency_command(
     asked: Asked,
     execution: ExecutionOptions,

@@ -55,7 +55,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="List the runs and what 
 
 
 @takes_run_options(
-    but=("task", "continue_from", "labels_from", "soft_labels"),
+    but=("task", "continue_from", "labels_from", "soft_labels", "shard"),
     help=HELP,
     defaults=dict.fromkeys([*RunOptions.model_fields, "results"]),
     explicit=[name for name in RunOptions.model_fields if name != "data"],  # a folder's defaults must not change a recipe

@@ -30,7 +30,8 @@ HELP = {
 
 
 @takes_run_options(
-    but=("split", "prompt", "decoding", "calibration", "continue_from", "labels_from", "soft_labels", "no_gate"), help=HELP
+    but=("split", "prompt", "decoding", "calibration", "continue_from", "labels_from", "soft_labels", "no_gate", "shard"),
+    help=HELP,
 )
 def transfer_command(
     asked: Asked,

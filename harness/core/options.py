@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from pydantic.fields import FieldInfo
 
+from harness.core.shard import ShardField
 from harness.core.types import Calibration, Decision, Decoding, ShotsBy
 
 Split = Literal["test", "validation"]
@@ -131,7 +132,13 @@ class ExecutionOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_cost: float | None = flag(
-        "Spend at most this on servers, in all runs of this command.", "USD", ge=0, allow_inf_nan=False
+        "Spend at most this on servers, in all runs of this command; each shard has a budget of its own.",
+        "USD",
+        ge=0,
+        allow_inf_nan=False,
+    )
+    shard: ShardField | None = flag(
+        "Predict part I of N of each run, I from 1 to N; `bench results merge` makes the record of all parts.", "I/N"
     )
     force: bool = flag("Run again even if a finished record exists.", default=False)
     no_gate: bool = flag("Continue where a sanity gate would stop a prompted run; its record says so.", default=False)

@@ -9,6 +9,7 @@
         scratch/                     what an engine must remember meanwhile: the ids of batches of a server's Batch API
     results/runs/<run id>.lock       held while a process works on the run
     results/runs/<run id>.damaged-1/ a damaged record, moved here when the run was repeated
+    results/runs/<run id>.shard-3-of-8/  a finished shard of a run; see `harness.records.shards`
 
 Records hold row ids, labels and digests of texts (`text`), never a text. The answers of a language model may quote the text, so
 they stay in the user's cache (`answers_file`).
@@ -55,7 +56,7 @@ MOST_BRACKETS = 1000
 DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which moves it away and repeats the run."
 COPY_HINT = "Rename the folder to the name of its run; if it is a copy, move it elsewhere or delete it."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
-_NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+)", re.DOTALL)
+_NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+|\.shard-\d+-of-\d+)", re.DOTALL)
 
 
 @contextmanager
