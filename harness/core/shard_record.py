@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import Field
 
 from harness.core.options import RunOptions
@@ -48,6 +50,12 @@ class ShardRecord(Part):
     versions: dict[str, str] = Field(default_factory=dict)
     gates: list[Gate] = Field(default_factory=list, description="found so far: those of all rows are evaluated by the merge")
     journal: str = Field(description="sha256 of journal.jsonl")
+
+    def as_json(self) -> dict[str, Any]:
+        dump = self.model_dump(mode="json", exclude={"options": {"settings"}}, exclude_unset=True)
+        if "settings" in self.options.model_fields_set:  # as they are, as in `RunRecord.manifest`
+            dump["options"]["settings"] = dict(self.options.settings)
+        return {**dump, "version": self.version, "identity": self.identity.as_json()}
 
     @property
     def is_empty(self) -> bool:
