@@ -91,7 +91,7 @@ def _record(done: Predicted, rows_of: RowsOf) -> LabellingRecord:
         labels=_counted(labelled, plan.task.label_space.names),
         probabilities=bool(labelled) and all(prediction.probabilities is not None for prediction in labelled),
         train_rows=None if plan.training is None else len(plan.training.train),
-        **told(done, cut_texts(done), circumstances(done, len(plan.rows))),
+        **told(done, cut_texts(done), circumstances(done, plan.rows)),
     )
 
 

@@ -24,7 +24,7 @@ from harness.core.progress_events import OnProgress
 from harness.core.record import CheckpointFacts, Cost, Cut, Machine, Metrics, PeakMemory, RunRecord, Timing, Tokens
 from harness.core.shard import Shard
 from harness.core.token_use import NO_TOKENS, NOTHING_CHARGED, ChargedTokens
-from harness.core.types import Calibration, LabelKind, Prediction, Status
+from harness.core.types import Calibration, Example, LabelKind, Prediction, Status
 from harness.data.dates import dates_of
 from harness.records.entries import Entry, finished_entry
 from harness.records.journal import (
@@ -184,7 +184,7 @@ def run(
         with closing(DuplicatesOf(plan)) as twins:
             told = twins.noted(on_progress)
             done = predict_rows(plan, journal, slot, told, force=force, budget=budget, on_evaluation=on_evaluation, gate=gate)
-            record = record_of(done, twins, circumstances(done, len(plan.rows)))
+            record = record_of(done, twins, circumstances(done, plan.rows))
         rows = zip(done.plan.rows, done.predictions, strict=True)
         folder = store.finish(record, (prediction_record(row, prediction) for row, prediction in rows))
         finished(record)
@@ -516,8 +516,8 @@ def cut_texts(done: Predicted) -> Cut | None:
     return None if done.plan.prompt is not None else cut_of(entry.cut for entry in done.entries if entry.cut is not None)
 
 
-def circumstances(done: Computed | Predicted, rows: int) -> Circumstances:
-    """Of the predictions of `rows` rows that this process has just finished."""
+def circumstances(done: Computed | Predicted, rows: Sequence[Example]) -> Circumstances:
+    """Of the predictions of these rows, which this process has just finished."""
     plan, entries = done.plan, done.entries
     return Circumstances(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -595,8 +595,8 @@ def smallest_batch(entries: Sequence[JournalEntry]) -> int:
     return min((entry.batch for entry in entries if entry.rows), default=0)
 
 
-def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float, rows: int) -> Timing:
-    speed = speed_of(entries, rows)
+def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float, rows: Sequence[Example]) -> Timing:
+    speed = speed_of(entries, len(rows))
     settings = dict(plan.engine.speed_settings())
     optional: dict[str, Any] = {"settings": settings} if settings else {}
     left_out = "training and warm-up" if plan.engine.ahead() else "training, warm-up and journal"
@@ -607,7 +607,7 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float, ro
         else "rendering, tokenization (while it is waited for), the model and parsing; not loading, "
         f"{left_out}; a text of several rows is computed once",
         load_seconds=round(load_seconds, 3),
-        distinct_texts=len({row.text for row in plan.rows}),
+        distinct_texts=len({row.text for row in rows}),
         batch_size=plan.engine.batch_size(),
         batch_tokens=plan.engine.batch_tokens(),
         smallest_batch=smallest_batch(entries),

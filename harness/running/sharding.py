@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.core.json_files import digest
 from harness.core.progress_events import OnProgress
 from harness.core.shard import Shard
 from harness.core.shard_record import ShardRecord
+from harness.core.types import Example
 from harness.models.cache import MODEL
 from harness.records.entries import Entry, finished_entry
 from harness.records.journal import Journal
@@ -73,7 +75,8 @@ def run_shard(
             if (found := _found(plan, shard, store)) is not None:  # another process finished it meanwhile
                 return found
             store.set_aside(name)
-        if not rows_of(plan, shard):
+        rows = rows_of(plan, shard)
+        if not rows:
             journal.clear()
             done = _nothing(plan, journal)
         else:
@@ -89,7 +92,7 @@ def run_shard(
                 shard=shard,
             )
         replaced = finished_entry(store, plan.run_id) if force else None
-        record = _record(done, shard, replaced)
+        record = _record(done, shard, rows, replaced)
         finish_shard(store, record)
     return ShardResult(plan.run_id, shard, record, None, computed=True)
 
@@ -110,14 +113,14 @@ def _nothing(plan: Plan, journal: Journal) -> Computed:
     return Computed(plan, [], None, 0.0, Outcomes([]), Gates(plan, journal.answers, stops=False))
 
 
-def _record(done: Computed, shard: Shard, replaced: Entry | None) -> ShardRecord:
-    plan, known, rows = done.plan, circumstances(done, len(done.outcomes)), len(done.outcomes)
+def _record(done: Computed, shard: Shard, rows: Sequence[Example], replaced: Entry | None) -> ShardRecord:
+    plan, known = done.plan, circumstances(done, rows)
     return ShardRecord(
         run_id=plan.run_id,
         identity=plan.identity,
         options=public_options(plan),
         shard=shard,
-        rows=rows,
+        rows=len(rows),
         window_size=window_size(plan.engine),
         replaces=None if replaced is None else digest(replaced.record.manifest()),
         finished=known.finished,
