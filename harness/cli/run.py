@@ -9,8 +9,10 @@ from harness.core.errors import UserError
 from harness.core.options import ExecutionOptions
 from harness.specs.asked import Asked
 
+HELP = {"max_cost": "Spend at most this on servers, in all runs of this command; each shard (--shard) may spend it."}
 
-@takes_run_options()
+
+@takes_run_options(help=HELP)
 def run_command(asked: Asked, execution: ExecutionOptions, as_json: Json = False) -> None:
     """Train or prompt backends on the same rows.
 

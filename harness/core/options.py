@@ -132,10 +132,7 @@ class ExecutionOptions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_cost: float | None = flag(
-        "Spend at most this on servers, in all runs of this command; each shard has a budget of its own.",
-        "USD",
-        ge=0,
-        allow_inf_nan=False,
+        "Spend at most this on servers, in all runs of this command.", "USD", ge=0, allow_inf_nan=False
     )
     shard: ShardField | None = flag(
         "Predict part I of N of each run, I from 1 to N; `bench results merge` makes the record of all parts.", "I/N"

@@ -171,7 +171,7 @@ def _check_same(run_id: str, what: str, found: Sequence[tuple[ShardRecord, Mappi
 
 
 def _plan(first: ShardRecord, catalog: Catalog, data: Path | None) -> Plan:
-    options = first.options if data is None else first.options.changed(data=data)
+    options = first.options if data is None or first.options.data is None else first.options.changed(data=data)
     if options.data == Path(FOLDER):
         raise UserError(
             f"{first.run_id}: its rows came from a folder outside of this one, which no record names.", "Name it: --data DIR."
