@@ -9,6 +9,7 @@ from typing import Protocol
 from harness.core.errors import UnknownName
 from harness.core.json_files import digest
 from harness.core.options import RunOptions
+from harness.core.shard import Shard
 from harness.core.types import ShotsBy
 from harness.execution.outcome import Outcome
 from harness.execution.worker import Worker
@@ -77,13 +78,14 @@ class RunJob:
     need: Need = field(repr=False)
     group: str = field(repr=False)
     after: int | None = None
+    shard: Shard | None = None
 
     def started_from(self, outcome: Outcome) -> RunJob:
         options = self.options.changed(continue_from=outcome.trained_key)
         return replace(self, options=options, group=digest([self.group, options.continue_from]))
 
     def carried_out_by(self, worker: Worker) -> Outcome:
-        return worker.run(self.options)
+        return worker.run(self.options, self.shard)
 
 
 def run_jobs(runs: Sequence[Request], catalog: Catalog, needs: Needs) -> list[RunJob]:
@@ -96,6 +98,11 @@ def run_jobs(runs: Sequence[Request], catalog: Catalog, needs: Needs) -> list[Ru
         RunJob(run.name, run.options, need_of(run.options, catalog, needs), group_of(run.options, catalog), run.after)
         for run in runs
     ]
+
+
+def in_shards(jobs: Sequence[RunJob], shards: Sequence[Shard]) -> list[RunJob]:
+    """For each job, which waits for no other one, a job for each of the shards."""
+    return [replace(job, name=f"{job.name} {shard}", shard=shard) for job in jobs for shard in shards]
 
 
 def need_of(options: RunOptions, catalog: Catalog, needs: Needs) -> Need:
