@@ -318,6 +318,7 @@ def test_parquet_folder_in_place_of_the_hub(bench: Any, project: Path) -> None:
     assert "ja 4" in bench("show", said.json[1]["run"], "--data", "marc").out
 
 
+@pytest.mark.slow
 def test_a_run_in_shards_is_the_run(bench: Any, project: Path) -> None:
     """Of more rows than a window has: each of the parts has some."""
     rows = [json.dumps({"id": str(n), "text": f"row {n} {'good' if n % 2 else 'bad'}", "label": n % 2}) for n in range(600)]
