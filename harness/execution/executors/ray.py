@@ -31,7 +31,7 @@ GRACE = 15.0
 """Seconds that the workers have to stop. After that they are killed: every finished batch is in its journal."""
 
 MOST_DEATHS = 3
-"""Workers that a job may cost."""
+"""Workers in a row that a job may cost without getting any further."""
 
 BUSY_PATIENCE = 30.0
 """Seconds for which a run is tried again that another process works on: it may be a worker of a driver that was killed."""
@@ -68,7 +68,7 @@ class RayExecutor:
 @dataclass
 class _Hand:
     """A worker as the driver sees it. `reply`: of what it was asked, until it has answered; `job`: what it does; `group`: whose
-    model it has loaded; `told`: progress says that it waits for room."""
+    model it has loaded."""
 
     number: int
     actor: Any
@@ -79,7 +79,6 @@ class _Hand:
     job: int | None = None
     group: str | None = None
     is_up: bool = False
-    told: bool = False
 
 
 class _Crew:
@@ -102,12 +101,16 @@ class _Crew:
         self._desk = self._ray.remote(num_cpus=0)(Desk).remote(limit, spent)
         self._hands: dict[int, _Hand] = {}
         self._hired = 0
-        self._deaths: Counter[int] = Counter()  # of workers, by job
+        self._deaths: Counter[int] = Counter()  # of workers in a row that got no further, by job
+        self._orphans: set[int] = set()  # jobs whose worker has died
+        self._furthest: dict[tuple[int, str], int] = {}  # what is done, by job and phase
+        self._advanced: set[int] = set()  # jobs that got further since their worker died
         self._unborn = 0  # workers in a row that died before they were up
         self._busy: dict[int, float] = {}  # when another process was first found at the job's run
         self._paused: dict[int, float] = {}  # jobs to be tried again, and when
         self._seen: set[str] = set()  # hosts whose records are seen here
         self._warned: set[str] = set()
+        self._awaited: set[str] = set()  # kinds of workers that progress says it waits for
 
     def outcomes(self) -> Iterator[tuple[int, Outcome]]:
         schedule = self._schedule
@@ -224,12 +227,16 @@ class _Crew:
                 self._told(event)
             if event.kind == "warn":
                 self._warned.add(event.text)
+            elif event.kind == "update" and event.done > self._furthest.get((event.job, event.text), 0):
+                self._furthest[event.job, event.text] = event.done
+                self._advanced.add(event.job)
 
     def _tell_wait(self, hand: _Hand, job: int) -> None:
-        if not hand.told and time.monotonic() - hand.hired > 10:
-            hand.told = True
+        kind = in_words(hand.resources)
+        if kind not in self._awaited and time.monotonic() - hand.hired > 10:
+            self._awaited.add(kind)
             self._told(Event(job, "start"))
-            self._told(Event(job, "say", f"waiting for a worker with {in_words(hand.resources)}"))
+            self._told(Event(job, "say", f"waiting for a worker with {kind}"))
 
     def _ended(self, hand: _Hand) -> Iterator[tuple[int, Outcome]]:
         try:
@@ -259,7 +266,7 @@ class _Crew:
 
     def _is_patient(self, job: int) -> bool:
         since = self._busy.setdefault(job, time.monotonic())
-        return time.monotonic() - since < (DEAD_PATIENCE if self._deaths[job] else BUSY_PATIENCE)
+        return time.monotonic() - since < (DEAD_PATIENCE if job in self._orphans else BUSY_PATIENCE)
 
     def _check_seen(self, outcome: Outcome) -> None:
         """Raises `RunError` if the first record of a host is not where this machine looks for it."""
@@ -290,14 +297,16 @@ class _Crew:
                     f"Ray can't start a worker: {why}", "See Ray's logs on its nodes (/tmp/ray/session_latest/logs)."
                 )
             return
-        self._deaths[job] += 1
+        self._orphans.add(job)
+        self._deaths[job] = 1 if job in self._advanced else self._deaths[job] + 1
+        self._advanced.discard(job)
         name = self._schedule.jobs[job].name
         if self._deaths[job] < MOST_DEATHS:
             self._told(Event(job, "warn", f"{name}: its worker on {hand.host} has died ({why}); another one goes on with it"))
             self._schedule.give_back(job)
             return
         problem: BenchError = RunError(
-            f"{name}: {MOST_DEATHS} workers have died with it, the last one on {hand.host} ({why}).",
+            f"{name}: {MOST_DEATHS} workers in a row have died with it, the last one on {hand.host} ({why}).",
             "Finished rows are kept. If its memory was full, give it more: [needs.BACKEND] in bench.toml (docs/scale.md).",
         )
         yield from self._schedule.add(job, failed(problem))
