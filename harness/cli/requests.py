@@ -92,7 +92,7 @@ def budget_of(execution: ExecutionOptions, known: Catalog, backends: Collection[
     not count."""
     from harness.core.errors import UserError
     from harness.specs.asked import engine_of
-    from harness.specs.costs import Budget
+    from harness.specs.costs import MemoryBudget
 
     if execution.max_cost is None:
         return None
@@ -103,7 +103,7 @@ def budget_of(execution: ExecutionOptions, known: Catalog, backends: Collection[
         raise UserError(f"--max-cost {execution.max_cost:g}: {', '.join(unpriced)} has no price.", hint)
     if not served:
         verbosity.note(f"note: --max-cost has no effect: none of {', '.join(backends)} is a server.")
-    return Budget(execution.max_cost)
+    return MemoryBudget(execution.max_cost)
 
 
 def note_unused(asked: Asked, known: Catalog, backends: Sequence[str]) -> None:

@@ -346,38 +346,51 @@ def _computed(plan: Plan, batches: Iterable[list[Item]], budget: Budget | None) 
     done with a result counts where further batches are computed meanwhile. With a budget each batch is paid before the next is
     sent."""
     ahead, price = plan.engine.ahead(), plan.backend.price
-    if budget is not None and price is not None:
-        ahead, batches = 0, _affordable(plan, price, batches, budget)
+    paid = None if budget is None or price is None else _Paid(plan, price, budget)
+    if paid is not None:
+        ahead, batches = 0, paid.affordable(batches)
     clock = _Clock()
     for items, pending in launched(plan, batches, ahead):
         for part, outcome in _in_memory(plan, items, pending, clock):
-            if budget is not None and price is not None:
-                budget.spent += price.charged(outcome.charged)
+            if paid is not None:
+                paid.settle(outcome)
             yield part, outcome, clock.lap()
             if not ahead:
                 clock.skip()
 
 
-def _affordable(plan: Plan, price: Price, batches: Iterable[list[Item]], budget: Budget) -> Iterator[list[Item]]:
-    """The batches in parts that can't exceed the rest of the budget."""
-    for batch in batches:
-        items = batch
-        while items:
-            count, most = 0, 0.0
-            for item in items:
-                most += _most_usd(plan, price, item, count)
-                if most > budget.left:
-                    break
-                count += 1
-            if count == 0 and budget.spent == 0:
-                raise UserError(f"--max-cost {budget.limit:g}: the first request may cost ${most:.4f}.", "Raise --max-cost.")
-            if count == 0:
-                raise BudgetReached(
-                    f"{plan.run_id}: stopped at ${budget.spent:.4f} of ${budget.limit:.4f}; the next request could exceed it.",
-                    "Finished rows are kept. Repeat the command to continue; it may spend --max-cost again.",
-                )
-            yield items[:count]
-            items = items[count:]
+class _Paid:
+    """Batches that are paid from a budget, one after the other."""
+
+    def __init__(self, plan: Plan, price: Price, budget: Budget) -> None:
+        self._plan, self._price, self._budget = plan, price, budget
+        self._reserved = 0.0  # for the batch that was sent last
+
+    def affordable(self, batches: Iterable[list[Item]]) -> Iterator[list[Item]]:
+        """The batches in parts that can't exceed the rest of the budget."""
+        plan, budget = self._plan, self._budget
+        for batch in batches:
+            items = batch
+            while items:
+                parts = [_most_usd(plan, self._price, item, position) for position, item in enumerate(items)]
+                count = budget.reserve(parts)
+                self._reserved = sum(parts[:count])
+                if count == 0 and budget.left == budget.limit:
+                    problem = f"--max-cost {budget.limit:g}: the first request may cost ${parts[0]:.4f}."
+                    raise UserError(problem, "Raise --max-cost.")
+                if count == 0:
+                    raise BudgetReached(
+                        f"{plan.run_id}: stopped at ${budget.spent:.4f} of ${budget.limit:.4f}; the next request could exceed "
+                        "it.",
+                        "Finished rows are kept. Repeat the command to continue; it may spend --max-cost again.",
+                    )
+                yield items[:count]
+                items = items[count:]
+
+    def settle(self, outcome: Batch) -> None:
+        """Of the batch, or of a part of it."""
+        self._budget.settle(self._reserved, self._price.charged(outcome.charged))
+        self._reserved = 0.0
 
 
 def _most_usd(plan: Plan, price: Price, item: Item, position: int) -> float:

@@ -270,7 +270,7 @@ def _check_budget(plan: Plan, items: list[Item], sizes: int, budget: Budget | No
         return
     once = sum(price.most(item.encoded.tokens, most_charged_tokens(plan)) for item in encode(plan, items))
     most = plan.engine.attempts() * once * (sizes + 1)
-    if budget is None or most > budget.limit:
+    if budget is None or not budget.reserve([most]):
         allowed = "" if budget is None else f" --max-cost {budget.limit:g} is too little:"
         raise UserError(
             f"{plan.backend.name}:{allowed} {len(items)} rows, {sizes + 1} times over, may cost up to ${most:.4f}.",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, takewhile
+from typing import Protocol
 
 from pydantic import Field
 
@@ -51,13 +54,49 @@ class Price(Spec):
         return tokens / 1e6
 
 
-@dataclass
-class Budget:
-    """US dollars that one command may spend, over all of its runs."""
+class Budget(Protocol):
+    """US dollars that one command may spend, over all of its runs and workers.
 
-    limit: float
-    spent: float = 0.0
+    The most that requests may cost is reserved before they are sent, and settled after. What is never settled, since its worker
+    was killed or stopped, counts as spent: the command never spends more than `limit`.
+    """
+
+    @property
+    def limit(self) -> float: ...
+
+    @property
+    def spent(self) -> float:
+        """Of settled requests. Where workers share the budget: as of this worker's last request."""
 
     @property
     def left(self) -> float:
-        return self.limit - self.spent
+        """Neither spent nor reserved; as of the same time."""
+
+    def reserve(self, parts: Sequence[float]) -> int:
+        """Reserve the first of `parts` that are within what is left together; how many. Where a part has no room because of
+        another worker's reservation, it waits until that is settled."""
+
+    def settle(self, reserved: float, charged: float) -> None:
+        """What the requests of a reservation have cost. `reserved`: the sum of its parts."""
+
+
+@dataclass
+class MemoryBudget:
+    """A `Budget` of one process."""
+
+    limit: float
+    spent: float = 0.0
+    reserved: float = 0.0
+
+    @property
+    def left(self) -> float:
+        return self.limit - self.spent - self.reserved
+
+    def reserve(self, parts: Sequence[float]) -> int:
+        sums = list(takewhile(lambda most: most <= self.left, accumulate(parts)))
+        self.reserved += sums[-1] if sums else 0.0
+        return len(sums)
+
+    def settle(self, reserved: float, charged: float) -> None:
+        self.reserved -= reserved
+        self.spent += charged

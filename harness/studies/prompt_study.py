@@ -394,12 +394,12 @@ class PromptStudy:
         assert isinstance(plan.engine, LanguageModel)
         on_progress("propose", 0, 0, "")
         encoded = plan.engine.encode([chat_of(brief)], None)
-        self._reserve(plan, plan.engine, encoded[0].tokens)
+        reserved = self._reserve(plan, plan.engine, encoded[0].tokens)
         scratch = self.folder / "proposals" / "scratch"
         plan.engine.use_scratch(scratch)
         (given,) = plan.engine.generate(encoded, self.search.space.proposal_tokens, None)
         if self.budget is not None and plan.backend.price is not None:
-            self.budget.spent += plan.backend.price.charged(given.charged)
+            self.budget.settle(reserved, plan.backend.price.charged(given.charged))
         if not given.retryable:
             shutil.rmtree(scratch, ignore_errors=True)
         if given.error is not None and given.retryable:
@@ -414,18 +414,20 @@ class PromptStudy:
         same = plan.identity.backend == self.search.plan.identity.backend
         return self.proposer_slot if served and not same else self.slot
 
-    def _reserve(self, plan: Plan, engine: LanguageModel, tokens: int) -> None:
+    def _reserve(self, plan: Plan, engine: LanguageModel, tokens: int) -> float:
+        """The most that the proposal may cost, reserved. Raises `BudgetReached`."""
         if self.budget is None or plan.backend.price is None:
-            return
+            return 0.0
         new_tokens = self.search.space.proposal_tokens + engine.reasoning_room()
         requests = engine.attempts() + (0 if engine.batch_api() is None else 1)
         most = requests * plan.backend.price.most(tokens, new_tokens)
-        if most > self.budget.left:
+        if not self.budget.reserve([most]):
             raise BudgetReached(
                 f"A proposal by {self.search.proposer} may cost ${most:.4f}, and ${self.budget.left:.4f} of "
                 f"${self.budget.limit:.4f} is left.",
                 "Finished trials are kept. Repeat the command to continue; it may spend --max-cost again.",
             )
+        return most
 
     def _keep_answer(self, slot: str, answer: str, reason: str | None) -> None:
         path = self.store.answers_file(f"{self.folder.name}.{self.search.digest}.proposals")

@@ -27,7 +27,7 @@ from harness.records.store import Store
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
-from harness.specs.costs import Budget, Price
+from harness.specs.costs import MemoryBudget, Price
 
 ROWS = [f"row {n}" for n in range(12)]
 DIGITS = ["0", "1", "2"]
@@ -444,7 +444,7 @@ def labels(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_through_batches_is_the_same_run_for_less(server: FakeServer, api: FakeBatches, tmp_path: Path) -> None:
     direct = run(plan_of(tmp_path, server), Store(tmp_path / "direct"))
     server.bodies.clear()
-    store, budget = Store(tmp_path / "runs"), Budget(1.0)
+    store, budget = Store(tmp_path / "runs"), MemoryBudget(1.0)
     result = run(plan_of(tmp_path, server, mode="batch"), store, budget=budget)
     assert result.run_id == direct.run_id
     assert store.predictions(result.run_id) == Store(tmp_path / "direct").predictions(result.run_id)
@@ -511,10 +511,10 @@ def test_a_budget_is_kept_at_the_price_of_batches(server: FakeServer, api: FakeB
     assert isinstance(engine, OpenAI)
     most = Price(prompt=10, completion=40, source="s").of(engine.encode([chat("parcel 10")[1:]], None)[0].tokens, 16)
     enough = most * (COUNT / 2 + 3) * 1.02
-    run(plan, store, budget=Budget(enough))
+    run(plan, store, budget=MemoryBudget(enough))
     assert len(api.batches) == 1
     for _ in range(20):
-        budget = Budget(most * 3)
+        budget = MemoryBudget(most * 3)
         try:
             run(plan_of(tmp_path, server, mode="batch"), Store(tmp_path / "little"), budget=budget)
         except BudgetReached:

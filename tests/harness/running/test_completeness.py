@@ -19,7 +19,7 @@ from harness.records.journal import JournalEntry, done_rows, measured_seconds, o
 from harness.records.store import Store
 from harness.running.plan import Plan
 from harness.running.runner import AGAIN, run
-from harness.specs.costs import Budget
+from harness.specs.costs import MemoryBudget
 
 ROWS = 11
 
@@ -66,7 +66,7 @@ def test_the_same_command_asks_the_open_rows_and_no_others(
     undisturbed = run(plan_for(project, decoding=decoding), Store(store.root / "elsewhere"))
     outage.asked.clear()
     outage.lost = lambda text: "says 2" in text
-    plan, budget = plan_for(project, decoding=decoding), Budget(10.0)
+    plan, budget = plan_for(project, decoding=decoding), MemoryBudget(10.0)
     with pytest.raises(RunIncomplete, match=r"4 of 11 rows have no answer \(timeout 4\); the run is not finished"):
         run(plan, store, budget=budget)
     assert len(outage.asked) == ROWS

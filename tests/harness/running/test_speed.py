@@ -28,7 +28,7 @@ from harness.running.latency import arrivals, departures, figures, in_batches, n
 from harness.running.plan import Plan
 from harness.running.runner import run
 from harness.running.timing import WARM_UP, LatencyOptions, measure
-from harness.specs.costs import Budget
+from harness.specs.costs import MemoryBudget
 
 # Percentiles
 
@@ -342,15 +342,15 @@ def test_nothing_is_sent_without_leave(project: Path) -> None:
     allowed = float(caught.value.hint.split("--max-cost ")[1].split(",")[0])
     again = server(project)
     with pytest.raises(UserError, match="is too little"):
-        measure(again, LatencyOptions((4,)), Budget(allowed / 2))
+        measure(again, LatencyOptions((4,)), MemoryBudget(allowed / 2))
     assert toy.engine_of(again).batches == []
-    record = measure(server(project), LatencyOptions((4,)), Budget(allowed))
+    record = measure(server(project), LatencyOptions((4,)), MemoryBudget(allowed))
     assert 0 < record.cost_usd <= allowed
 
 
 def test_a_server_is_not_warmed_up_and_all_that_it_charges_is_counted(project: Path) -> None:
     plan = server(project)
-    record = measure(plan, LatencyOptions((4,)), Budget(1000), clock=FakeClock(plan))
+    record = measure(plan, LatencyOptions((4,)), MemoryBudget(1000), clock=FakeClock(plan))
     sent = [text for batch in toy.engine_of(plan).batches for text in batch]
     assert len(sent) == 11 + 8 + 11  # one by one; two batches of four; offline
     expected = sum(len(text.split()) * 1000 + (0 if toy.said_in(text) == "fail" else 2 * 2000) for text in sent) / 1e6
@@ -368,13 +368,13 @@ def test_a_server_without_a_price_is_refused_and_a_free_one_is_not(project: Path
     path.write_text("engine: toy_server\nmodel: served\n")
     unpriced = server(project)
     with pytest.raises(UserError, match="may charge for each request, and has no price"):
-        measure(unpriced, LatencyOptions((1,)), Budget(10))
+        measure(unpriced, LatencyOptions((1,)), MemoryBudget(10))
     assert toy.engine_of(unpriced).loads == 0
 
 
 def test_a_server_has_a_queue_of_its_own(project: Path) -> None:
     with pytest.raises(UserError, match="--rate simulates the queue of one engine"):
-        measure(server(project), LatencyOptions((1,), rate=5), Budget(10))
+        measure(server(project), LatencyOptions((1,), rate=5), MemoryBudget(10))
 
 
 # Records

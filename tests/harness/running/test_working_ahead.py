@@ -19,7 +19,7 @@ from harness.running.plan import Plan
 from harness.running.prompt_trial import try_prompt
 from harness.running.runner import EngineSlot, run
 from harness.running.timing import LatencyOptions, measure
-from harness.specs.costs import Budget
+from harness.specs.costs import MemoryBudget
 
 AHEAD = 2
 
@@ -148,7 +148,7 @@ def test_a_budget_pays_for_each_batch_before_the_next(project: Path, tmp_path: P
     assert price is not None
     once = price.most(100, 100)
     with pytest.raises(BudgetReached):
-        run(plan, Store(tmp_path), None, toy.quiet, budget=Budget(once / 2), gate=False)
+        run(plan, Store(tmp_path), None, toy.quiet, budget=MemoryBudget(once / 2), gate=False)
     assert toy.engine_of(plan).most_open == 1
 
 

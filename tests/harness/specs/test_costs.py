@@ -25,7 +25,7 @@ from harness.running.calibration import CONTENT_FREE
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
 from harness.specs.backend_specs import load_backend
-from harness.specs.costs import Budget, Price
+from harness.specs.costs import MemoryBudget, Price
 from harness.specs.prices import PriceFile, Prices
 
 WORD, NEW = 1000 / 1e6, 2000 / 1e6  # the prices of `toy-server.yaml`
@@ -36,7 +36,7 @@ def server_plan(project: Path, **changes: Any) -> Plan:
 
 
 def go(plan: Plan, store: Store, limit: float | None) -> Result:
-    return run(plan, store, None, toy.quiet, budget=None if limit is None else Budget(limit))
+    return run(plan, store, None, toy.quiet, budget=None if limit is None else MemoryBudget(limit))
 
 
 def paid(engine: Any, decoding: Decoding = Decoding.FREE) -> float:
@@ -52,9 +52,17 @@ def test_price_is_per_million() -> None:
     assert price.of(0, 1_000_000) == pytest.approx(1.6)
     assert price.of(1500, 250) == pytest.approx((0.4 * 1500 + 1.6 * 250) / 1e6)
     assert price.of(0, 0) == 0
-    budget = Budget(2.0)
-    budget.spent += 0.5
-    assert budget.left == 1.5
+
+
+def test_a_budget_holds_what_is_reserved_until_it_is_settled() -> None:
+    budget = MemoryBudget(2.0)
+    assert budget.reserve([0.5, 0.5, 0.75, 0.75]) == 3  # the fourth would exceed it
+    assert budget.left == 0.25
+    assert budget.reserve([0.5]) == 0
+    budget.settle(1.75, 0.25)
+    assert (budget.spent, budget.left) == (0.25, 1.75)
+    assert budget.reserve([1.75]) == 1
+    assert budget.left == 0
 
 
 def test_cached_tokens_and_batches_have_their_own_prices() -> None:
@@ -123,7 +131,7 @@ def test_a_record_counts_cached_tokens_at_their_price(project: Path, store: Stor
     monkeypatch.setattr(toy.ToyServer, "generate", half_cached)
     path = project / "backends" / "toy-server.yaml"
     path.write_text(path.read_text().replace("source", "cached: 100, batch: 0.5, source"))
-    plan, budget = server_plan(project), Budget(10.0)
+    plan, budget = server_plan(project), MemoryBudget(10.0)
 
     def kill(texts: Sequence[str]) -> None:
         if len(toy.engine_of(plan).batches) == 2:
@@ -178,7 +186,7 @@ def test_a_server_is_asked_for_nothing_that_is_not_counted(project: Path, store:
     assert sorted(text for batch in engine.batches for text in batch) == sorted(row.text for row in plan.rows)  # no warm-up
 
 
-def stopped(plan: Plan, store: Store, budget: Budget) -> BudgetReached | UserError | None:
+def stopped(plan: Plan, store: Store, budget: MemoryBudget) -> BudgetReached | UserError | None:
     """What stopped the run; None where it was finished."""
     try:
         run(plan, store, None, toy.quiet, budget=budget)
@@ -197,7 +205,7 @@ def test_never_more_than_the_limit_and_the_same_command_goes_on(
     answered: list[str] = []
     total = 0.0
     for _ in range(12):
-        plan, budget = server_plan(project, decoding=decoding), Budget(limit)
+        plan, budget = server_plan(project, decoding=decoding), MemoryBudget(limit)
         engine = toy.engine_of(plan)
         stop = stopped(plan, store, budget)
         spent = paid(engine, decoding)
@@ -238,7 +246,7 @@ def test_what_costs_nothing_needs_no_budget(project: Path, store: Store) -> None
 def test_one_limit_for_all_runs_of_a_command(project: Path, store: Store) -> None:
     english, german = server_plan(project), server_plan(project, lang="de")
     slot = EngineSlot()
-    budget = Budget(1.5 * paid_alone(project, store))
+    budget = MemoryBudget(1.5 * paid_alone(project, store))
     run(english, store, slot, toy.quiet, budget=budget)
     with pytest.raises(BudgetReached):
         run(german, store, slot, toy.quiet, budget=budget)
@@ -256,7 +264,7 @@ def paid_alone(project: Path, store: Store) -> float:
 
 
 def test_content_free_inputs_count_too(project: Path, store: Store) -> None:
-    plan, budget = server_plan(project, decoding=Decoding.SCORE, calibration=Calibration.CONTEXTUAL), Budget(10.0)
+    plan, budget = server_plan(project, decoding=Decoding.SCORE, calibration=Calibration.CONTEXTUAL), MemoryBudget(10.0)
     result = run(plan, store, None, toy.quiet, budget=budget)
     assert toy.engine_of(plan).batches[0] == list(CONTENT_FREE)
     assert budget.spent == pytest.approx(usd(store, result.run_id))
@@ -275,7 +283,7 @@ def test_answers_that_failed_are_paid_for(project: Path, store: Store, monkeypat
         ]
 
     monkeypatch.setattr(toy.ToyServer, "score", failing)
-    plan, budget = server_plan(project, decoding=Decoding.SCORE), Budget(10.0)
+    plan, budget = server_plan(project, decoding=Decoding.SCORE), MemoryBudget(10.0)
     result = run(plan, store, None, toy.quiet, budget=budget)
     assert result.metrics.failed == 10
     assert budget.spent == pytest.approx(sum(len(row.text.split()) * WORD + NEW for row in plan.rows))

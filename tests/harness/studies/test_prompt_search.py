@@ -18,7 +18,7 @@ from harness.core.types import Calibration, Decoding
 from harness.running.plan import make_plan
 from harness.running.runner import run
 from harness.specs.catalog import Catalog
-from harness.specs.costs import Budget
+from harness.specs.costs import MemoryBudget
 from harness.specs.prompts import load_prompt
 from harness.statistics.paired import Difference, mean_of_differences
 from harness.studies.prompt_files import Output, template_of
@@ -43,7 +43,7 @@ def searched(
     return new_prompt_search(request, langs, prompts, Catalog(project), **changes)
 
 
-def go_on(project: Path, search: PromptSearch, trials: int = MANY, budget: Budget | None = None) -> list[SearchTrial]:
+def go_on(project: Path, search: PromptSearch, trials: int = MANY, budget: MemoryBudget | None = None) -> list[SearchTrial]:
     """To so many trials, or until all combinations are tried."""
     with open_prompt_study(search, project / "study", Catalog(project), budget) as study:
         step(study, trials)
@@ -387,9 +387,9 @@ def test_the_budget_pays_for_proposals_too(project: Path) -> None:
     search = searched(project, proposer="writer", proposals=1, validation_limit=20)
     prompt_toys.Writer.answers[:] = [SHORT]
     with pytest.raises(BudgetReached, match="proposal by writer may cost"):
-        go_on(project, search, budget=Budget(0.1))
+        go_on(project, search, budget=MemoryBudget(0.1))
     assert prompt_toys.Writer.asked == []
-    budget = Budget(100.0)
+    budget = MemoryBudget(100.0)
     trials = go_on(project, search, budget=budget)
     words = len(prompt_toys.Writer.asked[0].split())
     assert budget.spent == pytest.approx((1000 * words + 2000 * 10) / 1e6)
