@@ -125,8 +125,13 @@ class _Lines:
 
     def tell(self, event: Event) -> None:
         """From any thread."""
+        from harness.execution.events import COMMAND
+
         with self._progress.lock:
-            if event.kind == "start":
+            if event.job == COMMAND:
+                if event.kind == "warn" or not verbosity.is_quiet():
+                    self._progress.print(event.text)
+            elif event.kind == "start":
                 self.end(event.job)  # begun before, by a worker that died
                 self._lines[event.job] = self._progress.line(event.job + 1, self._jobs[event.job].name)
             elif (line := self._lines.get(event.job)) is not None:
