@@ -137,12 +137,17 @@ class SubmititCluster:
 
             subprocess.run(["scancel", *pids], check=False, capture_output=True)
             self._asked = -math.inf
-        until = time.monotonic() + grace
-        while (left := set(pids) - self.ended(list(pids))) and time.monotonic() < until:
-            time.sleep(0.1 if self._settings.cluster == "local" else 1.0)
+        left = self.wait(list(pids), grace)
         if self._settings.cluster == "local":
             for job_id in left:
                 _kill_tree(int(job_id))
+
+    def wait(self, job_ids: Sequence[str], seconds: float) -> set[str]:
+        """Until all of them have ended, for so long at most; those that have not."""
+        until = time.monotonic() + seconds
+        while (left := set(job_ids) - self.ended(job_ids)) and time.monotonic() < until:
+            time.sleep(0.1 if self._settings.cluster == "local" else 1.0)
+        return left
 
     def _parameters(self, resources: Resources) -> dict[str, Any]:
         settings = self._settings

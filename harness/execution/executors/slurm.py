@@ -62,7 +62,7 @@ class SlurmExecutor:
             except (KeyboardInterrupt, GeneratorExit):  # the command ends
                 array.cancel()
                 raise
-            array.tidy()
+            array.end()
 
     def _shared_setup(self, folder: ArrayFolder) -> Setup:
         """With places that do not depend on the working folder, and with a budget for all tasks."""
@@ -167,7 +167,7 @@ class _Array:
             if self.schedule.is_over:
                 return
             placed = {job for live in self.live.values() for job in live.submitted.jobs}
-            if not self.folder.has_ended():
+            if begun - placed and not self.folder.has_ended():
                 self._submit(sorted(begun - placed))
             time.sleep(POLL_SECONDS)
 
@@ -177,9 +177,14 @@ class _Array:
         for live in self.live.values():
             live.read(self.told)
         self.cluster.cancel({live.submitted.job_id: live.pid for live in self.live.values()}, GRACE_SECONDS)
-        self.tidy()
+        self._tidy()
 
-    def tidy(self) -> None:
+    def end(self) -> None:
+        """All jobs have their outcomes; the tasks that had them are about to end."""
+        self.cluster.wait([live.submitted.job_id for live in self.live.values()], GRACE_SECONDS)
+        self._tidy()
+
+    def _tidy(self) -> None:
         """The same command begins anew. What failed tasks printed stays."""
         keep = (self.folder.lock.name, *([self.folder.logs.name] if self.has_failures else []))
         for path in self.folder.root.iterdir():
