@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.core.options import ExecutionOptions, RunOptions
     from harness.core.record import RunRecord
     from harness.execution.events import Event
+    from harness.execution.executors import Executor
     from harness.execution.jobs import Job, Request
     from harness.execution.outcome import Outcome
     from harness.records.entries import Entry
@@ -89,21 +90,14 @@ def run_all(
     share is printed once."""
     from harness.cli.progress import Progress
     from harness.cli.project_file import executor_tables
-    from harness.execution.executors import executor_of
     from harness.execution.jobs import run_jobs
-    from harness.execution.worker import Setup
 
-    tables = executor_tables()
-    setup = Setup(known, store, execution.force, not execution.no_gate, budget)
-    executor = executor_of(execution, tables, setup)
-    if execution.executor == "local" and (execution.workers or execution.address):
-        option = "--workers" if execution.workers else "--address"
-        verbosity.note(f"note: {option} has no effect with --executor local.")
-    jobs = run_jobs(runs, known, tables.needs)
+    executor = executor_for(execution, known, store, budget)
+    jobs = run_jobs(runs, known, executor_tables().needs)
     done: dict[int, FinishedRun] = {}
     told: set[str] = set()
     with Progress(len(jobs)) as progress:
-        lines = _Lines(progress, jobs)
+        lines = Lines(progress, jobs)
         try:
             for position, outcome in executor.carry_out(jobs, lines.tell):
                 if outcome.error is not None and str(outcome.error) not in told:
@@ -116,7 +110,19 @@ def run_all(
     return [done[position] for position in sorted(done)], False
 
 
-class _Lines:
+def executor_for(execution: ExecutionOptions, known: Catalog, store: Store, budget: Budget | None) -> Executor:
+    """With the settings of bench.toml. Raises as `executor_of` does."""
+    from harness.cli.project_file import executor_tables
+    from harness.execution.executors import executor_of
+    from harness.execution.worker import Setup
+
+    if execution.executor == "local" and (execution.workers or execution.address):
+        option = "--workers" if execution.workers else "--address"
+        verbosity.note(f"note: {option} has no effect with --executor local.")
+    return executor_of(execution, executor_tables(), Setup(known, store, execution.force, not execution.no_gate, budget))
+
+
+class Lines:
     """A line of progress for each job that is under way."""
 
     def __init__(self, progress: Progress, jobs: Sequence[Job]) -> None:
@@ -136,6 +142,14 @@ class _Lines:
                 self._lines[event.job] = self._progress.line(event.job + 1, self._jobs[event.job].name)
             elif (line := self._lines.get(event.job)) is not None:
                 event.tell(line)
+
+    def say(self, job: int, text: str) -> None:
+        """A line of a job that is under way, which --quiet leaves out."""
+        if (line := self._lines.get(job)) is not None:
+            line.say(text)
+
+    def print(self, text: str) -> None:
+        self._progress.print(text)
 
     def end(self, job: int) -> None:
         if (line := self._lines.pop(job, None)) is not None:

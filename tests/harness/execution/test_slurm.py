@@ -5,17 +5,13 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
-import slow_engine
-from slow_engine import ROWS, Errand, command, installed, noted
+from processes_of import ended, killed, tasks, until
+from slow_engine import ROWS, Errand, noted
 
 from harness.core.errors import RunBusy, RunError, UserError
 from harness.execution.array_folder import ArrayFolder
@@ -31,96 +27,15 @@ from harness.specs.executors import SlurmSettings
 pytestmark = pytest.mark.slow
 pytest.importorskip("submitit")
 
-LOCAL = '[slurm]\ncluster = "local"\n'
 DIFFER = ("finished", "timing", "machine", "peak_memory_mib", "digests", "load_average")
-
-
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return installed(tmp_path / "plugins") | {"BENCH_CACHE": str(tmp_path / "cache")}
-
-
-@pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    project = slow_engine.write_project(tmp_path / "project", delay=0.25)
-    (project / "bench.toml").write_text(LOCAL)
-    monkeypatch.chdir(project)
-    return project
-
-
-@pytest.fixture
-def started(project: Path, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `bench`; at the end nothing of it may be left."""
-    running: list[subprocess.Popen[str]] = []
-
-    def start(*words: object) -> subprocess.Popen[str]:
-        running.append(
-            subprocess.Popen(
-                command(*words),
-                cwd=project,
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                encoding="utf-8",
-            )
-        )
-        return running[-1]
-
-    yield start
-    for one in running:
-        if one.poll() is None:
-            one.kill()
-            one.communicate()
-    left = tasks(project)
-    for process in left:
-        process.kill()
-    assert left == []
-
-
-def tasks(project: Path) -> list[psutil.Process]:
-    """Processes that work for a command in the project."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            words = process.cmdline()
-            if "submitit.core._submit" in words and str(project) in words[-1] and process.status() != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found
-
-
-def until(holds: Callable[[], Any], seconds: float = 90) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := holds():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("it did not come about")
-
-
-def ended(running: subprocess.Popen[str], code: int = 0) -> tuple[str, str]:
-    out, err = running.communicate(timeout=200)
-    assert running.returncode == code, err
-    assert "Traceback" not in err
-    return out, err
-
-
-def killed(running: subprocess.Popen[str]) -> None:
-    """Its tasks go on, and keep its pipes open."""
-    running.kill()
-    running.wait()
-    assert running.stdout is not None and running.stderr is not None
-    running.stdout.close()
-    running.stderr.close()
 
 
 RUN = ("run", "--backend", "slow,slow-too", "--lang", "en,de", "--prompt", "echo", "--task", "toy")
 
 
-def answered_once(project: Path, times: int = 4) -> None:
+def answered_once(slow_project: Path, times: int = 4) -> None:
     """Each row of each run was asked for once: by `times` runs, two for each language."""
-    counts = Counter(noted(project / "notes.txt"))
+    counts = Counter(noted(slow_project / "notes.txt"))
     assert len(counts) == 2 * ROWS
     assert set(counts.values()) == {times // 2}
 
@@ -134,9 +49,9 @@ def records(results: Path) -> dict[str, Any]:
     return found
 
 
-def test_a_recipe_by_local_and_by_slurm_gives_the_same_records(project: Path, started: Any) -> None:
-    (project / "recipes").mkdir()
-    (project / "recipes" / "small.yaml").write_text(
+def test_a_recipe_by_local_and_by_slurm_gives_the_same_records(slow_project: Path, started: Any) -> None:
+    (slow_project / "recipes").mkdir()
+    (slow_project / "recipes" / "small.yaml").write_text(
         "description: d\ndefaults: {task: toy}\nruns:\n"
         "- {name: trained, backend: [toy-classifier, tfidf], train_lang: en, lang: [en, de]}\n"
         "- {name: asked, backend: slow, lang: [en, de], prompt: [echo, shown]}\n"
@@ -144,86 +59,86 @@ def test_a_recipe_by_local_and_by_slurm_gives_the_same_records(project: Path, st
     words = ("study", "recipe", "small", "--json")
     one, _ = ended(started(*words, "--results", "one"))
     two, err = ended(started(*words, "--results", "two", "--executor", "slurm", "--workers", 2))
-    assert len(records(project / "one")) == 8
-    assert records(project / "one") == records(project / "two")
+    assert len(records(slow_project / "one")) == 8
+    assert records(slow_project / "one") == records(slow_project / "two")
     keep = ("state", "run", "metrics", "lang")
     assert [{k: run[k] for k in keep} for run in json.loads(one)] == [{k: run[k] for k in keep} for run in json.loads(two)]
-    assert not (project / "two" / "slurm").exists()
+    assert not (slow_project / "two" / "slurm").exists()
     assert "[1/8]" in err
 
 
-def test_a_task_killed_in_the_middle_loses_no_row(project: Path, started: Any) -> None:
+def test_a_task_killed_in_the_middle_loses_no_row(slow_project: Path, started: Any) -> None:
     running = started(*RUN, "--executor", "slurm", "--workers", 2)
     kills = 0
     for at in (8, 30, 60):
-        until(lambda at=at: len(noted(project / "notes.txt")) >= at)
-        for process in tasks(project)[:1]:
+        until(lambda at=at: len(noted(slow_project / "notes.txt")) >= at)
+        for process in tasks(slow_project)[:1]:
             process.kill()
             kills += 1
     _, err = ended(running)
     assert kills >= 2
     assert err.count("submitted again") == kills
-    assert len(records(project / "results")) == 4
-    counts = Counter(noted(project / "notes.txt"))
+    assert len(records(slow_project / "results")) == 4
+    counts = Counter(noted(slow_project / "notes.txt"))
     assert len(counts) == 2 * ROWS
     assert sum(counts.values()) <= 4 * ROWS + 4 * kills  # a killed batch, and one that was not yet in the journal
 
 
-def test_a_killed_driver_attaches_to_its_array(project: Path, started: Any) -> None:
+def test_a_killed_driver_attaches_to_its_array(slow_project: Path, started: Any) -> None:
     first = started(*RUN, "--executor", "slurm", "--workers", 2)
-    until(lambda: len(noted(project / "notes.txt")) >= 8)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 8)
     killed(first)
-    assert len(tasks(project)) == 2
+    assert len(tasks(slow_project)) == 2
     out, err = ended(started(*RUN, "--executor", "slurm", "--workers", 2, "--json"))
     assert "attached to an array" in err
     assert "submitted:" not in err
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
-    answered_once(project)
+    answered_once(slow_project)
 
 
-def test_it_attaches_also_when_the_array_has_ended(project: Path, started: Any) -> None:
+def test_it_attaches_also_when_the_array_has_ended(slow_project: Path, started: Any) -> None:
     first = started(*RUN, "--executor", "slurm", "--workers", 2)
-    until(lambda: len(noted(project / "notes.txt")) >= 8)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 8)
     killed(first)
-    until(lambda: not tasks(project))
+    until(lambda: not tasks(slow_project))
     out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
     assert "all of its tasks have ended" in err or "attached" in err
     assert "submitted:" not in err
     assert [run["state"] for run in json.loads(out)] == ["new"] * 4
-    answered_once(project)
+    answered_once(slow_project)
     out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
     assert [run["state"] for run in json.loads(out)] == ["found"] * 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_ends_all_tasks_and_keeps_their_rows(project: Path, started: Any, number: signal.Signals) -> None:
+def test_ctrl_c_ends_all_tasks_and_keeps_their_rows(slow_project: Path, started: Any, number: signal.Signals) -> None:
     running = started(*RUN, "--executor", "slurm", "--workers", 2)
-    until(lambda: len(noted(project / "notes.txt")) >= 12)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
     running.send_signal(number)
     _, err = ended(running, 128 + number)
-    assert tasks(project) == []
+    assert tasks(slow_project) == []
     assert "Stopped. Repeat the command to continue." in err
-    partial = list((project / "results" / "runs").glob("*.partial"))
+    partial = list((slow_project / "results" / "runs").glob("*.partial"))
     assert len(partial) == 2
     ended(started(*RUN, "--executor", "slurm", "--workers", 2))
-    answered_once(project)
+    answered_once(slow_project)
 
 
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
-def test_preemption_and_grace_stop_a_task_which_goes_on(project: Path, started: Any, number: signal.Signals) -> None:
+def test_preemption_and_grace_stop_a_task_which_goes_on(slow_project: Path, started: Any, number: signal.Signals) -> None:
     """SIGUSR2: submitit queues the task again. SIGTERM: the command submits it again. Neither is a death."""
     running = started(*RUN, "--executor", "slurm", "--workers", 2)
-    until(lambda: len(noted(project / "notes.txt")) >= 12)
-    (stopped, *_) = tasks(project)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
+    (stopped, *_) = tasks(slow_project)
     stopped.send_signal(number)
     _, err = ended(running)
     assert ": its worker" not in err
     assert err.count("submitted:") == (1 if number == signal.SIGUSR2 else 2)
     assert "continues where it stopped" in err
-    answered_once(project)
+    answered_once(slow_project)
 
 
-def test_a_run_that_kills_its_workers_fails_and_the_others_go_on(project: Path, started: Any) -> None:
+def test_a_run_that_kills_its_workers_fails_and_the_others_go_on(slow_project: Path, started: Any) -> None:
     words = ("run", "--backend", "deadly,slow", "--lang", "en", "--prompt", "echo", "--task", "toy", "--json")
     out, err = ended(started(*words, "--executor", "slurm", "--workers", 1), 1)
     assert [run["state"] for run in json.loads(out)] == ["failed", "new"]
@@ -234,12 +149,12 @@ def test_a_run_that_kills_its_workers_fails_and_the_others_go_on(project: Path, 
     assert err.count("submitted again") == 3
 
 
-def test_two_workers_never_exceed_the_budget(project: Path, started: Any) -> None:
+def test_two_workers_never_exceed_the_budget(slow_project: Path, started: Any) -> None:
     words = ("run", "--backend", "slow,slow-too", "--lang", "en", "--prompt", "echo", "--task", "toy", "--max-cost", 0.2)
     out, err = ended(started(*words, "--json", "--executor", "slurm", "--workers", 2), 1)
     assert "the next request could exceed it" in err
     spent = 0.0
-    for journal in (project / "results" / "runs").glob("*.partial/journal.jsonl"):
+    for journal in (slow_project / "results" / "runs").glob("*.partial/journal.jsonl"):
         for line in journal.read_text().splitlines():
             entry = json.loads(line)
             spent += (entry.get("prompt_tokens", 0) * 1000 + entry.get("new_tokens", 0) * 2000) / 1e6
@@ -248,20 +163,12 @@ def test_two_workers_never_exceed_the_budget(project: Path, started: Any) -> Non
 
 
 def carried_out(
-    project: Path, jobs: list[Job], workers: int | None = None, **settings: Any
+    slow_project: Path, jobs: list[Job], workers: int | None = None, **settings: Any
 ) -> tuple[list[tuple[int, Outcome]], list[Event]]:
     told: list[Event] = []
-    setup = Setup(Catalog(project), Store(project / "results" / "runs"))
+    setup = Setup(Catalog(slow_project), Store(slow_project / "results" / "runs"))
     executor = SlurmExecutor(setup, SlurmSettings(cluster="local", **settings), workers)
     return list(executor.carry_out(jobs, told.append)), told
-
-
-@pytest.fixture
-def here(project: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Path:
-    """For a driver in this process: what it starts finds the engines."""
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    return project
 
 
 def test_jobs_that_wait_are_submitted_when_their_base_has_ended(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,26 +248,26 @@ def test_two_commands_do_not_drive_the_same_array(here: Path) -> None:
     assert not (here / "results" / "slurm").exists()
 
 
-def test_without_slurm_the_message_names_the_way_out(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_slurm_the_message_names_the_way_out(slow_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
-    executor = SlurmExecutor(Setup(Catalog(project), Store(project / "results" / "runs")), SlurmSettings(), None)
+    executor = SlurmExecutor(Setup(Catalog(slow_project), Store(slow_project / "results" / "runs")), SlurmSettings(), None)
     with pytest.raises(UserError, match="no sbatch") as stop:
         next(executor.carry_out([], lambda event: None))
     assert "bench.toml" in stop.value.hint
-    assert not (project / "results").exists()
+    assert not (slow_project / "results").exists()
 
 
-def test_an_array_of_other_specs_is_not_attached_to(project: Path, started: Any) -> None:
+def test_an_array_of_other_specs_is_not_attached_to(slow_project: Path, started: Any) -> None:
     """A prompt that was changed while the command was away makes other runs."""
     words = ("run", "--backend", "slow", "--lang", "en", "--prompt", "echo", "--task", "toy", "--executor", "slurm")
     first = started(*words)
-    until(lambda: len(noted(project / "notes.txt")) >= 4)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 4)
     killed(first)
-    until(lambda: not tasks(project))
-    (project / "prompts" / "echo.j2").write_text("---\ndescription: d\nparser: integer\n---\nplease {{ text }}\n")
+    until(lambda: not tasks(slow_project))
+    (slow_project / "prompts" / "echo.j2").write_text("---\ndescription: d\nparser: integer\n---\nplease {{ text }}\n")
     _, err = ended(started(*words))
     assert "attached" not in err
-    assert len(records(project / "results")) == 2
+    assert len(records(slow_project / "results")) == 2
 
 
 def test_files_of_an_array(tmp_path: Path) -> None:
