@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from harness.core.options import ExecutionOptions, RunOptions
     from harness.core.record import RunRecord
     from harness.execution.events import Event
+    from harness.execution.executors import Executor
     from harness.execution.jobs import Job, Request
     from harness.execution.outcome import Outcome
     from harness.records.entries import Entry
@@ -91,24 +92,17 @@ def run_all(
     from harness.cli.progress import Progress
     from harness.cli.project_file import executor_tables
     from harness.core.shard import Shard
-    from harness.execution.executors import executor_of
     from harness.execution.jobs import in_shards, run_jobs
-    from harness.execution.worker import Setup
 
-    tables = executor_tables()
-    setup = Setup(known, store, execution.force, not execution.no_gate, budget)
-    executor = executor_of(execution, tables, setup)
-    if execution.executor == "local" and (execution.workers or execution.address):
-        option = "--workers" if execution.workers else "--address"
-        verbosity.note(f"note: {option} has no effect with --executor local.")
-    jobs = run_jobs(runs, known, tables.needs)
+    executor = executor_for(execution, known, store, budget)
+    jobs = run_jobs(runs, known, executor_tables().needs)
     parts = [execution.shard] if execution.shard else Shard.all_of(execution.shards) if execution.shards else []
     jobs = in_shards(jobs, parts) if parts else jobs
     done: dict[int, FinishedRun] = {}
     told: set[str] = set()
     whole = _Whole(known, store, execution.shards or 1)
     with Progress(len(jobs)) as progress:
-        lines = _Lines(progress, jobs)
+        lines = Lines(progress, jobs)
         try:
             for job, ended in executor.carry_out(jobs, lines.tell):
                 lines.end(job)
@@ -155,7 +149,19 @@ class _Whole:
         return replace(outcome, state="new", entry=merged.entry, shard=None, rows=None)
 
 
-class _Lines:
+def executor_for(execution: ExecutionOptions, known: Catalog, store: Store, budget: Budget | None) -> Executor:
+    """With the settings of bench.toml. Raises as `executor_of` does."""
+    from harness.cli.project_file import executor_tables
+    from harness.execution.executors import executor_of
+    from harness.execution.worker import Setup
+
+    if execution.executor == "local" and (execution.workers or execution.address):
+        option = "--workers" if execution.workers else "--address"
+        verbosity.note(f"note: {option} has no effect with --executor local.")
+    return executor_of(execution, executor_tables(), Setup(known, store, execution.force, not execution.no_gate, budget))
+
+
+class Lines:
     """A line of progress for each job that is under way."""
 
     def __init__(self, progress: Progress, jobs: Sequence[Job]) -> None:
@@ -164,12 +170,25 @@ class _Lines:
 
     def tell(self, event: Event) -> None:
         """From any thread."""
+        from harness.execution.events import COMMAND
+
         with self._progress.lock:
-            if event.kind == "start":
+            if event.job == COMMAND:
+                if event.kind == "warn" or not verbosity.is_quiet():
+                    self._progress.print(event.text)
+            elif event.kind == "start":
                 self.end(event.job)  # begun before, by a worker that died
                 self._lines[event.job] = self._progress.line(event.job + 1, self._jobs[event.job].name)
             elif (line := self._lines.get(event.job)) is not None:
                 event.tell(line)
+
+    def say(self, job: int, text: str) -> None:
+        """A line of a job that is under way, which --quiet leaves out."""
+        if (line := self._lines.get(job)) is not None:
+            line.say(text)
+
+    def print(self, text: str) -> None:
+        self._progress.print(text)
 
     def end(self, job: int) -> None:
         if (line := self._lines.pop(job, None)) is not None:

@@ -190,8 +190,9 @@ def carry_out(
     would replace other files and `force` is not given."""
     from harness.core.errors import BenchError, RunError
     from harness.studies.prompt_study import open_prompt_study
+    from harness.studies.study import is_begun
 
-    if not (folder / "study.db").exists():
+    if not is_begun(folder):
         output.check(known, force=force)
     with open_prompt_study(search, folder, known, budget) as study:
         if study.finished() < trials:

@@ -24,7 +24,7 @@ from harness.cli.options import (
 )
 from harness.cli.requests import budget_of
 from harness.cli.run_options import completion, takes_run_options
-from harness.cli.tune import carry_out_search, shown_settings
+from harness.cli.tune import carry_out_search
 from harness.core.options import IN_PARTS, ExecutionOptions, RunOptions
 from harness.core.plain import plain
 from harness.specs.asked import Asked
@@ -138,7 +138,7 @@ def carry_out(
     done: list[Done] = []
     for group in _groups(steps):
         if group[0].tune is not None:
-            searched, stopped = _search(recipe, group[0], known, store.root.parent)
+            searched, stopped = _search(recipe, group[0], known, store.root.parent, execution)
             done.append((group[0], searched))
         else:
             impossible, runs = _startable(group, done)
@@ -196,7 +196,7 @@ def _requests(steps: Sequence[Step]) -> list[Request]:
     ]
 
 
-def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Searched, bool]:
+def _search(recipe: str, step: Step, known: Catalog, results: Path, execution: ExecutionOptions) -> tuple[Searched, bool]:
     """The search, and whether Ctrl-C ended it."""
     from harness.core.errors import as_bench_error
     from harness.studies.search import new_search
@@ -212,7 +212,7 @@ def _search(recipe: str, step: Step, known: Catalog, results: Path) -> tuple[Sea
         # A search on other rows, or of another backend, is another study.
         folder = results / "studies" / f"{recipe}-{step.name}-{search.digest}"
         path = folder / f"{request.backend}-tuned.yaml"
-        found = carry_out_search(search, folder, path, catalog, step.tune.trials)
+        found = carry_out_search(search, folder, path, catalog, step.tune.trials, execution)
     except Exception as problem:
         failure = as_bench_error(problem)
         typer.echo(worded(failure), err=True)
@@ -273,6 +273,8 @@ def _print_outcomes(done: Sequence[Done], figures: Sequence[Figure]) -> None:
     searched = [outcome.metric for _, outcome in done if isinstance(outcome, Searched) and outcome.metric]
     published = [figure.metric for figure in figures if any(figure.metric in record.metrics.values for record in records)]
     metrics = list(dict.fromkeys([*headline, *searched, *published]))
+    from harness.studies.trial_jobs import shown_settings
+
     columns = ["step", "lang", "n", *metrics, "rows/s", "reported", "record", "run"]
     rows = [
         [step.name, step.request.lang, *_measured(outcome, metrics), _shown(_figures(step, figures)), *_record(outcome)]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,12 +25,12 @@ from harness.cli.options import (
 )
 from harness.cli.requests import completed
 from harness.cli.run_options import takes_run_options
-from harness.core.options import ExecutionOptions, RunOptions
+from harness.core.options import ELSEWHERE, ExecutionOptions, RunOptions
 from harness.specs.asked import Asked, check_data, check_model
 
 if TYPE_CHECKING:
-    from harness.cli.progress import Progress
-    from harness.core.errors import RunError
+    from harness.cli.execute_runs import Lines
+    from harness.core.errors import BenchError
     from harness.specs.catalog import Catalog
     from harness.studies.search import Search
     from harness.studies.study import Study, Trial
@@ -56,7 +56,9 @@ StudyName = Annotated[
 Output = Annotated[str | None, typer.Option(metavar="NAME", help="Backend to write; default: the backend's name and -tuned.")]
 
 
-@takes_run_options(*OPTIONS, "model", "data", "trust_metric_code", "results", "track", "quiet", "verbose", help=HELP)
+@takes_run_options(
+    *OPTIONS, "model", "data", "trust_metric_code", "results", *ELSEWHERE, "track", "quiet", "verbose", help=HELP
+)
 def tune_command(
     asked: Asked,
     execution: ExecutionOptions,
@@ -89,7 +91,7 @@ def tune_command(
     check_output(path, search, name, known)
     folder = results / "studies" / _checked(name, "--study")
     with tracking_with(execution) as series:
-        found = carry_out_search(search, folder, path, known, trials, pruning)
+        found = carry_out_search(search, folder, path, known, trials, execution, pruning=pruning)
     best = found.best
     if not found.stopped:
         with tolerate_broken_pipe():
@@ -149,21 +151,30 @@ class FinishedSearch:
     trials: list[Trial]
     best: Trial | None
     stopped: bool
-    error: RunError | None
+    error: BenchError | None
 
 
 def carry_out_search(
-    search: Search, folder: Path, path: Path, known: Catalog, trials: int, pruning: bool = True
+    search: Search,
+    folder: Path,
+    path: Path,
+    known: Catalog,
+    trials: int,
+    execution: ExecutionOptions,
+    *,
+    pruning: bool = True,
 ) -> FinishedSearch:
     """Run the trials of the study in `folder`, and write the best settings as a backend to `path`."""
     from harness.core.errors import RunError
     from harness.core.json_files import write_atomically
     from harness.studies.study import open_study
 
-    with open_study(search, folder, known) as study:
-        stopped = _run_trials(study, trials, pruning)
+    error: BenchError | None
+    with open_study(search, folder, known, is_shared=execution.executor != "local") as study:
+        stopped, error = _run_trials(study, trials, execution, pruning=pruning)
         done, best = study.trials(), study.best()
-    error = None
+    if error is not None:
+        raise error
     if best is not None and not stopped:
         path.parent.mkdir(exist_ok=True)
         write_atomically(path, _backend_yaml(search, best, done, folder.name))
@@ -172,48 +183,51 @@ def carry_out_search(
     return FinishedSearch(done, best, stopped, error)
 
 
-def _run_trials(study: Study, trials: int, pruning: bool) -> bool:
-    """Whether Ctrl-C ended it."""
+def _run_trials(study: Study, trials: int, execution: ExecutionOptions, *, pruning: bool) -> tuple[bool, BenchError | None]:
+    """Whether Ctrl-C ended it, and the error that did."""
+    from harness.cli.execute_runs import Lines, executor_for
     from harness.cli.progress import Progress
-
-    def started(trial: Trial) -> None:
-        progress.say(f"trial {trial.number}: {shown_settings(trial.settings)}")
+    from harness.cli.project_file import executor_tables
+    from harness.records.store import Store
+    from harness.studies.trial_jobs import trial_jobs
 
     check_cache()
-    before = study.finished()
-    if before:
-        verbosity.note(f"Found: {before} finished trial{'' if before == 1 else 's'}.")
-    with Progress(max(trials - before, 0)) as progress:
+    finished = study.finished_places()
+    if finished:
+        verbosity.note(f"Found: {len(finished)} finished trial{'' if len(finished) == 1 else 's'}.")
+    executor = executor_for(execution, study.catalog, Store(study.folder / "runs"), None)
+    jobs = trial_jobs(study.search, study.folder, trials, study.catalog, executor_tables().needs, pruning=pruning)
+    left = [job for job in jobs if job.place not in finished]
+    if execution.executor == "local" or not left:  # elsewhere the list of jobs tells an array that a command attaches to
+        jobs = left
+    with Progress(len(jobs)) as progress:
+        lines, told = Lines(progress, jobs), set(finished)
         try:
-            while study.finished() < trials:
-                progress.next(f"trial {study.finished()}")
-                trial = study.next_trial(started, progress.update, pruning=pruning)
-                _ended(progress, trial, study)
+            for position, outcome in executor.carry_out(jobs, lines.tell):
+                place = jobs[position].place
+                if outcome.error is not None:
+                    return False, outcome.error
+                if place not in told:
+                    _tell(lines, position, study.finished_places()[place], study)
+                lines.end(position)
             study.tidy()  # a kill may have come after the last trial and before its model was deleted
         except KeyboardInterrupt:
-            return True
-    return False
+            return True, None
+    return False, None
 
 
-def _ended(progress: Progress, trial: Trial, study: Study) -> None:
+def _tell(lines: Lines, position: int, trial: Trial, study: Study) -> None:
+    """What became of a trial."""
     from harness.core.errors import RunError
 
     if trial.error is not None:
-        progress.print(worded(RunError(f"trial {trial.number} failed: {trial.error}")))
+        lines.print(worded(RunError(f"trial {trial.number} failed: {trial.error}")))
     elif trial.value is None:
-        progress.say(f"trial {trial.number}: pruned, worse than the median of the others")
+        lines.say(position, f"trial {trial.number}: pruned, worse than the median of the others")
     else:
         best = study.best()
         new = " (best so far)" if best is not None and best.number == trial.number else ""
-        progress.say(f"trial {trial.number}: {study.search.metric} {trial.value:.4f}{new}")
-
-
-def shown_settings(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={shown_value(value)}" for name, value in settings.items())
-
-
-def shown_value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+        lines.say(position, f"trial {trial.number}: {study.search.metric} {trial.value:.4f}{new}")
 
 
 def _backend_yaml(search: Search, best: Trial, trials: Sequence[Trial], study: str) -> str:
@@ -228,6 +242,8 @@ def _backend_yaml(search: Search, best: Trial, trials: Sequence[Trial], study: s
 
 
 def _print_trials(search: Search, trials: Sequence[Trial], best: Trial | None) -> None:
+    from harness.studies.trial_jobs import shown_value
+
     searched = list(search.space)
     rows = [
         [

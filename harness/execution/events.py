@@ -23,9 +23,14 @@ class Listener(Protocol):
         """A line that --quiet prints too."""
 
 
+COMMAND = -1
+"""In place of a job: about all of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A call of a `Listener` in another process. `job`: position in the plan. `kind` "start": a worker begins the job."""
+    """A call of a `Listener` in another process. `job`: position in the plan, or `COMMAND`. `kind` "start": a worker begins
+    the job."""
 
     job: int
     kind: Literal["start", "update", "say", "warn"]

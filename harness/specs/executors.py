@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -34,16 +34,24 @@ class RaySettings(Spec):
 class SlurmSettings(Spec):
     """For `--executor slurm`."""
 
+    cluster: Literal["slurm", "local"] = Field(
+        default="slurm", description="`local` starts the workers as processes of this machine, without SLURM: to try it"
+    )
     partition: str | None = Field(default=None, description="partition")
     account: str | None = Field(default=None, description="account that is charged")
-    time: str | None = Field(default=None, description="time limit of a worker: minutes, or H:MM:SS")
+    time: str | None = Field(
+        default=None,
+        description="time limit of a worker: minutes, or H:MM:SS; default: 4:00:00. A worker that reaches it is queued again",
+    )
     gpus: int | None = Field(default=None, ge=0, description="GPUs of a worker; default: what its runs need")
     cpus: int | None = Field(default=None, ge=1, description="CPU cores of a worker; default: what its runs need")
     memory_gib: float | None = Field(default=None, gt=0, description="memory of a worker in GiB; default: what its runs need")
     setup: list[str] = Field(
         default=[], description="shell commands before a worker starts: module load ..., source .venv/bin/activate"
     )
-    parameters: dict[str, Any] = Field(default={}, description="other options of sbatch: qos, constraint, nodelist, ...")
+    parameters: dict[str, Any] = Field(
+        default={}, description="other options of sbatch by their names: qos, constraint, nodelist, ..."
+    )
 
 
 class ExecutorTables(Spec):

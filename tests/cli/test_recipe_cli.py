@@ -189,7 +189,7 @@ def test_a_search_is_a_step_that_goes_on(bench: Any, recipe: Path) -> None:
     (first,) = bench("study", "recipe", "tuned", "--json").json
     assert (first["state"], first["trials"], first["metric"]) == ("searched", 2, "accuracy")
     assert set(first["best"]) == {"classifier"}
-    assert (recipe / "results" / "studies" / first["study"] / "study.db").is_file()
+    assert (recipe / "results" / "studies" / first["study"] / "study.journal").is_file()
     assert not (recipe / "results" / "runs").exists()  # no test rows
     said = bench("study", "recipe", "tuned")
     assert said.code == 0

@@ -30,7 +30,7 @@ def test_a_search_ends_in_a_backend_whose_model_is_in_the_cache(bench: Any, proj
     assert set(said.json) == {"study", "folder", "metric", "trials", "best", "backend"}
     assert (said.json["study"], said.json["metric"]) == ("reviews_demo-words-en", "accuracy")
     assert [trial["state"] for trial in said.json["trials"]] == ["complete", "complete"]
-    assert (project / said.json["folder"] / "study.db").is_file()
+    assert (project / said.json["folder"] / "study.journal").is_file()
     best = said.json["trials"][said.json["best"]]
     written = yaml.safe_load((project / said.json["backend"]).read_text())
     assert written["options"] == {"classifier": "tfidf", "c": best["settings"]["c"]}

@@ -1,22 +1,321 @@
-"""To be written."""
+"""As tasks of job arrays, through submitit: on a SLURM cluster, or as processes of this machine.
+
+The command hands each task a list of jobs, and reads their outcomes and events from files (`array_folder`). It may end: the
+tasks go on, and the same command attaches to them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import logging
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
 
-from harness.execution.events import Event
+from harness.core.durable import file_sha256
+from harness.core.errors import RunBusy, RunError, RunIncomplete
+from harness.core.json_files import digest
+from harness.core.locks import Busy, held
+from harness.execution.array_folder import BEGIN, STOP, ArrayFolder, EventFile, State, Submitted
+from harness.execution.array_task import Task
+from harness.execution.events import COMMAND, Event
+from harness.execution.file_budget import FileBudget
 from harness.execution.jobs import Job
 from harness.execution.outcome import Outcome
-from harness.execution.worker import Setup
+from harness.execution.schedule import Schedule
+from harness.execution.submitit_cluster import Resources, SubmititCluster, check_cluster, minutes_of, resources_of
+from harness.execution.worker import Setup, failed
+from harness.records.entries import finished_entry
+from harness.specs.catalog import Catalog
 from harness.specs.executors import SlurmSettings
+
+MOST_DEATHS = 4
+"""A job with which so many tasks died has failed: it was submitted again three times."""
+POLL_SECONDS = 0.5
+GRACE_SECONDS = 30.0
+"""For a task that is cancelled, as SLURM gives it."""
+
+log = logging.getLogger("bench")
+Told = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
 class SlurmExecutor:
+    """`workers`: tasks at once, at most, but one for each kind of resources; None: one for each group of jobs."""
+
     setup: Setup
     settings: SlurmSettings
     workers: int | None
 
-    def carry_out(self, jobs: Sequence[Job], told: Callable[[Event], None]) -> Iterator[tuple[int, Outcome]]:
-        raise NotImplementedError
+    def carry_out(self, jobs: Sequence[Job], told: Told) -> Iterator[tuple[int, Outcome]]:
+        check_cluster(self.settings)
+        minutes_of(self.settings.time)
+        name = digest([self.setup.force, self.setup.gate, [repr(job) for job in jobs], _files(self.setup.catalog)])[:12]
+        folder = ArrayFolder(self.setup.store.root.parent.absolute() / "slurm" / name)
+        with _alone(folder):
+            array = _Array(folder, self._shared_setup(folder), self.settings, self.workers, jobs, told)
+            try:
+                yield from array.outcomes()
+            except (KeyboardInterrupt, GeneratorExit):  # the command ends
+                array.cancel()
+                raise
+            array.end()
+
+    def _shared_setup(self, folder: ArrayFolder) -> Setup:
+        """With places that do not depend on the working folder, and with a budget for all tasks."""
+        if self.setup.budget is None:
+            return self.setup
+        budget = FileBudget(folder.budget, self.setup.budget.limit)
+        budget.begin()
+        return replace(self.setup, budget=budget)
+
+
+@contextmanager
+def _alone(folder: ArrayFolder) -> Iterator[None]:
+    """Raises `RunBusy` where another command waits for the same jobs. A folder without anything in it is deleted at last."""
+    folder.make()
+    try:
+        with held(folder.lock, wait=False):
+            yield
+    except Busy as error:
+        raise RunBusy(f"{error} waits for the same jobs.", "Let it go on, or stop it.") from error
+    finally:
+        with suppress(OSError):  # not empty
+            folder.root.rmdir()
+            folder.root.parent.rmdir()
+
+
+def _files(catalog: Catalog) -> dict[str, str]:
+    """Digests of the project's own tasks, prompts and backends: with another content the jobs would be others."""
+    found: dict[str, str] = {}
+    for kind in ("task", "prompt", "backend"):
+        paths = [path for path in catalog.files(kind).values() if path.is_relative_to(catalog.project)]
+        found |= {str(path.relative_to(catalog.project)): file_sha256(path) for path in paths}
+    return found
+
+
+@dataclass
+class _Live:
+    """A task that waits or runs. `under_way`: the job that it began last. `pid`: of its process, once it has begun."""
+
+    submitted: Submitted
+    events: EventFile
+    under_way: int | None = None
+    pid: int | None = None
+    stopped: bool = False
+
+    def read(self, told: Told) -> None:
+        for line in self.events.new():
+            if line["kind"] == BEGIN:
+                self.pid, self.stopped, self.under_way = line["pid"], False, None
+            elif line["kind"] == STOP:
+                self.stopped = True
+            else:
+                event = Event(**line)
+                self.under_way = event.job if event.kind == "start" else self.under_way
+                told(event)
+
+
+@dataclass
+class _Array:
+    """The tasks of one command."""
+
+    folder: ArrayFolder
+    setup: Setup
+    settings: SlurmSettings
+    workers: int | None
+    jobs: Sequence[Job]
+    told: Told
+    schedule: Schedule = field(init=False)
+    cluster: SubmititCluster = field(init=False)
+    state: State = field(init=False)
+    live: dict[int, _Live] = field(init=False)
+    has_failures: bool = False
+
+    def __post_init__(self) -> None:
+        self.schedule = Schedule(self.jobs)
+        self.cluster = SubmititCluster(self.settings, self.folder.logs, f"bench-{self.folder.root.name}")
+        found = self.folder.state()
+        self.state = found or State()
+        self.live = {task.task: self._watched(task) for task in self.state.live}
+        if found is not None:
+            self._drop_lost_records()
+            ids = ", ".join(task.job_id for task in self.state.live)
+            self._say(f"attached to an array of an earlier command: {ids or 'all of its tasks have ended'}")
+
+    def outcomes(self) -> Iterator[tuple[int, Outcome]]:
+        """Of all jobs, as they come."""
+        begun: set[int] = set()
+        while True:
+            while (job := self.schedule.take_first()) is not None:
+                begun.add(job)
+            for live in self.live.values():
+                live.read(self.told)
+            for job in sorted(begun & self.folder.ended_jobs()):
+                begun.remove(job)
+                yield from self._add(job, self.folder.outcome(job))
+            for job, outcome in self._dead(begun):
+                begun.remove(job)
+                yield from self._add(job, outcome)
+            if self.folder.has_ended() and not self.live:
+                for job in begun:
+                    self.schedule.give_back(job)
+                begun.clear()
+            if self.schedule.is_over:
+                return
+            placed = {job for live in self.live.values() for job in live.submitted.jobs}
+            if begun - placed and not self.folder.has_ended():
+                self._submit(sorted(begun - placed))
+            time.sleep(POLL_SECONDS)
+
+    def cancel(self) -> None:
+        """All tasks, with time to close their journals. The same command submits what is left."""
+        self.folder.end()
+        for live in self.live.values():
+            live.read(self.told)
+        self.cluster.cancel({live.submitted.job_id: live.pid for live in self.live.values()}, GRACE_SECONDS)
+        self._tidy()
+
+    def end(self) -> None:
+        """All jobs have their outcomes; the tasks that had them are about to end."""
+        self.cluster.wait([live.submitted.job_id for live in self.live.values()], GRACE_SECONDS)
+        self._tidy()
+
+    def _tidy(self) -> None:
+        """The same command begins anew. What failed tasks printed stays."""
+        keep = (self.folder.lock.name, *([self.folder.logs.name] if self.has_failures else []))
+        for path in self.folder.root.iterdir():
+            if path.name not in keep:
+                shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def _add(self, job: int, outcome: Outcome) -> Iterator[tuple[int, Outcome]]:
+        if outcome.ends_all:
+            self.folder.end()
+        yield from self.schedule.add(job, outcome)
+
+    def _submit(self, jobs: Sequence[int]) -> None:
+        """One array for each kind of resources."""
+        kinds: dict[Resources, list[int]] = {}
+        for job in jobs:
+            kinds.setdefault(resources_of(self.schedule.jobs[job].need, self.settings), []).append(job)
+        free = None if self.workers is None else max(self.workers - len(self.live), len(kinds))
+        for (resources, mine), workers in zip(kinds.items(), _apportioned(kinds.values(), free), strict=True):
+            tasks = [self._task(part) for part in split({job: self.schedule.jobs[job] for job in mine}, workers)]
+            ids = self.cluster.submit(tasks, resources)
+            for task, job_id in zip(tasks, ids, strict=True):
+                positions = [position for position, _ in task.jobs]
+                log_file = str(self.cluster.log_of(job_id))
+                self._watch(Submitted(task=task.number, job_id=job_id, jobs=positions, log=log_file))
+            self._say(f"submitted: {len(mine)} jobs as {', '.join(ids)}")
+
+    def _task(self, jobs: Sequence[int]) -> Task:
+        self.state.tasks += 1
+        again = any(job in self.state.submitted for job in jobs)
+        self.state.submitted = sorted({*self.state.submitted, *jobs})
+        named = [(job, self.schedule.jobs[job]) for job in jobs]
+        return Task(self.folder.root, self.state.tasks, self.setup, named, Path.cwd(), again)
+
+    def _watched(self, task: Submitted) -> _Live:
+        return _Live(task, EventFile(self.folder.events / f"{task.task}.jsonl"))
+
+    def _watch(self, task: Submitted) -> None:
+        self.live[task.task] = self._watched(task)
+        self._keep()
+
+    def _keep(self) -> None:
+        self.state.live = [live.submitted for live in self.live.values()]
+        self.folder.keep(self.state)
+
+    def _dead(self, begun: set[int]) -> Iterator[tuple[int, Outcome]]:
+        """Forget the tasks that have ended; what they left undone is submitted again. The outcomes of jobs that can't be: with
+        which several tasks have died, or whose task a user cancelled."""
+        over = self.cluster.ended([live.submitted.job_id for live in self.live.values()])
+        if not over:
+            return
+        done = self.folder.ended_jobs()
+        for number, live in list(self.live.items()):
+            if live.submitted.job_id not in over:
+                continue
+            live.read(self.told)
+            del self.live[number]
+            if isinstance(self.setup.budget, FileBudget):
+                self.setup.budget.write_off(str(number))
+            left = [job for job in live.submitted.jobs if job in begun and job not in done]
+            if left and not self.folder.has_ended():
+                yield from self._given_up(live, left)
+        self._keep()
+
+    def _given_up(self, live: _Live, left: Sequence[int]) -> Iterator[tuple[int, Outcome]]:
+        job_id, log_file = live.submitted.job_id, live.submitted.log
+        if self.cluster.was_cancelled(job_id):
+            for job in left:
+                yield (
+                    job,
+                    failed(RunIncomplete(f"{self._name(job)}: job {job_id} was cancelled.", "Repeat the command to go on.")),
+                )
+            return
+        if live.stopped:
+            return
+        self.has_failures = True
+        guilty = [job for job in left if job == live.under_way] or left
+        for job in guilty:
+            self.state.deaths[job] = self.state.deaths.get(job, 0) + 1
+            if self.state.deaths[job] >= MOST_DEATHS:
+                what = f"{self._name(job)}: {MOST_DEATHS} workers ended in the middle of it, the last one as job {job_id}."
+                yield job, failed(RunError(what, f"Look at {log_file}; a longer time or more memory may help."))
+            else:
+                self._say(f"{self._name(job)}: its worker (job {job_id}) ended; submitted again. Log: {log_file}")
+
+    def _name(self, job: int) -> str:
+        return self.jobs[job].name
+
+    def _drop_lost_records(self) -> None:
+        """Outcomes whose records were deleted meanwhile."""
+        for job in self.folder.ended_jobs():
+            run_id = self.folder.outcome(job).run_id
+            if run_id is not None and finished_entry(self.setup.store, run_id, warn=False) is None:
+                self.folder.forget_outcome(job)
+
+    def _say(self, text: str) -> None:
+        self.told(Event(COMMAND, "say", text))
+
+
+def split(jobs: Mapping[int, Job], workers: int | None) -> list[list[int]]:
+    """The jobs of each task: whole groups, one for each task without `workers`. Groups are split where there are fewer of them
+    than workers, and put together where there are more."""
+    groups: dict[str, list[int]] = {}
+    for position, job in jobs.items():
+        groups.setdefault(job.group, []).append(position)
+    if workers is None:
+        return list(groups.values())
+    pieces = dict.fromkeys(groups, 1)
+    while len(pieces) and sum(pieces.values()) < workers:
+        name = max(groups, key=lambda name: len(groups[name]) / pieces[name])
+        if len(groups[name]) == pieces[name]:
+            break
+        pieces[name] += 1
+    parts = [part for name, group in groups.items() for part in _pieces(group, pieces[name])]
+    tasks: list[list[int]] = [[] for _ in range(min(workers, len(parts)))]
+    for part in sorted(parts, key=len, reverse=True):
+        min(tasks, key=len).extend(part)
+    return tasks
+
+
+def _pieces(group: Sequence[int], count: int) -> list[list[int]]:
+    """Of nearly the same size."""
+    ends = [len(group) * piece // count for piece in range(count + 1)]
+    return [list(group[begin:end]) for begin, end in pairwise(ends)]
+
+
+def _apportioned(kinds: Iterable[Sequence[int]], workers: int | None) -> list[int | None]:
+    """How many of the workers each kind gets: at least one, the others where most jobs are left for each."""
+    sizes = [len(jobs) for jobs in kinds]
+    if workers is None:
+        return [None] * len(sizes)
+    counts = [1] * len(sizes)
+    for _ in range(workers - len(sizes)):
+        counts[max(range(len(sizes)), key=lambda kind: sizes[kind] / counts[kind])] += 1
+    return list(counts)

@@ -1,0 +1,125 @@
+"""A task of a job array: does its jobs one after the other, on whatever node the cluster starts it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from harness.core.errors import RunBusy
+from harness.core.locks import LEASE_SECONDS
+from harness.core.progress_events import progress_listener
+from harness.execution.array_folder import BEGIN, STOP, ArrayFolder, EventFile
+from harness.execution.events import Event, Listener, Sender, log_lines
+from harness.execution.file_budget import FileBudget
+from harness.execution.jobs import Job
+from harness.execution.outcome import Outcome
+from harness.execution.worker import Setup, Worker, working
+
+EVERY = 2.0
+"""Seconds between two events about the same phase."""
+PATIENCE = 2.5 * LEASE_SECONDS
+"""How long a task waits for the lock of a task that died on another node."""
+OF_A_LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""Variables of torchrun, which a cluster may set for a single process: here each training has one process."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """submitit calls it, on a node. `number`: among the tasks of the command. `jobs`: with their positions in the plan.
+    `again`: some of them were begun by a task that has died. `folder` and `cwd` are on a storage that all nodes share."""
+
+    folder: Path
+    number: int
+    setup: Setup
+    jobs: Sequence[tuple[int, Job]]
+    cwd: Path
+    again: bool = False
+
+    def __call__(self) -> None:
+        """Do the jobs that have no outcome. A signal ends the process once the journal is closed."""
+        os.chdir(self.cwd)
+        for name in OF_A_LAUNCHER:
+            os.environ.pop(name, None)
+        folder, events = ArrayFolder(self.folder), self._events()
+        again = self.again or events.began()
+        setup = self._with_own_budget()
+        with _stopped_by_signal(events):
+            events.write({"kind": BEGIN, "pid": os.getpid()})
+            current: list[Listener] = []
+
+            def tell(phase: str, done: int, total: int, note: str) -> None:
+                if current:
+                    current[-1].update(phase, done, total, note)
+
+            with (
+                working(setup) as worker,
+                log_lines(lambda: current[-1] if current else None),
+                progress_listener(tell),
+            ):
+                done = folder.ended_jobs()
+                for position, job in self.jobs:
+                    if position in done:
+                        continue
+                    if folder.has_ended():
+                        break
+                    events.send(Event(position, "start"))
+                    current[:] = [Sender(position, events.send, EVERY)]
+                    outcome = _done(worker, job, current[0], patience=PATIENCE if again else 0.0)
+                    folder.write_outcome(position, replace(outcome, entry=None))
+
+    def checkpoint(self) -> Any:
+        """submitit calls it when the time limit is near or the node is wanted for another job, and has the same task queued
+        again: what has an outcome is left out, and a run continues from its journal."""
+        from submitit.helpers import DelayedSubmission
+
+        self._events().write({"kind": STOP})
+        _stopping.append(signal.SIGUSR2)
+        return DelayedSubmission(self)
+
+    def _events(self) -> EventFile:
+        return EventFile(ArrayFolder(self.folder).events / f"{self.number}.jsonl")
+
+    def _with_own_budget(self) -> Setup:
+        if not isinstance(self.setup.budget, FileBudget):
+            return self.setup
+        return replace(self.setup, budget=self.setup.budget.of(str(self.number)))
+
+
+def _done(worker: Worker, job: Job, listener: Listener, patience: float) -> Outcome:
+    """Waits up to `patience` seconds for the lock of a worker that died on another node."""
+    until = time.monotonic() + patience
+    while True:
+        outcome = worker.do(job, listener)
+        if not isinstance(outcome.error, RunBusy) or time.monotonic() > until:
+            return outcome
+        listener.update("prepare", 0, 0, "waits for the lock of a worker that has ended")
+        time.sleep(5)
+
+
+_stopping: list[int] = []
+
+
+@contextmanager
+def _stopped_by_signal(events: EventFile) -> Iterator[None]:
+    """SIGTERM, by which clusters end a process with some seconds of grace, ends it as Ctrl-C does. A second one is ignored:
+    the cluster sends it while the first is obeyed."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if not _stopping:
+            _stopping.append(number)
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        events.write({"kind": STOP})
+        sys.exit(128 + (_stopping[0] if _stopping else signal.SIGINT))

@@ -1,0 +1,279 @@
+"""The SLURM executor with submitit's local cluster: outcomes as of the local executor, and what signals and deaths leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from processes_of import ended, killed, tasks, until
+from slow_engine import ROWS, Errand, noted
+
+from harness.core.errors import RunBusy, RunError, UserError
+from harness.execution.array_folder import ArrayFolder
+from harness.execution.events import COMMAND, Event
+from harness.execution.executors.slurm import SlurmExecutor
+from harness.execution.jobs import Job, Need
+from harness.execution.outcome import Outcome
+from harness.execution.worker import Setup
+from harness.records.store import Store
+from harness.specs.catalog import Catalog
+from harness.specs.executors import SlurmSettings
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("submitit")
+
+DIFFER = ("finished", "timing", "machine", "peak_memory_mib", "digests", "load_average")
+
+
+RUN = ("run", "--backend", "slow,slow-too", "--lang", "en,de", "--prompt", "echo", "--task", "toy")
+
+
+def answered_once(slow_project: Path, times: int = 4) -> None:
+    """Each row of each run was asked for once: by `times` runs, two for each language."""
+    counts = Counter(noted(slow_project / "notes.txt"))
+    assert len(counts) == 2 * ROWS
+    assert set(counts.values()) == {times // 2}
+
+
+def records(results: Path) -> dict[str, Any]:
+    found = {}
+    for folder in sorted((results / "runs").iterdir()):
+        manifest = json.loads((folder / "run.json").read_text())
+        kept = {name: value for name, value in manifest.items() if name not in DIFFER}
+        found[folder.name] = [kept, (folder / "predictions.jsonl").read_bytes(), (folder / "metrics.json").read_bytes()]
+    return found
+
+
+def test_a_recipe_by_local_and_by_slurm_gives_the_same_records(slow_project: Path, started: Any) -> None:
+    (slow_project / "recipes").mkdir()
+    (slow_project / "recipes" / "small.yaml").write_text(
+        "description: d\ndefaults: {task: toy}\nruns:\n"
+        "- {name: trained, backend: [toy-classifier, tfidf], train_lang: en, lang: [en, de]}\n"
+        "- {name: asked, backend: slow, lang: [en, de], prompt: [echo, shown]}\n"
+    )
+    words = ("study", "recipe", "small", "--json")
+    one, _ = ended(started(*words, "--results", "one"))
+    two, err = ended(started(*words, "--results", "two", "--executor", "slurm", "--workers", 2))
+    assert len(records(slow_project / "one")) == 8
+    assert records(slow_project / "one") == records(slow_project / "two")
+    keep = ("state", "run", "metrics", "lang")
+    assert [{k: run[k] for k in keep} for run in json.loads(one)] == [{k: run[k] for k in keep} for run in json.loads(two)]
+    assert not (slow_project / "two" / "slurm").exists()
+    assert "[1/8]" in err
+
+
+def test_a_task_killed_in_the_middle_loses_no_row(slow_project: Path, started: Any) -> None:
+    running = started(*RUN, "--executor", "slurm", "--workers", 2)
+    kills = 0
+    for at in (8, 30, 60):
+        until(lambda at=at: len(noted(slow_project / "notes.txt")) >= at)
+        for process in tasks(slow_project)[:1]:
+            process.kill()
+            kills += 1
+    _, err = ended(running)
+    assert kills >= 2
+    assert err.count("submitted again") == kills
+    assert len(records(slow_project / "results")) == 4
+    counts = Counter(noted(slow_project / "notes.txt"))
+    assert len(counts) == 2 * ROWS
+    assert sum(counts.values()) <= 4 * ROWS + 4 * kills  # a killed batch, and one that was not yet in the journal
+
+
+def test_a_killed_driver_attaches_to_its_array(slow_project: Path, started: Any) -> None:
+    first = started(*RUN, "--executor", "slurm", "--workers", 2)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 8)
+    killed(first)
+    assert len(tasks(slow_project)) == 2
+    out, err = ended(started(*RUN, "--executor", "slurm", "--workers", 2, "--json"))
+    assert "attached to an array" in err
+    assert "submitted:" not in err
+    assert [run["state"] for run in json.loads(out)] == ["new"] * 4
+    answered_once(slow_project)
+
+
+def test_it_attaches_also_when_the_array_has_ended(slow_project: Path, started: Any) -> None:
+    first = started(*RUN, "--executor", "slurm", "--workers", 2)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 8)
+    killed(first)
+    until(lambda: not tasks(slow_project))
+    out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
+    assert "all of its tasks have ended" in err or "attached" in err
+    assert "submitted:" not in err
+    assert [run["state"] for run in json.loads(out)] == ["new"] * 4
+    answered_once(slow_project)
+    out, err = ended(started(*RUN, "--executor", "slurm", "--json"))
+    assert [run["state"] for run in json.loads(out)] == ["found"] * 4
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_all_tasks_and_keeps_their_rows(slow_project: Path, started: Any, number: signal.Signals) -> None:
+    running = started(*RUN, "--executor", "slurm", "--workers", 2)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
+    running.send_signal(number)
+    _, err = ended(running, 128 + number)
+    assert tasks(slow_project) == []
+    assert "Stopped. Repeat the command to continue." in err
+    partial = list((slow_project / "results" / "runs").glob("*.partial"))
+    assert len(partial) == 2
+    ended(started(*RUN, "--executor", "slurm", "--workers", 2))
+    answered_once(slow_project)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGTERM])
+def test_preemption_and_grace_stop_a_task_which_goes_on(slow_project: Path, started: Any, number: signal.Signals) -> None:
+    """SIGUSR2: submitit queues the task again. SIGTERM: the command submits it again. Neither is a death."""
+    running = started(*RUN, "--executor", "slurm", "--workers", 2)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 12)
+    (stopped, *_) = tasks(slow_project)
+    stopped.send_signal(number)
+    _, err = ended(running)
+    assert ": its worker" not in err
+    assert err.count("submitted:") == (1 if number == signal.SIGUSR2 else 2)
+    assert "continues where it stopped" in err
+    answered_once(slow_project)
+
+
+def test_a_run_that_kills_its_workers_fails_and_the_others_go_on(slow_project: Path, started: Any) -> None:
+    words = ("run", "--backend", "deadly,slow", "--lang", "en", "--prompt", "echo", "--task", "toy", "--json")
+    out, err = ended(started(*words, "--executor", "slurm", "--workers", 1), 1)
+    assert [run["state"] for run in json.loads(out)] == ["failed", "new"]
+    error = json.loads(out)[0]["error"]
+    assert "4 workers ended in the middle of it" in error["message"]
+    log = Path(error["hint"].split()[2].rstrip(";"))
+    assert log.is_file()
+    assert err.count("submitted again") == 3
+
+
+def test_two_workers_never_exceed_the_budget(slow_project: Path, started: Any) -> None:
+    words = ("run", "--backend", "slow,slow-too", "--lang", "en", "--prompt", "echo", "--task", "toy", "--max-cost", 0.2)
+    out, err = ended(started(*words, "--json", "--executor", "slurm", "--workers", 2), 1)
+    assert "the next request could exceed it" in err
+    spent = 0.0
+    for journal in (slow_project / "results" / "runs").glob("*.partial/journal.jsonl"):
+        for line in journal.read_text().splitlines():
+            entry = json.loads(line)
+            spent += (entry.get("prompt_tokens", 0) * 1000 + entry.get("new_tokens", 0) * 2000) / 1e6
+    assert 0.1 < spent <= 0.2
+    assert out
+
+
+def carried_out(
+    slow_project: Path, jobs: list[Job], workers: int | None = None, **settings: Any
+) -> tuple[list[tuple[int, Outcome]], list[Event]]:
+    told: list[Event] = []
+    setup = Setup(Catalog(slow_project), Store(slow_project / "results" / "runs"))
+    executor = SlurmExecutor(setup, SlurmSettings(cluster="local", **settings), workers)
+    return list(executor.carry_out(jobs, told.append)), told
+
+
+def test_jobs_that_wait_are_submitted_when_their_base_has_ended(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    notes = str(here / "errands.txt")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    jobs: list[Job] = [
+        Errand("base", notes),
+        Errand("later", notes, "h", after=0),
+        Errand("large", notes, "i", need=Need(0, cpus=2)),
+    ]
+    outcomes, told = carried_out(here, jobs)
+    assert sorted((job, outcome.trained_key) for job, outcome in outcomes) == [
+        (0, "key-base"),
+        (1, "key-later"),
+        (2, "key-large"),
+    ]
+    lines = noted(Path(notes))
+    assert lines.index("base from None in None") < lines.index("later from key-base in None")
+    submitted = [event.text for event in told if event.job == COMMAND]
+    assert len(submitted) == 3  # two needs, and the one that waited
+    assert {(event.job, event.text) for event in told if event.kind == "say" and event.job != COMMAND} == {
+        (0, "base is done"),
+        (1, "later is done"),
+        (2, "large is done"),
+    }
+
+
+def test_what_waits_for_a_job_that_failed_is_not_possible(here: Path) -> None:
+    notes = str(here / "errands.txt")
+    jobs: list[Job] = [Errand("base", notes, deaths=9), Errand("later", notes, after=0), Errand("other", notes)]
+    outcomes = dict(carried_out(here, jobs, workers=1)[0])
+    assert {job: outcome.state for job, outcome in outcomes.items()} == {0: "failed", 1: "failed", 2: "new"}
+    assert noted(Path(notes)).count("begins base") == 4
+    assert isinstance(outcomes[1].error, RunError)
+    assert "later is not possible" in outcomes[1].error.message
+
+
+def test_a_task_that_dies_before_its_first_job_is_given_up(here: Path) -> None:
+    """A setup that fails, say."""
+    outcomes, told = carried_out(here, [Errand("a", str(here / "errands.txt"))], setup=["false"])
+    assert [(job, outcome.state) for job, outcome in outcomes] == [(0, "failed")]
+    assert sum("submitted again" in event.text for event in told) == 3
+
+
+def test_setup_runs_before_a_worker(here: Path) -> None:
+    outcomes, _ = carried_out(here, [Errand("a", str(here / "errands.txt"))], setup=["export X=1", f"echo $X > {here}/said"])
+    assert [outcome.state for _, outcome in outcomes] == ["new"]
+    assert (here / "said").read_text() == "1\n"
+
+
+def test_the_time_limit_queues_a_task_again(here: Path) -> None:
+    """The limit of a minute, less the notice of 30 s: the task is stopped once and goes on."""
+    jobs: list[Job] = [Errand("a", str(here / "errands.txt")), Errand("b", str(here / "errands.txt"), seconds=45)]
+    outcomes, told = carried_out(here, jobs, workers=1, time="1")
+    assert [outcome.state for _, outcome in outcomes] == ["new", "new"]
+    assert sum(event.text.startswith("submitted") for event in told) == 1
+    assert Counter(noted(here / "errands.txt")) == {
+        "begins a": 1,
+        "a from None in None": 1,
+        "begins b": 2,
+        "b from None in None": 1,
+    }
+
+
+def test_two_commands_do_not_drive_the_same_array(here: Path) -> None:
+    jobs: list[Job] = [Errand("a", str(here / "errands.txt"), seconds=5)]
+    setup = Setup(Catalog(here), Store(here / "results" / "runs"))
+    executor = SlurmExecutor(setup, SlurmSettings(cluster="local"), None)
+    first = executor.carry_out(jobs, lambda event: told.append(event))
+    told: list[Event] = []
+    assert next(first)[0] == 0
+    folders = list((here / "results" / "slurm").iterdir())
+    with pytest.raises(RunBusy, match="waits for the same jobs"):
+        next(executor.carry_out(jobs, lambda event: None))
+    assert list((here / "results" / "slurm").iterdir()) == folders
+    assert list(first) == []
+    assert not (here / "results" / "slurm").exists()
+
+
+def test_without_slurm_the_message_names_the_way_out(slow_project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", os.devnull)
+    executor = SlurmExecutor(Setup(Catalog(slow_project), Store(slow_project / "results" / "runs")), SlurmSettings(), None)
+    with pytest.raises(UserError, match="no sbatch") as stop:
+        next(executor.carry_out([], lambda event: None))
+    assert "bench.toml" in stop.value.hint
+    assert not (slow_project / "results").exists()
+
+
+def test_an_array_of_other_specs_is_not_attached_to(slow_project: Path, started: Any) -> None:
+    """A prompt that was changed while the command was away makes other runs."""
+    words = ("run", "--backend", "slow", "--lang", "en", "--prompt", "echo", "--task", "toy", "--executor", "slurm")
+    first = started(*words)
+    until(lambda: len(noted(slow_project / "notes.txt")) >= 4)
+    killed(first)
+    until(lambda: not tasks(slow_project))
+    (slow_project / "prompts" / "echo.j2").write_text("---\ndescription: d\nparser: integer\n---\nplease {{ text }}\n")
+    _, err = ended(started(*words))
+    assert "attached" not in err
+    assert len(records(slow_project / "results")) == 2
+
+
+def test_files_of_an_array(tmp_path: Path) -> None:
+    folder = ArrayFolder(tmp_path / "array")
+    folder.make()
+    assert folder.state() is None
+    folder.write_outcome(3, Outcome("failed", error=RunError("no", "yes")))
+    assert folder.ended_jobs() == {3}
+    assert folder.outcome(3).error is not None
