@@ -209,7 +209,7 @@ def _computed(plan: Plan, shards: Mapping[ShardFolder, ShardRecord], answers: Pa
     for entry in entries:
         gates.see(entry)
     trained = None if first.training is None else Trained(first.training, first.runtime)
-    return Computed(plan, entries, trained, 0.0, outcomes, gates)
+    return Computed(plan, plan.rows, entries, trained, 0.0, outcomes, gates)
 
 
 def _check_rows(
