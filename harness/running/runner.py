@@ -591,7 +591,7 @@ def speed_of(entries: Sequence[JournalEntry], rows: int) -> dict[str, Any]:
     seconds = measured_seconds(entries)
     if any(entry.batched != NO_TOKENS for entry in entries):
         return {"seconds": None, "rows_per_second": None}
-    return {"seconds": round(seconds, 3), "rows_per_second": round(rows / seconds, 3) if seconds else None}
+    return {"seconds": round(seconds, 6), "rows_per_second": round(rows / seconds, 3) if seconds else None}
 
 
 def smallest_batch(entries: Sequence[JournalEntry]) -> int:

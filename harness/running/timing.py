@@ -178,7 +178,7 @@ def measure(
             versions=library_versions(),
             load_average=LoadAverage(before=quiet, after=load_average()),
             memory_mib=MemoryBefore(before_loading=before.host_now, loaded=loaded.host_now),
-            load_seconds=round(load_seconds, 3),
+            load_seconds=round(load_seconds, 6),
             n=len(items),
             **{name: getattr(one, name) for name in Percentiles.model_fields},
             rows_per_second=offline.rows_per_second,
@@ -235,7 +235,7 @@ def _offline(watch: _Stopwatch, texts: int, before: _Memory) -> OfflineFigures:
         seconds, count = watch.offline()
     except OutOfMemory:
         return settings.model_copy(update={"error": FULL})
-    figures_of_all = {"seconds": round(seconds, 4), "rows_per_second": round(texts / seconds, 3)}
+    figures_of_all = {"seconds": round(seconds, 6), "rows_per_second": round(texts / seconds, 3)}
     return settings.model_copy(update={"batches": count, **figures_of_all, "peak_memory_mib": _peak(before, reset)})
 
 

@@ -151,7 +151,7 @@ def _train(
     report = _fit(engine, plan, rows, on_evaluation, folder, on_progress)
     spared = report.get(CACHED_SECONDS, 0.0)  # a training must not look cheaper because of the one before it
     assert isinstance(spared, float)
-    seconds = round(time.perf_counter() - started + spared, 3)
+    seconds = round(time.perf_counter() - started + spared, 6)
     about_it: dict[str, object] = {"seconds": seconds, "origin": origin(plan.identity).as_json()}
     if isinstance(engine, Classifier):
         about_it["thresholds"] = _thresholds(engine, plan.task.label_space, rows.validation)

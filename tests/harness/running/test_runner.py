@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -26,6 +27,7 @@ from harness.core.types import Decoding, text_digest
 from harness.records import store as store_module
 from harness.records.journal import read_journal
 from harness.records.store import Store
+from harness.running import runner
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, Result, run
 from harness.specs.catalog import Catalog
@@ -106,6 +108,17 @@ def test_a_slow_warm_up_costs_no_time_in_the_record(project: Path, store: Store)
     seconds = store.record(go(plan, store).run_id).timing.seconds
     assert seconds is not None
     assert seconds < 0.3
+
+
+def test_a_run_of_less_than_a_millisecond_has_a_time(project: Path, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounded to 0 s it would have no rows per second, and cost nothing."""
+    ticks = itertools.count()
+    monkeypatch.setattr(runner.time, "perf_counter", lambda: next(ticks) * 1e-6)
+    timing = store.record(go(toy.plan(project, "toy-classifier", limit=2), store).run_id).timing
+    assert timing.seconds
+    assert timing.seconds < 0.0005
+    assert timing.rows_per_second
+    assert timing.load_seconds
 
 
 def test_unparsed_and_failed_answers_are_recorded_with_their_reason(project: Path, store: Store) -> None:
