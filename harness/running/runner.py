@@ -609,7 +609,7 @@ def _timing(plan: Plan, entries: Sequence[JournalEntry], load_seconds: float, ro
         if speed["seconds"] is None
         else "rendering, tokenization (while it is waited for), the model and parsing; not loading, "
         f"{left_out}; a text of several rows is computed once",
-        load_seconds=round(load_seconds, 3),
+        load_seconds=round(load_seconds, 6),
         distinct_texts=len({row.text for row in rows}),
         batch_size=plan.engine.batch_size(),
         batch_tokens=plan.engine.batch_tokens(),
