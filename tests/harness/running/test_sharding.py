@@ -243,7 +243,7 @@ def test_an_engine_that_stays_loaded_serves_several_shards(project: Path, store:
     assert written(store, record.run_id) == (predictions, metrics)
 
 
-@pytest.mark.parametrize("count", [1, 2, 11])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(11, marks=pytest.mark.slow)])
 def test_any_number_of_shards(project: Path, store: Store, tmp_path: Path, count: int) -> None:
     predictions, metrics, record = whole(project, tmp_path, "contextual")
     predict(project, store, "contextual", count)
@@ -336,6 +336,7 @@ def test_a_shard_that_another_process_works_on_is_busy(project: Path, store: Sto
     run_shard(plan_of(project), Shard(1, 2), store)
 
 
+@pytest.mark.slow
 def test_rows_without_an_answer_leave_the_shard_open_and_are_asked_again(
     project: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,6 +398,7 @@ def test_a_missing_shard_is_named(project: Path, store: Store, index: int) -> No
     refused(project, store, CannotMerge, rf"1 of 4 shards are missing: {index}\.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [SHARD, "journal.jsonl"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_shard_is_named_and_predicted_again(
