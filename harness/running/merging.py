@@ -67,13 +67,13 @@ def merge(folders: Sequence[ShardFolder], store: Store, catalog: Catalog, data: 
     `OtherInputs` where rows or prompt are not those of the shards, and `RunBusy`.
     """
     run_id = folders[0].run_id
-    try:
-        with store.journal(run_id) as journal:  # no other process makes this record meanwhile
+    with store.journal(run_id) as journal:  # no other process makes this record meanwhile
+        try:
             if (entry := _recorded(store, run_id, folders)) is None:
                 _merge(folders, store, journal.answers, catalog, data)
-    finally:
-        with suppress(OSError):  # it was made for the lock, and is empty where the run had not begun
-            (store.root / f"{run_id}.partial").rmdir()
+        finally:
+            with suppress(OSError):  # gone, or with the rows of a run that was begun without shards
+                journal.folder.rmdir()
     made = entry or finished_entry(store, run_id)
     assert made is not None
     delete_shards(store, run_id)  # last: a kill before must lose nothing
@@ -103,10 +103,14 @@ def _recorded(store: Store, run_id: str, folders: Sequence[ShardFolder]) -> Entr
     if entry is None:
         return None
     old = digest(entry.record.manifest())
-    with suppress(DamagedRecord):
-        if any(folder.finished and read_shard(folder).replaces == old for folder in folders):
-            return None
-    return entry
+    return None if any(folder.finished and _replaces(folder, old) for folder in folders) else entry
+
+
+def _replaces(folder: ShardFolder, old: str) -> bool:
+    try:
+        return read_shard(folder).replaces == old
+    except DamagedRecord:  # half deleted by a merge that was killed, or named when the others are merged
+        return False
 
 
 # What may be wrong with the shards

@@ -115,6 +115,10 @@ def snapshot(store: Store) -> dict[str, bytes]:
     return {path.relative_to(store.root).as_posix(): path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
 
 
+def raised(error: BaseException) -> None:
+    raise error
+
+
 def rewrite(store: Store, index: int, change: Callable[[dict[str, Any]], None], count: int = COUNT) -> None:
     """Change what the manifest of a shard says, with a digest that fits."""
     (run_id,) = shards_by_run(store)
@@ -493,6 +497,28 @@ def test_forced_shards_replace_the_record(project: Path, store: Store, tmp_path:
     assert found.entry.record.timing.shards is not None
     assert written(store, before.run_id) == (predictions, metrics)
     assert [path.name for path in store.root.iterdir()] == [before.run_id]
+
+
+def test_a_damaged_forced_shard_is_named_beside_the_record(project: Path, store: Store) -> None:
+    run_id = run(plan_of(project), store).run_id
+    predict(project, store, force=True)
+    (store.root / shard_name(run_id, Shard(1, COUNT)) / "journal.jsonl").write_bytes(b"")
+    before = snapshot(store)
+    with pytest.raises(DamagedRecord, match="shard-1-of-4"):
+        merged(project, store)
+    assert snapshot(store) == before
+
+
+def test_a_run_that_was_begun_without_shards_keeps_its_rows_when_a_merge_is_refused(project: Path, store: Store) -> None:
+    plan = plan_of(project)
+    toy.engine_of(plan).hook = lambda texts: raised(Killed()) if len(toy.engine_of(plan).batches) == 2 else None
+    with pytest.raises(Killed):
+        run(plan, store)
+    run_shard(plan_of(project), Shard(1, 2), store)
+    refused(project, store, CannotMerge, "missing: 2")
+    last = plan_of(project)
+    run(last, store)
+    assert len(toy.engine_of(last).counted) < len(last.rows)
 
 
 def test_shards_beside_a_record_that_came_later_are_deleted(project: Path, store: Store) -> None:
