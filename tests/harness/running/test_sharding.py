@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from harness.records.journal import read_journal
 from harness.records.shards import SHARD, shard_name, shards_by_run
 from harness.records.store import Store
 from harness.running import batching, merging
-from harness.running.batching import rows_of, windows_of
+from harness.running.batching import batches, rows_of, windows_of
 from harness.running.merging import CannotMerge, Merged, merge
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, run
@@ -144,6 +146,23 @@ def test_each_row_is_in_one_shard_and_each_window_in_the_shard_of_its_number(tex
     assert found == Counter({row.id: 1 for row in rows})
     most = [sum(shard.has_window(number) for number in range(len(windows))) for shard in shards]
     assert max(most) - min(most) <= 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_batches_of_all_shards_are_those_of_the_run(project: Path, seed: int) -> None:
+    drawn = random.Random(seed)
+    plan = plan_of(project, "classifier", settings={"batch": drawn.randint(1, 4), "tokens": drawn.choice([None, 6])})
+    texts = [" ".join(drawn.choices("abc", k=drawn.randint(1, 5))) for _ in range(drawn.randint(1, 40))]
+    plan = replace(plan, rows=[Example(f"{n}", text, 0, "en") for n, text in enumerate(texts)])
+
+    def cut(shard: Shard | None) -> list[list[str]]:
+        return [[item.text for item in batch] for batch in batches(plan, (), shard)]
+
+    count = drawn.randint(1, 9)
+    parts = [cut(Shard(index, count)) for index in range(1, count + 1)]
+    assert sorted(batch for part in parts for batch in part) == sorted(cut(None))
+    places = {tuple(batch): place for place, batch in enumerate(cut(None))}
+    assert all(part == sorted(part, key=lambda batch: places[tuple(batch)]) for part in parts)
 
 
 @pytest.mark.parametrize("text", ["0/8", "9/8", "1", "1/0", "-1/8", "1/8/2", "a/b", ""])
