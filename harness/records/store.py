@@ -56,7 +56,7 @@ MOST_BRACKETS = 1000
 DAMAGE_HINT = "Restore it from a copy, or repeat its `bench run`, which moves it away and repeats the run."
 COPY_HINT = "Rename the folder to the name of its run; if it is a copy, move it elsewhere or delete it."
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
-_UNFINISHED = re.compile(r"(\.shard-\d+-of-\d+)?(\.partial)?$")
+_UNFINISHED = re.compile(r"(\.shard-\d+-of-\d+)?(\.partial|\.damaged-\d+)?$")
 _NO_RECORD = re.compile(r".*(\.partial|\.damaged-\d+|\.shard-\d+-of-\d+)", re.DOTALL)
 
 

@@ -68,6 +68,11 @@ def windows_of(rows: Sequence[Example], size: int) -> Iterator[list[Example]]:
         yield [row for item in window for row in item.rows]
 
 
+def window_count(plan: Plan) -> int:
+    """Windows of the whole run."""
+    return -(-len({row.text for row in plan.rows}) // window_size(plan.engine))
+
+
 def rows_of(plan: Plan, shard: Shard | None) -> list[Example]:
     """The rows that a shard of the run predicts; None: all of them."""
     if shard is None:
@@ -82,7 +87,7 @@ def batches(plan: Plan, done: Collection[str], shard: Shard | None = None) -> It
     prompted = isinstance(plan.engine, LanguageModel)
     # the tokens of a prompt include its choices
     new_tokens = most_new_tokens(plan) if prompted and choices(plan) is None else 0
-    if all(row.id in done for row in rows_of(plan, shard)):
+    if all(row.id in done for row in plan.rows):
         return
     items = _items(plan.rows)
     if isinstance(plan.engine, LanguageModel) and plan.engine.shares_beginning:

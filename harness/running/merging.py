@@ -15,12 +15,13 @@ from typing import Any
 from harness.core.engine import LanguageModel
 from harness.core.errors import DamagedRecord, RunError, UserError
 from harness.core.json_files import digest, write_parts_atomically
-from harness.core.options import FOLDER
+from harness.core.options import FOLDER, RunOptions
 from harness.core.record import Cost, ShardTimes, Timing
 from harness.core.shard_record import ShardRecord
 from harness.core.types import Example
 from harness.records.entries import Entry, finished_entry
 from harness.records.journal import JournalEntry, done_rows, prediction_record
+from harness.records.labellings import Labellings, finished_labelling
 from harness.records.outcomes import Outcomes
 from harness.records.shards import ShardFolder, delete_shards, entries_of, read_shard, shard_name
 from harness.records.store import Store
@@ -66,13 +67,13 @@ def merge(folders: Sequence[ShardFolder], store: Store, catalog: Catalog, data: 
     `OtherInputs` where rows or prompt are not those of the shards, and `RunBusy`.
     """
     run_id = folders[0].run_id
-    try:
-        with store.journal(run_id) as journal:  # no other process makes this record meanwhile
+    with store.journal(run_id) as journal:  # no other process makes this record meanwhile
+        try:
             if (entry := _recorded(store, run_id, folders)) is None:
                 _merge(folders, store, journal.answers, catalog, data)
-    finally:
-        with suppress(OSError):  # it was made for the lock, and is empty where the run had not begun
-            (store.root / f"{run_id}.partial").rmdir()
+        finally:
+            with suppress(OSError):  # gone, or with the rows of a run that was begun without shards
+                journal.folder.rmdir()
     made = entry or finished_entry(store, run_id)
     assert made is not None
     delete_shards(store, run_id)  # last: a kill before must lose nothing
@@ -83,7 +84,8 @@ def _merge(folders: Sequence[ShardFolder], store: Store, answers: Path, catalog:
     run_id, shards = folders[0].run_id, _complete_set(folders)
     used = {folder: record for folder, record in shards.items() if not record.is_empty}
     _check_agree(run_id, list(used.values()))
-    plan = _plan(next(iter(used.values())), catalog, data)
+    first = next(iter(used.values()))
+    plan = plan_without_model(_options(first, store, data), catalog, first.identity)
     done = _computed(plan, used, answers)
     with closing(DuplicatesOf(plan)) as twins:
         predicted = with_labels(done)
@@ -101,10 +103,14 @@ def _recorded(store: Store, run_id: str, folders: Sequence[ShardFolder]) -> Entr
     if entry is None:
         return None
     old = digest(entry.record.manifest())
-    with suppress(DamagedRecord):
-        if any(folder.finished and read_shard(folder).replaces == old for folder in folders):
-            return None
-    return entry
+    return None if any(folder.finished and _replaces(folder, old) for folder in folders) else entry
+
+
+def _replaces(folder: ShardFolder, old: str) -> bool:
+    try:
+        return read_shard(folder).replaces == old
+    except DamagedRecord:  # half deleted by a merge that was killed, or named when the others are merged
+        return False
 
 
 # What may be wrong with the shards
@@ -170,13 +176,20 @@ def _check_same(run_id: str, what: str, found: Sequence[tuple[ShardRecord, Mappi
             )
 
 
-def _plan(first: ShardRecord, catalog: Catalog, data: Path | None) -> Plan:
-    options = first.options if data is None or first.options.data is None else first.options.changed(data=data)
+def _options(first: ShardRecord, store: Store, data: Path | None) -> RunOptions:
+    """What the run was asked to do, with the places on this machine. Raises `UserError` for one that nothing names."""
+    outside, options, train = "a folder outside of this one, which no record names", first.options, first.identity.train
+    if data is not None and options.data is not None:
+        options = options.changed(data=data)
     if options.data == Path(FOLDER):
-        raise UserError(
-            f"{first.run_id}: its rows came from a folder outside of this one, which no record names.", "Name it: --data DIR."
-        )
-    return plan_without_model(options, catalog, first.identity)
+        raise UserError(f"{first.run_id}: its rows came from {outside}.", "Name it: --data DIR.")
+    if train is not None and train.labels_from is not None:
+        labels = Labellings(store.root.parent / "labels").folder(train.labels_from.labelling)
+        if finished_labelling(labels):
+            options = options.changed(labels_from=labels.as_posix())
+        elif options.labels_from == FOLDER:
+            raise UserError(f"{first.run_id}: its training labels came from {outside}.", f"Copy that folder to {labels}.")
+    return options
 
 
 # What the run would have had
@@ -200,7 +213,7 @@ def _computed(plan: Plan, shards: Mapping[ShardFolder, ShardRecord], answers: Pa
     for entry in entries:
         gates.see(entry)
     trained = None if first.training is None else Trained(first.training, first.runtime)
-    return Computed(plan, entries, trained, 0.0, outcomes, gates)
+    return Computed(plan, plan.rows, entries, trained, 0.0, outcomes, gates)
 
 
 def _check_rows(

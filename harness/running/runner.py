@@ -205,9 +205,10 @@ def _uncollected() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Computed:
-    """What a model answered to all rows of a plan, or to those of a shard. Its `outcomes` need not be labels yet."""
+    """What a model answered to `rows`: all rows of a plan, or those of a shard. Its `outcomes` need not be labels yet."""
 
     plan: Plan
+    rows: Sequence[Example]
     entries: list[JournalEntry]
     trained: Trained | None
     load_seconds: float
@@ -278,10 +279,11 @@ def compute(
     plan.engine.use_scratch(journal.scratch)
     gates = Gates(plan, journal.answers, stops=gate)
     gates.before()
-    outcomes = Outcomes([row.id for row in rows_of(plan, shard)])
+    rows = rows_of(plan, shard)
+    outcomes = Outcomes([row.id for row in rows])
     entries = _predict_all(plan, journal, outcomes, budget, on_progress, gates, shard)
     journal.flush()
-    return Computed(plan, entries, trained, load_seconds, outcomes, gates)
+    return Computed(plan, rows, entries, trained, load_seconds, outcomes, gates)
 
 
 def with_labels(done: Computed) -> Predicted:
@@ -334,7 +336,8 @@ def _predict_all(
     if asks and all(entry.content_free is None for entry in entries):
         entries.append(_content_free(plan, journal, budget))
     on_progress("predict", len(done), total, _so_far(unparsed, budget))
-    for items, outcome, seconds in _computed(plan, batches(plan, done, shard), budget):
+    left = batches(plan, done, shard) if len(done) < total else ()
+    for items, outcome, seconds in _computed(plan, left, budget):
         entry = _entry(outcome, seconds, batch=len(items), cut=cut_counts(items))
         if plan.has_truth:  # the tokens of a row are told by a labelling alone
             entry = replace(entry, row_tokens={})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +13,13 @@ from harness.core.json_files import digest
 from harness.core.progress_events import OnProgress
 from harness.core.shard import Shard
 from harness.core.shard_record import ShardRecord
-from harness.core.types import Example
 from harness.models.cache import MODEL
 from harness.records.entries import Entry, finished_entry
 from harness.records.journal import Journal
 from harness.records.outcomes import Outcomes
 from harness.records.shards import finish_shard, finished_shard, read_shard, shard_name
 from harness.records.store import Store
-from harness.running.batching import rows_of, window_size
+from harness.running.batching import window_count, window_size
 from harness.running.gates import Gates
 from harness.running.plan import Plan
 from harness.running.runner import Computed, EngineSlot, circumstances, compute, found_run, public_options
@@ -75,8 +73,7 @@ def run_shard(
             if (found := _found(plan, shard, store)) is not None:  # another process finished it meanwhile
                 return found
             store.set_aside(name)
-        rows = rows_of(plan, shard)
-        if not rows:
+        if shard.index > window_count(plan):
             journal.clear()
             done = _nothing(plan, journal)
         else:
@@ -92,7 +89,7 @@ def run_shard(
                 shard=shard,
             )
         replaced = finished_entry(store, plan.run_id) if force else None
-        record = _record(done, shard, rows, replaced)
+        record = _record(done, shard, replaced)
         finish_shard(store, record)
     return ShardResult(plan.run_id, shard, record, None, computed=True)
 
@@ -110,22 +107,22 @@ def _found(plan: Plan, shard: Shard, store: Store) -> ShardResult | None:
 
 def _nothing(plan: Plan, journal: Journal) -> Computed:
     """Of a shard without rows."""
-    return Computed(plan, [], None, 0.0, Outcomes([]), Gates(plan, journal.answers, stops=False))
+    return Computed(plan, [], [], None, 0.0, Outcomes([]), Gates(plan, journal.answers, stops=False))
 
 
-def _record(done: Computed, shard: Shard, rows: Sequence[Example], replaced: Entry | None) -> ShardRecord:
-    plan, known = done.plan, circumstances(done, rows)
+def _record(done: Computed, shard: Shard, replaced: Entry | None) -> ShardRecord:
+    plan, known = done.plan, circumstances(done, done.rows)
     return ShardRecord(
         run_id=plan.run_id,
         identity=plan.identity,
         options=public_options(plan),
         shard=shard,
-        rows=len(rows),
+        rows=len(done.rows),
         window_size=window_size(plan.engine),
         replaces=None if replaced is None else digest(replaced.record.manifest()),
         finished=known.finished,
         rows_from=plan.rows_from,
-        checkpoint=known.checkpoint if rows else None,
+        checkpoint=known.checkpoint if done.rows else None,
         training=None if done.trained is None else done.trained.record,
         runtime=None if done.trained is None else done.trained.runtime,
         weights=None if done.trained is None else _weights(trained_folder(plan) / MODEL),

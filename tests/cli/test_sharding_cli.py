@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 QUICK = ("--backend", "majority", "--lang", "en", "--limit", 5)
+TFIDF = ("--backend", "tfidf", "--lang", "en", "--limit", 20)
 
 
 def merge(bench: Any, *arguments: object) -> Any:
@@ -60,3 +61,26 @@ def test_a_mistake_in_the_option_is_one_of_the_user(bench: Any, words: list[str]
     said = bench("run", *QUICK, *words)
     assert said.code == 2
     assert "--shard" in said.err
+
+
+@pytest.mark.slow
+def test_a_training_on_labels_of_a_model_is_merged_where_the_labelling_is(bench: Any, project: Path) -> None:
+    assert bench("run", *TFIDF, "-q").code == 0
+    labelled = bench("label", "--backend", "tfidf", "--lang", "en", "--split", "train", "--output", "labels.csv", "--json")
+    own = (*TFIDF, "--labels-from", labelled.json["labelling"], "--validation-limit", 0)
+    whole = bench("run", *own, "--json").json[0]
+    predictions = (project / "results" / "runs" / whole["run"] / "predictions.jsonl").read_bytes()
+    (project / "results" / "runs" / whole["run"]).rename(project / "kept")
+    for index in (1, 2):
+        assert bench("run", *own, "--shard", f"{index}/2").code == 0
+    (project / "results").rename(project / "moved")
+    code, (merged,) = merge(bench, "--results", "moved")
+    assert (code, merged["run"], merged["metrics"]) == (0, whole["run"], whole["metrics"])
+    assert (project / "moved" / "runs" / whole["run"] / "predictions.jsonl").read_bytes() == predictions
+
+
+def test_a_run_in_shards_is_told_to_be_unfinished(bench: Any) -> None:
+    run = bench("run", *QUICK, "--shard", "1/2", "--json").json[0]["run"]
+    said = bench("show", run)
+    assert said.code == 2
+    assert "bench results merge" in said.err

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from harness.records.journal import read_journal
 from harness.records.shards import SHARD, shard_name, shards_by_run
 from harness.records.store import Store
 from harness.running import batching, merging
-from harness.running.batching import rows_of, windows_of
+from harness.running.batching import batches, rows_of, windows_of
 from harness.running.merging import CannotMerge, Merged, merge
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, run
@@ -115,6 +117,10 @@ def snapshot(store: Store) -> dict[str, bytes]:
     return {path.relative_to(store.root).as_posix(): path.read_bytes() for path in store.root.rglob("*") if path.is_file()}
 
 
+def raised(error: BaseException) -> None:
+    raise error
+
+
 def rewrite(store: Store, index: int, change: Callable[[dict[str, Any]], None], count: int = COUNT) -> None:
     """Change what the manifest of a shard says, with a digest that fits."""
     (run_id,) = shards_by_run(store)
@@ -140,6 +146,23 @@ def test_each_row_is_in_one_shard_and_each_window_in_the_shard_of_its_number(tex
     assert found == Counter({row.id: 1 for row in rows})
     most = [sum(shard.has_window(number) for number in range(len(windows))) for shard in shards]
     assert max(most) - min(most) <= 1
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_batches_of_all_shards_are_those_of_the_run(project: Path, seed: int) -> None:
+    drawn = random.Random(seed)
+    plan = plan_of(project, "classifier", settings={"batch": drawn.randint(1, 4), "tokens": drawn.choice([None, 6])})
+    texts = [" ".join(drawn.choices("abc", k=drawn.randint(1, 5))) for _ in range(drawn.randint(1, 40))]
+    plan = replace(plan, rows=[Example(f"{n}", text, 0, "en") for n, text in enumerate(texts)])
+
+    def cut(shard: Shard | None) -> list[list[str]]:
+        return [[item.text for item in batch] for batch in batches(plan, (), shard)]
+
+    count = drawn.randint(1, 9)
+    parts = [cut(Shard(index, count)) for index in range(1, count + 1)]
+    assert sorted(batch for part in parts for batch in part) == sorted(cut(None))
+    places = {tuple(batch): place for place, batch in enumerate(cut(None))}
+    assert all(part == sorted(part, key=lambda batch: places[tuple(batch)]) for part in parts)
 
 
 @pytest.mark.parametrize("text", ["0/8", "9/8", "1", "1/0", "-1/8", "1/8/2", "a/b", ""])
@@ -243,7 +266,7 @@ def test_an_engine_that_stays_loaded_serves_several_shards(project: Path, store:
     assert written(store, record.run_id) == (predictions, metrics)
 
 
-@pytest.mark.parametrize("count", [1, 2, 11])
+@pytest.mark.parametrize("count", [1, 2, pytest.param(11, marks=pytest.mark.slow)])
 def test_any_number_of_shards(project: Path, store: Store, tmp_path: Path, count: int) -> None:
     predictions, metrics, record = whole(project, tmp_path, "contextual")
     predict(project, store, "contextual", count)
@@ -336,6 +359,7 @@ def test_a_shard_that_another_process_works_on_is_busy(project: Path, store: Sto
     run_shard(plan_of(project), Shard(1, 2), store)
 
 
+@pytest.mark.slow
 def test_rows_without_an_answer_leave_the_shard_open_and_are_asked_again(
     project: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -397,6 +421,7 @@ def test_a_missing_shard_is_named(project: Path, store: Store, index: int) -> No
     refused(project, store, CannotMerge, rf"1 of 4 shards are missing: {index}\.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [SHARD, "journal.jsonl"])
 @pytest.mark.parametrize("damage", ["flipped", "cut", "gone"])
 def test_a_damaged_shard_is_named_and_predicted_again(
@@ -491,6 +516,28 @@ def test_forced_shards_replace_the_record(project: Path, store: Store, tmp_path:
     assert found.entry.record.timing.shards is not None
     assert written(store, before.run_id) == (predictions, metrics)
     assert [path.name for path in store.root.iterdir()] == [before.run_id]
+
+
+def test_a_damaged_forced_shard_is_named_beside_the_record(project: Path, store: Store) -> None:
+    run_id = run(plan_of(project), store).run_id
+    predict(project, store, force=True)
+    (store.root / shard_name(run_id, Shard(1, COUNT)) / "journal.jsonl").write_bytes(b"")
+    before = snapshot(store)
+    with pytest.raises(DamagedRecord, match="shard-1-of-4"):
+        merged(project, store)
+    assert snapshot(store) == before
+
+
+def test_a_run_that_was_begun_without_shards_keeps_its_rows_when_a_merge_is_refused(project: Path, store: Store) -> None:
+    plan = plan_of(project)
+    toy.engine_of(plan).hook = lambda texts: raised(Killed()) if len(toy.engine_of(plan).batches) == 2 else None
+    with pytest.raises(Killed):
+        run(plan, store)
+    run_shard(plan_of(project), Shard(1, 2), store)
+    refused(project, store, CannotMerge, "missing: 2")
+    last = plan_of(project)
+    run(last, store)
+    assert len(toy.engine_of(last).counted) < len(last.rows)
 
 
 def test_shards_beside_a_record_that_came_later_are_deleted(project: Path, store: Store) -> None:
