@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from pydantic.fields import FieldInfo
 
+from harness.core.places import Place, place_of, shared_place
 from harness.core.types import Calibration, Decision, Decoding, ShotsBy
 
 Split = Literal["test", "validation"]
@@ -83,13 +84,17 @@ class RunOptions(BaseModel):
     resample_train: bool = flag("Each seed draws its own --train-limit rows; a larger limit adds to them.", default=False)
     validation_limit: int | None = flag("At most N validation rows per language; 0: train to the end.", "N", ge=0)
     model: str | None = flag("Checkpoint in place of the backend's: a local folder or a hub id.", "PATH")
-    data: Path | None = flag(
-        "Read the task's rows from this folder: {train,validation,test}.{parquet,csv,tsv,jsonl,json}.", "DIR"
+    data: Place | None = flag(
+        "Read the task's rows from this folder or URL: {train,validation,test}.{parquet,csv,tsv,jsonl,json}.", "DIR"
     )
 
     @field_serializer("data")
     def _posix(self, data: Path | None) -> str | None:
-        return None if data is None else data.as_posix()
+        return None if data is None else place_of(data) if shared_place(data) else data.as_posix()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As JSON, in which another machine finds the place of the data again."""
+        return _from_json, (type(self), self.model_dump(mode="json", exclude_unset=True))
 
     def changed(self, **changes: Any) -> RunOptions:
         """The same with other values; they are checked."""
@@ -136,10 +141,18 @@ class ExecutionOptions(BaseModel):
     force: bool = flag("Run again even if a finished record exists.", default=False)
     no_gate: bool = flag("Continue where a sanity gate would stop a prompted run; its record says so.", default=False)
     trust_metric_code: bool = flag("Run the programs that a task names under `metrics`. Read them first.", default=False)
-    results: Path = flag("Folder of run records and leaderboard.", "DIR", default=Path("results"))
+    results: Place = flag("Folder or URL of run records and leaderboard.", "DIR", default=Path("results"))
     track: str | None = flag("Also log the runs to wandb, trackio, mlflow or tensorboard.", "NAME")
     quiet: bool = flag("Print errors, the result and its location only.", default=False)
     verbose: bool = flag("Also show what the libraries log.", default=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As JSON, in which another machine finds the place of the results again."""
+        return _from_json, (type(self), self.model_dump(mode="json", exclude_unset=True))
+
+
+def _from_json(kind: type[BaseModel], values: dict[str, Any]) -> BaseModel:
+    return kind.model_validate(values)
 
 
 def all_fields() -> dict[str, FieldInfo]:

@@ -29,7 +29,9 @@ from harness.core.options import (
     setting_text,
     takes_several,
 )
+from harness.core.places import place_of
 from harness.specs.yamlspec import Spec
+from harness.storage.copies import fetch_folder
 
 if TYPE_CHECKING:
     from harness.core.engine import Engine
@@ -163,9 +165,13 @@ def _without_pool(catalog: Catalog, run: RunOptions) -> RunOptions:
 
 
 def check_data(data: Path | None) -> None:
-    """Raise `UserError` for a folder that does not exist: once, and not for every language."""
+    """Raise `UserError` for a folder that does not exist: once, and not for every language. What a URL names is fetched."""
+    if data is not None:
+        fetch_folder(data)
     if data is not None and not data.is_dir():
-        raise UserError(f"--data {data}: no such folder.", "It must hold the files of the splits. See `bench run --help`.")
+        raise UserError(
+            f"--data {place_of(data)}: no such folder.", "It must hold the files of the splits. See `bench run --help`."
+        )
 
 
 def check_model(catalog: Catalog, backends: Sequence[str], model: str | None) -> None:

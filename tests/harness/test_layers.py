@@ -18,6 +18,7 @@ LAYERS = [
     "specs",
     "statistics",
     "models",
+    "storage",
     "core",
 ]
 
