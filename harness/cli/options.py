@@ -97,8 +97,8 @@ _opened: dict[Path, None] = {}
 
 @contextmanager
 def uploaded_at_end() -> Iterator[None]:
-    """Around a command: what it wrote into results at a URL is uploaded. Raises `NotUploaded`; only warns where the command ended
-    by an error or a signal."""
+    """Around a command: what it wrote into results at a URL is uploaded. Raises `NotUploaded`; it only warns where the command
+    ended by an error or a signal."""
     try:
         yield
     except SystemExit as ended:

@@ -34,8 +34,8 @@ COMPLETED = {"backend": "backend", "task": "task", "prompt": "prompt", "continue
 
 
 def option(name: str, description: str = "", *, has_variable: bool = True, is_place: bool = False) -> Any:
-    """The option of that field, for `Annotated`. With a variable it also takes its default from bench.toml. `is_place`: a folder
-    that may be given as a URL."""
+    """The option of that field, for `Annotated`. With a variable it also takes its default from bench.toml. `is_place`: a
+    folder that may be given as a URL."""
     field = all_fields()[name]
     flags = [option_name(name), *([SHORT[name]] if name in SHORT else [])]
     return typer.Option(

@@ -58,8 +58,8 @@ def schema_of(kind: LabelKind) -> Any:
 def read_tables(paths: Sequence[Path], schema: Any) -> Iterator[Any]:
     """The pyarrow table of each predictions.jsonl, rows in the file's order, with the columns of `schema` (null if missing).
 
-    Small files are parsed together, since each call has a fixed cost. Raises `DamagedRecord`, and `StorageError` of results at a
-    URL.
+    Small files are parsed together, since each call has a fixed cost. Raises `DamagedRecord`, and `StorageError` where files
+    are at a URL.
     """
     bring(paths)
     waiting: list[tuple[Path, bytes]] = []

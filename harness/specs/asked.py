@@ -169,9 +169,8 @@ def check_data(data: Path | None) -> None:
     if data is not None:
         fetch_folder(data)
     if data is not None and not data.is_dir():
-        raise UserError(
-            f"--data {place_of(data)}: no such folder.", "It must hold the files of the splits. See `bench run --help`."
-        )
+        hint = "It must hold the files of the splits. See `bench run --help`."
+        raise UserError(f"--data {place_of(data)}: no such folder.", hint)
 
 
 def check_model(catalog: Catalog, backends: Sequence[str], model: str | None) -> None:

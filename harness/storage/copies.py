@@ -139,6 +139,17 @@ def copy_of(path: Path) -> Copy | None:
     return None if found is None else _copy(*found)
 
 
+def shared_cache() -> Remote | None:
+    """Where machines share trained models: the URL in $BENCH_SHARED_CACHE. None without it. Raises as `Remote` does."""
+    url = os.environ.get("BENCH_SHARED_CACHE")
+    return _remote(url) if url else None
+
+
+@lru_cache(maxsize=4)
+def _remote(url: str) -> Remote:
+    return Remote(url)
+
+
 _fetched: set[Path] = set()
 
 
