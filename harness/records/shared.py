@@ -47,6 +47,8 @@ PATIENCE = 60.0
 succeeds."""
 PATIENCE_STOPPED = 10.0
 """The same for a run that is stopped: SLURM and Kubernetes kill it after 30 seconds."""
+TOGETHER = 200
+"""Records that are fetched before they get their names."""
 MIXED_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a record is read again whose files do not belong together: its writer replaces it."""
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
@@ -267,8 +269,8 @@ def _fetch_records(copy: Copy, places: Sequence[str], listing: Mapping[str, str]
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in listing:
         by_folder[name.rpartition("/")[0]].append(name)
-    for start in range(0, len(places), AT_ONCE // 2):
-        part = places[start : start + AT_ONCE // 2]
+    for start in range(0, len(places), TOGETHER):
+        part = places[start : start + TOGETHER]
         wanted = [name for place in part for name in by_folder[place] if not name.endswith(f"/{PREDICTIONS}")]
         read = dict(copy.remote.read_all(wanted))
         for place in part:
@@ -398,11 +400,11 @@ def is_at_url(file: Path) -> bool:
 
 
 def bring(files: Iterable[Path]) -> None:
-    """Fetch the predictions that this machine does not have yet, and check them against the record's digest. Files that can't be
-    had stay missing. Raises `StorageError`."""
+    """Fetch the predictions that this machine does not have yet, and check them against their records. Files that can't be had
+    stay missing. Raises `StorageError`."""
     wanted = [file for file in files if is_at_url(file)]
     if len(wanted) > 1:
-        with ThreadPoolExecutor(8) as pool:
+        with ThreadPoolExecutor(AT_ONCE) as pool:
             list(pool.map(_bring, wanted))
     elif wanted:
         _bring(wanted[0])
@@ -412,17 +414,17 @@ def _bring(file: Path) -> None:
     copy = copy_of(file)
     assert copy is not None
     name, place = copy.name(file), copy.name(file.parent)
-    for pause in (*MIXED_PAUSES, 0.0):
+    for pause in (None, *MIXED_PAUSES):
+        if pause is not None:  # the record was replaced since it was fetched, or is being replaced
+            time.sleep(pause)
+            stamps = copy.remote.listing(place)
+            if any(f"{place}/{marker}" in stamps for marker in MARKERS):
+                _fetch_records(copy, [place], stamps)
         stamp = copy.remote.stamp(name)
         if stamp is not None and copy.fetch(name, stamp):
             known = _digests((file.parent / MARKERS[0]).read_bytes()).get(PREDICTIONS)
             if known is None or _file_has_digest(file, known):
                 return
-        if pause:
-            time.sleep(pause)
-            stamps = copy.remote.listing(place)
-            if any(f"{place}/{marker}" in stamps for marker in MARKERS):
-                _fetch_records(copy, [place], stamps)
 
 
 def _file_has_digest(file: Path, known: object) -> bool:
@@ -557,8 +559,14 @@ def shared_run(root: Path, name: str) -> Iterator[Session | None]:
 
 
 def _fetch_journal(copy: Copy, partial: str) -> None:
-    """The journal, with the lines of this machine that were not uploaded; of the other files those that others changed."""
-    for name, stamp in copy.remote.listing(partial).items():
+    """The journal, with the lines of this machine that were not uploaded; of the other files those that others changed. What others
+    deleted is deleted here, too: a journal by --force."""
+    listing = copy.remote.listing(partial)
+    for name in [name for name in copy.known if name.startswith(f"{partial}/") and name not in listing]:
+        if copy.is_unchanged(name):
+            (copy.folder / name).unlink()
+        copy.forget(name)
+    for name, stamp in listing.items():
         file, known = copy.folder / name, copy.known.get(name)
         if name == f"{partial}/{JOURNAL}":
             if not copy.has(name, stamp):

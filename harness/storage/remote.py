@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import cached_property
@@ -27,10 +28,12 @@ LIBRARIES = {
 """Protocol -> the library that fsspec needs for it."""
 FOLDERS = {"sftp", "ssh", "ftp", "smb", "hdfs", "webhdfs", "dropbox", "webdav"}
 """Protocols of stores with folders, which must be there before a file is."""
-AT_ONCE = 400
-"""Small files that are read in one call; the libraries read some of them at the same time."""
+AT_ONCE = 16
+"""Files that are read at the same time."""
 LARGE = 1 << 25
 """Bytes from which on a file is sent from the disk, in parts."""
+SETTINGS = {"s3": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}}}
+"""Of a library, unless fsspec's configuration has its own: a store that is away is noticed before SLURM kills the process."""
 _VERSIONS = ("ETag", "etag", "generation", "md5Hash", "content_md5", "blob_id", "sha256")
 _TIMES = ("mtime", "LastModified", "last_modified", "updated", "modified", "created")
 
@@ -97,15 +100,8 @@ class Remote:
 
     def read_all(self, names: Sequence[str]) -> Iterator[tuple[str, bytes | None]]:
         """Many small files; None for one that is not there."""
-        for start in range(0, len(names), AT_ONCE):
-            part = names[start : start + AT_ONCE]
-            with self._asked("read"):
-                found = self._fs.cat([self._path(name) for name in part], on_error="return")
-                for name in part:
-                    content = found.get(self._path(name))
-                    if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
-                        raise content
-                    yield name, content if isinstance(content, bytes) else None
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            yield from zip(names, pool.map(self.read, names), strict=True)
 
     def fetch(self, name: str, file: Path) -> bool:
         """Write it to `file`, whose folder must exist; False if it is not there."""
@@ -198,11 +194,13 @@ def _opened(url: str) -> tuple[Any, str]:
     library = LIBRARIES.get(protocol)
     pip = f"pip install {f'fsspec {library}' if library else 'fsspec and the library of this protocol'}"
     try:
+        from fsspec.config import conf
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise UserError(f"{url}: a URL needs the library 'fsspec', which is not installed.", pip) from error
     try:
-        fs, root = url_to_fs(url, use_listings_cache=False)
+        settings = {key: one for key, one in SETTINGS.get(protocol, {}).items() if key not in conf.get(protocol, {})}
+        fs, root = url_to_fs(url, use_listings_cache=False, **settings)
     except ImportError as error:
         raise UserError(
             f"{url}: {protocol}:// needs the library {library or protocol!r}, which is not installed.", pip
