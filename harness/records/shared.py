@@ -559,8 +559,8 @@ def shared_run(root: Path, name: str) -> Iterator[Session | None]:
 
 
 def _fetch_journal(copy: Copy, partial: str) -> None:
-    """The journal, with the lines of this machine that were not uploaded; of the other files those that others changed. What others
-    deleted is deleted here, too: a journal by --force."""
+    """The journal, with the lines of this machine that were not uploaded; of the other files those that others changed. What
+    others deleted, as --force does, is deleted here, too."""
     listing = copy.remote.listing(partial)
     for name in [name for name in copy.known if name.startswith(f"{partial}/") and name not in listing]:
         if copy.is_unchanged(name):

@@ -33,8 +33,6 @@ SKEW_SECONDS = 60.0
 """By which the clock of a machine may differ from ours, where the store tells no times."""
 AGAIN_SECONDS = 5.0
 """After a renewal that failed."""
-MOST = 1000
-"""Owners that take over from one another, without one that ends as it should."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,25 +119,35 @@ def leased(remote: Remote, name: str, copy: str) -> Iterator[Lease]:
 
 
 def _taken(remote: Remote, name: str, copy: str) -> Lease:
-    number, holder = 1, None
-    while number < MOST and (found := _owner(remote, name, number)) is not None:
+    number, holder = 0, None
+    while (found := _owner(remote, name, number + 1)) is not None:
         holder, number = found, number + 1
-    if holder is not None and holder.copy != copy:
-        age = _age(remote, name, number - 1, holder)
-        if age < LEASE_SECONDS:
-            raise Busy(_worded(holder))
     owner = Owner(secrets.token_hex(16), socket.gethostname(), os.getpid(), copy, time.time() + LEASE_SECONDS)
-    if remote.creates_alone:
-        if remote.create(_file(name, number), owner.encoded()):
-            return Lease(remote, name, number, owner)
-    else:
-        if _owner(remote, name, number) is None:
-            remote.write(_file(name, number), owner.encoded())
-            time.sleep(SETTLE_SECONDS)
-    now = _owner(remote, name, number)
-    if now is not None and now.token == owner.token:
+    if holder is not None and holder.copy == copy:  # of a process of this machine that was killed: we hold its lock
+        remote.write(_file(name, number), owner.encoded())
+        later = _owner(remote, name, number + 1)
+        if later is not None:
+            raise Busy(_worded(later))
         return Lease(remote, name, number, owner)
-    raise Busy("Another process" if now is None else _worded(now))
+    if holder is not None and _age(remote, name, number, holder) < LEASE_SECONDS:
+        raise Busy(_worded(holder))
+    _create(remote, name, number + 1, owner)
+    if holder is not None and (back := _owner(remote, name, number)) != holder:  # it was only away, and renewed its lease
+        remote.delete(_file(name, number + 1))
+        raise Busy("Another process" if back is None else _worded(back))
+    return Lease(remote, name, number + 1, owner)
+
+
+def _create(remote: Remote, name: str, number: int, owner: Owner) -> None:
+    """Raises `Busy` if another process came first."""
+    if remote.creates_alone:
+        remote.create(_file(name, number), owner.encoded())
+    elif _owner(remote, name, number) is None:
+        remote.write(_file(name, number), owner.encoded())
+        time.sleep(SETTLE_SECONDS)
+    now = _owner(remote, name, number)
+    if now is None or now.token != owner.token:
+        raise Busy("Another process" if now is None else _worded(now))
 
 
 def _age(remote: Remote, name: str, number: int, holder: Owner) -> float:
