@@ -122,7 +122,8 @@ class RunOptions(BaseModel):
             elif value is True:
                 words.append(option)
             else:
-                words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+                text = place_of(value) if isinstance(value, Path) else str(value)
+                words += [option, ",".join(value) if isinstance(value, tuple) else text]
         return words
 
     def command(self) -> str:

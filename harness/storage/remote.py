@@ -71,14 +71,7 @@ class Remote:
     def modified(self, name: str) -> float | None:
         """When it was last written, in seconds since the epoch by the store's clock. None where the store does not say, or
         the file is not there."""
-        about = self._info(name) or {}
-        when = next((about[key] for key in _TIMES if about.get(key)), None)
-        if isinstance(when, str):
-            with suppress(ValueError):
-                when = datetime.fromisoformat(when)
-        if isinstance(when, datetime):
-            return when.timestamp()
-        return float(when) if isinstance(when, int | float) else None
+        return _written(self._info(name) or {})
 
     def now(self, folder: str) -> float | None:
         """The time by the store's clock, which a file tells that is written and deleted again."""
@@ -215,8 +208,18 @@ def _opened(url: str) -> tuple[Any, str]:
 
 def _stamp(about: Mapping[str, Any]) -> str:
     """Its version where the store has one, else size and time."""
-    keys = [key for key in _VERSIONS if about.get(key)] or [key for key in _TIMES if about.get(key)]
-    return " ".join([str(about.get("size")), *(str(about[key]) for key in keys)])
+    versions = [str(about[key]) for key in _VERSIONS if about.get(key)]
+    return " ".join([str(about.get("size")), *(versions or [str(_written(about))])])
+
+
+def _written(about: Mapping[str, Any]) -> float | None:
+    when = next((about[key] for key in _TIMES if about.get(key)), None)
+    if isinstance(when, str):
+        with suppress(ValueError):
+            when = datetime.fromisoformat(when)
+    if isinstance(when, datetime):
+        return when.timestamp()
+    return float(when) if isinstance(when, int | float) else None
 
 
 def with_patience(action: Callable[[], T], seconds: float, sleep: Callable[[float], object]) -> T:

@@ -65,7 +65,7 @@ def test_rows_at_a_url(bench: Bench, url: str, project: Path) -> None:
         remote.write(f"{split}.csv", f"text,label\n{rows}".encode())
     (project / "tasks").mkdir()
     task = "description: d\nsource: {files: {folder: .}}\ncolumns: {text: text, label: label}\nlanguages: [en]\n"
-    (project / "tasks" / "mine.yaml").write_text(task + "labels: {kind: binary, names: ['0', '1']}\n")
+    (project / "tasks" / "mine.yaml").write_text(task + "labels: {kind: nominal, names: ['0', '1']}\n")
     said = bench("run", "--task", "mine", "--backend", "majority", "--data", url, "--json")
     assert said.code == 0, said.err
     (done,) = said.json
@@ -75,6 +75,7 @@ def test_rows_at_a_url(bench: Bench, url: str, project: Path) -> None:
     assert bench("run", "--task", "mine", "--backend", "majority", "--data", f"{url}-none").code == 2
 
 
+@pytest.mark.slow
 def test_what_was_not_uploaded_ends_the_command_with_1(bench: Bench, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.records import shared
 
@@ -96,6 +97,7 @@ def test_what_was_not_uploaded_ends_the_command_with_1(bench: Bench, url: str, m
     assert "LEADERBOARD.md" in Remote(url).listing()
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_shared(bench: Bench, url: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_SHARED_CACHE", f"{url}/cache")
     train = ("run", "--backend", "tfidf", "--lang", "en", "--limit", 20)
