@@ -142,7 +142,7 @@ class ExecutionOptions(BaseModel):
     force: bool = flag("Run again even if a finished record exists.", default=False)
     no_gate: bool = flag("Continue where a sanity gate would stop a prompted run; its record says so.", default=False)
     trust_metric_code: bool = flag("Run the programs that a task names under `metrics`. Read them first.", default=False)
-    results: Place = flag("Folder or URL of run records and leaderboard.", "DIR", default=Path("results"))
+    results: Place = flag("Folder or URL of runs and leaderboard.", "DIR", default=Path("results"))
     track: str | None = flag("Also log the runs to wandb, trackio, mlflow or tensorboard.", "NAME")
     quiet: bool = flag("Print errors, the result and its location only.", default=False)
     verbose: bool = flag("Also show what the libraries log.", default=False)

@@ -347,8 +347,7 @@ def _place(copy: Copy, place: str, stamps: Mapping[str, str], found: Files) -> N
 
 def _drop_deleted(copy: Copy, listing: Mapping[str, str]) -> None:
     """What was deleted at the URL, unless it was changed here and could not be uploaded."""
-    gone = [name for name in copy.known if name not in listing and f".partial/{JOURNAL}" not in name]
-    for name in gone:
+    for name in [name for name in copy.known if name not in listing]:
         place, _, file = name.rpartition("/")
         if any(_OWN.fullmatch(part) for part in name.split("/")):
             continue
