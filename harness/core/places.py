@@ -17,7 +17,8 @@ from typing import Annotated, Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from pydantic import BeforeValidator, PlainSerializer
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import core_schema
 
 from harness.core.cache_folder import cache_dir
 from harness.core.errors import UserError
@@ -97,5 +98,16 @@ def _read(value: Any) -> Any:
     return folder_of(value) if isinstance(value, str) and is_url(value) else value
 
 
-Place = Annotated[Path, BeforeValidator(_read), PlainSerializer(place_of, return_type=str, when_used="json")]
+class _FolderOrUrl:
+    def __repr__(self) -> str:
+        return "folder or URL"
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        as_text = core_schema.plain_serializer_function_ser_schema(
+            place_of, return_schema=core_schema.str_schema(), when_used="json"
+        )
+        return core_schema.no_info_before_validator_function(_read, handler(source), serialization=as_text)
+
+
+Place = Annotated[Path, _FolderOrUrl()]
 """A folder, given as a path or as a URL. As JSON a copy is its URL, so that another machine finds the same place."""

@@ -28,7 +28,7 @@ from harness.core.errors import BenchError, RunBusy, RunIncomplete
 from harness.core.json_files import write_atomically
 from harness.core.locks import Busy, held, is_held
 from harness.core.places import shared_place
-from harness.storage.copies import Copy, copy_of
+from harness.storage.copies import LOCAL, Copy, copy_of
 from harness.storage.leases import Lease, leased
 from harness.storage.remote import AT_ONCE, StorageError, with_patience
 
@@ -52,8 +52,8 @@ TOGETHER = 200
 MIXED_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a record is read again whose files do not belong together: its writer replaces it."""
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
-_OWN = re.compile(r"\..*|lock|.*(\.partial|\.damaged-\d+|\.lock|\.tmp|\.lease-\d+|\.replaced-\d+)", re.DOTALL)
-"""Names that concern one machine alone, and leases."""
+_OWN = re.compile(rf"{LOCAL.pattern}|.*(\.partial|\.lease-\d+)", re.DOTALL)
+"""Names of what concerns one machine alone, of journals and of leases."""
 
 _is_down = False
 _unsent: dict[str, None] = {}

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 from harness.core.json_files import write_atomically
-from harness.core.places import KNOWN, shared_place
+from harness.core.places import FILES, KNOWN, shared_place
 from harness.core.progress_events import tell
 from harness.storage.remote import Remote
 
 ID_FILE = "id.txt"
+LOCAL = re.compile(r"\..*|lock|.*(\.damaged-\d+|\.lock|\.tmp|\.replaced-\d+)", re.DOTALL)
+"""Names of files and folders that concern one machine alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +41,18 @@ class Copy:
     """Names are relative to the folder, with slashes."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self.folder, self.remote = folder, Remote(url)
+        self.folder, self.url = folder, url
         self._log = folder.parent / KNOWN
         self.known = self._read()
         id_file = folder.parent / ID_FILE
         if not id_file.exists():
             write_atomically(id_file, secrets.token_hex(16))
         self.id = id_file.read_text(encoding="utf-8")
+
+    @cached_property
+    def remote(self) -> Remote:
+        """Raises `UserError` for a protocol without a library."""
+        return Remote(self.url)
 
     def name(self, path: Path) -> str:
         return path.absolute().relative_to(self.folder).as_posix()
@@ -134,9 +142,19 @@ def _copy(folder: Path, url: str) -> Copy:
 
 
 def copy_of(path: Path) -> Copy | None:
-    """The copy in which `path` lies; None for any other path. Raises `UserError` for a protocol without a library."""
+    """The copy in which `path` lies; None for any other path."""
     found = shared_place(path)
     return None if found is None else _copy(*found)
+
+
+def has_unsent(home: Path) -> bool:
+    """Whether the copy in this folder of the cache has files that are not at its URL: of a run that ended while the store was
+    away, for example."""
+    copy = copy_of(home / FILES)
+    if copy is None:
+        return False
+    names = [copy.name(path) for path in copy.folder.rglob("*") if path.is_file()]
+    return any(not copy.is_unchanged(name) for name in names if not any(map(LOCAL.fullmatch, name.split("/"))))
 
 
 def shared_cache() -> Remote | None:

@@ -75,6 +75,24 @@ def test_rows_at_a_url(bench: Bench, url: str, project: Path) -> None:
     assert bench("run", "--task", "mine", "--backend", "majority", "--data", f"{url}-none").code == 2
 
 
+def test_a_copy_that_was_not_uploaded_is_not_pruned(
+    bench: Bench, url: str, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(project / "one"))
+    bench(*RUN, "--results", url)
+    (file,) = folder_of(url).glob("runs/*/metrics.json")
+    file.write_text(file.read_text() + " ")
+    (kept,) = bench("cache", "prune", "--all", "--json").json["kept"]
+    assert kept["part"] == "shared"
+    assert file.exists()
+    bench("list", "runs", "--results", url)  # uploads it
+    assert "shared" in {item["part"] for item in bench("cache", "prune", "--all", "--json").json["removed"]}
+    assert not file.exists()
+    assert len(bench("list", "runs", "--results", url, "--json").json) == 0  # it was damaged
+    assert bench(*RUN, "--results", url).code == 0
+    assert len(bench("list", "runs", "--results", url, "--json").json) == 1
+
+
 @pytest.mark.slow
 def test_what_was_not_uploaded_ends_the_command_with_1(bench: Bench, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from harness.records import shared

@@ -53,6 +53,7 @@ def write_all(cache: Path) -> None:
         f"overlap/{'0' * 64}.lock",
         f"known/torch-{'0' * 20}.json",
         "page/vega-0.0.js",
+        f"shared/{'0' * 20}/url.txt",
     ):
         write(cache / path, 0, days=1) if path.endswith(".lock") else write(cache / path)  # of an earlier version
 
