@@ -207,6 +207,8 @@ def _public_place(place: Path | str | None, placeholder: str) -> str | None:
     if place is None:
         return None
     text = str(place)
+    if isinstance(place, Path) and shared_place(place) is not None:
+        return placeholder
     if Path(text).is_absolute() or ".." in re.split(r"[/\\]", text):
         try:
             text = Path(text).resolve().relative_to(Path.cwd().resolve()).as_posix()

@@ -52,7 +52,7 @@ TOGETHER = 200
 MIXED_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a record is read again whose files do not belong together: its writer replaces it."""
 _ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
-_OWN = re.compile(rf"{LOCAL.pattern}|.*(\.partial|\.lease-\d+)", re.DOTALL)
+_OWN = re.compile(rf"{LOCAL.pattern}|journal\.jsonl|.*(\.partial|\.lease-\d+)", re.DOTALL)
 """Names of what concerns one machine alone, of journals and of leases."""
 
 _is_down = False
@@ -95,6 +95,8 @@ def close_results(folder: Path, *, patient: bool) -> None:
     if copy is None:
         return
     try:
+        if _is_down and not patient:
+            raise StorageError("The store could not be reached.")
         with _alone(copy):
             _with_patience(lambda: _send_changed(copy, None), PATIENCE if patient else 0.0)
     except StorageError as error:
@@ -115,7 +117,7 @@ def _alone(copy: Copy) -> Iterator[None]:
 def _with_patience(action: Callable[[], object], seconds: float) -> None:
     global _is_down
     try:
-        with_patience(action, 0.0 if _is_down else seconds, time.sleep)
+        with_patience(action, 0.0 if _is_down else seconds)
     except StorageError:
         _is_down = True
         raise
@@ -213,7 +215,7 @@ def publish(folder: Path) -> None:
     if session is not None:
         session.stop()
         session.check()
-    names = [copy.name(file) for file in _files_of(folder) if file.name != JOURNAL]
+    names = [copy.name(file) for file in _files_of(folder)]
 
     def send() -> None:
         _publish(copy, names)
@@ -515,6 +517,7 @@ class Session:
             _unsent.pop(self.place, None)
         except (StorageError, KeyboardInterrupt) as error:
             _unsent[self.place] = None
+            self._lease.abandon()
             why = error.message if isinstance(error, BenchError) else "Interrupted."
             log.warning("%s: its journal was not uploaded. %s The same command continues it on this machine.", self.place, why)
 

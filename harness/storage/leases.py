@@ -91,6 +91,10 @@ class Lease:
                 log.debug("The lease of %s was not renewed: %s", self._name, error.message)
                 pause = min(AGAIN_SECONDS, LEASE_SECONDS / 3)
 
+    def abandon(self) -> None:
+        """Let it expire, where the store can't be reached."""
+        self._lost = True
+
     def release(self) -> None:
         """Delete it, and those that it took over, the highest first. One that may have expired is left to expire: it may be
         another's by now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -222,14 +223,19 @@ def _written(about: Mapping[str, Any]) -> float | None:
     return float(when) if isinstance(when, int | float) else None
 
 
-def with_patience(action: Callable[[], T], seconds: float, sleep: Callable[[float], object]) -> T:
-    """Try again for so long where the store can't be reached, at growing intervals. Raises its last `StorageError`."""
-    waited, pause = 0.0, 0.5
+def with_patience(
+    action: Callable[[], T],
+    seconds: float,
+    sleep: Callable[[float], object] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
+) -> T:
+    """Try again for so long where the store can't be reached, at growing intervals. Raises the last `StorageError`."""
+    began, pause = clock(), 0.5
     while True:
         try:
             return action()
         except StorageError:
-            if waited + pause > seconds:
+            if clock() + pause > began + seconds:
                 raise
         sleep(pause)
-        waited, pause = waited + pause, min(2 * pause, 8.0)
+        pause = min(2 * pause, 8.0)

@@ -57,7 +57,9 @@ def test_options_name_the_url_to_other_machines(tmp_path: Path, monkeypatch: pyt
     assert place_of(options.data) == "s3://bucket/data"
 
 
-def test_a_record_names_no_url() -> None:
+def test_a_record_names_no_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     assert RunOptions(data="s3://bucket/data").public({}).data == Path("DIR")  # type: ignore[arg-type]
 
 
