@@ -488,16 +488,15 @@ class Session:
             self._copy.remote.write(name, stream.read(whole))
 
     def _work(self) -> None:
-        due, sent = time.monotonic() + INTERVAL, False
+        due, name = time.monotonic() + INTERVAL, f"{self.place}.partial/{JOURNAL}"
         while not self._ended.wait(1.0):
-            journal = self._folder / JOURNAL
-            was_cleared = sent and self._folder.is_dir() and not journal.exists()  # by --force
+            is_there = name in self._copy.known
+            was_cleared = is_there and self._folder.is_dir() and not (self._folder / JOURNAL).exists()  # by --force
             if time.monotonic() < due and not was_cleared:
                 continue
             began = time.monotonic()
             try:
                 self.upload()
-                sent = journal.exists()
             except (StorageError, OSError) as error:
                 log.debug("The journal of %s was not uploaded: %s", self.place, error)
             due = time.monotonic() + max(INTERVAL, SHARE * (time.monotonic() - began))
@@ -573,7 +572,10 @@ def _fetch_journal(copy: Copy, partial: str) -> None:
         if name == f"{partial}/{JOURNAL}":
             if not copy.has(name, stamp):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                _merge_journal(file, copy.remote.read(name) or b"")
+                if _merge_journal(file, copy.remote.read(name) or b""):
+                    copy.note(name, stamp)
+                else:
+                    copy.send(name)
         elif known is not None and not file.exists():
             copy.remote.delete(name)  # was deleted here, and that could not be told
             copy.forget(name)
@@ -581,18 +583,19 @@ def _fetch_journal(copy: Copy, partial: str) -> None:
             copy.fetch(name, stamp)
 
 
-def _merge_journal(file: Path, theirs: bytes) -> None:
+def _merge_journal(file: Path, theirs: bytes) -> bool:
     """The longer journal, if one continues the other; else all lines of both: each is a batch that was computed, and perhaps
-    paid."""
+    paid. Whether nothing came from this machine."""
     ours = file.read_bytes() if file.exists() else b""
     ours, theirs = ours[: ours.rfind(b"\n") + 1], theirs[: theirs.rfind(b"\n") + 1]
     if ours.startswith(theirs):
-        return
+        return ours == theirs
     lines = theirs.splitlines(keepends=True)
     there = set(lines)
     added = [line for line in ours.splitlines(keepends=True) if line not in there]
     write_atomically(file, b"".join([*lines, *added]))
     log.info("%s: continues with %d batches from the URL.", file.parent.name.removesuffix(".partial"), len(lines))
+    return not added
 
 
 @contextmanager

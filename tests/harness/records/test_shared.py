@@ -258,15 +258,16 @@ def test_a_journal_is_uploaded_at_intervals(project: Path, on: Machine, url: str
 def test_lines_that_only_one_of_two_machines_has_are_all_kept(tmp_path: Path) -> None:
     file = tmp_path / "run.partial" / "journal.jsonl"
     file.parent.mkdir()
-    for ours, theirs, expected in [
-        (b"", b"1\n2\n", b"1\n2\n"),
-        (b"1\n", b"1\n2\n", b"1\n2\n"),
-        (b"1\n2\n3", b"1\n", b"1\n2\n3"),
-        (b"1\n2\n", b"1\n3\n", b"1\n3\n2\n"),
-        (b"1\n2\n", b"1\n3\n4", b"1\n3\n2\n"),
+    for ours, theirs, expected, is_theirs in [
+        (b"", b"1\n2\n", b"1\n2\n", True),
+        (b"1\n", b"1\n2\n", b"1\n2\n", True),
+        (b"1\n", b"1\n", b"1\n", True),
+        (b"1\n2\n3", b"1\n", b"1\n2\n3", False),
+        (b"1\n2\n", b"1\n3\n", b"1\n3\n2\n", False),
+        (b"1\n2\n", b"1\n3\n4", b"1\n3\n2\n", False),
     ]:
         file.write_bytes(ours)
-        shared._merge_journal(file, theirs)
+        assert shared._merge_journal(file, theirs) is is_theirs
         assert file.read_bytes() == expected
 
 
@@ -286,8 +287,8 @@ def test_what_an_engine_remembers_goes_with_the_journal(project: Path, on: Machi
 
 
 def test_force_deletes_the_journal_at_the_url(project: Path, on: Machine, url: str) -> None:
-    name = stopped_after(2, project, store := on("a"))
-    with store.journal(name) as journal:
+    name = stopped_after(2, project, on("a"))
+    with on("b").journal(name) as journal:
         journal.clear()
         (session,) = shared._sessions.values()
         session.upload()
