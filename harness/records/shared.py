@@ -195,7 +195,8 @@ def _marker(names: Iterable[str]) -> str:
 
 
 def _publish(copy: Copy, names: Sequence[str]) -> None:
-    """Upload the files of a record so that a reader, at any time, finds all of one version or no record."""
+    """Upload the files of a record so that a reader, at any time, finds all of one version or no record; then delete its journal
+    at the URL."""
     marker = _marker(names)
     others = [name for name in names if name != marker and not copy.is_unchanged(name)]
     if others and copy.remote.stamp(marker) is not None:
@@ -203,11 +204,13 @@ def _publish(copy: Copy, names: Sequence[str]) -> None:
     for name in others:
         copy.send(name)
     copy.send(marker)
+    for name in copy.remote.listing(f"{marker.rpartition('/')[0]}.partial"):
+        copy.remote.delete(name)
+        copy.forget(name)
 
 
 def publish(folder: Path) -> None:
-    """Upload a record that was just finished, and delete the journal at the URL. Raises `NotUploaded`, and `RunBusy` if another
-    machine has taken the run over."""
+    """Upload a record that was just finished. Raises `NotUploaded`, and `RunBusy` if another machine has taken the run over."""
     copy = copy_of(folder)
     if copy is None:
         return
@@ -217,14 +220,8 @@ def publish(folder: Path) -> None:
         session.check()
     names = [copy.name(file) for file in _files_of(folder)]
 
-    def send() -> None:
-        _publish(copy, names)
-        for name in copy.remote.listing(f"{place}.partial"):
-            copy.remote.delete(name)
-            copy.forget(name)
-
     try:
-        _with_patience(send, PATIENCE)
+        _with_patience(lambda: _publish(copy, names), PATIENCE)
     except StorageError as error:
         raise NotUploaded(copy.remote.url, [place], error.message) from error
 
@@ -574,7 +571,7 @@ def _fetch_journal(copy: Copy, partial: str) -> None:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 if _merge_journal(file, copy.remote.read(name) or b""):
                     copy.note(name, stamp)
-                else:
+                elif file.exists():
                     copy.send(name)
         elif known is not None and not file.exists():
             copy.remote.delete(name)  # was deleted here, and that could not be told
@@ -589,7 +586,7 @@ def _merge_journal(file: Path, theirs: bytes) -> bool:
     ours = file.read_bytes() if file.exists() else b""
     ours, theirs = ours[: ours.rfind(b"\n") + 1], theirs[: theirs.rfind(b"\n") + 1]
     if ours.startswith(theirs):
-        return ours == theirs
+        return ours == theirs and file.exists()
     lines = theirs.splitlines(keepends=True)
     there = set(lines)
     added = [line for line in ours.splitlines(keepends=True) if line not in there]
