@@ -45,7 +45,7 @@ from harness.cli import (
     transfer,
     tune,
 )
-from harness.cli.options import report, warnings_shown
+from harness.cli.options import INTERRUPTED, report, uploaded_at_end, warnings_shown
 from harness.cli.project_file import project_defaults
 from harness.core.errors import as_bench_error
 from harness.core.plain import plain
@@ -163,9 +163,6 @@ for _name, (_purpose, _commands) in GROUPS.items():
 app.add_typer(cache.app, name="cache", short_help="downloaded and trained models")
 
 
-INTERRUPTED = 130
-
-
 def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
@@ -195,12 +192,12 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     signals.end_as_ctrl_c_does()
     try:
-        with warnings_shown():
+        with warnings_shown(), uploaded_at_end():
             _run_app()
     except KeyboardInterrupt:
         sys.exit(signals.exit_code())
     except SystemExit as ended:
-        if ended.code == INTERRUPTED:  # typer's code for Ctrl-C, whatever the signal was
+        if ended.code == INTERRUPTED:
             sys.exit(signals.exit_code())
         raise
     except Exception as error:

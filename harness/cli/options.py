@@ -25,12 +25,15 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 
 Many = list[str] | None
-Results = Annotated[Path, option("results")]
-Data = Annotated[Path | None, option("data")]
+Results = Annotated[Path, option("results", is_place=True)]
+Data = Annotated[Path | None, option("data", is_place=True)]
 Task = Annotated[str | None, option("task")]
 TrustMetricCode = Annotated[bool, option("trust_metric_code")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 RESULTS = Path("results")
+
+INTERRUPTED = 130
+"""typer's exit code for Ctrl-C, whatever the signal was."""
 
 TEXT_WIDTH = 24
 """Least width of a column of running text on a terminal."""
@@ -72,13 +75,53 @@ def catalog(trust_metric_code: bool = False) -> Catalog:
 
 
 def open_store(results: Path) -> Store:
-    """The runs under `--results`. Raises `UserError` if that is a file."""
+    """The runs under `--results`. Of a URL this machine's copy is brought up to date; what the command writes there is uploaded
+    when it ends. Raises `UserError` if it is a file, and `StorageError`."""
     from harness.core.errors import UserError
+    from harness.core.places import shared_place
     from harness.records.store import Store
 
+    if shared_place(results) is not None:
+        from harness.records.shared import open_results
+
+        open_results(results)
+        _opened[results] = None
     if results.exists() and not results.is_dir():
         raise UserError(f"--results {results} is not a folder.", "Name the folder that holds, or will hold, `runs`.")
     return Store(results / "runs")
+
+
+_opened: dict[Path, None] = {}
+"""Results at a URL that this command uses."""
+
+
+@contextmanager
+def uploaded_at_end() -> Iterator[None]:
+    """Around a command: what it wrote into results at a URL is uploaded. Raises `NotUploaded`; it only warns where the command
+    ended by an error or a signal."""
+    try:
+        yield
+    except SystemExit as ended:
+        _upload(is_stopped=ended.code == INTERRUPTED)
+        raise
+    except BaseException:
+        _upload(is_stopped=True)
+        raise
+    _upload(is_stopped=False)
+
+
+def _upload(*, is_stopped: bool) -> None:
+    import logging
+
+    while _opened:
+        from harness.records.shared import NotUploaded, close_results
+
+        try:
+            close_results(_opened.popitem()[0], patient=not is_stopped)
+        except NotUploaded as error:
+            if not is_stopped:
+                raise
+            logging.getLogger("bench").warning("%s %s", error.message, error.hint)
 
 
 def check_cache() -> None:

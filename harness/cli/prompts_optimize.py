@@ -27,6 +27,7 @@ from harness.cli.options import (
 from harness.cli.requests import budget_of, completed
 from harness.cli.run_options import completion, takes_run_options
 from harness.core.options import ExecutionOptions, RunOptions
+from harness.core.places import place_of
 from harness.specs.asked import Asked, check_data, check_model
 
 if TYPE_CHECKING:
@@ -268,7 +269,7 @@ def _command(search: PromptSearch, found: FinishedSearch, results: Path, known: 
     tested = search.request.changed(lang=lang, prompt=None if found.path is None else found.path.stem)
     if found.path is None:
         tested = as_asked(tested, search.templates[0], lang, search.asked_decoding)
-    where = [] if results == RESULTS else ["--results", str(results)]
+    where = [] if results == RESULTS else ["--results", place_of(results)]
     return shlex.join(["bench", "run", *tested.changed(split="test", limit=None).arguments(), *where])
 
 

@@ -13,6 +13,7 @@ import typer
 from harness.cli.amounts import number, some
 from harness.cli.cost import Hardware, LabelUsd, Predictions, priced_by
 from harness.cli.options import RESULTS, Json, Results, finite_number, open_store, print_json, print_table
+from harness.core.places import place_of
 from harness.core.plain import plain
 
 if TYPE_CHECKING:
@@ -142,7 +143,7 @@ def _told(found: Recommendation, changes: Changes, choice: _Choice) -> str:
 
 def _into(results: Path, step: Step) -> Step:
     """With the folder of the records, where it is not the usual one."""
-    return step if results == RESULTS else replace(step, command=f"{step.command} --results {shlex.quote(str(results))}")
+    return step if results == RESULTS else replace(step, command=f"{step.command} --results {shlex.quote(place_of(results))}")
 
 
 def notes(found: Recommendation, confirmed: Confirmed | None = None) -> list[str]:

@@ -25,6 +25,7 @@ from harness.core.options import (
     takes_several,
     variable_name,
 )
+from harness.core.places import folder_of
 from harness.specs.asked import Asked, read_option
 
 SHORT = {"quiet": "-q", "verbose": "-v"}
@@ -32,8 +33,9 @@ COMPLETED = {"backend": "backend", "task": "task", "prompt": "prompt", "continue
 """Options whose values the shell completes, and the kind of name in the catalog."""
 
 
-def option(name: str, description: str = "", *, has_variable: bool = True) -> Any:
-    """The option of that field, for `Annotated`. With a variable it also takes its default from bench.toml."""
+def option(name: str, description: str = "", *, has_variable: bool = True, is_place: bool = False) -> Any:
+    """The option of that field, for `Annotated`. With a variable it also takes its default from bench.toml. `is_place`: a
+    folder that may be given as a URL."""
     field = all_fields()[name]
     flags = [option_name(name), *([SHORT[name]] if name in SHORT else [])]
     return typer.Option(
@@ -42,6 +44,7 @@ def option(name: str, description: str = "", *, has_variable: bool = True) -> An
         help=description or field.description,
         envvar=variable_name(name) if has_variable else None,
         show_envvar=False,
+        parser=folder_of if is_place else None,
         autocompletion=completion(COMPLETED[name]) if name in COMPLETED else None,
     )
 

@@ -26,6 +26,7 @@ from harness.cli.options import (
 from harness.cli.requests import completed
 from harness.cli.run_options import takes_run_options
 from harness.core.options import ELSEWHERE, ExecutionOptions, RunOptions
+from harness.core.places import place_of
 from harness.specs.asked import Asked, check_data, check_model
 
 if TYPE_CHECKING:
@@ -261,5 +262,5 @@ def _test_command(options: RunOptions, langs: tuple[str, ...], output: str, resu
     """The command that tests the best model, which is in the cache. It lacks --lang: all languages are tested."""
     validated = langs if langs != options.train_lang else ()
     tested = options.changed(backend=output, lang="", split="test", settings={}, model=None, validation_lang=validated)
-    where = [] if results == RESULTS else ["--results", str(results)]
+    where = [] if results == RESULTS else ["--results", place_of(results)]
     return shlex.join(["bench", "run", *tested.arguments(), *where])

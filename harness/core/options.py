@@ -15,6 +15,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_serializer
 from pydantic.fields import FieldInfo
 
+from harness.core.places import Place, place_of, shared_place
 from harness.core.shard import ShardField
 from harness.core.types import Calibration, Decision, Decoding, ShotsBy
 
@@ -85,13 +86,17 @@ class RunOptions(BaseModel):
     resample_train: bool = flag("Each seed draws its own --train-limit rows; a larger limit adds to them.", default=False)
     validation_limit: int | None = flag("At most N validation rows per language; 0: train to the end.", "N", ge=0)
     model: str | None = flag("Checkpoint in place of the backend's: a local folder or a hub id.", "PATH")
-    data: Path | None = flag(
-        "Read the task's rows from this folder: {train,validation,test}.{parquet,csv,tsv,jsonl,json}.", "DIR"
+    data: Place | None = flag(
+        "Read the task's rows from this folder or URL: {train,validation,test}.{parquet,csv,tsv,jsonl,json}.", "DIR"
     )
 
     @field_serializer("data")
     def _posix(self, data: Path | None) -> str | None:
-        return None if data is None else data.as_posix()
+        return None if data is None else place_of(data) if shared_place(data) else data.as_posix()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As JSON, in which another machine finds the place of the data again."""
+        return _from_json, (type(self), self.model_dump(mode="json", exclude_unset=True))
 
     def changed(self, **changes: Any) -> RunOptions:
         """The same with other values; they are checked."""
@@ -119,7 +124,8 @@ class RunOptions(BaseModel):
             elif value is True:
                 words.append(option)
             else:
-                words += [option, ",".join(value) if isinstance(value, tuple) else str(value)]
+                text = place_of(value) if isinstance(value, Path) else str(value)
+                words += [option, ",".join(value) if isinstance(value, tuple) else text]
         return words
 
     def command(self) -> str:
@@ -142,7 +148,7 @@ class ExecutionOptions(BaseModel):
     force: bool = flag("Run again even if a finished record exists.", default=False)
     no_gate: bool = flag("Continue where a sanity gate would stop a prompted run; its record says so.", default=False)
     trust_metric_code: bool = flag("Run the programs that a task names under `metrics`. Read them first.", default=False)
-    results: Path = flag("Folder of run records and leaderboard.", "DIR", default=Path("results"))
+    results: Place = flag("Folder or URL of runs and leaderboard.", "DIR", default=Path("results"))
     executor: Executor = flag(
         "Where the runs are carried out: local (this process), ray or slurm; settings in bench.toml (docs/scale.md).",
         "NAME",
@@ -153,6 +159,14 @@ class ExecutionOptions(BaseModel):
     track: str | None = flag("Also log the runs to wandb, trackio, mlflow or tensorboard.", "NAME")
     quiet: bool = flag("Print errors, the result and its location only.", default=False)
     verbose: bool = flag("Also show what the libraries log.", default=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As JSON, in which another machine finds the place of the results again."""
+        return _from_json, (type(self), self.model_dump(mode="json", exclude_unset=True))
+
+
+def _from_json(kind: type[BaseModel], values: dict[str, Any]) -> BaseModel:
+    return kind.model_validate(values)
 
 
 ELSEWHERE = ("executor", "workers", "address")
@@ -212,6 +226,8 @@ def _public_place(place: Path | str | None, placeholder: str) -> str | None:
     if place is None:
         return None
     text = str(place)
+    if isinstance(place, Path) and shared_place(place) is not None:
+        return placeholder
     if Path(text).is_absolute() or ".." in re.split(r"[/\\]", text):
         try:
             text = Path(text).resolve().relative_to(Path.cwd().resolve()).as_posix()

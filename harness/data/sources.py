@@ -13,6 +13,7 @@ from harness.data.formats import READERS, USUAL, readable, there
 from harness.data.json_tables import ColumnLists
 from harness.data.read_once import read_once
 from harness.specs.tasks import SPLITS, FilesSource, HubSource, Split, TaskSpec
+from harness.storage.copies import fetch_folder
 
 HERE = Path(__file__).resolve().parents[1]
 # a wheel carries the repository's tasks/ as a folder inside the package
@@ -42,6 +43,7 @@ def read_raw(task: TaskSpec, lang: str, split: Split, data_dir: Path | None) -> 
     if split == "validation" and validation_share(task, lang, data_dir) is not None:
         split = "train"
     if data_dir is not None:
+        fetch_folder(data_dir)
         return _read_data_dir(task, lang, split, data_dir)
     if task.source.hub is not None:
         return _read_hub(task, task.source.hub, lang, split)

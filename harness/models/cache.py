@@ -19,7 +19,9 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from harness.core.locks import Busy, held, is_held
+from harness.core.places import SHARED
 from harness.models.packaged import PACKAGED
+from harness.storage.copies import has_unsent
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ PARTS = {
         "found out again, in seconds",
     ),
     PAGE: Part("the chart library of leaderboard.html", r"vega-.+\.js", "made again, in seconds"),
+    SHARED: Part("copies of results and data at URLs", "[0-9a-f]{20}", "fetched again when a command needs them"),
 }
 MODEL, SCRATCH, ABOUT, LOCK = "model", "scratch", "about.json", "lock"
 """What the folder of a trained model holds."""
@@ -133,7 +136,8 @@ def _of_part(folder: Path) -> Iterator[Item]:
         if match is None:
             continue
         name, suffix = match[1], match[2] or ""
-        lock = {MODELS: folder / f".{name}.lock", OVERLAP: folder / f"{Path(name).stem}.lock"}.get(part)
+        locks = {MODELS: folder / f".{name}.lock", OVERLAP: folder / f"{Path(name).stem}.lock", SHARED: path / LOCK}
+        lock = locks.get(part)
         leftover = next((why for pattern, why in _SUFFIXES.items() if re.fullmatch(pattern, suffix)), "")
         if part == TRAINED and not suffix and not path.is_symlink():
             yield from _of_trained(path)
@@ -199,8 +203,14 @@ def prunable(items: Sequence[Item], unused_since: float | None = None, *, everyt
 
 def prune(cache: Path, items: Sequence[Item], *, dry_run: bool = False) -> list[tuple[Item, str]]:
     """Delete what no process uses. With each item why it stays, empty if it was deleted (or would be, with `dry_run`)."""
-    unlocked = (ANSWERS, MODELS) if runs_under_way(cache) else ()  # what a run reads and writes without a lock
-    return [(item, "a run is in progress" if item.part in unlocked else _delete(item, dry_run)) for item in items]
+    unlocked = (ANSWERS, MODELS, SHARED) if runs_under_way(cache) else ()  # what a run reads and writes without a lock
+    return [(item, _kept(item, unlocked) or _delete(item, dry_run)) for item in items]
+
+
+def _kept(item: Item, unlocked: Collection[str]) -> str:
+    if item.part == SHARED and has_unsent(item.path):
+        return "holds what was not uploaded: repeat the command that wrote it"
+    return "a run is in progress" if item.part in unlocked else ""
 
 
 def runs_under_way(cache: Path) -> bool:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harness.core.errors import MissingExtra, UserError
+from harness.core.places import folder_of
 from harness.core.plain import encodable
 from harness.core.record import Identity
 from harness.core.types import LabelKind
 from harness.records.entries import Entry, read_entries, read_entry
 from harness.records.predictions import indicators, read_tables, schema_of
+from harness.records.shared import open_results
 from harness.records.store import PREDICTIONS, Store, damage_named
 
 if TYPE_CHECKING:
@@ -131,9 +133,11 @@ def _pandas() -> Any:
 
 
 def _store(results: Path | str) -> Store:
-    if not Path(results).is_dir():
+    folder = folder_of(results)
+    open_results(folder)
+    if not folder.is_dir():
         raise UserError(f"There is no folder {results}, so there are no runs.", "Name the folder that contains `runs`.")
-    return Store(Path(results) / "runs")
+    return Store(folder / "runs")
 
 
 def _cell(entry: Entry, column: str) -> Any:

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.core.errors import RunBusy
 from harness.core.json_files import canonical_json, sealed_line, unsealed, write_atomically, write_parts_atomically
-from harness.core.locks import Lock
 from harness.core.token_use import NO_TOKENS, ChargedTokens, TokenUse
 from harness.core.types import Example, Prediction, Status, text_digest
 from harness.records.journal_writer import JournalWriter
@@ -126,12 +125,17 @@ def prediction_from(record: Mapping[str, Any]) -> Prediction:
     )
 
 
+class Ownership(Protocol):
+    def is_lost(self) -> bool:
+        """Whether another process has taken the run over."""
+
+
 class Journal:
     """The open journal of a run. A thread writes it; `flush` and all that reads wait for the thread."""
 
-    def __init__(self, folder: Path, answers: Path, lock: Lock) -> None:
-        """`answers`: the file for a language model's answers, on this machine only."""
-        self.folder, self.answers, self._lock = folder, answers, lock
+    def __init__(self, folder: Path, answers: Path, *owned: Ownership) -> None:
+        """`answers`: the file for a language model's answers, on this machine only. `owned`: what keeps others from the run."""
+        self.folder, self.answers, self._owned = folder, answers, owned
         self._writer = JournalWriter(folder / JOURNAL, answers)
 
     def flush(self) -> None:
@@ -160,7 +164,7 @@ class Journal:
     def append(self, entry: JournalEntry, answers: Sequence[Mapping[str, Any]] = ()) -> JournalEntry:
         """Have a batch written; returns it as it will be read. Raises `RunBusy` if another process has taken the run over, and
         `OSError` if an earlier batch could not be written."""
-        if self._lock.is_lost():
+        if any(one.is_lost() for one in self._owned):
             name = self.folder.name.removesuffix(".partial")
             raise RunBusy(f"Another process has taken over the run {name}: this one did not respond.", "Wait for it.")
         entry = replace(entry, seconds=round(entry.seconds, 6), rows=tuple(map(rounded, entry.rows)))

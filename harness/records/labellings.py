@@ -24,6 +24,7 @@ from harness.core.json_files import canonical_json, parse_object, pretty_json, s
 from harness.core.labelling import LABELLING_VERSION, LabellingRecord
 from harness.core.record import read_part
 from harness.records.journal import JOURNAL, Journal
+from harness.records.shared import publish
 from harness.records.store import Store, damage_named
 
 LABELS, MANIFEST = "labels.jsonl", "labelling.json"
@@ -81,6 +82,7 @@ class Labellings:
         commit(partial, final)
         shutil.rmtree(replaced, ignore_errors=True)
         (final / JOURNAL).unlink(missing_ok=True)
+        publish(final)
         return final
 
 

@@ -17,6 +17,7 @@ from harness.core.predictions import Predictions
 from harness.core.record import Identity
 from harness.core.types import LabelKind, LabelSpace, Status
 from harness.records.pairing import nothing_shared, same_rows
+from harness.records.shared import bring
 from harness.records.store import PREDICTIONS, Store, damage_named
 
 if TYPE_CHECKING:
@@ -57,8 +58,10 @@ def schema_of(kind: LabelKind) -> Any:
 def read_tables(paths: Sequence[Path], schema: Any) -> Iterator[Any]:
     """The pyarrow table of each predictions.jsonl, rows in the file's order, with the columns of `schema` (null if missing).
 
-    Small files are parsed together, since each call has a fixed cost. Raises `DamagedRecord`.
+    Small files are parsed together, since each call has a fixed cost. Raises `DamagedRecord`, and `StorageError` where files
+    are at a URL.
     """
+    bring(paths)
     waiting: list[tuple[Path, bytes]] = []
     size = 0
     for path in paths:

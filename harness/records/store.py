@@ -11,6 +11,8 @@
     results/runs/<run id>.damaged-1/ a damaged record, moved here when the run was repeated
     results/runs/<run id>.shard-3-of-8/  a finished shard of a run; see `harness.records.shards`
 
+Of results at a URL this is the copy on this machine; `harness.records.shared` exchanges its files with the URL.
+
 Records hold row ids, labels and digests of texts (`text`), never a text. The answers of a language model may quote the text, so
 they stay in the user's cache (`answers_file`).
 """
@@ -45,6 +47,7 @@ from harness.core.json_files import (
 from harness.core.locks import Busy, held
 from harness.core.record import Metrics, RunRecord, read_part
 from harness.records.journal import JOURNAL, SCRATCH, Journal, drop_damaged_lines, drop_partial_line
+from harness.records.shared import bring, is_at_url, publish, publish_file, shared_run
 
 log = logging.getLogger("bench")
 
@@ -142,13 +145,19 @@ class Store:
 
     def predictions(self, name: str) -> list[dict[str, Any]]:
         """predictions.jsonl, checked. Raises `DamagedRecord`."""
+        bring([self.root / name / PREDICTIONS])
         with damage_named(self.root / name / PREDICTIONS) as path:
             content = path.read_bytes()
             _check(content, self.manifest(name).get(DIGESTS), PREDICTIONS)
             return [parse_object(line) for line in content.split(b"\n") if line]
 
     def check_predictions(self, name: str, digests: Mapping[str, Any] | None) -> bool:
-        """Check predictions.jsonl; False if `digests` has no digest to check it with. Raises `DamagedRecord`."""
+        """Check predictions.jsonl; False if `digests` has no digest to check it with. Raises `DamagedRecord`. At a URL it is
+        checked when it is fetched."""
+        if is_at_url(self.root / name / PREDICTIONS):
+            if digests is not None:
+                return True
+            bring([self.root / name / PREDICTIONS])
         with damage_named(self.root / name / PREDICTIONS) as path:
             if digests is not None and file_sha256(path) == digests[PREDICTIONS]:
                 return True
@@ -171,17 +180,23 @@ class Store:
 
     @contextmanager
     def journal(self, name: str) -> Iterator[Journal]:
-        """Open the journal of a run, new or unfinished. Raises `RunBusy` if another process has it open, on any machine."""
+        """Open the journal of a run, new or unfinished, also of another machine. Raises `RunBusy` if another process has it
+        open, on any machine, and `StorageError`."""
         self.root.mkdir(parents=True, exist_ok=True)
         seen = cache_dir() / "locks" / f"{digest([str(self.root.resolve()), name])[:16]}.lock"  # for `bench cache`
         seen.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with held(self.root / f"{name}.lock", wait=False) as lock, held(seen, wait=False):
+            with (
+                held(self.root / f"{name}.lock", wait=False) as lock,
+                held(seen, wait=False),
+                shared_run(self.root, name) as session,
+            ):
+                owned = [lock] if session is None else [lock, session]
                 folder = self.root / f"{name}.partial"
                 folder.mkdir(parents=True, exist_ok=True)
                 drop_damaged_lines(folder / JOURNAL, name)
                 drop_partial_line(self.answers_file(name))
-                with closing(Journal(folder, self.answers_file(name), lock)) as journal:
+                with closing(Journal(folder, self.answers_file(name), *owned)) as journal:
                     yield journal
         except Busy as error:
             hint = "Wait for it, or stop it. The lock of a machine that is down expires after two minutes."
@@ -189,7 +204,7 @@ class Store:
 
     def finish(self, record: RunRecord, rows: Iterable[Mapping[str, Any]]) -> Path:
         """Turn the open journal of a run into its finished record, in one rename. `rows`: the lines of predictions.jsonl, which
-        are written one after the other."""
+        are written one after the other. Raises `NotUploaded` for a record that is finished here and not at the URL."""
         name = record.run_id
         partial, final = self.root / f"{name}.partial", self.root / name
         values = pretty_json(record.metrics.as_json())
@@ -207,6 +222,7 @@ class Store:
         commit(partial, final)
         shutil.rmtree(replaced, ignore_errors=True)
         (final / JOURNAL).unlink(missing_ok=True)  # last: a kill before `commit` must not lose the run
+        publish(final)
         return final
 
     def replace_metrics(self, name: str, metrics: Metrics) -> None:
@@ -215,12 +231,17 @@ class Store:
         old, values = manifest.get(DIGESTS), pretty_json(metrics.as_json())
         if old is None:  # of an earlier version
             write_atomically(path / METRICS, values)
+            publish_file(path / METRICS)
             return
         new = _sha256(values.encode())
         both = [old[METRICS], new]
-        write_atomically(path / MANIFEST, pretty_json(_with_digests(manifest, {**old, METRICS: both})))
-        write_atomically(path / METRICS, values)
-        write_atomically(path / MANIFEST, pretty_json(_with_digests(manifest, {**old, METRICS: new})))
+        for file, content in (
+            (MANIFEST, pretty_json(_with_digests(manifest, {**old, METRICS: both}))),
+            (METRICS, values),
+            (MANIFEST, pretty_json(_with_digests(manifest, {**old, METRICS: new}))),
+        ):
+            write_atomically(path / file, content)
+            publish_file(path / file)
 
 
 def _is_record(path: Path) -> bool:

@@ -11,14 +11,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.core.cache_folder import cache_dir
-from harness.core.durable import damage_of, set_aside
+from harness.core.durable import DIGESTS, commit, damage_of, set_aside
 from harness.core.errors import RunError, UserError
 from harness.core.locks import held
+from harness.core.progress_events import tell
 from harness.core.record import Identity, TrainedOrigin, Training
-from harness.models.cache import LOCK, MODEL, About
+from harness.models.cache import ABOUT, LOCK, MODEL, TRAINED, About
 from harness.models.checkpoints import Checkpoint
 from harness.specs.backend_specs import BackendSpec, validated_options
 from harness.specs.tasks import TaskSpec
+from harness.storage.copies import shared_cache
+from harness.storage.remote import StorageError
 
 log = logging.getLogger("bench")
 TRAINING = "training.json"
@@ -49,6 +52,51 @@ def has_model(folder: Path) -> bool:
         for made_of_it in folder.glob("onnx-*"):
             shutil.rmtree(made_of_it)
     return model.is_dir()
+
+
+def fetch_model(folder: Path) -> None:
+    """Take the model of this folder's key from the shared cache, if there is one that has it. A damaged one is left out with a
+    warning, and so is a cache that can't be reached: the run trains. The caller holds the lock."""
+    remote = shared_cache()
+    if remote is None or (folder / MODEL).is_dir():
+        return
+    place, fetched = f"{TRAINED}/{folder.name}", folder / "unfinished"
+    shutil.rmtree(fetched, ignore_errors=True)
+    try:
+        names = remote.listing(place)
+        if f"{place}/{MODEL}/{DIGESTS}" not in names:
+            return
+        for name in names:
+            tell("download", 0, 0, f"{remote.url}/{name}")
+            file = fetched / name.removeprefix(f"{place}/")
+            file.parent.mkdir(parents=True, exist_ok=True)
+            remote.fetch(name, file)
+    except StorageError as error:
+        log.warning("The shared cache was not used. %s", error.message)
+        return
+    problem = damage_of(fetched / MODEL)
+    if problem:
+        log.warning("The trained model %s in the shared cache %s. It was not used.", folder.name, problem)
+        return
+    (fetched / ABOUT).replace(folder / ABOUT)
+    commit(fetched / MODEL, folder / MODEL)
+    shutil.rmtree(fetched, ignore_errors=True)
+
+
+def share_model(folder: Path) -> None:
+    """Upload the model of this folder to the shared cache, if there is one that lacks it: its digests last, so that a reader
+    finds all of it or nothing. A cache that can't be reached is left with a warning."""
+    remote = shared_cache()
+    if remote is None:
+        return
+    place, seal = f"{TRAINED}/{folder.name}", folder / MODEL / DIGESTS
+    files = [folder / ABOUT, *sorted(file for file in (folder / MODEL).rglob("*") if file.is_file() and file != seal), seal]
+    try:
+        if remote.stamp(f"{place}/{MODEL}/{DIGESTS}") is None:
+            for file in files:
+                remote.send(file, f"{place}/{file.relative_to(folder).as_posix()}")
+    except StorageError as error:
+        log.warning("The trained model was not uploaded to the shared cache. %s", error.message)
 
 
 def mark_used(folder: Path) -> None:
@@ -103,6 +151,10 @@ def trained_start(key: str, backend: BackendSpec, checkpoint: Checkpoint | None,
             f"The backend {backend.name!r} can't go on from an earlier training.", "Choose one that fine-tunes a model."
         )
     folder = folder_of(key) / MODEL
+    if not folder.is_dir() and shared_cache() is not None:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with held(folder.parent / LOCK, wait=True):
+            fetch_model(folder.parent)
     problem = damage_of(folder) if folder.is_dir() else "is not on this machine"
     if problem:
         raise UserError(f"The model to go on from ({key}) {problem}.", "Repeat the run that trained it, with --force.")

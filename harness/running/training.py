@@ -38,7 +38,16 @@ from harness.running.calibration import decide
 from harness.running.gates import cut_while_training
 from harness.running.plan import Plan, TrainingRows, make_plan
 from harness.running.thresholds import DEFAULT, labels_above, tuned_thresholds
-from harness.running.trained_models import TRAINING, about, folder_of, has_model, mark_used, origin
+from harness.running.trained_models import (
+    TRAINING,
+    about,
+    fetch_model,
+    folder_of,
+    has_model,
+    mark_used,
+    origin,
+    share_model,
+)
 from harness.specs.catalog import Catalog
 from harness.statistics.checkpoint_choice import COMPANIONS, CheckpointChoice, ranked_probability_score
 from harness.statistics.metrics import LOWER_IS_BETTER, evaluate_predictions, headline_of, label_array
@@ -74,9 +83,11 @@ def ensure_trained(plan: Plan, on_progress: OnProgress, on_evaluation: OnEvaluat
     make_cache_folder(folder)
     told = on_evaluation or _untold
     with held(folder / LOCK, wait=True):
+        fetch_model(folder)
         if not has_model(folder):
             write_atomically(folder / ABOUT, about(plan.identity).model_dump_json())
             _train(engine, plan, plan.training, told, folder, on_progress)
+            share_model(folder)
         elif isinstance(engine, Classifier):
             engine.load(folder / "model", plan.task.label_space)
             mark_used(folder)

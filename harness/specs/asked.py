@@ -29,8 +29,10 @@ from harness.core.options import (
     setting_text,
     takes_several,
 )
+from harness.core.places import place_of
 from harness.core.shard import ShardField
 from harness.specs.executors import ExecutorTables
+from harness.storage.copies import fetch_folder
 
 if TYPE_CHECKING:
     from harness.core.engine import Engine
@@ -164,9 +166,12 @@ def _without_pool(catalog: Catalog, run: RunOptions) -> RunOptions:
 
 
 def check_data(data: Path | None) -> None:
-    """Raise `UserError` for a folder that does not exist: once, and not for every language."""
+    """Raise `UserError` for a folder that does not exist: once, and not for every language. What a URL names is fetched."""
+    if data is not None:
+        fetch_folder(data)
     if data is not None and not data.is_dir():
-        raise UserError(f"--data {data}: no such folder.", "It must hold the files of the splits. See `bench run --help`.")
+        hint = "It must hold the files of the splits. See `bench run --help`."
+        raise UserError(f"--data {place_of(data)}: no such folder.", hint)
 
 
 def check_model(catalog: Catalog, backends: Sequence[str], model: str | None) -> None:

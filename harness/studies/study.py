@@ -26,6 +26,7 @@ from harness.core.json_files import digest
 from harness.core.locks import Busy, held
 from harness.core.progress_events import OnProgress
 from harness.models.cache import LOCK
+from harness.records.shared import shared_folder
 from harness.records.store import Store
 from harness.running.plan import Plan, make_plan
 from harness.running.runner import EngineSlot, Result, run
@@ -268,7 +269,7 @@ def optuna_study(
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        with held(folder / LOCK, wait=False):
+        with held(folder / LOCK, wait=False), shared_folder(folder):
             if (folder / SQLITE).exists() and not (folder / JOURNAL).exists():
                 _copy_from_sqlite(folder)
             found = optuna.create_study(

@@ -38,6 +38,10 @@ bench compare dc0574ade9 2e2edae90d
 torchrun --standalone --nproc-per-node 8 -m harness.cli run --backend xlm-roberta --lang en
 accelerate launch --multi_gpu -m harness.cli run --backend xlm-roberta --lang en
 """,
+    "store": """
+bench run --backend tfidf --lang en,ja --results s3://my-bucket/results
+bench leaderboard --results s3://my-bucket/results
+""",
     # Dozens of trainings or of runs, even of the tiniest model. Tests of the command itself do the same with fewer.
     "minutes": """
 bench study curve --lang ja --encoder embed-e5,e5-small --llm qwen-coder-0.5b --sizes 8,16,...,all
@@ -65,6 +69,8 @@ def reason_holds(reason: str, command: Command) -> bool:
     """Whether the command still needs what it is said to need."""
     if reason == "launcher":
         return command.argv[0] in ("torchrun", "accelerate")
+    if reason == "store":
+        return any(word.startswith("s3://") for word in command.argv)
     if reason == "lm-eval":  # its results, and runs that were made of them
         return command.argv[2] == "import" or not any(list(RUNS.glob(f"*{part}")) for part in command.argv[2:])
     if reason == "minutes":

@@ -19,6 +19,7 @@ LAYERS = [
     "specs",
     "statistics",
     "models",
+    "storage",
     "core",
 ]
 

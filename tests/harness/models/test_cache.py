@@ -53,6 +53,7 @@ def write_all(cache: Path) -> None:
         f"overlap/{'0' * 64}.lock",
         f"known/torch-{'0' * 20}.json",
         "page/vega-0.0.js",
+        f"shared/{'0' * 20}/url.txt",
     ):
         write(cache / path, 0, days=1) if path.endswith(".lock") else write(cache / path)  # of an earlier version
 
@@ -137,7 +138,7 @@ def test_what_is_in_use_stays(cache: Path, dry_run: bool) -> None:
         done = everything_pruned(cache, dry_run=dry_run)
     assert done == {
         **dict.fromkeys(("trained", "overlap"), "in use"),
-        **dict.fromkeys(("models", "answers"), "a run is in progress"),
+        **dict.fromkeys(("models", "answers", "shared"), "a run is in progress"),
         **dict.fromkeys(("embeddings", "known", "page"), ""),
     }
     assert (trained / "model" / "model.safetensors").exists()

@@ -1,0 +1,1 @@
+"""Folders at a URL (object stores): files read and written whole, leases in place of locks, copies on this machine."""
