@@ -1,4 +1,4 @@
-"""The trials of a prompt search, stored in SQLite, so that a stopped search continues.
+"""The trials of a prompt search, in Optuna's journal storage, so that a stopped search continues.
 
     results/studies/<name>/study.journal     Optuna's study: settings, values, states
     results/studies/<name>/runs/        a run record per trial, stage and language

@@ -35,7 +35,7 @@ from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, run
 from harness.running.sharding import ShardResult, run_shard
 from harness.specs.catalog import Catalog
-from harness.specs.costs import Budget
+from harness.specs.costs import MemoryBudget
 
 COUNT = 4
 CONTEXTUAL = {"decoding": "score", "calibration": "contextual"}
@@ -385,9 +385,9 @@ def test_each_shard_has_its_own_budget(project: Path, store: Store, tmp_path: Pa
     *_, record = whole(project, tmp_path, "server")
     assert record.cost is not None
     with pytest.raises(BudgetReached):
-        run_shard(plan_of(project, "server"), Shard(1, 2), store, budget=Budget(record.cost.usd / 3))
+        run_shard(plan_of(project, "server"), Shard(1, 2), store, budget=MemoryBudget(record.cost.usd / 3))
     for index in (1, 2):
-        run_shard(plan_of(project, "server"), Shard(index, 2), store, budget=Budget(record.cost.usd * 2))
+        run_shard(plan_of(project, "server"), Shard(index, 2), store, budget=MemoryBudget(record.cost.usd * 2))
     cost = merged(project, store).entry.record.cost
     assert cost == record.cost
 
