@@ -128,7 +128,8 @@ class _Whole:
         """What became of the run, once all of its parts have an outcome: they are merged, if none has failed."""
         from harness.core.errors import BenchError
         from harness.execution.worker import failed
-        from harness.records.shards import shards_by_run
+        from harness.records.shards import shard_name, shards_by_run
+        from harness.records.shared import fetch_record
         from harness.running.merging import merge
 
         if self._count == 1:
@@ -140,6 +141,9 @@ class _Whole:
         if (lost := next((part for part in parts if part.error is not None), None)) is not None:
             return lost
         assert outcome.run_id is not None
+        for part in parts:
+            if part.shard is not None:
+                fetch_record(self._store.root / shard_name(outcome.run_id, part.shard))
         if not (folders := shards_by_run(self._store).get(outcome.run_id)):
             return replace(outcome, state="found", shard=None, rows=None)  # the whole run has its record
         try:
@@ -199,9 +203,12 @@ def _finished(options: RunOptions, position: int, outcome: Outcome, store: Store
     """Prints what the run's sanity gates found, also with --quiet: a reader must know it."""
     from harness.analysis.findings import finding_of_entry
     from harness.records.entries import gate_lines, leak_line, read_entry
+    from harness.records.shared import fetch_record
 
     if outcome.run_id is None or outcome.shard is not None:
         return FinishedRun(options, outcome, position)
+    if outcome.entry is None:
+        fetch_record(store.root / outcome.run_id)
     entry = outcome.entry or read_entry(store, outcome.run_id)
     finding = None if entry.is_blind else finding_of_entry(store, entry)  # `majority` is meant to give one answer
     leak = leak_line([entry.record])

@@ -92,7 +92,11 @@ class Worker:
             )
         done = run(plan, setup.store, self._slot, listener.update, force=setup.force, budget=setup.budget, gate=setup.gate)
         return Outcome(
-            "new", done.run_id, model_from_cache=in_cache, trained_key=key, entry=read_entry(setup.store, done.run_id)
+            "new" if done.computed else "found",
+            done.run_id,
+            model_from_cache=in_cache,
+            trained_key=key,
+            entry=read_entry(setup.store, done.run_id),
         )
 
     def _run_shard(self, plan: Plan, shard: Shard, listener: Listener, outcome: Outcome) -> Outcome:

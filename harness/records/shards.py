@@ -25,6 +25,7 @@ from harness.core.record import read_part
 from harness.core.shard import Shard
 from harness.core.shard_record import SHARD_VERSION, ShardRecord
 from harness.records.journal import JOURNAL, SCRATCH, JournalEntry, read_journal
+from harness.records.shared import publish, withdraw
 from harness.records.store import Store, damage_named
 
 SHARD = "shard.json"
@@ -97,7 +98,8 @@ def entries_of(folder: ShardFolder) -> list[JournalEntry]:
 
 
 def finish_shard(store: Store, record: ShardRecord) -> Path:
-    """Turn the open journal of a shard into the finished one, in one rename. The digest of the journal is added."""
+    """Turn the open journal of a shard into the finished one, in one rename. The digest of the journal is added. Raises as
+    `publish` does."""
     name = shard_name(record.run_id, record.shard)
     partial, final = store.root / f"{name}.partial", store.root / name
     (partial / JOURNAL).touch()
@@ -112,6 +114,7 @@ def finish_shard(store: Store, record: ShardRecord) -> Path:
         final.replace(replaced)
     commit(partial, final)
     shutil.rmtree(replaced, ignore_errors=True)
+    publish(final)
     return final
 
 
@@ -124,6 +127,7 @@ def delete_shards(store: Store, run_id: str) -> list[ShardFolder]:
         if is_held(store.root / f"{name}.lock"):
             continue
         shutil.rmtree(folder.path)
+        withdraw(folder.path)
         store.answers_file(name).unlink(missing_ok=True)
         deleted.append(folder)
     sync_folder(store.root)

@@ -35,7 +35,7 @@ from harness.storage.remote import AT_ONCE, StorageError, with_patience
 log = logging.getLogger("bench")
 
 JOURNAL, SCRATCH = "journal.jsonl", "scratch"
-MARKERS = ("run.json", "labelling.json")
+MARKERS = ("run.json", "labelling.json", "shard.json")
 """The last file of a record: without it there is no record."""
 PREDICTIONS = "predictions.jsonl"
 INTERVAL = 60.0
@@ -51,9 +51,10 @@ TOGETHER = 200
 """Records that are fetched before they get their names."""
 MIXED_PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before a record is read again whose files do not belong together: its writer replaces it."""
-_ID = re.compile(r".+\.[0-9a-f]{10}", re.DOTALL)
-_OWN = re.compile(rf"{LOCAL.pattern}|journal\.jsonl|.*(\.partial|\.lease-\d+)", re.DOTALL)
-"""Names of what concerns one machine alone, of journals and of leases."""
+_ID = re.compile(r".+\.[0-9a-f]{10}(\.shard-\d+-of-\d+)?", re.DOTALL)
+_OWN = re.compile(rf"{LOCAL.pattern}|.*(\.partial|\.lease-\d+)", re.DOTALL)
+"""Names of what concerns one machine alone, of unfinished runs and of leases."""
+_SHARD = re.compile(r".*\.shard-\d+-of-\d+", re.DOTALL)
 
 _is_down = False
 _unsent: dict[str, None] = {}
@@ -132,7 +133,7 @@ def _changed(copy: Copy) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
     for place, folders, files in os.walk(copy.folder):
         folders[:] = sorted(name for name in folders if not _OWN.fullmatch(name))
-        names = [copy.name(Path(place, file)) for file in sorted(files) if not _OWN.fullmatch(file)]
+        names = [name for file in sorted(files) if not _is_own(name := copy.name(Path(place, file)))]
         changed = [name for name in names if not copy.is_unchanged(name)]
         if not changed:
             continue
@@ -236,13 +237,39 @@ def publish_file(file: Path) -> None:
             raise NotUploaded(copy.remote.url, [copy.name(file)], error.message) from error
 
 
+def withdraw(folder: Path) -> None:
+    """Delete a record at the URL, too. Where that is not possible now, it comes back with the next command."""
+    copy = copy_of(folder)
+    if copy is None:
+        return
+    place = copy.name(folder)
+    try:
+        for name in sorted(copy.remote.listing(place), key=lambda name: name.rpartition("/")[2] not in MARKERS):
+            copy.remote.delete(name)
+            copy.forget(name)
+    except StorageError as error:
+        log.warning("%s was not deleted at the URL. %s", place, error.message)
+
+
+def fetch_record(folder: Path) -> None:
+    """Fetch the record that another machine has written meanwhile, if it is not here. Raises `StorageError`."""
+    copy = copy_of(folder)
+    if copy is None or any((folder / marker).exists() for marker in MARKERS):
+        return
+    place = copy.name(folder)
+    stamps = copy.remote.listing(place)
+    if any(f"{place}/{marker}" in stamps for marker in MARKERS):
+        with _alone(copy):
+            _fetch_records(copy, [place], stamps)
+
+
 # Download
 
 
 def _fetch_changed(copy: Copy, listing: Mapping[str, str]) -> None:
     folders: dict[str, list[str]] = defaultdict(list)
     for name in listing:
-        if not any(_OWN.fullmatch(part) for part in name.split("/")):
+        if not _is_own(name):
             folders[name.rpartition("/")[0]].append(name)
     records = {place: names for place, names in folders.items() if any(f"{place}/{marker}" in listing for marker in MARKERS)}
     for place, names in folders.items():
@@ -348,7 +375,7 @@ def _drop_deleted(copy: Copy, listing: Mapping[str, str]) -> None:
     """What was deleted at the URL, unless it was changed here and could not be uploaded."""
     for name in [name for name in copy.known if name not in listing]:
         place, _, file = name.rpartition("/")
-        if any(_OWN.fullmatch(part) for part in name.split("/")):
+        if _is_own(name):
             continue
         if file in MARKERS:
             _drop_record(copy, place)
@@ -386,7 +413,16 @@ def _refresh_record(copy: Copy, place: str) -> None:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    return [file for file in sorted(folder.iterdir()) if not _OWN.fullmatch(file.name)] if folder.is_dir() else []
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [file for file in files if not _is_own(f"{folder.name}/{file.name}")]
+
+
+def _is_own(name: str) -> bool:
+    """Whether a file is not exchanged as part of a record: that of a finished shard has its journal."""
+    *folders, file = name.split("/")
+    if file == JOURNAL and not (folders and _SHARD.fullmatch(folders[-1])):
+        return True
+    return any(_OWN.fullmatch(part) for part in (*folders, file))
 
 
 # Predictions

@@ -45,6 +45,7 @@ from harness.core.json_files import (
     write_parts_atomically,
 )
 from harness.core.locks import Busy, held
+from harness.core.places import folder_of, shared_place
 from harness.core.record import Metrics, RunRecord, read_part
 from harness.records.journal import JOURNAL, SCRATCH, Journal, drop_damaged_lines, drop_partial_line
 from harness.records.shared import bring, is_at_url, publish, publish_file, shared_run
@@ -84,6 +85,14 @@ class Store:
     """The folder of all run records (`results/runs`)."""
 
     root: Path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The copy of a URL as its URL, of which another machine has another copy."""
+        shared = shared_place(self.root)
+        if shared is None:
+            return Store, (self.root,)
+        copy, url = shared
+        return _store_at, (url, self.root.absolute().relative_to(copy).as_posix())
 
     def ids(self) -> list[str]:
         """Of all finished runs, damaged ones included."""
@@ -242,6 +251,10 @@ class Store:
         ):
             write_atomically(path / file, content)
             publish_file(path / file)
+
+
+def _store_at(url: str, inner: str) -> Store:
+    return Store(folder_of(url) / inner)
 
 
 def _is_record(path: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +15,17 @@ import toy
 
 from harness.core.errors import RunBusy
 from harness.core.places import folder_of
+from harness.core.shard import Shard
 from harness.records import shared
 from harness.records.entries import read_entries, read_entry
-from harness.records.shared import NotUploaded, close_results, open_results
+from harness.records.shards import shards_by_run
+from harness.records.shared import NotUploaded, close_results, fetch_record, open_results
 from harness.records.store import Store
+from harness.running.merging import merge
 from harness.running.plan import Plan
 from harness.running.runner import EngineSlot, Result, run
+from harness.running.sharding import run_shard
+from harness.specs.catalog import Catalog
 from harness.storage import leases
 from harness.storage.copies import copy_of
 from harness.storage.remote import Remote, StorageError
@@ -514,3 +520,43 @@ def test_what_is_known_of_the_files_may_be_lost(project: Path, on: Machine) -> N
         open_results(store.root.parent)
         assert len(read_entries(store)) == 1
         assert len(store.predictions(name)) == 11
+
+
+# Shards, and workers elsewhere
+
+
+def opened(store: Store) -> Store:
+    open_results(store.root.parent)
+    return store
+
+
+def test_shards_of_two_machines_are_merged_on_a_third(project: Path, on: Machine) -> None:
+    for shard, machine in zip(Shard.all_of(2), ("a", "b"), strict=True):
+        run_shard(toy.plan(project), shard, on(machine))
+    third = opened(on("c"))
+    assert third.ids() == []
+    ((run_id, folders),) = shards_by_run(third).items()
+    assert [folder.finished for folder in folders] == [True, True]
+    merge(folders, third, Catalog(project))
+    alone = Store(project / "alone")
+    go(toy.plan(project), alone)
+    assert alone.ids() == [run_id]
+    for reader in (third, opened(on("d")), opened(on("a"))):
+        assert reader.predictions(run_id) == alone.predictions(run_id)
+        assert shards_by_run(reader) == {}
+
+
+def test_a_store_finds_its_url_on_another_machine(project: Path, on: Machine, tmp_path: Path) -> None:
+    """As a worker of a cluster does, and as the command does with the record that comes back."""
+    driver = on("a")
+    sent = pickle.dumps(driver)
+    there = on("b")
+    worker = pickle.loads(sent)
+    assert worker.root == there.root != driver.root
+    run_id = go(toy.plan(project), worker).run_id
+    record = worker.record(run_id)
+    driver = on("a")
+    assert driver.ids() == []
+    fetch_record(driver.root / run_id)
+    assert driver.record(run_id) == record
+    assert pickle.loads(pickle.dumps(Store(tmp_path))) == Store(tmp_path)
