@@ -196,7 +196,7 @@ def _marker(names: Iterable[str]) -> str:
 
 
 def _publish(copy: Copy, names: Sequence[str]) -> None:
-    """Upload the files of a record so that a reader, at any time, finds all of one version or no record; then delete the
+    """Upload the files of a record so that a reader, at any time, finds all of one version or no record; then delete its
     journal at the URL."""
     marker = _marker(names)
     others = [name for name in names if name != marker and not copy.is_unchanged(name)]

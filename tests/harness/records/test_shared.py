@@ -541,7 +541,8 @@ def test_shards_of_two_machines_are_merged_on_a_third(project: Path, on: Machine
     alone = Store(project / "alone")
     go(toy.plan(project), alone)
     assert alone.ids() == [run_id]
-    for reader in (third, opened(on("d")), opened(on("a"))):
+    for machine in "cda":
+        reader = opened(on(machine))
         assert reader.predictions(run_id) == alone.predictions(run_id)
         assert shards_by_run(reader) == {}
 

@@ -171,7 +171,8 @@ def test_kill_9_at_random_moments_and_another_machine_each_time(start: Any, s3: 
     moments = random.Random(5)
     for machine in ("a", "b", "c"):
         process = start(machine, *RUN, pause=0.2, lease=2)
-        time.sleep(moments.uniform(2.0, 4.0))
+        until(lambda: any(".lease-" in name for name in recorded(s3, url)), process)
+        time.sleep(moments.uniform(0.2, 2.5))
         process.kill()
         ended(process)
         found = listed(start("reader", "list", "runs", "--json"))
@@ -179,4 +180,5 @@ def test_kill_9_at_random_moments_and_another_machine_each_time(start: Any, s3: 
         time.sleep(3)
     code, _, err = ended(start("d", *RUN, lease=2))
     assert code == 0, err
+    assert "batches from the URL" in err
     assert [row["n"] for row in listed(start("reader", "list", "runs", "--json"))] == [ROWS]
