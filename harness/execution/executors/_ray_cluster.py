@@ -42,13 +42,18 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address,
+            address or "local",
             runtime_env=dict(runtime_env) or None,
             log_to_driver=library_logging.loud(),
             configure_logging=False,
             **own,
         )
     except (Exception, SystemExit) as error:  # of a cluster that does not answer Ray ends the process
+        if "InvalidAuthToken" in str(error):
+            raise UserError(
+                f"The Ray cluster at {address} wants a token, and refuses ours.",
+                "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head node.",
+            ) from error
         raise _no_cluster(address, first_line(error)) from error
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -69,9 +74,7 @@ def _check_reachable(address: str) -> None:
 
 def _no_cluster(address: str | None, why: str) -> UserError:
     if address is None:
-        return UserError(
-            f"Ray can't be started on this machine: {why}", "See the logs below the folder ray of the temporary folder."
-        )
+        return UserError(f"Ray can't be started on this machine: {why}", "See its logs: /tmp/ray/session_latest/logs.")
     return UserError(
         f"There is no Ray cluster at {address}: {why}",
         "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine.",

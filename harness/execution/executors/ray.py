@@ -314,7 +314,7 @@ class _Crew:
 
 def _cause(error: Exception) -> str:
     text = str(error)
-    if "node" in text and ("has died" in text or "was terminated" in text or "preempted" in text):
+    if "its node has died" in text or "node was terminated" in text:
         return "its node is lost"
     if "running low on memory" in text or "OOM" in type(error).__name__:
         return "the memory of its node was full"
