@@ -2,7 +2,7 @@
 
     python benchmarks/ray_overhead.py [--work server,minilm] [--runs 2] [--seconds 60] [--repeats 3] [--json ray_overhead.json]
 
-`server`: prompts to a server of this script that answers each after 0.2 s, eight at a time; its time does not depend on what
+`server`: prompts to a server of this script that answers each after a second, eight at a time; its time hardly depends on what
 else the machine does. `minilm`: a trained encoder predicts on the CPU, with one thread (the packaged model is fetched once).
 Both executors do the same runs, one after the other, each in a new process, in turns. Ray has one worker, on a cluster of this
 machine that is started before.
@@ -33,7 +33,8 @@ from harness.core.cache_folder import cache_dir
 
 ROOT = Path(__file__).parents[1]
 LANGS = ("en", "de", "fr", "ja")
-DELAY, CONCURRENCY = 0.2, 8
+DELAY, CONCURRENCY = 1.0, 8
+ROWS = 3000
 TASK = """\
 description: Synthetic texts.
 source: {files: {train: rows/train.jsonl, validation: rows/validation.jsonl, test: rows/test.jsonl}}
@@ -106,12 +107,12 @@ def cluster(environment: dict[str, str]) -> Iterator[str]:
         running.wait()
 
 
-def write_project(folder: Path, rows: int, url: str) -> None:
+def write_project(folder: Path, url: str) -> None:
     words = ["good", "bad", "fair", "room", "staff", "food", "quick", "slow", "clean", "noisy", "kind", "late", "early"]
     words += ["warm", "cold"]
     files = {"tasks/synthetic.yaml": TASK, "prompts/echo.j2": PROMPT}
     files["backends/served.yaml"] = SERVED.format(url=url, concurrency=CONCURRENCY)
-    for split, count in (("train", 60), ("validation", 20), ("test", rows)):
+    for split, count in (("train", 60), ("validation", 20), ("test", ROWS)):
         lines = [
             {
                 "id": f"{split}-{lang}-{n}",
@@ -128,7 +129,7 @@ def write_project(folder: Path, rows: int, url: str) -> None:
         (folder / name).write_text(text, encoding="utf-8")
 
 
-def one(executor: str, work: str, runs: int, address: str, limit: int | None) -> dict[str, Any]:
+def one(executor: str, work: str, runs: int, address: str, limit: int) -> dict[str, Any]:
     """In the folder of the project: seconds until the first run begins, and of each run."""
     from harness.core.options import RunOptions
     from harness.execution.executors.local import LocalExecutor
@@ -165,21 +166,20 @@ def measured(asked: argparse.Namespace, folder: Path) -> list[dict[str, Any]]:
     environment |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex()}  # nobody else uses this cluster
     found = []
     with server() as url, cluster(environment) as address:
-        write_project(folder, round(asked.seconds * CONCURRENCY / DELAY), url)
+        write_project(folder, url)
 
-        def call(executor: str, work: str, runs: int, limit: int | None) -> dict[str, Any]:
+        def call(executor: str, work: str, runs: int, limit: int) -> dict[str, Any]:
             words = ["--one", executor, "--work", work, "--runs", str(runs), "--address", address]
-            words += [] if limit is None else ["--limit", str(limit)]
-            command = [sys.executable, __file__, *words]
+            command = [sys.executable, __file__, *words, "--limit", str(limit)]
             done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE)
             return dict(json.loads(done.stdout.splitlines()[-1]))
 
         for work in asked.work.split(","):
-            limit = None
+            limit = min(ROWS, round(asked.seconds * CONCURRENCY / DELAY))
             if work == "minilm":  # trains, and tells how many rows a run of so many seconds has
                 call("local", work, 1, 100)
                 fast, slow = (min(call("local", work, 2, rows)["runs"]) for rows in (100, 300))
-                limit = min(round(asked.seconds * CONCURRENCY / DELAY), round(200 * asked.seconds / max(slow - fast, 0.1)))
+                limit = min(ROWS, round(200 * asked.seconds / max(slow - fast, 0.1)))
             for repeat in range(asked.repeats):
                 for executor in EXECUTORS if repeat % 2 == 0 else EXECUTORS[::-1]:
                     line = {"work": work, "executor": executor, "repeat": repeat, **call(executor, work, asked.runs, limit)}

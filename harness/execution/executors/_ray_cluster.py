@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from harness.core import library_logging
@@ -62,8 +61,14 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself waits for minutes."""
-    place = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    """Ray itself waits for minutes. A Ray client is refused: what it sees of its cluster is not enough to plan with."""
+    if "://" in address:
+        raise UserError(
+            f"--address {address}: a command that is no part of the cluster can't carry out runs on it.",
+            "Begin it on a node of the cluster, with --address auto, as `ray job submit --address http://HEAD:8265 -- bench run "
+            "...` does.",
+        )
+    place = re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address)
     if place is None:
         return
     try:
@@ -146,10 +151,8 @@ class Nodes:
 def _largest_size() -> Resources | None:
     from ray._private.state import state
 
-    with suppress(Exception):  # not told to a Ray client
-        most: Resources | None = state.get_max_resources_from_cluster_config()
-        return most
-    return None
+    most: Resources | None = state.get_max_resources_from_cluster_config()
+    return most
 
 
 def _within(resources: Resources, room: Resources) -> bool:
