@@ -65,8 +65,7 @@ def _check_reachable(address: str) -> None:
     if "://" in address:
         raise UserError(
             f"--address {address}: a command that is no part of the cluster can't carry out runs on it.",
-            "Begin it on a node of the cluster, with --address auto, as `ray job submit --address http://HEAD:8265 -- bench run "
-            "...` does.",
+            "Begin it on a node of the cluster with --address auto. From elsewhere: `ray job submit -- bench run ...`.",
         )
     place = re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address)
     if place is None:

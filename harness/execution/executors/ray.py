@@ -320,6 +320,8 @@ def _cause(error: Exception) -> str:
     text = str(error)
     if "its node has died" in text or "node was terminated" in text:
         return "its node is lost"
+    if type(error).__name__ == "ActorUnavailableError":
+        return "it can't be reached"
     if "running low on memory" in text or "OOM" in type(error).__name__:
         return "the memory of its node was full"
     if type(error).__name__ == "RuntimeEnvSetupError":
