@@ -155,7 +155,7 @@ class ExecutionOptions(BaseModel):
         default="local",
     )
     workers: int | None = flag("Processes that ray or slurm start, at most; default: as many as there is room for.", "N", ge=1)
-    address: str | None = flag("Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT; default: a local one.", "ADDRESS")
+    address: str | None = flag("Of the Ray cluster: auto or HOST:PORT; default: a local one.", "ADDRESS")
     track: str | None = flag("Also log the runs to wandb, trackio, mlflow or tensorboard.", "NAME")
     quiet: bool = flag("Print errors, the result and its location only.", default=False)
     verbose: bool = flag("Also show what the libraries log.", default=False)

@@ -25,9 +25,7 @@ Needs = Mapping[str, NeedSpec]
 class RaySettings(Spec):
     """For `--executor ray`."""
 
-    address: str | None = Field(
-        default=None, description="of the cluster: `auto`, HOST:PORT or ray://HOST:PORT; default: a local one"
-    )
+    address: str | None = Field(default=None, description="of the cluster: `auto` or HOST:PORT; default: a local one")
     runtime_env: dict[str, Any] = Field(default={}, description="Ray's runtime environment: packages, image, variables")
 
 

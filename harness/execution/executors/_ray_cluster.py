@@ -9,7 +9,6 @@ import socket
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
 from harness.core import library_logging
@@ -42,13 +41,18 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
     handler = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(
-            address,
+            address or "local",
             runtime_env=dict(runtime_env) or None,
             log_to_driver=library_logging.loud(),
             configure_logging=False,
             **own,
         )
     except (Exception, SystemExit) as error:  # of a cluster that does not answer Ray ends the process
+        if "InvalidAuthToken" in str(error):
+            raise UserError(
+                f"The Ray cluster at {address} wants a token, and refuses ours.",
+                "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to what `ray get-auth-token` prints on the head node.",
+            ) from error
         raise _no_cluster(address, first_line(error)) from error
     finally:
         if threading.current_thread() is threading.main_thread():
@@ -57,8 +61,13 @@ def connect(address: str | None, runtime_env: Mapping[str, Any]) -> None:
 
 
 def _check_reachable(address: str) -> None:
-    """Ray itself waits for minutes."""
-    place = re.fullmatch(r"(?:ray://)?\[?([^/]+?)\]?:(\d+)", address)
+    """Ray itself waits for minutes. A Ray client is refused: what it sees of its cluster is not enough to plan with."""
+    if "://" in address:
+        raise UserError(
+            f"--address {address}: a command that is no part of the cluster can't carry out runs on it.",
+            "Begin it on a node of the cluster with --address auto. From elsewhere: `ray job submit -- bench run ...`.",
+        )
+    place = re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address)
     if place is None:
         return
     try:
@@ -69,9 +78,7 @@ def _check_reachable(address: str) -> None:
 
 def _no_cluster(address: str | None, why: str) -> UserError:
     if address is None:
-        return UserError(
-            f"Ray can't be started on this machine: {why}", "See the logs below the folder ray of the temporary folder."
-        )
+        return UserError(f"Ray can't be started on this machine: {why}", "See its logs: /tmp/ray/session_latest/logs.")
     return UserError(
         f"There is no Ray cluster at {address}: {why}",
         "`ray status` on the head node tells whether it runs; --address auto means a cluster of this machine.",
@@ -143,10 +150,8 @@ class Nodes:
 def _largest_size() -> Resources | None:
     from ray._private.state import state
 
-    with suppress(Exception):  # not told to a Ray client
-        most: Resources | None = state.get_max_resources_from_cluster_config()
-        return most
-    return None
+    most: Resources | None = state.get_max_resources_from_cluster_config()
+    return most
 
 
 def _within(resources: Resources, room: Resources) -> bool:

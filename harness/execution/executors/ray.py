@@ -83,6 +83,8 @@ class _Hand:
 
 class _Crew:
     def __init__(self, executor: RayExecutor, jobs: Sequence[Job], told: Callable[[Event], None]) -> None:
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         self._ray, self._nodes = the_ray(), Nodes()
         self._schedule = Schedule(jobs)
         self._told = told
@@ -98,7 +100,9 @@ class _Crew:
             library_logging.loud(),
         )
         limit, spent = (None, 0.0) if self._budget is None else (self._budget.limit, self._budget.spent)
-        self._desk = self._ray.remote(num_cpus=0)(Desk).remote(limit, spent)
+        here = NodeAffinitySchedulingStrategy(self._ray.get_runtime_context().get_node_id(), soft=False)
+        # On the node of this process: no other one takes it along.
+        self._desk = self._ray.remote(num_cpus=0, scheduling_strategy=here)(Desk).remote(limit, spent)
         self._hands: dict[int, _Hand] = {}
         self._hired = 0
         self._deaths: Counter[int] = Counter()  # of workers in a row that got no further, by job
@@ -314,8 +318,10 @@ class _Crew:
 
 def _cause(error: Exception) -> str:
     text = str(error)
-    if "node" in text and ("has died" in text or "was terminated" in text or "preempted" in text):
+    if "its node has died" in text or "node was terminated" in text:
         return "its node is lost"
+    if type(error).__name__ == "ActorUnavailableError":
+        return "it can't be reached"
     if "running low on memory" in text or "OOM" in type(error).__name__:
         return "the memory of its node was full"
     if type(error).__name__ == "RuntimeEnvSetupError":

@@ -64,23 +64,32 @@ runs:
 ROWS = 120
 
 
+SMALL: dict[str, Any] = {"object_store_memory": 80 * 2**20, "num_cpus": 2}
+
+
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[str]:
-    """The address of a head and a worker node of 2 CPUs each; the head says that it has 2 GPUs too."""
+def nodes() -> Iterator[Any]:
+    """A head and a worker node of 2 CPUs each; the head says that it has 2 GPUs too."""
     from ray.cluster_utils import Cluster
 
     before = dict(os.environ)
     os.environ |= {"PYTHONPATH": f"{ROOT}:{HERE.parent}", "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
     os.environ |= {"HF_HUB_OFFLINE": "1", "WORLD_SIZE": "8"}
-    small = {"object_store_memory": 80 * 2**20, "num_cpus": 2}
-    found = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, "num_gpus": 2, **small})
-    found.add_node(**small)
+    head = {"include_dashboard": False, "num_gpus": 2, **SMALL}
+    found = Cluster(initialize_head=True, head_node_args=head)
+    found.add_node(**SMALL)
     os.environ.pop("WORLD_SIZE")
-    yield found.address
+    yield found
     found.shutdown()
     for name in set(os.environ) - set(before):
         del os.environ[name]
     os.environ.update(before)
+
+
+@pytest.fixture
+def cluster(nodes: Any) -> str:
+    """Its address."""
+    return str(nodes.address)
 
 
 @pytest.fixture
@@ -357,6 +366,26 @@ def test_a_job_that_kills_three_workers_fails_and_the_others_go_on(address: str,
     assert outcomes[0].state == "new"
 
 
+def test_a_lost_node_takes_no_job_with_it(address: str, nodes: Any, project: Path) -> None:
+    book = project / "notes"
+    need = Need(0, cpus=2)  # one to each node
+    jobs = [ray_jobs.Errand(f"e{n}", str(book), need, group=str(n), seconds=8.0) for n in range(2)]
+
+    def lose() -> None:
+        until(lambda: len(notes(book)) == 2)
+        nodes.remove_node(max(nodes.worker_nodes, key=lambda node: node.node_id), allow_graceful=False)
+
+    loser = threading.Thread(target=lose)
+    loser.start()
+    outcomes, told = carried_out(on_ray(address), jobs)
+    loser.join()
+    nodes.add_node(**SMALL)
+    assert {outcome.state for outcome in outcomes.values()} == {"new"}
+    assert len(notes(book)) == 3
+    (warned,) = [event.text for event in told if event.kind == "warn"]
+    assert any(why in warned for why in ("its node is lost", "can't be reached", "its process was killed"))
+
+
 def test_a_busy_run_is_tried_again(address: str, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     book = project / "notes"
     job = ray_jobs.Occupied("busy", str(book), times=2)
@@ -470,6 +499,27 @@ def test_a_worker_that_sleeps_is_woken(address: str, project: Path) -> None:
     assert time.monotonic() - began < 60
 
 
+def test_ctrl_c_in_a_terminal_ends_a_cluster_of_this_machine(project: Path, server: Any, cluster: str) -> None:
+    """Without --address, and the signal goes to all processes of the terminal."""
+    command = [*BENCH, "run", "--task", "slow", "--prompt", "echo", "--executor", "ray", "--backend", "served", "--lang", "en"]
+    own = {**os.environ, "PYTHONPATH": str(ROOT)}
+    running = subprocess.Popen(command, env=own, stderr=subprocess.PIPE, encoding="utf-8", start_new_session=True)
+    try:
+        until(lambda: server.count.total() > 20)
+        family = psutil.Process(running.pid).children(recursive=True)
+        assert any("raylet" in " ".join(process.cmdline()) for process in family)
+        os.killpg(running.pid, signal.SIGINT)
+        _, err = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert running.returncode == 130, err
+    assert "Stopped. Repeat the command to continue." in err
+    assert "Traceback" not in err
+    assert psutil.wait_procs(family, timeout=30)[1] == []
+    (journal,) = project.glob("results/runs/*.partial/journal.jsonl")
+    assert all(json.loads(line) for line in journal.read_text().splitlines())
+
+
 # Budget
 
 
@@ -508,12 +558,16 @@ def test_a_worker_that_reserves_again_has_forfeited_what_it_never_settled() -> N
 # The cluster and options
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
-def test_an_address_without_a_cluster_is_a_mistake(address: str) -> None:
+def test_an_address_without_a_cluster_is_a_mistake() -> None:
     began = time.monotonic()
-    with pytest.raises(UserError, match=rf"There is no Ray cluster at {address}: .*refused"):
-        connect(address, {})
+    with pytest.raises(UserError, match=r"There is no Ray cluster at 127.0.0.1:1: .*refused"):
+        connect("127.0.0.1:1", {})
     assert time.monotonic() - began < 15
+
+
+def test_a_client_is_told_to_go_to_the_cluster() -> None:
+    with pytest.raises(UserError, match="no part of the cluster"):
+        connect("ray://127.0.0.1:10001", {})
 
 
 def test_no_tracker_follows_runs_elsewhere(tmp_path: Path) -> None:
