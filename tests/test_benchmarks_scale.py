@@ -1,0 +1,170 @@
+"""The simulation of a sweep against closed forms and bounds that hold for every order of the jobs."""
+
+from __future__ import annotations
+
+import sys
+from math import ceil
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.core.errors import UserError
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+simulation = pytest.importorskip("_simulation")
+Cluster, Group, Job, Plan, Split = (getattr(simulation, name) for name in ("Cluster", "Group", "Job", "Plan", "Split"))
+simulate = simulation.simulate
+
+
+def plan_of(groups: list[object], jobs: list[object]) -> object:
+    return Plan({group.name: group for group in groups}, jobs)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("jobs", "workers"), [(1, 1), (7, 1), (7, 2), (8, 4), (9, 4), (3, 8)])
+def test_equal_jobs(jobs: int, workers: int) -> None:
+    plan = plan_of([Group("g")], [Job(f"j{i}", "g", predicting=3.0) for i in range(jobs)])
+    for split_plan in (plan, simulation.alone(plan)):
+        trace = simulate(split_plan, Cluster(cores=workers), Split.ALWAYS)
+        assert trace.seconds == pytest.approx(3.0 * ceil(jobs / workers))
+
+
+def test_one_group_loads_once_on_one_worker() -> None:
+    group = Group("g", load=10.0, gpus=1, checkpoint="c", download=4.0)
+    plan = plan_of([group], [Job(f"j{i}", "g", predicting=1.0, overhead=0.5) for i in range(6)])
+    trace = simulate(plan, Cluster(gpus=4), Split.NEVER)
+    assert trace.seconds == pytest.approx(4 + 10 + 6 * 1.5)
+    assert (trace.loads, trace.downloads) == (1, 1)
+    assert trace.gpu_seconds == pytest.approx(trace.seconds)
+    assert dict(trace.spent) == pytest.approx(
+        {"downloading": 4, "loading": 10, "predicting": 6, "overhead": 3, "training": 0, "driver": 0, "uploading": 0}
+    )
+
+
+def test_a_chain_takes_the_sum() -> None:
+    names = [None, *(f"j{i}" for i in range(5))]
+    jobs = [Job(f"j{i}", f"g{i % 2}", predicting=i + 1.0, after=names[i]) for i in range(5)]
+    plan = plan_of([Group("g0"), Group("g1")], jobs)
+    assert simulate(plan, Cluster(cores=3)).seconds == pytest.approx(15)
+    assert plan.critical_path() == pytest.approx(15)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("seconds", "workers"), [(2.0, 1), (11.0, 2), (60.0, 4)])
+def test_a_group_is_split_where_loading_again_is_shorter_than_what_waits(seconds: float, workers: int) -> None:
+    """Load 10 s, eight runs. With m workers, eight runs of t seconds are waited for t * 8 / m seconds."""
+    plan = plan_of([Group("g", load=10.0)], [Job(f"j{i}", "g", predicting=seconds) for i in range(8)])
+    trace = simulate(plan, Cluster(cores=4))
+    never, always = (simulate(plan, Cluster(cores=4), split) for split in (Split.NEVER, Split.ALWAYS))
+    assert never.seconds == pytest.approx(10 + 8 * seconds)
+    assert always.loads == 4
+    assert trace.loads == {1: 2, 2: 4, 4: 4}[workers]
+    assert trace.seconds <= never.seconds
+
+
+def test_jobs_wait_for_the_training_of_another() -> None:
+    first = Job("train", "g", training=20.0, predicting=2.0)
+    rest = [Job(f"j{i}", "g", predicting=2.0, after="train") for i in range(5)]
+    trace = simulate(plan_of([Group("g", load=1.0)], [first, *rest]), Cluster(cores=6))
+    assert trace.seconds == pytest.approx(1 + 22 + 3)  # four others load in 1 s and take one each, of 2 s
+    assert min(trace.begun[job.name] for job in rest) == pytest.approx(23)
+
+
+def test_the_driver_and_the_store_serve_one_job_at_a_time() -> None:
+    plan = plan_of([Group("g")], [Job(f"j{i}", "g", predicting=1.0) for i in range(10)])
+    assert simulate(plan, Cluster(cores=10, driver=0.5)).seconds == pytest.approx(10 * 0.5 + 1)
+    assert simulate(plan, Cluster(cores=10, store=0.5, upload=0.25)).seconds == pytest.approx(1 + 10 * 0.5 + 0.25)
+    assert simulate(plan, Cluster(cores=10, start=3.0)).seconds == pytest.approx(4)
+
+
+def test_a_checkpoint_is_downloaded_once_on_each_machine() -> None:
+    groups = [Group(f"g{i}", gpus=1, checkpoint="c", download=5.0) for i in range(4)]
+    plan = plan_of(groups, [Job(f"j{i}", f"g{i}", predicting=10.0) for i in range(4)])
+    one, two = simulate(plan, Cluster(gpus=4)), simulate(plan, Cluster(machines=2, gpus=2))
+    assert (one.downloads, one.seconds) == (1, pytest.approx(15))
+    assert (two.downloads, two.seconds) == (2, pytest.approx(15))
+    other = plan_of([Group(f"g{i}", gpus=1, checkpoint=f"c{i}", download=5.0) for i in range(4)], list(plan.jobs))  # type: ignore[attr-defined]
+    assert simulate(other, Cluster(gpus=4)).seconds == pytest.approx(4 * 5 + 10)  # one link for all
+
+
+def test_a_model_on_two_gpus_holds_both() -> None:
+    groups = [Group("two", gpus=2), Group("one", gpus=1)]
+    plan = plan_of(groups, [Job("a", "two", predicting=4.0), *(Job(f"j{i}", "one", predicting=4.0) for i in range(2))])
+    trace = simulate(plan, Cluster(gpus=3), Split.ALWAYS)
+    assert trace.seconds == pytest.approx(8)
+    assert trace.gpu_seconds == pytest.approx(2 * 4 + 2 * 4)
+    assert simulate(plan, Cluster(gpus=4), Split.ALWAYS).seconds == pytest.approx(4)
+    with pytest.raises(UserError):
+        simulate(plan, Cluster(machines=2, gpus=1))
+
+
+def test_shards_of_a_run() -> None:
+    jobs = [Job("train", "g", training=5.0, predicting=8.0), Job("j", "g", predicting=3.0, overhead=1.0, after="train")]
+    plan = simulation.sharded(plan_of([Group("g")], jobs), 2.0)
+    assert [(job.name, job.seconds, job.after) for job in plan.jobs] == [
+        ("train", 7.0, None),
+        *((f"train#{i}", 2.0, "train") for i in (1, 2, 3)),
+        ("j", 2.5, "train"),
+        ("j#1", 2.5, "train"),
+    ]
+    whole = plan_of([Group("g", load=1.0)], [Job("j", "g", predicting=40.0)])
+    assert simulate(whole, Cluster(cores=4)).seconds == pytest.approx(41)
+    assert simulate(simulation.sharded(whole, 10.0), Cluster(cores=4)).seconds == pytest.approx(11)
+
+
+@pytest.mark.parametrize(
+    "jobs",
+    [
+        [Job("a", "g", 1.0), Job("a", "g", 1.0)],
+        [Job("a", "unknown", 1.0)],
+        [Job("a", "g", 1.0, after="b"), Job("b", "g", 1.0, after="a")],
+    ],
+)
+def test_a_wrong_plan_is_refused(jobs: list[object]) -> None:
+    with pytest.raises(UserError):
+        plan_of([Group("g")], jobs)
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> object:
+    seconds = st.floats(0.0, 20.0)
+    gpus = st.sampled_from([0, 1, 1, 2])
+    downloads = {name: draw(seconds) for name in "ab"}
+    groups = []
+    for i in range(draw(st.integers(1, 4))):
+        checkpoint = draw(st.sampled_from("ab"))
+        groups.append(Group(f"g{i}", draw(seconds), draw(gpus), checkpoint, downloads[checkpoint]))
+    jobs = []
+    for i in range(draw(st.integers(1, 14))):
+        after = draw(st.none() | st.integers(0, i - 1)) if i else None
+        name = f"g{draw(st.integers(0, len(groups) - 1))}"
+        waited = None if after is None else f"j{after}"
+        jobs.append(Job(f"j{i}", name, draw(seconds), draw(seconds), draw(seconds), waited))
+    return plan_of(groups, jobs)
+
+
+@settings(deadline=None, max_examples=150)
+@given(plan=plans(), machines=st.integers(1, 3), gpus=st.integers(2, 4), split=st.sampled_from(list(Split)))
+def test_every_job_runs_once_and_no_time_falls_below_the_bound(plan: object, machines: int, gpus: int, split: object) -> None:
+    shape = Cluster(machines, gpus, cores=2, driver=0.1, store=0.1, upload=0.2, start=1.0)
+    trace = simulate(plan, shape, split)
+    assert sorted(trace.ended) == sorted(job.name for job in plan.jobs)  # type: ignore[attr-defined]
+    for job in plan.jobs:  # type: ignore[attr-defined]
+        assert trace.ended[job.name] >= trace.begun[job.name] + job.seconds + 0.3 - 1e-6
+        assert job.after is None or trace.begun[job.name] >= trace.ended[job.after] - 1e-6
+    assert trace.seconds >= shape.shortest(plan) - 1e-6
+    assert trace.gpu_seconds <= trace.seconds * machines * gpus + 1e-6
+    assert trace.loads >= len({job.group for job in plan.jobs})  # type: ignore[attr-defined]
+
+
+@settings(deadline=None, max_examples=150)
+@given(plan=plans(), workers=st.integers(1, 5))
+def test_without_loads_it_holds_the_bound_of_list_scheduling(plan: object, workers: int) -> None:
+    """R. L. Graham (1969), Bounds on multiprocessing timing anomalies: work / N + (1 - 1 / N) * longest chain, at most 2 - 1 / N
+    times the shortest time."""
+    free = plan_of([Group(group.name) for group in plan.groups.values()], list(plan.jobs))  # type: ignore[attr-defined]
+    shape = Cluster(cores=workers)
+    seconds = simulate(free, shape).seconds
+    work, chain = sum(job.seconds for job in free.jobs), free.critical_path()  # type: ignore[attr-defined]
+    assert seconds <= work / workers + (1 - 1 / workers) * chain + 1e-6
+    assert seconds <= (2 - 1 / workers) * shape.shortest(free) + 1e-6
