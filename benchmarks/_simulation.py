@@ -1,12 +1,14 @@
 """A simulation of a sweep: jobs in groups that share a loaded model, on machines with GPUs and cores.
 
-`Dispatch` decides which group a free place serves next. It knows no clock, so a pool of real processes follows the same rules as
-the simulation (`_scale_check.py`). The rules:
+`Dispatch` decides which group a free place serves next. It knows no clock, so that a pool of real processes can follow the same
+rules as the simulation (`_scale_check.py`):
 
-1. Groups that nobody serves come first, those that need the most GPUs and then the most time before the others.
-2. A worker keeps its model until its group has no job that can start.
-3. A group gets a further worker only if its jobs that can start now last longer, shared by its workers, than loading the model
-   again takes (`Split.PAYS`).
+1. A worker keeps its model until its group has no job that can start.
+2. A free place goes to a group that nobody serves, those that need the most GPUs and then the most time before the others.
+3. If there is none, it goes to a group with workers where that pays: its jobs that can start, shared by its workers, last
+   longer than loading the model again takes (`Split.LAST`).
+4. Before rule 2, such a group gets a further worker where its jobs, shared by its workers, would end later than all work that
+   is left, shared by all places (`Split.BALANCED`). Otherwise the longest jobs can begin last.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ ROUNDING = 1e-9
 @dataclass(frozen=True, slots=True)
 class Group:
     """What a loaded model serves. `load`: seconds for each worker, start of its process included. `download`: seconds that a
-    machine's link is busy with the checkpoint, once for each machine and the same for all groups that use it. `gpus` 0: one core of the processor."""
+    machine's link is busy with the checkpoint, once for each machine and the same for all groups that use it. `gpus` 0: one
+    core of the processor."""
 
     name: str
     load: float = 0.0
@@ -112,21 +115,25 @@ class Cluster:
 
 
 class Split(StrEnum):
-    """Whether a second worker loads the model of a group: never, where it pays, or whenever a place is free."""
+    """When a further worker loads the model of a group: never, when all groups have a worker, or (also) before."""
 
     NEVER = "never"
-    PAYS = "pays"
-    ALWAYS = "always"
+    LAST = "last"
+    BALANCED = "balanced"
 
 
 class Dispatch:
     """The jobs that are left, and which group a free place serves next."""
 
-    def __init__(self, plan: Plan, split: Split = Split.PAYS) -> None:
+    def __init__(self, plan: Plan, split: Split = Split.BALANCED, *, gpus: int = 0, cores: int = 1) -> None:
+        """`gpus`, `cores`: of all machines together."""
         self.plan, self._split = plan, split
+        self._places = {True: max(1, gpus), False: max(1, cores)}
+        self._left = {on_gpus: plan.work(on_gpus=on_gpus) for on_gpus in (True, False)}
         self._ready: dict[str, deque[Job]] = {name: deque() for name in plan.groups}
         self._seconds: dict[str, float] = dict.fromkeys(plan.groups, 0.0)  # of the jobs that can start
         self._workers: Counter[str] = Counter()
+        self._loading: Counter[str] = Counter()  # of them; each will take a job
         self._waiting: dict[str, list[Job]] = defaultdict(list)
         self.left = len(plan.jobs)
         total: dict[str, float] = defaultdict(float)
@@ -150,13 +157,15 @@ class Dispatch:
         elif len(self._ready[name]) == 1:
             heapq.heappush(self._unserved[gpus], (self._rank[name], name))
 
-    def take(self, name: str) -> Job | None:
-        """The next job of the group that a worker serves, if one can start."""
+    def take(self, name: str, *, first: bool = False) -> Job | None:
+        """The next job of the group that a worker serves, if one can start. `first`: the worker has just loaded the model."""
+        self._loading[name] -= first
         ready = self._ready[name]
         if not ready:
             return None
-        job = ready.popleft()
+        job, gpus = ready.popleft(), self.plan.groups[name].gpus
         self._seconds[name] -= job.seconds
+        self._left[gpus > 0] -= job.seconds * max(1, gpus)
         if not ready:
             self._served[self.plan.groups[name].gpus].pop(name, None)
         return job
@@ -169,27 +178,35 @@ class Dispatch:
     def join(self, fits: Callable[[int], bool], load: Callable[[Group], float]) -> Group | None:
         """The group that a free place starts to serve. `fits`: whether there is room for so many GPUs (0: for a core);
         `load`: seconds until the model is loaded there."""
-        for gpus in sorted(self._unserved, reverse=True):
+        for gpus in sorted({*self._unserved, *self._served}, reverse=True):
+            if not fits(gpus):
+                continue
             heap = self._unserved[gpus]
-            if heap and fits(gpus):
+            fair = self._left[gpus > 0] / self._places[gpus > 0] if heap else 0.0
+            if (name := self._split_next(gpus, load, fair)) is None and heap:
                 name = heapq.heappop(heap)[1]
+            if name is not None:
                 return self._joined(name)
-        gains = [
-            (self._gain(name, load), name)
-            for gpus, names in self._served.items()
-            if self._split is not Split.NEVER and names and fits(gpus)
-            for name in names
-        ]
-        gain, name = max(gains, default=(0.0, ""))
-        return self._joined(name) if gain > 0 else None
+        return None
 
-    def _gain(self, name: str, load: Callable[[Group], float]) -> float:
-        """Seconds for which jobs would still wait when a further worker has loaded."""
-        shared = self._seconds[name] / self._workers[name]
-        return shared + ROUNDING if self._split is Split.ALWAYS else shared - load(self.plan.groups[name])
+    def _split_next(self, gpus: int, load: Callable[[Group], float], fair: float) -> str | None:
+        """The group with workers that gains the most by a further one. `fair`: seconds of all work, shared by all places, where
+        a group has no worker yet; else 0."""
+        if self._split is Split.NEVER or (fair and self._split is Split.LAST) or not self._served[gpus]:
+            return None
+        best, most = None, 0.0
+        for name in self._served[gpus]:
+            if len(self._ready[name]) <= self._loading[name]:
+                continue
+            shared = self._seconds[name] / self._workers[name]
+            gain = shared - load(self.plan.groups[name]) if shared + self._ready[name][0].seconds > fair else 0.0
+            if gain > most:
+                best, most = name, gain
+        return best
 
     def _joined(self, name: str) -> Group:
         self._workers[name] += 1
+        self._loading[name] += 1
         group = self.plan.groups[name]
         if self._ready[name]:
             self._served[group.gpus][name] = None
@@ -220,6 +237,7 @@ class _Worker:
     group: Group
     since: float
     job: Job | None = None
+    loaded: bool = False
 
 
 class _Cluster:
@@ -253,7 +271,7 @@ class _Cluster:
         return max(now, max(now, self.link[machine]) + group.download if there is None else there) + group.load
 
 
-def simulate(plan: Plan, shape: Cluster, split: Split = Split.PAYS) -> Trace:
+def simulate(plan: Plan, shape: Cluster, split: Split = Split.BALANCED) -> Trace:
     """Carry out the plan. Raises `UserError` for a group that fits no machine."""
     if any(group.gpus > shape.gpus for group in plan.groups.values()):
         raise UserError("A model needs more GPUs than a machine has.", "Use larger machines.")
@@ -263,7 +281,8 @@ def simulate(plan: Plan, shape: Cluster, split: Split = Split.PAYS) -> Trace:
 class _Simulation:
     def __init__(self, plan: Plan, shape: Cluster, split: Split) -> None:
         self._shape, self._free = shape, _Cluster(shape)
-        self._dispatch, self._trace = Dispatch(plan, split), Trace()
+        gpus, cores = shape.machines * shape.gpus, shape.machines * shape.cores
+        self._dispatch, self._trace = Dispatch(plan, split, gpus=gpus, cores=cores), Trace()
         self._events: list[tuple[float, int, Callable[[float, _Worker], bool], _Worker]] = []
         self._number = count()
         self._workers: list[_Worker] = []
@@ -281,8 +300,8 @@ class _Simulation:
                 self._go_on(now, worker)
             self._fill(now)
         self._trace.seconds = max(self._trace.ended.values(), default=0.0)
-        for worker in list(self._workers):  # one may still load
-            self._end(self._trace.seconds, worker)
+        for worker in self._workers:  # one may still load
+            self._trace.gpu_seconds += (self._trace.seconds - worker.since) * worker.group.gpus
         return self._trace
 
     def _at(self, time: float, happened: Callable[[float, _Worker], bool], worker: _Worker) -> None:
@@ -310,7 +329,8 @@ class _Simulation:
             self._at(there + group.load, lambda _now, _worker: True, worker)
 
     def _go_on(self, now: float, worker: _Worker) -> None:
-        worker.job = job = self._dispatch.take(worker.group.name)
+        worker.job = job = self._dispatch.take(worker.group.name, first=not worker.loaded)
+        worker.loaded = True
         if job is None:
             self._end(now, worker)
             return
