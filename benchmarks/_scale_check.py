@@ -125,12 +125,13 @@ def serve(connection: Connection, folder: str) -> None:
 @contextmanager
 def pool(workers: int, folder: Path) -> Iterator[tuple[list[Connection], float]]:
     """Connections to that many worker processes, and the seconds until all were ready."""
-    context, connections, processes = multiprocessing.get_context("spawn"), [], list[BaseProcess]()
+    context, connections = multiprocessing.get_context("spawn"), list[Connection]()
+    processes: list[BaseProcess] = []
     started = time.perf_counter()
     try:
         for _ in range(workers):
             ours, theirs = context.Pipe()
-            process = context.Process(target=serve, args=(theirs, str(folder)), daemon=True)
+            process: BaseProcess = context.Process(target=serve, args=(theirs, str(folder)), daemon=True)
             process.start()
             theirs.close()
             connections.append(ours)
@@ -191,15 +192,16 @@ def options_of(seed: int = 0, langs: Sequence[str] = LANGS) -> dict[str, tuple[s
     """By name of the job: its group, the job that it waits for, and the run."""
     found: dict[str, tuple[str, str | None, RunOptions]] = {}
     common = {"task": "reviews_demo", "limit": ROWS, "seed": seed}
+    english = {"backend": "e5-small", "train_lang": ("en",), "settings": {"train.epochs": 1}}
     for lang in langs:
         for name in ("tfidf", "embed-e5"):
-            options = RunOptions(backend=name, lang=lang, **common, **TRAIN)
+            options = RunOptions.model_validate({"backend": name, "lang": lang, **common, **TRAIN})
             found[f"{name} {lang}"] = f"{name} {lang}", None, options
-        options = RunOptions(backend="e5-small", lang=lang, train_lang=("en",), settings={"train.epochs": 1}, **common, **TRAIN)
+        options = RunOptions.model_validate({"lang": lang, **english, **common, **TRAIN})
         found[f"e5-small {lang}"] = "e5-small", None if lang == langs[0] else f"e5-small {langs[0]}", options
         for prompt in PROMPTS:
-            prompted = RunOptions(backend="smollm2", lang=lang, prompt=prompt, decoding="score", **common)
-            found[f"smollm2 {prompt} {lang}"] = "smollm2", None, prompted
+            prompted = {"backend": "smollm2", "lang": lang, "prompt": prompt, "decoding": "score"}
+            found[f"smollm2 {prompt} {lang}"] = "smollm2", None, RunOptions.model_validate({**prompted, **common})
     return found
 
 
