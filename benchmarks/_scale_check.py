@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -52,7 +52,7 @@ class Measured(BaseModel):
 
 
 class Rate(BaseModel):
-    """What the simulation is told of a backend. `per_token`: seconds of a prediction; `training`: of a training in English."""
+    """What the simulation is told of a backend, in processor seconds. `per_token`: of a prediction; `training`: in English."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -223,8 +223,8 @@ def tokens_by_lang() -> Tokens:
     return found
 
 
-def rates_from(measured: Mapping[str, list[Measured]], tokens: Tokens, kind: str) -> dict[str, Rate]:
-    """Of each backend two runs in English, of `FEWER` and `ROWS` rows; the first one loaded the model. `kind`: wall or cpu."""
+def rates_from(measured: Mapping[str, Sequence[Measured]], tokens: Tokens, kind: str) -> dict[str, Rate]:
+    """Of each backend two runs in English, of `FEWER` and `ROWS` rows; the first one trained. `kind`: wall or cpu."""
     found = {}
     for name, (first, second) in measured.items():
         share = (1.0, 1.0) if kind == "wall" else (first.cpu / first.wall, second.cpu / second.wall)
@@ -237,6 +237,12 @@ def rates_from(measured: Mapping[str, list[Measured]], tokens: Tokens, kind: str
             overhead=max(0.0, mean(rest)),
         )
     return found
+
+
+def once(cold: Mapping[str, Sequence[Measured]], warm: Mapping[str, Sequence[Measured]], kind: str) -> float:
+    """Seconds that a worker takes once, such as imports: what the same runs took longer when they were its first."""
+    cold_seconds, warm_seconds = (sum(getattr(run, kind) for runs in one.values() for run in runs) for one in (cold, warm))
+    return max(0.0, cold_seconds - warm_seconds)
 
 
 def tokens_of(backend: str, lang: str, tokens: Tokens) -> float:
@@ -258,17 +264,20 @@ def plan_of(rates: Mapping[str, Rate], tokens: Tokens) -> Plan:
     return Plan(groups, jobs)
 
 
-def calibrated(folder: Path) -> tuple[dict[str, list[Measured]], float]:
-    """Two runs of each backend in English with another seed, by one worker; and the seconds of its start."""
-    found: dict[str, list[Measured]] = {}
+def calibrated(folder: Path) -> tuple[list[dict[str, list[Measured]]], float]:
+    """Twice two runs of each backend in English, with other seeds than the sweep, by one worker; the seconds of its start."""
+    passes: list[dict[str, list[Measured]]] = []
     with pool(1, folder) as ((connection,), start):
-        for _, _, options in options_of(seed=7, langs=("en",)).values():
-            if options.prompt == PROMPTS[1]:
-                continue
-            for rows in (FEWER, ROWS):  # one after the other, so that the second run finds the model loaded
-                connection.send(options.changed(limit=rows))
-                found.setdefault(options.backend, []).append(_answer(connection))
-    return found, start
+        for seed in (7, 8):
+            found: dict[str, list[Measured]] = {}
+            for _, _, options in options_of(seed, langs=("en",)).values():
+                if options.prompt == PROMPTS[1]:
+                    continue
+                for rows in (FEWER, ROWS):
+                    connection.send(options.changed(limit=rows))
+                    found.setdefault(options.backend, []).append(_answer(connection))
+            passes.append(found)
+    return passes, start
 
 
 @contextmanager
@@ -286,27 +295,31 @@ def fresh() -> Iterator[Path]:
             shutil.rmtree(folder / "runs", ignore_errors=True)
 
 
-def check(repeats: int, workers: Sequence[int], earlier: Check | None = None) -> Check:
-    """Each repeat measures the rates, predicts, and carries out the sweep by each number of workers."""
+def check(repeats: int, workers: Sequence[int], on_repeat: Callable[[Check], None]) -> Check:
+    """Each repeat measures the rates, predicts, and carries out the sweep by each number of workers. `on_repeat` receives what
+    there is after each."""
     tokens = tokens_by_lang()
-    sweeps, rates, starts = [], [], []
-    plan = None
+    found = Check(runs=0, groups=0, rates=[], start=[], sweeps=[])
     for repeat in range(repeats):
         with fresh() as folder:
-            measured, start = calibrated(folder)
-        told = {kind: rates_from(measured, tokens, kind) for kind in ("wall", "cpu")}
-        rates.append(told["wall"])
-        starts.append(start)
-        plan = plan_of(told["wall"], tokens)
-        for count in workers:
-            sweeps.append(_one(plan, plan_of(told["cpu"], tokens), count, repeat, start))
-            print(sweeps[-1].model_dump_json(), flush=True)
-    assert plan is not None
-    return Check(runs=len(plan.jobs), groups=len(plan.groups), rates=rates, start=starts, sweeps=sweeps)
+            (cold, warm), start = calibrated(folder)
+        rates = {kind: rates_from(warm, tokens, kind) for kind in ("wall", "cpu")}
+        plans = {kind: plan_of(told, tokens) for kind, told in rates.items()}
+        starts = {"wall": start + once(cold, warm, "wall"), "cpu": once(cold, warm, "cpu")}
+        sweeps = [_one(plans, starts, count, repeat) for count in workers]
+        found = Check(
+            runs=len(plans["wall"].jobs),
+            groups=len(plans["wall"].groups),
+            rates=[*found.rates, rates["cpu"]],
+            start=[*found.start, round(start, 2)],
+            sweeps=[*found.sweeps, *sweeps],
+        )
+        on_repeat(found)
+    return found
 
 
-def _one(plan: Plan, on_cpu: Plan, workers: int, repeat: int, start: float) -> Sweep:
-    predicted, processor = (simulate(each, Cluster(cores=workers, start=wait)) for each, wait in ((plan, start), (on_cpu, 0.0)))
+def _one(plans: Mapping[str, Plan], starts: Mapping[str, float], workers: int, repeat: int) -> Sweep:
+    predicted, processor = (simulate(plans[kind], Cluster(cores=workers, start=starts[kind])) for kind in ("wall", "cpu"))
     options = {name: options for name, (_, _, options) in options_of().items()}
     with fresh() as folder:
         load, began = os.getloadavg()[0], time.perf_counter()

@@ -212,8 +212,9 @@ class Ends(BaseModel):
 
 
 class Estimate(BaseModel):
-    """Of one number of GPUs. `what_if`: hours saved, as a share, if one thing took no time (or half the time), at the middle of
-    all inputs. `policies`: hours at the middle, by how runs are grouped."""
+    """Of one number of GPUs. At the middle of all inputs: `loads` of models; `work_minutes` of all jobs shared by all GPUs and
+    `chain_minutes` of the longest run with its load, below which no time can fall; `what_if`, the share of the hours that is
+    saved if one thing took no time (or half the time); `policies`, the hours by how runs are grouped."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -225,7 +226,8 @@ class Estimate(BaseModel):
     speedup: Ends
     above_bound: Ends
     loads: int
-    longest_chain_minutes: float
+    work_minutes: float
+    chain_minutes: float
     what_if: dict[str, float]
     policies: dict[str, float]
 
@@ -291,7 +293,8 @@ def estimates(inputs: Mapping[str, Input], langs: Mapping[str, float], sizes: Se
                     [one.seconds / shape.shortest(plan) for one, shape, plan in zip(traces, shapes, fitted, strict=True)]
                 ),
                 loads=now.loads,
-                longest_chain_minutes=plan.critical_path() / 60,
+                work_minutes=plan.work(on_gpus=True) / gpus / 60,
+                chain_minutes=plan.critical_path() / 60,
                 what_if={what: 1 - simulate(*other).seconds / now.seconds for what, other in changed.items()},
                 policies={what: carried(plan, shape).seconds / 3600 for what, carried in POLICIES.items()},
             )

@@ -9,8 +9,8 @@ langs:    tokens of the same sentences in several languages, by the tokenizer of
 check:    a small sweep by one and by two worker processes, beside what the simulation predicts for it (`_scale_check.py`)
 estimate: the sweep (`_sweep.py`), from what the other parts and other scripts measured, published figures, and assumptions
 
-A part that is not named keeps what the file has. No GPU is needed, and none was measured: rates of GPUs are published figures
-times an assumed share.
+Without --parts those are measured that the file lacks; the estimate is made anew. No GPU is needed, and none was measured:
+rates of GPUs are published figures times an assumed share.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import cycle, islice
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from time import process_time
 from typing import Any
 
@@ -184,25 +184,26 @@ def languages(measured: Mapping[str, float]) -> dict[str, float]:
 
 # Tables.
 
+SHARDS = "the longest runs"
 BOTTLENECKS = {
     "no model had to be loaded": "loading models",
     "no checkpoint had to be downloaded": "downloads",
     "no run waited for the training of another": "trainings that others wait for",
-    "runs were cut into shards of a minute": "the longest runs",
+    "runs were cut into shards of a minute": SHARDS,
     "metrics and records took no time": "metrics and records",
     "the driver took no time": "the driver",
     "uploads took no time": "uploads",
 }
-LITTLE = 0.05
+LITTLE = 0.01
 
 
 def bottleneck(estimate: Estimate) -> str:
-    """What saves the most of the time if it takes none; the GPUs' own work where nothing else saves a twentieth."""
-    saved, what = max((estimate.what_if[what], name) for what, name in BOTTLENECKS.items())
-    if saved >= LITTLE:
-        return f"{what} ({saved:.0%})"
-    kinds = {"predictions": "predictions took half the time", "trainings": "trainings took half the time"}
-    return "the GPUs' work: " + max(kinds, key=lambda kind: estimate.what_if[kinds[kind]])
+    """The bound that holds the time up, and what else would save the most of it."""
+    long = estimate.chain_minutes > estimate.work_minutes
+    others = {what: name for what, name in BOTTLENECKS.items() if not (long and name == SHARDS)}
+    saved, what = max((estimate.what_if[what], name) for what, name in others.items())
+    after = f", then {what} ({saved:.0%})" if saved >= LITTLE else ""
+    return ("the longest run" if long else "the GPUs' work") + after
 
 
 def table(content: Mapping[str, Any]) -> str:
@@ -232,14 +233,18 @@ def what_if_table(content: Mapping[str, Any]) -> str:
     """Share of the hours that would be saved."""
     found = Record.model_validate(content).estimates or []
     rows = [[what, *(f"{one.what_if[what]:.0%}" for one in found)] for what in (found[0].what_if if found else ())]
-    return markdown(["hours saved if", *(f"{one.gpus:,} GPUs" for one in found)], rows, 1) if rows else ""
+    return markdown(["hours saved if", *(_gpus(one.gpus) for one in found)], rows, 1) if rows else ""
 
 
 def policy_table(content: Mapping[str, Any]) -> str:
     """Hours by how runs are grouped, at the middle of all inputs."""
     found = Record.model_validate(content).estimates or []
     rows = [[what, *(_hours(one.policies[what]) for one in found)] for what in (found[0].policies if found else ())]
-    return markdown(["hours where", *(f"{one.gpus:,} GPUs" for one in found)], rows, 1) if rows else ""
+    return markdown(["hours where", *(_gpus(one.gpus) for one in found)], rows, 1) if rows else ""
+
+
+def _gpus(count: int) -> str:
+    return f"{count:,} GPU{'' if count == 1 else 's'}"
 
 
 def _hours(hours: float) -> str:
@@ -251,7 +256,7 @@ def input_table(content: Mapping[str, Any]) -> str:
     inputs = Record.model_validate(content).inputs or {}
     rows = []
     for one in inputs.values():
-        low, high = (f"{value:,.4g}" for value in (one.low, one.high))
+        low, high = (f"{value:,.0f}" if value >= 1000 else f"{value:.3g}" for value in (one.low, one.high))
         rows.append([one.what, one.source, str(one.kind), low if low == high else f"{low} - {high}"])
     return markdown(["input", "source", "kind", "value"], rows, 3) if rows else ""
 
@@ -275,7 +280,7 @@ def check_table(content: Mapping[str, Any]) -> str:
             form = ".0f" if what == "model loads" else ""
             errors = [100 * (told / found - 1) for told, found in pairs]
             columns = [spread(values, form) for values in zip(*pairs, strict=True)]
-            rows.append([str(workers), what, *columns, f"{spread(errors, '+.0f')}%"])
+            rows.append([str(workers), what, *columns, f"{median(errors):+.0f}% ({min(errors):+.0f} to {max(errors):+.0f})"])
     head = ["workers", "what", "predicted", "measured", "error"]
     return markdown(head, rows, 2)
 
@@ -314,7 +319,7 @@ def _parts(text: str) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", type=_parts, default=list(PARTS), metavar="PART,...", help=f"of {', '.join(PARTS)}")
+    parser.add_argument("--parts", type=_parts, metavar="PART,...", help=f"of {', '.join(PARTS)}; default: what is missing")
     parser.add_argument("--repeats", type=int, default=3, metavar="N", help="of run and check; default: 3")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], metavar="N", help="of check; default: 1 2")
     parser.add_argument("--draws", type=int, default=40, metavar="N", help="of estimate; default: 40")
@@ -328,13 +333,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     record = earlier(asked.json, Record) or Record(setup=setup_here(LIBRARIES))
     try:
         for part in PARTS:
-            if part in asked.parts:
+            if part in asked.parts if asked.parts else part == "estimate" or getattr(record, part) is None:
                 record = record.model_copy(update=_measured(part, asked, record))
-                write_atomically(asked.json, record.model_dump_json(indent=1, exclude_none=True) + "\n")
+                _write(asked.json, record)
     except UserError as error:
         print(f"{error.message} {error.hint}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _write(file: Path, record: Record) -> None:
+    write_atomically(file, record.model_dump_json(indent=1, exclude_none=True) + "\n")
 
 
 def _measured(part: str, asked: argparse.Namespace, record: Record) -> dict[str, Any]:
@@ -342,7 +351,12 @@ def _measured(part: str, asked: argparse.Namespace, record: Record) -> dict[str,
     if part == "run":
         return {"run": measured_run(asked.repeats), "setup": setup_here(LIBRARIES)}
     if part == "check":
-        return {"check": check(asked.repeats, asked.workers), "setup": setup_here(LIBRARIES)}
+        setup = setup_here(LIBRARIES)
+
+        def save(found: Check) -> None:
+            _write(asked.json, record.model_copy(update={"check": found, "setup": setup}))
+
+        return {"check": check(asked.repeats, asked.workers, save), "setup": setup}
     if part == "langs":
         if asked.sib is None:
             raise UserError("The part langs reads SIB-200.", "Pass --sib DIR, or leave it out: --parts run,check,estimate")

@@ -179,3 +179,113 @@ def test_without_loads_it_holds_the_bound_of_list_scheduling(plan: object, worke
     work, chain = sum(job.seconds for job in free.jobs), free.critical_path()  # type: ignore[attr-defined]
     assert seconds <= work / workers + (1 - 1 / workers) * chain + 1e-6
     assert seconds <= (2 - 1 / workers) * shape.shortest(free) + 1e-6
+
+
+# The sweep, its inputs and its tables.
+
+
+def test_the_sweep_has_all_runs_and_each_group_trains_once() -> None:
+    sweep, scale = pytest.importorskip("_sweep"), pytest.importorskip("scale")
+    inputs = {name: line[1] for name, line in scale.NOT_MEASURED.items()}
+    values = {**inputs, "peak": 1e15, "tokens": 40.0, "run": 1.0, "imports": 5.0, "files": 3.0, "tfidf": 5000.0, "usd": 7.0}
+    langs = scale.languages({"en": 1.0, "de": 1.25})
+    plan = sweep.plan_of(values, langs)
+    assert len(langs) == 30
+    assert len(plan.jobs) == 20 * 30 * 5
+    trained = [job for job in plan.jobs if job.training]
+    assert len(trained) == 9 * 30 * 5 + 2 * 5  # in each language, or in English alone; each seed
+    assert {plan.by_name[job.after].training > 0 for job in plan.jobs if job.after} == {True}
+    assert sum(job.after is not None for job in plan.jobs) == 2 * 5 * 29
+    loaded = {job.group for job in plan.jobs if not job.training and job.after is None}
+    assert len(loaded) == 9  # a language model is loaded once for all its runs
+    assert plan.by_name["qwen3-8b-vllm en 0"].predicting == pytest.approx(  # by hand: operations, or 200 rows/s at most
+        5000 * max(2 * 8.19e9 * (40 + 15) / (1e15 * 0.1), 1 / 200)
+    )
+    one_gpu = sweep.fitting(plan, 1)
+    assert {group.gpus for group in one_gpu.groups.values()} == {0, 1}
+    assert sweep.cluster_of(64, values).machines == 8
+
+
+def test_draws_stay_within_the_range_and_are_even_on_a_log_scale() -> None:
+    sweep = pytest.importorskip("_sweep")
+    one = sweep.Input(what="w", low=1.0, high=100.0, kind="assumed", source="s")
+    assert [one.drawn(share) for share in (0.0, 0.5, 1.0)] == pytest.approx([1.0, 10.0, 100.0])
+    assert one.middle == pytest.approx(10.0)
+    ends = sweep.Ends.of([float(value) for value in range(100)])
+    assert (ends.low, ends.middle, ends.high) == (5.0, 49.5, 94.0)
+
+
+def test_more_gpus_are_faster_and_need_more_gpu_hours() -> None:
+    sweep, scale = pytest.importorskip("_sweep"), pytest.importorskip("scale")
+    lines = {**scale.NOT_MEASURED, **{name: ("w", low, high, "measured", "s") for name, low, high in MEASURED}}
+    keys = ("what", "low", "high", "kind", "source")
+    inputs = {name: sweep.Input(**dict(zip(keys, line, strict=True))) for name, line in lines.items()}
+    langs = dict(list(scale.languages({"en": 1.0}).items())[:3])
+    few, many = sweep.estimates(scale.values_of(inputs), langs, (1, 64), draws=3)
+    assert few.hours.middle > many.hours.middle
+    assert few.gpu_hours.middle < many.gpu_hours.middle
+    assert few.speedup.middle == pytest.approx(1.0)
+    assert few.above_bound.low >= 1.0
+    assert many.above_bound.low >= 1.0
+    assert few.what_if["predictions took half the time"] > 0
+    assert few.policies["each run loads its model"] > few.policies["a long group is split before"]
+    assert scale.bottleneck(few).startswith("the GPUs' work")
+    long = many.model_copy(update={"chain_minutes": 2.0, "work_minutes": 1.0, "what_if": dict.fromkeys(many.what_if, 0.001)})
+    assert scale.bottleneck(long) == "the longest run"
+
+
+MEASURED = (("tokens", 40, 40), ("run", 0.5, 1), ("imports", 5, 8), ("files", 3, 3), ("tfidf", 5000, 5000), ("usd", 7, 7))
+
+
+def test_rates_of_the_small_sweep_by_hand() -> None:
+    check = pytest.importorskip("_scale_check")
+    first = check.Measured(wall=20.0, cpu=10.0, predict=3.0, load=12.0, training=8.0, loaded=True)
+    second = check.Measured(wall=9.0, cpu=4.5, predict=6.0)
+    tokens = {"smollm2": {"en": 8.0, "de": 18.0}}
+    found = check.rates_from({"smollm2": [first, second]}, tokens, "wall")["smollm2"]
+    rows = check.FEWER + check.ROWS
+    assert found.model_dump() == pytest.approx(
+        {"load": 4.0, "training": 8.0, "per_token": 9.0 / rows / (8 + check.TAIL), "overhead": (5.0 + 3.0) / 2}
+    )
+    halved = check.rates_from({"smollm2": [first, second]}, tokens, "cpu")["smollm2"]
+    assert halved.model_dump() == pytest.approx({name: value / 2 for name, value in found.model_dump().items()})
+    assert check.once({"a": [first, second]}, {"a": [second, second]}, "wall") == pytest.approx(11.0)
+    assert check.once({"a": [second]}, {"a": [first]}, "cpu") == 0.0
+    assert check.tokens_of("smollm2", "de", tokens) == 18.0 + check.TAIL
+    assert check.tokens_of("tfidf", "de", tokens) == 1.0
+
+
+def test_the_small_sweep_is_planned_as_it_is_run() -> None:
+    check = pytest.importorskip("_scale_check")
+    rate = check.Rate(load=1.0, training=2.0, per_token=0.001, overhead=0.1)
+    langs = dict.fromkeys(check.LANGS, 10.0)
+    plan = check.plan_of(
+        dict.fromkeys(("tfidf", "embed-e5", "e5-small", "smollm2"), rate), {"e5-small": langs, "smollm2": langs}
+    )
+    options = check.options_of()
+    assert [job.name for job in plan.jobs] == list(options)
+    assert len(plan.jobs) == 6 * (2 + 1 + 2)
+    assert [job.name for job in plan.jobs if job.group == "e5-small" and job.training] == ["e5-small en"]
+    assert {options[job.name][2].train_lang for job in plan.jobs if job.group == "e5-small"} == {("en",)}
+    assert plan.groups.keys() >= {"tfidf zh", "embed-e5 ja", "smollm2"}
+
+
+@pytest.mark.slow
+def test_two_processes_carry_out_a_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check = pytest.importorskip("_scale_check")
+    from harness.core.options import RunOptions
+
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    options = {
+        f"{lang} {split}": RunOptions.model_validate(
+            {"task": "reviews_demo", "backend": "majority", "lang": lang, "split": split, "limit": 5}
+        )
+        for lang in ("en", "de")
+        for split in ("test", "validation")
+    }
+    jobs = [Job(name, name.split()[0], predicting=1.0) for name in options]
+    found = check.carry_out(plan_of([Group("en"), Group("de")], jobs), options, 2, tmp_path)
+    assert [len(runs) for runs in found.values()] == [2, 2]  # a group for each worker
+    assert all(run.wall > 0 for runs in found.values() for run in runs)
+    assert [run.loaded for run in found["0"]] == [True, False]
+    assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 4
