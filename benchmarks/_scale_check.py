@@ -241,8 +241,12 @@ def rates_from(measured: Mapping[str, Sequence[Measured]], tokens: Tokens, kind:
 
 def once(cold: Mapping[str, Sequence[Measured]], warm: Mapping[str, Sequence[Measured]], kind: str) -> float:
     """Seconds that a worker takes once, such as imports: what the same runs took longer when they were its first."""
-    cold_seconds, warm_seconds = (sum(getattr(run, kind) for runs in one.values() for run in runs) for one in (cold, warm))
-    return max(0.0, cold_seconds - warm_seconds)
+    longer = sum(
+        getattr(first, kind) - getattr(later, kind)
+        for name, runs in cold.items()
+        for first, later in zip(runs, warm[name], strict=True)
+    )
+    return max(0.0, float(longer))
 
 
 def tokens_of(backend: str, lang: str, tokens: Tokens) -> float:
@@ -323,7 +327,7 @@ def _one(plans: Mapping[str, Plan], starts: Mapping[str, float], workers: int, r
     options = {name: options for name, (_, _, options) in options_of().items()}
     with fresh() as folder:
         load, began = os.getloadavg()[0], time.perf_counter()
-        found = carry_out(plan, options, workers, folder)
+        found = carry_out(plans["cpu"], options, workers, folder)
         seconds = time.perf_counter() - began
     return Sweep(
         workers=workers,
