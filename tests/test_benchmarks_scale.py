@@ -277,14 +277,14 @@ def test_two_processes_carry_out_a_plan(tmp_path: Path, monkeypatch: pytest.Monk
 
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     options = {
-        f"{lang} {split}": RunOptions.model_validate(
-            {"task": "reviews_demo", "backend": "majority", "lang": lang, "split": split, "limit": 5}
+        f"{lang} {decision}": RunOptions.model_validate(
+            {"task": "reviews_demo", "backend": "majority", "lang": lang, "decision": decision, "limit": 5}
         )
         for lang in ("en", "de")
-        for split in ("test", "validation")
+        for decision in ("argmax", "median")
     }
     jobs = [Job(name, name.split()[0], predicting=1.0) for name in options]
-    found = check.carry_out(plan_of([Group("en"), Group("de")], jobs), options, 2, tmp_path)
+    found = check.carry_out(plan_of([Group("en", load=5.0), Group("de", load=5.0)], jobs), options, 2, tmp_path)
     assert [len(runs) for runs in found.values()] == [2, 2]  # a group for each worker
     assert all(run.wall > 0 for runs in found.values() for run in runs)
     assert [run.loaded for run in found["0"]] == [True, False]
