@@ -187,7 +187,7 @@ def cluster_of(gpus: int, values: Values) -> Cluster:
 
 
 def fitting(plan: Plan, gpus: int) -> Plan:
-    """One GPU serves the model that wants two, in 8 bits at the same speed for each GPU: its runs take twice as long."""
+    """Where there is one GPU, it serves the model that otherwise takes two: its runs take twice as long."""
     if gpus > 1:
         return plan
     wide = {name for name, group in plan.groups.items() if group.gpus > 1}

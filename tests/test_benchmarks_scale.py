@@ -289,3 +289,20 @@ def test_two_processes_carry_out_a_plan(tmp_path: Path, monkeypatch: pytest.Monk
     assert all(run.wall > 0 for runs in found.values() for run in runs)
     assert [run.loaded for run in found["0"]] == [True, False]
     assert len([path for path in (tmp_path / "runs").iterdir() if path.is_dir()]) == 4
+
+
+@pytest.mark.slow
+def test_the_committed_estimate_is_that_of_the_committed_measurements() -> None:
+    sweep, scale = pytest.importorskip("_sweep"), pytest.importorskip("scale")
+    record = scale.Record.model_validate_json((scale.RESULTS / "scale.json").read_text(encoding="utf-8"))
+    inputs = scale.read_inputs(record)
+    assert {name: one.model_dump() for name, one in record.inputs.items()} == {
+        name: pytest.approx(one.model_dump()) for name, one in inputs.items()
+    }
+    middle = {name: one.middle for name, one in scale.values_of(inputs).items()}
+    for one in record.estimates:
+        plan = sweep.fitting(sweep.plan_of(middle, scale.languages(record.langs)), one.gpus)
+        trace = simulate(plan, sweep.cluster_of(one.gpus, middle))
+        assert trace.loads == one.loads, "run benchmarks/scale.py --parts estimate"
+        assert trace.seconds / 3600 == pytest.approx(one.policies["a long group is split before"])
+        assert plan.critical_path() / 60 == pytest.approx(one.chain_minutes)
