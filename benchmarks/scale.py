@@ -245,7 +245,10 @@ def _ends(ends: Any, factor: float, unit: str = "") -> str:
 def what_if_table(content: Mapping[str, Any]) -> str:
     """Share of the hours that would be saved."""
     found = Record.model_validate(content).estimates or []
-    rows = [[what, *(f"{one.what_if[what]:.0%}" for one in found)] for what in (found[0].what_if if found else ())]
+    rows = [
+        [what, *(f"{round(100 * one.what_if[what])}%" for one in found)]  # an integer has no -0
+        for what in (found[0].what_if if found else ())
+    ]
     return markdown(["hours saved if", *(_gpus(one.gpus) for one in found)], rows, 1) if rows else ""
 
 
@@ -293,9 +296,18 @@ def check_table(content: Mapping[str, Any]) -> str:
             form = ".0f" if what == "model loads" else ""
             errors = [100 * (told / found - 1) for told, found in pairs]
             columns = [spread(values, form) for values in zip(*pairs, strict=True)]
-            rows.append([str(workers), what, *columns, f"{median(errors):+.0f}% ({min(errors):+.0f} to {max(errors):+.0f})"])
+            rows.append([str(workers), what, *columns, _error(errors)])
     head = ["workers", "what", "predicted", "measured", "error"]
     return markdown(head, rows, 2)
+
+
+def _error(errors: Sequence[float]) -> str:
+    low, middle, high = (round(value) for value in (min(errors), median(errors), max(errors)))
+    return f"{middle:+}%" if low == high else f"{middle:+}% ({low:+} to {high:+})"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def setup_line(content: Mapping[str, Any]) -> str:
@@ -304,7 +316,7 @@ def setup_line(content: Mapping[str, Any]) -> str:
     if record.check is not None:
         loads = [one.load_average for one in record.check.sweeps]
         lines.append(
-            f"{record.check.runs} runs in {record.check.groups} groups; {len(record.check.rates)} repeats; the machine's load "
+            f"{record.check.runs} runs in {record.check.groups} groups; measured {_times(len(record.check.rates))}; the machine's load "
             f"average before each sweep was {min(loads):.1f} to {max(loads):.1f}."
         )
     return "\n".join(lines)
