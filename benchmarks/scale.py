@@ -315,10 +315,8 @@ def setup_line(content: Mapping[str, Any]) -> str:
     lines = [described(content["setup"])]
     if record.check is not None:
         loads = [one.load_average for one in record.check.sweeps]
-        lines.append(
-            f"{record.check.runs} runs in {record.check.groups} groups; measured {_times(len(record.check.rates))}; the machine's load "
-            f"average before each sweep was {min(loads):.1f} to {max(loads):.1f}."
-        )
+        counts = f"{record.check.runs} runs in {record.check.groups} groups; measured {_times(len(record.check.rates))}"
+        lines.append(f"{counts}; load average of the machine before each sweep: {min(loads):.1f} to {max(loads):.1f}.")
     return "\n".join(lines)
 
 
