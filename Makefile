@@ -55,7 +55,7 @@ reference: .venv/installed  ## docs/reference/ and schemas/, from the code
 	$(BIN)/python docs/_reference.py
 	$(BIN)/bench schema --output schemas
 
-performance: .venv/installed  ## the tables of docs/performance.md, from benchmarks/results/
+performance: .venv/installed  ## the tables of docs/performance.md and docs/scale.md, from benchmarks/results/
 	$(BIN)/python docs/_performance.py
 
 lint: .venv/installed

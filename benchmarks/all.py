@@ -124,6 +124,7 @@ STEPS = (
         (MARC, "app_reviews", "sst5"),
         default=False,
     ),
+    Step("scale", "scale.json", "scale.py --sib {sib200}", 30, ("sib200",), default=False),
 )
 
 

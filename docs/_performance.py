@@ -1,4 +1,5 @@
-"""Write the tables of docs/performance.md from benchmarks/results/: `make performance`. A test fails if they do not match.
+"""Write the tables of docs/performance.md and docs/scale.md from benchmarks/results/: `make performance`. A test fails if they
+do not match.
 
 A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a key of `TABLES`. To add one: a function of the
 benchmark that turns its JSON file into Markdown, an entry in `TABLES`, and the two markers in the page.
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "performance.md"
+PAGES = (ROOT / "docs" / "performance.md", ROOT / "docs" / "scale.md")
 RESULTS = ROOT / "benchmarks" / "results"
 TABLE = re.compile(r"(<!-- table: (?P<name>\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -92,6 +93,16 @@ def _million(content: Any) -> str:
     return table(content)
 
 
+def _scale(function: str) -> Callable[[Any], str]:
+    def made(content: Any) -> str:
+        import scale
+
+        text: str = getattr(scale, function)(content)
+        return text
+
+    return made
+
+
 def _setup(content: Any) -> str:
     from _results import described
 
@@ -119,6 +130,13 @@ TABLES = {
     "million-setup": Table("million.json", _setup),
     "million": Table("million.json", _million),
     "million-tfidf": Table("million_tfidf.json", _million),
+    "scale-setup": Table("scale.json", _scale("setup_line")),
+    "scale-sweep-setup": Table("scale.json", _scale("sweep_line")),
+    "scale-sweep": Table("scale.json", _scale("table")),
+    "scale-what-if": Table("scale.json", _scale("what_if_table")),
+    "scale-policies": Table("scale.json", _scale("policy_table")),
+    "scale-inputs": Table("scale.json", _scale("input_table")),
+    "scale-check": Table("scale.json", _scale("check_table")),
     "training-sst5": Table("training_sst5.json", _training),
     "training-banking77": Table("training_banking77.json", _training),
 }
@@ -139,8 +157,9 @@ def made(name: str, results: Path = RESULTS) -> str:
 
 
 def main() -> None:
-    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stdout.write(f"written: {PAGE.relative_to(ROOT)}\n")
+    for page in PAGES:
+        page.write_text(filled(page.read_text(encoding="utf-8")), encoding="utf-8")
+        sys.stdout.write(f"written: {page.relative_to(ROOT)}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md are what the committed measurements give."""
+"""The tables of docs/performance.md and docs/scale.md are what the committed measurements give."""
 
 from __future__ import annotations
 
@@ -26,12 +26,13 @@ def performance() -> Iterator[ModuleType]:
 
 @pytest.mark.slow
 def test_the_committed_page_is_what_the_measurements_give(performance: ModuleType) -> None:
-    page = performance.PAGE.read_text(encoding="utf-8")
-    assert page == performance.filled(page), "run `make performance`"
+    for path in performance.PAGES:
+        page = path.read_text(encoding="utf-8")
+        assert page == performance.filled(page), f"{path.name}: run `make performance`"
 
 
-def test_every_table_stands_in_the_page_once(performance: ModuleType) -> None:
-    page = performance.PAGE.read_text(encoding="utf-8")
+def test_every_table_stands_in_one_page_once(performance: ModuleType) -> None:
+    page = "".join(path.read_text(encoding="utf-8") for path in performance.PAGES)
     assert sorted(match["name"] for match in performance.TABLE.finditer(page)) == sorted(performance.TABLES)
     assert page.count("<!-- end -->") == len(performance.TABLES)
 
