@@ -11,6 +11,7 @@ import base64
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from pydantic import BaseModel
 
 from harness.core.cache_folder import cache_dir
 from harness.core.errors import MissingExtra, RunError
@@ -48,17 +50,45 @@ def templates() -> Environment:
     return environment
 
 
-def render(page: Page) -> str:
-    """The whole file; the same payload and libraries give the same text. Raises `MissingExtra`."""
+class Fragment(BaseModel):
+    """A part of the page as text: what `Page` holds of some tables as JSON, and their answers in words. `count`: runs."""
+
+    lists: dict[str, str]
+    mappings: dict[str, str]
+    answers: str
+    count: int
+
+
+LISTS, MAPPINGS = ("tables", "sections", "matrices"), ("runs", "rowsets")
+"""The fields of a page that are those of its parts, one after the other."""
+
+
+def fragment(page: Page) -> Fragment:
+    """What the page says of its tables."""
+    found = page.dump()
+    answers = [Answer(board, page.tables, page.curves) for board in page.tables]
+    return Fragment(
+        lists={name: as_json(found[name])[1:-1] for name in LISTS},
+        mappings={name: as_json(found[name])[1:-1] for name in MAPPINGS},
+        answers=templates().get_template("answers.html.j2").render(answers=answers),
+        count=len(page.runs),
+    )
+
+
+def render(page: Page, parts: Sequence[Fragment] | None = None) -> str:
+    """The whole file; the same payload and libraries give the same text. `parts`: in place of the page's own tables. Raises
+    `MissingExtra`."""
     runtime, charts, script = _runtime(), as_json(_charts()), bundle(PARTS)
+    parts = [fragment(page)] if parts is None else parts
     return (
         templates()
         .get_template("page.html.j2")
         .render(
             page=page,
-            answers=[Answer(board, page.tables, page.curves) for board in page.tables],
+            answers=Markup("".join(part.answers for part in parts)),
+            runs=sum(part.count for part in parts),
             css=Markup((PARTS / "page.css").read_text(encoding="utf-8")),
-            data=Markup(as_json(page.dump())),
+            data=Markup(data_text(page, parts)),
             charts=Markup(charts),
             runtime=Markup(runtime),
             script=Markup(script),
@@ -89,10 +119,18 @@ def as_json(value: Any) -> str:
     return text.encode(errors="backslashreplace").decode().translate(_ESCAPES)  # half a surrogate pair has no UTF-8
 
 
-def shows(text: str, page: Page) -> bool:
-    """Whether this file was made of this payload, with whatever libraries."""
+def data_text(page: Page, parts: Sequence[Fragment]) -> str:
+    """`Page.dump` as JSON, with the tables of the parts."""
+    whole = {name: value for name, value in page.dump().items() if name not in (*LISTS, *MAPPINGS)}
+    lists = [f'"{name}":[{",".join(filter(None, (part.lists[name] for part in parts)))}]' for name in LISTS]
+    mappings = [f'"{name}":{{{",".join(filter(None, (part.mappings[name] for part in parts)))}}}' for name in MAPPINGS]
+    return f"{as_json(whole)[:-1]},{','.join([*lists, *mappings])}}}"
+
+
+def shows(text: str, page: Page, parts: Sequence[Fragment] | None = None) -> bool:
+    """Whether this file was made of this payload, with whatever libraries; `parts`: as in `render`."""
     found = _DATA.search(text)
-    return found is not None and found[1] == as_json(page.dump())
+    return found is not None and found[1] == data_text(page, [fragment(page)] if parts is None else parts)
 
 
 def _digest(text: str) -> str:

@@ -397,7 +397,7 @@ def test_names_of_any_kind_change_nothing_but_their_place(store: Store, monkeypa
     assert (table["task"], table["lang"], table["labels"]) == (shown_as[0], shown_as[7], shown_as[:3])
     assert sorted(place["backend"] for place in table["places"]) == sorted(shown_as)
     assert sorted(key for run in found["runs"].values() for key, _ in run["settings"]) == sorted(shown_as)
-    assert found["rowsets"][table["rows"]]["ids"] == [plain(name) for name in sorted(ids)]
+    assert found["rowsets"][table["key"]]["ids"] == [plain(name) for name in sorted(ids)]
     for run in found["runs"].values():
         assert re.fullmatch(r"runs/[\w.%-]+/run\.json", run["record"], re.ASCII), "a link that any browser reads alike"
         assert (store.root.parent / unquote(run["record"])).is_file()
