@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel
 
@@ -24,6 +24,9 @@ from harness.reports.by_language import Section, sections
 from harness.reports.tables import Table
 from harness.statistics.metrics import LOWER_IS_BETTER
 from harness.statistics.pareto import pareto_front
+
+if TYPE_CHECKING:
+    import altair as alt
 
 FOLDER = "charts"
 MOST_LINES = 20
@@ -43,12 +46,17 @@ class Picture(BaseModel):
     chart: Literal["quality", "languages"]
     options: dict[str, Any]
 
-    def svg(self) -> bytes:
-        """Raises `MissingExtra`."""
+    def altair(self) -> alt.LayerChart:
         from harness.reports import charts
 
         draw = charts.quality if self.chart == "quality" else charts.languages
-        return charts.svg_of(draw(self.rows, **self.options))
+        return draw(self.rows, **self.options)
+
+    def svg(self) -> bytes:
+        """Raises `MissingExtra`."""
+        from harness.reports.charts import svg_of
+
+        return svg_of(self.altair())
 
     def drawn_by(self) -> str:
         """Digest of what determines the drawing."""
