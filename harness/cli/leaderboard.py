@@ -40,8 +40,7 @@ def leaderboard_command(
     object with path (of the stale or missing file, or of LEADERBOARD.md) and up_to_date; the page counts if it exists, the
     pictures if LEADERBOARD.md shows them."""
     from harness.core.errors import UserError
-    from harness.records.entries import warn_of
-    from harness.records.index import read_index
+    from harness.records.index import intact_index
     from harness.reports.leaderboard import left_out, sentence
     from harness.reports.parts import Board
     from harness.specs.prices import load_prices
@@ -51,9 +50,7 @@ def leaderboard_command(
         raise UserError(
             f"There is no folder {results}, so there are no runs.", "Start with `bench run`, or name it: --results DIR."
         )
-    index = read_index(store)
-    for error in index.damaged:
-        warn_of(error)
+    index = intact_index(store)
     note = left_out(sorted(set(store.ids()) - {row.run for row in index.rows}))
     board = Board(store, results, load_prices(Path.cwd()), _reported(results / "reported"), note, index)
     if check:

@@ -151,19 +151,15 @@ def _recipe(known: Catalog, name: str) -> dict[str, Any]:
 
 
 def _runs(results: Path) -> Rows:
-    from harness.records.entries import warn_of
-    from harness.records.index import read_index
+    from harness.records.index import intact_index
 
-    index = read_index(open_store(results))
-    for error in index.damaged:
-        warn_of(error)
     return [
         {
             **{name: getattr(row, name) for name in ("run", "backend", "model", "n", "metric", "value", "low", "high")},
             "no_answer": row.unanswered,
             "finished": row.finished or "",
         }
-        for row in index.rows
+        for row in intact_index(open_store(results)).rows
     ]
 
 

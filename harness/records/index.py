@@ -149,12 +149,12 @@ def read_index(store: Store) -> RunIndex:
     return RunIndex(store, rows, damaged, read)
 
 
-def indexed_entries(store: Store, fits: Callable[[RunRow], bool] = lambda row: True) -> list[Entry]:
-    """As `read_entries`, by the index, and only the runs that fit; damaged ones are left out with a warning."""
+def intact_index(store: Store) -> RunIndex:
+    """As `read_index`, with a warning for each damaged record, which is left out."""
     index = read_index(store)
     for error in index.damaged:
         warn_of(error)
-    return index.entries(place for place, row in enumerate(index.rows) if fits(row))
+    return index
 
 
 def state_of(store: Store, name: str) -> str:

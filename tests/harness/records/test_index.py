@@ -12,7 +12,7 @@ from boards import record, write_json
 from harness.core.record import Metrics
 from harness.records import index as index_module
 from harness.records.entries import Entry, read_records
-from harness.records.index import FILE, FOLDER, RunIndex, indexed_entries, read_index
+from harness.records.index import FILE, FOLDER, RunIndex, read_index
 from harness.records.store import MANIFEST, PREDICTIONS, Store
 
 TRUTH = [0, 1, 2, 0, 1, 2]
@@ -165,7 +165,7 @@ def test_a_backend_with_several_models(store: Store) -> None:
     for model in ("one", "other"):
         record(store, {"name": "served", "engine": "toy", "model": model}, TRUTH, TRUTH, task=model)
     assert [entry.by_model for entry in assert_as_records(store).entries()] == [True, True]
-    (entry,) = indexed_entries(store, lambda row: row.task == "one")
+    (entry,) = read_index(store).entries([0])
     assert entry.by_model, "the models of all runs count, not of those that are asked for alone"
 
 
