@@ -68,12 +68,16 @@ class RunRow:
     evaluations: int
 
 
+Read = Callable[[Sequence[int]], Mapping[int, bytes]]
+"""The JSON of the records at these places, by place; empty for a record that has none."""
+
+
 @dataclass(frozen=True)
 class _Content:
     """The file's rows, and its record column, read when it is asked for: the JSON of each `RunRecord`."""
 
     rows: list[RunRow]
-    read: Callable[[Sequence[int]], Mapping[int, bytes]]
+    read: Read
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ class RunIndex:
     store: Store
     rows: list[RunRow]
     damaged: list[DamagedRecord]
-    _read: Callable[[Sequence[int]], Mapping[int, bytes]]
+    _read: Read
 
     @cached_property
     def with_several_models(self) -> frozenset[str]:
@@ -145,7 +149,7 @@ def read_index(store: Store) -> RunIndex:
 
     lasting = [place for place, row in enumerate(rows) if row.state]
     if len(kept) < len(old.rows) or len(lasting) > len(kept):
-        _write(path, [rows[place] for place in lasting], list(read(lasting).values()))
+        _write(path, lasting, rows, read)
     return RunIndex(store, rows, damaged, read)
 
 
@@ -224,7 +228,8 @@ def _loaded(path: Path) -> _Content:
     return _Content(rows, read)
 
 
-def _write(path: Path, rows: Sequence[RunRow], records: Sequence[bytes]) -> None:
+def _write(path: Path, places: Sequence[int], rows: Sequence[RunRow], read: Read) -> None:
+    """The rows at these places with their records, some hundred at a time: all of them together take much memory."""
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -233,10 +238,13 @@ def _write(path: Path, rows: Sequence[RunRow], records: Sequence[bytes]) -> None
         [*((field.name, types[str(field.type)]) for field in fields(RunRow)), (_RECORD, pa.binary())],
         metadata={_MADE_BY: made_by().encode()},
     )
-    columns = [[getattr(row, field.name) for row in rows] for field in fields(RunRow)]
-    table = pa.table([*columns, records], schema=schema)
     sink = pa.BufferOutputStream()
-    parquet.write_table(table, sink, row_group_size=_ROW_GROUP, compression="zstd", write_page_checksum=True)
+    with parquet.ParquetWriter(sink, schema, compression="zstd", write_page_checksum=True) as writer:
+        for start in range(0, len(places), _ROW_GROUP):
+            some = places[start : start + _ROW_GROUP]
+            columns = [[getattr(rows[place], field.name) for place in some] for field in fields(RunRow)]
+            found = read(some)
+            writer.write_table(pa.table([*columns, [found[place] for place in some]], schema=schema))
     write_cache(path, sink.getvalue().to_pybytes())
 
 

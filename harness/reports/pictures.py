@@ -7,6 +7,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from itertools import groupby
 from pathlib import Path
@@ -63,6 +64,7 @@ class Picture(BaseModel):
         return digest([made_by(), [_version(name) for name in LIBRARIES], self.model_dump(mode="json")])
 
 
+@cache
 def _version(library: str) -> str | None:
     try:
         return version(library)
